@@ -1,0 +1,41 @@
+/** The JSON that travels on the socket, both ways. */
+
+/** What a browser sends: the handler's name beside its fields. With an `id` it is a call and gets an answer. */
+export interface MessageFrame {
+  readonly id?: string | number;
+  readonly handler?: string;
+  readonly action?: string;
+  readonly [field: string]: unknown;
+}
+
+/** The answer to a call. It never has a `type`, so it cannot be mistaken for a pushed message. */
+export type CallAnswer =
+  | { readonly id: string | number; readonly ok: true; readonly status: 200; readonly result: unknown }
+  | {
+      readonly id: string | number;
+      readonly ok: false;
+      readonly status: number;
+      readonly error: string;
+      readonly reference: string;
+    };
+
+/** What a refused peer hears where there is no call to answer. */
+export interface RefusalBody {
+  readonly ok: false;
+  readonly error: string;
+  readonly reference: string;
+}
+
+/** A right ended. It never names the permission. `view`: the socket closes next; `channel`: that channel was left. */
+export type RevokedNotice =
+  | { readonly type: "sallyport.revoked"; readonly scope: "view" }
+  | { readonly type: "sallyport.revoked"; readonly scope: "channel"; readonly channel: string };
+
+/** What the token endpoint answers. `expires_in` is in seconds. */
+export interface TokenBody {
+  readonly token: string;
+  readonly expires_in: number;
+}
+
+/** The words for every refusal by permission: missing permission, object, channel and handler sound alike. */
+export const PERMISSION_DENIED = "Permission denied.";

@@ -1,0 +1,104 @@
+/**
+ * One API Gateway event as it reaches an HTTP integration, and the headers that carry what AWS does not send
+ * by itself.
+ *
+ * Source: AWS developer guide, "Set up data mapping for WebSocket APIs"; without a mapping an HTTP integration
+ * learns neither the connection id nor the event.
+ */
+
+/** Header that proves the caller. Provisioning maps it as a literal on every integration. */
+export const SECRET_HEADER = "x-sallyport-secret";
+
+/** Headers mapped on every integration, each from a context variable. A mapped header overwrites the client's. */
+export const CONTEXT_HEADERS = {
+  connectionId: "context.connectionId",
+  "x-sallyport-source-ip": "context.identity.sourceIp",
+  "x-sallyport-route-key": "context.routeKey",
+  "x-sallyport-event-type": "context.eventType",
+  "x-sallyport-request-id": "context.requestId",
+  "x-sallyport-connected-at": "context.connectedAt",
+  "x-sallyport-domain-name": "context.domainName",
+  "x-sallyport-stage": "context.stage",
+  "x-sallyport-disconnect-code": "context.disconnectStatusCode",
+  "x-sallyport-disconnect-reason": "context.disconnectReason",
+} as const satisfies Record<string, `context.${string}`>;
+
+/** Header in which API Gateway names the API that called. Anyone can send it: a consistency check, no proof. */
+export const API_ID_HEADER = "x-amzn-apigateway-api-id";
+
+/** A connection id as AWS makes them: base64url, padded, 16 characters today. */
+export const CONNECTION_ID = /^[A-Za-z0-9_-]{7,127}=?$/;
+
+/** Query parameter of the socket's URL that carries the single-use token. */
+export const TOKEN_PARAMETER = "ws_token";
+
+/** Query parameter of the socket's URL that names the channel to join. */
+export const CHANNEL_PARAMETER = "channel";
+
+/** What every event says of itself, whatever it is. */
+interface GatewayEvent {
+  /** Unproven until the caller has been checked. */
+  readonly connectionId: string;
+  /** The presented secret, or undefined where none came. */
+  readonly secret: string | undefined;
+  readonly apiId: string | undefined;
+  readonly stage: string | undefined;
+  /** The socket's peer as API Gateway saw it. */
+  readonly sourceIp: string | undefined;
+  readonly requestId: string | undefined;
+}
+
+/** `$connect`: the socket is not open yet; the answer decides whether it will be. */
+export interface ConnectCall extends GatewayEvent {
+  readonly kind: "connect";
+  readonly origin: string | undefined;
+  readonly token: string | undefined;
+  readonly channel: string | undefined;
+  readonly connectedAt: number | undefined;
+}
+
+/** A text message from an open socket. */
+export interface MessageCall extends GatewayEvent {
+  readonly kind: "message";
+  readonly routeKey: string | undefined;
+}
+
+/** `$disconnect`: the socket has closed. Best effort: it may come late, twice or never. */
+export interface DisconnectCall extends GatewayEvent {
+  readonly kind: "disconnect";
+  readonly code: number | undefined;
+  readonly reason: string | undefined;
+}
+
+export type GatewayCall = ConnectCall | MessageCall | DisconnectCall;
+
+/** Reads the event out of an integration's HTTP request. Nothing in the result is trusted yet. */
+export function decodeGatewayCall(kind: GatewayCall["kind"], request: Request): GatewayCall {
+  const header = (name: string) => request.headers.get(name) ?? undefined;
+  const event: GatewayEvent = {
+    connectionId: header("connectionId") ?? "",
+    secret: header(SECRET_HEADER),
+    apiId: header(API_ID_HEADER),
+    stage: header("x-sallyport-stage"),
+    sourceIp: header("x-sallyport-source-ip"),
+    requestId: header("x-sallyport-request-id"),
+  };
+  if (kind === "message") return { ...event, kind, routeKey: header("x-sallyport-route-key") };
+  if (kind === "disconnect") {
+    const code = integer(header("x-sallyport-disconnect-code"));
+    return { ...event, kind, code, reason: header("x-sallyport-disconnect-reason") };
+  }
+  const query = new URL(request.url).searchParams;
+  return {
+    ...event,
+    kind,
+    origin: header("origin"),
+    token: query.get(TOKEN_PARAMETER) ?? undefined,
+    channel: query.get(CHANNEL_PARAMETER) ?? undefined,
+    connectedAt: integer(header("x-sallyport-connected-at")),
+  };
+}
+
+function integer(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
