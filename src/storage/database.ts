@@ -1,0 +1,107 @@
+import type { Expression, Kysely, RawBuilder } from "kysely";
+
+/**
+ * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
+ * each declared as a capability. Nobody outside this folder asks which database it is.
+ */
+export interface Database {
+  /** Shared by every room; opens nothing before the first query. */
+  readonly db: Kysely<Tables>;
+  /** The database's own clock, in epoch milliseconds, as an expression inside a statement. */
+  readonly now: RawBuilder<number>;
+  /** A correlated one-column subquery as a JSON array; read it with {@link parseList}. */
+  listOf(subquery: Expression<unknown>, column: string): RawBuilder<unknown>;
+  /**
+   * Runs `work` as one write transaction that sees and excludes every earlier one.
+   *
+   * `work` may run more than once and awaits nothing but SQL: anything else would hold up all other writers.
+   *
+   * @throws StorageError when the database cannot be reached or stays locked
+   */
+  write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
+   * Tells whether another process may have written since the last call; cheap enough to ask four times a
+   * second.
+   */
+  changedElsewhere(): Promise<boolean>;
+  /** Turns what the driver threw into a {@link StorageError} that says what to do; other errors pass. */
+  failure(error: unknown): unknown;
+  /** Brings the tables up to date, one process at a time. Gives the names of the migrations that ran. */
+  migrate(): Promise<readonly string[]>;
+  /** Closes what this port opened itself; a Kysely that the app brought stays open. */
+  close(): Promise<void>;
+}
+
+/** A list as either database returns it: PostgreSQL parsed, SQLite as JSON text. */
+export function parseList(value: unknown): readonly string[] {
+  return typeof value === "string" ? (JSON.parse(value) as string[]) : ((value ?? []) as string[]);
+}
+
+/** 1 or 0, which both databases store and compare alike. */
+export type Flag = 0 | 1;
+
+/** Columns that end in `_at` are epoch milliseconds. */
+export interface Tables {
+  sallyport_users: { id: string; is_active: Flag; is_superuser: Flag; created_at: number };
+  sallyport_groups: { name: string; created_at: number };
+  sallyport_permissions: { name: string; label: string; created_at: number };
+  sallyport_user_permissions: Grant & { user_id: string; permission: string };
+  sallyport_group_permissions: Grant & { group_name: string; permission: string };
+  sallyport_user_groups: Grant & { user_id: string; group_name: string };
+  sallyport_gateways: {
+    id: string;
+    name: string;
+    api_id: string | null;
+    stage: string;
+    endpoint: string;
+    secret_hash: string | null;
+    previous_secret_hash: string | null;
+    replies: "route" | "push";
+    created_at: number;
+    updated_at: number;
+  };
+  sallyport_sessions: {
+    id: string;
+    gateway_id: string;
+    connection_id: string;
+    view: string;
+    user_id: string | null;
+    login_id: string | null;
+    source_ip: string | null;
+    connected_at: number;
+    last_seen_at: number;
+    request_count: number;
+    closed_at: number | null;
+    disconnected_at: number | null;
+    close_code: number | null;
+    close_reason: string | null;
+  };
+  sallyport_memberships: { session_id: string; channel: string; joined_at: number };
+  sallyport_tokens: {
+    hash: string;
+    user_id: string;
+    login_id: string | null;
+    origin: string | null;
+    gateway_id: string | null;
+    created_at: number;
+    expires_at: number;
+    spent_at: number | null;
+  };
+  sallyport_counters: { key: string; window_started_at: number; count: number };
+  sallyport_evictions: {
+    id: string;
+    scope: "user" | "group" | "permission" | "view" | "login" | "channel";
+    subject: string;
+    created_at: number;
+    claimed_by: string | null;
+    claimed_until: number | null;
+  };
+}
+
+/** Who gave a right, when, why, and until when it holds; `until_at` null is for good. */
+interface Grant {
+  until_at: number | null;
+  granted_at: number;
+  granted_by: string | null;
+  reason: string | null;
+}

@@ -1,0 +1,214 @@
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  type QueryResult,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  type TransactionSettings,
+} from "kysely";
+import { StorageError } from "../errors.ts";
+
+/** The slice of the `libsql` package that we use. */
+interface LibsqlDatabase {
+  prepare(sql: string): LibsqlStatement;
+  close(): void;
+}
+
+interface LibsqlStatement {
+  readonly reader: boolean;
+  all(parameters: readonly unknown[]): unknown[];
+  run(parameters: readonly unknown[]): { changes: number; lastInsertRowid: number | bigint };
+}
+
+export interface LibsqlDialectOptions {
+  /** The database file; its folder is made when missing. `":memory:"` lives as long as the process. */
+  readonly path: string;
+  /** How long a writer waits for another process's write to end, in milliseconds. Default 5 000. */
+  readonly busyTimeoutMs?: number;
+}
+
+/** Longest wait between two tries on a locked database; short, since our own writes take well under 1 ms. */
+const BUSY_RETRY_MS = 8;
+
+/** Statements kept prepared for one connection. */
+const MAX_STATEMENTS = 256;
+
+/**
+ * A Kysely dialect over `libsql`: one connection to one SQLite file in WAL mode, for every user of the file in
+ * this process.
+ *
+ * Transactions begin IMMEDIATE. A locked database is waited for with timers and never inside SQLite, whose
+ * own busy handler would stop the whole event loop.
+ */
+export class LibsqlDialect implements Dialect {
+  readonly #options: LibsqlDialectOptions;
+
+  constructor(options: LibsqlDialectOptions) {
+    this.#options = options;
+  }
+
+  createDriver(): Driver {
+    return new LibsqlDriver(this.#options);
+  }
+
+  createQueryCompiler() {
+    return new SqliteQueryCompiler();
+  }
+
+  createAdapter() {
+    return new SqliteAdapter();
+  }
+
+  createIntrospector(db: ConstructorParameters<typeof SqliteIntrospector>[0]) {
+    return new SqliteIntrospector(db);
+  }
+}
+
+class LibsqlDriver implements Driver {
+  readonly #options: LibsqlDialectOptions;
+  readonly #waiting: (() => void)[] = [];
+  #taken = false;
+  #connection: LibsqlConnection | undefined;
+
+  constructor(options: LibsqlDialectOptions) {
+    this.#options = options;
+  }
+
+  async init(): Promise<void> {
+    const { path, busyTimeoutMs = 5000 } = this.#options;
+    if (path !== ":memory:") await mkdir(dirname(path), { recursive: true });
+    const database = await openDatabase(path);
+    this.#connection = new LibsqlConnection(database, busyTimeoutMs);
+    for (const pragma of ["journal_mode = wal", "synchronous = normal", "foreign_keys = on"]) {
+      await this.#connection.executeQuery(CompiledQuery.raw(`pragma ${pragma}`));
+    }
+  }
+
+  async acquireConnection(): Promise<LibsqlConnection> {
+    if (this.#taken) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#taken = true;
+    if (!this.#connection) throw new StorageError("The SQLite database is closed.");
+    return this.#connection;
+  }
+
+  async releaseConnection(): Promise<void> {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#taken = false;
+  }
+
+  async beginTransaction(connection: LibsqlConnection, settings: TransactionSettings): Promise<void> {
+    await connection.executeQuery(
+      CompiledQuery.raw(settings.accessMode === "read only" ? "begin" : "begin immediate"),
+    );
+  }
+
+  async commitTransaction(connection: LibsqlConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw("commit"));
+  }
+
+  async rollbackTransaction(connection: LibsqlConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw("rollback"));
+  }
+
+  async destroy(): Promise<void> {
+    this.#connection?.close();
+    this.#connection = undefined;
+  }
+}
+
+class LibsqlConnection implements DatabaseConnection {
+  readonly #database: LibsqlDatabase;
+  readonly #busyTimeoutMs: number;
+  readonly #statements = new Map<string, LibsqlStatement>();
+
+  constructor(database: LibsqlDatabase, busyTimeoutMs: number) {
+    this.#database = database;
+    this.#busyTimeoutMs = busyTimeoutMs;
+  }
+
+  executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+    return retryWhileBusy(this.#busyTimeoutMs, () => this.#run<Row>(query));
+  }
+
+  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
+    yield await this.executeQuery<Row>(query);
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#database.close();
+  }
+
+  #run<Row>(query: CompiledQuery): QueryResult<Row> {
+    const statement = this.#statement(query.sql);
+    const parameters = query.parameters.map(bindable);
+    if (statement.reader) return { rows: statement.all(parameters) as Row[] };
+    const { changes, lastInsertRowid } = statement.run(parameters);
+    return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
+  }
+
+  #statement(sql: string): LibsqlStatement {
+    const known = this.#statements.get(sql);
+    if (known) return known;
+    const statement = this.#database.prepare(sql);
+    // A schema change leaves statements that were prepared before it with the wrong columns.
+    if (/^\s*(create|alter|drop)/i.test(sql)) this.#statements.clear();
+    else if (this.#statements.size < MAX_STATEMENTS) this.#statements.set(sql, statement);
+    return statement;
+  }
+}
+
+/** libsql ends the process on a value that it cannot bind, so nothing else may reach it. */
+function bindable(value: unknown): unknown {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "boolean") return value ? 1 : 0;
+  if (value instanceof Date) return value.toISOString();
+  if (typeof value === "string" || typeof value === "number" || typeof value === "bigint") return value;
+  if (value instanceof Uint8Array) return Buffer.from(value);
+  throw new StorageError(
+    `SQLite cannot store a value of type ${typeof value}. Give text, a number or bytes.`,
+  );
+}
+
+/** Tries again while another process writes. Inside an IMMEDIATE transaction this never waits. */
+export async function retryWhileBusy<Result>(
+  timeoutMs: number,
+  attempt: () => Result | Promise<Result>,
+): Promise<Result> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!isBusy(error) || Date.now() > deadline) throw error;
+    }
+    await sleep(1 + Math.random() * BUSY_RETRY_MS);
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === "SQLITE_BUSY" || code === "SQLITE_BUSY_RECOVERY" || code === "SQLITE_LOCKED";
+}
+
+async function openDatabase(path: string): Promise<LibsqlDatabase> {
+  type Constructor = new (path: string, options: { timeout: number }) => LibsqlDatabase;
+  let module: { default: Constructor };
+  try {
+    module = (await import("libsql")) as unknown as { default: Constructor };
+  } catch (cause) {
+    throw new StorageError("The SQLite storage needs the package libsql: npm install libsql", { cause });
+  }
+  try {
+    return new module.default(path, { timeout: 0 });
+  } catch (cause) {
+    throw new StorageError(`Cannot open the SQLite database ${path}: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,153 @@
+import { type Kysely, type Migration, type MigrationProvider, sql } from "kysely";
+
+/** Instants are whole milliseconds, which SQLite's INTEGER and PostgreSQL's BIGINT both hold. */
+const instant = sql`bigint`;
+
+const firstTables: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .createTable("sallyport_users")
+      .addColumn("id", "text", (c) => c.primaryKey())
+      .addColumn("is_active", "integer", (c) => c.notNull().defaultTo(1))
+      .addColumn("is_superuser", "integer", (c) => c.notNull().defaultTo(0))
+      .addColumn("created_at", instant, (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable("sallyport_groups")
+      .addColumn("name", "text", (c) => c.primaryKey())
+      .addColumn("created_at", instant, (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable("sallyport_permissions")
+      .addColumn("name", "text", (c) => c.primaryKey())
+      .addColumn("label", "text", (c) => c.notNull())
+      .addColumn("created_at", instant, (c) => c.notNull())
+      .execute();
+
+    await grantTable(db, "sallyport_user_permissions", "user_id", "sallyport_users.id")
+      .addColumn("permission", "text", (c) =>
+        c.notNull().references("sallyport_permissions.name").onDelete("cascade"),
+      )
+      .addPrimaryKeyConstraint("sallyport_user_permissions_pk", ["user_id", "permission"] as never[])
+      .execute();
+    await grantTable(db, "sallyport_group_permissions", "group_name", "sallyport_groups.name")
+      .addColumn("permission", "text", (c) =>
+        c.notNull().references("sallyport_permissions.name").onDelete("cascade"),
+      )
+      .addPrimaryKeyConstraint("sallyport_group_permissions_pk", ["group_name", "permission"] as never[])
+      .execute();
+    await grantTable(db, "sallyport_user_groups", "user_id", "sallyport_users.id")
+      .addColumn("group_name", "text", (c) =>
+        c.notNull().references("sallyport_groups.name").onDelete("cascade"),
+      )
+      .addPrimaryKeyConstraint("sallyport_user_groups_pk", ["user_id", "group_name"] as never[])
+      .execute();
+    await index(db, "sallyport_user_permissions", ["permission", "user_id"]);
+    await index(db, "sallyport_group_permissions", ["permission", "group_name"]);
+    await index(db, "sallyport_user_groups", ["group_name", "user_id"]);
+
+    await db.schema
+      .createTable("sallyport_gateways")
+      .addColumn("id", "text", (c) => c.primaryKey())
+      .addColumn("name", "text", (c) => c.notNull().unique())
+      .addColumn("api_id", "text")
+      .addColumn("stage", "text", (c) => c.notNull())
+      .addColumn("endpoint", "text", (c) => c.notNull())
+      .addColumn("secret_hash", "text")
+      .addColumn("previous_secret_hash", "text")
+      .addColumn("replies", "text", (c) => c.notNull().defaultTo("route"))
+      .addColumn("created_at", instant, (c) => c.notNull())
+      .addColumn("updated_at", instant, (c) => c.notNull())
+      .execute();
+
+    await db.schema
+      .createTable("sallyport_sessions")
+      .addColumn("id", "text", (c) => c.primaryKey())
+      .addColumn("gateway_id", "text", (c) =>
+        c.notNull().references("sallyport_gateways.id").onDelete("cascade"),
+      )
+      .addColumn("connection_id", "text", (c) => c.notNull())
+      .addColumn("view", "text", (c) => c.notNull())
+      .addColumn("user_id", "text")
+      .addColumn("login_id", "text")
+      .addColumn("source_ip", "text")
+      .addColumn("connected_at", instant, (c) => c.notNull())
+      .addColumn("last_seen_at", instant, (c) => c.notNull())
+      .addColumn("request_count", "integer", (c) => c.notNull().defaultTo(0))
+      .addColumn("closed_at", instant)
+      .addColumn("disconnected_at", instant)
+      .addColumn("close_code", "integer")
+      .addColumn("close_reason", "text")
+      .addUniqueConstraint("sallyport_sessions_connection", ["connection_id", "gateway_id"])
+      .execute();
+    await index(db, "sallyport_sessions", ["user_id", "id"]);
+    await index(db, "sallyport_sessions", ["login_id"]);
+
+    await db.schema
+      .createTable("sallyport_memberships")
+      .addColumn("session_id", "text", (c) =>
+        c.notNull().references("sallyport_sessions.id").onDelete("cascade"),
+      )
+      .addColumn("channel", "text", (c) => c.notNull())
+      .addColumn("joined_at", instant, (c) => c.notNull())
+      .addPrimaryKeyConstraint("sallyport_memberships_pk", ["session_id", "channel"])
+      .execute();
+    await index(db, "sallyport_memberships", ["channel", "session_id"]);
+
+    await db.schema
+      .createTable("sallyport_tokens")
+      .addColumn("hash", "text", (c) => c.primaryKey())
+      .addColumn("user_id", "text", (c) => c.notNull())
+      .addColumn("login_id", "text")
+      .addColumn("origin", "text")
+      .addColumn("gateway_id", "text")
+      .addColumn("created_at", instant, (c) => c.notNull())
+      .addColumn("expires_at", instant, (c) => c.notNull())
+      .addColumn("spent_at", instant)
+      .execute();
+    await index(db, "sallyport_tokens", ["login_id"]);
+    await index(db, "sallyport_tokens", ["expires_at"]);
+
+    await db.schema
+      .createTable("sallyport_counters")
+      .addColumn("key", "text", (c) => c.primaryKey())
+      .addColumn("window_started_at", instant, (c) => c.notNull())
+      .addColumn("count", "integer", (c) => c.notNull())
+      .execute();
+
+    await db.schema
+      .createTable("sallyport_evictions")
+      .addColumn("id", "text", (c) => c.primaryKey())
+      .addColumn("scope", "text", (c) => c.notNull())
+      .addColumn("subject", "text", (c) => c.notNull())
+      .addColumn("created_at", instant, (c) => c.notNull())
+      .addColumn("claimed_by", "text")
+      .addColumn("claimed_until", instant)
+      .execute();
+  },
+};
+
+function grantTable(db: Kysely<unknown>, table: string, holder: string, references: string) {
+  return db.schema
+    .createTable(table)
+    .addColumn(holder, "text", (c) => c.notNull().references(references).onDelete("cascade"))
+    .addColumn("until_at", instant)
+    .addColumn("granted_at", instant, (c) => c.notNull())
+    .addColumn("granted_by", "text")
+    .addColumn("reason", "text");
+}
+
+function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<void> {
+  return db.schema
+    .createIndex(`${table}_${columns.join("_")}`)
+    .on(table)
+    .columns(columns)
+    .execute();
+}
+
+/** Every migration in order. A name that has shipped never changes. */
+export const migrations: MigrationProvider = {
+  async getMigrations() {
+    return { "0001_first_tables": firstTables };
+  },
+};

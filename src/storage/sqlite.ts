@@ -1,0 +1,96 @@
+import { type Expression, Kysely, Migrator, sql } from "kysely";
+import { StorageError } from "../errors.ts";
+import type { Database, Tables } from "./database.ts";
+import { LibsqlDialect, retryWhileBusy } from "./libsql-dialect.ts";
+import { migrations } from "./migrations.ts";
+
+export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
+
+/** How long a write waits for a writer in another process, in milliseconds. */
+const BUSY_TIMEOUT_MS = 5000;
+
+/**
+ * Storage in one SQLite file.
+ *
+ * @param source the file's path, opened at the first query through `libsql`; or a Kysely that the app already
+ *   has for the file, which it shares and keeps. One process should have one Kysely to a file.
+ */
+export function sqlite<Own>(source: string | Kysely<Own>): Database {
+  return typeof source === "string"
+    ? new SqliteDatabase(new Kysely<Tables>({ dialect: new LibsqlDialect({ path: source }) }), true)
+    : new SqliteDatabase(source as unknown as Kysely<Tables>, false);
+}
+
+class SqliteDatabase implements Database {
+  readonly db: Kysely<Tables>;
+  readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
+  readonly #owned: boolean;
+  #dataVersion: number | undefined;
+
+  constructor(db: Kysely<Tables>, owned: boolean) {
+    this.db = db;
+    this.#owned = owned;
+  }
+
+  listOf(subquery: Expression<unknown>, column: string) {
+    return sql<unknown>`(select json_group_array(listed.${sql.ref(column)}) from ${subquery} as listed)`;
+  }
+
+  async write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    try {
+      return await this.db.connection().execute(async (connection) => {
+        // IMMEDIATE takes the write lock before anything is read, so no later statement can find itself outrun.
+        await retryWhileBusy(BUSY_TIMEOUT_MS, () => sql`begin immediate`.execute(connection));
+        try {
+          const result = await work(connection);
+          await sql`commit`.execute(connection);
+          return result;
+        } catch (error) {
+          await sql`rollback`.execute(connection).catch(() => undefined);
+          throw error;
+        }
+      });
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  async changedElsewhere(): Promise<boolean> {
+    const { rows } = await sql<{ data_version: number }>`pragma data_version`.execute(this.db);
+    const version = rows[0]?.data_version;
+    const changed = version !== this.#dataVersion;
+    this.#dataVersion = version;
+    return changed;
+  }
+
+  async migrate(): Promise<readonly string[]> {
+    return this.write(async (db) => {
+      const migrator = new Migrator({
+        db,
+        provider: migrations,
+        migrationTableName: "sallyport_migrations",
+        migrationLockTableName: "sallyport_migrations_lock",
+      });
+      const { error, results = [] } = await migrator.migrateToLatest();
+      if (error) throw error;
+      return results.filter((result) => result.status === "Success").map((result) => result.migrationName);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#owned) await this.db.destroy();
+  }
+
+  failure(error: unknown): unknown {
+    const code = (error as { code?: unknown } | null)?.code;
+    if (typeof code !== "string" || !code.startsWith("SQLITE_")) return error;
+    const message = (error as Error).message;
+    if (/no such table: sallyport_/.test(message)) {
+      return new StorageError(`${message}. Run: npx sallyport migrate`, {
+        cause: error,
+        code: "SALLYPORT_NOT_MIGRATED",
+      });
+    }
+    return new StorageError(`SQLite failed (${code}): ${message}`, { cause: error });
+  }
+}
