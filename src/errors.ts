@@ -3,6 +3,8 @@
  * `docs/errors.md`.
  */
 
+import { PERMISSION_DENIED } from "./protocol/frames.ts";
+
 export type ErrorCode =
   | "SALLYPORT_CONFIGURATION"
   | "SALLYPORT_UNKNOWN_NAME"
@@ -40,20 +42,83 @@ export abstract class SallyportError extends Error {
 
 /** The author must change something. Thrown at start, or by a call with a name that does not exist. */
 export class ConfigurationError extends SallyportError {
-  constructor(message: string, code: "SALLYPORT_CONFIGURATION" | "SALLYPORT_UNKNOWN_NAME" = "SALLYPORT_CONFIGURATION") {
+  constructor(
+    message: string,
+    code: "SALLYPORT_CONFIGURATION" | "SALLYPORT_UNKNOWN_NAME" = "SALLYPORT_CONFIGURATION",
+  ) {
     super(message, { code, status: 500 });
   }
 }
 
+/** Why a caller was refused: stable words, for logs and `onDecision`. Never sent to the peer. */
+export type Reason =
+  | "caller"
+  | "malformed"
+  | "too-large"
+  | "invalid"
+  | "origin"
+  | "limit"
+  | "token-missing"
+  | "token-unknown"
+  | "token-expired"
+  | "token-replayed"
+  | "login"
+  | "anonymous"
+  | "inactive"
+  | "permission"
+  | "session"
+  | "view"
+  | "handler"
+  | "channel"
+  | "authorize"
+  | "author";
+
+interface Refusal {
+  readonly reason: Reason;
+  /** HTTP status. Default 403. */
+  readonly status?: number;
+  /** What the peer hears. Default "Permission denied.", alike for every refusal by permission. */
+  readonly reply?: string;
+  /** Permissions any or all of which would have let the caller in. */
+  readonly missing?: readonly string[];
+  /** Seconds after which trying again makes sense; becomes Retry-After. */
+  readonly retryAfterSeconds?: number;
+}
+
 /** This caller, this time. `message` reaches `onDecision`, `reply` reaches the peer. */
-export class RefusedError extends SallyportError {}
+export class RefusedError extends SallyportError {
+  readonly reason: Reason;
+  readonly missing: readonly string[];
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(message: string, refusal: Refusal) {
+    const { reason, status = 403, reply = PERMISSION_DENIED } = refusal;
+    super(message, { code: status === 403 ? "SALLYPORT_REFUSED" : "SALLYPORT_INVALID", status, reply });
+    this.reason = reason;
+    this.missing = refusal.missing ?? [];
+    this.retryAfterSeconds = refusal.retryAfterSeconds;
+  }
+}
+
+/** Ends an event with 403. The peer hears the generic words; `why` reaches `onDecision`. */
+export function refuse(why: string): RefusedError {
+  return new RefusedError(why, { reason: "author" });
+}
+
+/** Ends an event with 400. The peer hears `words`. */
+export function invalid(words: string): RefusedError {
+  return new RefusedError(words, { reason: "invalid", status: 400, reply: words });
+}
 
 /** AWS would not take a message, or it could not be made. */
 export class DeliveryError extends SallyportError {}
 
 /** The database failed. Decisions that needed it were refused. */
 export class StorageError extends SallyportError {
-  constructor(message: string, options: { cause?: unknown; code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" } = {}) {
+  constructor(
+    message: string,
+    options: { cause?: unknown; code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" } = {},
+  ) {
     super(message, {
       code: options.code ?? "SALLYPORT_STORAGE",
       status: 503,

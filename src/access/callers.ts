@@ -1,0 +1,76 @@
+import { timingSafeEqual } from "node:crypto";
+import { RefusedError } from "../errors.ts";
+import { type Gateway, type Gateways, hashSecret, isSecret } from "../gateways/gateways.ts";
+import { CONNECTION_ID, type GatewayCall } from "../protocol/gateway-call.ts";
+
+/**
+ * Answers the first question of every event: does it come from one of our gateways?
+ *
+ * The proof is the secret that provisioning maps on every integration. API id and stage can be sent by anyone:
+ * they are compared where present and prove nothing.
+ */
+export class Callers {
+  readonly #gateways: Gateways;
+  readonly #trust: "secret" | "network";
+
+  /** @param trust `network` takes any caller's word for its API id: for a backend that nobody else can reach */
+  constructor(gateways: Gateways, trust: "secret" | "network") {
+    this.#gateways = gateways;
+    this.#trust = trust;
+  }
+
+  /** @throws RefusedError when the caller is not one of our gateways */
+  async check(call: GatewayCall): Promise<Gateway> {
+    const gateway =
+      this.#recognise(call, await this.#gateways.list()) ??
+      this.#recognise(call, await this.#gateways.listAnew());
+    if (!gateway) throw this.#unknown(call);
+    if (gateway.apiId !== null && call.apiId !== undefined && call.apiId !== gateway.apiId) {
+      throw notOurs(
+        `it names API ${JSON.stringify(call.apiId)}, but gateway "${gateway.name}" is ${gateway.apiId}`,
+      );
+    }
+    if (call.stage !== undefined && call.stage !== gateway.stage) {
+      throw notOurs(
+        `it names stage ${JSON.stringify(call.stage)}, but gateway "${gateway.name}" is ${gateway.stage}`,
+      );
+    }
+    if (!CONNECTION_ID.test(call.connectionId)) {
+      throw new RefusedError(
+        `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is no connection id. ` +
+          "Map integration.request.header.connectionId from context.connectionId on every integration.",
+        { reason: "malformed", status: 400, reply: "Bad request." },
+      );
+    }
+    return gateway;
+  }
+
+  #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
+    if (this.#trust === "network") {
+      return gateways.find((gateway) => gateway.apiId !== null && gateway.apiId === call.apiId);
+    }
+    const { secret } = call;
+    if (secret === undefined || !isSecret(secret)) return undefined;
+    const presented = Buffer.from(hashSecret(secret), "hex");
+    let found: Gateway | undefined;
+    for (const gateway of gateways) {
+      for (const hash of gateway.secretHashes) {
+        if (timingSafeEqual(presented, Buffer.from(hash, "hex"))) found = gateway;
+      }
+    }
+    return found;
+  }
+
+  #unknown(call: GatewayCall): RefusedError {
+    if (this.#trust === "network")
+      return notOurs(`no gateway is registered for API ${JSON.stringify(call.apiId)}`);
+    if (call.secret === undefined) {
+      return notOurs("it has no x-sallyport-secret header; map the gateway's secret on every integration");
+    }
+    return notOurs("its x-sallyport-secret is that of no registered gateway");
+  }
+}
+
+function notOurs(why: string): RefusedError {
+  return new RefusedError(`The call does not come from one of our gateways: ${why}.`, { reason: "caller" });
+}

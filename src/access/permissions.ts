@@ -1,0 +1,100 @@
+import { ConfigurationError } from "../errors.ts";
+import { nearest } from "./nearest.ts";
+
+declare const brand: unique symbol;
+
+/**
+ * A permission, `app.codename`. At run time it is that text; the type is branded, so that text alone is not a
+ * permission and a typo does not compile.
+ */
+export type Permission<Name extends string = string> = Name & { readonly [brand]: "permission" };
+
+const declared = Symbol("sallyport.permissions");
+
+/** The permissions of one app, each under its codename. Made by {@link definePermissions}. */
+export type PermissionSet<App extends string = string, Codename extends string = string> = {
+  readonly [Name in Codename]: Permission<`${App}.${Name}`>;
+} & { readonly [declared]: { readonly app: App; readonly labels: Readonly<Record<Codename, string>> } };
+
+/** Any permission set, whatever its app. */
+export interface AnyPermissionSet {
+  readonly [declared]: { readonly app: string; readonly labels: Readonly<Record<string, string>> };
+}
+
+/**
+ * Declares an app's permissions once; everything else uses the values it returns.
+ *
+ * @param app lower-case letters, digits and `_`, beginning with a letter
+ * @param labels codename → what a person reads; a codename is letters, digits and `_`, at most 100 characters
+ * @throws ConfigurationError for a name of another form, an empty label, or one over 255 characters
+ */
+export function definePermissions<const App extends string, const Codename extends string>(
+  app: App,
+  labels: Readonly<Record<Codename, string>>,
+): PermissionSet<App, Codename> {
+  if (!/^[a-z][a-z0-9_]{0,99}$/.test(app)) {
+    throw new ConfigurationError(
+      `definePermissions("${app}"): an app's name is lower-case letters, digits and _, and begins with a letter.`,
+    );
+  }
+  const set: Record<string, string> = {};
+  for (const [codename, label] of Object.entries<string>(labels)) {
+    if (!/^[A-Za-z][A-Za-z0-9_]{0,99}$/.test(codename)) {
+      throw new ConfigurationError(
+        `definePermissions("${app}"): "${codename}" cannot be a codename. Use at most 100 letters, digits and _, ` +
+          "beginning with a letter.",
+      );
+    }
+    if (typeof label !== "string" || label.trim() === "" || label.length > 255) {
+      throw new ConfigurationError(`Permission ${app}.${codename} needs a label of 1 to 255 characters.`);
+    }
+    set[codename] = `${app}.${codename}`;
+  }
+  Object.defineProperty(set, declared, {
+    value: Object.freeze({ app, labels: Object.freeze({ ...labels }) }),
+  });
+  return Object.freeze(set) as PermissionSet<App, Codename>;
+}
+
+/** Every permission an app has declared: the only way from text to a {@link Permission}. */
+export class PermissionCatalog {
+  readonly #labels = new Map<string, string>();
+
+  /** @throws ConfigurationError when two sets are of one app, or a value was not made by definePermissions */
+  constructor(sets: readonly AnyPermissionSet[]) {
+    const apps = new Set<string>();
+    for (const set of sets) {
+      const { app, labels } = set?.[declared] ?? {};
+      if (app === undefined || labels === undefined) {
+        throw new ConfigurationError("permissions: [...] takes what definePermissions() returned.");
+      }
+      if (apps.has(app)) {
+        throw new ConfigurationError(
+          `Two permission sets are declared for the app "${app}". Merge them into one definePermissions("${app}", …).`,
+        );
+      }
+      apps.add(app);
+      for (const [codename, label] of Object.entries(labels)) this.#labels.set(`${app}.${codename}`, label);
+    }
+  }
+
+  /** Name and label of each, in the order of declaration. */
+  list(): readonly { readonly name: Permission; readonly label: string }[] {
+    return [...this.#labels].map(([name, label]) => ({ name: name as Permission, label }));
+  }
+
+  /** The permission of that name, or undefined. */
+  find(text: string): Permission | undefined {
+    return this.#labels.has(text) ? (text as Permission) : undefined;
+  }
+
+  /** @throws ConfigurationError that names the nearest permission when there is none of that name */
+  parse(text: string): Permission {
+    const permission = this.find(text);
+    if (permission) return permission;
+    throw new ConfigurationError(
+      `There is no permission "${text}".${nearest(text, this.#labels.keys())}`,
+      "SALLYPORT_UNKNOWN_NAME",
+    );
+  }
+}

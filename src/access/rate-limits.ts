@@ -1,0 +1,189 @@
+import ipaddr from "ipaddr.js";
+import type { Kysely } from "kysely";
+import { ConfigurationError, RefusedError } from "../errors.ts";
+import type { Database, Tables } from "../storage/database.ts";
+
+/** How often something may happen a minute; `false` is without limit, 0 is never. */
+export interface Limits {
+  /** Connects of one user through one gateway. Default 20. */
+  readonly connectsPerUser: number | false;
+  /** Connects from one address (IPv6: one /64) through one gateway. Default 300. */
+  readonly connectsPerIp: number | false;
+  /** Connects refused after the address was counted, from one address. Default 20. */
+  readonly failedConnectsPerIp: number | false;
+  /** Tokens of one user. Default 20. */
+  readonly tokensPerUser: number | false;
+  /** Messages on one connection, counted in each process by itself. Default 600. */
+  readonly messagesPerConnection: number | false;
+}
+
+const DEFAULTS: Limits = {
+  connectsPerUser: 20,
+  connectsPerIp: 300,
+  failedConnectsPerIp: 20,
+  tokensPerUser: 20,
+  messagesPerConnection: 600,
+};
+
+const WINDOW_MS = 60_000;
+
+/** @throws ConfigurationError for a name that is no limit, or a value that is neither a whole number nor false */
+export function checkedLimits(limits: Partial<Limits>): Limits {
+  for (const [name, value] of Object.entries(limits)) {
+    if (!(name in DEFAULTS)) {
+      throw new ConfigurationError(
+        `limits.${name} is not a limit. There are: ${Object.keys(DEFAULTS).join(", ")}.`,
+      );
+    }
+    if (value !== false && !(Number.isInteger(value) && value >= 0)) {
+      throw new ConfigurationError(`limits.${name} must be a whole number a minute, or false for none.`);
+    }
+  }
+  return { ...DEFAULTS, ...limits };
+}
+
+/**
+ * Counts in the database, so that all instances count together.
+ *
+ * A window of a minute begins with the first attempt counted in it. Counting and judging are one statement: of
+ * any number of racing attempts exactly as many pass as the limit says. A refused attempt is not counted, so
+ * being refused never prolongs the wait.
+ */
+export class RateLimits {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /**
+   * Counts one attempt.
+   *
+   * @param key what is limited, such as `connect user-7`
+   * @throws RefusedError with 429 when the limit is reached
+   */
+  async take(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
+    if (limit === false) return;
+    const counted = limit > 0 && (await this.#count(db, key, limit));
+    if (!counted) throw await this.#refusal(db, key, limit);
+  }
+
+  /** Counts something that is only looked at by {@link check}. */
+  async add(db: Kysely<Tables>, key: string): Promise<void> {
+    await this.#count(db, key, Number.MAX_SAFE_INTEGER);
+  }
+
+  /** @throws RefusedError with 429 when the limit is reached; counts nothing */
+  async check(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
+    if (limit === false) return;
+    const row = await this.#window(db, key);
+    if ((row?.count ?? 0) >= limit) throw await this.#refusal(db, key, limit);
+  }
+
+  async #count(db: Kysely<Tables>, key: string, limit: number): Promise<boolean> {
+    const { now } = this.#database;
+    const rows = await db
+      .insertInto("sallyport_counters")
+      .values({ key, window_started_at: now, count: 1 })
+      .onConflict((conflict) =>
+        conflict
+          .column("key")
+          .doUpdateSet(({ ref, eb }) => {
+            const over = eb(ref("sallyport_counters.window_started_at"), "<=", eb(now, "-", WINDOW_MS));
+            return {
+              count: eb
+                .case()
+                .when(over)
+                .then(1)
+                .else(eb("sallyport_counters.count", "+", 1))
+                .end(),
+              window_started_at: eb
+                .case()
+                .when(over)
+                .then(now)
+                .else(ref("sallyport_counters.window_started_at"))
+                .end(),
+            };
+          })
+          .where(({ eb, or }) =>
+            or([
+              eb("sallyport_counters.window_started_at", "<=", eb(now, "-", WINDOW_MS)),
+              eb("sallyport_counters.count", "<", limit),
+            ]),
+          ),
+      )
+      .returning("count")
+      .execute();
+    return rows.length > 0;
+  }
+
+  #window(db: Kysely<Tables>, key: string) {
+    const { now } = this.#database;
+    return db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => ["count", eb("window_started_at", "-", eb(now, "-", WINDOW_MS)).as("left_ms")])
+      .where("key", "=", key)
+      .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
+      .executeTakeFirst();
+  }
+
+  async #refusal(db: Kysely<Tables>, key: string, limit: number): Promise<RefusedError> {
+    const row = await this.#window(db, key);
+    return tooMany(key, limit, Number(row?.left_ms ?? WINDOW_MS));
+  }
+}
+
+/**
+ * Counts in this process, for what happens too often to be written: messages on one connection.
+ */
+export class MessageLimit {
+  readonly #limit: number | false;
+  #windows = new Map<string, { startedAt: number; count: number }>();
+  #sweptAt = 0;
+
+  constructor(limit: number | false) {
+    this.#limit = limit;
+  }
+
+  /** @throws RefusedError with 429 when the limit is reached */
+  take(sessionId: string, now = Date.now()): void {
+    if (this.#limit === false) return;
+    if (now - this.#sweptAt > WINDOW_MS) this.#sweep(now);
+    let window = this.#windows.get(sessionId);
+    if (!window || now - window.startedAt >= WINDOW_MS) {
+      window = { startedAt: now, count: 0 };
+      this.#windows.set(sessionId, window);
+    }
+    if (window.count >= this.#limit) {
+      throw tooMany(`messages of session ${sessionId}`, this.#limit, window.startedAt + WINDOW_MS - now);
+    }
+    window.count++;
+  }
+
+  #sweep(now: number): void {
+    this.#sweptAt = now;
+    for (const [id, window] of this.#windows)
+      if (now - window.startedAt >= WINDOW_MS) this.#windows.delete(id);
+  }
+}
+
+/**
+ * The part of an address that one subscriber holds: an IPv4 address, or the /64 of an IPv6 one. An IPv4 address
+ * written as IPv6 is the IPv4 address.
+ */
+export function addressBlock(text: string): string | undefined {
+  if (!ipaddr.isValid(text)) return undefined;
+  const address = ipaddr.process(text);
+  if (address.kind() === "ipv4") return address.toString();
+  const parts = (address as ipaddr.IPv6).parts.slice(0, 4);
+  return `${parts.map((part) => part.toString(16)).join(":")}::/64`;
+}
+
+function tooMany(key: string, limit: number, leftMs: number): RefusedError {
+  return new RefusedError(`Limit of ${limit} a minute reached for ${key}.`, {
+    reason: "limit",
+    status: 429,
+    reply: "Too many requests.",
+    retryAfterSeconds: Math.max(1, Math.ceil(leftMs / 1000)),
+  });
+}

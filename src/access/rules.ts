@@ -1,0 +1,115 @@
+import { ConfigurationError } from "../errors.ts";
+import type { RuleDeclaration } from "../view/rule.ts";
+import type { Permission } from "./permissions.ts";
+
+/** Declarations made into one: each list of `anyOf` needs one held, every one of `allOf` must be held. */
+export interface Rule {
+  readonly signedIn: boolean;
+  readonly anyOf: readonly (readonly Permission[])[];
+  readonly allOf: readonly Permission[];
+}
+
+/** Who is asking, as the database says in the statement that asks. */
+export interface Subject {
+  /** The app's own id; null for somebody who has not signed in. */
+  readonly userId: string | null;
+  readonly isActive: boolean;
+  readonly isSuperuser: boolean;
+  /** Direct grants and those of the user's groups that hold now. */
+  readonly permissions: readonly string[];
+}
+
+export const ANONYMOUS: Subject = { userId: null, isActive: false, isSuperuser: false, permissions: [] };
+
+/** `missing` names what would have let the subject in: one of an any-list, or each absent one of an all-list. */
+export type Verdict =
+  | { readonly allowed: true }
+  | {
+      readonly allowed: false;
+      readonly reason: "anonymous" | "inactive" | "permission";
+      readonly missing: readonly string[];
+    };
+
+const ALLOWED: Verdict = { allowed: true };
+
+/**
+ * Makes one rule of several declarations, all of which must hold.
+ *
+ * @param owner begins the error's sentence, such as `ChatView` or `channel "rooms/:slug"`
+ * @throws ConfigurationError for an empty list, a list that is none, or an unknown permission
+ */
+export function compileRule(
+  owner: string,
+  declarations: readonly RuleDeclaration[],
+  isKnown: (permission: string) => boolean,
+): Rule {
+  const anyOf: (readonly Permission[])[] = [];
+  const allOf: Permission[] = [];
+  let signedIn = false;
+  for (const declaration of declarations) {
+    const any = permissionList(owner, "permissionsRequired", declaration.permissionsRequired, isKnown);
+    const all = permissionList(owner, "allPermissionsRequired", declaration.allPermissionsRequired, isKnown);
+    if (any) anyOf.push(any);
+    if (all) allOf.push(...all);
+    if (any || all || declaration.signedIn === true) signedIn = true;
+    if (declaration.allowAnonymous && (any || all || declaration.signedIn)) {
+      throw new ConfigurationError(
+        `${owner} says allowAnonymous beside ${any || all ? "a permission" : "signedIn"}, which no anonymous user ` +
+          "passes. Keep one of the two.",
+      );
+    }
+  }
+  return Object.freeze({ signedIn, anyOf: Object.freeze(anyOf), allOf: Object.freeze(allOf) });
+}
+
+/** The one place where a yes or no by permission is made. */
+export function judge(rule: Rule, subject: Subject): Verdict {
+  if (subject.userId === null) {
+    return rule.signedIn ? { allowed: false, reason: "anonymous", missing: [] } : ALLOWED;
+  }
+  if (!subject.isActive) return { allowed: false, reason: "inactive", missing: [] };
+  if (subject.isSuperuser) return ALLOWED;
+  for (const list of rule.anyOf) {
+    if (!list.some((permission) => subject.permissions.includes(permission))) {
+      return { allowed: false, reason: "permission", missing: list };
+    }
+  }
+  const missing = rule.allOf.filter((permission) => !subject.permissions.includes(permission));
+  return missing.length === 0 ? ALLOWED : { allowed: false, reason: "permission", missing };
+}
+
+/** Judges several rules, all of which must hold. */
+export function judgeAll(rules: readonly Rule[], subject: Subject): Verdict {
+  for (const rule of rules) {
+    const verdict = judge(rule, subject);
+    if (!verdict.allowed) return verdict;
+  }
+  return ALLOWED;
+}
+
+function permissionList(
+  owner: string,
+  field: string,
+  list: readonly Permission[] | undefined,
+  isKnown: (permission: string) => boolean,
+): readonly Permission[] | undefined {
+  if (list === undefined) return undefined;
+  if (!Array.isArray(list)) {
+    throw new ConfigurationError(`${owner}: ${field} is a list. Write ${field} = [${String(list)}].`);
+  }
+  if (list.length === 0) {
+    throw new ConfigurationError(
+      `${owner}: ${field} is empty, which would let everybody in. Name a permission, or say signedIn = true or ` +
+        "allowAnonymous = true.",
+    );
+  }
+  for (const permission of list) {
+    if (typeof permission !== "string" || !isKnown(permission)) {
+      throw new ConfigurationError(
+        `${owner}: ${field} names ${JSON.stringify(permission) ?? "undefined"}, which is not among the permissions ` +
+          "given to createSallyport({ permissions }). Add its definePermissions() set there.",
+      );
+    }
+  }
+  return Object.freeze([...list]);
+}

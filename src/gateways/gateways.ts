@@ -1,0 +1,169 @@
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { ConfigurationError } from "../errors.ts";
+import type { Database } from "../storage/database.ts";
+
+/** Our record of one AWS WebSocket API and stage. */
+export interface Gateway {
+  readonly id: string;
+  readonly name: string;
+  /** AWS's id of the API, where known; a consistency check. */
+  readonly apiId: string | null;
+  readonly stage: string;
+  /** Base of the Management API, such as `https://abc123.execute-api.eu-west-1.amazonaws.com/prod`. */
+  readonly endpoint: string;
+  /** SHA-256 of the secrets that prove a call, newest first. Two during a rotation. */
+  readonly secretHashes: readonly string[];
+  /** How answers reach the socket: as the route's response, or pushed where a gateway has no route responses. */
+  readonly replies: "route" | "push";
+}
+
+/** What registers a gateway. */
+export interface GatewayRegistration {
+  /** Our name for it; registering the same name again replaces endpoint and secret. */
+  readonly name: string;
+  readonly endpoint: string;
+  /** The secret mapped as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or `-`. Kept as SHA-256. */
+  readonly secret?: string;
+  readonly apiId?: string;
+  /** Default: the last part of the endpoint's path. */
+  readonly stage?: string;
+  /** Default `route`. */
+  readonly replies?: "route" | "push";
+  /** Accept the former secret as well, until the gateway is registered once more. Default false. */
+  readonly keepPreviousSecret?: boolean;
+}
+
+/** Longest time that a removed secret is still accepted by a process that knew it, in milliseconds. */
+const MAX_AGE_MS = 5000;
+/** Shortest time between two readings caused by callers that nobody knows, in milliseconds. */
+const MIN_AGE_MS = 1000;
+
+/** The gateways we answer to. Read seldom and kept, since every event needs them. */
+export class Gateways {
+  readonly #database: Database;
+  #known: readonly Gateway[] = [];
+  #readAt = 0;
+  #reading: Promise<readonly Gateway[]> | undefined;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Every gateway, at most five seconds old. */
+  async list(): Promise<readonly Gateway[]> {
+    return Date.now() - this.#readAt < MAX_AGE_MS ? this.#known : this.#read();
+  }
+
+  /** Reads again, at most once a second: a caller may belong to a gateway registered a moment ago. */
+  async listAnew(): Promise<readonly Gateway[]> {
+    return Date.now() - this.#readAt < MIN_AGE_MS ? this.#known : this.#read();
+  }
+
+  async find(id: string): Promise<Gateway | undefined> {
+    const known = (await this.list()).find((gateway) => gateway.id === id);
+    return known ?? (await this.listAnew()).find((gateway) => gateway.id === id);
+  }
+
+  /** Records a gateway, or replaces the one of that name; its sessions stay. */
+  async register(registration: GatewayRegistration): Promise<Gateway> {
+    const { name, secret, apiId, replies = "route" } = registration;
+    const endpoint = checkedEndpoint(registration.endpoint);
+    const stage = registration.stage ?? new URL(endpoint).pathname.split("/").at(-1) ?? "";
+    if (!/^[A-Za-z0-9 _-]{1,128}$/.test(name)) {
+      throw new ConfigurationError(`Gateway name "${name}" is not 1 to 128 letters, digits, spaces, _ or -.`);
+    }
+    if (secret !== undefined && !isSecret(secret)) {
+      throw new ConfigurationError(
+        `The secret of gateway "${name}" must be 32 to 256 letters, digits, _ or -. gatewaySecret() makes one.`,
+      );
+    }
+    const now = Date.now();
+    const fields = {
+      api_id: apiId ?? null,
+      stage,
+      endpoint,
+      secret_hash: secret === undefined ? null : hashSecret(secret),
+      replies,
+      updated_at: now,
+    };
+    await this.#database.write(async (db) => {
+      const existing = await db
+        .selectFrom("sallyport_gateways")
+        .select(["id", "secret_hash"])
+        .where("name", "=", name)
+        .executeTakeFirst();
+      if (existing) {
+        const previous_secret_hash = registration.keepPreviousSecret ? existing.secret_hash : null;
+        await db
+          .updateTable("sallyport_gateways")
+          .set({ ...fields, previous_secret_hash })
+          .where("id", "=", existing.id)
+          .execute();
+      } else {
+        const row = { ...fields, id: randomUUID(), name, previous_secret_hash: null, created_at: now };
+        await db.insertInto("sallyport_gateways").values(row).execute();
+      }
+    });
+    const gateway = (await this.#read()).find((candidate) => candidate.name === name);
+    if (!gateway) throw new ConfigurationError(`Gateway "${name}" was removed while it was registered.`);
+    return gateway;
+  }
+
+  /** One reading at a time serves everybody who asks meanwhile. */
+  #read(): Promise<readonly Gateway[]> {
+    this.#reading ??= this.#readNow().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #readNow(): Promise<readonly Gateway[]> {
+    const rows = await this.#database.db
+      .selectFrom("sallyport_gateways")
+      .selectAll()
+      .orderBy("name")
+      .execute();
+    this.#known = rows.map((row) => ({
+      id: row.id,
+      name: row.name,
+      apiId: row.api_id,
+      stage: row.stage,
+      endpoint: row.endpoint,
+      secretHashes: [row.secret_hash, row.previous_secret_hash].filter((hash) => hash !== null),
+      replies: row.replies,
+    }));
+    this.#readAt = Date.now();
+    return this.#known;
+  }
+}
+
+/** A fresh secret for a gateway: 64 hex characters. */
+export function gatewaySecret(): string {
+  return randomBytes(32).toString("hex");
+}
+
+/** True for a value that can be a secret: one token without comma, so that a joined header never passes. */
+export function isSecret(value: string): boolean {
+  return /^[A-Za-z0-9_-]{32,256}$/.test(value);
+}
+
+/** SHA-256 in hex; a secret has enough entropy of its own. */
+export function hashSecret(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex");
+}
+
+function checkedEndpoint(endpoint: string): string {
+  let url: URL;
+  try {
+    url = new URL(endpoint);
+  } catch {
+    throw new ConfigurationError(
+      `"${endpoint}" is no endpoint. Give a URL such as https://abc.execute-api.eu-west-1.amazonaws.com/prod`,
+    );
+  }
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && local)) {
+    throw new ConfigurationError(`Endpoint ${endpoint} must be https:// (http:// only on this machine).`);
+  }
+  return url.href.replace(/\/+$/, "");
+}

@@ -1,0 +1,34 @@
+import { type Kysely, sql } from "kysely";
+import type { Database, Tables } from "../storage/database.ts";
+
+/** Which sessions are in which channels. Being in a channel proves nothing: every delivery asks again. */
+export class Memberships {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Joins, or joins anew: the channel becomes the one joined last. */
+  async join(db: Kysely<Tables>, sessionId: string, channel: string): Promise<void> {
+    const { now } = this.#database;
+    // Two joins within a millisecond still have an order.
+    const joinedAt = sql<number>`(select case when max(joined_at) >= ${now} then max(joined_at) + 1 else ${now} end
+      from sallyport_memberships where session_id = ${sessionId})`;
+    await db
+      .insertInto("sallyport_memberships")
+      .values({ session_id: sessionId, channel, joined_at: joinedAt })
+      .onConflict((conflict) =>
+        conflict.columns(["session_id", "channel"]).doUpdateSet({ joined_at: joinedAt }),
+      )
+      .execute();
+  }
+
+  async leave(db: Kysely<Tables>, sessionId: string, channel: string): Promise<void> {
+    await db
+      .deleteFrom("sallyport_memberships")
+      .where("session_id", "=", sessionId)
+      .where("channel", "=", channel)
+      .execute();
+  }
+}

@@ -1,0 +1,312 @@
+import { randomUUID } from "node:crypto";
+import type { Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
+import { MAX_SESSION_MS } from "../protocol/quotas.ts";
+import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
+import { prepared } from "../storage/prepared.ts";
+
+/** Rights that a statement about sessions brings along: an expression that lists a user's permissions now. */
+export type RightsOf = (
+  db: Kysely<Tables>,
+  userId: Expression<string | null>,
+  only?: readonly string[],
+) => RawBuilder<unknown>;
+
+/** A session as its row says, with its user's state and rights from the same statement. */
+export interface SessionRow {
+  readonly id: string;
+  readonly gatewayId: string;
+  readonly connectionId: string;
+  readonly view: string;
+  readonly userId: string | null;
+  readonly loginId: string | null;
+  /** Epoch milliseconds. */
+  readonly connectedAt: number;
+  readonly isActive: boolean;
+  readonly isSuperuser: boolean;
+  readonly permissions: readonly string[];
+}
+
+/** A session with the channels it is in, in the order of joining. */
+export interface SessionWithChannels extends SessionRow {
+  readonly channels: readonly string[];
+}
+
+/** What opens a session. */
+export interface NewSession {
+  readonly gatewayId: string;
+  readonly connectionId: string;
+  readonly view: string;
+  readonly userId: string | null;
+  readonly loginId: string | null;
+  readonly sourceIp: string | null;
+}
+
+/** Which sessions; `all` of them, or those of one channel, user, login, connection, gateway or session id. */
+export type SessionSelector =
+  | { readonly kind: "all" }
+  | { readonly kind: "channel"; readonly channel: string }
+  | { readonly kind: "user"; readonly userId: string }
+  | { readonly kind: "group"; readonly group: string }
+  | { readonly kind: "login"; readonly loginId: string }
+  | { readonly kind: "view"; readonly view: string }
+  | { readonly kind: "connection"; readonly connectionId: string };
+
+/** Sessions read by one statement of a fan-out. */
+export const PAGE_SIZE = 500;
+
+interface RawRow {
+  id: string;
+  gateway_id: string;
+  connection_id: string;
+  view: string;
+  user_id: string | null;
+  login_id: string | null;
+  connected_at: number;
+  is_active: Flag | null;
+  is_superuser: Flag | null;
+  permissions: unknown;
+  channels?: unknown;
+}
+
+/** Who is here: one row for each open socket. */
+export class Sessions {
+  readonly #database: Database;
+  readonly #rightsOf: RightsOf;
+  readonly #find: (
+    db: Kysely<never>,
+    values: { gatewayId: string; connectionId: string },
+  ) => Promise<RawRow[]>;
+
+  /** @param rightsOf the rights that every statement here brings along with a session */
+  constructor(database: Database, rightsOf: RightsOf) {
+    this.#database = database;
+    this.#rightsOf = rightsOf;
+    this.#find = prepared((value) =>
+      this.#live(database.db)
+        .select((eb) => this.#channelsOf(eb).as("channels"))
+        .where("s.gateway_id", "=", value("gatewayId"))
+        .where("s.connection_id", "=", value("connectionId")),
+    );
+  }
+
+  /** The live session of a connection with its channels, its user's state and rights: one statement. */
+  async find(gatewayId: string, connectionId: string): Promise<SessionWithChannels | undefined> {
+    const [row] = await this.#find(this.#database.db as unknown as Kysely<never>, {
+      gatewayId,
+      connectionId,
+    });
+    return row && { ...fromRow(row), channels: parseList(row.channels) };
+  }
+
+  /** @returns the new row's id */
+  async open(db: Kysely<Tables>, session: NewSession): Promise<string> {
+    const { now } = this.#database;
+    const id = randomUUID();
+    const fields = {
+      view: session.view,
+      user_id: session.userId,
+      login_id: session.loginId,
+      source_ip: session.sourceIp,
+      connected_at: now,
+      last_seen_at: now,
+    };
+    await db
+      .insertInto("sallyport_sessions")
+      .values({
+        ...fields,
+        id,
+        gateway_id: session.gatewayId,
+        connection_id: session.connectionId,
+        request_count: 0,
+        closed_at: null,
+        disconnected_at: null,
+        close_code: null,
+        close_reason: null,
+      })
+      .execute();
+    return id;
+  }
+
+  /** True when any row, open or closed, bears the connection id: AWS never gives one twice. */
+  async isKnown(db: Kysely<Tables>, gatewayId: string, connectionId: string): Promise<boolean> {
+    const row = await db
+      .selectFrom("sallyport_sessions")
+      .select("id")
+      .where("gateway_id", "=", gatewayId)
+      .where("connection_id", "=", connectionId)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
+  /** The live session of a row's id, read inside a transaction. */
+  async findById(db: Kysely<Tables>, id: string): Promise<SessionRow | undefined> {
+    const row: RawRow | undefined = await this.#live(db).where("s.id", "=", id).executeTakeFirst();
+    return row && fromRow(row);
+  }
+
+  /**
+   * Notes that a connection has ended and closes its row if it is still open. Idempotent: only the first call
+   * gives the session, with the channels it was in.
+   */
+  async disconnect(
+    gatewayId: string,
+    connectionId: string,
+    closed: { code: number | undefined; reason: string | undefined },
+  ): Promise<SessionWithChannels | undefined> {
+    const { now } = this.#database;
+    return this.#database.write(async (db) => {
+      const row: RawRow | undefined = await this.#all(db)
+        .select((eb) => this.#channelsOf(eb).as("channels"))
+        .where("s.gateway_id", "=", gatewayId)
+        .where("s.connection_id", "=", connectionId)
+        .where("s.disconnected_at", "is", null)
+        .executeTakeFirst();
+      if (!row) return undefined;
+      await db
+        .updateTable("sallyport_sessions")
+        .set(({ fn, val }) => ({
+          disconnected_at: now,
+          closed_at: fn.coalesce("closed_at", now),
+          close_code: val(closed.code ?? null),
+          close_reason: fn.coalesce("close_reason", val(closed.reason?.slice(0, 200) ?? null)),
+        }))
+        .where("id", "=", row.id)
+        .execute();
+      await db.deleteFrom("sallyport_memberships").where("session_id", "=", row.id).execute();
+      return { ...fromRow(row), channels: parseList(row.channels) };
+    });
+  }
+
+  /** Closes rows in one statement: from then on they are nobody's to any other. Their sockets may live on. */
+  async closeMany(ids: readonly string[], reason: string): Promise<void> {
+    if (ids.length === 0) return;
+    await this.#database.write((db) =>
+      db
+        .updateTable("sallyport_sessions")
+        .set({ closed_at: this.#database.now, close_reason: reason })
+        .where("id", "in", ids)
+        .where("closed_at", "is", null)
+        .execute(),
+    );
+  }
+
+  /** Closes every open row of a gateway whose sockets cannot exist any more, as after a restart of a local one. */
+  async closeAllOf(gatewayId: string, reason: string): Promise<number> {
+    const result = await this.#database.write((db) =>
+      db
+        .updateTable("sallyport_sessions")
+        .set({ closed_at: this.#database.now, disconnected_at: this.#database.now, close_reason: reason })
+        .where("gateway_id", "=", gatewayId)
+        .where("disconnected_at", "is", null)
+        .executeTakeFirst(),
+    );
+    return Number(result.numUpdatedRows);
+  }
+
+  /**
+   * One keyset page of live sessions in the order of their ids, each with its user's state and rights.
+   *
+   * @param after the last id of the page before, `""` for the first page
+   * @param only the permissions that the caller will ask about; others are left out of the rows
+   */
+  async page(
+    selector: SessionSelector,
+    after: string,
+    only?: readonly string[],
+    size = PAGE_SIZE,
+  ): Promise<readonly SessionWithChannels[]> {
+    let query = this.#live(this.#database.db, only)
+      .select((eb) => this.#channelsOf(eb).as("channels"))
+      .limit(size);
+    // Walking the channel's own index keeps a small channel cheap among a million sessions.
+    query =
+      selector.kind === "channel"
+        ? (query
+            .innerJoin("sallyport_memberships as joined", (join) =>
+              join.onRef("joined.session_id", "=", "s.id").on("joined.channel", "=", selector.channel),
+            )
+            .where("joined.session_id", ">", after)
+            .orderBy("joined.session_id") as unknown as typeof query)
+        : query.where("s.id", ">", after).orderBy("s.id");
+    switch (selector.kind) {
+      case "user":
+        query = query.where("s.user_id", "=", selector.userId);
+        break;
+      case "group":
+        query = query.where(({ eb, selectFrom }) =>
+          eb(
+            "s.user_id",
+            "in",
+            selectFrom("sallyport_user_groups as member")
+              .select("member.user_id")
+              .where("member.group_name", "=", selector.group),
+          ),
+        );
+        break;
+      case "login":
+        query = query.where("s.login_id", "=", selector.loginId);
+        break;
+      case "view":
+        query = query.where("s.view", "=", selector.view);
+        break;
+      case "connection":
+        query = query.where("s.connection_id", "=", selector.connectionId);
+        break;
+    }
+    const rows: RawRow[] = await query.execute();
+    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+  }
+
+  /** Open, and young enough for its socket to exist. */
+  #live(db: Kysely<Tables>, only?: readonly string[]) {
+    const { now } = this.#database;
+    return this.#all(db, only)
+      .where("s.closed_at", "is", null)
+      .where((eb) => eb("s.connected_at", ">", eb(now, "-", MAX_SESSION_MS)));
+  }
+
+  #all(db: Kysely<Tables>, only?: readonly string[]) {
+    return db
+      .selectFrom("sallyport_sessions as s")
+      .leftJoin("sallyport_users as u", "u.id", "s.user_id")
+      .select((eb) => [
+        "s.id",
+        "s.gateway_id",
+        "s.connection_id",
+        "s.view",
+        "s.user_id",
+        "s.login_id",
+        "s.connected_at",
+        "u.is_active",
+        "u.is_superuser",
+        this.#rightsOf(db, eb.ref("s.user_id"), only).as("permissions"),
+      ]);
+  }
+
+  #channelsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
+    return this.#database.listOf(
+      eb
+        .selectFrom("sallyport_memberships as member")
+        .select("member.channel")
+        .whereRef("member.session_id", "=", "s.id")
+        .orderBy("member.joined_at"),
+      "channel",
+    );
+  }
+}
+
+function fromRow(row: RawRow): SessionRow {
+  return {
+    id: row.id,
+    gatewayId: row.gateway_id,
+    connectionId: row.connection_id,
+    view: row.view,
+    userId: row.user_id,
+    loginId: row.login_id,
+    connectedAt: Number(row.connected_at),
+    // A user whose row is gone is nobody any more.
+    isActive: row.is_active === 1,
+    isSuperuser: row.is_superuser === 1,
+    permissions: parseList(row.permissions),
+  };
+}
