@@ -1,0 +1,90 @@
+import type { Permission } from "../access/permissions.ts";
+import { ConfigurationError } from "../errors.ts";
+import type { User } from "./context.ts";
+import { type RuleDeclaration, statesRule } from "./rule.ts";
+
+/** `{ slug: string }` for `rooms/:slug`. */
+export type ChannelParams<Pattern extends string> = Pattern extends `${string}:${infer Rest}`
+  ? Rest extends `${infer Name}/${infer Tail}`
+    ? { readonly [Key in Name | keyof ChannelParams<`/${Tail}`>]: string }
+    : { readonly [Key in Rest]: string }
+  : Readonly<Record<never, string>>;
+
+/** What `authorize` of a channel is asked with. */
+export interface ChannelAuthorizeContext<Params = Readonly<Record<string, string>>> {
+  readonly user: User;
+  readonly params: Params;
+  /** The whole name, such as `rooms/general`. */
+  readonly channel: string;
+}
+
+/** Who may be in a channel and who may send to it. */
+export interface ChannelOptions<Params> extends RuleDeclaration {
+  /** What a sender must hold on top of the channel's rule: ANY of these. Default: the rule suffices. */
+  readonly sendRequired?: readonly Permission[] | undefined;
+  /** Asked last, about the data itself: "is this user a member of this room?" Anything but `true` refuses. */
+  readonly authorize?: ((context: ChannelAuthorizeContext<Params>) => boolean | Promise<boolean>) | undefined;
+}
+
+/** A kind of channel. Made by {@link defineChannel}. */
+export interface ChannelDefinition {
+  readonly pattern: string;
+  readonly options: ChannelOptions<never>;
+  /** The parameters in a name that matches, or undefined. */
+  match(name: string): Readonly<Record<string, string>> | undefined;
+}
+
+/** Longest channel name, in characters. */
+export const MAX_CHANNEL_LENGTH = 128;
+
+const NAME = /^[A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)*$/;
+
+/** True for a name that a channel may have: letters, digits, `_` and `-`, in parts separated by `/`. */
+export function isChannelName(name: string): boolean {
+  return name.length <= MAX_CHANNEL_LENGTH && NAME.test(name);
+}
+
+/**
+ * Declares a kind of channel. A name that no definition matches is refused; where several match, all their
+ * rules must hold.
+ *
+ * @param pattern a channel name in which `:name` stands for one part, as in `rooms/:slug`; after a prefix as in
+ *   `room_:id` for the rest of its part
+ * @throws ConfigurationError for a bad pattern, or when nothing says who may be in it
+ */
+export function defineChannel<const Pattern extends string>(
+  pattern: Pattern,
+  options: ChannelOptions<ChannelParams<Pattern>>,
+): ChannelDefinition {
+  const owner = `channel "${pattern}"`;
+  const parts = pattern.split("/");
+  const names: string[] = [];
+  const sources = parts.map((part) => {
+    const [, prefix, parameter] = /^([A-Za-z0-9_-]*)(?::([A-Za-z][A-Za-z0-9_]*))?$/.exec(part) ?? [];
+    if (part === "" || prefix === undefined) {
+      throw new ConfigurationError(
+        `${owner}: "${part}" cannot be a part of a channel's name. Use letters, digits, _ and -, or :name.`,
+      );
+    }
+    if (parameter === undefined) return prefix;
+    if (names.includes(parameter)) throw new ConfigurationError(`${owner} names :${parameter} twice.`);
+    names.push(parameter);
+    return `${prefix}([A-Za-z0-9_-]+)`;
+  });
+  if (!statesRule(options) && !options.authorize) {
+    throw new ConfigurationError(
+      `${owner} does not say who may be in it. Add permissionsRequired, allPermissionsRequired, authorize, ` +
+        "signedIn: true or allowAnonymous: true.",
+    );
+  }
+  const expression = new RegExp(`^${sources.join("/")}$`);
+  return Object.freeze({
+    pattern,
+    options: Object.freeze({ ...options }) as ChannelOptions<never>,
+    match(name: string) {
+      const found = isChannelName(name) ? expression.exec(name) : null;
+      if (!found) return undefined;
+      return Object.fromEntries(names.map((parameter, index) => [parameter, found[index + 1] ?? ""]));
+    },
+  });
+}
