@@ -33,5 +33,9 @@ export type Jsonified<T> = T extends string | number | boolean | null | undefine
         : T extends readonly unknown[]
           ? { [Index in keyof T]: Jsonified<T[Index]> }
           : T extends object
-            ? { [Key in keyof T as T[Key] extends ((...args: never) => unknown) | symbol ? never : Key]: Jsonified<T[Key]> }
+            ? {
+                [Key in keyof T as T[Key] extends ((...args: never) => unknown) | symbol
+                  ? never
+                  : Key]: Jsonified<T[Key]>;
+              }
             : never;

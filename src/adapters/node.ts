@@ -1,0 +1,82 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { Readable } from "node:stream";
+
+/** The slice of an app that answers requests: a Sallyport, or a router that asks one. */
+export interface FetchApp {
+  fetch(request: Request): Response | undefined | Promise<Response | undefined>;
+}
+
+export interface NodeListenerOptions {
+  /** Answers what the app leaves unanswered. Default: 404. */
+  readonly next?: (request: IncomingMessage, response: ServerResponse) => void;
+  /** Told of what the app threw. Default: `console.error`. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** A listener for `http.createServer()` that answers with an app's `fetch`. */
+export function nodeListener(
+  app: FetchApp,
+  options: NodeListenerOptions = {},
+): (request: IncomingMessage, response: ServerResponse) => void {
+  const { next = notFound, onError = (error) => console.error(error) } = options;
+  return (incoming, outgoing) => {
+    answer(app, incoming, outgoing, next).catch((error) => {
+      onError(error);
+      if (!outgoing.headersSent) outgoing.writeHead(500, { "content-type": "text/plain" });
+      outgoing.end();
+    });
+  };
+}
+
+async function answer(
+  app: FetchApp,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  next: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<void> {
+  const request = toRequest(incoming);
+  if (!request) {
+    outgoing.writeHead(400).end();
+    return;
+  }
+  const response = await app.fetch(request);
+  if (response) await send(response, outgoing);
+  else next(incoming, outgoing);
+}
+
+/** Undefined for a request line that makes no URL, which only a hostile client sends. */
+function toRequest(incoming: IncomingMessage): Request | undefined {
+  const { method = "GET", url = "/" } = incoming;
+  const headers = new Headers();
+  try {
+    for (let index = 0; index < incoming.rawHeaders.length; index += 2) {
+      headers.append(incoming.rawHeaders[index] ?? "", incoming.rawHeaders[index + 1] ?? "");
+    }
+    const target = new URL(
+      url.startsWith("/") ? `http://${incoming.headers.host ?? "localhost"}${url}` : url,
+    );
+    const hasBody = method !== "GET" && method !== "HEAD";
+    return new Request(target, {
+      method,
+      headers,
+      ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
+    } as RequestInit);
+  } catch {
+    return undefined;
+  }
+}
+
+async function send(response: Response, outgoing: ServerResponse): Promise<void> {
+  outgoing.statusCode = response.status;
+  response.headers.forEach((value, name) => {
+    if (name !== "set-cookie") outgoing.setHeader(name, value);
+  });
+  const cookies = response.headers.getSetCookie();
+  if (cookies.length > 0) outgoing.setHeader("set-cookie", cookies);
+  outgoing.end(response.body ? Buffer.from(await response.arrayBuffer()) : undefined);
+}
+
+function notFound(_request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(404, { "content-type": "application/json" });
+  response.end('{"ok":false,"error":"Not found."}');
+}

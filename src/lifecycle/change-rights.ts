@@ -1,0 +1,85 @@
+import type { Permission } from "../access/permissions.ts";
+import type { ChangeOptions, GrantOptions, Holder, UserRights } from "../access/rights.ts";
+import { enforce } from "./evict.ts";
+import type { Rooms } from "./rooms.ts";
+
+/**
+ * Changes of rights. Each commits together with a record of itself, and resolves when the sockets open now have
+ * been reconsidered by this process, or by another one that was quicker.
+ */
+export class Access {
+  readonly #rooms: Rooms;
+
+  constructor(rooms: Rooms) {
+    this.#rooms = rooms;
+  }
+
+  /**
+   * Gives a user, by the app's own id, or a group a permission; giving it again replaces its end.
+   *
+   * @throws ConfigurationError when the permission is not declared, or `until` is no instant
+   */
+  async grant(holder: Holder, permission: Permission, options?: GrantOptions): Promise<void> {
+    await this.#rooms.rights.grant(holder, permission, options);
+    await this.#enforce();
+  }
+
+  /**
+   * Takes a permission away. Sockets and channels that rested on it end.
+   *
+   * @returns whether the holder had it
+   */
+  async revoke(holder: Holder, permission: Permission, _options?: ChangeOptions): Promise<boolean> {
+    const had = await this.#rooms.rights.revoke(holder, permission);
+    await this.#enforce();
+    return had;
+  }
+
+  /** Makes a user a member of a group, which is made when missing. */
+  async addToGroup(userId: string, group: string, options?: GrantOptions): Promise<void> {
+    await this.#rooms.rights.addToGroup(userId, group, options);
+    await this.#enforce();
+  }
+
+  /** @returns whether the user was a member */
+  async removeFromGroup(userId: string, group: string): Promise<boolean> {
+    const was = await this.#rooms.rights.removeFromGroup(userId, group);
+    await this.#enforce();
+    return was;
+  }
+
+  /** An inactive user passes no rule and keeps no socket. */
+  async setActive(userId: string, active: boolean): Promise<void> {
+    await this.#rooms.rights.setActive(userId, active);
+    await this.#enforce();
+  }
+
+  /** A superuser passes every permission rule, though no `authorize`. */
+  async setSuperuser(userId: string, superuser: boolean): Promise<void> {
+    await this.#rooms.rights.setSuperuser(userId, superuser);
+    await this.#enforce();
+  }
+
+  /** Ends a login of the app: its sockets close and its unused tokens die. */
+  async endSession(sessionId: string): Promise<void> {
+    const { rights, tokens } = this.#rooms;
+    await rights.record("login", sessionId, (db) => tokens.forgetLogin(db, sessionId));
+    await this.#enforce();
+  }
+
+  /** Asks every `authorize` again for a user's sockets, or for everyone in a channel: the app's own data changed. */
+  async recheck(what: { readonly user: string } | { readonly channel: string }): Promise<void> {
+    if ("user" in what) await this.#rooms.rights.record("user", what.user);
+    else await this.#rooms.rights.record("channel", what.channel);
+    await this.#enforce();
+  }
+
+  /** What is known of a user's rights now, or undefined when we have never met. */
+  show(userId: string): Promise<UserRights | undefined> {
+    return this.#rooms.rights.show(userId);
+  }
+
+  async #enforce(): Promise<void> {
+    await enforce(this.#rooms);
+  }
+}

@@ -1,0 +1,220 @@
+import type { Kysely } from "kysely";
+import type { Trail } from "../access/decisions.ts";
+import { addressBlock } from "../access/rate-limits.ts";
+import { ANONYMOUS, judge, type Subject } from "../access/rules.ts";
+import { RefusedError } from "../errors.ts";
+import type { Gateway } from "../gateways/gateways.ts";
+import type { ConnectCall } from "../protocol/gateway-call.ts";
+import type { Tables } from "../storage/database.ts";
+import { authorizeChannel, checkChannelName, checkChannelRules } from "./channels.ts";
+import { identityOf } from "./identity.ts";
+import type { MountedView } from "./mount-views.ts";
+import type { Identity, Rooms } from "./rooms.ts";
+import { refusedBy, userOf } from "./user.ts";
+
+/** A connect whose token, login, user and rules have been found good. */
+interface Admission {
+  readonly subject: Subject;
+  readonly loginId: string | null;
+}
+
+/**
+ * `$connect`: decides whether a socket opens, and as whose.
+ *
+ * Guards, in the order that is the security design: caller, shape, Origin, address limit, token spent, login
+ * matches, user limit, user active, view's rule, channel's rules, the author's `connect()`, the row. A token once
+ * spent stays spent, whatever follows.
+ *
+ * @throws RefusedError
+ */
+export async function connect(
+  rooms: Rooms,
+  view: MountedView,
+  call: ConnectCall,
+  request: Request,
+  trail: Trail,
+): Promise<void> {
+  const gateway = await rooms.callers.check(call);
+  trail.gateway = gateway.name;
+  const channel = call.channel || view.defaultChannel;
+  if (channel !== undefined) {
+    checkChannelName(channel);
+    trail.channel = channel;
+  }
+  const address = sourceOf(rooms, call, request);
+  if (address.text !== undefined) trail.sourceIp = address.text;
+  if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
+  rooms.origins.check(call.origin);
+
+  // The app's code reads a database too, so it is asked before the transaction that compares its answer.
+  const identity = await identityOf(rooms, request);
+  const failures = `failed connect ${gateway.id} ${address.block}`;
+  const admission = await rooms.database.write(async (db) => {
+    try {
+      await rooms.rateLimits.check(db, failures, rooms.limits.failedConnectsPerIp);
+      await rooms.rateLimits.take(
+        db,
+        `connect ip ${gateway.id} ${address.block}`,
+        rooms.limits.connectsPerIp,
+      );
+      return await admit(rooms, db, { view, call, gateway, identity, channel }, trail);
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+      if (error.reason !== "limit") await rooms.rateLimits.add(db, failures);
+      return error;
+    }
+  });
+  // Returned and not thrown in there: a refusal keeps what was counted and the token that was spent.
+  if (admission instanceof RefusedError) throw admission;
+
+  try {
+    await authorsWord(rooms, view, call, request, admission, channel);
+    await open(rooms, view, call, gateway, admission, channel, address.text, trail);
+  } catch (error) {
+    if (error instanceof RefusedError) await rooms.database.write((db) => rooms.rateLimits.add(db, failures));
+    throw error;
+  }
+}
+
+interface Arrival {
+  readonly view: MountedView;
+  readonly call: ConnectCall;
+  readonly gateway: Gateway;
+  readonly identity: Identity | null;
+  readonly channel: string | undefined;
+}
+
+async function admit(rooms: Rooms, db: Kysely<Tables>, arrival: Arrival, trail: Trail): Promise<Admission> {
+  const { view, call, gateway, channel } = arrival;
+  const admission =
+    call.token === undefined
+      ? { subject: withoutToken(view), loginId: null }
+      : await redeem(rooms, db, call.token, arrival, trail);
+  if (admission.subject.userId !== null) {
+    const { userId } = admission.subject;
+    await rooms.rateLimits.take(db, `connect ${gateway.id} ${userId}`, rooms.limits.connectsPerUser);
+  }
+  checkRules(rooms, view, channel, admission.subject);
+  return admission;
+}
+
+/** Without a token there is no user, whatever cookie came along. */
+function withoutToken(view: MountedView): Subject {
+  if (view.rule.signedIn) {
+    throw new RefusedError(`${view.name} needs a token, and the connect brought no ws_token.`, {
+      reason: "token-missing",
+    });
+  }
+  return ANONYMOUS;
+}
+
+async function redeem(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  token: string,
+  { call, gateway, identity }: Arrival,
+  trail: Trail,
+): Promise<Admission> {
+  const grant = await rooms.tokens.spend(db, token);
+  trail.userId = grant.userId;
+  if (grant.loginId !== null) trail.loginId = grant.loginId;
+  if (rooms.tokenBinding === "login") {
+    const same = identity?.userId === grant.userId && (identity.sessionId ?? null) === grant.loginId;
+    if (!same) {
+      throw new RefusedError(
+        identity
+          ? `The token is of user ${grant.userId}, but the connect came with another login, of user ${identity.userId}.`
+          : 'The connect came without a login. Cookies reach $connect on a custom domain; elsewhere use tokens: { binding: "token" }.',
+        { reason: "login" },
+      );
+    }
+  } else if (grant.origin !== (call.origin ?? null) || (grant.gatewayId ?? gateway.id) !== gateway.id) {
+    throw new RefusedError("The token was issued to another page's origin, or for another gateway.", {
+      reason: "login",
+    });
+  }
+  return { subject: await rooms.rights.subject(db, grant.userId), loginId: grant.loginId };
+}
+
+function checkRules(rooms: Rooms, view: MountedView, channel: string | undefined, subject: Subject): void {
+  const verdict = judge(view.rule, subject);
+  if (!verdict.allowed) throw refusedBy(verdict, view.name);
+  if (channel !== undefined) checkChannelRules(rooms.channels.require(channel), subject);
+}
+
+/** The hooks of channel and view run outside of any transaction. */
+async function authorsWord(
+  rooms: Rooms,
+  view: MountedView,
+  call: ConnectCall,
+  request: Request,
+  { subject }: Admission,
+  channel: string | undefined,
+): Promise<void> {
+  const user = userOf(subject);
+  if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), user);
+  await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
+}
+
+/** Rights are read once more in the row's own transaction: the author's code may have taken its time. */
+async function open(
+  rooms: Rooms,
+  view: MountedView,
+  call: ConnectCall,
+  gateway: Gateway,
+  { subject, loginId }: Admission,
+  channel: string | undefined,
+  sourceIp: string | undefined,
+  trail: Trail,
+): Promise<void> {
+  const { connectionId, token } = call;
+  trail.sessionId = await rooms.database.write(async (db) => {
+    if (await rooms.sessions.isKnown(db, gateway.id, connectionId)) {
+      throw new RefusedError(`Connection ${connectionId} has already been opened.`, {
+        reason: "malformed",
+        status: 400,
+        reply: "Bad request.",
+      });
+    }
+    if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
+      throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
+    }
+    const { userId } = subject;
+    checkRules(rooms, view, channel, userId === null ? ANONYMOUS : await rooms.rights.subject(db, userId));
+    const row = {
+      gatewayId: gateway.id,
+      connectionId,
+      view: view.path,
+      userId,
+      loginId,
+      sourceIp: sourceIp ?? null,
+    };
+    const sessionId = await rooms.sessions.open(db, row);
+    if (channel !== undefined) await rooms.memberships.join(db, sessionId, channel);
+    return sessionId;
+  });
+}
+
+/** The peer's address and the block of addresses that is limited together. */
+function sourceOf(
+  rooms: Rooms,
+  call: ConnectCall,
+  request: Request,
+): { text: string | undefined; block: string } {
+  const text = rooms.trustedHops === undefined ? call.sourceIp : forwardedFor(request, rooms.trustedHops);
+  const block = text === undefined ? undefined : addressBlock(text);
+  if (block !== undefined) return { text, block };
+  const { connectsPerIp, failedConnectsPerIp } = rooms.limits;
+  if (connectsPerIp === false && failedConnectsPerIp === false) return { text: undefined, block: "any" };
+  throw new RefusedError(
+    `The connect brought no source address (${JSON.stringify(text) ?? "none"}). Map integration.request.header.x-sallyport-source-ip ` +
+      "from context.identity.sourceIp, or turn off limits.connectsPerIp and limits.failedConnectsPerIp.",
+    { reason: "malformed", status: 400, reply: "Bad request." },
+  );
+}
+
+/** The entry that the outermost trusted proxy added, counted from the right: further left anyone can write. */
+function forwardedFor(request: Request, trustedHops: number): string | undefined {
+  const entries = (request.headers.get("x-forwarded-for") ?? "").split(",").map((entry) => entry.trim());
+  return entries[entries.length - 1 - trustedHops];
+}

@@ -1,0 +1,33 @@
+import type { Trail } from "../access/decisions.ts";
+import type { DisconnectCall } from "../protocol/gateway-call.ts";
+import { outletTo } from "./deliver.ts";
+import { sessionView } from "./message-context.ts";
+import type { MountedView } from "./mount-views.ts";
+import type { Rooms } from "./rooms.ts";
+
+/**
+ * `$disconnect`: the socket has closed. It may come twice, late or never, so an unknown connection is no error.
+ */
+export async function disconnect(
+  rooms: Rooms,
+  view: MountedView,
+  call: DisconnectCall,
+  trail: Trail,
+): Promise<void> {
+  const gateway = await rooms.callers.check(call);
+  trail.gateway = gateway.name;
+  const row = await rooms.sessions.disconnect(gateway.id, call.connectionId, call);
+  if (!row) return;
+  const owner = rooms.views.get(row.view) ?? view;
+  try {
+    await owner.view.disconnect?.({
+      userId: row.userId ?? undefined,
+      session: sessionView(row, gateway.name).session,
+      code: call.code,
+      reason: call.reason,
+      to: (audience, requirement) => outletTo(rooms, audience, requirement),
+    });
+  } catch (error) {
+    rooms.onError(error, `${owner.name}.disconnect()`);
+  }
+}

@@ -1,0 +1,18 @@
+import { ConfigurationError } from "../errors.ts";
+import type { Identity, Rooms } from "./rooms.ts";
+
+/** The app's word about who is behind a request. @throws ConfigurationError when it is not of the agreed shape */
+export async function identityOf(rooms: Rooms, request: Request): Promise<Identity | null> {
+  const identity = await rooms.identify(request);
+  if (identity === null || identity === undefined) return null;
+  const { userId, sessionId } = identity;
+  if (typeof userId !== "string" || userId === "" || userId.length > 255) {
+    throw new ConfigurationError(
+      "identify() must give null or { userId, sessionId }; userId is 1 to 255 characters.",
+    );
+  }
+  if (sessionId !== undefined && (typeof sessionId !== "string" || sessionId === "")) {
+    throw new ConfigurationError("identify(): sessionId is the text that names the login, or left out.");
+  }
+  return identity;
+}

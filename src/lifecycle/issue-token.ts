@@ -1,0 +1,115 @@
+import type { Kysely } from "kysely";
+import type { Trail } from "../access/decisions.ts";
+import { judge, type Subject } from "../access/rules.ts";
+import { ConfigurationError, RefusedError } from "../errors.ts";
+import type { TokenBody } from "../protocol/frames.ts";
+import type { Tables } from "../storage/database.ts";
+import { readJson } from "./body.ts";
+import { authorizeChannel, checkChannelName, checkChannelRules, type MatchedChannel } from "./channels.ts";
+import { identityOf } from "./identity.ts";
+import type { Rooms } from "./rooms.ts";
+import { refusedBy, userOf } from "./user.ts";
+
+/** Largest body of a token request, in bytes. */
+const MAX_BODY_BYTES = 4096;
+
+interface TokenRequest {
+  readonly view?: unknown;
+  readonly channel?: unknown;
+  readonly gateway?: unknown;
+}
+
+/**
+ * Gives a signed-in page a token for one connect.
+ *
+ * A browser cannot see why a handshake was refused, so a request that names the view and channel it wants is
+ * told here whether the gate would let it in.
+ */
+export async function issueToken(rooms: Rooms, request: Request, trail: Trail): Promise<TokenBody> {
+  const identity = await identityOf(rooms, request);
+  if (!identity) {
+    throw new RefusedError("A token was asked for by nobody: identify() gave null.", {
+      reason: "anonymous",
+      status: 401,
+      reply: "Authentication required.",
+    });
+  }
+  const { userId, sessionId: loginId } = identity;
+  trail.userId = userId;
+  if (loginId !== undefined) trail.loginId = loginId;
+  const origin = request.headers.get("origin") ?? undefined;
+  if (origin !== undefined) trail.origin = origin;
+  rooms.origins.check(origin);
+  const wanted: TokenRequest = (await readJson(request, MAX_BODY_BYTES)) ?? {};
+
+  const subject = await rooms.database.write(async (db) => {
+    await rooms.rights.know(db, userId);
+    const refusal = await limited(rooms, db, userId);
+    return refusal ?? (await rooms.rights.subject(db, userId));
+  });
+  if (subject instanceof RefusedError) throw subject;
+  await checkWanted(rooms, wanted, subject, trail);
+
+  const gatewayId = await gatewayFor(rooms, wanted);
+  const token = await rooms.database.write((db) =>
+    rooms.tokens.issue(db, { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId }),
+  );
+  return { token, expires_in: rooms.tokenExpirySeconds };
+}
+
+/** A refusal that is returned, so that what was counted is kept. */
+async function limited(rooms: Rooms, db: Kysely<Tables>, userId: string): Promise<RefusedError | undefined> {
+  try {
+    await rooms.rateLimits.take(db, `token ${userId}`, rooms.limits.tokensPerUser);
+    return undefined;
+  } catch (error) {
+    if (error instanceof RefusedError) return error;
+    throw error;
+  }
+}
+
+async function checkWanted(
+  rooms: Rooms,
+  wanted: TokenRequest,
+  subject: Subject,
+  trail: Trail,
+): Promise<void> {
+  if (!subject.isActive) {
+    throw new RefusedError("The user is inactive.", { reason: "inactive" });
+  }
+  let name = wanted.channel;
+  if (wanted.view !== undefined) {
+    const view = rooms.views.get(String(wanted.view));
+    trail.view = String(wanted.view).slice(0, 200);
+    if (!view)
+      throw new RefusedError(`No view is mounted at ${JSON.stringify(trail.view)}.`, { reason: "view" });
+    const verdict = judge(view.rule, subject);
+    if (!verdict.allowed) throw refusedBy(verdict, view.name);
+    name ??= view.defaultChannel;
+  }
+  if (name === undefined || name === null || name === "") return;
+  checkChannelName(name);
+  trail.channel = name;
+  const channel: MatchedChannel = rooms.channels.require(name);
+  checkChannelRules(channel, subject);
+  await authorizeChannel(channel, userOf(subject));
+}
+
+/** A token that stands without a login is good at one gateway only. */
+async function gatewayFor(rooms: Rooms, wanted: TokenRequest): Promise<string | null> {
+  if (rooms.tokenBinding === "login") return null;
+  const gateways = await rooms.gateways.listAnew();
+  if (wanted.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
+  const named = gateways.find((gateway) => gateway.name === wanted.gateway);
+  if (named) return named.id;
+  if (wanted.gateway !== undefined) {
+    throw new RefusedError(`There is no gateway ${JSON.stringify(wanted.gateway).slice(0, 200)}.`, {
+      reason: "malformed",
+      status: 400,
+      reply: "Unknown gateway.",
+    });
+  }
+  throw new ConfigurationError(
+    `tokens: { binding: "token" } with ${gateways.length} gateways registered: the token request must name one, as { "gateway": "…" }.`,
+  );
+}

@@ -1,0 +1,134 @@
+import type { Trail } from "../access/decisions.ts";
+import { judge, type Rule } from "../access/rules.ts";
+import { RefusedError } from "../errors.ts";
+import type { Gateway } from "../gateways/gateways.ts";
+import type { MessageCall } from "../protocol/gateway-call.ts";
+import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
+import type { SessionWithChannels } from "../sessions/sessions.ts";
+import { readJson } from "./body.ts";
+import { messageContext, sessionView } from "./message-context.ts";
+import type { MountedHandler, MountedView } from "./mount-views.ts";
+import type { Rooms } from "./rooms.ts";
+import { refusedBy, userOf } from "./user.ts";
+
+/** What is known of a message before anything was decided about its session. */
+export interface Envelope {
+  gateway?: Gateway;
+}
+
+/**
+ * A message from an open socket, from the gateway's call to the handler's answer.
+ *
+ * Guards, in the order that is the security design: caller, size and form, session with its user's state and
+ * rights in one statement, message limit, view's rule, handler, handler's rule, schema, `authorize`.
+ *
+ * @returns what the handler returned
+ * @throws RefusedError
+ */
+export async function message(
+  rooms: Rooms,
+  view: MountedView,
+  call: MessageCall,
+  request: Request,
+  trail: Trail,
+  envelope: Envelope,
+): Promise<unknown> {
+  const gateway = await rooms.callers.check(call);
+  envelope.gateway = gateway;
+  trail.gateway = gateway.name;
+  const frame = await readJson(request, MAX_MESSAGE_BYTES);
+  if (frame === undefined) throw malformed("The message is empty.");
+  if ("id" in frame) trail.callId = callId(frame.id);
+
+  const session = await rooms.sessions.find(gateway.id, call.connectionId);
+  if (!session) {
+    throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
+      reason: "session",
+    });
+  }
+  trail.sessionId = session.id;
+  if (session.userId !== null) trail.userId = session.userId;
+  if (session.loginId !== null) trail.loginId = session.loginId;
+  rooms.messageLimit.take(session.id);
+
+  demand(view.rule, session, view.name);
+  const handler = handlerFor(view, frame, trail);
+  demand(handler.rule, session, `${view.name}.${handler.name}`);
+  const body = await checkedBody(handler, payloadOf(view, frame));
+  const user = userOf(session);
+  const live = sessionView(session, gateway.name);
+  if (
+    handler.authorize &&
+    (await handler.authorize({ user: user as never, session: live.session, body })) !== true
+  ) {
+    throw new RefusedError(`authorize of ${view.name}.${handler.name} said no.`, { reason: "authorize" });
+  }
+  return await handler.run(messageContext(rooms, session, live, user, body));
+}
+
+function demand(rule: Rule, session: SessionWithChannels, what: string): void {
+  const verdict = judge(rule, session);
+  if (!verdict.allowed) throw refusedBy(verdict, what);
+}
+
+/** The handler that the message names: by `handlerKey`, or failing that by `routeKey`. */
+function handlerFor(
+  view: MountedView,
+  frame: Readonly<Record<string, unknown>>,
+  trail: Trail,
+): MountedHandler {
+  const key = Object.hasOwn(frame, view.handlerKey) ? view.handlerKey : view.routeKey;
+  if (!Object.hasOwn(frame, key)) {
+    throw malformed(
+      `The message names no handler: it has neither "${view.handlerKey}" nor "${view.routeKey}".`,
+    );
+  }
+  const name = frame[key];
+  if (typeof name !== "string")
+    throw malformed(`"${key}" must be the name of a handler, not ${typeof name}.`);
+  trail.handler = name.slice(0, 200);
+  const handler = view.handlers.get(name);
+  if (!handler) {
+    const declared = [...view.handlers.keys()].join(", ") || "none";
+    throw new RefusedError(
+      `${view.name} has no handler ${JSON.stringify(trail.handler)} that a socket may call. It has: ${declared}.`,
+      { reason: "handler" },
+    );
+  }
+  return handler;
+}
+
+/** The message's own fields, without what only says where they go. */
+function payloadOf(view: MountedView, frame: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { id: _id, [view.handlerKey]: _handler, [view.routeKey]: _route, ...payload } = frame;
+  return payload;
+}
+
+async function checkedBody(handler: MountedHandler, payload: unknown): Promise<unknown> {
+  if (!handler.schema) return payload;
+  const result = await handler.schema["~standard"].validate(payload);
+  if (!result.issues) return result.value;
+  const words = result.issues.map((issue) => issue.message).join(" ");
+  const places = result.issues.map(
+    (issue) =>
+      issue.path?.map((part) => String(typeof part === "object" ? part.key : part)).join(".") || "body",
+  );
+  throw new RefusedError(
+    `The message does not fit the schema of ${handler.name} at ${places.join(", ")}: ${words}`,
+    {
+      reason: "invalid",
+      status: 400,
+      reply: words.slice(0, 1000),
+    },
+  );
+}
+
+function callId(id: unknown): string | number {
+  if (typeof id === "string" && id.length <= 128) return id;
+  if (typeof id === "number" && Number.isFinite(id)) return id;
+  throw malformed("A call's id is a number, or text of at most 128 characters.");
+}
+
+function malformed(why: string): RefusedError {
+  return new RefusedError(why, { reason: "malformed", status: 400, reply: "Bad request." });
+}

@@ -1,0 +1,51 @@
+import type { Callers } from "../access/callers.ts";
+import type { Evictions } from "../access/evictions.ts";
+import type { Origins } from "../access/origins.ts";
+import type { Limits, MessageLimit, RateLimits } from "../access/rate-limits.ts";
+import type { Rights } from "../access/rights.ts";
+import type { Tokens } from "../access/tokens.ts";
+import type { Delivery } from "../delivery/delivery.ts";
+import type { Gateways } from "../gateways/gateways.ts";
+import type { Memberships } from "../sessions/memberships.ts";
+import type { Sessions } from "../sessions/sessions.ts";
+import type { Database } from "../storage/database.ts";
+import type { Channels } from "./channels.ts";
+import type { MountedView } from "./mount-views.ts";
+
+/** The app's login behind a request. */
+export interface Identity {
+  /** The app's own id of the user: 1 to 255 characters. */
+  readonly userId: string;
+  /** The app's id of this login, so that its sockets can end with it. */
+  readonly sessionId?: string | undefined;
+}
+
+/** Asks the app who is behind a request; null for nobody. */
+export type Identify = (request: Request) => Identity | null | Promise<Identity | null>;
+
+/** Everything the stories bring together. Wired once, in `sallyport.ts`. */
+export interface Rooms {
+  readonly database: Database;
+  readonly callers: Callers;
+  readonly origins: Origins;
+  readonly limits: Limits;
+  readonly rateLimits: RateLimits;
+  readonly messageLimit: MessageLimit;
+  readonly tokens: Tokens;
+  readonly rights: Rights;
+  readonly evictions: Evictions;
+  readonly gateways: Gateways;
+  readonly sessions: Sessions;
+  readonly memberships: Memberships;
+  readonly delivery: Delivery;
+  readonly channels: Channels;
+  readonly views: ReadonlyMap<string, MountedView>;
+  readonly identify: Identify;
+  /** `token`: hosts that get no cookie at `$connect` rely on the token alone. */
+  readonly tokenBinding: "login" | "token";
+  readonly tokenExpirySeconds: number;
+  /** Proxies in front of API Gateway whose X-Forwarded-For entries are believed; undefined for none. */
+  readonly trustedHops: number | undefined;
+  /** Told of what goes wrong off the path of an answer. */
+  readonly onError: (error: unknown, where: string) => void;
+}

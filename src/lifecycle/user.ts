@@ -1,0 +1,49 @@
+import type { Permission } from "../access/permissions.ts";
+import type { Subject, Verdict } from "../access/rules.ts";
+import { ConfigurationError, RefusedError } from "../errors.ts";
+import type { SignedInUser, User } from "../view/context.ts";
+
+/** The user as handlers and hooks see it, over the rights that one statement read. */
+export function userOf(subject: Subject): User {
+  const has = (permission: Permission) =>
+    subject.userId !== null &&
+    subject.isActive &&
+    (subject.isSuperuser || subject.permissions.includes(permission));
+  const listed = (permissions: readonly Permission[]) => {
+    if (!Array.isArray(permissions) || permissions.length === 0) {
+      throw new ConfigurationError(
+        "Give a list of at least one permission; an empty one would ask for nothing.",
+      );
+    }
+    return permissions;
+  };
+  const user: User = {
+    id: subject.userId ?? undefined,
+    signedIn: subject.userId !== null,
+    isSuperuser: subject.isSuperuser && subject.isActive,
+    hasPermission: has,
+    hasAnyPermission: (permissions) => listed(permissions).some(has),
+    hasAllPermissions: (permissions) => listed(permissions).every(has),
+    require(permission) {
+      if (!has(permission)) {
+        throw new RefusedError(`The handler requires ${permission}.`, {
+          reason: "permission",
+          missing: [permission],
+        });
+      }
+      return user as SignedInUser;
+    },
+  };
+  return Object.freeze(user);
+}
+
+/** The refusal that a verdict means. The peer hears the generic words whatever the reason. */
+export function refusedBy(verdict: Exclude<Verdict, { allowed: true }>, what: string): RefusedError {
+  const { reason, missing } = verdict;
+  const why = {
+    anonymous: `${what} needs a signed-in user.`,
+    inactive: `The user is inactive, and ${what} is for active users.`,
+    permission: `${what} needs ${missing.join(" or ")}.`,
+  };
+  return new RefusedError(why[reason], { reason, missing });
+}

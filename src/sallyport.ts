@@ -1,0 +1,349 @@
+import { Callers } from "./access/callers.ts";
+import { type Decision, decisionOf, newReference, type Trail } from "./access/decisions.ts";
+import { Evictions } from "./access/evictions.ts";
+import { Origins } from "./access/origins.ts";
+import { type AnyPermissionSet, PermissionCatalog } from "./access/permissions.ts";
+import { checkedLimits, type Limits, MessageLimit, RateLimits } from "./access/rate-limits.ts";
+import { Rights } from "./access/rights.ts";
+import { Tokens } from "./access/tokens.ts";
+import type { Audience, Requirement } from "./delivery/audience.ts";
+import { Delivery, encodeFrame } from "./delivery/delivery.ts";
+import { ManagementApi } from "./delivery/management-api.ts";
+import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
+import { Access } from "./lifecycle/change-rights.ts";
+import { Channels } from "./lifecycle/channels.ts";
+import { connect } from "./lifecycle/connect.ts";
+import { outletTo } from "./lifecycle/deliver.ts";
+import { disconnect } from "./lifecycle/disconnect.ts";
+import { EnforcementLoop, enforce } from "./lifecycle/evict.ts";
+import { issueToken } from "./lifecycle/issue-token.ts";
+import { type Envelope, message } from "./lifecycle/message.ts";
+import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import type { Identify, Rooms } from "./lifecycle/rooms.ts";
+import { decodeGatewayCall } from "./protocol/gateway-call.ts";
+import { Memberships } from "./sessions/memberships.ts";
+import { Sessions } from "./sessions/sessions.ts";
+import type { Database } from "./storage/database.ts";
+import type { ChannelDefinition } from "./view/channel.ts";
+import type { Outlet } from "./view/context.ts";
+import type { ViewClass } from "./view/view.ts";
+
+/** How people who type know the app's users; the command line asks it. */
+export interface UserDirectory {
+  /** The app's id for what somebody typed, such as an e-mail address; undefined for nobody. */
+  find?(text: string): string | undefined | Promise<string | undefined>;
+  /** Id → what a person reads. */
+  describe?(
+    ids: readonly string[],
+  ): Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>;
+  /** What `find` knows, for naming the nearest when it does not. */
+  suggest?(): readonly string[] | Promise<readonly string[]>;
+}
+
+export interface SallyportOptions {
+  /** Where everything is kept: `sqlite("data/app.db")`. Opened at first use. */
+  readonly storage: Database;
+  /** What `definePermissions()` returned. */
+  readonly permissions: readonly AnyPermissionSet[];
+  /** What `defineChannel()` returned. Default: no channels. */
+  readonly channels?: readonly ChannelDefinition[];
+  /** Path → class. API Gateway calls `<path>/connect`, `/disconnect`, `/default` or a custom route's own name. */
+  readonly views: Readonly<Record<string, ViewClass>>;
+  /** The app's own login: who is behind this request? */
+  readonly identify: Identify;
+  readonly users?: UserDirectory;
+  /** Pages that may connect, such as `https://www.example.com`; `"none"` for clients without Origin. */
+  readonly origins: readonly string[];
+  /** Where pages fetch tokens. Default `/api/ws-token`. */
+  readonly tokenPath?: string;
+  /** How long a token can be spent, in seconds. Default 60. */
+  readonly tokenExpirySeconds?: number;
+  /** `token`: for hosts that get no cookie at `$connect`. Default `login`: token and cookie must agree. */
+  readonly tokens?: { readonly binding: "login" | "token" };
+  /** Each a number a minute, or `false`. */
+  readonly limits?: Partial<Limits>;
+  /** `network`: nobody but the gateway can reach this backend. Default `secret`. */
+  readonly trust?: "secret" | "network";
+  /** Proxies in front of API Gateway, whose X-Forwarded-For is believed that far. Default: none. */
+  readonly sourceIp?: { readonly trustedHops: number };
+  /** Told of every refusal. Default: nothing is told. */
+  readonly onDecision?: (decision: Decision) => void;
+  /** Told of what fails in your code or ours, and where. Default: `console.error`. */
+  readonly onError?: (error: unknown, where: string) => void;
+}
+
+/** Marks the object for the command line, which may have loaded another copy of this package. */
+export const SALLYPORT = Symbol.for("sallyport");
+
+/**
+ * Makes the app's one Sallyport. Opens nothing: no port, no timer, no database before first use.
+ *
+ * @throws ConfigurationError with a sentence that says what to change
+ */
+export function createSallyport(options: SallyportOptions): Sallyport {
+  return new Sallyport(options);
+}
+
+export class Sallyport {
+  readonly [SALLYPORT] = true;
+  /** From text to permission, and the list of all. */
+  readonly permissions: PermissionCatalog;
+  /** Changes of rights. */
+  readonly access: Access;
+  /** The app's directory of users, as it was given. */
+  readonly users: UserDirectory;
+  readonly #rooms: Rooms;
+  readonly #api = new ManagementApi();
+  readonly #loop: EnforcementLoop;
+  readonly #tokenPath: string;
+  readonly #onDecision: (decision: Decision) => void;
+
+  constructor(options: SallyportOptions) {
+    const onError = options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error));
+    const database = options.storage;
+    const catalog = new PermissionCatalog(options.permissions);
+    const rights = new Rights(database, catalog);
+    const gateways = new Gateways(database);
+    const limits = checkedLimits(options.limits ?? {});
+    const tokenExpirySeconds = positiveSeconds("tokenExpirySeconds", options.tokenExpirySeconds ?? 60);
+    if (typeof options.identify !== "function") {
+      throw new ConfigurationError(
+        "identify is missing: a function that tells who is behind a request, or null.",
+      );
+    }
+    this.#rooms = {
+      database,
+      callers: new Callers(gateways, options.trust ?? "secret"),
+      origins: new Origins(options.origins),
+      limits,
+      rateLimits: new RateLimits(database),
+      messageLimit: new MessageLimit(limits.messagesPerConnection),
+      tokens: new Tokens(database, tokenExpirySeconds),
+      rights,
+      evictions: new Evictions(database),
+      gateways,
+      sessions: new Sessions(database, rights.listOf),
+      memberships: new Memberships(database),
+      delivery: new Delivery(this.#api),
+      channels: new Channels(options.channels ?? [], catalog),
+      views: mountViews(options.views, catalog),
+      identify: options.identify,
+      tokenBinding: options.tokens?.binding ?? "login",
+      tokenExpirySeconds,
+      trustedHops: checkedHops(options.sourceIp?.trustedHops),
+      onError,
+    };
+    this.#tokenPath = options.tokenPath ?? "/api/ws-token";
+    this.#onDecision = options.onDecision ?? (() => undefined);
+    this.#loop = new EnforcementLoop(this.#rooms);
+    this.permissions = catalog;
+    this.access = new Access(this.#rooms);
+    this.users = options.users ?? {};
+  }
+
+  /**
+   * Answers a request that is ours: the token endpoint, or an event from one of our gateways.
+   *
+   * @returns undefined where the path is not ours
+   */
+  async fetch(request: Request): Promise<Response | undefined> {
+    const { pathname } = new URL(request.url);
+    if (pathname === this.#tokenPath) return this.#token(request, pathname);
+    const cut = pathname.lastIndexOf("/");
+    const view = this.#rooms.views.get(pathname.slice(0, cut));
+    if (!view) return undefined;
+    if (request.method !== "POST")
+      return reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+    this.#loop.start();
+    return this.#event(view, pathname, pathname.slice(cut + 1), request);
+  }
+
+  /**
+   * The server speaking to an audience. Every recipient is judged at the moment of sending.
+   *
+   * @throws ConfigurationError for a channel that no definition matches
+   */
+  to(audience: Audience, requirement?: Requirement): Outlet {
+    return outletTo(this.#rooms, audience, requirement);
+  }
+
+  /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
+  enforce(): Promise<number> {
+    return enforce(this.#rooms);
+  }
+
+  /** Enforces changes made elsewhere from now on. The first event starts it too; a Lambda calls `enforce()`. */
+  start(): void {
+    this.#loop.start();
+  }
+
+  /** Records a gateway, or replaces the one of that name. */
+  registerGateway(registration: GatewayRegistration): Promise<Gateway> {
+    return this.#rooms.gateways.register(registration);
+  }
+
+  /**
+   * Closes the rows of every session of a gateway whose sockets cannot exist any more, such as those of a local
+   * gateway that was started anew.
+   *
+   * @returns how many there were
+   */
+  async forgetSessions(gateway: Gateway): Promise<number> {
+    return this.#rooms.sessions.closeAllOf(gateway.id, "gateway started anew");
+  }
+
+  /**
+   * Brings the tables up to date and the declared permissions into them.
+   *
+   * @returns what was done, and permissions in the database that are no longer declared
+   */
+  async migrate(): Promise<{
+    readonly migrations: readonly string[];
+    readonly added: readonly string[];
+    readonly stale: readonly string[];
+  }> {
+    const migrations = await this.#rooms.database.migrate();
+    return { migrations, ...(await this.#rooms.rights.sync()) };
+  }
+
+  /** Stops the loop and closes what was opened here. */
+  async close(): Promise<void> {
+    await this.#loop.stop();
+    await this.#api.close();
+    await this.#rooms.database.close();
+  }
+
+  async #token(request: Request, path: string): Promise<Response> {
+    const cors = this.#corsHeaders(request);
+    if (request.method === "OPTIONS") return new Response(null, { status: 204, headers: cors });
+    if (request.method !== "POST")
+      return reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+    const trail: Trail = { event: "token", path };
+    try {
+      return reply(200, await issueToken(this.#rooms, request, trail), cors);
+    } catch (error) {
+      const { status, body, headers } = this.#refusal(error, trail);
+      return reply(status, body, { ...headers, ...cors });
+    }
+  }
+
+  async #event(view: MountedView, path: string, route: string, request: Request): Promise<Response> {
+    const kind = route === "connect" || route === "disconnect" ? route : "message";
+    const trail: Trail = { event: kind, path, view: view.path };
+    const call = decodeGatewayCall(kind, request);
+    if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
+    const envelope: Envelope = {};
+    let answer: Answer;
+    try {
+      const result = await this.#decide(view, call, request, trail, envelope);
+      answer = succeeded(result, trail.callId);
+    } catch (error) {
+      const { status, body, headers } = this.#refusal(error, trail);
+      answer =
+        trail.callId === undefined
+          ? { status, body, headers }
+          : {
+              status: 200,
+              body: { id: trail.callId, ok: false, status, error: body.error, reference: body.reference },
+              headers,
+            };
+    }
+    if (kind === "message" && envelope.gateway?.replies === "push")
+      return this.#push(envelope.gateway, call.connectionId, answer);
+    return reply(answer.status, answer.body, answer.headers);
+  }
+
+  async #decide(
+    view: MountedView,
+    call: ReturnType<typeof decodeGatewayCall>,
+    request: Request,
+    trail: Trail,
+    envelope: Envelope,
+  ): Promise<unknown> {
+    if (call.kind === "connect") return connect(this.#rooms, view, call, request, trail);
+    if (call.kind === "disconnect") return disconnect(this.#rooms, view, call, trail);
+    return message(this.#rooms, view, call, request, trail, envelope);
+  }
+
+  /** Where a gateway has no route responses, the answer goes out like any other message. */
+  async #push(gateway: Gateway, connectionId: string, answer: Answer): Promise<Response> {
+    const recipient = { sessionId: "", connectionId, endpoint: gateway.endpoint, connectedAt: 0 };
+    await this.#rooms.delivery.post(recipient, encodeFrame(answer.body));
+    return reply(answer.status >= 500 ? answer.status : 200, {}, answer.headers);
+  }
+
+  /** The one place where an error becomes an answer. */
+  #refusal(error: unknown, trail: Trail): Refusal {
+    const known = this.#rooms.database.failure(error);
+    const reference = newReference();
+    if (known instanceof RefusedError) {
+      this.#tell(decisionOf(trail, known, reference));
+      const headers: Record<string, string> =
+        known.retryAfterSeconds === undefined ? {} : { "retry-after": String(known.retryAfterSeconds) };
+      return { status: known.status, body: { ok: false, error: known.reply, reference }, headers };
+    }
+    this.#rooms.onError(known, `${trail.path} (reference ${reference})`);
+    const [status, words] =
+      known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];
+    return { status, body: { ok: false, error: words, reference }, headers: {} };
+  }
+
+  /** An app's listener that throws must not change what was decided. */
+  #tell(decision: Decision): void {
+    try {
+      this.#onDecision(decision);
+    } catch (error) {
+      this.#rooms.onError(error, "onDecision");
+    }
+  }
+
+  #corsHeaders(request: Request): Record<string, string> {
+    const origin = request.headers.get("origin");
+    if (origin === null || !this.#rooms.origins.has(origin)) return {};
+    return {
+      "access-control-allow-origin": origin,
+      "access-control-allow-credentials": "true",
+      "access-control-allow-methods": "POST",
+      "access-control-allow-headers": "content-type, x-csrftoken",
+      vary: "Origin",
+    };
+  }
+}
+
+interface Refusal {
+  readonly status: number;
+  readonly body: { readonly ok: false; readonly error: string; readonly reference: string };
+  readonly headers: Record<string, string>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+  readonly headers: Record<string, string>;
+}
+
+/** A call's answer bears its id; without one, what the handler returned is the body. */
+function succeeded(result: unknown, callId: string | number | undefined): Answer {
+  const body = callId === undefined ? (result ?? {}) : { id: callId, ok: true, status: 200, result };
+  return { status: 200, body, headers: {} };
+}
+
+function reply(status: number, body: unknown, headers: Record<string, string> = {}): Response {
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
+  });
+}
+
+function positiveSeconds(name: string, value: number): number {
+  if (!Number.isFinite(value) || value <= 0) {
+    throw new ConfigurationError(`${name} must be a number of seconds above 0, not ${value}.`);
+  }
+  return value;
+}
+
+function checkedHops(hops: number | undefined): number | undefined {
+  if (hops === undefined || (Number.isInteger(hops) && hops >= 1)) return hops;
+  throw new ConfigurationError(`sourceIp.trustedHops must be a whole number from 1, not ${hops}.`);
+}
