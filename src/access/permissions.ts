@@ -1,5 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../nearest.ts";
 
 declare const brand: unique symbol;
 

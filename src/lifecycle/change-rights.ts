@@ -2,6 +2,7 @@ import type { Permission } from "../access/permissions.ts";
 import type { ChangeOptions, GrantOptions, Holder, UserRights } from "../access/rights.ts";
 import { enforce } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
+import { userOf } from "./user.ts";
 
 /**
  * Changes of rights. Each commits together with a record of itself, and resolves when the sockets open now have
@@ -72,6 +73,12 @@ export class Access {
     if ("user" in what) await this.#rooms.rights.record("user", what.user);
     else await this.#rooms.rights.record("channel", what.channel);
     await this.#enforce();
+  }
+
+  /** Whether a user has a permission now: active, and by a grant, a group or as a superuser. */
+  async hasPermission(userId: string, permission: Permission): Promise<boolean> {
+    const { rights, database } = this.#rooms;
+    return userOf(await rights.subject(database.db, userId)).hasPermission(permission);
   }
 
   /** What is known of a user's rights now, or undefined when we have never met. */

@@ -1,0 +1,54 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { ConfigurationError } from "../errors.ts";
+import { SALLYPORT, type Sallyport } from "../sallyport.ts";
+
+const HOW =
+  'Name the module that exports it: "sallyport": { "app": "src/sallyport.ts" } in package.json, --app FILE, or SALLYPORT_APP.';
+
+/**
+ * Finds and loads the app's Sallyport: `--app`, else SALLYPORT_APP, else `sallyport.app` of the nearest package.json.
+ *
+ * @throws ConfigurationError that says which of the three to set, or what is wrong with the module
+ */
+export async function loadApp(option: string | undefined): Promise<Sallyport> {
+  const file = option
+    ? resolve(option)
+    : process.env.SALLYPORT_APP
+      ? resolve(process.env.SALLYPORT_APP)
+      : await named();
+  if (!existsSync(file)) {
+    throw new ConfigurationError(
+      `The app ${file} does not exist. Build it first, or correct its path. ${HOW}`,
+    );
+  }
+  const module = (await importModule(file)) as Record<string, unknown>;
+  for (const candidate of [module.sallyport, module.default]) if (isSallyport(candidate)) return candidate;
+  throw new ConfigurationError(
+    `${file} exports no Sallyport. Write: export const sallyport = createSallyport({ … })`,
+  );
+}
+
+/** TypeScript runs through jiti, which takes it as it is written on every Node we support. */
+async function importModule(file: string): Promise<unknown> {
+  if (!/\.[cm]?tsx?$/.test(file)) return import(pathToFileURL(file).href);
+  const { createJiti } = await import("jiti");
+  return createJiti(import.meta.url).import(file);
+}
+
+function isSallyport(value: unknown): value is Sallyport {
+  return typeof value === "object" && value !== null && SALLYPORT in value;
+}
+
+async function named(): Promise<string> {
+  for (let folder = process.cwd(); ; folder = dirname(folder)) {
+    const file = resolve(folder, "package.json");
+    if (existsSync(file)) {
+      const { sallyport } = JSON.parse(await readFile(file, "utf8")) as { sallyport?: { app?: unknown } };
+      if (typeof sallyport?.app === "string") return resolve(folder, sallyport.app);
+    }
+    if (dirname(folder) === folder) throw new ConfigurationError(`No app was named. ${HOW}`);
+  }
+}
