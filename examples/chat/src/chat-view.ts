@@ -1,0 +1,69 @@
+import {
+  changeChannel,
+  type HandlerAuthorizeContext,
+  handler,
+  invalid,
+  type Session,
+  WebSocketView,
+} from "sallyport";
+import { z } from "zod";
+import { deleteMessage, recentMessages, roomOfMessage, storeMessage } from "./messages.ts";
+import { chat } from "./permissions.ts";
+
+const Text = z.object({
+  message: z.string().trim().min(1, "Message cannot be empty.").max(2000, "Message is too long."),
+});
+const MessageRef = z.object({ message_id: z.int().positive() });
+const Room = z.object({ room: z.string() });
+
+/** A moderator deletes in the room he is in, and nowhere else. */
+async function isInRoom({
+  body,
+  session,
+}: HandlerAuthorizeContext<z.output<typeof MessageRef>>): Promise<boolean> {
+  return `rooms/${await roomOfMessage(body.message_id)}` === session.channel;
+}
+
+function channelOf(session: Session): string {
+  if (!session.channel) throw invalid("Join a room first.");
+  return session.channel;
+}
+
+export class ChatView extends WebSocketView {
+  permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
+  signedIn = true;
+
+  send_message = handler({ body: Text, signedIn: true }, async ({ body, user, session, to }) => {
+    const channel = channelOf(session);
+    const message = await storeMessage(this.#slug(channel), user.id, body.message);
+    await to({ channel }).send({ type: "chat_message", ...message });
+    return { ok: true, id: message.id };
+  });
+
+  fetch_history = handler(async ({ session }) => {
+    return { messages: await recentMessages(this.#slug(channelOf(session))) };
+  });
+
+  delete_message = handler(
+    { body: MessageRef, allPermissionsRequired: [chat.can_moderate_chat], authorize: isInRoom },
+    async ({ body, session, to }) => {
+      await deleteMessage(body.message_id);
+      await to({ channel: channelOf(session) }).send({ type: "message_deleted", id: body.message_id });
+      return { ok: true };
+    },
+  );
+
+  join_room = handler({ body: Room }, async ({ body, move }) => {
+    await move(`rooms/${body.room}`);
+    return { ok: true, room: body.room };
+  });
+
+  change_channel = changeChannel();
+
+  ping = handler(() => ({ ok: true }));
+
+  /** A helper: no socket can reach it. */
+  #slug(channel: string): string {
+    return channel.slice("rooms/".length);
+  }
+}

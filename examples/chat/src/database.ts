@@ -1,0 +1,103 @@
+import { fileURLToPath } from "node:url";
+import { type Generated, Kysely, sql } from "kysely";
+import { LibsqlDialect } from "sallyport/storage/sqlite";
+
+export interface ChatTables {
+  chat_rooms: { slug: string; title: string; note: string | null; is_open: 0 | 1 };
+  chat_room_members: { slug: string; user_id: string };
+  chat_messages: {
+    id: Generated<number>;
+    slug: string;
+    user_id: string;
+    username: string;
+    message: string;
+    created_at: string;
+  };
+  chat_settings: { key: string; value: string };
+  /** better-auth's own table; we only look people up in it. */
+  user: { id: string; name: string; email: string };
+}
+
+export const databasePath =
+  process.env.DATABASE || fileURLToPath(new URL("../data/chat.db", import.meta.url));
+
+/** One connection to one file, shared by the chat, its login and Sallyport. Opened at the first query. */
+export const db = new Kysely<ChatTables>({ dialect: new LibsqlDialect({ path: databasePath }) });
+
+/** Makes the chat's own tables and rooms; running it again changes nothing. */
+export async function prepareTables(): Promise<void> {
+  const create = db.schema;
+  await create
+    .createTable("chat_rooms")
+    .ifNotExists()
+    .addColumn("slug", "text", (c) => c.primaryKey())
+    .addColumn("title", "text", (c) => c.notNull())
+    .addColumn("note", "text")
+    .addColumn("is_open", "integer", (c) => c.notNull())
+    .execute();
+  await create
+    .createTable("chat_room_members")
+    .ifNotExists()
+    .addColumn("slug", "text", (c) => c.notNull())
+    .addColumn("user_id", "text", (c) => c.notNull())
+    .addPrimaryKeyConstraint("chat_room_members_pk", ["slug", "user_id"])
+    .execute();
+  await create
+    .createTable("chat_messages")
+    .ifNotExists()
+    .addColumn("id", "integer", (c) => c.primaryKey().autoIncrement())
+    .addColumn("slug", "text", (c) => c.notNull())
+    .addColumn("user_id", "text", (c) => c.notNull())
+    .addColumn("username", "text", (c) => c.notNull())
+    .addColumn("message", "text", (c) => c.notNull())
+    .addColumn("created_at", "text", (c) => c.notNull())
+    .execute();
+  await create
+    .createIndex("chat_messages_slug")
+    .ifNotExists()
+    .on("chat_messages")
+    .columns(["slug", "id"])
+    .execute();
+  await create
+    .createTable("chat_settings")
+    .ifNotExists()
+    .addColumn("key", "text", (c) => c.primaryKey())
+    .addColumn("value", "text", (c) => c.notNull())
+    .execute();
+  await db
+    .insertInto("chat_rooms")
+    .values([
+      { slug: "general", title: "General", note: null, is_open: 1 },
+      { slug: "random", title: "Random", note: null, is_open: 1 },
+      { slug: "moderators", title: "Moderators", note: "For moderators", is_open: 1 },
+      { slug: "book-club", title: "Book club", note: "Members only", is_open: 0 },
+    ])
+    .onConflict((conflict) => conflict.column("slug").doNothing())
+    .execute();
+}
+
+/** A value that is made once and stays: of two racing first starts one wins, and both use its value. */
+export async function setting(key: string, initial: () => string): Promise<string> {
+  await db
+    .insertInto("chat_settings")
+    .values({ key, value: initial() })
+    .onConflict((conflict) => conflict.column("key").doNothing())
+    .execute();
+  const row = await db
+    .selectFrom("chat_settings")
+    .select("value")
+    .where("key", "=", key)
+    .executeTakeFirstOrThrow();
+  return row.value;
+}
+
+export async function hasSetting(key: string): Promise<boolean> {
+  const row = await db.selectFrom("chat_settings").select("key").where("key", "=", key).executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Whether anything has been set up in this file yet. */
+export async function isPrepared(): Promise<boolean> {
+  const { rows } = await sql`select 1 from sqlite_master where type = 'table' and name = 'user'`.execute(db);
+  return rows.length > 0;
+}

@@ -1,0 +1,111 @@
+import { createServer, type Server } from "node:http";
+import { gatewaySecret } from "sallyport";
+import { nodeListener } from "sallyport/adapters/node";
+import { type LocalGateway, startLocalGateway } from "sallyport/local";
+import { ACCOUNTS, PASSWORD, prepareAccounts } from "./accounts.ts";
+import { makeApp } from "./app.ts";
+import { prepareAuth } from "./auth.ts";
+import { databasePath, db, prepareTables } from "./database.ts";
+import { sallyport } from "./sallyport.ts";
+import { portFrom } from "./settings.ts";
+
+const HOST = "127.0.0.1";
+
+async function main(): Promise<void> {
+  const port = portFrom("PORT", 3000);
+  const gatewayPort = portFrom("GATEWAY_PORT", 3001);
+  // Both ports are ours before the database is touched: another chat may be running on it.
+  const { server, serve } = await listen(port);
+  const secret = gatewaySecret();
+  const gateway = await startLocalGateway({
+    target: `http://${HOST}:${port}/ws/chat/`,
+    port: gatewayPort,
+    stage: "dev",
+    secret,
+    onError: (error, where) => console.error(`local gateway: ${where}:`, error),
+  }).catch((error) => {
+    server.close();
+    throw error;
+  });
+
+  await prepareTables();
+  await prepareAuth();
+  await sallyport.migrate();
+  await prepareAccounts();
+  const { apiId, endpoint, stage } = gateway;
+  const registered = await sallyport.registerGateway({ name: "local", apiId, endpoint, stage, secret });
+  await sallyport.forgetSessions(registered);
+
+  const app = makeApp(gateway.url.replace(HOST, "localhost"));
+  serve({ fetch: (request) => app.fetch(request) });
+  endWith(server, gateway);
+  welcome(port, gateway);
+}
+
+/** Takes the port at once; answers only from `serve` on. */
+async function listen(port: number) {
+  let serve: (app: Parameters<typeof nodeListener>[0]) => void = () => undefined;
+  const app = new Promise<Parameters<typeof nodeListener>[0]>((resolve) => {
+    serve = resolve;
+  });
+  const server = createServer(nodeListener({ fetch: async (request) => (await app).fetch(request) }));
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === "EADDRINUSE"
+          ? new Error(
+              `Port ${port} is in use. Stop the other program, or choose another: PORT=${port + 10} npm start`,
+            )
+          : error,
+      ),
+    );
+    server.listen(port, HOST, resolve);
+  });
+  return { server, serve };
+}
+
+function endWith(server: Server, gateway: LocalGateway): void {
+  const end = async () => {
+    await gateway.close();
+    server.closeAllConnections();
+    server.close();
+    await sallyport.close();
+    await db.destroy();
+    process.exit(0);
+  };
+  let ending = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (ending) return;
+      ending = true;
+      console.log("\nThe chat has ended.");
+      end().catch((error) => {
+        console.error(error);
+        process.exit(1);
+      });
+    });
+  }
+}
+
+function welcome(port: number, gateway: LocalGateway): void {
+  const people = ACCOUNTS.map(({ email, may }) => `    ${email.padEnd(20)} ${may}`).join("\n");
+  console.log(`
+  Sallyport chat    http://localhost:${port}
+  Local gateway     ${gateway.url.replace(HOST, "localhost")}   (Management API ${gateway.endpoint.replace(HOST, "localhost")}/@connections)
+  Database          ${databasePath}
+
+  Sign in with the password ${PASSWORD} as
+${people}
+
+  Try this: sign in as Eve and press Send. She is refused. Then, in a second terminal:
+    npx sallyport users grant eve@example.com chat.can_use_chat
+  and press Send again. Take it back with "users revoke", and her socket closes at once.
+
+  Each refusal is printed here as a line of JSON. Ctrl-C ends.
+`);
+}
+
+main().catch((error: Error) => {
+  console.error(error.message);
+  process.exit(1);
+});

@@ -1,0 +1,48 @@
+import { db } from "./database.ts";
+
+/** Messages that `fetch_history` gives. */
+const HISTORY = 50;
+
+export interface ChatMessage {
+  readonly id: number;
+  readonly room: string;
+  readonly message: string;
+  readonly username: string;
+  readonly user_id: string;
+  /** ISO 8601. */
+  readonly created_at: string;
+}
+
+export async function storeMessage(slug: string, userId: string, message: string): Promise<ChatMessage> {
+  const user = await db.selectFrom("user").select("name").where("id", "=", userId).executeTakeFirst();
+  const username = user?.name ?? "Somebody";
+  const created_at = new Date().toISOString();
+  const { id } = await db
+    .insertInto("chat_messages")
+    .values({ slug, user_id: userId, username, message, created_at })
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  return { id, room: slug, message, username, user_id: userId, created_at };
+}
+
+/** The newest messages of a room, oldest first. */
+export async function recentMessages(slug: string): Promise<ChatMessage[]> {
+  const rows = await db
+    .selectFrom("chat_messages")
+    .select(["id", "slug as room", "message", "username", "user_id", "created_at"])
+    .where("slug", "=", slug)
+    .orderBy("id", "desc")
+    .limit(HISTORY)
+    .execute();
+  return rows.reverse();
+}
+
+/** The room of a message, or undefined when there is no such message. */
+export async function roomOfMessage(id: number): Promise<string | undefined> {
+  const row = await db.selectFrom("chat_messages").select("slug").where("id", "=", id).executeTakeFirst();
+  return row?.slug;
+}
+
+export async function deleteMessage(id: number): Promise<void> {
+  await db.deleteFrom("chat_messages").where("id", "=", id).execute();
+}

@@ -1,0 +1,6 @@
+import { definePermissions } from "sallyport";
+
+export const chat = definePermissions("chat", {
+  can_use_chat: "Can use chat",
+  can_moderate_chat: "Can moderate chat",
+});

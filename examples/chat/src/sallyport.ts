@@ -1,0 +1,45 @@
+import { createSallyport } from "sallyport";
+import { sqlite } from "sallyport/storage/sqlite";
+import { auth } from "./auth.ts";
+import { moderators, room } from "./channels.ts";
+import { ChatView } from "./chat-view.ts";
+import { db, isPrepared } from "./database.ts";
+import { chat } from "./permissions.ts";
+import { ownOrigins } from "./settings.ts";
+
+/** The one composition point. The server serves it; `npx sallyport` finds it through package.json. */
+export const sallyport = createSallyport({
+  storage: sqlite(db),
+  permissions: [chat],
+  channels: [room, moderators],
+  views: { "/ws/chat": ChatView },
+  identify: async (request) => {
+    const login = await (await auth()).api.getSession({ headers: request.headers });
+    return login && { userId: login.user.id, sessionId: login.session.id };
+  },
+  users: {
+    find: async (text) => {
+      await requireAccounts();
+      const user = await db
+        .selectFrom("user")
+        .select("id")
+        .where((eb) => eb.or([eb("email", "=", text.toLowerCase()), eb("id", "=", text)]))
+        .executeTakeFirst();
+      return user?.id;
+    },
+    describe: async (ids) => {
+      if (ids.length === 0) return {};
+      const users = await db.selectFrom("user").select(["id", "email"]).where("id", "in", ids).execute();
+      return Object.fromEntries(users.map((user) => [user.id, user.email]));
+    },
+    suggest: async () =>
+      (await db.selectFrom("user").select("email").limit(1000).execute()).map((row) => row.email),
+  },
+  origins: ownOrigins(),
+  tokenPath: "/api/ws-token",
+  onDecision: (decision) => console.log(JSON.stringify(decision)),
+});
+
+async function requireAccounts(): Promise<void> {
+  if (!(await isPrepared())) throw new Error("The chat has no accounts yet. Run npm start once.");
+}
