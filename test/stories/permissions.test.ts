@@ -1,0 +1,477 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { BroadcastView, ChatView, channels, chat, LobbyView, ModerationView, ran } from "./chat.ts";
+import { Refused, World } from "./world.ts";
+
+const DENIED = { ok: false, status: 403, error: "Permission denied." };
+const views = {
+  "/ws/chat": ChatView,
+  "/ws/moderation": ModerationView,
+  "/ws/broadcast": BroadcastView,
+  "/ws/lobby": LobbyView,
+};
+
+let world: World;
+const open = (gatewayView = "/ws/chat") =>
+  World.open({
+    permissions: [chat],
+    channels,
+    views,
+    gatewayView,
+    limits: { connectsPerUser: false, tokensPerUser: false, failedConnectsPerIp: false },
+  });
+
+beforeEach(async () => {
+  ran.length = 0;
+  world = await open();
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+const refused = (status: number) => expect.objectContaining({ status }) as Refused;
+
+describe("who may connect", () => {
+  test("nobody without having signed in", async () => {
+    expect((await world.requestToken(null)).status).toBe(401);
+    await expect(world.connect(null)).rejects.toEqual(refused(403));
+    expect(world.decisions.at(-1)).toMatchObject({
+      event: "connect",
+      reason: "token-missing",
+      view: "/ws/chat",
+    });
+  });
+
+  test("nobody without the permission, and the refusal never names it", async () => {
+    await expect(world.connect("eve")).rejects.toEqual(refused(403));
+    expect(world.decisions.at(-1)).toMatchObject({
+      event: "connect",
+      verdict: "refused",
+      reason: "permission",
+      userId: "eve",
+      gateway: "local",
+      missing: ["chat.can_use_chat", "chat.can_moderate_chat"],
+    });
+  });
+
+  test("the token endpoint tells a page beforehand what its handshake cannot show", async () => {
+    const response = await world.requestToken("eve", { view: "/ws/chat", channel: "rooms/general" });
+    expect(response.status).toBe(403);
+    const body = (await response.json()) as { reference: string };
+    expect(body).toEqual({
+      ok: false,
+      error: "Permission denied.",
+      reference: expect.stringMatching(/^[0-9a-f]{12}$/),
+    });
+    expect(world.decisions.at(-1)).toMatchObject({
+      event: "token",
+      userId: "eve",
+      reference: body.reference,
+    });
+    await world.sallyport.access.grant("eve", chat.can_use_chat);
+    expect((await world.requestToken("eve", { view: "/ws/chat", channel: "rooms/general" })).status).toBe(
+      200,
+    );
+    expect((await world.requestToken("eve", { view: "/ws/chat", channel: "rooms/moderators" })).status).toBe(
+      403,
+    );
+    expect((await world.requestToken("eve", { view: "/ws/nowhere" })).status).toBe(403);
+  });
+
+  test("P1 with one of several permissions: any of them lets in", async () => {
+    await world.sallyport.access.grant("mo", chat.can_moderate_chat);
+    const mo = await world.connect("mo");
+    expect(await mo.result("whoami")).toMatchObject({ user: "mo" });
+  });
+
+  test("P3 all of several: with all, and not with all but one", async () => {
+    await world.close();
+    world = await open("/ws/moderation");
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_use_chat);
+    await expect(world.connect("ann")).rejects.toEqual(refused(403));
+    expect(world.decisions.at(-1)).toMatchObject({ missing: ["chat.can_moderate_chat"] });
+    await access.grant("ann", chat.can_moderate_chat);
+    expect(await (await world.connect("ann")).result("ping")).toEqual({ pong: true });
+  });
+
+  test("P5 both lists: both must hold", async () => {
+    await world.close();
+    world = await open("/ws/broadcast");
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_broadcast_chat);
+    await expect(world.connect("ann")).rejects.toEqual(refused(403));
+    await access.grant("bob", chat.can_use_chat);
+    await expect(world.connect("bob")).rejects.toEqual(refused(403));
+    await access.grant("bob", chat.can_broadcast_chat);
+    expect(await (await world.connect("bob")).result("ping")).toEqual({ pong: true });
+  });
+
+  test("P14 a superuser passes every permission rule; P13 an inactive one passes nothing", async () => {
+    await world.sallyport.access.setSuperuser("rita", true);
+    const rita = await world.connect("rita", { channel: "rooms/moderators" });
+    expect(await rita.result("delete_message", { message_id: 5 })).toEqual({ ok: true });
+    const token = await world.token("rita");
+    await world.sallyport.access.setActive("rita", false);
+    await expect(world.connect("rita", { token })).rejects.toEqual(refused(403));
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "inactive" });
+    expect((await world.requestToken("rita")).status).toBe(403);
+  });
+
+  test("everybody where the view says so, but not into a handler that wants a login", async () => {
+    await world.close();
+    world = await open("/ws/lobby");
+    const guest = await world.connect(null);
+    expect(await guest.result("ping")).toEqual({ user: null });
+    expect(await guest.call("members_only")).toMatchObject(DENIED);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "anonymous", handler: "members_only" });
+    const ann = await world.connect("ann");
+    expect(await ann.result("members_only")).toEqual({ user: "ann" });
+    // A bad token is refused even where none is needed.
+    await expect(world.connect(null, { token: "0".repeat(64) })).rejects.toEqual(refused(403));
+  });
+
+  test("a cookie without a token makes nobody a user", async () => {
+    await world.close();
+    world = await open("/ws/lobby");
+    const guest = await world.connect("ann", { token: undefined });
+    expect(await guest.result("ping")).toEqual({ user: null });
+  });
+});
+
+describe("channels", () => {
+  beforeEach(async () => {
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await world.sallyport.access.grant("mo", chat.can_use_chat);
+    await world.sallyport.access.grant("mo", chat.can_moderate_chat);
+  });
+
+  test("P27 P29 another user's channel is refused at connect", async () => {
+    await expect(world.connect("ann", { channel: "notifications_user_mo" })).rejects.toEqual(refused(403));
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "authorize", channel: "notifications_user_mo" });
+    expect(
+      await (await world.connect("ann", { channel: "notifications_user_ann" })).result("whoami"),
+    ).toMatchObject({
+      channels: ["notifications_user_ann"],
+    });
+  });
+
+  test("P28 and by joining or changing later; the session stays where it was", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    expect(await ann.call("join_room", { channel: "notifications_user_mo" })).toMatchObject(DENIED);
+    expect(await ann.call("change_channel", { channel: "rooms/moderators" })).toMatchObject(DENIED);
+    expect(world.decisions.at(-1)).toMatchObject({
+      reason: "permission",
+      missing: ["chat.can_moderate_chat"],
+    });
+    expect(await ann.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
+    await ann.result("change_channel", { channel: "rooms/random" });
+    expect(await ann.result("whoami")).toMatchObject({ channels: ["rooms/random"] });
+    await ann.result("join_room", { channel: "rooms/general" });
+    expect(await ann.result("leave_room")).toEqual({ channels: ["rooms/random"] });
+  });
+
+  test("P30 and by sending: nothing reaches the channel", async () => {
+    const mo = await world.connect("mo", { channel: "rooms/moderators" });
+    const ann = await world.connect("ann");
+    expect(await ann.call("send_to", { channel: "rooms/moderators", message: "let me in" })).toMatchObject(
+      DENIED,
+    );
+    expect(await ann.call("send_to", { channel: "notifications_user_mo", message: "hi" })).toMatchObject(
+      DENIED,
+    );
+    expect(await ann.call("send_to", { channel: "nowhere", message: "hi" })).toMatchObject(DENIED);
+    await mo.result("whoami");
+    expect(mo.received.filter((frame) => frame.type === "chat_message")).toEqual([]);
+  });
+
+  test("a channel may ask more of senders than of listeners", async () => {
+    const ann = await world.connect("ann", { channel: "announcements" });
+    expect(await ann.call("send_to", { channel: "announcements", message: "hear me" })).toMatchObject(DENIED);
+    await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
+    await ann.result("send_to", { channel: "announcements", message: "hear me" });
+    expect(await ann.message("chat_message")).toMatchObject({ message: "hear me" });
+  });
+
+  test("a name that no definition matches, or that cannot be one, is refused", async () => {
+    await expect(world.connect("ann", { channel: "nowhere" })).rejects.toEqual(refused(403));
+    await expect(world.connect("ann", { channel: "rooms/a b" })).rejects.toEqual(refused(400));
+    await expect(world.connect("ann", { channel: "rooms/general\n" })).rejects.toEqual(refused(400));
+    await expect(world.connect("ann", { channel: `rooms/${"x".repeat(200)}` })).rejects.toEqual(refused(400));
+    const ann = await world.connect("ann");
+    for (const channel of ["rooms/../moderators", "rooms//x", "/rooms/x", "rooms/x/", "", "rooms/💥"]) {
+      expect(await ann.call("change_channel", { channel })).toMatchObject({ ok: false, status: 400 });
+    }
+    expect(await ann.call("change_channel", { channel: 7 })).toMatchObject({ ok: false, status: 400 });
+    expect(await ann.call("change_channel")).toMatchObject({ ok: false, status: 400 });
+  });
+
+  test("a send reaches the channel's members and nobody else", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const mo = await world.connect("mo", { channel: "rooms/general" });
+    const other = await world.connect("mo", { channel: "rooms/random" });
+    await ann.result("send_message", { message: "  hello  " });
+    const expected = { type: "chat_message", message: "hello", username: "ann" };
+    expect(await ann.message("chat_message")).toEqual(expected);
+    expect(await mo.message("chat_message")).toEqual(expected);
+    await other.result("whoami");
+    expect(other.received.some((frame) => frame.type === "chat_message")).toBe(false);
+  });
+});
+
+describe("handlers", () => {
+  beforeEach(() => world.sallyport.access.grant("ann", chat.can_use_chat));
+
+  test("P23–P26 what was not made by handler(), or is not allowed, cannot be reached by any name", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const names = [
+      "undeclared",
+      "hidden",
+      "helper",
+      "slug",
+      "#slug",
+      "connect",
+      "disconnect",
+      "constructor",
+      "__proto__",
+      "toString",
+      "hasOwnProperty",
+      "permissionsRequired",
+      "allowedHandlers",
+      "then",
+      "default",
+      "",
+    ];
+    for (const name of names) {
+      expect(await ann.call(name), name).toMatchObject(DENIED);
+      expect(world.decisions.at(-1), name).toMatchObject({ reason: "handler", handler: name, userId: "ann" });
+    }
+    expect(ran).toEqual([]);
+  });
+
+  test("P33 P34 a missing permission, object, channel and handler all sound alike", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const answers = [
+      await ann.call("delete_message", { message_id: 5 }),
+      await ann.call("read_document", { id_of: 2 }),
+      await ann.call("read_document", { id_of: 99 }),
+      await ann.call("change_channel", { channel: "nowhere" }),
+      await ann.call("nothing"),
+      await ann.call("refuse_always"),
+    ];
+    for (const { id: _id, reference, ...answer } of answers) {
+      expect(answer).toEqual(DENIED);
+      expect(reference).toMatch(/^[0-9a-f]{12}$/);
+    }
+    const references = answers.map((answer) => answer.reference);
+    expect(world.decisions.slice(-6).map((decision) => decision.reference)).toEqual(references);
+    expect(world.decisions.slice(-6).map((decision) => decision.reason)).toEqual([
+      "permission",
+      "authorize",
+      "authorize",
+      "channel",
+      "handler",
+      "author",
+    ]);
+    expect(ran).toEqual([]);
+  });
+
+  test("P18 P20 a handler's own rule and its word about the object come on top of the view's", async () => {
+    const ann = await world.connect("ann");
+    expect(await ann.result("read_document", { id_of: 1 })).toEqual({ document: 1 });
+    expect(await ann.call("require_broadcast")).toMatchObject(DENIED);
+    await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
+    expect(await ann.result("require_broadcast")).toEqual({ ok: true });
+    // A superuser passes permission rules, and no authorize.
+    await world.sallyport.access.setSuperuser("ann", true);
+    expect(await ann.result("delete_message", { message_id: 1 })).toEqual({ ok: true });
+    expect(await ann.call("read_document", { id_of: 2 })).toMatchObject(DENIED);
+  });
+
+  test("P36 P37 missing, wrong and surplus fields: 400 with the schema's words, and nothing done", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    expect(await ann.call("send_message", { message: "   " })).toMatchObject({
+      ok: false,
+      status: 400,
+      error: "Message cannot be empty.",
+    });
+    for (const fields of [{}, { message: null }, { message: 7 }, { message: ["a"] }, { message: { a: 1 } }]) {
+      expect(await ann.call("send_message", fields)).toMatchObject({ ok: false, status: 400 });
+    }
+    expect(ran).toEqual([]);
+    // Surplus fields decide nothing: neither who the user is nor where a message goes.
+    await ann.result("send_message", {
+      message: "hi",
+      user: "mo",
+      userId: "mo",
+      username: "mo",
+      channel: "rooms/random",
+    });
+    expect(await ann.message("chat_message")).toEqual({
+      type: "chat_message",
+      message: "hi",
+      username: "ann",
+    });
+  });
+
+  test("without an id the answer is plain HTTP: what the handler returned, or a refusal", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    ann.send({ handler: "send_message", message: "plain" });
+    expect(await ann.next((frame) => frame.ok === true && !("type" in frame))).toEqual({ ok: true });
+    ann.send({ handler: "nothing" });
+    expect(await ann.next((frame) => frame.ok === false)).toEqual({
+      ok: false,
+      error: "Permission denied.",
+      reference: expect.any(String),
+    });
+  });
+
+  test("F73 action names the handler where handler does not, and handler wins", async () => {
+    const ann = await world.connect("ann");
+    ann.send({ action: "whoami", id: 1 });
+    expect(await ann.next((frame) => frame.id === 1)).toMatchObject({ ok: true, result: { body: {} } });
+    ann.send({ action: "sendroute", handler: "whoami", id: 2, extra: [1] });
+    expect(await ann.next((frame) => frame.id === 2)).toMatchObject({
+      ok: true,
+      result: { body: { extra: [1] } },
+    });
+    ann.send({ handler: "nothing", action: "whoami", id: 3 });
+    expect(await ann.next((frame) => frame.id === 3)).toMatchObject(DENIED);
+  });
+
+  test("an app's own bug is a 500 with a reference, told to onError and to nobody else", async () => {
+    const ann = await world.connect("ann");
+    const answer = await ann.call("fail_always");
+    expect(answer).toMatchObject({ ok: false, status: 500, error: "Internal error." });
+    expect(JSON.stringify(answer)).not.toContain("a bug in the app");
+    expect(world.errors.splice(0).map(String)).toEqual(["Error: a bug in the app"]);
+  });
+});
+
+describe("rights that change while connected", () => {
+  test("P8 granted and revoked directly: the next message knows", async () => {
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    expect(await ann.call("delete_message", { message_id: 1 })).toMatchObject(DENIED);
+    await access.grant("ann", chat.can_moderate_chat);
+    expect(await ann.result("delete_message", { message_id: 1 })).toEqual({ ok: true });
+    await access.revoke("ann", chat.can_moderate_chat);
+    expect(await ann.call("delete_message", { message_id: 1 })).toMatchObject(DENIED);
+    expect(ann.isClosed).toBe(false);
+  });
+
+  test("P9 the view's right revoked: notice, closed, and not one frame more", async () => {
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_use_chat);
+    await access.grant("mo", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const mo = await world.connect("mo", { channel: "rooms/general" });
+    expect(await access.revoke("ann", chat.can_use_chat)).toBe(true);
+    expect(await ann.closed).toEqual({ code: 1000, reason: "Connection Closed Normally" });
+    expect(ann.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+    await mo.result("send_message", { message: "without ann" });
+    await mo.message("chat_message");
+    await expect(world.connect("ann")).rejects.toEqual(refused(403));
+  });
+
+  test("P38 through a group: removed from it, or the group loses the right", async () => {
+    const { access } = world.sallyport;
+    await access.grant({ group: "Chatters" }, chat.can_use_chat);
+    await access.addToGroup("ann", "Chatters");
+    await access.addToGroup("bob", "Chatters");
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const bob = await world.connect("bob", { channel: "rooms/general" });
+    await access.removeFromGroup("ann", "Chatters");
+    expect((await ann.closed).code).toBe(1000);
+    expect(await bob.result("whoami")).toMatchObject({ user: "bob" });
+    await access.revoke({ group: "Chatters" }, chat.can_use_chat);
+    expect((await bob.closed).code).toBe(1000);
+  });
+
+  test("P13 by deactivation, and a superuser made an ordinary user", async () => {
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_use_chat);
+    await access.setSuperuser("rita", true);
+    const ann = await world.connect("ann");
+    const rita = await world.connect("rita");
+    await access.setActive("ann", false);
+    expect((await ann.closed).code).toBe(1000);
+    await access.setSuperuser("rita", false);
+    expect((await rita.closed).code).toBe(1000);
+  });
+
+  test("a channel's right revoked: left with a notice, the socket stays, and may come back", async () => {
+    const { access } = world.sallyport;
+    await access.grant("mo", chat.can_use_chat);
+    await access.grant("mo", chat.can_moderate_chat);
+    const mo = await world.connect("mo", { channel: "rooms/general" });
+    await mo.result("join_room", { channel: "rooms/moderators" });
+    await access.revoke("mo", chat.can_moderate_chat);
+    expect(await mo.message("sallyport.revoked")).toEqual({
+      type: "sallyport.revoked",
+      scope: "channel",
+      channel: "rooms/moderators",
+    });
+    expect(await mo.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
+    expect(await mo.call("join_room", { channel: "rooms/moderators" })).toMatchObject(DENIED);
+    await access.grant("mo", chat.can_moderate_chat);
+    await mo.result("join_room", { channel: "rooms/moderators" });
+  });
+
+  test("a right taken behind the library's back still stops delivery: recipients are judged when they are read", async () => {
+    const { access } = world.sallyport;
+    await access.grant("ann", chat.can_use_chat);
+    await access.grant("mo", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const mo = await world.connect("mo", { channel: "rooms/general" });
+    await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
+    const report = await world.sallyport
+      .to({ channel: "rooms/general" })
+      .send({ type: "chat_message", message: "x" });
+    expect(report).toEqual({
+      recipients: 2,
+      sent: 1,
+      gone: 0,
+      withheld: 1,
+      failed: 0,
+      unsent: 0,
+      failures: {},
+    });
+    await mo.message("chat_message");
+    expect(await ann.call("whoami")).toMatchObject(DENIED);
+    expect(ann.received.some((frame) => frame.type === "chat_message")).toBe(false);
+  });
+
+  test("P9 a login that ends takes its sockets and tokens along, and no others of the user", async () => {
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const desk = await world.connect("ann:desk");
+    const phone = await world.connect("ann:phone");
+    const token = await world.token("ann:phone");
+    await world.sallyport.access.endSession("phone");
+    expect((await phone.closed).code).toBe(1000);
+    await expect(world.connect("ann:phone", { token })).rejects.toEqual(refused(403));
+    expect(await desk.result("whoami")).toMatchObject({ user: "ann" });
+  });
+
+  test("what an app's own data says is asked again on recheck", async () => {
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "notifications_user_ann" });
+    await world.sallyport.access.recheck({ channel: "notifications_user_ann" });
+    await world.sallyport.access.recheck({ user: "ann" });
+    expect(await ann.result("whoami")).toMatchObject({ channels: ["notifications_user_ann"] });
+  });
+});
+
+test("a refused user receives nothing, whatever was tried", async () => {
+  const { access } = world.sallyport;
+  await access.grant("ann", chat.can_use_chat);
+  await expect(world.connect("eve", { channel: "rooms/general" })).rejects.toBeInstanceOf(Refused);
+  await access.grant("eve", chat.can_broadcast_chat);
+  await expect(world.connect("eve", { channel: "rooms/general" })).rejects.toBeInstanceOf(Refused);
+  const ann = await world.connect("ann", { channel: "rooms/general" });
+  await ann.result("send_message", { message: "for those who may" });
+  expect(await world.sallyport.to({ user: "eve" }).send({ type: "x" })).toMatchObject({ recipients: 0 });
+  const everyone = await world.sallyport.to("everyone").send({ type: "x" });
+  expect(everyone).toMatchObject({ recipients: 1, sent: 1 });
+});

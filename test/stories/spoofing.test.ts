@@ -1,0 +1,462 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
+import { ChatView, channels, chat, LobbyView, ran } from "./chat.ts";
+import { ORIGIN, Refused, Socket, World } from "./world.ts";
+
+const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
+const CONNECTION = "AAAAAAAAAAAAAAA=";
+
+let world: World;
+const open = (options: Partial<Parameters<typeof World.open>[0]> = {}) =>
+  World.open({ permissions: [chat], channels, views, ...options });
+
+beforeEach(async () => {
+  ran.length = 0;
+  world = await open();
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  await world.sallyport.access.grant("bob", chat.can_use_chat);
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+const statusOf = async (attempt: Promise<unknown>): Promise<number> => {
+  try {
+    await attempt;
+    return 101;
+  } catch (error) {
+    if (error instanceof Refused) return error.status;
+    throw error;
+  }
+};
+
+/** The connection id of a user's only socket, as the server knows it. */
+const connectionOf = async (user: string) => {
+  const rows = (await world.sql(
+    `select connection_id from sallyport_sessions where user_id = '${user}' and closed_at is null`,
+  )) as { connection_id: string }[];
+  return rows[0]?.connection_id as string;
+};
+
+describe("B1 events that do not come from our gateway", () => {
+  test("without the secret, with a wrong one, or one of another shape: 403, and nothing happens", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const connectionId = await connectionOf("ann");
+    const asGateway = {
+      connectionId,
+      "user-agent": `AmazonAPIGateway_${world.gateway.apiId}`,
+      "x-amzn-apigateway-api-id": world.gateway.apiId,
+      "x-sallyport-source-ip": "203.0.113.7",
+      "x-sallyport-stage": "dev",
+    };
+    const message = JSON.stringify({ handler: "send_message", message: "forged" });
+    const secrets = [
+      undefined,
+      "",
+      gatewaySecret(),
+      world.secret.toUpperCase(),
+      world.secret.slice(1),
+      `${world.secret}x`,
+      `${world.secret}, ${world.secret}`,
+      `x, ${world.secret}`,
+      "0".repeat(64),
+    ];
+    for (const secret of secrets) {
+      const headers = { ...asGateway, ...(secret === undefined ? {} : { "x-sallyport-secret": secret }) };
+      for (const route of ["connect", "default", "disconnect"]) {
+        const response = await world.event(`/ws/chat/${route}`, headers, message);
+        expect(response.status, `${route} ${secret}`).toBe(403);
+        expect(await response.json()).toEqual({
+          ok: false,
+          error: "Permission denied.",
+          reference: expect.stringMatching(/^[0-9a-f]{12}$/),
+        });
+        expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
+      }
+    }
+    expect(ran).toEqual([]);
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+    expect(ann.received.some((frame) => frame.type === "chat_message")).toBe(false);
+  });
+
+  test("with another gateway's secret: it speaks for its own connections only", async () => {
+    await world.connect("ann", { channel: "rooms/general" });
+    const connectionId = await connectionOf("ann");
+    const secret = gatewaySecret();
+    await world.sallyport.registerGateway({ name: "other", endpoint: "http://127.0.0.1:9/dev", secret });
+    const headers = { connectionId, "x-sallyport-secret": secret };
+    const message = JSON.stringify({ handler: "send_message", message: "forged" });
+    expect((await world.event("/ws/chat/default", headers, message)).status).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({ gateway: "other", reason: "session" });
+    expect((await world.event("/ws/chat/disconnect", headers)).status).toBe(200);
+    expect(await connectionOf("ann")).toBe(connectionId);
+    expect(ran).toEqual([]);
+  });
+
+  test("B2 B3 B4 the secret with another API id or stage beside it is refused", async () => {
+    const headers = { connectionId: CONNECTION, "x-sallyport-secret": world.secret };
+    for (const lie of [
+      { "x-amzn-apigateway-api-id": "zzzzzzzzzz" },
+      { "x-amzn-apigateway-api-id": "" },
+      { "x-sallyport-stage": "prod" },
+    ]) {
+      expect((await world.event("/ws/chat/default", { ...headers, ...lie }, "{}")).status).toBe(403);
+      expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
+    }
+  });
+
+  test("B6 a connection id of another shape is refused at the door of every event", async () => {
+    for (const connectionId of ["", "<script>", "a b", "AAAA, BBBB", "x".repeat(300), "../../etc"]) {
+      for (const route of ["connect", "default", "disconnect"]) {
+        const headers = { "x-sallyport-secret": world.secret, ...(connectionId ? { connectionId } : {}) };
+        expect(
+          (await world.event(`/ws/chat/${route}`, headers, "{}")).status,
+          `${route} ${connectionId}`,
+        ).toBe(400);
+      }
+    }
+  });
+
+  test("after a rotation the new secret works at once, and the old one only while it is kept", async () => {
+    const { endpoint, apiId } = world.gateway;
+    const headers = (secret: string) => ({ connectionId: CONNECTION, "x-sallyport-secret": secret });
+    const next = gatewaySecret();
+    await world.sallyport.registerGateway({
+      name: "local",
+      apiId,
+      endpoint,
+      secret: next,
+      keepPreviousSecret: true,
+    });
+    expect((await world.event("/ws/chat/disconnect", headers(next))).status).toBe(200);
+    expect((await world.event("/ws/chat/disconnect", headers(world.secret))).status).toBe(200);
+    await world.sallyport.registerGateway({ name: "local", apiId, endpoint, secret: next });
+    expect((await world.event("/ws/chat/disconnect", headers(next))).status).toBe(200);
+    expect((await world.event("/ws/chat/disconnect", headers(world.secret))).status).toBe(403);
+  });
+
+  test("the secret is kept only as a hash", async () => {
+    expect(JSON.stringify(await world.sql("select * from sallyport_gateways"))).not.toContain(world.secret);
+  });
+});
+
+describe("what a client may send on $connect", () => {
+  test("its own connectionId and secret headers are overwritten by the gateway's", async () => {
+    const victim = await world.connect("bob", { channel: "rooms/general" });
+    const victimId = await connectionOf("bob");
+    const ann = await world.connect("ann", {
+      headers: {
+        connectionId: victimId,
+        "x-sallyport-secret": "f".repeat(64),
+        "x-sallyport-event-type": "DISCONNECT",
+        "x-sallyport-source-ip": "1.2.3.4",
+        "x-sallyport-stage": "prod",
+      },
+    });
+    expect(await connectionOf("ann")).not.toBe(victimId);
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+    expect(await victim.result("whoami")).toMatchObject({ user: "bob" });
+    const [row] = (await world.sql("select source_ip from sallyport_sessions where user_id = 'ann'")) as [
+      { source_ip: string },
+    ];
+    expect(row.source_ip).toBe("127.0.0.1");
+  });
+
+  test("a gateway that does not map the secret lets nobody in, even a client who knows it", async () => {
+    const bare: LocalGateway = await startLocalGateway({ target: `${world.appUrl}/ws/chat/`, port: 0 });
+    try {
+      const url = new URL(bare.url);
+      url.searchParams.set("ws_token", await world.token("ann"));
+      const headers = { origin: ORIGIN, cookie: "login=ann:login-of-ann" };
+      expect(await statusOf(Socket.open(url, headers))).toBe(403);
+      expect(await statusOf(Socket.open(url, { ...headers, "x-sallyport-secret": "guess" }))).toBe(403);
+    } finally {
+      await bare.close();
+    }
+  });
+
+  test("B25 a forged X-Forwarded-For neither hides the client nor blocks another", async () => {
+    await world.close();
+    world = await open({ limits: { connectsPerIp: 5, failedConnectsPerIp: false } });
+    const statuses: number[] = [];
+    for (let attempt = 0; attempt < 8; attempt++) {
+      const headers = { "x-forwarded-for": `198.51.100.${attempt}`, "x-real-ip": `198.51.100.${attempt}` };
+      statuses.push(await statusOf(world.connect(null, { token: "0".repeat(64), headers })));
+    }
+    expect(statuses).toEqual([403, 403, 403, 403, 403, 429, 429, 429]);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", sourceIp: "127.0.0.1" });
+  });
+
+  test("behind trusted proxies the address is the one that the outermost of them saw", async () => {
+    await world.close();
+    world = await open({ sourceIp: { trustedHops: 1 }, limits: { connectsPerIp: 1 } });
+    const from = (forwarded: string) =>
+      statusOf(world.connect(null, { token: "0".repeat(64), headers: { "x-forwarded-for": forwarded } }));
+    // The local gateway appends its own peer, as API Gateway appends the CDN's edge.
+    expect(await from("203.0.113.1")).toBe(403);
+    expect(await from("198.51.100.9, 203.0.113.1")).toBe(429);
+    expect(await from("203.0.113.2")).toBe(403);
+  });
+});
+
+describe("B30 origins", () => {
+  test("look-alikes, other schemes and ports, and none at all are refused", async () => {
+    const lookalikes = [
+      "https://www.example.com.evil.test",
+      "https://evilwww.example.com",
+      "https://evil.test/?www.example.com",
+      "http://www.example.com",
+      "https://www.example.com:8443",
+      "https://WWW.example.com",
+      "https://www.example.com/",
+      "https://example.com",
+      "null",
+      "https://www.example.com, https://www.example.com",
+      null,
+    ];
+    for (const origin of lookalikes) {
+      expect(
+        await statusOf(world.connect("ann", { token: await world.token("ann"), origin })),
+        `${origin}`,
+      ).toBe(403);
+      expect(world.decisions.at(-1)).toMatchObject({ event: "connect", reason: "origin" });
+      expect((await world.requestToken("ann", undefined, origin)).status, `token ${origin}`).toBe(403);
+      expect(world.decisions.at(-1)).toMatchObject({ event: "token", reason: "origin" });
+    }
+  });
+
+  test('a client without Origin passes only where "none" is listed', async () => {
+    await world.close();
+    world = await open({ origins: [ORIGIN, "none"] });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", {
+      token: await world.token("ann", undefined, null),
+      origin: null,
+    });
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+    expect(await statusOf(world.connect("ann", { origin: "null" }))).toBe(403);
+  });
+});
+
+describe("tokens", () => {
+  test("work once: a replay is refused and told apart", async () => {
+    const token = await world.token("ann");
+    await world.connect("ann", { token });
+    expect(await statusOf(world.connect("ann", { token }))).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "token-replayed", userId: undefined });
+  });
+
+  test("once spent stay spent, though the connect was refused for another reason", async () => {
+    const token = await world.token("ann");
+    expect(await statusOf(world.connect("ann", { token, channel: "rooms/moderators" }))).toBe(403);
+    expect(await statusOf(world.connect("ann", { token }))).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "token-replayed" });
+  });
+
+  test("are not spent by a connect that fails before them", async () => {
+    const token = await world.token("ann");
+    expect(await statusOf(world.connect("ann", { token, origin: "https://evil.test" }))).toBe(403);
+    expect(await statusOf(world.connect("ann", { token, channel: "bad name" }))).toBe(400);
+    await world.connect("ann", { token });
+  });
+
+  test("B7 expire when the page was told they would", async () => {
+    await world.close();
+    world = await open({ tokenExpirySeconds: 1 });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const response = await world.requestToken("ann");
+    const { token, expires_in } = (await response.json()) as { token: string; expires_in: number };
+    expect(expires_in).toBe(1);
+    expect(token).toMatch(/^[0-9a-f]{64}$/);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    expect(await statusOf(world.connect("ann", { token }))).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "token-expired" });
+    await world.connect("ann");
+  });
+
+  test("B12 belong to a login: another user's, another login of the same user, or none", async () => {
+    for (const cookie of ["login=bob:login-of-bob", "login=ann:another", null]) {
+      const token = await world.token("ann");
+      expect(await statusOf(world.connect("ann", { token, cookie })), `${cookie}`).toBe(403);
+      expect(world.decisions.at(-1)).toMatchObject({ reason: "login", userId: "ann" });
+    }
+  });
+
+  test("B8 are stored as hashes", async () => {
+    const token = await world.token("ann");
+    expect(JSON.stringify(await world.sql("select * from sallyport_tokens"))).not.toContain(token);
+  });
+
+  test("malformed ones are refused like unknown ones", async () => {
+    for (const token of ["", "x", "0".repeat(63), "0".repeat(64), "F".repeat(64), "' or 1=1 --", "%00"]) {
+      expect(await statusOf(world.connect("ann", { token })), token).toBe(403);
+    }
+    const status = new Set(world.decisions.map((decision) => decision.reason));
+    expect([...status]).toEqual(["token-unknown"]);
+  });
+
+  test("raced by 100 connects: exactly one wins", async () => {
+    await world.close();
+    world = await open({ limits: { failedConnectsPerIp: false } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const token = await world.token("ann");
+    const statuses = await Promise.all(
+      Array.from({ length: 100 }, () => statusOf(world.connect("ann", { token }))),
+    );
+    expect(statuses.filter((status) => status === 101)).toHaveLength(1);
+    expect(statuses.filter((status) => status === 403)).toHaveLength(99);
+  });
+
+  test("without a login bound to them are bound to origin and gateway instead", async () => {
+    await world.close();
+    world = await open({ tokens: { binding: "token" }, origins: [ORIGIN, "https://app.example.com"] });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await world.connect("ann", { cookie: null });
+    const token = await world.token("ann");
+    expect(
+      await statusOf(world.connect("ann", { token, cookie: null, origin: "https://app.example.com" })),
+    ).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "login" });
+  });
+});
+
+describe("limits", () => {
+  test("B28 40 racing connects at a limit of 20: exactly 20 pass", async () => {
+    await world.close();
+    world = await open({ limits: { tokensPerUser: false, connectsPerUser: 20 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const tokens = await Promise.all(Array.from({ length: 40 }, () => world.token("ann")));
+    const statuses = await Promise.all(tokens.map((token) => statusOf(world.connect("ann", { token }))));
+    expect(statuses.filter((status) => status === 101)).toHaveLength(20);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(20);
+  });
+
+  test("B27 being refused prolongs nothing: a refused attempt is not counted", async () => {
+    await world.close();
+    world = await open({ limits: { tokensPerUser: 3 } });
+    for (let attempt = 0; attempt < 3; attempt++) expect((await world.requestToken("ann")).status).toBe(200);
+    const waits: number[] = [];
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const response = await world.requestToken("ann");
+      expect(response.status).toBe(429);
+      waits.push(Number(response.headers.get("retry-after")));
+    }
+    expect(Math.max(...waits)).toBeLessThanOrEqual(60);
+    expect(Math.min(...waits)).toBeGreaterThan(0);
+    await world.sql("update sallyport_counters set window_started_at = window_started_at - 60000");
+    expect((await world.requestToken("ann")).status).toBe(200);
+  });
+
+  test("B26 bad tokens are counted by address, and good ones are not", async () => {
+    await world.close();
+    world = await open({ limits: { failedConnectsPerIp: 4 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    for (let attempt = 0; attempt < 6; attempt++) await world.connect("ann");
+    const guesses = await Promise.all(
+      Array.from({ length: 12 }, () => statusOf(world.connect("ann", { token: "0".repeat(64) }))),
+    );
+    expect(guesses.filter((status) => status === 403)).toHaveLength(4);
+    expect(guesses.filter((status) => status === 429)).toHaveLength(8);
+  });
+
+  test("messages on one connection", async () => {
+    await world.close();
+    world = await open({ limits: { messagesPerConnection: 3 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    for (let n = 0; n < 3; n++) await ann.result("whoami");
+    expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 429, error: "Too many requests." });
+    const again = await world.connect("ann");
+    await again.result("whoami");
+  });
+});
+
+describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => {
+  test("on a message", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const connectionId = await connectionOf("ann");
+    const before = await world.sql("select * from sallyport_memberships");
+    const bodies: [string | Uint8Array, number][] = [
+      ["", 400],
+      ["not json", 400],
+      ["null", 400],
+      ["[]", 400],
+      ["7", 400],
+      ['"text"', 400],
+      ["{}", 400],
+      ['{"handler":null}', 400],
+      ['{"handler":["send_message"]}', 400],
+      ['{"handler":{"a":1}}', 400],
+      ['{"id":{},"handler":"whoami"}', 400],
+      ['{"id":null,"handler":"whoami"}', 400],
+      [`{"id":"${"x".repeat(200)}","handler":"whoami"}`, 400],
+      ["[".repeat(100_000), 400],
+      [`{"handler":"whoami","a":${"[".repeat(100)}${"]".repeat(100)}}`, 400],
+      [new Uint8Array([0x7b, 0xff, 0xfe, 0x7d]), 400],
+      [new Uint8Array([0xed, 0xa0, 0x80]), 400],
+      [`{"handler":"whoami","a":"${"x".repeat(200_000)}"}`, 413],
+      ['{"handler":"send_message","message":5}', 400],
+      ['{"__proto__":{"handler":"whoami"}}', 400],
+    ];
+    for (const [body, status] of bodies) {
+      const told = world.decisions.length;
+      const response = await fetch(`${world.appUrl}/ws/chat/default`, {
+        method: "POST",
+        headers: { connectionId, "x-sallyport-secret": world.secret },
+        body,
+      });
+      const text = `${typeof body === "string" ? body.slice(0, 60) : body}`;
+      expect(response.status, text).toBe(status);
+      expect(((await response.json()) as { ok: boolean }).ok, text).toBe(false);
+      expect(world.decisions.length, text).toBe(told + 1);
+    }
+    expect(ran).toEqual([]);
+    expect(await world.sql("select * from sallyport_memberships")).toEqual(before);
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+  });
+
+  test("B60 for a connection that is unknown, closed, or gone long ago", async () => {
+    const headers = { connectionId: CONNECTION, "x-sallyport-secret": world.secret };
+    const message = JSON.stringify({ handler: "whoami" });
+    expect((await world.event("/ws/chat/default", headers, message)).status).toBe(403);
+    expect((await world.event("/ws/chat/disconnect", headers)).status).toBe(200);
+    const ann = await world.connect("ann");
+    const connectionId = await connectionOf("ann");
+    await world.sql("update sallyport_sessions set connected_at = connected_at - 7500001");
+    expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
+    expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ recipients: 0 });
+    const known = { connectionId, "x-sallyport-secret": world.secret };
+    expect((await world.event("/ws/chat/disconnect", known)).status).toBe(200);
+    expect((await world.event("/ws/chat/disconnect", known)).status).toBe(200);
+  });
+
+  test("on other methods and paths", async () => {
+    expect((await fetch(`${world.appUrl}/ws/chat/default`)).status).toBe(405);
+    expect((await fetch(`${world.appUrl}/api/ws-token`)).status).toBe(405);
+    expect((await fetch(`${world.appUrl}/ws/nowhere/default`, { method: "POST" })).status).toBe(404);
+    expect((await fetch(`${world.appUrl}/ws/chat`, { method: "POST" })).status).toBe(404);
+    const bad = await fetch(`${world.appUrl}/api/ws-token`, {
+      method: "POST",
+      headers: { origin: ORIGIN, cookie: "login=ann:login-of-ann" },
+      body: "[1",
+    });
+    expect(bad.status).toBe(400);
+  });
+
+  test("a second $connect of one connection id takes nothing over", async () => {
+    const ann = await world.connect("ann");
+    const connectionId = await connectionOf("ann");
+    const token = await world.token("bob");
+    const response = await world.event(`/ws/chat/connect?ws_token=${token}`, {
+      connectionId,
+      "x-sallyport-secret": world.secret,
+      "x-sallyport-source-ip": "203.0.113.7",
+      origin: ORIGIN,
+      cookie: "login=bob:login-of-bob",
+    });
+    expect(response.status).toBe(400);
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+  });
+});
