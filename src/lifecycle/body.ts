@@ -32,7 +32,15 @@ export async function readJson(
       `The body is ${value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`}, not a JSON object.`,
     );
   }
+  if (text.includes("\\u0000") && holdsNul(value)) throw malformed("The body has a NUL character in a text.");
   return value as Record<string, unknown>;
+}
+
+/** Neither database stores NUL in text, so no app could do anything with it but fail. */
+function holdsNul(value: unknown): boolean {
+  if (typeof value === "string") return value.includes("\0");
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(value).some(([key, inner]) => key.includes("\0") || holdsNul(inner));
 }
 
 async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {

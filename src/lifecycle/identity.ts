@@ -6,9 +6,9 @@ export async function identityOf(rooms: Rooms, request: Request): Promise<Identi
   const identity = await rooms.identify(request);
   if (identity === null || identity === undefined) return null;
   const { userId, sessionId } = identity;
-  if (typeof userId !== "string" || userId === "" || userId.length > 255) {
+  if (typeof userId !== "string" || userId === "" || userId.length > 255 || userId.includes("\0")) {
     throw new ConfigurationError(
-      "identify() must give null or { userId, sessionId }; userId is 1 to 255 characters.",
+      "identify() must give null or { userId, sessionId }; userId is 1 to 255 characters, none of them NUL.",
     );
   }
   if (sessionId !== undefined && (typeof sessionId !== "string" || sessionId === "")) {

@@ -170,6 +170,9 @@ function bindable(value: unknown): unknown {
   if (value === undefined || value === null) return null;
   if (typeof value === "boolean") return value ? 1 : 0;
   if (value instanceof Date) return value.toISOString();
+  if (typeof value === "string" && value.includes("\0")) {
+    throw new StorageError("SQLite cannot store text with a NUL character. Refuse it where it comes in.");
+  }
   if (typeof value === "string" || typeof value === "number" || typeof value === "bigint") return value;
   if (value instanceof Uint8Array) return Buffer.from(value);
   throw new StorageError(

@@ -93,10 +93,11 @@ const RESERVED = new Set<string>([
  * @throws ConfigurationError with a sentence that says what to change
  */
 export function declareView(View: ViewClass): ViewDeclaration {
-  const name = View.name || "A view without a name";
   if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
-    throw new ConfigurationError(`${name} is not a view. Mount a class that extends WebSocketView.`);
+    const what = typeof View === "function" ? (View as ViewClass).name : String(View);
+    throw new ConfigurationError(`${what} is not a view. Mount a class that extends WebSocketView.`);
   }
+  const name = View.name || "A view without a name";
   const chain = classChain(View);
   for (const ancestor of chain) refuseMisplacedRules(ancestor);
   const view = Object.freeze(new View());

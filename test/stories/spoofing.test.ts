@@ -399,6 +399,7 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
       [`{"handler":"whoami","a":"${"x".repeat(200_000)}"}`, 413],
       ['{"handler":"send_message","message":5}', 400],
       ['{"__proto__":{"handler":"whoami"}}', 400],
+      ['{"handler":"whoami","a":[{"b":"x\\u0000y"}]}', 400],
     ];
     for (const [body, status] of bodies) {
       const told = world.decisions.length;

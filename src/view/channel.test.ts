@@ -1,0 +1,41 @@
+import { describe, expect, test } from "vitest";
+import { ConfigurationError } from "../errors.ts";
+import { defineChannel, isChannelName } from "./channel.ts";
+
+const open = { allowAnonymous: true } as const;
+
+describe("defineChannel", () => {
+  test("matches whole names and gives the parameters", () => {
+    const room = defineChannel("rooms/:slug", open);
+    expect(room.match("rooms/general")).toEqual({ slug: "general" });
+    for (const name of ["rooms", "rooms/", "rooms/a/b", "xrooms/a", "rooms/a\n", "Rooms/a"]) {
+      expect(room.match(name), name).toBeUndefined();
+    }
+  });
+
+  test("takes a parameter after a prefix, as the Python package's channel names have it", () => {
+    const personal = defineChannel("notifications_user_:id", open);
+    expect(personal.match("notifications_user_7")).toEqual({ id: "7" });
+    expect(personal.match("notifications_user_")).toBeUndefined();
+    expect(defineChannel("org/:org/room_:id", open).match("org/a/room_b")).toEqual({ org: "a", id: "b" });
+  });
+
+  test("a parameter named like a member of every object is only a name", () => {
+    const params = defineChannel("x/:constructor", open).match("x/y");
+    expect(Object.entries(params ?? {})).toEqual([["constructor", "y"]]);
+  });
+
+  test("refuses a pattern that no name can match, and one that says nothing of who may be in it", () => {
+    for (const pattern of ["", "rooms/", "/rooms", "rooms/*", "rooms/:", "a b", "rooms/:a:b", "x/:id/:id"]) {
+      expect(() => defineChannel(pattern, open), pattern).toThrow(ConfigurationError);
+    }
+    expect(() => defineChannel("rooms/:slug", {})).toThrow(/does not say who may be in it/);
+  });
+});
+
+test("a channel's name is parts of letters, digits, _ and -, at most 128 characters", () => {
+  for (const name of ["a", "room_123", "a/b/c", "A-Z_9"]) expect(isChannelName(name), name).toBe(true);
+  for (const name of ["", "/", "a/", "/a", "a//b", "a b", "a.b", "é", "a\n", "a\u0000", "x".repeat(129)]) {
+    expect(isChannelName(name), JSON.stringify(name)).toBe(false);
+  }
+});
