@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
 
 /** The slice of an app that answers requests: a Sallyport, or a router that asks one. */
 export interface FetchApp {
@@ -40,8 +39,10 @@ async function answer(
     return;
   }
   const response = await app.fetch(request);
-  if (response) await send(response, outgoing);
-  else next(incoming, outgoing);
+  if (!response) return next(incoming, outgoing);
+  await send(response, outgoing);
+  // A body that nobody read to its end must not hold up the connection's next request.
+  if (!incoming.complete) incoming.resume();
 }
 
 /** Undefined for a request line that makes no URL, which only a hostile client sends. */
@@ -59,11 +60,30 @@ function toRequest(incoming: IncomingMessage): Request | undefined {
     return new Request(target, {
       method,
       headers,
-      ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
+      ...(hasBody ? { body: bodyOf(incoming), duplex: "half" } : {}),
     } as RequestInit);
   } catch {
     return undefined;
   }
+}
+
+/** Read when asked for and not before; left alone, and not torn down, by an app that has read enough. */
+function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  let chunks: AsyncIterableIterator<Uint8Array> | undefined;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        chunks ??= incoming.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Uint8Array>;
+        const { done, value } = await chunks.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      async cancel() {
+        await chunks?.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {
