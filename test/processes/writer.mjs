@@ -6,7 +6,10 @@ process.send("ready");
 const until = Date.now() + 10_000;
 for (let n = 0; Date.now() < until; n++) {
   await storage.write((db) =>
-    db.insertInto("sallyport_groups").values({ name: `theirs ${n}`, created_at: storage.now }).execute(),
+    db
+      .insertInto("sallyport_groups")
+      .values({ name: `theirs ${n}`, created_at: storage.now })
+      .execute(),
   );
 }
 await storage.close();

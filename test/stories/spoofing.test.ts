@@ -245,7 +245,10 @@ describe("tokens", () => {
     const token = await world.token("ann");
     await world.connect("ann", { token });
     expect(await statusOf(world.connect("ann", { token }))).toBe(403);
-    expect(world.decisions.at(-1)).toMatchObject({ reason: "token-replayed", message: expect.stringContaining("ann") });
+    expect(world.decisions.at(-1)).toMatchObject({
+      reason: "token-replayed",
+      message: expect.stringContaining("ann"),
+    });
   });
 
   test("once spent stay spent, though the connect was refused for another reason", async () => {
