@@ -1,0 +1,145 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+
+const root = resolve(import.meta.dirname, "../..");
+const src = join(root, "src");
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+  readonly typeOnly: boolean;
+}
+
+const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter(
+  (file) => file.endsWith(".ts") && !file.endsWith(".test.ts"),
+);
+
+const imports: Import[] = files.flatMap((file) => {
+  const text = readFileSync(join(src, file), "utf8");
+  const found = text.matchAll(/^(?:import|export)\s+(type\s)?([^;]*?)\sfrom\s+"(\.[^"]+)";/gms);
+  return [...found].map(([, type, names, target]) => ({
+    from: file,
+    to: relative(src, resolve(src, dirname(file), target ?? "")),
+    typeOnly: type !== undefined || isAllTypes(names ?? ""),
+  }));
+});
+
+/** `{ type A, type B }` imports nothing at run time either. */
+function isAllTypes(names: string): boolean {
+  const listed = /^\{([\s\S]*)\}$/
+    .exec(names.trim())?.[1]
+    ?.split(",")
+    .map((name) => name.trim())
+    .filter(Boolean);
+  return listed?.every((name) => name.startsWith("type ")) ?? false;
+}
+
+const room = (file: string) => (file.includes("/") ? file.slice(0, file.indexOf("/")) : file);
+
+/** Rooms by height: a file may import from its own room and from lower ones; along a row, types only. */
+const ROWS = [
+  ["adapters", "admin", "cli"],
+  ["index.ts"],
+  ["sallyport.ts"],
+  ["lifecycle"],
+  ["view", "access", "delivery"],
+  ["sessions", "gateways"],
+  ["storage"],
+  ["protocol", "errors.ts", "nearest.ts"],
+];
+const height = (file: string) => ROWS.length - ROWS.findIndex((row) => row.includes(room(file)));
+
+describe("the house", () => {
+  test("every file stands in a room that the map knows", () => {
+    const rooms = new Set([...ROWS.flat(), "local", "client"]);
+    expect(files.filter((file) => !rooms.has(room(file)))).toEqual([]);
+  });
+
+  test("imports go downwards; along a row types only", () => {
+    const wrong = imports.filter(({ from, to, typeOnly }) => {
+      if (room(from) === room(to) || ["local", "client"].includes(room(from))) return false;
+      const atTheBottom = height(to) === 1;
+      if (height(to) === height(from)) return !typeOnly && !atTheBottom;
+      return height(to) > height(from);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  test("local/ and client/ know the protocol and nothing else of ours", () => {
+    const wrong = imports.filter(
+      ({ from, to }) =>
+        ["local", "client"].includes(room(from)) && ![room(from), "protocol", "errors.ts"].includes(room(to)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("adapters, console and command line come in by the front door", () => {
+    const wrong = imports.filter(
+      ({ from, to }) =>
+        ["adapters", "admin", "cli"].includes(room(from)) &&
+        ![room(from), "sallyport.ts", "index.ts", "errors.ts", "nearest.ts", "protocol"].includes(room(to)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("no cycles of what runs", () => {
+    const runs = imports.filter(({ typeOnly }) => !typeOnly);
+    const visit = (file: string, path: readonly string[]): string[] | undefined => {
+      if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
+      for (const { to } of runs.filter(({ from }) => from === file)) {
+        const cycle = visit(to, [...path, file]);
+        if (cycle) return cycle;
+      }
+      return undefined;
+    };
+    for (const file of files) expect(visit(file, []), file).toBeUndefined();
+  });
+
+  test("no default exports, and no drawers without a name", () => {
+    const defaults = files.filter((file) => /^export default/m.test(readFileSync(join(src, file), "utf8")));
+    expect(defaults).toEqual([]);
+    expect(files.filter((file) => /(^|\/)(utils|helpers|types|common)(\.ts|\/)/.test(file))).toEqual([]);
+  });
+});
+
+describe("two lists of one truth agree", () => {
+  test("error codes and docs/errors.md", () => {
+    const declared =
+      readFileSync(join(src, "errors.ts"), "utf8").match(/^ {2}\| "(SALLYPORT_[A-Z_]+)"/gm) ?? [];
+    const codes = declared.map((line) => /SALLYPORT_[A-Z_]+/.exec(line)?.[0]);
+    const headings = readFileSync(join(root, "docs/errors.md"), "utf8").match(
+      /(?<=^## )SALLYPORT_[A-Z_]+$/gm,
+    );
+    expect(headings).toEqual(codes);
+  });
+
+  test("package.json's exports and the files behind them", () => {
+    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+      exports: Record<string, string>;
+    };
+    for (const [subpath, target] of Object.entries(exports)) {
+      if (subpath === "./package.json") continue;
+      const source = target.replace("./dist/", "").replace(/\.js$/, ".ts");
+      expect(files, subpath).toContain(source);
+    }
+  });
+
+  test("the stories of the lifecycle and docs/lifecycle.md", () => {
+    const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
+    const stories = [
+      "issue-token",
+      "connect",
+      "message",
+      "join-channel",
+      "deliver",
+      "disconnect",
+      "evict",
+      "change-rights",
+    ];
+    for (const story of stories) {
+      expect(files).toContain(`lifecycle/${story}.ts`);
+      expect(page).toContain(`${story}.ts`);
+    }
+  });
+});
