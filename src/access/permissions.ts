@@ -7,14 +7,14 @@ declare const brand: unique symbol;
  * A permission, `app.codename`. At run time it is that text; the type is branded, so that text alone is not a
  * permission and a typo does not compile.
  */
-export type Permission<Name extends string = string> = Name & { readonly [brand]: "permission" };
+export type Permission = string & { readonly [brand]: "permission" };
 
 const declared = Symbol("sallyport.permissions");
 
 /** The permissions of one app, each under its codename. Made by {@link definePermissions}. */
-export type PermissionSet<App extends string = string, Codename extends string = string> = {
-  readonly [Name in Codename]: Permission<`${App}.${Name}`>;
-} & { readonly [declared]: { readonly app: App; readonly labels: Readonly<Record<Codename, string>> } };
+export type PermissionSet<Codename extends string = string> = {
+  readonly [Name in Codename]: Permission;
+} & { readonly [declared]: { readonly app: string; readonly labels: Readonly<Record<Codename, string>> } };
 
 /** Any permission set, whatever its app. */
 export interface AnyPermissionSet {
@@ -28,10 +28,10 @@ export interface AnyPermissionSet {
  * @param labels codename → what a person reads; a codename is letters, digits and `_`, at most 100 characters
  * @throws ConfigurationError for a name of another form, an empty label, or one over 255 characters
  */
-export function definePermissions<const App extends string, const Codename extends string>(
-  app: App,
+export function definePermissions<const Codename extends string>(
+  app: string,
   labels: Readonly<Record<Codename, string>>,
-): PermissionSet<App, Codename> {
+): PermissionSet<Codename> {
   if (!/^[a-z][a-z0-9_]{0,99}$/.test(app)) {
     throw new ConfigurationError(
       `definePermissions("${app}"): an app's name is lower-case letters, digits and _, and begins with a letter.`,
@@ -53,7 +53,7 @@ export function definePermissions<const App extends string, const Codename exten
   Object.defineProperty(set, declared, {
     value: Object.freeze({ app, labels: Object.freeze({ ...labels }) }),
   });
-  return Object.freeze(set) as PermissionSet<App, Codename>;
+  return Object.freeze(set) as PermissionSet<Codename>;
 }
 
 /** Every permission an app has declared: the only way from text to a {@link Permission}. */

@@ -177,7 +177,7 @@ describe("the app refuses to start with", () => {
       () =>
         class View extends WebSocketView {
           override signedIn = true;
-          toString = ping() as never;
+          override toString = ping() as never;
         },
       /"toString"/,
     ],

@@ -97,11 +97,12 @@ describe("B1 events that do not come from our gateway", () => {
 
   test("B2 B3 B4 the secret with another API id or stage beside it is refused", async () => {
     const headers = { connectionId: CONNECTION, "x-sallyport-secret": world.secret };
-    for (const lie of [
+    const lies: Record<string, string>[] = [
       { "x-amzn-apigateway-api-id": "zzzzzzzzzz" },
       { "x-amzn-apigateway-api-id": "" },
       { "x-sallyport-stage": "prod" },
-    ]) {
+    ];
+    for (const lie of lies) {
       expect((await world.event("/ws/chat/default", { ...headers, ...lie }, "{}")).status).toBe(403);
       expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
     }
@@ -381,7 +382,7 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const connectionId = await connectionOf("ann");
     const before = await world.sql("select * from sallyport_memberships");
-    const bodies: [string | Uint8Array, number][] = [
+    const bodies: [string | Uint8Array<ArrayBuffer>, number][] = [
       ["", 400],
       ["not json", 400],
       ["null", 400],
