@@ -1,0 +1,41 @@
+import { describe, expect, test } from "vitest";
+import { addressBlock, checkedLimits, MessageLimit } from "./rate-limits.ts";
+
+describe("addresses that are limited together", () => {
+  test("an IPv4 address, however it is written", () => {
+    expect(addressBlock("203.0.113.7")).toBe("203.0.113.7");
+    expect(addressBlock("::ffff:203.0.113.7")).toBe("203.0.113.7");
+  });
+
+  test("one /64 of IPv6", () => {
+    expect(addressBlock("2001:db8:1:2:3:4:5:6")).toBe("2001:db8:1:2::/64");
+    expect(addressBlock("2001:0DB8:1:2::ffff")).toBe("2001:db8:1:2::/64");
+    expect(addressBlock("2001:db8:1:3::1")).not.toBe(addressBlock("2001:db8:1:2::1"));
+  });
+
+  test("nothing for what is no address", () => {
+    for (const text of ["", "x", "1.2.3.4, 5.6.7.8", "203.0.113.7:80", "999.1.1.1"]) {
+      expect(addressBlock(text), text).toBeUndefined();
+    }
+  });
+});
+
+test("limits are whole numbers, or false; others refuse to start", () => {
+  expect(checkedLimits({ tokensPerUser: 0, connectsPerIp: false })).toMatchObject({
+    tokensPerUser: 0,
+    connectsPerIp: false,
+    connectsPerUser: 20,
+  });
+  expect(() => checkedLimits({ tokensPerUser: -1 })).toThrow(/whole number/);
+  expect(() => checkedLimits({ tokensPerUser: 1.5 })).toThrow(/whole number/);
+  expect(() => checkedLimits({ tokenPerUser: 5 } as never)).toThrow(/is not a limit/);
+});
+
+test("messages are counted per session, and a new minute begins anew", () => {
+  const limit = new MessageLimit(2);
+  limit.take("a", 0);
+  limit.take("a", 10);
+  expect(() => limit.take("a", 20)).toThrow(/Limit of 2/);
+  limit.take("b", 20);
+  limit.take("a", 60_000);
+});

@@ -1,0 +1,125 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { DeliveryError } from "../errors.ts";
+import { Delivery, DeliveryTally, encodeFrame, type Recipient } from "./delivery.ts";
+import { ManagementApi } from "./management-api.ts";
+
+/** Answers each call with the next status for its connection, 200 when there is none left. */
+let statuses: Map<string, number[]>;
+let calls: { method: string; path: string; body: string }[];
+let underWay = 0;
+let mostUnderWay = 0;
+let server: Server;
+let api: ManagementApi;
+let delivery: Delivery;
+let endpoint: string;
+
+beforeEach(async () => {
+  statuses = new Map();
+  calls = [];
+  underWay = 0;
+  mostUnderWay = 0;
+  server = createServer(async (request, response) => {
+    mostUnderWay = Math.max(mostUnderWay, ++underWay);
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    const path = request.url ?? "";
+    calls.push({ method: request.method ?? "", path, body });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    underWay--;
+    const id = decodeURIComponent(path.split("/").at(-1) ?? "");
+    response.writeHead(statuses.get(id)?.shift() ?? 200).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dev`;
+  api = new ManagementApi();
+  delivery = new Delivery(api);
+});
+afterEach(async () => {
+  await api.close();
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+const to = (connectionId: string, ageMs = 3_600_000): Recipient => ({
+  sessionId: connectionId,
+  connectionId,
+  endpoint,
+  connectedAt: Date.now() - ageMs,
+});
+
+describe("a post", () => {
+  test("goes to the connection's percent-encoded path below the stage", async () => {
+    expect(await delivery.post(to("L0SM9cOFvHcCIhw="), "{}")).toEqual({ kind: "sent" });
+    expect(calls).toEqual([{ method: "POST", path: "/dev/@connections/L0SM9cOFvHcCIhw%3D", body: "{}" }]);
+    expect(await delivery.close(to("L0SM9cOFvHcCIhw="))).toEqual({ kind: "sent" });
+    expect(calls.at(-1)).toMatchObject({ method: "DELETE", body: "" });
+  });
+
+  test("is tried again on 429 and 5xx, and given up with the reason", async () => {
+    statuses.set("a", [429, 503]);
+    expect(await delivery.post(to("a"), "{}")).toEqual({ kind: "sent" });
+    statuses.set("b", [500, 500, 500, 500]);
+    expect(await delivery.post(to("b"), "{}")).toEqual({ kind: "failed", reason: "status 500" });
+    expect(calls.filter(({ path }) => path.endsWith("/b"))).toHaveLength(4);
+  });
+
+  test("is not tried again where that cannot help", async () => {
+    statuses.set("a", [403]);
+    expect(await delivery.post(to("a"), "{}")).toEqual({ kind: "failed", reason: "status 403" });
+    expect(calls).toHaveLength(1);
+  });
+
+  test("to a connection that is gone says so at once; to one still arriving it waits for it", async () => {
+    statuses.set("old", [410]);
+    expect(await delivery.post(to("old"), "{}")).toEqual({ kind: "gone" });
+    statuses.set("young", [410, 410]);
+    expect(await delivery.post(to("young", 50), "{}")).toEqual({ kind: "sent" });
+    statuses.set("lost", Array(1000).fill(410));
+    expect(await delivery.post(to("lost", 50), "{}")).toEqual({ kind: "failed", reason: "arriving" });
+  });
+
+  test("that cannot reach the gateway fails with the reason", async () => {
+    const nowhere = { ...to("a"), endpoint: "http://127.0.0.1:9/dev" };
+    expect(await delivery.post(nowhere, "{}")).toMatchObject({ kind: "failed" });
+  });
+
+  test("keeps the order of one connection, and a bound on calls under way", async () => {
+    statuses.set("slow", [429]);
+    const posts = Array.from({ length: 20 }, (_, n) => delivery.post(to("slow"), String(n)));
+    const others = Array.from({ length: 400 }, (_, n) => delivery.post(to(`c${n}`), "{}"));
+    await Promise.all([...posts, ...others]);
+    const order = calls.filter(({ path }) => path.endsWith("/slow")).map(({ body }) => body);
+    expect(order).toEqual(["0", ...Array.from({ length: 20 }, (_, n) => String(n))]);
+    expect(mostUnderWay).toBeLessThanOrEqual(128);
+  });
+});
+
+test("a report's parts sum to its recipients", () => {
+  const tally = new DeliveryTally();
+  tally.withhold();
+  tally.count({ kind: "sent" });
+  tally.count({ kind: "gone" });
+  tally.count({ kind: "failed", reason: "arriving" });
+  tally.count({ kind: "failed", reason: "arriving" });
+  const report = tally.report();
+  expect(report).toEqual({
+    recipients: 5,
+    sent: 1,
+    gone: 1,
+    withheld: 1,
+    failed: 2,
+    unsent: 0,
+    failures: { arriving: 2 },
+  });
+});
+
+test("a message that is no JSON, or larger than API Gateway carries, is refused before anything is sent", () => {
+  expect(encodeFrame({ a: new Date(0) })).toBe('{"a":"1970-01-01T00:00:00.000Z"}');
+  expect(() => encodeFrame(undefined)).toThrow(DeliveryError);
+  expect(() => encodeFrame({ big: 1n })).toThrow(/cannot become JSON/);
+  expect(encodeFrame("x".repeat(128 * 1024 - 2))).toHaveLength(128 * 1024);
+  expect(() => encodeFrame("x".repeat(128 * 1024 - 1))).toThrow(/at most 131072/);
+  expect(() => encodeFrame("é".repeat(70_000))).toThrow(DeliveryError);
+});
