@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { Terminal } from "./main.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** `gateway local`: an API Gateway on this machine, before any backend. */
 export function addGateway(program: Command, terminal: Terminal): void {

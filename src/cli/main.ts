@@ -1,15 +1,8 @@
 import { Command, CommanderError } from "commander";
 import { addGateway } from "./gateway.ts";
 import { addMigrate } from "./migrate.ts";
+import type { Terminal } from "./terminal.ts";
 import { addUsers } from "./users.ts";
-
-/** What a command needs of the place it runs in. */
-export interface Terminal {
-  print(line: string): void;
-  complain(line: string): void;
-  /** `--app`, where it was given. */
-  app(): string | undefined;
-}
 
 /**
  * The command line. Errors are one line on stderr.

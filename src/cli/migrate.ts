@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { loadApp } from "./app.ts";
-import type { Terminal } from "./main.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** `migrate`: the tables, and the permissions declared in code. */
 export function addMigrate(program: Command, terminal: Terminal): void {

@@ -1,8 +1,8 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { loadApp } from "./app.ts";
-import type { Terminal } from "./main.ts";
 import { describeUser, findUser } from "./people.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** `users grant | revoke | show`. */
 export function addUsers(program: Command, terminal: Terminal): void {

@@ -4,6 +4,9 @@ import type { ConnectContext, DisconnectContext } from "./context.ts";
 import { Handler } from "./handlers.ts";
 import { RULE_FIELDS, type RuleDeclaration } from "./rule.ts";
 
+/** Types only: what has every optional field of a view is not yet one. */
+declare const brand: unique symbol;
+
 /** While a view is being looked at: every field that its class chain defines, in order. */
 let recorded: [name: PropertyKey, value: unknown][] | undefined;
 
@@ -20,6 +23,7 @@ let recorded: [name: PropertyKey, value: unknown][] | undefined;
  * One frozen instance serves every socket, so nothing about a peer may be kept on it.
  */
 export abstract class WebSocketView {
+  declare readonly [brand]: true;
   /** Who may use the view at all: ANY of these. */
   declare readonly permissionsRequired?: readonly Permission[];
   /** Who may use the view at all: ALL of these. Beside `permissionsRequired`, both hold. */

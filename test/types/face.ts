@@ -1,0 +1,156 @@
+// What must and must not compile. Checked by `tsc`, never run.
+
+import { z } from "zod";
+import type { connect as Connect } from "../../src/client/socket.ts";
+import {
+  changeChannel,
+  createSallyport,
+  defineChannel,
+  definePermissions,
+  handler,
+  type Permission,
+  type Sallyport,
+  WebSocketView,
+} from "../../src/index.ts";
+import { sqlite } from "../../src/storage/sqlite.ts";
+
+const chat = definePermissions("chat", { use: "Use", moderate: "Moderate" });
+declare const sallyport: Sallyport;
+declare const connect: typeof Connect;
+
+/** Fails to compile unless both types are the same. */
+function same<A>() {
+  return <B>(..._proof: [A] extends [B] ? ([B] extends [A] ? [] : ["differs"]) : ["differs"]) => undefined;
+}
+
+// Permissions
+
+// @ts-expect-error a codename that was not declared
+chat.usee;
+// @ts-expect-error plain text is no permission
+const fromText: Permission = "chat.use";
+same<Permission>()<typeof chat.use>();
+sallyport.access.grant("user-7", chat.use);
+// @ts-expect-error plain text is no permission
+sallyport.access.grant("user-7", "chat.use");
+sallyport.access.grant("user-7", sallyport.permissions.parse("chat.use"), {
+  until: new Date(),
+  reason: "hired",
+});
+// @ts-expect-error a permission set is read-only
+chat.use = chat.moderate;
+
+// Views
+
+class ChatView extends WebSocketView {
+  override permissionsRequired = [chat.use, chat.moderate];
+
+  say = handler(
+    { body: z.object({ message: z.string(), at: z.coerce.date() }) },
+    async ({ body, user, session, to }) => {
+      same<{ message: string; at: Date }>()<typeof body>();
+      same<string | undefined>()<typeof user.id>();
+      same<string | undefined>()<typeof session.channel>();
+      await to({ channel: "x" }).send({ type: "said" });
+      // @ts-expect-error no such audience
+      to({ room: "x" });
+      return { id: 7, at: new Date(), nothing: undefined, deep: [{ at: new Date() }] };
+    },
+  );
+
+  remove = handler({ allPermissionsRequired: [chat.moderate] }, ({ user, body }) => {
+    same<string>()<typeof user.id>();
+    same<Readonly<Record<string, unknown>>>()<typeof body>();
+  });
+
+  own = handler(
+    {
+      body: z.object({ id: z.int() }),
+      signedIn: true,
+      authorize: ({ body, user }) => {
+        same<{ id: number }>()<typeof body>();
+        return user.id === String(body.id);
+      },
+    },
+    ({ user }) => user.id,
+  );
+
+  change_channel = changeChannel();
+  ping = handler(() => "pong" as const);
+  helper() {}
+  constant = 1;
+}
+
+class Narrower extends ChatView {
+  override permissionsRequired = [chat.moderate];
+}
+
+class Mistaken extends WebSocketView {
+  // @ts-expect-error plain text is no permission
+  override permissionsRequired = ["chat.use"];
+  // @ts-expect-error one permission is no list
+  override allPermissionsRequired = chat.use;
+}
+
+// @ts-expect-error text in a handler's rule
+handler({ permissionsRequired: ["chat.use"] }, () => 1);
+// @ts-expect-error a handler without a function
+handler({ body: z.object({}) });
+// @ts-expect-error allowAnonymous is for views and channels
+handler({ allowAnonymous: true }, () => 1);
+
+// Channels
+
+defineChannel("rooms/:slug", {
+  permissionsRequired: [chat.use],
+  authorize: ({ params, user }) => {
+    same<string>()<typeof params.slug>();
+    // @ts-expect-error no such parameter
+    params.room;
+    return user.id === params.slug;
+  },
+});
+defineChannel("org/:org/room_:id", { signedIn: true, authorize: ({ params }) => params.org === params.id });
+// @ts-expect-error plain text is no permission
+defineChannel("rooms/:slug", { permissionsRequired: ["chat.use"] });
+
+// The app
+
+createSallyport({
+  storage: sqlite("x.db"),
+  permissions: [chat],
+  views: { "/ws/chat": ChatView, "/ws/narrow": Narrower },
+  identify: () => null,
+  origins: ["https://www.example.com"],
+});
+createSallyport({
+  storage: sqlite("x.db"),
+  // @ts-expect-error not made by definePermissions
+  permissions: [{ use: "chat.use" }],
+  // @ts-expect-error no view
+  views: { "/ws/chat": class {} },
+  // @ts-expect-error not an identity
+  identify: () => ({ id: "x" }),
+  origins: [],
+});
+
+// The browser's side
+
+const socket = connect<ChatView>({ url: "wss://ws.example.com" });
+const said = await socket.call.say({ message: "hi", at: new Date() });
+same<{ id: number; at: string; deep: { at: string }[] }>()<Pick<typeof said, "id" | "at" | "deep">>();
+same<"pong">()<Awaited<ReturnType<typeof socket.call.ping>>>();
+// @ts-expect-error a missing field
+socket.call.say({ at: new Date() });
+// @ts-expect-error a wrong field
+socket.call.say({ message: 7, at: new Date() });
+// @ts-expect-error a method is not reachable
+socket.call.helper();
+// @ts-expect-error a field that handler() did not make
+socket.call.constant();
+// @ts-expect-error no such handler
+socket.call.shout({});
+socket.call.change_channel({ channel: "rooms/general" });
+socket.call.ping();
+
+export { fromText, Mistaken };
