@@ -1,7 +1,7 @@
 export type { Decision } from "./access/decisions.ts";
 export { definePermissions, type Permission, type PermissionSet } from "./access/permissions.ts";
 export type { Limits } from "./access/rate-limits.ts";
-export type { ChangeOptions, GrantOptions, Holder, UserRights } from "./access/rights.ts";
+export type { GrantOptions, Holder, UserRights } from "./access/rights.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
 export type { DeliveryReport } from "./delivery/delivery.ts";
 export {

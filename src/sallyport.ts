@@ -150,13 +150,13 @@ export class Sallyport {
   async fetch(request: Request): Promise<Response | undefined> {
     const { pathname } = new URL(request.url);
     if (pathname === this.#tokenPath) return this.#token(request, pathname);
-    const cut = pathname.lastIndexOf("/");
-    const view = this.#rooms.views.get(pathname.slice(0, cut));
+    const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
+    const view = this.#rooms.views.get(viewPath);
     if (!view) return undefined;
     if (request.method !== "POST")
       return reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
     this.#loop.start();
-    return this.#event(view, pathname, pathname.slice(cut + 1), request);
+    return this.#event(view, pathname, route, request);
   }
 
   /**

@@ -9,14 +9,11 @@ import type { Subject } from "./rules.ts";
 /** Who gets or loses a right: a user by the app's own id, or a group. */
 export type Holder = string | { readonly group: string };
 
-/** What is remembered about a change. */
-export interface ChangeOptions {
+/** What is remembered about a grant. */
+export interface GrantOptions {
   /** Who made it, such as a user's id. */
   readonly by?: string;
   readonly reason?: string;
-}
-
-export interface GrantOptions extends ChangeOptions {
   /** When the grant ends by itself: an instant in epoch milliseconds, or a Date. Default: never. */
   readonly until?: number | Date;
 }

@@ -42,8 +42,8 @@ export class ManagementApi {
     connectionId: string,
     body: string | undefined,
   ): Promise<PostResult> {
-    const { origin, pathname } = new URL(endpoint);
     try {
+      const { origin, pathname } = new URL(endpoint);
       const response = await this.#pool(origin).request({
         method,
         path: `${pathname}/@connections/${encodeURIComponent(connectionId)}`,

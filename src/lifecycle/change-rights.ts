@@ -1,5 +1,5 @@
 import type { Permission } from "../access/permissions.ts";
-import type { ChangeOptions, GrantOptions, Holder, UserRights } from "../access/rights.ts";
+import type { GrantOptions, Holder, UserRights } from "../access/rights.ts";
 import { enforce } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
 import { userOf } from "./user.ts";
@@ -30,7 +30,7 @@ export class Access {
    *
    * @returns whether the holder had it
    */
-  async revoke(holder: Holder, permission: Permission, _options?: ChangeOptions): Promise<boolean> {
+  async revoke(holder: Holder, permission: Permission): Promise<boolean> {
     const had = await this.#rooms.rights.revoke(holder, permission);
     await this.#enforce();
     return had;

@@ -2,7 +2,7 @@ import type { Kysely } from "kysely";
 import type { Trail } from "../access/decisions.ts";
 import { addressBlock } from "../access/rate-limits.ts";
 import { ANONYMOUS, judge, type Subject } from "../access/rules.ts";
-import { RefusedError } from "../errors.ts";
+import { type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { Tables } from "../storage/database.ts";
@@ -11,6 +11,18 @@ import { identityOf } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
 import type { Identity, Rooms } from "./rooms.ts";
 import { refusedBy, userOf } from "./user.ts";
+
+/**
+ * Refusals that may be somebody guessing. A known user without the right is held by the user's own limit: counted
+ * here, one who lost a right and keeps reconnecting would lock out everybody behind the same address.
+ */
+const FAILURES: ReadonlySet<Reason> = new Set([
+  "token-missing",
+  "token-unknown",
+  "token-expired",
+  "token-replayed",
+  "login",
+]);
 
 /** A connect whose token, login, user and rules have been found good. */
 interface Admission {
@@ -60,20 +72,15 @@ export async function connect(
       return await admit(rooms, db, { view, call, gateway, identity, channel }, trail);
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error;
-      if (error.reason !== "limit") await rooms.rateLimits.add(db, failures);
+      if (FAILURES.has(error.reason)) await rooms.rateLimits.add(db, failures);
       return error;
     }
   });
   // Returned and not thrown in there: a refusal keeps what was counted and the token that was spent.
   if (admission instanceof RefusedError) throw admission;
 
-  try {
-    await authorsWord(rooms, view, call, request, admission, channel);
-    await open(rooms, view, call, gateway, admission, channel, address.text, trail);
-  } catch (error) {
-    if (error instanceof RefusedError) await rooms.database.write((db) => rooms.rateLimits.add(db, failures));
-    throw error;
-  }
+  await authorsWord(rooms, view, call, request, admission, channel);
+  await open(rooms, view, call, gateway, admission, channel, address.text, trail);
 }
 
 interface Arrival {

@@ -20,8 +20,13 @@ export async function enforce(rooms: Rooms): Promise<number> {
   while (await rooms.evictions.isDue()) {
     const eviction = await rooms.evictions.claim();
     if (!eviction) break;
-    evicted += await enforceOne(rooms, eviction);
-    await rooms.evictions.finish(eviction.id);
+    try {
+      evicted += await enforceOne(rooms, eviction);
+      await rooms.evictions.finish(eviction.id);
+    } catch (error) {
+      // The change itself is committed. Its record stays and is claimed again when the lease is over.
+      rooms.onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
+    }
   }
   return evicted;
 }

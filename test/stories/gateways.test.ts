@@ -1,0 +1,179 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import { startLocalGateway } from "../../src/local/emulator.ts";
+import { ChatView, channels, chat, ModerationView } from "./chat.ts";
+import { ORIGIN, Socket, World } from "./world.ts";
+
+const views = { "/ws/chat": ChatView, "/ws/moderation": ModerationView };
+let world: World;
+const cleanUps: (() => Promise<unknown>)[] = [];
+beforeEach(async () => {
+  world = await World.open({ permissions: [chat], channels, views });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+});
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0)) await cleanUp();
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+/** One more local gateway before the same app. */
+async function anotherGateway(
+  name: string,
+  options: Partial<Parameters<typeof startLocalGateway>[0]> = {},
+  registration: { replies?: "push" } = {},
+) {
+  const secret = gatewaySecret();
+  const gateway = await startLocalGateway({
+    target: `${world.appUrl}/ws/chat/`,
+    port: 0,
+    secret,
+    ...options,
+  });
+  cleanUps.push(() => gateway.close());
+  const { apiId, endpoint, stage } = gateway;
+  await world.sallyport.registerGateway({ name, apiId, endpoint, stage, secret, ...registration });
+  return {
+    gateway,
+    connect: async (user: string, channel = "rooms/general") => {
+      const url = new URL(gateway.url);
+      url.searchParams.set("ws_token", await world.token(user));
+      url.searchParams.set("channel", channel);
+      return Socket.open(url, { origin: ORIGIN, cookie: `login=${user}:login-of-${user}` });
+    },
+  };
+}
+
+test("B37 a send that spans two gateways reaches each connection through its own", async () => {
+  const other = await anotherGateway("other", { stage: "two" });
+  const here = await world.connect("ann", { channel: "rooms/general" });
+  const there = await other.connect("ann");
+  const report = await world.sallyport
+    .to({ channel: "rooms/general" })
+    .send({ type: "chat_message", message: "x" });
+  expect(report).toMatchObject({ recipients: 2, sent: 2 });
+  await here.message("chat_message");
+  await there.message("chat_message");
+});
+
+test("to a user, a connection, everyone, and to those who hold a permission", async () => {
+  await world.sallyport.access.grant("mo", chat.can_use_chat);
+  await world.sallyport.access.grant("mo", chat.can_moderate_chat);
+  await world.sallyport.access.setSuperuser("rita", true);
+  const [ann, desk, mo, rita] = [
+    await world.connect("ann"),
+    await world.connect("ann"),
+    await world.connect("mo"),
+    await world.connect("rita"),
+  ];
+  const { sallyport } = world;
+  expect(await sallyport.to({ user: "ann" }).send({ type: "a" })).toMatchObject({ recipients: 2, sent: 2 });
+  expect(await sallyport.to("everyone").send({ type: "b" })).toMatchObject({ recipients: 4, sent: 4 });
+  const holders = await sallyport.to({ permission: chat.can_moderate_chat }).send({ type: "c" });
+  expect(holders).toMatchObject({ recipients: 4, sent: 2, withheld: 2 });
+  const all = { allPermissionsRequired: [chat.can_use_chat, chat.can_moderate_chat] };
+  expect(await sallyport.to("everyone", all).send({ type: "d" })).toMatchObject({ sent: 2, withheld: 2 });
+  for (const socket of [ann, desk, mo, rita]) await socket.result("whoami");
+  const types = [ann, desk, mo, rita].map((socket) =>
+    socket.received.flatMap(({ type }) => (type ? [type] : [])).sort(),
+  );
+  expect(types).toEqual([
+    ["a", "b"],
+    ["a", "b"],
+    ["b", "c", "d"],
+    ["b", "c", "d"],
+  ]);
+
+  const rows = (await world.sql("select connection_id from sallyport_sessions where user_id = 'mo'")) as {
+    connection_id: string;
+  }[];
+  const connection = rows[0]?.connection_id as string;
+  expect(await sallyport.to({ connection }).send({ type: "e" })).toMatchObject({ recipients: 1, sent: 1 });
+  await mo.message("e");
+  expect(await sallyport.to({ user: "ann" }).close()).toMatchObject({ recipients: 2, sent: 2 });
+  expect((await ann.closed).code).toBe(1000);
+  expect((await desk.closed).code).toBe(1000);
+  expect(() => sallyport.to({ channel: "nowhere" })).toThrow(/no channel definition matches/);
+});
+
+test("a connection that is gone closes its row; one that is only just arriving keeps it", async () => {
+  const insert = (id: string, ageMs: number) =>
+    world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+      select '${id}', id, '${id.repeat(15)}=', '/ws/chat', 'ann', unixepoch('subsec') * 1000 - ${ageMs}, 0 from sallyport_gateways`);
+  await insert("a", 60_000);
+  await insert("b", 100);
+  const report = await world.sallyport.to({ user: "ann" }).send({ type: "x" });
+  expect(report).toEqual({
+    recipients: 2,
+    sent: 0,
+    gone: 1,
+    withheld: 0,
+    failed: 1,
+    unsent: 0,
+    failures: { arriving: 1 },
+  });
+  expect(
+    await world.sql("select id, close_reason from sallyport_sessions where closed_at is not null"),
+  ).toEqual([{ id: "a", close_reason: "gone" }]);
+});
+
+test("a gateway without route responses gets its answers pushed", async () => {
+  const pushing = await anotherGateway("pushing", { routeResponses: false }, { replies: "push" });
+  const ann = await pushing.connect("ann");
+  expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+  expect(await ann.call("nothing")).toMatchObject({ ok: false, status: 403 });
+  ann.send({ handler: "nothing" });
+  expect(await ann.next((frame) => frame.ok === false && !("id" in frame))).toMatchObject({
+    error: "Permission denied.",
+  });
+});
+
+test("F74 a route of its own leads to another view, which checks its own rule on each message", async () => {
+  const { access } = world.sallyport;
+  const routed = await anotherGateway("routed", {
+    routes: { moderate: `${world.appUrl}/ws/moderation/moderate` },
+  });
+  const ann = await routed.connect("ann");
+  ann.send({ action: "moderate", handler: "ping", id: 1 });
+  expect(await ann.next((frame) => frame.id === 1)).toMatchObject({ ok: false, status: 403 });
+  expect(world.decisions.at(-1)).toMatchObject({
+    view: "/ws/moderation",
+    missing: ["chat.can_moderate_chat"],
+  });
+  await access.grant("ann", chat.can_moderate_chat);
+  ann.send({ action: "moderate", handler: "ping", id: 2 });
+  expect(await ann.next((frame) => frame.id === 2)).toMatchObject({ ok: true, result: { pong: true } });
+  ann.send({ action: "moderate", handler: "whoami", id: 3 });
+  expect(await ann.next((frame) => frame.id === 3)).toMatchObject({ ok: false, status: 403 });
+  // The right of the other view ends: the socket, which rests on its own view, stays.
+  await access.revoke("ann", chat.can_moderate_chat);
+  ann.send({ action: "moderate", handler: "ping", id: 4 });
+  expect(await ann.next((frame) => frame.id === 4)).toMatchObject({ ok: false, status: 403 });
+  expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+});
+
+test("on a network that nobody else can reach, the API id suffices where the app says so", async () => {
+  await world.close();
+  world = await World.open({ permissions: [chat], channels, views, trust: "network" });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+  const headers = { connectionId: "AAAAAAAAAAAAAAA=", "x-amzn-apigateway-api-id": "somebody" };
+  expect((await world.event("/ws/chat/default", headers, "{}")).status).toBe(403);
+});
+
+test("the rows of a local gateway that was started anew are closed, and only those", async () => {
+  const other = await anotherGateway("other");
+  const ann = await world.connect("ann");
+  const there = await other.connect("ann");
+  const { apiId, endpoint } = world.gateway;
+  const gateway = await world.sallyport.registerGateway({
+    name: "local",
+    apiId,
+    endpoint,
+    secret: world.secret,
+  });
+  expect(await world.sallyport.forgetSessions(gateway)).toBe(1);
+  expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
+  expect(await there.result("whoami")).toMatchObject({ user: "ann" });
+});
