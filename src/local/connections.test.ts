@@ -1,0 +1,295 @@
+import { once } from "node:events";
+import { describe, expect, test } from "vitest";
+import {
+  type Backend,
+  frameOf,
+  openClient,
+  openRaw,
+  RawClient,
+  startBackend,
+  startGateway,
+} from "../../test/local/rig.ts";
+
+const KB = 1024;
+
+async function disconnectOf(backend: Backend): Promise<{ code: unknown; reason: unknown }> {
+  const { headers } = await backend.call("disconnect");
+  return { code: headers["x-sallyport-disconnect-code"], reason: headers["x-sallyport-disconnect-reason"] };
+}
+
+/** The code of the next close frame, other frames passed over. */
+async function closeCode(raw: RawClient): Promise<number> {
+  for (;;) {
+    const { opcode, payload } = await raw.frame();
+    if (opcode === 8) return payload.readUInt16BE(0);
+  }
+}
+
+async function setUp(options = {}) {
+  const backend = await startBackend((call) => ({ body: call.body && String(call.body.length) }));
+  const gateway = await startGateway(backend, options);
+  return { backend, gateway };
+}
+
+describe("$disconnect", () => {
+  test("tells the client's code and reason", async () => {
+    const { backend, gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    client.socket.close(4321, "bye");
+    expect(await disconnectOf(backend)).toEqual({ code: "4321", reason: "bye" });
+    expect(gateway.connectionCount).toBe(0);
+  });
+
+  test("leaves out a reason that the client did not give", async () => {
+    const { backend, gateway } = await setUp();
+    (await openClient(gateway.url)).socket.close(1001);
+    expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: undefined });
+  });
+
+  test("tells 1005 when the client closed without a code", async () => {
+    const { backend, gateway } = await setUp();
+    (await openClient(gateway.url)).socket.close();
+    expect(await disconnectOf(backend)).toEqual({
+      code: "1005",
+      reason: "Client-side close frame status not set",
+    });
+  });
+
+  test("tells 1006 when the network ended", async () => {
+    const { backend, gateway } = await setUp();
+    (await openClient(gateway.url)).socket.terminate();
+    expect(await disconnectOf(backend)).toEqual({ code: "1006", reason: undefined });
+  });
+
+  test("tells 1006 when the client reset the connection", async () => {
+    const { backend, gateway } = await setUp();
+    (await openRaw(gateway)).socket.resetAndDestroy();
+    expect(await disconnectOf(backend)).toEqual({ code: "1006", reason: undefined });
+  });
+
+  test("comes once, after the messages before it have reached the backend", async () => {
+    const { backend, gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    for (let count = 0; count < 20; count++) client.socket.send("last words");
+    client.socket.close();
+    await backend.call("disconnect");
+    expect(backend.to("default")).toHaveLength(20);
+    await gateway.close();
+    expect(backend.to("disconnect")).toHaveLength(1);
+  });
+
+  test("does not wait for a slow message to be answered", async () => {
+    const backend = await startBackend((call) => (call.body ? new Promise(() => {}) : {}));
+    const gateway = await startGateway(backend, { integrationTimeoutMs: 60_000 });
+    const client = await openClient(gateway.url);
+    client.socket.send("slow");
+    await backend.call("default");
+    client.socket.close();
+    await backend.call("disconnect");
+  });
+
+  test("may fail without harm", async () => {
+    const backend = await startBackend((call) => (call.path.endsWith("/disconnect") ? { status: 500 } : {}));
+    const gateway = await startGateway(backend);
+    (await openClient(gateway.url)).socket.close();
+    await backend.call("disconnect");
+    await openClient(gateway.url);
+  });
+});
+
+describe("a socket without data", () => {
+  test("is closed with 1001 Going away", async () => {
+    const { backend, gateway } = await setUp({ idleTimeoutMs: 40 });
+    const client = await openClient(gateway.url);
+    expect(await client.closed).toEqual({ code: 1001, reason: "Going away" });
+    expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: "Going away" });
+  });
+
+  test("is closed though it pings, and its pings are answered", async () => {
+    const { gateway } = await setUp({ idleTimeoutMs: 100 });
+    const client = await openClient(gateway.url);
+    const ticking = setInterval(() => client.socket.ping(), 20);
+    await once(client.socket, "pong");
+    expect((await client.closed).code).toBe(1001);
+    clearInterval(ticking);
+  });
+
+  test("stays open while messages come in", async () => {
+    const { gateway } = await setUp({ idleTimeoutMs: 300, routeResponses: false });
+    const client = await openClient(gateway.url);
+    const started = performance.now();
+    const ticking = setInterval(() => client.socket.send("x"), 50);
+    setTimeout(() => clearInterval(ticking), 500);
+    expect((await client.closed).code).toBe(1001);
+    expect(performance.now() - started).toBeGreaterThan(700);
+  });
+
+  test("stays open while messages go out", async () => {
+    const { backend, gateway } = await setUp({ idleTimeoutMs: 300 });
+    const client = await openClient(gateway.url);
+    const started = performance.now();
+    const id = encodeURIComponent(String((await backend.call("connect")).headers.connectionid));
+    const post = () => void fetch(`${gateway.endpoint}/@connections/${id}`, { method: "POST", body: "x" });
+    const ticking = setInterval(post, 50);
+    setTimeout(() => clearInterval(ticking), 500);
+    expect((await client.closed).code).toBe(1001);
+    expect(performance.now() - started).toBeGreaterThan(700);
+  });
+});
+
+test("a busy socket is closed with 1001 when it is too old", async () => {
+  const { backend, gateway } = await setUp({ maxConnectionMs: 80 });
+  const client = await openClient(gateway.url);
+  const ticking = setInterval(() => client.socket.send("x"), 10);
+  expect(await client.closed).toEqual({ code: 1001, reason: "Going away" });
+  clearInterval(ticking);
+  expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: "Going away" });
+});
+
+test("a client that does not answer a close frame is cut off", async () => {
+  const { backend, gateway } = await setUp({ idleTimeoutMs: 20 });
+  const raw = await openRaw(gateway);
+  expect(await closeCode(raw)).toBe(1001);
+  expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: "Going away" });
+});
+
+describe("what a client may send", () => {
+  test("is a frame of 32 KB", async () => {
+    const { gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    client.socket.send("x".repeat(32 * KB));
+    expect(await client.text()).toBe(String(32 * KB));
+  });
+
+  test("is not one byte more: 1009, and no integration runs", async () => {
+    const { backend, gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    client.socket.send("x".repeat(32 * KB + 1));
+    expect((await client.closed).code).toBe(1009);
+    expect((await disconnectOf(backend)).code).toBe("1009");
+    expect(backend.to("default")).toEqual([]);
+  });
+
+  test("is a message of 128 KB in four frames, with a ping between them", async () => {
+    const { gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    for (let part = 1; part <= 4; part++) {
+      client.socket.send("x".repeat(32 * KB), { fin: part === 4 });
+      client.socket.ping();
+    }
+    expect(await client.text()).toBe(String(128 * KB));
+    client.socket.send("next");
+    expect(await client.text()).toBe("4");
+  });
+
+  test("is not a message one byte longer: 1009", async () => {
+    const { backend, gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    for (let part = 1; part <= 4; part++) client.socket.send("x".repeat(32 * KB), { fin: false });
+    client.socket.send("x", { fin: true });
+    expect((await client.closed).code).toBe(1009);
+    expect((await disconnectOf(backend)).code).toBe("1009");
+    expect(backend.to("default")).toEqual([]);
+  });
+
+  test("is not an oversized continuation frame: 1009", async () => {
+    const { backend, gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    client.socket.send("x", { fin: false });
+    client.socket.send("x".repeat(32 * KB + 1), { fin: true });
+    expect((await client.closed).code).toBe(1009);
+    expect(backend.to("default")).toEqual([]);
+  });
+
+  test("is judged by the header, before the payload has come", async () => {
+    const { gateway } = await setUp();
+    const raw = await openRaw(gateway);
+    raw.socket.write(frameOf(Buffer.alloc(32 * KB + 1)).subarray(0, 8));
+    expect(await closeCode(raw)).toBe(1009);
+  });
+
+  test("is read right when every byte comes alone", async () => {
+    const { backend, gateway } = await setUp();
+    const raw = await openRaw(gateway);
+    raw.socket.setNoDelay(true);
+    const bytes = Buffer.concat([
+      frameOf("he", { fin: false }),
+      frameOf("beat", { opcode: 9 }),
+      frameOf("y".repeat(200), { opcode: 0 }),
+      frameOf(Buffer.alloc(32 * KB + 1)).subarray(0, 8),
+    ]);
+    for (const byte of bytes) {
+      raw.socket.write(Buffer.from([byte]));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await closeCode(raw)).toBe(1009);
+    expect((await backend.call("default")).body).toBe(`he${"y".repeat(200)}`);
+  });
+
+  test("keeps the messages ahead of an oversized frame in the same packet, and drops those behind", async () => {
+    const { backend, gateway } = await setUp({ routeResponses: false });
+    const raw = await openRaw(gateway);
+    raw.socket.write(
+      Buffer.concat([
+        frameOf("one"),
+        frameOf("two"),
+        frameOf(Buffer.alloc(32 * KB + 1, 120)),
+        frameOf("behind"),
+      ]),
+    );
+    expect(await closeCode(raw)).toBe(1009);
+    await gateway.close();
+    expect(
+      backend
+        .to("default")
+        .map((call) => call.body)
+        .sort(),
+    ).toEqual(["one", "two"]);
+  });
+
+  test("is no binary message: 1003", async () => {
+    const { backend, gateway } = await setUp();
+    const client = await openClient(gateway.url);
+    client.socket.send(Buffer.from("{}"));
+    expect((await client.closed).code).toBe(1003);
+    expect((await disconnectOf(backend)).code).toBe("1003");
+    expect(backend.to("default")).toEqual([]);
+  });
+
+  test.each([
+    ["invalid UTF-8", frameOf(Buffer.from([0xc3, 0x28])), 1007],
+    ["an unmasked frame", Buffer.from([0x81, 0x01, 0x61]), 1002],
+    ["a reserved bit", Buffer.concat([Buffer.from([0xc1]), frameOf("a").subarray(1)]), 1002],
+    ["an unknown opcode", frameOf("a", { opcode: 5 }), 1002],
+    ["a continuation of nothing", frameOf("a", { opcode: 0 }), 1002],
+    ["a length beyond any memory", Buffer.from("81ff7fffffffffffffff00000000", "hex"), 1009],
+  ])("is not %s", async (_what, bytes, code) => {
+    const { backend, gateway } = await setUp();
+    const raw = await openRaw(gateway);
+    raw.socket.write(bytes);
+    expect(await closeCode(raw)).toBe(code);
+    raw.socket.end();
+    expect((await disconnectOf(backend)).code).toBe(String(code));
+    expect(backend.to("default")).toEqual([]);
+    await openClient(gateway.url);
+  });
+});
+
+test("what a client sends before its 101 waits for the open socket", async () => {
+  const { backend, gateway } = await setUp();
+  let admit = () => {};
+  backend.behaviour = (call) =>
+    call.path.endsWith("/connect")
+      ? new Promise((resolve) => {
+          admit = () => resolve({});
+        })
+      : { body: call.body };
+  const raw = new RawClient(gateway.port);
+  raw.upgrade("/dev");
+  raw.socket.write(Buffer.concat([frameOf("early"), frameOf("bird")]));
+  await backend.call("connect");
+  expect(backend.to("default")).toEqual([]);
+  admit();
+  await raw.head();
+  await backend.call("default", 2);
+});

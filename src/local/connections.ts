@@ -1,0 +1,192 @@
+import type { Duplex } from "node:stream";
+import type { WebSocket } from "ws";
+import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
+import { FrameMeter } from "./frame-meter.ts";
+import { settledWithin } from "./grace.ts";
+import { newId } from "./ids.ts";
+
+/** Bytes that may wait for a slow client before the Management API answers 429. */
+const MAX_BUFFERED_BYTES = 1024 * 1024;
+
+/** How long a client may take to answer a close frame before the socket is cut. */
+const CLOSE_GRACE_MS = 1_000;
+
+/** Messages of one client that may be with the backend at once; further ones wait in the socket. */
+const MAX_CONCURRENT_MESSAGES = 512;
+
+/**
+ * How long `$disconnect` waits for messages under way. A request written first may still arrive second when it
+ * needs a new socket to the backend; a message slower than this runs beside `$disconnect`, as it does at AWS.
+ */
+const MESSAGE_GRACE_MS = 500;
+
+/** How a connection ended, as `$disconnect` tells it. `reason` is "" where there is none. */
+export interface Ending {
+  readonly code: number;
+  readonly reason: string;
+}
+
+const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
+
+/** What becomes of a connection's life. `message` resolves when the backend has answered. */
+interface Life {
+  readonly idleTimeoutMs: number;
+  readonly maxConnectionMs: number;
+  message(data: Buffer): Promise<void>;
+  ended(ending: Ending): void;
+}
+
+/** One client, from the upgrade request to its last byte. Only an open one can be found and posted to. */
+export class Connection {
+  readonly id = newId();
+  /** Epoch milliseconds of the upgrade request. */
+  readonly connectedAt = Date.now();
+  /** The socket's peer; no header can forge it. */
+  readonly sourceIp: string;
+  readonly userAgent: string | undefined;
+  readonly #meter = new FrameMeter(MAX_FRAME_BYTES);
+  #socket: WebSocket | undefined;
+  #lastActiveAt = this.connectedAt;
+  #ending: Ending | undefined;
+  #received = 0;
+  readonly #underWay = new Set<Promise<void>>();
+  #idleTimer: NodeJS.Timeout | undefined;
+  #maxTimer: NodeJS.Timeout | undefined;
+  #graceTimer: NodeJS.Timeout | undefined;
+
+  constructor(client: { readonly sourceIp: string; readonly userAgent: string | undefined }) {
+    this.sourceIp = client.sourceIp;
+    this.userAgent = client.userAgent;
+  }
+
+  /** Epoch milliseconds of the last data frame either way. */
+  get lastActiveAt(): number {
+    return this.#lastActiveAt;
+  }
+
+  get isOpen(): boolean {
+    return this.#socket !== undefined && this.#socket.readyState === this.#socket.OPEN && !this.#ending;
+  }
+
+  /** Takes over a socket whose 101 has just been written. Must run before any of its bytes are read. */
+  open(socket: WebSocket, stream: Duplex, life: Life): void {
+    this.#socket = socket;
+    this.#idleTimer = setTimeout(() => this.end(GOING_AWAY), life.idleTimeoutMs);
+    this.#maxTimer = setTimeout(() => this.end(GOING_AWAY), life.maxConnectionMs);
+    // The meter sees a chunk before `ws` does, so an oversized frame is known when its message comes out;
+    // the messages ahead of it in the same chunk still count.
+    stream.prependListener("data", (chunk: Buffer) => {
+      if (this.#meter.read(chunk)) this.#touch();
+    });
+    stream.on("data", () => {
+      if (this.#meter.oversizedIn !== undefined) this.end({ code: 1009, reason: "Frame too large" });
+    });
+    socket.on("message", (data, isBinary) => this.#receive(data as Buffer, isBinary, life));
+    socket.on("error", (error) => {
+      this.#ending ??= endingOf(error);
+    });
+    socket.on("close", (code, reason) => {
+      for (const timer of [this.#idleTimer, this.#maxTimer, this.#graceTimer]) clearTimeout(timer);
+      life.ended(this.#ending ?? clientEnding(code, reason));
+    });
+  }
+
+  /**
+   * Sends one text message, in frames of at most 32 KB.
+   *
+   * @returns "busy" when more than 1 MB waits for the client already, "gone" when the connection is not open
+   */
+  send(data: Buffer): "sent" | "busy" | "gone" {
+    const socket = this.#socket;
+    if (!socket || !this.isOpen) return "gone";
+    if (socket.bufferedAmount > MAX_BUFFERED_BYTES) return "busy";
+    this.#touch();
+    let start = 0;
+    do {
+      const end = start + MAX_FRAME_BYTES;
+      socket.send(data.subarray(start, end), { binary: false, fin: end >= data.length });
+      start = end;
+    } while (start < data.length);
+    return "sent";
+  }
+
+  /** Resolves when the messages under way have been answered, or have had time to reach the backend. */
+  messagesStarted(): Promise<void> {
+    return settledWithin([...this.#underWay], MESSAGE_GRACE_MS);
+  }
+
+  /** Closes the socket from this side. The first ending counts. */
+  end(ending: Ending): void {
+    const socket = this.#socket;
+    if (!socket || !this.isOpen) return;
+    this.#ending = ending;
+    socket.close(ending.code, ending.reason);
+    this.#graceTimer = setTimeout(() => socket.terminate(), CLOSE_GRACE_MS);
+  }
+
+  #receive(data: Buffer, isBinary: boolean, life: Life): void {
+    const index = this.#received++;
+    if (!this.isOpen || index >= (this.#meter.oversizedIn ?? Number.POSITIVE_INFINITY)) return;
+    if (isBinary) {
+      this.end({ code: 1003, reason: "Binary is not supported" });
+      return;
+    }
+    const answered = life.message(data).finally(() => {
+      this.#underWay.delete(answered);
+      if (this.#underWay.size === MAX_CONCURRENT_MESSAGES - 1) this.#socket?.resume();
+    });
+    this.#underWay.add(answered);
+    if (this.#underWay.size === MAX_CONCURRENT_MESSAGES) this.#socket?.pause();
+  }
+
+  #touch(): void {
+    this.#lastActiveAt = Date.now();
+    if (this.isOpen) this.#idleTimer?.refresh();
+  }
+}
+
+function clientEnding(code: number, reason: Buffer): Ending {
+  if (code === 1005) return { code, reason: "Client-side close frame status not set" };
+  return { code, reason: reason.toString("utf8") };
+}
+
+/** What `ws` closes with when it cannot read the client's bytes. */
+function endingOf(error: Error & { readonly code?: string }): Ending | undefined {
+  if (!error.code?.startsWith("WS_ERR_")) return undefined;
+  if (/MESSAGE_LENGTH|DATA_PAYLOAD_LENGTH/.test(error.code))
+    return { code: 1009, reason: "Message too large" };
+  if (error.code === "WS_ERR_INVALID_UTF8") return { code: 1007, reason: "Invalid UTF-8" };
+  return { code: error.code === "WS_ERR_TOO_MANY_BUFFERED_PARTS" ? 1008 : 1002, reason: "Protocol error" };
+}
+
+/** The open connections by id. One whose `$connect` is still being answered is not among them. */
+export class Connections {
+  readonly #open = new Map<string, Connection>();
+  #emptied: (() => void) | undefined;
+
+  get count(): number {
+    return this.#open.size;
+  }
+
+  add(connection: Connection): void {
+    this.#open.set(connection.id, connection);
+  }
+
+  remove(connection: Connection): void {
+    this.#open.delete(connection.id);
+    if (this.#open.size === 0) this.#emptied?.();
+  }
+
+  find(id: string): Connection | undefined {
+    return this.#open.get(id);
+  }
+
+  /** Ends every connection with 1001 and resolves when the last one is gone. */
+  async endAll(): Promise<void> {
+    for (const connection of this.#open.values()) connection.end(GOING_AWAY);
+    if (this.#open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#emptied = resolve;
+    });
+  }
+}

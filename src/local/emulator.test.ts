@@ -1,0 +1,174 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { describe, expect, test } from "vitest";
+import { Client, openClient, refusalOf, startBackend, startGateway } from "../../test/local/rig.ts";
+import { ConfigurationError } from "../errors.ts";
+import { type LocalGatewayOptions, startLocalGateway } from "./emulator.ts";
+
+describe("a local gateway", () => {
+  test("tells where it is", async () => {
+    const gateway = await startGateway(await startBackend(), { stage: "prod-1", apiId: "a1b2c3d4e5" });
+    expect(gateway.port).toBeGreaterThan(0);
+    expect(gateway.url).toBe(`ws://127.0.0.1:${gateway.port}/prod-1`);
+    expect(gateway.endpoint).toBe(`http://127.0.0.1:${gateway.port}/prod-1`);
+    expect([gateway.apiId, gateway.stage]).toEqual(["a1b2c3d4e5", "prod-1"]);
+    await openClient(gateway.url);
+  });
+
+  test("has an API id of ten lower-case letters and digits", async () => {
+    expect((await startGateway(await startBackend())).apiId).toMatch(/^[a-z0-9]{10}$/);
+  });
+
+  test("counts open sockets", async () => {
+    const backend = await startBackend();
+    const gateway = await startGateway(backend);
+    const clients = [await openClient(gateway.url), await openClient(gateway.url)];
+    expect(gateway.connectionCount).toBe(2);
+    clients[0]?.socket.close();
+    await backend.call("disconnect");
+    expect(gateway.connectionCount).toBe(1);
+  });
+
+  test("takes a target with or without a trailing slash", async () => {
+    const backend = await startBackend();
+    await openClient((await startGateway(`${backend.target}/`)).url);
+    expect(backend.calls[0]?.path).toBe("/ws/chat/connect");
+  });
+
+  test("survives a listener that throws", async () => {
+    const backend = await startBackend(() => new Promise(() => {}));
+    const onError = () => {
+      throw new Error("listener");
+    };
+    const gateway = await startGateway(backend, { integrationTimeoutMs: 20, onError });
+    expect((await refusalOf(gateway.url)).status).toBe(504);
+  });
+});
+
+describe("closing", () => {
+  test("ends every socket with 1001, tells the backend, and frees the port", async () => {
+    const backend = await startBackend();
+    const gateway = await startGateway(backend);
+    const clients = [await openClient(gateway.url), await openClient(gateway.url)];
+    await gateway.close();
+    for (const client of clients) expect(await client.closed).toEqual({ code: 1001, reason: "Going away" });
+    expect(backend.to("disconnect")).toHaveLength(2);
+    expect(gateway.connectionCount).toBe(0);
+    await startGateway(backend, { port: gateway.port });
+  });
+
+  test("is one act however often it is called", async () => {
+    const gateway = await startGateway(await startBackend());
+    await openClient(gateway.url);
+    await Promise.all([gateway.close(), gateway.close()]);
+    await gateway.close();
+  });
+
+  test("waits for an integration under way", async () => {
+    let finish = () => {};
+    const backend = await startBackend((call) =>
+      call.body
+        ? new Promise((resolve) => {
+            finish = () => resolve({});
+          })
+        : {},
+    );
+    const gateway = await startGateway(backend);
+    const client = await openClient(gateway.url);
+    client.socket.send("slow");
+    await backend.call("default");
+    let closed = false;
+    const closing = gateway.close().then(() => {
+      closed = true;
+    });
+    await backend.call("disconnect");
+    expect(closed).toBe(false);
+    finish();
+    await closing;
+  });
+
+  test("cuts off a backend that does not answer, and a pending upgrade with it", async () => {
+    const backend = await startBackend(() => new Promise(() => {}));
+    const gateway = await startGateway(backend);
+    const client = new Client(gateway.url);
+    await backend.call("connect");
+    const started = performance.now();
+    await gateway.close();
+    expect(performance.now() - started).toBeLessThan(4_000);
+    expect((await client.closed).code).toBe(1006);
+    expect(backend.calls).toHaveLength(1);
+  });
+
+  test("turns away an upgrade that $connect accepts too late, and tells the backend", async () => {
+    let admit = () => {};
+    const backend = await startBackend((call) =>
+      call.path.endsWith("/connect")
+        ? new Promise((resolve) => {
+            admit = () => resolve({});
+          })
+        : {},
+    );
+    const gateway = await startGateway(backend);
+    const refusal = refusalOf(gateway.url);
+    await backend.call("connect");
+    const closing = gateway.close();
+    admit();
+    expect((await refusal).status).toBe(503);
+    await closing;
+    expect(backend.to("disconnect")[0]?.headers["x-sallyport-disconnect-code"]).toBe("1006");
+  });
+});
+
+describe("a wrong option is refused with what to write instead", () => {
+  test.each<[string, Partial<LocalGatewayOptions>, RegExp]>([
+    ["no URL", { target: "localhost:3000" }, /target "localhost:3000" is no http or https URL\. Write/],
+    ["a target of another protocol", { target: "ws://localhost/" }, /no http or https URL/],
+    ["a target with a query", { target: "http://localhost/?a=1" }, /Write the URL up to its path/],
+    ["a port out of range", { port: 65_536 }, /Use a whole number from 0 to 65535/],
+    ["a port that is no number", { port: Number.NaN }, /port NaN is no port/],
+    ["an empty stage", { stage: "" }, /Use 1 to 128 letters/],
+    ["a stage with a slash", { stage: "a/b" }, /stage "a\/b" is no stage name/],
+    ["a stage too long", { stage: "s".repeat(129) }, /Use 1 to 128 letters/],
+    ["an empty secret", { secret: "" }, /Use 1 to 512 ASCII characters/],
+    ["a secret too long", { secret: "s".repeat(513) }, /Use 1 to 512 ASCII characters/],
+    ["a secret with a comma", { secret: "a,b" }, /without comma/],
+    ["a secret with a space", { secret: "a b" }, /without comma/],
+    ["a secret with a line break", { secret: "a\r\nb" }, /without comma/],
+    [
+      "a reserved route key",
+      { routes: { $connect: "http://localhost/" } },
+      /"\$connect" is no custom route key/,
+    ],
+    [
+      "a route without URL",
+      { routes: { send: "/ws/send" } },
+      /routes\["send"\] "\/ws\/send" is no http or https URL/,
+    ],
+    [
+      "an expression it cannot evaluate",
+      { routeSelectionExpression: "$request.header.x" },
+      /Write "\$request\.body\.action"/,
+    ],
+    ["a timeout of nothing", { integrationTimeoutMs: 0 }, /Use milliseconds/],
+    ["an API id that cannot be a header", { apiId: "a\nb" }, /Use letters and digits/],
+    ["a host that is not here", { host: "203.0.113.1" }, /Choose another host or port/],
+  ])("%s", async (_what, options, words) => {
+    const starting = startLocalGateway({ target: "http://localhost:3000/", port: 0, ...options });
+    await expect(starting).rejects.toThrow(ConfigurationError);
+    await expect(
+      startLocalGateway({ target: "http://localhost:3000/", port: 0, ...options }),
+    ).rejects.toThrow(words);
+  });
+
+  test("a port in use", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as { port: number };
+    await expect(startLocalGateway({ target: "http://localhost/", port })).rejects.toThrow(
+      new ConfigurationError(
+        `Port ${port} is in use. Stop the other program or choose another port with --port.`,
+      ),
+    );
+    other.close();
+  });
+});

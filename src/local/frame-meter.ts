@@ -1,0 +1,62 @@
+/**
+ * Reads a client's bytes only as far as frame headers, to find the first data frame over a limit.
+ *
+ * `ws` limits whole messages, API Gateway each frame as well. Bytes may come in any pieces: a header split
+ * anywhere is put together. Payloads are skipped, never kept. Source of the layout: RFC 6455, section 5.2.
+ */
+export class FrameMeter {
+  readonly #maxFrameBytes: number;
+  readonly #header = Buffer.alloc(14);
+  #headerBytes = 0;
+  #payloadLeft = 0;
+  #messages = 0;
+  #oversizedIn: number | undefined;
+
+  constructor(maxFrameBytes: number) {
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  /** Which message, counted from 0, holds the first oversized frame. Nothing is read after it. */
+  get oversizedIn(): number | undefined {
+    return this.#oversizedIn;
+  }
+
+  /** @returns whether a data frame, or a part of one, was among the bytes */
+  read(chunk: Buffer): boolean {
+    let dataSeen = false;
+    let at = 0;
+    while (at < chunk.length && this.#oversizedIn === undefined) {
+      if (this.#payloadLeft > 0) {
+        const skipped = Math.min(this.#payloadLeft, chunk.length - at);
+        this.#payloadLeft -= skipped;
+        at += skipped;
+      } else {
+        this.#header[this.#headerBytes++] = chunk.readUInt8(at++);
+        if (this.#headerBytes === this.#headerLength()) this.#endHeader();
+      }
+      dataSeen ||= this.#isData();
+    }
+    return dataSeen;
+  }
+
+  #isData(): boolean {
+    return (this.#header.readUInt8(0) & 0x08) === 0;
+  }
+
+  #headerLength(): number {
+    if (this.#headerBytes < 2) return 2;
+    const second = this.#header.readUInt8(1);
+    const length = second & 0x7f;
+    return 2 + (length === 127 ? 8 : length === 126 ? 2 : 0) + (second & 0x80 ? 4 : 0);
+  }
+
+  #endHeader(): void {
+    const short = this.#header.readUInt8(1) & 0x7f;
+    const long = short === 127 ? Number(this.#header.readBigUInt64BE(2)) : this.#header.readUInt16BE(2);
+    this.#payloadLeft = short < 126 ? short : long;
+    this.#headerBytes = 0;
+    if (!this.#isData()) return;
+    if (this.#payloadLeft > this.#maxFrameBytes) this.#oversizedIn = this.#messages;
+    if (this.#header.readUInt8(0) & 0x80) this.#messages++;
+  }
+}

@@ -1,0 +1,266 @@
+import { once } from "node:events";
+import { createServer, request as httpRequest } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describe, expect, test } from "vitest";
+import {
+  deadTarget,
+  openClient,
+  RawClient,
+  refusalOf,
+  startBackend,
+  startGateway,
+} from "../../test/local/rig.ts";
+
+describe("the upgrade", () => {
+  test("waits for $connect", async () => {
+    let admit = () => {};
+    const backend = await startBackend((call) =>
+      call.path.endsWith("/connect")
+        ? new Promise((resolve) => {
+            admit = () => resolve({});
+          })
+        : {},
+    );
+    const gateway = await startGateway(backend);
+    let open = false;
+    const opening = openClient(gateway.url).then(() => {
+      open = true;
+    });
+    await backend.call("connect");
+    expect(open).toBe(false);
+    expect(gateway.connectionCount).toBe(0);
+    admit();
+    await opening;
+    expect(gateway.connectionCount).toBe(1);
+  });
+
+  test.each([200, 201, 204])("succeeds when $connect is answered with %i", async (status) => {
+    const gateway = await startGateway(await startBackend(() => ({ status })));
+    await openClient(gateway.url);
+  });
+
+  test.each([
+    [301, "Moved Permanently"],
+    [400, "Bad Request"],
+    [401, "Unauthorized"],
+    [403, "Forbidden"],
+    [429, "Too Many Requests"],
+    [500, "Internal server error"],
+    [503, "Service Unavailable"],
+  ])("is refused with the status of $connect: %i", async (status, message) => {
+    const backend = await startBackend(() => ({ status, body: "secret words", headers: { "x-inner": "1" } }));
+    const gateway = await startGateway(backend);
+    const refusal = await refusalOf(gateway.url);
+    expect(refusal.status).toBe(status);
+    expect(JSON.parse(refusal.body)).toEqual({ message });
+    expect(refusal.headers).toMatchObject({ connection: "close", "content-type": "application/json" });
+    expect(refusal.headers).not.toHaveProperty("x-inner");
+    await gateway.close();
+    expect(backend.to("disconnect")).toEqual([]);
+  });
+
+  test("is refused with 500 when the backend cannot be reached, and says so to onError", async () => {
+    const heard: string[] = [];
+    const gateway = await startGateway(await deadTarget(), { onError: (_error, where) => heard.push(where) });
+    const refusal = await refusalOf(gateway.url);
+    expect(refusal.status).toBe(500);
+    expect(refusal.body).toBe('{"message":"Internal server error"}');
+    expect(heard).toEqual(["$connect"]);
+  });
+
+  test("is refused with 504 when $connect takes too long", async () => {
+    const backend = await startBackend(() => new Promise(() => {}));
+    const gateway = await startGateway(backend, { integrationTimeoutMs: 30 });
+    expect((await refusalOf(gateway.url)).status).toBe(504);
+  });
+
+  test("is refused with 504 when the answer begins in time but never ends", async () => {
+    const server = createServer((_request, response) => void response.writeHead(200).write("…"));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const gateway = await startGateway(`http://127.0.0.1:${port}/`, { integrationTimeoutMs: 50 });
+    expect((await refusalOf(gateway.url)).status).toBe(504);
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test("is refused with the status of an answer whose body is larger than any frame", async () => {
+    const backend = await startBackend(() => ({ status: 403, body: "x".repeat(300_000) }));
+    expect((await refusalOf((await startGateway(backend)).url)).status).toBe(403);
+  });
+
+  test.each(["/", "/prod", "/dev/", "/dev/chat", "//dev", "/dev2", "/DEV"])(
+    "is refused with 403 at %s, and no integration runs",
+    async (path) => {
+      const backend = await startBackend();
+      const gateway = await startGateway(backend);
+      const refusal = await refusalOf(`ws://127.0.0.1:${gateway.port}${path}`);
+      expect(refusal.status).toBe(403);
+      expect(refusal.body).toBe('{"message":"Forbidden"}');
+      expect(backend.calls).toEqual([]);
+    },
+  );
+
+  test("takes a URL of 4096 characters and refuses a longer one", async () => {
+    const backend = await startBackend();
+    const gateway = await startGateway(backend);
+    const query = (characters: number) => `?${"q".repeat(characters - "/dev?".length)}`;
+    await openClient(gateway.url + query(4096));
+    expect((await refusalOf(gateway.url + query(4097))).status).toBe(414);
+    expect(backend.calls).toHaveLength(1);
+  });
+
+  test.each([
+    ["a key that is none", ["Sec-WebSocket-Key: short"]],
+    ["another version", ["Sec-WebSocket-Version: 12"]],
+    ["a subprotocol list that cannot be read", ["Sec-WebSocket-Protocol: a,,b"]],
+    ["a subprotocol named twice", ["Sec-WebSocket-Protocol: a, a"]],
+  ])("is refused with 400 for %s, and no integration runs", async (_what, headers) => {
+    const backend = await startBackend();
+    const gateway = await startGateway(backend);
+    const raw = new RawClient(gateway.port);
+    raw.socket.write(
+      [
+        "GET /dev HTTP/1.1",
+        "Host: localhost",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        ...(headers[0]?.includes("Version") ? [] : ["Sec-WebSocket-Version: 13"]),
+        ...(headers[0]?.includes("Key") ? [] : ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]),
+        ...headers,
+        "\r\n",
+      ].join("\r\n"),
+    );
+    expect((await raw.readAll()).toString()).toMatch(/^HTTP\/1\.1 400 /);
+    expect(backend.calls).toEqual([]);
+  });
+
+  test("is asked for with 426 by a plain GET of the stage's URL", async () => {
+    const gateway = await startGateway(await startBackend());
+    expect((await fetch(gateway.endpoint)).status).toBe(426);
+    expect((await fetch(`${gateway.endpoint}?a=1`)).status).toBe(426);
+  });
+
+  test("negotiates no compression", async () => {
+    const gateway = await startGateway(await startBackend());
+    const client = await openClient(gateway.url, [], { perMessageDeflate: true });
+    expect(client.socket.extensions).toBe("");
+  });
+});
+
+describe("a subprotocol", () => {
+  const offer = ["Sec-WebSocket-Protocol: graphql-ws, chat"];
+
+  test("is not in the 101 unless $connect returned one", async () => {
+    const backend = await startBackend();
+    const gateway = await startGateway(backend);
+    const raw = new RawClient(gateway.port);
+    raw.upgrade("/dev", offer);
+    const head = await raw.head();
+    expect(head).toMatch(/^HTTP\/1\.1 101 /);
+    expect(head.toLowerCase()).not.toContain("sec-websocket-protocol");
+    expect(backend.calls[0]?.headers["sec-websocket-protocol"]).toBe("graphql-ws, chat");
+  });
+
+  test("is the one that $connect returned; its other headers stay behind", async () => {
+    const backend = await startBackend(() => ({
+      headers: { "Sec-WebSocket-Protocol": "chat", "Set-Cookie": "a=1", "X-Inner": "1" },
+    }));
+    const gateway = await startGateway(backend);
+    const raw = new RawClient(gateway.port);
+    raw.upgrade("/dev", offer);
+    const head = await raw.head();
+    expect(head).toContain("Sec-WebSocket-Protocol: chat\r\n");
+    expect(head.split("\r\n").filter(Boolean)).toHaveLength(5);
+  });
+});
+
+describe("a client that goes away while $connect is pending", () => {
+  test.each(["end", "resetAndDestroy"] as const)("is followed by $disconnect with 1006 (%s)", async (how) => {
+    let admit = () => {};
+    const backend = await startBackend((call) =>
+      call.path.endsWith("/connect")
+        ? new Promise((resolve) => {
+            admit = () => resolve({});
+          })
+        : {},
+    );
+    const gateway = await startGateway(backend);
+    const raw = new RawClient(gateway.port);
+    raw.upgrade("/dev");
+    const connect = await backend.call("connect");
+    raw.socket[how]();
+    await once(raw.socket, how === "end" ? "finish" : "close");
+    admit();
+    const disconnect = await backend.call("disconnect");
+    expect(disconnect.headers.connectionid).toBe(connect.headers.connectionid);
+    expect(disconnect.headers["x-sallyport-disconnect-code"]).toBe("1006");
+    expect(disconnect.headers).not.toHaveProperty("x-sallyport-disconnect-reason");
+  });
+
+  test("is followed by nothing when $connect refuses", async () => {
+    let refuse = () => {};
+    const backend = await startBackend(
+      () =>
+        new Promise((resolve) => {
+          refuse = () => resolve({ status: 403 });
+        }),
+    );
+    const gateway = await startGateway(backend);
+    const raw = new RawClient(gateway.port);
+    raw.upgrade("/dev");
+    await backend.call("connect");
+    raw.socket.destroy();
+    await once(raw.socket, "close");
+    refuse();
+    await gateway.close();
+    expect(backend.to("disconnect")).toEqual([]);
+  });
+});
+
+describe("hostile HTTP", () => {
+  test.each([
+    ["bytes that are no HTTP", "\x00\x01\x02\r\n\r\n"],
+    ["a header that is none", "GET /dev HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n"],
+    ["a target without path", "GET * HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["a target that is no URL", "GET http://[/dev HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["a target with an authority", "GET //@:99999 HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["a tunnel", "CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["a method that fetch forbids", "TRACE /dev HTTP/1.1\r\nHost: x\r\n\r\n"],
+    [
+      "an id that cannot be decoded",
+      "POST /dev/@connections/%E0%A4%A HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ["a head without end", `GET /dev HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(100_000)}\r\n\r\n`],
+    [
+      "an upgrade to something else",
+      "GET /dev HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+    [
+      "an upgrade by POST",
+      "POST /dev HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ],
+  ])("is survived: %s", async (_what, bytes) => {
+    const gateway = await startGateway(await startBackend());
+    const raw = new RawClient(gateway.port);
+    raw.socket.write(bytes, "latin1");
+    const answer = (await raw.read((got) => got.length > 0)).toString();
+    expect(answer === "" || /^HTTP\/1\.1 4\d\d /.test(answer)).toBe(true);
+    await openClient(gateway.url);
+  });
+
+  test("cut off anywhere leaves the gateway running", async () => {
+    const backend = await startBackend();
+    const gateway = await startGateway(backend);
+    const post = httpRequest(`${gateway.endpoint}/@connections/AAAAAAAAAAAAAAA%3D`, {
+      method: "POST",
+      headers: { "content-length": 100 },
+    });
+    post.on("error", () => {});
+    post.write("half");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    post.destroy();
+    await openClient(gateway.url);
+  });
+});

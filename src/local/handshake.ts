@@ -1,0 +1,71 @@
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { newId } from "./ids.ts";
+
+/** Longest request URL, in characters. Source: AWS developer guide, "Amazon API Gateway quotas". */
+export const MAX_URL_CHARACTERS = 4096;
+
+const TOKEN_LIST = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*$/;
+
+/**
+ * Judges an upgrade request before any integration runs.
+ *
+ * @returns the status to refuse it with, or undefined when it may go to `$connect`
+ */
+export function judgeUpgrade(request: IncomingMessage, stage: string): number | undefined {
+  const url = request.url ?? "";
+  if (url.length > MAX_URL_CHARACTERS) return 414;
+  if (splitUrl(url).path !== `/${stage}`) return 403;
+  const { headers } = request;
+  if (headers.upgrade?.toLowerCase() !== "websocket") return 426;
+  if (request.method !== "GET") return 400;
+  if (!/^[+/0-9A-Za-z]{22}==$/.test(headers["sec-websocket-key"] ?? "")) return 400;
+  if (headers["sec-websocket-version"] !== "13") return 400;
+  const offered = headers["sec-websocket-protocol"];
+  if (offered !== undefined && !hasDistinctTokens(offered)) return 400;
+  return undefined;
+}
+
+/** A request target in two: "/dev" and "a=1". */
+export function splitUrl(url: string): { readonly path: string; readonly query: string } {
+  const mark = url.indexOf("?");
+  return mark < 0 ? { path: url, query: "" } : { path: url.slice(0, mark), query: url.slice(mark + 1) };
+}
+
+/** Answers an upgrade request with a status instead of 101, and ends the socket. */
+export function refuseUpgrade(socket: Duplex, status: number): void {
+  if (socket.destroyed) return;
+  const body = status === 304 ? "" : JSON.stringify({ message: refusalWords(status) });
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}`,
+    "Content-Type: application/json",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    "Connection: close",
+    `x-amzn-requestid: ${newId()}`,
+    ...(ERROR_TYPES[status] ? [`x-amzn-errortype: ${ERROR_TYPES[status]}`] : []),
+  ];
+  socket.once("finish", () => socket.destroy());
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
+}
+
+const ERROR_TYPES: Readonly<Record<number, string>> = {
+  400: "BadRequestException",
+  401: "UnauthorizedException",
+  403: "ForbiddenException",
+  429: "LimitExceededException",
+  500: "InternalServerErrorException",
+  504: "EndpointTimeoutException",
+};
+
+function refusalWords(status: number): string {
+  if (status === 500) return "Internal server error";
+  if (status === 504) return "Endpoint request timed out";
+  return STATUS_CODES[status] ?? "Refused";
+}
+
+/** `ws` refuses a malformed or repeated subprotocol only after `$connect` would have run. */
+function hasDistinctTokens(list: string): boolean {
+  if (!TOKEN_LIST.test(list)) return false;
+  const tokens = list.split(",").map((token) => token.trim());
+  return new Set(tokens).size === tokens.length;
+}

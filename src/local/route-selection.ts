@@ -1,0 +1,76 @@
+import { ConfigurationError } from "../errors.ts";
+
+type Part =
+  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "path"; readonly path: readonly string[] };
+
+/**
+ * Which route takes a message: a route selection expression, compiled once.
+ *
+ * Understands `$request.body.a.b` alone, `${request.body.a}` between literal text, `[0]` in a path, and `\$` for
+ * a plain dollar. Source: AWS developer guide, "Selection expressions for WebSocket APIs".
+ */
+export class RouteSelection {
+  readonly #parts: readonly Part[];
+  readonly #keys: ReadonlySet<string>;
+
+  /** @throws ConfigurationError for an expression that the local gateway cannot evaluate */
+  constructor(expression: string, keys: Iterable<string>) {
+    this.#parts = parse(expression);
+    this.#keys = new Set(keys);
+  }
+
+  /** The custom route key that the message selects, else `$default`, also for text that is not JSON. */
+  select(message: Buffer): string {
+    if (this.#keys.size === 0) return "$default";
+    let body: unknown;
+    try {
+      body = JSON.parse(message.toString("utf8"));
+    } catch {
+      return "$default";
+    }
+    const selected = this.#parts
+      .map((part) => (part.kind === "text" ? part.text : asText(find(body, part.path))))
+      .join("");
+    return this.#keys.has(selected) ? selected : "$default";
+  }
+}
+
+function parse(expression: string): Part[] {
+  const alone = /^\$request\.body\.([^\s${}\\]+)$/.exec(expression);
+  if (alone?.[1]) return [{ kind: "path", path: parsePath(alone[1], expression) }];
+  const parts: Part[] = [];
+  for (const [token, path] of expression.matchAll(/\$\{request\.body\.([^\s${}\\]+)\}|\\[\s\S]|[\s\S]/g)) {
+    if (path) parts.push({ kind: "path", path: parsePath(path, expression) });
+    else if (token === "$") throw unreadable(expression);
+    else parts.push({ kind: "text", text: token.startsWith("\\") ? token.slice(1) : token });
+  }
+  if (parts.length === 0) throw unreadable(expression);
+  return parts;
+}
+
+function parsePath(path: string, expression: string): string[] {
+  if (!/^[^.[\]]+(\.[^.[\]]+|\[\d+\])*$/.test(path)) throw unreadable(expression);
+  return path.match(/[^.[\]]+/g) ?? [];
+}
+
+function unreadable(expression: string): ConfigurationError {
+  return new ConfigurationError(
+    `routeSelectionExpression "${expression}" cannot be evaluated locally. Write "$request.body.action", or join "\${request.body.a}" with plain text.`,
+  );
+}
+
+function find(body: unknown, path: readonly string[]): unknown {
+  let value = body;
+  for (const name of path) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
+    value = (value as Record<string, unknown>)[name];
+  }
+  return value;
+}
+
+function asText(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  if (typeof value === "string") return value;
+  return Array.isArray(value) ? `[${value.map(asText).join(", ")}]` : JSON.stringify(value);
+}
