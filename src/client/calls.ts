@@ -1,0 +1,159 @@
+import type { CallAnswer } from "../protocol/frames.ts";
+import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
+
+/** What a call that was not answered with `ok` says beside its words. */
+interface CallErrorDetails {
+  readonly status?: number;
+  readonly reference?: string;
+  readonly sent?: boolean;
+  readonly retryAfterMs?: number | undefined;
+}
+
+/**
+ * Why a call, or a request for a token, gave no result. `message` holds the server's words where there are any.
+ *
+ * | status | means |
+ * | --- | --- |
+ * | 0 | no answer: timed out, connection lost, socket closed. With `sent` the handler may have run |
+ * | 413 with `sent: false` | larger than one frame may be; it was not sent |
+ * | any other | what the server answered; 403 for every refusal by permission |
+ */
+export class CallError extends Error {
+  override readonly name = "CallError";
+  /** HTTP status of the answer, or 0 where none came. */
+  readonly status: number;
+  /** Leads whoever may read the server's decisions to the reason. Empty where the server gave none. */
+  readonly reference: string;
+  /** Whether the message left this page. If not, calling again cannot do anything twice. */
+  readonly sent: boolean;
+  /** How long the server asked to wait, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    message: string,
+    { status = 0, reference = "", sent = false, retryAfterMs }: CallErrorDetails = {},
+  ) {
+    super(message);
+    this.status = status;
+    this.reference = reference;
+    this.sent = sent;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export interface CallOptions {
+  /** Gives the call up; it then rejects with the signal's reason. What was sent cannot be called back. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long to wait for the answer, waiting for the connection included. Default: the socket's `callTimeoutMs`. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A message as it goes over the wire. `id` makes it a call. */
+export interface OutgoingMessage {
+  readonly handlerKey: string;
+  readonly handler: string;
+  readonly action: string | undefined;
+  readonly input: object | undefined;
+}
+
+/**
+ * @throws TypeError when the input has fields that the wire needs for itself
+ * @throws CallError 413 when it does not fit into one frame
+ */
+export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMessage, id?: number): string {
+  for (const own of ["id", handlerKey]) {
+    if (input && Object.hasOwn(input, own)) {
+      throw new TypeError(
+        `The input of ${handler} has a field "${own}", which the wire uses itself. Name it differently.`,
+      );
+    }
+  }
+  const text = JSON.stringify({ id, [handlerKey]: handler, action, ...input });
+  // A browser sends a message as one frame, and API Gateway answers a larger one by closing the socket.
+  if (new TextEncoder().encode(text).length > MAX_FRAME_BYTES) {
+    throw new CallError(`The message for ${handler} is larger than ${MAX_FRAME_BYTES / 1024} KB.`, {
+      status: 413,
+    });
+  }
+  return text;
+}
+
+interface PendingCall {
+  readonly text: string;
+  sent: boolean;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** The calls that wait for their answer, or for a connection to be sent on. */
+export class Calls {
+  readonly #pending = new Map<number, PendingCall>();
+  #lastId = 0;
+
+  /** Adds a call; {@link transmit} sends it. The promise settles once, and nothing of the call remains then. */
+  add(message: OutgoingMessage, { signal, timeoutMs }: CallOptions): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const id = ++this.#lastId;
+      const text = encodeMessage(message, id);
+      const settle = () => {
+        this.#pending.delete(id);
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+      };
+      const call: PendingCall = {
+        text,
+        sent: false,
+        resolve: (result) => {
+          settle();
+          resolve(result);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      const abort = () => call.reject(signal?.reason);
+      const expire = () => {
+        const words = `${message.handler} was not answered within ${timeoutMs} ms.`;
+        call.reject(new CallError(words, { sent: call.sent }));
+      };
+      const timer = Number.isFinite(timeoutMs) ? setTimeout(expire, timeoutMs) : undefined;
+      signal?.addEventListener("abort", abort);
+      this.#pending.set(id, call);
+    });
+  }
+
+  /** Sends what has not been sent, oldest first, for as long as `send` takes it. */
+  transmit(send: (text: string) => boolean): void {
+    for (const call of this.#pending.values()) {
+      if (call.sent) continue;
+      call.sent = send(call.text);
+      if (!call.sent) return;
+    }
+  }
+
+  /** Answers the call that waits for it; an answer that comes too late is nobody's. */
+  answer(answer: CallAnswer): void {
+    const call = this.#pending.get(answer.id as number);
+    if (!call) return;
+    if (answer.ok) call.resolve(answer.result);
+    else {
+      const { status, error, reference } = answer;
+      call.reject(new CallError(String(error), { status, reference, sent: true }));
+    }
+  }
+
+  /** The connection is gone, and with it the answers to what was sent. */
+  lose(): void {
+    for (const call of this.#pending.values()) {
+      if (call.sent)
+        call.reject(new CallError("The connection ended before the answer came.", { sent: true }));
+    }
+  }
+
+  /** No connection will come: rejects what waits for one. */
+  refuse(error: CallError): void {
+    for (const call of this.#pending.values()) if (!call.sent) call.reject(error);
+  }
+}

@@ -1,0 +1,146 @@
+import type { TokenBody } from "../protocol/frames.ts";
+import type { CHANNEL_PARAMETER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
+import { CallError } from "./calls.ts";
+
+/** The part of `WebSocket` that is used here. */
+export interface WebSocketLike {
+  readonly readyState: number;
+  send(text: string): void;
+  close(): void;
+  addEventListener(
+    type: "open" | "message" | "close" | "error",
+    listener: (event: { readonly type: string; readonly data?: unknown }) => void,
+  ): void;
+}
+
+/** Where to connect and how to be let in. */
+export interface LinkOptions {
+  /** The gateway's stage: `wss://ws.example.com` or `wss://…execute-api….amazonaws.com/production`. */
+  readonly url: string;
+  /**
+   * Path or URL of the token endpoint, asked by POST with the page's cookies; or a function that gives a token.
+   * Such a function may throw a {@link CallError} to refuse. Default: none, for an anonymous view.
+   *
+   * Every attempt to connect asks for a token of its own. None is kept.
+   */
+  readonly token?: string | (() => Promise<string>);
+  /** The view's path, told to the token endpoint: only there can a page hear why it would be refused. */
+  readonly view?: string;
+  /** Longest time from asking for a token to the open socket, in milliseconds. Default 40 000. */
+  readonly connectTimeoutMs?: number;
+  /** Default: the browser's. In Node 20 the one of `ws`. */
+  readonly WebSocket?: new (
+    url: string,
+  ) => WebSocketLike;
+  /** Default: the browser's. */
+  readonly fetch?: typeof fetch;
+}
+
+interface LinkEvents {
+  open(): void;
+  text(text: string): void;
+  /** Told once. `error` is undefined where a socket or handshake just ended. */
+  end(error: unknown): void;
+}
+
+/** Longer than API Gateway waits for the answer to `$connect`. */
+const CONNECT_TIMEOUT_MS = 40_000;
+const OPEN = 1;
+const TOKEN: typeof TOKEN_PARAMETER = "ws_token";
+const CHANNEL: typeof CHANNEL_PARAMETER = "channel";
+
+/** One attempt: a token, the socket opened with it, its frames, its end. */
+export class Link {
+  readonly #options: LinkOptions;
+  readonly #events: LinkEvents;
+  readonly #ended = new AbortController();
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #socket: WebSocketLike | undefined;
+
+  constructor(options: LinkOptions, channel: string | undefined, events: LinkEvents) {
+    this.#options = options;
+    this.#events = events;
+    const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
+    this.#timer = setTimeout(() => this.end(new Error("Connecting took too long.")), connectTimeoutMs);
+    this.#dial(channel).catch((error: unknown) => this.end(error));
+  }
+
+  /** @returns false, and nothing was sent, when the socket is not open */
+  send(text: string): boolean {
+    if (this.#socket?.readyState !== OPEN) return false;
+    this.#socket.send(text);
+    return true;
+  }
+
+  /** Ends it and tells nobody. */
+  close(): void {
+    this.#ended.abort();
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+  }
+
+  /** Ends it and tells so. */
+  end(error?: unknown): void {
+    if (this.#ended.signal.aborted) return;
+    this.close();
+    this.#events.end(error);
+  }
+
+  async #dial(channel: string | undefined): Promise<void> {
+    const { signal } = this.#ended;
+    const token = await freshToken(this.#options, channel, signal);
+    if (signal.aborted) return;
+    const url = new URL(this.#options.url);
+    if (token !== undefined) url.searchParams.set(TOKEN, token);
+    if (channel !== undefined) url.searchParams.set(CHANNEL, channel);
+    const socket = new (this.#options.WebSocket ?? WebSocket)(url.href);
+    this.#socket = socket;
+    socket.addEventListener("open", () => {
+      clearTimeout(this.#timer);
+      if (!signal.aborted) this.#events.open();
+    });
+    socket.addEventListener("message", ({ data }) => {
+      if (!signal.aborted && typeof data === "string") this.#events.text(data);
+    });
+    socket.addEventListener("close", () => this.end());
+    // It says nothing that close does not, but an unheard "error" of `ws` ends the process.
+    socket.addEventListener("error", () => undefined);
+  }
+}
+
+async function freshToken(
+  { token, view, fetch: given }: LinkOptions,
+  channel: string | undefined,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (typeof token !== "string") return token?.();
+  const response = await (given ?? fetch)(token, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    credentials: "include",
+    cache: "no-store",
+    body: JSON.stringify({ view, channel }),
+    signal,
+  });
+  if (!response.ok) throw await refusalOf(response);
+  const body = (await response.json()) as Partial<TokenBody> | null;
+  if (typeof body?.token !== "string") throw new Error(`${token} answered without a token.`);
+  return body.token;
+}
+
+async function refusalOf(response: Response): Promise<CallError> {
+  const body: unknown = await response.json().catch(() => undefined);
+  const { error, reference } = (body ?? {}) as Readonly<Record<string, unknown>>;
+  return new CallError(typeof error === "string" ? error : response.statusText || "Refused.", {
+    status: response.status,
+    reference: typeof reference === "string" ? reference : "",
+    retryAfterMs: retryAfterOf(response.headers.get("retry-after")),
+  });
+}
+
+/** Retry-After is seconds or a date. At most an hour, because longer timers overflow and fire at once. */
+function retryAfterOf(header: string | null): number | undefined {
+  if (!header) return undefined;
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), 3_600_000);
+}

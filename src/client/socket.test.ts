@@ -1,0 +1,670 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from "vitest";
+import { WebSocket, WebSocketServer } from "ws";
+import type { Callable } from "../protocol/contract.ts";
+import { CallError, type ConnectOptions, connect, type Socket } from "./socket.ts";
+
+interface DemoView {
+  echo: Callable<{ text: string }, { text: string; at: Date }>;
+  ping: Callable<Record<string, never>, { ok: boolean }>;
+  // biome-ignore lint/suspicious/noConfusingVoidType: as handler() types it for a handler without schema
+  anything: Callable<Readonly<Record<string, unknown>> | void, void>;
+  slug(name: string): string;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+interface TokenAnswer {
+  status?: number;
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+/** A token endpoint and a socket server on one port, which do as each test says. */
+class Backend {
+  tokenRequests: { body: Json; cookie: string | undefined }[] = [];
+  connects: URLSearchParams[] = [];
+  frames: Json[] = [];
+  sockets: WebSocket[] = [];
+  onToken: () => TokenAnswer | Promise<TokenAnswer> = () => ({});
+  onFrame: (frame: Json, peer: WebSocket) => void = (frame, peer) =>
+    peer.send(JSON.stringify({ id: frame.id, ok: true, status: 200, result: { text: frame.text } }));
+  refuseHandshakes = false;
+  readonly #server: Server = createServer((request, response) => void this.#token(request, response));
+  readonly #webSockets = new WebSocketServer({
+    server: this.#server,
+    verifyClient: (_info, decide) => decide(!this.refuseHandshakes, 403),
+  });
+
+  async start(): Promise<this> {
+    this.#webSockets.on("connection", (peer, request) => {
+      this.connects.push(new URL(request.url ?? "", "http://x").searchParams);
+      this.sockets.push(peer);
+      peer.on("message", (data) => {
+        const frame = JSON.parse(String(data));
+        this.frames.push(frame);
+        this.onFrame(frame, peer);
+      });
+    });
+    this.#server.listen(0, "127.0.0.1");
+    await once(this.#server, "listening");
+    return this;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  push(frame: unknown): void {
+    this.sockets.at(-1)?.send(typeof frame === "string" ? frame : JSON.stringify(frame));
+  }
+
+  async stop(): Promise<void> {
+    for (const peer of this.#webSockets.clients) peer.terminate();
+    this.#webSockets.close();
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  async #token(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    this.tokenRequests.push({ body: JSON.parse(text), cookie: request.headers.cookie });
+    const { status = 200, body, headers = {} } = await this.onToken();
+    response.writeHead(status, { "content-type": "application/json", ...headers });
+    response.end(JSON.stringify(body ?? { token: `token-${this.tokenRequests.length}`, expires_in: 60 }));
+  }
+}
+
+let backend: Backend;
+const sockets: Socket<DemoView>[] = [];
+
+function open(options: Partial<ConnectOptions> = {}): Socket<DemoView> {
+  const socket = connect<DemoView>({
+    url: `ws://127.0.0.1:${backend.port}/dev`,
+    token: `http://127.0.0.1:${backend.port}/api/ws-token`,
+    backoff: { baseMs: 20, maxMs: 50 },
+    WebSocket,
+    ...options,
+  });
+  sockets.push(socket);
+  return socket;
+}
+
+type EventName = "message" | "revoked" | "refused" | "error" | "state";
+function next(socket: Socket<DemoView>, name: EventName): Promise<unknown> {
+  return new Promise((resolve) => {
+    const off = socket.on(name, (event: unknown) => {
+      off();
+      resolve(event);
+    });
+  });
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let waited = 0; !condition(); waited += 5) {
+    if (waited > 4_000) throw new Error(`Never came true: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+const reached = (socket: Socket<DemoView>, state: string) => until(() => socket.state === state);
+
+async function errorOf(promise: Promise<unknown>): Promise<CallError> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(CallError);
+  return error as CallError;
+}
+
+const refusal = (status: number, error: string, headers?: Record<string, string>): TokenAnswer => ({
+  status,
+  body: { ok: false, error, reference: "ref-1" },
+  ...(headers ? { headers } : {}),
+});
+
+beforeEach(async () => {
+  backend = await new Backend().start();
+});
+
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.close();
+  await backend.stop();
+});
+
+describe("a call", () => {
+  it("brings the handler's result", async () => {
+    const socket = open();
+    expect(await socket.call.echo({ text: "hello" })).toEqual({ text: "hello" });
+    expect(backend.frames).toEqual([{ id: 1, handler: "echo", text: "hello" }]);
+  });
+
+  it("is typed by the view's class: in, out, and nothing but handlers", () => {
+    type Call = Socket<DemoView>["call"];
+    expectTypeOf<Parameters<Call["echo"]>[0]>().toEqualTypeOf<{ text: string }>();
+    expectTypeOf<Awaited<ReturnType<Call["echo"]>>>().toEqualTypeOf<{ text: string; at: string }>();
+    expectTypeOf<Call["ping"]>().toBeCallableWith();
+    expectTypeOf<Call["anything"]>().toBeCallableWith();
+    expectTypeOf<keyof Call>().toEqualTypeOf<"echo" | "ping" | "anything">();
+  });
+
+  it("rejects with the server's status, words and reference", async () => {
+    backend.onFrame = ({ id }, peer) =>
+      peer.send(
+        JSON.stringify({ id, ok: false, status: 403, error: "Permission denied.", reference: "abc123" }),
+      );
+    const error = await errorOf(open().call.echo({ text: "hello" }));
+    expect(error).toMatchObject({
+      name: "CallError",
+      message: "Permission denied.",
+      status: 403,
+      reference: "abc123",
+      sent: true,
+    });
+  });
+
+  it("made before the socket is open is sent once it is, in order", async () => {
+    const socket = open();
+    const calls = ["a", "b", "c"].map((text) => socket.call.echo({ text }));
+    expect(socket.state).toBe("connecting");
+    await Promise.all(calls);
+    expect(backend.frames.map(({ text }) => text)).toEqual(["a", "b", "c"]);
+  });
+
+  it("gets its own answer among 300 at once, whatever their order", async () => {
+    const held: Json[] = [];
+    backend.onFrame = (frame, peer) => {
+      held.push(frame);
+      if (held.length < 300) return;
+      for (const { id, text } of held.reverse()) {
+        peer.send(JSON.stringify({ id, ok: true, status: 200, result: { text } }));
+      }
+    };
+    const socket = open();
+    const texts = Array.from({ length: 300 }, (_, index) => `text ${index}`);
+    const results = await Promise.all(texts.map((text) => socket.call.echo({ text })));
+    expect(results.map(({ text }) => text)).toEqual(texts);
+  });
+
+  it("rejects when the answer does not come in time, and its late answer is nobody's", async () => {
+    backend.onFrame = () => undefined;
+    const socket = open();
+    await reached(socket, "open");
+    const error = await errorOf(socket.call.echo({ text: "slow" }, { timeoutMs: 30 }));
+    expect(error).toMatchObject({ status: 0, reference: "", sent: true });
+    expect(error.message).toContain("30 ms");
+    backend.push({ id: 1, ok: true, status: 200, result: {} });
+    backend.onFrame = ({ id }, peer) =>
+      peer.send(JSON.stringify({ id, ok: true, status: 200, result: { ok: 1 } }));
+    expect(await socket.call.ping()).toEqual({ ok: 1 });
+  });
+
+  it("uses the socket's callTimeoutMs where it names none", async () => {
+    backend.onFrame = () => undefined;
+    expect((await errorOf(open({ callTimeoutMs: 30 }).call.ping())).status).toBe(0);
+  });
+
+  it("that never found a connection says that it was not sent", async () => {
+    backend.refuseHandshakes = true;
+    const error = await errorOf(open().call.echo({ text: "x" }, { timeoutMs: 60 }));
+    expect(error).toMatchObject({ status: 0, sent: false });
+    expect(backend.frames).toEqual([]);
+  });
+
+  it("is given up by an abort signal, before or after it was sent", async () => {
+    backend.onFrame = () => undefined;
+    const socket = open();
+    await reached(socket, "open");
+    const controller = new AbortController();
+    const call = socket.call.echo({ text: "x" }, { signal: controller.signal });
+    controller.abort(new Error("the user left"));
+    await expect(call).rejects.toThrow("the user left");
+    const aborted = AbortSignal.abort(new Error("long gone"));
+    await expect(socket.call.echo({ text: "x" }, { signal: aborted })).rejects.toThrow("long gone");
+    await until(() => backend.frames.length === 1);
+  });
+
+  it("rejects when the socket is lost before the answer", async () => {
+    backend.onFrame = (_frame, peer) => peer.terminate();
+    const error = await errorOf(open().call.echo({ text: "x" }));
+    expect(error).toMatchObject({ status: 0, sent: true });
+  });
+
+  it("larger than one frame is refused here, for the gateway would close the socket", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    const error = await errorOf(socket.call.echo({ text: "ü".repeat(16 * 1024) }));
+    expect(error).toMatchObject({ status: 413, sent: false });
+    expect(await socket.call.echo({ text: "x".repeat(32_000) })).toBeDefined();
+    expect(backend.frames).toHaveLength(1);
+  });
+
+  it("cannot have its id or handler replaced by its input", async () => {
+    const socket = open();
+    await expect(socket.call.anything({ id: 7 })).rejects.toThrow('"id"');
+    await expect(socket.call.anything({ handler: "delete_all" })).rejects.toThrow('"handler"');
+    await expect(socket.call.anything({ big: 1n })).rejects.toThrow(TypeError);
+    expect(backend.frames).toEqual([]);
+  });
+
+  it("leaves nothing to wait for in the call object itself", async () => {
+    const socket = open();
+    expect(await socket.call).toBe(socket.call);
+    expect(String(Object.prototype.toString.call(socket.call))).toBe("[object Object]");
+    expect(() => Object.assign(socket.call, { echo: 1 })).toThrow(TypeError);
+  });
+
+  it("sends hostile names as names and nothing more", async () => {
+    backend.onFrame = ({ id, handler }, peer) =>
+      peer.send(JSON.stringify({ id, ok: true, status: 200, result: { handler } }));
+    const socket = open();
+    const call = socket.call as unknown as Record<string, (input?: unknown) => Promise<unknown>>;
+    for (const handler of ["__proto__", "constructor", "toString", "hasOwnProperty"]) {
+      expect(await call[handler]?.(JSON.parse('{"__proto__":{"polluted":true}}'))).toEqual({ handler });
+    }
+    expect(Object.hasOwn(backend.frames[0] ?? {}, "__proto__")).toBe(true);
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+
+  it("names the handler and the route as the view and the gateway want it", async () => {
+    const socket = open({ handlerKey: "do", action: "chat" });
+    await socket.call.echo({ text: "x" });
+    expect(backend.frames).toEqual([{ id: 1, do: "echo", action: "chat", text: "x" }]);
+  });
+});
+
+describe("send", () => {
+  it("wants no answer, so it has no id", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    socket.send("typing", { on: true });
+    await until(() => backend.frames.length === 1);
+    expect(backend.frames).toEqual([{ handler: "typing", on: true }]);
+  });
+
+  it("throws when the socket is not open, and for too large a payload", async () => {
+    const socket = open();
+    expect(() => socket.send("typing")).toThrow(CallError);
+    await reached(socket, "open");
+    expect(() => socket.send("typing", { text: "x".repeat(40_000) })).toThrow("32 KB");
+  });
+
+  it("tells its refusal as an error event", async () => {
+    backend.onFrame = (_frame, peer) =>
+      peer.send(JSON.stringify({ ok: false, error: "Permission denied.", reference: "abc" }));
+    const socket = open();
+    await reached(socket, "open");
+    const error = next(socket, "error");
+    socket.send("typing");
+    expect(await error).toEqual({ message: "Permission denied.", reference: "abc" });
+  });
+});
+
+describe("the token", () => {
+  it("is asked for with view and channel, and travels in the socket's URL", async () => {
+    const socket = open({ view: "/ws/chat", channel: "rooms/a b" });
+    await reached(socket, "open");
+    expect(backend.tokenRequests[0]?.body).toEqual({ view: "/ws/chat", channel: "rooms/a b" });
+    expect(Object.fromEntries(backend.connects[0] ?? [])).toEqual({
+      ws_token: "token-1",
+      channel: "rooms/a b",
+    });
+  });
+
+  it("is a fresh one for every attempt, failed handshakes included", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    backend.refuseHandshakes = true;
+    backend.sockets[0]?.terminate();
+    await until(() => backend.tokenRequests.length >= 4);
+    backend.refuseHandshakes = false;
+    await reached(socket, "open");
+    const used = backend.connects.at(-1)?.get("ws_token");
+    expect(used).toBe(`token-${backend.tokenRequests.length}`);
+  });
+
+  it("may come from a function, which may refuse", async () => {
+    const tokens = ["one", "two"];
+    const socket = open({
+      token: async () => tokens.shift() ?? Promise.reject(new CallError("No more.", { status: 403 })),
+    });
+    await reached(socket, "open");
+    socket.reconnect();
+    await reached(socket, "open");
+    expect(backend.connects.map((query) => query.get("ws_token"))).toEqual(["one", "two"]);
+    socket.reconnect();
+    await reached(socket, "refused");
+  });
+
+  it("is left out for an anonymous view; the URL keeps its own parameters", async () => {
+    const url = `ws://127.0.0.1:${backend.port}/dev?lang=en`;
+    await reached(connectAnonymously(url), "open");
+    expect(String(backend.connects[0])).toBe("lang=en");
+    expect(backend.tokenRequests).toEqual([]);
+  });
+
+  function connectAnonymously(url: string): Socket<DemoView> {
+    const socket = connect<DemoView>({ url, WebSocket });
+    sockets.push(socket);
+    return socket;
+  }
+
+  it("is asked for with the page's cookies and never from a cache", async () => {
+    const seen: (RequestInit | undefined)[] = [];
+    const socket = open({
+      fetch: (input, init) => {
+        seen.push(init);
+        return fetch(input, init);
+      },
+    });
+    await reached(socket, "open");
+    expect(seen[0]).toMatchObject({ method: "POST", credentials: "include", cache: "no-store" });
+  });
+});
+
+describe("a refusal by the token endpoint", () => {
+  it.each([401, 403])("of %i is told, not retried, and rejects the calls that wait", async (status) => {
+    backend.onToken = () => refusal(status, "Permission denied.");
+    const socket = open();
+    const refused = next(socket, "refused");
+    const call = errorOf(socket.call.echo({ text: "x" }));
+    expect(await refused).toEqual({ status, error: "Permission denied.", reference: "ref-1" });
+    expect(await call).toMatchObject({ status, reference: "ref-1", sent: false });
+    expect(socket.state).toBe("refused");
+    expect(await errorOf(socket.call.ping())).toMatchObject({ status, reference: "ref-1" });
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(backend.tokenRequests).toHaveLength(1);
+  });
+
+  it("ends when the app tries anew and is let in", async () => {
+    backend.onToken = () => refusal(403, "Permission denied.");
+    const socket = open();
+    await reached(socket, "refused");
+    backend.onToken = () => ({});
+    socket.reconnect();
+    expect(await socket.call.echo({ text: "now" })).toEqual({ text: "now" });
+    expect(backend.tokenRequests).toHaveLength(2);
+  });
+
+  it("may be answered by its listener with a new attempt and a new call", async () => {
+    backend.onToken = () => refusal(403, "Permission denied.");
+    const socket = open();
+    const first = errorOf(socket.call.echo({ text: "first" }));
+    const second = new Promise((resolve, reject) => {
+      socket.on("state", (state) => {
+        if (state !== "refused") return;
+        backend.onToken = () => ({});
+        socket.reconnect();
+        socket.call.echo({ text: "second" }).then(resolve, reject);
+      });
+    });
+    expect((await first).status).toBe(403);
+    expect(await second).toEqual({ text: "second" });
+  });
+
+  it("of 429 waits as long as it says, then tries by itself", async () => {
+    backend.onToken = () => refusal(429, "Too many requests.", { "retry-after": "1" });
+    const socket = open();
+    const waiting = errorOf(socket.call.ping());
+    expect(await next(socket, "refused")).toMatchObject({ status: 429, retryAfterMs: 1_000 });
+    expect(await waiting).toMatchObject({ status: 429, retryAfterMs: 1_000 });
+    expect(socket.state).toBe("waiting");
+    backend.onToken = () => ({});
+    await new Promise((resolve) => setTimeout(resolve, 800));
+    expect(backend.tokenRequests).toHaveLength(1);
+    await reached(socket, "open");
+    expect(backend.tokenRequests).toHaveLength(2);
+  });
+
+  it("without a JSON body still has words", async () => {
+    backend.onToken = () => ({ status: 401, body: "nonsense" });
+    expect(await next(open(), "refused")).toMatchObject({
+      status: 401,
+      error: "Unauthorized",
+      reference: "",
+    });
+  });
+});
+
+describe("a failure on the way", () => {
+  it.each([
+    ["an answer of 500", { status: 500, body: {} }],
+    ["an answer without a token", { body: { nothing: true } }],
+    ["an answer of null", { body: "null" }],
+  ])("such as %s is tried again, and told", async (_name, answer) => {
+    backend.onToken = () => answer;
+    const socket = open();
+    expect(await next(socket, "error")).toMatchObject({ message: expect.any(String) });
+    backend.onToken = () => ({});
+    await reached(socket, "open");
+  });
+
+  it("such as a dead network is tried again", async () => {
+    let failures = 0;
+    const socket = open({
+      fetch: (input, init) =>
+        ++failures < 4 ? Promise.reject(new TypeError("Failed to fetch")) : fetch(input, init),
+    });
+    expect(await next(socket, "error")).toEqual({ message: "Failed to fetch" });
+    await reached(socket, "open");
+    expect(failures).toBe(4);
+  });
+
+  it("such as a token endpoint that never answers ends after connectTimeoutMs", async () => {
+    backend.onToken = () => new Promise(() => undefined);
+    const socket = open({ connectTimeoutMs: 40 });
+    await until(() => backend.tokenRequests.length >= 2);
+    backend.onToken = () => ({});
+    await reached(socket, "open");
+  });
+
+  it("of a URL is thrown at once", () => {
+    expect(() => open({ url: "nowhere" })).toThrow(TypeError);
+  });
+});
+
+describe("reconnecting", () => {
+  it("follows an end that nobody asked for, through the states in order", async () => {
+    const socket = open();
+    const states: string[] = [socket.state];
+    socket.on("state", (state) => states.push(state));
+    await reached(socket, "open");
+    backend.sockets[0]?.close(1001, "Going away");
+    await until(() => backend.connects.length === 2);
+    await reached(socket, "open");
+    expect(states).toEqual(["connecting", "open", "waiting", "connecting", "open"]);
+  });
+
+  it("sends no call twice", async () => {
+    backend.onFrame = (_frame, peer) => peer.terminate();
+    const socket = open();
+    await errorOf(socket.call.echo({ text: "once" }));
+    await until(() => backend.connects.length === 2);
+    await reached(socket, "open");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(backend.frames).toHaveLength(1);
+  });
+
+  it("takes a call made meanwhile along", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    const call = new Promise((resolve) => {
+      socket.on("state", (state) => {
+        if (state === "waiting") resolve(socket.call.echo({ text: "later" }));
+      });
+    });
+    backend.sockets[0]?.close(1001);
+    expect(await call).toEqual({ text: "later" });
+  });
+
+  it("can go to another channel, and comes back to where a handler moved the session", async () => {
+    const socket = open({ channel: "rooms/a" });
+    await reached(socket, "open");
+    socket.reconnect({ channel: "rooms/b" });
+    expect(socket.state).toBe("connecting");
+    await reached(socket, "open");
+    socket.channel = "rooms/c";
+    backend.sockets.at(-1)?.terminate();
+    await until(() => backend.connects.length === 3);
+    expect(backend.connects.map((query) => query.get("channel"))).toEqual(["rooms/a", "rooms/b", "rooms/c"]);
+  });
+
+  it("asked for twice while connecting is one attempt", async () => {
+    const socket = open();
+    socket.reconnect();
+    socket.reconnect();
+    await reached(socket, "open");
+    expect(backend.tokenRequests).toHaveLength(1);
+  });
+
+  it("leaves one socket open, never two", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    for (let i = 0; i < 5; i++) socket.reconnect({ channel: `rooms/${i}` });
+    await reached(socket, "open");
+    await until(() => backend.sockets.filter((peer) => peer.readyState === WebSocket.OPEN).length === 1);
+    expect(backend.connects.at(-1)?.get("channel")).toBe("rooms/4");
+  });
+});
+
+describe("a revoked right", () => {
+  it("of the view ends the socket at once; nothing is tried until the app asks", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    const revoked = next(socket, "revoked");
+    backend.push({ type: "sallyport.revoked", scope: "view" });
+    expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "view" });
+    expect(socket.state).toBe("refused");
+    expect(await errorOf(socket.call.ping())).toMatchObject({ status: 403, message: "Permission denied." });
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(backend.tokenRequests).toHaveLength(1);
+    socket.reconnect();
+    await reached(socket, "open");
+  });
+
+  it("of a channel leaves the socket open, and that channel is not asked for again", async () => {
+    const socket = open({ channel: "rooms/a" });
+    await reached(socket, "open");
+    const revoked = next(socket, "revoked");
+    backend.push({ type: "sallyport.revoked", scope: "channel", channel: "rooms/a" });
+    expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "channel", channel: "rooms/a" });
+    expect(socket.state).toBe("open");
+    backend.sockets[0]?.terminate();
+    await until(() => backend.connects.length === 2);
+    expect(backend.connects[1]?.has("channel")).toBe(false);
+  });
+});
+
+describe("what the server pushes", () => {
+  it("reaches the listeners of its kind", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    const message = next(socket, "message");
+    backend.push({ type: "chat_message", id: 1, ok: true, message: "hello" });
+    expect(await message).toEqual({ type: "chat_message", id: 1, ok: true, message: "hello" });
+    const error = next(socket, "error");
+    backend.push({ message: "Internal server error", connectionId: "abc=", requestId: "def=" });
+    expect(await error).toEqual({ message: "Internal server error", requestId: "def=" });
+  });
+
+  it("stops when the listener is removed, and a listener that throws stops no other", async () => {
+    const socket = open();
+    const thrown: unknown[] = [];
+    const before = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+    process.once("uncaughtException", (error) => thrown.push(error));
+    const heard: unknown[] = [];
+    socket.on("message", () => {
+      throw new Error("a listener's own");
+    });
+    const off = socket.on("message", ({ n }) => heard.push(n));
+    await reached(socket, "open");
+    backend.push({ n: 1 });
+    await until(() => heard.length === 1 && thrown.length === 1);
+    for (const listener of before) process.on("uncaughtException", listener);
+    expect(thrown).toMatchObject([{ message: "a listener's own" }]);
+    off();
+    socket.on("error", () => heard.push("end"));
+    backend.push({ ok: false, error: "x", reference: "y" });
+    await until(() => heard.length === 2);
+    expect(heard).toEqual([1, "end"]);
+  });
+
+  it("is ignored where it makes no sense", async () => {
+    const socket = open();
+    const heard: unknown[] = [];
+    for (const name of ["message", "revoked", "error"] as const)
+      socket.on(name, (event) => heard.push(event));
+    await reached(socket, "open");
+    for (const frame of [
+      "",
+      "{",
+      "null",
+      "7",
+      '"text"',
+      "[1,2]",
+      '{"id":99,"ok":true,"status":200}',
+      '{"id":"__proto__","ok":false,"status":403,"error":{},"reference":7}',
+      '{"type":"sallyport.revoked"}',
+      '{"type":"sallyport.revoked","scope":"channel","channel":7}',
+      '{"type":"sallyport.revoked","scope":"__proto__"}',
+    ]) {
+      backend.push(frame);
+    }
+    backend.sockets[0]?.send(Buffer.from([1, 2, 3]));
+    await socket.call.echo({ text: "still here" });
+    expect(heard).toEqual([]);
+  });
+});
+
+describe("keepAlive", () => {
+  it("calls the handler at intervals", async () => {
+    const socket = open({ keepAlive: { handler: "ping", everyMs: 20 } });
+    await until(() => backend.frames.length >= 2);
+    expect(backend.frames[0]).toMatchObject({ handler: "ping" });
+    expect(socket.state).toBe("open");
+  });
+
+  it("gives up a connection that answers no more", async () => {
+    backend.onFrame = () => undefined;
+    open({ keepAlive: { handler: "ping", everyMs: 20 }, callTimeoutMs: 40 });
+    await until(() => backend.connects.length >= 2);
+  });
+
+  it("takes a refusal for a sign of life", async () => {
+    backend.onFrame = ({ id }, peer) =>
+      peer.send(JSON.stringify({ id, ok: false, status: 403, error: "Permission denied.", reference: "r" }));
+    open({ keepAlive: { handler: "ping", everyMs: 20 } });
+    await until(() => backend.frames.length >= 3);
+    expect(backend.connects).toHaveLength(1);
+  });
+});
+
+describe("close", () => {
+  it("ends the socket and every call, for good", async () => {
+    backend.onFrame = () => undefined;
+    const socket = open();
+    await reached(socket, "open");
+    const call = errorOf(socket.call.echo({ text: "x" }));
+    socket.close();
+    expect(socket.state).toBe("closed");
+    expect(await call).toMatchObject({ status: 0, sent: true });
+    expect(await errorOf(socket.call.ping())).toMatchObject({ status: 0, sent: false });
+    await until(() => backend.sockets[0]?.readyState === WebSocket.CLOSED);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(backend.connects).toHaveLength(1);
+  });
+
+  it("while connecting opens nothing", async () => {
+    const socket = open();
+    const call = errorOf(socket.call.ping());
+    socket.close();
+    expect(await call).toMatchObject({ status: 0, sent: false });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(backend.connects).toHaveLength(0);
+  });
+});

@@ -1,0 +1,320 @@
+import type { CallableNames, InputOf, OutputOf } from "../protocol/contract.ts";
+import type { CallAnswer, PERMISSION_DENIED, RevokedNotice } from "../protocol/frames.ts";
+import { Backoff, type BackoffOptions } from "./backoff.ts";
+import { CallError, type CallOptions, Calls, encodeMessage } from "./calls.ts";
+import { Link, type LinkOptions } from "./link.ts";
+
+export type { BackoffOptions, CallOptions, LinkOptions, RevokedNotice };
+export { CallError };
+
+export interface ConnectOptions extends LinkOptions {
+  /** The channel to join at connect. Default: the view's own, if it has one. */
+  readonly channel?: string;
+  /** How long a call waits for its answer, in milliseconds. Default 30 000. */
+  readonly callTimeoutMs?: number;
+  /** Waits between attempts after an unexpected end. */
+  readonly backoff?: BackoffOptions;
+  /** The field that names the handler, as the view's `handlerKey`. Default `handler`. */
+  readonly handlerKey?: string;
+  /** Sent as `action` with every message, where the gateway picks a route by it. Default: none. */
+  readonly action?: string;
+  /**
+   * Calls a handler at intervals, so that API Gateway does not close the socket after ten idle minutes; any
+   * answer will do, and none within `callTimeoutMs` means a dead connection. Default: off. `everyMs`: 540 000.
+   */
+  readonly keepAlive?: { readonly handler: string; readonly everyMs?: number };
+}
+
+/**
+ * `connecting`: asking for a token, or the socket is opening. `open`: calls are answered. `waiting`: trying
+ * again soon. `refused`: not let in, or the right ended; `reconnect()` tries anew. `closed`: by `close()`.
+ */
+export type SocketState = "connecting" | "open" | "waiting" | "refused" | "closed";
+
+/** Something the server sent that answers no call. */
+export interface PushedMessage {
+  readonly type?: string;
+  readonly [field: string]: unknown;
+}
+
+/** The token endpoint said no. */
+export interface Refusal {
+  readonly status: number;
+  readonly error: string;
+  /** Leads whoever may read the server's decisions to the reason. May be empty. */
+  readonly reference: string;
+  /** With 429: the next attempt comes by itself, after about this long. */
+  readonly retryAfterMs?: number | undefined;
+}
+
+/** What went wrong outside of a call: an attempt to connect, or a message sent without wanting an answer. */
+export interface Problem {
+  readonly message: string;
+  /** From a refusal by the app's server. */
+  readonly reference?: string;
+  /** From an error of API Gateway itself. */
+  readonly requestId?: string;
+}
+
+export interface SocketEvents<Message> {
+  /** A pushed message. */
+  readonly message: Message;
+  /** The state that begins. */
+  readonly state: SocketState;
+  /** A right ended. `view`: the state is `refused` from now on. `channel`: left; the socket stays. */
+  readonly revoked: RevokedNotice;
+  /** The token endpoint said 4xx. Only 429 is tried again without `reconnect()`. */
+  readonly refused: Refusal;
+  readonly error: Problem;
+}
+
+/** The input may be left out where the handler needs nothing. */
+type CallArguments<Input> =
+  Record<never, never> extends Input
+    ? [input?: Exclude<Input, void>, options?: CallOptions]
+    : [input: Input, options?: CallOptions];
+
+/** The handlers of a view's class, as functions. */
+export type CallsOf<View> = {
+  readonly [Name in CallableNames<View>]: (
+    ...args: CallArguments<InputOf<View[Name]>>
+  ) => Promise<OutputOf<View[Name]>>;
+};
+
+/** A socket that lasted this long was a good one: the waits begin anew with a short one. */
+const GOOD_AFTER_MS = 5_000;
+const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
+
+/**
+ * Opens a socket to a view, and opens it again when it ends.
+ *
+ * @example
+ * const socket = connect<ChatView>({ url, token: "/api/ws-token", view: "/ws/chat", channel: "rooms/general" });
+ * await socket.call.send_message({ message: "hello" });
+ *
+ * @throws TypeError when `url` is none
+ */
+export function connect<View, Message extends PushedMessage = PushedMessage>(
+  options: ConnectOptions,
+): Socket<View, Message> {
+  return new Socket(options);
+}
+
+/** Made by {@link connect}. Belongs to the page, which ends it with `close()`. */
+export class Socket<View, Message extends PushedMessage = PushedMessage> {
+  /**
+   * Calls a handler by its name: `socket.call.send_message({ message })`.
+   *
+   * A call made while the socket is connecting or waiting is sent as soon as it is open. One whose answer can no
+   * longer come rejects and is not sent again: nothing tells whether its handler ran.
+   *
+   * Rejects with a {@link CallError}, with the reason of `signal`, or with a TypeError for input that no wire takes.
+   */
+  readonly call: CallsOf<View>;
+  /** Asked for at each connect. Set it when a handler has moved the session, so that a reconnect comes back there. */
+  channel: string | undefined;
+
+  readonly #options: ConnectOptions;
+  readonly #calls = new Calls();
+  readonly #backoff: Backoff;
+  readonly #listeners = new Map<string, Set<(event: never) => void>>();
+  #state: SocketState = "connecting";
+  #refusal = new CallError("The socket is closed.");
+  #link: Link | undefined;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #keepAliveTimer: ReturnType<typeof setInterval> | undefined;
+  #openedAt = 0;
+
+  constructor(options: ConnectOptions) {
+    new URL(options.url);
+    this.#options = options;
+    this.channel = options.channel;
+    this.#backoff = new Backoff(options.backoff);
+    this.call = new Proxy(Object.freeze({}), {
+      // A "then" would make `await socket.call` wait for a handler.
+      get: (_, name) =>
+        typeof name === "symbol" || name === "then"
+          ? undefined
+          : (input?: object, callOptions?: CallOptions) => this.#call(name, input, callOptions),
+    }) as CallsOf<View>;
+    this.#dial();
+  }
+
+  get state(): SocketState {
+    return this.#state;
+  }
+
+  /**
+   * Sends without wanting an answer. A refusal comes as an `error` event, if the gateway gives answers back.
+   *
+   * @throws CallError with status 0 when the socket is not open, with 413 when the message is too large
+   */
+  send(handler: string, payload?: object): void {
+    const text = encodeMessage(this.#message(handler, payload));
+    if (!this.#link?.send(text)) throw new CallError(`The socket is ${this.#state}, not open.`);
+  }
+
+  /** @returns a function that removes the listener */
+  on<Name extends keyof SocketEvents<Message>>(
+    name: Name,
+    listener: (event: SocketEvents<Message>[Name]) => void,
+  ): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  /**
+   * Tries anew now, with a new token: after a refusal, instead of waiting on, or in another channel. An attempt
+   * under way for the same channel goes on.
+   */
+  reconnect({ channel = this.channel }: { channel?: string | undefined } = {}): void {
+    if (this.#state === "connecting" && channel === this.channel) return;
+    this.channel = channel;
+    this.#hangUp();
+    this.#dial();
+  }
+
+  /** Ends the socket and all its calls. */
+  close(): void {
+    this.#refusal = new CallError("The socket is closed.");
+    this.#hangUp();
+    this.#calls.refuse(this.#refusal);
+    this.#enter("closed");
+  }
+
+  #message(handler: string, input: object | undefined) {
+    const { handlerKey = "handler", action } = this.#options;
+    return { handlerKey, handler, action, input };
+  }
+
+  #call(handler: string, input?: object, options?: CallOptions): Promise<unknown> {
+    const timeoutMs = options?.timeoutMs ?? this.#options.callTimeoutMs ?? 30_000;
+    const answer = this.#calls.add(this.#message(handler, input), { signal: options?.signal, timeoutMs });
+    if (this.#state === "open") this.#transmit();
+    else if (this.#state === "refused" || this.#state === "closed") this.#calls.refuse(this.#refusal);
+    return answer;
+  }
+
+  #transmit(): void {
+    this.#calls.transmit((text) => this.#link?.send(text) ?? false);
+  }
+
+  #dial(): void {
+    this.#link = new Link(this.#options, this.channel, {
+      open: () => this.#opened(),
+      text: (text) => this.#receive(text),
+      end: (error) => this.#ended(error),
+    });
+    this.#enter("connecting");
+  }
+
+  #opened(): void {
+    const { keepAlive } = this.#options;
+    this.#openedAt = Date.now();
+    this.#state = "open";
+    this.#transmit();
+    if (keepAlive) {
+      const link = this.#link;
+      const ping = () =>
+        this.#call(keepAlive.handler).catch((error: CallError) => {
+          if (error.status === 0) link?.end();
+        });
+      this.#keepAliveTimer = setInterval(ping, keepAlive.everyMs ?? 540_000);
+    }
+    this.#tell("state", "open");
+  }
+
+  #ended(error: unknown): void {
+    if (this.#state === "open" && Date.now() - this.#openedAt >= GOOD_AFTER_MS) this.#backoff.reset();
+    this.#hangUp();
+    if (!(error instanceof CallError)) {
+      this.#retryIn();
+      if (error) this.#tell("error", { message: error instanceof Error ? error.message : String(error) });
+      return;
+    }
+    const { status, message, reference, retryAfterMs } = error;
+    if (status < 400 || status >= 500 || status === 408) {
+      this.#retryIn(retryAfterMs);
+      this.#tell("error", { message, reference });
+      return;
+    }
+    if (status === 429) {
+      this.#calls.refuse(error);
+      this.#retryIn(retryAfterMs);
+    } else this.#refuse(error);
+    this.#tell("refused", { status, error: message, reference, retryAfterMs });
+  }
+
+  #refuse(refusal: CallError): void {
+    this.#refusal = refusal;
+    // First: a listener of the state may try anew, with calls of its own.
+    this.#calls.refuse(refusal);
+    this.#enter("refused");
+  }
+
+  #retryIn(ms = 0): void {
+    this.#retryTimer = setTimeout(() => this.#dial(), ms + this.#backoff.next());
+    this.#enter("waiting");
+  }
+
+  /** Leaves the connection, or the attempt or wait for one. Calls that were not sent yet go on waiting. */
+  #hangUp(): void {
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#keepAliveTimer);
+    this.#link?.close();
+    this.#link = undefined;
+    this.#calls.lose();
+  }
+
+  #receive(text: string): void {
+    let frame: unknown;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (typeof frame !== "object" || frame === null || Array.isArray(frame)) return;
+    const { type, id, ok, scope, channel, error, reference, message, connectionId, requestId } =
+      frame as Readonly<Record<string, unknown>>;
+    if (type === "sallyport.revoked") this.#revoked(scope, channel);
+    else if (type !== undefined) this.#tell("message", frame as Message);
+    else if (id !== undefined && typeof ok === "boolean") this.#calls.answer(frame as CallAnswer);
+    else if (ok === false && typeof error === "string" && typeof reference === "string") {
+      this.#tell("error", { message: error, reference });
+    } else if (connectionId !== undefined && typeof requestId === "string") {
+      this.#tell("error", { message: String(message), requestId });
+    } else this.#tell("message", frame as Message);
+  }
+
+  #revoked(scope: unknown, channel: unknown): void {
+    if (scope === "view") {
+      this.#hangUp();
+      this.#refuse(new CallError(DENIED, { status: 403 }));
+      this.#tell("revoked", { type: "sallyport.revoked", scope });
+    } else if (scope === "channel" && typeof channel === "string") {
+      // Asked for again it would refuse the whole connect.
+      if (this.channel === channel) this.channel = undefined;
+      this.#tell("revoked", { type: "sallyport.revoked", scope, channel });
+    }
+  }
+
+  #enter(state: SocketState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#tell("state", state);
+  }
+
+  #tell<Name extends keyof SocketEvents<Message>>(name: Name, event: SocketEvents<Message>[Name]): void {
+    for (const listener of this.#listeners.get(name) ?? []) {
+      try {
+        listener(event as never);
+      } catch (error) {
+        // The page's own error handling sees it, and it stops nothing here.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
