@@ -38,7 +38,11 @@ async function startChat(): Promise<void> {
       output += data;
     });
   }
-  await expect.poll(() => output, { timeout: 20_000 }).toContain("Ctrl-C ends");
+  const deadline = Date.now() + 20_000;
+  while (!output.includes("Ctrl-C ends")) {
+    if (Date.now() > deadline || app.exitCode !== null) throw new Error(`the chat did not start: ${output}`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
 }
 
 const stopped = () => new Promise<number | null>((done) => app.once("exit", done));

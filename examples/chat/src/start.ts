@@ -7,13 +7,11 @@ import { makeApp } from "./app.ts";
 import { prepareAuth } from "./auth.ts";
 import { databasePath, db, prepareTables } from "./database.ts";
 import { sallyport } from "./sallyport.ts";
-import { portFrom } from "./settings.ts";
 
 const HOST = "127.0.0.1";
 
-async function main(): Promise<void> {
-  const port = portFrom("PORT", 3000);
-  const gatewayPort = portFrom("GATEWAY_PORT", 3001);
+/** Starts the chat and the local gateway before it. @throws Error with one sentence when it cannot */
+export async function start(port: number, gatewayPort: number): Promise<void> {
   // Both ports are ours before the database is touched: another chat may be running on it.
   const { server, serve } = await listen(port);
   const secret = gatewaySecret();
@@ -104,8 +102,3 @@ ${people}
   Each refusal is printed here as a line of JSON. Ctrl-C ends.
 `);
 }
-
-main().catch((error: Error) => {
-  console.error(error.message);
-  process.exit(1);
-});

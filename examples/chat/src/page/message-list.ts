@@ -1,0 +1,192 @@
+import { element, make } from "./elements.ts";
+
+export interface ChatMessage {
+  readonly id: number;
+  readonly room: string;
+  readonly message: string;
+  readonly username: string;
+  readonly user_id: string;
+  /** ISO 8601. */
+  readonly created_at: string;
+}
+
+interface Shown {
+  readonly message: ChatMessage;
+  readonly item: HTMLLIElement;
+}
+
+/** Messages kept on the page; older ones are dropped from the top. */
+const MOST_SHOWN = 400;
+/** Messages of one author this close together share one head. */
+const TOGETHER_MS = 5 * 60_000;
+/** This near to the end, the list follows new messages. */
+const NEAR_PX = 80;
+const HUES = 6;
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+
+/** The messages of the current room, by id, oldest first. */
+export class MessageList {
+  readonly #scroller = element("scroller", HTMLElement);
+  readonly #list = element("messages", HTMLOListElement);
+  readonly #empty = element("empty", HTMLElement);
+  readonly #toNewest = element("to-newest", HTMLButtonElement);
+  readonly #onDelete: (id: number) => void;
+  readonly #deleted = new Set<number>();
+  #shown: Shown[] = [];
+  #myId = "";
+  #canDelete = false;
+  #isFollowing = true;
+
+  constructor(onDelete: (id: number) => void) {
+    this.#onDelete = onDelete;
+    this.#toNewest.addEventListener("click", () => this.#scrollToEnd());
+    this.#scroller.tabIndex = 0;
+    this.#scroller.addEventListener("scroll", () => {
+      this.#isFollowing = this.#isAtEnd();
+      if (this.#isFollowing) this.#toNewest.hidden = true;
+    });
+    // When the list gets lower, as for a phone's keyboard, the newest message stays in sight.
+    new ResizeObserver(() => {
+      if (this.#isFollowing) this.#scrollToEnd();
+    }).observe(this.#scroller);
+  }
+
+  /** Whose messages are one's own, and whether others' can be deleted. */
+  viewAs(myId: string, canDelete: boolean): void {
+    this.#myId = myId;
+    this.#canDelete = canDelete;
+    for (const { message, item } of this.#shown) this.#adapt(item, message);
+  }
+
+  /** Another room, or nobody: nothing is shown until its history comes. */
+  clear(): void {
+    this.#shown = [];
+    this.#deleted.clear();
+    this.#isFollowing = true;
+    this.#list.replaceChildren();
+    this.#empty.hidden = true;
+    this.#toNewest.hidden = true;
+  }
+
+  /** What the server knows now. Messages pushed while it was on its way stay. */
+  show(history: readonly ChatMessage[]): void {
+    const newest = history.at(-1)?.id ?? 0;
+    const known = new Set(history.map(({ id }) => id));
+    for (const { message } of [...this.#shown]) {
+      if (message.id <= newest && !known.has(message.id)) this.#take(message.id);
+    }
+    for (const message of history) this.#place(message);
+    this.#arrange();
+    if (this.#isFollowing) this.#scrollToEnd();
+  }
+
+  add(message: ChatMessage): void {
+    const follow = this.#isFollowing || message.user_id === this.#myId;
+    this.#place(message);
+    this.#arrange();
+    if (follow) this.#scrollToEnd();
+    else this.#toNewest.hidden = false;
+  }
+
+  remove(id: number): void {
+    this.#deleted.add(id);
+    this.#take(id);
+    this.#arrange();
+  }
+
+  #place(message: ChatMessage): void {
+    if (this.#deleted.has(message.id)) return;
+    const after = this.#shown.findLastIndex((shown) => shown.message.id <= message.id);
+    if (this.#shown[after]?.message.id === message.id) return;
+    const item = this.#render(message);
+    this.#shown.splice(after + 1, 0, { message, item });
+    if (this.#shown.length > MOST_SHOWN) this.#shown.shift()?.item.remove();
+  }
+
+  #take(id: number): void {
+    this.#shown.find(({ message }) => message.id === id)?.item.remove();
+    this.#shown = this.#shown.filter(({ message }) => message.id !== id);
+  }
+
+  #render(message: ChatMessage): HTMLLIElement {
+    const item = make("li", { className: "message", testId: "message" });
+    item.dataset.id = String(message.id);
+    const avatar = make("span", { className: "avatar", text: [...message.username][0] ?? "?" });
+    avatar.dataset.hue = String(hueOf(message.user_id));
+    avatar.ariaHidden = "true";
+    const head = make("p", { className: "head" });
+    const at = new Date(message.created_at);
+    const time = make("time", { text: Number.isNaN(at.getTime()) ? "" : clock.format(at) });
+    time.dateTime = message.created_at;
+    time.title = at.toLocaleString();
+    head.append(make("strong", { text: message.username, testId: "message-author" }), " ", time);
+    const body = make("div", { className: "body" });
+    body.append(make("p", { className: "text", text: message.message, testId: "message-text" }));
+    item.append(avatar, head, body);
+    this.#adapt(item, message);
+    return item;
+  }
+
+  #adapt(item: HTMLLIElement, message: ChatMessage): void {
+    item.classList.toggle("own", message.user_id === this.#myId);
+    const present = item.querySelector("button");
+    if (!this.#canDelete) present?.remove();
+    else if (!present) {
+      const button = make("button", { className: "delete", text: "Delete", testId: "delete" });
+      button.type = "button";
+      button.ariaLabel = `Delete the message of ${message.username}`;
+      button.addEventListener("click", () => this.#onDelete(message.id));
+      item.querySelector(".body")?.append(button);
+    }
+  }
+
+  /** Puts the items into their order, days above their messages, and one head over what belongs together. */
+  #arrange(): void {
+    for (const day of this.#list.querySelectorAll(".day")) day.remove();
+    let before: ChatMessage | undefined;
+    let place: Element | null = this.#list.firstElementChild;
+    for (const { message, item } of this.#shown) {
+      if (place === item) place = item.nextElementSibling;
+      else this.#list.insertBefore(item, place);
+      const isNewDay = dayOf(message) !== dayOf(before);
+      item.classList.toggle("follows", !isNewDay && before !== undefined && areTogether(before, message));
+      if (isNewDay) item.before(make("li", { className: "day", text: dayOf(message) }));
+      before = message;
+    }
+    this.#empty.hidden = this.#shown.length > 0;
+  }
+
+  #isAtEnd(): boolean {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight < NEAR_PX;
+  }
+
+  #scrollToEnd(): void {
+    this.#isFollowing = true;
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#toNewest.hidden = true;
+  }
+}
+
+function areTogether(first: ChatMessage, second: ChatMessage): boolean {
+  const apart = Date.parse(second.created_at) - Date.parse(first.created_at);
+  return first.user_id === second.user_id && apart < TOGETHER_MS;
+}
+
+function dayOf(message: ChatMessage | undefined): string {
+  if (!message) return "";
+  const at = new Date(message.created_at);
+  if (Number.isNaN(at.getTime())) return "";
+  const today = new Date();
+  if (at.toDateString() === today.toDateString()) return "Today";
+  today.setDate(today.getDate() - 1);
+  return at.toDateString() === today.toDateString() ? "Yesterday" : calendar.format(at);
+}
+
+function hueOf(userId: string): number {
+  let sum = 0;
+  for (let index = 0; index < userId.length; index++) sum = (sum * 31 + userId.charCodeAt(index)) >>> 0;
+  return sum % HUES;
+}
