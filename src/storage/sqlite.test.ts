@@ -80,7 +80,9 @@ describe("the SQLite storage", () => {
     await db.schema.createTable("own").addColumn("id", "integer").execute();
     const storage = sqlite(db);
     await storage.migrate();
-    await storage.write((trx) => trx.insertInto("sallyport_groups").values({ name: "g", created_at: 1 }).execute());
+    await storage.write((trx) =>
+      trx.insertInto("sallyport_groups").values({ name: "g", created_at: 1 }).execute(),
+    );
     await storage.close();
     await db.insertInto("own").values({ id: 1 }).execute();
     expect(await db.selectFrom("own").selectAll().execute()).toEqual([{ id: 1 }]);
@@ -92,9 +94,13 @@ describe("the SQLite storage", () => {
     await mine.migrate();
     await mine.changedElsewhere();
     expect(await mine.changedElsewhere()).toBe(false);
-    await mine.write((db) => db.insertInto("sallyport_groups").values({ name: "own", created_at: 1 }).execute());
+    await mine.write((db) =>
+      db.insertInto("sallyport_groups").values({ name: "own", created_at: 1 }).execute(),
+    );
     expect(await mine.changedElsewhere()).toBe(false);
-    await other.write((db) => db.insertInto("sallyport_groups").values({ name: "other", created_at: 1 }).execute());
+    await other.write((db) =>
+      db.insertInto("sallyport_groups").values({ name: "other", created_at: 1 }).execute(),
+    );
     expect(await mine.changedElsewhere()).toBe(true);
     await mine.close();
     await other.close();
@@ -102,17 +108,20 @@ describe("the SQLite storage", () => {
 
   test("values that the driver would die of are bound or refused", async () => {
     const db = new Kysely<never>({ dialect: new LibsqlDialect({ path }) });
-    const { rows } = await sql`select ${true} t, ${false} f, ${null} n, ${undefined} u, ${new Date(0)} d`.execute(db);
+    const { rows } =
+      await sql`select ${true} t, ${false} f, ${null} n, ${undefined} u, ${new Date(0)} d`.execute(db);
     expect(rows).toEqual([{ t: 1, f: 0, n: null, u: null, d: "1970-01-01T00:00:00.000Z" }]);
     await expect(sql`select ${{ a: 1 }} o`.execute(db)).rejects.toThrow(/type object/);
     // libsql reads such text back cut off at the NUL, so that one user's id could pass for another's.
     await expect(sql`select ${"admin\u0000evil"} o`.execute(db)).rejects.toThrow(/NUL/);
-    await expect(sql`select ${() => 1} o`.execute(db)).rejects.toThrow(/type function/);
+    await expect(sql`select ${Symbol("s")} o`.execute(db)).rejects.toThrow(/type symbol/);
     await db.destroy();
   });
 });
 
-test("two processes writing at once for ten seconds: no error, and no timer late by more than 100 ms", { timeout: 40_000 }, async () => {
+test("two processes writing at once for ten seconds: no error, and no timer late by more than 100 ms", {
+  timeout: 40_000,
+}, async () => {
   const storage = sqlite(path);
   await storage.migrate();
   const script = join(import.meta.dirname, "../../test/processes/writer.mjs");
@@ -145,7 +154,9 @@ test("two processes writing at once for ten seconds: no error, and no timer late
   expect(await ended).toBe(0);
   expect(complaints).toBe("");
   const { rows } = await sql<{ mine: number; theirs: number }>`
-    select sum(name like 'mine %') mine, sum(name like 'theirs %') theirs from sallyport_groups`.execute(storage.db);
+    select sum(name like 'mine %') mine, sum(name like 'theirs %') theirs from sallyport_groups`.execute(
+    storage.db,
+  );
   expect(rows[0]?.mine).toBe(written);
   expect(rows[0]?.theirs).toBeGreaterThan(100);
   expect(latest).toBeLessThan(100);
