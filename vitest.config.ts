@@ -1,5 +1,6 @@
 import { defineConfig } from "vitest/config";
 
+/** Groups run one after the other: stories and browser want the machine to themselves, `alone` even more so. */
 export default defineConfig({
   test: {
     reporters: ["default", "./test/closing-line.ts"],
@@ -8,6 +9,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["src/**/*.test.ts", "test/suites/**/*.test.ts", "test/package/**/*.test.ts"],
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -16,6 +18,7 @@ export default defineConfig({
           include: ["test/stories/**/*.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -24,6 +27,15 @@ export default defineConfig({
           include: ["test/browser/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: "alone",
+          include: ["test/alone/**/*.test.ts"],
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
         },
       },
     ],
