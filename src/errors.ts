@@ -110,6 +110,11 @@ export function invalid(words: string): RefusedError {
   return new RefusedError(words, { reason: "invalid", status: 400, reply: words });
 }
 
+/** Ends an event with 400: the call itself is not of the form that any handler could take. */
+export function malformed(why: string, reply = "Bad request."): RefusedError {
+  return new RefusedError(why, { reason: "malformed", status: 400, reply });
+}
+
 /** AWS would not take a message, or it could not be made. */
 export class DeliveryError extends SallyportError {}
 

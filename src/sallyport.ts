@@ -1,4 +1,5 @@
 import { Callers } from "./access/callers.ts";
+import { Channels } from "./access/channels.ts";
 import { type Decision, decisionOf, newReference, type Trail } from "./access/decisions.ts";
 import { Evictions } from "./access/evictions.ts";
 import { Origins } from "./access/origins.ts";
@@ -12,7 +13,6 @@ import { ManagementApi } from "./delivery/management-api.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/change-rights.ts";
-import { Channels } from "./lifecycle/channels.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";

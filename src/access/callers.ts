@@ -1,5 +1,5 @@
 import { timingSafeEqual } from "node:crypto";
-import { RefusedError } from "../errors.ts";
+import { malformed, RefusedError } from "../errors.ts";
 import { type Gateway, type Gateways, hashSecret, isSecret } from "../gateways/gateways.ts";
 import { CONNECTION_ID, type GatewayCall } from "../protocol/gateway-call.ts";
 
@@ -36,10 +36,9 @@ export class Callers {
       );
     }
     if (!CONNECTION_ID.test(call.connectionId)) {
-      throw new RefusedError(
+      throw malformed(
         `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is no connection id. ` +
           "Map integration.request.header.connectionId from context.connectionId on every integration.",
-        { reason: "malformed", status: 400, reply: "Bad request." },
       );
     }
     return gateway;

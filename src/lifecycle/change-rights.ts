@@ -1,8 +1,8 @@
 import type { Permission } from "../access/permissions.ts";
 import type { GrantOptions, Holder, UserRights } from "../access/rights.ts";
+import { userOf } from "../access/user.ts";
 import { enforce } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
-import { userOf } from "./user.ts";
 
 /**
  * Changes of rights. Each commits together with a record of itself, and resolves when the sockets open now have

@@ -1,16 +1,16 @@
 import type { Kysely } from "kysely";
+import { authorizeChannel, checkChannelName, checkChannelRules } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
 import { addressBlock } from "../access/rate-limits.ts";
 import { ANONYMOUS, judge, type Subject } from "../access/rules.ts";
-import { type Reason, RefusedError } from "../errors.ts";
+import { refusedBy, userOf } from "../access/user.ts";
+import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { Tables } from "../storage/database.ts";
-import { authorizeChannel, checkChannelName, checkChannelRules } from "./channels.ts";
 import { identityOf } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
 import type { Identity, Rooms } from "./rooms.ts";
-import { refusedBy, userOf } from "./user.ts";
 
 /**
  * Refusals that may be somebody guessing. A known user without the right is held by the user's own limit: counted
@@ -177,11 +177,7 @@ async function open(
   const { connectionId, token } = call;
   trail.sessionId = await rooms.database.write(async (db) => {
     if (await rooms.sessions.isKnown(db, gateway.id, connectionId)) {
-      throw new RefusedError(`Connection ${connectionId} has already been opened.`, {
-        reason: "malformed",
-        status: 400,
-        reply: "Bad request.",
-      });
+      throw malformed(`Connection ${connectionId} has already been opened.`);
     }
     if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
       throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
@@ -213,10 +209,9 @@ function sourceOf(
   if (block !== undefined) return { text, block };
   const { connectsPerIp, failedConnectsPerIp } = rooms.limits;
   if (connectsPerIp === false && failedConnectsPerIp === false) return { text: undefined, block: "any" };
-  throw new RefusedError(
+  throw malformed(
     `The connect brought no source address (${JSON.stringify(text) ?? "none"}). Map integration.request.header.x-sallyport-source-ip ` +
       "from context.identity.sourceIp, or turn off limits.connectsPerIp and limits.failedConnectsPerIp.",
-    { reason: "malformed", status: 400, reply: "Bad request." },
   );
 }
 

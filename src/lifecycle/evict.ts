@@ -1,11 +1,11 @@
 import type { Eviction } from "../access/evictions.ts";
 import { judge, judgeAll } from "../access/rules.ts";
+import { userOf } from "../access/user.ts";
 import { encodeFrame } from "../delivery/delivery.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { PAGE_SIZE, type SessionSelector, type SessionWithChannels } from "../sessions/sessions.ts";
 import { recipientOf } from "./deliver.ts";
 import type { Rooms } from "./rooms.ts";
-import { userOf } from "./user.ts";
 
 /**
  * Draws the consequences of every recorded change of rights for the sockets that are open now.

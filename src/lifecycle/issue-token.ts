@@ -1,14 +1,19 @@
 import type { Kysely } from "kysely";
+import {
+  authorizeChannel,
+  checkChannelName,
+  checkChannelRules,
+  type MatchedChannel,
+} from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
 import { judge, type Subject } from "../access/rules.ts";
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import { refusedBy, userOf } from "../access/user.ts";
+import { ConfigurationError, malformed, RefusedError } from "../errors.ts";
+import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { Tables } from "../storage/database.ts";
-import { readJson } from "./body.ts";
-import { authorizeChannel, checkChannelName, checkChannelRules, type MatchedChannel } from "./channels.ts";
 import { identityOf } from "./identity.ts";
 import type { Rooms } from "./rooms.ts";
-import { refusedBy, userOf } from "./user.ts";
 
 /** Largest body of a token request, in bytes. */
 const MAX_BODY_BYTES = 4096;
@@ -103,11 +108,10 @@ async function gatewayFor(rooms: Rooms, wanted: TokenRequest): Promise<string | 
   const named = gateways.find((gateway) => gateway.name === wanted.gateway);
   if (named) return named.id;
   if (wanted.gateway !== undefined) {
-    throw new RefusedError(`There is no gateway ${JSON.stringify(wanted.gateway).slice(0, 200)}.`, {
-      reason: "malformed",
-      status: 400,
-      reply: "Unknown gateway.",
-    });
+    throw malformed(
+      `There is no gateway ${JSON.stringify(wanted.gateway).slice(0, 200)}.`,
+      "Unknown gateway.",
+    );
   }
   throw new ConfigurationError(
     `tokens: { binding: "token" } with ${gateways.length} gateways registered: the token request must name one, as { "gateway": "…" }.`,

@@ -1,10 +1,10 @@
+import { authorizeChannel, checkChannelRules } from "../access/channels.ts";
 import { judge } from "../access/rules.ts";
+import { refusedBy } from "../access/user.ts";
 import { RefusedError } from "../errors.ts";
 import type { SessionWithChannels } from "../sessions/sessions.ts";
 import type { User } from "../view/context.ts";
-import { authorizeChannel, checkChannelRules } from "./channels.ts";
 import type { Rooms } from "./rooms.ts";
-import { refusedBy } from "./user.ts";
 
 /**
  * Puts a session into a channel: name, definitions, every rule, the author's word, membership.

@@ -1,7 +1,7 @@
+import { authorizeChannel, checkChannelName, checkChannelRules, checkSendRules } from "../access/channels.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { SessionWithChannels } from "../sessions/sessions.ts";
 import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
-import { authorizeChannel, checkChannelName, checkChannelRules, checkSendRules } from "./channels.ts";
 import { outletTo } from "./deliver.ts";
 import { joinChannel } from "./join-channel.ts";
 import type { Rooms } from "./rooms.ts";

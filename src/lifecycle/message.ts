@@ -1,15 +1,15 @@
 import type { Trail } from "../access/decisions.ts";
 import { judge, type Rule } from "../access/rules.ts";
-import { RefusedError } from "../errors.ts";
+import { refusedBy, userOf } from "../access/user.ts";
+import { malformed, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
+import { readJson } from "../protocol/body.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionWithChannels } from "../sessions/sessions.ts";
-import { readJson } from "./body.ts";
 import { messageContext, sessionView } from "./message-context.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
-import { refusedBy, userOf } from "./user.ts";
 
 /** What is known of a message before anything was decided about its session. */
 export interface Envelope {
@@ -127,8 +127,4 @@ function callId(id: unknown): string | number {
   if (typeof id === "string" && id.length <= 128) return id;
   if (typeof id === "number" && Number.isFinite(id)) return id;
   throw malformed("A call's id is a number, or text of at most 128 characters.");
-}
-
-function malformed(why: string): RefusedError {
-  return new RefusedError(why, { reason: "malformed", status: 400, reply: "Bad request." });
 }

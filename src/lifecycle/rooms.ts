@@ -1,4 +1,5 @@
 import type { Callers } from "../access/callers.ts";
+import type { Channels } from "../access/channels.ts";
 import type { Evictions } from "../access/evictions.ts";
 import type { Origins } from "../access/origins.ts";
 import type { Limits, MessageLimit, RateLimits } from "../access/rate-limits.ts";
@@ -9,7 +10,6 @@ import type { Gateways } from "../gateways/gateways.ts";
 import type { Memberships } from "../sessions/memberships.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { Database } from "../storage/database.ts";
-import type { Channels } from "./channels.ts";
 import type { MountedView } from "./mount-views.ts";
 
 /** The app's login behind a request. */

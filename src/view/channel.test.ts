@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
-import { defineChannel, isChannelName } from "./channel.ts";
+import { isChannelName } from "../protocol/channel-name.ts";
+import { defineChannel } from "./channel.ts";
 
 const open = { allowAnonymous: true } as const;
 

@@ -1,5 +1,6 @@
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
+import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
 import { type RuleDeclaration, statesRule } from "./rule.ts";
 
@@ -32,16 +33,6 @@ export interface ChannelDefinition {
   readonly options: ChannelOptions<never>;
   /** The parameters in a name that matches, or undefined. */
   match(name: string): Readonly<Record<string, string>> | undefined;
-}
-
-/** Longest channel name, in characters. */
-export const MAX_CHANNEL_LENGTH = 128;
-
-const NAME = /^[A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)*$/;
-
-/** True for a name that a channel may have: letters, digits, `_` and `-`, in parts separated by `/`. */
-export function isChannelName(name: string): boolean {
-  return name.length <= MAX_CHANNEL_LENGTH && NAME.test(name);
 }
 
 /**

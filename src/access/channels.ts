@@ -1,8 +1,9 @@
-import type { PermissionCatalog } from "../access/permissions.ts";
-import { compileRule, judge, judgeAll, type Rule, type Subject } from "../access/rules.ts";
-import { ConfigurationError, RefusedError } from "../errors.ts";
-import { type ChannelAuthorizeContext, type ChannelDefinition, isChannelName } from "../view/channel.ts";
+import { ConfigurationError, malformed, RefusedError } from "../errors.ts";
+import { isChannelName } from "../protocol/channel-name.ts";
+import type { ChannelAuthorizeContext, ChannelDefinition } from "../view/channel.ts";
 import type { User } from "../view/context.ts";
+import type { PermissionCatalog } from "./permissions.ts";
+import { compileRule, judgeAll, type Rule, type Subject } from "./rules.ts";
 import { refusedBy } from "./user.ts";
 
 interface CompiledChannel {
@@ -82,11 +83,10 @@ export class Channels {
 /** @throws RefusedError with 400 for what no channel can be called */
 export function checkChannelName(name: unknown): asserts name is string {
   if (typeof name === "string" && isChannelName(name)) return;
-  throw new RefusedError(`${(JSON.stringify(name) ?? "undefined").slice(0, 200)} is no channel name.`, {
-    reason: "malformed",
-    status: 400,
-    reply: "Bad channel name.",
-  });
+  throw malformed(
+    `${(JSON.stringify(name) ?? "undefined").slice(0, 200)} is no channel name.`,
+    "Bad channel name.",
+  );
 }
 
 /** Every matching rule, by rights alone. @throws RefusedError */
@@ -97,10 +97,8 @@ export function checkChannelRules(channel: MatchedChannel, subject: Subject): vo
 
 /** What a sender needs on top. @throws RefusedError */
 export function checkSendRules(channel: MatchedChannel, subject: Subject): void {
-  for (const rule of channel.sendRules) {
-    const verdict = judge(rule, subject);
-    if (!verdict.allowed) throw refusedBy(verdict, `sending to channel "${channel.name}"`);
-  }
+  const verdict = judgeAll(channel.sendRules, subject);
+  if (!verdict.allowed) throw refusedBy(verdict, `sending to channel "${channel.name}"`);
 }
 
 /** The author's word about the data itself. @throws RefusedError unless every hook says `true` */

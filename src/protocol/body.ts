@@ -1,4 +1,4 @@
-import { RefusedError } from "../errors.ts";
+import { malformed, RefusedError } from "../errors.ts";
 
 /** Deepest nesting of lists and objects in a message; schemas and encoders recurse. */
 const MAX_DEPTH = 64;
@@ -77,8 +77,4 @@ function isTooDeep(text: string): boolean {
     } else if (code === 0x5d || code === 0x7d) depth--;
   }
   return false;
-}
-
-function malformed(why: string): RefusedError {
-  return new RefusedError(why, { reason: "malformed", status: 400, reply: "Bad request." });
 }

@@ -1,7 +1,7 @@
-import type { Permission } from "../access/permissions.ts";
-import type { Subject, Verdict } from "../access/rules.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import type { SignedInUser, User } from "../view/context.ts";
+import type { Permission } from "./permissions.ts";
+import type { Subject, Verdict } from "./rules.ts";
 
 /** The user as handlers and hooks see it, over the rights that one statement read. */
 export function userOf(subject: Subject): User {
