@@ -17,10 +17,17 @@ export {
 } from "./errors.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
 export type { Access } from "./lifecycle/change-rights.ts";
-export type { Identity } from "./lifecycle/rooms.ts";
+export type { Identify, Identity } from "./lifecycle/rooms.ts";
 export { createSallyport, type Sallyport, type SallyportOptions, type UserDirectory } from "./sallyport.ts";
+export type { Database } from "./storage/database.ts";
 export { changeChannel } from "./view/change-channel.ts";
-export { type ChannelAuthorizeContext, type ChannelOptions, defineChannel } from "./view/channel.ts";
+export {
+  type ChannelAuthorizeContext,
+  type ChannelDefinition,
+  type ChannelOptions,
+  type ChannelParams,
+  defineChannel,
+} from "./view/channel.ts";
 export type {
   ConnectContext,
   DisconnectContext,
@@ -30,5 +37,5 @@ export type {
   SignedInUser,
   User,
 } from "./view/context.ts";
-export { type Handler, type HandlerAuthorizeContext, handler } from "./view/handlers.ts";
-export { WebSocketView } from "./view/view.ts";
+export { type Handler, type HandlerAuthorizeContext, type HandlerOptions, handler } from "./view/handlers.ts";
+export { type ViewClass, WebSocketView } from "./view/view.ts";

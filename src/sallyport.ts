@@ -16,7 +16,7 @@ import { Access } from "./lifecycle/change-rights.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
-import { EnforcementLoop, enforce } from "./lifecycle/evict.ts";
+import { EnforcementLoop, Enforcer } from "./lifecycle/evict.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
@@ -27,6 +27,7 @@ import { Sessions } from "./sessions/sessions.ts";
 import type { Database } from "./storage/database.ts";
 import type { ChannelDefinition } from "./view/channel.ts";
 import type { Outlet } from "./view/context.ts";
+import { refuseUnknown } from "./view/rule.ts";
 import type { ViewClass } from "./view/view.ts";
 
 /** How people who type know the app's users; the command line asks it. */
@@ -73,6 +74,24 @@ export interface SallyportOptions {
   readonly onError?: (error: unknown, where: string) => void;
 }
 
+const OPTIONS = new Set<string>([
+  "storage",
+  "permissions",
+  "channels",
+  "views",
+  "identify",
+  "users",
+  "origins",
+  "tokenPath",
+  "tokenExpirySeconds",
+  "tokens",
+  "limits",
+  "trust",
+  "sourceIp",
+  "onDecision",
+  "onError",
+] satisfies (keyof SallyportOptions)[]);
+
 /** Marks the object for the command line, which may have loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
 
@@ -95,15 +114,20 @@ export class Sallyport {
   readonly users: UserDirectory;
   readonly #rooms: Rooms;
   readonly #api = new ManagementApi();
+  readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
   readonly #tokenPath: string;
   readonly #onDecision: (decision: Decision) => void;
 
   constructor(options: SallyportOptions) {
-    const onError = options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error));
+    refuseUnknown("createSallyport()", options, OPTIONS);
+    const onError = guarded(
+      options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
+    );
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
-    const rights = new Rights(database, catalog);
+    const evictions = new Evictions(database);
+    const rights = new Rights(database, catalog, evictions);
     const gateways = new Gateways(database);
     const limits = checkedLimits(options.limits ?? {});
     const tokenExpirySeconds = positiveSeconds("tokenExpirySeconds", options.tokenExpirySeconds ?? 60);
@@ -121,7 +145,7 @@ export class Sallyport {
       messageLimit: new MessageLimit(limits.messagesPerConnection),
       tokens: new Tokens(database, tokenExpirySeconds),
       rights,
-      evictions: new Evictions(database),
+      evictions,
       gateways,
       sessions: new Sessions(database, rights.listOf),
       memberships: new Memberships(database),
@@ -135,10 +159,13 @@ export class Sallyport {
       onError,
     };
     this.#tokenPath = options.tokenPath ?? "/api/ws-token";
-    this.#onDecision = options.onDecision ?? (() => undefined);
-    this.#loop = new EnforcementLoop(this.#rooms);
+    this.#onDecision = guarded(options.onDecision ?? (() => undefined), (error) =>
+      onError(error, "onDecision"),
+    );
+    this.#enforcer = new Enforcer(this.#rooms);
+    this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
     this.permissions = catalog;
-    this.access = new Access(this.#rooms);
+    this.access = new Access(this.#rooms, this.#enforcer);
     this.users = options.users ?? {};
   }
 
@@ -170,7 +197,7 @@ export class Sallyport {
 
   /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
   enforce(): Promise<number> {
-    return enforce(this.#rooms);
+    return this.#enforcer.enforce();
   }
 
   /** Enforces changes made elsewhere from now on. The first event starts it too; a Lambda calls `enforce()`. */
@@ -233,21 +260,19 @@ export class Sallyport {
     const trail: Trail = { event: kind, path, view: view.path };
     const call = decodeGatewayCall(kind, request);
     if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
+    if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
     const envelope: Envelope = {};
     let answer: Answer;
     try {
       const result = await this.#decide(view, call, request, trail, envelope);
-      answer = succeeded(result, trail.callId);
+      answer = succeeded(result, trail);
     } catch (error) {
       const { status, body, headers } = this.#refusal(error, trail);
-      answer =
-        trail.callId === undefined
-          ? { status, body, headers }
-          : {
-              status: 200,
-              body: { id: trail.callId, ok: false, status, error: body.error, reference: body.reference },
-              headers,
-            };
+      const { callId } = trail;
+      const called = callId === undefined ? undefined : { id: callId, ok: false, status, error: body.error };
+      answer = called
+        ? { status: 200, body: JSON.stringify({ ...called, reference: body.reference }), headers }
+        : { status, body: JSON.stringify(body), headers };
     }
     if (kind === "message" && envelope.gateway?.replies === "push")
       return this.#push(envelope.gateway, call.connectionId, answer);
@@ -269,7 +294,9 @@ export class Sallyport {
   /** Where a gateway has no route responses, the answer goes out like any other message. */
   async #push(gateway: Gateway, connectionId: string, answer: Answer): Promise<Response> {
     const recipient = { sessionId: "", connectionId, endpoint: gateway.endpoint, connectedAt: 0 };
-    await this.#rooms.delivery.post(recipient, encodeFrame(answer.body));
+    const outcome = await this.#rooms.delivery.post(recipient, answer.body);
+    if (outcome.kind === "failed")
+      this.#rooms.onError(new Error(outcome.reason), `answering ${connectionId}`);
     return reply(answer.status >= 500 ? answer.status : 200, {}, answer.headers);
   }
 
@@ -278,7 +305,7 @@ export class Sallyport {
     const known = this.#rooms.database.failure(error);
     const reference = newReference();
     if (known instanceof RefusedError) {
-      this.#tell(decisionOf(trail, known, reference));
+      this.#onDecision(decisionOf(trail, known, reference));
       const headers: Record<string, string> =
         known.retryAfterSeconds === undefined ? {} : { "retry-after": String(known.retryAfterSeconds) };
       return { status: known.status, body: { ok: false, error: known.reply, reference }, headers };
@@ -287,15 +314,6 @@ export class Sallyport {
     const [status, words] =
       known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];
     return { status, body: { ok: false, error: words, reference }, headers: {} };
-  }
-
-  /** An app's listener that throws must not change what was decided. */
-  #tell(decision: Decision): void {
-    try {
-      this.#onDecision(decision);
-    } catch (error) {
-      this.#rooms.onError(error, "onDecision");
-    }
   }
 
   #corsHeaders(request: Request): Record<string, string> {
@@ -319,18 +337,37 @@ interface Refusal {
 
 interface Answer {
   readonly status: number;
-  readonly body: unknown;
+  /** JSON. */
+  readonly body: string;
   readonly headers: Record<string, string>;
 }
 
-/** A call's answer bears its id; without one, what the handler returned is the body. */
-function succeeded(result: unknown, callId: string | number | undefined): Answer {
+/**
+ * A call's answer bears its id; without one, what the handler returned is the body.
+ *
+ * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
+ */
+function succeeded(result: unknown, { event, callId }: Trail): Answer {
   const body = callId === undefined ? (result ?? {}) : { id: callId, ok: true, status: 200, result };
-  return { status: 200, body, headers: {} };
+  return { status: 200, body: event === "message" ? encodeFrame(body) : "{}", headers: {} };
 }
 
-function reply(status: number, body: unknown, headers: Record<string, string> = {}): Response {
-  return new Response(JSON.stringify(body), {
+/** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
+function guarded<Arguments extends readonly unknown[]>(
+  listener: (...args: Arguments) => unknown,
+  failed: (error: unknown) => void = (error) => console.error("sallyport: onError:", error),
+): (...args: Arguments) => void {
+  return (...args) => {
+    try {
+      Promise.resolve(listener(...args)).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  };
+}
+
+function reply(status: number, body: object | string, headers: Record<string, string> = {}): Response {
+  return new Response(typeof body === "string" ? body : JSON.stringify(body), {
     status,
     headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
   });

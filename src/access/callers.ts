@@ -46,7 +46,11 @@ export class Callers {
 
   #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
     if (this.#trust === "network") {
-      return gateways.find((gateway) => gateway.apiId !== null && gateway.apiId === call.apiId);
+      const { apiId, stage } = call;
+      return gateways.find(
+        (gateway) =>
+          gateway.apiId !== null && gateway.apiId === apiId && gateway.stage === (stage ?? gateway.stage),
+      );
     }
     const { secret } = call;
     if (secret === undefined || !isSecret(secret)) return undefined;

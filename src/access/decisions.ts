@@ -10,6 +10,8 @@ export interface Trail {
   readonly path: string;
   gateway?: string;
   connectionId?: string;
+  /** API Gateway's id of the event, as in its access log. */
+  requestId?: string;
   sourceIp?: string;
   origin?: string;
   sessionId?: string;

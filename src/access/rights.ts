@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
 import type { Expression, Kysely, RawBuilder } from "kysely";
-import { ConfigurationError } from "../errors.ts";
+import { ConfigurationError, StorageError } from "../errors.ts";
 import type { RightsOf } from "../sessions/sessions.ts";
 import { type Database, parseList, type Tables } from "../storage/database.ts";
+import type { Evictions } from "./evictions.ts";
 import type { Permission, PermissionCatalog } from "./permissions.ts";
 import type { Subject } from "./rules.ts";
 
@@ -33,16 +33,17 @@ export interface UserRights {
   }[];
 }
 
-type EvictionScope = Tables["sallyport_evictions"]["scope"];
-
 /** Users, groups and grants: Django's model. Effective rights are direct grants and those of the user's groups. */
 export class Rights {
   readonly #database: Database;
   readonly #catalog: PermissionCatalog;
+  readonly #evictions: Evictions;
 
-  constructor(database: Database, catalog: PermissionCatalog) {
+  /** @param evictions where each change leaves its record */
+  constructor(database: Database, catalog: PermissionCatalog, evictions: Evictions) {
     this.#database = database;
     this.#catalog = catalog;
+    this.#evictions = evictions;
   }
 
   /** True for a permission that is declared in code. */
@@ -86,6 +87,7 @@ export class Rights {
     this.#catalog.parse(permission);
     const fields = { ...this.#grantFields(options), permission };
     await this.#database.write(async (db) => {
+      await this.#requireMigrated(db, permission);
       if (typeof holder === "string") {
         await this.know(db, holder);
         await db
@@ -93,7 +95,7 @@ export class Rights {
           .values({ ...fields, user_id: holder })
           .onConflict((conflict) => conflict.columns(["user_id", "permission"]).doUpdateSet(fields))
           .execute();
-        await this.#record(db, "user", holder);
+        await this.#evictions.record(db, "user", holder);
       } else {
         await this.#knowGroup(db, holder.group);
         await db
@@ -101,7 +103,7 @@ export class Rights {
           .values({ ...fields, group_name: holder.group })
           .onConflict((conflict) => conflict.columns(["group_name", "permission"]).doUpdateSet(fields))
           .execute();
-        await this.#record(db, "group", holder.group);
+        await this.#evictions.record(db, "group", holder.group);
       }
     });
   }
@@ -123,7 +125,7 @@ export class Rights {
               .executeTakeFirst();
       const [scope, subject] =
         typeof holder === "string" ? (["user", holder] as const) : (["group", holder.group] as const);
-      if (result.numDeletedRows > 0n) await this.#record(db, scope, subject);
+      if (result.numDeletedRows > 0n) await this.#evictions.record(db, scope, subject);
       return result.numDeletedRows > 0n;
     });
   }
@@ -139,7 +141,7 @@ export class Rights {
         .values({ ...fields, user_id: userId, group_name: group })
         .onConflict((conflict) => conflict.columns(["user_id", "group_name"]).doUpdateSet(fields))
         .execute();
-      await this.#record(db, "user", userId);
+      await this.#evictions.record(db, "user", userId);
     });
   }
 
@@ -151,7 +153,7 @@ export class Rights {
         .where("user_id", "=", userId)
         .where("group_name", "=", group)
         .executeTakeFirst();
-      if (result.numDeletedRows > 0n) await this.#record(db, "user", userId);
+      if (result.numDeletedRows > 0n) await this.#evictions.record(db, "user", userId);
       return result.numDeletedRows > 0n;
     });
   }
@@ -166,16 +168,50 @@ export class Rights {
     await this.#setFlag(userId, { is_superuser: superuser ? 1 : 0 });
   }
 
-  /** Records that something the rules rest on has changed, to be looked at by whoever enforces. */
-  async record(
-    scope: EvictionScope,
-    subject: string,
-    also?: (db: Kysely<Tables>) => Promise<void>,
-  ): Promise<void> {
+  /**
+   * Takes away the grants whose end has come, and records whom that touches. They counted for nothing from that
+   * moment on; this is for the sockets that are open on them.
+   *
+   * @returns whether there were any
+   */
+  async expire(): Promise<boolean> {
+    if (!(await this.#hasExpired())) return false;
+    const { now } = this.#database;
     await this.#database.write(async (db) => {
-      await also?.(db);
-      await this.#record(db, scope, subject);
+      const direct = await db
+        .deleteFrom("sallyport_user_permissions")
+        .where("until_at", "<=", now)
+        .returning("user_id as id")
+        .execute();
+      const memberships = await db
+        .deleteFrom("sallyport_user_groups")
+        .where("until_at", "<=", now)
+        .returning("user_id as id")
+        .execute();
+      const groups = await db
+        .deleteFrom("sallyport_group_permissions")
+        .where("until_at", "<=", now)
+        .returning("group_name as id")
+        .execute();
+      const users = new Set([...direct, ...memberships].map((row) => row.id));
+      for (const user of users) await this.#evictions.record(db, "user", user);
+      for (const group of new Set(groups.map((row) => row.id)))
+        await this.#evictions.record(db, "group", group);
     });
+    return true;
+  }
+
+  async #hasExpired(): Promise<boolean> {
+    const { db, now } = this.#database;
+    const ended = db
+      .selectFrom("sallyport_user_permissions")
+      .select("user_id as id")
+      .where("until_at", "<=", now)
+      .unionAll(db.selectFrom("sallyport_user_groups").select("user_id as id").where("until_at", "<=", now))
+      .unionAll(
+        db.selectFrom("sallyport_group_permissions").select("group_name as id").where("until_at", "<=", now),
+      );
+    return (await ended.executeTakeFirst()) !== undefined;
   }
 
   /** What is known of a user, or undefined when there is no row. */
@@ -214,11 +250,15 @@ export class Rights {
       isSuperuser: user.is_superuser === 1,
       groups: groups.map((group) => group.group_name),
       grants: [
-        ...direct.map((row) => ({ permission: row.permission, via: "direct" as const, until: row.until_at })),
+        ...direct.map((row) => ({
+          permission: row.permission,
+          via: "direct" as const,
+          until: instant(row.until_at),
+        })),
         ...viaGroups.map((row) => ({
           permission: row.permission,
           via: { group: row.group_name },
-          until: row.until_at,
+          until: instant(row.until_at),
         })),
       ],
     };
@@ -247,11 +287,26 @@ export class Rights {
     });
   }
 
+  async #requireMigrated(db: Kysely<Tables>, permission: Permission): Promise<void> {
+    const row = await db
+      .selectFrom("sallyport_permissions")
+      .select("name")
+      .where("name", "=", permission)
+      .executeTakeFirst();
+    if (row) return;
+    throw new StorageError(
+      `${permission} is declared, but not in the database yet. Run: npx sallyport migrate`,
+      {
+        code: "SALLYPORT_NOT_MIGRATED",
+      },
+    );
+  }
+
   async #setFlag(userId: string, flag: { is_active?: 0 | 1; is_superuser?: 0 | 1 }): Promise<void> {
     await this.#database.write(async (db) => {
       await this.know(db, userId);
       await db.updateTable("sallyport_users").set(flag).where("id", "=", userId).execute();
-      await this.#record(db, "user", userId);
+      await this.#evictions.record(db, "user", userId);
     });
   }
 
@@ -266,21 +321,6 @@ export class Rights {
       .execute();
   }
 
-  /** One record for a change, however many users it touches, in the change's own transaction. */
-  async #record(db: Kysely<Tables>, scope: EvictionScope, subject: string): Promise<void> {
-    await db
-      .insertInto("sallyport_evictions")
-      .values({
-        id: randomUUID(),
-        scope,
-        subject,
-        created_at: this.#database.now,
-        claimed_by: null,
-        claimed_until: null,
-      })
-      .execute();
-  }
-
   #grantFields({ by, reason, until }: GrantOptions) {
     const until_at = until === undefined ? null : Number(until);
     if (until_at !== null && !Number.isSafeInteger(until_at)) {
@@ -288,6 +328,11 @@ export class Rights {
     }
     return { until_at, granted_at: this.#database.now, granted_by: by ?? null, reason: reason ?? null };
   }
+}
+
+/** PostgreSQL gives a BIGINT as text. */
+function instant(value: number | string | null): number | null {
+  return value === null ? null : Number(value);
 }
 
 /** Direct grants and those through groups that hold at this moment by the database's clock. */

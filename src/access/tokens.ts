@@ -89,6 +89,11 @@ export class Tokens {
     return row !== undefined;
   }
 
+  /** Takes back one token. */
+  async forget(db: Kysely<Tables>, token: string): Promise<void> {
+    await db.deleteFrom("sallyport_tokens").where("hash", "=", hashToken(token)).execute();
+  }
+
   /** Takes back every token of a login that has ended. */
   async forgetLogin(db: Kysely<Tables>, loginId: string): Promise<void> {
     await db.deleteFrom("sallyport_tokens").where("login_id", "=", loginId).execute();

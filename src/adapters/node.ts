@@ -48,14 +48,15 @@ async function answer(
 /** Undefined for a request line that makes no URL, which only a hostile client sends. */
 function toRequest(incoming: IncomingMessage): Request | undefined {
   const { method = "GET", url = "/" } = incoming;
+  const host = incoming.headers.host ?? "localhost";
+  // Pasted before the path, a host with a / or ? in it would choose the path.
+  if (!/^[A-Za-z0-9.:[\]_-]+$/.test(host)) return undefined;
   const headers = new Headers();
   try {
     for (let index = 0; index < incoming.rawHeaders.length; index += 2) {
       headers.append(incoming.rawHeaders[index] ?? "", incoming.rawHeaders[index + 1] ?? "");
     }
-    const target = new URL(
-      url.startsWith("/") ? `http://${incoming.headers.host ?? "localhost"}${url}` : url,
-    );
+    const target = new URL(url.startsWith("/") ? `http://${host}${url}` : url);
     const hasBody = method !== "GET" && method !== "HEAD";
     return new Request(target, {
       method,

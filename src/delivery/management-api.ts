@@ -46,7 +46,7 @@ export class ManagementApi {
       const { origin, pathname } = new URL(endpoint);
       const response = await this.#pool(origin).request({
         method,
-        path: `${pathname}/@connections/${encodeURIComponent(connectionId)}`,
+        path: `${pathname.replace(/\/+$/, "")}/@connections/${encodeURIComponent(connectionId)}`,
         headers: body === undefined ? {} : { "content-type": "application/json" },
         body: body ?? null,
         headersTimeout: TIMEOUT_MS,

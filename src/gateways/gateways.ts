@@ -22,7 +22,7 @@ export interface GatewayRegistration {
   /** Our name for it; registering the same name again replaces endpoint and secret. */
   readonly name: string;
   readonly endpoint: string;
-  /** The secret mapped as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or `-`. Kept as SHA-256. */
+  /** The secret mapped as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or `-`. Kept as SHA-256. Left out: the one it has. */
   readonly secret?: string;
   readonly apiId?: string;
   /** Default: the last part of the endpoint's path. */
@@ -82,25 +82,40 @@ export class Gateways {
       api_id: apiId ?? null,
       stage,
       endpoint,
-      secret_hash: secret === undefined ? null : hashSecret(secret),
       replies,
       updated_at: now,
     };
+    const hash = secret === undefined ? undefined : hashSecret(secret);
     await this.#database.write(async (db) => {
-      const existing = await db
+      const others = await db
         .selectFrom("sallyport_gateways")
-        .select(["id", "secret_hash"])
-        .where("name", "=", name)
-        .executeTakeFirst();
+        .select(["id", "name", "secret_hash", "previous_secret_hash"])
+        .execute();
+      const existing = others.find((row) => row.name === name);
+      const twin = others.find(
+        (row) =>
+          row !== existing &&
+          hash !== undefined &&
+          [row.secret_hash, row.previous_secret_hash].includes(hash),
+      );
+      if (twin) {
+        throw new ConfigurationError(
+          `Gateways "${name}" and "${twin.name}" have the same secret, so nothing tells them apart. Give each its own.`,
+        );
+      }
       if (existing) {
-        const previous_secret_hash = registration.keepPreviousSecret ? existing.secret_hash : null;
+        const secrets =
+          hash === undefined
+            ? {}
+            : { secret_hash: hash, previous_secret_hash: keptSecret(existing, hash, registration) };
         await db
           .updateTable("sallyport_gateways")
-          .set({ ...fields, previous_secret_hash })
+          .set({ ...fields, ...secrets })
           .where("id", "=", existing.id)
           .execute();
       } else {
-        const row = { ...fields, id: randomUUID(), name, previous_secret_hash: null, created_at: now };
+        const secrets = { secret_hash: hash ?? null, previous_secret_hash: null };
+        const row = { ...fields, ...secrets, id: randomUUID(), name, created_at: now };
         await db.insertInto("sallyport_gateways").values(row).execute();
       }
     });
@@ -135,6 +150,16 @@ export class Gateways {
     this.#readAt = Date.now();
     return this.#known;
   }
+}
+
+/** The secret that is accepted beside the new one. Registering the same rotation again changes nothing. */
+function keptSecret(
+  row: { readonly secret_hash: string | null; readonly previous_secret_hash: string | null },
+  hash: string,
+  { keepPreviousSecret }: GatewayRegistration,
+): string | null {
+  if (!keepPreviousSecret) return null;
+  return row.secret_hash === hash ? row.previous_secret_hash : row.secret_hash;
 }
 
 /** A fresh secret for a gateway: 64 hex characters. */

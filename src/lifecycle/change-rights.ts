@@ -1,18 +1,20 @@
 import type { Permission } from "../access/permissions.ts";
 import type { GrantOptions, Holder, UserRights } from "../access/rights.ts";
 import { userOf } from "../access/user.ts";
-import { enforce } from "./evict.ts";
+import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
 
 /**
- * Changes of rights. Each commits together with a record of itself, and resolves when the sockets open now have
- * been reconsidered by this process, or by another one that was quicker.
+ * Changes of rights. Each commits together with a record of itself, and resolves when every open socket that it
+ * touches has been reconsidered. What a gateway would not take is told to `onError`; the rows are closed even so.
  */
 export class Access {
   readonly #rooms: Rooms;
+  readonly #enforcer: Enforcer;
 
-  constructor(rooms: Rooms) {
+  constructor(rooms: Rooms, enforcer: Enforcer) {
     this.#rooms = rooms;
+    this.#enforcer = enforcer;
   }
 
   /**
@@ -63,15 +65,21 @@ export class Access {
 
   /** Ends a login of the app: its sockets close and its unused tokens die. */
   async endSession(sessionId: string): Promise<void> {
-    const { rights, tokens } = this.#rooms;
-    await rights.record("login", sessionId, (db) => tokens.forgetLogin(db, sessionId));
+    const { database, evictions, sessions, tokens } = this.#rooms;
+    await database.write(async (db) => {
+      await tokens.forgetLogin(db, sessionId);
+      await sessions.closeOfLogin(db, sessionId);
+      await evictions.record(db, "login", sessionId);
+    });
     await this.#enforce();
   }
 
   /** Asks every `authorize` again for a user's sockets, or for everyone in a channel: the app's own data changed. */
   async recheck(what: { readonly user: string } | { readonly channel: string }): Promise<void> {
-    if ("user" in what) await this.#rooms.rights.record("user", what.user);
-    else await this.#rooms.rights.record("channel", what.channel);
+    const [scope, subject] =
+      "user" in what ? (["user", what.user] as const) : (["channel", what.channel] as const);
+    const { database, evictions } = this.#rooms;
+    await database.write((db) => evictions.record(db, scope, subject));
     await this.#enforce();
   }
 
@@ -87,6 +95,6 @@ export class Access {
   }
 
   async #enforce(): Promise<void> {
-    await enforce(this.#rooms);
+    await this.#enforcer.enforce();
   }
 }

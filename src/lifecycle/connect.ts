@@ -28,6 +28,8 @@ const FAILURES: ReadonlySet<Reason> = new Set([
 interface Admission {
   readonly subject: Subject;
   readonly loginId: string | null;
+  /** How many changes had been recorded when the subject was read. */
+  readonly changes: number;
 }
 
 /**
@@ -58,29 +60,51 @@ export async function connect(
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
   rooms.origins.check(call.origin);
 
-  // The app's code reads a database too, so it is asked before the transaction that compares its answer.
-  const identity = await identityOf(rooms, request);
   const failures = `failed connect ${gateway.id} ${address.block}`;
-  const admission = await rooms.database.write(async (db) => {
+  await refusable(rooms, async (db) => {
+    await rooms.rateLimits.check(db, failures, rooms.limits.failedConnectsPerIp);
+    await rooms.rateLimits.take(db, `connect ip ${gateway.id} ${address.block}`, rooms.limits.connectsPerIp);
+  });
+  // The app's code reads a database too, so it is asked before the transaction that compares its answer.
+  const identity = rooms.tokenBinding === "login" ? await identityOf(rooms, request) : null;
+  const admission = await refusable(
+    rooms,
+    (db) => admit(rooms, db, { view, call, gateway, identity, channel }, trail),
+    async (db, refusal) => {
+      if (rooms.limits.failedConnectsPerIp !== false && FAILURES.has(refusal.reason)) {
+        await rooms.rateLimits.check(db, failures, rooms.limits.failedConnectsPerIp);
+        await rooms.rateLimits.add(db, failures);
+      }
+    },
+  );
+  const user = userOf(admission.subject);
+  if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), user);
+  await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
+  await open(rooms, { view, call, gateway, identity, channel }, admission, address.text, trail);
+}
+
+/** A write whose refusal is no reason to undo it: what was counted and spent stays so. */
+async function refusable<Result>(
+  rooms: Rooms,
+  work: (db: Kysely<Tables>) => Promise<Result>,
+  refused?: (db: Kysely<Tables>, refusal: RefusedError) => Promise<void>,
+): Promise<Result> {
+  const outcome = await rooms.database.write(async (db) => {
     try {
-      await rooms.rateLimits.check(db, failures, rooms.limits.failedConnectsPerIp);
-      await rooms.rateLimits.take(
-        db,
-        `connect ip ${gateway.id} ${address.block}`,
-        rooms.limits.connectsPerIp,
-      );
-      return await admit(rooms, db, { view, call, gateway, identity, channel }, trail);
+      return { result: await work(db) };
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error;
-      if (FAILURES.has(error.reason)) await rooms.rateLimits.add(db, failures);
-      return error;
+      try {
+        await refused?.(db, error);
+      } catch (later) {
+        if (later instanceof RefusedError) return { refusal: later };
+        throw later;
+      }
+      return { refusal: error };
     }
   });
-  // Returned and not thrown in there: a refusal keeps what was counted and the token that was spent.
-  if (admission instanceof RefusedError) throw admission;
-
-  await authorsWord(rooms, view, call, request, admission, channel);
-  await open(rooms, view, call, gateway, admission, channel, address.text, trail);
+  if ("refusal" in outcome) throw outcome.refusal;
+  return outcome.result;
 }
 
 interface Arrival {
@@ -93,16 +117,16 @@ interface Arrival {
 
 async function admit(rooms: Rooms, db: Kysely<Tables>, arrival: Arrival, trail: Trail): Promise<Admission> {
   const { view, call, gateway, channel } = arrival;
-  const admission =
+  const { subject, loginId } =
     call.token === undefined
       ? { subject: withoutToken(view), loginId: null }
       : await redeem(rooms, db, call.token, arrival, trail);
-  if (admission.subject.userId !== null) {
-    const { userId } = admission.subject;
+  if (subject.userId !== null) {
+    const { userId } = subject;
     await rooms.rateLimits.take(db, `connect ${gateway.id} ${userId}`, rooms.limits.connectsPerUser);
   }
-  checkRules(rooms, view, channel, admission.subject);
-  return admission;
+  checkRules(rooms, view, channel, subject);
+  return { subject, loginId, changes: await rooms.evictions.changes(db) };
 }
 
 /** Without a token there is no user, whatever cookie came along. */
@@ -121,7 +145,7 @@ async function redeem(
   token: string,
   { call, gateway, identity }: Arrival,
   trail: Trail,
-): Promise<Admission> {
+): Promise<Omit<Admission, "changes">> {
   const grant = await rooms.tokens.spend(db, token);
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
@@ -149,53 +173,43 @@ function checkRules(rooms: Rooms, view: MountedView, channel: string | undefined
   if (channel !== undefined) checkChannelRules(rooms.channels.require(channel), subject);
 }
 
-/** The hooks of channel and view run outside of any transaction. */
-async function authorsWord(
-  rooms: Rooms,
-  view: MountedView,
-  call: ConnectCall,
-  request: Request,
-  { subject }: Admission,
-  channel: string | undefined,
-): Promise<void> {
-  const user = userOf(subject);
-  if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), user);
-  await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
-}
-
-/** Rights are read once more in the row's own transaction: the author's code may have taken its time. */
+/**
+ * Rights are read once more in the row's own transaction: the author's code may have taken its time. The word of a
+ * channel's `authorize` is asked anew when anything was recorded to have changed since it was given.
+ */
 async function open(
   rooms: Rooms,
-  view: MountedView,
-  call: ConnectCall,
-  gateway: Gateway,
-  { subject, loginId }: Admission,
-  channel: string | undefined,
+  { view, call, gateway, channel }: Arrival,
+  { subject, loginId, changes }: Admission,
   sourceIp: string | undefined,
   trail: Trail,
 ): Promise<void> {
   const { connectionId, token } = call;
-  trail.sessionId = await rooms.database.write(async (db) => {
-    if (await rooms.sessions.isKnown(db, gateway.id, connectionId)) {
-      throw malformed(`Connection ${connectionId} has already been opened.`);
+  const { userId } = subject;
+  const asks = channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
+  for (let asked = changes; ; ) {
+    const outcome = await rooms.database.write(async (db) => {
+      const now = asks ? await rooms.evictions.changes(db) : asked;
+      if (now !== asked) return { changes: now };
+      if (await rooms.sessions.isKnown(db, gateway.id, connectionId)) {
+        throw malformed(`Connection ${connectionId} has already been opened.`);
+      }
+      if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
+        throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
+      }
+      checkRules(rooms, view, channel, userId === null ? ANONYMOUS : await rooms.rights.subject(db, userId));
+      const row = { gatewayId: gateway.id, connectionId, view: view.path, userId, loginId };
+      const sessionId = await rooms.sessions.open(db, { ...row, sourceIp: sourceIp ?? null });
+      if (channel !== undefined) await rooms.memberships.join(db, sessionId, channel);
+      return { sessionId };
+    });
+    if (outcome.sessionId !== undefined) {
+      trail.sessionId = outcome.sessionId;
+      return;
     }
-    if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
-      throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
-    }
-    const { userId } = subject;
-    checkRules(rooms, view, channel, userId === null ? ANONYMOUS : await rooms.rights.subject(db, userId));
-    const row = {
-      gatewayId: gateway.id,
-      connectionId,
-      view: view.path,
-      userId,
-      loginId,
-      sourceIp: sourceIp ?? null,
-    };
-    const sessionId = await rooms.sessions.open(db, row);
-    if (channel !== undefined) await rooms.memberships.join(db, sessionId, channel);
-    return sessionId;
-  });
+    asked = outcome.changes;
+    if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), userOf(subject));
+  }
 }
 
 /** The peer's address and the block of addresses that is limited together. */

@@ -8,12 +8,7 @@ import {
   type Recipient,
 } from "../delivery/delivery.ts";
 import { ConfigurationError } from "../errors.ts";
-import {
-  PAGE_SIZE,
-  type SessionRow,
-  type SessionSelector,
-  type SessionWithChannels,
-} from "../sessions/sessions.ts";
+import { PAGE_SIZE, type SessionRow, type SessionSelector } from "../sessions/sessions.ts";
 import type { Outlet } from "../view/context.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -32,7 +27,7 @@ export function outletTo(rooms: Rooms, audience: Audience, requirement: Requirem
       const frame = encodeFrame(message);
       return eachPage(rooms, selector, rules, (recipient) => rooms.delivery.post(recipient, frame));
     },
-    close: () => eachPage(rooms, selector, [], (recipient) => rooms.delivery.close(recipient), false),
+    close: () => closeAll(rooms, selector),
   };
 }
 
@@ -72,18 +67,17 @@ async function eachPage(
   selector: SessionSelector,
   rules: readonly Rule[],
   act: (recipient: Recipient) => Promise<Outcome>,
-  judged = true,
 ): Promise<DeliveryReport> {
   const tally = new DeliveryTally();
   const asked = permissionsAsked([...rules, ...[...rooms.views.values()].map((view) => view.rule)]);
   let after = "";
   for (;;) {
-    const page = await rooms.sessions.page(selector, after, asked);
+    const page = await rooms.sessions.recipients(selector, after, asked);
     const gone: string[] = [];
     await Promise.all(
       page.map(async (session) => {
         const recipient = await recipientOf(rooms, session);
-        if (!recipient || (judged && !mayReceive(rooms, session, rules))) return tally.withhold();
+        if (!recipient || !mayReceive(rooms, session, rules)) return tally.withhold();
         const outcome = await act(recipient);
         if (outcome.kind === "gone") gone.push(session.id);
         tally.count(outcome);
@@ -95,8 +89,31 @@ async function eachPage(
   }
 }
 
+/** The rows first: from then on nothing is accepted or delivered, though a gateway may be out of reach. */
+async function closeAll(rooms: Rooms, selector: SessionSelector): Promise<DeliveryReport> {
+  const tally = new DeliveryTally();
+  let after = "";
+  for (;;) {
+    const page = await rooms.sessions.recipients(selector, after, []);
+    await rooms.sessions.closeMany(
+      page.map((session) => session.id),
+      "closed by the server",
+    );
+    await Promise.all(
+      page.map(async (session) => {
+        const recipient = await recipientOf(rooms, session);
+        tally.count(
+          recipient ? await rooms.delivery.close(recipient) : { kind: "failed", reason: "gateway removed" },
+        );
+      }),
+    );
+    after = page.at(-1)?.id ?? "";
+    if (page.length < PAGE_SIZE) return tally.report();
+  }
+}
+
 /** A session of a view that is not mounted here is nobody we can vouch for. */
-function mayReceive(rooms: Rooms, session: SessionWithChannels, rules: readonly Rule[]): boolean {
+function mayReceive(rooms: Rooms, session: SessionRow, rules: readonly Rule[]): boolean {
   const view = rooms.views.get(session.view);
   return view !== undefined && judgeAll([view.rule, ...rules], session).allowed;
 }
@@ -109,7 +126,7 @@ export async function recipientOf(rooms: Rooms, session: SessionRow): Promise<Re
       sessionId: session.id,
       connectionId: session.connectionId,
       endpoint: gateway.endpoint,
-      connectedAt: session.connectedAt,
+      connectedAt: Date.now() - session.ageMs,
     }
   );
 }

@@ -22,7 +22,7 @@ export async function disconnect(
   try {
     await owner.view.disconnect?.({
       userId: row.userId ?? undefined,
-      session: sessionView(row, gateway.name).session,
+      session: sessionView(row, gateway.name, row.channels).session,
       code: call.code,
       reason: call.reason,
       to: (audience, requirement) => outletTo(rooms, audience, requirement),

@@ -1,49 +1,83 @@
+import { authorizeChannel } from "../access/channels.ts";
 import type { Eviction } from "../access/evictions.ts";
 import { judge, judgeAll } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
-import { encodeFrame } from "../delivery/delivery.ts";
+import { encodeFrame, type Outcome } from "../delivery/delivery.ts";
+import { RefusedError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { PAGE_SIZE, type SessionSelector, type SessionWithChannels } from "../sessions/sessions.ts";
 import { recipientOf } from "./deliver.ts";
 import type { Rooms } from "./rooms.ts";
 
-/**
- * Draws the consequences of every recorded change of rights for the sockets that are open now.
- *
- * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does
- * no harm, so a record is finished only when all its pages are done and may be claimed anew after a crash.
- *
- * @returns how many sessions lost their view or a channel
- */
-export async function enforce(rooms: Rooms): Promise<number> {
+/** What a change meant for one session. `unknown`: its view or channel is another app's, who must look as well. */
+interface Consequence {
+  readonly lost: boolean;
+  readonly unknown: boolean;
+}
+
+const KEPT: Consequence = { lost: false, unknown: false };
+const LOST: Consequence = { lost: true, unknown: false };
+const UNKNOWN: Consequence = { lost: false, unknown: true };
+
+/** Draws the consequences of recorded changes of rights for open sockets, one enforcement after the other. */
+export class Enforcer {
+  readonly #rooms: Rooms;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(rooms: Rooms) {
+    this.#rooms = rooms;
+  }
+
+  /**
+   * Enforces every record that is this process's or nobody's. Those of changes committed here before the call are
+   * done when it resolves, whoever in this process did them.
+   *
+   * @returns how many sessions lost their view or a channel
+   */
+  enforce(): Promise<number> {
+    const mine = this.#last.then(() => enforceAll(this.#rooms));
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+}
+
+async function enforceAll(rooms: Rooms): Promise<number> {
+  await rooms.rights.expire();
   let evicted = 0;
-  while (await rooms.evictions.isDue()) {
+  for (;;) {
     const eviction = await rooms.evictions.claim();
-    if (!eviction) break;
+    if (!eviction) return evicted;
     try {
-      evicted += await enforceOne(rooms, eviction);
-      await rooms.evictions.finish(eviction.id);
+      const { lost, unknown } = await enforceOne(rooms, eviction);
+      evicted += lost;
+      if (unknown > 0) await rooms.evictions.postpone(eviction.id);
+      else await rooms.evictions.finish(eviction.id);
     } catch (error) {
       // The change itself is committed. Its record stays and is claimed again when the lease is over.
+      await rooms.evictions.postpone(eviction.id);
       rooms.onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
     }
   }
-  return evicted;
 }
 
-async function enforceOne(rooms: Rooms, eviction: Eviction): Promise<number> {
-  let evicted = 0;
-  let after = "";
+/**
+ * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
+ * harm, so a record is finished only when all its pages are done.
+ */
+async function enforceOne(rooms: Rooms, eviction: Eviction): Promise<{ lost: number; unknown: number }> {
+  let [lost, unknown, after] = [0, 0, ""];
   for (;;) {
     const page = await rooms.sessions.page(selectorOf(eviction), after);
-    const results = await Promise.all(page.map((session) => reconsider(rooms, session, eviction)));
-    evicted += results.filter(Boolean).length;
+    const consequences = await Promise.all(page.map((session) => reconsider(rooms, session, eviction)));
+    lost += consequences.filter((consequence) => consequence.lost).length;
+    unknown += consequences.filter((consequence) => consequence.unknown).length;
     after = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return evicted;
+    if (page.length < PAGE_SIZE) return { lost, unknown };
+    await rooms.evictions.renew(eviction.id);
   }
 }
 
-/** Which sessions a change can have touched. A permission may be in anybody's rule, so all of them. */
+/** Which sessions a change can have touched. */
 function selectorOf({ scope, subject }: Eviction): SessionSelector {
   switch (scope) {
     case "user":
@@ -52,76 +86,89 @@ function selectorOf({ scope, subject }: Eviction): SessionSelector {
       return { kind: "group", group: subject };
     case "login":
       return { kind: "login", loginId: subject };
-    case "view":
-      return { kind: "view", view: subject };
     case "channel":
       return { kind: "channel", channel: subject };
-    case "permission":
-      return { kind: "all" };
   }
 }
 
-/** @returns whether the session lost anything */
-async function reconsider(rooms: Rooms, session: SessionWithChannels, { scope }: Eviction): Promise<boolean> {
+async function reconsider(
+  rooms: Rooms,
+  session: SessionWithChannels,
+  { scope }: Eviction,
+): Promise<Consequence> {
+  // The rows of an ended login were closed in its own transaction, whatever view they are of.
+  if (scope === "login") return endSession(rooms, session, "login ended");
   const view = rooms.views.get(session.view);
-  // Another app of the same database mounted that view and enforces for it.
-  if (!view) return false;
-  if (scope === "login") {
-    await endSession(rooms, session, "login ended");
-    return true;
-  }
-  if (!judge(view.rule, session).allowed) {
-    await endSession(rooms, session, "right ended");
-    return true;
-  }
-  const lost: string[] = [];
-  for (const channel of session.channels) {
-    if (!(await mayStay(rooms, session, channel))) lost.push(channel);
-  }
-  for (const channel of lost) {
-    await rooms.database.write((db) => rooms.memberships.leave(db, session.id, channel));
-    await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel });
-  }
-  return lost.length > 0;
+  if (!view) return UNKNOWN;
+  if (!judge(view.rule, session).allowed) return endSession(rooms, session, "right ended");
+  const consequences = await Promise.all(
+    session.channels.map(async (channel) => {
+      const consequence = await mayStay(rooms, session, channel);
+      if (consequence.lost) {
+        await rooms.database.write((db) => rooms.memberships.leave(db, session.id, channel));
+        await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel });
+      }
+      return consequence;
+    }),
+  );
+  return {
+    lost: consequences.some((consequence) => consequence.lost),
+    unknown: consequences.some((consequence) => consequence.unknown),
+  };
 }
 
-async function mayStay(rooms: Rooms, session: SessionWithChannels, name: string): Promise<boolean> {
+/** A hook that fails is not a hook that says yes. */
+async function mayStay(rooms: Rooms, session: SessionWithChannels, name: string): Promise<Consequence> {
   const channel = rooms.channels.match(name);
-  if (!channel || !judgeAll(channel.rules, session).allowed) return false;
-  const user = userOf(session);
-  for (const authorize of channel.authorize) if ((await authorize(user)) !== true) return false;
-  return true;
+  if (!channel) return UNKNOWN;
+  if (!judgeAll(channel.rules, session).allowed) return LOST;
+  try {
+    await authorizeChannel(channel, userOf(session));
+    return KEPT;
+  } catch (error) {
+    if (!(error instanceof RefusedError)) rooms.onError(error, `authorize of channel "${name}"`);
+    return LOST;
+  }
 }
 
 /** The row first, so that nothing is accepted or delivered while the socket is still being closed. */
-async function endSession(rooms: Rooms, session: SessionWithChannels, reason: string): Promise<void> {
+async function endSession(rooms: Rooms, session: SessionWithChannels, reason: string): Promise<Consequence> {
   await rooms.sessions.closeMany([session.id], reason);
-  const recipient = await recipientOf(rooms, session);
-  if (!recipient) return;
   await notify(rooms, session, { type: "sallyport.revoked", scope: "view" });
-  await rooms.delivery.close(recipient, true);
+  const recipient = await recipientOf(rooms, session);
+  if (recipient) report(rooms, session, await rooms.delivery.close(recipient, true));
+  return LOST;
 }
 
 async function notify(rooms: Rooms, session: SessionWithChannels, notice: RevokedNotice): Promise<void> {
   const recipient = await recipientOf(rooms, session);
-  if (recipient) await rooms.delivery.post(recipient, encodeFrame(notice), true);
+  if (recipient) report(rooms, session, await rooms.delivery.post(recipient, encodeFrame(notice), true));
+}
+
+/** The session is nobody's already; that its socket lives on is somebody's to know. */
+function report(rooms: Rooms, session: SessionWithChannels, outcome: Outcome): void {
+  if (outcome.kind !== "failed") return;
+  const error = new Error(`The gateway did not take it: ${outcome.reason}`);
+  rooms.onError(error, `evicting connection ${session.connectionId}`);
 }
 
 /** How often a process looks whether another one has changed something, in milliseconds. */
 const LOOK_MS = 250;
-/** How often it looks even so: for records whose claimant died, in milliseconds. */
-const LOOK_ANYWAY_MS = 1000;
+/** How often it looks even so: for grants that end, and records whose claimant died. */
+const LOOK_ANYWAY_MS = 750;
 
-/** Enforces what other processes recorded, for as long as this one serves events. Never keeps a process alive. */
+/** Enforces what time and other processes changed, for as long as this one serves events. Keeps no process alive. */
 export class EnforcementLoop {
   readonly #rooms: Rooms;
+  readonly #enforcer: Enforcer;
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
 
-  constructor(rooms: Rooms) {
+  constructor(rooms: Rooms, enforcer: Enforcer) {
     this.#rooms = rooms;
+    this.#enforcer = enforcer;
   }
 
   /** Starting twice is starting once. */
@@ -146,7 +193,7 @@ export class EnforcementLoop {
       const changed = await this.#rooms.database.changedElsewhere();
       if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();
-      await enforce(this.#rooms);
+      await this.#enforcer.enforce();
     } catch (error) {
       this.#rooms.onError(error, "enforcement loop");
     }

@@ -11,8 +11,13 @@ export async function identityOf(rooms: Rooms, request: Request): Promise<Identi
       "identify() must give null or { userId, sessionId }; userId is 1 to 255 characters, none of them NUL.",
     );
   }
-  if (sessionId !== undefined && (typeof sessionId !== "string" || sessionId === "")) {
-    throw new ConfigurationError("identify(): sessionId is the text that names the login, or left out.");
+  if (
+    sessionId !== undefined &&
+    (typeof sessionId !== "string" || sessionId === "" || sessionId.length > 255 || sessionId.includes("\0"))
+  ) {
+    throw new ConfigurationError(
+      "identify(): sessionId is 1 to 255 characters that name the login, or left out.",
+    );
   }
   return identity;
 }

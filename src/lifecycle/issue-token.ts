@@ -8,7 +8,7 @@ import {
 import type { Trail } from "../access/decisions.ts";
 import { judge, type Subject } from "../access/rules.ts";
 import { refusedBy, userOf } from "../access/user.ts";
-import { ConfigurationError, malformed, RefusedError } from "../errors.ts";
+import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { Tables } from "../storage/database.ts";
@@ -43,7 +43,7 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
   trail.userId = userId;
   if (loginId !== undefined) trail.loginId = loginId;
   const origin = request.headers.get("origin") ?? undefined;
-  if (origin !== undefined) trail.origin = origin;
+  if (origin !== undefined) trail.origin = origin.slice(0, 500);
   rooms.origins.check(origin);
   const wanted: TokenRequest = (await readJson(request, MAX_BODY_BYTES)) ?? {};
 
@@ -59,6 +59,11 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
   const token = await rooms.database.write((db) =>
     rooms.tokens.issue(db, { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId }),
   );
+  // Without a login at $connect, nothing else would notice one that ended while the token was made.
+  if (rooms.tokenBinding === "token" && (await identityOf(rooms, request))?.sessionId !== loginId) {
+    await rooms.database.write((db) => rooms.tokens.forget(db, token));
+    throw new RefusedError("The login ended while the token was made.", { reason: "login" });
+  }
   return { token, expires_in: rooms.tokenExpirySeconds };
 }
 
@@ -84,8 +89,9 @@ async function checkWanted(
   }
   let name = wanted.channel;
   if (wanted.view !== undefined) {
-    const view = rooms.views.get(String(wanted.view));
-    trail.view = String(wanted.view).slice(0, 200);
+    if (typeof wanted.view !== "string") throw malformed("The view is named by its path.");
+    trail.view = wanted.view.slice(0, 200);
+    const view = rooms.views.get(wanted.view);
     if (!view)
       throw new RefusedError(`No view is mounted at ${JSON.stringify(trail.view)}.`, { reason: "view" });
     const verdict = judge(view.rule, subject);
@@ -113,7 +119,8 @@ async function gatewayFor(rooms: Rooms, wanted: TokenRequest): Promise<string | 
       "Unknown gateway.",
     );
   }
-  throw new ConfigurationError(
-    `tokens: { binding: "token" } with ${gateways.length} gateways registered: the token request must name one, as { "gateway": "…" }.`,
+  throw malformed(
+    `With tokens: { binding: "token" } and ${gateways.length} gateways, the request must name one: { "gateway": "…" }.`,
+    "Name a gateway.",
   );
 }

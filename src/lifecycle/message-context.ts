@@ -1,6 +1,9 @@
 import { authorizeChannel, checkChannelName, checkChannelRules, checkSendRules } from "../access/channels.ts";
+import { judgeAll } from "../access/rules.ts";
+import { userOf } from "../access/user.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import type { SessionWithChannels } from "../sessions/sessions.ts";
+import { RefusedError } from "../errors.ts";
+import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
 import { outletTo } from "./deliver.ts";
 import { joinChannel } from "./join-channel.ts";
@@ -13,8 +16,13 @@ export interface SessionView {
   readonly left: (channel: string) => void;
 }
 
-export function sessionView(row: SessionWithChannels, gateway: string): SessionView {
-  let channels: readonly string[] = row.channels;
+/** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
+export function sessionView(
+  row: SessionRow,
+  gateway: string,
+  joinedChannels: readonly string[],
+): SessionView {
+  let channels = joinedChannels;
   const without = (channel: string) => channels.filter((other) => other !== channel);
   return {
     session: Object.freeze({
@@ -39,10 +47,18 @@ export function sessionView(row: SessionWithChannels, gateway: string): SessionV
   };
 }
 
+/** The channels of a session whose rules its user meets with the rights that were read together with it. */
+export function permittedChannels(rooms: Rooms, row: SessionWithChannels): readonly string[] {
+  return row.channels.filter((name) => {
+    const channel = rooms.channels.match(name);
+    return channel !== undefined && judgeAll(channel.rules, row).allowed;
+  });
+}
+
 /** What a handler is given: everything it does goes through the same guards again. */
 export function messageContext(
   rooms: Rooms,
-  row: SessionWithChannels,
+  row: SessionRow,
   { session, joined, left }: SessionView,
   user: User,
   body: unknown,
@@ -66,25 +82,24 @@ export function messageContext(
       if (leaving !== undefined) left(leaving);
       joined(channel);
     },
-    to: (audience, requirement) => outletFor(rooms, row, user, audience, requirement),
+    async requireChannel(channel) {
+      await channelNow(rooms, row, channel);
+    },
+    to: (audience, requirement) => outletFor(rooms, row, audience, requirement),
   };
 }
 
-/** A send on a user's behalf: to a channel, only if the user meets its rules now. */
+/** A send on a user's behalf: to a channel, only if the user meets its rules at that moment. */
 function outletFor(
   rooms: Rooms,
-  row: SessionWithChannels,
-  user: User,
+  row: SessionRow,
   audience: Audience,
   requirement: Requirement | undefined,
 ): Outlet {
   const permitted = async (): Promise<Outlet> => {
     if (typeof audience === "object" && "channel" in audience) {
-      checkChannelName(audience.channel);
-      const channel = rooms.channels.require(audience.channel);
-      checkChannelRules(channel, row);
-      checkSendRules(channel, row);
-      await authorizeChannel(channel, user);
+      const { channel, now } = await channelNow(rooms, row, audience.channel);
+      checkSendRules(channel, now);
     }
     return outletTo(rooms, audience, requirement);
   };
@@ -92,4 +107,19 @@ function outletFor(
     send: async (message) => (await permitted()).send(message),
     close: async () => (await permitted()).close(),
   };
+}
+
+/**
+ * Whether the user may be in a channel, by rights read now: the handler may have been running for a while.
+ *
+ * @throws RefusedError when not, or when the session has ended
+ */
+async function channelNow(rooms: Rooms, row: SessionRow, name: unknown) {
+  checkChannelName(name);
+  const channel = rooms.channels.require(name);
+  const now = await rooms.sessions.findById(rooms.database.db, row.id);
+  if (!now) throw new RefusedError("The session ended while its handler ran.", { reason: "session" });
+  checkChannelRules(channel, now);
+  await authorizeChannel(channel, userOf(now));
+  return { channel, now };
 }

@@ -1,15 +1,20 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Trail } from "../access/decisions.ts";
 import { judge, type Rule } from "../access/rules.ts";
 import { refusedBy, userOf } from "../access/user.ts";
-import { malformed, RefusedError } from "../errors.ts";
+import { DeliveryError, malformed, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJson } from "../protocol/body.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionWithChannels } from "../sessions/sessions.ts";
-import { messageContext, sessionView } from "./message-context.ts";
+import type { MessageContext } from "../view/context.ts";
+import { messageContext, permittedChannels, sessionView } from "./message-context.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
+
+/** Complaints of a schema that are passed on: a hostile message can cause one for each of its bytes. */
+const MAX_ISSUES = 5;
 
 /** What is known of a message before anything was decided about its session. */
 export interface Envelope {
@@ -56,14 +61,21 @@ export async function message(
   demand(handler.rule, session, `${view.name}.${handler.name}`);
   const body = await checkedBody(handler, payloadOf(view, frame));
   const user = userOf(session);
-  const live = sessionView(session, gateway.name);
-  if (
-    handler.authorize &&
-    (await handler.authorize({ user: user as never, session: live.session, body })) !== true
-  ) {
+  const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
+  if (handler.authorize && (await handler.authorize({ user, session: live.session, body })) !== true) {
     throw new RefusedError(`authorize of ${view.name}.${handler.name} said no.`, { reason: "authorize" });
   }
-  return await handler.run(messageContext(rooms, session, live, user, body));
+  return await run(handler, messageContext(rooms, session, live, user, body));
+}
+
+/** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */
+async function run(handler: MountedHandler, context: MessageContext): Promise<unknown> {
+  try {
+    return await handler.run(context);
+  } catch (error) {
+    if (!(error instanceof DeliveryError) || error.code !== "SALLYPORT_TOO_LARGE") throw error;
+    throw new RefusedError(error.message, { reason: "too-large", status: 413, reply: "Message too large." });
+  }
 }
 
 function demand(rule: Rule, session: SessionWithChannels, what: string): void {
@@ -108,19 +120,15 @@ async function checkedBody(handler: MountedHandler, payload: unknown): Promise<u
   if (!handler.schema) return payload;
   const result = await handler.schema["~standard"].validate(payload);
   if (!result.issues) return result.value;
-  const words = result.issues.map((issue) => issue.message).join(" ");
-  const places = result.issues.map(
-    (issue) =>
-      issue.path?.map((part) => String(typeof part === "object" ? part.key : part)).join(".") || "body",
-  );
-  throw new RefusedError(
-    `The message does not fit the schema of ${handler.name} at ${places.join(", ")}: ${words}`,
-    {
-      reason: "invalid",
-      status: 400,
-      reply: words.slice(0, 1000),
-    },
-  );
+  const issues = result.issues.slice(0, MAX_ISSUES);
+  const words = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
+  const places = issues.map((issue) => issue.path?.map(placeName).join(".") || "body").join(", ");
+  const why = `The message does not fit the schema of ${handler.name} at ${places.slice(0, 500)}: ${words}`;
+  throw new RefusedError(why, { reason: "invalid", status: 400, reply: words });
+}
+
+function placeName(part: PropertyKey | StandardSchemaV1.PathSegment): string {
+  return String(typeof part === "object" ? part.key : part);
 }
 
 function callId(id: unknown): string | number {

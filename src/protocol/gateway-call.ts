@@ -54,13 +54,11 @@ export interface ConnectCall extends GatewayEvent {
   readonly origin: string | undefined;
   readonly token: string | undefined;
   readonly channel: string | undefined;
-  readonly connectedAt: number | undefined;
 }
 
 /** A text message from an open socket. */
 export interface MessageCall extends GatewayEvent {
   readonly kind: "message";
-  readonly routeKey: string | undefined;
 }
 
 /** `$disconnect`: the socket has closed. Best effort: it may come late, twice or never. */
@@ -83,7 +81,7 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], request: Request): 
     sourceIp: header("x-sallyport-source-ip"),
     requestId: header("x-sallyport-request-id"),
   };
-  if (kind === "message") return { ...event, kind, routeKey: header("x-sallyport-route-key") };
+  if (kind === "message") return { ...event, kind };
   if (kind === "disconnect") {
     const code = integer(header("x-sallyport-disconnect-code"));
     return { ...event, kind, code, reason: header("x-sallyport-disconnect-reason") };
@@ -95,7 +93,6 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], request: Request): 
     origin: header("origin"),
     token: query.get(TOKEN_PARAMETER) ?? undefined,
     channel: query.get(CHANNEL_PARAMETER) ?? undefined,
-    connectedAt: integer(header("x-sallyport-connected-at")),
   };
 }
 

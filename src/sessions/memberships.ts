@@ -24,6 +24,17 @@ export class Memberships {
       .execute();
   }
 
+  /** How many channels a session is in, a given one not counted. */
+  async countOthers(db: Kysely<Tables>, sessionId: string, channel: string): Promise<number> {
+    const row = await db
+      .selectFrom("sallyport_memberships")
+      .select(({ fn }) => fn.countAll<number>().as("count"))
+      .where("session_id", "=", sessionId)
+      .where("channel", "!=", channel)
+      .executeTakeFirst();
+    return Number(row?.count ?? 0);
+  }
+
   async leave(db: Kysely<Tables>, sessionId: string, channel: string): Promise<void> {
     await db
       .deleteFrom("sallyport_memberships")

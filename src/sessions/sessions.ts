@@ -19,8 +19,10 @@ export interface SessionRow {
   readonly view: string;
   readonly userId: string | null;
   readonly loginId: string | null;
-  /** Epoch milliseconds. */
+  /** Epoch milliseconds by the database's clock. */
   readonly connectedAt: number;
+  /** How long ago that was when the row was read, in milliseconds. */
+  readonly ageMs: number;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
   readonly permissions: readonly string[];
@@ -41,14 +43,16 @@ export interface NewSession {
   readonly sourceIp: string | null;
 }
 
-/** Which sessions; `all` of them, or those of one channel, user, login, connection, gateway or session id. */
+/**
+ * Which sessions: `all` of them, or those of one channel, user, group, login or connection. Those of a login are found
+ * even when their rows were closed with it, until their sockets have disconnected.
+ */
 export type SessionSelector =
   | { readonly kind: "all" }
   | { readonly kind: "channel"; readonly channel: string }
   | { readonly kind: "user"; readonly userId: string }
   | { readonly kind: "group"; readonly group: string }
   | { readonly kind: "login"; readonly loginId: string }
-  | { readonly kind: "view"; readonly view: string }
   | { readonly kind: "connection"; readonly connectionId: string };
 
 /** Sessions read by one statement of a fan-out. */
@@ -62,6 +66,7 @@ interface RawRow {
   user_id: string | null;
   login_id: string | null;
   connected_at: number;
+  age_ms: number;
   is_active: Flag | null;
   is_superuser: Flag | null;
   permissions: unknown;
@@ -192,32 +197,66 @@ export class Sessions {
 
   /** Closes every open row of a gateway whose sockets cannot exist any more, as after a restart of a local one. */
   async closeAllOf(gatewayId: string, reason: string): Promise<number> {
-    const result = await this.#database.write((db) =>
-      db
+    const result = await this.#database.write(async (db) => {
+      const gone = db
+        .selectFrom("sallyport_sessions")
+        .select("id")
+        .where("gateway_id", "=", gatewayId)
+        .where("disconnected_at", "is", null);
+      await db.deleteFrom("sallyport_memberships").where("session_id", "in", gone).execute();
+      return db
         .updateTable("sallyport_sessions")
         .set({ closed_at: this.#database.now, disconnected_at: this.#database.now, close_reason: reason })
         .where("gateway_id", "=", gatewayId)
         .where("disconnected_at", "is", null)
-        .executeTakeFirst(),
-    );
+        .executeTakeFirst();
+    });
     return Number(result.numUpdatedRows);
   }
 
+  /** Closes the rows of a login that has ended, in the transaction that ends it. */
+  async closeOfLogin(db: Kysely<Tables>, loginId: string): Promise<void> {
+    await db
+      .updateTable("sallyport_sessions")
+      .set({ closed_at: this.#database.now, close_reason: "login ended" })
+      .where("login_id", "=", loginId)
+      .where("closed_at", "is", null)
+      .execute();
+  }
+
   /**
-   * One keyset page of live sessions in the order of their ids, each with its user's state and rights.
+   * One keyset page of live sessions in the order of their ids, each with its user's state, rights and channels.
    *
    * @param after the last id of the page before, `""` for the first page
-   * @param only the permissions that the caller will ask about; others are left out of the rows
    */
-  async page(
+  async page(selector: SessionSelector, after: string): Promise<readonly SessionWithChannels[]> {
+    const rows: RawRow[] = await this.#page(selector, after)
+      .select((eb) => this.#channelsOf(eb).as("channels"))
+      .execute();
+    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+  }
+
+  /**
+   * The same page for a fan-out, without the channels.
+   *
+   * @param only the permissions that will be asked about; others are left out of the rows
+   */
+  async recipients(
     selector: SessionSelector,
     after: string,
-    only?: readonly string[],
-    size = PAGE_SIZE,
-  ): Promise<readonly SessionWithChannels[]> {
-    let query = this.#live(this.#database.db, only)
-      .select((eb) => this.#channelsOf(eb).as("channels"))
-      .limit(size);
+    only: readonly string[],
+  ): Promise<readonly SessionRow[]> {
+    const rows: RawRow[] = await this.#page(selector, after, only).execute();
+    return rows.map(fromRow);
+  }
+
+  #page(selector: SessionSelector, after: string, only?: readonly string[]) {
+    const { db } = this.#database;
+    let query = (
+      selector.kind === "login"
+        ? this.#young(db, only).where("s.disconnected_at", "is", null)
+        : this.#live(db, only)
+    ).limit(PAGE_SIZE);
     // Walking the channel's own index keeps a small channel cheap among a million sessions.
     query =
       selector.kind === "channel"
@@ -246,23 +285,21 @@ export class Sessions {
       case "login":
         query = query.where("s.login_id", "=", selector.loginId);
         break;
-      case "view":
-        query = query.where("s.view", "=", selector.view);
-        break;
       case "connection":
         query = query.where("s.connection_id", "=", selector.connectionId);
         break;
     }
-    const rows: RawRow[] = await query.execute();
-    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+    return query;
   }
 
   /** Open, and young enough for its socket to exist. */
   #live(db: Kysely<Tables>, only?: readonly string[]) {
+    return this.#young(db, only).where("s.closed_at", "is", null);
+  }
+
+  #young(db: Kysely<Tables>, only?: readonly string[]) {
     const { now } = this.#database;
-    return this.#all(db, only)
-      .where("s.closed_at", "is", null)
-      .where((eb) => eb("s.connected_at", ">", eb(now, "-", MAX_SESSION_MS)));
+    return this.#all(db, only).where((eb) => eb("s.connected_at", ">", eb(now, "-", MAX_SESSION_MS)));
   }
 
   #all(db: Kysely<Tables>, only?: readonly string[]) {
@@ -277,6 +314,7 @@ export class Sessions {
         "s.user_id",
         "s.login_id",
         "s.connected_at",
+        eb(this.#database.now, "-", eb.ref("s.connected_at")).as("age_ms"),
         "u.is_active",
         "u.is_superuser",
         this.#rightsOf(db, eb.ref("s.user_id"), only).as("permissions"),
@@ -304,6 +342,7 @@ function fromRow(row: RawRow): SessionRow {
     userId: row.user_id,
     loginId: row.login_id,
     connectedAt: Number(row.connected_at),
+    ageMs: Number(row.age_ms),
     // A user whose row is gone is nobody any more.
     isActive: row.is_active === 1,
     isSuperuser: row.is_superuser === 1,

@@ -90,7 +90,7 @@ export interface Tables {
   sallyport_counters: { key: string; window_started_at: number; count: number };
   sallyport_evictions: {
     id: string;
-    scope: "user" | "group" | "permission" | "view" | "login" | "channel";
+    scope: "user" | "group" | "login" | "channel";
     subject: string;
     created_at: number;
     claimed_by: string | null;

@@ -36,6 +36,9 @@ export interface LibsqlDialectOptions {
 /** Longest wait between two tries on a locked database; short, since our own writes take well under 1 ms. */
 const BUSY_RETRY_MS = 8;
 
+/** Longest wait for the one connection; statements take well under a millisecond. */
+const MAX_WAIT_MS = 20_000;
+
 /** Statements kept prepared for one connection. */
 const MAX_STATEMENTS = 256;
 
@@ -91,10 +94,30 @@ class LibsqlDriver implements Driver {
   }
 
   async acquireConnection(): Promise<LibsqlConnection> {
-    if (this.#taken) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#taken) await this.#turn();
     this.#taken = true;
     if (!this.#connection) throw new StorageError("The SQLite database is closed.");
     return this.#connection;
+  }
+
+  /** A use inside another would wait for itself for good, and everybody else with it. */
+  #turn(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const turn = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(turn), 1);
+        reject(
+          new StorageError(
+            `The SQLite connection was not free for ${MAX_WAIT_MS / 1000} s. Does a transaction await something that ` +
+              "needs the same connection, such as a call of Sallyport? Do it after the transaction.",
+          ),
+        );
+      }, MAX_WAIT_MS);
+      this.#waiting.push(turn);
+    });
   }
 
   async releaseConnection(): Promise<void> {
@@ -156,11 +179,18 @@ class LibsqlConnection implements DatabaseConnection {
 
   #statement(sql: string): LibsqlStatement {
     const known = this.#statements.get(sql);
-    if (known) return known;
+    if (known) {
+      // Used last, dropped last.
+      this.#statements.delete(sql);
+      this.#statements.set(sql, known);
+      return known;
+    }
     const statement = this.#database.prepare(sql);
     // A schema change leaves statements that were prepared before it with the wrong columns.
     if (/^\s*(create|alter|drop)/i.test(sql)) this.#statements.clear();
-    else if (this.#statements.size < MAX_STATEMENTS) this.#statements.set(sql, statement);
+    else this.#statements.set(sql, statement);
+    if (this.#statements.size > MAX_STATEMENTS)
+      this.#statements.delete(this.#statements.keys().next().value ?? "");
     return statement;
   }
 }
@@ -181,7 +211,7 @@ function bindable(value: unknown): unknown {
 }
 
 /** Tries again while another process writes. Inside an IMMEDIATE transaction this never waits. */
-export async function retryWhileBusy<Result>(
+async function retryWhileBusy<Result>(
   timeoutMs: number,
   attempt: () => Result | Promise<Result>,
 ): Promise<Result> {

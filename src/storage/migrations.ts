@@ -42,6 +42,9 @@ const firstTables: Migration = {
       )
       .addPrimaryKeyConstraint("sallyport_user_groups_pk", ["user_id", "group_name"] as never[])
       .execute();
+    for (const grants of ["user_permissions", "group_permissions", "user_groups"]) {
+      await index(db, `sallyport_${grants}`, ["until_at"]);
+    }
     await index(db, "sallyport_user_permissions", ["permission", "user_id"]);
     await index(db, "sallyport_group_permissions", ["permission", "group_name"]);
     await index(db, "sallyport_user_groups", ["group_name", "user_id"]);
@@ -81,6 +84,12 @@ const firstTables: Migration = {
       .addUniqueConstraint("sallyport_sessions_connection", ["connection_id", "gateway_id"])
       .execute();
     await index(db, "sallyport_sessions", ["user_id", "id"]);
+    await db.schema
+      .createIndex("sallyport_sessions_open")
+      .on("sallyport_sessions")
+      .column("id")
+      .where(sql.ref("closed_at"), "is", null)
+      .execute();
     await index(db, "sallyport_sessions", ["login_id"]);
 
     await db.schema

@@ -1,19 +1,17 @@
 import { type Expression, Kysely, Migrator, sql } from "kysely";
 import { StorageError } from "../errors.ts";
 import type { Database, Tables } from "./database.ts";
-import { LibsqlDialect, retryWhileBusy } from "./libsql-dialect.ts";
+import { LibsqlDialect } from "./libsql-dialect.ts";
 import { migrations } from "./migrations.ts";
 
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
-
-/** How long a write waits for a writer in another process, in milliseconds. */
-const BUSY_TIMEOUT_MS = 5000;
 
 /**
  * Storage in one SQLite file.
  *
  * @param source the file's path, opened at the first query through `libsql`; or a Kysely that the app already
- *   has for the file, which it shares and keeps. One process should have one Kysely to a file.
+ *   has for the file, which it shares and keeps. One process should have one Kysely to a file. It has one connection,
+ *   so inside a transaction of the app's own no call of Sallyport may be awaited
  */
 export function sqlite<Own>(source: string | Kysely<Own>): Database {
   return typeof source === "string"
@@ -40,7 +38,7 @@ class SqliteDatabase implements Database {
     try {
       return await this.db.connection().execute(async (connection) => {
         // IMMEDIATE takes the write lock before anything is read, so no later statement can find itself outrun.
-        await retryWhileBusy(BUSY_TIMEOUT_MS, () => sql`begin immediate`.execute(connection));
+        await sql`begin immediate`.execute(connection);
         try {
           const result = await work(connection);
           await sql`commit`.execute(connection);
@@ -91,6 +89,9 @@ class SqliteDatabase implements Database {
         code: "SALLYPORT_NOT_MIGRATED",
       });
     }
+    // What an app's own statement does wrong, such as breaking its own constraint, is the app's to hear.
+    if (!/^SQLITE_(BUSY|LOCKED|IOERR|FULL|CORRUPT|CANTOPEN|READONLY|NOTADB|PROTOCOL)/.test(code))
+      return error;
     return new StorageError(`SQLite failed (${code}): ${message}`, { cause: error });
   }
 }

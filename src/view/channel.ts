@@ -2,7 +2,7 @@ import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
-import { type RuleDeclaration, statesRule } from "./rule.ts";
+import { RULE_FIELDS, type RuleDeclaration, refuseUnknown, statesRule } from "./rule.ts";
 
 /** `{ slug: string }` for `rooms/:slug`. */
 export type ChannelParams<Pattern extends string> = Pattern extends `${string}:${infer Rest}`
@@ -35,6 +35,8 @@ export interface ChannelDefinition {
   match(name: string): Readonly<Record<string, string>> | undefined;
 }
 
+const OPTIONS = new Set<string>([...RULE_FIELDS, "sendRequired", "authorize"]);
+
 /**
  * Declares a kind of channel. A name that no definition matches is refused; where several match, all their
  * rules must hold.
@@ -62,6 +64,7 @@ export function defineChannel<const Pattern extends string>(
     names.push(parameter);
     return `${prefix}([A-Za-z0-9_-]+)`;
   });
+  refuseUnknown(owner, options, OPTIONS);
   if (!statesRule(options) && !options.authorize) {
     throw new ConfigurationError(
       `${owner} does not say who may be in it. Add permissionsRequired, allPermissionsRequired, authorize, ` +

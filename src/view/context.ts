@@ -34,9 +34,9 @@ export interface Session {
   readonly gateway: string;
   /** Path of the view that accepted the socket. */
   readonly view: string;
-  /** The channel joined last, or undefined when in none. */
+  /** The channel joined last of `channels`, or undefined when in none. */
   readonly channel: string | undefined;
-  /** Every channel that the session is in, in the order of joining. */
+  /** The channels that the session is in and whose rules the user meets, in the order of joining. */
   readonly channels: readonly string[];
   /** Epoch milliseconds. */
   readonly connectedAt: number;
@@ -52,7 +52,10 @@ export interface Outlet {
    * @throws DeliveryError when the message is no JSON or too large: nothing has been sent
    */
   send(message: unknown): Promise<DeliveryReport>;
-  /** Closes every socket of the audience. API Gateway gives them 1000 and no reason. */
+  /**
+   * Ends every session of the audience, permitted or not, and closes its socket. The browser sees 1000 and words of
+   * API Gateway's own.
+   */
   close(): Promise<DeliveryReport>;
 }
 
@@ -73,7 +76,14 @@ export interface MessageContext<Body = unknown, Sender extends User = User> {
   /** Joins a channel and leaves the one joined last. When it is refused, the session stays where it was. */
   move(channel: string): Promise<void>;
   /**
-   * A send on this user's behalf. To a channel it demands that the user meets the channel's rule now.
+   * Goes on only if the user may be in a channel now: its rules and every `authorize`. Being joined proves nothing.
+   *
+   * @throws RefusedError when not
+   */
+  requireChannel(channel: string): Promise<void>;
+  /**
+   * A send on this user's behalf. To a channel it demands that the user meets the channel's rule now, by rights
+   * read when it is sent.
    *
    * @throws RefusedError from `send` and `close`, when the user does not
    */

@@ -2,14 +2,14 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { ConfigurationError } from "../errors.ts";
 import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
-import type { RuleDeclaration } from "./rule.ts";
+import { type RuleDeclaration, refuseUnknown } from "./rule.ts";
 
 /** A message's fields where no schema was declared: whatever the peer sent, unchecked. */
 export type AnyFields = Readonly<Record<string, unknown>>;
 
 /** What `authorize` of a handler is asked with. */
-export type HandlerAuthorizeContext<Body = unknown> = Pick<
-  MessageContext<Body, SignedInUser & User>,
+export type HandlerAuthorizeContext<Body = unknown, Sender extends User = User> = Pick<
+  MessageContext<Body, Sender>,
   "user" | "session" | "body"
 >;
 
@@ -23,6 +23,11 @@ type SenderOf<Declared> = Declared extends
   ? SignedInUser
   : User;
 
+/** A misspelt rule would be no rule. */
+type NoOthers<Declared> = {
+  readonly [Key in Exclude<keyof Declared, keyof HandlerOptions<undefined>>]: never;
+};
+
 type BodyOf<Schema> = Schema extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<Schema> : AnyFields;
 type InputOf<Schema> = Schema extends StandardSchemaV1
   ? StandardSchemaV1.InferInput<Schema>
@@ -30,14 +35,20 @@ type InputOf<Schema> = Schema extends StandardSchemaV1
     AnyFields | void;
 
 /** What a handler declares of itself, on top of its view's rule. */
-export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined> extends HandlerRule {
+export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, Sender extends User = User>
+  extends HandlerRule {
   /** A schema of any Standard Schema library. A message that does not fit gets 400 with the schema's words. */
   readonly body?: Schema | undefined;
-  /** Asked last, about the data itself: "may this user touch this object?" Anything but `true` refuses. */
+  /**
+   * Asked last, about the data itself: "may this user touch this object?" Anything but `true` refuses. The user has
+   * an id for certain only where the handler has a rule of its own.
+   */
   readonly authorize?:
-    | ((context: HandlerAuthorizeContext<BodyOf<Schema>>) => boolean | Promise<boolean>)
+    | ((context: HandlerAuthorizeContext<BodyOf<Schema>, Sender>) => boolean | Promise<boolean>)
     | undefined;
 }
+
+const OPTIONS = new Set(["body", "authorize", "permissionsRequired", "allPermissionsRequired", "signedIn"]);
 
 /** A field of a view that a socket may call. Made by {@link handler}; nothing else is reachable from a socket. */
 export class Handler<Input = never, Output = unknown> implements Callable<Input, Output> {
@@ -69,7 +80,7 @@ export function handler<
   const Declared extends HandlerRule,
   Schema extends StandardSchemaV1 | undefined = undefined,
 >(
-  options: Declared & HandlerOptions<Schema>,
+  options: Declared & HandlerOptions<Schema, SenderOf<Declared>> & NoOthers<Declared>,
   run: (context: MessageContext<BodyOf<Schema>, SenderOf<Declared>>) => Output | Promise<Output>,
 ): Handler<InputOf<Schema>, Output>;
 export function handler(first: unknown, second?: unknown): Handler<never, unknown> {
@@ -77,6 +88,7 @@ export function handler(first: unknown, second?: unknown): Handler<never, unknow
   if (typeof run !== "function" || typeof options !== "object" || options === null) {
     throw new ConfigurationError("handler() takes a function, or options and a function.");
   }
+  refuseUnknown("handler()", options, OPTIONS);
   return new Handler(
     options as HandlerOptions<undefined>,
     run as (context: MessageContext<never>) => unknown,
