@@ -37,9 +37,12 @@ export function addUsers(program: Command, terminal: Terminal): void {
       terminal.print(
         had ? `${label} no longer has ${parsed} directly.` : `${label} did not have ${parsed} directly.`,
       );
-      const still = (await sallyport.access.show(id))?.grants.find((grant) => grant.permission === parsed);
-      if (still && still.via !== "direct")
-        terminal.print(`It is still held through the group "${still.via.group}".`);
+      const rights = await sallyport.access.show(id);
+      if (rights?.isSuperuser) terminal.print("As a superuser, this user still has every permission.");
+      for (const { permission: held, via } of rights?.grants ?? []) {
+        if (held === parsed && via !== "direct")
+          terminal.print(`It is still held through the group "${via.group}".`);
+      }
       await sallyport.close();
     });
 

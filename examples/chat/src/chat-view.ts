@@ -33,22 +33,30 @@ export class ChatView extends WebSocketView {
   permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
   signedIn = true;
 
-  send_message = handler({ body: Text, signedIn: true }, async ({ body, user, session, to }) => {
-    const channel = channelOf(session);
-    const message = await storeMessage(this.#slug(channel), user.id, body.message);
-    await to({ channel }).send({ type: "chat_message", ...message });
-    return { ok: true, id: message.id };
-  });
+  send_message = handler(
+    { body: Text, signedIn: true },
+    async ({ body, user, session, requireChannel, to }) => {
+      const channel = channelOf(session);
+      await requireChannel(channel); // before anything is stored
+      const message = await storeMessage(this.#slug(channel), user.id, body.message);
+      await to({ channel }).send({ type: "chat_message", ...message });
+      return { ok: true, id: message.id };
+    },
+  );
 
-  fetch_history = handler(async ({ session }) => {
-    return { messages: await recentMessages(this.#slug(channelOf(session))) };
+  fetch_history = handler(async ({ session, requireChannel }) => {
+    const channel = channelOf(session);
+    await requireChannel(channel);
+    return { messages: await recentMessages(this.#slug(channel)) };
   });
 
   delete_message = handler(
     { body: MessageRef, allPermissionsRequired: [chat.can_moderate_chat], authorize: isInRoom },
-    async ({ body, session, to }) => {
+    async ({ body, session, requireChannel, to }) => {
+      const channel = channelOf(session);
+      await requireChannel(channel);
       await deleteMessage(body.message_id);
-      await to({ channel: channelOf(session) }).send({ type: "message_deleted", id: body.message_id });
+      await to({ channel }).send({ type: "message_deleted", id: body.message_id });
       return { ok: true };
     },
   );
