@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
-import { ChatView, channels, chat } from "./chat.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";
 
 const views = { "/ws/chat": ChatView };
@@ -135,4 +136,187 @@ test("a login that ends while its socket is still connecting: the row never open
   goOn();
   expect(await attempt).toBe(403);
   expect(world.decisions.at(-1)).toMatchObject({ reason: "login", userId: "ann" });
+});
+
+describe("an app of its own version on the same database", () => {
+  /** Another deployment, which mounts another view and knows other channels. */
+  const stranger = () =>
+    createSallyport({
+      storage: sqlite(world.database),
+      permissions: [chat],
+      views: { "/ws/other": ModerationView },
+      origins: [ORIGIN],
+      identify: () => null,
+    });
+
+  test("that ends a login ends its sockets at once, though it does not know their view", async () => {
+    const phone = await world.connect("ann:phone");
+    const other = stranger();
+    await other.access.endSession("phone");
+    expect((await phone.closed).code).toBe(1000);
+    expect(phone.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+    await other.close();
+  });
+
+  test("that changes a right leaves the view it does not know to those who do", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const other = stranger();
+    await other.access.revoke("ann", chat.can_use_chat);
+    expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
+    const records = await world.sql("select scope, subject, claimed_by from sallyport_evictions");
+    expect(records).toEqual([{ scope: "user", subject: "ann", claimed_by: null }]);
+    await world.sql("update sallyport_evictions set claimed_until = 0");
+    expect((await ann.closed).code).toBe(1000);
+    await other.close();
+  });
+});
+
+describe("authorize, the app's own word", () => {
+  let members: Set<string>;
+  let failing = false;
+  let held: Promise<void> | undefined;
+  let asked: () => void = () => undefined;
+  const club = defineChannel("club", {
+    signedIn: true,
+    authorize: async ({ user }) => {
+      if (failing) throw new Error("the members' table is out of reach");
+      const member = members.has(user.id ?? "");
+      asked();
+      await held;
+      return member;
+    },
+  });
+
+  beforeEach(async () => {
+    members = new Set(["ann", "bob"]);
+    failing = false;
+    held = undefined;
+    asked = () => undefined;
+    await world.close();
+    world = await World.open({ permissions: [chat], channels: [...channels, club], views });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await world.sallyport.access.grant("bob", chat.can_use_chat);
+  });
+
+  const lost = { type: "sallyport.revoked", scope: "channel", channel: "club" };
+
+  test("is asked again on recheck: who is no member any more has left when it resolves", async () => {
+    const ann = await world.connect("ann", { channel: "club" });
+    const bob = await world.connect("bob", { channel: "club" });
+    members.delete("ann");
+    await world.sallyport.access.recheck({ channel: "club" });
+    expect(await world.sallyport.to({ channel: "club" }).send({ type: "x" })).toMatchObject({
+      recipients: 1,
+    });
+    await bob.message("x");
+    expect(await ann.message("sallyport.revoked")).toEqual(lost);
+    expect(await ann.result("whoami")).toMatchObject({ channels: [] });
+    expect(await ann.call("join_room", { channel: "club" })).toMatchObject({ ok: false, status: 403 });
+    members.add("ann");
+    await ann.result("join_room", { channel: "club" });
+    members.delete("ann");
+    await world.sallyport.access.recheck({ user: "ann" });
+    expect(ann.received.filter((frame) => frame.type === "sallyport.revoked")).toEqual([lost, lost]);
+    expect(ann.received.some((frame) => frame.type === "x")).toBe(false);
+  });
+
+  test("that throws has not said yes, to whoever joins and whoever is in", async () => {
+    const ann = await world.connect("ann", { channel: "club" });
+    failing = true;
+    await world.sallyport.access.recheck({ channel: "club" });
+    expect(await ann.message("sallyport.revoked")).toEqual(lost);
+    expect(await ann.call("join_room", { channel: "club" })).toMatchObject({ ok: false, status: 500 });
+    await expect(world.connect("bob", { channel: "club" })).rejects.toMatchObject({ status: 500 });
+    expect(world.errors.splice(0).map(String)).toEqual(
+      Array(3).fill("Error: the members' table is out of reach"),
+    );
+    expect(await ann.result("whoami")).toMatchObject({ channels: [] });
+  });
+
+  /** Lets a join or connect get its yes, and then holds it back until the member has been removed. */
+  async function removedMeanwhile(attempt: () => Promise<unknown>): Promise<unknown> {
+    let goOn: () => void = () => undefined;
+    held = new Promise((resolve) => {
+      goOn = resolve;
+    });
+    const wasAsked = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const outcome = attempt();
+    await wasAsked;
+    members.delete("ann");
+    await world.sallyport.access.recheck({ user: "ann" });
+    goOn();
+    return outcome;
+  }
+
+  test("is asked anew when something changed between its yes and the membership, by a join", async () => {
+    const ann = await world.connect("ann");
+    expect(await removedMeanwhile(() => ann.call("join_room", { channel: "club" }))).toMatchObject({
+      status: 403,
+    });
+    expect(await world.sallyport.to({ channel: "club" }).send({ type: "x" })).toMatchObject({
+      recipients: 0,
+    });
+  });
+
+  test("and by a connect", async () => {
+    const attempt = () =>
+      world.connect("ann", { channel: "club" }).catch((error: { status: number }) => error.status);
+    expect(await removedMeanwhile(attempt)).toBe(403);
+    expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
+  });
+});
+
+describe("grants with an end", () => {
+  test("count for nothing from that moment on, and their sockets end by themselves", async () => {
+    const { access } = world.sallyport;
+    await access.grant("bob", chat.can_use_chat, { until: Date.now() + 900, reason: "a contractor" });
+    await access.grant({ group: "Night shift" }, chat.can_use_chat);
+    await access.addToGroup("cat", "Night shift", { until: new Date(Date.now() + 900) });
+    await access.grant({ group: "Drill" }, chat.can_use_chat, { until: Date.now() + 900 });
+    await access.addToGroup("dan", "Drill");
+    const sockets = await Promise.all(["bob", "cat", "dan"].map((user) => world.connect(user)));
+    const ann = await world.connect("ann");
+    expect((await access.show("bob"))?.grants).toMatchObject([{ via: "direct", until: expect.any(Number) }]);
+    for (const socket of sockets) {
+      expect((await socket.closed).code).toBe(1000);
+      expect(socket.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+    }
+    expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+  });
+
+  test("that ended while nothing was running are found at the next look", async () => {
+    const bob = await world.connect("ann");
+    await world.sql("update sallyport_user_permissions set until_at = 1");
+    expect((await bob.closed).code).toBe(1000);
+  });
+});
+
+test("more sockets than one page: all of them end", async () => {
+  await world.close();
+  world = await World.open({ permissions: [chat], channels, views, limits: { connectsPerUser: false } });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
+    select printf('%05d', i), (select id from sallyport_gateways), printf('%015d=', i), '/ws/chat', 'ann', unixepoch('subsec') * 1000 - 60000, 0 from n`);
+  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  expect((await ann.closed).code).toBe(1000);
+  expect(await world.sql("select count(*) n from sallyport_sessions where closed_at is null")).toEqual([
+    { n: 0 },
+  ]);
+});
+
+test("revoke() of one call waits for the enforcement that another one has begun", async () => {
+  await world.sallyport.access.grant("bob", chat.can_use_chat);
+  const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
+  const { access } = world.sallyport;
+  const first = access.revoke("ann", chat.can_use_chat);
+  await access.revoke("bob", chat.can_use_chat);
+  expect(await world.sql("select * from sallyport_evictions where subject = 'bob'")).toEqual([]);
+  await first;
+  await ann.closed;
+  await bob.closed;
 });
