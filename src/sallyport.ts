@@ -10,7 +10,7 @@ import { Tokens } from "./access/tokens.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { Delivery, encodeFrame } from "./delivery/delivery.ts";
 import { ManagementApi } from "./delivery/management-api.ts";
-import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { ConfigurationError, DeliveryError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/change-rights.ts";
 import { connect } from "./lifecycle/connect.ts";
@@ -302,7 +302,7 @@ export class Sallyport {
 
   /** The one place where an error becomes an answer. */
   #refusal(error: unknown, trail: Trail): Refusal {
-    const known = this.#rooms.database.failure(error);
+    const known = refusalOf(this.#rooms.database.failure(error));
     const reference = newReference();
     if (known instanceof RefusedError) {
       this.#onDecision(decisionOf(trail, known, reference));
@@ -350,6 +350,13 @@ interface Answer {
 function succeeded(result: unknown, { event, callId }: Trail): Answer {
   const body = callId === undefined ? (result ?? {}) : { id: callId, ok: true, status: 200, result };
   return { status: 200, body: event === "message" ? encodeFrame(body) : "{}", headers: {} };
+}
+
+/** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */
+function refusalOf(error: unknown): unknown {
+  return error instanceof DeliveryError && error.code === "SALLYPORT_TOO_LARGE"
+    ? new RefusedError(error.message, { reason: "too-large", status: 413, reply: "Message too large." })
+    : error;
 }
 
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */

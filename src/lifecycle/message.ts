@@ -2,13 +2,12 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Trail } from "../access/decisions.ts";
 import { judge, type Rule } from "../access/rules.ts";
 import { refusedBy, userOf } from "../access/user.ts";
-import { DeliveryError, malformed, RefusedError } from "../errors.ts";
+import { malformed, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJson } from "../protocol/body.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionWithChannels } from "../sessions/sessions.ts";
-import type { MessageContext } from "../view/context.ts";
 import { messageContext, permittedChannels, sessionView } from "./message-context.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
@@ -65,17 +64,7 @@ export async function message(
   if (handler.authorize && (await handler.authorize({ user, session: live.session, body })) !== true) {
     throw new RefusedError(`authorize of ${view.name}.${handler.name} said no.`, { reason: "authorize" });
   }
-  return await run(handler, messageContext(rooms, session, live, user, body));
-}
-
-/** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */
-async function run(handler: MountedHandler, context: MessageContext): Promise<unknown> {
-  try {
-    return await handler.run(context);
-  } catch (error) {
-    if (!(error instanceof DeliveryError) || error.code !== "SALLYPORT_TOO_LARGE") throw error;
-    throw new RefusedError(error.message, { reason: "too-large", status: 413, reply: "Message too large." });
-  }
+  return await handler.run(messageContext(rooms, session, live, user, body));
 }
 
 function demand(rule: Rule, session: SessionWithChannels, what: string): void {

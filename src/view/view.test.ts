@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { definePermissions, PermissionCatalog } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { mountViews } from "../lifecycle/mount-views.ts";
+import { defineChannel } from "./channel.ts";
 import { handler } from "./handlers.ts";
 import { type ViewClass, WebSocketView } from "./view.ts";
 
@@ -231,5 +232,20 @@ describe("the app refuses to start with", () => {
       expect(() => mountViews({ [path]: View }, catalog), path).toThrow(/is no path/);
     }
     expect(() => mountViews({}, catalog)).toThrow(/views is empty/);
+  });
+});
+
+describe("a misspelt option is refused, not overlooked", () => {
+  test("of a handler", () => {
+    expect(() => handler({ permissionRequired: [chat.use] } as never, () => 1)).toThrow(
+      /handler\(\) has no option "permissionRequired". Did you mean "permissionsRequired"\?/,
+    );
+    expect(() => handler({ allPermissionsRequired: undefined } as never, () => 1)).toThrow(/is undefined/);
+  });
+
+  test("of a channel", () => {
+    expect(() => defineChannel("x", { signedIn: true, autorize: () => false } as never)).toThrow(
+      /no option "autorize". Did you mean "authorize"\?/,
+    );
   });
 });

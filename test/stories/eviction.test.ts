@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
@@ -17,9 +18,9 @@ afterEach(async () => {
 });
 
 /** Another process of the same app, such as the command line. */
-const another = () =>
+const another = (storage: Database = sqlite(world.database)) =>
   createSallyport({
-    storage: sqlite(world.database),
+    storage,
     permissions: [chat],
     channels,
     views,
@@ -260,12 +261,57 @@ describe("authorize, the app's own word", () => {
     });
   });
 
+  test("is not even asked about a user without the right, nor does its yes outlive the right", async () => {
+    let questions = 0;
+    const counted = defineChannel("counted", {
+      permissionsRequired: [chat.can_moderate_chat],
+      authorize: async () => {
+        questions++;
+        await world.sql("delete from sallyport_user_permissions where permission = 'chat.can_moderate_chat'");
+        return true;
+      },
+    });
+    await world.close();
+    world = await World.open({ permissions: [chat], channels: [counted], views });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    expect(await ann.call("join_room", { channel: "counted" })).toMatchObject({ ok: false, status: 403 });
+    await expect(world.connect("ann", { channel: "counted" })).rejects.toMatchObject({ status: 403 });
+    expect(questions).toBe(0);
+    await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+    expect(await ann.call("join_room", { channel: "counted" })).toMatchObject({ ok: false, status: 403 });
+    await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+    await expect(world.connect("ann", { channel: "counted" })).rejects.toMatchObject({ status: 403 });
+    expect(questions).toBe(2);
+  });
+
   test("and by a connect", async () => {
     const attempt = () =>
       world.connect("ann", { channel: "club" }).catch((error: { status: number }) => error.status);
     expect(await removedMeanwhile(attempt)).toBe(403);
     expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
   });
+});
+
+test("a login whose ending process died right after its commit is ended for good", async () => {
+  const phone = await world.connect("ann:phone");
+  const storage = sqlite(world.database);
+  let writes = 0;
+  const dying: Database = Object.assign(Object.create(storage), {
+    write: (work: Parameters<Database["write"]>[0]) => {
+      if (++writes > 1) throw new Error("killed");
+      return storage.write(work);
+    },
+  });
+  const other = another(dying);
+  await expect(other.access.endSession("phone")).rejects.toThrow("killed");
+  expect(await world.sql("select close_reason from sallyport_sessions")).toEqual([
+    { close_reason: "login ended" },
+  ]);
+  expect(await phone.call("whoami")).toMatchObject({ ok: false, status: 403 });
+  await world.sql("update sallyport_evictions set claimed_until = 0");
+  expect((await phone.closed).code).toBe(1000);
+  await storage.close();
 });
 
 describe("grants with an end", () => {

@@ -28,7 +28,10 @@ beforeEach(async () => {
   });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
 });
-afterEach(() => world.close());
+afterEach(async () => {
+  await world.close();
+  expect(world.errors).toEqual([]);
+});
 
 const HEADERS = { cookie: "login=ann:login-of-ann", origin: ORIGIN };
 

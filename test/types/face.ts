@@ -94,6 +94,18 @@ class Mistaken extends WebSocketView {
 
 // @ts-expect-error text in a handler's rule
 handler({ permissionsRequired: ["chat.use"] }, () => 1);
+// @ts-expect-error a misspelt rule beside a known one
+handler({ signedIn: true, permissionRequired: [chat.use] }, () => 1);
+handler(
+  {
+    // a handler without a rule of its own cannot know that there is a user
+    authorize: ({ user }) => {
+      same<string | undefined>()<typeof user.id>();
+      return true;
+    },
+  },
+  () => 1,
+);
 // @ts-expect-error a handler without a function
 handler({ body: z.object({}) });
 // @ts-expect-error allowAnonymous is for views and channels
@@ -153,4 +165,6 @@ socket.call.shout({});
 socket.call.change_channel({ channel: "rooms/general" });
 socket.call.ping();
 
+/** Has a type that a declaration file can name. */
+export const room = defineChannel("rooms/:slug", { signedIn: true });
 export { fromText, Mistaken };

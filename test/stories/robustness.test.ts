@@ -1,0 +1,254 @@
+import { request } from "node:http";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { ConfigurationError, invalid, StorageError } from "../../src/errors.ts";
+import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import { startLocalGateway } from "../../src/local/emulator.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { chat } from "./chat.ts";
+import { ORIGIN, Socket, World } from "./world.ts";
+
+const circular: Record<string, unknown> = {};
+circular.self = circular;
+
+class OddView extends WebSocketView {
+  override signedIn = true;
+  bigint = handler(() => ({ n: 1n }));
+  circle = handler(() => circular);
+  huge = handler(() => "x".repeat(130 * 1024));
+  nothing = handler(() => undefined);
+  nul = handler(() => null);
+  echo = handler({ body: z.object({ text: z.string() }) }, ({ body }) => ({
+    wrapped: `${body.text}${body.text}`,
+  }));
+  forward = handler({ body: z.object({ text: z.string() }) }, async ({ body, to }) => {
+    await to("everyone").send({ twice: [body.text, body.text] });
+  });
+  many = handler({ body: z.object({ items: z.array(z.number()) }) }, () => 1);
+  join = handler({ body: z.object({ channel: z.string() }) }, async ({ body, join }) => join(body.channel));
+  throws_text = handler(() => {
+    throw "a text";
+  });
+  rejects = handler(async () => Promise.reject(new Error("later")));
+}
+
+class GuardedView extends WebSocketView {
+  override signedIn = true;
+  ping = handler(() => 1);
+  override connect({ user }: { user: { id: string | undefined } }) {
+    if (user.id === "bug") throw new Error("a bug in connect()");
+    if (user.id === "pest") throw invalid("Not you.");
+  }
+}
+
+class OpenView extends WebSocketView {
+  override allowAnonymous = true;
+  /** The object has no owner, and an anonymous peer has no id: both are undefined. */
+  read = handler(
+    { body: z.object({ n: z.int() }), authorize: ({ user }) => user.signedIn && user.id === undefined },
+    () => "secret",
+  );
+}
+
+const views = { "/ws/odd": OddView, "/ws/guarded": GuardedView, "/ws/open": OpenView };
+const room = defineChannel("rooms/:slug", { signedIn: true });
+let world: World;
+const open = (options: Partial<Parameters<typeof World.open>[0]> = {}) =>
+  World.open({ permissions: [chat], channels: [room], views, ...options });
+beforeEach(async () => {
+  world = await open();
+});
+afterEach(() => world.close());
+
+describe("what a handler returns", () => {
+  test("that no message can carry is the app's bug: 500 for the peer, the reason for onError", async () => {
+    const ann = await world.connect("ann");
+    for (const name of ["bigint", "circle", "huge", "throws_text", "rejects"]) {
+      expect(await ann.call(name), name).toMatchObject({ ok: false, status: name === "huge" ? 413 : 500 });
+      ann.send({ handler: name });
+      await ann.next((frame) => frame.ok === false && !("id" in frame));
+      ann.received.length = 0;
+    }
+    expect(world.errors.splice(0).map(String)).toContainEqual(expect.stringContaining("cannot become JSON"));
+    expect(await ann.call("nothing")).toEqual({ id: expect.any(String), ok: true, status: 200 });
+    expect(await ann.call("nul")).toEqual({ id: expect.any(String), ok: true, status: 200, result: null });
+  });
+
+  test("or sends, and that a peer made too large: 413 for the peer, a decision, and nobody's evening", async () => {
+    const ann = await world.connect("ann");
+    expect(await ann.call("echo", { text: "x".repeat(30 * 1024) })).toMatchObject({ ok: true });
+    const connectionId = (
+      (await world.sql("select connection_id c from sallyport_sessions")) as { c: string }[]
+    )[0]?.c;
+    const headers = { connectionId: connectionId as string, "x-sallyport-secret": world.secret };
+    for (const name of ["echo", "forward"]) {
+      const body = JSON.stringify({ handler: name, text: "x".repeat(100 * 1024) });
+      expect((await world.event("/ws/odd/default", headers, body)).status, name).toBe(413);
+      expect(world.decisions.at(-1)).toMatchObject({ reason: "too-large", handler: name });
+    }
+    expect(world.errors).toEqual([]);
+  });
+});
+
+test("a flood of schema complaints is cut short, in the answer and in the decision", async () => {
+  const ann = await world.connect("ann");
+  const answer = await ann.call("many", { items: Array(5000).fill("x") });
+  expect(answer).toMatchObject({ ok: false, status: 400 });
+  expect(JSON.stringify(answer).length).toBeLessThan(1500);
+  expect(JSON.stringify(world.decisions.at(-1)).length).toBeLessThan(3000);
+});
+
+test("a session is in at most 100 channels", async () => {
+  const ann = await world.connect("ann");
+  for (let n = 0; n < 100; n++) await ann.result("join", { channel: `rooms/${n}` });
+  expect(await ann.call("join", { channel: "rooms/100" })).toMatchObject({ ok: false, status: 429 });
+  await ann.result("join", { channel: "rooms/7" });
+});
+
+describe("the app's own code", () => {
+  test("in connect() may refuse with words or fail; the token stays spent and no row opens", async () => {
+    await world.close();
+    world = await open({ gatewayView: "/ws/guarded" });
+    await expect(world.connect("bug")).rejects.toMatchObject({ status: 500 });
+    expect(world.errors.splice(0).map(String)).toEqual(["Error: a bug in connect()"]);
+    await expect(world.connect("pest")).rejects.toMatchObject({ status: 400 });
+    expect(world.decisions.at(-1)).toMatchObject({ event: "connect", userId: "pest", message: "Not you." });
+    expect(await world.sql("select * from sallyport_sessions")).toEqual([]);
+    expect(await world.sql("select * from sallyport_tokens where spent_at is null")).toEqual([]);
+  });
+
+  test("that is told of decisions and errors may throw or reject: nothing changes for anybody", async () => {
+    await world.close();
+    world = await open({
+      onDecision: (async () => {
+        throw new Error("the log is full");
+      }) as () => void,
+      onError: () => {
+        throw new Error("this one too");
+      },
+    });
+    expect((await world.requestToken(null)).status).toBe(401);
+    const ann = await world.connect("ann");
+    expect(await ann.call("bigint")).toMatchObject({ status: 500 });
+    expect(await ann.call("nothing")).toMatchObject({ ok: true });
+  });
+
+  test("that asks about an owner is given a user who may be nobody", async () => {
+    await world.close();
+    world = await open({ gatewayView: "/ws/open" });
+    const guest = await world.connect(null);
+    expect(await guest.call("read", { n: 1 })).toMatchObject({ ok: false, status: 403 });
+  });
+
+  test("that grants what is declared but not migrated hears what to run", async () => {
+    await world.sql("delete from sallyport_permissions");
+    const granting = world.sallyport.access.grant("ann", chat.can_use_chat);
+    await expect(granting).rejects.toThrow(/Run: npx sallyport migrate/);
+    await expect(granting).rejects.toBeInstanceOf(StorageError);
+  });
+});
+
+describe("the token endpoint", () => {
+  test("takes hostile bodies with a 4xx and a decision, and gives no token", async () => {
+    const bodies: [string, number][] = [
+      ['{"view":{"toString":1}}', 400],
+      ['{"view":["/ws/odd"]}', 400],
+      ['{"view":null}', 400],
+      ['{"view":"/ws/nowhere"}', 403],
+      ['{"channel":7}', 400],
+      ['{"channel":"a b"}', 400],
+      ['{"channel":"nowhere"}', 403],
+      ["[]", 400],
+      ["null", 400],
+      ["{", 400],
+      [`{"a":"${"x".repeat(5000)}"}`, 413],
+    ];
+    for (const [body, status] of bodies) {
+      const told = world.decisions.length;
+      const response = await fetch(`${world.appUrl}/api/ws-token`, {
+        method: "POST",
+        headers: { origin: ORIGIN, cookie: "login=ann:login-of-ann" },
+        body,
+      });
+      expect(response.status, body.slice(0, 40)).toBe(status);
+      expect(world.decisions.length, body.slice(0, 40)).toBe(told + 1);
+    }
+    expect(world.errors).toEqual([]);
+    expect(await world.sql("select * from sallyport_tokens")).toEqual([]);
+  });
+
+  test("is not reached through a Host header that brings a path of its own", async () => {
+    const { port } = new URL(world.appUrl);
+    const status = await new Promise<number | undefined>((resolve) => {
+      const headers = { host: "x/api/ws-token?", origin: ORIGIN, cookie: "login=ann:login-of-ann" };
+      request({ port, host: "127.0.0.1", path: "/harmless.png", method: "POST", headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      }).end();
+    });
+    expect(status).toBe(400);
+    expect(await world.sql("select * from sallyport_tokens")).toEqual([]);
+  });
+});
+
+describe("registering gateways", () => {
+  test("a second gateway with the same secret is refused: nothing would tell them apart", async () => {
+    const again = world.sallyport.registerGateway({
+      name: "twin",
+      endpoint: "http://127.0.0.1:9/dev",
+      secret: world.secret,
+    });
+    await expect(again).rejects.toBeInstanceOf(ConfigurationError);
+  });
+
+  test("without a secret keeps the one it has; the same rotation twice keeps the one before", async () => {
+    const { apiId, endpoint } = world.gateway;
+    const works = async (secret: string) => {
+      const headers = { connectionId: "AAAAAAAAAAAAAAA=", "x-sallyport-secret": secret };
+      return (await world.event("/ws/odd/disconnect", headers)).status === 200;
+    };
+    await world.sallyport.registerGateway({ name: "local", apiId, endpoint });
+    expect(await works(world.secret)).toBe(true);
+    const next = gatewaySecret();
+    const rotation = { name: "local", apiId, endpoint, secret: next, keepPreviousSecret: true };
+    await world.sallyport.registerGateway(rotation);
+    await world.sallyport.registerGateway(rotation);
+    expect([await works(next), await works(world.secret)]).toEqual([true, true]);
+  });
+
+  test("endpoints and secrets that cannot be are refused", async () => {
+    for (const endpoint of ["", "abc", "http://example.com/dev", "ftp://127.0.0.1/dev"]) {
+      await expect(world.sallyport.registerGateway({ name: "x", endpoint }), endpoint).rejects.toThrow(
+        /ndpoint/,
+      );
+    }
+    for (const secret of ["", "short", "a,b".repeat(20), "x y".repeat(20)]) {
+      const registration = { name: "x", endpoint: "http://127.0.0.1:9/dev", secret };
+      await expect(world.sallyport.registerGateway(registration), secret).rejects.toThrow(/secret/);
+    }
+  });
+});
+
+test("a token without a login is good at the gateway that it names and at no other", async () => {
+  await world.close();
+  world = await open({ tokens: { binding: "token" } });
+  const secret = gatewaySecret();
+  const other = await startLocalGateway({ target: `${world.appUrl}/ws/odd/`, port: 0, secret });
+  try {
+    const { apiId, endpoint } = other;
+    await world.sallyport.registerGateway({ name: "other", apiId, endpoint, secret });
+    expect((await world.requestToken("ann")).status).toBe(400);
+    expect((await world.requestToken("ann", { gateway: "nowhere" })).status).toBe(400);
+    const connect = async (gateway: string) => {
+      const url = new URL(other.url);
+      url.searchParams.set("ws_token", await world.token("ann", { gateway }));
+      return Socket.open(url, { origin: ORIGIN });
+    };
+    await expect(connect("local")).rejects.toMatchObject({ status: 403 });
+    (await connect("other")).close();
+  } finally {
+    await other.close();
+  }
+});
