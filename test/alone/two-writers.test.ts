@@ -1,59 +1,74 @@
-import { fork } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { sql } from "kysely";
+import { execFile } from "node:child_process";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { sqlite } from "../../src/storage/sqlite.ts";
+import { ChatView, channels, chat } from "../stories/chat.ts";
+import { World } from "../stories/world.ts";
 
-let folder: string;
-let path: string;
+const root = resolve(import.meta.dirname, "../..");
+const DURATION_MS = 10_000;
+
+let world: World;
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "sallyport-writers-"));
-  path = join(folder, "test.db");
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
-
-test("two processes writing at once for ten seconds: no error, and no timer late by more than 100 ms", {
-  timeout: 40_000,
-}, async () => {
-  const storage = sqlite(path);
-  await storage.migrate();
-  const script = join(import.meta.dirname, "../processes/writer.mjs");
-  const writer = fork(script, [path], { stdio: ["ignore", "ignore", "pipe", "ipc"] });
-  let complaints = "";
-  writer.stderr?.on("data", (data) => {
-    complaints += data;
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    limits: {
+      connectsPerUser: false,
+      tokensPerUser: false,
+      connectsPerIp: false,
+      messagesPerConnection: false,
+    },
   });
-  const ended = new Promise<number | null>((resolve) => writer.on("exit", resolve));
-  await new Promise((resolve) => writer.once("message", resolve));
+});
+afterEach(() => world.close());
 
-  let latest = 0;
-  let expected = performance.now() + 10;
+/** A command in a terminal, on the database that the app is serving from. */
+function cli(...args: string[]) {
+  return promisify(execFile)(process.execPath, [join(root, "bin/sallyport.js"), ...args], {
+    env: {
+      ...process.env,
+      SALLYPORT_APP: join(root, "test/processes/app.ts"),
+      STORY_DATABASE: world.database,
+    },
+  });
+}
+
+test("app and command line writing at once for ten seconds: no error, no timer late by more than 100 ms", {
+  timeout: 60_000,
+}, async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const until = Date.now() + DURATION_MS;
+  let [latest, expected] = [0, performance.now() + 10];
   const timer = setInterval(() => {
     latest = Math.max(latest, performance.now() - expected);
     expected = performance.now() + 10;
   }, 10);
-  const until = Date.now() + 10_000;
-  let written = 0;
-  while (Date.now() < until) {
-    const name = `mine ${written++}`;
-    await storage.write(async (db) => {
-      await db.insertInto("sallyport_groups").values({ name, created_at: storage.now }).execute();
-      await db.selectFrom("sallyport_groups").select("name").where("name", "=", name).execute();
-    });
-    // An app comes back to its event loop between events.
-    await new Promise((resolve) => setImmediate(resolve));
-  }
+
+  const commands = (async () => {
+    let ran = 0;
+    for (; Date.now() < until; ran++) {
+      await cli("users", ran % 2 === 0 ? "grant" : "revoke", "ann@example.com", "chat.can_moderate_chat");
+    }
+    return ran;
+  })();
+  const events = (async () => {
+    let ran = 0;
+    while (Date.now() < until) {
+      // A token, a connect, two moves and a disconnect: each of them writes.
+      const ann = await world.connect("ann", { channel: "rooms/general" });
+      await ann.result("change_channel", { channel: "rooms/random" });
+      await ann.result("change_channel", { channel: "rooms/general" });
+      ann.close();
+      ran++;
+    }
+    return ran;
+  })();
+  expect(await commands).toBeGreaterThan(5);
+  expect(await events).toBeGreaterThan(100);
   clearInterval(timer);
-  expect(await ended).toBe(0);
-  expect(complaints).toBe("");
-  const { rows } = await sql<{ mine: number; theirs: number }>`
-    select sum(name like 'mine %') mine, sum(name like 'theirs %') theirs from sallyport_groups`.execute(
-    storage.db,
-  );
-  expect(rows[0]?.mine).toBe(written);
-  expect(rows[0]?.theirs).toBeGreaterThan(100);
+  expect(world.errors.map(String)).toEqual([]);
+  expect(world.decisions).toEqual([]);
   expect(latest).toBeLessThan(100);
-  await storage.close();
 });
