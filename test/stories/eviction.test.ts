@@ -285,6 +285,22 @@ describe("authorize, the app's own word", () => {
     expect(questions).toBe(2);
   });
 
+  test("does not help a session whose view's own right ended while it was asked", async () => {
+    const undermining = defineChannel("undermining", {
+      signedIn: true,
+      authorize: async () => {
+        await world.sql("delete from sallyport_user_permissions");
+        return true;
+      },
+    });
+    await world.close();
+    world = await World.open({ permissions: [chat], channels: [undermining], views });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    expect(await ann.call("join_room", { channel: "undermining" })).toMatchObject({ ok: false, status: 403 });
+    expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
+  });
+
   test("and by a connect", async () => {
     const attempt = () =>
       world.connect("ann", { channel: "club" }).catch((error: { status: number }) => error.status);
