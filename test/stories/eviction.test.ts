@@ -349,6 +349,27 @@ describe("grants with an end", () => {
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
   });
 
+  test("are judged by the database's clock, whether or not anybody has cleared them away", async () => {
+    // No event has come yet, so nothing looks for expired grants here.
+    const { access } = world.sallyport;
+    const until = Date.now() + 60;
+    await access.grant("bob", chat.can_use_chat, { until });
+    await access.grant({ group: "Night shift" }, chat.can_use_chat);
+    await access.addToGroup("cat", "Night shift", { until });
+    await access.grant({ group: "Drill" }, chat.can_use_chat, { until });
+    await access.addToGroup("dan", "Drill");
+    const holders = () =>
+      Promise.all(["bob", "cat", "dan"].map((user) => access.hasPermission(user, chat.can_use_chat)));
+    expect(await holders()).toEqual([true, true, true]);
+    await new Promise((resolve) => setTimeout(resolve, until + 5 - Date.now()));
+    expect(await holders()).toEqual([false, false, false]);
+    expect((await access.show("bob"))?.grants).toEqual([]);
+    expect((await access.show("cat"))?.groups).toEqual([]);
+    expect(
+      await world.sql("select user_id from sallyport_user_permissions where user_id = 'bob'"),
+    ).toHaveLength(1);
+  });
+
   test("that ended while nothing was running are found at the next look", async () => {
     const bob = await world.connect("ann");
     await world.sql("update sallyport_user_permissions set until_at = 1");
