@@ -8,10 +8,11 @@ import { checkedLimits, type Limits, MessageLimit, RateLimits } from "./access/r
 import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
-import { Delivery, encodeFrame } from "./delivery/delivery.ts";
+import { Delivery } from "./delivery/delivery.ts";
 import { ManagementApi } from "./delivery/management-api.ts";
-import { ConfigurationError, DeliveryError, RefusedError, SallyportError } from "./errors.ts";
+import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
+import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
 import { Access } from "./lifecycle/change-rights.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { outletTo } from "./lifecycle/deliver.ts";
@@ -264,15 +265,9 @@ export class Sallyport {
     const envelope: Envelope = {};
     let answer: Answer;
     try {
-      const result = await this.#decide(view, call, request, trail, envelope);
-      answer = succeeded(result, trail);
+      answer = succeeded(await this.#decide(view, call, request, trail, envelope), trail);
     } catch (error) {
-      const { status, body, headers } = this.#refusal(error, trail);
-      const { callId } = trail;
-      const called = callId === undefined ? undefined : { id: callId, ok: false, status, error: body.error };
-      answer = called
-        ? { status: 200, body: JSON.stringify({ ...called, reference: body.reference }), headers }
-        : { status, body: JSON.stringify(body), headers };
+      answer = refused(this.#refusal(error, trail), trail);
     }
     if (kind === "message" && envelope.gateway?.replies === "push")
       return this.#push(envelope.gateway, call.connectionId, answer);
@@ -297,7 +292,7 @@ export class Sallyport {
     const outcome = await this.#rooms.delivery.post(recipient, answer.body);
     if (outcome.kind === "failed")
       this.#rooms.onError(new Error(outcome.reason), `answering ${connectionId}`);
-    return reply(answer.status >= 500 ? answer.status : 200, {}, answer.headers);
+    return reply(200, {}, answer.headers);
   }
 
   /** The one place where an error becomes an answer. */
@@ -329,36 +324,6 @@ export class Sallyport {
   }
 }
 
-interface Refusal {
-  readonly status: number;
-  readonly body: { readonly ok: false; readonly error: string; readonly reference: string };
-  readonly headers: Record<string, string>;
-}
-
-interface Answer {
-  readonly status: number;
-  /** JSON. */
-  readonly body: string;
-  readonly headers: Record<string, string>;
-}
-
-/**
- * A call's answer bears its id; without one, what the handler returned is the body.
- *
- * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
- */
-function succeeded(result: unknown, { event, callId }: Trail): Answer {
-  const body = callId === undefined ? (result ?? {}) : { id: callId, ok: true, status: 200, result };
-  return { status: 200, body: event === "message" ? encodeFrame(body) : "{}", headers: {} };
-}
-
-/** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */
-function refusalOf(error: unknown): unknown {
-  return error instanceof DeliveryError && error.code === "SALLYPORT_TOO_LARGE"
-    ? new RefusedError(error.message, { reason: "too-large", status: 413, reply: "Message too large." })
-    : error;
-}
-
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(
   listener: (...args: Arguments) => unknown,
@@ -371,13 +336,6 @@ function guarded<Arguments extends readonly unknown[]>(
       failed(error);
     }
   };
-}
-
-function reply(status: number, body: object | string, headers: Record<string, string> = {}): Response {
-  return new Response(typeof body === "string" ? body : JSON.stringify(body), {
-    status,
-    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
-  });
 }
 
 function positiveSeconds(name: string, value: number): number {

@@ -96,6 +96,22 @@ test("to a user, a connection, everyone, and to those who hold a permission", as
   expect(() => sallyport.to({ channel: "nowhere" })).toThrow(/no channel definition matches/);
 });
 
+test("close() ends the session before its socket: a gateway out of reach changes nothing about that", async () => {
+  const ann = await world.connect("ann", { channel: "rooms/general" });
+  const { apiId, stage } = world.gateway;
+  const unreachable = {
+    name: "local",
+    apiId,
+    stage,
+    endpoint: "http://127.0.0.1:9/dev",
+    secret: world.secret,
+  };
+  await world.sallyport.registerGateway(unreachable);
+  expect(await world.sallyport.to({ user: "ann" }).close()).toMatchObject({ recipients: 1, failed: 1 });
+  expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
+  expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ recipients: 0 });
+});
+
 test("a connection that is gone closes its row; one that is only just arriving keeps it", async () => {
   const insert = (id: string, ageMs: number) =>
     world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)

@@ -7,11 +7,12 @@ import {
   type SocketState,
 } from "sallyport/client";
 import type { ChatView } from "../chat-view.ts";
+import type { ChatMessage } from "../messages.ts";
 import { ApiError, type Config, type Me, me } from "./api.ts";
 import { Banners } from "./banners.ts";
 import { Composer } from "./composer.ts";
 import { element } from "./elements.ts";
-import { type ChatMessage, MessageList } from "./message-list.ts";
+import { MessageList } from "./message-list.ts";
 import { RoomList } from "./room-list.ts";
 
 const VIEW = "/ws/chat";

@@ -1,14 +1,5 @@
+import type { ChatMessage } from "../messages.ts";
 import { element, make } from "./elements.ts";
-
-export interface ChatMessage {
-  readonly id: number;
-  readonly room: string;
-  readonly message: string;
-  readonly username: string;
-  readonly user_id: string;
-  /** ISO 8601. */
-  readonly created_at: string;
-}
 
 interface Shown {
   readonly message: ChatMessage;

@@ -1,0 +1,56 @@
+import type { Trail } from "../access/decisions.ts";
+import { encodeFrame } from "../delivery/delivery.ts";
+import { DeliveryError, RefusedError } from "../errors.ts";
+import type { CallAnswer, RefusalBody } from "../protocol/frames.ts";
+
+/** What goes back for an event. */
+export interface Answer {
+  readonly status: number;
+  /** JSON. */
+  readonly body: string;
+  readonly headers: Record<string, string>;
+}
+
+/** What goes back for an event that was refused or failed. */
+export interface Refusal {
+  readonly status: number;
+  readonly body: RefusalBody;
+  readonly headers: Record<string, string>;
+}
+
+/**
+ * A call's answer bears its id; without one, what the handler returned is the body.
+ *
+ * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
+ */
+export function succeeded(result: unknown, { event, callId }: Trail): Answer {
+  if (event !== "message") return { status: 200, body: "{}", headers: {} };
+  const body =
+    callId === undefined
+      ? (result ?? {})
+      : ({ id: callId, ok: true, status: 200, result } satisfies CallAnswer);
+  return { status: 200, body: encodeFrame(body), headers: {} };
+}
+
+/** A call hears of its refusal as HTTP 200: another status may never reach the socket. */
+export function refused({ status, body, headers }: Refusal, { callId }: Trail): Answer {
+  if (callId === undefined) return { status, body: JSON.stringify(body), headers };
+  const { error, reference } = body;
+  const answer: CallAnswer = { id: callId, ok: false, status, error, reference };
+  return { status: 200, body: JSON.stringify(answer), headers };
+}
+
+/** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */
+export function refusalOf(error: unknown): unknown {
+  return error instanceof DeliveryError && error.code === "SALLYPORT_TOO_LARGE"
+    ? new RefusedError(error.message, { reason: "too-large", status: 413, reply: "Message too large." })
+    : error;
+}
+
+/** A response of ours: JSON that nobody may keep. */
+export function reply(status: number, body: object | string, headers: Record<string, string> = {}): Response {
+  return new Response(typeof body === "string" ? body : JSON.stringify(body), {
+    status,
+    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
+  });
+}
