@@ -1,4 +1,5 @@
 import { Callers } from "./access/callers.ts";
+import { Changes } from "./access/changes.ts";
 import { Channels } from "./access/channels.ts";
 import { type Decision, decisionOf, newReference, type Trail } from "./access/decisions.ts";
 import { Evictions } from "./access/evictions.ts";
@@ -147,6 +148,7 @@ export class Sallyport {
       tokens: new Tokens(database, tokenExpirySeconds),
       rights,
       evictions,
+      changes: new Changes(),
       gateways,
       sessions: new Sessions(database, rights.listOf),
       memberships: new Memberships(database),
@@ -288,7 +290,13 @@ export class Sallyport {
 
   /** Where a gateway has no route responses, the answer goes out like any other message. */
   async #push(gateway: Gateway, connectionId: string, answer: Answer): Promise<Response> {
-    const recipient = { sessionId: "", connectionId, endpoint: gateway.endpoint, connectedAt: 0 };
+    const recipient = {
+      sessionId: "",
+      userId: null,
+      connectionId,
+      endpoint: gateway.endpoint,
+      connectedAt: 0,
+    };
     const outcome = await this.#rooms.delivery.post(recipient, answer.body);
     if (outcome.kind === "failed")
       this.#rooms.onError(new Error(outcome.reason), `answering ${connectionId}`);

@@ -44,6 +44,7 @@ afterEach(async () => {
 
 const to = (connectionId: string, ageMs = 3_600_000): Recipient => ({
   sessionId: connectionId,
+  userId: "ann",
   connectionId,
   endpoint,
   connectedAt: Date.now() - ageMs,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeliveryError } from "../errors.ts";
 import { ARRIVAL_MS, MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import type { ManagementApi, PostResult } from "./management-api.ts";
+import { CONCURRENCY, type ManagementApi, type PostResult } from "./management-api.ts";
 
 /** What became of a send. The last five sum to the first. */
 export interface DeliveryReport {
@@ -24,6 +24,8 @@ export interface DeliveryReport {
 /** A recipient that has been decided on: where it is, and since when. */
 export interface Recipient {
   readonly sessionId: string;
+  /** Whose it is; null for somebody who has not signed in. */
+  readonly userId: string | null;
   readonly connectionId: string;
   readonly endpoint: string;
   /** Epoch milliseconds. */
@@ -33,10 +35,15 @@ export interface Recipient {
 export type Outcome =
   | { readonly kind: "sent" }
   | { readonly kind: "gone" }
+  | { readonly kind: "withheld" }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** Calls under way to API Gateway at once, from this process. */
-const CONCURRENCY = 128;
+/**
+ * Asked in the last moment before a post starts, and before each further try: the decision may have waited long.
+ * A plain `true` starts it in the same turn, so that nothing can come between.
+ */
+export type StillPermitted = () => true | Promise<boolean>;
+
 const ATTEMPTS = 4;
 const RETRY_BASE_MS = 100;
 /** How long a 410 for a connection that is still arriving is tried again, in milliseconds. */
@@ -74,6 +81,8 @@ export function encodeFrame(message: unknown): string {
 export class Delivery {
   readonly #api: ManagementApi;
   readonly #tails = new Map<string, Promise<unknown>>();
+  /** Calls under way, by whose sockets they are for. */
+  readonly #calls = new Map<string | null, Set<Promise<unknown>>>();
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
   #underWay = 0;
@@ -82,25 +91,38 @@ export class Delivery {
     this.#api = api;
   }
 
-  /** @param urgent goes before ordinary sends that still wait for their turn */
-  post(recipient: Recipient, frame: string, urgent = false): Promise<Outcome> {
-    return this.#inOrder(recipient, urgent, () =>
+  /**
+   * @param options.urgent goes before ordinary sends that still wait for their turn
+   * @param options.stillPermitted without it, the decision stands however long the post waits
+   */
+  post(
+    recipient: Recipient,
+    frame: string,
+    options: { readonly urgent?: boolean; readonly stillPermitted?: StillPermitted } = {},
+  ): Promise<Outcome> {
+    return this.#inOrder(recipient, options, () =>
       this.#api.post(recipient.endpoint, recipient.connectionId, frame),
     );
   }
 
   /** Closes the recipient's socket. */
-  close(recipient: Recipient, urgent = false): Promise<Outcome> {
-    return this.#inOrder(recipient, urgent, () =>
+  close(recipient: Recipient, options: { readonly urgent?: boolean } = {}): Promise<Outcome> {
+    return this.#inOrder(recipient, options, () =>
       this.#api.delete(recipient.endpoint, recipient.connectionId),
     );
   }
 
+  /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
+  async settled(userId?: string): Promise<void> {
+    const calls = userId === undefined ? [...this.#calls.values()] : [this.#calls.get(userId) ?? new Set()];
+    await Promise.allSettled(calls.flatMap((underWay) => [...underWay]));
+  }
+
   /** What was sent to a connection first arrives first, so a call waits for the one before. */
-  #inOrder(recipient: Recipient, urgent: boolean, call: () => Promise<PostResult>): Promise<Outcome> {
+  #inOrder(recipient: Recipient, options: PostOptions, call: () => Promise<PostResult>): Promise<Outcome> {
     const key = `${recipient.endpoint} ${recipient.connectionId}`;
     const before = this.#tails.get(key);
-    const mine = (before ?? Promise.resolve()).then(() => this.#persist(recipient, urgent, call));
+    const mine = (before ?? Promise.resolve()).then(() => this.#persist(recipient, options, call));
     this.#tails.set(key, mine);
     mine.finally(() => {
       if (this.#tails.get(key) === mine) this.#tails.delete(key);
@@ -108,11 +130,16 @@ export class Delivery {
     return mine;
   }
 
-  async #persist(recipient: Recipient, urgent: boolean, call: () => Promise<PostResult>): Promise<Outcome> {
+  async #persist(
+    recipient: Recipient,
+    options: PostOptions,
+    call: () => Promise<PostResult>,
+  ): Promise<Outcome> {
     const begun = Date.now();
     for (let attempt = 1; ; attempt++) {
-      const result = await this.#inTurn(urgent, call);
+      const result = await this.#inTurn(recipient, options, call);
       if (result.kind === "ok") return { kind: "sent" };
+      if (result.kind === "withheld") return result;
       if (result.kind === "failed") return { kind: "failed", reason: result.reason };
       if (result.kind === "gone") {
         // AWS answers 410 until $connect has been answered, so for a row this young it may mean "not yet".
@@ -125,18 +152,41 @@ export class Delivery {
     }
   }
 
-  async #inTurn<Result>(urgent: boolean, call: () => Promise<Result>): Promise<Result> {
+  async #inTurn(
+    { userId }: Recipient,
+    { urgent = false, stillPermitted }: PostOptions,
+    call: () => Promise<PostResult>,
+  ): Promise<PostResult | { readonly kind: "withheld" }> {
     if (this.#underWay < CONCURRENCY) this.#underWay++;
     // Whoever ends hands its turn on, so nobody can slip in between.
     else await new Promise<void>((resolve) => (urgent ? this.#urgent : this.#ordinary).push(resolve));
     try {
-      return await call();
+      for (let answer = stillPermitted?.() ?? true; answer !== true; answer = stillPermitted?.() ?? true) {
+        if (!(await answer)) return { kind: "withheld" };
+      }
+      return await this.#track(userId, call());
+    } catch (error) {
+      return { kind: "failed", reason: (error as Error).message };
     } finally {
       const next = this.#urgent.shift() ?? this.#ordinary.shift();
       if (next) next();
       else this.#underWay--;
     }
   }
+
+  #track<Result>(userId: string | null, call: Promise<Result>): Promise<Result> {
+    const calls = this.#calls.get(userId) ?? new Set();
+    this.#calls.set(userId, calls.add(call));
+    return call.finally(() => {
+      calls.delete(call);
+      if (calls.size === 0) this.#calls.delete(userId);
+    });
+  }
+}
+
+interface PostOptions {
+  readonly urgent?: boolean;
+  readonly stillPermitted?: StillPermitted;
 }
 
 /** Adds up outcomes into a {@link DeliveryReport}. */
@@ -157,6 +207,7 @@ export class DeliveryTally {
     this.#recipients++;
     if (outcome.kind === "sent") this.#sent++;
     else if (outcome.kind === "gone") this.#gone++;
+    else if (outcome.kind === "withheld") this.#withheld++;
     else {
       this.#failed++;
       this.#failures.set(outcome.reason, (this.#failures.get(outcome.reason) ?? 0) + 1);

@@ -7,8 +7,8 @@ export type PostResult =
   | { readonly kind: "retry"; readonly reason: string }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** Connections kept to one endpoint. */
-const CONNECTIONS = 64;
+/** Calls under way at once, each on a connection of its own: none may wait where nobody judges it again. */
+export const CONCURRENCY = 128;
 /** No call may hang longer, in milliseconds. */
 const TIMEOUT_MS = 10_000;
 
@@ -62,7 +62,7 @@ export class ManagementApi {
   #pool(origin: string): Pool {
     let pool = this.#pools.get(origin);
     if (!pool) {
-      pool = new Pool(origin, { connections: CONNECTIONS, connectTimeout: TIMEOUT_MS });
+      pool = new Pool(origin, { connections: CONCURRENCY, connectTimeout: TIMEOUT_MS });
       this.#pools.set(origin, pool);
     }
     return pool;

@@ -6,7 +6,8 @@ import type { Rooms } from "./rooms.ts";
 
 /**
  * Changes of rights. Each commits together with a record of itself, and resolves when every open socket that it
- * touches has been reconsidered. What a gateway would not take is told to `onError`; the rows are closed even so.
+ * touches has been reconsidered: from then on this process starts no frame to a user who lost the right to it, and
+ * what it had started has arrived or failed. What a gateway would not take is told to `onError`; the rows are closed even so.
  */
 export class Access {
   readonly #rooms: Rooms;
@@ -24,7 +25,7 @@ export class Access {
    */
   async grant(holder: Holder, permission: Permission, options?: GrantOptions): Promise<void> {
     await this.#rooms.rights.grant(holder, permission, options);
-    await this.#enforce();
+    await this.#enforce(userOfHolder(holder));
   }
 
   /**
@@ -34,33 +35,33 @@ export class Access {
    */
   async revoke(holder: Holder, permission: Permission): Promise<boolean> {
     const had = await this.#rooms.rights.revoke(holder, permission);
-    await this.#enforce();
+    await this.#enforce(userOfHolder(holder));
     return had;
   }
 
   /** Makes a user a member of a group, which is made when missing. */
   async addToGroup(userId: string, group: string, options?: GrantOptions): Promise<void> {
     await this.#rooms.rights.addToGroup(userId, group, options);
-    await this.#enforce();
+    await this.#enforce(userId);
   }
 
   /** @returns whether the user was a member */
   async removeFromGroup(userId: string, group: string): Promise<boolean> {
     const was = await this.#rooms.rights.removeFromGroup(userId, group);
-    await this.#enforce();
+    await this.#enforce(userId);
     return was;
   }
 
   /** An inactive user passes no rule and keeps no socket. */
   async setActive(userId: string, active: boolean): Promise<void> {
     await this.#rooms.rights.setActive(userId, active);
-    await this.#enforce();
+    await this.#enforce(userId);
   }
 
   /** A superuser passes every permission rule, though no `authorize`. */
   async setSuperuser(userId: string, superuser: boolean): Promise<void> {
     await this.#rooms.rights.setSuperuser(userId, superuser);
-    await this.#enforce();
+    await this.#enforce(userId);
   }
 
   /** Ends a login of the app: its sockets close and its unused tokens die. */
@@ -94,7 +95,15 @@ export class Access {
     return this.#rooms.rights.show(userId);
   }
 
-  async #enforce(): Promise<void> {
+  /** After the commit: nothing new goes out by the old rights, what was going out has, and sockets follow. */
+  async #enforce(userId?: string): Promise<void> {
+    this.#rooms.changes.mark(userId);
+    await this.#rooms.delivery.settled(userId);
     await this.#enforcer.enforce();
   }
+}
+
+/** A group's change may be anybody's. */
+function userOfHolder(holder: Holder): string | undefined {
+  return typeof holder === "string" ? holder : undefined;
 }

@@ -4,8 +4,8 @@ import {
   type DeliveryReport,
   DeliveryTally,
   encodeFrame,
-  type Outcome,
   type Recipient,
+  type StillPermitted,
 } from "../delivery/delivery.ts";
 import { ConfigurationError } from "../errors.ts";
 import { PAGE_SIZE, type SessionRow, type SessionSelector } from "../sessions/sessions.ts";
@@ -25,7 +25,7 @@ export function outletTo(rooms: Rooms, audience: Audience, requirement: Requirem
   return {
     send: (message) => {
       const frame = encodeFrame(message);
-      return eachPage(rooms, selector, rules, (recipient) => rooms.delivery.post(recipient, frame));
+      return sendPages(rooms, selector, rules, frame);
     },
     close: () => closeAll(rooms, selector),
   };
@@ -62,23 +62,26 @@ function planOf(
   return { selector: { kind: "channel", channel: channel.name }, rules: [...rules, ...channel.rules] };
 }
 
-async function eachPage(
+async function sendPages(
   rooms: Rooms,
   selector: SessionSelector,
   rules: readonly Rule[],
-  act: (recipient: Recipient) => Promise<Outcome>,
+  frame: string,
 ): Promise<DeliveryReport> {
   const tally = new DeliveryTally();
   const asked = permissionsAsked([...rules, ...[...rooms.views.values()].map((view) => view.rule)]);
   let after = "";
   for (;;) {
+    const readAt = rooms.changes.now();
     const page = await rooms.sessions.recipients(selector, after, asked);
     const gone: string[] = [];
     await Promise.all(
       page.map(async (session) => {
         const recipient = await recipientOf(rooms, session);
         if (!recipient || !mayReceive(rooms, session, rules)) return tally.withhold();
-        const outcome = await act(recipient);
+        const outcome = await rooms.delivery.post(recipient, frame, {
+          stillPermitted: permittedSince(rooms, session, selector, rules, readAt),
+        });
         if (outcome.kind === "gone") gone.push(session.id);
         tally.count(outcome);
       }),
@@ -87,6 +90,33 @@ async function eachPage(
     after = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return tally.report();
   }
+}
+
+/** A recipient whose rights changed in this process after its page was read is read and judged again. */
+function permittedSince(
+  rooms: Rooms,
+  session: SessionRow,
+  selector: SessionSelector,
+  rules: readonly Rule[],
+  readAt: number,
+): StillPermitted {
+  let since = readAt;
+  return () => {
+    if (!rooms.changes.touched(session.userId, since)) return true;
+    since = rooms.changes.now();
+    return stillReceives(rooms, session, selector, rules);
+  };
+}
+
+async function stillReceives(
+  rooms: Rooms,
+  session: SessionRow,
+  selector: SessionSelector,
+  rules: readonly Rule[],
+): Promise<boolean> {
+  const now = await rooms.sessions.findById(rooms.database.db, session.id);
+  if (!now || !mayReceive(rooms, now, rules)) return false;
+  return selector.kind !== "channel" || rooms.memberships.isIn(session.id, selector.channel);
 }
 
 /** The rows first: from then on nothing is accepted or delivered, though a gateway may be out of reach. */
@@ -124,6 +154,7 @@ export async function recipientOf(rooms: Rooms, session: SessionRow): Promise<Re
   return (
     gateway && {
       sessionId: session.id,
+      userId: session.userId,
       connectionId: session.connectionId,
       endpoint: gateway.endpoint,
       connectedAt: Date.now() - session.ageMs,

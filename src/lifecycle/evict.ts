@@ -42,7 +42,7 @@ export class Enforcer {
 }
 
 async function enforceAll(rooms: Rooms): Promise<number> {
-  await rooms.rights.expire();
+  if (await rooms.rights.expire()) rooms.changes.mark();
   let evicted = 0;
   for (;;) {
     const eviction = await rooms.evictions.claim();
@@ -136,13 +136,14 @@ async function endSession(rooms: Rooms, session: SessionWithChannels, reason: st
   await rooms.sessions.closeMany([session.id], reason);
   await notify(rooms, session, { type: "sallyport.revoked", scope: "view" });
   const recipient = await recipientOf(rooms, session);
-  if (recipient) report(rooms, session, await rooms.delivery.close(recipient, true));
+  if (recipient) report(rooms, session, await rooms.delivery.close(recipient, { urgent: true }));
   return LOST;
 }
 
 async function notify(rooms: Rooms, session: SessionWithChannels, notice: RevokedNotice): Promise<void> {
   const recipient = await recipientOf(rooms, session);
-  if (recipient) report(rooms, session, await rooms.delivery.post(recipient, encodeFrame(notice), true));
+  if (recipient)
+    report(rooms, session, await rooms.delivery.post(recipient, encodeFrame(notice), { urgent: true }));
 }
 
 /** The session is nobody's already; that its socket lives on is somebody's to know. */
@@ -163,6 +164,7 @@ export class EnforcementLoop {
   readonly #enforcer: Enforcer;
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
+  #recorded: number | undefined;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
 
@@ -188,11 +190,20 @@ export class EnforcementLoop {
     await this.#looking;
   }
 
+  /** Another process may have changed anybody's rights: what is still to be posted here is judged again. */
+  async #markElsewhere(): Promise<void> {
+    const { evictions, database, changes } = this.#rooms;
+    const recorded = await evictions.changes(database.db);
+    if (recorded !== this.#recorded) changes.mark();
+    this.#recorded = recorded;
+  }
+
   async #look(): Promise<void> {
     try {
       const changed = await this.#rooms.database.changedElsewhere();
       if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();
+      await this.#markElsewhere();
       await this.#enforcer.enforce();
     } catch (error) {
       this.#rooms.onError(error, "enforcement loop");

@@ -44,12 +44,8 @@ export async function message(
   if (frame === undefined) throw malformed("The message is empty.");
   if ("id" in frame) trail.callId = callId(frame.id);
 
-  const session = await rooms.sessions.find(gateway.id, call.connectionId);
-  if (!session) {
-    throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
-      reason: "session",
-    });
-  }
+  const readAt = rooms.changes.now();
+  const session = await liveSession(rooms, gateway, call);
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
   if (session.loginId !== null) trail.loginId = session.loginId;
@@ -64,7 +60,22 @@ export async function message(
   if (handler.authorize && (await handler.authorize({ user, session: live.session, body })) !== true) {
     throw new RefusedError(`authorize of ${view.name}.${handler.name} said no.`, { reason: "authorize" });
   }
-  return await handler.run(messageContext(rooms, session, live, user, body));
+  const result = await handler.run(messageContext(rooms, session, live, user, body));
+  if (rooms.changes.touched(session.userId, readAt)) {
+    // What the handler found out is for somebody with the rights of now.
+    const now = await liveSession(rooms, gateway, call);
+    demand(view.rule, now, view.name);
+    demand(handler.rule, now, `${view.name}.${handler.name}`);
+  }
+  return result;
+}
+
+async function liveSession(rooms: Rooms, gateway: Gateway, call: MessageCall): Promise<SessionWithChannels> {
+  const session = await rooms.sessions.find(gateway.id, call.connectionId);
+  if (session) return session;
+  throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
+    reason: "session",
+  });
 }
 
 function demand(rule: Rule, session: SessionWithChannels, what: string): void {

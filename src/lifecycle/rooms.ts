@@ -1,4 +1,5 @@
 import type { Callers } from "../access/callers.ts";
+import type { Changes } from "../access/changes.ts";
 import type { Channels } from "../access/channels.ts";
 import type { Evictions } from "../access/evictions.ts";
 import type { Origins } from "../access/origins.ts";
@@ -34,6 +35,7 @@ export interface Rooms {
   readonly tokens: Tokens;
   readonly rights: Rights;
   readonly evictions: Evictions;
+  readonly changes: Changes;
   readonly gateways: Gateways;
   readonly sessions: Sessions;
   readonly memberships: Memberships;

@@ -24,6 +24,16 @@ export class Memberships {
       .execute();
   }
 
+  async isIn(sessionId: string, channel: string): Promise<boolean> {
+    const row = await this.#database.db
+      .selectFrom("sallyport_memberships")
+      .select("session_id")
+      .where("session_id", "=", sessionId)
+      .where("channel", "=", channel)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
   /** How many channels a session is in, a given one not counted. */
   async countOthers(db: Kysely<Tables>, sessionId: string, channel: string): Promise<number> {
     const row = await db

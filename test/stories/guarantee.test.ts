@@ -1,0 +1,152 @@
+import { createServer, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { handler } from "../../src/view/handlers.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { World } from "./world.ts";
+
+/** A Management API that answers when it is told to. */
+let api: Server;
+let endpoint: string;
+let holding: boolean;
+let held: ServerResponse[];
+let posts: { connection: string; body: string }[];
+
+let goOn: () => void;
+let arrived: Promise<void>;
+class SlowView extends ChatView {
+  slow = handler(async () => {
+    const gate = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    entered();
+    await gate;
+    return { secret: "found out with the rights of before" };
+  });
+  override allowedHandlers = ["slow", "whoami"];
+}
+let entered: () => void = () => undefined;
+
+let world: World;
+beforeEach(async () => {
+  [holding, held, posts] = [true, [], []];
+  arrived = new Promise((resolve) => {
+    entered = resolve;
+  });
+  api = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    const connection = decodeURIComponent(request.url?.split("/").at(-1) ?? "");
+    if (request.method === "POST") posts.push({ connection, body });
+    if (holding) held.push(response);
+    else response.writeHead(200).end();
+  });
+  await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
+  endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
+  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": SlowView } });
+  for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
+});
+afterEach(async () => {
+  release();
+  await world.close();
+  api.closeAllConnections();
+  await new Promise((resolve) => api.close(resolve));
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+function release(): void {
+  holding = false;
+  for (const response of held.splice(0)) response.writeHead(200).end();
+}
+
+/** Rows of sockets at a gateway whose Management API is ours. */
+async function sockets(user: string, from: number, count: number): Promise<void> {
+  await world.sallyport.registerGateway({ name: "slow", endpoint });
+  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    with recursive n(i) as (select ${from} union all select i + 1 from n where i < ${from + count - 1})
+    select printf('%05d', i), (select id from sallyport_gateways where name = 'slow'), printf('%015d=', i),
+      '/ws/chat', '${user}', unixepoch('subsec') * 1000 - 60000, 0 from n`);
+}
+
+const connections = (body: string) =>
+  posts.filter((post) => post.body === body).map((post) => post.connection);
+
+test("a fan-out under way starts no frame to a user whose right has ended meanwhile", async () => {
+  await sockets("ann", 1, 128);
+  await sockets("bob", 1001, 60);
+  const sending = world.sallyport.to("everyone").send("news");
+  await expect.poll(() => posts.length).toBe(128);
+  const revoking = world.sallyport.access.revoke("bob", chat.can_use_chat);
+  await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+  release();
+  expect(await sending).toMatchObject({ recipients: 188, sent: 128, withheld: 60 });
+  expect(await revoking).toBe(true);
+  expect(connections('"news"').every((connection) => Number(connection.slice(0, -1)) <= 128)).toBe(true);
+  expect(connections('{"type":"sallyport.revoked","scope":"view"}')).toHaveLength(60);
+});
+
+test("one that lost only the channel is read again too, and a change of others costs nobody a frame", async () => {
+  await sockets("ann", 1, 128);
+  await sockets("bob", 1001, 60);
+  await world.sql("insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_sessions");
+  const sending = world.sallyport.to({ channel: "rooms/general" }).send("news");
+  await expect.poll(() => posts.length).toBe(128);
+  await world.sql("delete from sallyport_memberships where session_id = '01060'");
+  const changing = world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
+  release();
+  await changing;
+  expect(await sending).toMatchObject({ recipients: 188, sent: 187, withheld: 1 });
+});
+
+test("revoke() resolves only when a frame that had started has arrived or failed", async () => {
+  await sockets("bob", 1, 1);
+  const sending = world.sallyport.to({ user: "bob" }).send("news");
+  await expect.poll(() => posts.length).toBe(1);
+  let resolved = false;
+  const revoking = world.sallyport.access.revoke("bob", chat.can_use_chat).then(() => {
+    resolved = true;
+  });
+  await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(resolved).toBe(false);
+  release();
+  await revoking;
+  expect(await sending).toMatchObject({ sent: 1 });
+});
+
+test("a running handler's answer is replaced by the generic refusal", async () => {
+  const ann = await world.connect("ann", { channel: "rooms/general" });
+  await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+  const answer = ann.call("slow");
+  await arrived;
+  // Another right of the same user ended: the answer still stands.
+  await world.sallyport.access.revoke("ann", chat.can_moderate_chat);
+  goOn();
+  expect(await answer).toMatchObject({ ok: true });
+
+  arrived = new Promise((resolve) => {
+    entered = resolve;
+  });
+  const bob = await world.connect("bob");
+  const late = world.event(
+    "/ws/chat/default",
+    await asGateway("bob"),
+    JSON.stringify({ id: 1, handler: "slow" }),
+  );
+  await arrived;
+  await world.sallyport.access.revoke("bob", chat.can_use_chat);
+  await bob.closed;
+  goOn();
+  expect(await (await late).json()).toMatchObject({
+    id: 1,
+    ok: false,
+    status: 403,
+    error: "Permission denied.",
+  });
+});
+
+async function asGateway(user: string): Promise<Record<string, string>> {
+  const rows = await world.sql(`select connection_id from sallyport_sessions where user_id = '${user}'`);
+  const { connection_id } = rows[0] as { connection_id: string };
+  return { connectionId: connection_id, "x-sallyport-secret": world.secret };
+}
