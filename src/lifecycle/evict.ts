@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { authorizeChannel } from "../access/channels.ts";
 import type { Eviction } from "../access/evictions.ts";
 import { judge, judgeAll } from "../access/rules.ts";
@@ -22,6 +23,7 @@ const UNKNOWN: Consequence = { lost: false, unknown: true };
 /** Draws the consequences of recorded changes of rights for open sockets, one enforcement after the other. */
 export class Enforcer {
   readonly #rooms: Rooms;
+  readonly #enforcing = new AsyncLocalStorage<true>();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(rooms: Rooms) {
@@ -35,7 +37,9 @@ export class Enforcer {
    * @returns how many sessions lost their view or a channel
    */
   enforce(): Promise<number> {
-    const mine = this.#last.then(() => enforceAll(this.#rooms));
+    // A hook asked by an enforcement may change rights itself; that enforcement comes to its record, too.
+    if (this.#enforcing.getStore()) return Promise.resolve(0);
+    const mine = this.#last.then(() => this.#enforcing.run(true, () => enforceAll(this.#rooms)));
     this.#last = mine.catch(() => undefined);
     return mine;
   }

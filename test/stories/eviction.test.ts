@@ -285,6 +285,25 @@ describe("authorize, the app's own word", () => {
     expect(questions).toBe(2);
   });
 
+  test("may change rights itself while it is asked: nobody waits for himself", async () => {
+    const strict = defineChannel("strict", {
+      signedIn: true,
+      authorize: async ({ user }) => {
+        if (members.has(user.id ?? "")) return true;
+        await world.sallyport.access.setActive(user.id ?? "", false);
+        return false;
+      },
+    });
+    await world.close();
+    world = await World.open({ permissions: [chat], channels: [strict], views });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "strict" });
+    members.delete("ann");
+    await world.sallyport.access.recheck({ user: "ann" });
+    expect((await ann.closed).code).toBe(1000);
+    expect(await world.sql("select * from sallyport_evictions")).toEqual([]);
+  });
+
   test("does not help a session whose view's own right ended while it was asked", async () => {
     const undermining = defineChannel("undermining", {
       signedIn: true,
