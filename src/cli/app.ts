@@ -46,9 +46,19 @@ async function named(): Promise<string> {
   for (let folder = process.cwd(); ; folder = dirname(folder)) {
     const file = resolve(folder, "package.json");
     if (existsSync(file)) {
-      const { sallyport } = JSON.parse(await readFile(file, "utf8")) as { sallyport?: { app?: unknown } };
-      if (typeof sallyport?.app === "string") return resolve(folder, sallyport.app);
+      const app = appOf(await readFile(file, "utf8"), file);
+      if (app !== undefined) return resolve(folder, app);
     }
     if (dirname(folder) === folder) throw new ConfigurationError(`No app was named. ${HOW}`);
+  }
+}
+
+/** `sallyport.app` of a package.json, or undefined where it names none. */
+function appOf(text: string, file: string): string | undefined {
+  try {
+    const { app } = (JSON.parse(text) as { sallyport?: { app?: unknown } } | null)?.sallyport ?? {};
+    return typeof app === "string" ? app : undefined;
+  } catch (error) {
+    throw new ConfigurationError(`${file} cannot be read: ${(error as Error).message}`);
   }
 }

@@ -56,12 +56,15 @@ export interface OutgoingMessage {
   readonly input: object | undefined;
 }
 
+/** A longer timer would fire at once, in every browser. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * @throws TypeError when the input has fields that the wire needs for itself
  * @throws CallError 413 when it does not fit into one frame
  */
 export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMessage, id?: number): string {
-  for (const own of ["id", handlerKey]) {
+  for (const own of ["id", handlerKey, "toJSON", ...(action === undefined ? [] : ["action"])]) {
     if (input && Object.hasOwn(input, own)) {
       throw new TypeError(
         `The input of ${handler} has a field "${own}", which the wire uses itself. Name it differently.`,
@@ -118,7 +121,10 @@ export class Calls {
         const words = `${message.handler} was not answered within ${timeoutMs} ms.`;
         call.reject(new CallError(words, { sent: call.sent }));
       };
-      const timer = Number.isFinite(timeoutMs) ? setTimeout(expire, timeoutMs) : undefined;
+      const timer =
+        timeoutMs !== undefined && Number.isFinite(timeoutMs)
+          ? setTimeout(expire, Math.min(timeoutMs, LONGEST_TIMER_MS))
+          : undefined;
       signal?.addEventListener("abort", abort);
       this.#pending.set(id, call);
     });

@@ -95,18 +95,14 @@ export class Delivery {
    * @param options.urgent goes before ordinary sends that still wait for their turn
    * @param options.stillPermitted without it, the decision stands however long the post waits
    */
-  post(
-    recipient: Recipient,
-    frame: string,
-    options: { readonly urgent?: boolean; readonly stillPermitted?: StillPermitted } = {},
-  ): Promise<Outcome> {
+  post(recipient: Recipient, frame: string, options: PostOptions = {}): Promise<Outcome> {
     return this.#inOrder(recipient, options, () =>
       this.#api.post(recipient.endpoint, recipient.connectionId, frame),
     );
   }
 
   /** Closes the recipient's socket. */
-  close(recipient: Recipient, options: { readonly urgent?: boolean } = {}): Promise<Outcome> {
+  close(recipient: Recipient, options: PostOptions = {}): Promise<Outcome> {
     return this.#inOrder(recipient, options, () =>
       this.#api.delete(recipient.endpoint, recipient.connectionId),
     );

@@ -3,7 +3,7 @@ import { authorizeChannel } from "../access/channels.ts";
 import type { Eviction } from "../access/evictions.ts";
 import { judge, judgeAll } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
-import { encodeFrame, type Outcome } from "../delivery/delivery.ts";
+import { encodeFrame, type Outcome, type StillPermitted } from "../delivery/delivery.ts";
 import { RefusedError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { PAGE_SIZE, type SessionSelector, type SessionWithChannels } from "../sessions/sessions.ts";
@@ -138,16 +138,41 @@ async function mayStay(rooms: Rooms, session: SessionWithChannels, name: string)
 /** The row first, so that nothing is accepted or delivered while the socket is still being closed. */
 async function endSession(rooms: Rooms, session: SessionWithChannels, reason: string): Promise<Consequence> {
   await rooms.sessions.closeMany([session.id], reason);
-  await notify(rooms, session, { type: "sallyport.revoked", scope: "view" });
+  const notified = await notify(rooms, session, { type: "sallyport.revoked", scope: "view" });
   const recipient = await recipientOf(rooms, session);
-  if (recipient) report(rooms, session, await rooms.delivery.close(recipient, { urgent: true }));
+  if (!recipient) return LOST;
+  // A client that hangs up on its notice is gone, however young its row: it is no connection still arriving.
+  const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
+  report(
+    rooms,
+    session,
+    await rooms.delivery.close(socket, { urgent: true, stillPermitted: connected(rooms, session) }),
+  );
   return LOST;
 }
 
-async function notify(rooms: Rooms, session: SessionWithChannels, notice: RevokedNotice): Promise<void> {
+async function notify(
+  rooms: Rooms,
+  session: SessionWithChannels,
+  notice: RevokedNotice,
+): Promise<Outcome | undefined> {
   const recipient = await recipientOf(rooms, session);
-  if (recipient)
-    report(rooms, session, await rooms.delivery.post(recipient, encodeFrame(notice), { urgent: true }));
+  if (!recipient) return undefined;
+  const outcome = await rooms.delivery.post(recipient, encodeFrame(notice), {
+    urgent: true,
+    stillPermitted: connected(rooms, session),
+  });
+  report(rooms, session, outcome);
+  return outcome;
+}
+
+/** Before each try: a client that has left by itself, as after signing out, needs neither notice nor close. */
+function connected(rooms: Rooms, session: SessionWithChannels): StillPermitted {
+  let isFresh = false;
+  return () => {
+    isFresh = !isFresh;
+    return isFresh ? rooms.sessions.isConnected(session.id) : true;
+  };
 }
 
 /** The session is nobody's already; that its socket lives on is somebody's to know. */

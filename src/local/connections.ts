@@ -9,10 +9,10 @@ import { newId } from "./ids.ts";
 const MAX_BUFFERED_BYTES = 1024 * 1024;
 
 /** How long a client may take to answer a close frame before the socket is cut. */
-const CLOSE_GRACE_MS = 1_000;
+export const CLOSE_GRACE_MS = 1_000;
 
 /** Messages of one client that may be with the backend at once; further ones wait in the socket. */
-const MAX_CONCURRENT_MESSAGES = 512;
+const MAX_CONCURRENT_MESSAGES = 64;
 
 /**
  * How long `$disconnect` waits for messages under way. A request written first may still arrive second when it

@@ -1,5 +1,6 @@
 /** AWS API Gateway's WebSocket APIs on your desk: sockets on one side, HTTP_PROXY integrations on the other. */
 
+import { isUtf8 } from "node:buffer";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -7,7 +8,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import { Connection, Connections, type Ending } from "./connections.ts";
+import { CLOSE_GRACE_MS, Connection, Connections, type Ending } from "./connections.ts";
 import { judgeUpgrade, refuseUpgrade, splitUrl } from "./handshake.ts";
 import { answerWith } from "./http-bridge.ts";
 import { newId } from "./ids.ts";
@@ -22,8 +23,11 @@ export type { LocalGatewayOptions } from "./settings.ts";
 /** Upgrades that may wait for their `$connect` at once; more are refused with 429. */
 const MAX_PENDING_UPGRADES = 4096;
 
+/** A client that leaves its side of a closing socket open is cut; the type of `ws` does not know the option yet. */
+const CLOSE_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS };
+
 /** How long `close()` waits for what is under way. */
-const CLOSE_GRACE_MS = 2_000;
+const SHUTDOWN_MS = 2_000;
 
 /**
  * Starts a local API Gateway in front of `target` and resolves when it listens.
@@ -71,6 +75,7 @@ export class LocalGateway {
       clientTracking: false,
       maxPayload: MAX_MESSAGE_BYTES,
       perMessageDeflate: false,
+      ...CLOSE_OPTIONS,
       // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
       handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,
     });
@@ -196,8 +201,9 @@ export class LocalGateway {
     if (outcome.kind === "timed out") {
       this.#report(new Error(`No answer within ${this.#settings.integrationTimeoutMs} ms.`), event.routeKey);
     }
-    if (outcome.kind === "answered" && event.kind === "message" && !outcome.body) {
-      this.#report(new Error("The answer is over 128 KB, more than one message can carry."), event.routeKey);
+    if (outcome.kind === "answered" && event.kind === "message" && !(outcome.body && isUtf8(outcome.body))) {
+      const why = outcome.body ? "is not UTF-8" : "is over 128 KB";
+      this.#report(new Error(`The answer ${why}, so no message can carry it.`), event.routeKey);
     }
     return outcome;
   }
@@ -205,7 +211,7 @@ export class LocalGateway {
   async #close(): Promise<void> {
     const freed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     await this.#connections.endAll();
-    await this.#integrations.close(CLOSE_GRACE_MS);
+    await this.#integrations.close(SHUTDOWN_MS);
     for (const socket of this.#sockets) socket.destroy();
     this.#server.closeAllConnections();
     await freed;
@@ -234,7 +240,7 @@ async function listen(server: Server, { host, port }: Settings): Promise<void> {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE") {
       throw new ConfigurationError(
-        `Port ${port} is in use. Stop the other program or choose another port with --port.`,
+        `Port ${port} is in use, which the local gateway was to listen on. Stop the other program or choose another port.`,
       );
     }
     throw new ConfigurationError(

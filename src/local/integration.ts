@@ -4,9 +4,6 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { settledWithin } from "./grace.ts";
 import { type GatewayEvent, type GatewayIdentity, integrationHeaders } from "./integration-headers.ts";
 
-/** Requests that one gateway keeps open to its backend at once; more wait their turn. */
-const MAX_BACKEND_SOCKETS = 256;
-
 /** What came of an integration. `body` is undefined when it was over 128 KB, which no frame could carry. */
 export type Outcome =
   | {
@@ -31,7 +28,8 @@ export class Integrations {
   readonly #urls: IntegrationUrls;
   readonly #gateway: GatewayIdentity;
   readonly #timeoutMs: number;
-  readonly #agent = new Agent({ connections: MAX_BACKEND_SOCKETS, headersTimeout: 0, bodyTimeout: 0 });
+  /** As many sockets as there are events under way: one client's must not wait for another's. */
+  readonly #agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   readonly #running = new Set<Promise<Outcome>>();
   #closed = false;
 

@@ -132,6 +132,17 @@ export class Sessions {
     return id;
   }
 
+  /** Whether a session's socket may still exist: no `$disconnect` has come for it yet. */
+  async isConnected(id: string): Promise<boolean> {
+    const row = await this.#database.db
+      .selectFrom("sallyport_sessions")
+      .select("id")
+      .where("id", "=", id)
+      .where("disconnected_at", "is", null)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
   /** True when any row, open or closed, bears the connection id: AWS never gives one twice. */
   async isKnown(db: Kysely<Tables>, gatewayId: string, connectionId: string): Promise<boolean> {
     const row = await db

@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { sqlite } from "../../src/storage/sqlite.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const executablePath = process.env.CHROMIUM_PATH || "/usr/bin/chromium";
@@ -79,6 +80,18 @@ const messageOf = (page: Page, text: string) =>
 const state = (page: Page, value: string) =>
   page.locator(`[data-testid=state][data-state=${value}]`).waitFor();
 
+/** Rows of sockets that the database believes to be open. */
+async function openSessions(): Promise<number> {
+  const storage = sqlite(env.DATABASE as string);
+  const rows = await storage.db
+    .selectFrom("sallyport_sessions")
+    .select("id")
+    .where("closed_at", "is", null)
+    .execute();
+  await storage.close();
+  return rows.length;
+}
+
 describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "sallyport-browser-"));
@@ -99,7 +112,11 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
   });
   afterAll(async () => {
     await browser?.close();
-    app?.kill("SIGTERM");
+    if (app?.exitCode === null) {
+      const gone = stopped();
+      app.kill("SIGKILL");
+      await gone;
+    }
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -150,24 +167,31 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await eve.getByTestId("refusal").waitFor();
     const reference = await eve.getByTestId("refusal-reference").textContent();
     expect(output).toContain(reference as string);
+    const asked = eve.waitForResponse((response) => response.url().endsWith("/api/ws-token"));
     await say(eve, "may I?");
-    await eve.getByTestId("refusal").waitFor();
+    expect((await asked).status()).toBe(403);
+    await expect.poll(() => eve.getByTestId("refusal-reference").textContent()).not.toBe(reference);
     expect(await eve.getByTestId("composer").inputValue()).toBe("may I?");
 
     const granted = await cli("users", "grant", "eve@example.com", "chat.can_use_chat");
     expect(granted.stdout).toMatch(/^eve@example\.com \(\w+\) now has chat\.can_use_chat\.\n$/);
+    expect(granted.stderr).toBe("");
     await eve.getByTestId("send").click();
     await messageOf(eve, "may I?").waitFor();
     await messageOf(mo, "may I?").waitFor();
     await eve.getByTestId("refusal").waitFor({ state: "hidden" });
 
-    await cli("users", "revoke", "eve@example.com", "chat.can_use_chat");
+    const revoked = await cli("users", "revoke", "eve@example.com", "chat.can_use_chat");
+    expect(revoked.stderr).toBe("");
     await eve.getByTestId("refusal").waitFor();
     await state(eve, "refused");
     await say(mo, "eve has left us");
     await messageOf(mo, "eve has left us").waitFor();
+    const askedAgain = eve.waitForResponse((response) => response.url().endsWith("/api/ws-token"));
     await say(eve, "still here?");
-    await eve.getByTestId("refusal").waitFor();
+    expect((await askedAgain).status()).toBe(403);
+    await say(mo, "nothing came");
+    await messageOf(mo, "nothing came").waitFor();
     expect(await messageOf(eve, "eve has left us").count()).toBe(0);
     expect(await messageOf(mo, "still here?").count()).toBe(0);
     await eve.context().close();
@@ -186,13 +210,37 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     await alice.context().close();
   });
 
+  test("many messages on a phone: the page itself never scrolls, only the list does", async () => {
+    const alice = await signIn("alice");
+    await alice.setViewportSize({ width: 390, height: 844 });
+    await state(alice, "open");
+    await alice.getByTestId("room-random").click();
+    for (let n = 1; n <= 25; n++) {
+      await say(alice, `line ${n}`);
+      await messageOf(alice, `line ${n}`).waitFor();
+    }
+    const [page, window] = await alice.evaluate(() => [document.documentElement.scrollHeight, innerHeight]);
+    expect(page).toBe(window);
+    await alice.context().close();
+  });
+
   test("a second start keeps the messages, closes the earlier run's sessions, and ends cleanly", async () => {
     app.kill("SIGINT");
     expect(await stopped()).toBe(0);
+    await startChat();
+    const left = await signIn("alice");
+    await state(left, "open");
+    expect(await openSessions()).toBe(1);
+    const killed = stopped();
+    app.kill("SIGKILL");
+    await killed;
+    await left.context().close();
+    expect(await openSessions()).toBe(1);
     const [port, gatewayPort] = [await freePort(), await freePort()];
     url = `http://127.0.0.1:${port}`;
     env = { ...env, PORT: String(port), GATEWAY_PORT: String(gatewayPort) };
     await startChat();
+    expect(await openSessions()).toBe(0);
     const mo = await signIn("mo");
     await state(mo, "open");
     await messageOf(mo, "eve has left us").waitFor();

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import WebSocket from "ws";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -134,6 +134,11 @@ describe("gateway local", () => {
       [bin, "gateway", "local", "--target", target, "--port", "0", "--stage", "test", "--secret", "s3cret"],
       { cwd: folder, stdio: ["ignore", "pipe", "pipe"] },
     );
+    onTestFinished(() => {
+      child.kill("SIGKILL");
+      backend.closeAllConnections();
+      backend.close();
+    });
     const url = await new Promise<string>((done) => {
       let text = "";
       child.stdout.on("data", (data) => {
@@ -152,8 +157,6 @@ describe("gateway local", () => {
     const ended = new Promise<number | null>((done) => child.on("exit", done));
     child.kill("SIGTERM");
     expect(await ended).toBe(0);
-    backend.closeAllConnections();
-    backend.close();
   });
 
   test("says in one line what is wrong with its options", async () => {

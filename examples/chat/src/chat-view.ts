@@ -21,7 +21,8 @@ async function isInRoom({
   body,
   session,
 }: HandlerAuthorizeContext<z.output<typeof MessageRef>>): Promise<boolean> {
-  return `rooms/${await roomOfMessage(body.message_id)}` === session.channel;
+  const room = await roomOfMessage(body.message_id);
+  return room !== undefined && `rooms/${room}` === session.channel;
 }
 
 function channelOf(session: Session): string {

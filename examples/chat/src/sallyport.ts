@@ -1,9 +1,10 @@
+import { existsSync } from "node:fs";
 import { createSallyport } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
 import { auth } from "./auth.ts";
 import { moderators, room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
-import { db, isPrepared } from "./database.ts";
+import { databasePath, db, isPrepared } from "./database.ts";
 import { chat } from "./permissions.ts";
 import { ownOrigins } from "./settings.ts";
 
@@ -41,5 +42,6 @@ export const sallyport = createSallyport({
 });
 
 async function requireAccounts(): Promise<void> {
-  if (!(await isPrepared())) throw new Error("The chat has no accounts yet. Run npm start once.");
+  if (!existsSync(databasePath) || !(await isPrepared()))
+    throw new Error("The chat has no accounts yet. Run npm start once.");
 }

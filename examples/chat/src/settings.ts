@@ -12,5 +12,5 @@ export function portFrom(name: "PORT" | "GATEWAY_PORT", fallback: number): numbe
 /** The pages of this app, under both names of this machine. */
 export function ownOrigins(): string[] {
   const port = portFrom("PORT", 3000);
-  return [`http://localhost:${port}`, `http://127.0.0.1:${port}`];
+  return ["localhost", "127.0.0.1"].map((host) => new URL(`http://${host}:${port}`).origin);
 }

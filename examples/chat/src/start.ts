@@ -21,12 +21,16 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
     stage: "dev",
     secret,
     onError: (error, where) => console.error(`local gateway: ${where}:`, error),
-  }).catch((error) => {
+  }).catch((error: Error) => {
     server.close();
-    throw error;
+    throw error.message.includes("in use") ? new Error(portInUse("GATEWAY_PORT", gatewayPort)) : error;
   });
 
-  await prepareTables();
+  await prepareTables().catch((error: Error) => {
+    throw new Error(
+      `${databasePath} cannot be used as the chat's database: ${error.message}. Give another: DATABASE=FILE npm start`,
+    );
+  });
   await prepareAuth();
   await sallyport.migrate();
   await prepareAccounts();
@@ -40,6 +44,11 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   welcome(port, gateway);
 }
 
+function portInUse(name: string, port: number): string {
+  const other = port < 65_000 ? port + 10 : 3000;
+  return `Port ${port} is in use. Stop the other program, or choose another: ${name}=${other} npm start`;
+}
+
 /** Takes the port at once; answers only from `serve` on. */
 async function listen(port: number) {
   let serve: (app: Parameters<typeof nodeListener>[0]) => void = () => undefined;
@@ -49,13 +58,7 @@ async function listen(port: number) {
   const server = createServer(nodeListener({ fetch: async (request) => (await app).fetch(request) }));
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) =>
-      reject(
-        error.code === "EADDRINUSE"
-          ? new Error(
-              `Port ${port} is in use. Stop the other program, or choose another: PORT=${port + 10} npm start`,
-            )
-          : error,
-      ),
+      reject(error.code === "EADDRINUSE" ? new Error(portInUse("PORT", port)) : error),
     );
     server.listen(port, HOST, resolve);
   });
@@ -74,7 +77,7 @@ function endWith(server: Server, gateway: LocalGateway): void {
   let ending = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (ending) return;
+      if (ending) process.exit(1);
       ending = true;
       console.log("\nThe chat has ended.");
       end().catch((error) => {
@@ -87,6 +90,7 @@ function endWith(server: Server, gateway: LocalGateway): void {
 
 function welcome(port: number, gateway: LocalGateway): void {
   const people = ACCOUNTS.map(({ email, may }) => `    ${email.padEnd(20)} ${may}`).join("\n");
+  const database = process.env.DATABASE ? `DATABASE=${process.env.DATABASE} ` : "";
   console.log(`
   Sallyport chat    http://localhost:${port}
   Local gateway     ${gateway.url.replace(HOST, "localhost")}   (Management API ${gateway.endpoint.replace(HOST, "localhost")}/@connections)
@@ -96,7 +100,7 @@ function welcome(port: number, gateway: LocalGateway): void {
 ${people}
 
   Try this: sign in as Eve and press Send. She is refused. Then, in a second terminal:
-    npx sallyport users grant eve@example.com chat.can_use_chat
+    ${database}npx sallyport users grant eve@example.com chat.can_use_chat
   and press Send again. Take it back with "users revoke", and her socket closes at once.
 
   Each refusal is printed here as a line of JSON. Ctrl-C ends.

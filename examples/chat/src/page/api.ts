@@ -64,7 +64,7 @@ async function request(path: string, body?: object): Promise<unknown> {
     throw new ApiError("The server cannot be reached. Try again in a moment.", 0);
   });
   const answer: unknown = await response.json().catch(() => undefined);
-  if (response.ok) return answer;
+  if (response.ok && answer !== undefined) return answer;
   const { message, error } = (answer ?? {}) as Readonly<Record<string, unknown>>;
   const words = [message, error].find((candidate) => typeof candidate === "string");
   throw new ApiError(

@@ -36,7 +36,7 @@ type Pushed =
 export class Chat {
   readonly #banners = new Banners();
   readonly #composer = new Composer((text) => this.#send(text));
-  readonly #messages = new MessageList((id) => void this.#delete(id));
+  readonly #messages = new MessageList((id) => this.#delete(id));
   readonly #state = element("state", HTMLElement);
   readonly #who = element("who", HTMLElement);
   readonly #onSignedOut: (words: string) => void;
@@ -134,9 +134,10 @@ export class Chat {
 
   async #loadHistory(): Promise<void> {
     const slug = this.#slug;
+    const shown = this.#messages.ids();
     try {
       const answer = await this.#socket?.call.fetch_history({}, PATIENCE);
-      if (answer && slug === this.#slug) this.#messages.show(answer.messages);
+      if (answer && slug === this.#slug) this.#messages.show(answer.messages, shown);
     } catch (error) {
       if (slug === this.#slug) this.#explain(error, "The messages could not be loaded.");
     }
@@ -222,6 +223,8 @@ export class Chat {
       await this.#socket?.call.delete_message({ message_id: id }, PATIENCE);
       this.#messages.remove(id);
     } catch (error) {
+      // Another moderator was quicker.
+      if (!this.#messages.ids().has(id)) return;
       if (error instanceof CallError && error.status === 403) {
         this.#banners.refuse("You may not delete this message. Ask an administrator.", error.reference);
         void this.#refreshMe();

@@ -13,16 +13,19 @@ interface Traits {
   readonly className?: string;
   readonly text?: string;
   readonly testId?: string;
+  /** `auto`: the text's own first strong character decides. */
+  readonly dir?: "auto";
 }
 
 /** Makes an element. Whatever people wrote goes in as text and never as markup. */
 export function make<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
-  { className, text, testId }: Traits = {},
+  { className, text, testId, dir }: Traits = {},
 ): HTMLElementTagNameMap[Tag] {
   const made = document.createElement(tag);
   if (className) made.className = className;
   if (text !== undefined) made.textContent = text;
   if (testId) made.dataset.testid = testId;
+  if (dir) made.dir = dir;
   return made;
 }

@@ -6,6 +6,9 @@ interface Shown {
   readonly item: HTMLLIElement;
 }
 
+/** Messages that the server's history reaches back. */
+const HISTORY = 50;
+
 /** Messages kept on the page; older ones are dropped from the top. */
 const MOST_SHOWN = 400;
 /** Messages of one author this close together share one head. */
@@ -23,14 +26,14 @@ export class MessageList {
   readonly #list = element("messages", HTMLOListElement);
   readonly #empty = element("empty", HTMLElement);
   readonly #toNewest = element("to-newest", HTMLButtonElement);
-  readonly #onDelete: (id: number) => void;
+  readonly #onDelete: (id: number) => Promise<void>;
   readonly #deleted = new Set<number>();
   #shown: Shown[] = [];
   #myId = "";
   #canDelete = false;
   #isFollowing = true;
 
-  constructor(onDelete: (id: number) => void) {
+  constructor(onDelete: (id: number) => Promise<void>) {
     this.#onDelete = onDelete;
     this.#toNewest.addEventListener("click", () => this.#scrollToEnd());
     this.#scroller.tabIndex = 0;
@@ -61,13 +64,19 @@ export class MessageList {
     this.#toNewest.hidden = true;
   }
 
-  /** What the server knows now. Messages pushed while it was on its way stay. */
-  show(history: readonly ChatMessage[]): void {
-    const newest = history.at(-1)?.id ?? 0;
+  /** The ids on the page, to be given to `show` with the history that is asked for now. */
+  ids(): ReadonlySet<number> {
+    return new Set(this.#shown.map(({ message }) => message.id));
+  }
+
+  /**
+   * What the server knows now. What was on the page when it was asked and is not in the answer was deleted, unless
+   * it is older than the history reaches. Messages pushed while the answer was on its way stay.
+   */
+  show(history: readonly ChatMessage[], shownBefore: ReadonlySet<number>): void {
+    const oldest = history.length < HISTORY ? 0 : (history[0]?.id ?? 0);
     const known = new Set(history.map(({ id }) => id));
-    for (const { message } of [...this.#shown]) {
-      if (message.id <= newest && !known.has(message.id)) this.#take(message.id);
-    }
+    for (const id of shownBefore) if (id >= oldest && !known.has(id)) this.#take(id);
     for (const message of history) this.#place(message);
     this.#arrange();
     if (this.#isFollowing) this.#scrollToEnd();
@@ -114,7 +123,7 @@ export class MessageList {
     time.title = at.toLocaleString();
     head.append(make("strong", { text: message.username, testId: "message-author" }), " ", time);
     const body = make("div", { className: "body" });
-    body.append(make("p", { className: "text", text: message.message, testId: "message-text" }));
+    body.append(make("p", { className: "text", text: message.message, testId: "message-text", dir: "auto" }));
     item.append(avatar, head, body);
     this.#adapt(item, message);
     return item;
@@ -128,7 +137,14 @@ export class MessageList {
       const button = make("button", { className: "delete", text: "Delete", testId: "delete" });
       button.type = "button";
       button.ariaLabel = `Delete the message of ${message.username}`;
-      button.addEventListener("click", () => this.#onDelete(message.id));
+      button.addEventListener("click", () => {
+        // The list keeps the keyboard's place when the button goes with its message.
+        button.disabled = true;
+        this.#list.parentElement?.focus({ preventScroll: true });
+        void this.#onDelete(message.id).finally(() => {
+          button.disabled = false;
+        });
+      });
       item.querySelector(".body")?.append(button);
     }
   }

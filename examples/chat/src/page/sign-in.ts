@@ -55,8 +55,8 @@ export class SignIn {
       await signIn(this.#email.value.trim(), this.#password.value);
       await this.#onSignedIn();
     } catch (error) {
+      this.#say(error instanceof ApiError ? error.message : "The server gave an answer that makes no sense.");
       if (!(error instanceof ApiError)) throw error;
-      this.#say(error.message);
       if (error.status === 401) this.#password.select();
     } finally {
       this.#button.disabled = false;
