@@ -65,7 +65,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  */
 export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMessage, id?: number): string {
   for (const own of ["id", handlerKey, "toJSON", ...(action === undefined ? [] : ["action"])]) {
-    if (input && Object.hasOwn(input, own)) {
+    if (input && own in input) {
       throw new TypeError(
         `The input of ${handler} has a field "${own}", which the wire uses itself. Name it differently.`,
       );

@@ -248,7 +248,17 @@ describe("a call", () => {
     await expect(socket.call.anything({ id: 7 })).rejects.toThrow('"id"');
     await expect(socket.call.anything({ handler: "delete_all" })).rejects.toThrow('"handler"');
     await expect(socket.call.anything({ big: 1n })).rejects.toThrow(TypeError);
+    await expect(socket.call.anything({ toJSON: () => ({ handler: "delete_all" }) })).rejects.toThrow(
+      '"toJSON"',
+    );
+    const routed = open({ action: "chat" });
+    await expect(routed.call.anything({ action: "admin" })).rejects.toThrow('"action"');
     expect(backend.frames).toEqual([]);
+  });
+
+  it("may be given a time-out of months", async () => {
+    const socket = open();
+    expect(await socket.call.echo({ text: "x" }, { timeoutMs: 3e9 })).toBeDefined();
   });
 
   it("leaves nothing to wait for in the call object itself", async () => {

@@ -208,6 +208,19 @@ describe("what a client may send", () => {
     expect(await closeCode(raw)).toBe(1009);
   });
 
+  test("of a client that then keeps its side open does not hold up its $disconnect or close()", async () => {
+    const { backend, gateway } = await setUp();
+    const raw = await openRaw(gateway);
+    raw.socket.write(Buffer.from([0x81, 0x01, 0x78])); // no mask: a protocol error
+    await backend.call("disconnect");
+    await expect.poll(() => gateway.connectionCount).toBe(0);
+    const halfOpen = await openRaw(gateway);
+    halfOpen.socket.write(frameOf(Buffer.from([0x03, 0xe8]), { opcode: 8 }));
+    const begun = Date.now();
+    await gateway.close();
+    expect(Date.now() - begun).toBeLessThan(5_000);
+  });
+
   test("is read right when every byte comes alone", async () => {
     const { backend, gateway } = await setUp();
     const raw = await openRaw(gateway);

@@ -165,9 +165,7 @@ describe("a wrong option is refused with what to write instead", () => {
     await once(other, "listening");
     const { port } = other.address() as { port: number };
     await expect(startLocalGateway({ target: "http://localhost/", port })).rejects.toThrow(
-      new ConfigurationError(
-        `Port ${port} is in use. Stop the other program or choose another port with --port.`,
-      ),
+      new ConfigurationError(`Port ${port} is in use. Stop the other program, or choose another port.`),
     );
     other.close();
   });

@@ -239,9 +239,7 @@ async function listen(server: Server, { host, port }: Settings): Promise<void> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE") {
-      throw new ConfigurationError(
-        `Port ${port} is in use, which the local gateway was to listen on. Stop the other program or choose another port.`,
-      );
+      throw new ConfigurationError(`Port ${port} is in use. Stop the other program, or choose another port.`);
     }
     throw new ConfigurationError(
       `Cannot listen on ${host}:${port} (${message}). Choose another host or port.`,
