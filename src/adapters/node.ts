@@ -8,11 +8,14 @@ export interface FetchApp {
 export interface NodeListenerOptions {
   /** Answers what the app leaves unanswered. Default: 404. */
   readonly next?: (request: IncomingMessage, response: ServerResponse) => void;
-  /** Told of what the app threw. Default: `console.error`. */
+  /** Told of what the app threw; the peer gets an empty 500. Default: `console.error`. */
   readonly onError?: (error: unknown) => void;
 }
 
-/** A listener for `http.createServer()` that answers with an app's `fetch`. */
+/**
+ * A listener for `http.createServer()` that answers with an app's `fetch`. A response is sent when all of it is
+ * there: ours are small, and nothing here streams.
+ */
 export function nodeListener(
   app: FetchApp,
   options: NodeListenerOptions = {},

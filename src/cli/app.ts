@@ -13,7 +13,7 @@ const HOW =
  *
  * @throws ConfigurationError that says which of the three to set, or what is wrong with the module
  */
-export async function loadApp(option: string | undefined): Promise<Sallyport> {
+async function loadApp(option: string | undefined): Promise<Sallyport> {
   const file = option
     ? resolve(option)
     : process.env.SALLYPORT_APP
@@ -29,6 +29,19 @@ export async function loadApp(option: string | undefined): Promise<Sallyport> {
   throw new ConfigurationError(
     `${file} exports no Sallyport. Write: export const sallyport = createSallyport({ … })`,
   );
+}
+
+/** Runs a command with the app's Sallyport, and closes it however the command ends. */
+export async function withApp(
+  option: string | undefined,
+  command: (sallyport: Sallyport) => Promise<void>,
+): Promise<void> {
+  const sallyport = await loadApp(option);
+  try {
+    await command(sallyport);
+  } finally {
+    await sallyport.close();
+  }
 }
 
 /** TypeScript runs through jiti, which takes it as it is written on every Node we support. */

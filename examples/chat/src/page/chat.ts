@@ -242,11 +242,14 @@ export class Chat {
   }
 
   #revoked(notice: RevokedNotice): void {
+    // What was read with the right does not stay on the screen without it.
     if (notice.scope === "view") {
+      this.#messages.clear();
       this.#noAccess("");
       void this.#refreshMe();
     } else if (notice.channel === channelOf(this.#slug)) {
       this.#isInside = false;
+      this.#messages.clear();
       this.#noAccess("");
     }
   }
