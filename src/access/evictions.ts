@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Kysely } from "kysely";
+import type { ExpressionBuilder, Kysely } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** A change of rights whose consequences for open sockets are still to be drawn. */
@@ -72,13 +72,7 @@ export class Evictions {
         .where("id", "=", ({ selectFrom }) =>
           selectFrom("sallyport_evictions")
             .select("id")
-            .where((eb) =>
-              eb.or([
-                eb("claimed_by", "=", this.#claimant),
-                eb("claimed_until", "is", null),
-                eb("claimed_until", "<", now),
-              ]),
-            )
+            .where((eb) => this.#claimable(eb))
             .orderBy("created_at")
             .orderBy("id")
             .limit(1),
@@ -114,19 +108,21 @@ export class Evictions {
 
   /** A read, so that looking costs no lock. */
   async #isDue(): Promise<boolean> {
-    const { db, now } = this.#database;
-    const row = await db
+    const row = await this.#database.db
       .selectFrom("sallyport_evictions")
       .select("id")
-      .where((eb) =>
-        eb.or([
-          eb("claimed_by", "=", this.#claimant),
-          eb("claimed_until", "is", null),
-          eb("claimed_until", "<", now),
-        ]),
-      )
+      .where((eb) => this.#claimable(eb))
       .limit(1)
       .executeTakeFirst();
     return row !== undefined;
+  }
+
+  /** Ours, nobody's yet, or of a process that took too long. */
+  #claimable(eb: ExpressionBuilder<Tables, "sallyport_evictions">) {
+    return eb.or([
+      eb("claimed_by", "=", this.#claimant),
+      eb("claimed_until", "is", null),
+      eb("claimed_until", "<", this.#database.now),
+    ]);
   }
 }

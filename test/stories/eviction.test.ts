@@ -82,7 +82,8 @@ test("the author's disconnect() runs once for an evicted session, when its socke
   await expect.poll(() => left).toEqual(["ann", "rooms/general"]);
 });
 
-test("a right revoked while the socket is still connecting: the row never opens", async () => {
+/** Holds a connect back in the author's connect(), lets something happen, and gives the handshake's status. */
+async function whileConnecting(user: string, meanwhile: () => Promise<unknown>): Promise<number> {
   await world.close();
   let connecting: () => void = () => undefined;
   let goOn: () => void = () => undefined;
@@ -100,42 +101,24 @@ test("a right revoked while the socket is still connecting: the row never opens"
   }
   world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": Slow } });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
-  const attempt = world.connect("ann").then(
+  const attempt = world.connect(user).then(
     () => 101,
     (error: { status: number }) => error.status,
   );
   await arrived;
-  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  await meanwhile();
   goOn();
-  expect(await attempt).toBe(403);
+  return attempt;
+}
+
+test("a right revoked while the socket is still connecting: the row never opens", async () => {
+  const revoked = () => world.sallyport.access.revoke("ann", chat.can_use_chat);
+  expect(await whileConnecting("ann", revoked)).toBe(403);
 });
 
 test("a login that ends while its socket is still connecting: the row never opens", async () => {
-  await world.close();
-  let goOn: () => void = () => undefined;
-  const held = new Promise<void>((resolve) => {
-    goOn = resolve;
-  });
-  let connecting: () => void = () => undefined;
-  const arrived = new Promise<void>((resolve) => {
-    connecting = resolve;
-  });
-  class Slow extends ChatView {
-    override async connect() {
-      connecting();
-      await held;
-    }
-  }
-  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": Slow } });
-  await world.sallyport.access.grant("ann", chat.can_use_chat);
-  const attempt = world.connect("ann:phone").then(
-    () => 101,
-    (error: { status: number }) => error.status,
-  );
-  await arrived;
-  await world.sallyport.access.endSession("phone");
-  goOn();
-  expect(await attempt).toBe(403);
+  const ended = () => world.sallyport.access.endSession("phone");
+  expect(await whileConnecting("ann:phone", ended)).toBe(403);
   expect(world.decisions.at(-1)).toMatchObject({ reason: "login", userId: "ann" });
 });
 
