@@ -10,6 +10,7 @@ import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { Tables } from "../storage/database.ts";
 import { identityOf } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
+import { refusable } from "./refusable.ts";
 import type { Identity, Rooms } from "./rooms.ts";
 
 /**
@@ -35,9 +36,9 @@ interface Admission {
 /**
  * `$connect`: decides whether a socket opens, and as whose.
  *
- * Guards, in the order that is the security design: caller, shape, Origin, address limit, token spent, login
- * matches, user limit, user active, view's rule, channel's rules, the author's `connect()`, the row. A token once
- * spent stays spent, whatever follows.
+ * Guards, in the order that is the security design: caller, shape, Origin, address limit, the app's `identify()`,
+ * token spent, login matches, user limit, user active, view's rule, channel's rules, `authorize`, the author's
+ * `connect()`, the row. A token once spent stays spent, whatever follows.
  *
  * @throws RefusedError
  */
@@ -81,30 +82,6 @@ export async function connect(
   if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), user);
   await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
   await open(rooms, { view, call, gateway, identity, channel }, admission, address.text, trail);
-}
-
-/** A write whose refusal is no reason to undo it: what was counted and spent stays so. */
-async function refusable<Result>(
-  rooms: Rooms,
-  work: (db: Kysely<Tables>) => Promise<Result>,
-  refused?: (db: Kysely<Tables>, refusal: RefusedError) => Promise<void>,
-): Promise<Result> {
-  const outcome = await rooms.database.write(async (db) => {
-    try {
-      return { result: await work(db) };
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      try {
-        await refused?.(db, error);
-      } catch (later) {
-        if (later instanceof RefusedError) return { refusal: later };
-        throw later;
-      }
-      return { refusal: error };
-    }
-  });
-  if ("refusal" in outcome) throw outcome.refusal;
-  return outcome.result;
 }
 
 interface Arrival {
@@ -208,7 +185,8 @@ async function open(
       return;
     }
     asked = outcome.changes;
-    if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), userOf(subject));
+    const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
+    if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), userOf(now));
   }
 }
 

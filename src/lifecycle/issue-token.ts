@@ -1,4 +1,3 @@
-import type { Kysely } from "kysely";
 import {
   authorizeChannel,
   checkChannelName,
@@ -11,8 +10,8 @@ import { refusedBy, userOf } from "../access/user.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
-import type { Tables } from "../storage/database.ts";
 import { identityOf } from "./identity.ts";
+import { refusable } from "./refusable.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Largest body of a token request, in bytes. */
@@ -47,12 +46,11 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
   rooms.origins.check(origin);
   const wanted: TokenRequest = (await readJson(request, MAX_BODY_BYTES)) ?? {};
 
-  const subject = await rooms.database.write(async (db) => {
+  const subject = await refusable(rooms, async (db) => {
     await rooms.rights.know(db, userId);
-    const refusal = await limited(rooms, db, userId);
-    return refusal ?? (await rooms.rights.subject(db, userId));
+    await rooms.rateLimits.take(db, `token ${userId}`, rooms.limits.tokensPerUser);
+    return rooms.rights.subject(db, userId);
   });
-  if (subject instanceof RefusedError) throw subject;
   await checkWanted(rooms, wanted, subject, trail);
 
   const gatewayId = await gatewayFor(rooms, wanted);
@@ -65,17 +63,6 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
     throw new RefusedError("The login ended while the token was made.", { reason: "login" });
   }
   return { token, expires_in: rooms.tokenExpirySeconds };
-}
-
-/** A refusal that is returned, so that what was counted is kept. */
-async function limited(rooms: Rooms, db: Kysely<Tables>, userId: string): Promise<RefusedError | undefined> {
-  try {
-    await rooms.rateLimits.take(db, `token ${userId}`, rooms.limits.tokensPerUser);
-    return undefined;
-  } catch (error) {
-    if (error instanceof RefusedError) return error;
-    throw error;
-  }
 }
 
 async function checkWanted(

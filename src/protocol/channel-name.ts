@@ -1,5 +1,5 @@
 /** Longest channel name, in characters. */
-export const MAX_CHANNEL_LENGTH = 128;
+const MAX_CHANNEL_LENGTH = 128;
 
 const NAME = /^[A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)*$/;
 

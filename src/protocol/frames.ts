@@ -1,13 +1,5 @@
 /** The JSON that travels on the socket, both ways. */
 
-/** What a browser sends: the handler's name beside its fields. With an `id` it is a call and gets an answer. */
-export interface MessageFrame {
-  readonly id?: string | number;
-  readonly handler?: string;
-  readonly action?: string;
-  readonly [field: string]: unknown;
-}
-
 /** The answer to a call. It never has a `type`, so it cannot be mistaken for a pushed message. */
 export type CallAnswer =
   | { readonly id: string | number; readonly ok: true; readonly status: 200; readonly result: unknown }
