@@ -28,9 +28,8 @@ export class Changes {
     } else this.#users.set(userId, this.#sequence);
   }
 
-  /** Whether the user's rights may differ from what was read at a moment. Nobody's never do. */
+  /** Whether what a user, or somebody who has not signed in, may do can differ from what was read at a moment. */
   touched(userId: string | null, since: number): boolean {
-    if (userId === null) return false;
-    return this.#everybody > since || (this.#users.get(userId) ?? 0) > since;
+    return this.#everybody > since || (userId !== null && (this.#users.get(userId) ?? 0) > since);
   }
 }

@@ -129,6 +129,7 @@ async function closeAll(rooms: Rooms, selector: SessionSelector): Promise<Delive
       page.map((session) => session.id),
       "closed by the server",
     );
+    rooms.changes.mark();
     await Promise.all(
       page.map(async (session) => {
         const recipient = await recipientOf(rooms, session);
@@ -163,6 +164,6 @@ export async function recipientOf(rooms: Rooms, session: SessionRow): Promise<Re
 }
 
 /** Every permission that any of the rules mentions. */
-export function permissionsAsked(rules: readonly Rule[]): readonly string[] {
+function permissionsAsked(rules: readonly Rule[]): readonly string[] {
   return [...new Set(rules.flatMap((rule) => [...rule.anyOf.flat(), ...rule.allOf]))];
 }

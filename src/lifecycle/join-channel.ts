@@ -1,9 +1,8 @@
 import { authorizeChannel, checkChannelRules } from "../access/channels.ts";
 import { judge } from "../access/rules.ts";
-import { refusedBy } from "../access/user.ts";
+import { refusedBy, userOf } from "../access/user.ts";
 import { RefusedError } from "../errors.ts";
 import type { SessionRow } from "../sessions/sessions.ts";
-import type { User } from "../view/context.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Channels that one session may be in. Every statement about a session reads them all. */
@@ -24,19 +23,21 @@ const ATTEMPTS = 20;
 export async function joinChannel(
   rooms: Rooms,
   session: SessionRow,
-  user: User,
   name: string,
   leaving?: string,
 ): Promise<void> {
   const channel = rooms.channels.require(name);
-  checkChannelRules(channel, session);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const asked = await rooms.evictions.changes(rooms.database.db);
-    await authorizeChannel(channel, user);
+    // The handler may have been running for a while: the author's hook is asked about the user of now.
+    const asker = await rooms.sessions.findById(rooms.database.db, session.id);
+    if (!asker) throw ended();
+    checkChannelRules(channel, asker);
+    await authorizeChannel(channel, userOf(asker));
     const joined = await rooms.database.write(async (db) => {
       if (channel.authorize.length > 0 && (await rooms.evictions.changes(db)) !== asked) return false;
       const now = await rooms.sessions.findById(db, session.id);
-      if (!now) throw new RefusedError("The session ended while it was joining.", { reason: "session" });
+      if (!now) throw ended();
       const view = rooms.views.get(now.view);
       if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
       const verdict = judge(view.rule, now);
@@ -56,4 +57,8 @@ export async function joinChannel(
     if (joined) return;
   }
   throw new RefusedError(`Rights kept changing while the session joined "${name}".`, { reason: "authorize" });
+}
+
+function ended(): RefusedError {
+  return new RefusedError("The session ended while it was joining.", { reason: "session" });
 }

@@ -68,7 +68,7 @@ export function messageContext(
     session,
     body,
     async join(channel) {
-      await joinChannel(rooms, row, user, channel);
+      await joinChannel(rooms, row, channel);
       joined(channel);
     },
     async leave(channel = session.channel) {
@@ -78,7 +78,7 @@ export function messageContext(
     },
     async move(channel) {
       const leaving = session.channel;
-      await joinChannel(rooms, row, user, channel, leaving);
+      await joinChannel(rooms, row, channel, leaving);
       if (leaving !== undefined) left(leaving);
       joined(channel);
     },

@@ -3,6 +3,7 @@ import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";
 
@@ -285,6 +286,40 @@ describe("authorize, the app's own word", () => {
     await world.sallyport.access.recheck({ user: "ann" });
     expect((await ann.closed).code).toBe(1000);
     expect(await world.sql("select * from sallyport_evictions")).toEqual([]);
+  });
+
+  test("is asked about the user of now, though the handler that joins began with other rights", async () => {
+    const asking = defineChannel("asking", {
+      signedIn: true,
+      authorize: ({ user }) => user.hasPermission(chat.can_moderate_chat),
+    });
+    let goOn: () => void = () => undefined;
+    let begun: () => void = () => undefined;
+    const running = new Promise<void>((resolve) => {
+      begun = resolve;
+    });
+    class Patient extends ChatView {
+      late_join = handler(async ({ join }) => {
+        const gate = new Promise<void>((resolve) => {
+          goOn = resolve;
+        });
+        begun();
+        await gate;
+        await join("asking");
+      });
+      override allowedHandlers = ["late_join"];
+    }
+    await world.close();
+    world = await World.open({ permissions: [chat], channels: [asking], views: { "/ws/chat": Patient } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+    const ann = await world.connect("ann");
+    const answer = ann.call("late_join");
+    await running;
+    await world.sallyport.access.revoke("ann", chat.can_moderate_chat);
+    goOn();
+    expect(await answer).toMatchObject({ ok: false, status: 403 });
+    expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
   });
 
   test("does not help a session whose view's own right ended while it was asked", async () => {
