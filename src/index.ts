@@ -1,9 +1,18 @@
-export type { Decision } from "./access/decisions.ts";
-export { definePermissions, type Permission, type PermissionSet } from "./access/permissions.ts";
+export type { AuditAction, AuditEntry, AuditFilter } from "./access/audit.ts";
+export type { DecisionFilter, DecisionOptions } from "./access/decision-log.ts";
+export type { Decision, DecisionStep } from "./access/decisions.ts";
+export type { ChangeOptions, GrantOptions, Holder } from "./access/grants.ts";
+export {
+  definePermissions,
+  modelPermissions,
+  type Permission,
+  type PermissionSet,
+} from "./access/permissions.ts";
 export type { Limits } from "./access/rate-limits.ts";
-export type { GrantOptions, Holder, UserRights } from "./access/rights.ts";
+export type { GroupRights, UserRights } from "./access/rights.ts";
+export type { Rule } from "./access/rules.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
-export type { DeliveryReport } from "./delivery/delivery.ts";
+export type { DeliveryPreview, DeliveryReport } from "./delivery/delivery.ts";
 export {
   ConfigurationError,
   DeliveryError,
@@ -16,13 +25,19 @@ export {
   StorageError,
 } from "./errors.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
-export type { Access } from "./lifecycle/change-rights.ts";
+export type { Access, PermissionObject } from "./lifecycle/access.ts";
+export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
+export type { RuleChange } from "./lifecycle/compare-rules.ts";
+export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
+export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
 export type { Identify, Identity } from "./lifecycle/rooms.ts";
 export { createSallyport, type Sallyport, type SallyportOptions, type UserDirectory } from "./sallyport.ts";
+export type { HeldGrant } from "./sessions/rights-of.ts";
 export type { Database } from "./storage/database.ts";
 export { changeChannel } from "./view/change-channel.ts";
 export {
   type ChannelAuthorizeContext,
+  type ChannelAuthorizeManyContext,
   type ChannelDefinition,
   type ChannelOptions,
   type ChannelParams,

@@ -1,8 +1,12 @@
+import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
 import { Changes } from "./access/changes.ts";
 import { Channels } from "./access/channels.ts";
-import { type Decision, decisionOf, newReference, type Trail } from "./access/decisions.ts";
+import { DecisionLog, type DecisionOptions } from "./access/decision-log.ts";
+import { allowance, type Decision, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
+import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
+import { Grants } from "./access/grants.ts";
 import { Origins } from "./access/origins.ts";
 import { type AnyPermissionSet, PermissionCatalog } from "./access/permissions.ts";
 import { checkedLimits, type Limits, MessageLimit, RateLimits } from "./access/rate-limits.ts";
@@ -13,8 +17,9 @@ import { Delivery } from "./delivery/delivery.ts";
 import { ManagementApi } from "./delivery/management-api.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
+import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
-import { Access } from "./lifecycle/change-rights.ts";
+import { recordRules } from "./lifecycle/compare-rules.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
@@ -70,7 +75,9 @@ export interface SallyportOptions {
   readonly trust?: "secret" | "network";
   /** Proxies in front of API Gateway, whose X-Forwarded-For is believed that far. Default: none. */
   readonly sourceIp?: { readonly trustedHops: number };
-  /** Told of every refusal. Default: nothing is told. */
+  /** What is kept of decisions, so that `access.why()` can tell. */
+  readonly decisions?: DecisionOptions;
+  /** Told of every refusal, of rights that ended under an open socket, and of the allowed events that are kept. Default: nothing is told. */
   readonly onDecision?: (decision: Decision) => void;
   /** Told of what fails in your code or ours, and where. Default: `console.error`. */
   readonly onError?: (error: unknown, where: string) => void;
@@ -90,9 +97,16 @@ const OPTIONS = new Set<string>([
   "limits",
   "trust",
   "sourceIp",
+  "decisions",
   "onDecision",
   "onError",
 ] satisfies (keyof SallyportOptions)[]);
+
+const DECISION_OPTIONS = new Set<string>([
+  "sampleAllowed",
+  "keepDays",
+  "maxRows",
+] satisfies (keyof DecisionOptions)[]);
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
@@ -119,7 +133,6 @@ export class Sallyport {
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
   readonly #tokenPath: string;
-  readonly #onDecision: (decision: Decision) => void;
 
   constructor(options: SallyportOptions) {
     refuseUnknown("createSallyport()", options, OPTIONS);
@@ -129,7 +142,7 @@ export class Sallyport {
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
     const evictions = new Evictions(database);
-    const rights = new Rights(database, catalog, evictions);
+    const rights = new Rights(database);
     const gateways = new Gateways(database);
     const limits = checkedLimits(options.limits ?? {});
     const tokenExpirySeconds = positiveSeconds("tokenExpirySeconds", options.tokenExpirySeconds ?? 60);
@@ -138,8 +151,15 @@ export class Sallyport {
         "identify is missing: a function that tells who is behind a request, or null.",
       );
     }
+    const onDecision = guarded(options.onDecision ?? (() => undefined), (error) =>
+      onError(error, "onDecision"),
+    );
+    const decisionOptions = options.decisions ?? {};
+    refuseUnknown("decisions", decisionOptions, DECISION_OPTIONS);
+    const decisionLog = new DecisionLog(database, decisionOptions, onError);
     this.#rooms = {
       database,
+      permissions: catalog,
       callers: new Callers(gateways, options.trust ?? "secret"),
       origins: new Origins(options.origins),
       limits,
@@ -147,10 +167,14 @@ export class Sallyport {
       messageLimit: new MessageLimit(limits.messagesPerConnection),
       tokens: new Tokens(database, tokenExpirySeconds),
       rights,
+      grants: new Grants(database, catalog),
+      audit: new Audit(database),
+      declaredRules: new DeclaredRules(database),
+      decisionLog,
       evictions,
       changes: new Changes(),
       gateways,
-      sessions: new Sessions(database, rights.listOf),
+      sessions: new Sessions(database, rights),
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api),
       channels: new Channels(options.channels ?? [], catalog),
@@ -159,12 +183,14 @@ export class Sallyport {
       tokenBinding: options.tokens?.binding ?? "login",
       tokenExpirySeconds,
       trustedHops: checkedHops(options.sourceIp?.trustedHops),
+      keep: (decision) => {
+        const reference = decisionLog.take(decision);
+        onDecision({ ...decision, reference });
+        return reference;
+      },
       onError,
     };
     this.#tokenPath = options.tokenPath ?? "/api/ws-token";
-    this.#onDecision = guarded(options.onDecision ?? (() => undefined), (error) =>
-      onError(error, "onDecision"),
-    );
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
     this.permissions = catalog;
@@ -233,13 +259,29 @@ export class Sallyport {
     readonly added: readonly string[];
     readonly stale: readonly string[];
   }> {
-    const migrations = await this.#rooms.database.migrate();
-    return { migrations, ...(await this.#rooms.rights.sync()) };
+    const { database, grants, evictions, audit } = this.#rooms;
+    const migrations = await database.migrate();
+    const synced = await database.write(async (db) => {
+      const changes = await recordRules(this.#rooms, db);
+      if (changes.length > 0) {
+        const number = await evictions.number(db);
+        const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
+        await audit.record(db, number, { action: "rules-changed", by: "migrate", details: { rules } });
+        const views = changes.filter(({ kind, change }) => kind === "view" && change === "changed");
+        for (const { name } of views) await evictions.record(db, { scope: "view", subject: name }, number);
+        if (changes.some(({ kind }) => kind === "channel"))
+          await evictions.record(db, { scope: "everyone" }, number);
+      }
+      return grants.sync(db);
+    });
+    await this.#enforcer.enforce();
+    return { migrations, ...synced };
   }
 
   /** Stops the loop and closes what was opened here. */
   async close(): Promise<void> {
     await this.#loop.stop();
+    await this.#rooms.decisionLog.flush();
     await this.#api.close();
     await this.#rooms.database.close();
   }
@@ -249,18 +291,21 @@ export class Sallyport {
     if (request.method === "OPTIONS") return new Response(null, { status: 204, headers: cors });
     if (request.method !== "POST")
       return reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
-    const trail: Trail = { event: "token", path };
+    const trail = newTrail("token", path);
     try {
-      return reply(200, await issueToken(this.#rooms, request, trail), cors);
+      const token = await issueToken(this.#rooms, request, trail);
+      this.#sample(trail);
+      return reply(200, token, cors);
     } catch (error) {
-      const { status, body, headers } = this.#refusal(error, trail);
+      const { status, body, headers } = await this.#refusal(error, trail);
       return reply(status, body, { ...headers, ...cors });
     }
   }
 
   async #event(view: MountedView, path: string, route: string, request: Request): Promise<Response> {
     const kind = route === "connect" || route === "disconnect" ? route : "message";
-    const trail: Trail = { event: kind, path, view: view.path };
+    const trail: Trail = newTrail(kind, path);
+    trail.view = view.path;
     const call = decodeGatewayCall(kind, request);
     if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
     if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
@@ -268,8 +313,9 @@ export class Sallyport {
     let answer: Answer;
     try {
       answer = succeeded(await this.#decide(view, call, request, trail, envelope), trail);
+      if (kind !== "disconnect") this.#sample(trail);
     } catch (error) {
-      answer = refused(this.#refusal(error, trail), trail);
+      answer = refused(await this.#refusal(error, trail), trail);
     }
     if (kind === "message" && envelope.gateway?.replies === "push")
       return this.#push(envelope.gateway, call.connectionId, answer);
@@ -303,16 +349,22 @@ export class Sallyport {
     return reply(200, {}, answer.headers);
   }
 
-  /** The one place where an error becomes an answer. */
-  #refusal(error: unknown, trail: Trail): Refusal {
+  /** Keeps some of what was allowed, with its reasons. */
+  #sample(trail: Trail): void {
+    if (this.#rooms.decisionLog.isSampled()) this.#rooms.keep(allowance(trail, newReference()));
+  }
+
+  /** The one place where an error becomes an answer. A refusal is kept before the peer hears its reference. */
+  async #refusal(error: unknown, trail: Trail): Promise<Refusal> {
     const known = refusalOf(this.#rooms.database.failure(error));
-    const reference = newReference();
     if (known instanceof RefusedError) {
-      this.#onDecision(decisionOf(trail, known, reference));
+      const reference = this.#rooms.keep(refusal(trail, known, newReference()));
+      await this.#rooms.decisionLog.flush();
       const headers: Record<string, string> =
         known.retryAfterSeconds === undefined ? {} : { "retry-after": String(known.retryAfterSeconds) };
       return { status: known.status, body: { ok: false, error: known.reply, reference }, headers };
     }
+    const reference = newReference();
     this.#rooms.onError(known, `${trail.path} (reference ${reference})`);
     const [status, words] =
       known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];

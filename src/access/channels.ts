@@ -1,16 +1,16 @@
 import { ConfigurationError, malformed, RefusedError } from "../errors.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
-import type { ChannelAuthorizeContext, ChannelDefinition } from "../view/channel.ts";
+import type { ChannelAuthorizeContext, ChannelDefinition, ChannelOptions } from "../view/channel.ts";
 import type { User } from "../view/context.ts";
 import type { PermissionCatalog } from "./permissions.ts";
-import { compileRule, judgeAll, type Rule, type Subject } from "./rules.ts";
-import { refusedBy } from "./user.ts";
+import { compileRule, type Rule } from "./rules.ts";
 
 interface CompiledChannel {
   readonly definition: ChannelDefinition;
   readonly rule: Rule;
   readonly sendRule: Rule;
   readonly authorize: ((context: ChannelAuthorizeContext) => boolean | Promise<boolean>) | undefined;
+  readonly authorizeMany: ChannelOptions<Readonly<Record<string, string>>>["authorizeMany"];
 }
 
 /** One name with every definition that it matches. */
@@ -22,6 +22,10 @@ export interface MatchedChannel {
   readonly sendRules: readonly Rule[];
   /** The hooks about the data itself, in the order of declaration. */
   readonly authorize: readonly ((user: User) => boolean | Promise<boolean>)[];
+  /** Those that are asked about a page of recipients: which of these users may have what is sent? */
+  readonly authorizeMany: readonly ((
+    userIds: readonly string[],
+  ) => Iterable<string> | Promise<Iterable<string>>)[];
 }
 
 /** The declared channels. A name that no definition matches does not exist. */
@@ -46,8 +50,24 @@ export class Channels {
           isKnown,
         ),
         authorize: options.authorize as CompiledChannel["authorize"],
+        authorizeMany: options.authorizeMany as CompiledChannel["authorizeMany"],
       };
     });
+  }
+
+  /** Every definition in the order of declaration. `asksData`: a hook has the last word. */
+  list(): readonly {
+    readonly pattern: string;
+    readonly rule: Rule;
+    readonly sendRule: Rule;
+    readonly asksData: boolean;
+  }[] {
+    return this.#channels.map(({ definition, rule, sendRule, authorize, authorizeMany }) => ({
+      pattern: definition.pattern,
+      rule,
+      sendRule,
+      asksData: authorize !== undefined || authorizeMany !== undefined,
+    }));
   }
 
   /** Every definition that the name matches, or undefined when none does. */
@@ -61,8 +81,19 @@ export class Channels {
       name,
       rules: matches.map(({ rule }) => rule),
       sendRules: matches.map(({ sendRule }) => sendRule),
-      authorize: matches.flatMap(({ authorize, params }) =>
-        authorize ? [(user: User) => authorize({ user, params, channel: name })] : [],
+      authorize: matches.flatMap(({ authorize, authorizeMany, params }) => {
+        if (authorize) return [(user: User) => authorize({ user, params, channel: name })];
+        // A hook that says who may receive says who may be there, too.
+        if (!authorizeMany) return [];
+        return [
+          async ({ id }: User) =>
+            id !== undefined && includes(await authorizeMany({ userIds: [id], params, channel: name }), id),
+        ];
+      }),
+      authorizeMany: matches.flatMap(({ authorizeMany, params }) =>
+        authorizeMany
+          ? [(userIds: readonly string[]) => authorizeMany({ userIds, params, channel: name })]
+          : [],
       ),
     };
   }
@@ -80,6 +111,11 @@ export class Channels {
   }
 }
 
+function includes(ids: Iterable<string>, wanted: string): boolean {
+  for (const id of ids) if (id === wanted) return true;
+  return false;
+}
+
 /** @throws RefusedError with 400 for what no channel can be called */
 export function checkChannelName(name: unknown): asserts name is string {
   if (typeof name === "string" && isChannelName(name)) return;
@@ -87,25 +123,4 @@ export function checkChannelName(name: unknown): asserts name is string {
     `${(JSON.stringify(name) ?? "undefined").slice(0, 200)} is no channel name.`,
     "Bad channel name.",
   );
-}
-
-/** Every matching rule, by rights alone. @throws RefusedError */
-export function checkChannelRules(channel: MatchedChannel, subject: Subject): void {
-  const verdict = judgeAll(channel.rules, subject);
-  if (!verdict.allowed) throw refusedBy(verdict, `channel "${channel.name}"`);
-}
-
-/** What a sender needs on top. @throws RefusedError */
-export function checkSendRules(channel: MatchedChannel, subject: Subject): void {
-  const verdict = judgeAll(channel.sendRules, subject);
-  if (!verdict.allowed) throw refusedBy(verdict, `sending to channel "${channel.name}"`);
-}
-
-/** The author's word about the data itself. @throws RefusedError unless every hook says `true` */
-export async function authorizeChannel(channel: MatchedChannel, user: User): Promise<void> {
-  for (const authorize of channel.authorize) {
-    if ((await authorize(user)) !== true) {
-      throw new RefusedError(`authorize of channel "${channel.name}" said no.`, { reason: "authorize" });
-    }
-  }
 }

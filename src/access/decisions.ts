@@ -1,13 +1,19 @@
 import { randomUUID } from "node:crypto";
-import type { RefusedError } from "../errors.ts";
+import type { Reason, RefusedError } from "../errors.ts";
+import type { HeldGrant } from "../sessions/rights-of.ts";
+import { judge, type Rule, type Subject, type Verdict } from "./rules.ts";
 
-/** What was asked for. */
-export type DecidedEvent = "token" | "connect" | "message" | "disconnect";
+/** What was decided about: a request, an open socket whose right may have ended, or one recipient of a send. */
+export type DecidedEvent = "token" | "connect" | "message" | "disconnect" | "eviction" | "delivery";
 
 /** What is known about an event while it is being decided; filled in as guards pass. */
 export interface Trail {
   readonly event: DecidedEvent;
   readonly path: string;
+  /** Rules and hooks in the order in which they were asked. */
+  readonly steps: Step[];
+  /** `performance.now()` when the event arrived. */
+  readonly startedAt: number;
   gateway?: string;
   connectionId?: string;
   /** API Gateway's id of the event, as in its access log. */
@@ -22,21 +28,77 @@ export interface Trail {
   channel?: string;
   /** The `id` of the call, as the peer chose it. */
   callId?: string | number;
+  /** The change that led to an eviction, as in the audit. */
+  change?: number;
 }
 
-/** One refusal with its reasons: what `onDecision` is told. The peer hears the reference and nothing else of it. */
-export interface Decision extends Readonly<Trail> {
+/** A question that was asked on the way to a decision, with whom it was asked about. */
+export type Step =
+  | {
+      readonly kind: "rule";
+      readonly what: string;
+      readonly rule: Rule;
+      readonly subject: Subject;
+      readonly verdict: Verdict;
+    }
+  | { readonly kind: "authorize"; readonly what: string; readonly allowed: boolean };
+
+/** Steps that are remembered of one event; a handler may send in a loop. */
+const MAX_STEPS = 50;
+
+export function newTrail(event: DecidedEvent, path: string): Trail {
+  return { event, path, steps: [], startedAt: performance.now() };
+}
+
+/** Remembers a step; when there are too many, the latest stands for those before it. */
+export function note(trail: Trail, step: Step): void {
+  if (trail.steps.length >= MAX_STEPS) trail.steps.pop();
+  trail.steps.push(step);
+}
+
+/** One question and its answer, complete enough to be judged again. */
+export type DecisionStep =
+  | {
+      readonly kind: "rule";
+      /** Whose rule: `ChatView`, `ChatView.delete_message`, `channel "rooms/general"`. */
+      readonly what: string;
+      readonly rule: Rule;
+      /** The user's state when it was asked; `userId` null for nobody. */
+      readonly subject: Pick<Subject, "userId" | "isActive" | "isSuperuser">;
+      /** The grants that held then, of the permissions that the rule names. */
+      readonly held: readonly HeldGrant[];
+      readonly allowed: boolean;
+      /** Permissions any or all of which would have let the user in. */
+      readonly missing: readonly string[];
+    }
+  | {
+      readonly kind: "authorize";
+      /** Whose hook. */
+      readonly what: string;
+      readonly allowed: boolean;
+    };
+
+/** One yes or no with its reasons. The peer hears the reference and nothing else of it. */
+export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt">> {
   /** Leads from what the peer heard to this decision. */
   readonly reference: string;
   /** Epoch milliseconds. */
   readonly at: number;
-  readonly verdict: "refused";
+  readonly verdict: "allowed" | "refused";
+  /** The HTTP status it had, or would have had. */
   readonly status: number;
-  readonly reason: RefusedError["reason"];
+  /** Why it was refused; undefined where it was allowed. */
+  readonly reason: Reason | undefined;
   /** For the developer: what happened and what to do. */
   readonly message: string;
   /** Permissions any or all of which would have let the user in. */
   readonly missing: readonly string[];
+  /** Every rule and hook that was asked, in order. */
+  readonly steps: readonly DecisionStep[];
+  /** From the event's arrival to the verdict, hooks and database included, in milliseconds. */
+  readonly tookMs: number;
+  /** Alike refusals of the same user that were counted here instead of being kept. */
+  readonly repeats: number;
 }
 
 /** Short enough to read out, random enough never to meet another: 12 hex characters. */
@@ -44,15 +106,52 @@ export function newReference(): string {
   return randomUUID().replaceAll("-", "").slice(0, 12);
 }
 
-export function decisionOf(trail: Trail, error: RefusedError, reference: string): Decision {
+export function refusal(trail: Trail, error: RefusedError, reference: string): Decision {
+  const { status, reason, message, missing } = error;
+  return { ...told(trail), reference, verdict: "refused", status, reason, message, missing };
+}
+
+export function allowance(trail: Trail, reference: string): Decision {
+  const { what } = trail.steps.at(-1) ?? { what: "Nothing that was asked" };
+  const message =
+    trail.steps.length === 0 ? "Nothing demanded anything." : `${what} and all before it said yes.`;
   return {
-    ...trail,
+    ...told(trail),
     reference,
-    at: Date.now(),
-    verdict: "refused",
-    status: error.status,
-    reason: error.reason,
-    message: error.message,
-    missing: error.missing,
+    verdict: "allowed",
+    status: 200,
+    reason: undefined,
+    message,
+    missing: [],
   };
+}
+
+function told({ steps, startedAt, ...trail }: Trail) {
+  const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
+  return { ...trail, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
+}
+
+/** A step as it is told: what it needs to be judged again, and nothing of the user's other rights. */
+export function stepOf(step: Step): DecisionStep {
+  if (step.kind === "authorize") return step;
+  const { what, rule, subject, verdict } = step;
+  const named = new Set<string>([...rule.anyOf.flat(), ...rule.allOf]);
+  const grants: readonly HeldGrant[] =
+    subject.grants ?? subject.permissions.map((permission) => ({ permission, group: null, until: null }));
+  return {
+    kind: "rule",
+    what,
+    rule,
+    subject: { userId: subject.userId, isActive: subject.isActive, isSuperuser: subject.isSuperuser },
+    held: grants.filter(({ permission }) => named.has(permission)),
+    allowed: verdict.allowed,
+    missing: verdict.allowed ? [] : verdict.missing,
+  };
+}
+
+/** Judges a told step again, from nothing but what it tells. */
+export function recompute(step: DecisionStep): boolean {
+  if (step.kind === "authorize") return step.allowed;
+  const permissions = step.held.map(({ permission }) => permission);
+  return judge(step.rule, { ...step.subject, permissions }).allowed;
 }

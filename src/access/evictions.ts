@@ -1,13 +1,26 @@
 import { randomUUID } from "node:crypto";
-import type { ExpressionBuilder, Kysely } from "kysely";
+import { type Expression, type ExpressionBuilder, type Kysely, sql } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
+
+type Scope = Tables["sallyport_evictions"]["scope"];
+
+/**
+ * Whose sockets a change can have touched: one user, the members of a group, the users whom the record lists, a user who
+ * was deleted, a login that ended, those in a channel or at a view, or everyone.
+ */
+export type Touched =
+  | { readonly scope: Exclude<Scope, "users" | "everyone">; readonly subject: string }
+  | { readonly scope: "users"; readonly users: readonly string[] | Expression<{ user_id: string }> }
+  | { readonly scope: "everyone" };
 
 /** A change of rights whose consequences for open sockets are still to be drawn. */
 export interface Eviction {
   readonly id: string;
-  readonly scope: Tables["sallyport_evictions"]["scope"];
-  /** Id of the user or login, name of the group or channel. */
+  readonly scope: Scope;
+  /** Id of the user or login, name of the group or channel, path of the view. */
   readonly subject: string;
+  /** The change's number in the audit, where it has one. */
+  readonly change: number | null;
 }
 
 /** How long a process that claimed a record may take for a page before another may claim it, in milliseconds. */
@@ -15,6 +28,8 @@ const LEASE_MS = 15_000;
 
 /** Counts changes, so that whoever asked an author's hook can tell whether the answer may be out of date. */
 const CHANGES = "changes recorded";
+
+const USERS_PER_INSERT = 5000;
 
 /** The records that changes of rights leave behind, each enforced by whoever claims it. */
 export class Evictions {
@@ -25,30 +40,80 @@ export class Evictions {
     this.#database = database;
   }
 
-  /**
-   * One record for a change, however many users it touches, in the change's own transaction. It is this process's
-   * to enforce, until the lease is over.
-   */
-  async record(db: Kysely<Tables>, scope: Eviction["scope"], subject: string): Promise<void> {
-    const { now } = this.#database;
-    await db
-      .insertInto("sallyport_evictions")
-      .values(({ eb }) => ({
-        id: randomUUID(),
-        scope,
-        subject,
-        created_at: now,
-        claimed_by: this.#claimant,
-        claimed_until: eb(now, "+", LEASE_MS),
-      }))
-      .execute();
-    await db
+  /** Counts a change. @returns its number, in the order of commits */
+  async number(db: Kysely<Tables>): Promise<number> {
+    const row = await db
       .insertInto("sallyport_counters")
       .values({ key: CHANGES, window_started_at: 0, count: 1 })
       .onConflict((conflict) =>
         conflict.column("key").doUpdateSet(({ eb }) => ({ count: eb("sallyport_counters.count", "+", 1) })),
       )
+      .returning("count")
+      .executeTakeFirstOrThrow();
+    return Number(row.count);
+  }
+
+  /**
+   * One record for a change, however many users it touches, in the change's own transaction. It is this process's
+   * to enforce, until the lease is over.
+   *
+   * @returns the record's id
+   */
+  async record(db: Kysely<Tables>, touched: Touched, change: number): Promise<string> {
+    const { now } = this.#database;
+    const id = randomUUID();
+    await db
+      .insertInto("sallyport_evictions")
+      .values(({ eb }) => ({
+        id,
+        scope: touched.scope,
+        subject: "subject" in touched ? touched.subject : "",
+        created_at: now,
+        claimed_by: this.#claimant,
+        claimed_until: eb(now, "+", LEASE_MS),
+        change_number: change,
+      }))
       .execute();
+    if (touched.scope === "users") await this.#list(db, id, touched.users);
+    return id;
+  }
+
+  /** Notes whom a change touches, while the tables still tell it. */
+  async #list(
+    db: Kysely<Tables>,
+    id: string,
+    users: readonly string[] | Expression<{ user_id: string }>,
+  ): Promise<void> {
+    if (!Array.isArray(users)) {
+      const found = sql<{
+        eviction_id: string;
+        user_id: string;
+      }>`select ${id}, found.user_id from ${users as Expression<{ user_id: string }>} as found`;
+      await sql`insert into sallyport_eviction_users (eviction_id, user_id) ${found}`.execute(db);
+      return;
+    }
+    for (let from = 0; from < users.length; from += USERS_PER_INSERT) {
+      const rows = users.slice(from, from + USERS_PER_INSERT);
+      await db
+        .insertInto("sallyport_eviction_users")
+        .values(rows.map((user_id: string) => ({ eviction_id: id, user_id })))
+        .execute();
+    }
+  }
+
+  /** The users whom a record lists. */
+  async listed(db: Kysely<Tables>, id: string): Promise<readonly string[]> {
+    const rows = await db
+      .selectFrom("sallyport_eviction_users")
+      .select("user_id")
+      .where("eviction_id", "=", id)
+      .execute();
+    return rows.map((row) => row.user_id);
+  }
+
+  /** Takes back a record whose change turned out to be none. */
+  async forget(db: Kysely<Tables>, id: string): Promise<void> {
+    await db.deleteFrom("sallyport_evictions").where("id", "=", id).execute();
   }
 
   /** How many changes have been recorded: the same number twice means that nothing changed between. */
@@ -58,7 +123,7 @@ export class Evictions {
       .select("count")
       .where("key", "=", CHANGES)
       .executeTakeFirst();
-    return row?.count ?? 0;
+    return Number(row?.count ?? 0);
   }
 
   /** Claims the oldest record that is ours or nobody's; of two racing processes one gets it. */
@@ -77,7 +142,7 @@ export class Evictions {
             .orderBy("id")
             .limit(1),
         )
-        .returning(["id", "scope", "subject"])
+        .returning(["id", "scope", "subject", "change_number as change"])
         .executeTakeFirst(),
     );
   }
@@ -103,7 +168,7 @@ export class Evictions {
 
   /** The record has been enforced to its end. */
   async finish(id: string): Promise<void> {
-    await this.#database.write((db) => db.deleteFrom("sallyport_evictions").where("id", "=", id).execute());
+    await this.#database.write((db) => this.forget(db, id));
   }
 
   /** A read, so that looking costs no lock. */

@@ -56,6 +56,49 @@ export function definePermissions<const Codename extends string>(
   return Object.freeze(set) as PermissionSet<Codename>;
 }
 
+/** What each model has, as Django's does. */
+const MODEL_ACTIONS = ["add", "change", "delete", "view"] as const;
+
+type ModelAction = (typeof MODEL_ACTIONS)[number];
+
+/**
+ * The usual labels for a model, to be spread into {@link definePermissions}: `modelPermissions("article")` gives
+ * `add_article`, `change_article`, `delete_article` and `view_article`, labelled "Can add article" and so on.
+ *
+ * @param model lower-case letters, digits and `_`, beginning with a letter
+ * @param actions which of the four; all by default
+ * @throws ConfigurationError for a name of another form, an action that is none of the four, or one named twice
+ */
+export function modelPermissions<const Model extends string, const Action extends ModelAction = ModelAction>(
+  model: Model,
+  actions: readonly Action[] = MODEL_ACTIONS as readonly ModelAction[] as readonly Action[],
+): Readonly<Record<`${Action}_${Model}`, string>> {
+  if (!/^[a-z][a-z0-9_]{0,92}$/.test(model)) {
+    throw new ConfigurationError(
+      `modelPermissions("${model}"): a model's name is lower-case letters, digits and _, and begins with a letter.`,
+    );
+  }
+  const labels: Record<string, string> = {};
+  for (const action of actions) {
+    if (!MODEL_ACTIONS.includes(action) || labels[`${action}_${model}`] !== undefined) {
+      throw new ConfigurationError(
+        `modelPermissions("${model}"): "${action}" is named twice, or is not one of ${MODEL_ACTIONS.join(", ")}.`,
+      );
+    }
+    labels[`${action}_${model}`] = `Can ${action} ${model.replaceAll("_", " ")}`;
+  }
+  return labels as Record<`${Action}_${Model}`, string>;
+}
+
+/** The permissions of one set, in the order of declaration. */
+export function permissionsOf(set: AnyPermissionSet): readonly Permission[] {
+  const { app, labels } = set?.[declared] ?? {};
+  if (app === undefined || labels === undefined) {
+    throw new ConfigurationError("Name an app by what definePermissions() returned for it.");
+  }
+  return Object.keys(labels).map((codename) => `${app}.${codename}` as Permission);
+}
+
 /** Every permission an app has declared: the only way from text to a {@link Permission}. */
 export class PermissionCatalog {
   readonly #labels = new Map<string, string>();

@@ -1,22 +1,7 @@
-import type { Expression, Kysely, RawBuilder } from "kysely";
-import { ConfigurationError, StorageError } from "../errors.ts";
-import type { RightsOf } from "../sessions/sessions.ts";
+import type { Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
+import { type RightsOf, rightsFrom } from "../sessions/rights-of.ts";
 import { type Database, parseList, type Tables } from "../storage/database.ts";
-import type { Evictions } from "./evictions.ts";
-import type { Permission, PermissionCatalog } from "./permissions.ts";
 import type { Subject } from "./rules.ts";
-
-/** Who gets or loses a right: a user by the app's own id, or a group. */
-export type Holder = string | { readonly group: string };
-
-/** What is remembered about a grant. */
-export interface GrantOptions {
-  /** Who made it, such as a user's id. */
-  readonly by?: string;
-  readonly reason?: string;
-  /** When the grant ends by itself: an instant in epoch milliseconds, or a Date. Default: never. */
-  readonly until?: number | Date;
-}
 
 /** Everything that is known of one user's rights. */
 export interface UserRights {
@@ -33,190 +18,174 @@ export interface UserRights {
   }[];
 }
 
-/** Users, groups and grants: Django's model. Effective rights are direct grants and those of the user's groups. */
+/** A group with what it gives now, and how many it gives it to. */
+export interface GroupRights {
+  readonly name: string;
+  readonly members: number;
+  readonly permissions: readonly string[];
+}
+
+/** Users that one statement reads. */
+export const USER_PAGE = 500;
+
+/**
+ * Which users: one, the members of a group, those whom a change's record lists, the active ones who have a permission
+ * now, or all.
+ */
+export type UserSelector =
+  | { readonly kind: "user"; readonly userId: string }
+  | { readonly kind: "holders"; readonly permission: string }
+  | { readonly kind: "group"; readonly group: string }
+  | { readonly kind: "all" }
+  | { readonly kind: "listed"; readonly evictionId: string };
+
+/** Who has which rights now. Effective rights are direct grants and those of the user's groups. */
 export class Rights {
   readonly #database: Database;
-  readonly #catalog: PermissionCatalog;
-  readonly #evictions: Evictions;
 
-  /** @param evictions where each change leaves its record */
-  constructor(database: Database, catalog: PermissionCatalog, evictions: Evictions) {
+  constructor(database: Database) {
     this.#database = database;
-    this.#catalog = catalog;
-    this.#evictions = evictions;
   }
 
-  /** True for a permission that is declared in code. */
-  isKnown(permission: string): boolean {
-    return this.#catalog.find(permission) !== undefined;
-  }
+  /** A user's grants that hold now as a list expression, for statements that bring rights along. */
+  readonly heldBy: RightsOf = (db, userId, only) => grantsNow(this.#database, db, userId, only);
 
-  /** A user's effective permissions as a list expression, for statements that bring rights along. */
-  readonly listOf: RightsOf = (db, userId, only) => effectivePermissions(this.#database, db, userId, only);
+  /** Users with a permission of their own or through a group at this moment, as a subquery of ids. */
+  readonly holdersOf = (db: Kysely<Tables>, permission: string) =>
+    holdersNow(this.#database, db, permission) as unknown as Expression<string>;
+
+  /** Users with a grant of any of these permissions, whether or not it holds now, as a subquery of ids. */
+  everHolding(db: Kysely<Tables>, permissions: readonly string[]): Expression<{ user_id: string }> {
+    return db
+      .selectFrom("sallyport_user_permissions as held")
+      .select("held.user_id")
+      .where("held.permission", "in", permissions)
+      .union(
+        db
+          .selectFrom("sallyport_group_permissions as held")
+          .innerJoin("sallyport_user_groups as member", "member.group_name", "held.group_name")
+          .select("member.user_id")
+          .where("held.permission", "in", permissions),
+      );
+  }
 
   /** A user's state and rights at this moment. Without a row of ours there is no user, and nothing passes. */
   async subject(db: Kysely<Tables>, userId: string): Promise<Subject> {
-    const row = await db
-      .selectFrom("sallyport_users as u")
-      .select((eb) => ["u.is_active", "u.is_superuser", this.listOf(db, eb.ref("u.id")).as("permissions")])
-      .where("u.id", "=", userId)
-      .executeTakeFirst();
-    if (!row) return { userId, isActive: false, isSuperuser: false, permissions: [] };
-    return {
-      userId,
-      isActive: row.is_active === 1,
-      isSuperuser: row.is_superuser === 1,
-      permissions: parseList(row.permissions),
-    };
-  }
-
-  /** Makes the row of a user whom the app knows; an existing one stays as it is. */
-  async know(db: Kysely<Tables>, userId: string): Promise<void> {
-    if (userId === "" || userId.length > 255) {
-      throw new ConfigurationError(`A user's id has 1 to 255 characters, not ${userId.length}.`);
-    }
-    await db
-      .insertInto("sallyport_users")
-      .values({ id: userId, is_active: 1, is_superuser: 0, created_at: this.#database.now })
-      .onConflict((conflict) => conflict.column("id").doNothing())
-      .execute();
-  }
-
-  /** Gives a right; giving it again replaces until, giver and reason. */
-  async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<void> {
-    this.#catalog.parse(permission);
-    const fields = { ...this.#grantFields(options), permission };
-    await this.#database.write(async (db) => {
-      await this.#requireMigrated(db, permission);
-      if (typeof holder === "string") {
-        await this.know(db, holder);
-        await db
-          .insertInto("sallyport_user_permissions")
-          .values({ ...fields, user_id: holder })
-          .onConflict((conflict) => conflict.columns(["user_id", "permission"]).doUpdateSet(fields))
-          .execute();
-        await this.#evictions.record(db, "user", holder);
-      } else {
-        await this.#knowGroup(db, holder.group);
-        await db
-          .insertInto("sallyport_group_permissions")
-          .values({ ...fields, group_name: holder.group })
-          .onConflict((conflict) => conflict.columns(["group_name", "permission"]).doUpdateSet(fields))
-          .execute();
-        await this.#evictions.record(db, "group", holder.group);
-      }
-    });
-  }
-
-  /** Takes a right away. @returns whether the holder had it */
-  async revoke(holder: Holder, permission: Permission): Promise<boolean> {
-    return this.#database.write(async (db) => {
-      const result =
-        typeof holder === "string"
-          ? await db
-              .deleteFrom("sallyport_user_permissions")
-              .where("user_id", "=", holder)
-              .where("permission", "=", permission)
-              .executeTakeFirst()
-          : await db
-              .deleteFrom("sallyport_group_permissions")
-              .where("group_name", "=", holder.group)
-              .where("permission", "=", permission)
-              .executeTakeFirst();
-      const [scope, subject] =
-        typeof holder === "string" ? (["user", holder] as const) : (["group", holder.group] as const);
-      if (result.numDeletedRows > 0n) await this.#evictions.record(db, scope, subject);
-      return result.numDeletedRows > 0n;
-    });
-  }
-
-  /** Makes a user a member; the group is made when missing. */
-  async addToGroup(userId: string, group: string, options: GrantOptions = {}): Promise<void> {
-    const fields = this.#grantFields(options);
-    await this.#database.write(async (db) => {
-      await this.know(db, userId);
-      await this.#knowGroup(db, group);
-      await db
-        .insertInto("sallyport_user_groups")
-        .values({ ...fields, user_id: userId, group_name: group })
-        .onConflict((conflict) => conflict.columns(["user_id", "group_name"]).doUpdateSet(fields))
-        .execute();
-      await this.#evictions.record(db, "user", userId);
-    });
-  }
-
-  /** @returns whether the user was a member */
-  async removeFromGroup(userId: string, group: string): Promise<boolean> {
-    return this.#database.write(async (db) => {
-      const result = await db
-        .deleteFrom("sallyport_user_groups")
-        .where("user_id", "=", userId)
-        .where("group_name", "=", group)
-        .executeTakeFirst();
-      if (result.numDeletedRows > 0n) await this.#evictions.record(db, "user", userId);
-      return result.numDeletedRows > 0n;
-    });
-  }
-
-  /** An inactive user passes no rule and keeps no socket. */
-  async setActive(userId: string, active: boolean): Promise<void> {
-    await this.#setFlag(userId, { is_active: active ? 1 : 0 });
-  }
-
-  /** A superuser passes every permission rule, though not `authorize`. */
-  async setSuperuser(userId: string, superuser: boolean): Promise<void> {
-    await this.#setFlag(userId, { is_superuser: superuser ? 1 : 0 });
+    const [subject] = await this.subjects(db, { kind: "user", userId }, "");
+    return subject ?? { userId, isActive: false, isSuperuser: false, permissions: [], grants: [] };
   }
 
   /**
-   * Takes away the grants whose end has come, and records whom that touches. They counted for nothing from that
-   * moment on; this is for the sockets that are open on them.
+   * One keyset page of users in the order of their ids, at most {@link USER_PAGE}.
    *
-   * @returns whether there were any
+   * @param after the last id of the page before, `""` for the first page
    */
-  async expire(): Promise<boolean> {
-    if (!(await this.#hasExpired())) return false;
-    const { now } = this.#database;
-    await this.#database.write(async (db) => {
-      const direct = await db
-        .deleteFrom("sallyport_user_permissions")
-        .where("until_at", "<=", now)
-        .returning("user_id as id")
-        .execute();
-      const memberships = await db
-        .deleteFrom("sallyport_user_groups")
-        .where("until_at", "<=", now)
-        .returning("user_id as id")
-        .execute();
-      const groups = await db
-        .deleteFrom("sallyport_group_permissions")
-        .where("until_at", "<=", now)
-        .returning("group_name as id")
-        .execute();
-      const users = new Set([...direct, ...memberships].map((row) => row.id));
-      for (const user of users) await this.#evictions.record(db, "user", user);
-      for (const group of new Set(groups.map((row) => row.id)))
-        await this.#evictions.record(db, "group", group);
-    });
-    return true;
+  async subjects(db: Kysely<Tables>, selector: UserSelector, after: string): Promise<readonly Subject[]> {
+    let query = db
+      .selectFrom("sallyport_users as u")
+      .select((eb) => ["u.id", "u.is_active", "u.is_superuser", this.heldBy(db, eb.ref("u.id")).as("grants")])
+      .where("u.id", ">", after)
+      .orderBy("u.id")
+      .limit(USER_PAGE);
+    if (selector.kind === "user") query = query.where("u.id", "=", selector.userId);
+    if (selector.kind === "group") {
+      const members = db
+        .selectFrom("sallyport_user_groups as member")
+        .select("member.user_id")
+        .where("member.group_name", "=", selector.group);
+      query = query.where("u.id", "in", members);
+    }
+    if (selector.kind === "listed") {
+      const listed = db
+        .selectFrom("sallyport_eviction_users as listed")
+        .select("listed.user_id")
+        .where("listed.eviction_id", "=", selector.evictionId);
+      query = query.where("u.id", "in", listed);
+    }
+    if (selector.kind === "holders") {
+      const holding = this.holdersOf(db, selector.permission);
+      query = query
+        .where("u.is_active", "=", 1)
+        .where((eb) => eb.or([eb("u.is_superuser", "=", 1), eb("u.id", "in", holding)]));
+    }
+    const rows = await query.execute();
+    return rows.map((row) => ({ userId: row.id, ...rightsFrom(row) }));
   }
 
-  async #hasExpired(): Promise<boolean> {
-    const { db, now } = this.#database;
-    const ended = db
-      .selectFrom("sallyport_user_permissions")
-      .select("user_id as id")
-      .where("until_at", "<=", now)
-      .unionAll(db.selectFrom("sallyport_user_groups").select("user_id as id").where("until_at", "<=", now))
-      .unionAll(
-        db.selectFrom("sallyport_group_permissions").select("group_name as id").where("until_at", "<=", now),
-      );
-    return (await ended.executeTakeFirst()) !== undefined;
+  /** All of them, page by page. */
+  async *pages(db: Kysely<Tables>, selector: UserSelector): AsyncGenerator<readonly Subject[]> {
+    for (let after = ""; ; ) {
+      const page = await this.subjects(db, selector, after);
+      yield page;
+      after = page.at(-1)?.userId ?? "";
+      if (page.length < USER_PAGE) return;
+    }
+  }
+
+  /**
+   * Ids of the users who have a permission now, in their order.
+   *
+   * @param options.active only active users (default), only inactive ones, or `"any"`
+   * @param options.superusers active superusers, who have every permission. Default true
+   */
+  async holders(
+    permission: string,
+    options: { active?: boolean | "any" | undefined; superusers?: boolean | undefined } = {},
+  ): Promise<readonly string[]> {
+    const { active = true, superusers = true } = options;
+    const { db } = this.#database;
+    const holding = this.holdersOf(db, permission);
+    let query = db
+      .selectFrom("sallyport_users as u")
+      .select("u.id")
+      .where((eb) =>
+        superusers
+          ? eb.or([eb("u.is_superuser", "=", 1), eb("u.id", "in", holding)])
+          : eb("u.id", "in", holding),
+      )
+      .orderBy("u.id");
+    if (!superusers) query = query.where("u.is_superuser", "=", 0);
+    if (active !== "any") query = query.where("u.is_active", "=", active ? 1 : 0);
+    return (await query.execute()).map((row) => row.id);
+  }
+
+  /** Every group with its permissions that hold now. */
+  async groups(): Promise<readonly GroupRights[]> {
+    const { db } = this.#database;
+    const rows = await db
+      .selectFrom("sallyport_groups as g")
+      .select((eb) => [
+        "g.name",
+        eb
+          .selectFrom("sallyport_user_groups as member")
+          .select(({ fn }) => fn.countAll<number>().as("count"))
+          .whereRef("member.group_name", "=", "g.name")
+          .where((inner) => this.#holds(inner, "member.until_at"))
+          .as("members"),
+        this.#database
+          .listOf(
+            eb
+              .selectFrom("sallyport_group_permissions as held")
+              .select("held.permission")
+              .whereRef("held.group_name", "=", "g.name")
+              .where((inner) => this.#holds(inner, "held.until_at"))
+              .orderBy("held.permission"),
+            "permission",
+          )
+          .as("permissions"),
+      ])
+      .orderBy("g.name")
+      .execute();
+    return rows.map((row) => ({
+      name: row.name,
+      members: Number(row.members),
+      permissions: parseList(row.permissions),
+    }));
   }
 
   /** What is known of a user, or undefined when there is no row. */
   async show(userId: string): Promise<UserRights | undefined> {
-    const { db, now } = this.#database;
+    const { db } = this.#database;
     const user = await db
       .selectFrom("sallyport_users")
       .selectAll()
@@ -227,22 +196,23 @@ export class Rights {
       .selectFrom("sallyport_user_groups")
       .select(["group_name", "until_at"])
       .where("user_id", "=", userId)
-      .where((eb) => eb.or([eb("until_at", "is", null), eb("until_at", ">", now)]))
+      .where((eb) => this.#holds(eb, "until_at"))
       .orderBy("group_name")
       .execute();
     const direct = await db
       .selectFrom("sallyport_user_permissions")
       .select(["permission", "until_at"])
       .where("user_id", "=", userId)
-      .where((eb) => eb.or([eb("until_at", "is", null), eb("until_at", ">", now)]))
+      .where((eb) => this.#holds(eb, "until_at"))
       .orderBy("permission")
       .execute();
     const viaGroups = await db
       .selectFrom("sallyport_group_permissions")
       .select(["permission", "group_name", "until_at"])
       .where("group_name", "in", [...groups.map((group) => group.group_name), ""])
-      .where((eb) => eb.or([eb("until_at", "is", null), eb("until_at", ">", now)]))
+      .where((eb) => this.#holds(eb, "until_at"))
       .orderBy("permission")
+      .orderBy("group_name")
       .execute();
     return {
       id: user.id,
@@ -264,69 +234,10 @@ export class Rights {
     };
   }
 
-  /**
-   * Brings the permissions declared in code into the database.
-   *
-   * @returns what was added, and what is in the database but no longer declared; that is left alone
-   */
-  async sync(): Promise<{ readonly added: readonly string[]; readonly stale: readonly string[] }> {
-    const declared = this.#catalog.list();
-    return this.#database.write(async (db) => {
-      const rows = await db.selectFrom("sallyport_permissions").select("name").execute();
-      const known = new Set(rows.map((row) => row.name));
-      const added = declared.filter(({ name }) => !known.has(name)).map(({ name }) => name);
-      for (const { name, label } of declared) {
-        await db
-          .insertInto("sallyport_permissions")
-          .values({ name, label, created_at: this.#database.now })
-          .onConflict((conflict) => conflict.column("name").doUpdateSet({ label }))
-          .execute();
-      }
-      const stale = [...known].filter((name) => this.#catalog.find(name) === undefined);
-      return { added, stale };
-    });
-  }
-
-  async #requireMigrated(db: Kysely<Tables>, permission: Permission): Promise<void> {
-    const row = await db
-      .selectFrom("sallyport_permissions")
-      .select("name")
-      .where("name", "=", permission)
-      .executeTakeFirst();
-    if (row) return;
-    throw new StorageError(
-      `${permission} is declared, but not in the database yet. Run: npx sallyport migrate`,
-      {
-        code: "SALLYPORT_NOT_MIGRATED",
-      },
-    );
-  }
-
-  async #setFlag(userId: string, flag: { is_active?: 0 | 1; is_superuser?: 0 | 1 }): Promise<void> {
-    await this.#database.write(async (db) => {
-      await this.know(db, userId);
-      await db.updateTable("sallyport_users").set(flag).where("id", "=", userId).execute();
-      await this.#evictions.record(db, "user", userId);
-    });
-  }
-
-  async #knowGroup(db: Kysely<Tables>, name: string): Promise<void> {
-    if (name.trim() === "" || name.length > 150) {
-      throw new ConfigurationError(`A group's name has 1 to 150 characters, not ${name.length}.`);
-    }
-    await db
-      .insertInto("sallyport_groups")
-      .values({ name, created_at: this.#database.now })
-      .onConflict((conflict) => conflict.column("name").doNothing())
-      .execute();
-  }
-
-  #grantFields({ by, reason, until }: GrantOptions) {
-    const until_at = until === undefined ? null : Number(until);
-    if (until_at !== null && !Number.isSafeInteger(until_at)) {
-      throw new ConfigurationError("until is an instant: a Date, or whole epoch milliseconds.");
-    }
-    return { until_at, granted_at: this.#database.now, granted_by: by ?? null, reason: reason ?? null };
+  /** A grant without an end, or one that has not come by the database's clock. */
+  // biome-ignore lint/suspicious/noExplicitAny: the same column of several tables
+  #holds(eb: ExpressionBuilder<any, any>, column: string) {
+    return eb.or([eb(column, "is", null), eb(column, ">", this.#database.now)]);
   }
 }
 
@@ -335,8 +246,26 @@ function instant(value: number | string | null): number | null {
   return value === null ? null : Number(value);
 }
 
-/** Direct grants and those through groups that hold at this moment by the database's clock. */
-function effectivePermissions(
+function holdersNow(database: Database, db: Kysely<Tables>, permission: string) {
+  const { now } = database;
+  return db
+    .selectFrom("sallyport_user_permissions as held")
+    .select("held.user_id")
+    .where("held.permission", "=", permission)
+    .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]))
+    .union(
+      db
+        .selectFrom("sallyport_group_permissions as held")
+        .innerJoin("sallyport_user_groups as member", "member.group_name", "held.group_name")
+        .select("member.user_id")
+        .where("held.permission", "=", permission)
+        .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]))
+        .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)])),
+    );
+}
+
+/** Direct grants and those through groups that hold at this moment by the database's clock, each with its source. */
+function grantsNow(
   database: Database,
   db: Kysely<Tables>,
   userId: Expression<string | null>,
@@ -345,13 +274,30 @@ function effectivePermissions(
   const { now } = database;
   let direct = db
     .selectFrom("sallyport_user_permissions as held")
-    .select("held.permission")
+    .select(({ cast, lit }) => [
+      "held.permission",
+      cast<string | null>(lit(null), "text").as("via"),
+      "held.until_at as until",
+    ])
     .where((eb) => eb("held.user_id", "=", userId as Expression<string>))
     .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
   let throughGroups = db
     .selectFrom("sallyport_user_groups as member")
     .innerJoin("sallyport_group_permissions as held", "held.group_name", "member.group_name")
-    .select("held.permission")
+    .select((eb) => [
+      "held.permission",
+      "held.group_name as via",
+      // Whichever of the two ends first.
+      eb
+        .case()
+        .when("member.until_at", "is", null)
+        .then(eb.ref("held.until_at"))
+        .when(eb.or([eb("held.until_at", "is", null), eb("member.until_at", "<", eb.ref("held.until_at"))]))
+        .then(eb.ref("member.until_at"))
+        .else(eb.ref("held.until_at"))
+        .end()
+        .as("until"),
+    ])
     .where((eb) => eb("member.user_id", "=", userId as Expression<string>))
     .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)]))
     .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
@@ -360,5 +306,5 @@ function effectivePermissions(
     direct = direct.where("held.permission", "in", names);
     throughGroups = throughGroups.where("held.permission", "in", names);
   }
-  return database.listOf(direct.unionAll(throughGroups), "permission");
+  return database.listOf(direct.unionAll(throughGroups), "permission", "via", "until");
 }

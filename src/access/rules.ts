@@ -1,4 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
+import type { HeldGrant } from "../sessions/rights-of.ts";
 import type { RuleDeclaration } from "../view/rule.ts";
 import type { Permission } from "./permissions.ts";
 
@@ -17,6 +18,8 @@ export interface Subject {
   readonly isSuperuser: boolean;
   /** Direct grants and those of the user's groups that hold now. */
   readonly permissions: readonly string[];
+  /** Where each of them comes from, by the same statement. */
+  readonly grants?: readonly HeldGrant[];
 }
 
 export const ANONYMOUS: Subject = { userId: null, isActive: false, isSuperuser: false, permissions: [] };

@@ -89,14 +89,18 @@ export class Tokens {
     return row !== undefined;
   }
 
-  /** Takes back one token. */
-  async forget(db: Kysely<Tables>, token: string): Promise<void> {
-    await db.deleteFrom("sallyport_tokens").where("hash", "=", hashToken(token)).execute();
-  }
-
-  /** Takes back every token of a login that has ended. */
-  async forgetLogin(db: Kysely<Tables>, loginId: string): Promise<void> {
-    await db.deleteFrom("sallyport_tokens").where("login_id", "=", loginId).execute();
+  /** Takes back one token, or every token of a login that has ended or of a user who was deleted. */
+  async forget(
+    db: Kysely<Tables>,
+    which: { readonly token: string } | { readonly login: string } | { readonly user: string },
+  ): Promise<void> {
+    await db
+      .deleteFrom("sallyport_tokens")
+      .where((eb) => {
+        if ("token" in which) return eb("hash", "=", hashToken(which.token));
+        return "login" in which ? eb("login_id", "=", which.login) : eb("user_id", "=", which.user);
+      })
+      .execute();
   }
 
   async #whyNot(db: Kysely<Tables>, hash: string): Promise<RefusedError> {

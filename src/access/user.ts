@@ -1,6 +1,6 @@
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import type { SignedInUser, User } from "../view/context.ts";
-import type { Permission } from "./permissions.ts";
+import { type Permission, permissionsOf } from "./permissions.ts";
 import type { Subject, Verdict } from "./rules.ts";
 
 /** The user as handlers and hooks see it, over the rights that one statement read. */
@@ -24,6 +24,7 @@ export function userOf(subject: Subject): User {
     hasPermission: has,
     hasAnyPermission: (permissions) => listed(permissions).some(has),
     hasAllPermissions: (permissions) => listed(permissions).every(has),
+    hasAppPermissions: (app) => permissionsOf(app).some(has),
     require(permission) {
       if (!has(permission)) {
         throw new RefusedError(`The handler requires ${permission}.`, {

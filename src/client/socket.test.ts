@@ -546,10 +546,14 @@ describe("a revoked right", () => {
     const socket = open();
     await reached(socket, "open");
     const revoked = next(socket, "revoked");
-    backend.push({ type: "sallyport.revoked", scope: "view" });
-    expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "view" });
+    backend.push({ type: "sallyport.revoked", scope: "view", reference: "0a1b2c3d4e5f" });
+    expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "view", reference: "0a1b2c3d4e5f" });
     expect(socket.state).toBe("refused");
-    expect(await errorOf(socket.call.ping())).toMatchObject({ status: 403, message: "Permission denied." });
+    expect(await errorOf(socket.call.ping())).toMatchObject({
+      status: 403,
+      message: "Permission denied.",
+      reference: "0a1b2c3d4e5f",
+    });
     await new Promise((resolve) => setTimeout(resolve, 150));
     expect(backend.tokenRequests).toHaveLength(1);
     socket.reconnect();
@@ -560,8 +564,9 @@ describe("a revoked right", () => {
     const socket = open({ channel: "rooms/a" });
     await reached(socket, "open");
     const revoked = next(socket, "revoked");
-    backend.push({ type: "sallyport.revoked", scope: "channel", channel: "rooms/a" });
-    expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "channel", channel: "rooms/a" });
+    const notice = { type: "sallyport.revoked", scope: "channel", channel: "rooms/a", reference: "0a1b" };
+    backend.push(notice);
+    expect(await revoked).toEqual(notice);
     expect(socket.state).toBe("open");
     backend.sockets[0]?.terminate();
     await until(() => backend.connects.length === 2);

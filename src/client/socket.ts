@@ -277,7 +277,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     if (typeof frame !== "object" || frame === null || Array.isArray(frame)) return;
     const { type, id, ok, scope, channel, error, reference, message, connectionId, requestId } =
       frame as Readonly<Record<string, unknown>>;
-    if (type === "sallyport.revoked") this.#revoked(scope, channel);
+    if (type === "sallyport.revoked") this.#revoked(scope, channel, String(reference ?? ""));
     else if (type !== undefined) this.#tell("message", frame as Message);
     else if (id !== undefined && typeof ok === "boolean") this.#calls.answer(frame as CallAnswer);
     else if (ok === false && typeof error === "string" && typeof reference === "string") {
@@ -287,15 +287,15 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     } else this.#tell("message", frame as Message);
   }
 
-  #revoked(scope: unknown, channel: unknown): void {
+  #revoked(scope: unknown, channel: unknown, reference: string): void {
     if (scope === "view") {
       this.#hangUp();
-      this.#refuse(new CallError(DENIED, { status: 403 }));
-      this.#tell("revoked", { type: "sallyport.revoked", scope });
+      this.#refuse(new CallError(DENIED, { status: 403, reference }));
+      this.#tell("revoked", { type: "sallyport.revoked", scope, reference });
     } else if (scope === "channel" && typeof channel === "string") {
       // Asked for again it would refuse the whole connect.
       if (this.channel === channel) this.channel = undefined;
-      this.#tell("revoked", { type: "sallyport.revoked", scope, channel });
+      this.#tell("revoked", { type: "sallyport.revoked", scope, channel, reference });
     }
   }
 

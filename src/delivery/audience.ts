@@ -1,9 +1,13 @@
 import type { Permission } from "../access/permissions.ts";
 
-/** Whom a send is for. `permission` means everyone who holds it now, superusers included. */
+/**
+ * Whom a send is for. `permission` means everyone who holds it now, through groups too, active superusers included;
+ * `session` is our row's id, `connection` API Gateway's.
+ */
 export type Audience =
   | { readonly channel: string }
   | { readonly user: string }
+  | { readonly session: string }
   | { readonly connection: string }
   | { readonly permission: Permission }
   | "everyone";

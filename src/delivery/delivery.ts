@@ -21,6 +21,15 @@ export interface DeliveryReport {
   readonly failures: Readonly<Record<string, number>>;
 }
 
+/** Whom a send would reach, were it sent now. The last two sum to the first. */
+export interface DeliveryPreview {
+  /** Live sessions of the audience. */
+  readonly recipients: number;
+  readonly permitted: number;
+  /** Not permitted to have it at this moment. */
+  readonly withheld: number;
+}
+
 /** A recipient that has been decided on: where it is, and since when. */
 export interface Recipient {
   readonly sessionId: string;
@@ -194,9 +203,10 @@ export class DeliveryTally {
   #failed = 0;
   readonly #failures = new Map<string, number>();
 
-  withhold(): void {
+  /** @returns how many have been withheld so far */
+  withhold(): number {
     this.#recipients++;
-    this.#withheld++;
+    return ++this.#withheld;
   }
 
   count(outcome: Outcome): void {

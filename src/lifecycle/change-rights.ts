@@ -1,109 +1,270 @@
+import type { Kysely } from "kysely";
+import type { AuditSubject } from "../access/audit.ts";
+import type { Touched } from "../access/evictions.ts";
+import { type ChangeOptions, checkChangeOptions, checkUserId, type Holder } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
-import type { GrantOptions, Holder, UserRights } from "../access/rights.ts";
-import { userOf } from "../access/user.ts";
+import { ConfigurationError } from "../errors.ts";
+import type { Tables } from "../storage/database.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
 
+/** Everything that can change who may do what: made by `access.change()`, foretold by `access.preview()`. */
+export type AccessChange =
+  | {
+      readonly kind: "grant";
+      readonly holder: Holder;
+      readonly permission: Permission;
+      readonly until?: number | Date | undefined;
+    }
+  | { readonly kind: "revoke"; readonly holder: Holder; readonly permission: Permission }
+  | {
+      readonly kind: "add-to-group";
+      readonly user: string;
+      readonly group: string;
+      readonly until?: number | Date | undefined;
+    }
+  | { readonly kind: "remove-from-group"; readonly user: string; readonly group: string }
+  | { readonly kind: "create-group"; readonly group: string }
+  | { readonly kind: "delete-group"; readonly group: string }
+  | { readonly kind: "set-active"; readonly user: string; readonly active: boolean }
+  | { readonly kind: "set-superuser"; readonly user: string; readonly superuser: boolean }
+  | { readonly kind: "delete-user"; readonly user: string }
+  /** Permissions that the code no longer declares, with every grant of them. Default: all such. */
+  | { readonly kind: "prune-permissions"; readonly permissions?: readonly string[] | undefined }
+  /** A login of the app's that ended: its sockets close, its unused tokens die. */
+  | { readonly kind: "end-session"; readonly session: string }
+  /** The app's own data changed: every `authorize` is asked again. */
+  | { readonly kind: "recheck"; readonly user: string }
+  | { readonly kind: "recheck"; readonly channel: string };
+
+/** What a change did. */
+export interface Applied {
+  /** False when everything was so already: nothing was written. */
+  readonly changed: boolean;
+  /** The change's number in the audit; undefined when nothing was changed. */
+  readonly number: number | undefined;
+  /** Permissions that were pruned. */
+  readonly pruned: readonly string[];
+}
+
+/** A change as the tables took it: nobody has been told and no socket touched yet. */
+export interface Written extends Applied {
+  /** Whose sockets it can have touched. */
+  readonly touched: Touched | undefined;
+  /** Its record, which lists the touched users where nothing else would. */
+  readonly evictionId: string | undefined;
+}
+
+const KINDS = new Set<string>([
+  "grant",
+  "revoke",
+  "add-to-group",
+  "remove-from-group",
+  "create-group",
+  "delete-group",
+  "set-active",
+  "set-superuser",
+  "delete-user",
+  "prune-permissions",
+  "end-session",
+  "recheck",
+] satisfies AccessChange["kind"][]);
+
 /**
- * Changes of rights. Each commits together with a record of itself, and resolves when every open socket that it
- * touches has been reconsidered: from then on this process starts no frame to a user who lost the right to it, and
- * what it had started has arrived or failed. What a gateway would not take is told to `onError`; the rows are closed even so.
+ * A change of rights, from the call to the last socket: written together with its audit entry and one record of itself,
+ * then enforced. Once it resolves, this process starts no frame to a user who lost the right to it, and what it
+ * had started has arrived or failed.
+ *
+ * @throws ConfigurationError for input that cannot be; nothing has changed then
  */
-export class Access {
-  readonly #rooms: Rooms;
-  readonly #enforcer: Enforcer;
-
-  constructor(rooms: Rooms, enforcer: Enforcer) {
-    this.#rooms = rooms;
-    this.#enforcer = enforcer;
+export async function changeRights(
+  rooms: Rooms,
+  enforcer: Enforcer,
+  change: AccessChange,
+  options: ChangeOptions = {},
+): Promise<Applied> {
+  const { changed, number, pruned, touched } = await rooms.database.write((db) =>
+    writeChange(rooms, db, change, options),
+  );
+  const user = touched?.scope === "user" || touched?.scope === "deleted-user" ? touched.subject : undefined;
+  if (touched) {
+    // After the commit: nothing new goes out by the old rights, what was going out has, and sockets follow.
+    rooms.changes.mark(user);
+    await rooms.delivery.settled(user);
   }
+  await enforcer.enforce();
+  return { changed, number, pruned };
+}
 
-  /**
-   * Gives a user, by the app's own id, or a group a permission; giving it again replaces its end.
-   *
-   * @throws ConfigurationError when the permission is not declared, or `until` is no instant
-   */
-  async grant(holder: Holder, permission: Permission, options?: GrantOptions): Promise<void> {
-    await this.#rooms.rights.grant(holder, permission, options);
-    await this.#enforce(userOfHolder(holder));
+/** Writes a change and what must be told of it, in a transaction of the caller's. */
+export async function writeChange(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  change: AccessChange,
+  options: ChangeOptions,
+): Promise<Written> {
+  if (typeof change !== "object" || change === null || !KINDS.has(change.kind)) {
+    throw new ConfigurationError(
+      `${JSON.stringify(change)?.slice(0, 200)} is no change. Its kind is one of: ${[...KINDS].join(", ")}.`,
+    );
   }
-
-  /**
-   * Takes a permission away. Sockets and channels that rested on it end.
-   *
-   * @returns whether the holder had it
-   */
-  async revoke(holder: Holder, permission: Permission): Promise<boolean> {
-    const had = await this.#rooms.rights.revoke(holder, permission);
-    await this.#enforce(userOfHolder(holder));
-    return had;
+  checkChangeOptions(options);
+  const number = await rooms.evictions.number(db);
+  const edit = await editTables(rooms, db, change, options, number);
+  const { pruned = [], touched } = edit;
+  if (!edit.changed) {
+    return { changed: false, number: undefined, pruned, touched: undefined, evictionId: undefined };
   }
+  const { by, reason } = options;
+  await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
+  const evictionId = edit.recorded ?? (touched && (await rooms.evictions.record(db, touched, number)));
+  return { changed: true, number, pruned, touched, evictionId };
+}
 
-  /** Makes a user a member of a group, which is made when missing. */
-  async addToGroup(userId: string, group: string, options?: GrantOptions): Promise<void> {
-    await this.#rooms.rights.addToGroup(userId, group, options);
-    await this.#enforce(userId);
-  }
+/** What a change did to the tables, and what follows from it. */
+interface Edit {
+  readonly changed: boolean;
+  readonly audit?: Omit<AuditSubject, "action">;
+  readonly touched?: Touched;
+  /** The record, where it had to be written before the edit removed what tells whom it touches. */
+  readonly recorded?: string;
+  readonly pruned?: readonly string[];
+}
 
-  /** @returns whether the user was a member */
-  async removeFromGroup(userId: string, group: string): Promise<boolean> {
-    const was = await this.#rooms.rights.removeFromGroup(userId, group);
-    await this.#enforce(userId);
-    return was;
-  }
-
-  /** An inactive user passes no rule and keeps no socket. */
-  async setActive(userId: string, active: boolean): Promise<void> {
-    await this.#rooms.rights.setActive(userId, active);
-    await this.#enforce(userId);
-  }
-
-  /** A superuser passes every permission rule, though no `authorize`. */
-  async setSuperuser(userId: string, superuser: boolean): Promise<void> {
-    await this.#rooms.rights.setSuperuser(userId, superuser);
-    await this.#enforce(userId);
-  }
-
-  /** Ends a login of the app: its sockets close and its unused tokens die. */
-  async endSession(sessionId: string): Promise<void> {
-    const { database, evictions, sessions, tokens } = this.#rooms;
-    await database.write(async (db) => {
-      await tokens.forgetLogin(db, sessionId);
-      await sessions.closeOfLogin(db, sessionId);
-      await evictions.record(db, "login", sessionId);
-    });
-    await this.#enforce();
-  }
-
-  /** Asks every `authorize` again for a user's sockets, or for everyone in a channel: the app's own data changed. */
-  async recheck(what: { readonly user: string } | { readonly channel: string }): Promise<void> {
-    const [scope, subject] =
-      "user" in what ? (["user", what.user] as const) : (["channel", what.channel] as const);
-    const { database, evictions } = this.#rooms;
-    await database.write((db) => evictions.record(db, scope, subject));
-    await this.#enforce();
-  }
-
-  /** Whether a user has a permission now: active, and by a grant, a group or as a superuser. */
-  async hasPermission(userId: string, permission: Permission): Promise<boolean> {
-    const { rights, database } = this.#rooms;
-    return userOf(await rights.subject(database.db, userId)).hasPermission(permission);
-  }
-
-  /** What is known of a user's rights now, or undefined when we have never met. */
-  show(userId: string): Promise<UserRights | undefined> {
-    return this.#rooms.rights.show(userId);
-  }
-
-  /** After the commit: nothing new goes out by the old rights, what was going out has, and sockets follow. */
-  async #enforce(userId?: string): Promise<void> {
-    this.#rooms.changes.mark(userId);
-    await this.#rooms.delivery.settled(userId);
-    await this.#enforcer.enforce();
+async function editTables(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  change: AccessChange,
+  options: ChangeOptions,
+  number: number,
+): Promise<Edit> {
+  const { grants } = rooms;
+  switch (change.kind) {
+    case "grant": {
+      const { holder, permission, until } = change;
+      await grants.grant(db, holder, permission, { ...options, until });
+      return {
+        changed: true,
+        audit: { ...named(holder), permission, details: ending(until) },
+        touched: of(holder),
+      };
+    }
+    case "revoke": {
+      const { holder, permission } = change;
+      const changed = await grants.revoke(db, holder, permission);
+      return { changed, audit: { ...named(holder), permission }, touched: of(holder) };
+    }
+    case "add-to-group": {
+      const { user, group, until } = change;
+      await grants.addToGroup(db, user, group, { ...options, until });
+      return { changed: true, audit: { user, group, details: ending(until) }, touched: of(user) };
+    }
+    case "remove-from-group": {
+      const { user, group } = change;
+      const changed = await grants.removeFromGroup(db, user, group);
+      return { changed, audit: { user, group }, touched: of(user) };
+    }
+    case "create-group": {
+      const changed = await grants.createGroup(db, change.group);
+      return { changed, audit: { group: change.group } };
+    }
+    case "delete-group":
+      return deleteGroup(rooms, db, change.group, number);
+    case "set-active": {
+      const { user, active } = change;
+      const changed = await grants.setFlag(db, user, "is_active", active);
+      return { changed, audit: { user, details: { active } }, touched: of(user) };
+    }
+    case "set-superuser": {
+      const { user, superuser } = change;
+      const changed = await grants.setFlag(db, user, "is_superuser", superuser);
+      return { changed, audit: { user, details: { superuser } }, touched: of(user) };
+    }
+    case "delete-user": {
+      const { user } = change;
+      const known = await grants.deleteUser(db, user);
+      await rooms.tokens.forget(db, { user });
+      const closed = await rooms.sessions.closeOf(db, { user }, "user deleted");
+      const touched = { scope: "deleted-user", subject: user } as const;
+      return { changed: known || closed > 0, audit: { user }, touched };
+    }
+    case "prune-permissions":
+      return prunePermissions(rooms, db, change.permissions, number);
+    case "end-session": {
+      const { session } = change;
+      checkLogin(session);
+      await rooms.tokens.forget(db, { login: session });
+      await rooms.sessions.closeOf(db, { login: session }, "login ended");
+      const touched = { scope: "login", subject: session } as const;
+      return { changed: true, audit: { details: { session } }, touched };
+    }
+    case "recheck": {
+      if ("user" in change) {
+        checkUserId(change.user);
+        return { changed: true, audit: { user: change.user }, touched: of(change.user) };
+      }
+      const { channel } = change;
+      if (typeof channel !== "string") throw new ConfigurationError("recheck takes { user } or { channel }.");
+      return {
+        changed: true,
+        audit: { details: { channel } },
+        touched: { scope: "channel", subject: channel },
+      };
+    }
   }
 }
 
+/** Its members are listed first: afterwards nothing tells who they were. */
+async function deleteGroup(rooms: Rooms, db: Kysely<Tables>, group: string, number: number): Promise<Edit> {
+  const members = db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", group);
+  const touched: Touched = { scope: "users", users: members };
+  const recorded = await rooms.evictions.record(db, touched, number);
+  if (await rooms.grants.deleteGroup(db, group))
+    return { changed: true, audit: { group }, touched, recorded };
+  await rooms.evictions.forget(db, recorded);
+  return { changed: false };
+}
+
+/** As with a group: whoever holds one is listed before it goes. */
+async function prunePermissions(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  permissions: readonly string[] | undefined,
+  number: number,
+): Promise<Edit> {
+  const names = permissions ?? (await rooms.grants.stale(db));
+  if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
+    throw new ConfigurationError("permissions is a list of names, or left out for all that are stale.");
+  }
+  if (names.length === 0) return { changed: false };
+  const touched: Touched = { scope: "users", users: rooms.rights.everHolding(db, names) };
+  const recorded = await rooms.evictions.record(db, touched, number);
+  const pruned = await rooms.grants.prune(db, names);
+  if (pruned.length > 0)
+    return { changed: true, audit: { details: { permissions: pruned } }, touched, recorded, pruned };
+  await rooms.evictions.forget(db, recorded);
+  return { changed: false };
+}
+
 /** A group's change may be anybody's. */
-function userOfHolder(holder: Holder): string | undefined {
-  return typeof holder === "string" ? holder : undefined;
+function of(holder: Holder): Touched {
+  return typeof holder === "string"
+    ? { scope: "user", subject: holder }
+    : { scope: "group", subject: holder.group };
+}
+
+function named(holder: Holder) {
+  return typeof holder === "string" ? { user: holder } : { group: holder.group };
+}
+
+function ending(until: number | Date | undefined) {
+  return until === undefined ? {} : { until: Number(until) };
+}
+
+function checkLogin(session: unknown): void {
+  if (typeof session === "string" && session !== "" && session.length <= 255 && !session.includes("\0"))
+    return;
+  throw new ConfigurationError(
+    "session is the app's id of a login, as identify() gives it: text of 1 to 255 characters.",
+  );
 }

@@ -1,9 +1,10 @@
 import type { Kysely } from "kysely";
-import { authorizeChannel, checkChannelName, checkChannelRules } from "../access/channels.ts";
+import { checkChannelName } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
+import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { addressBlock } from "../access/rate-limits.ts";
-import { ANONYMOUS, judge, type Subject } from "../access/rules.ts";
-import { refusedBy, userOf } from "../access/user.ts";
+import { ANONYMOUS, type Subject } from "../access/rules.ts";
+import { userOf } from "../access/user.ts";
 import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
@@ -79,7 +80,7 @@ export async function connect(
     },
   );
   const user = userOf(admission.subject);
-  if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), user);
+  if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
   await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
   await open(rooms, { view, call, gateway, identity, channel }, admission, address.text, trail);
 }
@@ -102,7 +103,7 @@ async function admit(rooms: Rooms, db: Kysely<Tables>, arrival: Arrival, trail: 
     const { userId } = subject;
     await rooms.rateLimits.take(db, `connect ${gateway.id} ${userId}`, rooms.limits.connectsPerUser);
   }
-  checkRules(rooms, view, channel, subject);
+  checkRules(rooms, trail, view, channel, subject);
   return { subject, loginId, changes: await rooms.evictions.changes(db) };
 }
 
@@ -144,10 +145,15 @@ async function redeem(
   return { subject: await rooms.rights.subject(db, grant.userId), loginId: grant.loginId };
 }
 
-function checkRules(rooms: Rooms, view: MountedView, channel: string | undefined, subject: Subject): void {
-  const verdict = judge(view.rule, subject);
-  if (!verdict.allowed) throw refusedBy(verdict, view.name);
-  if (channel !== undefined) checkChannelRules(rooms.channels.require(channel), subject);
+function checkRules(
+  rooms: Rooms,
+  trail: Trail,
+  view: MountedView,
+  channel: string | undefined,
+  subject: Subject,
+): void {
+  demand(trail, view.name, view.rule, subject);
+  if (channel !== undefined) demandChannel(trail, rooms.channels.require(channel), subject);
 }
 
 /**
@@ -166,15 +172,16 @@ async function open(
   const asks = channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
   for (let asked = changes; ; ) {
     const outcome = await rooms.database.write(async (db) => {
-      const now = asks ? await rooms.evictions.changes(db) : asked;
-      if (now !== asked) return { changes: now };
+      const changed = asks ? await rooms.evictions.changes(db) : asked;
+      if (changed !== asked) return { changes: changed };
       if (await rooms.sessions.isKnown(db, gateway.id, connectionId)) {
         throw malformed(`Connection ${connectionId} has already been opened.`);
       }
       if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
         throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
       }
-      checkRules(rooms, view, channel, userId === null ? ANONYMOUS : await rooms.rights.subject(db, userId));
+      const now = userId === null ? ANONYMOUS : await rooms.rights.subject(db, userId);
+      checkRules(rooms, trail, view, channel, now);
       const row = { gatewayId: gateway.id, connectionId, view: view.path, userId, loginId };
       const sessionId = await rooms.sessions.open(db, { ...row, sourceIp: sourceIp ?? null });
       if (channel !== undefined) await rooms.memberships.join(db, sessionId, channel);
@@ -186,7 +193,7 @@ async function open(
     }
     asked = outcome.changes;
     const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
-    if (channel !== undefined) await authorizeChannel(rooms.channels.require(channel), userOf(now));
+    if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), userOf(now));
   }
 }
 

@@ -1,57 +1,77 @@
-import { compileRule, judgeAll, type Rule } from "../access/rules.ts";
+import type { MatchedChannel } from "../access/channels.ts";
+import { newReference, note, refusal } from "../access/decisions.ts";
+import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
+import { demand } from "../access/guard.ts";
+import { compileRule, judge, type Rule } from "../access/rules.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import {
+  type DeliveryPreview,
   type DeliveryReport,
   DeliveryTally,
   encodeFrame,
   type Recipient,
   type StillPermitted,
 } from "../delivery/delivery.ts";
-import { ConfigurationError } from "../errors.ts";
+import { ConfigurationError, RefusedError } from "../errors.ts";
 import { PAGE_SIZE, type SessionRow, type SessionSelector } from "../sessions/sessions.ts";
 import type { Outlet } from "../view/context.ts";
+import { refuseUnknown } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
+import { trailOf } from "./standing.ts";
+
+/** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
+const EXPLAINED_PER_SEND = 20;
+
+/** Whom to read, and what each of them must meet beside the rule of its view. */
+interface Plan {
+  readonly audience: Audience;
+  readonly selector: SessionSelector;
+  readonly rules: readonly { readonly what: string; readonly rule: Rule }[];
+  readonly hooks: MatchedChannel["authorizeMany"];
+}
 
 /**
  * The server speaking to an audience.
  *
  * Every recipient is judged with the rights that the statement reading its page brought along: its view's rule,
- * the channel's rules, and what this send requires.
+ * the channel's rules, and what this send requires; then by each `authorizeMany`, once a page.
  *
+ * @param by who closes, where the caller of `close` does not say
  * @throws ConfigurationError for a channel that no definition matches, or a requirement that cannot be
  */
-export function outletTo(rooms: Rooms, audience: Audience, requirement: Requirement = {}): Outlet {
-  const { selector, rules } = planOf(rooms, audience, requirement);
+export function outletTo(
+  rooms: Rooms,
+  audience: Audience,
+  requirement: Requirement = {},
+  by?: string,
+): Outlet {
+  const plan = planOf(rooms, audience, requirement);
   return {
-    send: (message) => {
-      const frame = encodeFrame(message);
-      return sendPages(rooms, selector, rules, frame);
-    },
-    close: () => closeAll(rooms, selector),
+    send: async (message) => sendPages(rooms, plan, encodeFrame(message)),
+    preview: () => previewPages(rooms, plan),
+    close: (options) => closeAll(rooms, plan, { by, ...options }),
   };
 }
 
-/** Whom to read, and the rules that each of them must meet. */
-function planOf(
-  rooms: Rooms,
-  audience: Audience,
-  requirement: Requirement,
-): { selector: SessionSelector; rules: readonly Rule[] } {
-  const isKnown = (permission: string) => rooms.rights.isKnown(permission);
-  const rules = [compileRule("to(…)", [requirement], isKnown)];
-  if (audience === "everyone") return { selector: { kind: "all" }, rules };
-  if ("user" in audience) return { selector: { kind: "user", userId: audience.user }, rules };
+function planOf(rooms: Rooms, audience: Audience, requirement: Requirement): Plan {
+  const isKnown = (permission: string) => rooms.permissions.find(permission) !== undefined;
+  refuseUnknown("to(…)", requirement, REQUIREMENTS);
+  const required = { what: "this send", rule: compileRule("to(…)", [requirement], isKnown) };
+  const plain = (selector: SessionSelector): Plan => ({ audience, selector, rules: [required], hooks: [] });
+  if (audience === "everyone") return plain({ kind: "all" });
+  if (typeof audience !== "object" || audience === null) throw noAudience(audience);
+  if ("user" in audience) return plain({ kind: "user", userId: text(audience, audience.user) });
+  if ("session" in audience) return plain({ kind: "session", sessionId: text(audience, audience.session) });
   if ("connection" in audience) {
-    return { selector: { kind: "connection", connectionId: audience.connection }, rules };
+    return plain({ kind: "connection", connectionId: text(audience, audience.connection) });
   }
   if ("permission" in audience) {
-    const holds = compileRule(
-      "to({ permission })",
-      [{ permissionsRequired: [audience.permission] }],
-      isKnown,
-    );
-    return { selector: { kind: "all" }, rules: [...rules, holds] };
+    const { permission } = audience;
+    const rule = compileRule("to({ permission })", [{ permissionsRequired: [permission] }], isKnown);
+    const { rules, ...plan } = plain({ kind: "holders", permission });
+    return { ...plan, rules: [...rules, { what: "this send's audience", rule }] };
   }
+  if (!("channel" in audience)) throw noAudience(audience);
   const channel = rooms.channels.match(audience.channel);
   if (!channel) {
     throw new ConfigurationError(
@@ -59,72 +79,164 @@ function planOf(
       "SALLYPORT_UNKNOWN_NAME",
     );
   }
-  return { selector: { kind: "channel", channel: channel.name }, rules: [...rules, ...channel.rules] };
+  const what = `channel "${channel.name}"`;
+  return {
+    audience,
+    selector: { kind: "channel", channel: channel.name },
+    rules: [required, ...channel.rules.map((rule) => ({ what, rule }))],
+    hooks: channel.authorizeMany,
+  };
 }
 
-async function sendPages(
-  rooms: Rooms,
-  selector: SessionSelector,
-  rules: readonly Rule[],
-  frame: string,
-): Promise<DeliveryReport> {
+const REQUIREMENTS = new Set<string>([
+  "permissionsRequired",
+  "allPermissionsRequired",
+] satisfies (keyof Requirement)[]);
+
+/** Undefined would select nothing and look like an empty audience. */
+function text(audience: Audience, id: unknown): string {
+  if (typeof id === "string" && id !== "") return id;
+  throw noAudience(audience);
+}
+
+function noAudience(audience: unknown): ConfigurationError {
+  return new ConfigurationError(
+    `to(${JSON.stringify(audience)}): an audience is { channel }, { user }, { session }, { connection }, { permission } or "everyone".`,
+  );
+}
+
+async function sendPages(rooms: Rooms, plan: Plan, frame: string): Promise<DeliveryReport> {
   const tally = new DeliveryTally();
-  const asked = permissionsAsked([...rules, ...[...rooms.views.values()].map((view) => view.rule)]);
-  let after = "";
-  for (;;) {
-    const readAt = rooms.changes.now();
-    const page = await rooms.sessions.recipients(selector, after, asked);
+  for await (const { page, readAt } of pagesOf(rooms, plan)) {
+    const permitted = await permittedOf(rooms, plan, page);
     const gone: string[] = [];
     await Promise.all(
       page.map(async (session) => {
-        const recipient = await recipientOf(rooms, session);
-        if (!recipient || !mayReceive(rooms, session, rules)) return tally.withhold();
+        const recipient = permitted.has(session.id) ? await recipientOf(rooms, session) : undefined;
+        if (!recipient) {
+          if (tally.withhold() <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
+          return;
+        }
         const outcome = await rooms.delivery.post(recipient, frame, {
-          stillPermitted: permittedSince(rooms, session, selector, rules, readAt),
+          stillPermitted: permittedSince(rooms, session, plan, readAt),
         });
         if (outcome.kind === "gone") gone.push(session.id);
         tally.count(outcome);
       }),
     );
     await rooms.sessions.closeMany(gone, "gone");
+  }
+  return tally.report();
+}
+
+async function previewPages(rooms: Rooms, plan: Plan): Promise<DeliveryPreview> {
+  let [recipients, permitted] = [0, 0];
+  for await (const { page } of pagesOf(rooms, plan)) {
+    recipients += page.length;
+    permitted += (await permittedOf(rooms, plan, page)).size;
+  }
+  return { recipients, permitted, withheld: recipients - permitted };
+}
+
+/** The audience page by page, with the moment just before each was read. */
+async function* pagesOf(rooms: Rooms, plan: Plan) {
+  const views = [...rooms.views.values()].map((view) => view.rule);
+  const asked = permissionsAsked([...plan.rules.map(({ rule }) => rule), ...views]);
+  for (let after = ""; ; ) {
+    const readAt = rooms.changes.now();
+    const page = await rooms.sessions.recipients(plan.selector, after, asked);
+    yield { page, readAt };
     after = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return tally.report();
+    if (page.length < PAGE_SIZE) return;
+  }
+}
+
+/** Ids of the sessions of a page that may have what is sent: by their rules, then by each hook, asked once. */
+async function permittedOf(
+  rooms: Rooms,
+  plan: Plan,
+  page: readonly SessionRow[],
+): Promise<ReadonlySet<string>> {
+  let permitted = page.filter((session) => mayReceive(rooms, plan, session));
+  for (const hook of plan.hooks) {
+    const users = new Set(permitted.flatMap(({ userId }) => userId ?? []));
+    const named = users.size === 0 ? users : await askMany(rooms, plan, hook, [...users]);
+    permitted = permitted.filter(({ userId }) => userId !== null && named.has(userId));
+  }
+  return new Set(permitted.map(({ id }) => id));
+}
+
+/** A hook that fails has let nobody in. */
+async function askMany(
+  rooms: Rooms,
+  plan: Plan,
+  hook: Plan["hooks"][number],
+  users: readonly string[],
+): Promise<ReadonlySet<string>> {
+  try {
+    const named = await hook(users);
+    if (typeof named === "string") throw new TypeError("it gave text instead of a list of user ids");
+    return new Set(named);
+  } catch (error) {
+    rooms.onError(error, `authorizeMany for ${JSON.stringify(plan.audience)}`);
+    return new Set();
   }
 }
 
 /** A recipient whose rights changed in this process after its page was read is read and judged again. */
-function permittedSince(
-  rooms: Rooms,
-  session: SessionRow,
-  selector: SessionSelector,
-  rules: readonly Rule[],
-  readAt: number,
-): StillPermitted {
+function permittedSince(rooms: Rooms, session: SessionRow, plan: Plan, readAt: number): StillPermitted {
   let since = readAt;
   return () => {
     if (!rooms.changes.touched(session.userId, since)) return true;
     since = rooms.changes.now();
-    return stillReceives(rooms, session, selector, rules);
+    return stillReceives(rooms, session, plan);
   };
 }
 
-async function stillReceives(
-  rooms: Rooms,
-  session: SessionRow,
-  selector: SessionSelector,
-  rules: readonly Rule[],
-): Promise<boolean> {
+async function stillReceives(rooms: Rooms, session: SessionRow, plan: Plan): Promise<boolean> {
   const now = await rooms.sessions.findById(rooms.database.db, session.id);
-  if (!now || !mayReceive(rooms, now, rules)) return false;
+  if (!now || !(await permittedOf(rooms, plan, [now])).has(now.id)) return false;
+  const { selector } = plan;
   return selector.kind !== "channel" || rooms.memberships.isIn(session.id, selector.channel);
 }
 
+/** Why a send passed somebody by, for whoever asks later. */
+function explainWithheld(rooms: Rooms, plan: Plan, session: SessionRow): void {
+  const trail = trailOf(session, "delivery");
+  if (plan.selector.kind === "channel") trail.channel = plan.selector.channel;
+  try {
+    const view = rooms.views.get(session.view);
+    if (!view) return;
+    demand(trail, view.name, view.rule, session);
+    for (const { what, rule } of plan.rules) demand(trail, what, rule, session);
+    if (plan.hooks.length === 0) return;
+    const what = `authorizeMany of channel "${trail.channel}"`;
+    note(trail, { kind: "authorize", what, allowed: false });
+    throw new RefusedError(`${what} did not name the user.`, { reason: "authorize" });
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    rooms.keep(refusal(trail, error, newReference()));
+  }
+}
+
 /** The rows first: from then on nothing is accepted or delivered, though a gateway may be out of reach. */
-async function closeAll(rooms: Rooms, selector: SessionSelector): Promise<DeliveryReport> {
+async function closeAll(rooms: Rooms, plan: Plan, options: ChangeOptions): Promise<DeliveryReport> {
+  checkChangeOptions(options);
+  const { by, reason } = options;
+  await rooms.database.write(async (db) => {
+    const details = { audience: plan.audience };
+    await rooms.audit.record(db, await rooms.evictions.number(db), {
+      action: "close-sessions",
+      by,
+      reason,
+      user: plan.selector.kind === "user" ? plan.selector.userId : null,
+      details,
+    });
+  });
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {
-    const page = await rooms.sessions.recipients(selector, after, []);
+    const page = await rooms.sessions.recipients(plan.selector, after, []);
     await rooms.sessions.closeMany(
       page.map((session) => session.id),
       "closed by the server",
@@ -144,9 +256,10 @@ async function closeAll(rooms: Rooms, selector: SessionSelector): Promise<Delive
 }
 
 /** A session of a view that is not mounted here is nobody we can vouch for. */
-function mayReceive(rooms: Rooms, session: SessionRow, rules: readonly Rule[]): boolean {
+function mayReceive(rooms: Rooms, plan: Plan, session: SessionRow): boolean {
   const view = rooms.views.get(session.view);
-  return view !== undefined && judgeAll([view.rule, ...rules], session).allowed;
+  if (!view || !judge(view.rule, session).allowed) return false;
+  return plan.rules.every(({ rule }) => judge(rule, session).allowed);
 }
 
 /** Where a session's socket is, or undefined when its gateway was removed. */

@@ -1,24 +1,19 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { authorizeChannel } from "../access/channels.ts";
+import { newReference, refusal, type Trail } from "../access/decisions.ts";
 import type { Eviction } from "../access/evictions.ts";
-import { judge, judgeAll } from "../access/rules.ts";
-import { userOf } from "../access/user.ts";
 import { encodeFrame, type Outcome, type StillPermitted } from "../delivery/delivery.ts";
 import { RefusedError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { PAGE_SIZE, type SessionSelector, type SessionWithChannels } from "../sessions/sessions.ts";
 import { recipientOf } from "./deliver.ts";
 import type { Rooms } from "./rooms.ts";
+import { standingInChannel, standingOfView, trailOf } from "./standing.ts";
 
 /** What a change meant for one session. `unknown`: its view or channel is another app's, who must look as well. */
 interface Consequence {
   readonly lost: boolean;
   readonly unknown: boolean;
 }
-
-const KEPT: Consequence = { lost: false, unknown: false };
-const LOST: Consequence = { lost: true, unknown: false };
-const UNKNOWN: Consequence = { lost: false, unknown: true };
 
 /** Draws the consequences of recorded changes of rights for open sockets, one enforcement after the other. */
 export class Enforcer {
@@ -46,11 +41,11 @@ export class Enforcer {
 }
 
 async function enforceAll(rooms: Rooms): Promise<number> {
-  if (await rooms.rights.expire()) rooms.changes.mark();
+  await expireGrants(rooms);
   let evicted = 0;
   for (;;) {
     const eviction = await rooms.evictions.claim();
-    if (!eviction) return evicted;
+    if (!eviction) break;
     try {
       const { lost, unknown } = await enforceOne(rooms, eviction);
       evicted += lost;
@@ -62,6 +57,36 @@ async function enforceAll(rooms: Rooms): Promise<number> {
       rooms.onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
     }
   }
+  await rooms.decisionLog.flush();
+  return evicted;
+}
+
+/** Grants whose end has come counted for nothing from that moment on; this is for the sockets open on them. */
+async function expireGrants(rooms: Rooms): Promise<void> {
+  if (!(await rooms.grants.hasExpired())) return;
+  await rooms.database.write(async (db) => {
+    const expired = await rooms.grants.expire(db);
+    let number = 0;
+    for (const { user, group, permission, until } of expired) {
+      number = await rooms.evictions.number(db);
+      const details = { until };
+      await rooms.audit.record(db, number, {
+        action: "expired",
+        by: "sallyport",
+        user,
+        group,
+        permission,
+        details,
+      });
+    }
+    const users = [...new Set(expired.flatMap(({ user }) => user ?? []))];
+    if (users.length > 0) await rooms.evictions.record(db, { scope: "users", users }, number);
+    for (const { user, group } of expired) {
+      if (user === null && group !== null)
+        await rooms.evictions.record(db, { scope: "group", subject: group }, number);
+    }
+  });
+  rooms.changes.mark();
 }
 
 /**
@@ -82,65 +107,90 @@ async function enforceOne(rooms: Rooms, eviction: Eviction): Promise<{ lost: num
 }
 
 /** Which sessions a change can have touched. */
-function selectorOf({ scope, subject }: Eviction): SessionSelector {
+export function selectorOf({
+  id,
+  scope,
+  subject,
+}: Pick<Eviction, "id" | "scope" | "subject">): SessionSelector {
   switch (scope) {
     case "user":
       return { kind: "user", userId: subject };
+    case "users":
+      return { kind: "listed", evictionId: id };
+    case "deleted-user":
+      return { kind: "deleted-user", userId: subject };
     case "group":
       return { kind: "group", group: subject };
     case "login":
       return { kind: "login", loginId: subject };
     case "channel":
       return { kind: "channel", channel: subject };
+    case "view":
+      return { kind: "view", view: subject };
+    case "everyone":
+      return { kind: "all" };
   }
 }
 
 async function reconsider(
   rooms: Rooms,
   session: SessionWithChannels,
-  { scope }: Eviction,
+  eviction: Eviction,
 ): Promise<Consequence> {
-  // The rows of an ended login were closed in its own transaction, whatever view they are of.
-  if (scope === "login") return endSession(rooms, session, "login ended");
-  const view = rooms.views.get(session.view);
-  if (!view) return UNKNOWN;
-  if (!judge(view.rule, session).allowed) return endSession(rooms, session, "right ended");
-  const consequences = await Promise.all(
+  // The rows of an ended login or deleted user were closed in that transaction, whatever view they are of.
+  const ended = ENDED[eviction.scope];
+  if (ended !== undefined) {
+    const refusal = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "login" });
+    await endSession(rooms, session, ended, keep(rooms, eviction, refusal, trailOf(session)));
+    return { lost: true, unknown: false };
+  }
+  const standing = standingOfView(rooms, session);
+  if (standing.kind === "foreign") return { lost: false, unknown: true };
+  if (standing.kind === "lost") {
+    await endSession(rooms, session, "right ended", keep(rooms, eviction, standing.refusal, standing.trail));
+    return { lost: true, unknown: false };
+  }
+  const standings = await Promise.all(
     session.channels.map(async (channel) => {
-      const consequence = await mayStay(rooms, session, channel);
-      if (consequence.lost) {
+      const inChannel = await standingInChannel(rooms, session, channel);
+      if (inChannel.kind === "lost") {
+        const reference = keep(rooms, eviction, inChannel.refusal, inChannel.trail);
         await rooms.database.write((db) => rooms.memberships.leave(db, session.id, channel));
-        await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel });
+        await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel, reference });
       }
-      return consequence;
+      return inChannel.kind;
     }),
   );
-  return {
-    lost: consequences.some((consequence) => consequence.lost),
-    unknown: consequences.some((consequence) => consequence.unknown),
-  };
+  return { lost: standings.includes("lost"), unknown: standings.includes("foreign") };
 }
 
-/** A hook that fails is not a hook that says yes. */
-async function mayStay(rooms: Rooms, session: SessionWithChannels, name: string): Promise<Consequence> {
-  const channel = rooms.channels.match(name);
-  if (!channel) return UNKNOWN;
-  if (!judgeAll(channel.rules, session).allowed) return LOST;
-  try {
-    await authorizeChannel(channel, userOf(session));
-    return KEPT;
-  } catch (error) {
-    if (!(error instanceof RefusedError)) rooms.onError(error, `authorize of channel "${name}"`);
-    return LOST;
-  }
+/** Whether a change of this scope ends every session it touches, whatever the rules say. */
+export function isEnded(scope: Eviction["scope"]): boolean {
+  return ENDED[scope] !== undefined;
+}
+
+const ENDED: Partial<Record<Eviction["scope"], string>> = {
+  login: "login ended",
+  "deleted-user": "user was deleted",
+};
+
+/** An eviction is a decision like any other: it has a reference and a trace. */
+function keep(rooms: Rooms, eviction: Eviction, refused: RefusedError, trail: Trail): string {
+  if (eviction.change !== null) trail.change = eviction.change;
+  return rooms.keep(refusal(trail, refused, newReference()));
 }
 
 /** The row first, so that nothing is accepted or delivered while the socket is still being closed. */
-async function endSession(rooms: Rooms, session: SessionWithChannels, reason: string): Promise<Consequence> {
+async function endSession(
+  rooms: Rooms,
+  session: SessionWithChannels,
+  reason: string,
+  reference: string,
+): Promise<void> {
   await rooms.sessions.closeMany([session.id], reason);
-  const notified = await notify(rooms, session, { type: "sallyport.revoked", scope: "view" });
+  const notified = await notify(rooms, session, { type: "sallyport.revoked", scope: "view", reference });
   const recipient = await recipientOf(rooms, session);
-  if (!recipient) return LOST;
+  if (!recipient) return;
   // A client that hangs up on its notice is gone, however young its row: it is no connection still arriving.
   const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
   report(
@@ -148,7 +198,6 @@ async function endSession(rooms: Rooms, session: SessionWithChannels, reason: st
     session,
     await rooms.delivery.close(socket, { urgent: true, stillPermitted: connected(rooms, session) }),
   );
-  return LOST;
 }
 
 async function notify(
@@ -229,6 +278,7 @@ export class EnforcementLoop {
 
   async #look(): Promise<void> {
     try {
+      await this.#rooms.decisionLog.flush();
       const changed = await this.#rooms.database.changedElsewhere();
       if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();

@@ -1,12 +1,8 @@
-import {
-  authorizeChannel,
-  checkChannelName,
-  checkChannelRules,
-  type MatchedChannel,
-} from "../access/channels.ts";
+import { checkChannelName } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
-import { judge, type Subject } from "../access/rules.ts";
-import { refusedBy, userOf } from "../access/user.ts";
+import { askChannel, demand, demandChannel } from "../access/guard.ts";
+import type { Subject } from "../access/rules.ts";
+import { userOf } from "../access/user.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
@@ -47,7 +43,7 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
   const wanted: TokenRequest = (await readJson(request, MAX_BODY_BYTES)) ?? {};
 
   const subject = await refusable(rooms, async (db) => {
-    await rooms.rights.know(db, userId);
+    await rooms.grants.know(db, userId);
     await rooms.rateLimits.take(db, `token ${userId}`, rooms.limits.tokensPerUser);
     return rooms.rights.subject(db, userId);
   });
@@ -59,7 +55,7 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
   );
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
   if (rooms.tokenBinding === "token" && (await identityOf(rooms, request))?.sessionId !== loginId) {
-    await rooms.database.write((db) => rooms.tokens.forget(db, token));
+    await rooms.database.write((db) => rooms.tokens.forget(db, { token }));
     throw new RefusedError("The login ended while the token was made.", { reason: "login" });
   }
   return { token, expires_in: rooms.tokenExpirySeconds };
@@ -81,16 +77,15 @@ async function checkWanted(
     const view = rooms.views.get(wanted.view);
     if (!view)
       throw new RefusedError(`No view is mounted at ${JSON.stringify(trail.view)}.`, { reason: "view" });
-    const verdict = judge(view.rule, subject);
-    if (!verdict.allowed) throw refusedBy(verdict, view.name);
+    demand(trail, view.name, view.rule, subject);
     name ??= view.defaultChannel;
   }
   if (name === undefined || name === null || name === "") return;
   checkChannelName(name);
   trail.channel = name;
-  const channel: MatchedChannel = rooms.channels.require(name);
-  checkChannelRules(channel, subject);
-  await authorizeChannel(channel, userOf(subject));
+  const channel = rooms.channels.require(name);
+  demandChannel(trail, channel, subject);
+  await askChannel(trail, channel, userOf(subject));
 }
 
 /** A token that stands without a login is good at one gateway only. */

@@ -1,6 +1,6 @@
-import { authorizeChannel, checkChannelRules } from "../access/channels.ts";
-import { judge } from "../access/rules.ts";
-import { refusedBy, userOf } from "../access/user.ts";
+import type { Trail } from "../access/decisions.ts";
+import { askChannel, demand, demandChannel } from "../access/guard.ts";
+import { userOf } from "../access/user.ts";
 import { RefusedError } from "../errors.ts";
 import type { SessionRow } from "../sessions/sessions.ts";
 import type { Rooms } from "./rooms.ts";
@@ -24,6 +24,7 @@ export async function joinChannel(
   rooms: Rooms,
   session: SessionRow,
   name: string,
+  trail: Trail,
   leaving?: string,
 ): Promise<void> {
   const channel = rooms.channels.require(name);
@@ -32,17 +33,16 @@ export async function joinChannel(
     // The handler may have been running for a while: the author's hook is asked about the user of now.
     const asker = await rooms.sessions.findById(rooms.database.db, session.id);
     if (!asker) throw ended();
-    checkChannelRules(channel, asker);
-    await authorizeChannel(channel, userOf(asker));
+    demandChannel(trail, channel, asker);
+    await askChannel(trail, channel, userOf(asker));
     const joined = await rooms.database.write(async (db) => {
       if (channel.authorize.length > 0 && (await rooms.evictions.changes(db)) !== asked) return false;
       const now = await rooms.sessions.findById(db, session.id);
       if (!now) throw ended();
       const view = rooms.views.get(now.view);
       if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
-      const verdict = judge(view.rule, now);
-      if (!verdict.allowed) throw refusedBy(verdict, view.name);
-      checkChannelRules(channel, now);
+      demand(trail, view.name, view.rule, now);
+      demandChannel(trail, channel, now);
       if (leaving !== undefined && leaving !== name) await rooms.memberships.leave(db, session.id, leaving);
       if ((await rooms.memberships.countOthers(db, session.id, name)) >= MAX_CHANNELS) {
         throw new RefusedError(`The session is in ${MAX_CHANNELS} channels already.`, {

@@ -1,4 +1,6 @@
-import { authorizeChannel, checkChannelName, checkChannelRules, checkSendRules } from "../access/channels.ts";
+import { checkChannelName } from "../access/channels.ts";
+import type { Trail } from "../access/decisions.ts";
+import { askChannel, demandChannel, demandSending } from "../access/guard.ts";
 import { judgeAll } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
@@ -62,13 +64,14 @@ export function messageContext(
   { session, joined, left }: SessionView,
   user: User,
   body: unknown,
+  trail: Trail,
 ): MessageContext {
   return {
     user,
     session,
     body,
     async join(channel) {
-      await joinChannel(rooms, row, channel);
+      await joinChannel(rooms, row, channel, trail);
       joined(channel);
     },
     async leave(channel = session.channel) {
@@ -78,14 +81,14 @@ export function messageContext(
     },
     async move(channel) {
       const leaving = session.channel;
-      await joinChannel(rooms, row, channel, leaving);
+      await joinChannel(rooms, row, channel, trail, leaving);
       if (leaving !== undefined) left(leaving);
       joined(channel);
     },
     async requireChannel(channel) {
-      await channelNow(rooms, row, channel);
+      await channelNow(rooms, row, channel, trail);
     },
-    to: (audience, requirement) => outletFor(rooms, row, audience, requirement),
+    to: (audience, requirement) => outletFor(rooms, row, audience, requirement, trail),
   };
 }
 
@@ -95,17 +98,19 @@ function outletFor(
   row: SessionRow,
   audience: Audience,
   requirement: Requirement | undefined,
+  trail: Trail,
 ): Outlet {
   const permitted = async (): Promise<Outlet> => {
     if (typeof audience === "object" && "channel" in audience) {
-      const { channel, now } = await channelNow(rooms, row, audience.channel);
-      checkSendRules(channel, now);
+      const { channel, now } = await channelNow(rooms, row, audience.channel, trail);
+      demandSending(trail, channel, now);
     }
-    return outletTo(rooms, audience, requirement);
+    return outletTo(rooms, audience, requirement, row.userId ?? undefined);
   };
   return {
     send: async (message) => (await permitted()).send(message),
-    close: async () => (await permitted()).close(),
+    preview: async () => (await permitted()).preview(),
+    close: async (options) => (await permitted()).close(options),
   };
 }
 
@@ -114,12 +119,12 @@ function outletFor(
  *
  * @throws RefusedError when not, or when the session has ended
  */
-async function channelNow(rooms: Rooms, row: SessionRow, name: unknown) {
+async function channelNow(rooms: Rooms, row: SessionRow, name: unknown, trail: Trail) {
   checkChannelName(name);
   const channel = rooms.channels.require(name);
   const now = await rooms.sessions.findById(rooms.database.db, row.id);
   if (!now) throw new RefusedError("The session ended while its handler ran.", { reason: "session" });
-  checkChannelRules(channel, now);
-  await authorizeChannel(channel, userOf(now));
+  demandChannel(trail, channel, now);
+  await askChannel(trail, channel, userOf(now));
   return { channel, now };
 }

@@ -1,7 +1,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Trail } from "../access/decisions.ts";
-import { judge, type Rule } from "../access/rules.ts";
-import { refusedBy, userOf } from "../access/user.ts";
+import { ask, demand } from "../access/guard.ts";
+import { userOf } from "../access/user.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJson } from "../protocol/body.ts";
@@ -51,21 +51,23 @@ export async function message(
   if (session.loginId !== null) trail.loginId = session.loginId;
   rooms.messageLimit.take(session.id);
 
-  demand(view.rule, session, view.name);
+  demand(trail, view.name, view.rule, session);
   const handler = handlerFor(view, frame, trail);
-  demand(handler.rule, session, `${view.name}.${handler.name}`);
+  demand(trail, `${view.name}.${handler.name}`, handler.rule, session);
   const body = await checkedBody(handler, payloadOf(view, frame));
   const user = userOf(session);
   const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
-  if (handler.authorize && (await handler.authorize({ user, session: live.session, body })) !== true) {
-    throw new RefusedError(`authorize of ${view.name}.${handler.name} said no.`, { reason: "authorize" });
+  const { authorize } = handler;
+  if (authorize) {
+    const what = `authorize of ${view.name}.${handler.name}`;
+    await ask(trail, what, () => authorize({ user, session: live.session, body }));
   }
-  const result = await handler.run(messageContext(rooms, session, live, user, body));
+  const result = await handler.run(messageContext(rooms, session, live, user, body, trail));
   if (rooms.changes.touched(session.userId, readAt)) {
     // What the handler found out is for somebody with the rights of now.
     const now = await liveSession(rooms, gateway, call);
-    demand(view.rule, now, view.name);
-    demand(handler.rule, now, `${view.name}.${handler.name}`);
+    demand(trail, view.name, view.rule, now);
+    demand(trail, `${view.name}.${handler.name}`, handler.rule, now);
   }
   return result;
 }
@@ -76,11 +78,6 @@ async function liveSession(rooms: Rooms, gateway: Gateway, call: MessageCall): P
   throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
     reason: "session",
   });
-}
-
-function demand(rule: Rule, session: SessionWithChannels, what: string): void {
-  const verdict = judge(rule, session);
-  if (!verdict.allowed) throw refusedBy(verdict, what);
 }
 
 /** The handler that the message names: by `handlerKey`, or failing that by `routeKey`. */

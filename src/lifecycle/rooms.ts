@@ -1,8 +1,14 @@
+import type { Audit } from "../access/audit.ts";
 import type { Callers } from "../access/callers.ts";
 import type { Changes } from "../access/changes.ts";
 import type { Channels } from "../access/channels.ts";
+import type { DecisionLog } from "../access/decision-log.ts";
+import type { Decision } from "../access/decisions.ts";
+import type { DeclaredRules } from "../access/declared-rules.ts";
 import type { Evictions } from "../access/evictions.ts";
+import type { Grants } from "../access/grants.ts";
 import type { Origins } from "../access/origins.ts";
+import type { PermissionCatalog } from "../access/permissions.ts";
 import type { Limits, MessageLimit, RateLimits } from "../access/rate-limits.ts";
 import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
@@ -33,7 +39,12 @@ export interface Rooms {
   readonly rateLimits: RateLimits;
   readonly messageLimit: MessageLimit;
   readonly tokens: Tokens;
+  readonly permissions: PermissionCatalog;
   readonly rights: Rights;
+  readonly grants: Grants;
+  readonly audit: Audit;
+  readonly declaredRules: DeclaredRules;
+  readonly decisionLog: DecisionLog;
   readonly evictions: Evictions;
   readonly changes: Changes;
   readonly gateways: Gateways;
@@ -48,6 +59,8 @@ export interface Rooms {
   readonly tokenExpirySeconds: number;
   /** Proxies in front of API Gateway whose X-Forwarded-For entries are believed; undefined for none. */
   readonly trustedHops: number | undefined;
+  /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
+  readonly keep: (decision: Decision) => string;
   /** Told of what goes wrong off the path of an answer. */
   readonly onError: (error: unknown, where: string) => void;
 }

@@ -18,10 +18,18 @@ export interface RefusalBody {
   readonly reference: string;
 }
 
-/** A right ended. It never names the permission. `view`: the socket closes next; `channel`: that channel was left. */
+/**
+ * A right ended. `view`: the socket closes next; `channel`: that channel was left. It never names the permission; the
+ * reference leads whoever may read decisions to the reason.
+ */
 export type RevokedNotice =
-  | { readonly type: "sallyport.revoked"; readonly scope: "view" }
-  | { readonly type: "sallyport.revoked"; readonly scope: "channel"; readonly channel: string };
+  | { readonly type: "sallyport.revoked"; readonly scope: "view"; readonly reference: string }
+  | {
+      readonly type: "sallyport.revoked";
+      readonly scope: "channel";
+      readonly channel: string;
+      readonly reference: string;
+    };
 
 /** What the token endpoint answers. `expires_in` is in seconds. */
 export interface TokenBody {

@@ -1,18 +1,12 @@
 import { randomUUID } from "node:crypto";
-import type { Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
+import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
-
-/** Rights that a statement about sessions brings along: an expression that lists a user's permissions now. */
-export type RightsOf = (
-  db: Kysely<Tables>,
-  userId: Expression<string | null>,
-  only?: readonly string[],
-) => RawBuilder<unknown>;
+import { type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
 
 /** A session as its row says, with its user's state and rights from the same statement. */
-export interface SessionRow {
+export interface SessionRow extends ReadRights {
   readonly id: string;
   readonly gatewayId: string;
   readonly connectionId: string;
@@ -23,9 +17,6 @@ export interface SessionRow {
   readonly connectedAt: number;
   /** How long ago that was when the row was read, in milliseconds. */
   readonly ageMs: number;
-  readonly isActive: boolean;
-  readonly isSuperuser: boolean;
-  readonly permissions: readonly string[];
 }
 
 /** A session with the channels it is in, in the order of joining. */
@@ -44,16 +35,29 @@ export interface NewSession {
 }
 
 /**
- * Which sessions: `all` of them, or those of one channel, user, group, login or connection. Those of a login are found
- * even when their rows were closed with it, until their sockets have disconnected.
+ * Which sessions: `all` of them, or those of one channel, view, user, group, connection, of the users whom a change's
+ * record lists, or of those who hold a permission now. Those of a login that ended and of a user who was deleted are
+ * found even when their rows were closed with it, until their sockets have disconnected.
  */
 export type SessionSelector =
   | { readonly kind: "all" }
   | { readonly kind: "channel"; readonly channel: string }
+  | { readonly kind: "view"; readonly view: string }
   | { readonly kind: "user"; readonly userId: string }
   | { readonly kind: "group"; readonly group: string }
+  | { readonly kind: "listed"; readonly evictionId: string }
+  | { readonly kind: "holders"; readonly permission: string }
+  | { readonly kind: "session"; readonly sessionId: string }
+  | { readonly kind: "connection"; readonly connectionId: string }
   | { readonly kind: "login"; readonly loginId: string }
-  | { readonly kind: "connection"; readonly connectionId: string };
+  | { readonly kind: "deleted-user"; readonly userId: string };
+
+/** What statements about sessions ask of rights. */
+export interface RightsBrought {
+  readonly heldBy: RightsOf;
+  /** Ids of the users who hold a permission now, as a subquery. */
+  readonly holdersOf: (db: Kysely<Tables>, permission: string) => Expression<string>;
+}
 
 /** Sessions read by one statement of a fan-out. */
 export const PAGE_SIZE = 500;
@@ -69,23 +73,23 @@ interface RawRow {
   age_ms: number;
   is_active: Flag | null;
   is_superuser: Flag | null;
-  permissions: unknown;
+  grants: unknown;
   channels?: unknown;
 }
 
 /** Who is here: one row for each open socket. */
 export class Sessions {
   readonly #database: Database;
-  readonly #rightsOf: RightsOf;
+  readonly #rights: RightsBrought;
   readonly #find: (
     db: Kysely<never>,
     values: { gatewayId: string; connectionId: string },
   ) => Promise<RawRow[]>;
 
-  /** @param rightsOf the rights that every statement here brings along with a session */
-  constructor(database: Database, rightsOf: RightsOf) {
+  /** @param rights the rights that every statement here brings along with a session */
+  constructor(database: Database, rights: RightsBrought) {
     this.#database = database;
-    this.#rightsOf = rightsOf;
+    this.#rights = rights;
     this.#find = prepared((value) =>
       this.#live(database.db)
         .select((eb) => this.#channelsOf(eb).as("channels"))
@@ -225,14 +229,23 @@ export class Sessions {
     return Number(result.numUpdatedRows);
   }
 
-  /** Closes the rows of a login that has ended, in the transaction that ends it. */
-  async closeOfLogin(db: Kysely<Tables>, loginId: string): Promise<void> {
-    await db
+  /**
+   * Closes the rows of a login that has ended, or of a user who was deleted, in the transaction that does it.
+   *
+   * @returns how many were open
+   */
+  async closeOf(
+    db: Kysely<Tables>,
+    whose: { readonly login: string } | { readonly user: string },
+    reason: string,
+  ): Promise<number> {
+    const { numUpdatedRows } = await db
       .updateTable("sallyport_sessions")
-      .set({ closed_at: this.#database.now, close_reason: "login ended" })
-      .where("login_id", "=", loginId)
+      .set({ closed_at: this.#database.now, close_reason: reason })
+      .where((eb) => ("login" in whose ? eb("login_id", "=", whose.login) : eb("user_id", "=", whose.user)))
       .where("closed_at", "is", null)
-      .execute();
+      .executeTakeFirst();
+    return Number(numUpdatedRows);
   }
 
   /**
@@ -240,8 +253,12 @@ export class Sessions {
    *
    * @param after the last id of the page before, `""` for the first page
    */
-  async page(selector: SessionSelector, after: string): Promise<readonly SessionWithChannels[]> {
-    const rows: RawRow[] = await this.#page(selector, after)
+  async page(
+    selector: SessionSelector,
+    after: string,
+    db: Kysely<Tables> = this.#database.db,
+  ): Promise<readonly SessionWithChannels[]> {
+    const rows: RawRow[] = await this.#page(db, selector, after)
       .select((eb) => this.#channelsOf(eb).as("channels"))
       .execute();
     return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
@@ -257,14 +274,13 @@ export class Sessions {
     after: string,
     only: readonly string[],
   ): Promise<readonly SessionRow[]> {
-    const rows: RawRow[] = await this.#page(selector, after, only).execute();
+    const rows: RawRow[] = await this.#page(this.#database.db, selector, after, only).execute();
     return rows.map(fromRow);
   }
 
-  #page(selector: SessionSelector, after: string, only?: readonly string[]) {
-    const { db } = this.#database;
+  #page(db: Kysely<Tables>, selector: SessionSelector, after: string, only?: readonly string[]) {
     let query = (
-      selector.kind === "login"
+      selector.kind === "login" || selector.kind === "deleted-user"
         ? this.#young(db, only).where("s.disconnected_at", "is", null)
         : this.#live(db, only)
     ).limit(PAGE_SIZE);
@@ -279,8 +295,36 @@ export class Sessions {
             .orderBy("joined.session_id") as unknown as typeof query)
         : query.where("s.id", ">", after).orderBy("s.id");
     switch (selector.kind) {
+      case "view":
+        query = query.where("s.view", "=", selector.view);
+        break;
       case "user":
+      case "deleted-user":
         query = query.where("s.user_id", "=", selector.userId);
+        break;
+      case "session":
+        query = query.where("s.id", "=", selector.sessionId);
+        break;
+      case "listed":
+        query = query.where(({ eb, selectFrom }) =>
+          eb(
+            "s.user_id",
+            "in",
+            selectFrom("sallyport_eviction_users as listed")
+              .select("listed.user_id")
+              .where("listed.eviction_id", "=", selector.evictionId),
+          ),
+        );
+        break;
+      case "holders":
+        query = query
+          .where("u.is_active", "=", 1)
+          .where((eb) =>
+            eb.or([
+              eb("u.is_superuser", "=", 1),
+              eb("s.user_id", "in", this.#rights.holdersOf(db, selector.permission)),
+            ]),
+          );
         break;
       case "group":
         query = query.where(({ eb, selectFrom }) =>
@@ -328,7 +372,7 @@ export class Sessions {
         eb(this.#database.now, "-", eb.ref("s.connected_at")).as("age_ms"),
         "u.is_active",
         "u.is_superuser",
-        this.#rightsOf(db, eb.ref("s.user_id"), only).as("permissions"),
+        this.#rights.heldBy(db, eb.ref("s.user_id"), only).as("grants"),
       ]);
   }
 
@@ -354,9 +398,6 @@ function fromRow(row: RawRow): SessionRow {
     loginId: row.login_id,
     connectedAt: Number(row.connected_at),
     ageMs: Number(row.age_ms),
-    // A user whose row is gone is nobody any more.
-    isActive: row.is_active === 1,
-    isSuperuser: row.is_superuser === 1,
-    permissions: parseList(row.permissions),
+    ...rightsFrom(row),
   };
 }

@@ -9,8 +9,11 @@ export interface Database {
   readonly db: Kysely<Tables>;
   /** The database's own clock, in epoch milliseconds, as an expression inside a statement. */
   readonly now: RawBuilder<number>;
-  /** A correlated one-column subquery as a JSON array; read it with {@link parseList}. */
-  listOf(subquery: Expression<unknown>, column: string): RawBuilder<unknown>;
+  /**
+   * A correlated subquery as a JSON array: of its one column's values, or of a list for each row where it has
+   * several. Read it with {@link parseList}.
+   */
+  listOf(subquery: Expression<unknown>, ...columns: readonly string[]): RawBuilder<unknown>;
   /**
    * Runs `work` as one write transaction that sees and excludes every earlier one.
    *
@@ -19,6 +22,11 @@ export interface Database {
    * @throws StorageError when the database cannot be reached or stays locked
    */
   write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
+   * Runs `work` as {@link write} does and then undoes it: what a change would do, told by the very statements that
+   * would do it. Other writers wait meanwhile.
+   */
+  rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
    * Tells whether another process may have written since the last call; cheap enough to ask four times a
    * second.
@@ -33,8 +41,8 @@ export interface Database {
 }
 
 /** A list as either database returns it: PostgreSQL parsed, SQLite as JSON text. */
-export function parseList(value: unknown): readonly string[] {
-  return typeof value === "string" ? (JSON.parse(value) as string[]) : ((value ?? []) as string[]);
+export function parseList<Item = string>(value: unknown): readonly Item[] {
+  return typeof value === "string" ? (JSON.parse(value) as Item[]) : ((value ?? []) as Item[]);
 }
 
 /** 1 or 0, which both databases store and compare alike. */
@@ -90,11 +98,46 @@ export interface Tables {
   sallyport_counters: { key: string; window_started_at: number; count: number };
   sallyport_evictions: {
     id: string;
-    scope: "user" | "group" | "login" | "channel";
+    scope: "user" | "users" | "deleted-user" | "group" | "login" | "channel" | "view" | "everyone";
     subject: string;
     created_at: number;
     claimed_by: string | null;
     claimed_until: number | null;
+    change_number: number | null;
+  };
+  /** Whom a change touched, where the change itself removed what would have told it. */
+  sallyport_eviction_users: { eviction_id: string; user_id: string };
+  sallyport_audit: {
+    number: number;
+    at: number;
+    action: string;
+    made_by: string | null;
+    reason: string | null;
+    user_id: string | null;
+    group_name: string | null;
+    permission: string | null;
+    details: string;
+  };
+  sallyport_decisions: {
+    reference: string;
+    at: number;
+    event: string;
+    verdict: "allowed" | "refused";
+    reason: string | null;
+    user_id: string | null;
+    session_id: string | null;
+    view: string | null;
+    handler: string | null;
+    channel: string | null;
+    repeats: number;
+    details: string;
+  };
+  /** The rules that the running code declares, as the last `migrate` found them. */
+  sallyport_rules: {
+    kind: "view" | "handler" | "channel" | "sending";
+    name: string;
+    rule: string;
+    recorded_at: number;
   };
 }
 

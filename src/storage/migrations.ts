@@ -136,6 +136,63 @@ const firstTables: Migration = {
   },
 };
 
+const reasonsAndRecords: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema.alterTable("sallyport_evictions").addColumn("change_number", instant).execute();
+    await db.schema
+      .createTable("sallyport_eviction_users")
+      .addColumn("eviction_id", "text", (c) =>
+        c.notNull().references("sallyport_evictions.id").onDelete("cascade"),
+      )
+      .addColumn("user_id", "text", (c) => c.notNull())
+      .addPrimaryKeyConstraint("sallyport_eviction_users_pk", ["eviction_id", "user_id"])
+      .execute();
+
+    // No foreign keys: what was done stays told when user, group or permission are gone.
+    await db.schema
+      .createTable("sallyport_audit")
+      .addColumn("number", instant, (c) => c.primaryKey())
+      .addColumn("at", instant, (c) => c.notNull())
+      .addColumn("action", "text", (c) => c.notNull())
+      .addColumn("made_by", "text")
+      .addColumn("reason", "text")
+      .addColumn("user_id", "text")
+      .addColumn("group_name", "text")
+      .addColumn("permission", "text")
+      .addColumn("details", "text", (c) => c.notNull())
+      .execute();
+    await index(db, "sallyport_audit", ["user_id", "number"]);
+    await index(db, "sallyport_audit", ["at"]);
+
+    await db.schema
+      .createTable("sallyport_decisions")
+      .addColumn("reference", "text", (c) => c.primaryKey())
+      .addColumn("at", instant, (c) => c.notNull())
+      .addColumn("event", "text", (c) => c.notNull())
+      .addColumn("verdict", "text", (c) => c.notNull())
+      .addColumn("reason", "text")
+      .addColumn("user_id", "text")
+      .addColumn("session_id", "text")
+      .addColumn("view", "text")
+      .addColumn("handler", "text")
+      .addColumn("channel", "text")
+      .addColumn("repeats", "integer", (c) => c.notNull())
+      .addColumn("details", "text", (c) => c.notNull())
+      .execute();
+    await index(db, "sallyport_decisions", ["at"]);
+    await index(db, "sallyport_decisions", ["user_id", "at"]);
+
+    await db.schema
+      .createTable("sallyport_rules")
+      .addColumn("kind", "text", (c) => c.notNull())
+      .addColumn("name", "text", (c) => c.notNull())
+      .addColumn("rule", "text", (c) => c.notNull())
+      .addColumn("recorded_at", instant, (c) => c.notNull())
+      .addPrimaryKeyConstraint("sallyport_rules_pk", ["kind", "name"])
+      .execute();
+  },
+};
+
 function grantTable(db: Kysely<unknown>, table: string, holder: string, references: string) {
   return db.schema
     .createTable(table)
@@ -157,6 +214,6 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
 /** Every migration in order. A name that has shipped never changes. */
 export const migrations: MigrationProvider = {
   async getMigrations() {
-    return { "0001_first_tables": firstTables };
+    return { "0001_first_tables": firstTables, "0002_reasons_and_records": reasonsAndRecords };
   },
 };

@@ -1,4 +1,4 @@
-import { type Expression, Kysely, Migrator, sql } from "kysely";
+import { type Expression, Kysely, Migrator, type RawBuilder, sql } from "kysely";
 import { StorageError } from "../errors.ts";
 import type { Database, Tables } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
@@ -30,18 +30,31 @@ class SqliteDatabase implements Database {
     this.#owned = owned;
   }
 
-  listOf(subquery: Expression<unknown>, column: string) {
-    return sql<unknown>`(select json_group_array(listed.${sql.ref(column)}) from ${subquery} as listed)`;
+  listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
+    const refs = columns.map((column) => sql`listed.${sql.ref(column)}`);
+    const item = refs.length === 1 ? refs[0] : sql`json_array(${sql.join(refs)})`;
+    return sql<unknown>`(select json_group_array(${item}) from ${subquery} as listed)`;
   }
 
-  async write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.#transaction(work, sql`commit`);
+  }
+
+  rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.#transaction(work, sql`rollback`);
+  }
+
+  async #transaction<Result>(
+    work: (db: Kysely<Tables>) => Promise<Result>,
+    end: RawBuilder<unknown>,
+  ): Promise<Result> {
     try {
       return await this.db.connection().execute(async (connection) => {
         // IMMEDIATE takes the write lock before anything is read, so no later statement can find itself outrun.
         await sql`begin immediate`.execute(connection);
         try {
           const result = await work(connection);
-          await sql`commit`.execute(connection);
+          await end.execute(connection);
           return result;
         } catch (error) {
           await sql`rollback`.execute(connection).catch(() => undefined);

@@ -19,12 +19,29 @@ export interface ChannelAuthorizeContext<Params = Readonly<Record<string, string
   readonly channel: string;
 }
 
+/** What `authorizeMany` of a channel is asked with. */
+export interface ChannelAuthorizeManyContext<Params = Readonly<Record<string, string>>> {
+  /** At most 500 users, each once, whom the rules let have what is being sent. */
+  readonly userIds: readonly string[];
+  readonly params: Params;
+  /** The whole name, such as `rooms/general`. */
+  readonly channel: string;
+}
+
 /** Who may be in a channel and who may send to it. */
 export interface ChannelOptions<Params> extends RuleDeclaration {
   /** What a sender must hold on top of the channel's rule: ANY of these. Default: the rule suffices. */
   readonly sendRequired?: readonly Permission[] | undefined;
   /** Asked last, about the data itself: "is this user a member of this room?" Anything but `true` refuses. */
   readonly authorize?: ((context: ChannelAuthorizeContext<Params>) => boolean | Promise<boolean>) | undefined;
+  /**
+   * Asked once for each page of a send's recipients: gives those of the users who may have it, as one query of yours can
+   * tell. Nobody else gets it, nor does somebody who has not signed in; when it fails, nobody of that page. Without an
+   * `authorize`, it is asked about joining users as well.
+   */
+  readonly authorizeMany?:
+    | ((context: ChannelAuthorizeManyContext<Params>) => Iterable<string> | Promise<Iterable<string>>)
+    | undefined;
 }
 
 /** A kind of channel. Made by {@link defineChannel}. */
@@ -35,7 +52,7 @@ export interface ChannelDefinition {
   match(name: string): Readonly<Record<string, string>> | undefined;
 }
 
-const OPTIONS = new Set<string>([...RULE_FIELDS, "sendRequired", "authorize"]);
+const OPTIONS = new Set<string>([...RULE_FIELDS, "sendRequired", "authorize", "authorizeMany"]);
 
 /**
  * Declares a kind of channel. A name that no definition matches is refused; where several match, all their
@@ -65,7 +82,12 @@ export function defineChannel<const Pattern extends string>(
     return `${prefix}([A-Za-z0-9_-]+)`;
   });
   refuseUnknown(owner, options, OPTIONS);
-  if (!statesRule(options) && !options.authorize) {
+  for (const hook of ["authorize", "authorizeMany"] as const) {
+    if (options[hook] !== undefined && typeof options[hook] !== "function") {
+      throw new ConfigurationError(`${owner}: ${hook} is a function.`);
+    }
+  }
+  if (!statesRule(options) && !options.authorize && !options.authorizeMany) {
     throw new ConfigurationError(
       `${owner} does not say who may be in it. Add permissionsRequired, allPermissionsRequired, authorize, ` +
         "signedIn: true or allowAnonymous: true.",

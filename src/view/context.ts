@@ -1,6 +1,7 @@
-import type { Permission } from "../access/permissions.ts";
+import type { ChangeOptions } from "../access/grants.ts";
+import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import type { DeliveryReport } from "../delivery/delivery.ts";
+import type { DeliveryPreview, DeliveryReport } from "../delivery/delivery.ts";
 
 /** Who is behind the socket, with the rights that were read together with the session for this very event. */
 export interface User {
@@ -14,6 +15,8 @@ export interface User {
   hasAnyPermission(permissions: readonly Permission[]): boolean;
   /** @throws ConfigurationError for an empty list, which would ask for nothing */
   hasAllPermissions(permissions: readonly Permission[]): boolean;
+  /** Whether the user has any permission of an app: `user.hasAppPermissions(chat)`. */
+  hasAppPermissions(app: AnyPermissionSet): boolean;
   /** Goes on, or ends the event with the generic refusal: `user.require(chat.can_moderate_chat)`. */
   require(permission: Permission): SignedInUser;
 }
@@ -52,11 +55,13 @@ export interface Outlet {
    * @throws DeliveryError when the message is no JSON or too large: nothing has been sent
    */
   send(message: unknown): Promise<DeliveryReport>;
+  /** How many a send would reach now. Nothing is sent; `authorizeMany` is asked. */
+  preview(): Promise<DeliveryPreview>;
   /**
    * Ends every session of the audience, permitted or not, and closes its socket. The browser sees 1000 and words of
-   * API Gateway's own.
+   * API Gateway's own. The audit keeps who did it and why; from a handler's context it was the user, unless you say otherwise.
    */
-  close(): Promise<DeliveryReport>;
+  close(options?: ChangeOptions): Promise<DeliveryReport>;
 }
 
 /** What a handler is given. */

@@ -5,7 +5,7 @@ import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
-import { ORIGIN, World } from "./world.ts";
+import { ORIGIN, revoked, World } from "./world.ts";
 
 const views = { "/ws/chat": ChatView };
 let world: World;
@@ -34,7 +34,7 @@ test("a right revoked by another process: its sockets are closed when revoke() h
   const other = another();
   expect(await other.access.revoke("ann", chat.can_use_chat)).toBe(true);
   expect(await ann.closed).toEqual({ code: 1000, reason: "Connection Closed Normally" });
-  expect(ann.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+  expect(ann.received).toEqual([revoked()]);
   await other.close();
 });
 
@@ -52,7 +52,8 @@ test("a record whose claimant died is claimed again when its lease is over", asy
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
   await world.sql(
-    "insert into sallyport_evictions values ('x', 'user', 'ann', 1, 'dead', (unixepoch('subsec') * 1000) + 700)",
+    `insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
+      values ('x', 'user', 'ann', 1, 'dead', (unixepoch('subsec') * 1000) + 700)`,
   );
   expect((await ann.closed).code).toBe(1000);
 });
@@ -139,7 +140,7 @@ describe("an app of its own version on the same database", () => {
     const other = stranger();
     await other.access.endSession("phone");
     expect((await phone.closed).code).toBe(1000);
-    expect(phone.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+    expect(phone.received).toEqual([revoked()]);
     await other.close();
   });
 
@@ -183,7 +184,7 @@ describe("authorize, the app's own word", () => {
     await world.sallyport.access.grant("bob", chat.can_use_chat);
   });
 
-  const lost = { type: "sallyport.revoked", scope: "channel", channel: "club" };
+  const lost = revoked("club");
 
   test("is asked again on recheck: who is no member any more has left when it resolves", async () => {
     const ann = await world.connect("ann", { channel: "club" });
@@ -380,7 +381,7 @@ describe("grants with an end", () => {
     expect((await access.show("bob"))?.grants).toMatchObject([{ via: "direct", until: expect.any(Number) }]);
     for (const socket of sockets) {
       expect((await socket.closed).code).toBe(1000);
-      expect(socket.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+      expect(socket.received).toEqual([revoked()]);
     }
     expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });

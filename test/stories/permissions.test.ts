@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BroadcastView, ChatView, channels, chat, LobbyView, ModerationView, ran } from "./chat.ts";
-import { Refused, World } from "./world.ts";
+import { Refused, revoked, World } from "./world.ts";
 
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
 const views = {
@@ -369,7 +369,7 @@ describe("rights that change while connected", () => {
     const mo = await world.connect("mo", { channel: "rooms/general" });
     expect(await access.revoke("ann", chat.can_use_chat)).toBe(true);
     expect(await ann.closed).toEqual({ code: 1000, reason: "Connection Closed Normally" });
-    expect(ann.received).toEqual([{ type: "sallyport.revoked", scope: "view" }]);
+    expect(ann.received).toEqual([revoked()]);
     await mo.result("send_message", { message: "without ann" });
     await mo.message("chat_message");
     await expect(world.connect("ann")).rejects.toEqual(refused(403));
@@ -408,11 +408,7 @@ describe("rights that change while connected", () => {
     const mo = await world.connect("mo", { channel: "rooms/general" });
     await mo.result("join_room", { channel: "rooms/moderators" });
     await access.revoke("mo", chat.can_moderate_chat);
-    expect(await mo.message("sallyport.revoked")).toEqual({
-      type: "sallyport.revoked",
-      scope: "channel",
-      channel: "rooms/moderators",
-    });
+    expect(await mo.message("sallyport.revoked")).toEqual(revoked("rooms/moderators"));
     expect(await mo.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
     expect(await mo.call("join_room", { channel: "rooms/moderators" })).toMatchObject(DENIED);
     await access.grant("mo", chat.can_moderate_chat);

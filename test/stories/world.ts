@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CompiledQuery } from "kysely";
+import { expect } from "vitest";
 import WebSocket from "ws";
 import type { Decision } from "../../src/access/decisions.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
@@ -19,6 +20,13 @@ export const ORIGIN = "https://www.example.com";
 /** What a story may change of the world it plays in. */
 export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "identify" | "views" | "permissions"> &
   Pick<SallyportOptions, "views" | "permissions"> & { readonly gatewayView?: string };
+
+/** What a socket hears when a right of its user ends: the view, or with `channel` that channel. */
+export const revoked = (channel?: string) => ({
+  type: "sallyport.revoked",
+  ...(channel === undefined ? { scope: "view" } : { scope: "channel", channel }),
+  reference: expect.stringMatching(/^[0-9a-f]{12}$/) as string,
+});
 
 /** A frame as the tests look at it. */
 export type Frame = Record<string, unknown>;
@@ -74,6 +82,7 @@ export class World {
       origins: [ORIGIN],
       onDecision: (decision) => decisions.push(decision),
       onError: (error) => errors.push(error),
+      decisions: { sampleAllowed: 0 },
       ...options,
       storage: sqlite(database),
       identify: loginFromCookie,

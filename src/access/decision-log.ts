@@ -1,0 +1,226 @@
+import { ConfigurationError } from "../errors.ts";
+import type { Database } from "../storage/database.ts";
+import { checkedInstant, checkedLimit } from "./audit.ts";
+import type { Decision } from "./decisions.ts";
+
+/** What is kept of decisions, and how long. */
+export interface DecisionOptions {
+  /** Share of allowed events that are kept with their reasons, from 0 to 1. Default 0.01. */
+  readonly sampleAllowed?: number;
+  /** How long decisions are kept, in days. Default 30. */
+  readonly keepDays?: number;
+  /** How many are kept at most; the oldest go first. Default 100 000. */
+  readonly maxRows?: number;
+}
+
+/** Which decisions, the newest first. */
+export interface DecisionFilter {
+  readonly user?: string | undefined;
+  readonly verdict?: "allowed" | "refused" | undefined;
+  /** Epoch milliseconds, or a Date; that instant included. */
+  readonly since?: number | Date | undefined;
+  /** At most this many. Default 100, at most 1 000. */
+  readonly limit?: number | undefined;
+}
+
+/** Refusals of one user for one reason that are kept in a window; further ones are counted on the last of them. */
+const KEPT_PER_WINDOW = 60;
+/** As many of the sends that passed a recipient by: a lively channel would fill the table with one user. */
+const KEPT_DELIVERIES_PER_WINDOW = 1;
+const WINDOW_MS = 60_000;
+/** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
+const ROWS_PER_INSERT = 500;
+/** How often what is too old or too much is swept, in milliseconds. */
+const SWEEP_MS = 60_000;
+const DAY_MS = 24 * 60 * 60_000;
+
+interface Window {
+  readonly startedAt: number;
+  kept: number;
+  reference: string;
+  /** Counted since they were last written. */
+  repeats: number;
+}
+
+/**
+ * Keeps decisions in a bounded table. Those that are kept at the same time are written by one statement.
+ */
+export class DecisionLog {
+  readonly #database: Database;
+  readonly #sampleAllowed: number;
+  readonly #keepMs: number;
+  readonly #maxRows: number;
+  readonly #onError: (error: unknown, where: string) => void;
+  readonly #windows = new Map<string, Window>();
+  #pending: Decision[] = [];
+  #writing: Promise<void> = Promise.resolve();
+  #sweptAt = 0;
+
+  constructor(
+    database: Database,
+    options: DecisionOptions,
+    onError: (error: unknown, where: string) => void,
+  ) {
+    const { sampleAllowed = 0.01, keepDays = 30, maxRows = 100_000 } = options;
+    if (!(sampleAllowed >= 0 && sampleAllowed <= 1)) {
+      throw new ConfigurationError(`decisions.sampleAllowed is a share from 0 to 1, not ${sampleAllowed}.`);
+    }
+    if (!(keepDays > 0)) throw new ConfigurationError(`decisions.keepDays is above 0, not ${keepDays}.`);
+    if (!(Number.isInteger(maxRows) && maxRows >= 1)) {
+      throw new ConfigurationError(`decisions.maxRows is a whole number from 1, not ${maxRows}.`);
+    }
+    this.#database = database;
+    this.#sampleAllowed = sampleAllowed;
+    this.#keepMs = keepDays * DAY_MS;
+    this.#maxRows = maxRows;
+    this.#onError = onError;
+  }
+
+  /** Whether this one of the allowed events is kept. */
+  isSampled(): boolean {
+    return this.#sampleAllowed > 0 && Math.random() < this.#sampleAllowed;
+  }
+
+  /**
+   * Takes a decision in. It is in the table when {@link flush} has resolved.
+   *
+   * @returns the reference that leads to it: its own, or that of the decision on which it was counted
+   */
+  take(decision: Decision): string {
+    if (decision.verdict === "refused") {
+      const counted = this.#count(decision);
+      if (counted !== undefined) return counted;
+    }
+    this.#pending.push(decision);
+    return decision.reference;
+  }
+
+  /** Resolves when everything taken in so far is in the table. What cannot be written is told to `onError`. */
+  flush(): Promise<void> {
+    if (this.#pending.length > 0 || this.#isSweepDue()) {
+      this.#writing = this.#writing.then(() => this.#write());
+    }
+    return this.#writing;
+  }
+
+  async find(reference: string): Promise<Decision | undefined> {
+    await this.flush();
+    const row = await this.#database.db
+      .selectFrom("sallyport_decisions")
+      .select(["details", "repeats"])
+      .where("reference", "=", reference)
+      .executeTakeFirst();
+    return row && fromRow(row);
+  }
+
+  /** @throws ConfigurationError for a limit or instant that is none */
+  async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
+    await this.flush();
+    let query = this.#database.db
+      .selectFrom("sallyport_decisions")
+      .select(["details", "repeats"])
+      .orderBy("at", "desc")
+      .orderBy("reference")
+      .limit(checkedLimit(filter.limit));
+    if (filter.user !== undefined) query = query.where("user_id", "=", filter.user);
+    if (filter.verdict !== undefined) query = query.where("verdict", "=", filter.verdict);
+    if (filter.since !== undefined) query = query.where("at", ">=", checkedInstant("since", filter.since));
+    return (await query.execute()).map(fromRow);
+  }
+
+  /** @returns the reference it was counted on, or undefined when it is to be kept */
+  #count({ event, userId, reason, reference, at }: Decision): string | undefined {
+    const key = JSON.stringify([event === "delivery", userId, reason]);
+    const most = event === "delivery" ? KEPT_DELIVERIES_PER_WINDOW : KEPT_PER_WINDOW;
+    const window = this.#windows.get(key);
+    if (!window || at - window.startedAt >= WINDOW_MS) {
+      if (window && window.repeats > 0) this.#windows.set(`${key} ${window.startedAt}`, window);
+      this.#windows.set(key, { startedAt: at, kept: 1, reference, repeats: 0 });
+      return undefined;
+    }
+    if (window.kept < most) {
+      window.kept++;
+      window.reference = reference;
+      return undefined;
+    }
+    window.repeats++;
+    return window.reference;
+  }
+
+  #isSweepDue(): boolean {
+    return Date.now() - this.#sweptAt >= SWEEP_MS;
+  }
+
+  async #write(): Promise<void> {
+    const decisions = this.#pending.splice(0);
+    const repeats = this.#isSweepDue() ? this.#closeWindows() : [];
+    if (decisions.length === 0 && !this.#isSweepDue()) return;
+    try {
+      await this.#database.write(async (db) => {
+        for (let from = 0; from < decisions.length; from += ROWS_PER_INSERT) {
+          const rows = decisions.slice(from, from + ROWS_PER_INSERT).map(toRow);
+          await db.insertInto("sallyport_decisions").values(rows).execute();
+        }
+        for (const { reference, repeats: count } of repeats) {
+          await db
+            .updateTable("sallyport_decisions")
+            .set(({ eb }) => ({ repeats: eb("repeats", "+", count) }))
+            .where("reference", "=", reference)
+            .execute();
+        }
+        if (this.#isSweepDue()) await this.#sweep(db);
+      });
+      if (this.#isSweepDue()) this.#sweptAt = Date.now();
+    } catch (error) {
+      this.#onError(error, `keeping ${decisions.length} decisions`);
+    }
+  }
+
+  /** Forgets windows that are over, and gives what was counted in any. */
+  #closeWindows(): { reference: string; repeats: number }[] {
+    const counted: { reference: string; repeats: number }[] = [];
+    for (const [key, window] of this.#windows) {
+      if (window.repeats > 0) counted.push({ reference: window.reference, repeats: window.repeats });
+      window.repeats = 0;
+      if (Date.now() - window.startedAt >= WINDOW_MS) this.#windows.delete(key);
+    }
+    return counted;
+  }
+
+  async #sweep(db: Database["db"]): Promise<void> {
+    await db
+      .deleteFrom("sallyport_decisions")
+      .where("at", "<", Date.now() - this.#keepMs)
+      .execute();
+    const surplus = await db
+      .selectFrom("sallyport_decisions")
+      .select("at")
+      .orderBy("at", "desc")
+      .limit(1)
+      .offset(this.#maxRows)
+      .executeTakeFirst();
+    if (surplus) await db.deleteFrom("sallyport_decisions").where("at", "<=", Number(surplus.at)).execute();
+  }
+}
+
+function toRow(decision: Decision) {
+  const { reference, at, event, verdict, reason, userId, sessionId, view, handler, channel } = decision;
+  return {
+    reference,
+    at,
+    event,
+    verdict,
+    reason: reason ?? null,
+    user_id: userId ?? null,
+    session_id: sessionId ?? null,
+    view: view ?? null,
+    handler: handler ?? null,
+    channel: channel ?? null,
+    repeats: 0,
+    details: JSON.stringify(decision),
+  };
+}
+
+function fromRow(row: { readonly details: string; readonly repeats: number }): Decision {
+  return { ...(JSON.parse(row.details) as Decision), repeats: row.repeats };
+}

@@ -1,0 +1,345 @@
+import type { Kysely } from "kysely";
+import { ConfigurationError, StorageError } from "../errors.ts";
+import type { Database, Tables } from "../storage/database.ts";
+import type { Permission, PermissionCatalog } from "./permissions.ts";
+
+/** Who gets or loses a right: a user by the app's own id, or a group. */
+export type Holder = string | { readonly group: string };
+
+/** What is remembered about a change of rights. */
+export interface ChangeOptions {
+  /** Who makes it, such as a user's id: at most 255 characters. */
+  readonly by?: string | undefined;
+  /** Why: at most 1 000 characters. */
+  readonly reason?: string | undefined;
+}
+
+/** What is remembered about a grant. */
+export interface GrantOptions extends ChangeOptions {
+  /** When the grant ends by itself: a coming instant in epoch milliseconds, or a Date. Default: never. */
+  readonly until?: number | Date | undefined;
+}
+
+/** A grant or membership whose end came. */
+export interface ExpiredGrant {
+  readonly user: string | null;
+  readonly group: string | null;
+  readonly permission: string | null;
+  readonly until: number;
+}
+
+/**
+ * Edits of users, groups and grants, each inside a transaction of the caller's. They only edit: that a change leaves a
+ * record and is enforced is the story's to see to.
+ */
+export class Grants {
+  readonly #database: Database;
+  readonly #catalog: PermissionCatalog;
+
+  constructor(database: Database, catalog: PermissionCatalog) {
+    this.#database = database;
+    this.#catalog = catalog;
+  }
+
+  /** Makes the row of a user whom the app knows; an existing one stays as it is. */
+  async know(db: Kysely<Tables>, userId: string): Promise<void> {
+    checkUserId(userId);
+    await db
+      .insertInto("sallyport_users")
+      .values({ id: userId, is_active: 1, is_superuser: 0, created_at: this.#database.now })
+      .onConflict((conflict) => conflict.column("id").doNothing())
+      .execute();
+  }
+
+  /** Gives a right; giving it again replaces until, giver and reason. */
+  async grant(
+    db: Kysely<Tables>,
+    holder: Holder,
+    permission: Permission,
+    options: GrantOptions,
+  ): Promise<void> {
+    this.#catalog.parse(permission);
+    await this.#requireMigrated(db, permission);
+    const fields = { ...(await this.#terms(db, options)), permission };
+    if (typeof holder === "string") {
+      await this.know(db, holder);
+      await db
+        .insertInto("sallyport_user_permissions")
+        .values({ ...fields, user_id: holder })
+        .onConflict((conflict) => conflict.columns(["user_id", "permission"]).doUpdateSet(fields))
+        .execute();
+    } else {
+      await this.createGroup(db, holder.group);
+      await db
+        .insertInto("sallyport_group_permissions")
+        .values({ ...fields, group_name: holder.group })
+        .onConflict((conflict) => conflict.columns(["group_name", "permission"]).doUpdateSet(fields))
+        .execute();
+    }
+  }
+
+  /** @returns whether the holder had it */
+  async revoke(db: Kysely<Tables>, holder: Holder, permission: Permission): Promise<boolean> {
+    if (typeof holder === "string") checkUserId(holder);
+    else checkGroupName(holder.group);
+    if (typeof permission !== "string") throw new ConfigurationError("revoke() takes a permission.");
+    const { numDeletedRows } =
+      typeof holder === "string"
+        ? await db
+            .deleteFrom("sallyport_user_permissions")
+            .where("user_id", "=", holder)
+            .where("permission", "=", permission)
+            .executeTakeFirst()
+        : await db
+            .deleteFrom("sallyport_group_permissions")
+            .where("group_name", "=", holder.group)
+            .where("permission", "=", permission)
+            .executeTakeFirst();
+    return numDeletedRows > 0n;
+  }
+
+  /** Makes a user a member; the group is made when missing. */
+  async addToGroup(db: Kysely<Tables>, userId: string, group: string, options: GrantOptions): Promise<void> {
+    const fields = await this.#terms(db, options);
+    await this.know(db, userId);
+    await this.createGroup(db, group);
+    await db
+      .insertInto("sallyport_user_groups")
+      .values({ ...fields, user_id: userId, group_name: group })
+      .onConflict((conflict) => conflict.columns(["user_id", "group_name"]).doUpdateSet(fields))
+      .execute();
+  }
+
+  /** @returns whether the user was a member */
+  async removeFromGroup(db: Kysely<Tables>, userId: string, group: string): Promise<boolean> {
+    checkUserId(userId);
+    checkGroupName(group);
+    const { numDeletedRows } = await db
+      .deleteFrom("sallyport_user_groups")
+      .where("user_id", "=", userId)
+      .where("group_name", "=", group)
+      .executeTakeFirst();
+    return numDeletedRows > 0n;
+  }
+
+  /** @returns whether there was none of that name */
+  async createGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
+    checkGroupName(name);
+    const { numInsertedOrUpdatedRows } = await db
+      .insertInto("sallyport_groups")
+      .values({ name, created_at: this.#database.now })
+      .onConflict((conflict) => conflict.column("name").doNothing())
+      .executeTakeFirst();
+    return (numInsertedOrUpdatedRows ?? 0n) > 0n;
+  }
+
+  /** Removes a group with its grants and memberships. @returns whether there was one */
+  async deleteGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
+    checkGroupName(name);
+    const { numDeletedRows } = await db
+      .deleteFrom("sallyport_groups")
+      .where("name", "=", name)
+      .executeTakeFirst();
+    return numDeletedRows > 0n;
+  }
+
+  /** @returns whether it differed before */
+  async setFlag(
+    db: Kysely<Tables>,
+    userId: string,
+    flag: "is_active" | "is_superuser",
+    value: boolean,
+  ): Promise<boolean> {
+    if (typeof value !== "boolean") {
+      throw new ConfigurationError(`${flag} is true or false, not ${JSON.stringify(value)}.`);
+    }
+    await this.know(db, userId);
+    const { numUpdatedRows } = await db
+      .updateTable("sallyport_users")
+      .set({ [flag]: value ? 1 : 0 })
+      .where("id", "=", userId)
+      .where(flag, "=", value ? 0 : 1)
+      .executeTakeFirst();
+    return numUpdatedRows > 0n;
+  }
+
+  /** Removes what we know of a user, grants and memberships included. @returns whether there was a row */
+  async deleteUser(db: Kysely<Tables>, userId: string): Promise<boolean> {
+    checkUserId(userId);
+    const { numDeletedRows } = await db
+      .deleteFrom("sallyport_users")
+      .where("id", "=", userId)
+      .executeTakeFirst();
+    return numDeletedRows > 0n;
+  }
+
+  /** Whether any grant or membership has come to its end. A read, so that looking costs no lock. */
+  async hasExpired(): Promise<boolean> {
+    const { db, now } = this.#database;
+    const ended = db
+      .selectFrom("sallyport_user_permissions")
+      .select("user_id as id")
+      .where("until_at", "<=", now)
+      .unionAll(db.selectFrom("sallyport_user_groups").select("user_id as id").where("until_at", "<=", now))
+      .unionAll(
+        db.selectFrom("sallyport_group_permissions").select("group_name as id").where("until_at", "<=", now),
+      );
+    return (await ended.executeTakeFirst()) !== undefined;
+  }
+
+  /** Takes away the grants whose end has come. They counted for nothing from that moment on. */
+  async expire(db: Kysely<Tables>): Promise<readonly ExpiredGrant[]> {
+    const { now } = this.#database;
+    const direct = await db
+      .deleteFrom("sallyport_user_permissions")
+      .where("until_at", "<=", now)
+      .returning(["user_id", "permission", "until_at"])
+      .execute();
+    const memberships = await db
+      .deleteFrom("sallyport_user_groups")
+      .where("until_at", "<=", now)
+      .returning(["user_id", "group_name", "until_at"])
+      .execute();
+    const groups = await db
+      .deleteFrom("sallyport_group_permissions")
+      .where("until_at", "<=", now)
+      .returning(["group_name", "permission", "until_at"])
+      .execute();
+    type Row = { user_id?: string; group_name?: string; permission?: string; until_at: number | null };
+    return [...direct, ...memberships, ...groups].map((row: Row) => ({
+      user: row.user_id ?? null,
+      group: row.group_name ?? null,
+      permission: row.permission ?? null,
+      until: Number(row.until_at),
+    }));
+  }
+
+  /**
+   * Brings the permissions declared in code into the database.
+   *
+   * @returns what was added, and what is in the database but no longer declared; that is left alone
+   */
+  async sync(
+    db: Kysely<Tables>,
+  ): Promise<{ readonly added: readonly string[]; readonly stale: readonly string[] }> {
+    const declared = this.#catalog.list();
+    const known = new Set(await this.#rows(db));
+    const added = declared.filter(({ name }) => !known.has(name)).map(({ name }) => name);
+    for (const { name, label } of declared) {
+      await db
+        .insertInto("sallyport_permissions")
+        .values({ name, label, created_at: this.#database.now })
+        .onConflict((conflict) => conflict.column("name").doUpdateSet({ label }))
+        .execute();
+    }
+    return { added, stale: [...known].filter((name) => this.#catalog.find(name) === undefined) };
+  }
+
+  /** Permissions in the database that the code no longer declares. */
+  async stale(db: Kysely<Tables>): Promise<readonly string[]> {
+    return (await this.#rows(db)).filter((name) => this.#catalog.find(name) === undefined);
+  }
+
+  /**
+   * Removes stale permissions with every grant of them.
+   *
+   * @returns those that were removed
+   * @throws ConfigurationError for one that the code declares
+   */
+  async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
+    for (const name of names) {
+      if (this.#catalog.find(name) !== undefined) {
+        throw new ConfigurationError(
+          `${name} is declared in code, and the next migrate would bring it back without its grants. Remove it from definePermissions() first.`,
+        );
+      }
+    }
+    if (names.length === 0) return [];
+    const rows = await db
+      .deleteFrom("sallyport_permissions")
+      .where("name", "in", names)
+      .returning("name")
+      .execute();
+    return rows.map((row) => row.name).sort();
+  }
+
+  async #rows(db: Kysely<Tables>): Promise<string[]> {
+    const rows = await db.selectFrom("sallyport_permissions").select("name").orderBy("name").execute();
+    return rows.map((row) => row.name);
+  }
+
+  async #requireMigrated(db: Kysely<Tables>, permission: Permission): Promise<void> {
+    const row = await db
+      .selectFrom("sallyport_permissions")
+      .select("name")
+      .where("name", "=", permission)
+      .executeTakeFirst();
+    if (row) return;
+    throw new StorageError(
+      `${permission} is declared, but not in the database yet. Run: npx sallyport migrate`,
+      {
+        code: "SALLYPORT_NOT_MIGRATED",
+      },
+    );
+  }
+
+  async #terms(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {
+    const until_at = until === undefined ? null : Number(until);
+    if (until_at !== null && !Number.isSafeInteger(until_at)) {
+      throw new ConfigurationError("until is an instant: a Date, or whole epoch milliseconds.");
+    }
+    if (until_at !== null && !(await this.#isComing(db, until_at))) {
+      throw new ConfigurationError(
+        `until is ${new Date(until_at).toISOString()}, which has passed: the grant would never hold. Give a coming instant.`,
+      );
+    }
+    return { until_at, granted_at: this.#database.now, granted_by: by ?? null, reason: reason ?? null };
+  }
+
+  /** By the database's clock, which is the one that ends it. */
+  async #isComing(db: Kysely<Tables>, instant: number): Promise<boolean> {
+    const row = await db
+      .selectNoFrom(({ eb, val }) => eb(val(instant), ">", this.#database.now).as("is_coming"))
+      .executeTakeFirst();
+    return Boolean(row?.is_coming);
+  }
+}
+
+/** @throws ConfigurationError for what no user of an app can be called */
+export function checkUserId(userId: unknown): asserts userId is string {
+  if (typeof userId === "string" && userId !== "" && userId.length <= 255 && !userId.includes("\0")) return;
+  throw new ConfigurationError(
+    `A user's id is text of 1 to 255 characters, none of them NUL, not ${shown(userId)}.`,
+  );
+}
+
+/** @throws ConfigurationError for what no group can be called */
+export function checkGroupName(name: unknown): asserts name is string {
+  if (
+    typeof name === "string" &&
+    name.trim() === name &&
+    name !== "" &&
+    name.length <= 150 &&
+    !name.includes("\0")
+  )
+    return;
+  throw new ConfigurationError(
+    `A group's name is text of 1 to 150 characters without spaces around it, not ${shown(name)}.`,
+  );
+}
+
+/** @throws ConfigurationError for a giver or reason that could not be kept */
+export function checkChangeOptions({ by, reason }: ChangeOptions): void {
+  const bad = (text: unknown, most: number) =>
+    text !== undefined && (typeof text !== "string" || text.length > most || text.includes("\0"));
+  if (bad(by, 255))
+    throw new ConfigurationError("by is who makes the change: text of at most 255 characters.");
+  if (bad(reason, 1000))
+    throw new ConfigurationError("reason is why a change is made: text of at most 1000 characters.");
+}
+
+function shown(value: unknown): string {
+  return typeof value === "string" && value.length > 100
+    ? `text of ${value.length} characters`
+    : (JSON.stringify(value) ?? String(value));
+}

@@ -1,0 +1,291 @@
+import type { AuditEntry, AuditFilter } from "../access/audit.ts";
+import type { DecisionFilter } from "../access/decision-log.ts";
+import type { Decision } from "../access/decisions.ts";
+import { newTrail } from "../access/decisions.ts";
+import { type ChangeOptions, checkUserId, type GrantOptions, type Holder } from "../access/grants.ts";
+import { askChannel, demandChannel } from "../access/guard.ts";
+import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
+import type { GroupRights, UserRights } from "../access/rights.ts";
+import type { Subject } from "../access/rules.ts";
+import { userOf } from "../access/user.ts";
+import { ConfigurationError, RefusedError } from "../errors.ts";
+import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
+import { compareRules, type RuleChange } from "./compare-rules.ts";
+import type { Enforcer } from "./evict.ts";
+import {
+  type AccessQuestion,
+  type Explanation,
+  explain,
+  type PermissionHolder,
+  type Reach,
+  whatCan,
+  whoCan,
+} from "./explain.ts";
+import { type AccessPreview, effective, previewChange } from "./preview.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** Something a permission is asked about: the data behind a channel, whose rules and hook have the last word. */
+export interface PermissionObject {
+  readonly channel: string;
+}
+
+/**
+ * Changes of rights, and questions about them.
+ *
+ * A change commits together with its audit entry and a record of itself, and resolves when every open socket that it
+ * touches has been reconsidered: from then on this process starts no frame to a user who lost the right to it, and
+ * what it had started has arrived or failed. What a gateway would not take is told to `onError`; the rows are closed
+ * even so.
+ */
+export class Access {
+  readonly #rooms: Rooms;
+  readonly #enforcer: Enforcer;
+
+  constructor(rooms: Rooms, enforcer: Enforcer) {
+    this.#rooms = rooms;
+    this.#enforcer = enforcer;
+  }
+
+  /**
+   * Makes a change; the methods below are shorter names of the same.
+   *
+   * @throws ConfigurationError for input that cannot be; nothing has changed then
+   */
+  change(change: AccessChange, options?: ChangeOptions): Promise<Applied> {
+    return changeRights(this.#rooms, this.#enforcer, change, options);
+  }
+
+  /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
+  preview(change: AccessChange): Promise<AccessPreview> {
+    return previewChange(this.#rooms, change);
+  }
+
+  /**
+   * Gives a user, by the app's own id, or a group a permission; giving it again replaces its end.
+   *
+   * @throws ConfigurationError when the permission is not declared, or `until` is no coming instant
+   */
+  async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<void> {
+    const { until, ...rest } = options;
+    await this.change({ kind: "grant", holder, permission, until }, rest);
+  }
+
+  /**
+   * Takes a permission away. Sockets and channels that rested on it end.
+   *
+   * @returns whether the holder had it
+   */
+  async revoke(holder: Holder, permission: Permission, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "revoke", holder, permission }, options)).changed;
+  }
+
+  /** Makes a user a member of a group, which is made when missing. */
+  async addToGroup(user: string, group: string, options: GrantOptions = {}): Promise<void> {
+    const { until, ...rest } = options;
+    await this.change({ kind: "add-to-group", user, group, until }, rest);
+  }
+
+  /** @returns whether the user was a member */
+  async removeFromGroup(user: string, group: string, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "remove-from-group", user, group }, options)).changed;
+  }
+
+  /** @returns whether there was no group of that name */
+  async createGroup(group: string, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "create-group", group }, options)).changed;
+  }
+
+  /** Removes a group with all it gave. @returns whether there was one */
+  async deleteGroup(group: string, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "delete-group", group }, options)).changed;
+  }
+
+  /** An inactive user passes no rule and keeps no socket. @returns whether it was otherwise before */
+  async setActive(user: string, active: boolean, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "set-active", user, active }, options)).changed;
+  }
+
+  /** A superuser passes every permission rule, though no `authorize`. @returns whether it was otherwise before */
+  async setSuperuser(user: string, superuser: boolean, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "set-superuser", user, superuser }, options)).changed;
+  }
+
+  /**
+   * Forgets a user with all rights; every socket closes and unused tokens die. The app's own account is the app's to
+   * remove first: a login that still stands makes a new user without rights.
+   *
+   * @returns whether anything was known
+   */
+  async deleteUser(user: string, options?: ChangeOptions): Promise<boolean> {
+    return (await this.change({ kind: "delete-user", user }, options)).changed;
+  }
+
+  /**
+   * Removes permissions that the code no longer declares, with every grant of them.
+   *
+   * @param permissions default: all that are stale
+   * @returns those that were removed
+   */
+  async prunePermissions(
+    permissions?: readonly string[],
+    options?: ChangeOptions,
+  ): Promise<readonly string[]> {
+    return (await this.change({ kind: "prune-permissions", permissions }, options)).pruned;
+  }
+
+  /** Ends a login of the app: its sockets close and its unused tokens die. */
+  async endSession(session: string, options?: ChangeOptions): Promise<void> {
+    await this.change({ kind: "end-session", session }, options);
+  }
+
+  /** Asks every `authorize` again for a user's sockets, or for everyone in a channel: the app's own data changed. */
+  async recheck(
+    what: { readonly user: string } | { readonly channel: string },
+    options?: ChangeOptions,
+  ): Promise<void> {
+    await this.change({ kind: "recheck", ...what }, options);
+  }
+
+  /**
+   * Whether a user has a permission now: active, and by a grant, a group or as a superuser.
+   *
+   * @param object where the question is about data: the channel's rules and every hook of it must say yes as well
+   */
+  async hasPermission(user: string, permission: Permission, object?: PermissionObject): Promise<boolean> {
+    this.#rooms.permissions.parse(permission);
+    const subject = await this.#subject(user);
+    if (!userOf(subject).hasPermission(permission)) return false;
+    return object === undefined || this.#standsIn(subject, object.channel);
+  }
+
+  /** Whether a user has any of these now. @throws ConfigurationError for an empty list */
+  async hasAnyPermission(user: string, permissions: readonly Permission[]): Promise<boolean> {
+    return userOf(await this.#subject(user)).hasAnyPermission(this.#known(permissions));
+  }
+
+  /** Whether a user has all of these now. @throws ConfigurationError for an empty list */
+  async hasAllPermissions(user: string, permissions: readonly Permission[]): Promise<boolean> {
+    return userOf(await this.#subject(user)).hasAllPermissions(this.#known(permissions));
+  }
+
+  /** Whether a user has any permission of an app, named by what `definePermissions()` returned. */
+  async hasAppPermissions(user: string, app: AnyPermissionSet): Promise<boolean> {
+    return userOf(await this.#subject(user)).hasAppPermissions(app);
+  }
+
+  /**
+   * A user's effective permissions now: `all` of them, those granted to the `user` directly, or those through a `group`.
+   * Of a superuser, `all` is every permission there is; of an inactive user, each is empty.
+   */
+  async permissionsOf(user: string, from: "all" | "user" | "group" = "all"): Promise<ReadonlySet<string>> {
+    const subject = await this.#subject(user);
+    if (from === "all") return effective(this.#rooms, subject);
+    const grants = subject.isActive ? (subject.grants ?? []) : [];
+    const wanted = grants.filter(({ group }) => (group === null) === (from === "user"));
+    return new Set(wanted.map(({ permission }) => permission));
+  }
+
+  /**
+   * Ids of the users who have a permission now.
+   *
+   * @param options.active only active users (default), only inactive ones, or `"any"`
+   * @param options.superusers whether to count superusers, who have every permission. Default true
+   * @param options.object only those whom the channel's rules and every hook of it let in, too
+   */
+  async usersWithPermission(
+    permission: Permission,
+    options: {
+      readonly active?: boolean | "any" | undefined;
+      readonly superusers?: boolean | undefined;
+      readonly object?: PermissionObject | undefined;
+    } = {},
+  ): Promise<readonly string[]> {
+    this.#rooms.permissions.parse(permission);
+    const { object } = options;
+    const holders = await this.#rooms.rights.holders(permission, options);
+    if (object === undefined) return holders;
+    const standing: string[] = [];
+    for (const user of holders) {
+      if (await this.#standsIn(await this.#subject(user), object.channel)) standing.push(user);
+    }
+    return standing;
+  }
+
+  /** Every group with its permissions that hold now. */
+  groups(): Promise<readonly GroupRights[]> {
+    return this.#rooms.rights.groups();
+  }
+
+  /** What is known of a user's rights now, or undefined when we have never met. */
+  show(user: string): Promise<UserRights | undefined> {
+    return this.#rooms.rights.show(user);
+  }
+
+  /**
+   * Why something was decided, by the reference that the peer was told; or what the gate would say of a user now, with
+   * every rule that stands before a view, a handler or a channel.
+   *
+   * @returns undefined for a reference that nothing is kept of any more
+   * @throws ConfigurationError that names the nearest view, handler or channel when there is none of that name
+   */
+  why(reference: string): Promise<Decision | undefined>;
+  why(question: AccessQuestion): Promise<Explanation>;
+  why(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
+    return typeof about === "string" ? this.#rooms.decisionLog.find(about) : explain(this.#rooms, about);
+  }
+
+  /** Decisions that are kept, the newest first. */
+  decisions(filter?: DecisionFilter): Promise<readonly Decision[]> {
+    return this.#rooms.decisionLog.list(filter);
+  }
+
+  /** Active users who have a permission now, each with where it comes from. */
+  whoCan(permission: Permission): Promise<readonly PermissionHolder[]> {
+    return whoCan(this.#rooms, permission);
+  }
+
+  /** Everything that a user, or somebody who has not signed in (null), can reach by rules now. */
+  whatCan(user: string | null): Promise<Reach> {
+    return whatCan(this.#rooms, user);
+  }
+
+  /** Who did what, the newest first. */
+  audit(filter?: AuditFilter): Promise<readonly AuditEntry[]> {
+    return this.#rooms.audit.list(filter);
+  }
+
+  /** How the rules that this code declares differ from those of the code that ran `migrate` last, and for whom. */
+  compareRules(): Promise<readonly RuleChange[]> {
+    return compareRules(this.#rooms);
+  }
+
+  #subject(user: string): Promise<Subject> {
+    checkUserId(user);
+    return this.#rooms.rights.subject(this.#rooms.database.db, user);
+  }
+
+  #known(permissions: readonly Permission[]): readonly Permission[] {
+    if (!Array.isArray(permissions)) throw new ConfigurationError("Give a list of permissions.");
+    for (const permission of permissions) this.#rooms.permissions.parse(permission);
+    return permissions;
+  }
+
+  async #standsIn(subject: Subject, name: string): Promise<boolean> {
+    const channel = this.#rooms.channels.match(name);
+    if (!channel) {
+      throw new ConfigurationError(
+        `No channel definition matches ${JSON.stringify(name)}.`,
+        "SALLYPORT_UNKNOWN_NAME",
+      );
+    }
+    const trail = newTrail("message", name);
+    try {
+      demandChannel(trail, channel, subject);
+      await askChannel(trail, channel, userOf(subject));
+      return true;
+    } catch (error) {
+      if (error instanceof RefusedError) return false;
+      throw error;
+    }
+  }
+}

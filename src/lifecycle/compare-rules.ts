@@ -1,0 +1,125 @@
+import type { Kysely } from "kysely";
+import type { DeclaredRule } from "../access/declared-rules.ts";
+import { judge, judgeAll, type Rule, type Subject } from "../access/rules.ts";
+import { isWider } from "../access/widening.ts";
+import { ConfigurationError } from "../errors.ts";
+import type { Tables } from "../storage/database.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** How a declared rule differs from the one that is running. */
+export interface RuleChange {
+  readonly kind: DeclaredRule["kind"];
+  readonly name: string;
+  readonly change: "added" | "removed" | "changed";
+  /** Whether it lets in anybody who was not let in before, among today's users or not. */
+  readonly widens: boolean;
+  readonly before: DeclaredRule["rule"] | undefined;
+  readonly after: DeclaredRule["rule"] | undefined;
+  /** Users whom it would let in and the running one does not. Superusers pass both. */
+  readonly gains: readonly string[];
+  /** Users whom it would keep out and the running one does not. */
+  readonly loses: readonly string[];
+}
+
+/** Every rule that the code declares, as it is compared and recorded. */
+export function declaredRules(rooms: Rooms): readonly DeclaredRule[] {
+  const views = [...rooms.views.values()].flatMap((view): DeclaredRule[] => [
+    { kind: "view", name: view.path, rule: { ...view.rule, asksData: false } },
+    ...[...view.handlers.values()].map(
+      (handler): DeclaredRule => ({
+        kind: "handler",
+        name: `${view.path} ${handler.name}`,
+        rule: { ...handler.rule, asksData: handler.authorize !== undefined },
+      }),
+    ),
+  ]);
+  const channels = rooms.channels.list().flatMap(({ pattern, rule, sendRule, asksData }): DeclaredRule[] => [
+    { kind: "channel", name: pattern, rule: { ...rule, asksData } },
+    { kind: "sending", name: pattern, rule: { ...sendRule, asksData: false } },
+  ]);
+  return [...views, ...channels];
+}
+
+/**
+ * Compares the rules of this code with those of the code that ran `migrate` last, and tells for every user who would gain
+ * or lose by it.
+ *
+ * @throws ConfigurationError when no `migrate` has recorded any
+ */
+export async function compareRules(rooms: Rooms): Promise<readonly RuleChange[]> {
+  const running = await rooms.declaredRules.list();
+  if (running.length === 0) {
+    throw new ConfigurationError(
+      "There is nothing to compare with: no migrate has recorded the rules of running code yet. Run npx sallyport migrate with the version that is running.",
+    );
+  }
+  const changes = changedRules(rooms, running);
+  const gains = changes.map((): string[] => []);
+  const loses = changes.map((): string[] => []);
+  if (changes.length > 0) {
+    for await (const page of rooms.rights.pages(rooms.database.db, { kind: "all" })) {
+      for (const subject of page) {
+        changes.forEach((change, index) => {
+          const [had, has] = [
+            passes(rooms, change, change.before, subject),
+            passes(rooms, change, change.after, subject),
+          ];
+          if (has && !had) gains[index]?.push(subject.userId ?? "");
+          if (had && !has) loses[index]?.push(subject.userId ?? "");
+        });
+      }
+    }
+  }
+  return changes.map((change, index) => ({
+    ...change,
+    gains: gains[index] ?? [],
+    loses: loses[index] ?? [],
+  }));
+}
+
+/** Records the rules of this code as the running ones. @returns those that differ from what was recorded before */
+export async function recordRules(rooms: Rooms, db: Kysely<Tables>): Promise<readonly RuleChange[]> {
+  const running = await rooms.declaredRules.list(db);
+  const changes = running.length === 0 ? [] : changedRules(rooms, running);
+  await rooms.declaredRules.record(db, declaredRules(rooms));
+  return changes.filter(({ change }) => change !== "removed");
+}
+
+/** A handler is reached through its view, so both rules count for it. */
+function passes(rooms: Rooms, { kind, name }: RuleChange, rule: Rule | undefined, subject: Subject): boolean {
+  if (!rule || !judge(rule, subject).allowed) return false;
+  if (kind !== "handler") return true;
+  const view = rooms.views.get(name.slice(0, name.indexOf(" ")));
+  return view === undefined || judgeAll([view.rule], subject).allowed;
+}
+
+function changedRules(rooms: Rooms, running: readonly DeclaredRule[]): readonly RuleChange[] {
+  const key = ({ kind, name }: DeclaredRule) => `${kind} ${name}`;
+  const declared = declaredRules(rooms);
+  const now = new Map(declared.map((rule) => [key(rule), rule]));
+  const then = new Map(running.map((rule) => [key(rule), rule]));
+  const none = { gains: [], loses: [] };
+  const changes: RuleChange[] = [];
+  for (const { kind, name, rule } of declared) {
+    const before = then.get(`${kind} ${name}`)?.rule;
+    if (!before) {
+      // Sending to a channel that is new is part of the channel.
+      if (kind !== "sending" || then.has(`channel ${name}`))
+        changes.push({ kind, name, change: "added", widens: true, before, after: rule, ...none });
+    } else if (JSON.stringify(before) !== JSON.stringify(rule)) {
+      const widens = isWider(rule, before) || (before.asksData && !rule.asksData);
+      changes.push({ kind, name, change: "changed", widens, before, after: rule, ...none });
+    }
+  }
+  for (const { kind, name, rule } of running) {
+    if (now.has(`${kind} ${name}`) || kind === "sending") continue;
+    const widens = kind === "channel" && opensAnother(rooms, name);
+    changes.push({ kind, name, change: "removed", widens, before: rule, after: undefined, ...none });
+  }
+  return changes;
+}
+
+/** A definition that goes may have been the stricter of two: the names it matched are then under the other alone. */
+function opensAnother(rooms: Rooms, pattern: string): boolean {
+  return rooms.channels.match(pattern.replaceAll(/:[A-Za-z0-9_]+/g, "x")) !== undefined;
+}

@@ -1,0 +1,68 @@
+import { newTrail, type Trail } from "../access/decisions.ts";
+import { askChannel, demand, demandChannel } from "../access/guard.ts";
+import { userOf } from "../access/user.ts";
+import { RefusedError } from "../errors.ts";
+import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** What a session may still have. `foreign`: its view or channel is another app's to judge. */
+export type Standing =
+  | { readonly kind: "stands" }
+  | { readonly kind: "foreign" }
+  | { readonly kind: "lost"; readonly refusal: RefusedError; readonly trail: Trail };
+
+const STANDS: Standing = { kind: "stands" };
+const FOREIGN: Standing = { kind: "foreign" };
+
+/** Whether a session may keep its view, with the rights that were read together with it. */
+export function standingOfView(rooms: Rooms, session: SessionWithChannels): Standing {
+  const view = rooms.views.get(session.view);
+  if (!view) return FOREIGN;
+  const trail = trailOf(session);
+  try {
+    demand(trail, view.name, view.rule, session);
+    return STANDS;
+  } catch (error) {
+    return lost(error, trail);
+  }
+}
+
+/** Whether a session may stay in a channel: its rules, and every `authorize`. A hook that fails has not said yes. */
+export async function standingInChannel(
+  rooms: Rooms,
+  session: SessionWithChannels,
+  name: string,
+): Promise<Standing> {
+  const channel = rooms.channels.match(name);
+  if (!channel) return FOREIGN;
+  const trail = trailOf(session);
+  trail.channel = name;
+  try {
+    demandChannel(trail, channel, session);
+    await askChannel(trail, channel, userOf(session));
+    return STANDS;
+  } catch (error) {
+    if (error instanceof RefusedError) return lost(error, trail);
+    rooms.onError(error, `authorize of channel "${name}"`);
+    const failed = new RefusedError(`authorize of channel "${name}" failed: ${error}`, {
+      reason: "authorize",
+    });
+    return lost(failed, trail);
+  }
+}
+
+function lost(error: unknown, trail: Trail): Standing {
+  if (error instanceof RefusedError) return { kind: "lost", refusal: error, trail };
+  throw error;
+}
+
+/** What a decision about an open socket, and not about an event from it, tells of whose it was. */
+export function trailOf(session: SessionRow, event: "eviction" | "delivery" = "eviction"): Trail {
+  const trail = newTrail(event, session.view);
+  trail.view = session.view;
+  trail.sessionId = session.id;
+  trail.connectionId = session.connectionId;
+  if (session.userId !== null) trail.userId = session.userId;
+  if (session.loginId !== null) trail.loginId = session.loginId;
+  return trail;
+}

@@ -1,0 +1,50 @@
+import type { Expression, Kysely, RawBuilder } from "kysely";
+import { type Flag, parseList, type Tables } from "../storage/database.ts";
+
+/**
+ * Rights that a statement brings along: an expression that lists a user's grants of now, each as permission, group
+ * and end. Read it with {@link rightsFrom}.
+ *
+ * @param only the permissions that will be asked about; others are left out
+ */
+export type RightsOf = (
+  db: Kysely<Tables>,
+  userId: Expression<string | null>,
+  only?: readonly string[],
+) => RawBuilder<unknown>;
+
+/** A grant that holds: directly, or through a group. */
+export interface HeldGrant {
+  readonly permission: string;
+  /** null: given to the user directly. */
+  readonly group: string | null;
+  /** Epoch milliseconds at which it ends by itself; null for never. */
+  readonly until: number | null;
+}
+
+/** A user's state and rights as one statement read them. */
+export interface ReadRights {
+  readonly isActive: boolean;
+  readonly isSuperuser: boolean;
+  readonly permissions: readonly string[];
+  /** Where each of them comes from. */
+  readonly grants: readonly HeldGrant[];
+}
+
+/** Columns of a statement that brought rights along. */
+export interface RightsColumns {
+  readonly is_active: Flag | null;
+  readonly is_superuser: Flag | null;
+  readonly grants: unknown;
+}
+
+export function rightsFrom(row: RightsColumns): ReadRights {
+  const listed = parseList<[permission: string, group: string | null, until: number | null]>(row.grants);
+  return {
+    // A user whose row is gone is nobody any more.
+    isActive: row.is_active === 1,
+    isSuperuser: row.is_superuser === 1,
+    permissions: listed.map(([permission]) => permission),
+    grants: listed.map(([permission, group, until]) => ({ permission, group, until })),
+  };
+}
