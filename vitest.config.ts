@@ -15,10 +15,17 @@ export default defineConfig({
       {
         test: {
           name: "stories",
-          include: ["test/stories/**/*.test.ts"],
+          include: ["test/stories/**/*.test.ts", "test/django/**/*.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: "property",
+          include: ["test/property/**/*.test.ts"],
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -27,7 +34,7 @@ export default defineConfig({
           include: ["test/browser/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
       {
@@ -35,7 +42,7 @@ export default defineConfig({
           name: "alone",
           include: ["test/alone/**/*.test.ts"],
           fileParallelism: false,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
     ],

@@ -13,6 +13,7 @@ export type { GroupRights, UserRights } from "./access/rights.ts";
 export type { Rule } from "./access/rules.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
 export type { DeliveryPreview, DeliveryReport } from "./delivery/delivery.ts";
+export type { ManagementApi, PostResult } from "./delivery/management-api.ts";
 export {
   ConfigurationError,
   DeliveryError,
@@ -29,6 +30,7 @@ export type { Access, PermissionObject } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { RuleChange } from "./lifecycle/compare-rules.ts";
 export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
+export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
 export type { Identify, Identity } from "./lifecycle/rooms.ts";
 export { createSallyport, type Sallyport, type SallyportOptions, type UserDirectory } from "./sallyport.ts";

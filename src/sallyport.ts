@@ -14,7 +14,7 @@ import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { Delivery } from "./delivery/delivery.ts";
-import { ManagementApi } from "./delivery/management-api.ts";
+import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
@@ -25,6 +25,7 @@ import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
 import { EnforcementLoop, Enforcer } from "./lifecycle/evict.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
+import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
@@ -75,6 +76,8 @@ export interface SallyportOptions {
   readonly trust?: "secret" | "network";
   /** Proxies in front of API Gateway, whose X-Forwarded-For is believed that far. Default: none. */
   readonly sourceIp?: { readonly trustedHops: number };
+  /** Another way to API Gateway's Management API. Default: HTTP over kept connections. */
+  readonly managementApi?: ManagementApi;
   /** What is kept of decisions, so that `access.why()` can tell. */
   readonly decisions?: DecisionOptions;
   /** Told of every refusal, of rights that ended under an open socket, and of the allowed events that are kept. Default: nothing is told. */
@@ -97,6 +100,7 @@ const OPTIONS = new Set<string>([
   "limits",
   "trust",
   "sourceIp",
+  "managementApi",
   "decisions",
   "onDecision",
   "onError",
@@ -129,7 +133,7 @@ export class Sallyport {
   /** The app's directory of users, as it was given. */
   readonly users: UserDirectory;
   readonly #rooms: Rooms;
-  readonly #api = new ManagementApi();
+  readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
   readonly #tokenPath: string;
@@ -139,6 +143,7 @@ export class Sallyport {
     const onError = guarded(
       options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
     );
+    this.#api = options.managementApi ?? new HttpManagementApi();
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
     const evictions = new Evictions(database);
@@ -222,6 +227,11 @@ export class Sallyport {
    */
   to(audience: Audience, requirement?: Requirement): Outlet {
     return outletTo(this.#rooms, audience, requirement);
+  }
+
+  /** Open sockets, a page at a time: of a user, at a view, in a channel. */
+  listSessions(query: SessionQuery = {}): Promise<readonly SessionInfo[]> {
+    return listSessions(this.#rooms, query);
   }
 
   /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DeliveryError } from "../errors.ts";
 import { Delivery, DeliveryTally, encodeFrame, type Recipient } from "./delivery.ts";
-import { ManagementApi } from "./management-api.ts";
+import { HttpManagementApi } from "./management-api.ts";
 
 /** Answers each call with the next status for its connection, 200 when there is none left. */
 let statuses: Map<string, number[]>;
@@ -11,7 +11,7 @@ let calls: { method: string; path: string; body: string }[];
 let underWay = 0;
 let mostUnderWay = 0;
 let server: Server;
-let api: ManagementApi;
+let api: HttpManagementApi;
 let delivery: Delivery;
 let endpoint: string;
 
@@ -33,7 +33,7 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dev`;
-  api = new ManagementApi();
+  api = new HttpManagementApi();
   delivery = new Delivery(api);
 });
 afterEach(async () => {

@@ -13,19 +13,30 @@ export const CONCURRENCY = 128;
 const TIMEOUT_MS = 10_000;
 
 /**
- * API Gateway's Management API, over kept connections: one pool for each endpoint.
+ * API Gateway's Management API as we use it. Bring your own to send another way, as tests in one process do.
+ *
+ * `endpoint` is the base of the API with its stage, such as `https://abc.execute-api.eu-west-1.amazonaws.com/prod`.
+ */
+export interface ManagementApi {
+  /** Sends a frame to a socket. */
+  post(endpoint: string, connectionId: string, frame: string): Promise<PostResult>;
+  /** Closes a socket. The client sees 1000. */
+  delete(endpoint: string, connectionId: string): Promise<PostResult>;
+  close(): Promise<void>;
+}
+
+/**
+ * The Management API over kept connections: one pool for each endpoint.
  *
  * Source: AWS, "Use @connections commands in your backend service".
  */
-export class ManagementApi {
+export class HttpManagementApi implements ManagementApi {
   readonly #pools = new Map<string, Pool>();
 
-  /** @param endpoint base of the API with its stage, such as `https://abc.execute-api.eu-west-1.amazonaws.com/prod` */
   post(endpoint: string, connectionId: string, frame: string): Promise<PostResult> {
     return this.#call("POST", endpoint, connectionId, frame);
   }
 
-  /** Closes a socket. The client sees 1000. */
   delete(endpoint: string, connectionId: string): Promise<PostResult> {
     return this.#call("DELETE", endpoint, connectionId, undefined);
   }

@@ -52,6 +52,17 @@ export type SessionSelector =
   | { readonly kind: "login"; readonly loginId: string }
   | { readonly kind: "deleted-user"; readonly userId: string };
 
+/** Which live sessions to list. */
+export interface SessionFilter {
+  readonly user?: string | undefined;
+  /** In this channel. */
+  readonly channel?: string | undefined;
+  /** Path of the view that accepted them. */
+  readonly view?: string | undefined;
+  /** The last id of the page before. */
+  readonly after?: string | undefined;
+}
+
 /** What statements about sessions ask of rights. */
 export interface RightsBrought {
   readonly heldBy: RightsOf;
@@ -261,6 +272,34 @@ export class Sessions {
     const rows: RawRow[] = await this.#page(db, selector, after)
       .select((eb) => this.#channelsOf(eb).as("channels"))
       .execute();
+    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+  }
+
+  /**
+   * Live sessions for people to look at, in the order of their ids.
+   *
+   * @param filter all of what is given must hold
+   */
+  async list(filter: SessionFilter, limit: number): Promise<readonly SessionWithChannels[]> {
+    const { user, view, channel, after = "" } = filter;
+    let query = this.#live(this.#database.db)
+      .select((eb) => this.#channelsOf(eb).as("channels"))
+      .where("s.id", ">", after)
+      .orderBy("s.id")
+      .limit(limit);
+    if (user !== undefined) query = query.where("s.user_id", "=", user);
+    if (view !== undefined) query = query.where("s.view", "=", view);
+    if (channel !== undefined) {
+      query = query.where(({ exists, selectFrom }) =>
+        exists(
+          selectFrom("sallyport_memberships as joined")
+            .select("joined.session_id")
+            .whereRef("joined.session_id", "=", "s.id")
+            .where("joined.channel", "=", channel),
+        ),
+      );
+    }
+    const rows: RawRow[] = await query.execute();
     return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
   }
 
