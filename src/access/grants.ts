@@ -58,6 +58,7 @@ export class Grants {
     permission: Permission,
     options: GrantOptions,
   ): Promise<void> {
+    checkHolder(holder);
     this.#catalog.parse(permission);
     await this.#requireMigrated(db, permission);
     const fields = { ...(await this.#terms(db, options)), permission };
@@ -80,8 +81,7 @@ export class Grants {
 
   /** @returns whether the holder had it */
   async revoke(db: Kysely<Tables>, holder: Holder, permission: Permission): Promise<boolean> {
-    if (typeof holder === "string") checkUserId(holder);
-    else checkGroupName(holder.group);
+    checkHolder(holder);
     if (typeof permission !== "string") throw new ConfigurationError("revoke() takes a permission.");
     const { numDeletedRows } =
       typeof holder === "string"
@@ -303,6 +303,12 @@ export class Grants {
       .executeTakeFirst();
     return Boolean(row?.is_coming);
   }
+}
+
+/** @throws ConfigurationError for what can hold nothing */
+function checkHolder(holder: unknown): asserts holder is Holder {
+  if (typeof holder === "object" && holder !== null && "group" in holder) checkGroupName(holder.group);
+  else checkUserId(holder);
 }
 
 /** @throws ConfigurationError for what no user of an app can be called */

@@ -21,24 +21,36 @@ export interface AnyPermissionSet {
   readonly [declared]: { readonly app: string; readonly labels: Readonly<Record<string, string>> };
 }
 
+/** Codename → what a person reads. */
+type Labels = Readonly<Record<string, string>>;
+
+/** Every codename of several objects of labels. */
+type CodenameOf<Declared extends Labels> = Declared extends unknown ? keyof Declared & string : never;
+
 /**
  * Declares an app's permissions once; everything else uses the values it returns.
  *
+ * ```ts
+ * const shop = definePermissions("shop", modelPermissions("article"), { can_ship: "Can ship orders" });
+ * ```
+ *
  * @param app lower-case letters, digits and `_`, beginning with a letter
- * @param labels codename → what a person reads; a codename is letters, digits and `_`, at most 100 characters
- * @throws ConfigurationError for a name of another form, an empty label, or one over 255 characters
+ * @param labels codename → what a person reads; a codename is letters, digits and `_`, at most 100 characters.
+ *   Several objects are one set, in which no codename may occur twice
+ * @throws ConfigurationError for a name of another form, one declared twice, an empty label, or one over 255 characters
  */
-export function definePermissions<const Codename extends string>(
+export function definePermissions<const Declared extends readonly [Labels, ...Labels[]]>(
   app: string,
-  labels: Readonly<Record<Codename, string>>,
-): PermissionSet<Codename> {
+  ...labels: Declared
+): PermissionSet<CodenameOf<Declared[number]>> {
   if (!/^[a-z][a-z0-9_]{0,99}$/.test(app)) {
     throw new ConfigurationError(
       `definePermissions("${app}"): an app's name is lower-case letters, digits and _, and begins with a letter.`,
     );
   }
   const set: Record<string, string> = {};
-  for (const [codename, label] of Object.entries<string>(labels)) {
+  const labelled: Record<string, string> = {};
+  for (const [codename, label] of labels.flatMap((declaration) => Object.entries<string>(declaration))) {
     if (!/^[A-Za-z][A-Za-z0-9_]{0,99}$/.test(codename)) {
       throw new ConfigurationError(
         `definePermissions("${app}"): "${codename}" cannot be a codename. Use at most 100 letters, digits and _, ` +
@@ -48,12 +60,18 @@ export function definePermissions<const Codename extends string>(
     if (typeof label !== "string" || label.trim() === "" || label.length > 255) {
       throw new ConfigurationError(`Permission ${app}.${codename} needs a label of 1 to 255 characters.`);
     }
+    if (Object.hasOwn(set, codename)) {
+      throw new ConfigurationError(
+        `definePermissions("${app}") declares ${app}.${codename} twice, as "${labelled[codename]}" and as "${label}". Keep one.`,
+      );
+    }
     set[codename] = `${app}.${codename}`;
+    labelled[codename] = label;
   }
   Object.defineProperty(set, declared, {
-    value: Object.freeze({ app, labels: Object.freeze({ ...labels }) }),
+    value: Object.freeze({ app, labels: Object.freeze(labelled) }),
   });
-  return Object.freeze(set) as PermissionSet<Codename>;
+  return Object.freeze(set) as PermissionSet<CodenameOf<Declared[number]>>;
 }
 
 /** What each model has, as Django's does. */
@@ -62,8 +80,8 @@ const MODEL_ACTIONS = ["add", "change", "delete", "view"] as const;
 type ModelAction = (typeof MODEL_ACTIONS)[number];
 
 /**
- * The usual labels for a model, to be spread into {@link definePermissions}: `modelPermissions("article")` gives
- * `add_article`, `change_article`, `delete_article` and `view_article`, labelled "Can add article" and so on.
+ * The usual labels for a model, to be given to {@link definePermissions} beside others: `modelPermissions("article")`
+ * gives `add_article`, `change_article`, `delete_article` and `view_article`, labelled "Can add article" and so on.
  *
  * @param model lower-case letters, digits and `_`, beginning with a letter
  * @param actions which of the four; all by default

@@ -9,13 +9,12 @@ export function userOf(subject: Subject): User {
     subject.userId !== null &&
     subject.isActive &&
     (subject.isSuperuser || subject.permissions.includes(permission));
-  const listed = (permissions: readonly Permission[]) => {
-    if (!Array.isArray(permissions) || permissions.length === 0) {
-      throw new ConfigurationError(
-        "Give a list of at least one permission; an empty one would ask for nothing.",
-      );
-    }
-    return permissions;
+  const listed = (permissions: Iterable<Permission>) => {
+    const list = listOf(permissions);
+    if (list.length > 0) return list;
+    throw new ConfigurationError(
+      "Give a list of at least one permission; an empty one would ask for nothing.",
+    );
   };
   const user: User = {
     id: subject.userId ?? undefined,
@@ -36,6 +35,13 @@ export function userOf(subject: Subject): User {
     },
   };
   return Object.freeze(user);
+}
+
+/** @throws ConfigurationError for what is no list, such as one permission, whose letters would be taken for some */
+export function listOf(permissions: Iterable<Permission>): readonly Permission[] {
+  if (typeof permissions === "object" && permissions !== null && Symbol.iterator in permissions)
+    return [...permissions];
+  throw new ConfigurationError(`Give a list of permissions, not ${JSON.stringify(permissions)}.`);
 }
 
 /** The refusal that a verdict means. The peer hears the generic words whatever the reason. */

@@ -7,7 +7,7 @@ import { askChannel, demandChannel } from "../access/guard.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
-import { userOf } from "../access/user.ts";
+import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
@@ -159,12 +159,12 @@ export class Access {
   }
 
   /** Whether a user has any of these now. @throws ConfigurationError for an empty list */
-  async hasAnyPermission(user: string, permissions: readonly Permission[]): Promise<boolean> {
+  async hasAnyPermission(user: string, permissions: Iterable<Permission>): Promise<boolean> {
     return userOf(await this.#subject(user)).hasAnyPermission(this.#known(permissions));
   }
 
   /** Whether a user has all of these now. @throws ConfigurationError for an empty list */
-  async hasAllPermissions(user: string, permissions: readonly Permission[]): Promise<boolean> {
+  async hasAllPermissions(user: string, permissions: Iterable<Permission>): Promise<boolean> {
     return userOf(await this.#subject(user)).hasAllPermissions(this.#known(permissions));
   }
 
@@ -175,14 +175,22 @@ export class Access {
 
   /**
    * A user's effective permissions now: `all` of them, those granted to the `user` directly, or those through a `group`.
-   * Of a superuser, `all` is every permission there is; of an inactive user, each is empty.
+   * Of a superuser, `all` is every permission there is; of an inactive user, each is empty. Grants of what the code no
+   * longer declares are left out: nothing can ask for it.
    */
-  async permissionsOf(user: string, from: "all" | "user" | "group" = "all"): Promise<ReadonlySet<string>> {
+  async permissionsOf(
+    user: string,
+    from: "all" | "user" | "group" = "all",
+  ): Promise<ReadonlySet<Permission>> {
     const subject = await this.#subject(user);
-    if (from === "all") return effective(this.#rooms, subject);
     const grants = subject.isActive ? (subject.grants ?? []) : [];
-    const wanted = grants.filter(({ group }) => (group === null) === (from === "user"));
-    return new Set(wanted.map(({ permission }) => permission));
+    const names =
+      from === "all"
+        ? [...effective(this.#rooms, subject)]
+        : grants
+            .filter(({ group }) => (group === null) === (from === "user"))
+            .map(({ permission }) => permission);
+    return new Set(names.flatMap((name) => this.#rooms.permissions.find(name) ?? []));
   }
 
   /**
@@ -264,10 +272,10 @@ export class Access {
     return this.#rooms.rights.subject(this.#rooms.database.db, user);
   }
 
-  #known(permissions: readonly Permission[]): readonly Permission[] {
-    if (!Array.isArray(permissions)) throw new ConfigurationError("Give a list of permissions.");
-    for (const permission of permissions) this.#rooms.permissions.parse(permission);
-    return permissions;
+  #known(permissions: Iterable<Permission>): readonly Permission[] {
+    const list = listOf(permissions);
+    for (const permission of list) this.#rooms.permissions.parse(permission);
+    return list;
   }
 
   async #standsIn(subject: Subject, name: string): Promise<boolean> {

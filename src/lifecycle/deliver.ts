@@ -174,9 +174,11 @@ async function askMany(
   users: readonly string[],
 ): Promise<ReadonlySet<string>> {
   try {
-    const named = await hook(users);
-    if (typeof named === "string") throw new TypeError("it gave text instead of a list of user ids");
-    return new Set(named);
+    const named: unknown = await hook(users);
+    if (typeof named !== "object" || named === null || !(Symbol.iterator in named)) {
+      throw new TypeError(`authorizeMany gives a list of user ids, not ${JSON.stringify(named)}.`);
+    }
+    return new Set(named as Iterable<string>);
   } catch (error) {
     rooms.onError(error, `authorizeMany for ${JSON.stringify(plan.audience)}`);
     return new Set();

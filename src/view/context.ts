@@ -12,9 +12,9 @@ export interface User {
   /** Active superusers have every permission. */
   hasPermission(permission: Permission): boolean;
   /** @throws ConfigurationError for an empty list, which would ask for nothing */
-  hasAnyPermission(permissions: readonly Permission[]): boolean;
+  hasAnyPermission(permissions: Iterable<Permission>): boolean;
   /** @throws ConfigurationError for an empty list, which would ask for nothing */
-  hasAllPermissions(permissions: readonly Permission[]): boolean;
+  hasAllPermissions(permissions: Iterable<Permission>): boolean;
   /** Whether the user has any permission of an app: `user.hasAppPermissions(chat)`. */
   hasAppPermissions(app: AnyPermissionSet): boolean;
   /** Goes on, or ends the event with the generic refusal: `user.require(chat.can_moderate_chat)`. */

@@ -1,0 +1,244 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type ChannelAuthorizeManyContext, defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { ChatView, channels, chat, LobbyView } from "./chat.ts";
+import { World } from "./world.ts";
+
+const PEOPLE = ["ann", "bob", "cat", "mo", "rita"];
+const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
+
+let world: World;
+let members: Set<string>;
+let asked: ChannelAuthorizeManyContext<{ slug: string }>[];
+let answer: (users: readonly string[]) => unknown;
+
+/** Its members are the app's own data, and are asked for once a page. */
+const club = defineChannel("clubs/:slug", {
+  permissionsRequired: [chat.can_use_chat],
+  authorizeMany: (context) => {
+    asked.push(context);
+    return answer(context.userIds) as string[];
+  },
+});
+/** Asked one by one on joining, and many at a time for a send. */
+const both = defineChannel("both", {
+  allowAnonymous: true,
+  authorize: () => true,
+  authorizeMany: ({ userIds }) => userIds.filter((id) => members.has(id)),
+});
+
+class Kicker extends ChatView {
+  kick = handler(async ({ to }) => (await to({ user: "bob" }).close()).sent);
+  foresee = handler(({ to }) => to({ channel: "clubs/chess" }).preview());
+  override allowedHandlers = ["kick", "foresee", "whoami", "join_room"];
+}
+
+beforeEach(async () => {
+  members = new Set(PEOPLE);
+  asked = [];
+  answer = (users) => users.filter((id) => members.has(id));
+  world = await World.open({
+    permissions: [chat],
+    channels: [...channels, club, both],
+    views: { ...views, "/ws/chat": Kicker },
+  });
+  for (const user of PEOPLE) await world.sallyport.access.grant(user, chat.can_use_chat);
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+const sockets = (channel?: string) =>
+  Promise.all(PEOPLE.map((user) => world.connect(user, channel === undefined ? {} : { channel })));
+
+describe("to({ permission })", () => {
+  test("reaches whoever holds it now, directly, through a group or as a superuser, and counts nobody else", async () => {
+    await sockets();
+    const { sallyport } = world;
+    const { access } = sallyport;
+    await access.grant({ group: "Moderators" }, chat.can_moderate_chat);
+    await access.addToGroup("mo", "Moderators");
+    await access.grant("ann", chat.can_moderate_chat, { until: Date.now() + 60_000 });
+    await access.setSuperuser("rita", true);
+    await access.grant("cat", chat.can_moderate_chat);
+    await access.revoke("cat", chat.can_moderate_chat);
+    const outlet = sallyport.to({ permission: chat.can_moderate_chat });
+    expect(await outlet.preview()).toEqual({ recipients: 3, permitted: 3, withheld: 0 });
+    expect(await outlet.send({ type: "alert" })).toMatchObject({ recipients: 3, sent: 3, withheld: 0 });
+    await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'ann'");
+    await access.removeFromGroup("mo", "Moderators");
+    expect(await outlet.send({ type: "alert" })).toMatchObject({ recipients: 1, sent: 1 });
+    expect(await access.usersWithPermission(chat.can_moderate_chat)).toEqual(["rita"]);
+  });
+
+  test("still demands the view's rule of each of them", async () => {
+    const [ann] = await sockets();
+    await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
+    await world.sql(
+      "delete from sallyport_user_permissions where permission = 'chat.can_use_chat' and user_id = 'ann'",
+    );
+    const report = await world.sallyport.to({ permission: chat.can_broadcast_chat }).send({ type: "alert" });
+    expect(report).toMatchObject({ recipients: 1, sent: 0, withheld: 1 });
+    expect(ann?.received).toEqual([]);
+  });
+});
+
+describe("authorizeMany", () => {
+  test("is asked once a page about the users whom the rules let have it, each named once", async () => {
+    await sockets("clubs/chess");
+    await world.connect("ann", { channel: "clubs/chess" });
+    await world.sql("delete from sallyport_user_permissions where user_id = 'mo'");
+    members.delete("cat");
+    asked = [];
+    const report = await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "move" });
+    expect(report).toMatchObject({ recipients: 6, sent: 4, withheld: 2 });
+    expect(asked).toHaveLength(1);
+    expect(asked[0]).toEqual({
+      userIds: expect.arrayContaining(["ann", "bob", "cat", "rita"]),
+      params: { slug: "chess" },
+      channel: "clubs/chess",
+    });
+    expect(asked[0]?.userIds).toHaveLength(4);
+  });
+
+  test("is asked about joining users as well, where the channel has no authorize", async () => {
+    members.delete("bob");
+    await expect(world.connect("bob", { channel: "clubs/chess" })).rejects.toMatchObject({ status: 403 });
+    const bob = await world.connect("bob");
+    expect(await bob.call("join_room", { channel: "clubs/chess" })).toMatchObject({ status: 403 });
+    members.add("bob");
+    await bob.result("join_room", { channel: "clubs/chess" });
+    members.delete("bob");
+    await world.sallyport.access.recheck({ channel: "clubs/chess" });
+    expect(await bob.result("whoami")).toMatchObject({ channels: [] });
+  });
+
+  test("that fails, or gives what is no list of ids, lets nobody have it, and says so", async () => {
+    await sockets("clubs/chess");
+    const { sallyport } = world;
+    for (const bad of [
+      () => Promise.reject(new Error("out of reach")),
+      () => "ann",
+      () => null,
+      () => ({ ann: true }),
+    ]) {
+      answer = bad;
+      expect(await sallyport.to({ channel: "clubs/chess" }).send({ type: "x" })).toMatchObject({
+        recipients: 5,
+        sent: 0,
+        withheld: 5,
+      });
+    }
+    expect(world.errors.splice(0)).toHaveLength(4);
+    answer = () => ["mallory", 7, undefined];
+    expect(await sallyport.to({ channel: "clubs/chess" }).send({ type: "x" })).toMatchObject({ withheld: 5 });
+  });
+
+  test("vouches for nobody who has not signed in", async () => {
+    await world.close();
+    world = await World.open({ permissions: [chat], channels: [both], views: { "/ws/lobby": LobbyView } });
+    await world.connect(null, { channel: "both" });
+    await world.connect("ann", { channel: "both" });
+    const report = await world.sallyport.to({ channel: "both" }).send({ type: "x" });
+    expect(report).toMatchObject({ recipients: 2, sent: 1, withheld: 1 });
+  });
+
+  test("is asked page by page, and the report adds up", async () => {
+    await world.connect("ann", { channel: "clubs/chess" });
+    await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+      with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
+      select printf('%05d', i), (select id from sallyport_gateways), printf('%015d=', i), '/ws/chat', 'bob',
+        unixepoch('subsec') * 1000 - 60000, 0 from n`);
+    await world.sql(
+      "insert or ignore into sallyport_memberships select id, 'clubs/chess', 1 from sallyport_sessions",
+    );
+    members.delete("bob");
+    asked = [];
+    const report = await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "x" });
+    expect(report).toMatchObject({
+      recipients: 1201,
+      sent: 1,
+      withheld: 1200,
+      gone: 0,
+      failed: 0,
+      unsent: 0,
+    });
+    expect(asked.map(({ userIds }) => [...userIds].sort().join()).sort()).toEqual(["ann,bob", "bob", "bob"]);
+  });
+});
+
+describe("preview() of a send", () => {
+  test("counts as the send would, and sends nothing", async () => {
+    const all = await sockets("clubs/chess");
+    const outlet = world.sallyport.to(
+      { channel: "clubs/chess" },
+      { allPermissionsRequired: [chat.can_moderate_chat] },
+    );
+    await world.sallyport.access.grant("mo", chat.can_moderate_chat);
+    await world.sallyport.access.grant("cat", chat.can_moderate_chat);
+    members.delete("cat");
+    expect(await outlet.preview()).toEqual({ recipients: 5, permitted: 1, withheld: 4 });
+    expect(await outlet.send({ type: "x" })).toMatchObject({ recipients: 5, sent: 1, withheld: 4 });
+    await all[3]?.message("x");
+    expect(all.flatMap(({ received }) => received)).toEqual([{ type: "x" }]);
+  });
+
+  test("of a user's own send demands what the send would demand", async () => {
+    const [ann] = await sockets("clubs/chess");
+    expect(await ann?.result("foresee")).toEqual({ recipients: 5, permitted: 5, withheld: 0 });
+    members.delete("ann");
+    expect(await ann?.call("foresee")).toMatchObject({ ok: false, status: 403 });
+  });
+});
+
+test("why a send passed somebody by is kept, once a minute for each user and reason", async () => {
+  await sockets("rooms/general");
+  await world.sql("delete from sallyport_user_permissions where user_id = 'cat'");
+  await world.sql(
+    "insert into sallyport_user_permissions (user_id, permission, granted_at) values ('cat', 'chat.can_moderate_chat', 0)",
+  );
+  for (let i = 0; i < 3; i++) await world.sallyport.to({ channel: "rooms/general" }).send({ type: "x" });
+  const kept = await world.sallyport.access.decisions({ user: "cat" });
+  expect(kept).toHaveLength(1);
+  expect(kept[0]).toMatchObject({
+    event: "delivery",
+    verdict: "refused",
+    reason: "permission",
+    channel: "rooms/general",
+    missing: ["chat.can_use_chat"],
+  });
+});
+
+test("close() by a user is the user's in the audit, and a session can be named by its id", async () => {
+  const [ann, bob] = await sockets();
+  expect(await ann?.result("kick")).toBe(1);
+  await bob?.closed;
+  expect((await world.sallyport.access.audit())[0]).toMatchObject({
+    action: "close-sessions",
+    by: "ann",
+    user: "bob",
+  });
+  const [session] = await world.sallyport.listSessions({ user: "cat" });
+  expect(session).toMatchObject({ user: "cat", view: "/ws/chat", gateway: "local", channels: [] });
+  expect(await world.sallyport.to({ session: session?.session as string }).close()).toMatchObject({
+    recipients: 1,
+    sent: 1,
+  });
+  expect(await world.sallyport.listSessions({ user: "cat" })).toEqual([]);
+});
+
+test("listSessions() gives who is in a channel or at a view, page by page", async () => {
+  await sockets("rooms/general");
+  await world.connect("ann", { channel: "rooms/random" });
+  const { sallyport } = world;
+  expect(await sallyport.listSessions({ channel: "rooms/general" })).toHaveLength(5);
+  expect(await sallyport.listSessions({ channel: "rooms/random", user: "ann" })).toMatchObject([
+    { channels: ["rooms/random"] },
+  ]);
+  expect(await sallyport.listSessions({ view: "/ws/lobby" })).toEqual([]);
+  const first = await sallyport.listSessions({ limit: 4 });
+  const rest = await sallyport.listSessions({ after: first.at(-1)?.session, limit: 4 });
+  expect(new Set([...first, ...rest].map(({ session }) => session)).size).toBe(6);
+  await expect(sallyport.listSessions({ limit: 0 })).rejects.toThrow(/limit/);
+});

@@ -1,0 +1,498 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { recompute } from "../../src/access/decisions.ts";
+import { createSallyport } from "../../src/sallyport.ts";
+import { sqlite } from "../../src/storage/sqlite.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { ChatView, channels, chat, LobbyView } from "./chat.ts";
+import { ORIGIN, World, type WorldOptions } from "./world.ts";
+
+const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
+const until = Date.now() + 3_600_000;
+
+let world: World;
+const open = (options: Partial<WorldOptions> = {}) =>
+  World.open({ permissions: [chat], channels, views, ...options });
+beforeEach(async () => {
+  world = await open();
+  await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
+  await world.sallyport.access.addToGroup("ann", "Chatters", { until });
+});
+afterEach(async () => {
+  vi.useRealTimers();
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+/** Another process of the same app, such as the command line. */
+async function inAnotherProcess<Result>(ask: (app: ReturnType<typeof createSallyport>) => Promise<Result>) {
+  const other = createSallyport({
+    storage: sqlite(world.database),
+    permissions: [chat],
+    channels,
+    views,
+    origins: [ORIGIN],
+    identify: () => null,
+  });
+  try {
+    return await ask(other);
+  } finally {
+    await other.close();
+  }
+}
+
+describe("a reference that a peer was told", () => {
+  test("leads to every rule that was asked, what was held through which group, and what was missing", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const answer = await ann.call("delete_message", { message_id: 1 });
+    const reference = answer.reference as string;
+    const decision = await inAnotherProcess(({ access }) => access.why(reference));
+    expect(decision).toMatchObject({
+      reference,
+      event: "message",
+      verdict: "refused",
+      reason: "permission",
+      status: 403,
+      userId: "ann",
+      view: "/ws/chat",
+      handler: "delete_message",
+      missing: ["chat.can_moderate_chat"],
+      repeats: 0,
+    });
+    expect(decision?.steps).toEqual([
+      {
+        kind: "rule",
+        what: "ChatView",
+        rule: { signedIn: true, anyOf: [["chat.can_use_chat", "chat.can_moderate_chat"]], allOf: [] },
+        subject: { userId: "ann", isActive: true, isSuperuser: false },
+        held: [{ permission: "chat.can_use_chat", group: "Chatters", until }],
+        allowed: true,
+        missing: [],
+      },
+      {
+        kind: "rule",
+        what: "ChatView.delete_message",
+        rule: { signedIn: true, anyOf: [], allOf: ["chat.can_moderate_chat"] },
+        subject: { userId: "ann", isActive: true, isSuperuser: false },
+        held: [],
+        allowed: false,
+        missing: ["chat.can_moderate_chat"],
+      },
+    ]);
+    expect(decision?.steps.map(recompute)).toEqual([true, false]);
+    expect(decision?.tookMs).toBeGreaterThan(0);
+    expect(await world.sallyport.access.why("0123456789ab")).toBeUndefined();
+  });
+
+  test("leads there too for a refused token, handshake, join, send and hook", async () => {
+    const token = (await (await world.requestToken("eve", { view: "/ws/chat" })).json()) as {
+      reference: string;
+    };
+    expect(await world.sallyport.access.why(token.reference)).toMatchObject({
+      event: "token",
+      userId: "eve",
+    });
+    await expect(world.connect("eve")).rejects.toMatchObject({ status: 403 });
+    expect((await world.sallyport.access.decisions({ user: "eve" }))[0]).toMatchObject({
+      event: "connect",
+      verdict: "refused",
+      missing: ["chat.can_use_chat", "chat.can_moderate_chat"],
+    });
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const why = async (answer: Record<string, unknown>) =>
+      (await world.sallyport.access.why(answer.reference as string))?.steps.at(-1);
+    const join = await ann.call("join_room", { channel: "rooms/moderators" });
+    expect(await why(join)).toMatchObject({ what: 'channel "rooms/moderators"', allowed: false });
+    await ann.result("join_room", { channel: "announcements" });
+    const send = await ann.call("send_to", { channel: "announcements", message: "hi" });
+    expect(await why(send)).toMatchObject({ what: 'sending to channel "announcements"', allowed: false });
+    const hook = await ann.call("read_document", { id_of: 2 });
+    expect(await why(hook)).toEqual({
+      kind: "authorize",
+      what: "authorize of ChatView.read_document",
+      allowed: false,
+    });
+  });
+
+  test("of a lost right leads to the change that took it, with who made it and why", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    await world.sallyport.access.removeFromGroup("ann", "Chatters", { by: "boss", reason: "left the team" });
+    const { reference } = await ann.message("sallyport.revoked");
+    const decision = await world.sallyport.access.why(reference as string);
+    expect(decision).toMatchObject({
+      event: "eviction",
+      reason: "permission",
+      userId: "ann",
+      view: "/ws/chat",
+      missing: ["chat.can_use_chat", "chat.can_moderate_chat"],
+    });
+    const [entry] = await world.sallyport.access.audit({ user: "ann" });
+    expect(decision?.change).toBe(entry?.number);
+    expect(entry).toMatchObject({ action: "remove-from-group", by: "boss", reason: "left the team" });
+    expect(world.decisions.at(-1)).toMatchObject({ event: "eviction", reference });
+  });
+
+  test("of somebody not known yet is kept as well, and nothing of it is taken for a user", async () => {
+    const response = await world.event("/ws/chat/default", { connectionId: "AAAAAAAAAAAAAAA=" }, "{}");
+    const { reference } = (await response.json()) as { reference: string };
+    const decision = await world.sallyport.access.why(reference);
+    expect(decision).toMatchObject({ reason: "caller", steps: [] });
+    expect(decision?.userId).toBeUndefined();
+  });
+});
+
+describe("what is kept", () => {
+  test("is at most 60 refusals of one user for one reason a minute; the others are counted on the last", async () => {
+    const ann = await world.connect("ann");
+    const references: unknown[] = [];
+    for (let i = 0; i < 75; i++)
+      references.push((await ann.call("delete_message", { message_id: i })).reference);
+    expect(new Set(references.slice(0, 60)).size).toBe(60);
+    expect(new Set(references.slice(59))).toEqual(new Set([references[59]]));
+    // Another reason has a count of its own.
+    const other = await ann.call("hidden");
+    expect(other.reference).not.toBe(references[59]);
+    const kept = await world.sallyport.access.decisions({ user: "ann", limit: 1000 });
+    expect(kept.filter(({ reason }) => reason === "permission")).toHaveLength(60);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    expect(await world.sallyport.access.why(references[59] as string)).toMatchObject({ repeats: 15 });
+  });
+
+  test("is some of what was allowed, with its reasons", async () => {
+    await world.close();
+    world = await open({ decisions: { sampleAllowed: 1 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    await ann.result("whoami");
+    const allowed = await world.sallyport.access.decisions({ user: "ann", verdict: "allowed" });
+    expect(allowed.map(({ event }) => event).sort()).toEqual(["connect", "message", "token"]);
+    const connect = allowed.find(({ event }) => event === "connect");
+    expect(connect).toMatchObject({ channel: "rooms/general", status: 200, missing: [] });
+    expect(connect?.steps.map(({ what, allowed: yes }) => [what, yes])).toContainEqual([
+      'channel "rooms/general"',
+      true,
+    ]);
+    expect(connect?.steps.every(recompute)).toBe(true);
+  });
+
+  test("is bounded in number and in age, the oldest go first", async () => {
+    await world.close();
+    world = await open({ decisions: { sampleAllowed: 0, maxRows: 10, keepDays: 1 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    const references: string[] = [];
+    for (let i = 0; i < 20; i++)
+      references.push((await ann.call("delete_message", { message_id: i })).reference as string);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    const last = (await ann.call("delete_message", { message_id: 1 })).reference as string;
+    const kept = await world.sallyport.access.decisions();
+    expect(kept.length).toBeLessThanOrEqual(10);
+    expect(kept.map(({ reference }) => reference)).toContain(last);
+    vi.setSystemTime(Date.now() + 25 * 3_600_000);
+    await world.sallyport.enforce();
+    expect(await world.sallyport.access.decisions()).toEqual([]);
+  });
+
+  test("is nothing of other people's rights, and never what was written in a message", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const { reference } = await ann.call("delete_message", { message_id: 4242, note: "a secret" });
+    const rows = await world.sql(`select * from sallyport_decisions where reference = '${reference}'`);
+    expect(JSON.stringify(rows)).not.toMatch(/4242|a secret|can_broadcast/);
+  });
+
+  test("does not keep a refusal from being one when it cannot be written", async () => {
+    const ann = await world.connect("ann");
+    await world.sql("drop table sallyport_decisions");
+    expect(await ann.call("delete_message", { message_id: 1 })).toMatchObject({ ok: false, status: 403 });
+    expect(world.errors.splice(0).map(String)).toEqual([expect.stringContaining("sallyport_decisions")]);
+  });
+});
+
+describe("why() for what has not happened", () => {
+  test("asks every rule before a view, handler and channel, also those after the first no", async () => {
+    const { access } = world.sallyport;
+    const answer = await access.why({
+      user: "ann",
+      view: "/ws/chat",
+      handler: "delete_message",
+      channel: "rooms/moderators",
+    });
+    expect(answer).toMatchObject({
+      verdict: "refused",
+      message: "ChatView.delete_message needs chat.can_moderate_chat.",
+      missing: ["chat.can_moderate_chat"],
+      unasked: [],
+    });
+    expect(answer.steps.map(({ what, allowed }) => `${what}: ${allowed}`)).toEqual([
+      "ChatView: true",
+      "ChatView.delete_message: false",
+      'channel "rooms/moderators": true',
+      'channel "rooms/moderators": false',
+    ]);
+    await access.setSuperuser("ann", true);
+    expect(await access.why({ user: "ann", view: "/ws/chat", handler: "read_document" })).toMatchObject({
+      verdict: "allowed",
+      unasked: ["authorize of ChatView.read_document"],
+    });
+    expect(
+      await access.why({ user: "ann", view: "/ws/chat", channel: "notifications_user_bob" }),
+    ).toMatchObject({
+      verdict: "refused",
+      message: 'authorize of channel "notifications_user_bob" said no.',
+    });
+    expect(await access.why({ user: null, view: "/ws/lobby", handler: "members_only" })).toMatchObject({
+      verdict: "refused",
+      message: "LobbyView.members_only needs a signed-in user.",
+    });
+  });
+
+  test("names the nearest view, handler and channel where there is none of that name", async () => {
+    const { access } = world.sallyport;
+    await expect(access.why({ user: "ann", view: "/ws/chta" })).rejects.toThrow(/Did you mean "\/ws\/chat"/);
+    await expect(access.why({ user: "ann", view: "/ws/chat", handler: "delete_mesage" })).rejects.toThrow(
+      /Did you mean "delete_message"/,
+    );
+    await expect(access.why({ user: "ann", view: "/ws/chat", channel: "no/such" })).rejects.toThrow(
+      /No channel definition matches/,
+    );
+    expect(await world.sallyport.access.decisions()).toEqual([]);
+  });
+
+  test("whoCan and whatCan tell the same from both ends", async () => {
+    const { access } = world.sallyport;
+    await access.grant("bob", chat.can_use_chat);
+    await access.setSuperuser("rita", true);
+    await access.grant("gone", chat.can_use_chat);
+    await access.setActive("gone", false);
+    expect(await access.whoCan(chat.can_use_chat)).toEqual([
+      {
+        user: "ann",
+        isSuperuser: false,
+        grants: [{ permission: "chat.can_use_chat", group: "Chatters", until }],
+      },
+      {
+        user: "bob",
+        isSuperuser: false,
+        grants: [{ permission: "chat.can_use_chat", group: null, until: null }],
+      },
+      { user: "rita", isSuperuser: true, grants: [] },
+    ]);
+    const ann = await access.whatCan("ann");
+    expect(ann.permissions).toEqual(["chat.can_use_chat"]);
+    const handlers = ann.views[0]?.handlers.map(({ name, allowed, asksData }) => [name, allowed, asksData]);
+    expect(handlers).toContainEqual(["delete_message", false, false]);
+    expect(handlers).toContainEqual(["read_document", true, true]);
+    expect(ann.channels).toContainEqual({
+      pattern: "announcements",
+      allowed: true,
+      maySend: false,
+      asksData: false,
+    });
+    expect((await access.whatCan(null)).views.map(({ path, allowed }) => [path, allowed])).toEqual([
+      ["/ws/chat", false],
+      ["/ws/lobby", true],
+    ]);
+    expect((await access.whatCan("gone")).permissions).toEqual([]);
+  });
+});
+
+describe("the audit", () => {
+  test("tells who did what, when and why, in the order of commits", async () => {
+    const { access } = world.sallyport;
+    const by = { by: "boss", reason: "because" };
+    await access.grant("bob", chat.can_use_chat, { ...by, until });
+    await access.revoke("bob", chat.can_use_chat, by);
+    await access.grant({ group: "Crew" }, chat.can_moderate_chat, by);
+    await access.addToGroup("bob", "Crew", by);
+    await access.removeFromGroup("bob", "Crew", by);
+    await access.deleteGroup("Crew", by);
+    await access.createGroup("Crew", by);
+    await access.setActive("bob", false, by);
+    await access.setSuperuser("bob", true, by);
+    await access.recheck({ user: "bob" }, by);
+    await access.recheck({ channel: "rooms/general" }, by);
+    await access.endSession("login-of-bob", by);
+    await world.sallyport.to({ user: "bob" }).close(by);
+    await access.deleteUser("bob", by);
+    const entries = (await access.audit({ by: "boss" })).toReversed();
+    expect(entries.map(({ action, user, group, permission }) => [action, user, group, permission])).toEqual([
+      ["grant", "bob", null, "chat.can_use_chat"],
+      ["revoke", "bob", null, "chat.can_use_chat"],
+      ["grant", null, "Crew", "chat.can_moderate_chat"],
+      ["add-to-group", "bob", "Crew", null],
+      ["remove-from-group", "bob", "Crew", null],
+      ["delete-group", null, "Crew", null],
+      ["create-group", null, "Crew", null],
+      ["set-active", "bob", null, null],
+      ["set-superuser", "bob", null, null],
+      ["recheck", "bob", null, null],
+      ["recheck", null, null, null],
+      ["end-session", null, null, null],
+      ["close-sessions", "bob", null, null],
+      ["delete-user", "bob", null, null],
+    ]);
+    expect(entries[0]).toMatchObject({ reason: "because", details: { until } });
+    expect(entries[7]?.details).toEqual({ active: false });
+    expect(entries[12]?.details).toEqual({ audience: { user: "bob" } });
+    expect(entries.every(({ at }) => Math.abs(at - Date.now()) < 60_000)).toBe(true);
+    const numbers = entries.map(({ number }) => number);
+    expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+  });
+
+  test("is silent about what changed nothing, and knows of grants that ended by themselves", async () => {
+    const { access } = world.sallyport;
+    const before = await access.audit();
+    expect(await access.revoke("nobody", chat.can_use_chat)).toBe(false);
+    expect(await access.removeFromGroup("ann", "Nowhere")).toBe(false);
+    expect(await access.createGroup("Chatters")).toBe(false);
+    expect(await access.setActive("ann", true)).toBe(false);
+    expect(await access.deleteUser("nobody")).toBe(false);
+    expect(await access.audit()).toEqual(before);
+    await world.sql("update sallyport_user_groups set until_at = 1");
+    await world.sallyport.enforce();
+    expect((await access.audit())[0]).toMatchObject({
+      action: "expired",
+      by: "sallyport",
+      user: "ann",
+      group: "Chatters",
+      details: { until: 1 },
+    });
+  });
+
+  test("can be asked for a user, since an instant, and page by page", async () => {
+    const { access } = world.sallyport;
+    for (const user of ["u1", "u2", "u3"]) await access.grant(user, chat.can_use_chat);
+    expect(await access.audit({ user: "u2" })).toHaveLength(1);
+    expect(await access.audit({ since: Date.now() + 60_000 })).toEqual([]);
+    const [newest] = await access.audit({ limit: 1 });
+    const [next] = await access.audit({ limit: 1, before: newest?.number });
+    expect([newest?.user, next?.user]).toEqual(["u3", "u2"]);
+    await expect(access.audit({ limit: 0 })).rejects.toThrow(/limit is a whole number/);
+    await expect(access.audit({ since: Number.NaN })).rejects.toThrow(/since is an instant/);
+  });
+});
+
+describe("bad input changes nothing and says what to do", () => {
+  test.each([
+    [
+      "a user without an id",
+      () => world.sallyport.access.grant("", chat.can_use_chat),
+      /1 to 255 characters/,
+    ],
+    ["an id that is too long", () => world.sallyport.access.setActive("x".repeat(256), false), /1 to 255/],
+    ["an id with NUL", () => world.sallyport.access.deleteUser("a\0b"), /NUL/],
+    ["an id that is no text", () => world.sallyport.access.revoke(7 as never, chat.can_use_chat), /not 7/],
+    ["a group with spaces around", () => world.sallyport.access.createGroup(" Crew"), /spaces around/],
+    ["a group name over 150", () => world.sallyport.access.addToGroup("ann", "g".repeat(151)), /150/],
+    [
+      "an unknown permission",
+      () => world.sallyport.access.grant("ann", "chat.can_use_chta" as never),
+      /Did you mean/,
+    ],
+    [
+      "an end that has passed",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: 1 }),
+      /has passed/,
+    ],
+    [
+      "an end that is none",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: Number.NaN }),
+      /instant/,
+    ],
+    [
+      "a reason that is a book",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { reason: "r".repeat(1001) }),
+      /1000/,
+    ],
+    [
+      "a giver that is no text",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { by: 7 as never }),
+      /by is who/,
+    ],
+    ["a flag that is none", () => world.sallyport.access.setSuperuser("ann", "on" as never), /true or false/],
+    ["a login that is none", () => world.sallyport.access.endSession(""), /login/],
+    [
+      "a recheck of nothing",
+      () => world.sallyport.access.recheck({} as never),
+      /\{ user \} or \{ channel \}/,
+    ],
+    ["no change at all", () => world.sallyport.access.change(null as never), /is no change/],
+    [
+      "a change of no kind",
+      () => world.sallyport.access.preview({ kind: "promote" } as never),
+      /Its kind is one of: grant/,
+    ],
+    ["an audience that is none", async () => world.sallyport.to({} as never), /an audience is/],
+    [
+      "an undefined user as audience",
+      async () => world.sallyport.to({ user: undefined } as never),
+      /an audience is/,
+    ],
+    [
+      "a misspelt requirement",
+      async () => world.sallyport.to("everyone", { permissionRequired: [] } as never),
+      /permissionsRequired/,
+    ],
+    [
+      "a kick with a book for a reason",
+      () => world.sallyport.to("everyone").close({ reason: "r".repeat(1001) }),
+      /1000/,
+    ],
+    ["an empty list of questions", () => world.sallyport.access.hasAllPermissions("ann", []), /at least one/],
+  ])("%s", async (_name, act, words) => {
+    const tables = [
+      "users",
+      "groups",
+      "user_permissions",
+      "group_permissions",
+      "user_groups",
+      "audit",
+      "evictions",
+    ];
+    const state = async () =>
+      JSON.stringify(await Promise.all(tables.map((table) => world.sql(`select * from sallyport_${table}`))));
+    const before = await state();
+    await expect((async () => act())()).rejects.toThrow(words);
+    expect(await state()).toBe(before);
+  });
+
+  test("options of decisions that cannot be", () => {
+    const make = (decisions: object) => () =>
+      createSallyport({
+        storage: sqlite(":memory:"),
+        permissions: [chat],
+        views,
+        origins: [ORIGIN],
+        identify: () => null,
+        decisions,
+      });
+    expect(make({ sampleAllowed: 2 })).toThrow(/from 0 to 1/);
+    expect(make({ keepDays: 0 })).toThrow(/keepDays/);
+    expect(make({ maxRows: 1.5 })).toThrow(/maxRows/);
+    expect(make({ sampleAlowed: 1 })).toThrow(/Did you mean "sampleAllowed"/);
+  });
+});
+
+test("a hook that fails is told in the eviction it caused", async () => {
+  await world.close();
+  let failing = false;
+  const club = defineChannel("club", {
+    signedIn: true,
+    authorize: () => {
+      if (failing) throw new Error("out of reach");
+      return true;
+    },
+  });
+  world = await open({ channels: [...channels, club] });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann", { channel: "club" });
+  failing = true;
+  await world.sallyport.access.recheck({ channel: "club" });
+  const { reference } = await ann.message("sallyport.revoked");
+  expect(await world.sallyport.access.why(reference as string)).toMatchObject({
+    event: "eviction",
+    channel: "club",
+    reason: "authorize",
+    message: 'authorize of channel "club" failed: Error: out of reach',
+  });
+  expect(world.errors.splice(0)).toHaveLength(1);
+});
