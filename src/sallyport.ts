@@ -291,7 +291,7 @@ export class Sallyport {
   /** Stops the loop and closes what was opened here. */
   async close(): Promise<void> {
     await this.#loop.stop();
-    await this.#rooms.decisionLog.flush();
+    await this.#rooms.decisionLog.settle();
     await this.#api.close();
     await this.#rooms.database.close();
   }

@@ -54,7 +54,7 @@ export class DecisionLog {
   readonly #windows = new Map<string, Window>();
   #pending: Decision[] = [];
   #writing: Promise<void> = Promise.resolve();
-  #sweptAt = 0;
+  #sweptAt = Date.now();
 
   constructor(
     database: Database,
@@ -97,14 +97,33 @@ export class DecisionLog {
 
   /** Resolves when everything taken in so far is in the table. What cannot be written is told to `onError`. */
   flush(): Promise<void> {
-    if (this.#pending.length > 0 || this.#isSweepDue()) {
-      this.#writing = this.#writing.then(() => this.#write());
-    }
+    if (this.#pending.length > 0) this.#writing = this.#writing.then(() => this.#write([]));
     return this.#writing;
   }
 
+  /**
+   * The same, and what was only counted. Not for each refusal: whoever repeats himself must not cause a write each time.
+   */
+  settle(): Promise<void> {
+    const repeats = this.#takeRepeats();
+    if (repeats.length === 0) return this.flush();
+    this.#writing = this.#writing.then(() => this.#write(repeats));
+    return this.#writing;
+  }
+
+  /** Removes what is too old or too much, once a minute at the most. */
+  async sweep(): Promise<void> {
+    if (Date.now() - this.#sweptAt < SWEEP_MS) return;
+    this.#sweptAt = Date.now();
+    try {
+      await this.#sweep();
+    } catch (error) {
+      this.#onError(error, "sweeping decisions");
+    }
+  }
+
   async find(reference: string): Promise<Decision | undefined> {
-    await this.flush();
+    await this.settle();
     const row = await this.#database.db
       .selectFrom("sallyport_decisions")
       .select(["details", "repeats"])
@@ -115,7 +134,7 @@ export class DecisionLog {
 
   /** @throws ConfigurationError for a limit or instant that is none */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
-    await this.flush();
+    await this.settle();
     let query = this.#database.db
       .selectFrom("sallyport_decisions")
       .select(["details", "repeats"])
@@ -147,14 +166,9 @@ export class DecisionLog {
     return window.reference;
   }
 
-  #isSweepDue(): boolean {
-    return Date.now() - this.#sweptAt >= SWEEP_MS;
-  }
-
-  async #write(): Promise<void> {
+  async #write(repeats: readonly { reference: string; repeats: number }[]): Promise<void> {
     const decisions = this.#pending.splice(0);
-    const repeats = this.#isSweepDue() ? this.#closeWindows() : [];
-    if (decisions.length === 0 && !this.#isSweepDue()) return;
+    if (decisions.length + repeats.length === 0) return;
     try {
       await this.#database.write(async (db) => {
         for (let from = 0; from < decisions.length; from += ROWS_PER_INSERT) {
@@ -168,16 +182,14 @@ export class DecisionLog {
             .where("reference", "=", reference)
             .execute();
         }
-        if (this.#isSweepDue()) await this.#sweep(db);
       });
-      if (this.#isSweepDue()) this.#sweptAt = Date.now();
     } catch (error) {
       this.#onError(error, `keeping ${decisions.length} decisions`);
     }
   }
 
-  /** Forgets windows that are over, and gives what was counted in any. */
-  #closeWindows(): { reference: string; repeats: number }[] {
+  /** What was counted since the last time; windows that are over are forgotten. */
+  #takeRepeats(): { reference: string; repeats: number }[] {
     const counted: { reference: string; repeats: number }[] = [];
     for (const [key, window] of this.#windows) {
       if (window.repeats > 0) counted.push({ reference: window.reference, repeats: window.repeats });
@@ -187,19 +199,28 @@ export class DecisionLog {
     return counted;
   }
 
-  async #sweep(db: Database["db"]): Promise<void> {
-    await db
-      .deleteFrom("sallyport_decisions")
-      .where("at", "<", Date.now() - this.#keepMs)
-      .execute();
-    const surplus = await db
+  /** Looks first, so that a table in bounds costs no lock. */
+  async #sweep(): Promise<void> {
+    const { db } = this.#database;
+    const tooOld = Date.now() - this.#keepMs;
+    const newest = (offset: number) =>
+      db
+        .selectFrom("sallyport_decisions")
+        .select("at")
+        .orderBy("at", "desc")
+        .limit(1)
+        .offset(offset)
+        .executeTakeFirst();
+    const surplus = await newest(this.#maxRows);
+    const oldest = await db
       .selectFrom("sallyport_decisions")
-      .select("at")
-      .orderBy("at", "desc")
-      .limit(1)
-      .offset(this.#maxRows)
+      .select(({ fn }) => fn.min("at").as("at"))
       .executeTakeFirst();
-    if (surplus) await db.deleteFrom("sallyport_decisions").where("at", "<=", Number(surplus.at)).execute();
+    const until = Math.max(tooOld, Number(surplus?.at ?? 0));
+    if (oldest?.at === null || oldest?.at === undefined || Number(oldest.at) > until) return;
+    await this.#database.write((tx) =>
+      tx.deleteFrom("sallyport_decisions").where("at", "<=", until).execute(),
+    );
   }
 }
 

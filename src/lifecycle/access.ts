@@ -57,7 +57,7 @@ export class Access {
 
   /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
   preview(change: AccessChange): Promise<AccessPreview> {
-    return previewChange(this.#rooms, change);
+    return this.#ask(() => previewChange(this.#rooms, change));
   }
 
   /**
@@ -210,7 +210,7 @@ export class Access {
   ): Promise<readonly string[]> {
     this.#rooms.permissions.parse(permission);
     const { object } = options;
-    const holders = await this.#rooms.rights.holders(permission, options);
+    const holders = await this.#ask(() => this.#rooms.rights.holders(permission, options));
     if (object === undefined) return holders;
     const standing: string[] = [];
     for (const user of holders) {
@@ -221,12 +221,12 @@ export class Access {
 
   /** Every group with its permissions that hold now. */
   groups(): Promise<readonly GroupRights[]> {
-    return this.#rooms.rights.groups();
+    return this.#ask(() => this.#rooms.rights.groups());
   }
 
   /** What is known of a user's rights now, or undefined when we have never met. */
   show(user: string): Promise<UserRights | undefined> {
-    return this.#rooms.rights.show(user);
+    return this.#ask(() => this.#rooms.rights.show(user));
   }
 
   /**
@@ -239,37 +239,53 @@ export class Access {
   why(reference: string): Promise<Decision | undefined>;
   why(question: AccessQuestion): Promise<Explanation>;
   why(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
-    return typeof about === "string" ? this.#rooms.decisionLog.find(about) : explain(this.#rooms, about);
+    return this.#ask<Decision | Explanation | undefined>(() =>
+      typeof about === "string" ? this.#rooms.decisionLog.find(about) : explain(this.#rooms, about),
+    );
   }
 
   /** Decisions that are kept, the newest first. */
   decisions(filter?: DecisionFilter): Promise<readonly Decision[]> {
-    return this.#rooms.decisionLog.list(filter);
+    return this.#ask(() => this.#rooms.decisionLog.list(filter));
   }
 
   /** Active users who have a permission now, each with where it comes from. */
   whoCan(permission: Permission): Promise<readonly PermissionHolder[]> {
-    return whoCan(this.#rooms, permission);
+    return this.#ask(() => whoCan(this.#rooms, permission));
   }
 
   /** Everything that a user, or somebody who has not signed in (null), can reach by rules now. */
   whatCan(user: string | null): Promise<Reach> {
-    return whatCan(this.#rooms, user);
+    return this.#ask(() => whatCan(this.#rooms, user));
   }
 
   /** Who did what, the newest first. */
   audit(filter?: AuditFilter): Promise<readonly AuditEntry[]> {
-    return this.#rooms.audit.list(filter);
+    return this.#ask(() => this.#rooms.audit.list(filter));
+  }
+
+  /** Which permissions the next `migrate` would add to the database, and which are there but no longer declared. */
+  comparePermissions(): Promise<{ readonly added: readonly string[]; readonly stale: readonly string[] }> {
+    return this.#rooms.database.rehearse((db) => this.#rooms.grants.sync(db));
   }
 
   /** How the rules that this code declares differ from those of the code that ran `migrate` last, and for whom. */
   compareRules(): Promise<readonly RuleChange[]> {
-    return compareRules(this.#rooms);
+    return this.#ask(() => compareRules(this.#rooms));
+  }
+
+  /** What a database says of itself becomes what to do about it, as in changes. */
+  async #ask<Result>(question: () => Promise<Result>): Promise<Result> {
+    try {
+      return await question();
+    } catch (error) {
+      throw this.#rooms.database.failure(error);
+    }
   }
 
   #subject(user: string): Promise<Subject> {
     checkUserId(user);
-    return this.#rooms.rights.subject(this.#rooms.database.db, user);
+    return this.#ask(() => this.#rooms.rights.subject(this.#rooms.database.db, user));
   }
 
   #known(permissions: Iterable<Permission>): readonly Permission[] {

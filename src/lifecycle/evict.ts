@@ -57,7 +57,8 @@ async function enforceAll(rooms: Rooms): Promise<number> {
       rooms.onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
     }
   }
-  await rooms.decisionLog.flush();
+  await rooms.decisionLog.settle();
+  await rooms.decisionLog.sweep();
   return evicted;
 }
 
@@ -278,7 +279,8 @@ export class EnforcementLoop {
 
   async #look(): Promise<void> {
     try {
-      await this.#rooms.decisionLog.flush();
+      await this.#rooms.decisionLog.settle();
+      await this.#rooms.decisionLog.sweep();
       const changed = await this.#rooms.database.changedElsewhere();
       if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();

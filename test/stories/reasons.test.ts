@@ -153,8 +153,13 @@ describe("what is kept", () => {
     expect(other.reference).not.toBe(references[59]);
     const kept = await world.sallyport.access.decisions({ user: "ann", limit: 1000 });
     expect(kept.filter(({ reason }) => reason === "permission")).toHaveLength(60);
-    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
     expect(await world.sallyport.access.why(references[59] as string)).toMatchObject({ repeats: 15 });
+    expect(await world.sallyport.access.why(references[58] as string)).toMatchObject({ repeats: 0 });
+    // A minute later refusals are kept again.
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    const { reference } = await ann.call("delete_message", { message_id: 1 });
+    expect(references).not.toContain(reference);
+    expect(await world.sallyport.access.why(reference as string)).toMatchObject({ reference, repeats: 0 });
   });
 
   test("is some of what was allowed, with its reasons", async () => {
@@ -184,6 +189,7 @@ describe("what is kept", () => {
       references.push((await ann.call("delete_message", { message_id: i })).reference as string);
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
     const last = (await ann.call("delete_message", { message_id: 1 })).reference as string;
+    await world.sallyport.enforce();
     const kept = await world.sallyport.access.decisions();
     expect(kept.length).toBeLessThanOrEqual(10);
     expect(kept.map(({ reference }) => reference)).toContain(last);

@@ -1,0 +1,175 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { definePermissions } from "../../src/access/permissions.ts";
+import type { RuleChange } from "../../src/lifecycle/compare-rules.ts";
+import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
+import { sqlite } from "../../src/storage/sqlite.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { ORIGIN } from "./world.ts";
+
+const shop = definePermissions("shop", { buy: "Buy", sell: "Sell", audit: "Audit" });
+const aisle = defineChannel("aisles/:name", { permissionsRequired: [shop.buy] });
+const vault = defineChannel("aisles/vault", { allPermissionsRequired: [shop.audit] });
+
+class Shop extends WebSocketView {
+  override permissionsRequired = [shop.buy];
+  order = handler({ signedIn: true }, () => ({}));
+  offer = handler({ allPermissionsRequired: [shop.sell] }, () => ({}));
+}
+
+let folder: string;
+let running: Sallyport;
+const apps: Sallyport[] = [];
+
+function version(options: Partial<SallyportOptions>): Sallyport {
+  const app = createSallyport({
+    storage: sqlite(join(folder, "shop.db")),
+    permissions: [shop],
+    channels: [aisle, vault],
+    views: { "/ws/shop": Shop },
+    origins: [ORIGIN],
+    identify: () => null,
+    ...options,
+  });
+  apps.push(app);
+  return app;
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "sallyport-rules-"));
+  running = version({});
+  await running.migrate();
+  await running.access.grant("ann", shop.buy);
+  await running.access.grant("bob", shop.sell);
+  await running.access.grant({ group: "Auditors" }, shop.audit);
+  await running.access.addToGroup("cat", "Auditors");
+  await running.access.grant("cat", shop.buy);
+  await running.access.setSuperuser("rita", true);
+  await running.access.grant("off", shop.buy);
+  await running.access.setActive("off", false);
+});
+afterEach(async () => {
+  for (const app of apps.splice(0)) await app.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const brief = (changes: readonly RuleChange[]) =>
+  changes.map(({ kind, name, change, widens, gains, loses }) => ({
+    kind,
+    name,
+    change,
+    widens,
+    gains,
+    loses,
+  }));
+
+describe("a version compared with the running one", () => {
+  test("that declares the same differs in nothing", async () => {
+    expect(await version({}).access.compareRules()).toEqual([]);
+  });
+
+  test("that narrows a view: who would lose it, and no widening", async () => {
+    class Narrow extends Shop {
+      override permissionsRequired = [shop.audit];
+    }
+    expect(brief(await version({ views: { "/ws/shop": Narrow } }).access.compareRules())).toEqual([
+      { kind: "view", name: "/ws/shop", change: "changed", widens: false, gains: [], loses: ["ann"] },
+    ]);
+  });
+
+  test("that adds a name to an any-list widens, whoever there is today", async () => {
+    class Wide extends Shop {
+      override permissionsRequired = [shop.buy, shop.sell];
+      override inheritRules = false;
+    }
+    expect(brief(await version({ views: { "/ws/shop": Wide } }).access.compareRules())).toEqual([
+      { kind: "view", name: "/ws/shop", change: "changed", widens: true, gains: ["bob"], loses: [] },
+    ]);
+    await running.access.revoke("bob", shop.sell);
+    expect(brief(await version({ views: { "/ws/shop": Wide } }).access.compareRules())).toMatchObject([
+      { widens: true, gains: [] },
+    ]);
+  });
+
+  test("that takes a demand off a handler, or adds one: whoever reaches the view gains it", async () => {
+    class Generous extends WebSocketView {
+      override permissionsRequired = [shop.buy];
+      order = handler({ signedIn: true }, () => ({}));
+      offer = handler(() => ({}));
+      refund = handler({ allPermissionsRequired: [shop.audit] }, () => ({}));
+    }
+    expect(brief(await version({ views: { "/ws/shop": Generous } }).access.compareRules())).toEqual([
+      {
+        kind: "handler",
+        name: "/ws/shop offer",
+        change: "changed",
+        widens: true,
+        gains: ["ann", "cat"],
+        loses: [],
+      },
+      {
+        kind: "handler",
+        name: "/ws/shop refund",
+        change: "added",
+        widens: true,
+        gains: ["cat", "rita"],
+        loses: [],
+      },
+    ]);
+  });
+
+  test("that drops a hook about the data widens; one that adds it does not", async () => {
+    const guarded = defineChannel("aisles/:name", { permissionsRequired: [shop.buy], authorize: () => true });
+    const next = version({ channels: [guarded, vault] });
+    expect(brief(await next.access.compareRules())).toMatchObject([
+      { kind: "channel", name: "aisles/:name", widens: false },
+    ]);
+    await next.migrate();
+    expect(brief(await running.access.compareRules())).toMatchObject([
+      { kind: "channel", name: "aisles/:name", widens: true },
+    ]);
+  });
+
+  test("that removes the stricter of two definitions opens those names; removing the only one does not", async () => {
+    expect(brief(await version({ channels: [aisle] }).access.compareRules())).toMatchObject([
+      { kind: "channel", name: "aisles/vault", change: "removed", widens: true },
+    ]);
+    expect(brief(await version({ channels: [] }).access.compareRules())).toMatchObject([
+      { name: "aisles/:name", change: "removed", widens: false },
+      { name: "aisles/vault", change: "removed", widens: false },
+    ]);
+  });
+
+  test("that lets more people send", async () => {
+    const closed = defineChannel("news", { signedIn: true, sendRequired: [shop.audit] });
+    const opened = defineChannel("news", { signedIn: true });
+    await version({ channels: [closed] }).migrate();
+    const changes = await version({ channels: [opened] }).access.compareRules();
+    expect(brief(changes.filter(({ change }) => change === "changed"))).toEqual([
+      { kind: "sending", name: "news", change: "changed", widens: true, gains: ["ann", "bob"], loses: [] },
+    ]);
+  });
+
+  test("has nothing to be compared with before the first migrate", async () => {
+    const empty = version({ storage: sqlite(join(folder, "empty.db")) });
+    await expect(empty.access.compareRules()).rejects.toThrow(/npx sallyport migrate/);
+    await empty.migrate();
+    expect(await empty.access.compareRules()).toEqual([]);
+  });
+});
+
+test("migrate records the rules as the running ones, once, and in the audit only what differs", async () => {
+  await running.migrate();
+  expect((await running.access.audit()).filter(({ action }) => action === "rules-changed")).toEqual([]);
+  class Narrow extends Shop {
+    override permissionsRequired = [shop.audit];
+  }
+  const next = version({ views: { "/ws/shop": Narrow } });
+  await next.migrate();
+  expect(await next.access.compareRules()).toEqual([]);
+  expect((await next.access.audit())[0]).toMatchObject({ action: "rules-changed", by: "migrate" });
+});
