@@ -132,6 +132,7 @@ export class Sallyport {
   readonly access: Access;
   /** The app's directory of users, as it was given. */
   readonly users: UserDirectory;
+  readonly #options: SallyportOptions;
   readonly #rooms: Rooms;
   readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
@@ -140,6 +141,7 @@ export class Sallyport {
 
   constructor(options: SallyportOptions) {
     refuseUnknown("createSallyport()", options, OPTIONS);
+    this.#options = options;
     const onError = guarded(
       options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
     );
@@ -201,6 +203,16 @@ export class Sallyport {
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
     this.users = options.users ?? {};
+  }
+
+  /** Paths of the mounted views. */
+  get viewPaths(): readonly string[] {
+    return [...this.#rooms.views.keys()];
+  }
+
+  /** The same app with other options, such as another database: for tests. This one is not touched. */
+  with(options: Partial<SallyportOptions>): Sallyport {
+    return new Sallyport({ ...this.#options, ...options });
   }
 
   /**

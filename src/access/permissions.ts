@@ -153,9 +153,10 @@ export class PermissionCatalog {
   parse(text: string): Permission {
     const permission = this.find(text);
     if (permission) return permission;
-    throw new ConfigurationError(
-      `There is no permission "${text}".${nearest(text, this.#labels.keys())}`,
-      "SALLYPORT_UNKNOWN_NAME",
-    );
+    const words =
+      typeof text === "string"
+        ? `"${text}".${nearest(text, this.#labels.keys())}`
+        : `${JSON.stringify(text)}.`;
+    throw new ConfigurationError(`There is no permission ${words}`, "SALLYPORT_UNKNOWN_NAME");
   }
 }

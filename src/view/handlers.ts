@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
+import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
@@ -15,18 +16,17 @@ export type HandlerAuthorizeContext<Body = unknown, Sender extends User = User> 
 
 type HandlerRule = Omit<RuleDeclaration, "allowAnonymous">;
 
-/** A handler whose own rule no anonymous user passes is given a user with an id. */
-type SenderOf<Declared> = Declared extends
-  | { readonly permissionsRequired: readonly unknown[] }
-  | { readonly allPermissionsRequired: readonly unknown[] }
-  | { readonly signedIn: true }
-  ? SignedInUser
-  : User;
+type PermissionList = readonly Permission[] | undefined;
 
-/** A misspelt rule would be no rule. */
-type NoOthers<Declared> = {
-  readonly [Key in Exclude<keyof Declared, keyof HandlerOptions<undefined>>]: never;
-};
+/** A handler whose own rule no anonymous user passes is given a user with an id. */
+type SenderOf<Any extends PermissionList, All extends PermissionList, SignedIn> = [Any, All] extends [
+  undefined,
+  undefined,
+]
+  ? SignedIn extends true
+    ? SignedInUser
+    : User
+  : SignedInUser;
 
 type BodyOf<Schema> = Schema extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<Schema> : AnyFields;
 type InputOf<Schema> = Schema extends StandardSchemaV1
@@ -77,11 +77,17 @@ export function handler<Output>(
 ): Handler<InputOf<undefined>, Output>;
 export function handler<
   Output,
-  const Declared extends HandlerRule,
   Schema extends StandardSchemaV1 | undefined = undefined,
+  Any extends PermissionList = undefined,
+  All extends PermissionList = undefined,
+  const SignedIn extends boolean | undefined = undefined,
 >(
-  options: Declared & HandlerOptions<Schema, SenderOf<Declared>> & NoOthers<Declared>,
-  run: (context: MessageContext<BodyOf<Schema>, SenderOf<Declared>>) => Output | Promise<Output>,
+  options: HandlerOptions<Schema, SenderOf<Any, All, SignedIn>> & {
+    readonly permissionsRequired?: Any;
+    readonly allPermissionsRequired?: All;
+    readonly signedIn?: SignedIn;
+  },
+  run: (context: MessageContext<BodyOf<Schema>, SenderOf<Any, All, SignedIn>>) => Output | Promise<Output>,
 ): Handler<InputOf<Schema>, Output>;
 export function handler(first: unknown, second?: unknown): Handler<never, unknown> {
   const [options, run] = second === undefined ? [{}, first] : [first, second];
