@@ -2,7 +2,7 @@ import type { MatchedChannel } from "../access/channels.ts";
 import { newReference, note, refusal } from "../access/decisions.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import { demand } from "../access/guard.ts";
-import { compileRule, judge, type Rule } from "../access/rules.ts";
+import { compileRule, PageJudge, type Rule } from "../access/rules.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import {
   type DeliveryPreview,
@@ -157,7 +157,16 @@ async function permittedOf(
   plan: Plan,
   page: readonly SessionRow[],
 ): Promise<ReadonlySet<string>> {
-  let permitted = page.filter((session) => mayReceive(rooms, plan, session));
+  const rules = plan.rules.map(({ rule }) => rule);
+  const judges = new Map<string, PageJudge>();
+  let permitted = page.filter((session) => {
+    // A session of a view that is not mounted here is nobody we can vouch for.
+    const view = rooms.views.get(session.view);
+    if (!view) return false;
+    const judge = judges.get(view.path) ?? new PageJudge([view.rule, ...rules]);
+    judges.set(view.path, judge);
+    return judge.allows(session);
+  });
   for (const hook of plan.hooks) {
     const users = new Set(permitted.flatMap(({ userId }) => userId ?? []));
     const named = users.size === 0 ? users : await askMany(rooms, plan, hook, [...users]);
@@ -255,13 +264,6 @@ async function closeAll(rooms: Rooms, plan: Plan, options: ChangeOptions): Promi
     after = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return tally.report();
   }
-}
-
-/** A session of a view that is not mounted here is nobody we can vouch for. */
-function mayReceive(rooms: Rooms, plan: Plan, session: SessionRow): boolean {
-  const view = rooms.views.get(session.view);
-  if (!view || !judge(view.rule, session).allowed) return false;
-  return plan.rules.every(({ rule }) => judge(rule, session).allowed);
 }
 
 /** Where a session's socket is, or undefined when its gateway was removed. */

@@ -7,12 +7,18 @@ import type { RevokedNotice } from "../protocol/frames.ts";
 import { PAGE_SIZE, type SessionSelector, type SessionWithChannels } from "../sessions/sessions.ts";
 import { recipientOf } from "./deliver.ts";
 import type { Rooms } from "./rooms.ts";
-import { standingInChannel, standingOfView, trailOf } from "./standing.ts";
+import { type Standing, standingByRules, standingInChannel, standingOfView, trailOf } from "./standing.ts";
 
-/** What a change meant for one session. `unknown`: its view or channel is another app's, who must look as well. */
-interface Consequence {
-  readonly lost: boolean;
-  readonly unknown: boolean;
+/** How many sessions lost something; and how many are, or are in a channel, another app's, who must look as well. */
+interface Consequences {
+  readonly lost: number;
+  readonly unknown: number;
+}
+
+/** Something lost, and why. */
+interface Loss {
+  readonly refusal: RefusedError;
+  readonly trail: Trail;
 }
 
 /** Draws the consequences of recorded changes of rights for open sockets, one enforcement after the other. */
@@ -94,17 +100,93 @@ async function expireGrants(rooms: Rooms): Promise<void> {
  * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
  * harm, so a record is finished only when all its pages are done.
  */
-async function enforceOne(rooms: Rooms, eviction: Eviction): Promise<{ lost: number; unknown: number }> {
-  let [lost, unknown, after] = [0, 0, ""];
-  for (;;) {
+async function enforceOne(rooms: Rooms, eviction: Eviction): Promise<Consequences> {
+  const total = { lost: 0, unknown: 0 };
+  for (let after = ""; ; ) {
     const page = await rooms.sessions.page(selectorOf(eviction), after);
-    const consequences = await Promise.all(page.map((session) => reconsider(rooms, session, eviction)));
-    lost += consequences.filter((consequence) => consequence.lost).length;
-    unknown += consequences.filter((consequence) => consequence.unknown).length;
+    const { lost, unknown } = await enforcePage(rooms, eviction, page);
+    total.lost += lost;
+    total.unknown += unknown;
     after = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return { lost, unknown };
+    if (page.length < PAGE_SIZE) return total;
     await rooms.evictions.renew(eviction.id);
   }
+}
+
+/**
+ * What rights alone decide comes first, for all of a page at once: rows are closed and channels left before any socket is
+ * told, and nobody's eviction waits for the author's hooks about somebody else.
+ */
+async function enforcePage(
+  rooms: Rooms,
+  eviction: Eviction,
+  page: readonly SessionWithChannels[],
+): Promise<Consequences> {
+  const judged = page.map((session) => ({ session, standing: standingOf(rooms, session, eviction) }));
+  const ended = judged.flatMap(({ session, standing }) =>
+    standing.kind === "lost" ? [{ session, ...standing }] : [],
+  );
+  const kept = judged.flatMap(({ session, standing }) => (standing.kind === "stands" ? [session] : []));
+  const stays = kept.flatMap((session) =>
+    session.channels.map((channel) => ({
+      session,
+      channel,
+      standing: standingByRules(rooms, session, channel),
+    })),
+  );
+  const left = stays.flatMap(({ session, channel, standing }) =>
+    standing.kind === "lost" ? [{ session, channel, ...standing }] : [],
+  );
+  await rooms.sessions.closeMany(
+    ended.map(({ session }) => session.id),
+    ENDED[eviction.scope] ?? "right ended",
+  );
+  await rooms.memberships.leaveMany(left.map(({ session, channel }) => ({ sessionId: session.id, channel })));
+  const asked = stays.filter(({ standing }) => standing.kind === "stands");
+  const [byHooks] = await Promise.all([
+    Promise.all(asked.map(({ session, channel }) => askHooks(rooms, eviction, session, channel))),
+    ...ended.map((loss) => endSession(rooms, loss.session, keep(rooms, eviction, loss))),
+    ...left.map((loss) => tellLeft(rooms, eviction, loss)),
+  ]);
+  const lost = [...ended, ...left].map(({ session }) => session.id);
+  const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
+  return {
+    lost: new Set([...lost, ...byHooks.flat()]).size,
+    unknown: new Set(foreign.map(({ session }) => session.id)).size,
+  };
+}
+
+/** The rows of an ended login or deleted user were closed in that transaction, whatever view they are of. */
+function standingOf(rooms: Rooms, session: SessionWithChannels, { scope }: Eviction): Standing {
+  const ended = ENDED[scope];
+  if (ended === undefined) return standingOfView(rooms, session);
+  const refused = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "login" });
+  return { kind: "lost", refusal: refused, trail: trailOf(session) };
+}
+
+/** @returns the session's id where it has left the channel by the author's word */
+async function askHooks(
+  rooms: Rooms,
+  eviction: Eviction,
+  session: SessionWithChannels,
+  channel: string,
+): Promise<readonly string[]> {
+  if (rooms.channels.match(channel)?.authorize.length === 0) return [];
+  const standing = await standingInChannel(rooms, session, channel);
+  if (standing.kind !== "lost") return [];
+  await rooms.memberships.leaveMany([{ sessionId: session.id, channel }]);
+  await tellLeft(rooms, eviction, { session, channel, ...standing });
+  return [session.id];
+}
+
+async function tellLeft(
+  rooms: Rooms,
+  eviction: Eviction,
+  loss: Loss & { readonly session: SessionWithChannels; readonly channel: string },
+): Promise<void> {
+  const { session, channel } = loss;
+  const reference = keep(rooms, eviction, loss);
+  await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel, reference });
 }
 
 /** Which sessions a change can have touched. */
@@ -133,38 +215,6 @@ export function selectorOf({
   }
 }
 
-async function reconsider(
-  rooms: Rooms,
-  session: SessionWithChannels,
-  eviction: Eviction,
-): Promise<Consequence> {
-  // The rows of an ended login or deleted user were closed in that transaction, whatever view they are of.
-  const ended = ENDED[eviction.scope];
-  if (ended !== undefined) {
-    const refusal = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "login" });
-    await endSession(rooms, session, ended, keep(rooms, eviction, refusal, trailOf(session)));
-    return { lost: true, unknown: false };
-  }
-  const standing = standingOfView(rooms, session);
-  if (standing.kind === "foreign") return { lost: false, unknown: true };
-  if (standing.kind === "lost") {
-    await endSession(rooms, session, "right ended", keep(rooms, eviction, standing.refusal, standing.trail));
-    return { lost: true, unknown: false };
-  }
-  const standings = await Promise.all(
-    session.channels.map(async (channel) => {
-      const inChannel = await standingInChannel(rooms, session, channel);
-      if (inChannel.kind === "lost") {
-        const reference = keep(rooms, eviction, inChannel.refusal, inChannel.trail);
-        await rooms.database.write((db) => rooms.memberships.leave(db, session.id, channel));
-        await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel, reference });
-      }
-      return inChannel.kind;
-    }),
-  );
-  return { lost: standings.includes("lost"), unknown: standings.includes("foreign") };
-}
-
 /** Whether a change of this scope ends every session it touches, whatever the rules say. */
 export function isEnded(scope: Eviction["scope"]): boolean {
   return ENDED[scope] !== undefined;
@@ -176,19 +226,13 @@ const ENDED: Partial<Record<Eviction["scope"], string>> = {
 };
 
 /** An eviction is a decision like any other: it has a reference and a trace. */
-function keep(rooms: Rooms, eviction: Eviction, refused: RefusedError, trail: Trail): string {
+function keep(rooms: Rooms, eviction: Eviction, { refusal: refused, trail }: Loss): string {
   if (eviction.change !== null) trail.change = eviction.change;
   return rooms.keep(refusal(trail, refused, newReference()));
 }
 
-/** The row first, so that nothing is accepted or delivered while the socket is still being closed. */
-async function endSession(
-  rooms: Rooms,
-  session: SessionWithChannels,
-  reason: string,
-  reference: string,
-): Promise<void> {
-  await rooms.sessions.closeMany([session.id], reason);
+/** Tells a socket whose row is closed already, and closes it. */
+async function endSession(rooms: Rooms, session: SessionWithChannels, reference: string): Promise<void> {
   const notified = await notify(rooms, session, { type: "sallyport.revoked", scope: "view", reference });
   const recipient = await recipientOf(rooms, session);
   if (!recipient) return;
@@ -216,12 +260,13 @@ async function notify(
   return outcome;
 }
 
-/** Before each try: a client that has left by itself, as after signing out, needs neither notice nor close. */
+/** Before each further try: a client that has left by itself, as after signing out, needs neither notice nor close. */
 function connected(rooms: Rooms, session: SessionWithChannels): StillPermitted {
-  let isFresh = false;
+  let isFresh = true;
   return () => {
+    const goOn = isFresh;
     isFresh = !isFresh;
-    return isFresh ? rooms.sessions.isConnected(session.id) : true;
+    return goOn ? true : rooms.sessions.isConnected(session.id);
   };
 }
 

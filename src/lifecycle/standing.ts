@@ -27,14 +27,29 @@ export function standingOfView(rooms: Rooms, session: SessionWithChannels): Stan
   }
 }
 
+/** Whether a session may stay in a channel as far as its rules say: by rights alone. */
+export function standingByRules(rooms: Rooms, session: SessionWithChannels, name: string): Standing {
+  const channel = rooms.channels.match(name);
+  if (!channel) return FOREIGN;
+  const trail = trailOf(session);
+  trail.channel = name;
+  try {
+    demandChannel(trail, channel, session);
+    return STANDS;
+  } catch (error) {
+    return lost(error, trail);
+  }
+}
+
 /** Whether a session may stay in a channel: its rules, and every `authorize`. A hook that fails has not said yes. */
 export async function standingInChannel(
   rooms: Rooms,
   session: SessionWithChannels,
   name: string,
 ): Promise<Standing> {
+  const byRules = standingByRules(rooms, session, name);
   const channel = rooms.channels.match(name);
-  if (!channel) return FOREIGN;
+  if (byRules.kind !== "stands" || !channel) return byRules;
   const trail = trailOf(session);
   trail.channel = name;
   try {

@@ -52,4 +52,12 @@ export class Memberships {
       .where("channel", "=", channel)
       .execute();
   }
+
+  /** Many at once, in one transaction. */
+  async leaveMany(left: readonly { readonly sessionId: string; readonly channel: string }[]): Promise<void> {
+    if (left.length === 0) return;
+    await this.#database.write(async (db) => {
+      for (const { sessionId, channel } of left) await this.leave(db, sessionId, channel);
+    });
+  }
 }

@@ -38,13 +38,29 @@ export interface RightsColumns {
   readonly grants: unknown;
 }
 
-export function rightsFrom(row: RightsColumns): ReadRights {
-  const listed = parseList<[permission: string, group: string | null, until: number | null]>(row.grants);
+/** Lists of grants that a page has read already: users of one group share theirs. */
+export type KnownGrants = Map<unknown, Pick<ReadRights, "permissions" | "grants">>;
+
+/** @param known filled here; rows with the same grants get the same lists */
+export function rightsFrom(row: RightsColumns, known?: KnownGrants): ReadRights {
+  let listed = known?.get(row.grants);
+  if (!listed) {
+    listed = grantsFrom(row.grants);
+    known?.set(row.grants, listed);
+  }
   return {
     // A user whose row is gone is nobody any more.
     isActive: row.is_active === 1,
     isSuperuser: row.is_superuser === 1,
-    permissions: listed.map(([permission]) => permission),
-    grants: listed.map(([permission, group, until]) => ({ permission, group, until })),
+    permissions: listed.permissions,
+    grants: listed.grants,
+  };
+}
+
+function grantsFrom(column: unknown): Pick<ReadRights, "permissions" | "grants"> {
+  const rows = parseList<[permission: string, group: string | null, until: number | null]>(column);
+  return {
+    permissions: rows.map(([permission]) => permission),
+    grants: rows.map(([permission, group, until]) => ({ permission, group, until })),
   };
 }

@@ -3,7 +3,7 @@ import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
-import { type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
+import { type KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
 
 /** A session as its row says, with its user's state and rights from the same statement. */
 export interface SessionRow extends ReadRights {
@@ -88,19 +88,49 @@ interface RawRow {
   channels?: unknown;
 }
 
+type PreparedFind = (
+  db: Kysely<never>,
+  values: { gatewayId: string; connectionId: string },
+) => Promise<RawRow[]>;
+
 /** Who is here: one row for each open socket. */
 export class Sessions {
   readonly #database: Database;
   readonly #rights: RightsBrought;
-  readonly #find: (
+  readonly #find: PreparedFind;
+  readonly #departing: PreparedFind;
+  readonly #depart: (
     db: Kysely<never>,
-    values: { gatewayId: string; connectionId: string },
-  ) => Promise<RawRow[]>;
+    values: { id: string; code: number | null; reason: string | null },
+  ) => Promise<unknown>;
+  readonly #leaveAll: (db: Kysely<never>, values: { id: string }) => Promise<unknown>;
 
   /** @param rights the rights that every statement here brings along with a session */
   constructor(database: Database, rights: RightsBrought) {
     this.#database = database;
     this.#rights = rights;
+    const { db, now } = database;
+    this.#departing = prepared((value) =>
+      this.#all(db)
+        .select((eb) => this.#channelsOf(eb).as("channels"))
+        .where("s.gateway_id", "=", value("gatewayId"))
+        .where("s.connection_id", "=", value("connectionId"))
+        .where("s.disconnected_at", "is", null),
+    );
+    this.#depart = prepared((value) =>
+      db
+        .updateTable("sallyport_sessions")
+        .set(({ fn }) => ({
+          disconnected_at: now,
+          closed_at: fn.coalesce("closed_at", now),
+          close_code: value("code"),
+          close_reason: fn.coalesce("close_reason", value("reason")),
+        }))
+        .where("id", "=", value("id")),
+    );
+    this.#leaveAll = prepared((value) =>
+      db.deleteFrom("sallyport_memberships").where("session_id", "=", value("id")),
+    );
     this.#find = prepared((value) =>
       this.#live(database.db)
         .select((eb) => this.#channelsOf(eb).as("channels"))
@@ -184,27 +214,15 @@ export class Sessions {
     connectionId: string,
     closed: { code: number | undefined; reason: string | undefined },
   ): Promise<SessionWithChannels | undefined> {
-    const { now } = this.#database;
+    const { code = null, reason } = closed;
     return this.#database.write(async (db) => {
-      const row: RawRow | undefined = await this.#all(db)
-        .select((eb) => this.#channelsOf(eb).as("channels"))
-        .where("s.gateway_id", "=", gatewayId)
-        .where("s.connection_id", "=", connectionId)
-        .where("s.disconnected_at", "is", null)
-        .executeTakeFirst();
+      const on = db as unknown as Kysely<never>;
+      const [row] = await this.#departing(on, { gatewayId, connectionId });
       if (!row) return undefined;
-      await db
-        .updateTable("sallyport_sessions")
-        .set(({ fn, val }) => ({
-          disconnected_at: now,
-          closed_at: fn.coalesce("closed_at", now),
-          close_code: val(closed.code ?? null),
-          close_reason: fn.coalesce("close_reason", val(closed.reason?.slice(0, 200) ?? null)),
-        }))
-        .where("id", "=", row.id)
-        .execute();
-      await db.deleteFrom("sallyport_memberships").where("session_id", "=", row.id).execute();
-      return { ...fromRow(row), channels: parseList(row.channels) };
+      await this.#depart(on, { id: row.id, code, reason: reason?.slice(0, 200) ?? null });
+      const channels = parseList(row.channels);
+      if (channels.length > 0) await this.#leaveAll(on, { id: row.id });
+      return { ...fromRow(row), channels };
     });
   }
 
@@ -314,7 +332,8 @@ export class Sessions {
     only: readonly string[],
   ): Promise<readonly SessionRow[]> {
     const rows: RawRow[] = await this.#page(this.#database.db, selector, after, only).execute();
-    return rows.map(fromRow);
+    const known: KnownGrants = new Map();
+    return rows.map((row) => fromRow(row, known));
   }
 
   #page(db: Kysely<Tables>, selector: SessionSelector, after: string, only?: readonly string[]) {
@@ -427,7 +446,7 @@ export class Sessions {
   }
 }
 
-function fromRow(row: RawRow): SessionRow {
+function fromRow(row: RawRow, known?: KnownGrants): SessionRow {
   return {
     id: row.id,
     gatewayId: row.gateway_id,
@@ -437,6 +456,6 @@ function fromRow(row: RawRow): SessionRow {
     loginId: row.login_id,
     connectedAt: Number(row.connected_at),
     ageMs: Number(row.age_ms),
-    ...rightsFrom(row),
+    ...rightsFrom(row, known),
   };
 }

@@ -1,11 +1,18 @@
 import { execFile, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import type { Command } from "commander";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import WebSocket from "ws";
+import { commandLine, run } from "../../src/cli/main.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { revoked, World } from "./world.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const bin = join(root, "bin/sallyport.js");
@@ -37,6 +44,11 @@ describe("the command line, on an app in TypeScript", () => {
       err: "",
     });
     expect((await sallyport(["migrate"])).out).toBe("tables are up to date\n");
+    expect(document(await sallyport(["migrate", "--json"]))).toEqual({
+      migrations: [],
+      added: [],
+      stale: [],
+    });
   });
 
   test("grants, shows and revokes, with the app's own names for people", async () => {
@@ -78,24 +90,15 @@ describe("the command line, on an app in TypeScript", () => {
     expect((await sallyport(["users", "show", "bob@example.com"])).out).toContain("no permissions");
   });
 
-  test("helps on each command, and refuses what it does not know", async () => {
-    for (const args of [
-      [],
-      ["migrate"],
-      ["users"],
-      ["users", "grant"],
-      ["users", "revoke"],
-      ["users", "show"],
-      ["gateway", "local"],
-    ]) {
-      const { code, out } = await sallyport([...args, "--help"]);
-      expect(code, args.join(" ")).toBe(0);
-      expect(out, args.join(" ")).toContain("Usage: sallyport");
-    }
-    const unknown = await sallyport(["user"]);
-    expect(unknown).toMatchObject({ code: 1, out: "" });
-    expect(unknown.err).toContain("Did you mean users?");
-    expect((await sallyport(["users", "grant", "ann@example.com"])).err).toContain("permission");
+  test("refuses what it does not know, in one line", async () => {
+    expect(await sallyport(["user"])).toEqual({
+      code: 1,
+      out: "",
+      err: "sallyport: unknown command 'user' (Did you mean users?) (--help shows how)\n",
+    });
+    expect((await sallyport(["users", "grant", "ann@example.com"])).err).toBe(
+      "sallyport: missing required argument 'permission' (--help shows how)\n",
+    );
   });
 
   test("says how to name the app, and what is wrong with the one that was named", async () => {
@@ -159,6 +162,24 @@ describe("gateway local", () => {
     expect(await ended).toBe(0);
   });
 
+  test("tells where it listens as one JSON document, and runs on", async () => {
+    const child = spawn(
+      process.execPath,
+      [bin, "gateway", "local", "--target", "http://127.0.0.1:9/", "--port", "0", "--json"],
+      { cwd: folder, stdio: ["ignore", "pipe", "pipe"] },
+    );
+    onTestFinished(() => {
+      child.kill("SIGKILL");
+    });
+    const line = await new Promise<string>((done) => child.stdout.once("data", (data) => done(String(data))));
+    expect(JSON.parse(line)).toEqual({
+      url: expect.stringMatching(/^ws:/),
+      endpoint: expect.stringMatching(/^http:/),
+      target: "http://127.0.0.1:9/",
+    });
+    expect(child.exitCode).toBe(null);
+  });
+
   test("says in one line what is wrong with its options", async () => {
     const taken = createServer();
     await new Promise<void>((done) => taken.listen(0, "127.0.0.1", done));
@@ -172,5 +193,691 @@ describe("gateway local", () => {
       (await sallyport(["gateway", "local", "--target", "http://127.0.0.1:9/", "--port", "x"])).err,
     ).toContain("65535");
     expect((await sallyport(["gateway", "local"])).err).toContain("--target");
+  });
+});
+
+const require = createRequire(import.meta.url);
+
+/** The same without a process of its own, which is quicker: the app is loaded anew for each command. */
+async function quickly(args: string[], database: string, app = join(root, "test/processes/app.ts")) {
+  const [out, err]: [string[], string[]] = [[], []];
+  Object.assign(process.env, { SALLYPORT_APP: app, STORY_DATABASE: database });
+  delete require.cache[app];
+  const code = await run(
+    args,
+    (line) => out.push(`${line}\n`),
+    (line) => err.push(`${line}\n`),
+  );
+  return { code, out: out.join(""), err: err.join("") };
+}
+
+/** A database of its own, migrated by the app of these stories. */
+async function freshApp() {
+  const database = join(folder, `${randomUUID()}.db`);
+  const app = (...args: string[]) => quickly(args, database);
+  const next = (...args: string[]) => quickly(args, database, WIDER);
+  await app("migrate");
+  return { app, next };
+}
+
+/** The next version of the app. */
+const WIDER = join(root, "test/processes/wider-app.ts");
+
+/** The one document on stdout of a command that went well. */
+function document({ code, out, err }: { code: number | null; out: string; err: string }): unknown {
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  expect(out.endsWith("\n") && !out.slice(0, -1).includes("\n")).toBe(true);
+  return JSON.parse(out);
+}
+
+const ANN = "ann@example.com";
+const BOB = "bob@example.com";
+const USE = "chat.can_use_chat";
+const MODERATE = "chat.can_moderate_chat";
+
+describe("every command", () => {
+  const nowhere = { print: () => undefined, complain: () => undefined, end: () => undefined };
+  const leaves = (command: Command, path = ""): [string, Command][] =>
+    command.commands.length === 0
+      ? [[path, command]]
+      : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`.trim()));
+  const commands = leaves(commandLine(nowhere));
+
+  test("is in docs/cli.md as it is in the program: arguments, meaning, options", () => {
+    const page = readFileSync(join(root, "docs/cli.md"), "utf8");
+    const rows = [...page.matchAll(/^\| `([^`]+)`\s*\| (.+?)\s*\| (.*?)\s*\|$/gm)].map(
+      ([, usage, meaning, options]) => [usage, meaning, options],
+    );
+    const declared = commands.map(([path, command]) => {
+      const args = command.registeredArguments.map((argument) =>
+        [argument.required ? "<" : "[", argument.name(), argument.variadic ? "..." : ""]
+          .join("")
+          .concat(argument.required ? ">" : "]"),
+      );
+      const options = command.options.map(({ long }) => `\`${long}\``).filter((name) => name !== "`--json`");
+      return [[path, ...args].join(" "), command.description(), options.join(" ")];
+    });
+    expect(rows).toEqual(declared);
+  });
+
+  test.each(commands.map(([path]) => path))("%s helps, and has --json", async (path) => {
+    const printed: string[] = [];
+    const code = await run([...path.split(" "), "--help"], (line) => printed.push(line));
+    expect(code).toBe(0);
+    expect(printed.join("\n")).toContain(`Usage: sallyport ${path}`);
+    expect(printed.join("\n")).toContain("--json");
+    expect(printed.join("\n")).toContain("--app <file>");
+  });
+
+  test("names what is missing or too much in one line, with --json too", async () => {
+    for (const [path, command] of commands) {
+      const [printed, complaints]: [string[], string[]] = [[], []];
+      const required = command.registeredArguments.filter((argument) => argument.required);
+      const isOpen = command.registeredArguments.some((argument) => argument.variadic);
+      const attempts = [
+        [...path.split(" "), "--no-such-option", "--json"],
+        ...(required.length > 0 ? [[...path.split(" "), "--json"]] : []),
+        ...(isOpen ? [] : [[...path.split(" "), "a", "b", "c", "d", "--json"]]),
+      ];
+      for (const attempt of attempts) {
+        expect(
+          await run(
+            attempt,
+            (line) => printed.push(line),
+            (line) => complaints.push(line),
+          ),
+        ).toBe(1);
+      }
+      expect(printed, path).toEqual([]);
+      expect(complaints.length, path).toBe(attempts.length);
+      for (const line of complaints) expect(line).toMatch(/^sallyport: [^\n]+$/);
+    }
+  });
+});
+
+describe("changes of rights", () => {
+  test("tell the same beforehand and when they are made, and say when there is nothing to do", async () => {
+    const { app } = await freshApp();
+    const story: [args: string[], message: string][] = [
+      [["users", "grant", ANN, USE], `${ANN} (u1) now has ${USE}.`],
+      [["users", "grant", ANN, USE], `${ANN} (u1) already has ${USE}.`],
+      [["groups", "create", "editors"], 'There is now a group "editors".'],
+      [["groups", "create", "editors"], 'There is already a group "editors".'],
+      [["groups", "add", "editors", BOB], `${BOB} (u2) is now in the group "editors".`],
+      [["groups", "add", "editors", BOB], `${BOB} (u2) is already in the group "editors".`],
+      [["groups", "grant", "editors", MODERATE], `The group "editors" now has ${MODERATE}.`],
+      [["groups", "grant", "editors", MODERATE], `The group "editors" already has ${MODERATE}.`],
+      [["users", "superuser", ANN, "on"], `${ANN} (u1) is now a superuser.`],
+      [["users", "superuser", ANN, "on"], `${ANN} (u1) is already a superuser.`],
+      [["users", "superuser", ANN, "off"], `${ANN} (u1) is no longer a superuser.`],
+      [["users", "superuser", ANN, "off"], `${ANN} (u1) was no superuser.`],
+      [["users", "deactivate", BOB], `${BOB} (u2) is now inactive.`],
+      [["users", "deactivate", BOB], `${BOB} (u2) is already inactive.`],
+      [["users", "activate", BOB], `${BOB} (u2) is now active.`],
+      [["users", "activate", BOB], `${BOB} (u2) is already active.`],
+      [["groups", "revoke", "editors", MODERATE], `The group "editors" no longer has ${MODERATE}.`],
+      [["groups", "revoke", "editors", MODERATE], `The group "editors" did not have ${MODERATE}.`],
+      [["groups", "remove", "editors", BOB], `${BOB} (u2) is no longer in the group "editors".`],
+      [["groups", "remove", "editors", BOB], `${BOB} (u2) was not in the group "editors".`],
+      [["groups", "delete", "editors"], 'The group "editors" is gone, with all it gave.'],
+      [["users", "revoke", ANN, USE], `${ANN} (u1) no longer has ${USE} directly.`],
+      [["users", "revoke", ANN, USE], `${ANN} (u1) did not have ${USE} directly.`],
+      [["users", "delete", ANN], `${ANN} (u1) is forgotten, with all rights.`],
+      [["users", "delete", ANN], `Nothing was known of ${ANN} (u1).`],
+    ];
+    let number = 0;
+    for (const [args, message] of story) {
+      const changed = !/already|did not|was no|Nothing was/.test(message);
+      const before = await app("audit", "--json");
+      const foretold = document(await app(...args, "--dry-run", "--json"));
+      expect(foretold, args.join(" ")).toMatchObject({ dryRun: true, changed, message });
+      expect(await app("audit", "--json"), args.join(" ")).toEqual(before);
+      const made = document(await app(...args, "--reason", "a story", "--json")) as { number: number };
+      expect(made, args.join(" ")).toMatchObject({ changed, message });
+      expect(made.number === null).toBe(!changed);
+      if (changed) {
+        expect(made.number).toBeGreaterThan(number);
+        number = made.number;
+      }
+    }
+    const told = document(await app("audit", "--json")) as Record<string, unknown>[];
+    expect(told.length).toBe(
+      story.filter(([, message]) => !/already|did not|was no|Nothing was/.test(message)).length,
+    );
+    for (const entry of told)
+      expect(entry).toMatchObject({ by: `cli:${userInfo().username}`, reason: "a story" });
+  }, 120_000);
+
+  test("a dry run in words", async () => {
+    const { app } = await freshApp();
+    expect((await app("users", "grant", ANN, USE, "--dry-run")).out).toBe(
+      [
+        "Dry run, nothing has changed. It would say:",
+        `  ${ANN} (u1) now has ${USE}.`,
+        "1 user gains or loses, 0 open sockets would close, 0 channels would be left:",
+        `  gains  ${ANN} (u1)  ${USE}`,
+        "",
+      ].join("\n"),
+    );
+    expect((await app("users", "show", ANN)).out).toContain("no permissions");
+    await app("users", "grant", ANN, USE);
+    expect((await app("users", "grant", ANN, USE, "--dry-run")).out).toBe(
+      `${ANN} (u1) already has ${USE}.\n`,
+    );
+  });
+
+  test("grants end when they are told to, and giving one again changes when", async () => {
+    const { app } = await freshApp();
+    await app("groups", "create", "editors");
+    const gives = [
+      ["users", "grant", ANN, USE],
+      ["groups", "grant", "editors", USE],
+      ["groups", "add", "editors", BOB],
+    ];
+    for (const give of gives) {
+      expect((await app(...give, "--until", "2030-12-31T18:00+02:00")).out).toContain(
+        "until 2030-12-31T16:00:00Z.",
+      );
+      expect((await app(...give, "--until", "2030-12-31T16:00")).out).toContain("already");
+      expect((await app(...give, "--until", "2031-01-01")).out).toContain("until 2031-01-01T00:00:00Z.");
+      expect((await app(...give)).out).not.toContain("already");
+      expect((await app(...give)).out).toContain("already");
+    }
+    await app("users", "grant", ANN, MODERATE, "--until", "2h");
+    expect((await app("users", "show", ANN)).out).toMatch(/can_moderate_chat {2}direct, until 20\S+Z\n/);
+    const { grants } = document(await app("users", "show", ANN, "--json")) as { grants: { until: number }[] };
+    expect(Math.abs((grants[0]?.until ?? 0) - Date.now() - 2 * 60 * 60_000)).toBeLessThan(60_000);
+  }, 60_000);
+
+  test("an end that has passed or cannot be read is refused in one line that says what to write", async () => {
+    const { app } = await freshApp();
+    const ends = ["2020-01-01", "0h", "2030-02-30", "tomorrow", "", "-1h", "1y", "2030-12-31 18:00"];
+    for (const until of [...ends, "9".repeat(5000)]) {
+      const { code, out, err } = await app("users", "grant", ANN, USE, "--until", until);
+      expect({ code, out }, until).toEqual({ code: 1, out: "" });
+      expect(err, until).toMatch(/^sallyport: [^\n]*Write 30m, 2h, 7d or 4w, or a date[^\n]*\n$/);
+    }
+    expect((await app("users", "show", ANN)).out).toContain("no permissions");
+  });
+
+  test("say what a revocation leaves standing, and what a grant to somebody inactive is worth", async () => {
+    const { app } = await freshApp();
+    await app("groups", "create", "editors");
+    await app("groups", "grant", "editors", USE);
+    await app("groups", "add", "editors", ANN);
+    await app("users", "grant", ANN, USE);
+    expect((await app("users", "revoke", ANN, USE)).out).toBe(
+      `${ANN} (u1) no longer has ${USE} directly.\nIt is still held through the group "editors".\n`,
+    );
+    await app("users", "deactivate", ANN);
+    expect((await app("users", "grant", ANN, USE)).out).toContain("This user is inactive");
+    expect((await app("groups", "list")).out).toBe(`editors  1 member  ${USE}\n`);
+    expect(document(await app("groups", "list", "--json"))).toEqual([
+      { name: "editors", members: 1, permissions: [USE] },
+    ]);
+  });
+
+  test("a group that does not exist is an error that names the nearest, for every command but create", async () => {
+    const { app } = await freshApp();
+    await app("groups", "create", "editors");
+    for (const args of [
+      ["grant", "editor", USE],
+      ["revoke", "editor", USE],
+      ["add", "editor", ANN],
+      ["remove", "editor", ANN],
+      ["delete", "editor"],
+    ]) {
+      expect(await app("groups", ...args)).toEqual({
+        code: 1,
+        out: "",
+        err: 'sallyport: There is no group "editor". Did you mean "editors"? groups create makes one.\n',
+      });
+    }
+    expect((await app("groups", "list")).out).toBe("editors  0 members  gives nothing\n");
+  });
+
+  test("an account that the app removed can still be shown, and forgotten, by its id", async () => {
+    const { app, next } = await freshApp();
+    await next("users", "grant", "u77", USE);
+    expect((await app("users", "show", "u77")).out).toContain("u77: active");
+    expect((await app("users", "delete", "u77")).out).toBe("u77 is forgotten, with all rights.\n");
+    expect((await app("users", "show", "u77")).err).toContain('There is no user "u77"');
+    expect((await app("audit", "--user", "u77")).out).toContain("forgot u77");
+  });
+});
+
+describe("permissions", () => {
+  test("are listed with what the code and the database know of them, synced and pruned", async () => {
+    const { app, next } = await freshApp();
+    await app("users", "grant", ANN, MODERATE);
+    expect((await next("permissions", "list")).out).toBe(
+      [
+        "chat.can_use_chat       Can use chat    declared, in the database",
+        "chat.can_watch_chat     Can watch chat  declared, not in the database yet (permissions sync)",
+        "chat.can_moderate_chat                  stale: in the database, no longer declared",
+        "",
+      ].join("\n"),
+    );
+    expect((await next("permissions", "sync", "--dry-run")).out).toContain(
+      "permissions added: chat.can_watch_chat",
+    );
+    expect(JSON.parse((await next("permissions", "sync", "--json")).out)).toEqual({
+      dryRun: false,
+      migrations: [],
+      added: ["chat.can_watch_chat"],
+      stale: [MODERATE],
+    });
+    expect((await next("permissions", "prune", USE)).err).toContain("is declared in code");
+    expect((await next("permissions", "prune", "chat.can_moderate_caht")).err).toContain(
+      `Did you mean "${MODERATE}"?`,
+    );
+    expect((await next("permissions", "prune", "--dry-run")).out).toContain(`loses  u1  ${MODERATE}`);
+    expect((await next("permissions", "prune", MODERATE)).out).toBe(
+      `Removed with every grant of them: ${MODERATE}\n`,
+    );
+    expect((await next("permissions", "prune")).out).toBe(
+      "Nothing is stale: every permission in the database is declared.\n",
+    );
+    const states = JSON.parse((await next("permissions", "list", "--json")).out);
+    expect(states).toContainEqual({ name: USE, label: "Can use chat", declared: true, stored: true });
+    expect(states.length).toBe(2);
+  });
+
+  test("are not synced where the tables are missing", async () => {
+    const { code, err } = await sallyport(["permissions", "sync"], {
+      STORY_DATABASE: join(folder, "none.db"),
+    });
+    expect(code).toBe(1);
+    expect(err).toContain("npx sallyport migrate");
+  });
+
+  test("diff tells who gains or loses by the next version, and fails when a rule widens", async () => {
+    const { app, next } = await freshApp();
+    await next("permissions", "sync");
+    await app("migrate");
+    await next("users", "grant", "u2", "chat.can_watch_chat");
+    await app("users", "grant", ANN, USE);
+    expect(await app("permissions", "diff")).toEqual({
+      code: 0,
+      out: "The rules are those of the running code.\n",
+      err: "",
+    });
+    const told = await next("permissions", "diff");
+    expect(told.code).toBe(1);
+    expect(told.out).toContain(
+      [
+        "WIDENS  view /ws/chat: changed",
+        `  before  ${USE}`,
+        `  after   any of ${USE}, chat.can_watch_chat`,
+        "  gains  u2",
+      ].join("\n"),
+    );
+    expect(told.out).toContain("  loses  u1");
+    const { code, out } = await next("permissions", "diff", "--json");
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({
+      widens: true,
+      changes: expect.arrayContaining([
+        expect.objectContaining({ kind: "view", widens: true, gains: [{ user: "u2", label: null }] }),
+      ]),
+    });
+  });
+});
+
+describe("questions", () => {
+  test("why, who-can and what-can tell the reasons, in words and as JSON", async () => {
+    const { app } = await freshApp();
+    await app("groups", "create", "editors");
+    await app("groups", "grant", "editors", USE);
+    await app("groups", "add", "editors", ANN, "--until", "2030-12-31");
+    await app("users", "superuser", BOB, "on");
+    const asked = [
+      "why",
+      "--user",
+      ANN,
+      "--view",
+      "/ws/chat",
+      "--handler",
+      "delete_message",
+      "--channel",
+      "notes/u1",
+    ];
+    expect((await app(...asked)).out).toBe(
+      [
+        `refused for ${ANN} (u1): ChatView.delete_message needs ${MODERATE}.`,
+        `✔ ChatView needs ${USE}`,
+        `    ${USE}: group "editors" until 2030-12-31T00:00:00Z`,
+        `✘ ChatView.delete_message needs ${MODERATE}`,
+        `    missing: ${MODERATE}`,
+        '✔ channel "notes/u1" needs a signed-in user',
+        '✔ authorize of channel "notes/u1" says yes',
+        "? authorize of ChatView.delete_message can be asked by a real message only",
+        "",
+      ].join("\n"),
+    );
+    expect(document(await app(...asked, "--json"))).toMatchObject({
+      label: ANN,
+      verdict: "refused",
+      missing: [MODERATE],
+      steps: [{ allowed: true }, { allowed: false }, { allowed: true }, { kind: "authorize" }],
+    });
+    expect((await app("why", "--user", BOB, "--view", "/ws/chat")).out).toContain("passes as a superuser");
+    expect((await app("why", "--view", "/ws/chat")).out).toContain("nobody is signed in");
+    expect((await app("who-can", USE)).out).toBe(
+      `${ANN} (u1)  group "editors" until 2030-12-31T00:00:00Z\n${BOB} (u2)  superuser\n`,
+    );
+    expect(document(await app("who-can", USE, "--json"))).toMatchObject([
+      { user: "u1", label: ANN, grants: [{ group: "editors" }] },
+      { user: "u2", label: BOB, isSuperuser: true },
+    ]);
+    expect((await app("what-can", ANN)).out).toBe(
+      [
+        `${ANN} (u1): active`,
+        `permissions: ${USE}`,
+        "✔ /ws/chat (ChatView)",
+        "    ✔ ping",
+        "    ✘ delete_message",
+        "✔ channel rooms/:slug",
+        "✘ channel rooms/moderators",
+        "✔ channel notes/:id, if its authorize says yes",
+        "",
+      ].join("\n"),
+    );
+    expect(document(await app("what-can", ANN, "--json"))).toMatchObject({
+      label: ANN,
+      views: [{ path: "/ws/chat" }],
+    });
+  });
+
+  test("name the nearest known word", async () => {
+    const { app } = await freshApp();
+    const wrong: [args: string[], words: string][] = [
+      [
+        ["why", "--user", ANN, "--view", "/ws/caht"],
+        'No view is mounted at "/ws/caht". Did you mean "/ws/chat"?',
+      ],
+      [["why", "--view", "/ws/chat", "--handler", "pin"], 'Did you mean "ping"?'],
+      [["why", "--view", "/ws/chat", "--channel", "room/x"], "No channel definition matches"],
+      [["why", "--user", "anna@example.com", "--view", "/ws/chat"], `Did you mean "${ANN}"?`],
+      [["why"], "Give a reference, or name a view"],
+      [["why", "0123456789ab"], 'Nothing is kept of the reference "0123456789ab".'],
+      [["why", "0123456789ab", "--view", "/ws/chat"], "not both"],
+      [["who-can", "chat.can_use_cha"], `Did you mean "${USE}"?`],
+      [["what-can", "anna@example.com"], `Did you mean "${ANN}"?`],
+      [["audit", "--user", "anna@example.com"], `Did you mean "${ANN}"?`],
+      [["audit", "--since", "yesterday"], "Write 30m, 2h"],
+      [["audit", "--limit", "0"], "from 1 to 1000"],
+      [["sessions", "list", "--view", "/ws/caht"], 'Did you mean "/ws/chat"?'],
+      [["sessions", "list", "--channel", "room/x"], "No channel definition matches"],
+      [["sessions", "close", "--channel", "nowhere"], "No channel definition matches"],
+      [["sessions", "close"], "Name what to close"],
+      [["sessions", "close", "abc", "--user", ANN], "Name what to close"],
+      [["sessions", "close", "abc"], 'There is no open session "abc".'],
+    ];
+    for (const [args, words] of wrong) {
+      const { code, out, err } = await app(...args, "--json");
+      expect({ code, out, lines: err.split("\n").length }, args.join(" ")).toEqual({
+        code: 1,
+        out: "",
+        lines: 2,
+      });
+      expect(err, args.join(" ")).toContain(words);
+    }
+  }, 60_000);
+
+  test("the audit reads from the newest, since when and for whom it is asked", async () => {
+    const { app } = await freshApp();
+    await app("users", "grant", ANN, USE, "--reason", "hired");
+    await app("users", "grant", BOB, USE, "--until", "2030-12-31");
+    await app("users", "deactivate", ANN);
+    const by = `cli:${userInfo().username}`;
+    const { out } = await app("audit");
+    expect(out.replaceAll(/20\d\d-\S+Z(?= {2})/g, "NOW").replaceAll(/ +"hired"/g, '  "hired"')).toBe(
+      [
+        `3  NOW  ${by}  made ${ANN} (u1) inactive`,
+        `2  NOW  ${by}  gave ${USE} to ${BOB} (u2) until 2030-12-31T00:00:00Z`,
+        `1  NOW  ${by}  gave ${USE} to ${ANN} (u1)  "hired"`,
+        "",
+      ].join("\n"),
+    );
+    expect(document(await app("audit", "--user", BOB, "--json"))).toMatchObject([
+      { number: 2, user: "u2", label: BOB },
+    ]);
+    expect((await app("audit", "--limit", "1")).out).toContain(
+      "There are older entries: --limit shows more.",
+    );
+    expect(document(await app("audit", "--since", "1h", "--json"))).toHaveLength(3);
+    expect((await app("audit", "--since", "2100-01-01")).out).toBe("Nothing has been done.\n");
+  });
+});
+
+describe("open sockets", () => {
+  let world: World;
+  beforeEach(async () => {
+    world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } });
+    await world.sallyport.access.grant("u1", chat.can_use_chat);
+    await world.sallyport.access.grant("u2", chat.can_use_chat);
+  });
+  afterEach(() => world.close());
+  const app = (...args: string[]) => sallyport(args, { STORY_DATABASE: world.database });
+
+  test("are listed with whose they are, and where", async () => {
+    expect((await app("sessions", "list")).out).toBe("No such socket is open.\n");
+    await world.connect("u1", { channel: "rooms/general" });
+    await world.connect("u2");
+    const { out } = await app("sessions", "list");
+    expect(out).toMatch(/^\S+ +ann@example\.com \(u1\) +\/ws\/chat +rooms\/general +since 20\S+Z +local$/m);
+    expect(out).toMatch(/^\S+ +bob@example\.com \(u2\) +\/ws\/chat +in no channel +since 20\S+Z +local$/m);
+    const ofAnn = document(await app("sessions", "list", "--user", ANN, "--json"));
+    expect(ofAnn).toMatchObject([{ user: "u1", label: ANN, channels: ["rooms/general"], gateway: "local" }]);
+    expect(document(await app("sessions", "list", "--channel", "rooms/general", "--json"))).toEqual(ofAnn);
+    expect(document(await app("sessions", "list", "--view", "/ws/chat", "--json"))).toHaveLength(2);
+  });
+
+  test("are closed by their id, their user or their channel; a dry run closes none", async () => {
+    const [ann, bob, again] = [
+      await world.connect("u1", { channel: "rooms/general" }),
+      await world.connect("u2", { channel: "rooms/general" }),
+      await world.connect("u1"),
+    ];
+    const listed = document(await app("sessions", "list", "--json")) as {
+      session: string;
+      user: string;
+      channels: string[];
+    }[];
+    const id = listed.find(({ user, channels: joined }) => user === "u1" && joined.length === 0)
+      ?.session as string;
+    for (const [which, closing] of [
+      [[id], [id]],
+      [["--user", ANN], listed.filter(({ user }) => user === "u1").map(({ session }) => session)],
+      [
+        ["--channel", "rooms/general"],
+        listed.filter(({ channels: joined }) => joined.length > 0).map(({ session }) => session),
+      ],
+    ] as const) {
+      const told = document(await app("sessions", "close", ...which, "--dry-run", "--json"));
+      expect(told).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
+    }
+    expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
+    expect((await app("sessions", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 socket:\n/);
+    await again.closed;
+    expect(document(await app("sessions", "close", "--user", ANN, "--json"))).toMatchObject({
+      dryRun: false,
+      sessions: [{ user: "u1" }],
+      report: { recipients: 1, failed: 0 },
+    });
+    await ann.closed;
+    expect((await app("sessions", "close", "--user", ANN)).out).toBe("No such socket is open.\n");
+    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(/^Closed 1 socket:\n/);
+    await bob.closed;
+    const audit = (await app("audit")).out;
+    expect(audit).toContain('"stuck"');
+    expect(audit).toContain(`closed the sockets of ${ANN} (u1)`);
+    expect(audit).toContain('closed the sockets of {"channel":"rooms/general"}');
+  });
+
+  test("a revocation foretells what it then does, and why leads from the notice to the change", async () => {
+    const ann = await world.connect("u1", { channel: "rooms/general" });
+    const revoke = ["users", "revoke", ANN, USE, "--reason", "left the team"];
+    const foretold = document(await app(...revoke, "--dry-run", "--json"));
+    expect(foretold).toMatchObject({
+      users: [{ user: "u1", label: ANN, gains: [], loses: [USE] }],
+      sessions: [{ user: "u1", label: ANN, view: "/ws/chat" }],
+      channels: [],
+    });
+    expect((await app(...revoke, "--dry-run")).out).toMatch(
+      /closes {2}ann@example\.com \(u1\) {2}\/ws\/chat, session /,
+    );
+    expect(ann.isClosed).toBe(false);
+    const { number } = document(await app(...revoke, "--json")) as { number: number };
+    await ann.closed;
+    expect(ann.received).toEqual([revoked()]);
+    const reference = String(ann.received[0]?.reference);
+    const { out } = await app("why", reference);
+    expect(out).toMatch(/^refused \(403, permission\): ChatView needs/);
+    expect(out).toContain(`✘ ChatView needs ${USE}\n    missing: ${USE}`);
+    expect(out).toContain(
+      `followed from change ${number}: cli:${userInfo().username} took ${USE} from ${ANN} (u1)\n`,
+    );
+    expect(out).toMatch(/ {4}at 20\S+Z, "left the team"\n$/);
+    expect(document(await app("why", reference, "--json"))).toMatchObject({
+      reference,
+      label: ANN,
+      verdict: "refused",
+      followedFrom: { number, action: "revoke", reason: "left the team" },
+    });
+  });
+
+  test("a channel that would be left is foretold, and then left by a socket that stays", async () => {
+    await world.sallyport.access.grant("u1", chat.can_moderate_chat);
+    const ann = await world.connect("u1", { channel: "rooms/moderators" });
+    const revoke = ["users", "revoke", ANN, MODERATE];
+    expect(document(await app(...revoke, "--dry-run", "--json"))).toMatchObject({
+      sessions: [],
+      channels: [{ user: "u1", label: ANN, channel: "rooms/moderators" }],
+    });
+    expect((await app(...revoke, "--dry-run")).out).toContain(
+      `leaves  ${ANN} (u1)  rooms/moderators, session `,
+    );
+    expect(ann.received).toEqual([]);
+    await app(...revoke);
+    await ann.message("sallyport.revoked");
+    expect(ann.received).toEqual([revoked("rooms/moderators")]);
+    expect(ann.isClosed).toBe(false);
+  });
+
+  test("long lists show fifty lines to a person, and all as JSON", async () => {
+    for (let index = 0; index < 60; index++) {
+      await world.sallyport.access.grant(`many-${String(index).padStart(2, "0")}`, chat.can_use_chat);
+    }
+    const { out } = await app("who-can", USE);
+    expect(out.trimEnd().split("\n")).toHaveLength(51);
+    expect(out).toMatch(/\nand 12 more \(--json lists all\)\n$/);
+    expect(document(await app("who-can", USE, "--json"))).toHaveLength(62);
+  });
+});
+
+describe("hostile input", () => {
+  const CONTROL = /(?!\n)[\p{Cc}\p{Bidi_Control}]/u;
+  const EVIL = "red\u001b[31m\u009b2J\nfake line\u202e";
+
+  test("never steers the terminal: names, labels and reasons are shown with their control characters spelled out", async () => {
+    const { app } = await freshApp();
+    const eve = "eve\u001b[31m\u0007\u009b\u202e@example.com";
+    await app("groups", "create", EVIL, "--reason", EVIL);
+    await app("groups", "grant", EVIL, USE);
+    await app("groups", "add", EVIL, eve);
+    const commands = [
+      ["groups", "list"],
+      ["users", "show", eve],
+      ["users", "grant", eve, MODERATE],
+      ["users", "grant", eve, MODERATE, "--dry-run"],
+      ["users", "revoke", eve, USE],
+      ["who-can", USE],
+      ["what-can", eve],
+      ["why", "--user", eve, "--view", "/ws/chat"],
+      ["audit"],
+    ];
+    for (const args of commands) {
+      const { code, out } = await app(...args);
+      expect(code, args.join(" ")).toBe(0);
+      expect(out, args.join(" ")).not.toMatch(CONTROL);
+      expect(out, args.join(" ")).not.toMatch(/^fake line/m);
+      const json = (await app(...args, "--json")).out;
+      expect(json, args.join(" ")).not.toMatch(CONTROL);
+      JSON.parse(json);
+    }
+    expect((await app("groups", "list")).out).toContain("red\\u001b[31m\\u009b2J\\u000afake line\\u202e");
+    expect(document(await app("groups", "list", "--json"))).toMatchObject([{ name: EVIL }]);
+  }, 60_000);
+
+  test("is refused in one line, without a trace of it in the terminal or the database", async () => {
+    const { app } = await freshApp();
+    const before = (await app("audit", "--json")).out;
+    const long = "x".repeat(100_000);
+    const attempts = [
+      ["users", "grant", EVIL, USE],
+      ["users", "grant", ANN, EVIL],
+      ["users", "grant", long, USE],
+      ["users", "grant", ANN, long],
+      ["users", "grant", "", USE],
+      ["users", "grant", "constructor", USE],
+      ["users", "show", "__proto__"],
+      ["users", "superuser", ANN, "maybe"],
+      ["groups", "create", ""],
+      ["groups", "create", " x"],
+      ["groups", "create", long],
+      ["groups", "add", EVIL, ANN],
+      ["users", "grant", ANN, USE, "--reason", long],
+      ["users", "grant", ANN, USE, "--until", EVIL],
+      ["permissions", "prune", EVIL],
+      ["who-can", EVIL],
+      ["why", EVIL],
+      ["why", "--view", EVIL],
+      ["sessions", "close", EVIL],
+      [EVIL],
+      ["users", EVIL],
+      ["users", "show", ANN, EVIL],
+      ["users", "show", ANN, `--${EVIL}`],
+    ];
+    for (const args of attempts) {
+      const { code, out, err } = await app(...args);
+      const name = args.join(" ").slice(0, 100);
+      expect({ code, out }, name).toEqual({ code: 1, out: "" });
+      expect(err, name).toMatch(/^sallyport: [^\n]{1,2100}\n$/);
+      expect(err, name).not.toMatch(CONTROL);
+    }
+    expect((await app("audit", "--json")).out).toBe(before);
+    expect((await app("groups", "list")).out).toBe("There are no groups.\n");
+  }, 60_000);
+
+  test("a reader that hangs up early is no error, and a change is made even so", async () => {
+    await sallyport(["migrate"]);
+    const child = spawn(process.execPath, [bin, "groups", "create", "unheard"], {
+      env: {
+        ...process.env,
+        SALLYPORT_APP: join(root, "test/processes/app.ts"),
+        STORY_DATABASE: join(folder, "cli.db"),
+      },
+    });
+    child.stdout.destroy();
+    let err = "";
+    child.stderr.on("data", (data) => {
+      err += data;
+    });
+    expect(await new Promise((done) => child.on("close", done))).toBe(0);
+    expect(err).toBe("");
+    expect((await sallyport(["groups", "list"])).out).toContain("unheard");
+  });
+
+  test("an app that prints does not spoil the answer", async () => {
+    await sallyport(["migrate"]);
+    const { code, out, err } = await sallyport(["users", "show", "u5", "--json"], {
+      SALLYPORT_APP: WIDER,
+      STORY_PRINTS: "yes",
+    });
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ id: "u5", label: null });
+    expect(err).toBe("the app is loading\nthe app is looking for u5\n");
   });
 });

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { definePermissions } from "../../src/access/permissions.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
+import { defineChannel } from "../../src/view/channel.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { ORIGIN, revoked, type Socket, World } from "./world.ts";
 
@@ -158,6 +159,34 @@ describe("whatever a right rested on, its sockets end with it", () => {
     expect(await other.access.prunePermissions()).toEqual([]);
     await other.close();
   });
+});
+
+test("nobody's eviction by rights waits for the author's hook about somebody else", async () => {
+  await world.close();
+  let goOn: () => void = () => undefined;
+  let held: Promise<void> | undefined;
+  const slow = defineChannel("slow", {
+    signedIn: true,
+    authorize: async () => {
+      await held;
+      return true;
+    },
+  });
+  world = await World.open({ permissions: [chat], channels: [...channels, slow], views });
+  const { access } = world.sallyport;
+  await access.grant({ group: "Chatters" }, chat.can_use_chat);
+  for (const user of ["ann", "bob"]) await access.addToGroup(user, "Chatters");
+  await access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann", { channel: "slow" });
+  const bob = await world.connect("bob");
+  held = new Promise((resolve) => {
+    goOn = resolve;
+  });
+  const revoking = access.revoke({ group: "Chatters" }, chat.can_use_chat);
+  await expectClosed(bob);
+  goOn();
+  await revoking;
+  expect(await ann.result("whoami")).toMatchObject({ channels: ["slow"] });
 });
 
 describe("rules that change with a deployment", () => {

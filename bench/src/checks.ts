@@ -1,0 +1,139 @@
+import { defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
+import { Callers } from "../../dist/access/callers.js";
+import { Changes } from "../../dist/access/changes.js";
+import { Channels } from "../../dist/access/channels.js";
+import { newTrail } from "../../dist/access/decisions.js";
+import { PermissionCatalog } from "../../dist/access/permissions.js";
+import { MessageLimit } from "../../dist/access/rate-limits.js";
+import { compileRule, judge, PageJudge, type Rule, type Subject } from "../../dist/access/rules.js";
+import { hashSecret } from "../../dist/gateways/gateways.js";
+import { succeeded } from "../../dist/lifecycle/answer.js";
+import { message } from "../../dist/lifecycle/message.js";
+import { mountViews } from "../../dist/lifecycle/mount-views.js";
+import type { Rooms } from "../../dist/lifecycle/rooms.js";
+import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
+import { type Figure, figure, timed } from "./figures.js";
+
+const chat = definePermissions("chat", {
+  use: "Use",
+  moderate: "Moderate",
+  broadcast: "Broadcast",
+  invite: "Invite",
+});
+const catalog = new PermissionCatalog([chat]);
+const isKnown = (permission: string) => catalog.find(permission) !== undefined;
+const grant = (permission: string) => ({ permission, group: "Crew", until: null });
+const HELD = [chat.invite, chat.broadcast, chat.moderate, chat.use];
+const subject = (userId: string): Subject => ({
+  userId,
+  isActive: true,
+  isSuperuser: false,
+  permissions: HELD,
+  grants: HELD.map(grant),
+});
+
+class ChatView extends WebSocketView {
+  permissionsRequired = [chat.use, chat.moderate];
+  allPermissionsRequired = [chat.broadcast, chat.invite];
+  say = handler({ allPermissionsRequired: [chat.moderate] }, () => ({ ok: true }));
+}
+
+/** What judging costs, with everything already in memory. */
+export async function checks(): Promise<readonly Figure[]> {
+  const [anyAll] = [...mountViews({ "/ws/chat": ChatView }, catalog).values()].map(({ rule }) => rule);
+  const user = subject("u1");
+  const one = await timed(() => judge(anyAll as Rule, user), { runs: 2_000_000 });
+  return [
+    figure("any + all check, warm", "ns", one, 150),
+    figure(
+      "whole gate of a message, without HTTP and SQL",
+      "µs",
+      (await wholeGate()).map(inMicroseconds),
+      25,
+    ),
+    figure("checks of 10 000 recipients", "ms", (await recipients()).map(inMilliseconds), 1),
+  ];
+}
+
+const inMicroseconds = (ns: number) => ns / 1000;
+const inMilliseconds = (ns: number) => ns / 1_000_000;
+
+/** View's rule, channel's rule and the send's own, for ten thousand users. */
+function recipients(): Promise<number[]> {
+  const rules = [
+    compileRule("view", [{ permissionsRequired: [chat.use, chat.moderate] }], isKnown),
+    compileRule("channel", [{ allPermissionsRequired: [chat.use] }], isKnown),
+    compileRule("send", [{ permissionsRequired: [chat.broadcast] }], isKnown),
+  ];
+  // As pages of sessions bring them along: 500 at a time, each page with twenty different lists of rights.
+  const pages = Array.from({ length: 20 }, (_, page) => {
+    const lists = Array.from({ length: 20 }, () => [...HELD]);
+    return Array.from({ length: 500 }, (_, index) => {
+      const permissions = lists[index % lists.length] ?? HELD;
+      return { ...subject(`u${page * 500 + index}`), permissions };
+    });
+  });
+  return timed(
+    () => {
+      let permitted = 0;
+      for (const page of pages) {
+        const judge = new PageJudge(rules);
+        for (const who of page) if (judge.allows(who)) permitted++;
+      }
+      return permitted;
+    },
+    { runs: 100 },
+  );
+}
+
+/** The real story of a message, from the decoded call to the encoded answer, over a session that is at hand. */
+function wholeGate(): Promise<number[]> {
+  const secret = "s".repeat(64);
+  const gateway = {
+    id: "g",
+    name: "bench",
+    apiId: null,
+    stage: "dev",
+    endpoint: "https://x",
+    secretHashes: [hashSecret(secret)],
+    replies: "route",
+  };
+  const session = {
+    ...subject("u1"),
+    id: "s1",
+    gatewayId: "g",
+    connectionId: "AAAAAAAAAAAAAAA=",
+    view: "/ws/chat",
+    loginId: null,
+    connectedAt: 0,
+    ageMs: 1,
+    channels: ["rooms/general"],
+  };
+  const gateways = { list: async () => [gateway], listAnew: async () => [gateway] };
+  const views = mountViews({ "/ws/chat": ChatView }, catalog);
+  const view = views.get("/ws/chat");
+  if (!view) throw new Error("not mounted");
+  const rooms = {
+    callers: new Callers(gateways as never, "secret"),
+    changes: new Changes(),
+    channels: new Channels([defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })], catalog),
+    messageLimit: new MessageLimit(Number.MAX_SAFE_INTEGER),
+    sessions: { find: async () => session },
+    views,
+  } as unknown as Rooms;
+  const frame = new TextEncoder().encode('{"handler":"say","id":1,"message":"hello"}');
+  const headers = new Headers({
+    connectionId: "AAAAAAAAAAAAAAA=",
+    "x-sallyport-secret": secret,
+    "x-sallyport-stage": "dev",
+  });
+  const request = { headers, body: [frame], url: "http://x/ws/chat/default" } as unknown as Request;
+  return timed(
+    async () => {
+      const trail = newTrail("message", "/ws/chat/default");
+      const call = decodeGatewayCall("message", request) as MessageCall;
+      return succeeded(await message(rooms, view, call, request, trail, {}), trail);
+    },
+    { runs: 50_000 },
+  );
+}

@@ -1,0 +1,120 @@
+import { fork } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { sql } from "kysely";
+import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
+import { sqlite } from "sallyport/storage/sqlite";
+import { Delivery, encodeFrame } from "../../dist/delivery/delivery.js";
+import { HttpManagementApi } from "../../dist/delivery/management-api.js";
+import { type Figure, figure } from "./figures.js";
+
+const RECIPIENTS = 10_000;
+const PAGE = 500;
+const ROUNDS = 7;
+
+const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
+class ChatView extends WebSocketView {
+  permissionsRequired = [chat.use, chat.moderate];
+  ping = handler(() => "pong");
+}
+
+/** A Management API that takes everything at once, in a process of its own. */
+if (process.argv[2] === "management-api") {
+  const server = createServer((request, response) => {
+    request.resume().on("end", () => response.end());
+  });
+  server.listen(0, "127.0.0.1", () => process.send?.((server.address() as AddressInfo).port));
+}
+
+/** A permission-checked send to ten thousand, against one that reads the same rows and asks nothing: in pairs. */
+export async function deliveryCost(): Promise<readonly Figure[]> {
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
+  const child = fork(fileURLToPath(import.meta.url), ["management-api"]);
+  const port = await new Promise<number>((resolve) =>
+    child.once("message", (value) => resolve(value as number)),
+  );
+  const endpoint = `http://127.0.0.1:${port}/dev`;
+  const storage = sqlite(join(folder, "bench.db"));
+  const sallyport = createSallyport({
+    storage,
+    permissions: [chat],
+    channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
+    views: { "/ws/chat": ChatView },
+    origins: ["none"],
+    identify: () => null,
+  });
+  await sallyport.migrate();
+  await sallyport.registerGateway({ name: "bench", endpoint, secret: "s".repeat(64) });
+  await sallyport.access.grant({ group: "Crew" }, chat.use);
+  await storage.write(async (db) => {
+    const n = sql`with recursive n(i) as (select 1 union all select i + 1 from n where i < ${sql.lit(RECIPIENTS)})`;
+    await sql`insert into sallyport_users (id, is_active, is_superuser, created_at) ${n} select 'u' || i, 1, 0, 0 from n`.execute(
+      db,
+    );
+    await sql`insert into sallyport_user_groups (user_id, group_name, granted_at) select id, 'Crew', 0 from sallyport_users`.execute(
+      db,
+    );
+    await sql`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+      ${n} select printf('%08d', i), (select id from sallyport_gateways), printf('%015d=', i), '/ws/chat', 'u' || i,
+        unixepoch('subsec') * 1000 - 60000, 0 from n`.execute(db);
+    await sql`insert into sallyport_memberships (session_id, channel, joined_at) select id, 'rooms/all', 0 from sallyport_sessions`.execute(
+      db,
+    );
+  });
+  const message = { type: "news", text: "x".repeat(100) };
+  const api = new HttpManagementApi();
+  const delivery = new Delivery(api);
+
+  const checked = async () => {
+    const { sent } = await sallyport.to({ channel: "rooms/all" }).send(message);
+    if (sent !== RECIPIENTS) throw new Error(`only ${sent} were sent`);
+  };
+  const unchecked = async () => {
+    const frame = encodeFrame(message);
+    for (let after = ""; ; ) {
+      const { rows } = await sql<{ id: string; connection_id: string }>`select s.id, s.connection_id
+        from sallyport_memberships m join sallyport_sessions s on s.id = m.session_id
+        where m.channel = 'rooms/all' and m.session_id > ${after} and s.closed_at is null
+        order by m.session_id limit ${sql.lit(PAGE)}`.execute(storage.db);
+      await Promise.all(
+        rows.map((row) =>
+          delivery.post(
+            { sessionId: row.id, userId: null, connectionId: row.connection_id, endpoint, connectedAt: 0 },
+            frame,
+          ),
+        ),
+      );
+      after = rows.at(-1)?.id ?? "";
+      if (rows.length < PAGE) return;
+    }
+  };
+  const time = async (work: () => Promise<void>) => {
+    const begun = performance.now();
+    await work();
+    return performance.now() - begun;
+  };
+  const [withChecks, without]: [number[], number[]] = [[], []];
+  for (let round = -1; round < ROUNDS; round++) {
+    // Each goes first every other time.
+    const first = round % 2 === 0 ? await time(checked) : undefined;
+    const plain = await time(unchecked);
+    const guarded = first ?? (await time(checked));
+    if (round < 0) continue;
+    withChecks.push(guarded);
+    without.push(plain);
+  }
+  child.kill();
+  await api.close();
+  await sallyport.close();
+  await rm(folder, { recursive: true, force: true });
+  const ratios = withChecks.map((guarded, index) => guarded / (without[index] ?? Number.NaN));
+  return [
+    figure("send to 10 000, unchecked", "ms", without),
+    figure("send to 10 000, every recipient checked", "ms", withChecks),
+    figure("checked ÷ unchecked, pair by pair", "×", ratios, 1.1),
+  ];
+}

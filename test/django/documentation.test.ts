@@ -1,0 +1,47 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+
+const page = readFileSync(resolve(import.meta.dirname, "../../docs/permissions.md"), "utf8");
+
+/** Statements about Django's permissions that do not hold here, or that something was added to. */
+const DIFFERENT = [
+  1, 6, 8, 9, 11, 13, 15, 18, 19, 20, 21, 24, 28, 29, 32, 33, 34, 36, 37, 38, 39, 40, 41, 42, 44, 45, 46, 47,
+  49, 50, 51, 58, 59,
+];
+
+const section = (title: string) => {
+  const [, text = ""] = page.split(`\n## ${title}\n`);
+  return text.split("\n## ")[0] ?? "";
+};
+
+describe("the page about permissions", () => {
+  test("gives every difference from Django a line of its own with a reason, in order", () => {
+    const lines = [...section("Differences from Django").matchAll(/^- D(\d+) (.+)$/gm)];
+    expect(lines.map(([, number]) => Number(number))).toEqual(DIFFERENT);
+    for (const [line, , words = ""] of lines) expect(words.length, line).toBeGreaterThan(20);
+  });
+
+  test("names only numbers that a test bears", () => {
+    const tests = readFileSync(resolve(import.meta.dirname, "permissions.test.ts"), "utf8");
+    for (const number of DIFFERENT) expect(tests).toMatch(new RegExp(`test\\(\\s*"D${number} `));
+  });
+
+  test("tells what every question is called", () => {
+    const questions = [
+      "hasPermission",
+      "hasAnyPermission",
+      "hasAllPermissions",
+      "hasAppPermissions",
+      "permissionsOf",
+      "usersWithPermission",
+    ];
+    for (const question of questions) expect(section("Questions")).toContain(question);
+    for (const word of ["modelPermissions", "list", "sync", "prune"])
+      expect(section("Declaring")).toContain(word);
+  });
+
+  test("keeps lines that can be read", () => {
+    expect(page.split("\n").filter((line) => line.length > 140)).toEqual([]);
+  });
+});

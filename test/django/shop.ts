@@ -1,0 +1,180 @@
+import { randomBytes } from "node:crypto";
+import { Kysely, sql } from "kysely";
+import { onTestFinished } from "vitest";
+import { z } from "zod";
+import { definePermissions, modelPermissions, type Permission } from "../../src/access/permissions.ts";
+import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import type { Access } from "../../src/lifecycle/access.ts";
+import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
+import type { Tables } from "../../src/storage/database.ts";
+import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+
+export const shop = definePermissions("shop", modelPermissions("article"), {
+  can_ship: "Can ship orders",
+});
+/** Another app, with a codename that the shop has as well. */
+export const news = definePermissions("news", modelPermissions("article", ["add", "change"]));
+
+/** Which article is whose, as the app's own table would say. */
+export const authors = new Map<string, string>();
+
+/** An article's room: a permission, and the app's word about the article itself. */
+export const articles = defineChannel("articles/:id", {
+  permissionsRequired: [shop.view_article],
+  authorize: ({ user, params }) => authors.get(params.id) === user.id,
+});
+
+/** The text of a permission as somebody who evades the type would write it. */
+export const asPermission = (text: unknown) => text as Permission;
+
+const Names = z.object({ names: z.array(z.string()) });
+
+/** For every signed-in user; it tells what it can find out about them. */
+export class ShopView extends WebSocketView {
+  override signedIn = true;
+
+  ask = handler({ body: Names }, ({ body, user }) =>
+    body.names.map((name) => user.hasPermission(asPermission(name))),
+  );
+  ask_none = handler(({ user }) => user.hasAllPermissions([]));
+  about_me = handler(({ user }) => ({
+    id: user.id ?? null,
+    signedIn: user.signedIn,
+    isSuperuser: user.isSuperuser,
+    any: user.hasAnyPermission([shop.view_article, shop.change_article]),
+    all: user.hasAllPermissions([shop.view_article, shop.change_article]),
+    shop: user.hasAppPermissions(shop),
+    news: user.hasAppPermissions(news),
+  }));
+  edit = handler({ permissionsRequired: [shop.change_article] }, () => "edited");
+  /** Whoever may change an article may look at it. */
+  look = handler({ permissionsRequired: [shop.view_article, shop.change_article] }, () => "seen");
+  publish = handler(
+    { allPermissionsRequired: [shop.change_article, news.add_article], authorize: () => false },
+    () => "published",
+  );
+}
+
+/** The same for everybody. */
+export class LobbyView extends ShopView {
+  override inheritRules = false;
+  override allowAnonymous = true;
+}
+
+export const views = { "/ws/shop": ShopView, "/ws/lobby": LobbyView };
+
+const ORIGIN = "https://www.example.com";
+
+/** An app over a real database of its own, spoken to in events as its gateway would send them. */
+export interface Shop {
+  readonly sallyport: Sallyport;
+  readonly access: Access;
+  /** Every SQL statement so far. */
+  readonly statements: string[];
+  /** Everything that reached onError. */
+  readonly errors: unknown[];
+  /** Runs a statement behind everybody's back. */
+  sql(statement: string): Promise<Record<string, unknown>[]>;
+  /** The app after its code was changed, over the same database. */
+  restarted(options: Partial<SallyportOptions>): Sallyport;
+  /** An open socket of a user, or of nobody. */
+  visit(user: string | null, view?: keyof typeof views): Promise<Visitor>;
+}
+
+/** One open socket. */
+export interface Visitor {
+  /** What a handler answers: the result, or the refusal's status. */
+  call(name: string, fields?: object): Promise<unknown>;
+}
+
+export async function openShop(options: Partial<SallyportOptions> = {}): Promise<Shop> {
+  const statements: string[] = [];
+  const errors: unknown[] = [];
+  const db = new Kysely<Tables>({
+    dialect: new LibsqlDialect({ path: ":memory:" }),
+    log: ({ query }) => {
+      statements.push(query.sql);
+    },
+  });
+  const secret = gatewaySecret();
+  const opened: Sallyport[] = [];
+  const restarted = (others: Partial<SallyportOptions>) => {
+    const sallyport = createSallyport({
+      permissions: [shop, news],
+      channels: [articles],
+      views,
+      identify: (request) => {
+        const [, userId] = /login=(.+)/.exec(request.headers.get("cookie") ?? "") ?? [];
+        return userId === undefined ? null : { userId };
+      },
+      origins: [ORIGIN],
+      decisions: { sampleAllowed: 0 },
+      limits: { connectsPerUser: false, tokensPerUser: false },
+      onError: (error) => errors.push(error),
+      ...others,
+      storage: sqlite(db),
+    });
+    opened.push(sallyport);
+    return sallyport;
+  };
+  const sallyport = restarted(options);
+  onTestFinished(async () => {
+    for (const each of opened) await each.close();
+    await db.destroy();
+  });
+  await sallyport.migrate();
+  await sallyport.registerGateway({ name: "main", endpoint: "http://127.0.0.1:9/prod", secret });
+
+  const event = async (path: string, headers: Record<string, string>, body?: object) => {
+    const request = new Request(`https://app.example.com${path}`, {
+      method: "POST",
+      headers: { "x-sallyport-secret": secret, "x-sallyport-source-ip": "192.0.2.1", ...headers },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const response = await sallyport.fetch(request);
+    if (!response) throw new Error(`${path} is nobody's`);
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  };
+  const must = async (answer: ReturnType<typeof event>) => {
+    const { status, body } = await answer;
+    if (status !== 200) throw new Error(`refused with ${status}: ${JSON.stringify(body)}`);
+    return body;
+  };
+
+  return {
+    sallyport,
+    access: sallyport.access,
+    statements,
+    errors,
+    restarted,
+    sql: async (statement) => (await sql<Record<string, unknown>>`${sql.raw(statement)}`.execute(db)).rows,
+    async visit(user, view = "/ws/shop") {
+      const connectionId = `${randomBytes(11).toString("base64url")}=`;
+      const person = { origin: ORIGIN, ...(user === null ? {} : { cookie: `login=${user}` }) };
+      const token = user === null ? undefined : (await must(event("/api/ws-token", person))).token;
+      const query = token === undefined ? "" : `?ws_token=${token}`;
+      await must(event(`${view}/connect${query}`, { ...person, connectionId }));
+      return {
+        async call(name, fields = {}) {
+          const { body } = await event(
+            `${view}/default`,
+            { connectionId },
+            { ...fields, handler: name, id: 1 },
+          );
+          return body.ok === true ? body.result : body.status;
+        },
+      };
+    },
+  };
+}
+
+/** Statements that tell who somebody is and what they may do, other than those of the loop that runs beside. */
+export const aboutRights = (statements: readonly string[]) =>
+  statements.filter(
+    (statement) =>
+      /sallyport_(sessions|users|user_permissions|group_permissions|user_groups)/.test(statement) &&
+      !statement.includes('"until_at" <='),
+  );
