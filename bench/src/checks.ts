@@ -117,6 +117,7 @@ function wholeGate(): Promise<number[]> {
     callers: new Callers(gateways as never, "secret"),
     changes: new Changes(),
     channels: new Channels([defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })], catalog),
+    permissions: catalog,
     messageLimit: new MessageLimit(Number.MAX_SAFE_INTEGER),
     sessions: { find: async () => session },
     views,

@@ -111,11 +111,6 @@ export class Evictions {
     return rows.map((row) => row.user_id);
   }
 
-  /** Takes back a record whose change turned out to be none. */
-  async forget(db: Kysely<Tables>, id: string): Promise<void> {
-    await db.deleteFrom("sallyport_evictions").where("id", "=", id).execute();
-  }
-
   /** How many changes have been recorded: the same number twice means that nothing changed between. */
   async changes(db: Kysely<Tables>): Promise<number> {
     const row = await db
@@ -168,7 +163,7 @@ export class Evictions {
 
   /** The record has been enforced to its end. */
   async finish(id: string): Promise<void> {
-    await this.#database.write((db) => this.forget(db, id));
+    await this.#database.write((db) => db.deleteFrom("sallyport_evictions").where("id", "=", id).execute());
   }
 
   /** A read, so that looking costs no lock. */

@@ -1,4 +1,4 @@
-import type { Kysely } from "kysely";
+import type { InsertResult, Kysely } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import type { Database, Tables } from "../storage/database.ts";
 import type { Permission, PermissionCatalog } from "./permissions.ts";
@@ -19,6 +19,22 @@ export interface GrantOptions extends ChangeOptions {
   /** When the grant ends by itself: a coming instant in epoch milliseconds, or a Date. Default: never. */
   readonly until?: number | Date | undefined;
 }
+
+/** A permission, and where it is known. */
+export interface KnownPermission {
+  readonly name: string;
+  readonly label: string;
+  /** In the code. One that is not is stale. */
+  readonly isDeclared: boolean;
+  /** In the database. One that is not comes there with the next `migrate`. */
+  readonly isStored: boolean;
+}
+
+/** What a user is of whom nothing is known. */
+const DEFAULT_FLAGS = { is_active: true, is_superuser: false } as const;
+
+/** Latest instant that a Date can be, in epoch milliseconds. Source: ECMAScript, "Time Values and Time Range". */
+const MAX_INSTANT = 8.64e15;
 
 /** A grant or membership whose end came. */
 export interface ExpiredGrant {
@@ -51,32 +67,49 @@ export class Grants {
       .execute();
   }
 
-  /** Gives a right; giving it again replaces until, giver and reason. */
+  /**
+   * Gives a right. Giving it again with another end replaces end, giver and reason.
+   *
+   * @returns false when it stood already, with the same end
+   */
   async grant(
     db: Kysely<Tables>,
     holder: Holder,
     permission: Permission,
     options: GrantOptions,
-  ): Promise<void> {
+  ): Promise<boolean> {
     checkHolder(holder);
     this.#catalog.parse(permission);
     await this.#requireMigrated(db, permission);
     const fields = { ...(await this.#terms(db, options)), permission };
     if (typeof holder === "string") {
       await this.know(db, holder);
-      await db
-        .insertInto("sallyport_user_permissions")
-        .values({ ...fields, user_id: holder })
-        .onConflict((conflict) => conflict.columns(["user_id", "permission"]).doUpdateSet(fields))
-        .execute();
-    } else {
-      await this.createGroup(db, holder.group);
+      return wrote(
+        await db
+          .insertInto("sallyport_user_permissions")
+          .values({ ...fields, user_id: holder })
+          .onConflict((conflict) =>
+            conflict
+              .columns(["user_id", "permission"])
+              .doUpdateSet(fields)
+              .where("sallyport_user_permissions.until_at", "is distinct from", fields.until_at),
+          )
+          .executeTakeFirst(),
+      );
+    }
+    await this.createGroup(db, holder.group);
+    return wrote(
       await db
         .insertInto("sallyport_group_permissions")
         .values({ ...fields, group_name: holder.group })
-        .onConflict((conflict) => conflict.columns(["group_name", "permission"]).doUpdateSet(fields))
-        .execute();
-    }
+        .onConflict((conflict) =>
+          conflict
+            .columns(["group_name", "permission"])
+            .doUpdateSet(fields)
+            .where("sallyport_group_permissions.until_at", "is distinct from", fields.until_at),
+        )
+        .executeTakeFirst(),
+    );
   }
 
   /** @returns whether the holder had it */
@@ -98,16 +131,32 @@ export class Grants {
     return numDeletedRows > 0n;
   }
 
-  /** Makes a user a member; the group is made when missing. */
-  async addToGroup(db: Kysely<Tables>, userId: string, group: string, options: GrantOptions): Promise<void> {
+  /**
+   * Makes a user a member; the group is made when missing.
+   *
+   * @returns false when the user was one already, with the same end
+   */
+  async addToGroup(
+    db: Kysely<Tables>,
+    userId: string,
+    group: string,
+    options: GrantOptions,
+  ): Promise<boolean> {
     const fields = await this.#terms(db, options);
     await this.know(db, userId);
     await this.createGroup(db, group);
-    await db
-      .insertInto("sallyport_user_groups")
-      .values({ ...fields, user_id: userId, group_name: group })
-      .onConflict((conflict) => conflict.columns(["user_id", "group_name"]).doUpdateSet(fields))
-      .execute();
+    return wrote(
+      await db
+        .insertInto("sallyport_user_groups")
+        .values({ ...fields, user_id: userId, group_name: group })
+        .onConflict((conflict) =>
+          conflict
+            .columns(["user_id", "group_name"])
+            .doUpdateSet(fields)
+            .where("sallyport_user_groups.until_at", "is distinct from", fields.until_at),
+        )
+        .executeTakeFirst(),
+    );
   }
 
   /** @returns whether the user was a member */
@@ -125,22 +174,28 @@ export class Grants {
   /** @returns whether there was none of that name */
   async createGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
     checkGroupName(name);
-    const { numInsertedOrUpdatedRows } = await db
-      .insertInto("sallyport_groups")
-      .values({ name, created_at: this.#database.now })
-      .onConflict((conflict) => conflict.column("name").doNothing())
-      .executeTakeFirst();
-    return (numInsertedOrUpdatedRows ?? 0n) > 0n;
+    return wrote(
+      await db
+        .insertInto("sallyport_groups")
+        .values({ name, created_at: this.#database.now })
+        .onConflict((conflict) => conflict.column("name").doNothing())
+        .executeTakeFirst(),
+    );
   }
 
-  /** Removes a group with its grants and memberships. @returns whether there was one */
-  async deleteGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
+  async hasGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
     checkGroupName(name);
-    const { numDeletedRows } = await db
-      .deleteFrom("sallyport_groups")
+    const row = await db
+      .selectFrom("sallyport_groups")
+      .select("name")
       .where("name", "=", name)
       .executeTakeFirst();
-    return numDeletedRows > 0n;
+    return row !== undefined;
+  }
+
+  /** Removes a group with its grants and memberships. */
+  async deleteGroup(db: Kysely<Tables>, name: string): Promise<void> {
+    await db.deleteFrom("sallyport_groups").where("name", "=", name).execute();
   }
 
   /** @returns whether it differed before */
@@ -153,7 +208,9 @@ export class Grants {
     if (typeof value !== "boolean") {
       throw new ConfigurationError(`${flag} is true or false, not ${JSON.stringify(value)}.`);
     }
-    await this.know(db, userId);
+    checkUserId(userId);
+    // Somebody unknown is active and no superuser: to say so again makes no row.
+    if (value !== DEFAULT_FLAGS[flag]) await this.know(db, userId);
     const { numUpdatedRows } = await db
       .updateTable("sallyport_users")
       .set({ [flag]: value ? 1 : 0 })
@@ -222,9 +279,9 @@ export class Grants {
   async sync(
     db: Kysely<Tables>,
   ): Promise<{ readonly added: readonly string[]; readonly stale: readonly string[] }> {
-    const declared = this.#catalog.list();
-    const known = new Set(await this.#rows(db));
-    const added = declared.filter(({ name }) => !known.has(name)).map(({ name }) => name);
+    const before = await this.permissions(db);
+    const declared = before.filter(({ isDeclared }) => isDeclared);
+    const added = declared.filter(({ isStored }) => !isStored).map(({ name }) => name);
     for (const { name, label } of declared) {
       await db
         .insertInto("sallyport_permissions")
@@ -232,40 +289,49 @@ export class Grants {
         .onConflict((conflict) => conflict.column("name").doUpdateSet({ label }))
         .execute();
     }
-    return { added, stale: [...known].filter((name) => this.#catalog.find(name) === undefined) };
+    return { added, stale: before.filter(({ isDeclared }) => !isDeclared).map(({ name }) => name) };
+  }
+
+  /** Every permission that is declared or in the database. */
+  async permissions(db: Kysely<Tables>): Promise<readonly KnownPermission[]> {
+    const rows = await db
+      .selectFrom("sallyport_permissions")
+      .select(["name", "label"])
+      .orderBy("name")
+      .execute();
+    const stored = new Set(rows.map(({ name }) => name));
+    const declared = this.#catalog
+      .list()
+      .map(({ name, label }) => ({ name, label, isDeclared: true, isStored: stored.has(name) }));
+    const stale = rows
+      .filter(({ name }) => this.#catalog.find(name) === undefined)
+      .map((row) => ({ ...row, isDeclared: false, isStored: true }));
+    return [...declared, ...stale];
   }
 
   /** Permissions in the database that the code no longer declares. */
   async stale(db: Kysely<Tables>): Promise<readonly string[]> {
-    return (await this.#rows(db)).filter((name) => this.#catalog.find(name) === undefined);
+    return (await this.permissions(db)).filter(({ isDeclared }) => !isDeclared).map(({ name }) => name);
   }
 
-  /**
-   * Removes stale permissions with every grant of them.
-   *
-   * @returns those that were removed
-   * @throws ConfigurationError for one that the code declares
-   */
-  async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
+  /** @throws ConfigurationError for a permission that the code declares */
+  checkPrunable(names: readonly string[]): void {
     for (const name of names) {
-      if (this.#catalog.find(name) !== undefined) {
-        throw new ConfigurationError(
-          `${name} is declared in code, and the next migrate would bring it back without its grants. Remove it from definePermissions() first.`,
-        );
-      }
+      if (this.#catalog.find(name) === undefined) continue;
+      throw new ConfigurationError(
+        `${name} is declared in code, and the next migrate would bring it back without its grants. Remove it from definePermissions() first.`,
+      );
     }
-    if (names.length === 0) return [];
+  }
+
+  /** Removes permissions with every grant of them. @returns those that were there */
+  async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
     const rows = await db
       .deleteFrom("sallyport_permissions")
       .where("name", "in", names)
       .returning("name")
       .execute();
     return rows.map((row) => row.name).sort();
-  }
-
-  async #rows(db: Kysely<Tables>): Promise<string[]> {
-    const rows = await db.selectFrom("sallyport_permissions").select("name").orderBy("name").execute();
-    return rows.map((row) => row.name);
   }
 
   async #requireMigrated(db: Kysely<Tables>, permission: Permission): Promise<void> {
@@ -285,7 +351,7 @@ export class Grants {
 
   async #terms(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {
     const until_at = until === undefined ? null : Number(until);
-    if (until_at !== null && !Number.isSafeInteger(until_at)) {
+    if (until_at !== null && !(Number.isInteger(until_at) && Math.abs(until_at) <= MAX_INSTANT)) {
       throw new ConfigurationError("until is an instant: a Date, or whole epoch milliseconds.");
     }
     if (until_at !== null && !(await this.#isComing(db, until_at))) {
@@ -303,6 +369,11 @@ export class Grants {
       .executeTakeFirst();
     return Boolean(row?.is_coming);
   }
+}
+
+/** Whether an upsert inserted or updated anything. */
+function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
+  return numInsertedOrUpdatedRows > 0n;
 }
 
 /** @throws ConfigurationError for what can hold nothing */

@@ -2,8 +2,7 @@ import { RefusedError } from "../errors.ts";
 import type { User } from "../view/context.ts";
 import type { MatchedChannel } from "./channels.ts";
 import { note, type Trail } from "./decisions.ts";
-import { judge, type Rule, type Subject } from "./rules.ts";
-import { refusedBy } from "./user.ts";
+import { judge, type Rule, type Subject, type Verdict } from "./rules.ts";
 
 /**
  * Demands that a subject meets a rule, and notes question and answer on the trail.
@@ -38,4 +37,15 @@ export async function ask(trail: Trail, what: string, hook: () => boolean | Prom
   const allowed = (await hook()) === true;
   note(trail, { kind: "authorize", what, allowed });
   if (!allowed) throw new RefusedError(`${what} said no.`, { reason: "authorize" });
+}
+
+/** The refusal that a verdict means. The peer hears the generic words whatever the reason. */
+function refusedBy(verdict: Exclude<Verdict, { allowed: true }>, what: string): RefusedError {
+  const { reason, missing } = verdict;
+  const why = {
+    anonymous: `${what} needs a signed-in user.`,
+    inactive: `The user is inactive, and ${what} is for active users.`,
+    permission: `${what} needs ${missing.join(" or ")}.`,
+  };
+  return new RefusedError(why[reason], { reason, missing });
 }

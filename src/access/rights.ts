@@ -8,8 +8,8 @@ export interface UserRights {
   readonly id: string;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
-  /** The groups whose membership holds now. */
-  readonly groups: readonly string[];
+  /** The groups whose membership holds now; `until` in epoch milliseconds or null for good. */
+  readonly groups: readonly { readonly name: string; readonly until: number | null }[];
   /** Each grant that holds now, and where it comes from; `until` in epoch milliseconds or null for good. */
   readonly grants: readonly {
     readonly permission: string;
@@ -22,7 +22,8 @@ export interface UserRights {
 export interface GroupRights {
   readonly name: string;
   readonly members: number;
-  readonly permissions: readonly string[];
+  /** `until` in epoch milliseconds or null for good. */
+  readonly permissions: readonly { readonly name: string; readonly until: number | null }[];
 }
 
 /** Users that one statement reads. */
@@ -166,11 +167,12 @@ export class Rights {
           .listOf(
             eb
               .selectFrom("sallyport_group_permissions as held")
-              .select("held.permission")
+              .select(["held.permission", "held.until_at"])
               .whereRef("held.group_name", "=", "g.name")
               .where((inner) => this.#holds(inner, "held.until_at"))
               .orderBy("held.permission"),
             "permission",
+            "until_at",
           )
           .as("permissions"),
       ])
@@ -179,7 +181,10 @@ export class Rights {
     return rows.map((row) => ({
       name: row.name,
       members: Number(row.members),
-      permissions: parseList(row.permissions),
+      permissions: parseList<[string, number | null]>(row.permissions).map(([name, until]) => ({
+        name,
+        until,
+      })),
     }));
   }
 
@@ -218,7 +223,7 @@ export class Rights {
       id: user.id,
       isActive: user.is_active === 1,
       isSuperuser: user.is_superuser === 1,
-      groups: groups.map((group) => group.group_name),
+      groups: groups.map((group) => ({ name: group.group_name, until: instant(group.until_at) })),
       grants: [
         ...direct.map((row) => ({
           permission: row.permission,

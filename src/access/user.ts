@@ -1,14 +1,25 @@
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import { ConfigurationError } from "../errors.ts";
 import type { SignedInUser, User } from "../view/context.ts";
-import { type Permission, permissionsOf } from "./permissions.ts";
-import type { Subject, Verdict } from "./rules.ts";
+import { newTrail, type Trail } from "./decisions.ts";
+import { demand } from "./guard.ts";
+import { type Permission, type PermissionCatalog, permissionsOf } from "./permissions.ts";
+import type { Subject } from "./rules.ts";
 
-/** The user as handlers and hooks see it, over the rights that one statement read. */
-export function userOf(subject: Subject): User {
-  const has = (permission: Permission) =>
-    subject.userId !== null &&
-    subject.isActive &&
-    (subject.isSuperuser || subject.permissions.includes(permission));
+/**
+ * The user as handlers and hooks see it, over the rights that one statement read. A question about a permission that is
+ * not declared throws, whoever is asked about: only a cast can lead to one.
+ *
+ * @param trail where `require()` notes what it demanded
+ */
+export function userOf(subject: Subject, catalog: PermissionCatalog, trail?: Trail): User {
+  const has = (permission: Permission) => {
+    const known = catalog.parse(permission);
+    return (
+      subject.userId !== null &&
+      subject.isActive &&
+      (subject.isSuperuser || subject.permissions.includes(known))
+    );
+  };
   const listed = (permissions: Iterable<Permission>) => {
     const list = listOf(permissions);
     if (list.length > 0) return list;
@@ -25,12 +36,8 @@ export function userOf(subject: Subject): User {
     hasAllPermissions: (permissions) => listed(permissions).every(has),
     hasAppPermissions: (app) => permissionsOf(app).some(has),
     require(permission) {
-      if (!has(permission)) {
-        throw new RefusedError(`The handler requires ${permission}.`, {
-          reason: "permission",
-          missing: [permission],
-        });
-      }
+      const rule = { signedIn: true, anyOf: [], allOf: [catalog.parse(permission)] };
+      demand(trail ?? newTrail("message", ""), "user.require()", rule, subject);
       return user as SignedInUser;
     },
   };
@@ -42,15 +49,4 @@ export function listOf(permissions: Iterable<Permission>): readonly Permission[]
   if (typeof permissions === "object" && permissions !== null && Symbol.iterator in permissions)
     return [...permissions];
   throw new ConfigurationError(`Give a list of permissions, not ${JSON.stringify(permissions)}.`);
-}
-
-/** The refusal that a verdict means. The peer hears the generic words whatever the reason. */
-export function refusedBy(verdict: Exclude<Verdict, { allowed: true }>, what: string): RefusedError {
-  const { reason, missing } = verdict;
-  const why = {
-    anonymous: `${what} needs a signed-in user.`,
-    inactive: `The user is inactive, and ${what} is for active users.`,
-    permission: `${what} needs ${missing.join(" or ")}.`,
-  };
-  return new RefusedError(why[reason], { reason, missing });
 }

@@ -31,16 +31,25 @@ async function loadApp(option: string | undefined): Promise<Sallyport> {
   );
 }
 
-/** Runs a command with the app's Sallyport, and closes it however the command ends. */
+/**
+ * Runs a command with the app's Sallyport, and closes it however the command ends. What the app itself writes to stdout
+ * meanwhile, in a listener perhaps, goes to stderr: stdout is for the answer.
+ */
 export async function withApp(
   option: string | undefined,
   command: (sallyport: Sallyport) => Promise<void>,
 ): Promise<void> {
-  const sallyport = await loadApp(option);
+  const { write } = process.stdout;
+  process.stdout.write = process.stderr.write.bind(process.stderr);
   try {
-    await command(sallyport);
+    const sallyport = await loadApp(option);
+    try {
+      await command(sallyport);
+    } finally {
+      await sallyport.close();
+    }
   } finally {
-    await sallyport.close();
+    process.stdout.write = write;
   }
 }
 

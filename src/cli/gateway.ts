@@ -1,11 +1,12 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { Terminal } from "./terminal.ts";
+import { type Format, print, withJson } from "./report.ts";
+import { oneLine, type Terminal } from "./terminal.ts";
 
 /** `gateway local`: an API Gateway on this machine, before any backend. */
 export function addGateway(program: Command, terminal: Terminal): void {
   const gateway = program.command("gateway").description("Gateways that own the sockets");
 
-  gateway
+  const local = gateway
     .command("local")
     .description("Run an API Gateway for WebSockets on this machine, in front of any backend")
     .requiredOption(
@@ -14,24 +15,40 @@ export function addGateway(program: Command, terminal: Terminal): void {
     )
     .option("--port <number>", "where to listen on 127.0.0.1", port, 3001)
     .option("--stage <name>", "the stage in the socket's URL", "dev")
-    .option("--secret <text>", "sent to the backend as x-sallyport-secret")
-    .action(async (options: { target: string; port: number; stage: string; secret?: string }) => {
-      const { startLocalGateway } = await import("../local/emulator.ts");
-      const running = await startLocalGateway({
-        ...options,
-        onError: (error, where) =>
-          terminal.complain(`${where}: ${error instanceof Error ? error.message : error}`),
-      });
-      terminal.print(`sockets         ${running.url}`);
-      terminal.print(`Management API  ${running.endpoint}/@connections`);
-      terminal.print(`backend         ${options.target}`);
-      terminal.print("Ctrl-C ends.");
-      await new Promise<void>((resolve) => {
-        process.once("SIGINT", resolve);
-        process.once("SIGTERM", resolve);
-      });
-      await running.close();
-    });
+    .option("--secret <text>", "sent to the backend as x-sallyport-secret");
+  withJson(local).action((options: LocalOptions) => runLocally(terminal, options));
+}
+
+interface LocalOptions extends Format {
+  readonly target: string;
+  readonly port: number;
+  readonly stage: string;
+  readonly secret?: string;
+}
+
+/** Says where it listens, and runs until a signal ends it. */
+async function runLocally(terminal: Terminal, options: LocalOptions): Promise<void> {
+  const { startLocalGateway } = await import("../local/emulator.ts");
+  const { json: _, ...settings } = options;
+  const running = await startLocalGateway({
+    ...settings,
+    onError: (error, where) => terminal.complain(`${where}: ${oneLine(error)}`),
+  });
+  const lines = [
+    `sockets         ${running.url}`,
+    `Management API  ${running.endpoint}/@connections`,
+    `backend         ${options.target}`,
+    "Ctrl-C ends.",
+  ];
+  print(terminal, options, {
+    json: { url: running.url, endpoint: running.endpoint, target: options.target },
+    lines,
+  });
+  await new Promise<void>((resolve) => {
+    process.once("SIGINT", resolve);
+    process.once("SIGTERM", resolve);
+  });
+  await running.close();
 }
 
 function port(text: string): number {

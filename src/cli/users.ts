@@ -1,91 +1,158 @@
-import { userInfo } from "node:os";
-import type { Command } from "commander";
-import { withApp } from "./app.ts";
-import { describeUser, findUser } from "./people.ts";
+import { Argument, type Command } from "commander";
+import type { UserRights } from "../index.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { PERMISSION, USER } from "./arguments.ts";
+import { changing, type GrantFormat, granting, type Meant } from "./change.ts";
+import { shownEnd } from "./instants.ts";
+import { describeUser, findUser, namesOf } from "./people.ts";
+import { type Report, reporting } from "./report.ts";
+import { aligned, first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** `users grant | revoke | show`. */
+/** `users grant | revoke | activate | deactivate | superuser | delete | show`. */
 export function addUsers(program: Command, terminal: Terminal): void {
   const users = program.command("users").description("Give, take and show users' rights");
+  const command = (name: string, description: string) =>
+    users
+      .command(name)
+      .description(description)
+      .argument(...USER);
 
-  users
-    .command("grant")
-    .description("Give a user a permission")
-    .argument("<user>", "as your app knows people, such as an e-mail address")
-    .argument("<permission>", "such as chat.can_use_chat")
-    .option("--reason <text>", "why, for the record")
-    .action((user: string, permission: string, options: { reason?: string }) =>
-      withApp(terminal.app(), async (sallyport) => {
-        const parsed = sallyport.permissions.parse(permission);
-        const id = await findUser(sallyport, user);
-        await sallyport.access.grant(id, parsed, { by: actor(), ...options });
-        terminal.print(`${await describeUser(sallyport, id)} now has ${parsed}.`);
-      }),
-    );
-
-  users
-    .command("revoke")
-    .description("Take a permission from a user; sockets that rested on it end at once")
-    .argument("<user>", "as your app knows people, such as an e-mail address")
-    .argument("<permission>", "such as chat.can_use_chat")
-    .action((user: string, permission: string) =>
-      withApp(terminal.app(), async (sallyport) => {
-        const parsed = sallyport.permissions.parse(permission);
-        const id = await findUser(sallyport, user);
-        const had = await sallyport.access.revoke(id, parsed);
-        const label = await describeUser(sallyport, id);
-        terminal.print(
-          had ? `${label} no longer has ${parsed} directly.` : `${label} did not have ${parsed} directly.`,
-        );
-        const rights = await sallyport.access.show(id);
-        if (rights?.isSuperuser) terminal.print("As a superuser, this user still has every permission.");
-        for (const { permission: held, via } of rights?.grants ?? []) {
-          if (held === parsed && via !== "direct")
-            terminal.print(`It is still held through the group "${via.group}".`);
-        }
-      }),
-    );
-
-  users
-    .command("show")
-    .description("Show a user's groups and rights, and where each comes from")
-    .argument("<user>", "as your app knows people, such as an e-mail address")
-    .option("--json", "as JSON")
-    .action((user: string, options: { json?: boolean }) =>
-      withApp(terminal.app(), async (sallyport) => {
-        const id = await findUser(sallyport, user);
-        const rights = (await sallyport.access.show(id)) ?? {
-          id,
-          isActive: true,
-          isSuperuser: false,
-          groups: [],
-          grants: [],
-        };
-        if (options.json)
-          terminal.print(
-            JSON.stringify({ label: (await sallyport.users.describe?.([id]))?.[id], ...rights }),
-          );
-        else {
-          const state = [
-            rights.isActive ? "active" : "inactive",
-            ...(rights.isSuperuser ? ["superuser"] : []),
-          ];
-          terminal.print(`${await describeUser(sallyport, id)}: ${state.join(", ")}`);
-          terminal.print(`groups: ${rights.groups.join(", ") || "none"}`);
-          for (const { permission, via, until } of rights.grants) {
-            const source = via === "direct" ? "direct" : `group "${via.group}"`;
-            terminal.print(
-              `  ${permission}  ${source}${until === null ? "" : `, until ${new Date(until).toISOString()}`}`,
-            );
-          }
-          if (rights.grants.length === 0)
-            terminal.print(rights.isSuperuser ? "  every permission" : "  no permissions");
-        }
-      }),
-    );
+  granting(command("grant", "Give a user a permission").argument(...PERMISSION), terminal, grant);
+  changing(
+    command("revoke", "Take a permission from a user; sockets that rested on it end at once").argument(
+      ...PERMISSION,
+    ),
+    terminal,
+    revoke,
+  );
+  changing(
+    command("activate", "Let a user in again who was made inactive"),
+    terminal,
+    (sallyport, [user = ""]) => setActive(sallyport, user, true),
+  );
+  changing(
+    command("deactivate", "Keep a user out of everything; every socket closes"),
+    terminal,
+    (sallyport, [user = ""]) => setActive(sallyport, user, false),
+  );
+  changing(
+    command("superuser", "Let a user pass every permission rule, or no longer").addArgument(
+      new Argument("<state>", "whether every rule is passed").choices(["on", "off"]),
+    ),
+    terminal,
+    setSuperuser,
+  );
+  changing(
+    command("delete", "Forget a user with all rights; every socket closes, unused tokens die"),
+    terminal,
+    forget,
+  );
+  reporting(
+    command("show", "Show a user's groups and rights, and where each comes from"),
+    terminal,
+    (sallyport, _options, [user = ""]) => show(sallyport, user),
+  );
 }
 
-/** Who is to be remembered for a change made from a terminal. */
-function actor(): string {
-  return `cli:${userInfo().username}`;
+async function grant(
+  sallyport: Sallyport,
+  [user = "", text = ""]: readonly string[],
+  { until }: GrantFormat,
+): Promise<Meant> {
+  const permission = sallyport.permissions.parse(text);
+  const holder = await findUser(sallyport, user);
+  const name = await describeUser(sallyport, holder);
+  return {
+    change: { kind: "grant", holder, permission, until },
+    done: `${name} now has ${permission}${shownEnd(until)}.`,
+    already: `${name} already has ${permission}${shownEnd(until)}.`,
+    notes: async () =>
+      (await sallyport.access.show(holder))?.isActive === false
+        ? ["This user is inactive, and has no permission before users activate."]
+        : [],
+  };
+}
+
+async function revoke(sallyport: Sallyport, [user = "", text = ""]: readonly string[]): Promise<Meant> {
+  const permission = sallyport.permissions.parse(text);
+  const holder = await findUser(sallyport, user);
+  const name = await describeUser(sallyport, holder);
+  return {
+    change: { kind: "revoke", holder, permission },
+    done: `${name} no longer has ${permission} directly.`,
+    already: `${name} did not have ${permission} directly.`,
+    notes: async () => stillHeld(await sallyport.access.show(holder), permission),
+  };
+}
+
+/** Why a user has a permission even so. */
+function stillHeld(rights: UserRights | undefined, permission: string): readonly string[] {
+  const groups = (rights?.grants ?? []).flatMap((grant) =>
+    grant.permission === permission && grant.via !== "direct" ? [grant.via.group] : [],
+  );
+  return [
+    ...(rights?.isSuperuser ? ["As a superuser, this user still has every permission."] : []),
+    ...groups.map((group) => `It is still held through the group "${group}".`),
+  ];
+}
+
+async function setActive(sallyport: Sallyport, text: string, active: boolean): Promise<Meant> {
+  const user = await findUser(sallyport, text);
+  const name = await describeUser(sallyport, user);
+  const state = active ? "active" : "inactive";
+  return {
+    change: { kind: "set-active", user, active },
+    done: `${name} is now ${state}.`,
+    already: `${name} is already ${state}.`,
+  };
+}
+
+async function setSuperuser(sallyport: Sallyport, [text = "", state]: readonly string[]): Promise<Meant> {
+  const user = await findUser(sallyport, text);
+  const name = await describeUser(sallyport, user);
+  const superuser = state === "on";
+  return {
+    change: { kind: "set-superuser", user, superuser },
+    done: superuser ? `${name} is now a superuser.` : `${name} is no longer a superuser.`,
+    already: superuser ? `${name} is already a superuser.` : `${name} was no superuser.`,
+  };
+}
+
+async function forget(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<Meant> {
+  const user = await findUser(sallyport, text);
+  const name = await describeUser(sallyport, user);
+  return {
+    change: { kind: "delete-user", user },
+    done: `${name} is forgotten, with all rights.`,
+    already: `Nothing was known of ${name}.`,
+  };
+}
+
+async function show(sallyport: Sallyport, text: string): Promise<Report> {
+  const id = await findUser(sallyport, text);
+  const known = await sallyport.access.show(id);
+  const rights = known ?? { id, isActive: true, isSuperuser: false, groups: [], grants: [] };
+  const names = await namesOf(sallyport, [id]);
+  const lines = [
+    `${names.name(id)}: ${stateOf(rights)}`,
+    `groups: ${rights.groups.map(({ name, until }) => `${name}${shownEnd(until)}`).join(", ") || "none"}`,
+    ...first(grantLines(rights)),
+  ];
+  return { json: { label: names.label(id), ...rights }, lines };
+}
+
+function grantLines({ grants, isSuperuser }: UserRights): readonly string[] {
+  if (grants.length === 0) return [isSuperuser ? "  every permission" : "  no permissions"];
+  return aligned(
+    grants.map(({ permission, via, until }) => {
+      const source = via === "direct" ? "direct" : `group "${via.group}"`;
+      return [`  ${permission}`, until === null ? source : `${source},${shownEnd(until)}`];
+    }),
+  );
+}
+
+/** `active, superuser`. */
+export function stateOf(user: { readonly isActive: boolean; readonly isSuperuser: boolean }): string {
+  return [user.isActive ? "active" : "inactive", ...(user.isSuperuser ? ["superuser"] : [])].join(", ");
 }

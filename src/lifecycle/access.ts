@@ -2,7 +2,13 @@ import type { AuditEntry, AuditFilter } from "../access/audit.ts";
 import type { DecisionFilter } from "../access/decision-log.ts";
 import type { Decision } from "../access/decisions.ts";
 import { newTrail } from "../access/decisions.ts";
-import { type ChangeOptions, checkUserId, type GrantOptions, type Holder } from "../access/grants.ts";
+import {
+  type ChangeOptions,
+  checkUserId,
+  type GrantOptions,
+  type Holder,
+  type KnownPermission,
+} from "../access/grants.ts";
 import { askChannel, demandChannel } from "../access/guard.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { GroupRights, UserRights } from "../access/rights.ts";
@@ -56,18 +62,19 @@ export class Access {
   }
 
   /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
-  preview(change: AccessChange): Promise<AccessPreview> {
-    return this.#ask(() => previewChange(this.#rooms, change));
+  preview(change: AccessChange, options?: ChangeOptions): Promise<AccessPreview> {
+    return this.#ask(() => previewChange(this.#rooms, change, options));
   }
 
   /**
    * Gives a user, by the app's own id, or a group a permission; giving it again replaces its end.
    *
+   * @returns false when it stood already, with the same end
    * @throws ConfigurationError when the permission is not declared, or `until` is no coming instant
    */
-  async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<void> {
+  async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<boolean> {
     const { until, ...rest } = options;
-    await this.change({ kind: "grant", holder, permission, until }, rest);
+    return (await this.change({ kind: "grant", holder, permission, until }, rest)).changed;
   }
 
   /**
@@ -79,10 +86,14 @@ export class Access {
     return (await this.change({ kind: "revoke", holder, permission }, options)).changed;
   }
 
-  /** Makes a user a member of a group, which is made when missing. */
-  async addToGroup(user: string, group: string, options: GrantOptions = {}): Promise<void> {
+  /**
+   * Makes a user a member of a group, which is made when missing.
+   *
+   * @returns false when the user was one already, with the same end
+   */
+  async addToGroup(user: string, group: string, options: GrantOptions = {}): Promise<boolean> {
     const { until, ...rest } = options;
-    await this.change({ kind: "add-to-group", user, group, until }, rest);
+    return (await this.change({ kind: "add-to-group", user, group, until }, rest)).changed;
   }
 
   /** @returns whether the user was a member */
@@ -154,23 +165,27 @@ export class Access {
   async hasPermission(user: string, permission: Permission, object?: PermissionObject): Promise<boolean> {
     this.#rooms.permissions.parse(permission);
     const subject = await this.#subject(user);
-    if (!userOf(subject).hasPermission(permission)) return false;
+    if (!userOf(subject, this.#rooms.permissions).hasPermission(permission)) return false;
     return object === undefined || this.#standsIn(subject, object.channel);
   }
 
   /** Whether a user has any of these now. @throws ConfigurationError for an empty list */
   async hasAnyPermission(user: string, permissions: Iterable<Permission>): Promise<boolean> {
-    return userOf(await this.#subject(user)).hasAnyPermission(this.#known(permissions));
+    return userOf(await this.#subject(user), this.#rooms.permissions).hasAnyPermission(
+      this.#known(permissions),
+    );
   }
 
   /** Whether a user has all of these now. @throws ConfigurationError for an empty list */
   async hasAllPermissions(user: string, permissions: Iterable<Permission>): Promise<boolean> {
-    return userOf(await this.#subject(user)).hasAllPermissions(this.#known(permissions));
+    return userOf(await this.#subject(user), this.#rooms.permissions).hasAllPermissions(
+      this.#known(permissions),
+    );
   }
 
   /** Whether a user has any permission of an app, named by what `definePermissions()` returned. */
   async hasAppPermissions(user: string, app: AnyPermissionSet): Promise<boolean> {
-    return userOf(await this.#subject(user)).hasAppPermissions(app);
+    return userOf(await this.#subject(user), this.#rooms.permissions).hasAppPermissions(app);
   }
 
   /**
@@ -264,9 +279,9 @@ export class Access {
     return this.#ask(() => this.#rooms.audit.list(filter));
   }
 
-  /** Which permissions the next `migrate` would add to the database, and which are there but no longer declared. */
-  comparePermissions(): Promise<{ readonly added: readonly string[]; readonly stale: readonly string[] }> {
-    return this.#rooms.database.rehearse((db) => this.#rooms.grants.sync(db));
+  /** Every permission that is declared or in the database; one that is no longer declared is stale. */
+  permissions(): Promise<readonly KnownPermission[]> {
+    return this.#ask(() => this.#rooms.grants.permissions(this.#rooms.database.db));
   }
 
   /** How the rules that this code declares differ from those of the code that ran `migrate` last, and for whom. */
@@ -305,7 +320,7 @@ export class Access {
     const trail = newTrail("message", name);
     try {
       demandChannel(trail, channel, subject);
-      await askChannel(trail, channel, userOf(subject));
+      await askChannel(trail, channel, userOf(subject, this.#rooms.permissions));
       return true;
     } catch (error) {
       if (error instanceof RefusedError) return false;

@@ -109,13 +109,19 @@ export async function writeChange(
     );
   }
   checkChangeOptions(options);
-  const number = await rooms.evictions.number(db);
-  const edit = await editTables(rooms, db, change, options, number);
+  let counted: Promise<number> | undefined;
+  // Counting says that something changed, so it waits until something has.
+  const numbered = () => {
+    counted ??= rooms.evictions.number(db);
+    return counted;
+  };
+  const edit = await editTables(rooms, db, change, options, numbered);
   const { pruned = [], touched } = edit;
   if (!edit.changed) {
     return { changed: false, number: undefined, pruned, touched: undefined, evictionId: undefined };
   }
   const { by, reason } = options;
+  const number = await numbered();
   await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
   const evictionId = edit.recorded ?? (touched && (await rooms.evictions.record(db, touched, number)));
   return { changed: true, number, pruned, touched, evictionId };
@@ -136,15 +142,15 @@ async function editTables(
   db: Kysely<Tables>,
   change: AccessChange,
   options: ChangeOptions,
-  number: number,
+  numbered: () => Promise<number>,
 ): Promise<Edit> {
   const { grants } = rooms;
   switch (change.kind) {
     case "grant": {
       const { holder, permission, until } = change;
-      await grants.grant(db, holder, permission, { ...options, until });
+      const changed = await grants.grant(db, holder, permission, { ...options, until });
       return {
-        changed: true,
+        changed,
         audit: { ...named(holder), permission, details: ending(until) },
         touched: of(holder),
       };
@@ -156,8 +162,8 @@ async function editTables(
     }
     case "add-to-group": {
       const { user, group, until } = change;
-      await grants.addToGroup(db, user, group, { ...options, until });
-      return { changed: true, audit: { user, group, details: ending(until) }, touched: of(user) };
+      const changed = await grants.addToGroup(db, user, group, { ...options, until });
+      return { changed, audit: { user, group, details: ending(until) }, touched: of(user) };
     }
     case "remove-from-group": {
       const { user, group } = change;
@@ -169,7 +175,7 @@ async function editTables(
       return { changed, audit: { group: change.group } };
     }
     case "delete-group":
-      return deleteGroup(rooms, db, change.group, number);
+      return deleteGroup(rooms, db, change.group, numbered);
     case "set-active": {
       const { user, active } = change;
       const changed = await grants.setFlag(db, user, "is_active", active);
@@ -189,7 +195,7 @@ async function editTables(
       return { changed: known || closed > 0, audit: { user }, touched };
     }
     case "prune-permissions":
-      return prunePermissions(rooms, db, change.permissions, number);
+      return prunePermissions(rooms, db, change.permissions, numbered);
     case "end-session": {
       const { session } = change;
       checkLogin(session);
@@ -215,14 +221,18 @@ async function editTables(
 }
 
 /** Its members are listed first: afterwards nothing tells who they were. */
-async function deleteGroup(rooms: Rooms, db: Kysely<Tables>, group: string, number: number): Promise<Edit> {
+async function deleteGroup(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  group: string,
+  numbered: () => Promise<number>,
+): Promise<Edit> {
+  if (!(await rooms.grants.hasGroup(db, group))) return { changed: false };
   const members = db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", group);
   const touched: Touched = { scope: "users", users: members };
-  const recorded = await rooms.evictions.record(db, touched, number);
-  if (await rooms.grants.deleteGroup(db, group))
-    return { changed: true, audit: { group }, touched, recorded };
-  await rooms.evictions.forget(db, recorded);
-  return { changed: false };
+  const recorded = await rooms.evictions.record(db, touched, await numbered());
+  await rooms.grants.deleteGroup(db, group);
+  return { changed: true, audit: { group }, touched, recorded };
 }
 
 /** As with a group: whoever holds one is listed before it goes. */
@@ -230,20 +240,20 @@ async function prunePermissions(
   rooms: Rooms,
   db: Kysely<Tables>,
   permissions: readonly string[] | undefined,
-  number: number,
+  numbered: () => Promise<number>,
 ): Promise<Edit> {
   const names = permissions ?? (await rooms.grants.stale(db));
   if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
     throw new ConfigurationError("permissions is a list of names, or left out for all that are stale.");
   }
   if (names.length === 0) return { changed: false };
+  rooms.grants.checkPrunable(names);
+  const known = new Set((await rooms.grants.permissions(db)).map(({ name }) => name));
+  if (!names.some((name) => known.has(name))) return { changed: false };
   const touched: Touched = { scope: "users", users: rooms.rights.everHolding(db, names) };
-  const recorded = await rooms.evictions.record(db, touched, number);
+  const recorded = await rooms.evictions.record(db, touched, await numbered());
   const pruned = await rooms.grants.prune(db, names);
-  if (pruned.length > 0)
-    return { changed: true, audit: { details: { permissions: pruned } }, touched, recorded, pruned };
-  await rooms.evictions.forget(db, recorded);
-  return { changed: false };
+  return { changed: true, audit: { details: { permissions: pruned } }, touched, recorded, pruned };
 }
 
 /** A group's change may be anybody's. */

@@ -79,7 +79,7 @@ export async function connect(
       }
     },
   );
-  const user = userOf(admission.subject);
+  const user = userOf(admission.subject, rooms.permissions, trail);
   if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
   await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
   await open(rooms, { view, call, gateway, identity, channel }, admission, address.text, trail);
@@ -193,7 +193,8 @@ async function open(
     }
     asked = outcome.changes;
     const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
-    if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), userOf(now));
+    if (channel !== undefined)
+      await askChannel(trail, rooms.channels.require(channel), userOf(now, rooms.permissions, trail));
   }
 }
 

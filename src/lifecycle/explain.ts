@@ -77,7 +77,7 @@ export async function explain(rooms: Rooms, question: AccessQuestion): Promise<E
   if (handler) askRule(trail, `${view.name}.${handler.name}`, handler.rule, subject);
   if (channel) {
     for (const rule of channel.rules) askRule(trail, `channel "${channel.name}"`, rule, subject);
-    await askHooks(trail, channel, subject);
+    await askHooks(rooms, trail, channel, subject);
   }
   const unasked = handler?.authorize ? [`authorize of ${view.name}.${handler.name}`] : [];
   const steps = trail.steps.map(stepOf);
@@ -139,10 +139,19 @@ function askRule(trail: Trail, what: string, rule: Rule, subject: Subject): void
   note(trail, { kind: "rule", what, rule, subject, verdict: judge(rule, subject) });
 }
 
-async function askHooks(trail: Trail, channel: MatchedChannel, subject: Subject): Promise<void> {
+async function askHooks(
+  rooms: Rooms,
+  trail: Trail,
+  channel: MatchedChannel,
+  subject: Subject,
+): Promise<void> {
   const what = `authorize of channel "${channel.name}"`;
   for (const authorize of channel.authorize) {
-    note(trail, { kind: "authorize", what, allowed: (await authorize(userOf(subject))) === true });
+    note(trail, {
+      kind: "authorize",
+      what,
+      allowed: (await authorize(userOf(subject, rooms.permissions))) === true,
+    });
   }
 }
 

@@ -85,7 +85,7 @@ async function checkWanted(
   trail.channel = name;
   const channel = rooms.channels.require(name);
   demandChannel(trail, channel, subject);
-  await askChannel(trail, channel, userOf(subject));
+  await askChannel(trail, channel, userOf(subject, rooms.permissions, trail));
 }
 
 /** A token that stands without a login is good at one gateway only. */

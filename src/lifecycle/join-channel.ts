@@ -34,7 +34,7 @@ export async function joinChannel(
     const asker = await rooms.sessions.findById(rooms.database.db, session.id);
     if (!asker) throw ended();
     demandChannel(trail, channel, asker);
-    await askChannel(trail, channel, userOf(asker));
+    await askChannel(trail, channel, userOf(asker, rooms.permissions, trail));
     const joined = await rooms.database.write(async (db) => {
       if (channel.authorize.length > 0 && (await rooms.evictions.changes(db)) !== asked) return false;
       const now = await rooms.sessions.findById(db, session.id);

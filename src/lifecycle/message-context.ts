@@ -125,6 +125,6 @@ async function channelNow(rooms: Rooms, row: SessionRow, name: unknown, trail: T
   const now = await rooms.sessions.findById(rooms.database.db, row.id);
   if (!now) throw new RefusedError("The session ended while its handler ran.", { reason: "session" });
   demandChannel(trail, channel, now);
-  await askChannel(trail, channel, userOf(now));
+  await askChannel(trail, channel, userOf(now, rooms.permissions, trail));
   return { channel, now };
 }

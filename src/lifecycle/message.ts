@@ -55,7 +55,7 @@ export async function message(
   const handler = handlerFor(view, frame, trail);
   demand(trail, `${view.name}.${handler.name}`, handler.rule, session);
   const body = await checkedBody(handler, payloadOf(view, frame));
-  const user = userOf(session);
+  const user = userOf(session, rooms.permissions, trail);
   const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
   const { authorize } = handler;
   if (authorize) {

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import type { Touched } from "../access/evictions.ts";
+import type { ChangeOptions } from "../access/grants.ts";
 import type { UserSelector } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { PAGE_SIZE, type SessionWithChannels } from "../sessions/sessions.ts";
@@ -48,9 +49,13 @@ export interface ChannelEffect extends SessionEffect {
  *
  * @throws ConfigurationError for input that the change itself would refuse
  */
-export async function previewChange(rooms: Rooms, change: AccessChange): Promise<AccessPreview> {
+export async function previewChange(
+  rooms: Rooms,
+  change: AccessChange,
+  options: ChangeOptions = {},
+): Promise<AccessPreview> {
   const { written, before, after, sessions } = await rooms.database.rehearse((db) =>
-    rehearsed(rooms, db, change),
+    rehearsed(rooms, db, change, options),
   );
   return {
     changed: written.changed,
@@ -60,9 +65,9 @@ export async function previewChange(rooms: Rooms, change: AccessChange): Promise
   };
 }
 
-async function rehearsed(rooms: Rooms, db: Kysely<Tables>, change: AccessChange) {
+async function rehearsed(rooms: Rooms, db: Kysely<Tables>, change: AccessChange, options: ChangeOptions) {
   await sql`savepoint before_change`.execute(db);
-  const written = await writeChange(rooms, db, change, {});
+  const written = await writeChange(rooms, db, change, options);
   const users = usersOf(written);
   const after = users ? await allSubjects(rooms, db, users) : [];
   const sessions = written.touched ? await allSessions(rooms, db, written) : [];

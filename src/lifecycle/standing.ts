@@ -54,7 +54,7 @@ export async function standingInChannel(
   trail.channel = name;
   try {
     demandChannel(trail, channel, session);
-    await askChannel(trail, channel, userOf(session));
+    await askChannel(trail, channel, userOf(session, rooms.permissions, trail));
     return STANDS;
   } catch (error) {
     if (error instanceof RefusedError) return lost(error, trail);

@@ -54,6 +54,8 @@ export type SessionSelector =
 
 /** Which live sessions to list. */
 export interface SessionFilter {
+  /** The session of this id, if it is live. */
+  readonly session?: string | undefined;
   readonly user?: string | undefined;
   /** In this channel. */
   readonly channel?: string | undefined;
@@ -299,12 +301,13 @@ export class Sessions {
    * @param filter all of what is given must hold
    */
   async list(filter: SessionFilter, limit: number): Promise<readonly SessionWithChannels[]> {
-    const { user, view, channel, after = "" } = filter;
+    const { session, user, view, channel, after = "" } = filter;
     let query = this.#live(this.#database.db)
       .select((eb) => this.#channelsOf(eb).as("channels"))
       .where("s.id", ">", after)
       .orderBy("s.id")
       .limit(limit);
+    if (session !== undefined) query = query.where("s.id", "=", session);
     if (user !== undefined) query = query.where("s.user_id", "=", user);
     if (view !== undefined) query = query.where("s.view", "=", view);
     if (channel !== undefined) {

@@ -1,5 +1,5 @@
 // A small app as users write it: the command line loads it as TypeScript.
-import { createSallyport, definePermissions, handler, WebSocketView } from "sallyport";
+import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
 
 const chat = definePermissions("chat", {
@@ -7,16 +7,33 @@ const chat = definePermissions("chat", {
   can_moderate_chat: "Can moderate chat",
 });
 
+const room = defineChannel("rooms/:slug", { permissionsRequired: [chat.can_use_chat] });
+const moderators = defineChannel("rooms/moderators", { allPermissionsRequired: [chat.can_moderate_chat] });
+const personal = defineChannel("notes/:id", {
+  signedIn: true,
+  authorize: ({ user, params }) => user.id === params.id,
+});
+
 class ChatView extends WebSocketView {
   override permissionsRequired = [chat.can_use_chat];
   ping = handler(() => ({ ok: true }));
+  delete_message = handler(
+    { allPermissionsRequired: [chat.can_moderate_chat], authorize: ({ user }) => user.id === "u1" },
+    () => ({ ok: true }),
+  );
 }
 
-const people: Record<string, string> = { "ann@example.com": "u1", "bob@example.com": "u2" };
+// Eve's label would colour the terminal, ring, and turn the writing round, if it could.
+const people: Record<string, string> = {
+  "ann@example.com": "u1",
+  "bob@example.com": "u2",
+  "eve\u001b[31m\u0007\u009b\u202e@example.com": "u3",
+};
 
 export const sallyport = createSallyport({
   storage: sqlite(process.env.STORY_DATABASE as string),
   permissions: [chat],
+  channels: [room, moderators, personal],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],
   identify: () => null,

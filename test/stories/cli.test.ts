@@ -413,7 +413,7 @@ describe("changes of rights", () => {
     expect((await app("users", "grant", ANN, USE)).out).toContain("This user is inactive");
     expect((await app("groups", "list")).out).toBe(`editors  1 member  ${USE}\n`);
     expect(document(await app("groups", "list", "--json"))).toEqual([
-      { name: "editors", members: 1, permissions: [USE] },
+      { name: "editors", members: 1, permissions: [{ name: USE, until: null }] },
     ]);
   });
 
@@ -452,9 +452,9 @@ describe("permissions", () => {
     await app("users", "grant", ANN, MODERATE);
     expect((await next("permissions", "list")).out).toBe(
       [
-        "chat.can_use_chat       Can use chat    declared, in the database",
-        "chat.can_watch_chat     Can watch chat  declared, not in the database yet (permissions sync)",
-        "chat.can_moderate_chat                  stale: in the database, no longer declared",
+        "chat.can_use_chat       Can use chat       declared, in the database",
+        "chat.can_watch_chat     Can watch chat     declared, not in the database yet (permissions sync)",
+        "chat.can_moderate_chat  Can moderate chat  stale: in the database, no longer declared",
         "",
       ].join("\n"),
     );
@@ -479,7 +479,7 @@ describe("permissions", () => {
       "Nothing is stale: every permission in the database is declared.\n",
     );
     const states = JSON.parse((await next("permissions", "list", "--json")).out);
-    expect(states).toContainEqual({ name: USE, label: "Can use chat", declared: true, stored: true });
+    expect(states).toContainEqual({ name: USE, label: "Can use chat", isDeclared: true, isStored: true });
     expect(states.length).toBe(2);
   });
 

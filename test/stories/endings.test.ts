@@ -1,6 +1,3 @@
-import { execFile } from "node:child_process";
-import { resolve } from "node:path";
-import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { definePermissions } from "../../src/access/permissions.ts";
 import { createSallyport } from "../../src/sallyport.ts";
@@ -9,7 +6,6 @@ import { defineChannel } from "../../src/view/channel.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { ORIGIN, revoked, type Socket, World } from "./world.ts";
 
-const root = resolve(import.meta.dirname, "../..");
 const views = { "/ws/chat": ChatView };
 
 let world: World;
@@ -215,49 +211,3 @@ describe("rules that change with a deployment", () => {
     await next.close();
   });
 });
-
-test("a process killed between a change's commit and its enforcement: the next look of another one finishes it", async () => {
-  await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
-  await world.sallyport.access.addToGroup("ann", "Chatters");
-  const ann = await world.connect("ann", { channel: "rooms/general" });
-  const killed = promisify(execFile)(process.execPath, ["--input-type=module", "-e", KILLED_AFTER_COMMIT], {
-    cwd: root,
-    env: { ...process.env, STORY_DATABASE: world.database },
-  });
-  await expect(killed).rejects.toMatchObject({ signal: "SIGKILL" });
-  const [record] = await world.sql("select scope, change_number from sallyport_evictions");
-  expect(record).toMatchObject({ scope: "users" });
-  // Not even now is anything accepted or delivered by the right that is gone.
-  expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
-  expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ sent: 0, withheld: 1 });
-  await world.sql("update sallyport_evictions set claimed_until = 0");
-  expect((await ann.closed).code).toBe(1000);
-  await expect.poll(() => world.sql("select * from sallyport_evictions")).toEqual([]);
-  expect((await world.sallyport.access.audit())[0]).toMatchObject({
-    action: "delete-group",
-    group: "Chatters",
-    by: "dying",
-  });
-});
-
-/** Deletes a group, and dies where its first statement after the commit would begin. */
-const KILLED_AFTER_COMMIT = `
-  import { createSallyport, WebSocketView } from "sallyport";
-  import { sqlite } from "sallyport/storage/sqlite";
-  const storage = sqlite(process.env.STORY_DATABASE);
-  let writes = 0;
-  const dying = Object.assign(Object.create(storage), {
-    write: async (work) => {
-      const result = await storage.write(work);
-      if (++writes === 1) process.kill(process.pid, "SIGKILL");
-      return result;
-    },
-  });
-  class Idle extends WebSocketView { signedIn = true; receiveOnly = true; }
-  const sallyport = createSallyport({
-    storage: dying, permissions: [], views: { "/ws/idle": Idle },
-    origins: ["https://www.example.com"], identify: () => null,
-  });
-  await sallyport.access.deleteGroup("Chatters", { by: "dying" });
-  console.log("survived");
-`;

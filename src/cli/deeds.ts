@@ -1,0 +1,50 @@
+import type { AuditEntry } from "../index.ts";
+import { shownEnd } from "./instants.ts";
+import type { Names } from "./people.ts";
+
+/** What an entry of the audit tells, in words: `gave chat.can_use_chat to ann@example.com (u1)`. */
+export function deed(entry: AuditEntry, { name }: Names): string {
+  const { user, group, permission, details } = entry;
+  const holder = user === null ? `the group "${group}"` : name(user);
+  const until = shownEnd(typeof details.until === "number" ? details.until : null);
+  switch (entry.action) {
+    case "grant":
+      return `gave ${permission} to ${holder}${until}`;
+    case "revoke":
+      return `took ${permission} from ${holder}`;
+    case "add-to-group":
+      return `added ${holder} to the group "${group}"${until}`;
+    case "remove-from-group":
+      return `removed ${holder} from the group "${group}"`;
+    case "create-group":
+      return `made the group "${group}"`;
+    case "delete-group":
+      return `removed the group "${group}"`;
+    case "set-active":
+      return `made ${holder} ${details.active === true ? "active" : "inactive"}`;
+    case "set-superuser":
+      return `made ${holder} ${details.superuser === true ? "a superuser" : "no superuser any more"}`;
+    case "delete-user":
+      return `forgot ${holder}`;
+    case "prune-permissions":
+      return `pruned ${told(details.permissions)}`;
+    case "end-session":
+      return `ended the login ${told(details.session)}`;
+    case "recheck":
+      return `asked every authorize again for ${user === null ? told(details.channel) : holder}`;
+    case "close-sessions":
+      return `closed the sockets of ${user === null ? told(details.audience) : holder}`;
+    case "rules-changed":
+      return `recorded other rules: ${told(details.rules)}`;
+    case "expired":
+      return permission === null
+        ? `${holder} was in the group "${group}"${until}`
+        : `${holder} had ${permission}${until}`;
+    default:
+      return `${entry.action as string} ${told(details)}`;
+  }
+}
+
+function told(value: unknown): string {
+  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+}

@@ -1,0 +1,127 @@
+import type { Command } from "commander";
+import { ConfigurationError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { GROUP, PERMISSION, USER } from "./arguments.ts";
+import { changing, type GrantFormat, granting, type Meant } from "./change.ts";
+import { shownEnd } from "./instants.ts";
+import { describeUser, findUser } from "./people.ts";
+import { type Report, reporting } from "./report.ts";
+import { aligned, first } from "./table.ts";
+import { quoted, type Terminal } from "./terminal.ts";
+
+/** `groups list | create | delete | grant | revoke | add | remove`. */
+export function addGroups(program: Command, terminal: Terminal): void {
+  const groups = program.command("groups").description("Groups, what they give and to whom");
+  const command = (name: string, description: string) =>
+    groups
+      .command(name)
+      .description(description)
+      .argument(...GROUP);
+
+  reporting(groups.command("list").description("List groups with what they give"), terminal, list);
+  changing(command("create", "Make an empty group"), terminal, create);
+  changing(command("delete", "Remove a group with all it gave"), terminal, remove);
+  granting(command("grant", "Give every member a permission").argument(...PERMISSION), terminal, grant);
+  changing(
+    command("revoke", "Take a permission from a group; sockets that rested on it end at once").argument(
+      ...PERMISSION,
+    ),
+    terminal,
+    revoke,
+  );
+  granting(command("add", "Make a user a member").argument(...USER), terminal, addMember);
+  changing(
+    command("remove", "End a membership; sockets that rested on it end at once").argument(...USER),
+    terminal,
+    removeMember,
+  );
+}
+
+/** @throws ConfigurationError that names the nearest group when there is none of that name */
+async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
+  const groups = (await sallyport.access.groups()).map((group) => group.name);
+  if (groups.includes(name)) return name;
+  throw new ConfigurationError(
+    `There is no group ${quoted(name)}.${nearest(name, groups)} groups create makes one.`,
+    "SALLYPORT_UNKNOWN_NAME",
+  );
+}
+
+async function list(sallyport: Sallyport): Promise<Report> {
+  const groups = await sallyport.access.groups();
+  if (groups.length === 0) return { json: groups, lines: ["There are no groups."] };
+  const rows = groups.map(({ name, members, permissions }) => [
+    name,
+    members === 1 ? "1 member" : `${members} members`,
+    permissions.map((held) => `${held.name}${shownEnd(held.until)}`).join(", ") || "gives nothing",
+  ]);
+  return { json: groups, lines: first(aligned(rows)) };
+}
+
+async function create(_sallyport: Sallyport, [group = ""]: readonly string[]): Promise<Meant> {
+  return {
+    change: { kind: "create-group", group },
+    done: `There is now a group "${group}".`,
+    already: `There is already a group "${group}".`,
+  };
+}
+
+async function remove(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<Meant> {
+  const group = await findGroup(sallyport, text);
+  return {
+    change: { kind: "delete-group", group },
+    done: `The group "${group}" is gone, with all it gave.`,
+    already: `There was no group "${group}".`,
+  };
+}
+
+async function grant(
+  sallyport: Sallyport,
+  [name = "", text = ""]: readonly string[],
+  { until }: GrantFormat,
+): Promise<Meant> {
+  const permission = sallyport.permissions.parse(text);
+  const group = await findGroup(sallyport, name);
+  return {
+    change: { kind: "grant", holder: { group }, permission, until },
+    done: `The group "${group}" now has ${permission}${shownEnd(until)}.`,
+    already: `The group "${group}" already has ${permission}${shownEnd(until)}.`,
+  };
+}
+
+async function revoke(sallyport: Sallyport, [name = "", text = ""]: readonly string[]): Promise<Meant> {
+  const permission = sallyport.permissions.parse(text);
+  const group = await findGroup(sallyport, name);
+  return {
+    change: { kind: "revoke", holder: { group }, permission },
+    done: `The group "${group}" no longer has ${permission}.`,
+    already: `The group "${group}" did not have ${permission}.`,
+  };
+}
+
+async function addMember(
+  sallyport: Sallyport,
+  [name = "", text = ""]: readonly string[],
+  { until }: GrantFormat,
+): Promise<Meant> {
+  const group = await findGroup(sallyport, name);
+  const user = await findUser(sallyport, text);
+  const label = await describeUser(sallyport, user);
+  return {
+    change: { kind: "add-to-group", user, group, until },
+    done: `${label} is now in the group "${group}"${shownEnd(until)}.`,
+    already: `${label} is already in the group "${group}"${shownEnd(until)}.`,
+  };
+}
+
+async function removeMember(sallyport: Sallyport, [name = "", text = ""]: readonly string[]): Promise<Meant> {
+  const group = await findGroup(sallyport, name);
+  const user = await findUser(sallyport, text);
+  const label = await describeUser(sallyport, user);
+  return {
+    change: { kind: "remove-from-group", user, group },
+    done: `${label} is no longer in the group "${group}".`,
+    already: `${label} was not in the group "${group}".`,
+  };
+}

@@ -1,0 +1,100 @@
+import { ConfigurationError } from "../errors.ts";
+import type { SessionInfo } from "../index.ts";
+import { nearest } from "../nearest.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { shownInstant } from "./instants.ts";
+import { namesOf } from "./people.ts";
+import type { Format, Report } from "./report.ts";
+import { aligned, first, MAX_ROWS } from "./table.ts";
+import { quoted } from "./terminal.ts";
+
+/** Which open sockets. */
+export interface Which {
+  /** The app's own id. */
+  readonly user?: string | undefined;
+  readonly channel?: string | undefined;
+  readonly view?: string | undefined;
+}
+
+/** Sessions read at once. */
+const PAGE = 1000;
+
+/** All of them. @throws ConfigurationError when none is open and the channel or view is not known either */
+export async function findSessions(
+  sallyport: Sallyport,
+  { user, channel, view }: Which,
+): Promise<readonly SessionInfo[]> {
+  const found: SessionInfo[] = [];
+  for await (const page of pages(sallyport, { user, channel, view })) found.push(...page);
+  if (found.length === 0) await refuseUnknown(sallyport, { channel, view });
+  return found;
+}
+
+/** @throws ConfigurationError when no session of that id is open */
+export async function getSession(sallyport: Sallyport, id: string): Promise<SessionInfo> {
+  const [found] = await sallyport.listSessions({ session: id });
+  if (found) return found;
+  throw new ConfigurationError(
+    `There is no open session ${quoted(id)}. sessions list shows those there are.`,
+    "SALLYPORT_UNKNOWN_NAME",
+  );
+}
+
+/** A list of sessions, the first of them for a person. */
+export async function sessionsReport(
+  sallyport: Sallyport,
+  { json }: Format,
+  sessions: readonly SessionInfo[],
+): Promise<Report & { readonly json: readonly SessionInfo[] }> {
+  const told = json ? sessions : sessions.slice(0, MAX_ROWS);
+  const names = await namesOf(
+    sallyport,
+    told.map(({ user }) => user),
+  );
+  const rows = told.map(({ session, user, gateway, view, channels, connectedAt }) => [
+    session,
+    names.name(user),
+    view,
+    channels.join(", ") || "in no channel",
+    `since ${shownInstant(connectedAt)}`,
+    gateway,
+  ]);
+  return {
+    json: told.map((session) => ({ ...session, label: names.label(session.user) })),
+    lines: first(aligned(rows), sessions.length),
+  };
+}
+
+async function* pages(sallyport: Sallyport, which: Which): AsyncGenerator<readonly SessionInfo[]> {
+  for (let after: string | undefined; ; ) {
+    const page = await sallyport.listSessions({ ...which, after, limit: PAGE });
+    yield page;
+    after = page.at(-1)?.session;
+    if (page.length < PAGE) return;
+  }
+}
+
+async function refuseUnknown(sallyport: Sallyport, { channel, view }: Which): Promise<void> {
+  const { views, channels } = await sallyport.access.whatCan(null);
+  const paths = views.map(({ path }) => path);
+  if (view !== undefined && !paths.includes(view))
+    throw unknown(`No view is mounted at ${quoted(view)}.${nearest(view, paths)}`);
+  if (channel === undefined || isDefined(sallyport, channel)) return;
+  const patterns = channels.map(({ pattern }) => pattern);
+  throw unknown(
+    `No channel definition matches ${quoted(channel)}.${nearest(channel, patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
+  );
+}
+
+function isDefined(sallyport: Sallyport, channel: string): boolean {
+  try {
+    sallyport.to({ channel });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function unknown(message: string): ConfigurationError {
+  return new ConfigurationError(message, "SALLYPORT_UNKNOWN_NAME");
+}

@@ -1,0 +1,66 @@
+import type { AccessPreview, ChangeOptions } from "../index.ts";
+import type { Sallyport } from "../sallyport.ts";
+import type { Meant } from "./change.ts";
+import { type Names, namesOf } from "./people.ts";
+import type { Report } from "./report.ts";
+import { aligned, first } from "./table.ts";
+
+/** What would follow from a change, told without making it. */
+export async function foretold(
+  sallyport: Sallyport,
+  { change, done, already }: Meant,
+  options: ChangeOptions,
+): Promise<Report> {
+  const preview = await sallyport.access.preview(change, options);
+  const { users, sessions, channels } = preview;
+  const names = await namesOf(
+    sallyport,
+    [...users, ...sessions, ...channels].map(({ user }) => user),
+  );
+  const labelled = <Effect extends { user: string | null }>(effects: readonly Effect[]) =>
+    effects.map((effect) => ({ ...effect, label: names.label(effect.user) }));
+  const json = {
+    dryRun: true,
+    ...preview,
+    message: preview.changed ? done : already,
+    users: labelled(users),
+    sessions: labelled(sessions),
+    channels: labelled(channels),
+  };
+  if (!preview.changed) return { json, lines: [already] };
+  return {
+    json,
+    lines: ["Dry run, nothing has changed. It would say:", `  ${done}`, ...effects(preview, names)],
+  };
+}
+
+function effects(preview: AccessPreview, { name }: Names): readonly string[] {
+  const { users, sessions, channels, foreign } = preview;
+  const rows = [
+    ...users.flatMap(({ user, gains, loses }) => [
+      ...gains.map((permission) => ["  gains", name(user), permission]),
+      ...loses.map((permission) => ["  loses", name(user), permission]),
+    ]),
+    ...sessions.map(({ user, view, session }) => ["  closes", name(user), `${view}, session ${session}`]),
+    ...channels.map(({ user, channel, session }) => [
+      "  leaves",
+      name(user),
+      `${channel}, session ${session}`,
+    ]),
+  ];
+  const counts = [people(users.length), sockets(sessions.length), left(channels.length)].join(", ");
+  const others = foreign > 0 ? ["Other apps on this database judge their own sockets themselves."] : [];
+  return [rows.length > 0 ? `${counts}:` : `${counts}.`, ...first(aligned(rows)), ...others];
+}
+
+function people(count: number): string {
+  return count === 1 ? "1 user gains or loses" : `${count} users gain or lose`;
+}
+
+function sockets(count: number): string {
+  return count === 1 ? "1 open socket would close" : `${count} open sockets would close`;
+}
+
+function left(count: number): string {
+  return count === 1 ? "1 channel would be left" : `${count} channels would be left`;
+}

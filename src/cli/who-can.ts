@@ -1,0 +1,43 @@
+import type { Command } from "commander";
+import type { PermissionHolder } from "../index.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { PERMISSION } from "./arguments.ts";
+import { shownEnd } from "./instants.ts";
+import { namesOf } from "./people.ts";
+import { type Format, type Report, reporting } from "./report.ts";
+import { source } from "./rule-words.ts";
+import { aligned, first, MAX_ROWS } from "./table.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** `who-can`: the users who have a permission now. */
+export function addWhoCan(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("who-can")
+    .description("List active users who have a permission now, and where each has it from")
+    .argument(...PERMISSION);
+  reporting(command, terminal, whoCan);
+}
+
+async function whoCan(
+  sallyport: Sallyport,
+  options: Format,
+  [text = ""]: readonly string[],
+): Promise<Report> {
+  const permission = sallyport.permissions.parse(text);
+  const holders = await sallyport.access.whoCan(permission);
+  const told = options.json ? holders : holders.slice(0, MAX_ROWS);
+  const names = await namesOf(
+    sallyport,
+    told.map(({ user }) => user),
+  );
+  const rows = aligned(told.map((holder) => [names.name(holder.user), sources(holder)]));
+  return {
+    json: told.map((holder) => ({ ...holder, label: names.label(holder.user) })),
+    lines: holders.length === 0 ? [`Nobody has ${permission}.`] : first(rows, holders.length),
+  };
+}
+
+function sources({ isSuperuser, grants }: PermissionHolder): string {
+  const from = grants.map(({ group, until }) => `${source(group)}${shownEnd(until)}`);
+  return [...(isSuperuser ? ["superuser"] : []), ...from].join(", ");
+}

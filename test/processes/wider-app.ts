@@ -1,0 +1,35 @@
+// The next version of app.ts: its rules differ, and with STORY_PRINTS it prints while it is loaded and used.
+import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
+import { sqlite } from "sallyport/storage/sqlite";
+
+const print = (text: string) => process.env.STORY_PRINTS && console.log(text);
+print("the app is loading");
+
+const chat = definePermissions("chat", {
+  can_use_chat: "Can use chat",
+  can_watch_chat: "Can watch chat",
+});
+
+const room = defineChannel("rooms/:slug", {
+  allPermissionsRequired: [chat.can_use_chat, chat.can_watch_chat],
+});
+
+class ChatView extends WebSocketView {
+  override permissionsRequired = [chat.can_use_chat, chat.can_watch_chat];
+  ping = handler(() => ({ ok: true }));
+}
+
+export const sallyport = createSallyport({
+  storage: sqlite(process.env.STORY_DATABASE as string),
+  permissions: [chat],
+  channels: [room],
+  views: { "/ws/chat": ChatView },
+  origins: ["https://www.example.com"],
+  identify: () => null,
+  users: {
+    find: (text) => {
+      print(`the app is looking for ${text}`);
+      return text.startsWith("u") ? text : undefined;
+    },
+  },
+});
