@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
 import { definePermissions, PermissionCatalog } from "./permissions.ts";
-import { ANONYMOUS, compileRule, judge, judgeAll, type Subject } from "./rules.ts";
+import { ANONYMOUS, compileRule, judge, judgeAll, PageJudge, type Subject } from "./rules.ts";
 
 const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
 const catalog = new PermissionCatalog([chat]);
@@ -69,6 +69,43 @@ describe("judge", () => {
   test("of several rules the first that fails decides", () => {
     const verdict = judgeAll([rule({ signedIn: true }), rule({ permissionsRequired: [chat.use] })], user());
     expect(verdict).toMatchObject({ missing: ["chat.use"] });
+  });
+});
+
+describe("judging a page", () => {
+  const rules = [rule({ permissionsRequired: [chat.use] }), rule({ signedIn: true })];
+
+  test("says of each what judging one by one says, whoever shares a list of permissions", () => {
+    const [may, mayNot]: string[][] = [["chat.use"], ["chat.moderate"]];
+    const page: Subject[] = [may, mayNot].flatMap((permissions) =>
+      [true, false].flatMap((isActive) =>
+        [true, false].flatMap((isSuperuser) =>
+          ["u", null].map((userId) => ({ userId, isActive, isSuperuser, permissions: permissions ?? [] })),
+        ),
+      ),
+    );
+    // In both orders: whoever comes first must not decide for whoever shares the list.
+    for (const order of [page, page.toReversed()]) {
+      const judges = new PageJudge(rules);
+      for (const subject of order) {
+        expect(judges.allows(subject), JSON.stringify(subject)).toBe(judgeAll(rules, subject).allowed);
+      }
+    }
+  });
+
+  test("judges each list once", () => {
+    const permissions = new Proxy(["chat.use"], {
+      get: (target, name) => {
+        if (name === "includes") asked++;
+        return Reflect.get(target, name);
+      },
+    });
+    let asked = 0;
+    const judges = new PageJudge([rule({ permissionsRequired: [chat.use] })]);
+    for (const userId of ["a", "b", "c"]) {
+      expect(judges.allows({ userId, isActive: true, isSuperuser: false, permissions })).toBe(true);
+    }
+    expect(asked).toBe(1);
   });
 });
 
