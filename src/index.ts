@@ -1,7 +1,8 @@
 export type { AuditAction, AuditEntry, AuditFilter } from "./access/audit.ts";
 export type { DecisionFilter, DecisionOptions } from "./access/decision-log.ts";
 export type { Decision, DecisionStep } from "./access/decisions.ts";
-export type { ChangeOptions, GrantOptions, Holder, KnownPermission } from "./access/grants.ts";
+export type { ChangeOptions, GrantOptions, Holder } from "./access/grants.ts";
+export type { KnownPermission } from "./access/permission-rows.ts";
 export {
   definePermissions,
   modelPermissions,

@@ -8,6 +8,7 @@ import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
 import { Grants } from "./access/grants.ts";
 import { Origins } from "./access/origins.ts";
+import { PermissionRows } from "./access/permission-rows.ts";
 import { type AnyPermissionSet, PermissionCatalog } from "./access/permissions.ts";
 import { checkedLimits, type Limits, MessageLimit, RateLimits } from "./access/rate-limits.ts";
 import { Rights } from "./access/rights.ts";
@@ -19,14 +20,15 @@ import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
-import { recordRules } from "./lifecycle/compare-rules.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
-import { EnforcementLoop, Enforcer } from "./lifecycle/evict.ts";
+import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
+import { Enforcer } from "./lifecycle/evict.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
 import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
+import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
@@ -174,7 +176,8 @@ export class Sallyport {
       messageLimit: new MessageLimit(limits.messagesPerConnection),
       tokens: new Tokens(database, tokenExpirySeconds),
       rights,
-      grants: new Grants(database, catalog),
+      permissionRows: new PermissionRows(database, catalog),
+      grants: new Grants(database),
       audit: new Audit(database),
       declaredRules: new DeclaredRules(database),
       decisionLog,
@@ -272,32 +275,11 @@ export class Sallyport {
   }
 
   /**
-   * Brings the tables up to date and the declared permissions into them.
-   *
-   * @returns what was done, and permissions in the database that are no longer declared
+   * Brings the tables up to date, and the declared permissions and rules into them. Sockets that rest on a rule that
+   * became stricter end.
    */
-  async migrate(): Promise<{
-    readonly migrations: readonly string[];
-    readonly added: readonly string[];
-    readonly stale: readonly string[];
-  }> {
-    const { database, grants, evictions, audit } = this.#rooms;
-    const migrations = await database.migrate();
-    const synced = await database.write(async (db) => {
-      const changes = await recordRules(this.#rooms, db);
-      if (changes.length > 0) {
-        const number = await evictions.number(db);
-        const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
-        await audit.record(db, number, { action: "rules-changed", by: "migrate", details: { rules } });
-        const views = changes.filter(({ kind, change }) => kind === "view" && change === "changed");
-        for (const { name } of views) await evictions.record(db, { scope: "view", subject: name }, number);
-        if (changes.some(({ kind }) => kind === "channel"))
-          await evictions.record(db, { scope: "everyone" }, number);
-      }
-      return grants.sync(db);
-    });
-    await this.#enforcer.enforce();
-    return { migrations, ...synced };
+  async migrate(): Promise<Migrated> {
+    return migrate(this.#rooms, this.#enforcer);
   }
 
   /** Stops the loop and closes what was opened here. */

@@ -1,7 +1,7 @@
 import type { InsertResult, Kysely } from "kysely";
-import { ConfigurationError, StorageError } from "../errors.ts";
+import { ConfigurationError } from "../errors.ts";
 import type { Database, Tables } from "../storage/database.ts";
-import type { Permission, PermissionCatalog } from "./permissions.ts";
+import type { Permission } from "./permissions.ts";
 
 /** Who gets or loses a right: a user by the app's own id, or a group. */
 export type Holder = string | { readonly group: string };
@@ -18,16 +18,6 @@ export interface ChangeOptions {
 export interface GrantOptions extends ChangeOptions {
   /** When the grant ends by itself: a coming instant in epoch milliseconds, or a Date. Default: never. */
   readonly until?: number | Date | undefined;
-}
-
-/** A permission, and where it is known. */
-export interface KnownPermission {
-  readonly name: string;
-  readonly label: string;
-  /** In the code. One that is not is stale. */
-  readonly isDeclared: boolean;
-  /** In the database. One that is not comes there with the next `migrate`. */
-  readonly isStored: boolean;
 }
 
 /** What a user is of whom nothing is known. */
@@ -50,11 +40,9 @@ export interface ExpiredGrant {
  */
 export class Grants {
   readonly #database: Database;
-  readonly #catalog: PermissionCatalog;
 
-  constructor(database: Database, catalog: PermissionCatalog) {
+  constructor(database: Database) {
     this.#database = database;
-    this.#catalog = catalog;
   }
 
   /** Makes the row of a user whom the app knows; an existing one stays as it is. */
@@ -79,8 +67,6 @@ export class Grants {
     options: GrantOptions,
   ): Promise<boolean> {
     checkHolder(holder);
-    this.#catalog.parse(permission);
-    await this.#requireMigrated(db, permission);
     const fields = { ...(await this.#terms(db, options)), permission };
     if (typeof holder === "string") {
       await this.know(db, holder);
@@ -269,84 +255,6 @@ export class Grants {
       permission: row.permission ?? null,
       until: Number(row.until_at),
     }));
-  }
-
-  /**
-   * Brings the permissions declared in code into the database.
-   *
-   * @returns what was added, and what is in the database but no longer declared; that is left alone
-   */
-  async sync(
-    db: Kysely<Tables>,
-  ): Promise<{ readonly added: readonly string[]; readonly stale: readonly string[] }> {
-    const before = await this.permissions(db);
-    const declared = before.filter(({ isDeclared }) => isDeclared);
-    const added = declared.filter(({ isStored }) => !isStored).map(({ name }) => name);
-    for (const { name, label } of declared) {
-      await db
-        .insertInto("sallyport_permissions")
-        .values({ name, label, created_at: this.#database.now })
-        .onConflict((conflict) => conflict.column("name").doUpdateSet({ label }))
-        .execute();
-    }
-    return { added, stale: before.filter(({ isDeclared }) => !isDeclared).map(({ name }) => name) };
-  }
-
-  /** Every permission that is declared or in the database. */
-  async permissions(db: Kysely<Tables>): Promise<readonly KnownPermission[]> {
-    const rows = await db
-      .selectFrom("sallyport_permissions")
-      .select(["name", "label"])
-      .orderBy("name")
-      .execute();
-    const stored = new Set(rows.map(({ name }) => name));
-    const declared = this.#catalog
-      .list()
-      .map(({ name, label }) => ({ name, label, isDeclared: true, isStored: stored.has(name) }));
-    const stale = rows
-      .filter(({ name }) => this.#catalog.find(name) === undefined)
-      .map((row) => ({ ...row, isDeclared: false, isStored: true }));
-    return [...declared, ...stale];
-  }
-
-  /** Permissions in the database that the code no longer declares. */
-  async stale(db: Kysely<Tables>): Promise<readonly string[]> {
-    return (await this.permissions(db)).filter(({ isDeclared }) => !isDeclared).map(({ name }) => name);
-  }
-
-  /** @throws ConfigurationError for a permission that the code declares */
-  checkPrunable(names: readonly string[]): void {
-    for (const name of names) {
-      if (this.#catalog.find(name) === undefined) continue;
-      throw new ConfigurationError(
-        `${name} is declared in code, and the next migrate would bring it back without its grants. Remove it from definePermissions() first.`,
-      );
-    }
-  }
-
-  /** Removes permissions with every grant of them. @returns those that were there */
-  async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
-    const rows = await db
-      .deleteFrom("sallyport_permissions")
-      .where("name", "in", names)
-      .returning("name")
-      .execute();
-    return rows.map((row) => row.name).sort();
-  }
-
-  async #requireMigrated(db: Kysely<Tables>, permission: Permission): Promise<void> {
-    const row = await db
-      .selectFrom("sallyport_permissions")
-      .select("name")
-      .where("name", "=", permission)
-      .executeTakeFirst();
-    if (row) return;
-    throw new StorageError(
-      `${permission} is declared, but not in the database yet. Run: npx sallyport migrate`,
-      {
-        code: "SALLYPORT_NOT_MIGRATED",
-      },
-    );
   }
 
   async #terms(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {

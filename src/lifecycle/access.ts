@@ -2,14 +2,9 @@ import type { AuditEntry, AuditFilter } from "../access/audit.ts";
 import type { DecisionFilter } from "../access/decision-log.ts";
 import type { Decision } from "../access/decisions.ts";
 import { newTrail } from "../access/decisions.ts";
-import {
-  type ChangeOptions,
-  checkUserId,
-  type GrantOptions,
-  type Holder,
-  type KnownPermission,
-} from "../access/grants.ts";
+import { type ChangeOptions, checkUserId, type GrantOptions, type Holder } from "../access/grants.ts";
 import { askChannel, demandChannel } from "../access/guard.ts";
+import type { KnownPermission } from "../access/permission-rows.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
@@ -281,7 +276,7 @@ export class Access {
 
   /** Every permission that is declared or in the database; one that is no longer declared is stale. */
   permissions(): Promise<readonly KnownPermission[]> {
-    return this.#ask(() => this.#rooms.grants.permissions(this.#rooms.database.db));
+    return this.#ask(() => this.#rooms.permissionRows.list(this.#rooms.database.db));
   }
 
   /** How the rules that this code declares differ from those of the code that ran `migrate` last, and for whom. */

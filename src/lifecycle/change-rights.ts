@@ -148,6 +148,7 @@ async function editTables(
   switch (change.kind) {
     case "grant": {
       const { holder, permission, until } = change;
+      await rooms.permissionRows.require(db, permission);
       const changed = await grants.grant(db, holder, permission, { ...options, until });
       return {
         changed,
@@ -242,17 +243,17 @@ async function prunePermissions(
   permissions: readonly string[] | undefined,
   numbered: () => Promise<number>,
 ): Promise<Edit> {
-  const names = permissions ?? (await rooms.grants.stale(db));
+  const names = permissions ?? (await rooms.permissionRows.stale(db));
   if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
     throw new ConfigurationError("permissions is a list of names, or left out for all that are stale.");
   }
   if (names.length === 0) return { changed: false };
-  rooms.grants.checkPrunable(names);
-  const known = new Set((await rooms.grants.permissions(db)).map(({ name }) => name));
+  rooms.permissionRows.checkPrunable(names);
+  const known = new Set((await rooms.permissionRows.list(db)).map(({ name }) => name));
   if (!names.some((name) => known.has(name))) return { changed: false };
   const touched: Touched = { scope: "users", users: rooms.rights.everHolding(db, names) };
   const recorded = await rooms.evictions.record(db, touched, await numbered());
-  const pruned = await rooms.grants.prune(db, names);
+  const pruned = await rooms.permissionRows.prune(db, names);
   return { changed: true, audit: { details: { permissions: pruned } }, touched, recorded, pruned };
 }
 

@@ -13,7 +13,8 @@ import {
   type StillPermitted,
 } from "../delivery/delivery.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import { PAGE_SIZE, type SessionRow, type SessionSelector } from "../sessions/sessions.ts";
+import type { SessionSelector } from "../sessions/session-selector.ts";
+import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import type { Outlet } from "../view/context.ts";
 import { refuseUnknown } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";

@@ -8,6 +8,7 @@ import type { DeclaredRules } from "../access/declared-rules.ts";
 import type { Evictions } from "../access/evictions.ts";
 import type { Grants } from "../access/grants.ts";
 import type { Origins } from "../access/origins.ts";
+import type { PermissionRows } from "../access/permission-rows.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
 import type { Limits, MessageLimit, RateLimits } from "../access/rate-limits.ts";
 import type { Rights } from "../access/rights.ts";
@@ -40,6 +41,7 @@ export interface Rooms {
   readonly messageLimit: MessageLimit;
   readonly tokens: Tokens;
   readonly permissions: PermissionCatalog;
+  readonly permissionRows: PermissionRows;
   readonly rights: Rights;
   readonly grants: Grants;
   readonly audit: Audit;

@@ -4,6 +4,7 @@ import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { type KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
+import { isSelected, type SessionSelector } from "./session-selector.ts";
 
 /** A session as its row says, with its user's state and rights from the same statement. */
 export interface SessionRow extends ReadRights {
@@ -33,24 +34,6 @@ export interface NewSession {
   readonly loginId: string | null;
   readonly sourceIp: string | null;
 }
-
-/**
- * Which sessions: `all` of them, or those of one channel, view, user, group, connection, of the users whom a change's
- * record lists, or of those who hold a permission now. Those of a login that ended and of a user who was deleted are
- * found even when their rows were closed with it, until their sockets have disconnected.
- */
-export type SessionSelector =
-  | { readonly kind: "all" }
-  | { readonly kind: "channel"; readonly channel: string }
-  | { readonly kind: "view"; readonly view: string }
-  | { readonly kind: "user"; readonly userId: string }
-  | { readonly kind: "group"; readonly group: string }
-  | { readonly kind: "listed"; readonly evictionId: string }
-  | { readonly kind: "holders"; readonly permission: string }
-  | { readonly kind: "session"; readonly sessionId: string }
-  | { readonly kind: "connection"; readonly connectionId: string }
-  | { readonly kind: "login"; readonly loginId: string }
-  | { readonly kind: "deleted-user"; readonly userId: string };
 
 /** Which live sessions to list. */
 export interface SessionFilter {
@@ -355,57 +338,9 @@ export class Sessions {
             .where("joined.session_id", ">", after)
             .orderBy("joined.session_id") as unknown as typeof query)
         : query.where("s.id", ">", after).orderBy("s.id");
-    switch (selector.kind) {
-      case "view":
-        query = query.where("s.view", "=", selector.view);
-        break;
-      case "user":
-      case "deleted-user":
-        query = query.where("s.user_id", "=", selector.userId);
-        break;
-      case "session":
-        query = query.where("s.id", "=", selector.sessionId);
-        break;
-      case "listed":
-        query = query.where(({ eb, selectFrom }) =>
-          eb(
-            "s.user_id",
-            "in",
-            selectFrom("sallyport_eviction_users as listed")
-              .select("listed.user_id")
-              .where("listed.eviction_id", "=", selector.evictionId),
-          ),
-        );
-        break;
-      case "holders":
-        query = query
-          .where("u.is_active", "=", 1)
-          .where((eb) =>
-            eb.or([
-              eb("u.is_superuser", "=", 1),
-              eb("s.user_id", "in", this.#rights.holdersOf(db, selector.permission)),
-            ]),
-          );
-        break;
-      case "group":
-        query = query.where(({ eb, selectFrom }) =>
-          eb(
-            "s.user_id",
-            "in",
-            selectFrom("sallyport_user_groups as member")
-              .select("member.user_id")
-              .where("member.group_name", "=", selector.group),
-          ),
-        );
-        break;
-      case "login":
-        query = query.where("s.login_id", "=", selector.loginId);
-        break;
-      case "connection":
-        query = query.where("s.connection_id", "=", selector.connectionId);
-        break;
-    }
-    return query;
+    return query.where((eb) =>
+      isSelected(eb as never, selector, (permission) => this.#rights.holdersOf(db, permission)),
+    );
   }
 
   /** Open, and young enough for its socket to exist. */

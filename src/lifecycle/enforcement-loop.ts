@@ -1,0 +1,62 @@
+import type { Enforcer } from "./evict.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** How often a process looks whether another one has changed something, in milliseconds. */
+const LOOK_MS = 250;
+/** How often it looks even so: for grants that end, and records whose claimant died. */
+const LOOK_ANYWAY_MS = 750;
+
+/** Enforces what time and other processes changed, for as long as this one serves events. Keeps no process alive. */
+export class EnforcementLoop {
+  readonly #rooms: Rooms;
+  readonly #enforcer: Enforcer;
+  #timer: NodeJS.Timeout | undefined;
+  #lookedAt = 0;
+  #recorded: number | undefined;
+  #stopped = false;
+  #looking: Promise<void> = Promise.resolve();
+
+  constructor(rooms: Rooms, enforcer: Enforcer) {
+    this.#rooms = rooms;
+    this.#enforcer = enforcer;
+  }
+
+  /** Starting twice is starting once. */
+  start(): void {
+    if (this.#timer || this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#looking = this.#look().finally(() => {
+        this.#timer = undefined;
+        this.start();
+      });
+    }, LOOK_MS).unref();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#looking;
+  }
+
+  /** Another process may have changed anybody's rights: what is still to be posted here is judged again. */
+  async #markElsewhere(): Promise<void> {
+    const { evictions, database, changes } = this.#rooms;
+    const recorded = await evictions.changes(database.db);
+    if (recorded !== this.#recorded) changes.mark();
+    this.#recorded = recorded;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.#rooms.decisionLog.settle();
+      await this.#rooms.decisionLog.sweep();
+      const changed = await this.#rooms.database.changedElsewhere();
+      if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
+      this.#lookedAt = Date.now();
+      await this.#markElsewhere();
+      await this.#enforcer.enforce();
+    } catch (error) {
+      this.#rooms.onError(error, "enforcement loop");
+    }
+  }
+}

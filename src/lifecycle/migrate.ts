@@ -1,0 +1,43 @@
+import type { Kysely } from "kysely";
+import type { Tables } from "../storage/database.ts";
+import { type RuleChange, recordRules } from "./compare-rules.ts";
+import type { Enforcer } from "./evict.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** What a migration did. */
+export interface Migrated {
+  /** Names of the migrations that ran. */
+  readonly migrations: readonly string[];
+  /** Permissions that are in the database from now on. */
+  readonly added: readonly string[];
+  /** Permissions in the database that are no longer declared. They are left alone. */
+  readonly stale: readonly string[];
+}
+
+/** A version of the app takes over: tables, permissions and rules become those of its code, and open sockets follow. */
+export async function migrate(rooms: Rooms, enforcer: Enforcer): Promise<Migrated> {
+  const migrations = await rooms.database.migrate();
+  const synced = await rooms.database.write(async (db) => {
+    const changes = await recordRules(rooms, db);
+    if (changes.length > 0) await recordChange(rooms, db, changes);
+    return rooms.permissionRows.sync(db);
+  });
+  await enforcer.enforce();
+  return { migrations, ...synced };
+}
+
+/** A channel's pattern selects no sessions, so everyone is looked at again where one has changed. */
+async function recordChange(rooms: Rooms, db: Kysely<Tables>, changes: readonly RuleChange[]): Promise<void> {
+  const { evictions, audit } = rooms;
+  const number = await evictions.number(db);
+  const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
+  await audit.record(db, number, { action: "rules-changed", by: "migrate", details: { rules } });
+  if (changes.some(({ kind }) => kind === "channel")) {
+    await evictions.record(db, { scope: "everyone" }, number);
+    return;
+  }
+  for (const { kind, name, change } of changes) {
+    if (kind === "view" && change === "changed")
+      await evictions.record(db, { scope: "view", subject: name }, number);
+  }
+}

@@ -1,0 +1,75 @@
+import type { Expression, ExpressionBuilder, SqlBool } from "kysely";
+import type { Tables } from "../storage/database.ts";
+
+/**
+ * Which sessions: `all` of them, or those of one channel, view, user, group, connection, of the users whom a change's
+ * record lists, or of those who hold a permission now. Those of a login that ended and of a user who was deleted are
+ * found even when their rows were closed with it, until their sockets have disconnected.
+ */
+export type SessionSelector =
+  | { readonly kind: "all" }
+  | { readonly kind: "channel"; readonly channel: string }
+  | { readonly kind: "view"; readonly view: string }
+  | { readonly kind: "user"; readonly userId: string }
+  | { readonly kind: "group"; readonly group: string }
+  | { readonly kind: "listed"; readonly evictionId: string }
+  | { readonly kind: "holders"; readonly permission: string }
+  | { readonly kind: "session"; readonly sessionId: string }
+  | { readonly kind: "connection"; readonly connectionId: string }
+  | { readonly kind: "login"; readonly loginId: string }
+  | { readonly kind: "deleted-user"; readonly userId: string };
+
+/** Sessions under the name `s`, their users under `u`. */
+type Joined = Tables & { s: Tables["sallyport_sessions"]; u: Tables["sallyport_users"] };
+
+/**
+ * The condition that selects: of sessions as `s` with their users as `u`. A channel's sessions are found by joining its
+ * own index instead.
+ *
+ * @param holders users who hold a permission now, as a subquery of ids
+ */
+export function isSelected(
+  eb: ExpressionBuilder<Joined, "s" | "u">,
+  selector: SessionSelector,
+  holders: (permission: string) => Expression<string>,
+): Expression<SqlBool> {
+  switch (selector.kind) {
+    case "all":
+    case "channel":
+      return eb.lit(true);
+    case "view":
+      return eb("s.view", "=", selector.view);
+    case "user":
+    case "deleted-user":
+      return eb("s.user_id", "=", selector.userId);
+    case "session":
+      return eb("s.id", "=", selector.sessionId);
+    case "connection":
+      return eb("s.connection_id", "=", selector.connectionId);
+    case "login":
+      return eb("s.login_id", "=", selector.loginId);
+    case "listed":
+      return eb(
+        "s.user_id",
+        "in",
+        eb
+          .selectFrom("sallyport_eviction_users as listed")
+          .select("listed.user_id")
+          .where("listed.eviction_id", "=", selector.evictionId),
+      );
+    case "group":
+      return eb(
+        "s.user_id",
+        "in",
+        eb
+          .selectFrom("sallyport_user_groups as member")
+          .select("member.user_id")
+          .where("member.group_name", "=", selector.group),
+      );
+    case "holders":
+      return eb.and([
+        eb("u.is_active", "=", 1),
+        eb.or([eb("u.is_superuser", "=", 1), eb("s.user_id", "in", holders(selector.permission))]),
+      ]);
+  }
+}
