@@ -25,7 +25,7 @@ export async function prepareAccounts(): Promise<void> {
   await access.addToGroup(id("Alice"), "Chatters", change);
   await access.addToGroup(id("Mo"), "Chatters", change);
   await access.grant(id("Mo"), chat.can_moderate_chat, change);
-  await access.setSuperuser(id("Rita"), true);
+  await access.setSuperuser(id("Rita"), true, change);
   await db
     .insertInto("chat_room_members")
     .values({ slug: "book-club", user_id: id("Alice") })

@@ -102,6 +102,8 @@ ${people}
   Try this: sign in as Eve and press Send. She is refused. Then, in a second terminal:
     ${database}npx sallyport users grant eve@example.com chat.can_use_chat
   and press Send again. Take it back with "users revoke", and her socket closes at once.
+  Why, for any reference on the page:
+    ${database}npx sallyport why REFERENCE
 
   Each refusal is printed here as a line of JSON. Ctrl-C ends.
 `);

@@ -245,12 +245,12 @@ export class Chat {
     // What was read with the right does not stay on the screen without it.
     if (notice.scope === "view") {
       this.#messages.clear();
-      this.#noAccess("");
+      this.#noAccess(notice.reference);
       void this.#refreshMe();
     } else if (notice.channel === channelOf(this.#slug)) {
       this.#isInside = false;
       this.#messages.clear();
-      this.#noAccess("");
+      this.#noAccess(notice.reference);
     }
   }
 
