@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import type { Reason, RefusedError } from "../errors.ts";
 import type { HeldGrant } from "../sessions/rights-of.ts";
 import { judge, type Rule, type Subject, type Verdict } from "./rules.ts";
@@ -80,6 +80,8 @@ export type DecisionStep =
 
 /** One yes or no with its reasons. The peer hears the reference and nothing else of it. */
 export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt">> {
+  /** The login's {@link loginPrint}, since some apps use a secret for its id. */
+  readonly loginId?: string;
   /** Leads from what the peer heard to this decision. */
   readonly reference: string;
   /** Epoch milliseconds. */
@@ -126,9 +128,15 @@ export function allowance(trail: Trail, reference: string): Decision {
   };
 }
 
-function told({ steps, startedAt, ...trail }: Trail) {
+/** Tells one login from another and is no use for anything else: 12 hex characters of its id's SHA-256. */
+export function loginPrint(loginId: string): string {
+  return createHash("sha256").update(loginId).digest("hex").slice(0, 12);
+}
+
+function told({ steps, startedAt, loginId, ...trail }: Trail) {
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
-  return { ...trail, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
+  const login = loginId === undefined ? {} : { loginId: loginPrint(loginId) };
+  return { ...trail, ...login, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
 }
 
 /** A step as it is told: what it needs to be judged again, and nothing of the user's other rights. */

@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import type { AuditSubject } from "../access/audit.ts";
+import { loginPrint } from "../access/decisions.ts";
 import type { Touched } from "../access/evictions.ts";
 import { type ChangeOptions, checkChangeOptions, checkUserId, type Holder } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
@@ -203,7 +204,7 @@ async function editTables(
       await rooms.tokens.forget(db, { login: session });
       await rooms.sessions.closeOf(db, { login: session }, "login ended");
       const touched = { scope: "login", subject: session } as const;
-      return { changed: true, audit: { details: { session } }, touched };
+      return { changed: true, audit: { details: { session: loginPrint(session) } }, touched };
     }
     case "recheck": {
       if ("user" in change) {

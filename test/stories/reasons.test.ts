@@ -205,6 +205,19 @@ describe("what is kept", () => {
     expect(JSON.stringify(rows)).not.toMatch(/4242|a secret|can_broadcast/);
   });
 
+  test("is no login's id, which may be a secret of the app's: its print tells logins apart", async () => {
+    const ann = await world.connect("ann:a-secret-key");
+    await ann.call("delete_message", { message_id: 1 });
+    await world.sallyport.access.endSession("a-secret-key");
+    await ann.closed;
+    const kept = await world.sallyport.access.decisions({ user: "ann" });
+    expect(kept.map(({ event }) => event).sort()).toEqual(["eviction", "message"]);
+    expect(new Set(kept.map(({ loginId }) => loginId))).toEqual(new Set([kept[0]?.loginId]));
+    expect(kept[0]?.loginId).toMatch(/^[0-9a-f]{12}$/);
+    const told = [kept, world.decisions, await world.sallyport.access.audit()];
+    expect(JSON.stringify(told)).not.toContain("a-secret-key");
+  });
+
   test("does not keep a refusal from being one when it cannot be written", async () => {
     const ann = await world.connect("ann");
     await world.sql("drop table sallyport_decisions");
