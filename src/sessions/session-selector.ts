@@ -3,8 +3,8 @@ import type { Tables } from "../storage/database.ts";
 
 /**
  * Which sessions: `all` of them, or those of one channel, view, user, group, connection, of the users whom a change's
- * record lists, or of those who hold a permission now. Those of a login that ended and of a user who was deleted are
- * found even when their rows were closed with it, until their sockets have disconnected.
+ * record lists, or of those who hold a permission now. Of a login that ended and of a user who was deleted it is those
+ * whose rows were closed with it, until their sockets have disconnected: a user who came anew is another one.
  */
 export type SessionSelector =
   | { readonly kind: "all" }

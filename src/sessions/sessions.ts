@@ -325,7 +325,7 @@ export class Sessions {
   #page(db: Kysely<Tables>, selector: SessionSelector, after: string, only?: readonly string[]) {
     let query = (
       selector.kind === "login" || selector.kind === "deleted-user"
-        ? this.#young(db, only).where("s.disconnected_at", "is", null)
+        ? this.#young(db, only).where("s.closed_at", "is not", null).where("s.disconnected_at", "is", null)
         : this.#live(db, only)
     ).limit(PAGE_SIZE);
     // Walking the channel's own index keeps a small channel cheap among a million sessions.

@@ -211,3 +211,20 @@ describe("rules that change with a deployment", () => {
     await next.close();
   });
 });
+
+test("a user who comes anew before the deletion was enforced is another user, and keeps the new socket", async () => {
+  const { access } = world.sallyport;
+  await access.grant("ann", chat.can_use_chat);
+  const before = await world.connect("ann");
+  // As a process leaves it that died right after its commit.
+  await world.sql("update sallyport_sessions set closed_at = 1, close_reason = 'user deleted'");
+  await world.sql("delete from sallyport_users where id = 'ann'");
+  await access.grant("ann", chat.can_use_chat);
+  const anew = await world.connect("ann");
+  await world.sql(
+    "insert into sallyport_evictions (id, scope, subject, created_at) values ('x', 'deleted-user', 'ann', 1)",
+  );
+  await world.sallyport.enforce();
+  await expectClosed(before);
+  expect(await anew.result("whoami")).toMatchObject({ user: "ann" });
+});
