@@ -150,7 +150,10 @@ export class Sallyport {
     this.#api = options.managementApi ?? new HttpManagementApi();
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
-    const evictions = new Evictions(database);
+    const channels = new Channels(options.channels ?? [], catalog);
+    const views = mountViews(options.views, catalog);
+    const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
+    const evictions = new Evictions(database, judges.join("\n"));
     const rights = new Rights(database);
     const gateways = new Gateways(database);
     const limits = checkedLimits(options.limits ?? {});
@@ -187,8 +190,8 @@ export class Sallyport {
       sessions: new Sessions(database, rights),
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api),
-      channels: new Channels(options.channels ?? [], catalog),
-      views: mountViews(options.views, catalog),
+      channels,
+      views,
       identify: options.identify,
       tokenBinding: options.tokens?.binding ?? "login",
       tokenExpirySeconds,
@@ -321,8 +324,10 @@ export class Sallyport {
     } catch (error) {
       answer = refused(await this.#refusal(error, trail), trail);
     }
-    if (kind === "message" && envelope.gateway?.replies === "push")
-      return this.#push(envelope.gateway, call.connectionId, answer);
+    if (kind === "message" && envelope.gateway?.replies === "push") {
+      await this.#push(envelope.gateway, call.connectionId, answer, envelope, trail);
+      return reply(200, {}, answer.headers);
+    }
     return reply(answer.status, answer.body, answer.headers);
   }
 
@@ -338,19 +343,35 @@ export class Sallyport {
     return message(this.#rooms, view, call, request, trail, envelope);
   }
 
-  /** Where a gateway has no route responses, the answer goes out like any other message. */
-  async #push(gateway: Gateway, connectionId: string, answer: Answer): Promise<Response> {
+  /**
+   * Where a gateway has no route responses, the answer goes out like any other message: it may have to wait for its turn, and
+   * is judged again then.
+   */
+  async #push(
+    gateway: Gateway,
+    connectionId: string,
+    answer: Answer,
+    { recipient: session, stillPermitted }: Envelope,
+    trail: Trail,
+  ): Promise<void> {
     const recipient = {
-      sessionId: "",
-      userId: null,
+      sessionId: session?.id ?? "",
+      userId: session?.userId ?? null,
       connectionId,
       endpoint: gateway.endpoint,
       connectedAt: 0,
     };
-    const outcome = await this.#rooms.delivery.post(recipient, answer.body);
-    if (outcome.kind === "failed")
+    const options = answer.isAllowed && stillPermitted ? { stillPermitted } : {};
+    const outcome = await this.#rooms.delivery.post(recipient, answer.body, options);
+    if (outcome.kind === "withheld") {
+      const late = new RefusedError("The right ended while the answer waited to be sent.", {
+        reason: "permission",
+      });
+      const { body } = refused(await this.#refusal(late, trail), trail);
+      await this.#rooms.delivery.post(recipient, body);
+    } else if (outcome.kind === "failed") {
       this.#rooms.onError(new Error(outcome.reason), `answering ${connectionId}`);
-    return reply(200, {}, answer.headers);
+    }
   }
 
   /** Keeps some of what was allowed, with its reasons. */

@@ -1,5 +1,6 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { type Expression, type ExpressionBuilder, type Kysely, sql } from "kysely";
+import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
 type Scope = Tables["sallyport_evictions"]["scope"];
@@ -21,6 +22,8 @@ export interface Eviction {
   readonly subject: string;
   /** The change's number in the audit, where it has one. */
   readonly change: number | null;
+  /** Another process had it before, and may have died half-way. */
+  readonly isTakenOver: boolean;
 }
 
 /** How long a process that claimed a record may take for a page before another may claim it, in milliseconds. */
@@ -34,10 +37,27 @@ const USERS_PER_INSERT = 5000;
 /** The records that changes of rights leave behind, each enforced by whoever claims it. */
 export class Evictions {
   readonly #database: Database;
+  readonly #app: string;
   readonly #claimant = randomUUID();
+  /** Numbers that this process has counted since it was last asked. */
+  #own = 0;
 
-  constructor(database: Database) {
+  /** @param app names what this process can judge: processes of the same views and channels bear the same name */
+  constructor(database: Database, app: string) {
     this.#database = database;
+    this.#app = createHash("sha256").update(app).digest("hex").slice(0, 16);
+  }
+
+  /** Notes that a change counted here was committed. */
+  committed(): void {
+    this.#own++;
+  }
+
+  /** How many changes this process has committed since the last time. */
+  takeOwn(): number {
+    const own = this.#own;
+    this.#own = 0;
+    return own;
   }
 
   /** Counts a change. @returns its number, in the order of commits */
@@ -59,7 +79,7 @@ export class Evictions {
    *
    * @returns the record's id
    */
-  async record(db: Kysely<Tables>, touched: Touched, change: number): Promise<string> {
+  async record(db: Kysely<Tables>, touched: Touched, change: number | null): Promise<string> {
     const { now } = this.#database;
     const id = randomUUID();
     await db
@@ -121,25 +141,44 @@ export class Evictions {
     return Number(row?.count ?? 0);
   }
 
-  /** Claims the oldest record that is ours or nobody's; of two racing processes one gets it. */
-  async claim(): Promise<Eviction | undefined> {
-    if (!(await this.#isDue())) return undefined;
+  /**
+   * Claims a record that is ours or nobody's: the oldest, or a given one. Of two racing processes one gets it.
+   *
+   * @param options.except records that this process has in hand
+   */
+  async claim(options: { except: ReadonlySet<string>; only?: string }): Promise<Eviction | undefined> {
     const { now } = this.#database;
-    return this.#database.write((db) =>
-      db
+    const due = (db: Kysely<Tables>) => {
+      let query = db
+        .selectFrom("sallyport_evictions")
+        .select(["id", "scope", "subject", "change_number", "claimed_by"])
+        .where((eb) => this.#claimable(eb))
+        .orderBy("created_at")
+        .orderBy("id")
+        .limit(1);
+      if (options.except.size > 0) query = query.where("id", "not in", [...options.except]);
+      if (options.only !== undefined) query = query.where("id", "=", options.only);
+      return query.executeTakeFirst();
+    };
+    // A read first, so that looking costs no lock.
+    if (!(await due(this.#database.db))) return undefined;
+    return this.#database.write(async (db) => {
+      const row = await due(db);
+      if (!row) return undefined;
+      await db
         .updateTable("sallyport_evictions")
         .set(({ eb }) => ({ claimed_by: this.#claimant, claimed_until: eb(now, "+", LEASE_MS) }))
-        .where("id", "=", ({ selectFrom }) =>
-          selectFrom("sallyport_evictions")
-            .select("id")
-            .where((eb) => this.#claimable(eb))
-            .orderBy("created_at")
-            .orderBy("id")
-            .limit(1),
-        )
-        .returning(["id", "scope", "subject", "change_number as change"])
-        .executeTakeFirst(),
-    );
+        .where("id", "=", row.id)
+        .execute();
+      const { id, scope, subject, change_number, claimed_by } = row;
+      return {
+        id,
+        scope,
+        subject,
+        change: change_number === null ? null : Number(change_number),
+        isTakenOver: claimed_by !== this.#claimant,
+      };
+    });
   }
 
   /** A long enforcement goes on: nobody else needs to begin it. */
@@ -154,35 +193,51 @@ export class Evictions {
     );
   }
 
-  /** Not done, or not ours to do: anybody may claim it when the lease is over. */
+  /** It failed: anybody may claim it when the lease is over. */
   async postpone(id: string): Promise<void> {
     await this.#database.write((db) =>
       db.updateTable("sallyport_evictions").set({ claimed_by: null }).where("id", "=", id).execute(),
     );
   }
 
+  /**
+   * This app has done what it can judge; another one has sockets to look at. Such a record is kept for as long as a socket
+   * of then can live.
+   */
+  async leaveToOthers(id: string): Promise<void> {
+    const { now } = this.#database;
+    await this.#database.write(async (db) => {
+      await db
+        .updateTable("sallyport_evictions")
+        .set({ done_by: sql<string>`done_by || ${`,${this.#app},`}`, claimed_by: null, claimed_until: null })
+        .where("id", "=", id)
+        .execute();
+      const old = await db
+        .selectFrom("sallyport_evictions")
+        .select("id")
+        .where(({ eb }) => eb("created_at", "<", eb(now, "-", MAX_SESSION_MS)))
+        .execute();
+      for (const record of old) await this.#forget(db, record.id);
+    });
+  }
+
   /** The record has been enforced to its end. */
   async finish(id: string): Promise<void> {
-    await this.#database.write((db) => db.deleteFrom("sallyport_evictions").where("id", "=", id).execute());
+    await this.#database.write((db) => this.#forget(db, id));
   }
 
-  /** A read, so that looking costs no lock. */
-  async #isDue(): Promise<boolean> {
-    const row = await this.#database.db
-      .selectFrom("sallyport_evictions")
-      .select("id")
-      .where((eb) => this.#claimable(eb))
-      .limit(1)
-      .executeTakeFirst();
-    return row !== undefined;
+  async #forget(db: Kysely<Tables>, id: string): Promise<void> {
+    await db.deleteFrom("sallyport_eviction_users").where("eviction_id", "=", id).execute();
+    await db.deleteFrom("sallyport_evictions").where("id", "=", id).execute();
   }
 
-  /** Ours, nobody's yet, or of a process that took too long. */
+  /** Ours, nobody's yet, or of a process that took too long; and not done already as far as this app can. */
   #claimable(eb: ExpressionBuilder<Tables, "sallyport_evictions">) {
-    return eb.or([
+    const free = eb.or([
       eb("claimed_by", "=", this.#claimant),
       eb("claimed_until", "is", null),
       eb("claimed_until", "<", this.#database.now),
     ]);
+    return eb.and([free, eb("done_by", "not like", `%,${this.#app},%`)]);
   }
 }

@@ -34,8 +34,12 @@ export async function askChannel(trail: Trail, channel: MatchedChannel, user: Us
 
 /** One hook of the author's. @throws RefusedError unless it says `true` */
 export async function ask(trail: Trail, what: string, hook: () => boolean | Promise<boolean>): Promise<void> {
-  const allowed = (await hook()) === true;
-  note(trail, { kind: "authorize", what, allowed });
+  let allowed = false;
+  try {
+    allowed = (await hook()) === true;
+  } finally {
+    note(trail, { kind: "authorize", what, allowed });
+  }
   if (!allowed) throw new RefusedError(`${what} said no.`, { reason: "authorize" });
 }
 

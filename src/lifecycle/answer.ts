@@ -9,6 +9,8 @@ export interface Answer {
   /** JSON. */
   readonly body: string;
   readonly headers: Record<string, string>;
+  /** What a handler found out, and no refusal. */
+  readonly isAllowed: boolean;
 }
 
 /** What goes back for an event that was refused or failed. */
@@ -24,20 +26,20 @@ export interface Refusal {
  * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
  */
 export function succeeded(result: unknown, { event, callId }: Trail): Answer {
-  if (event !== "message") return { status: 200, body: "{}", headers: {} };
+  if (event !== "message") return { status: 200, body: "{}", headers: {}, isAllowed: true };
   const body =
     callId === undefined
       ? (result ?? {})
       : ({ id: callId, ok: true, status: 200, result } satisfies CallAnswer);
-  return { status: 200, body: encodeFrame(body), headers: {} };
+  return { status: 200, body: encodeFrame(body), headers: {}, isAllowed: true };
 }
 
 /** A call hears of its refusal as HTTP 200: another status may never reach the socket. */
 export function refused({ status, body, headers }: Refusal, { callId }: Trail): Answer {
-  if (callId === undefined) return { status, body: JSON.stringify(body), headers };
+  if (callId === undefined) return { status, body: JSON.stringify(body), headers, isAllowed: false };
   const { error, reference } = body;
   const answer: CallAnswer = { id: callId, ok: false, status, error, reference };
-  return { status: 200, body: JSON.stringify(answer), headers };
+  return { status: 200, body: JSON.stringify(answer), headers, isAllowed: false };
 }
 
 /** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */

@@ -84,16 +84,17 @@ export async function changeRights(
   change: AccessChange,
   options: ChangeOptions = {},
 ): Promise<Applied> {
-  const { changed, number, pruned, touched } = await rooms.database.write((db) =>
+  const { changed, number, pruned, touched, evictionId } = await rooms.database.write((db) =>
     writeChange(rooms, db, change, options),
   );
-  const user = touched?.scope === "user" || touched?.scope === "deleted-user" ? touched.subject : undefined;
-  if (touched) {
+  if (changed) rooms.evictions.committed();
+  if (touched && evictionId !== undefined) {
+    const user = touched.scope === "user" || touched.scope === "deleted-user" ? touched.subject : undefined;
     // After the commit: nothing new goes out by the old rights, what was going out has, and sockets follow.
     rooms.changes.mark(user);
     await rooms.delivery.settled(user);
+    await enforcer.enforceOne(evictionId);
   }
-  await enforcer.enforce();
   return { changed, number, pruned };
 }
 
@@ -124,8 +125,26 @@ export async function writeChange(
   const { by, reason } = options;
   const number = await numbered();
   await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
-  const evictionId = edit.recorded ?? (touched && (await rooms.evictions.record(db, touched, number)));
+  const evictionId =
+    edit.recorded ??
+    (touched && narrows(change) ? await rooms.evictions.record(db, touched, number) : undefined);
   return { changed: true, number, pruned, touched, evictionId };
+}
+
+/** What only gives takes nothing away: no socket can lose by it, so none is looked at and no hook asked. */
+function narrows(change: AccessChange): boolean {
+  switch (change.kind) {
+    case "grant":
+    case "add-to-group":
+    case "create-group":
+      return false;
+    case "set-active":
+      return !change.active;
+    case "set-superuser":
+      return !change.superuser;
+    default:
+      return true;
+  }
 }
 
 /** What a change did to the tables, and what follows from it. */

@@ -245,6 +245,7 @@ async function closeAll(rooms: Rooms, plan: Plan, options: ChangeOptions): Promi
       details,
     });
   });
+  rooms.evictions.committed();
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {

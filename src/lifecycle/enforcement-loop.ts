@@ -15,6 +15,7 @@ export class EnforcementLoop {
   #recorded: number | undefined;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
+  readonly #enforcing = new Set<Promise<unknown>>();
 
   constructor(rooms: Rooms, enforcer: Enforcer) {
     this.#rooms = rooms;
@@ -36,13 +37,15 @@ export class EnforcementLoop {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#looking;
+    await Promise.all(this.#enforcing);
   }
 
   /** Another process may have changed anybody's rights: what is still to be posted here is judged again. */
   async #markElsewhere(): Promise<void> {
     const { evictions, database, changes } = this.#rooms;
+    const own = evictions.takeOwn();
     const recorded = await evictions.changes(database.db);
-    if (recorded !== this.#recorded) changes.mark();
+    if (recorded !== (this.#recorded ?? 0) + own) changes.mark();
     this.#recorded = recorded;
   }
 
@@ -54,9 +57,18 @@ export class EnforcementLoop {
       if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();
       await this.#markElsewhere();
-      await this.#enforcer.enforce();
+      this.#begin();
     } catch (error) {
       this.#rooms.onError(error, "enforcement loop");
     }
+  }
+
+  /** Not waited for: while hooks are being asked about somebody, the next look finds what others have lost. */
+  #begin(): void {
+    const enforcing: Promise<unknown> = this.#enforcer
+      .enforce()
+      .catch((error) => this.#rooms.onError(error, "enforcement loop"))
+      .finally(() => this.#enforcing.delete(enforcing));
+    this.#enforcing.add(enforcing);
   }
 }

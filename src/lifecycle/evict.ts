@@ -1,11 +1,10 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { newReference, refusal, type Trail } from "../access/decisions.ts";
 import type { Eviction } from "../access/evictions.ts";
 import { encodeFrame, type Outcome, type StillPermitted } from "../delivery/delivery.ts";
 import { RefusedError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
-import { PAGE_SIZE, type SessionWithChannels } from "../sessions/sessions.ts";
+import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
 import { recipientOf } from "./deliver.ts";
 import type { Rooms } from "./rooms.ts";
 import { type Standing, standingByRules, standingInChannel, standingOfView, trailOf } from "./standing.ts";
@@ -22,89 +21,113 @@ interface Loss {
   readonly trail: Trail;
 }
 
-/** Draws the consequences of recorded changes of rights for open sockets, one enforcement after the other. */
+/** How long the author's hooks may take about one session in one channel before their silence is a no, in milliseconds. */
+export const HOOK_DEADLINE_MS = 5000;
+
+/** Records that are enforced at the same time. */
+const AT_ONCE = 8;
+
+/** Draws the consequences of recorded changes of rights for open sockets. */
 export class Enforcer {
   readonly #rooms: Rooms;
-  readonly #enforcing = new AsyncLocalStorage<true>();
-  #last: Promise<unknown> = Promise.resolve();
+  /** Records in hand, each with how many sessions lost something. */
+  readonly #inHand = new Map<string, Promise<number>>();
 
   constructor(rooms: Rooms) {
     this.#rooms = rooms;
   }
 
   /**
-   * Enforces every record that is this process's or nobody's. Those of changes committed here before the call are
-   * done when it resolves, whoever in this process did them.
+   * Enforces every record that is this process's or nobody's, and waits for those in hand already.
    *
    * @returns how many sessions lost their view or a channel
    */
-  enforce(): Promise<number> {
-    // A hook asked by an enforcement may change rights itself; that enforcement comes to its record, too.
-    if (this.#enforcing.getStore()) return Promise.resolve(0);
-    const mine = this.#last.then(() => this.#enforcing.run(true, () => enforceAll(this.#rooms)));
-    this.#last = mine.catch(() => undefined);
-    return mine;
+  async enforce(): Promise<number> {
+    await expireGrants(this.#rooms);
+    const mine: Promise<number>[] = [];
+    for (;;) {
+      while (this.#inHand.size >= AT_ONCE) await Promise.race(this.#inHand.values());
+      const eviction = await this.#rooms.evictions.claim({ except: new Set(this.#inHand.keys()) });
+      if (!eviction) break;
+      mine.push(this.#take(eviction));
+    }
+    const lost = await Promise.all(mine);
+    await this.#rooms.decisionLog.settle();
+    await this.#rooms.decisionLog.sweep();
+    return lost.reduce((sum, count) => sum + count, 0);
   }
-}
 
-async function enforceAll(rooms: Rooms): Promise<number> {
-  await expireGrants(rooms);
-  let evicted = 0;
-  for (;;) {
-    const eviction = await rooms.evictions.claim();
-    if (!eviction) break;
+  /** Enforces one change's record, whatever else is under way: nobody waits for hooks about somebody else. */
+  async enforceOne(id: string): Promise<void> {
+    const eviction =
+      this.#inHand.has(id) ||
+      (await this.#rooms.evictions.claim({ except: new Set(this.#inHand.keys()), only: id }));
+    // Claimed in between by a loop of this process, it is in hand now.
+    if (typeof eviction === "object") await this.#take(eviction);
+    else await this.#inHand.get(id);
+  }
+
+  #take(eviction: Eviction): Promise<number> {
+    const known = this.#inHand.get(eviction.id);
+    if (known) return known;
+    const enforcing = this.#enforce(eviction).finally(() => this.#inHand.delete(eviction.id));
+    this.#inHand.set(eviction.id, enforcing);
+    return enforcing;
+  }
+
+  async #enforce(eviction: Eviction): Promise<number> {
+    const { evictions, onError } = this.#rooms;
     try {
-      const { lost, unknown } = await enforceOne(rooms, eviction);
-      evicted += lost;
-      if (unknown > 0) await rooms.evictions.postpone(eviction.id);
-      else await rooms.evictions.finish(eviction.id);
+      const { lost, unknown } = await enforceRecord(this.#rooms, eviction);
+      if (unknown > 0) await evictions.leaveToOthers(eviction.id);
+      else await evictions.finish(eviction.id);
+      return lost;
     } catch (error) {
       // The change itself is committed. Its record stays and is claimed again when the lease is over.
-      await rooms.evictions.postpone(eviction.id);
-      rooms.onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
+      onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
+      await evictions.postpone(eviction.id).catch((failure) => onError(failure, "postponing an eviction"));
+      return 0;
     }
   }
-  await rooms.decisionLog.settle();
-  await rooms.decisionLog.sweep();
-  return evicted;
 }
 
 /** Grants whose end has come counted for nothing from that moment on; this is for the sockets open on them. */
 async function expireGrants(rooms: Rooms): Promise<void> {
   if (!(await rooms.grants.hasExpired())) return;
+  const { evictions } = rooms;
+  let committed = 0;
   await rooms.database.write(async (db) => {
     const expired = await rooms.grants.expire(db);
-    let number = 0;
+    committed = expired.length;
+    const last = new Map<string, number>();
     for (const { user, group, permission, until } of expired) {
-      number = await rooms.evictions.number(db);
-      const details = { until };
-      await rooms.audit.record(db, number, {
-        action: "expired",
-        by: "sallyport",
-        user,
-        group,
-        permission,
-        details,
-      });
+      const number = await evictions.number(db);
+      const subject = { user, group, permission, details: { until } };
+      await rooms.audit.record(db, number, { action: "expired", by: "sallyport", ...subject });
+      if (user !== null) last.set(user, number);
+      else if (group !== null) await evictions.record(db, { scope: "group", subject: group }, number);
     }
-    const users = [...new Set(expired.flatMap(({ user }) => user ?? []))];
-    if (users.length > 0) await rooms.evictions.record(db, { scope: "users", users }, number);
-    for (const { user, group } of expired) {
-      if (user === null && group !== null)
-        await rooms.evictions.record(db, { scope: "group", subject: group }, number);
+    if (last.size > RECORDS_PER_EXPIRY) {
+      await evictions.record(db, { scope: "users", users: [...last.keys()] }, null);
+      return;
     }
+    for (const [user, number] of last) await evictions.record(db, { scope: "user", subject: user }, number);
   });
+  for (let count = 0; count < committed; count++) evictions.committed();
   rooms.changes.mark();
 }
+
+/** With more users whose grants end together, one record lists them all, and none of them is told which entry it was. */
+const RECORDS_PER_EXPIRY = 100;
 
 /**
  * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
  * harm, so a record is finished only when all its pages are done.
  */
-async function enforceOne(rooms: Rooms, eviction: Eviction): Promise<Consequences> {
+async function enforceRecord(rooms: Rooms, eviction: Eviction): Promise<Consequences> {
   const total = { lost: 0, unknown: 0 };
   for (let after = ""; ; ) {
-    const page = await rooms.sessions.page(selectorOf(eviction), after);
+    const page = await rooms.sessions.evictable(selectorOf(eviction), after, eviction.isTakenOver);
     const { lost, unknown } = await enforcePage(rooms, eviction, page);
     total.lost += lost;
     total.unknown += unknown;
@@ -140,14 +163,17 @@ async function enforcePage(
   );
   await rooms.sessions.closeMany(
     ended.map(({ session }) => session.id),
-    ENDED[eviction.scope] ?? "right ended",
+    ENDED[eviction.scope] ?? RIGHT_ENDED,
   );
   await rooms.memberships.leaveMany(left.map(({ session, channel }) => ({ sessionId: session.id, channel })));
+  const tellEnded = ended.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
+  const tellLeft = left.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
+  await rooms.decisionLog.flush();
   const asked = stays.filter(({ standing }) => standing.kind === "stands");
   const [byHooks] = await Promise.all([
     Promise.all(asked.map(({ session, channel }) => askHooks(rooms, eviction, session, channel))),
-    ...ended.map((loss) => endSession(rooms, loss.session, keep(rooms, eviction, loss))),
-    ...left.map((loss) => tellLeft(rooms, eviction, loss)),
+    ...tellEnded.map(({ session, reference }) => endSession(rooms, session, reference)),
+    ...tellLeft.map(({ session, channel, reference }) => notifyLeft(rooms, session, channel, reference)),
   ]);
   const lost = [...ended, ...left].map(({ session }) => session.id);
   const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
@@ -158,8 +184,8 @@ async function enforcePage(
 }
 
 /** The rows of an ended login or deleted user were closed in that transaction, whatever view they are of. */
-function standingOf(rooms: Rooms, session: SessionWithChannels, { scope }: Eviction): Standing {
-  const ended = ENDED[scope];
+function standingOf(rooms: Rooms, session: SessionWithChannels, { scope, isTakenOver }: Eviction): Standing {
+  const ended = ENDED[scope] ?? (isTakenOver && session.isClosed ? RIGHT_ENDED : undefined);
   if (ended === undefined) return standingOfView(rooms, session);
   const refused = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "login" });
   return { kind: "lost", refusal: refused, trail: trailOf(session) };
@@ -173,20 +199,21 @@ async function askHooks(
   channel: string,
 ): Promise<readonly string[]> {
   if (rooms.channels.match(channel)?.authorize.length === 0) return [];
-  const standing = await standingInChannel(rooms, session, channel);
+  const standing = await standingInChannel(rooms, session, channel, HOOK_DEADLINE_MS);
   if (standing.kind !== "lost") return [];
   await rooms.memberships.leaveMany([{ sessionId: session.id, channel }]);
-  await tellLeft(rooms, eviction, { session, channel, ...standing });
+  const reference = keep(rooms, eviction, standing);
+  await rooms.decisionLog.flush();
+  await notifyLeft(rooms, session, channel, reference);
   return [session.id];
 }
 
-async function tellLeft(
+async function notifyLeft(
   rooms: Rooms,
-  eviction: Eviction,
-  loss: Loss & { readonly session: SessionWithChannels; readonly channel: string },
+  session: SessionWithChannels,
+  channel: string,
+  reference: string,
 ): Promise<void> {
-  const { session, channel } = loss;
-  const reference = keep(rooms, eviction, loss);
   await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel, reference });
 }
 

@@ -2,12 +2,14 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Trail } from "../access/decisions.ts";
 import { ask, demand } from "../access/guard.ts";
 import { userOf } from "../access/user.ts";
+import type { StillPermitted } from "../delivery/delivery.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJson } from "../protocol/body.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import type { SessionWithChannels } from "../sessions/sessions.ts";
+import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
+import type { HandlerAuthorizeContext } from "../view/handlers.ts";
 import { messageContext, permittedChannels, sessionView } from "./message-context.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
@@ -18,6 +20,10 @@ const MAX_ISSUES = 5;
 /** What is known of a message before anything was decided about its session. */
 export interface Envelope {
   gateway?: Gateway;
+  /** Whose the answer is, once the session has been found. */
+  recipient?: SessionRow;
+  /** Whether the answer may still go out, where it has to wait for its turn. */
+  stillPermitted?: StillPermitted;
 }
 
 /**
@@ -44,7 +50,7 @@ export async function message(
   if (frame === undefined) throw malformed("The message is empty.");
   if ("id" in frame) trail.callId = callId(frame.id);
 
-  const readAt = rooms.changes.now();
+  let judgedAt = rooms.changes.now();
   const session = await liveSession(rooms, gateway, call);
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
@@ -53,23 +59,51 @@ export async function message(
 
   demand(trail, view.name, view.rule, session);
   const handler = handlerFor(view, frame, trail);
-  demand(trail, `${view.name}.${handler.name}`, handler.rule, session);
+  const what = `${view.name}.${handler.name}`;
+  demand(trail, what, handler.rule, session);
   const body = await checkedBody(handler, payloadOf(view, frame));
   const user = userOf(session, rooms.permissions, trail);
   const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
-  const { authorize } = handler;
-  if (authorize) {
-    const what = `authorize of ${view.name}.${handler.name}`;
-    await ask(trail, what, () => authorize({ user, session: live.session, body }));
+  await authorized(handler, what, { user, session: live.session, body }, trail);
+
+  /** Asks everything again for as long as rights changed since they were asked about: hooks and handlers take their time. */
+  const rejudge = async () => {
+    while (rooms.changes.touched(session.userId, judgedAt)) {
+      judgedAt = rooms.changes.now();
+      const now = await liveSession(rooms, gateway, call);
+      demand(trail, view.name, view.rule, now);
+      demand(trail, what, handler.rule, now);
+      const asker = userOf(now, rooms.permissions, trail);
+      await authorized(handler, what, { user: asker, session: live.session, body }, trail);
+    }
+  };
+  envelope.recipient = session;
+  envelope.stillPermitted = () =>
+    rooms.changes.touched(session.userId, judgedAt) ? rejudge().then(() => true, isNotRefused) : true;
+
+  await rejudge();
+  try {
+    return await handler.run(messageContext(rooms, session, live, user, body, trail));
+  } finally {
+    // What the handler found out, or complains of, is for somebody with the rights of now.
+    await rejudge();
   }
-  const result = await handler.run(messageContext(rooms, session, live, user, body, trail));
-  if (rooms.changes.touched(session.userId, readAt)) {
-    // What the handler found out is for somebody with the rights of now.
-    const now = await liveSession(rooms, gateway, call);
-    demand(trail, view.name, view.rule, now);
-    demand(trail, `${view.name}.${handler.name}`, handler.rule, now);
-  }
-  return result;
+}
+
+/** @throws RefusedError unless the handler's own hook, where it has one, says `true` */
+async function authorized(
+  { authorize }: MountedHandler,
+  what: string,
+  context: HandlerAuthorizeContext,
+  trail: Trail,
+): Promise<void> {
+  if (authorize) await ask(trail, `authorize of ${what}`, () => authorize(context));
+}
+
+/** A refusal is a no; anything else is somebody's to hear. */
+function isNotRefused(error: unknown): false {
+  if (error instanceof RefusedError) return false;
+  throw error;
 }
 
 async function liveSession(rooms: Rooms, gateway: Gateway, call: MessageCall): Promise<SessionWithChannels> {

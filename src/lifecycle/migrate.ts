@@ -20,10 +20,12 @@ export async function migrate(rooms: Rooms, enforcer: Enforcer): Promise<Migrate
   const synced = await rooms.database.write(async (db) => {
     const changes = await recordRules(rooms, db);
     if (changes.length > 0) await recordChange(rooms, db, changes);
-    return rooms.permissionRows.sync(db);
+    return { hasChanged: changes.length > 0, ...(await rooms.permissionRows.sync(db)) };
   });
+  if (synced.hasChanged) rooms.evictions.committed();
   await enforcer.enforce();
-  return { migrations, ...synced };
+  const { added, stale } = synced;
+  return { migrations, added, stale };
 }
 
 /** A channel's pattern selects no sessions, so everyone is looked at again where one has changed. */

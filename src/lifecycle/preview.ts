@@ -6,7 +6,7 @@ import type { Subject } from "../access/rules.ts";
 import { PAGE_SIZE, type SessionWithChannels } from "../sessions/sessions.ts";
 import type { Tables } from "../storage/database.ts";
 import { type AccessChange, type Written, writeChange } from "./change-rights.ts";
-import { isEnded, selectorOf } from "./evict.ts";
+import { HOOK_DEADLINE_MS, isEnded, selectorOf } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
 import { standingInChannel, standingOfView } from "./standing.ts";
 
@@ -153,7 +153,7 @@ async function consequences(
     else if (standing.kind === "foreign") foreign++;
     else {
       for (const channel of session.channels) {
-        const { kind } = await standingInChannel(rooms, session, channel);
+        const { kind } = await standingInChannel(rooms, session, channel, HOOK_DEADLINE_MS);
         if (kind === "lost") channels.push({ ...effect, channel });
         else if (kind === "foreign") foreign++;
       }

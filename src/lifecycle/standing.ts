@@ -41,20 +41,24 @@ export function standingByRules(rooms: Rooms, session: SessionWithChannels, name
   }
 }
 
-/** Whether a session may stay in a channel: its rules, and every `authorize`. A hook that fails has not said yes. */
+/**
+ * Whether a session may stay in a channel: its rules, and every `authorize`. A hook that fails has not said yes, nor has one
+ * that is silent for too long.
+ */
 export async function standingInChannel(
   rooms: Rooms,
   session: SessionWithChannels,
   name: string,
+  deadlineMs: number,
 ): Promise<Standing> {
-  const byRules = standingByRules(rooms, session, name);
   const channel = rooms.channels.match(name);
-  if (byRules.kind !== "stands" || !channel) return byRules;
+  if (!channel) return FOREIGN;
   const trail = trailOf(session);
   trail.channel = name;
   try {
     demandChannel(trail, channel, session);
-    await askChannel(trail, channel, userOf(session, rooms.permissions, trail));
+    const asking = askChannel(trail, channel, userOf(session, rooms.permissions, trail));
+    await within(deadlineMs, asking, `authorize of channel "${name}" has not answered for ${deadlineMs} ms.`);
     return STANDS;
   } catch (error) {
     if (error instanceof RefusedError) return lost(error, trail);
@@ -63,6 +67,20 @@ export async function standingInChannel(
       reason: "authorize",
     });
     return lost(failed, trail);
+  }
+}
+
+/** @throws Error with these words when nothing has come of it in time */
+async function within(timeMs: number, work: Promise<void>, words: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(words)), timeMs);
+  });
+  try {
+    await Promise.race([work, silence]);
+  } finally {
+    clearTimeout(timer);
+    work.catch(() => undefined);
   }
 }
 

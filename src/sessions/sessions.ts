@@ -18,6 +18,8 @@ export interface SessionRow extends ReadRights {
   readonly connectedAt: number;
   /** How long ago that was when the row was read, in milliseconds. */
   readonly ageMs: number;
+  /** Only statements that look past closed rows give one. */
+  readonly isClosed: boolean;
 }
 
 /** A session with the channels it is in, in the order of joining. */
@@ -55,6 +57,9 @@ export interface RightsBrought {
   readonly holdersOf: (db: Kysely<Tables>, permission: string) => Expression<string>;
 }
 
+/** Why a row is closed when rights alone ended it. */
+export const RIGHT_ENDED = "right ended";
+
 /** Sessions read by one statement of a fan-out. */
 export const PAGE_SIZE = 500;
 
@@ -66,6 +71,7 @@ interface RawRow {
   user_id: string | null;
   login_id: string | null;
   connected_at: number;
+  closed_at: number | null;
   age_ms: number;
   is_active: Flag | null;
   is_superuser: Flag | null;
@@ -279,6 +285,22 @@ export class Sessions {
   }
 
   /**
+   * The same page for an enforcement. One that is taken over looks at rows, too, that a process closed by a right that ended
+   * and whose sockets it may not have lived to close.
+   */
+  async evictable(
+    selector: SessionSelector,
+    after: string,
+    isTakenOver: boolean,
+  ): Promise<readonly SessionWithChannels[]> {
+    const { db } = this.#database;
+    const rows: RawRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
+      .select((eb) => this.#channelsOf(eb).as("channels"))
+      .execute();
+    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+  }
+
+  /**
    * Live sessions for people to look at, in the order of their ids.
    *
    * @param filter all of what is given must hold
@@ -322,12 +344,23 @@ export class Sessions {
     return rows.map((row) => fromRow(row, known));
   }
 
-  #page(db: Kysely<Tables>, selector: SessionSelector, after: string, only?: readonly string[]) {
-    let query = (
-      selector.kind === "login" || selector.kind === "deleted-user"
-        ? this.#young(db, only).where("s.closed_at", "is not", null).where("s.disconnected_at", "is", null)
-        : this.#live(db, only)
-    ).limit(PAGE_SIZE);
+  #page(
+    db: Kysely<Tables>,
+    selector: SessionSelector,
+    after: string,
+    only?: readonly string[],
+    isTakenOver = false,
+  ) {
+    const young = this.#young(db, only);
+    const connected = young.where("s.disconnected_at", "is", null);
+    let query = young.where("s.closed_at", "is", null).limit(PAGE_SIZE);
+    if (selector.kind === "login" || selector.kind === "deleted-user") {
+      query = connected.where("s.closed_at", "is not", null).limit(PAGE_SIZE);
+    } else if (isTakenOver) {
+      query = connected
+        .where((eb) => eb.or([eb("s.closed_at", "is", null), eb("s.close_reason", "=", RIGHT_ENDED)]))
+        .limit(PAGE_SIZE);
+    }
     // Walking the channel's own index keeps a small channel cheap among a million sessions.
     query =
       selector.kind === "channel"
@@ -365,6 +398,7 @@ export class Sessions {
         "s.user_id",
         "s.login_id",
         "s.connected_at",
+        "s.closed_at",
         eb(this.#database.now, "-", eb.ref("s.connected_at")).as("age_ms"),
         "u.is_active",
         "u.is_superuser",
@@ -394,6 +428,7 @@ function fromRow(row: RawRow, known?: KnownGrants): SessionRow {
     loginId: row.login_id,
     connectedAt: Number(row.connected_at),
     ageMs: Number(row.age_ms),
+    isClosed: row.closed_at !== null,
     ...rightsFrom(row, known),
   };
 }

@@ -1,4 +1,4 @@
-import type { Expression, Kysely, RawBuilder } from "kysely";
+import type { Expression, Generated, Kysely, RawBuilder } from "kysely";
 
 /**
  * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
@@ -104,6 +104,8 @@ export interface Tables {
     claimed_by: string | null;
     claimed_until: number | null;
     change_number: number | null;
+    /** Apps that have enforced it as far as they can judge: `,id,id,`. */
+    done_by: Generated<string>;
   };
   /** Whom a change touched, where the change itself removed what would have told it. */
   sallyport_eviction_users: { eviction_id: string; user_id: string };

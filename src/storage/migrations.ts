@@ -140,6 +140,10 @@ const reasonsAndRecords: Migration = {
   async up(db: Kysely<unknown>) {
     await db.schema.alterTable("sallyport_evictions").addColumn("change_number", instant).execute();
     await db.schema
+      .alterTable("sallyport_evictions")
+      .addColumn("done_by", "text", (c) => c.notNull().defaultTo(""))
+      .execute();
+    await db.schema
       .createTable("sallyport_eviction_users")
       .addColumn("eviction_id", "text", (c) =>
         c.notNull().references("sallyport_evictions.id").onDelete("cascade"),

@@ -1,6 +1,7 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { invalid } from "../../src/errors.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { World } from "./world.ts";
@@ -16,14 +17,44 @@ let goOn: () => void;
 let arrived: Promise<void>;
 class SlowView extends ChatView {
   slow = handler(async () => {
-    const gate = new Promise<void>((resolve) => {
-      goOn = resolve;
-    });
-    entered();
-    await gate;
+    await patience();
     return { secret: "found out with the rights of before" };
   });
-  override allowedHandlers = ["slow", "whoami"];
+  slow_words = handler(async () => {
+    await patience();
+    throw invalid("the code is 42");
+  });
+  slow_document = handler({ signedIn: true, authorize: ({ user }) => user.id === owner }, async () => {
+    await patience();
+    return { secret: 42 };
+  });
+  guarded = handler(
+    {
+      authorize: async () => {
+        await patience();
+        return true;
+      },
+    },
+    () => {
+      started.push("guarded");
+    },
+  );
+  moderate = handler({ allPermissionsRequired: [chat.can_moderate_chat] }, () => {
+    entered();
+    return { secret: 42 };
+  });
+  override allowedHandlers = ["slow", "slow_words", "slow_document", "guarded", "moderate", "whoami"];
+}
+let owner = "";
+const started: string[] = [];
+
+/** Tells the test that it is entered, and goes on when the test says so. */
+async function patience(): Promise<void> {
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  entered();
+  await gate;
 }
 let entered: () => void = () => undefined;
 
@@ -92,10 +123,11 @@ test("one that lost only the channel is read again too, and a change of others c
   await sockets("ann", 1, 128);
   await sockets("bob", 1001, 60);
   await world.sql("insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_sessions");
+  await world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
   const sending = world.sallyport.to({ channel: "rooms/general" }).send("news");
   await expect.poll(() => posts.length).toBe(128);
   await world.sql("delete from sallyport_memberships where session_id = '01060'");
-  const changing = world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
+  const changing = world.sallyport.access.revoke({ group: "Others" }, chat.can_use_chat);
   release();
   await changing;
   expect(await sending).toMatchObject({ recipients: 188, sent: 187, withheld: 1 });
@@ -146,6 +178,71 @@ test("a running handler's answer is replaced by the generic refusal", async () =
     status: 403,
     error: "Permission denied.",
   });
+});
+
+test("what a running handler throws is no answer either, once the right has ended", async () => {
+  await world.connect("bob");
+  const late = world.event(
+    "/ws/chat/default",
+    await asGateway("bob"),
+    JSON.stringify({ id: 1, handler: "slow_words" }),
+  );
+  await arrived;
+  await world.sallyport.access.revoke("bob", chat.can_use_chat);
+  goOn();
+  const answer = (await (await late).json()) as object;
+  expect(answer).toMatchObject({ status: 403, error: "Permission denied." });
+  expect(JSON.stringify(answer)).not.toContain("42");
+});
+
+test("a recheck reaches a running handler: its authorize is asked again before the answer goes out", async () => {
+  owner = "ann";
+  const ann = await world.connect("ann");
+  const answer = ann.call("slow_document");
+  await arrived;
+  owner = "bob";
+  await world.sallyport.access.recheck({ user: "ann" });
+  goOn();
+  expect(await answer).toMatchObject({ ok: false, status: 403 });
+});
+
+test("a right that ends while authorize is asked: the handler never starts", async () => {
+  await world.connect("bob");
+  const late = world.event(
+    "/ws/chat/default",
+    await asGateway("bob"),
+    JSON.stringify({ id: 1, handler: "guarded" }),
+  );
+  await arrived;
+  await world.sallyport.access.revoke("bob", chat.can_use_chat);
+  goOn();
+  expect(await (await late).json()).toMatchObject({ status: 403 });
+  expect(started).toEqual([]);
+});
+
+test("an answer that waits to be pushed is judged again before it goes out", async () => {
+  await sockets("ann", 1, 128);
+  await world.sallyport.access.grant("bob", chat.can_moderate_chat);
+  await world.connect("bob");
+  await world.sql("update sallyport_gateways set replies = 'push' where name = 'local'");
+  await world.sql(`update sallyport_gateways set endpoint = '${endpoint}' where name = 'local'`);
+  await world.sallyport.registerGateway({ name: "local", endpoint, stage: "dev", replies: "push" });
+  const sending = world.sallyport.to({ user: "ann" }).send("news");
+  await expect.poll(() => posts.length).toBe(128);
+  const answered = world.event(
+    "/ws/chat/default",
+    await asGateway("bob"),
+    JSON.stringify({ id: 1, handler: "moderate" }),
+  );
+  await arrived;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const revoking = world.sallyport.access.revoke("bob", chat.can_moderate_chat);
+  await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_moderate_chat)).toBe(false);
+  release();
+  await Promise.all([revoking, sending, answered]);
+  const [pushed, ...others] = posts.filter(({ body }) => body.includes('"id":1'));
+  expect(others).toEqual([]);
+  expect(JSON.parse(pushed?.body ?? "{}")).toMatchObject({ id: 1, ok: false, status: 403 });
 });
 
 async function asGateway(user: string): Promise<Record<string, string>> {
