@@ -6,7 +6,7 @@ import { DecisionLog, type DecisionOptions } from "./access/decision-log.ts";
 import { allowance, type Decision, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
-import { Grants } from "./access/grants.ts";
+import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { type AnyPermissionSet, PermissionCatalog } from "./access/permissions.ts";
@@ -279,10 +279,12 @@ export class Sallyport {
 
   /**
    * Brings the tables up to date, and the declared permissions and rules into them. Sockets that rest on a rule that
-   * became stricter end.
+   * became stricter end. The rules recorded are those of this code alone.
+   *
+   * @param options who does it and why, for the audit
    */
-  async migrate(): Promise<Migrated> {
-    return migrate(this.#rooms, this.#enforcer);
+  async migrate(options?: ChangeOptions): Promise<Migrated> {
+    return migrate(this.#rooms, this.#enforcer, options);
   }
 
   /** Stops the loop and closes what was opened here. */

@@ -1,5 +1,7 @@
 import type { Kysely } from "kysely";
 import { ConfigurationError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { shown } from "../shown.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** What can be done to rights and sockets, as the audit names it. */
@@ -90,6 +92,7 @@ export class Audit {
 
   /** @throws ConfigurationError for a limit or instant that is none */
   async list(filter: AuditFilter = {}): Promise<readonly AuditEntry[]> {
+    checkFilter("audit()", filter, ["user", "group", "permission", "by"], ["since", "before", "limit"]);
     const { db } = this.#database;
     let query = db
       .selectFrom("sallyport_audit")
@@ -101,7 +104,8 @@ export class Audit {
     if (filter.permission !== undefined) query = query.where("permission", "=", filter.permission);
     if (filter.by !== undefined) query = query.where("made_by", "=", filter.by);
     if (filter.since !== undefined) query = query.where("at", ">=", checkedInstant("since", filter.since));
-    if (filter.before !== undefined) query = query.where("number", "<", filter.before);
+    if (filter.before !== undefined)
+      query = query.where("number", "<", checkedInstant("before", filter.before));
     return (await query.execute()).map((row) => ({
       number: Number(row.number),
       at: Number(row.at),
@@ -124,7 +128,35 @@ export function checkedLimit(limit = 100): number {
 
 /** @throws ConfigurationError for what is no instant */
 export function checkedInstant(name: string, value: number | Date): number {
-  const instant = Number(value);
+  const instant = typeof value === "number" || value instanceof Date ? Number(value) : Number.NaN;
   if (Number.isSafeInteger(instant)) return instant;
   throw new ConfigurationError(`${name} is an instant: a Date, or whole epoch milliseconds.`);
+}
+
+/**
+ * A misspelt filter must not pass for none.
+ *
+ * @param texts fields that are text, the `others` are looked at by whoever uses them
+ * @throws ConfigurationError for a field that there is not, or a value that none can have
+ */
+export function checkFilter(
+  owner: string,
+  filter: object,
+  texts: readonly string[],
+  others: readonly string[],
+): void {
+  if (typeof filter !== "object" || filter === null) {
+    throw new ConfigurationError(`${owner} takes a filter, not ${shown(filter)}.`);
+  }
+  for (const [name, value] of Object.entries(filter)) {
+    const isText = texts.includes(name);
+    if (!isText && !others.includes(name)) {
+      throw new ConfigurationError(
+        `${owner} has no filter "${name}".${nearest(name, [...texts, ...others])}`,
+      );
+    }
+    if (isText && value !== undefined && (typeof value !== "string" || value.includes("\0"))) {
+      throw new ConfigurationError(`${owner}: ${name} is text without NUL, not ${shown(value)}.`);
+    }
+  }
 }

@@ -1,6 +1,6 @@
 import { ConfigurationError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
-import { checkedInstant, checkedLimit } from "./audit.ts";
+import { checkedInstant, checkedLimit, checkFilter } from "./audit.ts";
 import type { Decision } from "./decisions.ts";
 
 /** What is kept of decisions, and how long. */
@@ -134,6 +134,10 @@ export class DecisionLog {
 
   /** @throws ConfigurationError for a limit or instant that is none */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
+    checkFilter("decisions()", filter, ["user", "verdict"], ["since", "limit"]);
+    if (!["allowed", "refused", undefined].includes(filter.verdict)) {
+      throw new ConfigurationError('decisions(): verdict is "allowed" or "refused".');
+    }
     await this.settle();
     let query = this.#database.db
       .selectFrom("sallyport_decisions")

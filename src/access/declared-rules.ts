@@ -35,24 +35,14 @@ export class DeclaredRules {
     }));
   }
 
-  /** Replaces those of the same name. Others stay: two apps may share a database. */
+  /** Replaces what was recorded before. */
   async record(db: Kysely<Tables>, rules: readonly DeclaredRule[]): Promise<void> {
-    const recorded_at = this.#database.now;
+    await db.deleteFrom("sallyport_rules").execute();
     for (const { kind, name, rule } of rules) {
       await db
         .insertInto("sallyport_rules")
-        .values({ kind, name, rule: JSON.stringify(rule), recorded_at })
-        .onConflict((conflict) =>
-          conflict.columns(["kind", "name"]).doUpdateSet({ rule: JSON.stringify(rule), recorded_at }),
-        )
+        .values({ kind, name, rule: JSON.stringify(rule), recorded_at: this.#database.now })
         .execute();
-    }
-  }
-
-  /** Forgets rules that no code declares any more. */
-  async forget(db: Kysely<Tables>, rules: readonly DeclaredRule[]): Promise<void> {
-    for (const { kind, name } of rules) {
-      await db.deleteFrom("sallyport_rules").where("kind", "=", kind).where("name", "=", name).execute();
     }
   }
 }

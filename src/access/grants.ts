@@ -1,5 +1,7 @@
 import type { InsertResult, Kysely } from "kysely";
 import { ConfigurationError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { shown } from "../shown.ts";
 import type { Database, Tables } from "../storage/database.ts";
 import type { Permission } from "./permissions.ts";
 
@@ -101,7 +103,7 @@ export class Grants {
   /** @returns whether the holder had it */
   async revoke(db: Kysely<Tables>, holder: Holder, permission: Permission): Promise<boolean> {
     checkHolder(holder);
-    if (typeof permission !== "string") throw new ConfigurationError("revoke() takes a permission.");
+    if (!isName(permission, 255)) throw new ConfigurationError(`${shown(permission)} is no permission.`);
     const { numDeletedRows } =
       typeof holder === "string"
         ? await db
@@ -179,8 +181,10 @@ export class Grants {
     return row !== undefined;
   }
 
-  /** Removes a group with its grants and memberships. */
+  /** Removes a group with its grants and memberships; an app's own Kysely may have foreign keys turned off. */
   async deleteGroup(db: Kysely<Tables>, name: string): Promise<void> {
+    await db.deleteFrom("sallyport_group_permissions").where("group_name", "=", name).execute();
+    await db.deleteFrom("sallyport_user_groups").where("group_name", "=", name).execute();
     await db.deleteFrom("sallyport_groups").where("name", "=", name).execute();
   }
 
@@ -209,6 +213,8 @@ export class Grants {
   /** Removes what we know of a user, grants and memberships included. @returns whether there was a row */
   async deleteUser(db: Kysely<Tables>, userId: string): Promise<boolean> {
     checkUserId(userId);
+    await db.deleteFrom("sallyport_user_permissions").where("user_id", "=", userId).execute();
+    await db.deleteFrom("sallyport_user_groups").where("user_id", "=", userId).execute();
     const { numDeletedRows } = await db
       .deleteFrom("sallyport_users")
       .where("id", "=", userId)
@@ -227,7 +233,7 @@ export class Grants {
       .unionAll(
         db.selectFrom("sallyport_group_permissions").select("group_name as id").where("until_at", "<=", now),
       );
-    return (await ended.executeTakeFirst()) !== undefined;
+    return (await ended.limit(1).executeTakeFirst()) !== undefined;
   }
 
   /** Takes away the grants whose end has come. They counted for nothing from that moment on. */
@@ -258,7 +264,8 @@ export class Grants {
   }
 
   async #terms(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {
-    const until_at = until === undefined ? null : Number(until);
+    const isInstant = until === undefined || typeof until === "number" || until instanceof Date;
+    const until_at = until === undefined ? null : isInstant ? Number(until) : Number.NaN;
     if (until_at !== null && !(Number.isInteger(until_at) && Math.abs(until_at) <= MAX_INSTANT)) {
       throw new ConfigurationError("until is an instant: a Date, or whole epoch milliseconds.");
     }
@@ -286,45 +293,57 @@ function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
 
 /** @throws ConfigurationError for what can hold nothing */
 function checkHolder(holder: unknown): asserts holder is Holder {
-  if (typeof holder === "object" && holder !== null && "group" in holder) checkGroupName(holder.group);
-  else checkUserId(holder);
+  if (typeof holder !== "object" || holder === null) checkUserId(holder);
+  else if (Object.keys(holder).join() === "group") checkGroupName((holder as { group: unknown }).group);
+  else throw new ConfigurationError(`A holder is a user's id or { group }, not ${shown(holder)}.`);
 }
 
 /** @throws ConfigurationError for what no user of an app can be called */
 export function checkUserId(userId: unknown): asserts userId is string {
-  if (typeof userId === "string" && userId !== "" && userId.length <= 255 && !userId.includes("\0")) return;
+  if (isName(userId, 255)) return;
   throw new ConfigurationError(
-    `A user's id is text of 1 to 255 characters, none of them NUL, not ${shown(userId)}.`,
+    `A user's id is text of 1 to 255 characters, well-formed and without NUL, not ${shown(userId)}.`,
   );
 }
 
 /** @throws ConfigurationError for what no group can be called */
 export function checkGroupName(name: unknown): asserts name is string {
-  if (
-    typeof name === "string" &&
-    name.trim() === name &&
-    name !== "" &&
-    name.length <= 150 &&
-    !name.includes("\0")
-  )
-    return;
+  if (isName(name, 150) && name.trim() === name) return;
   throw new ConfigurationError(
     `A group's name is text of 1 to 150 characters without spaces around it, not ${shown(name)}.`,
   );
 }
 
-/** @throws ConfigurationError for a giver or reason that could not be kept */
-export function checkChangeOptions({ by, reason }: ChangeOptions): void {
-  const bad = (text: unknown, most: number) =>
-    text !== undefined && (typeof text !== "string" || text.length > most || text.includes("\0"));
-  if (bad(by, 255))
-    throw new ConfigurationError("by is who makes the change: text of at most 255 characters.");
-  if (bad(reason, 1000))
-    throw new ConfigurationError("reason is why a change is made: text of at most 1000 characters.");
+/** @throws ConfigurationError for what no login of an app can be called */
+export function checkLoginId(login: unknown): asserts login is string {
+  if (isName(login, 255)) return;
+  throw new ConfigurationError(
+    "session is the app's id of a login, as identify() gives it: text of 1 to 255 characters.",
+  );
 }
 
-function shown(value: unknown): string {
-  return typeof value === "string" && value.length > 100
-    ? `text of ${value.length} characters`
-    : (JSON.stringify(value) ?? String(value));
+/**
+ * Text that both databases keep as it is: PostgreSQL takes no NUL, and half a surrogate pair comes back from SQLite as
+ * another character, which would make one person of two.
+ */
+export function isName(text: unknown, most: number): text is string {
+  return typeof text === "string" && text !== "" && text.length <= most && !/\0|\p{Surrogate}/u.test(text);
+}
+
+/** @throws ConfigurationError for a giver or reason that could not be kept, or an option that there is not */
+export function checkChangeOptions(options: ChangeOptions): void {
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigurationError(`Options of a change are { by, reason }, not ${shown(options)}.`);
+  }
+  for (const name of Object.keys(options)) {
+    if (name === "by" || name === "reason") continue;
+    throw new ConfigurationError(
+      `A change has no option "${name}".${nearest(name, ["by", "reason", "until"])} until is for what is given.`,
+    );
+  }
+  const bad = (text: unknown, most: number) => text !== undefined && text !== "" && !isName(text, most);
+  if (bad(options.by, 255))
+    throw new ConfigurationError("by is who makes the change: text of at most 255 characters.");
+  if (bad(options.reason, 1000))
+    throw new ConfigurationError("reason is why a change is made: text of at most 1000 characters.");
 }

@@ -81,6 +81,8 @@ export class PermissionRows {
 
   /** Removes permissions with every grant of them. @returns those that were there */
   async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
+    await db.deleteFrom("sallyport_user_permissions").where("permission", "in", names).execute();
+    await db.deleteFrom("sallyport_group_permissions").where("permission", "in", names).execute();
     const rows = await db
       .deleteFrom("sallyport_permissions")
       .where("name", "in", names)

@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 
 /** The slice of an app that answers requests: a Sallyport, or a router that asks one. */
 export interface FetchApp {
+  /** Called once, when the listener is made: from then on changes made elsewhere and grants that end are enforced. */
+  start?(): void;
   fetch(request: Request): Response | undefined | Promise<Response | undefined>;
 }
 
@@ -21,6 +23,7 @@ export function nodeListener(
   options: NodeListenerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { next = notFound, onError = (error) => console.error(error) } = options;
+  app.start?.();
   return (incoming, outgoing) => {
     answer(app, incoming, outgoing, next).catch((error) => {
       onError(error);

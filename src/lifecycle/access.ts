@@ -1,4 +1,4 @@
-import type { AuditEntry, AuditFilter } from "../access/audit.ts";
+import { type AuditEntry, type AuditFilter, checkFilter } from "../access/audit.ts";
 import type { DecisionFilter } from "../access/decision-log.ts";
 import type { Decision } from "../access/decisions.ts";
 import { newTrail } from "../access/decisions.ts";
@@ -10,6 +10,7 @@ import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -68,7 +69,7 @@ export class Access {
    * @throws ConfigurationError when the permission is not declared, or `until` is no coming instant
    */
   async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<boolean> {
-    const { until, ...rest } = options;
+    const [until, rest] = endOf(options);
     return (await this.change({ kind: "grant", holder, permission, until }, rest)).changed;
   }
 
@@ -87,7 +88,7 @@ export class Access {
    * @returns false when the user was one already, with the same end
    */
   async addToGroup(user: string, group: string, options: GrantOptions = {}): Promise<boolean> {
-    const { until, ...rest } = options;
+    const [until, rest] = endOf(options);
     return (await this.change({ kind: "add-to-group", user, group, until }, rest)).changed;
   }
 
@@ -149,7 +150,12 @@ export class Access {
     what: { readonly user: string } | { readonly channel: string },
     options?: ChangeOptions,
   ): Promise<void> {
-    await this.change({ kind: "recheck", ...what }, options);
+    const { user, channel, ...others } = what as { user?: string; channel?: string };
+    if ((user === undefined) === (channel === undefined) || Object.keys(others).length > 0) {
+      throw new ConfigurationError(`recheck takes { user } or { channel }, not ${shown(what)}.`);
+    }
+    const change = user === undefined ? { channel: channel ?? "" } : { user };
+    await this.change({ ...change, kind: "recheck" }, options);
   }
 
   /**
@@ -219,6 +225,7 @@ export class Access {
     } = {},
   ): Promise<readonly string[]> {
     this.#rooms.permissions.parse(permission);
+    checkFilter("usersWithPermission()", options, [], ["active", "superusers", "object"]);
     const { object } = options;
     const holders = await this.#ask(() => this.#rooms.rights.holders(permission, options));
     if (object === undefined) return holders;
@@ -235,7 +242,8 @@ export class Access {
   }
 
   /** What is known of a user's rights now, or undefined when we have never met. */
-  show(user: string): Promise<UserRights | undefined> {
+  async show(user: string): Promise<UserRights | undefined> {
+    checkUserId(user);
     return this.#ask(() => this.#rooms.rights.show(user));
   }
 
@@ -248,7 +256,10 @@ export class Access {
    */
   why(reference: string): Promise<Decision | undefined>;
   why(question: AccessQuestion): Promise<Explanation>;
-  why(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
+  async why(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
+    if (about === null || (typeof about !== "string" && typeof about !== "object")) {
+      throw new ConfigurationError(`why() takes a reference, or { user, view, … }, not ${shown(about)}.`);
+    }
     return this.#ask<Decision | Explanation | undefined>(() =>
       typeof about === "string" ? this.#rooms.decisionLog.find(about) : explain(this.#rooms, about),
     );
@@ -322,4 +333,13 @@ export class Access {
       throw error;
     }
   }
+}
+
+/** What is given has an end beside what every change has. */
+function endOf(options: GrantOptions): [until: number | Date | undefined, rest: ChangeOptions] {
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigurationError(`Options of a grant are { until, by, reason }, not ${shown(options)}.`);
+  }
+  const { until, ...rest } = options;
+  return [until, rest];
 }

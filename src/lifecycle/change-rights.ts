@@ -2,9 +2,16 @@ import type { Kysely } from "kysely";
 import type { AuditSubject } from "../access/audit.ts";
 import { loginPrint } from "../access/decisions.ts";
 import type { Touched } from "../access/evictions.ts";
-import { type ChangeOptions, checkChangeOptions, checkUserId, type Holder } from "../access/grants.ts";
+import {
+  type ChangeOptions,
+  checkChangeOptions,
+  checkLoginId,
+  checkUserId,
+  type Holder,
+} from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import type { Tables } from "../storage/database.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
@@ -107,7 +114,7 @@ export async function writeChange(
 ): Promise<Written> {
   if (typeof change !== "object" || change === null || !KINDS.has(change.kind)) {
     throw new ConfigurationError(
-      `${JSON.stringify(change)?.slice(0, 200)} is no change. Its kind is one of: ${[...KINDS].join(", ")}.`,
+      `${shown(change)} is no change. Its kind is one of: ${[...KINDS].join(", ")}.`,
     );
   }
   checkChangeOptions(options);
@@ -219,19 +226,27 @@ async function editTables(
       return prunePermissions(rooms, db, change.permissions, numbered);
     case "end-session": {
       const { session } = change;
-      checkLogin(session);
+      checkLoginId(session);
       await rooms.tokens.forget(db, { login: session });
       await rooms.sessions.closeOf(db, { login: session }, "login ended");
       const touched = { scope: "login", subject: session } as const;
       return { changed: true, audit: { details: { session: loginPrint(session) } }, touched };
     }
     case "recheck": {
+      if ("user" in change === "channel" in change) {
+        throw new ConfigurationError(`recheck takes { user } or { channel }, not ${shown(change)}.`);
+      }
       if ("user" in change) {
         checkUserId(change.user);
         return { changed: true, audit: { user: change.user }, touched: of(change.user) };
       }
       const { channel } = change;
-      if (typeof channel !== "string") throw new ConfigurationError("recheck takes { user } or { channel }.");
+      if (typeof channel !== "string" || !rooms.channels.match(channel)) {
+        throw new ConfigurationError(
+          `No channel definition matches ${shown(channel)}.`,
+          "SALLYPORT_UNKNOWN_NAME",
+        );
+      }
       return {
         changed: true,
         audit: { details: { channel } },
@@ -290,12 +305,4 @@ function named(holder: Holder) {
 
 function ending(until: number | Date | undefined) {
   return until === undefined ? {} : { until: Number(until) };
-}
-
-function checkLogin(session: unknown): void {
-  if (typeof session === "string" && session !== "" && session.length <= 255 && !session.includes("\0"))
-    return;
-  throw new ConfigurationError(
-    "session is the app's id of a login, as identify() gives it: text of 1 to 255 characters.",
-  );
 }

@@ -1,6 +1,6 @@
 import type { Kysely } from "kysely";
 import type { DeclaredRule } from "../access/declared-rules.ts";
-import { judge, judgeAll, type Rule, type Subject } from "../access/rules.ts";
+import { judgeAll, type Rule, type Subject } from "../access/rules.ts";
 import { isWider } from "../access/widening.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Tables } from "../storage/database.ts";
@@ -54,16 +54,17 @@ export async function compareRules(rooms: Rooms): Promise<readonly RuleChange[]>
     );
   }
   const changes = changedRules(rooms, running);
+  const viewNow = (change: RuleChange) => rooms.views.get(viewPathOf(change) ?? "")?.rule;
+  const viewThen = (change: RuleChange) =>
+    running.find(({ kind, name }) => kind === "view" && name === viewPathOf(change))?.rule;
   const gains = changes.map((): string[] => []);
   const loses = changes.map((): string[] => []);
   if (changes.length > 0) {
     for await (const page of rooms.rights.pages(rooms.database.db, { kind: "all" })) {
       for (const subject of page) {
         changes.forEach((change, index) => {
-          const [had, has] = [
-            passes(rooms, change, change.before, subject),
-            passes(rooms, change, change.after, subject),
-          ];
+          const had = passes(viewThen(change), change.before, subject);
+          const has = passes(viewNow(change), change.after, subject);
           if (has && !had) gains[index]?.push(subject.userId ?? "");
           if (had && !has) loses[index]?.push(subject.userId ?? "");
         });
@@ -82,15 +83,16 @@ export async function recordRules(rooms: Rooms, db: Kysely<Tables>): Promise<rea
   const running = await rooms.declaredRules.list(db);
   const changes = running.length === 0 ? [] : changedRules(rooms, running);
   await rooms.declaredRules.record(db, declaredRules(rooms));
-  return changes.filter(({ change }) => change !== "removed");
+  return changes;
 }
 
 /** A handler is reached through its view, so both rules count for it. */
-function passes(rooms: Rooms, { kind, name }: RuleChange, rule: Rule | undefined, subject: Subject): boolean {
-  if (!rule || !judge(rule, subject).allowed) return false;
-  if (kind !== "handler") return true;
-  const view = rooms.views.get(name.slice(0, name.indexOf(" ")));
-  return view === undefined || judgeAll([view.rule], subject).allowed;
+function passes(view: Rule | undefined, rule: Rule | undefined, subject: Subject): boolean {
+  return rule !== undefined && judgeAll(view ? [view, rule] : [rule], subject).allowed;
+}
+
+function viewPathOf({ kind, name }: Pick<RuleChange, "kind" | "name">): string | undefined {
+  return kind === "handler" ? name.slice(0, name.indexOf(" ")) : undefined;
 }
 
 function changedRules(rooms: Rooms, running: readonly DeclaredRule[]): readonly RuleChange[] {
@@ -119,7 +121,21 @@ function changedRules(rooms: Rooms, running: readonly DeclaredRule[]): readonly 
   return changes;
 }
 
-/** A definition that goes may have been the stricter of two: the names it matched are then under the other alone. */
+/** A definition that goes may have been the stricter of two: names it matched may now be under the other alone. */
 function opensAnother(rooms: Rooms, pattern: string): boolean {
-  return rooms.channels.match(pattern.replaceAll(/:[A-Za-z0-9_]+/g, "x")) !== undefined;
+  return rooms.channels.list().some((other) => overlap(pattern.split("/"), other.pattern.split("/")));
+}
+
+/** Whether some name matches both patterns. */
+function overlap(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((part, index) => partsOverlap(part, other[index] ?? ""));
+}
+
+function partsOverlap(one: string, other: string): boolean {
+  const [prefix = "", parameter] = one.split(":");
+  const [otherPrefix = "", otherParameter] = other.split(":");
+  if (parameter === undefined && otherParameter === undefined) return prefix === otherPrefix;
+  if (parameter === undefined) return prefix.startsWith(otherPrefix) && prefix !== otherPrefix;
+  if (otherParameter === undefined) return otherPrefix.startsWith(prefix) && prefix !== otherPrefix;
+  return prefix.startsWith(otherPrefix) || otherPrefix.startsWith(prefix);
 }

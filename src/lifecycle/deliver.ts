@@ -1,6 +1,6 @@
 import type { MatchedChannel } from "../access/channels.ts";
 import { newReference, note, refusal } from "../access/decisions.ts";
-import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
+import { type ChangeOptions, checkChangeOptions, isName } from "../access/grants.ts";
 import { demand } from "../access/guard.ts";
 import { compileRule, PageJudge, type Rule } from "../access/rules.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
@@ -15,6 +15,7 @@ import {
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
+import { shown } from "../shown.ts";
 import type { Outlet } from "../view/context.ts";
 import { refuseUnknown } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
@@ -50,17 +51,23 @@ export function outletTo(
   return {
     send: async (message) => sendPages(rooms, plan, encodeFrame(message)),
     preview: () => previewPages(rooms, plan),
-    close: (options) => closeAll(rooms, plan, { by, ...options }),
+    close: (options = {}) => closeAll(rooms, plan, options, by),
   };
 }
 
 function planOf(rooms: Rooms, audience: Audience, requirement: Requirement): Plan {
   const isKnown = (permission: string) => rooms.permissions.find(permission) !== undefined;
+  if (typeof requirement !== "object" || requirement === null) {
+    throw new ConfigurationError(`to(…, requirement): ${shown(requirement)} is no requirement.`);
+  }
   refuseUnknown("to(…)", requirement, REQUIREMENTS);
   const required = { what: "this send", rule: compileRule("to(…)", [requirement], isKnown) };
   const plain = (selector: SessionSelector): Plan => ({ audience, selector, rules: [required], hooks: [] });
   if (audience === "everyone") return plain({ kind: "all" });
-  if (typeof audience !== "object" || audience === null) throw noAudience(audience);
+  // With two keys one of them would not count, and with it perhaps a channel's rule.
+  if (typeof audience !== "object" || audience === null || Object.keys(audience).length !== 1) {
+    throw noAudience(audience);
+  }
   if ("user" in audience) return plain({ kind: "user", userId: text(audience, audience.user) });
   if ("session" in audience) return plain({ kind: "session", sessionId: text(audience, audience.session) });
   if ("connection" in audience) {
@@ -73,10 +80,10 @@ function planOf(rooms: Rooms, audience: Audience, requirement: Requirement): Pla
     return { ...plan, rules: [...rules, { what: "this send's audience", rule }] };
   }
   if (!("channel" in audience)) throw noAudience(audience);
-  const channel = rooms.channels.match(audience.channel);
+  const channel = typeof audience.channel === "string" ? rooms.channels.match(audience.channel) : undefined;
   if (!channel) {
     throw new ConfigurationError(
-      `to({ channel: ${JSON.stringify(audience.channel)} }): no channel definition matches. Declare it with defineChannel().`,
+      `to({ channel: ${shown(audience.channel)} }): no channel definition matches. Declare it with defineChannel().`,
       "SALLYPORT_UNKNOWN_NAME",
     );
   }
@@ -96,13 +103,13 @@ const REQUIREMENTS = new Set<string>([
 
 /** Undefined would select nothing and look like an empty audience. */
 function text(audience: Audience, id: unknown): string {
-  if (typeof id === "string" && id !== "") return id;
+  if (isName(id, 255)) return id;
   throw noAudience(audience);
 }
 
 function noAudience(audience: unknown): ConfigurationError {
   return new ConfigurationError(
-    `to(${JSON.stringify(audience)}): an audience is { channel }, { user }, { session }, { connection }, { permission } or "everyone".`,
+    `to(${shown(audience)}): an audience is one of { channel }, { user }, { session }, { connection }, { permission } or "everyone".`,
   );
 }
 
@@ -113,9 +120,11 @@ async function sendPages(rooms: Rooms, plan: Plan, frame: string): Promise<Deliv
     const gone: string[] = [];
     await Promise.all(
       page.map(async (session) => {
-        const recipient = permitted.has(session.id) ? await recipientOf(rooms, session) : undefined;
+        const isPermitted = permitted.has(session.id);
+        const recipient = isPermitted ? await recipientOf(rooms, session) : undefined;
         if (!recipient) {
-          if (tally.withhold() <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
+          const count = tally.withhold();
+          if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
           return;
         }
         const outcome = await rooms.delivery.post(recipient, frame, {
@@ -186,7 +195,7 @@ async function askMany(
   try {
     const named: unknown = await hook(users);
     if (typeof named !== "object" || named === null || !(Symbol.iterator in named)) {
-      throw new TypeError(`authorizeMany gives a list of user ids, not ${JSON.stringify(named)}.`);
+      throw new TypeError(`authorizeMany gives a list of user ids, not ${shown(named)}.`);
     }
     return new Set(named as Iterable<string>);
   } catch (error) {
@@ -232,9 +241,14 @@ function explainWithheld(rooms: Rooms, plan: Plan, session: SessionRow): void {
 }
 
 /** The rows first: from then on nothing is accepted or delivered, though a gateway may be out of reach. */
-async function closeAll(rooms: Rooms, plan: Plan, options: ChangeOptions): Promise<DeliveryReport> {
+async function closeAll(
+  rooms: Rooms,
+  plan: Plan,
+  options: ChangeOptions,
+  user: string | undefined,
+): Promise<DeliveryReport> {
   checkChangeOptions(options);
-  const { by, reason } = options;
+  const { by = user, reason } = options;
   await rooms.database.write(async (db) => {
     const details = { audience: plan.audience };
     await rooms.audit.record(db, await rooms.evictions.number(db), {

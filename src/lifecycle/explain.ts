@@ -1,5 +1,6 @@
 import type { MatchedChannel } from "../access/channels.ts";
-import { type DecisionStep, newTrail, note, stepOf, type Trail } from "../access/decisions.ts";
+import { type DecisionStep, newTrail, stepOf, type Trail } from "../access/decisions.ts";
+import { checkUserId } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
 import { ANONYMOUS, judge, judgeAll, type Rule, type Subject } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
@@ -71,7 +72,7 @@ export async function explain(rooms: Rooms, question: AccessQuestion): Promise<E
   const view = requireView(rooms, question.view);
   const handler = question.handler === undefined ? undefined : requireHandler(view, question.handler);
   const channel = question.channel === undefined ? undefined : requireChannel(rooms, question.channel);
-  const subject = user === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, user);
+  const subject = await subjectOf(rooms, user);
   const trail = newTrail("message", view.path);
   askRule(trail, view.name, view.rule, subject);
   if (handler) askRule(trail, `${view.name}.${handler.name}`, handler.rule, subject);
@@ -103,7 +104,7 @@ export async function whoCan(rooms: Rooms, permission: Permission): Promise<read
 
 /** Everything that a user can reach by rules now. */
 export async function whatCan(rooms: Rooms, user: string | null): Promise<Reach> {
-  const subject = user === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, user);
+  const subject = await subjectOf(rooms, user);
   return reachOf(rooms, subject);
 }
 
@@ -135,8 +136,16 @@ export function reachOf(rooms: Pick<Rooms, "views" | "channels" | "permissions">
   };
 }
 
+/** Of somebody unknown as the gate will see them: the first token makes an active user without rights. */
+async function subjectOf(rooms: Rooms, user: string | null): Promise<Subject> {
+  if (user === null) return ANONYMOUS;
+  checkUserId(user);
+  const [known] = await rooms.rights.subjects(rooms.database.db, { kind: "user", userId: user }, "");
+  return known ?? { userId: user, isActive: true, isSuperuser: false, permissions: [], grants: [] };
+}
+
 function askRule(trail: Trail, what: string, rule: Rule, subject: Subject): void {
-  note(trail, { kind: "rule", what, rule, subject, verdict: judge(rule, subject) });
+  trail.steps.push({ kind: "rule", what, rule, subject, verdict: judge(rule, subject) });
 }
 
 async function askHooks(
@@ -147,7 +156,7 @@ async function askHooks(
 ): Promise<void> {
   const what = `authorize of channel "${channel.name}"`;
   for (const authorize of channel.authorize) {
-    note(trail, {
+    trail.steps.push({
       kind: "authorize",
       what,
       allowed: (await authorize(userOf(subject, rooms.permissions))) === true,

@@ -1,3 +1,4 @@
+import { isName } from "../access/grants.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Identity, Rooms } from "./rooms.ts";
 
@@ -6,15 +7,12 @@ export async function identityOf(rooms: Rooms, request: Request): Promise<Identi
   const identity = await rooms.identify(request);
   if (identity === null || identity === undefined) return null;
   const { userId, sessionId } = identity;
-  if (typeof userId !== "string" || userId === "" || userId.length > 255 || userId.includes("\0")) {
+  if (!isName(userId, 255)) {
     throw new ConfigurationError(
       "identify() must give null or { userId, sessionId }; userId is 1 to 255 characters, none of them NUL.",
     );
   }
-  if (
-    sessionId !== undefined &&
-    (typeof sessionId !== "string" || sessionId === "" || sessionId.length > 255 || sessionId.includes("\0"))
-  ) {
+  if (sessionId !== undefined && !isName(sessionId, 255)) {
     throw new ConfigurationError(
       "identify(): sessionId is 1 to 255 characters that name the login, or left out.",
     );

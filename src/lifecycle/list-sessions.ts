@@ -1,4 +1,4 @@
-import { checkedLimit } from "../access/audit.ts";
+import { checkedLimit, checkFilter } from "../access/audit.ts";
 import type { SessionFilter } from "../sessions/sessions.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -26,6 +26,7 @@ export interface SessionQuery extends SessionFilter {
 
 /** Open sockets in the order of their ids, a page at a time. @throws ConfigurationError for a limit that is none */
 export async function listSessions(rooms: Rooms, query: SessionQuery): Promise<readonly SessionInfo[]> {
+  checkFilter("listSessions()", query, ["session", "user", "channel", "view", "after"], ["limit"]);
   const rows = await rooms.sessions.list(query, checkedLimit(query.limit));
   return Promise.all(
     rows.map(async ({ id, connectionId, gatewayId, view, userId, channels, connectedAt }) => {

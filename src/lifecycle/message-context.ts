@@ -101,7 +101,7 @@ function outletFor(
   trail: Trail,
 ): Outlet {
   const permitted = async (): Promise<Outlet> => {
-    if (typeof audience === "object" && "channel" in audience) {
+    if (typeof audience === "object" && audience !== null && "channel" in audience) {
       const { channel, now } = await channelNow(rooms, row, audience.channel, trail);
       demandSending(trail, channel, now);
     }

@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Tables } from "../storage/database.ts";
 import { type RuleChange, recordRules } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -15,11 +16,16 @@ export interface Migrated {
 }
 
 /** A version of the app takes over: tables, permissions and rules become those of its code, and open sockets follow. */
-export async function migrate(rooms: Rooms, enforcer: Enforcer): Promise<Migrated> {
+export async function migrate(
+  rooms: Rooms,
+  enforcer: Enforcer,
+  options: ChangeOptions = {},
+): Promise<Migrated> {
+  checkChangeOptions(options);
   const migrations = await rooms.database.migrate();
   const synced = await rooms.database.write(async (db) => {
     const changes = await recordRules(rooms, db);
-    if (changes.length > 0) await recordChange(rooms, db, changes);
+    if (changes.length > 0) await recordChange(rooms, db, changes, options);
     return { hasChanged: changes.length > 0, ...(await rooms.permissionRows.sync(db)) };
   });
   if (synced.hasChanged) rooms.evictions.committed();
@@ -29,11 +35,16 @@ export async function migrate(rooms: Rooms, enforcer: Enforcer): Promise<Migrate
 }
 
 /** A channel's pattern selects no sessions, so everyone is looked at again where one has changed. */
-async function recordChange(rooms: Rooms, db: Kysely<Tables>, changes: readonly RuleChange[]): Promise<void> {
+async function recordChange(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  changes: readonly RuleChange[],
+  { by = "migrate", reason }: ChangeOptions,
+): Promise<void> {
   const { evictions, audit } = rooms;
   const number = await evictions.number(db);
   const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
-  await audit.record(db, number, { action: "rules-changed", by: "migrate", details: { rules } });
+  await audit.record(db, number, { action: "rules-changed", by, reason, details: { rules } });
   if (changes.some(({ kind }) => kind === "channel")) {
     await evictions.record(db, { scope: "everyone" }, number);
     return;

@@ -102,7 +102,7 @@ function widenings(matrix: AccessMatrix, kept: ReadonlyMap<string, ReadonlyMap<s
   return matrix.rows.flatMap(({ name, access }) =>
     matrix.roles.flatMap((role) => {
       const [was, is] = [kept.get(name)?.get(role) ?? "no", access[role] ?? "no"];
-      return RANK[is] > RANK[was] ? [`${role}: ${name}: ${was} → ${is}`] : [];
+      return RANK[is] > (RANK[was] ?? RANK.no) ? [`${role}: ${name}: ${was} → ${is}`] : [];
     }),
   );
 }

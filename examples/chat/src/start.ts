@@ -38,6 +38,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   const registered = await sallyport.registerGateway({ name: "local", apiId, endpoint, stage, secret });
   await sallyport.forgetSessions(registered);
 
+  sallyport.start();
   const app = makeApp(gateway.url.replace(HOST, "localhost"));
   serve({ fetch: (request) => app.fetch(request) });
   endWith(server, gateway);
