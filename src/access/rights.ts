@@ -1,6 +1,6 @@
 import type { Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
 import { type RightsOf, rightsFrom } from "../sessions/rights-of.ts";
-import { type Database, parseList, type Tables } from "../storage/database.ts";
+import { breathe, type Database, parseList, type Tables } from "../storage/database.ts";
 import type { Subject } from "./rules.ts";
 
 /** Everything that is known of one user's rights. */
@@ -38,7 +38,9 @@ export type UserSelector =
   | { readonly kind: "holders"; readonly permission: string }
   | { readonly kind: "group"; readonly group: string }
   | { readonly kind: "all" }
-  | { readonly kind: "listed"; readonly evictionId: string };
+  | { readonly kind: "listed"; readonly evictionId: string }
+  /** At most {@link USER_PAGE}. */
+  | { readonly kind: "these"; readonly ids: readonly string[] };
 
 /** Who has which rights now. Effective rights are direct grants and those of the user's groups. */
 export class Rights {
@@ -96,6 +98,7 @@ export class Rights {
         .where("member.group_name", "=", selector.group);
       query = query.where("u.id", "in", members);
     }
+    if (selector.kind === "these") query = query.where("u.id", "in", [...selector.ids, ""]);
     if (selector.kind === "listed") {
       const listed = db
         .selectFrom("sallyport_eviction_users as listed")
@@ -113,11 +116,12 @@ export class Rights {
     return rows.map((row) => ({ userId: row.id, ...rightsFrom(row) }));
   }
 
-  /** All of them, page by page. */
+  /** All of them, page by page. The process may do other things in between. */
   async *pages(db: Kysely<Tables>, selector: UserSelector): AsyncGenerator<readonly Subject[]> {
     for (let after = ""; ; ) {
       const page = await this.subjects(db, selector, after);
       yield page;
+      await breathe();
       after = page.at(-1)?.userId ?? "";
       if (page.length < USER_PAGE) return;
     }

@@ -198,6 +198,9 @@ export class Access {
     user: string,
     from: "all" | "user" | "group" = "all",
   ): Promise<ReadonlySet<Permission>> {
+    if (!["all", "user", "group"].includes(from)) {
+      throw new ConfigurationError(`permissionsOf() takes "all", "user" or "group", not ${shown(from)}.`);
+    }
     const subject = await this.#subject(user);
     const grants = subject.isActive ? (subject.grants ?? []) : [];
     const names =

@@ -1,10 +1,10 @@
 import { type Kysely, sql } from "kysely";
 import type { Touched } from "../access/evictions.ts";
 import type { ChangeOptions } from "../access/grants.ts";
-import type { UserSelector } from "../access/rights.ts";
+import { USER_PAGE, type UserSelector } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { PAGE_SIZE, type SessionWithChannels } from "../sessions/sessions.ts";
-import type { Tables } from "../storage/database.ts";
+import { breathe, type Tables } from "../storage/database.ts";
 import { type AccessChange, type Written, writeChange } from "./change-rights.ts";
 import { HOOK_DEADLINE_MS, isEnded, selectorOf } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
@@ -75,8 +75,13 @@ async function rehearsed(rooms: Rooms, db: Kysely<Tables>, change: AccessChange,
   const listed = written.evictionId === undefined ? [] : await rooms.evictions.listed(db, written.evictionId);
   await sql`rollback to savepoint before_change`.execute(db);
   const before: Subject[] = [];
-  if (users?.kind === "listed") for (const id of listed) before.push(await rooms.rights.subject(db, id));
-  else if (users) before.push(...(await allSubjects(rooms, db, users)));
+  if (users?.kind === "listed") {
+    for (let from = 0; from < listed.length; from += USER_PAGE) {
+      const ids = listed.slice(from, from + USER_PAGE);
+      before.push(...(await rooms.rights.subjects(db, { kind: "these", ids }, "")));
+      await breathe();
+    }
+  } else if (users) before.push(...(await allSubjects(rooms, db, users)));
   return { written, before, after, sessions };
 }
 
@@ -112,6 +117,7 @@ async function allSessions(
   for (let after = ""; ; ) {
     const page = await rooms.sessions.page(selector, after, db);
     all.push(...page);
+    await breathe();
     after = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return all;
   }

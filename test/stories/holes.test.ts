@@ -1,0 +1,373 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CompiledQuery, Kysely } from "kysely";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { nodeListener } from "../../src/adapters/node.ts";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { ChatView, channels, chat, ModerationView } from "./chat.ts";
+import { ORIGIN, revoked, World } from "./world.ts";
+
+const views = { "/ws/chat": ChatView };
+let world: World;
+beforeEach(async () => {
+  world = await World.open({ permissions: [chat], channels, views });
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+const app = (storage: Database, more: object = {}) =>
+  createSallyport({
+    storage,
+    permissions: [chat],
+    channels,
+    views,
+    origins: [ORIGIN],
+    identify: () => null,
+    ...more,
+  });
+
+test("a hook that never answers is a no after five seconds, and nobody else's eviction waits for it", async () => {
+  await world.close();
+  let hanging = false;
+  const stuck = defineChannel("stuck", {
+    signedIn: true,
+    authorize: () => (hanging ? new Promise<boolean>(() => undefined) : true),
+  });
+  world = await World.open({ permissions: [chat], channels: [...channels, stuck], views });
+  const { access } = world.sallyport;
+  for (const user of ["ann", "bob"]) await access.grant(user, chat.can_use_chat);
+  await access.grant("dee", chat.can_use_chat, { until: Date.now() + 1500 });
+  const ann = await world.connect("ann", { channel: "stuck" });
+  const [bob, dee] = [await world.connect("bob"), await world.connect("dee")];
+  hanging = true;
+  const rechecking = access.recheck({ user: "ann" });
+  let isOver = false;
+  rechecking.then(() => {
+    isOver = true;
+  });
+  await access.revoke("bob", chat.can_use_chat);
+  expect((await bob.closed).code).toBe(1000);
+  expect((await dee.closed).code).toBe(1000);
+  expect(isOver).toBe(false);
+  await rechecking;
+  expect(await ann.message("sallyport.revoked")).toEqual(revoked("stuck"));
+  expect(world.errors.splice(0).map(String)).toEqual([
+    expect.stringContaining("has not answered for 5000 ms"),
+  ]);
+});
+
+test("a hook may change rights later, from a timer of its own, and that is enforced as any other", async () => {
+  await world.close();
+  let later: Promise<unknown> | undefined;
+  const lazy = defineChannel("lazy", {
+    signedIn: true,
+    authorize: () => {
+      later ??= new Promise((resolve) => setTimeout(resolve, 20)).then(() =>
+        world.sallyport.access.revoke("bob", chat.can_use_chat),
+      );
+      return true;
+    },
+  });
+  world = await World.open({ permissions: [chat], channels: [...channels, lazy], views });
+  const { access } = world.sallyport;
+  for (const user of ["ann", "bob"]) await access.grant(user, chat.can_use_chat);
+  const bob = await world.connect("bob");
+  await world.connect("ann", { channel: "lazy" });
+  await access.recheck({ user: "ann" });
+  await later;
+  expect(await world.sql("select closed_at from sallyport_sessions where user_id = 'bob'")).not.toEqual([
+    { closed_at: null },
+  ]);
+  expect((await bob.closed).code).toBe(1000);
+});
+
+test("a process that died between closing rows and closing sockets: whoever takes over closes the sockets", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  await world.sql("delete from sallyport_user_permissions");
+  await world.sql("update sallyport_sessions set closed_at = 1, close_reason = 'right ended'");
+  await world.sql(`insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
+    values ('x', 'user', 'ann', 1, 'dead', 0)`);
+  expect((await ann.closed).code).toBe(1000);
+  expect(ann.received).toEqual([revoked()]);
+});
+
+describe("two apps with different views on one database", () => {
+  test("each closes its own sockets within a second, whoever made the change, and none waits for the other", async () => {
+    const other = app(sqlite(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    const begun = Date.now();
+    await other.access.revoke("ann", chat.can_use_chat);
+    expect((await ann.closed).code).toBe(1000);
+    expect(Date.now() - begun).toBeLessThan(5000);
+    await other.close();
+  });
+
+  test("a record that one has done is not done by it again", async () => {
+    const other = app(sqlite(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await world.sallyport.access.grant("ann", chat.can_moderate_chat);
+    await world.connect("ann");
+    await other.access.revoke("ann", chat.can_moderate_chat);
+    const records = () => world.sql("select done_by from sallyport_evictions");
+    expect(await records()).toHaveLength(1);
+    expect(await other.enforce()).toBe(0);
+    // Ours can judge everything there is, so it is done for good.
+    await world.sallyport.enforce();
+    expect(await records()).toEqual([]);
+    await other.close();
+  });
+});
+
+test("a restarted app that nobody asks anything ends what has expired meanwhile", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  await world.connect("ann");
+  await world.sallyport.close();
+  await world.sql(`update sallyport_user_permissions set until_at = unixepoch('subsec') * 1000 + 300`);
+  const restarted = app(sqlite(world.database));
+  nodeListener(restarted);
+  await expect
+    .poll(() => world.sql("select close_reason from sallyport_sessions"), { timeout: 3000 })
+    .toEqual([{ close_reason: "right ended" }]);
+  await restarted.close();
+});
+
+describe("an app that brings its own Kysely with foreign keys turned off", () => {
+  let folder: string;
+  let own: Kysely<unknown>;
+  let sallyport: Sallyport;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "sallyport-own-"));
+    own = new Kysely({ dialect: new LibsqlDialect({ path: join(folder, "own.db") }) });
+    await own.executeQuery(CompiledQuery.raw("pragma foreign_keys = off"));
+    sallyport = app(sqlite(own));
+    await sallyport.migrate();
+  });
+  afterEach(async () => {
+    await sallyport.close();
+    await own.destroy();
+    await rm(folder, { recursive: true, force: true });
+  });
+  const rows = async (table: string) =>
+    (await own.executeQuery(CompiledQuery.raw(`select * from sallyport_${table}`))).rows;
+
+  test("loses nothing of what a deletion takes along", async () => {
+    const { access } = sallyport;
+    await access.grant({ group: "Crew" }, chat.can_use_chat);
+    await access.addToGroup("bob", "Crew");
+    await access.deleteGroup("Crew");
+    expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+    await access.createGroup("Crew");
+    expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+    await access.grant("ann", chat.can_use_chat);
+    await access.addToGroup("ann", "Crew");
+    await access.deleteUser("ann");
+    await access.setActive("ann", false);
+    await access.setActive("ann", true);
+    expect(await access.hasPermission("ann", chat.can_use_chat)).toBe(false);
+    for (const table of [
+      "user_permissions",
+      "group_permissions",
+      "user_groups",
+      "eviction_users",
+      "evictions",
+    ])
+      expect(await rows(table), table).toEqual([]);
+  });
+});
+
+test("evictions by grants that ended together each lead to their own entry of the audit", async () => {
+  const { access } = world.sallyport;
+  const users = ["ann", "bob", "cat"];
+  for (const user of users) await access.grant(user, chat.can_use_chat);
+  const sockets = await Promise.all(users.map((user) => world.connect(user)));
+  await world.sql("update sallyport_user_permissions set until_at = 1");
+  await world.sallyport.enforce();
+  for (const [index, socket] of sockets.entries()) {
+    await socket.closed;
+    const notice = await socket.message("sallyport.revoked");
+    const decision = await access.why(notice.reference as string);
+    const [entry] = await access.audit({ user: users[index] as string });
+    expect(decision?.change).toBe(entry?.number);
+    expect(entry).toMatchObject({ action: "expired", user: users[index] });
+  }
+});
+
+test("a change of somebody else's, made here, costs a fan-out under way no second question", async () => {
+  await world.close();
+  let asked = 0;
+  const club = defineChannel("club", {
+    signedIn: true,
+    authorizeMany: ({ userIds }) => {
+      asked++;
+      return userIds;
+    },
+  });
+  const held: (() => void)[] = [];
+  let api: Server | undefined;
+  try {
+    api = createServer((request, response) => {
+      request.resume();
+      held.push(() => response.end());
+    });
+    await new Promise<void>((resolve) => api?.listen(0, "127.0.0.1", resolve));
+    world = await World.open({ permissions: [chat], channels: [...channels, club], views });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
+    await world.sallyport.registerGateway({ name: "slow", endpoint });
+    await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+      with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
+      select printf('%05d', i), (select id from sallyport_gateways where name = 'slow'), printf('%015d=', i),
+        '/ws/chat', 'ann', unixepoch('subsec') * 1000 - 60000, 0 from n`);
+    await world.sql("insert into sallyport_memberships select id, 'club', 1 from sallyport_sessions");
+    world.sallyport.start();
+    const sending = world.sallyport.to({ channel: "club" }).send("news");
+    await expect.poll(() => held.length).toBe(128);
+    await world.sallyport.access.createGroup("Others");
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    const going = setInterval(() => {
+      for (const go of held.splice(0)) go();
+    }, 5);
+    expect(await sending).toMatchObject({ recipients: 300, sent: 300 });
+    clearInterval(going);
+    expect(asked).toBe(1);
+  } finally {
+    api?.closeAllConnections();
+    api?.close();
+  }
+});
+
+describe("input that must not become something else", () => {
+  test("recheck() is a recheck, whatever it is given", async () => {
+    const { access } = world.sallyport;
+    const sly = { kind: "set-superuser", user: "eve", superuser: true };
+    await expect(access.recheck(sly as never)).rejects.toThrow(/recheck takes \{ user \} or \{ channel \}/);
+    await expect(access.recheck({ user: "a", channel: "rooms/a" } as never)).rejects.toThrow(/recheck takes/);
+    await expect(access.recheck({ channel: "no/such" })).rejects.toThrow(/No channel definition matches/);
+    expect(await access.show("eve")).toBeUndefined();
+  });
+
+  test("an audience has one key, so that no rule falls away behind the other", async () => {
+    const { sallyport } = world;
+    expect(() => sallyport.to({ channel: "rooms/general", user: "bob" })).toThrow(/one of/);
+    expect(() => sallyport.to({ permission: chat.can_use_chat, user: "bob" })).toThrow(/one of/);
+    await expect(
+      sallyport.access.grant({ group: "Crew", user: "bob" } as never, chat.can_use_chat),
+    ).rejects.toThrow(/A holder is/);
+  });
+
+  test.each([
+    [
+      "a misspelt end",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { untill: 9e15 } as never),
+      /"untill"/,
+    ],
+    [
+      "an end as text",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: "1900000000000" } as never),
+      /instant/,
+    ],
+    [
+      "an end beyond any Date",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: 9e15 }),
+      /instant/,
+    ],
+    [
+      "a reason where options belong",
+      () => world.sallyport.access.revoke("ann", chat.can_use_chat, "fired" as never),
+      /\{ by, reason \}/,
+    ],
+    [
+      "null for options",
+      () => world.sallyport.access.grant("ann", chat.can_use_chat, null as never),
+      /options|Options/,
+    ],
+    ["null for a question", () => world.sallyport.access.why(null as never), /why\(\) takes/],
+    [
+      "a question about nobody's id",
+      () => world.sallyport.access.why({ user: "", view: "/ws/chat" }),
+      /A user's id/,
+    ],
+    ["null for a filter", () => world.sallyport.access.audit(null as never), /takes a filter/],
+    ["a misspelt filter", () => world.sallyport.access.audit({ usr: "ann" } as never), /Did you mean "user"/],
+    [
+      "a number that is none",
+      () => world.sallyport.access.audit({ before: "abc" as never }),
+      /before is an instant/,
+    ],
+    ["a verdict that is none", () => world.sallyport.access.decisions({ verdict: "x" as never }), /verdict/],
+    ["a filter with NUL", () => world.sallyport.listSessions({ user: "a\0" }), /NUL/],
+    ["a kick with text", () => world.sallyport.to("everyone").close("because" as never), /\{ by, reason \}/],
+    ["null for a requirement", async () => world.sallyport.to("everyone", null as never), /no requirement/],
+    [
+      "a circle for an audience",
+      async () => {
+        const circle: Record<string, unknown> = {};
+        circle.user = circle;
+        world.sallyport.to(circle as never);
+      },
+      /an audience is/,
+    ],
+    [
+      "half a character in an id",
+      () => world.sallyport.access.grant("a\ud800", chat.can_use_chat),
+      /well-formed/,
+    ],
+    [
+      "a split that there is not",
+      () => world.sallyport.access.permissionsOf("ann", "groups" as never),
+      /"all", "user" or "group"/,
+    ],
+    [
+      "a misspelt option of a question",
+      () => world.sallyport.access.usersWithPermission(chat.can_use_chat, { activ: true } as never),
+      /Did you mean "active"/,
+    ],
+  ])("%s", async (_name, act, words) => {
+    await expect((async () => act())()).rejects.toThrow(words);
+    expect(await world.sql("select * from sallyport_audit")).toEqual([]);
+  });
+});
+
+test("somebody whom we have never met is asked about as the gate would see them", async () => {
+  const { access } = world.sallyport;
+  expect(await access.why({ user: "stranger", view: "/ws/chat" })).toMatchObject({
+    verdict: "refused",
+    message: "ChatView needs chat.can_use_chat or chat.can_moderate_chat.",
+  });
+  expect(await access.whatCan("stranger")).toMatchObject({ isActive: true, permissions: [] });
+});
+
+test("a grant that stands already changes nothing, and one that only gives asks no hook", async () => {
+  await world.close();
+  let asked = 0;
+  const club = defineChannel("club", {
+    signedIn: true,
+    authorize: () => {
+      asked++;
+      return true;
+    },
+  });
+  world = await World.open({ permissions: [chat], channels: [...channels, club], views });
+  const { access } = world.sallyport;
+  expect(await access.grant("ann", chat.can_use_chat)).toBe(true);
+  expect(await access.grant("ann", chat.can_use_chat, { reason: "again" })).toBe(false);
+  expect(await access.audit()).toHaveLength(1);
+  await world.connect("ann", { channel: "club" });
+  asked = 0;
+  await access.grant("ann", chat.can_moderate_chat);
+  await access.addToGroup("ann", "Crew");
+  await access.setSuperuser("ann", true);
+  expect(asked).toBe(0);
+  await access.setSuperuser("ann", false);
+  expect(asked).toBe(1);
+});
