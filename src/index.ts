@@ -32,6 +32,7 @@ export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { RuleChange } from "./lifecycle/compare-rules.ts";
 export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
 export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
+export type { Migrated } from "./lifecycle/migrate.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
 export type { Identify, Identity } from "./lifecycle/rooms.ts";
 export { createSallyport, type Sallyport, type SallyportOptions, type UserDirectory } from "./sallyport.ts";

@@ -52,11 +52,14 @@ export function granting(
   changing(command, terminal, mean);
 }
 
+/** Adds `--reason`. */
+export function withReason(command: Command): Command {
+  return command.option("--reason <text>", "why, for the record");
+}
+
 /** Adds `--reason` and `--dry-run`. */
 export function withChangeOptions(command: Command): Command {
-  return command
-    .option("--reason <text>", "why, for the record")
-    .option("--dry-run", "tell what would follow, and change nothing");
+  return withReason(command).option("--dry-run", "tell what would follow, and change nothing");
 }
 
 /** Who is to be remembered for a change made from a terminal. */

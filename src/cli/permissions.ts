@@ -3,10 +3,10 @@ import { ConfigurationError } from "../errors.ts";
 import type { KnownPermission, RuleChange } from "../index.ts";
 import { nearest } from "../nearest.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { changing, type Meant } from "./change.ts";
+import { actor, type ChangeFormat, changing, type Meant, withChangeOptions } from "./change.ts";
 import { migrated } from "./migrate.ts";
 import { type Names, namesOf } from "./people.ts";
-import { type Format, type Report, reporting } from "./report.ts";
+import { type Report, reporting } from "./report.ts";
 import { ruleWords } from "./rule-words.ts";
 import { aligned, first } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
@@ -19,11 +19,8 @@ export function addPermissions(program: Command, terminal: Terminal): void {
   const command = (name: string, description: string) => permissions.command(name).description(description);
 
   reporting(command("list", "List permissions: declared, in the database, stale"), terminal, list);
-  reporting<Format & { readonly dryRun?: boolean }>(
-    command("sync", "Bring declared permissions and rules into the database").option(
-      "--dry-run",
-      "tell what would follow, and change nothing",
-    ),
+  reporting<ChangeFormat>(
+    withChangeOptions(command("sync", "Bring declared permissions and rules into the database")),
     terminal,
     sync,
   );
@@ -54,17 +51,21 @@ function stateWords({ isDeclared, isStored }: KnownPermission): string {
 }
 
 /** Asks first what there is to do, which fails where the tables are missing: making those is for migrate. */
-async function sync(sallyport: Sallyport, { dryRun }: { readonly dryRun?: boolean }): Promise<Report> {
+async function sync(sallyport: Sallyport, { dryRun, reason }: ChangeFormat): Promise<Report> {
   const known = await sallyport.access.permissions();
-  const compared = { added: known.filter(isNew).map(nameOf), stale: known.filter(isStale).map(nameOf) };
-  const { json, lines } = migrated(
-    dryRun ? { migrations: [], ...compared } : await sallyport.migrate(),
-    "permissions and rules are up to date",
-  );
-  if (!dryRun) return { json: { dryRun: false, ...json }, lines };
+  const upToDate = "permissions and rules are up to date";
+  if (!dryRun) {
+    const { json, lines } = migrated(await sallyport.migrate({ by: actor(), reason }), upToDate);
+    return { json: { dryRun: false, ...json }, lines };
+  }
+  const names = { added: known.filter(isNew).map(nameOf), stale: known.filter(isStale).map(nameOf) };
+  const changes = await sallyport.access.compareRules();
+  const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
+  const { json, lines } = migrated({ migrations: [], ...names, rules }, upToDate);
+  const told = rules.length + names.added.length > 0 ? lines.slice(1) : lines;
   return {
     json: { dryRun: true, ...json },
-    lines: ["Dry run, nothing has changed. Without --dry-run:", ...lines],
+    lines: ["Dry run, nothing has changed. Without --dry-run:", ...told],
   };
 }
 

@@ -13,6 +13,8 @@ export interface Migrated {
   readonly added: readonly string[];
   /** Permissions in the database that are no longer declared. They are left alone. */
   readonly stale: readonly string[];
+  /** Rules that differ from those recorded before. The first migration compares with nothing. */
+  readonly rules: readonly Pick<RuleChange, "kind" | "name" | "change" | "widens">[];
 }
 
 /** A version of the app takes over: tables, permissions and rules become those of its code, and open sockets follow. */
@@ -26,12 +28,12 @@ export async function migrate(
   const synced = await rooms.database.write(async (db) => {
     const changes = await recordRules(rooms, db);
     if (changes.length > 0) await recordChange(rooms, db, changes, options);
-    return { hasChanged: changes.length > 0, ...(await rooms.permissionRows.sync(db)) };
+    const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
+    return { rules, ...(await rooms.permissionRows.sync(db)) };
   });
-  if (synced.hasChanged) rooms.evictions.committed();
+  if (synced.rules.length > 0) rooms.evictions.committed();
   await enforcer.enforce();
-  const { added, stale } = synced;
-  return { migrations, added, stale };
+  return { migrations, ...synced };
 }
 
 /** A channel's pattern selects no sessions, so everyone is looked at again where one has changed. */

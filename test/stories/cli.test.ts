@@ -46,6 +46,7 @@ describe("the command line, on an app in TypeScript", () => {
     expect((await sallyport(["migrate"])).out).toBe("tables are up to date\n");
     expect(document(await sallyport(["migrate", "--json"]))).toEqual({
       migrations: [],
+      rules: [],
       added: [],
       stale: [],
     });
@@ -458,14 +459,15 @@ describe("permissions", () => {
         "",
       ].join("\n"),
     );
-    expect((await next("permissions", "sync", "--dry-run")).out).toContain(
-      "permissions added: chat.can_watch_chat",
-    );
+    const dry = (await next("permissions", "sync", "--dry-run")).out;
+    expect(dry).toContain("permissions added: chat.can_watch_chat");
+    expect(dry).toContain("WIDENS  view /ws/chat: changed");
     expect(JSON.parse((await next("permissions", "sync", "--json")).out)).toEqual({
       dryRun: false,
       migrations: [],
       added: ["chat.can_watch_chat"],
       stale: [MODERATE],
+      rules: expect.arrayContaining([{ kind: "view", name: "/ws/chat", change: "changed", widens: true }]),
     });
     expect((await next("permissions", "prune", USE)).err).toContain("is declared in code");
     expect((await next("permissions", "prune", "chat.can_moderate_caht")).err).toContain(
