@@ -38,7 +38,7 @@ export class Enforcer {
   }
 
   /**
-   * Enforces every record that is this process's or nobody's, and waits for those in hand already.
+   * Enforces every record that is this process's or nobody's. Those in hand already are left to whoever has them.
    *
    * @returns how many sessions lost their view or a channel
    */
@@ -158,15 +158,17 @@ async function enforcePage(
       standing: standingByRules(rooms, session, channel),
     })),
   );
-  const left = stays.flatMap(({ session, channel, standing }) =>
+  const leaving = stays.flatMap(({ session, channel, standing }) =>
     standing.kind === "lost" ? [{ session, channel, ...standing }] : [],
   );
-  await rooms.sessions.closeMany(
+  const closed = await rooms.sessions.closeMany(
     ended.map(({ session }) => session.id),
     ENDED[eviction.scope] ?? RIGHT_ENDED,
   );
-  await rooms.memberships.leaveMany(left.map(({ session, channel }) => ({ sessionId: session.id, channel })));
-  const tellEnded = ended.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
+  // Whoever closed the row tells the socket; a row that was closed before is here for just that.
+  const toEnd = ended.filter(({ session }) => closed.has(session.id) || session.isClosed);
+  const left = await rooms.memberships.leaveMany(leaving);
+  const tellEnded = toEnd.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
   const tellLeft = left.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
   await rooms.decisionLog.flush();
   const asked = stays.filter(({ standing }) => standing.kind === "stands");
@@ -175,7 +177,7 @@ async function enforcePage(
     ...tellEnded.map(({ session, reference }) => endSession(rooms, session, reference)),
     ...tellLeft.map(({ session, channel, reference }) => notifyLeft(rooms, session, channel, reference)),
   ]);
-  const lost = [...ended, ...left].map(({ session }) => session.id);
+  const lost = [...toEnd, ...left].map(({ session }) => session.id);
   const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
   return {
     lost: new Set([...lost, ...byHooks.flat()]).size,
@@ -201,7 +203,7 @@ async function askHooks(
   if (rooms.channels.match(channel)?.authorize.length === 0) return [];
   const standing = await standingInChannel(rooms, session, channel, HOOK_DEADLINE_MS);
   if (standing.kind !== "lost") return [];
-  await rooms.memberships.leaveMany([{ sessionId: session.id, channel }]);
+  if ((await rooms.memberships.leaveMany([{ session, channel }])).length === 0) return [];
   const reference = keep(rooms, eviction, standing);
   await rooms.decisionLog.flush();
   await notifyLeft(rooms, session, channel, reference);

@@ -45,19 +45,25 @@ export class Memberships {
     return Number(row?.count ?? 0);
   }
 
-  async leave(db: Kysely<Tables>, sessionId: string, channel: string): Promise<void> {
-    await db
+  /** @returns whether it was joined */
+  async leave(db: Kysely<Tables>, sessionId: string, channel: string): Promise<boolean> {
+    const { numDeletedRows } = await db
       .deleteFrom("sallyport_memberships")
       .where("session_id", "=", sessionId)
       .where("channel", "=", channel)
-      .execute();
+      .executeTakeFirst();
+    return numDeletedRows > 0n;
   }
 
-  /** Many at once, in one transaction. */
-  async leaveMany(left: readonly { readonly sessionId: string; readonly channel: string }[]): Promise<void> {
-    if (left.length === 0) return;
-    await this.#database.write(async (db) => {
-      for (const { sessionId, channel } of left) await this.leave(db, sessionId, channel);
+  /** Many at once, in one transaction. @returns those that were joined: of two racing calls one gets each */
+  async leaveMany<Left extends { readonly session: { readonly id: string }; readonly channel: string }>(
+    leaving: readonly Left[],
+  ): Promise<readonly Left[]> {
+    if (leaving.length === 0) return [];
+    return this.#database.write(async (db) => {
+      const left: Left[] = [];
+      for (const one of leaving) if (await this.leave(db, one.session.id, one.channel)) left.push(one);
+      return left;
     });
   }
 }

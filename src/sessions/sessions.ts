@@ -217,17 +217,23 @@ export class Sessions {
     });
   }
 
-  /** Closes rows in one statement: from then on they are nobody's to any other. Their sockets may live on. */
-  async closeMany(ids: readonly string[], reason: string): Promise<void> {
-    if (ids.length === 0) return;
-    await this.#database.write((db) =>
+  /**
+   * Closes rows in one statement: from then on they are nobody's to any other. Their sockets may live on.
+   *
+   * @returns ids of those that were open: of two racing calls one gets each
+   */
+  async closeMany(ids: readonly string[], reason: string): Promise<ReadonlySet<string>> {
+    if (ids.length === 0) return new Set();
+    const rows = await this.#database.write((db) =>
       db
         .updateTable("sallyport_sessions")
         .set({ closed_at: this.#database.now, close_reason: reason })
         .where("id", "in", ids)
         .where("closed_at", "is", null)
+        .returning("id")
         .execute(),
     );
+    return new Set(rows.map(({ id }) => id));
   }
 
   /** Closes every open row of a gateway whose sockets cannot exist any more, as after a restart of a local one. */

@@ -157,6 +157,20 @@ describe("whatever a right rested on, its sockets end with it", () => {
   });
 });
 
+test("two changes that both end the same sockets: each is told once", async () => {
+  const { access } = world.sallyport;
+  await access.grant("ann", chat.can_use_chat);
+  await access.setSuperuser("ann", true);
+  const sockets = await Promise.all([1, 2, 3].map(() => world.connect("ann")));
+  await Promise.all([
+    access.setSuperuser("ann", false),
+    access.revoke("ann", chat.can_use_chat),
+    access.setActive("ann", false),
+    access.recheck({ user: "ann" }),
+  ]);
+  for (const socket of sockets) await expectClosed(socket);
+});
+
 test("nobody's eviction by rights waits for the author's hook about somebody else", async () => {
   await world.close();
   let goOn: () => void = () => undefined;

@@ -130,7 +130,8 @@ describe("two apps with different views on one database", () => {
 
 test("a restarted app that nobody asks anything ends what has expired meanwhile", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
-  await world.connect("ann");
+  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    select 's', id, 'AAAAAAAAAAAAAAA=', '/ws/chat', 'ann', unixepoch('subsec') * 1000 - 60000, 0 from sallyport_gateways`);
   await world.sallyport.close();
   await world.sql(`update sallyport_user_permissions set until_at = unixepoch('subsec') * 1000 + 300`);
   const restarted = app(sqlite(world.database));
