@@ -1,0 +1,298 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CompiledQuery, sql } from "kysely";
+import { vi } from "vitest";
+import type { ManagementApi, PostResult } from "../../src/delivery/management-api.ts";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { sqlite } from "../../src/storage/sqlite.ts";
+import { appOf, type Design, p, type Ran, rulesOf } from "./app.ts";
+import type { Facts } from "./oracle.ts";
+
+const ORIGIN = "https://www.example.com";
+const SECRET = "story".repeat(8);
+const STARTED_AT = 1_000_000_000_000;
+
+/** A frame that a socket was given. */
+export interface Arrived {
+  readonly socket: string;
+  readonly frame: Record<string, unknown>;
+}
+
+/** What the app and the gateway saw while a step was played. */
+export interface Seen {
+  readonly ran: Ran[];
+  readonly frames: Arrived[];
+  /** Sockets that the gateway was told to close. */
+  readonly closed: string[];
+}
+
+/** A frame in a line: a note by its number, a notice by what was lost, and nothing else may come. */
+export function lineOf({ socket, frame }: Arrived): string {
+  const { type, n, scope, channel, reference: _reference, ...others } = frame;
+  if (Object.keys(others).length > 0) return `${socket} is told too much: ${JSON.stringify(others)}`;
+  if (type === "note") return `${socket} hears ${n}`;
+  return `${socket} lost ${scope === "view" ? "its view" : channel}`;
+}
+
+/** The two processes that serve. */
+export type Name = "A" | "B";
+
+/** How a race watches, and holds things up. */
+export interface Hooks {
+  /** Awaited by the app's own code. */
+  pause?: () => Promise<void>;
+  ran?: (ran: Ran) => void;
+  /** A post has started; the gateway takes it when this resolves. */
+  posting?: (arrived: Arrived, by: Name | "dying") => Promise<void>;
+}
+
+/**
+ * Two instances of an app on one SQLite file, in one process and without sockets: events come in as requests, what
+ * goes out is recorded. The database's clock stands still until the story moves it.
+ */
+export class World {
+  readonly facts: Facts;
+  readonly errors: unknown[] = [];
+  hooks: Hooks = {};
+  readonly #folder: string;
+  readonly #instances: Record<Name, Sallyport>;
+  readonly #hand: Database;
+  readonly #design: Design;
+  readonly #sample: boolean;
+  #seen: Seen = { ran: [], frames: [], closed: [] };
+  readonly #hungUp = new Set<string>();
+  #disconnects: Promise<unknown>[] = [];
+  #dying: Sallyport | undefined;
+  #writesOfTheDying = 0;
+
+  private constructor(folder: string, design: Design, sample: boolean) {
+    this.#folder = folder;
+    this.#design = design;
+    this.#sample = sample;
+    const file = join(folder, "story.db");
+    this.#hand = clocked(sqlite(file));
+    this.#instances = {
+      A: this.#instance("A", clocked(sqlite(file))),
+      B: this.#instance("B", clocked(sqlite(file))),
+    };
+    this.facts = {
+      now: STARTED_AT,
+      ...rulesOf(design),
+      people: new Map(),
+      groups: new Map(),
+      clubs: new Map(),
+      tokens: [],
+      sockets: [],
+    };
+  }
+
+  /** @param sample whether every allowed decision is kept, too */
+  static async open(design: Design, sample: boolean): Promise<World> {
+    const folder = await mkdtemp(join(tmpdir(), "sallyport-property-"));
+    await writeFile(join(folder, "story.db"), await template(design));
+    return new World(folder, design, sample);
+  }
+
+  at(name: Name): Sallyport {
+    return this.#instances[name];
+  }
+
+  /** A process that dies once it has committed its first write. */
+  dying(): Sallyport {
+    this.#writesOfTheDying = 0;
+    this.#dying ??= this.#instance("dying", {
+      ...this.#hand,
+      write: (work) => {
+        if (++this.#writesOfTheDying > 1) throw new Killed();
+        return this.#hand.write(work);
+      },
+    });
+    return this.#dying;
+  }
+
+  /** Where a socket of a view goes that names no channel; a child's as its parent's. */
+  start(view: string): string | undefined {
+    return view === "/any" || view === "/child" ? this.#design.defaultChannel : undefined;
+  }
+
+  /** An event as the gateway passes it on. */
+  async event(name: Name, path: string, headers: Record<string, string>, body?: string): Promise<Answer> {
+    const request = new Request(`http://app${path}`, {
+      method: "POST",
+      headers,
+      ...(body === undefined ? {} : { body }),
+    });
+    const response = await this.at(name).fetch(request);
+    if (!response) throw new Error(`${path} is nobody's`);
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  }
+
+  disconnect(name: Name, socket: string): Promise<Answer> {
+    return this.event(name, "/any/disconnect", gatewayHeaders(socket));
+  }
+
+  /** What was seen since the last call, when every socket that was hung up on has told so. */
+  async seen(): Promise<Seen> {
+    while (this.#disconnects.length > 0) await Promise.all(this.#disconnects.splice(0));
+    const seen = this.#seen;
+    this.#seen = { ran: [], frames: [], closed: [] };
+    return seen;
+  }
+
+  /** Whether the gateway has closed a socket. */
+  isHungUp(socket: string): boolean {
+    return this.#hungUp.has(socket);
+  }
+
+  async pass(ms: number): Promise<void> {
+    this.facts.now += ms;
+    await this.query(`update property_clock set ms = ${this.facts.now}`);
+  }
+
+  /** Reads or writes the tables behind everybody's back. */
+  async query<Row>(statement: string): Promise<Row[]> {
+    return (await this.#hand.db.executeQuery<Row>(CompiledQuery.raw(statement))).rows;
+  }
+
+  async close(): Promise<void> {
+    await this.seen();
+    for (const instance of Object.values(this.#instances)) await instance.close();
+    await this.#hand.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  #instance(name: Name | "dying", storage: Database): Sallyport {
+    const pause = async () => this.hooks.pause?.();
+    const ran = (one: Ran) => {
+      this.#seen.ran.push(one);
+      this.hooks.ran?.(one);
+    };
+    const sallyport = createSallyport({
+      ...appOf(this.#design, { facts: () => this.facts, ran, pause }),
+      storage,
+      permissions: [p],
+      origins: [ORIGIN],
+      identify: loginFromCookie,
+      limits: NO_LIMITS,
+      decisions: { sampleAllowed: this.#sample ? 1 : 0 },
+      managementApi: this.#gateway(name),
+      onError: (error, where) => this.errors.push(`${where}: ${error}`),
+    });
+    holdLoop(sallyport);
+    return sallyport;
+  }
+
+  /** The Management API: 410 for a socket that is not there, and a `$disconnect` for each that it closes. */
+  #gateway(by: Name | "dying"): ManagementApi {
+    const isThere = (id: string) =>
+      !this.#hungUp.has(id) && this.facts.sockets.some((socket) => socket.id === id && !socket.vanished);
+    return {
+      post: async (_endpoint, socket, text): Promise<PostResult> => {
+        const arrived = { socket, frame: JSON.parse(text) as Record<string, unknown> };
+        await this.hooks.posting?.(arrived, by);
+        if (!isThere(socket)) return { kind: "gone" };
+        this.#seen.frames.push(arrived);
+        return { kind: "ok" };
+      },
+      delete: async (_endpoint, socket): Promise<PostResult> => {
+        if (!isThere(socket)) return { kind: "gone" };
+        this.#seen.closed.push(socket);
+        this.#hungUp.add(socket);
+        this.#disconnects.push(this.disconnect("A", socket));
+        return { kind: "ok" };
+      },
+      close: async () => undefined,
+    };
+  }
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: Record<string, unknown>;
+}
+
+/** What a process says that died in the middle of a change. */
+export class Killed extends Error {}
+
+export const cookieOf = (user: string, login: string): string => `login=${user}:${login}`;
+
+export const pageHeaders = (cookie: string | undefined): Record<string, string> => ({
+  origin: ORIGIN,
+  ...(cookie === undefined ? {} : { cookie }),
+});
+
+export const gatewayHeaders = (socket: string, secret = SECRET): Record<string, string> => ({
+  connectionId: socket,
+  "x-sallyport-secret": secret,
+  "x-sallyport-stage": "story",
+  "x-sallyport-source-ip": "192.0.2.1",
+});
+
+function loginFromCookie(request: Request) {
+  const [, userId, sessionId] = /login=([^:]+):(.+)/.exec(request.headers.get("cookie") ?? "") ?? [];
+  return userId && sessionId ? { userId, sessionId } : null;
+}
+
+const NO_LIMITS = {
+  connectsPerUser: false,
+  connectsPerIp: false,
+  failedConnectsPerIp: false,
+  tokensPerUser: false,
+  messagesPerConnection: false,
+} as const;
+
+/** The story moves the clock, so that a lease of seconds or a session's two hours cost no time. */
+function clocked(storage: Database): Database {
+  return {
+    db: storage.db,
+    now: sql<number>`(select clock.ms from property_clock as clock)`,
+    listOf: (subquery, ...columns) => storage.listOf(subquery, ...columns),
+    write: (work) => storage.write(work),
+    rehearse: (work) => storage.rehearse(work),
+    changedElsewhere: () => storage.changedElsewhere(),
+    failure: (error) => storage.failure(error),
+    migrate: () => storage.migrate(),
+    close: () => storage.close(),
+  };
+}
+
+/** Starts the loop with a timer that never fires: the story says when an instance looks. */
+function holdLoop(sallyport: Sallyport): void {
+  const never = setTimeout(() => undefined, 0);
+  clearTimeout(never);
+  const timers = vi.spyOn(globalThis, "setTimeout").mockReturnValueOnce(never);
+  sallyport.start();
+  timers.mockRestore();
+}
+
+let made: Promise<Buffer> | undefined;
+
+/** Migrated once, copied for each world. */
+function template(design: Design): Promise<Buffer> {
+  made ??= makeTemplate(design);
+  return made;
+}
+
+async function makeTemplate(design: Design): Promise<Buffer> {
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-property-"));
+  const file = join(folder, "template.db");
+  const storage = sqlite(file);
+  await storage.db.executeQuery(CompiledQuery.raw("create table property_clock (ms integer not null)"));
+  await storage.db.executeQuery(CompiledQuery.raw(`insert into property_clock values (${STARTED_AT})`));
+  const sallyport = createSallyport({
+    ...appOf(design, { facts: () => ({ clubs: new Map() }) as unknown as Facts, ran: () => undefined }),
+    storage: clocked(storage),
+    permissions: [p],
+    origins: [ORIGIN],
+    identify: () => null,
+  });
+  await sallyport.migrate();
+  await sallyport.registerGateway({ name: "story", endpoint: "http://localhost/story", secret: SECRET });
+  await storage.db.executeQuery(CompiledQuery.raw("pragma wal_checkpoint(truncate)"));
+  await sallyport.close();
+  const bytes = await readFile(file);
+  await rm(folder, { recursive: true, force: true });
+  return bytes;
+}
