@@ -118,12 +118,8 @@ const change: fc.Arbitrary<Draft> = fc.oneof(
     }),
   },
   {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: kind("set-superuser"),
-      user,
-      superuser: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, fc.constant(true)),
-    }),
+    weight: 4,
+    arbitrary: fc.record({ kind: kind("set-superuser"), user, superuser: fc.boolean() }),
   },
   { weight: 1, arbitrary: fc.record({ kind: kind("delete-user"), user }) },
   { weight: 2, arbitrary: fc.record({ kind: kind("end-session"), session: login }) },
