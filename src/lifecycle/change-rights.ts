@@ -95,14 +95,21 @@ export async function changeRights(
     writeChange(rooms, db, change, options),
   );
   if (changed) rooms.evictions.committed();
-  if (touched && evictionId !== undefined) {
-    const user = touched.scope === "user" || touched.scope === "deleted-user" ? touched.subject : undefined;
-    // After the commit: nothing new goes out by the old rights, what was going out has, and sockets follow.
+  if (narrows(change)) {
+    // After the commit: nothing new goes out by the old rights, and what was going out has. Where nothing changed, another
+    // process may have been quicker a moment ago, and the caller is promised as much.
+    const user = userOf(change);
     rooms.changes.mark(user);
     await rooms.delivery.settled(user);
-    await enforcer.enforceOne(evictionId);
   }
+  if (touched && evictionId !== undefined) await enforcer.enforceOne(evictionId);
   return { changed, number, pruned };
+}
+
+/** Whose rights a change is about, where that is one user. */
+function userOf(change: AccessChange): string | undefined {
+  if ("user" in change) return change.user;
+  return "holder" in change && typeof change.holder === "string" ? change.holder : undefined;
 }
 
 /** Writes a change and what must be told of it, in a transaction of the caller's. */

@@ -16,6 +16,7 @@ import { ConfigurationError, RefusedError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { shown } from "../shown.ts";
+import { breathe } from "../storage/database.ts";
 import type { Outlet } from "../view/context.ts";
 import { refuseUnknown } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
@@ -113,30 +114,53 @@ function noAudience(audience: unknown): ConfigurationError {
   );
 }
 
+/** While the answers for one page are on their way the next is read; a change since then is noticed before each post. */
 async function sendPages(rooms: Rooms, plan: Plan, frame: string): Promise<DeliveryReport> {
   const tally = new DeliveryTally();
-  for await (const { page, readAt } of pagesOf(rooms, plan)) {
-    const permitted = await permittedOf(rooms, plan, page);
-    const gone: string[] = [];
-    await Promise.all(
-      page.map(async (session) => {
-        const isPermitted = permitted.has(session.id);
-        const recipient = isPermitted ? await recipientOf(rooms, session) : undefined;
-        if (!recipient) {
-          const count = tally.withhold();
-          if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
-          return;
-        }
-        const outcome = await rooms.delivery.post(recipient, frame, {
-          stillPermitted: permittedSince(rooms, session, plan, readAt),
-        });
-        if (outcome.kind === "gone") gone.push(session.id);
-        tally.count(outcome);
-      }),
-    );
-    await rooms.sessions.closeMany(gone, "gone");
+  const pages = pagesOf(rooms, plan);
+  let reading = pages.next();
+  for (;;) {
+    const { done, value } = await reading;
+    if (done) return tally.report();
+    const posting = sendPage(rooms, plan, frame, value, tally);
+    reading = breathe().then(() => pages.next());
+    reading.catch(() => undefined);
+    await posting;
   }
-  return tally.report();
+}
+
+async function sendPage(
+  rooms: Rooms,
+  plan: Plan,
+  frame: string,
+  { page, readAt }: Page,
+  tally: DeliveryTally,
+): Promise<void> {
+  const permitted = await permittedOf(rooms, plan, page);
+  const gone: string[] = [];
+  await Promise.all(
+    page.map(async (session) => {
+      const isPermitted = permitted.has(session.id);
+      const recipient = isPermitted ? await recipientOf(rooms, session) : undefined;
+      if (!recipient) {
+        const count = tally.withhold();
+        if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
+        return;
+      }
+      const outcome = await rooms.delivery.post(recipient, frame, {
+        stillPermitted: permittedSince(rooms, session, plan, readAt),
+      });
+      if (outcome.kind === "gone") gone.push(session.id);
+      tally.count(outcome);
+    }),
+  );
+  await rooms.sessions.closeMany(gone, "gone");
+}
+
+/** Recipients, and the moment just before they were read. */
+interface Page {
+  readonly page: readonly SessionRow[];
+  readonly readAt: number;
 }
 
 async function previewPages(rooms: Rooms, plan: Plan): Promise<DeliveryPreview> {
@@ -148,8 +172,8 @@ async function previewPages(rooms: Rooms, plan: Plan): Promise<DeliveryPreview> 
   return { recipients, permitted, withheld: recipients - permitted };
 }
 
-/** The audience page by page, with the moment just before each was read. */
-async function* pagesOf(rooms: Rooms, plan: Plan) {
+/** The audience page by page. */
+async function* pagesOf(rooms: Rooms, plan: Plan): AsyncGenerator<Page, void> {
   const views = [...rooms.views.values()].map((view) => view.rule);
   const asked = permissionsAsked([...plan.rules.map(({ rule }) => rule), ...views]);
   for (let after = ""; ; ) {
