@@ -50,7 +50,8 @@ export class Origins {
 }
 
 function isOrigin(text: unknown): boolean {
-  if (typeof text !== "string" || !/^https?:\/\//.test(text)) return false;
+  // A star would look like a pattern and match nothing.
+  if (typeof text !== "string" || !/^https?:\/\/[^*]+$/.test(text)) return false;
   try {
     return new URL(text).origin === text;
   } catch {

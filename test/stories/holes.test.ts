@@ -10,6 +10,7 @@ import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
@@ -371,4 +372,89 @@ test("a grant that stands already changes nothing, and one that only gives asks 
   expect(asked).toBe(0);
   await access.setSuperuser("ann", false);
   expect(asked).toBe(1);
+});
+
+describe("a session that ends while its handler runs", () => {
+  let goOn: () => void = () => undefined;
+  let entered: Promise<void>;
+  class Patient extends ChatView {
+    patient_join = handler(({ join }) => this.#later(() => join("announcements")));
+    patient_leave = handler(({ leave, session }) => this.#later(() => leave(session.channel)));
+    patient_check = handler(({ requireChannel }) => this.#later(() => requireChannel("announcements")));
+    patient_send = handler(({ to }) =>
+      this.#later(async () => {
+        await to({ channel: "announcements" }).send({ type: "late" });
+      }),
+    );
+    rejoin = handler(async ({ move, session }) => {
+      await move(session.channel ?? "announcements");
+      return { channel: session.channel, channels: session.channels };
+    });
+    leave_all = handler(async ({ leave, session }) => {
+      while (session.channel) await leave();
+      await leave();
+      return { channels: session.channels };
+    });
+    override allowedHandlers = [
+      "patient_join",
+      "patient_leave",
+      "patient_check",
+      "patient_send",
+      "rejoin",
+      "leave_all",
+      "whoami",
+      "join_room",
+    ];
+    async #later(act: () => Promise<void>): Promise<void> {
+      const gate = new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      arrived();
+      await gate;
+      await act();
+    }
+  }
+  let arrived: () => void = () => undefined;
+
+  beforeEach(async () => {
+    entered = new Promise((resolve) => {
+      arrived = resolve;
+    });
+    await world.close();
+    world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": Patient } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
+  });
+
+  test.each(["patient_join", "patient_check", "patient_send"])("%s finds nobody any more", async (name) => {
+    await world.connect("ann");
+    await world.connect("ann", { channel: "announcements" });
+    const rows = await world.sql("select id, connection_id from sallyport_sessions order by connected_at");
+    const { id, connection_id } = rows[0] as { id: string; connection_id: string };
+    const headers = { connectionId: connection_id, "x-sallyport-secret": world.secret };
+    const late = world.event("/ws/chat/default", headers, JSON.stringify({ id: 1, handler: name }));
+    await entered;
+    // Behind everybody's back, so that nothing but the act itself can notice.
+    await world.sql(`update sallyport_sessions set closed_at = 1 where id = '${id}'`);
+    goOn();
+    expect(await (await late).json()).toMatchObject({ ok: false, status: 403 });
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "session" });
+    expect(await world.sql(`select * from sallyport_memberships where session_id = '${id}'`)).toEqual([]);
+  });
+
+  test("moving to where one is stays there; leaving everything leaves nothing", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    await ann.result("join_room", { channel: "announcements" });
+    expect(await ann.result("rejoin")).toEqual({
+      channel: "announcements",
+      channels: ["rooms/general", "announcements"],
+    });
+    expect(await world.sql("select channel from sallyport_memberships order by channel")).toEqual([
+      { channel: "announcements" },
+      { channel: "rooms/general" },
+    ]);
+    expect(await ann.result("leave_all")).toEqual({ channels: [] });
+    expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
+    expect(await ann.result("rejoin")).toEqual({ channel: "announcements", channels: ["announcements"] });
+  });
 });

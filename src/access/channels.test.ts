@@ -1,0 +1,87 @@
+import { describe, expect, test } from "vitest";
+import { ConfigurationError, RefusedError } from "../errors.ts";
+import { defineChannel } from "../view/channel.ts";
+import type { User } from "../view/context.ts";
+import { Channels, checkChannelName } from "./channels.ts";
+import { definePermissions, PermissionCatalog } from "./permissions.ts";
+
+const chat = definePermissions("chat", { use: "Use", send: "Send" });
+const stray = definePermissions("stray", { use: "Use" });
+const catalog = new PermissionCatalog([chat]);
+const person = (id: string | undefined) => ({ id }) as User;
+
+describe("Channels", () => {
+  test("gives every rule and hook of every definition that a name matches", async () => {
+    const channels = new Channels(
+      [
+        defineChannel("rooms/:slug", { permissionsRequired: [chat.use], sendRequired: [chat.send] }),
+        defineChannel("rooms/vip", { signedIn: true, authorize: ({ channel }) => channel === "rooms/vip" }),
+      ],
+      catalog,
+    );
+    const vip = channels.require("rooms/vip");
+    expect(vip.rules).toHaveLength(2);
+    expect(vip.sendRules.map(({ anyOf }) => anyOf)).toEqual([[[chat.send]], []]);
+    expect(await vip.authorize[0]?.(person("ann"))).toBe(true);
+    expect(channels.match("rooms/other")?.rules).toHaveLength(1);
+    expect(channels.match("halls/vip")).toBeUndefined();
+    expect(channels.list().map(({ pattern, asksData }) => [pattern, asksData])).toEqual([
+      ["rooms/:slug", false],
+      ["rooms/vip", true],
+    ]);
+  });
+
+  test("asks authorizeMany about one who joins, where nothing else is asked; nobody without an id is named by it", async () => {
+    const named: (readonly string[])[] = [];
+    const channels = new Channels(
+      [
+        defineChannel("club", {
+          signedIn: true,
+          authorizeMany: ({ userIds }) => {
+            named.push(userIds);
+            return ["bob", "ann"];
+          },
+        }),
+      ],
+      catalog,
+    );
+    const [asked] = channels.require("club").authorize;
+    expect(await asked?.(person("ann"))).toBe(true);
+    expect(await asked?.(person("eve"))).toBe(false);
+    expect(await asked?.(person(undefined))).toBe(false);
+    expect(named).toEqual([["ann"], ["eve"]]);
+    expect(channels.list()[0]?.asksData).toBe(true);
+  });
+
+  test("refuses at start a pattern declared twice, and a permission that was not given to the app", () => {
+    const room = defineChannel("rooms/:slug", { signedIn: true });
+    expect(() => new Channels([room, room], catalog)).toThrow(/declared twice/);
+    const foreign = defineChannel("rooms/:slug", { permissionsRequired: [stray.use] });
+    expect(() => new Channels([foreign], catalog)).toThrow(ConfigurationError);
+    const sending = defineChannel("rooms/:slug", { signedIn: true, sendRequired: [stray.use] });
+    expect(() => new Channels([sending], catalog)).toThrow(ConfigurationError);
+  });
+
+  test("tells a name that no channel can have from one that no definition matches", () => {
+    const channels = new Channels([defineChannel("club", { signedIn: true })], catalog);
+    for (const name of ["", "/", "a//b", "a b", "x".repeat(129), "club\n"]) {
+      expect(() => channels.require(name), name).toThrow(
+        expect.objectContaining({ status: 400 }) as RefusedError,
+      );
+    }
+    expect(() => channels.require("pub")).toThrow(
+      expect.objectContaining({ status: 403, reason: "channel" }) as RefusedError,
+    );
+    for (const name of [7, null, undefined, {}, ["club"]]) {
+      expect(() => checkChannelName(name), String(name)).toThrow(RefusedError);
+    }
+    const long = (() => {
+      try {
+        checkChannelName("y".repeat(5000));
+      } catch (error) {
+        return error as Error;
+      }
+    })();
+    expect(long?.message.length).toBeLessThan(300);
+  });
+});
