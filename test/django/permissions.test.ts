@@ -1016,7 +1016,7 @@ describe("how permissions come to be", () => {
     const rows = () => sql("select * from sallyport_permissions order by name");
     const before = await rows();
     expect(before.map(({ name }) => name)).toEqual([...ALL_NAMES].sort());
-    expect(await sallyport.migrate()).toEqual({ migrations: [], added: [], stale: [] });
+    expect(await sallyport.migrate()).toEqual({ migrations: [], added: [], stale: [], rules: [] });
     expect(await rows()).toEqual(before);
     const fresh = definePermissions("fresh", { can_try: "Can try" });
     const later = restarted({ permissions: [shop, news, fresh] });

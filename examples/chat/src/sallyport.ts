@@ -5,6 +5,7 @@ import { auth } from "./auth.ts";
 import { moderators, room } from "./channels.ts";
 import { ChatView } from "./chat-view.ts";
 import { databasePath, db, isPrepared } from "./database.ts";
+import { log } from "./decision-log.ts";
 import { chat } from "./permissions.ts";
 import { ownOrigins } from "./settings.ts";
 
@@ -38,7 +39,7 @@ export const sallyport = createSallyport({
   },
   origins: ownOrigins(),
   tokenPath: "/api/ws-token",
-  onDecision: (decision) => console.log(JSON.stringify(decision)),
+  onDecision: log,
 });
 
 async function requireAccounts(): Promise<void> {

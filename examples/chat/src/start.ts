@@ -6,6 +6,7 @@ import { ACCOUNTS, PASSWORD, prepareAccounts } from "./accounts.ts";
 import { makeApp } from "./app.ts";
 import { prepareAuth } from "./auth.ts";
 import { databasePath, db, prepareTables } from "./database.ts";
+import { logDecisions } from "./decision-log.ts";
 import { sallyport } from "./sallyport.ts";
 
 const HOST = "127.0.0.1";
@@ -38,6 +39,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   const registered = await sallyport.registerGateway({ name: "local", apiId, endpoint, stage, secret });
   await sallyport.forgetSessions(registered);
 
+  logDecisions();
   sallyport.start();
   const app = makeApp(gateway.url.replace(HOST, "localhost"));
   serve({ fetch: (request) => app.fetch(request) });
