@@ -307,7 +307,7 @@ export function checkUserId(userId: unknown): asserts userId is string {
 }
 
 /** @throws ConfigurationError for what no group can be called */
-export function checkGroupName(name: unknown): asserts name is string {
+function checkGroupName(name: unknown): asserts name is string {
   if (isName(name, 150) && name.trim() === name) return;
   throw new ConfigurationError(
     `A group's name is text of 1 to 150 characters without spaces around it, not ${shown(name)}.`,

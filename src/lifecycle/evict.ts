@@ -127,7 +127,7 @@ const RECORDS_PER_EXPIRY = 100;
 async function enforceRecord(rooms: Rooms, eviction: Eviction): Promise<Consequences> {
   const total = { lost: 0, unknown: 0 };
   for (let after = ""; ; ) {
-    const page = await rooms.sessions.evictable(selectorOf(eviction), after, eviction.isTakenOver);
+    const page = await rooms.sessions.page(selectorOf(eviction), after, eviction);
     const { lost, unknown } = await enforcePage(rooms, eviction, page);
     total.lost += lost;
     total.unknown += unknown;

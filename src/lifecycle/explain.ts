@@ -105,11 +105,6 @@ export async function whoCan(rooms: Rooms, permission: Permission): Promise<read
 /** Everything that a user can reach by rules now. */
 export async function whatCan(rooms: Rooms, user: string | null): Promise<Reach> {
   const subject = await subjectOf(rooms, user);
-  return reachOf(rooms, subject);
-}
-
-/** The same for any subject, such as a role that nobody has. */
-export function reachOf(rooms: Pick<Rooms, "views" | "channels" | "permissions">, subject: Subject): Reach {
   const passes = (...rules: Rule[]) => judgeAll(rules, subject).allowed;
   const held = subject.isSuperuser ? rooms.permissions.list().map(({ name }) => name) : subject.permissions;
   return {

@@ -115,7 +115,7 @@ async function allSessions(
   const selector = selectorOf({ id: evictionId, scope: touched.scope, subject });
   const all: SessionWithChannels[] = [];
   for (let after = ""; ; ) {
-    const page = await rooms.sessions.page(selector, after, db);
+    const page = await rooms.sessions.page(selector, after, { db });
     all.push(...page);
     await breathe();
     after = page.at(-1)?.id ?? "";

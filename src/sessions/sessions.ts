@@ -278,28 +278,16 @@ export class Sessions {
    * One keyset page of live sessions in the order of their ids, each with its user's state, rights and channels.
    *
    * @param after the last id of the page before, `""` for the first page
+   * @param options.db the transaction to read in. Default: none
+   * @param options.isTakenOver looks at rows, too, that a process closed by a right that ended, and whose sockets it may
+   *   not have lived to close. Default false
    */
   async page(
     selector: SessionSelector,
     after: string,
-    db: Kysely<Tables> = this.#database.db,
+    options: { readonly db?: Kysely<Tables>; readonly isTakenOver?: boolean } = {},
   ): Promise<readonly SessionWithChannels[]> {
-    const rows: RawRow[] = await this.#page(db, selector, after)
-      .select((eb) => this.#channelsOf(eb).as("channels"))
-      .execute();
-    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
-  }
-
-  /**
-   * The same page for an enforcement. One that is taken over looks at rows, too, that a process closed by a right that ended
-   * and whose sockets it may not have lived to close.
-   */
-  async evictable(
-    selector: SessionSelector,
-    after: string,
-    isTakenOver: boolean,
-  ): Promise<readonly SessionWithChannels[]> {
-    const { db } = this.#database;
+    const { db = this.#database.db, isTakenOver = false } = options;
     const rows: RawRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
       .select((eb) => this.#channelsOf(eb).as("channels"))
       .execute();
