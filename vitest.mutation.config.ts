@@ -6,9 +6,12 @@ export default defineConfig({
     include: [
       "src/access/**/*.test.ts",
       "src/view/**/*.test.ts",
-      "test/stories/{permissions,spoofing,robustness,gateways,endings,audience,reasons,guarantee,eviction}.test.ts",
+      "src/delivery/**/*.test.ts",
+      "test/stories/{permissions,spoofing,robustness,gateways,endings,audience,reasons,guarantee,eviction,holes,declared-rules}.test.ts",
       "test/django/{permissions,package-statements}.test.ts",
+      "test/property/no-leak.test.ts",
     ],
+    env: { PROPERTY_STEPS: "3000", PROPERTY_SEED: "7", PROPERTY_SHORTENING_MS: "0" },
     testTimeout: 15_000,
     hookTimeout: 15_000,
   },

@@ -10,7 +10,6 @@ import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { CLOSE_GRACE_MS, Connection, Connections, type Ending } from "./connections.ts";
 import { judgeUpgrade, refuseUpgrade, splitUrl } from "./handshake.ts";
-import { answerWith } from "./http-bridge.ts";
 import { newId } from "./ids.ts";
 import { Integrations, type Outcome } from "./integration.ts";
 import type { GatewayEvent } from "./integration-headers.ts";
@@ -79,11 +78,7 @@ export class LocalGateway {
       // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
       handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,
     });
-    const api = managementApi(settings.stage, this.#connections);
-    server.on("request", (incoming, outgoing) => {
-      // One byte more than a message may have, so that the API can tell that it is too large.
-      answerWith(api.fetch, incoming, outgoing, MAX_MESSAGE_BYTES + 1).catch(() => outgoing.destroy());
-    });
+    server.on("request", managementApi(settings.stage, this.#connections));
     server.on("upgrade", (request, socket, head) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));

@@ -1,80 +1,124 @@
 import { isUtf8 } from "node:buffer";
 import { randomUUID } from "node:crypto";
-import { type Context, Hono } from "hono";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Connection, Connections } from "./connections.ts";
 import { ID_SHAPE, newId } from "./ids.ts";
 
+interface Answer {
+  readonly status: number;
+  readonly headers?: OutgoingHttpHeaders;
+  readonly body?: string;
+}
+
 /**
- * `/{stage}/@connections/{id}`: POST sends, GET describes, DELETE closes.
+ * Answers `/{stage}/@connections/{id}`: POST sends, GET describes, DELETE closes.
  *
  * The stage is part of the path, a double slash or any other path is 403, and signatures are not checked. What
  * AWS says in headers and bodies is repeated exactly, because the SDK reads error names from `x-amzn-errortype`.
  *
  * Source: AWS developer guide, "Use @connections commands"; the SDK's service model.
  */
-export function managementApi(stage: string, connections: Connections): Hono {
-  const app = new Hono();
-  app.use(async (c, next) => {
-    c.header("x-amzn-requestid", randomUUID());
-    c.header("x-amz-apigw-id", newId());
-    await next();
-  });
-  app.get(`/${stage}`, (c) => c.json({ message: "Upgrade Required" }, 426));
-
-  for (const path of [`/${stage}/@connections/:id`, `/${stage}/%40connections/:id`] as const) {
-    app.use(path, async (c, next) => {
-      const id = c.req.param("id") ?? "";
-      return ID_SHAPE.test(id) ? next() : badRequest(c, `Invalid connectionId: ${id}`);
+export function managementApi(
+  stage: string,
+  connections: Connections,
+): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  return (incoming, outgoing) => {
+    // A caller that hangs up in the middle of its request is no error of ours.
+    incoming.on("error", () => outgoing.destroy());
+    readAtMost(incoming, MAX_MESSAGE_BYTES, (data) => {
+      const { status, headers, body } = answerTo(incoming, data, stage, connections);
+      outgoing.writeHead(status, { "x-amzn-requestid": randomUUID(), "x-amz-apigw-id": newId(), ...headers });
+      outgoing.end(body);
     });
-    app.post(path, async (c) => {
-      const data = Buffer.from(await c.req.arrayBuffer());
-      if (data.length > MAX_MESSAGE_BYTES) return payloadTooLarge(c);
-      if (!isUtf8(data)) return badRequest(c, "The data is not valid UTF-8");
-      const result = connections.find(c.req.param("id"))?.send(data) ?? "gone";
-      if (result === "busy") return nothing(c, 429, "LimitExceededException");
-      return result === "sent" ? nothing(c, 200) : nothing(c, 410, "GoneException");
-    });
-    app.get(path, (c) => {
-      const connection = openConnection(connections, c.req.param("id"));
-      if (!connection) return nothing(c, 410, "GoneException");
-      return c.body(description(connection), 200, { "content-type": "application/json" });
-    });
-    app.delete(path, (c) => {
-      const connection = openConnection(connections, c.req.param("id"));
-      if (!connection) return nothing(c, 410, "GoneException");
-      connection.end({ code: 1000, reason: "Connection Closed Normally" });
-      return c.body(null, 204);
-    });
-  }
-  // A caller that hangs up in the middle of its request is no error of ours, and Hono would print it.
-  app.onError((_error, c) => c.json({ message: "Internal server error" }, 500));
-  app.notFound((c) => {
-    c.header("x-amzn-errortype", "ForbiddenException");
-    return c.json({ message: "Forbidden" }, 403);
-  });
-  return app;
+  };
 }
 
-/** A connection that is closing is gone, like one that never was. */
-function openConnection(connections: Connections, id: string): Connection | undefined {
+/** @param data undefined when it was over 128 KB */
+function answerTo(
+  { method, url = "" }: IncomingMessage,
+  data: Buffer | undefined,
+  stage: string,
+  connections: Connections,
+): Answer {
+  const path = url.replace(/[?#].*/s, "");
+  if (path === `/${stage}` && method === "GET") return json(426, { message: "Upgrade Required" });
+  const prefix = [`/${stage}/@connections/`, `/${stage}/%40connections/`].find((one) => path.startsWith(one));
+  const rest = prefix === undefined ? "" : path.slice(prefix.length);
+  if (rest === "" || rest.includes("/")) return FORBIDDEN;
+  const id = decoded(rest);
+  if (!ID_SHAPE.test(id)) return badRequest(`Invalid connectionId: ${id}`);
   const connection = connections.find(id);
-  return connection?.isOpen ? connection : undefined;
+  switch (method) {
+    case "POST":
+      return post(connection, data);
+    case "GET":
+      // A connection that is closing is gone, like one that never was.
+      if (!connection?.isOpen) return GONE;
+      return { status: 200, headers: JSON_TYPE, body: description(connection) };
+    case "DELETE":
+      if (!connection?.isOpen) return GONE;
+      connection.end({ code: 1000, reason: "Connection Closed Normally" });
+      return { status: 204 };
+    default:
+      return FORBIDDEN;
+  }
 }
 
-function nothing(c: Context, status: 200 | 410 | 429, errorType?: string): Response {
-  if (errorType) c.header("x-amzn-errortype", errorType);
-  return c.body("", status, { "content-type": "application/json", "content-length": "0" });
+function post(connection: Connection | undefined, data: Buffer | undefined): Answer {
+  if (!data) {
+    const message = `Message too long: at most ${MAX_MESSAGE_BYTES} bytes`;
+    return json(413, { message }, "PayloadTooLargeException");
+  }
+  if (!isUtf8(data)) return badRequest("The data is not valid UTF-8");
+  const result = connection?.send(data) ?? "gone";
+  if (result === "busy") return nothing(429, "LimitExceededException");
+  return result === "sent" ? nothing(200) : GONE;
 }
 
-function badRequest(c: Context, message: string): Response {
-  c.header("x-amzn-errortype", "BadRequestException");
-  return c.json({ message }, 400);
+const JSON_TYPE = { "content-type": "application/json" };
+const GONE = nothing(410, "GoneException");
+const FORBIDDEN = json(403, { message: "Forbidden" }, "ForbiddenException");
+
+function nothing(status: number, errorType?: string): Answer {
+  return { status, headers: { ...JSON_TYPE, "content-length": "0", ...typed(errorType) } };
 }
 
-function payloadTooLarge(c: Context): Response {
-  c.header("x-amzn-errortype", "PayloadTooLargeException");
-  return c.json({ message: `Message too long: at most ${MAX_MESSAGE_BYTES} bytes` }, 413);
+function json(status: number, body: object, errorType?: string): Answer {
+  const text = JSON.stringify(body);
+  const length = { "content-length": Buffer.byteLength(text) };
+  return { status, headers: { ...JSON_TYPE, ...length, ...typed(errorType) }, body: text };
+}
+
+function typed(errorType: string | undefined): OutgoingHttpHeaders {
+  return errorType === undefined ? {} : { "x-amzn-errortype": errorType };
+}
+
+function badRequest(message: string): Answer {
+  return json(400, { message }, "BadRequestException");
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** A body that is too large is read to its end all the same, so that the connection stays in step. */
+function readAtMost(
+  incoming: IncomingMessage,
+  maxBytes: number,
+  done: (body: Buffer | undefined) => void,
+): void {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  incoming.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= maxBytes) chunks.push(chunk);
+  });
+  incoming.on("end", () => done(bytes <= maxBytes ? Buffer.concat(chunks) : undefined));
 }
 
 /** AWS's own layout, with a space on both sides of each colon. */

@@ -6,8 +6,8 @@ import { Tally } from "./tally.ts";
 export const STEPS = Number(process.env.PROPERTY_STEPS ?? 100_000);
 /** Each world has the next one, so that one that failed can be played alone: `PROPERTY_SEED=… PROPERTY_STEPS=1`. */
 export const SEED = Number(process.env.PROPERTY_SEED ?? Date.now() % 1_000_000_000);
-/** How long a story that fails is made shorter, in milliseconds. */
-const SHORTENING_MS = 60_000;
+/** How long a story that fails is made shorter, in milliseconds; where nobody reads it, `PROPERTY_SHORTENING_MS=0`. */
+const SHORTENING_MS = Number(process.env.PROPERTY_SHORTENING_MS ?? 60_000);
 
 /** Something that is played in a world of its own. */
 export interface Told<Item> {
