@@ -32,6 +32,7 @@ import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
+import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import type { Database } from "./storage/database.ts";
@@ -227,15 +228,24 @@ export class Sallyport {
    * @returns undefined where the path is not ours
    */
   async fetch(request: Request): Promise<Response | undefined> {
-    const { pathname } = new URL(request.url);
-    if (pathname === this.#tokenPath) return this.#token(request, pathname);
+    const answer = await this.answer(webCall(request));
+    return answer && webResponse(answer);
+  }
+
+  /**
+   * The same without the web's `Request` and `Response`, which cost as much as the decision: what adapters call.
+   *
+   * @returns undefined where the path is not ours
+   */
+  async answer(http: HttpCall): Promise<HttpAnswer | undefined> {
+    const { pathname } = http.url;
+    if (pathname === this.#tokenPath) return this.#token(http, pathname);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
     if (!view) return undefined;
-    if (request.method !== "POST")
-      return reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
     this.#loop.start();
-    return this.#event(view, pathname, route, request);
+    return this.#event(view, pathname, route, http);
   }
 
   /**
@@ -295,14 +305,13 @@ export class Sallyport {
     await this.#rooms.database.close();
   }
 
-  async #token(request: Request, path: string): Promise<Response> {
-    const cors = this.#corsHeaders(request);
-    if (request.method === "OPTIONS") return new Response(null, { status: 204, headers: cors });
-    if (request.method !== "POST")
-      return reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+  async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
+    const cors = this.#corsHeaders(http);
+    if (http.method === "OPTIONS") return { status: 204, headers: cors, body: null };
+    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
     const trail = newTrail("token", path);
     try {
-      const token = await issueToken(this.#rooms, request, trail);
+      const token = await issueToken(this.#rooms, http, trail);
       this.#sample(trail);
       return reply(200, token, cors);
     } catch (error) {
@@ -311,17 +320,17 @@ export class Sallyport {
     }
   }
 
-  async #event(view: MountedView, path: string, route: string, request: Request): Promise<Response> {
+  async #event(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
     const kind = route === "connect" || route === "disconnect" ? route : "message";
     const trail: Trail = newTrail(kind, path);
     trail.view = view.path;
-    const call = decodeGatewayCall(kind, request);
+    const call = decodeGatewayCall(kind, http);
     if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
     if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
     const envelope: Envelope = {};
     let answer: Answer;
     try {
-      answer = succeeded(await this.#decide(view, call, request, trail, envelope), trail);
+      answer = succeeded(await this.#decide(view, call, http, trail, envelope), trail);
       if (kind !== "disconnect") this.#sample(trail);
     } catch (error) {
       answer = refused(await this.#refusal(error, trail), trail);
@@ -336,13 +345,13 @@ export class Sallyport {
   async #decide(
     view: MountedView,
     call: ReturnType<typeof decodeGatewayCall>,
-    request: Request,
+    http: HttpCall,
     trail: Trail,
     envelope: Envelope,
   ): Promise<unknown> {
-    if (call.kind === "connect") return connect(this.#rooms, view, call, request, trail);
+    if (call.kind === "connect") return connect(this.#rooms, view, call, http, trail);
     if (call.kind === "disconnect") return disconnect(this.#rooms, view, call, trail);
-    return message(this.#rooms, view, call, request, trail, envelope);
+    return message(this.#rooms, view, call, http, trail, envelope);
   }
 
   /**
@@ -398,9 +407,9 @@ export class Sallyport {
     return { status, body: { ok: false, error: words, reference }, headers: {} };
   }
 
-  #corsHeaders(request: Request): Record<string, string> {
-    const origin = request.headers.get("origin");
-    if (origin === null || !this.#rooms.origins.has(origin)) return {};
+  #corsHeaders(http: HttpCall): Record<string, string> {
+    const origin = http.header("origin");
+    if (origin === undefined || !this.#rooms.origins.has(origin)) return {};
     return {
       "access-control-allow-origin": origin,
       "access-control-allow-credentials": "true",
@@ -410,6 +419,8 @@ export class Sallyport {
     };
   }
 }
+
+const METHOD_NOT_ALLOWED = reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
 
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(

@@ -12,6 +12,7 @@ import { message } from "../../dist/lifecycle/message.js";
 import { mountViews } from "../../dist/lifecycle/mount-views.js";
 import type { Rooms } from "../../dist/lifecycle/rooms.js";
 import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
+import type { HttpCall } from "../../dist/protocol/http-call.js";
 import { type Figure, figure, timed } from "./figures.js";
 
 const chat = definePermissions("chat", {
@@ -123,17 +124,17 @@ function wholeGate(): Promise<number[]> {
     views,
   } as unknown as Rooms;
   const frame = new TextEncoder().encode('{"handler":"say","id":1,"message":"hello"}');
-  const headers = new Headers({
+  const headers: Record<string, string> = {
     connectionId: "AAAAAAAAAAAAAAA=",
     "x-sallyport-secret": secret,
     "x-sallyport-stage": "dev",
-  });
-  const request = { headers, body: [frame], url: "http://x/ws/chat/default" } as unknown as Request;
+  };
+  const http = { header: (name: string) => headers[name], body: async () => frame } as unknown as HttpCall;
   return timed(
     async () => {
       const trail = newTrail("message", "/ws/chat/default");
-      const call = decodeGatewayCall("message", request) as MessageCall;
-      return succeeded(await message(rooms, view, call, request, trail, {}), trail);
+      const call = decodeGatewayCall("message", http) as MessageCall;
+      return succeeded(await message(rooms, view, call, http, trail, {}), trail);
     },
     { runs: 50_000 },
   );

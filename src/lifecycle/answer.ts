@@ -2,6 +2,7 @@ import type { Trail } from "../access/decisions.ts";
 import { encodeFrame } from "../delivery/delivery.ts";
 import { DeliveryError, RefusedError } from "../errors.ts";
 import type { CallAnswer, RefusalBody } from "../protocol/frames.ts";
+import type { HttpAnswer } from "../protocol/http-call.ts";
 
 /** What goes back for an event. */
 export interface Answer {
@@ -49,10 +50,15 @@ export function refusalOf(error: unknown): unknown {
     : error;
 }
 
-/** A response of ours: JSON that nobody may keep. */
-export function reply(status: number, body: object | string, headers: Record<string, string> = {}): Response {
-  return new Response(typeof body === "string" ? body : JSON.stringify(body), {
+/** An answer of ours: JSON that nobody may keep. */
+export function reply(
+  status: number,
+  body: object | string,
+  headers: Record<string, string> = {},
+): HttpAnswer {
+  return {
     status,
     headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
-  });
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  };
 }

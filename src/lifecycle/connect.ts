@@ -8,6 +8,7 @@ import { userOf } from "../access/user.ts";
 import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
+import type { HttpCall } from "../protocol/http-call.ts";
 import type { Tables } from "../storage/database.ts";
 import { identityOf } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
@@ -47,7 +48,7 @@ export async function connect(
   rooms: Rooms,
   view: MountedView,
   call: ConnectCall,
-  request: Request,
+  http: HttpCall,
   trail: Trail,
 ): Promise<void> {
   const gateway = await rooms.callers.check(call);
@@ -57,7 +58,7 @@ export async function connect(
     checkChannelName(channel);
     trail.channel = channel;
   }
-  const address = sourceOf(rooms, call, request);
+  const address = sourceOf(rooms, call, http);
   if (address.text !== undefined) trail.sourceIp = address.text;
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
   rooms.origins.check(call.origin);
@@ -68,7 +69,7 @@ export async function connect(
     await rooms.rateLimits.take(db, `connect ip ${gateway.id} ${address.block}`, rooms.limits.connectsPerIp);
   });
   // The app's code reads a database too, so it is asked before the transaction that compares its answer.
-  const identity = rooms.tokenBinding === "login" ? await identityOf(rooms, request) : null;
+  const identity = rooms.tokenBinding === "login" ? await identityOf(rooms, http.request) : null;
   const admission = await refusable(
     rooms,
     (db) => admit(rooms, db, { view, call, gateway, identity, channel }, trail),
@@ -81,7 +82,14 @@ export async function connect(
   );
   const user = userOf(admission.subject, rooms.permissions, trail);
   if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
-  await view.view.connect?.({ user, channel, connectionId: call.connectionId, request });
+  await view.view.connect?.({
+    user,
+    channel,
+    connectionId: call.connectionId,
+    get request() {
+      return http.request;
+    },
+  });
   await open(rooms, { view, call, gateway, identity, channel }, admission, address.text, trail);
 }
 
@@ -202,9 +210,9 @@ async function open(
 function sourceOf(
   rooms: Rooms,
   call: ConnectCall,
-  request: Request,
+  http: HttpCall,
 ): { text: string | undefined; block: string } {
-  const text = rooms.trustedHops === undefined ? call.sourceIp : forwardedFor(request, rooms.trustedHops);
+  const text = rooms.trustedHops === undefined ? call.sourceIp : forwardedFor(http, rooms.trustedHops);
   const block = text === undefined ? undefined : addressBlock(text);
   if (block !== undefined) return { text, block };
   const { connectsPerIp, failedConnectsPerIp } = rooms.limits;
@@ -216,7 +224,7 @@ function sourceOf(
 }
 
 /** The entry that the outermost trusted proxy added, counted from the right: further left anyone can write. */
-function forwardedFor(request: Request, trustedHops: number): string | undefined {
-  const entries = (request.headers.get("x-forwarded-for") ?? "").split(",").map((entry) => entry.trim());
+function forwardedFor(http: HttpCall, trustedHops: number): string | undefined {
+  const entries = (http.header("x-forwarded-for") ?? "").split(",").map((entry) => entry.trim());
   return entries[entries.length - 1 - trustedHops];
 }

@@ -6,6 +6,7 @@ import { userOf } from "../access/user.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
+import type { HttpCall } from "../protocol/http-call.ts";
 import { identityOf } from "./identity.ts";
 import { refusable } from "./refusable.ts";
 import type { Rooms } from "./rooms.ts";
@@ -25,8 +26,8 @@ interface TokenRequest {
  * A browser cannot see why a handshake was refused, so a request that names the view and channel it wants is
  * told here whether the gate would let it in.
  */
-export async function issueToken(rooms: Rooms, request: Request, trail: Trail): Promise<TokenBody> {
-  const identity = await identityOf(rooms, request);
+export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Promise<TokenBody> {
+  const identity = await identityOf(rooms, http.request);
   if (!identity) {
     throw new RefusedError("A token was asked for by nobody: identify() gave null.", {
       reason: "anonymous",
@@ -37,10 +38,10 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
   const { userId, sessionId: loginId } = identity;
   trail.userId = userId;
   if (loginId !== undefined) trail.loginId = loginId;
-  const origin = request.headers.get("origin") ?? undefined;
+  const origin = http.header("origin");
   if (origin !== undefined) trail.origin = origin.slice(0, 500);
   rooms.origins.check(origin);
-  const wanted: TokenRequest = (await readJson(request, MAX_BODY_BYTES)) ?? {};
+  const wanted: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
   const subject = await refusable(rooms, async (db) => {
     await rooms.grants.know(db, userId);
@@ -54,7 +55,7 @@ export async function issueToken(rooms: Rooms, request: Request, trail: Trail): 
     rooms.tokens.issue(db, { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId }),
   );
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
-  if (rooms.tokenBinding === "token" && (await identityOf(rooms, request))?.sessionId !== loginId) {
+  if (rooms.tokenBinding === "token" && (await identityOf(rooms, http.request))?.sessionId !== loginId) {
     await rooms.database.write((db) => rooms.tokens.forget(db, { token }));
     throw new RefusedError("The login ended while the token was made.", { reason: "login" });
   }

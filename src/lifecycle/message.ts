@@ -7,6 +7,7 @@ import { malformed, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJson } from "../protocol/body.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
+import type { HttpCall } from "../protocol/http-call.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
@@ -39,14 +40,14 @@ export async function message(
   rooms: Rooms,
   view: MountedView,
   call: MessageCall,
-  request: Request,
+  http: HttpCall,
   trail: Trail,
   envelope: Envelope,
 ): Promise<unknown> {
   const gateway = await rooms.callers.check(call);
   envelope.gateway = gateway;
   trail.gateway = gateway.name;
-  const frame = await readJson(request, MAX_MESSAGE_BYTES);
+  const frame = await readJson(http, MAX_MESSAGE_BYTES);
   if (frame === undefined) throw malformed("The message is empty.");
   if ("id" in frame) trail.callId = callId(frame.id);
 

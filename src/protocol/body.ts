@@ -1,18 +1,19 @@
-import { malformed, RefusedError } from "../errors.ts";
+import { malformed } from "../errors.ts";
+import type { HttpCall } from "./http-call.ts";
 
 /** Deepest nesting of lists and objects in a message; schemas and encoders recurse. */
 const MAX_DEPTH = 64;
 
 /**
- * Reads a request's body as a JSON object; undefined when it is empty.
+ * Reads a call's body as a JSON object; undefined when it is empty.
  *
  * @throws RefusedError with 413 over `maxBytes`, with 400 for anything that is not a JSON object in UTF-8
  */
 export async function readJson(
-  request: Request,
+  http: HttpCall,
   maxBytes: number,
 ): Promise<Record<string, unknown> | undefined> {
-  const bytes = await readBytes(request, maxBytes);
+  const bytes = await http.body(maxBytes);
   if (bytes.length === 0) return undefined;
   let text: string;
   try {
@@ -41,25 +42,6 @@ function holdsNul(value: unknown): boolean {
   if (typeof value === "string") return value.includes("\0");
   if (typeof value !== "object" || value === null) return false;
   return Object.entries(value).some(([key, inner]) => key.includes("\0") || holdsNul(inner));
-}
-
-async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
-  const tooLarge = () =>
-    new RefusedError(`The body is larger than ${maxBytes} bytes.`, {
-      reason: "too-large",
-      status: 413,
-      reply: "Message too large.",
-    });
-  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge();
-  if (!request.body) return new Uint8Array();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
-    length += chunk.length;
-    if (length > maxBytes) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
 }
 
 /** Looked at before parsing; brackets inside strings do not count. */

@@ -6,6 +6,8 @@
  * learns neither the connection id nor the event.
  */
 
+import type { HttpCall } from "./http-call.ts";
+
 /** Header that proves the caller. Provisioning maps it as a literal on every integration. */
 export const SECRET_HEADER = "x-sallyport-secret";
 
@@ -71,8 +73,8 @@ export interface DisconnectCall extends GatewayEvent {
 export type GatewayCall = ConnectCall | MessageCall | DisconnectCall;
 
 /** Reads the event out of an integration's HTTP request. Nothing in the result is trusted yet. */
-export function decodeGatewayCall(kind: GatewayCall["kind"], request: Request): GatewayCall {
-  const header = (name: string) => request.headers.get(name) ?? undefined;
+export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): GatewayCall {
+  const header = (name: string) => http.header(name);
   const event: GatewayEvent = {
     connectionId: header("connectionId") ?? "",
     secret: header(SECRET_HEADER),
@@ -86,7 +88,7 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], request: Request): 
     const code = integer(header("x-sallyport-disconnect-code"));
     return { ...event, kind, code, reason: header("x-sallyport-disconnect-reason") };
   }
-  const query = new URL(request.url).searchParams;
+  const query = http.url.searchParams;
   return {
     ...event,
     kind,
