@@ -90,8 +90,8 @@ export function encodeFrame(message: unknown): string {
 export class Delivery {
   readonly #api: ManagementApi;
   readonly #tails = new Map<string, Promise<unknown>>();
-  /** Calls under way, by whose sockets they are for. */
-  readonly #calls = new Map<string | null, Set<Promise<unknown>>>();
+  /** Calls under way, and whose sockets they are for. There are at most {@link CONCURRENCY}. */
+  readonly #calls = new Map<Promise<unknown>, string | null>();
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
   #underWay = 0;
@@ -119,8 +119,8 @@ export class Delivery {
 
   /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
   async settled(userId?: string): Promise<void> {
-    const calls = userId === undefined ? [...this.#calls.values()] : [this.#calls.get(userId) ?? new Set()];
-    await Promise.allSettled(calls.flatMap((underWay) => [...underWay]));
+    const calls = [...this.#calls].filter(([, whose]) => userId === undefined || whose === userId);
+    await Promise.allSettled(calls.map(([call]) => call));
   }
 
   /** What was sent to a connection first arrives first, so a call waits for the one before. */
@@ -169,7 +169,13 @@ export class Delivery {
       for (let answer = stillPermitted?.() ?? true; answer !== true; answer = stillPermitted?.() ?? true) {
         if (!(await answer)) return { kind: "withheld" };
       }
-      return await this.#track(userId, call());
+      const underWay = call();
+      this.#calls.set(underWay, userId);
+      try {
+        return await underWay;
+      } finally {
+        this.#calls.delete(underWay);
+      }
     } catch (error) {
       return { kind: "failed", reason: (error as Error).message };
     } finally {
@@ -177,15 +183,6 @@ export class Delivery {
       if (next) next();
       else this.#underWay--;
     }
-  }
-
-  #track<Result>(userId: string | null, call: Promise<Result>): Promise<Result> {
-    const calls = this.#calls.get(userId) ?? new Set();
-    this.#calls.set(userId, calls.add(call));
-    return call.finally(() => {
-      calls.delete(call);
-      if (calls.size === 0) this.#calls.delete(userId);
-    });
   }
 }
 

@@ -60,8 +60,14 @@ export class Gateways {
   }
 
   async find(id: string): Promise<Gateway | undefined> {
-    const known = (await this.list()).find((gateway) => gateway.id === id);
-    return known ?? (await this.listAnew()).find((gateway) => gateway.id === id);
+    return (await this.findMany([id])).get(id);
+  }
+
+  /** By id; one that was removed is not among them. */
+  async findMany(ids: Iterable<string>): Promise<ReadonlyMap<string, Gateway>> {
+    const known = byId(await this.list());
+    for (const id of ids) if (!known.has(id)) return byId(await this.listAnew());
+    return known;
   }
 
   /** Records a gateway, or replaces the one of that name; its sessions stay. */
@@ -150,6 +156,10 @@ export class Gateways {
     this.#readAt = Date.now();
     return this.#known;
   }
+}
+
+function byId(gateways: readonly Gateway[]): ReadonlyMap<string, Gateway> {
+  return new Map(gateways.map((gateway) => [gateway.id, gateway]));
 }
 
 /** The secret that is accepted beside the new one. Registering the same rotation again changes nothing. */

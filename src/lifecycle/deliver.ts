@@ -9,10 +9,12 @@ import {
   type DeliveryReport,
   DeliveryTally,
   encodeFrame,
+  type Outcome,
   type Recipient,
   type StillPermitted,
 } from "../delivery/delivery.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
+import type { Gateway } from "../gateways/gateways.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { shown } from "../shown.ts";
@@ -137,23 +139,24 @@ async function sendPage(
   tally: DeliveryTally,
 ): Promise<void> {
   const permitted = await permittedOf(rooms, plan, page);
-  const gone: string[] = [];
-  await Promise.all(
-    page.map(async (session) => {
-      const isPermitted = permitted.has(session.id);
-      const recipient = isPermitted ? await recipientOf(rooms, session) : undefined;
-      if (!recipient) {
-        const count = tally.withhold();
-        if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
-        return;
-      }
-      const outcome = await rooms.delivery.post(recipient, frame, {
-        stillPermitted: permittedSince(rooms, session, plan, readAt),
-      });
-      if (outcome.kind === "gone") gone.push(session.id);
-      tally.count(outcome);
-    }),
-  );
+  const gateways = await rooms.gateways.findMany(page.map((session) => session.gatewayId));
+  const posts: Promise<Outcome>[] = [];
+  const posted: string[] = [];
+  for (const session of page) {
+    const isPermitted = permitted.has(session.id);
+    const gateway = isPermitted ? gateways.get(session.gatewayId) : undefined;
+    if (!gateway) {
+      const count = tally.withhold();
+      if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
+      continue;
+    }
+    const stillPermitted = permittedSince(rooms, session, plan, readAt);
+    posts.push(rooms.delivery.post(recipientAt(gateway, session), frame, { stillPermitted }));
+    posted.push(session.id);
+  }
+  const outcomes = await Promise.all(posts);
+  for (const outcome of outcomes) tally.count(outcome);
+  const gone = posted.filter((_id, index) => outcomes[index]?.kind === "gone");
   await rooms.sessions.closeMany(gone, "gone");
 }
 
@@ -293,14 +296,13 @@ async function closeAll(
       "closed by the server",
     );
     rooms.changes.mark();
-    await Promise.all(
-      page.map(async (session) => {
-        const recipient = await recipientOf(rooms, session);
-        tally.count(
-          recipient ? await rooms.delivery.close(recipient) : { kind: "failed", reason: "gateway removed" },
-        );
-      }),
-    );
+    const gateways = await rooms.gateways.findMany(page.map((session) => session.gatewayId));
+    const closes = page.map((session): Outcome | Promise<Outcome> => {
+      const gateway = gateways.get(session.gatewayId);
+      if (!gateway) return { kind: "failed", reason: "gateway removed" };
+      return rooms.delivery.close(recipientAt(gateway, session));
+    });
+    for (const outcome of await Promise.all(closes)) tally.count(outcome);
     after = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return tally.report();
   }
@@ -309,15 +311,17 @@ async function closeAll(
 /** Where a session's socket is, or undefined when its gateway was removed. */
 export async function recipientOf(rooms: Rooms, session: SessionRow): Promise<Recipient | undefined> {
   const gateway = await rooms.gateways.find(session.gatewayId);
-  return (
-    gateway && {
-      sessionId: session.id,
-      userId: session.userId,
-      connectionId: session.connectionId,
-      endpoint: gateway.endpoint,
-      connectedAt: Date.now() - session.ageMs,
-    }
-  );
+  return gateway && recipientAt(gateway, session);
+}
+
+function recipientAt(gateway: Gateway, session: SessionRow): Recipient {
+  return {
+    sessionId: session.id,
+    userId: session.userId,
+    connectionId: session.connectionId,
+    endpoint: gateway.endpoint,
+    connectedAt: Date.now() - session.ageMs,
+  };
 }
 
 /** Every permission that any of the rules mentions. */

@@ -6,18 +6,29 @@ import type { Tables } from "../storage/database.ts";
  * record lists, or of those who hold a permission now. Of a login that ended and of a user who was deleted it is those
  * whose rows were closed with it, until their sockets have disconnected: a user who came anew is another one.
  */
-export type SessionSelector =
+export type SessionSelector = SelectorBy<string>;
+
+/** A selector whose value, of which each kind has at most one, may stand for one that comes later. */
+export type SelectorBy<Value> =
   | { readonly kind: "all" }
-  | { readonly kind: "channel"; readonly channel: string }
-  | { readonly kind: "view"; readonly view: string }
-  | { readonly kind: "user"; readonly userId: string }
-  | { readonly kind: "group"; readonly group: string }
-  | { readonly kind: "listed"; readonly evictionId: string }
+  | { readonly kind: "channel"; readonly channel: Value }
+  | { readonly kind: "view"; readonly view: Value }
+  | { readonly kind: "user"; readonly userId: Value }
+  | { readonly kind: "group"; readonly group: Value }
+  | { readonly kind: "listed"; readonly evictionId: Value }
   | { readonly kind: "holders"; readonly permission: string }
-  | { readonly kind: "session"; readonly sessionId: string }
-  | { readonly kind: "connection"; readonly connectionId: string }
-  | { readonly kind: "login"; readonly loginId: string }
-  | { readonly kind: "deleted-user"; readonly userId: string };
+  | { readonly kind: "session"; readonly sessionId: Value }
+  | { readonly kind: "connection"; readonly connectionId: Value }
+  | { readonly kind: "login"; readonly loginId: Value }
+  | { readonly kind: "deleted-user"; readonly userId: Value };
+
+/** The same selector by another value, and the value that it had; `""` where it has none to replace. */
+export function parted<Value>(selector: SessionSelector, by: Value): [SelectorBy<Value>, string] {
+  if (selector.kind === "all" || selector.kind === "holders") return [selector, ""];
+  const { kind, ...rest } = selector;
+  const [[name, value] = ["", ""]] = Object.entries(rest);
+  return [{ kind, [name]: by } as unknown as SelectorBy<Value>, value];
+}
 
 /** Sessions under the name `s`, their users under `u`. */
 type Joined = Tables & { s: Tables["sallyport_sessions"]; u: Tables["sallyport_users"] };
@@ -30,7 +41,7 @@ type Joined = Tables & { s: Tables["sallyport_sessions"]; u: Tables["sallyport_u
  */
 export function isSelected(
   eb: ExpressionBuilder<Joined, "s" | "u">,
-  selector: SessionSelector,
+  selector: SelectorBy<string | Expression<string>>,
   holders: (permission: string) => Expression<string>,
 ): Expression<SqlBool> {
   switch (selector.kind) {

@@ -4,7 +4,7 @@ import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { type KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
-import { isSelected, type SessionSelector } from "./session-selector.ts";
+import { isSelected, parted, type SelectorBy, type SessionSelector } from "./session-selector.ts";
 
 /** A session as its row says, with its user's state and rights from the same statement. */
 export interface SessionRow extends ReadRights {
@@ -14,16 +14,16 @@ export interface SessionRow extends ReadRights {
   readonly view: string;
   readonly userId: string | null;
   readonly loginId: string | null;
-  /** Epoch milliseconds by the database's clock. */
-  readonly connectedAt: number;
-  /** How long ago that was when the row was read, in milliseconds. */
+  /** How long ago it connected when the row was read, in milliseconds. */
   readonly ageMs: number;
-  /** Only statements that look past closed rows give one. */
-  readonly isClosed: boolean;
 }
 
-/** A session with the channels it is in, in the order of joining. */
+/** All of a session, with the channels it is in, in the order of joining. */
 export interface SessionWithChannels extends SessionRow {
+  /** Epoch milliseconds by the database's clock. */
+  readonly connectedAt: number;
+  /** Only statements that look past closed rows give one. */
+  readonly isClosed: boolean;
   readonly channels: readonly string[];
 }
 
@@ -70,19 +70,27 @@ interface RawRow {
   view: string;
   user_id: string | null;
   login_id: string | null;
-  connected_at: number;
-  closed_at: number | null;
   age_ms: number;
   is_active: Flag | null;
   is_superuser: Flag | null;
   grants: unknown;
-  channels?: unknown;
+}
+
+interface WholeRow extends RawRow {
+  connected_at: number;
+  closed_at: number | null;
+  channels: unknown;
 }
 
 type PreparedFind = (
   db: Kysely<never>,
   values: { gatewayId: string; connectionId: string },
-) => Promise<RawRow[]>;
+) => Promise<WholeRow[]>;
+
+type PreparedPage = (db: Kysely<never>, values: { subject: string; after: string }) => Promise<RawRow[]>;
+
+/** Fan-out statements kept compiled: one for each kind of audience and list of permissions asked about. */
+const MAX_RECIPIENT_STATEMENTS = 200;
 
 /** Who is here: one row for each open socket. */
 export class Sessions {
@@ -94,6 +102,7 @@ export class Sessions {
     db: Kysely<never>,
     values: { id: string; code: number | null; reason: string | null },
   ) => Promise<unknown>;
+  readonly #recipients = new Map<string, PreparedPage>();
   readonly #leaveAll: (db: Kysely<never>, values: { id: string }) => Promise<unknown>;
 
   /** @param rights the rights that every statement here brings along with a session */
@@ -103,7 +112,7 @@ export class Sessions {
     const { db, now } = database;
     this.#departing = prepared((value) =>
       this.#all(db)
-        .select((eb) => this.#channelsOf(eb).as("channels"))
+        .select((eb) => this.#rest(eb))
         .where("s.gateway_id", "=", value("gatewayId"))
         .where("s.connection_id", "=", value("connectionId"))
         .where("s.disconnected_at", "is", null),
@@ -124,7 +133,7 @@ export class Sessions {
     );
     this.#find = prepared((value) =>
       this.#live(database.db)
-        .select((eb) => this.#channelsOf(eb).as("channels"))
+        .select((eb) => this.#rest(eb))
         .where("s.gateway_id", "=", value("gatewayId"))
         .where("s.connection_id", "=", value("connectionId")),
     );
@@ -136,7 +145,7 @@ export class Sessions {
       gatewayId,
       connectionId,
     });
-    return row && { ...fromRow(row), channels: parseList(row.channels) };
+    return row && wholeOf(row);
   }
 
   /** @returns the new row's id */
@@ -211,9 +220,9 @@ export class Sessions {
       const [row] = await this.#departing(on, { gatewayId, connectionId });
       if (!row) return undefined;
       await this.#depart(on, { id: row.id, code, reason: reason?.slice(0, 200) ?? null });
-      const channels = parseList(row.channels);
-      if (channels.length > 0) await this.#leaveAll(on, { id: row.id });
-      return { ...fromRow(row), channels };
+      const departed = wholeOf(row);
+      if (departed.channels.length > 0) await this.#leaveAll(on, { id: row.id });
+      return departed;
     });
   }
 
@@ -288,10 +297,10 @@ export class Sessions {
     options: { readonly db?: Kysely<Tables>; readonly isTakenOver?: boolean } = {},
   ): Promise<readonly SessionWithChannels[]> {
     const { db = this.#database.db, isTakenOver = false } = options;
-    const rows: RawRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
-      .select((eb) => this.#channelsOf(eb).as("channels"))
+    const rows: WholeRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
+      .select((eb) => this.#rest(eb))
       .execute();
-    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+    return rows.map(wholeOf);
   }
 
   /**
@@ -302,7 +311,7 @@ export class Sessions {
   async list(filter: SessionFilter, limit: number): Promise<readonly SessionWithChannels[]> {
     const { session, user, view, channel, after = "" } = filter;
     let query = this.#live(this.#database.db)
-      .select((eb) => this.#channelsOf(eb).as("channels"))
+      .select((eb) => this.#rest(eb))
       .where("s.id", ">", after)
       .orderBy("s.id")
       .limit(limit);
@@ -319,8 +328,8 @@ export class Sessions {
         ),
       );
     }
-    const rows: RawRow[] = await query.execute();
-    return rows.map((row) => ({ ...fromRow(row), channels: parseList(row.channels) }));
+    const rows: WholeRow[] = await query.execute();
+    return rows.map(wholeOf);
   }
 
   /**
@@ -333,15 +342,33 @@ export class Sessions {
     after: string,
     only: readonly string[],
   ): Promise<readonly SessionRow[]> {
-    const rows: RawRow[] = await this.#page(this.#database.db, selector, after, only).execute();
+    const [read, subject] = this.#recipientsBy(selector, only);
+    const rows = await read(this.#database.db as unknown as Kysely<never>, { subject, after });
     const known: KnownGrants = new Map();
     return rows.map((row) => fromRow(row, known));
   }
 
+  #recipientsBy(selector: SessionSelector, only: readonly string[]): [PreparedPage, string] {
+    const by = selector.kind === "holders" ? selector.permission : "";
+    const key = JSON.stringify([selector.kind, by, only]);
+    let read = this.#recipients.get(key);
+    if (!read) {
+      read = prepared((value) => {
+        const [later] = parted(selector, value("subject"));
+        return this.#page(this.#database.db, later, value("after"), only);
+      });
+      this.#recipients.set(key, read);
+      if (this.#recipients.size > MAX_RECIPIENT_STATEMENTS) {
+        this.#recipients.delete(this.#recipients.keys().next().value ?? "");
+      }
+    }
+    return [read, parted(selector, "")[1]];
+  }
+
   #page(
     db: Kysely<Tables>,
-    selector: SessionSelector,
-    after: string,
+    selector: SelectorBy<string | Expression<string>>,
+    after: string | Expression<string>,
     only?: readonly string[],
     isTakenOver = false,
   ) {
@@ -391,8 +418,6 @@ export class Sessions {
         "s.view",
         "s.user_id",
         "s.login_id",
-        "s.connected_at",
-        "s.closed_at",
         eb(this.#database.now, "-", eb.ref("s.connected_at")).as("age_ms"),
         "u.is_active",
         "u.is_superuser",
@@ -400,8 +425,9 @@ export class Sessions {
       ]);
   }
 
-  #channelsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
-    return this.#database.listOf(
+  /** What a fan-out can do without. */
+  #rest(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
+    const channels = this.#database.listOf(
       eb
         .selectFrom("sallyport_memberships as member")
         .select("member.channel")
@@ -409,10 +435,21 @@ export class Sessions {
         .orderBy("member.joined_at"),
       "channel",
     );
+    return ["s.connected_at" as const, "s.closed_at" as const, channels.as("channels")];
   }
 }
 
+function wholeOf(row: WholeRow): SessionWithChannels {
+  return {
+    ...fromRow(row),
+    connectedAt: Number(row.connected_at),
+    isClosed: row.closed_at !== null,
+    channels: parseList(row.channels),
+  };
+}
+
 function fromRow(row: RawRow, known?: KnownGrants): SessionRow {
+  const { isActive, isSuperuser, permissions, grants } = rightsFrom(row, known);
   return {
     id: row.id,
     gatewayId: row.gateway_id,
@@ -420,9 +457,10 @@ function fromRow(row: RawRow, known?: KnownGrants): SessionRow {
     view: row.view,
     userId: row.user_id,
     loginId: row.login_id,
-    connectedAt: Number(row.connected_at),
     ageMs: Number(row.age_ms),
-    isClosed: row.closed_at !== null,
-    ...rightsFrom(row, known),
+    isActive,
+    isSuperuser,
+    permissions,
+    grants,
   };
 }

@@ -1,12 +1,19 @@
-import { type Kysely, type Migration, type MigrationProvider, sql } from "kysely";
+import { type CreateTableBuilder, type Kysely, type Migration, type MigrationProvider, sql } from "kysely";
 
 /** Instants are whole milliseconds, which SQLite's INTEGER and PostgreSQL's BIGINT both hold. */
 const instant = sql`bigint`;
 
-const firstTables: Migration = {
+/**
+ * How a database makes a table that is found by its key alone and read by every decision. SQLite would keep the key in a tree
+ * of its own and look up each row twice.
+ */
+export type KeyedTable = <Name extends string>(
+  table: CreateTableBuilder<Name, never>,
+) => CreateTableBuilder<Name, never>;
+
+const firstTables = (keyed: KeyedTable): Migration => ({
   async up(db: Kysely<unknown>) {
-    await db.schema
-      .createTable("sallyport_users")
+    await keyed(db.schema.createTable("sallyport_users"))
       .addColumn("id", "text", (c) => c.primaryKey())
       .addColumn("is_active", "integer", (c) => c.notNull().defaultTo(1))
       .addColumn("is_superuser", "integer", (c) => c.notNull().defaultTo(0))
@@ -24,19 +31,19 @@ const firstTables: Migration = {
       .addColumn("created_at", instant, (c) => c.notNull())
       .execute();
 
-    await grantTable(db, "sallyport_user_permissions", "user_id", "sallyport_users.id")
+    await grantTable(keyed, db, "sallyport_user_permissions", "user_id", "sallyport_users.id")
       .addColumn("permission", "text", (c) =>
         c.notNull().references("sallyport_permissions.name").onDelete("cascade"),
       )
       .addPrimaryKeyConstraint("sallyport_user_permissions_pk", ["user_id", "permission"] as never[])
       .execute();
-    await grantTable(db, "sallyport_group_permissions", "group_name", "sallyport_groups.name")
+    await grantTable(keyed, db, "sallyport_group_permissions", "group_name", "sallyport_groups.name")
       .addColumn("permission", "text", (c) =>
         c.notNull().references("sallyport_permissions.name").onDelete("cascade"),
       )
       .addPrimaryKeyConstraint("sallyport_group_permissions_pk", ["group_name", "permission"] as never[])
       .execute();
-    await grantTable(db, "sallyport_user_groups", "user_id", "sallyport_users.id")
+    await grantTable(keyed, db, "sallyport_user_groups", "user_id", "sallyport_users.id")
       .addColumn("group_name", "text", (c) =>
         c.notNull().references("sallyport_groups.name").onDelete("cascade"),
       )
@@ -92,8 +99,7 @@ const firstTables: Migration = {
       .execute();
     await index(db, "sallyport_sessions", ["login_id"]);
 
-    await db.schema
-      .createTable("sallyport_memberships")
+    await keyed(db.schema.createTable("sallyport_memberships"))
       .addColumn("session_id", "text", (c) =>
         c.notNull().references("sallyport_sessions.id").onDelete("cascade"),
       )
@@ -103,8 +109,7 @@ const firstTables: Migration = {
       .execute();
     await index(db, "sallyport_memberships", ["channel", "session_id"]);
 
-    await db.schema
-      .createTable("sallyport_tokens")
+    await keyed(db.schema.createTable("sallyport_tokens"))
       .addColumn("hash", "text", (c) => c.primaryKey())
       .addColumn("user_id", "text", (c) => c.notNull())
       .addColumn("login_id", "text")
@@ -117,8 +122,7 @@ const firstTables: Migration = {
     await index(db, "sallyport_tokens", ["login_id"]);
     await index(db, "sallyport_tokens", ["expires_at"]);
 
-    await db.schema
-      .createTable("sallyport_counters")
+    await keyed(db.schema.createTable("sallyport_counters"))
       .addColumn("key", "text", (c) => c.primaryKey())
       .addColumn("window_started_at", instant, (c) => c.notNull())
       .addColumn("count", "integer", (c) => c.notNull())
@@ -134,7 +138,7 @@ const firstTables: Migration = {
       .addColumn("claimed_until", instant)
       .execute();
   },
-};
+});
 
 const reasonsAndRecords: Migration = {
   async up(db: Kysely<unknown>) {
@@ -197,9 +201,14 @@ const reasonsAndRecords: Migration = {
   },
 };
 
-function grantTable(db: Kysely<unknown>, table: string, holder: string, references: string) {
-  return db.schema
-    .createTable(table)
+function grantTable(
+  keyed: KeyedTable,
+  db: Kysely<unknown>,
+  table: string,
+  holder: string,
+  references: string,
+) {
+  return keyed(db.schema.createTable(table))
     .addColumn(holder, "text", (c) => c.notNull().references(references).onDelete("cascade"))
     .addColumn("until_at", instant)
     .addColumn("granted_at", instant, (c) => c.notNull())
@@ -216,8 +225,10 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
 }
 
 /** Every migration in order. A name that has shipped never changes. */
-export const migrations: MigrationProvider = {
-  async getMigrations() {
-    return { "0001_first_tables": firstTables, "0002_reasons_and_records": reasonsAndRecords };
-  },
-};
+export function migrations(keyed: KeyedTable): MigrationProvider {
+  return {
+    async getMigrations() {
+      return { "0001_first_tables": firstTables(keyed), "0002_reasons_and_records": reasonsAndRecords };
+    },
+  };
+}

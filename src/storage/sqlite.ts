@@ -78,7 +78,7 @@ class SqliteDatabase implements Database {
     return this.write(async (db) => {
       const migrator = new Migrator({
         db,
-        provider: migrations,
+        provider: migrations((table) => table.modifyEnd(sql`without rowid`)),
         migrationTableName: "sallyport_migrations",
         migrationLockTableName: "sallyport_migrations_lock",
       });
