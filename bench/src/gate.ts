@@ -4,5 +4,5 @@ import { evictionTimes } from "./eviction.js";
 import { print } from "./figures.js";
 
 /** `npm run bench:gate`: what the gate costs, and how soon a lost right has closed its sockets. */
-const rounds = Number(process.env.ROUNDS ?? 20);
+const rounds = Number(process.env.ROUNDS ?? 100);
 print([...(await checks()), ...(await deliveryCost()), ...(await evictionTimes(rounds))]);

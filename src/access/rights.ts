@@ -1,4 +1,4 @@
-import type { Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
+import { type Expression, type ExpressionBuilder, type Kysely, type RawBuilder, sql } from "kysely";
 import { type RightsOf, rightsFrom } from "../sessions/rights-of.ts";
 import { breathe, type Database, parseList, type Tables } from "../storage/database.ts";
 import type { Subject } from "./rules.ts";
@@ -280,6 +280,7 @@ function grantsNow(
   userId: Expression<string | null>,
   only?: readonly string[],
 ): RawBuilder<unknown> {
+  if (only?.length === 0) return sql`'[]'`;
   const { now } = database;
   let direct = db
     .selectFrom("sallyport_user_permissions as held")
@@ -311,9 +312,8 @@ function grantsNow(
     .where((eb) => eb.or([eb("member.until_at", "is", null), eb("member.until_at", ">", now)]))
     .where((eb) => eb.or([eb("held.until_at", "is", null), eb("held.until_at", ">", now)]));
   if (only) {
-    const names = only.length > 0 ? only : [""];
-    direct = direct.where("held.permission", "in", names);
-    throughGroups = throughGroups.where("held.permission", "in", names);
+    direct = direct.where("held.permission", "in", only);
+    throughGroups = throughGroups.where("held.permission", "in", only);
   }
   return database.listOf(direct.unionAll(throughGroups), "permission", "via", "until");
 }

@@ -51,7 +51,7 @@ export type Outcome =
  * Asked in the last moment before a post starts, and before each further try: the decision may have waited long.
  * A plain `true` starts it in the same turn, so that nothing can come between.
  */
-export type StillPermitted = () => true | Promise<boolean>;
+export type StillPermitted = (recipient: Recipient) => true | Promise<boolean>;
 
 const ATTEMPTS = 4;
 const RETRY_BASE_MS = 100;
@@ -158,7 +158,7 @@ export class Delivery {
   }
 
   async #inTurn(
-    { userId }: Recipient,
+    recipient: Recipient,
     { urgent = false, stillPermitted }: PostOptions,
     call: () => Promise<PostResult>,
   ): Promise<PostResult | { readonly kind: "withheld" }> {
@@ -166,11 +166,13 @@ export class Delivery {
     // Whoever ends hands its turn on, so nobody can slip in between.
     else await new Promise<void>((resolve) => (urgent ? this.#urgent : this.#ordinary).push(resolve));
     try {
-      for (let answer = stillPermitted?.() ?? true; answer !== true; answer = stillPermitted?.() ?? true) {
+      while (stillPermitted) {
+        const answer = stillPermitted(recipient);
+        if (answer === true) break;
         if (!(await answer)) return { kind: "withheld" };
       }
       const underWay = call();
-      this.#calls.set(underWay, userId);
+      this.#calls.set(underWay, recipient.userId);
       try {
         return await underWay;
       } finally {

@@ -140,6 +140,7 @@ async function sendPage(
 ): Promise<void> {
   const permitted = await permittedOf(rooms, plan, page);
   const gateways = await rooms.gateways.findMany(page.map((session) => session.gatewayId));
+  const options = { stillPermitted: permittedSince(rooms, plan, readAt) };
   const posts: Promise<Outcome>[] = [];
   const posted: string[] = [];
   for (const session of page) {
@@ -150,8 +151,7 @@ async function sendPage(
       if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(rooms, plan, session);
       continue;
     }
-    const stillPermitted = permittedSince(rooms, session, plan, readAt);
-    posts.push(rooms.delivery.post(recipientAt(gateway, session), frame, { stillPermitted }));
+    posts.push(rooms.delivery.post(recipientAt(gateway, session), frame, options));
     posted.push(session.id);
   }
   const outcomes = await Promise.all(posts);
@@ -232,20 +232,20 @@ async function askMany(
 }
 
 /** A recipient whose rights changed in this process after its page was read is read and judged again. */
-function permittedSince(rooms: Rooms, session: SessionRow, plan: Plan, readAt: number): StillPermitted {
-  let since = readAt;
-  return () => {
-    if (!rooms.changes.touched(session.userId, since)) return true;
-    since = rooms.changes.now();
-    return stillReceives(rooms, session, plan);
+function permittedSince(rooms: Rooms, plan: Plan, readAt: number): StillPermitted {
+  const readAgainAt = new Map<string, number>();
+  return ({ sessionId, userId }) => {
+    if (!rooms.changes.touched(userId, readAgainAt.get(sessionId) ?? readAt)) return true;
+    readAgainAt.set(sessionId, rooms.changes.now());
+    return stillReceives(rooms, sessionId, plan);
   };
 }
 
-async function stillReceives(rooms: Rooms, session: SessionRow, plan: Plan): Promise<boolean> {
-  const now = await rooms.sessions.findById(rooms.database.db, session.id);
+async function stillReceives(rooms: Rooms, sessionId: string, plan: Plan): Promise<boolean> {
+  const now = await rooms.sessions.findById(rooms.database.db, sessionId);
   if (!now || !(await permittedOf(rooms, plan, [now])).has(now.id)) return false;
   const { selector } = plan;
-  return selector.kind !== "channel" || rooms.memberships.isIn(session.id, selector.channel);
+  return selector.kind !== "channel" || rooms.memberships.isIn(sessionId, selector.channel);
 }
 
 /** Why a send passed somebody by, for whoever asks later. */
