@@ -35,6 +35,7 @@ export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
 export type { Migrated } from "./lifecycle/migrate.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
 export type { Identify, Identity } from "./lifecycle/rooms.ts";
+export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
 export { createSallyport, type Sallyport, type SallyportOptions, type UserDirectory } from "./sallyport.ts";
 export type { HeldGrant } from "./sessions/rights-of.ts";
 export type { Database } from "./storage/database.ts";

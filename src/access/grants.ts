@@ -58,7 +58,7 @@ export class Grants {
   }
 
   /**
-   * Gives a right. Giving it again with another end replaces end, giver and reason.
+   * Gives a right; a group must be there. Giving it again with another end replaces end, giver and reason.
    *
    * @returns false when it stood already, with the same end
    */
@@ -85,7 +85,6 @@ export class Grants {
           .executeTakeFirst(),
       );
     }
-    await this.createGroup(db, holder.group);
     return wrote(
       await db
         .insertInto("sallyport_group_permissions")
@@ -120,7 +119,7 @@ export class Grants {
   }
 
   /**
-   * Makes a user a member; the group is made when missing.
+   * Makes a user a member of a group that is there.
    *
    * @returns false when the user was one already, with the same end
    */
@@ -132,7 +131,6 @@ export class Grants {
   ): Promise<boolean> {
     const fields = await this.#terms(db, options);
     await this.know(db, userId);
-    await this.createGroup(db, group);
     return wrote(
       await db
         .insertInto("sallyport_user_groups")
@@ -292,7 +290,7 @@ function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
 }
 
 /** @throws ConfigurationError for what can hold nothing */
-function checkHolder(holder: unknown): asserts holder is Holder {
+export function checkHolder(holder: unknown): asserts holder is Holder {
   if (typeof holder !== "object" || holder === null) checkUserId(holder);
   else if (Object.keys(holder).join() === "group") checkGroupName((holder as { group: unknown }).group);
   else throw new ConfigurationError(`A holder is a user's id or { group }, not ${shown(holder)}.`);

@@ -3,7 +3,7 @@ import { Agent, createServer, request as httpRequest, type IncomingMessage } fro
 import { type AddressInfo, connect } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { RefusedError } from "../errors.ts";
-import type { HttpCall } from "../protocol/http-call.ts";
+import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { type FetchApp, nodeListener } from "./node.ts";
 
 type Options = Parameters<typeof nodeListener>[1];
@@ -29,7 +29,7 @@ function telling(tell: (http: HttpCall) => unknown): FetchApp {
     fetch: () => {
       throw new Error("not to be asked");
     },
-    answer: async (http) => {
+    answer: async (http): Promise<HttpAnswer> => {
       try {
         return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await tell(http)) };
       } catch (error) {

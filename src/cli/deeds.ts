@@ -6,14 +6,15 @@ import type { Names } from "./people.ts";
 export function deed(entry: AuditEntry, { name }: Names): string {
   const { user, group, permission, details } = entry;
   const holder = user === null ? `the group "${group}"` : name(user);
+  const made = details.madeGroup === true ? ", which was made for it" : "";
   const until = shownEnd(typeof details.until === "number" ? details.until : null);
   switch (entry.action) {
     case "grant":
-      return `gave ${permission} to ${holder}${until}`;
+      return `gave ${permission} to ${holder}${made}${until}`;
     case "revoke":
       return `took ${permission} from ${holder}`;
     case "add-to-group":
-      return `added ${holder} to the group "${group}"${until}`;
+      return `added ${holder} to the group "${group}"${made}${until}`;
     case "remove-from-group":
       return `removed ${holder} from the group "${group}"`;
     case "create-group":

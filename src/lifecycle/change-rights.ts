@@ -5,6 +5,7 @@ import type { Touched } from "../access/evictions.ts";
 import {
   type ChangeOptions,
   checkChangeOptions,
+  checkHolder,
   checkLoginId,
   checkUserId,
   type Holder,
@@ -183,12 +184,11 @@ async function editTables(
     case "grant": {
       const { holder, permission, until } = change;
       await rooms.permissionRows.require(db, permission);
+      checkHolder(holder);
+      const made = typeof holder === "string" ? {} : await making(rooms, db, holder.group);
       const changed = await grants.grant(db, holder, permission, { ...options, until });
-      return {
-        changed,
-        audit: { ...named(holder), permission, details: ending(until) },
-        touched: of(holder),
-      };
+      const details = { ...ending(until), ...made };
+      return { changed, audit: { ...named(holder), permission, details }, touched: of(holder) };
     }
     case "revoke": {
       const { holder, permission } = change;
@@ -197,8 +197,9 @@ async function editTables(
     }
     case "add-to-group": {
       const { user, group, until } = change;
+      const made = await making(rooms, db, group);
       const changed = await grants.addToGroup(db, user, group, { ...options, until });
-      return { changed, audit: { user, group, details: ending(until) }, touched: of(user) };
+      return { changed, audit: { user, group, details: { ...ending(until), ...made } }, touched: of(user) };
     }
     case "remove-from-group": {
       const { user, group } = change;
@@ -308,6 +309,11 @@ function of(holder: Holder): Touched {
 
 function named(holder: Holder) {
   return typeof holder === "string" ? { user: holder } : { group: holder.group };
+}
+
+/** A group that is made in passing is told with the change that made it. */
+async function making(rooms: Rooms, db: Kysely<Tables>, group: string) {
+  return (await rooms.grants.createGroup(db, group)) ? { madeGroup: true } : {};
 }
 
 function ending(until: number | Date | undefined) {

@@ -276,13 +276,14 @@ async function closeAll(
 ): Promise<DeliveryReport> {
   checkChangeOptions(options);
   const { by = user, reason } = options;
+  const whose = await whoseSocket(rooms, plan.selector);
   await rooms.database.write(async (db) => {
     const details = { audience: plan.audience };
     await rooms.audit.record(db, await rooms.evictions.number(db), {
       action: "close-sessions",
       by,
       reason,
-      user: plan.selector.kind === "user" ? plan.selector.userId : null,
+      user: whose,
       details,
     });
   });
@@ -306,6 +307,14 @@ async function closeAll(
     after = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return tally.report();
   }
+}
+
+/** Whom an audience names, where that is one user. */
+async function whoseSocket(rooms: Rooms, selector: SessionSelector): Promise<string | null> {
+  if (selector.kind === "user") return selector.userId;
+  if (selector.kind !== "session" && selector.kind !== "connection") return null;
+  const [session] = await rooms.sessions.recipients(selector, "", []);
+  return session?.userId ?? null;
 }
 
 /** Where a session's socket is, or undefined when its gateway was removed. */

@@ -226,6 +226,25 @@ test("close() by a user is the user's in the audit, and a session can be named b
     sent: 1,
   });
   expect(await world.sallyport.listSessions({ user: "cat" })).toEqual([]);
+  expect((await world.sallyport.access.audit())[0]).toMatchObject({
+    action: "close-sessions",
+    user: "cat",
+    details: { audience: { session: session?.session } },
+  });
+});
+
+test("a group that is made in passing is told in the audit with what made it", async () => {
+  const { access } = world.sallyport;
+  await access.grant({ group: "New" }, chat.can_use_chat);
+  await access.addToGroup("ann", "New");
+  await access.addToGroup("ann", "Newer", { until: 4e12 });
+  await access.addToGroup("bob", "Newer");
+  expect((await access.audit({ limit: 4 })).map(({ action, details }) => [action, details])).toEqual([
+    ["add-to-group", {}],
+    ["add-to-group", { until: 4e12, madeGroup: true }],
+    ["add-to-group", {}],
+    ["grant", { madeGroup: true }],
+  ]);
 });
 
 test("listSessions() gives who is in a channel or at a view, page by page", async () => {
