@@ -23,9 +23,20 @@ export default defineConfig({
       },
       {
         test: {
+          name: "stories-postgres",
+          include: ["test/stories/**/*.test.ts"],
+          env: { TEST_STORAGE: "postgres" },
+          globalSetup: ["test/postgres/global-setup.ts"],
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
           name: "property",
           include: ["test/property/**/*.test.ts"],
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
       {
@@ -34,7 +45,7 @@ export default defineConfig({
           include: ["test/browser/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
       {
@@ -42,7 +53,7 @@ export default defineConfig({
           name: "alone",
           include: ["test/alone/**/*.test.ts"],
           fileParallelism: false,
-          sequence: { groupOrder: 4 },
+          sequence: { groupOrder: 5 },
         },
       },
     ],

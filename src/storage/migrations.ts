@@ -125,7 +125,7 @@ const firstTables = (keyed: KeyedTable): Migration => ({
     await keyed(db.schema.createTable("sallyport_counters"))
       .addColumn("key", "text", (c) => c.primaryKey())
       .addColumn("window_started_at", instant, (c) => c.notNull())
-      .addColumn("count", "integer", (c) => c.notNull())
+      .addColumn("count", instant, (c) => c.notNull())
       .execute();
 
     await db.schema

@@ -1,6 +1,6 @@
 // A small app as users write it: the command line loads it as TypeScript.
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
-import { sqlite } from "sallyport/storage/sqlite";
+import { storyStorage } from "./storage.ts";
 
 const chat = definePermissions("chat", {
   can_use_chat: "Can use chat",
@@ -31,7 +31,7 @@ const people: Record<string, string> = {
 };
 
 export const sallyport = createSallyport({
-  storage: sqlite(process.env.STORY_DATABASE as string),
+  storage: storyStorage(),
   permissions: [chat],
   channels: [room, moderators, personal],
   views: { "/ws/chat": ChatView },

@@ -1,6 +1,6 @@
 // The next version of app.ts: its rules differ, and with STORY_PRINTS it prints while it is loaded and used.
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
-import { sqlite } from "sallyport/storage/sqlite";
+import { storyStorage } from "./storage.ts";
 
 const print = (text: string) => process.env.STORY_PRINTS && console.log(text);
 print("the app is loading");
@@ -20,7 +20,7 @@ class ChatView extends WebSocketView {
 }
 
 export const sallyport = createSallyport({
-  storage: sqlite(process.env.STORY_DATABASE as string),
+  storage: storyStorage(),
   permissions: [chat],
   channels: [room],
   views: { "/ws/chat": ChatView },

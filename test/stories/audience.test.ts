@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type ChannelAuthorizeManyContext, defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
+import { NOW, padded } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { World } from "./world.ts";
 
@@ -148,10 +149,10 @@ describe("authorizeMany", () => {
     await world.connect("ann", { channel: "clubs/chess" });
     await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
-      select printf('%05d', i), (select id from sallyport_gateways), printf('%015d=', i), '/ws/chat', 'bob',
-        unixepoch('subsec') * 1000 - 60000, 0 from n`);
+      select ${padded("i", 5)}, (select id from sallyport_gateways), ${padded("i", 15)} || '=', '/ws/chat', 'bob',
+        ${NOW} - 60000, 0 from n`);
     await world.sql(
-      "insert or ignore into sallyport_memberships select id, 'clubs/chess', 1 from sallyport_sessions",
+      "insert into sallyport_memberships select id, 'clubs/chess', 1 from sallyport_sessions where true on conflict do nothing",
     );
     members.delete("bob");
     asked = [];

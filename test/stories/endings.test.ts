@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { definePermissions } from "../../src/access/permissions.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
+import { storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { ORIGIN, revoked, type Socket, World } from "./world.ts";
 
@@ -133,7 +133,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
       override inheritRules = false;
     }
     const other = createSallyport({
-      storage: sqlite(world.database),
+      storage: storageAt(world.database),
       permissions: [next],
       views: { "/ws/chat": Next },
       origins: [ORIGIN],
@@ -208,7 +208,7 @@ describe("rules that change with a deployment", () => {
       override permissionsRequired = [chat.can_moderate_chat];
     }
     const next = createSallyport({
-      storage: sqlite(world.database),
+      storage: storageAt(world.database),
       permissions: [chat],
       channels,
       views: { "/ws/chat": Stricter },

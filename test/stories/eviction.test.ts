@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
+import { NOW, padded, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 
 /** Another process of the same app, such as the command line. */
-const another = (storage: Database = sqlite(world.database)) =>
+const another = (storage: Database = storageAt(world.database)) =>
   createSallyport({
     storage,
     permissions: [chat],
@@ -53,7 +53,7 @@ test("a record whose claimant died is claimed again when its lease is over", asy
   await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
   await world.sql(
     `insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
-      values ('x', 'user', 'ann', 1, 'dead', (unixepoch('subsec') * 1000) + 700)`,
+      values ('x', 'user', 'ann', 1, 'dead', ${NOW} + 700)`,
   );
   expect((await ann.closed).code).toBe(1000);
 });
@@ -128,7 +128,7 @@ describe("an app of its own version on the same database", () => {
   /** Another deployment, which mounts another view and knows other channels. */
   const stranger = () =>
     createSallyport({
-      storage: sqlite(world.database),
+      storage: storageAt(world.database),
       permissions: [chat],
       views: { "/ws/other": ModerationView },
       origins: [ORIGIN],
@@ -349,7 +349,7 @@ describe("authorize, the app's own word", () => {
 
 test("a login whose ending process died right after its commit is ended for good", async () => {
   const phone = await world.connect("ann:phone");
-  const storage = sqlite(world.database);
+  const storage = storageAt(world.database);
   let writes = 0;
   const dying: Database = Object.assign(Object.create(storage), {
     write: (work: Parameters<Database["write"]>[0]) => {
@@ -422,7 +422,7 @@ test("more sockets than one page: all of them end", async () => {
   const ann = await world.connect("ann");
   await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
-    select printf('%05d', i), (select id from sallyport_gateways), printf('%015d=', i), '/ws/chat', 'ann', unixepoch('subsec') * 1000 - 60000, 0 from n`);
+    select ${padded("i", 5)}, (select id from sallyport_gateways), ${padded("i", 15)} || '=', '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect((await ann.closed).code).toBe(1000);
   expect(await world.sql("select count(*) n from sallyport_sessions where closed_at is null")).toEqual([

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
+import { NOW } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, Socket, World } from "./world.ts";
 
@@ -115,7 +116,7 @@ test("close() ends the session before its socket: a gateway out of reach changes
 test("a connection that is gone closes its row; one that is only just arriving keeps it", async () => {
   const insert = (id: string, ageMs: number) =>
     world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
-      select '${id}', id, '${id.repeat(15)}=', '/ws/chat', 'ann', unixepoch('subsec') * 1000 - ${ageMs}, 0 from sallyport_gateways`);
+      select '${id}', id, '${id.repeat(15)}=', '/ws/chat', 'ann', ${NOW} - ${ageMs}, 0 from sallyport_gateways`);
   await insert("a", 60_000);
   await insert("b", 100);
   const report = await world.sallyport.to({ user: "ann" }).send({ type: "x" });

@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { invalid } from "../../src/errors.ts";
 import { handler } from "../../src/view/handlers.ts";
+import { NOW, padded } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { World } from "./world.ts";
 
@@ -95,8 +96,8 @@ async function sockets(user: string, from: number, count: number): Promise<void>
   await world.sallyport.registerGateway({ name: "slow", endpoint });
   await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select ${from} union all select i + 1 from n where i < ${from + count - 1})
-    select printf('%05d', i), (select id from sallyport_gateways where name = 'slow'), printf('%015d=', i),
-      '/ws/chat', '${user}', unixepoch('subsec') * 1000 - 60000, 0 from n`);
+    select ${padded("i", 5)}, (select id from sallyport_gateways where name = 'slow'), ${padded("i", 15)} || '=',
+      '/ws/chat', '${user}', ${NOW} - 60000, 0 from n`);
 }
 
 const connections = (body: string) =>
@@ -128,6 +129,8 @@ test("one that lost only the channel is read again too, and a change of others c
   await expect.poll(() => posts.length).toBe(128);
   await world.sql("delete from sallyport_memberships where session_id = '01060'");
   const changing = world.sallyport.access.revoke({ group: "Others" }, chat.can_use_chat);
+  const last = async () => (await world.sallyport.access.audit({ limit: 1 }))[0]?.action;
+  await expect.poll(last).toBe("revoke");
   release();
   await changing;
   expect(await sending).toMatchObject({ recipients: 188, sent: 187, withheld: 1 });

@@ -11,6 +11,7 @@ import type { Database } from "../../src/storage/database.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
+import { NOW, padded, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
@@ -103,7 +104,7 @@ test("a process that died between closing rows and closing sockets: whoever take
 
 describe("two apps with different views on one database", () => {
   test("each closes its own sockets within a second, whoever made the change, and none waits for the other", async () => {
-    const other = app(sqlite(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
+    const other = app(storageAt(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const begun = Date.now();
@@ -114,7 +115,7 @@ describe("two apps with different views on one database", () => {
   });
 
   test("a record that one has done is not done by it again", async () => {
-    const other = app(sqlite(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
+    const other = app(storageAt(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant("ann", chat.can_moderate_chat);
     await world.connect("ann");
@@ -132,10 +133,10 @@ describe("two apps with different views on one database", () => {
 test("a restarted app that nobody asks anything ends what has expired meanwhile", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
-    select 's', id, 'AAAAAAAAAAAAAAA=', '/ws/chat', 'ann', unixepoch('subsec') * 1000 - 60000, 0 from sallyport_gateways`);
+    select 's', id, 'AAAAAAAAAAAAAAA=', '/ws/chat', 'ann', ${NOW} - 60000, 0 from sallyport_gateways`);
   await world.sallyport.close();
-  await world.sql(`update sallyport_user_permissions set until_at = unixepoch('subsec') * 1000 + 300`);
-  const restarted = app(sqlite(world.database));
+  await world.sql(`update sallyport_user_permissions set until_at = ${NOW} + 300`);
+  const restarted = app(storageAt(world.database));
   nodeListener(restarted);
   await expect
     .poll(() => world.sql("select close_reason from sallyport_sessions"), { timeout: 3000 })
@@ -228,8 +229,8 @@ test("a change of somebody else's, made here, costs a fan-out under way no secon
     await world.sallyport.registerGateway({ name: "slow", endpoint });
     await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
-      select printf('%05d', i), (select id from sallyport_gateways where name = 'slow'), printf('%015d=', i),
-        '/ws/chat', 'ann', unixepoch('subsec') * 1000 - 60000, 0 from n`);
+      select ${padded("i", 5)}, (select id from sallyport_gateways where name = 'slow'), ${padded("i", 15)} || '=',
+        '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
     await world.sql("insert into sallyport_memberships select id, 'club', 1 from sallyport_sessions");
     world.sallyport.start();
     const sending = world.sallyport.to({ channel: "club" }).send("news");

