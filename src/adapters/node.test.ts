@@ -137,7 +137,10 @@ test("no body is an empty one, for both ways of asking", async () => {
   expect((await ask(router)).json).toEqual(["", null]);
 });
 
-test("a request that is cut in the middle of its body is refused, and harms nobody", async () => {
+test.each([
+  ["", false],
+  [", after its Request was looked at", true],
+])("a request that is cut in the middle of its body is refused%s, and harms nobody", async (_when, looks) => {
   const seen: unknown[] = [];
   let told: () => void = () => undefined;
   const cut = new Promise<void>((resolve) => {
@@ -146,6 +149,7 @@ test("a request that is cut in the middle of its body is refused, and harms nobo
   const port = await listening(
     telling(async (http) => {
       try {
+        if (looks) http.request.headers.get("x");
         return await text(http);
       } catch (error) {
         seen.push((error as RefusedError).status, (error as Error).message);
@@ -173,6 +177,14 @@ test("a body that something has read before says so instead of waiting for good"
   const answer = await ask(port, { body: "hello" });
   expect(answer.status).toBe(500);
   expect(answer.json.error).toMatch(/^Something has read this request's body before Sallyport could\. Mount/);
+  const looked = await listening(
+    telling((http) => http.request.headers.get("x") ?? text(http)),
+    {},
+    async (incoming) => {
+      for await (const _chunk of incoming.iterator({ destroyOnReturn: false }));
+    },
+  );
+  expect((await ask(looked, { body: "hello" })).json.error).toMatch(/^Something has read/);
 });
 
 test("a router is asked by fetch, and what it leaves is the next one's", async () => {

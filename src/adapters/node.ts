@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { ConfigurationError, malformed } from "../errors.ts";
+import { ConfigurationError } from "../errors.ts";
 import {
+  cutShort,
   type HttpAnswer,
   type HttpCall,
   joined,
@@ -14,7 +15,10 @@ export interface FetchApp {
   /** Called once, when the listener is made: from then on changes made elsewhere and grants that end are enforced. */
   start?(): void;
   fetch(request: Request): Response | undefined | Promise<Response | undefined>;
-  /** Asked in place of `fetch` where an app has it: no `Request` and no `Response` are built. */
+  /**
+   * Asked in place of `fetch` where an app has it: no `Request` and no `Response` are built. An app that wraps `fetch` passes
+   * an object with `fetch` alone.
+   */
   answer?(http: HttpCall): Promise<HttpAnswer | undefined>;
 }
 
@@ -137,11 +141,7 @@ function hasBody({ method, headers }: IncomingMessage): boolean {
 
 /** What is too large is left to be read and dropped later, so that the connection stays in step. */
 function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
-  if (incoming.readableDidRead) {
-    throw new ConfigurationError(
-      "Something has read this request's body before Sallyport could. Mount Sallyport before any body parser.",
-    );
-  }
+  refuseRead(incoming);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -155,10 +155,18 @@ function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8A
       if (length > maxBytes) settle(() => reject(tooLarge(maxBytes)));
     };
     const onEnd = () => settle(() => resolve(joined(chunks)));
-    const onCut = () => settle(() => reject(malformed("The request ended before its body did.")));
+    const onCut = () => settle(() => reject(cutShort()));
     incoming.on("data", onData).on("end", onEnd).on("error", onCut).on("close", onCut);
     if (incoming.destroyed) onCut();
   });
+}
+
+/** @throws ConfigurationError for a body that is gone: waiting for it would last for good */
+function refuseRead(incoming: IncomingMessage): void {
+  if (!incoming.readableDidRead && !incoming.readableEnded) return;
+  throw new ConfigurationError(
+    "Something has read this request's body before Sallyport could. Mount Sallyport before any body parser.",
+  );
 }
 
 /** Read when asked for and not before; left alone, and not torn down, by an app that has read enough. */
@@ -167,6 +175,7 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
+        if (!chunks) refuseRead(incoming);
         chunks ??= incoming.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Uint8Array>;
         const { done, value } = await chunks.next();
         if (done) controller.close();

@@ -6,15 +6,15 @@ import type { Names } from "./people.ts";
 export function deed(entry: AuditEntry, { name }: Names): string {
   const { user, group, permission, details } = entry;
   const holder = user === null ? `the group "${group}"` : name(user);
-  const made = details.madeGroup === true ? ", which was made for it" : "";
+  const made = details.madeGroup === true ? ", and made that group" : "";
   const until = shownEnd(typeof details.until === "number" ? details.until : null);
   switch (entry.action) {
     case "grant":
-      return `gave ${permission} to ${holder}${made}${until}`;
+      return `gave ${permission} to ${holder}${until}${made}`;
     case "revoke":
       return `took ${permission} from ${holder}`;
     case "add-to-group":
-      return `added ${holder} to the group "${group}"${made}${until}`;
+      return `added ${holder} to the group "${group}"${until}${made}`;
     case "remove-from-group":
       return `removed ${holder} from the group "${group}"`;
     case "create-group":
@@ -34,7 +34,7 @@ export function deed(entry: AuditEntry, { name }: Names): string {
     case "recheck":
       return `asked every authorize again for ${user === null ? told(details.channel) : holder}`;
     case "close-sessions":
-      return `closed the sockets of ${user === null ? told(details.audience) : holder}`;
+      return `closed ${closedOf(entry, holder)}`;
     case "rules-changed":
       return `recorded other rules: ${told(details.rules)}`;
     case "expired":
@@ -44,6 +44,13 @@ export function deed(entry: AuditEntry, { name }: Names): string {
     default:
       return `${entry.action as string} ${told(details)}`;
   }
+}
+
+function closedOf({ user, details }: AuditEntry, holder: string): string {
+  const audience = (details.audience ?? {}) as Record<string, unknown>;
+  if ("user" in audience) return `the sockets of ${holder}`;
+  const whose = user === null ? "" : `, which was ${holder}'s`;
+  return `the sockets of ${told(details.audience)}${whose}`;
 }
 
 function told(value: unknown): string {

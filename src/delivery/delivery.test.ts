@@ -50,6 +50,27 @@ const to = (connectionId: string, ageMs = 3_600_000): Recipient => ({
   connectedAt: Date.now() - ageMs,
 });
 
+test("settled() waits for what is under way to a user, though calls share one answer, or to anybody", async () => {
+  let answer: (result: { kind: "ok" }) => void = () => undefined;
+  const shared = new Promise<{ kind: "ok" }>((resolve) => {
+    answer = resolve;
+  });
+  const batching = new Delivery({ post: () => shared, delete: () => shared, close: async () => undefined });
+  const posts = ["ann", "bob"].map((userId) => batching.post({ ...to(userId), userId }, "x"));
+  await Promise.resolve();
+  const ended: string[] = [];
+  const waits = [
+    batching.settled("ann").then(() => ended.push("ann")),
+    batching.settled("bob").then(() => ended.push("bob")),
+    batching.settled().then(() => ended.push("anybody")),
+  ];
+  await batching.settled("eve");
+  expect(ended).toEqual([]);
+  answer({ kind: "ok" });
+  await Promise.all([...posts, ...waits]);
+  expect(ended.sort()).toEqual(["ann", "anybody", "bob"]);
+});
+
 describe("a post", () => {
   test("goes to the connection's percent-encoded path below the stage", async () => {
     expect(await delivery.post(to("L0SM9cOFvHcCIhw="), "{}")).toEqual({ kind: "sent" });

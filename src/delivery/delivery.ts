@@ -91,7 +91,7 @@ export class Delivery {
   readonly #api: ManagementApi;
   readonly #tails = new Map<string, Promise<unknown>>();
   /** Calls under way, and whose sockets they are for. There are at most {@link CONCURRENCY}. */
-  readonly #calls = new Map<Promise<unknown>, string | null>();
+  readonly #calls = new Set<{ readonly answered: Promise<unknown>; readonly userId: string | null }>();
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
   #underWay = 0;
@@ -119,8 +119,8 @@ export class Delivery {
 
   /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
   async settled(userId?: string): Promise<void> {
-    const calls = [...this.#calls].filter(([, whose]) => userId === undefined || whose === userId);
-    await Promise.allSettled(calls.map(([call]) => call));
+    const calls = [...this.#calls].filter((call) => userId === undefined || call.userId === userId);
+    await Promise.allSettled(calls.map(({ answered }) => answered));
   }
 
   /** What was sent to a connection first arrives first, so a call waits for the one before. */
@@ -171,10 +171,10 @@ export class Delivery {
         if (answer === true) break;
         if (!(await answer)) return { kind: "withheld" };
       }
-      const underWay = call();
-      this.#calls.set(underWay, recipient.userId);
+      const underWay = { answered: call(), userId: recipient.userId };
+      this.#calls.add(underWay);
       try {
-        return await underWay;
+        return await underWay.answered;
       } finally {
         this.#calls.delete(underWay);
       }

@@ -60,7 +60,8 @@ export class Gateways {
   }
 
   async find(id: string): Promise<Gateway | undefined> {
-    return (await this.findMany([id])).get(id);
+    const known = (await this.list()).find((gateway) => gateway.id === id);
+    return known ?? (await this.listAnew()).find((gateway) => gateway.id === id);
   }
 
   /** By id; one that was removed is not among them. */

@@ -185,7 +185,7 @@ async function editTables(
       const { holder, permission, until } = change;
       await rooms.permissionRows.require(db, permission);
       checkHolder(holder);
-      const made = typeof holder === "string" ? {} : await making(rooms, db, holder.group);
+      const made = typeof holder === "string" ? {} : await groupMade(rooms, db, holder.group);
       const changed = await grants.grant(db, holder, permission, { ...options, until });
       const details = { ...ending(until), ...made };
       return { changed, audit: { ...named(holder), permission, details }, touched: of(holder) };
@@ -197,7 +197,7 @@ async function editTables(
     }
     case "add-to-group": {
       const { user, group, until } = change;
-      const made = await making(rooms, db, group);
+      const made = await groupMade(rooms, db, group);
       const changed = await grants.addToGroup(db, user, group, { ...options, until });
       return { changed, audit: { user, group, details: { ...ending(until), ...made } }, touched: of(user) };
     }
@@ -312,7 +312,7 @@ function named(holder: Holder) {
 }
 
 /** A group that is made in passing is told with the change that made it. */
-async function making(rooms: Rooms, db: Kysely<Tables>, group: string) {
+async function groupMade(rooms: Rooms, db: Kysely<Tables>, group: string) {
   return (await rooms.grants.createGroup(db, group)) ? { madeGroup: true } : {};
 }
 

@@ -313,8 +313,10 @@ async function closeAll(
 async function whoseSocket(rooms: Rooms, selector: SessionSelector): Promise<string | null> {
   if (selector.kind === "user") return selector.userId;
   if (selector.kind !== "session" && selector.kind !== "connection") return null;
-  const [session] = await rooms.sessions.recipients(selector, "", []);
-  return session?.userId ?? null;
+  // Two gateways may have given the same connection id.
+  const users = new Set((await rooms.sessions.recipients(selector, "", [])).map(({ userId }) => userId));
+  const [user = null] = users;
+  return users.size === 1 ? user : null;
 }
 
 /** Where a session's socket is, or undefined when its gateway was removed. */

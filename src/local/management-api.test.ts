@@ -187,6 +187,7 @@ describe("GET", () => {
     const { gateway, ConnectionId } = await setUp({}, { "User-Agent": 'quo"te' });
     const answer = await raw(gateway, "GET", `/dev/@connections/${encodeURIComponent(ConnectionId)}`);
     expect(answer.headers["content-type"]).toBe("application/json");
+    expect(answer.headers["content-length"]).toBe(String(Buffer.byteLength(answer.text)));
     expect(answer.text).toMatch(
       /^\{\n {2}"identity" : \{\n {4}"sourceIp" : "127\.0\.0\.1",\n {4}"userAgent" : "quo\\"te"\n {2}\},\n {2}"connectedAt" : "[-\d]+T[:.\d]+Z",\n {2}"lastActiveAt" : "[-\d]+T[:.\d]+Z"\n\}$/,
     );
@@ -304,6 +305,8 @@ describe("any other path", () => {
     ["a trailing slash", "/dev/@connections/ID/"],
     ["no id", "/dev/@connections"],
     ["a look-alike", "/dev/connections/ID"],
+    ["dots", "/x/../dev/@connections/ID"],
+    ["an escaped stage", "/%64ev/@connections/ID"],
     ["the root", "/"],
   ])("is refused with 403: %s", async (_what, path) => {
     const { gateway, ConnectionId } = await setUp();
@@ -329,8 +332,10 @@ describe("any other path", () => {
 
   test("is another method's", async () => {
     const { gateway, ConnectionId } = await setUp();
-    const answer = await raw(gateway, "PUT", `/dev/@connections/${encodeURIComponent(ConnectionId)}`);
-    expect(answer.status).toBe(403);
+    for (const method of ["PUT", "HEAD", "PATCH"]) {
+      const answer = await raw(gateway, method, `/dev/@connections/${encodeURIComponent(ConnectionId)}`);
+      expect(answer.status).toBe(403);
+    }
   });
 });
 

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Connection, Connections } from "./connections.ts";
+import { splitUrl } from "./handshake.ts";
 import { ID_SHAPE, newId } from "./ids.ts";
 
 interface Answer {
@@ -26,7 +27,7 @@ export function managementApi(
   return (incoming, outgoing) => {
     // A caller that hangs up in the middle of its request is no error of ours.
     incoming.on("error", () => outgoing.destroy());
-    readAtMost(incoming, MAX_MESSAGE_BYTES, (data) => {
+    readUpTo(MAX_MESSAGE_BYTES, incoming, (data) => {
       const { status, headers, body } = answerTo(incoming, data, stage, connections);
       outgoing.writeHead(status, { "x-amzn-requestid": randomUUID(), "x-amz-apigw-id": newId(), ...headers });
       outgoing.end(body);
@@ -41,7 +42,7 @@ function answerTo(
   stage: string,
   connections: Connections,
 ): Answer {
-  const path = url.replace(/[?#].*/s, "");
+  const { path } = splitUrl(url);
   if (path === `/${stage}` && method === "GET") return json(426, { message: "Upgrade Required" });
   const prefix = [`/${stage}/@connections/`, `/${stage}/%40connections/`].find((one) => path.startsWith(one));
   const rest = prefix === undefined ? "" : path.slice(prefix.length);
@@ -54,8 +55,7 @@ function answerTo(
       return post(connection, data);
     case "GET":
       // A connection that is closing is gone, like one that never was.
-      if (!connection?.isOpen) return GONE;
-      return { status: 200, headers: JSON_TYPE, body: description(connection) };
+      return connection?.isOpen ? jsonText(200, description(connection)) : GONE;
     case "DELETE":
       if (!connection?.isOpen) return GONE;
       connection.end({ code: 1000, reason: "Connection Closed Normally" });
@@ -85,9 +85,12 @@ function nothing(status: number, errorType?: string): Answer {
 }
 
 function json(status: number, body: object, errorType?: string): Answer {
-  const text = JSON.stringify(body);
-  const length = { "content-length": Buffer.byteLength(text) };
-  return { status, headers: { ...JSON_TYPE, ...length, ...typed(errorType) }, body: text };
+  return jsonText(status, JSON.stringify(body), errorType);
+}
+
+function jsonText(status: number, body: string, errorType?: string): Answer {
+  const length = { "content-length": Buffer.byteLength(body) };
+  return { status, headers: { ...JSON_TYPE, ...length, ...typed(errorType) }, body };
 }
 
 function typed(errorType: string | undefined): OutgoingHttpHeaders {
@@ -107,9 +110,9 @@ function decoded(text: string): string {
 }
 
 /** A body that is too large is read to its end all the same, so that the connection stays in step. */
-function readAtMost(
-  incoming: IncomingMessage,
+function readUpTo(
   maxBytes: number,
+  incoming: IncomingMessage,
   done: (body: Buffer | undefined) => void,
 ): void {
   const chunks: Buffer[] = [];

@@ -1,4 +1,4 @@
-import { RefusedError } from "../errors.ts";
+import { malformed, RefusedError, SallyportError } from "../errors.ts";
 
 /**
  * An HTTP request as the core reads it, whoever brought it: an adapter makes one of what its server has, and need not build a
@@ -7,10 +7,14 @@ import { RefusedError } from "../errors.ts";
 export interface HttpCall {
   readonly method: string;
   readonly url: URL;
-  /** A header's value, repeated ones joined by a comma; undefined where none came. */
+  /**
+   * A header's value; undefined where none came. Repeated ones are joined by a comma, so that two secrets are none.
+   *
+   * @param name in any case
+   */
   header(name: string): string | undefined;
   /**
-   * All of the body; empty where there is none.
+   * All of the body; empty where there is none. Asked for once.
    *
    * @throws RefusedError with 413 when it is larger than `maxBytes`
    */
@@ -49,10 +53,14 @@ export async function webBody(request: Request, maxBytes: number): Promise<Uint8
   if (!request.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
-    length += chunk.length;
-    if (length > maxBytes) throw tooLarge(maxBytes);
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
+      length += chunk.length;
+      if (length > maxBytes) throw tooLarge(maxBytes);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof SallyportError ? error : cutShort();
   }
   return joined(chunks);
 }
@@ -68,6 +76,11 @@ export function tooLarge(maxBytes: number): RefusedError {
     status: 413,
     reply: "Message too large.",
   });
+}
+
+/** The peer hung up in the middle. */
+export function cutShort(): RefusedError {
+  return malformed("The request ended before its body did.");
 }
 
 export function joined(chunks: readonly Uint8Array[]): Uint8Array {

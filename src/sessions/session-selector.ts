@@ -22,12 +22,18 @@ export type SelectorBy<Value> =
   | { readonly kind: "login"; readonly loginId: Value }
   | { readonly kind: "deleted-user"; readonly userId: Value };
 
-/** The same selector by another value, and the value that it had; `""` where it has none to replace. */
-export function parted<Value>(selector: SessionSelector, by: Value): [SelectorBy<Value>, string] {
-  if (selector.kind === "all" || selector.kind === "holders") return [selector, ""];
-  const { kind, ...rest } = selector;
-  const [[name, value] = ["", ""]] = Object.entries(rest);
-  return [{ kind, [name]: by } as unknown as SelectorBy<Value>, value];
+/** What a selector selects by; `""` where it is by nothing that can come later. */
+export function selectedBy(selector: SessionSelector): string {
+  if (selector.kind === "all" || selector.kind === "holders") return "";
+  const { kind: _kind, ...by } = selector;
+  return Object.values(by)[0] ?? "";
+}
+
+/** The same selector by another value. */
+export function withValue<Value>(selector: SessionSelector, value: Value): SelectorBy<Value> {
+  if (selector.kind === "all" || selector.kind === "holders") return selector;
+  const { kind, ...by } = selector;
+  return { kind, [Object.keys(by)[0] as string]: value } as unknown as SelectorBy<Value>;
 }
 
 /** Sessions under the name `s`, their users under `u`. */

@@ -4,7 +4,13 @@ import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { type KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
-import { isSelected, parted, type SelectorBy, type SessionSelector } from "./session-selector.ts";
+import {
+  isSelected,
+  type SelectorBy,
+  type SessionSelector,
+  selectedBy,
+  withValue,
+} from "./session-selector.ts";
 
 /** A session as its row says, with its user's state and rights from the same statement. */
 export interface SessionRow extends ReadRights {
@@ -112,7 +118,7 @@ export class Sessions {
     const { db, now } = database;
     this.#departing = prepared((value) =>
       this.#all(db)
-        .select((eb) => this.#rest(eb))
+        .select((eb) => this.#detailsOf(eb))
         .where("s.gateway_id", "=", value("gatewayId"))
         .where("s.connection_id", "=", value("connectionId"))
         .where("s.disconnected_at", "is", null),
@@ -133,7 +139,7 @@ export class Sessions {
     );
     this.#find = prepared((value) =>
       this.#live(database.db)
-        .select((eb) => this.#rest(eb))
+        .select((eb) => this.#detailsOf(eb))
         .where("s.gateway_id", "=", value("gatewayId"))
         .where("s.connection_id", "=", value("connectionId")),
     );
@@ -298,7 +304,7 @@ export class Sessions {
   ): Promise<readonly SessionWithChannels[]> {
     const { db = this.#database.db, isTakenOver = false } = options;
     const rows: WholeRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
-      .select((eb) => this.#rest(eb))
+      .select((eb) => this.#detailsOf(eb))
       .execute();
     return rows.map(wholeOf);
   }
@@ -311,7 +317,7 @@ export class Sessions {
   async list(filter: SessionFilter, limit: number): Promise<readonly SessionWithChannels[]> {
     const { session, user, view, channel, after = "" } = filter;
     let query = this.#live(this.#database.db)
-      .select((eb) => this.#rest(eb))
+      .select((eb) => this.#detailsOf(eb))
       .where("s.id", ">", after)
       .orderBy("s.id")
       .limit(limit);
@@ -342,27 +348,27 @@ export class Sessions {
     after: string,
     only: readonly string[],
   ): Promise<readonly SessionRow[]> {
-    const [read, subject] = this.#recipientsBy(selector, only);
-    const rows = await read(this.#database.db as unknown as Kysely<never>, { subject, after });
+    const read = this.#readRecipients(selector, only);
+    const values = { subject: selectedBy(selector), after };
+    const rows = await read(this.#database.db as unknown as Kysely<never>, values);
     const known: KnownGrants = new Map();
     return rows.map((row) => fromRow(row, known));
   }
 
-  #recipientsBy(selector: SessionSelector, only: readonly string[]): [PreparedPage, string] {
+  #readRecipients(selector: SessionSelector, only: readonly string[]): PreparedPage {
     const by = selector.kind === "holders" ? selector.permission : "";
     const key = JSON.stringify([selector.kind, by, only]);
     let read = this.#recipients.get(key);
     if (!read) {
-      read = prepared((value) => {
-        const [later] = parted(selector, value("subject"));
-        return this.#page(this.#database.db, later, value("after"), only);
-      });
+      read = prepared((value) =>
+        this.#page(this.#database.db, withValue(selector, value("subject")), value("after"), only),
+      );
       this.#recipients.set(key, read);
       if (this.#recipients.size > MAX_RECIPIENT_STATEMENTS) {
         this.#recipients.delete(this.#recipients.keys().next().value ?? "");
       }
     }
-    return [read, parted(selector, "")[1]];
+    return read;
   }
 
   #page(
@@ -426,7 +432,7 @@ export class Sessions {
   }
 
   /** What a fan-out can do without. */
-  #rest(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
+  #detailsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
     const channels = this.#database.listOf(
       eb
         .selectFrom("sallyport_memberships as member")

@@ -25,7 +25,8 @@ interface LibsqlStatement {
   /** Rows as lists of values from then on. */
   raw(on: boolean): this;
   columns(): readonly { readonly name: string }[];
-  all(parameters: readonly unknown[]): unknown[][];
+  /** Objects, or lists after `raw`. */
+  all(parameters: readonly unknown[]): unknown[];
   run(parameters: readonly unknown[]): { changes: number; lastInsertRowid: number | bigint };
 }
 
@@ -175,7 +176,10 @@ class LibsqlConnection implements DatabaseConnection {
   #run<Row>(query: CompiledQuery): QueryResult<Row> {
     const { statement, columns } = this.#statement(query.sql);
     const parameters = query.parameters.map(bindable);
-    if (columns) return { rows: statement.all(parameters).map((values) => named(columns, values) as Row) };
+    if (statement.reader) {
+      const rows = statement.all(parameters);
+      return { rows: (columns ? named(columns, rows as unknown[][]) : rows.map(withBuffers)) as Row[] };
+    }
     const { changes, lastInsertRowid } = statement.run(parameters);
     return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
   }
@@ -198,23 +202,42 @@ class LibsqlConnection implements DatabaseConnection {
   }
 }
 
-/** A statement, and the names of what it reads; undefined for one that reads nothing. */
+/** A statement; and the names of what it reads, where its own text tells them. */
 interface PreparedStatement {
   readonly statement: LibsqlStatement;
   readonly columns: readonly string[] | undefined;
 }
 
-/** Objects made by libsql itself cost a third more than its lists made into objects here. */
+/**
+ * Objects made by libsql itself cost a third more than its lists made into objects here. Where a star may stand for columns
+ * libsql makes them: SQLite prepares such a statement anew when another process has changed the table.
+ */
 function prepare(database: LibsqlDatabase, sql: string): PreparedStatement {
   const statement = database.prepare(sql);
-  if (!statement.reader) return { statement, columns: undefined };
+  if (!statement.reader || STAR.test(sql.replace(NO_COLUMNS, ""))) return { statement, columns: undefined };
   return { statement: statement.raw(true), columns: statement.columns().map(({ name }) => name) };
 }
 
-function named(columns: readonly string[], values: readonly unknown[]): Record<string, unknown> {
-  const row: Record<string, unknown> = {};
-  for (let index = 0; index < columns.length; index++) row[columns[index] as string] = values[index];
-  return row;
+const STAR = /\*/;
+/** A star that counts rows, or multiplies what is in brackets. */
+const NO_COLUMNS = /\(\*\)|\)\s*\*/g;
+
+function named(columns: readonly string[], rows: readonly unknown[][]): Record<string, unknown>[] {
+  return rows.map((values) => {
+    const row: Record<string, unknown> = {};
+    for (let index = 0; index < columns.length; index++) row[columns[index] as string] = values[index];
+    return row;
+  });
+}
+
+/** Bytes come as a Buffer in lists and as an ArrayBuffer in objects; here always as a Buffer. */
+function withBuffers(row: unknown): unknown {
+  const values = row as Record<string, unknown>;
+  for (const name of Object.keys(values)) {
+    const value = values[name];
+    if (value instanceof ArrayBuffer) values[name] = Buffer.from(value);
+  }
+  return values;
 }
 
 /** libsql ends the process on a value that it cannot bind, so nothing else may reach it. */

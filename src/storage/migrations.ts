@@ -4,8 +4,8 @@ import { type CreateTableBuilder, type Kysely, type Migration, type MigrationPro
 const instant = sql`bigint`;
 
 /**
- * How a database makes a table that is found by its key alone and read by every decision. SQLite would keep the key in a tree
- * of its own and look up each row twice.
+ * How a database makes a table whose rows are small and found by their key. SQLite would keep the key in a tree of its own and
+ * look up each row twice.
  */
 export type KeyedTable = <Name extends string>(
   table: CreateTableBuilder<Name, never>,

@@ -33,7 +33,8 @@ const STATEMENT_TIMEOUT_MS = 10_000;
  * Storage in PostgreSQL 14 or later, for one process or many.
  *
  * @param source a connection string, opened at the first query through `pg`; or a Kysely that the app already has for
- *   the database, which it shares and keeps
+ *   the database, which it shares and keeps. Its pool must hear `error` of itself and of each client (`pool.on("connect",
+ *   (client) => client.on("error", …))`), or `pg` ends the process when a connection is lost
  * @throws ConfigurationError for options that cannot be
  */
 export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOptions = {}): Database {
@@ -213,7 +214,9 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format as "text")) as never,
     },
   });
-  // An idle connection that is lost is replaced when one is needed; unheard, its error would end the process.
+  // A connection that is lost is replaced when one is needed, and its statement fails by itself; unheard, the event would end
+  // the process: the pool's tells of idle connections, each client's own of those in use.
   pool.on("error", () => undefined);
+  pool.on("connect", (client) => client.on("error", () => undefined));
   return pool;
 }

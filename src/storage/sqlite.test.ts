@@ -105,6 +105,42 @@ describe("the SQLite storage", () => {
     await other.close();
   });
 
+  test("a column keeps its name, whoever changed the table since the statement was prepared", async () => {
+    const [db, other] = [1, 2].map(() => new Kysely<never>({ dialect: new LibsqlDialect({ path }) }));
+    if (!db || !other) throw new Error("unreachable");
+    await sql`create table people (id integer, old text, role text)`.execute(db);
+    await sql`insert into people values (1, 'x', 'admin')`.execute(db);
+    const reads = [
+      sql<Record<string, unknown>>`select * from people`,
+      sql<Record<string, unknown>>`select p.* from people p`,
+      sql<Record<string, unknown>>`select id, * from people`,
+      sql<Record<string, unknown>>`update people set id = 1 returning *`,
+      sql<Record<string, unknown>>`select /* some */ * from people`,
+    ];
+    for (const read of reads) {
+      expect((await read.execute(db)).rows).toEqual([{ id: 1, old: "x", role: "admin" }]);
+    }
+    await sql`alter table people drop column old`.execute(other);
+    await sql`alter table people add column bio text default 'hello'`.execute(other);
+    for (const read of reads) {
+      expect((await read.execute(db)).rows).toEqual([{ id: 1, role: "admin", bio: "hello" }]);
+    }
+    const counted = sql`select count(*) as n, max(id) * 2 as twice, (id) * 3 as thrice from people`;
+    expect((await counted.execute(db)).rows).toEqual([{ n: 1, twice: 2, thrice: 3 }]);
+    await db.destroy();
+    await other.destroy();
+  });
+
+  test("bytes come as a Buffer, by name or by star", async () => {
+    const db = new Kysely<never>({ dialect: new LibsqlDialect({ path }) });
+    await sql`create table blobs (bytes blob)`.execute(db);
+    await sql`insert into blobs values (${new Uint8Array([1, 2])})`.execute(db);
+    for (const read of [sql`select bytes from blobs`, sql`select * from blobs`]) {
+      expect((await read.execute(db)).rows).toEqual([{ bytes: Buffer.from([1, 2]) }]);
+    }
+    await db.destroy();
+  });
+
   test("values that the driver would die of are bound or refused", async () => {
     const db = new Kysely<never>({ dialect: new LibsqlDialect({ path }) });
     const { rows } =

@@ -12,6 +12,8 @@ export interface TestServer {
   /** Connection string of its superuser's database. */
   readonly url: string;
   stop(): Promise<void>;
+  /** Stops it, which cuts every connection, and starts it on the same port. */
+  restart(): Promise<void>;
 }
 
 /** What makes a server quick that nobody will miss. */
@@ -20,7 +22,11 @@ const FLAGS = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "l
 /** Starts one on a free port. `DATABASE_URL` names yours instead: each test makes and drops a schema of its own there. */
 export async function startServer(): Promise<TestServer> {
   const given = process.env.DATABASE_URL;
-  if (given) return { url: given, stop: async () => undefined };
+  if (given) {
+    const refuse = () =>
+      Promise.reject(new Error("The server at DATABASE_URL is not the tests' to restart."));
+    return { url: given, stop: async () => undefined, restart: refuse };
+  }
   linkLibraries();
   const folder = await mkdtemp(join(tmpdir(), "sallyport-postgres-"));
   await chmod(folder, 0o755);
@@ -30,7 +36,7 @@ export async function startServer(): Promise<TestServer> {
     port,
     user: "postgres",
     password: "tests",
-    persistent: false,
+    persistent: true,
     createPostgresUser: process.getuid?.() === 0,
     initdbFlags: ["--no-sync", "--encoding=UTF8"],
     postgresFlags: [...FLAGS, "max_connections=300"].flatMap((flag) => ["-c", flag]),
@@ -45,6 +51,10 @@ export async function startServer(): Promise<TestServer> {
   }
   return {
     url: `postgres://postgres:tests@127.0.0.1:${port}/postgres`,
+    restart: async () => {
+      await server.stop();
+      await server.start();
+    },
     stop: async () => {
       await server.stop();
       await rm(folder, { recursive: true, force: true });

@@ -211,6 +211,43 @@ test("why a send passed somebody by is kept, once a minute for each user and rea
   });
 });
 
+test("one audience's statement is not another's: who is read follows the values of each send", async () => {
+  const all = await Promise.all(
+    PEOPLE.map((user, index) =>
+      world.connect(user, { channel: index < 2 ? "rooms/general" : "clubs/chess" }),
+    ),
+  );
+  const { access } = world.sallyport;
+  await access.grant("mo", chat.can_moderate_chat);
+  const reached = async (audience: Parameters<typeof world.sallyport.to>[0]) => {
+    const { recipients, withheld } = await world.sallyport.to(audience).preview();
+    return [recipients, withheld];
+  };
+  const [ann] = await world.sallyport.listSessions({ user: "ann" });
+  const [bob] = await world.sallyport.listSessions({ user: "bob" });
+  for (let round = 0; round < 2; round++) {
+    expect(await reached({ channel: "rooms/general" })).toEqual([2, 0]);
+    expect(await reached({ channel: "clubs/chess" })).toEqual([3, 0]);
+    expect(await reached({ channel: "clubs/none" })).toEqual([0, 0]);
+    expect(await reached({ user: "ann" })).toEqual([1, 0]);
+    expect(await reached({ user: "nobody" })).toEqual([0, 0]);
+    expect(await reached({ permission: chat.can_use_chat })).toEqual([5, 0]);
+    expect(await reached({ permission: chat.can_moderate_chat })).toEqual([1, 0]);
+    expect(await reached({ session: ann?.session as string })).toEqual([1, 0]);
+    expect(await reached({ connection: bob?.connectionId as string })).toEqual([1, 0]);
+    expect(await reached("everyone")).toEqual([5, 0]);
+    await world.sallyport.to({ channel: "rooms/general" }).send({ type: "general" });
+    await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "chess" });
+  }
+  for (const [index, socket] of all.entries()) {
+    await socket.call("whoami");
+    const types = socket.received
+      .map(({ type }) => type)
+      .filter((type) => type === "general" || type === "chess");
+    expect(types).toEqual(index < 2 ? ["general", "general"] : ["chess", "chess"]);
+  }
+});
+
 test("close() by a user is the user's in the audit, and a session can be named by its id", async () => {
   const [ann, bob] = await sockets();
   expect(await ann?.result("kick")).toBe(1);

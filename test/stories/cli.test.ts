@@ -715,7 +715,12 @@ describe("open sockets", () => {
     const audit = (await app("audit")).out;
     expect(audit).toContain('"stuck"');
     expect(audit).toContain(`closed the sockets of ${ANN} (u1)`);
+    expect(audit).toContain(`closed the sockets of {"session":"${id}"}, which was ${ANN} (u1)'s`);
     expect(audit).toContain('closed the sockets of {"channel":"rooms/general"}');
+    await world.sallyport.access.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
+    expect((await app("audit", "--limit", "1")).out).toContain(
+      `added ${ANN} (u1) to the group "Newcomers" until 2030-12-31T00:00:00Z, and made that group`,
+    );
   });
 
   test("a revocation foretells what it then does, and why leads from the notice to the change", async () => {

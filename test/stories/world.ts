@@ -68,8 +68,8 @@ export class World {
     this.#server = parts.server;
   }
 
-  static async open({ gatewayView, ...options }: WorldOptions): Promise<World> {
-    const database = await emptyDatabase();
+  static async open({ gatewayView, ...options }: WorldOptions, given?: TestDatabase): Promise<World> {
+    const database = given ?? (await emptyDatabase());
     const decisions: Decision[] = [];
     const errors: unknown[] = [];
     const sallyport = createSallyport({

@@ -1,0 +1,277 @@
+import { CompiledQuery, Kysely, PostgresDialect, sql } from "kysely";
+import pg from "pg";
+import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { StorageError } from "../../src/errors.ts";
+import { createSallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { postgres } from "../../src/storage/postgres.ts";
+import { ChatView, channels, chat } from "../stories/chat.ts";
+import { World } from "../stories/world.ts";
+import { emptyDatabase, sqlAt, type TestDatabase } from "./database.ts";
+import { startServer } from "./server.ts";
+
+let database: TestDatabase;
+const opened: { close(): Promise<unknown> }[] = [];
+beforeEach(async () => {
+  database = await emptyDatabase();
+});
+afterEach(async () => {
+  for (const one of opened.splice(0)) await one.close();
+  await database.drop();
+});
+
+function app(storage: Database) {
+  const sallyport = createSallyport({
+    storage,
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    origins: ["none"],
+    identify: () => null,
+  });
+  opened.push(sallyport);
+  return sallyport;
+}
+
+const tablesIn = (schema: string) =>
+  sqlAt(
+    inject("postgres"),
+    `select table_name from information_schema.tables where table_schema = '${schema}' order by table_name`,
+  ) as Promise<{ table_name: string }[]>;
+
+test("several instances may migrate an empty database at once: one does, and all go on", async () => {
+  const instances = Array.from({ length: 5 }, () => app(postgres(database.source)));
+  const done = await Promise.all(instances.map((instance) => instance.migrate()));
+  expect(done.filter(({ migrations }) => migrations.length > 0)).toHaveLength(1);
+  for (const instance of instances) await instance.access.grant("ann", chat.can_use_chat);
+  expect(await instances[0]?.access.audit()).toHaveLength(1);
+});
+
+test("a schema of its own holds everything, and two of them see nothing of each other", async () => {
+  const schemas = ["one", "two"].map((name) => `${name}_${process.pid}_${Date.now()}`);
+  const [one, two] = schemas.map((schema) => app(postgres(inject("postgres"), { schema })));
+  await Promise.all([one?.migrate(), two?.migrate()]);
+  await one?.access.grant("ann", chat.can_use_chat);
+  await one?.access.deleteGroup("nobody's");
+  expect(await one?.access.hasPermission("ann", chat.can_use_chat)).toBe(true);
+  expect(await two?.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
+  expect(await two?.access.audit()).toEqual([]);
+  const [first, second] = [await tablesIn(schemas[0] as string), await tablesIn(schemas[1] as string)];
+  expect(first).toEqual(second);
+  expect(first.map(({ table_name }) => table_name)).toContain("sallyport_migrations");
+  expect((await tablesIn("public")).filter(({ table_name }) => table_name.startsWith("sallyport"))).toEqual(
+    [],
+  );
+  expect(await one?.migrate()).toMatchObject({ migrations: [], added: [] });
+  for (const schema of schemas) await sqlAt(inject("postgres"), `drop schema ${schema} cascade`);
+});
+
+test("an app's own Kysely is shared and kept, and its whole numbers are numbers", async () => {
+  const pool = new pg.Pool({ connectionString: database.source });
+  const own = new Kysely<Record<string, never>>({ dialect: new PostgresDialect({ pool }) });
+  const sallyport = app(postgres(own));
+  await sallyport.migrate();
+  const until = Date.now() + 60_000;
+  await sallyport.access.grant("ann", chat.can_use_chat, { until });
+  const [entry] = await sallyport.access.audit();
+  expect(Math.abs((entry?.at ?? 0) - Date.now())).toBeLessThan(60_000);
+  expect(entry).toMatchObject({ number: expect.any(Number), details: { until } });
+  expect((await sallyport.access.show("ann"))?.grants).toMatchObject([{ until }]);
+  await sallyport.close();
+  // Text is what the app's own code was given before, and is given now.
+  expect((await sql`select 1::bigint as one`.execute(own)).rows).toEqual([{ one: "1" }]);
+  await own.destroy();
+});
+
+test.each([
+  [{ schema: "Robert'); drop" }, /small letters/],
+  [{ schema: "" }, /small letters/],
+  [{ poolSize: 1 }, /a whole number from 2/],
+  [{ poolSize: 2.5 }, /a whole number from 2/],
+])("an option that cannot be is refused at once: %j", (options, words) => {
+  expect(() => postgres("postgres://nowhere/none", options)).toThrow(words);
+});
+
+test("without tables the error says what to run", async () => {
+  await expect(app(postgres(database.source)).access.grant("ann", chat.can_use_chat)).rejects.toMatchObject({
+    code: "SALLYPORT_NOT_MIGRATED",
+    message: expect.stringContaining("npx sallyport migrate"),
+  });
+});
+
+test("a server that is not there, a database that is not, a password that is wrong: 503 and the reason", async () => {
+  const given = new URL(inject("postgres"));
+  const elsewhere = (change: (url: URL) => void) => {
+    const url = new URL(given);
+    change(url);
+    return app(postgres(url.href)).access.hasPermission("ann", chat.can_use_chat);
+  };
+  const lost = { code: "SALLYPORT_STORAGE", status: 503 };
+  await expect(
+    elsewhere((url) => {
+      url.port = "1";
+    }),
+  ).rejects.toMatchObject({ ...lost, message: expect.stringContaining("ECONNREFUSED") });
+  await expect(
+    elsewhere((url) => {
+      url.pathname = "/nowhere";
+    }),
+  ).rejects.toMatchObject({ ...lost, message: expect.stringContaining("3D000") });
+  await expect(
+    elsewhere((url) => {
+      url.password = "wrong";
+    }),
+  ).rejects.toMatchObject({ ...lost, message: expect.stringContaining("28P01") });
+});
+
+/** Fails as the server does where it has this code for it. */
+const raising = (code: string) =>
+  `do $$ begin raise exception 'made to fail' using errcode = '${code}'; end $$`;
+
+test("a write that met another one, or whose connection was lost, is made again, once", async () => {
+  const storage = postgres(database.source);
+  opened.push(storage);
+  await sqlAt(database.source, "create table made (id integer)");
+  for (const code of ["40001", "40P01", "57P01", "08006"]) {
+    let attempts = 0;
+    await storage.write(async (db) => {
+      attempts++;
+      await sql`insert into made values (1)`.execute(db);
+      if (attempts < 3) await db.executeQuery(CompiledQuery.raw(raising(code)));
+    });
+    expect([code, attempts]).toEqual([code, 3]);
+  }
+  let attempts = 0;
+  await storage.write(async (db) => {
+    await sql`insert into made values (1)`.execute(db);
+    if (++attempts === 1) await sql`select pg_terminate_backend(pg_backend_pid())`.execute(db);
+  });
+  expect(attempts).toBe(2);
+  expect(await sqlAt(database.source, "select count(*) from made")).toEqual([{ count: 5 }]);
+});
+
+test("what an app's own statement does wrong is not tried again, and is the app's to hear", async () => {
+  const storage = postgres(database.source);
+  opened.push(storage);
+  await sqlAt(database.source, "create table single (id integer primary key)");
+  let attempts = 0;
+  const twice = storage.write(async (db) => {
+    attempts++;
+    await sql`insert into single values (1), (1)`.execute(db);
+  });
+  await expect(twice).rejects.toMatchObject({ code: "23505" });
+  await expect(twice).rejects.not.toBeInstanceOf(StorageError);
+  expect(attempts).toBe(1);
+});
+
+test("a connection that is lost while it commits: nobody knows, so it is not made again", async () => {
+  const storage = postgres(database.source);
+  opened.push(storage);
+  await sqlAt(
+    database.source,
+    `create table slow (id integer);
+    create function wait() returns trigger language plpgsql as 'begin perform pg_sleep(30); return null; end';
+    create constraint trigger waits after insert on slow deferrable initially deferred for each row execute function wait()`,
+  );
+  let attempts = 0;
+  const writing = storage.write(async (db) => {
+    attempts++;
+    await sql`insert into slow values (1)`.execute(db);
+  });
+  const committing = async () =>
+    sqlAt(
+      inject("postgres"),
+      "select pg_terminate_backend(pid) from pg_stat_activity where query = 'commit' and state = 'active'",
+    );
+  const ended = expect(writing).rejects.toMatchObject({ code: "SALLYPORT_STORAGE", status: 503 });
+  await expect.poll(committing, { timeout: 5000 }).toHaveLength(1);
+  await ended;
+  expect(attempts).toBe(1);
+});
+
+test("writers wait for each other: none loses what another one counted", async () => {
+  const storages = [postgres(database.source), postgres(database.source)];
+  opened.push(...storages);
+  await sqlAt(database.source, "create table counted (n integer); insert into counted values (0)");
+  const count = (storage: Database) =>
+    storage.write(async (db) => {
+      const { rows } = await sql<{ n: number }>`select n from counted`.execute(db);
+      await sql`update counted set n = ${(rows[0]?.n ?? 0) + 1}`.execute(db);
+    });
+  await Promise.all(Array.from({ length: 40 }, (_, index) => count(storages[index % 2] as Database)));
+  expect(await sqlAt(database.source, "select n from counted")).toEqual([{ n: 40 }]);
+});
+
+test("a rehearsal leaves nothing behind", async () => {
+  const storage = postgres(database.source);
+  opened.push(storage);
+  await sqlAt(database.source, "create table played (n integer)");
+  const seen = await storage.rehearse(async (db) => {
+    await sql`insert into played values (1)`.execute(db);
+    return (await sql`select n from played`.execute(db)).rows;
+  });
+  expect(seen).toEqual([{ n: 1 }]);
+  expect(await sqlAt(database.source, "select n from played")).toEqual([]);
+});
+
+test("a pool with no connection free for long answers 503, and serves again when one is", async () => {
+  const storage = postgres(database.source, { poolSize: 2 });
+  const sallyport = app(storage);
+  await sallyport.migrate();
+  const held = [1, 2].map(() => sql`select pg_sleep(6)`.execute(storage.db));
+  await expect(sallyport.access.hasPermission("ann", chat.can_use_chat)).rejects.toMatchObject({
+    status: 503,
+    message: expect.stringContaining("timeout"),
+  });
+  await Promise.all(held);
+  expect(await sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
+});
+
+test("every connection lost at once costs no session and no answer", async () => {
+  const world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } });
+  opened.push(world);
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  for (let round = 0; round < 3; round++) {
+    await sqlAt(
+      inject("postgres"),
+      "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and state = 'idle' and datname = current_database()",
+    );
+    // The losses reach the process a moment later than the call returns.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(await ann.call("whoami")).toMatchObject({ ok: true });
+  }
+  expect(await world.sallyport.listSessions({ user: "ann" })).toHaveLength(1);
+});
+
+test("a server that restarts under load: 503 meanwhile, no wrong answer, and every session is there afterwards", async ({
+  skip,
+}) => {
+  if (process.env.DATABASE_URL) skip("a server that is not the tests' own is not restarted");
+  const server = await startServer();
+  opened.push({ close: () => server.stop() });
+  const world = await World.open(
+    { permissions: [chat], channels, views: { "/ws/chat": ChatView } },
+    { source: server.url, drop: async () => undefined },
+  );
+  opened.unshift(world);
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const [ann, eve] = [await world.connect("ann"), await world.connect("ann")];
+  const statuses = new Set<unknown>();
+  let isOver = false;
+  const load = (async () => {
+    while (!isOver) {
+      const { status } = await ann.call("whoami");
+      statuses.add(status);
+    }
+  })();
+  await server.restart();
+  await expect.poll(async () => (await ann.call("whoami")).status, { timeout: 15_000 }).toBe(200);
+  isOver = true;
+  await load;
+  expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);
+  expect(await world.sallyport.listSessions({ user: "ann" })).toHaveLength(2);
+  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  expect((await eve.closed).code).toBe(1000);
+  world.errors.length = 0;
+});
