@@ -24,7 +24,7 @@ export default defineConfig({
       {
         test: {
           name: "stories-postgres",
-          include: ["test/stories/**/*.test.ts", "test/postgres/**/*.test.ts"],
+          include: ["test/{stories,django,postgres}/**/*.test.ts"],
           env: { TEST_STORAGE: "postgres" },
           globalSetup: ["test/postgres/global-setup.ts"],
           testTimeout: 30_000,

@@ -143,7 +143,8 @@ class PostgresDatabase implements Database {
         provider: migrations((table) => table),
         migrationTableName: "sallyport_migrations",
         migrationLockTableName: "sallyport_migrations_lock",
-        ...(this.#schema === undefined ? {} : { migrationTableSchema: this.#schema }),
+        // Left out, those of another schema would pass for ours.
+        migrationTableSchema: this.#schema ?? (await this.#currentSchema()),
       });
       const { error, results = [] } = await migrator.migrateToLatest();
       if (error) throw error;
@@ -151,6 +152,15 @@ class PostgresDatabase implements Database {
     } catch (error) {
       throw this.failure(error);
     }
+  }
+
+  async #currentSchema(): Promise<string> {
+    const { rows } = await sql<{ name: string | null }>`select current_schema() as name`.execute(this.db);
+    const name = rows[0]?.name;
+    if (name) return name;
+    throw new ConfigurationError(
+      "The connection's search path names no schema that exists. Create it, or name one: postgres(…, { schema }).",
+    );
   }
 
   async close(): Promise<void> {

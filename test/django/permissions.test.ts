@@ -7,6 +7,7 @@ import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { type ViewClass, WebSocketView } from "../../src/view/view.ts";
+import { isPostgres } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView, ran } from "../stories/chat.ts";
 import { type Refused, revoked, World } from "../stories/world.ts";
 import { aboutRights, articles, asPermission, authors, news, openShop, shop } from "./shop.ts";
@@ -302,7 +303,7 @@ describe("a single permission", () => {
     expect(rows).toEqual([{ label: "l".repeat(255) }]);
     await expect(
       sql(`insert into sallyport_permissions values ('long.${longest}', 'Twice', 0)`),
-    ).rejects.toThrow(/UNIQUE/);
+    ).rejects.toThrow(/unique/i);
   });
 });
 
@@ -570,7 +571,11 @@ describe("where rights come from", () => {
     const ann = await visit("ann");
     expect(await ann.call("ask", { names: ALL_NAMES })).toEqual(ALL_NAMES.map(() => false));
     expect(await ann.call("about_me")).toMatchObject({ id: "ann", isSuperuser: false, shop: false });
-    const columns = await sql("select name from pragma_table_info('sallyport_users') order by name");
+    const columns = await sql(
+      isPostgres
+        ? "select column_name as name from information_schema.columns where table_schema = current_schema() and table_name = 'sallyport_users' order by 1"
+        : "select name from pragma_table_info('sallyport_users') order by name",
+    );
     expect(columns.map(({ name }) => name)).toEqual(["created_at", "id", "is_active", "is_superuser"]);
   });
 

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { Kysely, sql } from "kysely";
+import { Kysely, PostgresDialect, sql } from "kysely";
+import pg from "pg";
 import { onTestFinished } from "vitest";
 import { z } from "zod";
 import { definePermissions, modelPermissions, type Permission } from "../../src/access/permissions.ts";
@@ -7,10 +8,12 @@ import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import type { Access } from "../../src/lifecycle/access.ts";
 import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
 import type { Tables } from "../../src/storage/database.ts";
+import { postgres } from "../../src/storage/postgres.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
+import { emptyDatabase, isPostgres } from "../postgres/database.ts";
 
 export const shop = definePermissions("shop", modelPermissions("article"), {
   can_ship: "Can ship orders",
@@ -93,8 +96,9 @@ export interface Visitor {
 export async function openShop(options: Partial<SallyportOptions> = {}): Promise<Shop> {
   const statements: string[] = [];
   const errors: unknown[] = [];
+  const database = isPostgres ? await emptyDatabase() : undefined;
   const db = new Kysely<Tables>({
-    dialect: new LibsqlDialect({ path: ":memory:" }),
+    dialect: database ? postgresDialect(database.source) : new LibsqlDialect({ path: ":memory:" }),
     log: ({ query }) => {
       statements.push(query.sql);
     },
@@ -115,7 +119,7 @@ export async function openShop(options: Partial<SallyportOptions> = {}): Promise
       limits: { connectsPerUser: false, tokensPerUser: false },
       onError: (error) => errors.push(error),
       ...others,
-      storage: sqlite(db),
+      storage: isPostgres ? postgres(db) : sqlite(db),
     });
     opened.push(sallyport);
     return sallyport;
@@ -124,6 +128,7 @@ export async function openShop(options: Partial<SallyportOptions> = {}): Promise
   onTestFinished(async () => {
     for (const each of opened) await each.close();
     await db.destroy();
+    await database?.drop();
   });
   await sallyport.migrate();
   await sallyport.registerGateway({ name: "main", endpoint: "http://127.0.0.1:9/prod", secret });
@@ -169,6 +174,10 @@ export async function openShop(options: Partial<SallyportOptions> = {}): Promise
       };
     },
   };
+}
+
+function postgresDialect(connectionString: string): PostgresDialect {
+  return new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 4 }) });
 }
 
 /** Statements that tell who somebody is and what they may do, other than those of the loop that runs beside. */

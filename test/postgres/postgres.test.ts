@@ -66,6 +66,20 @@ test("a schema of its own holds everything, and two of them see nothing of each 
   for (const schema of schemas) await sqlAt(inject("postgres"), `drop schema ${schema} cascade`);
 });
 
+test("tables of another schema, or of no schema at all, do not pass for ours", async () => {
+  await app(postgres(database.source)).migrate();
+  const other = await emptyDatabase();
+  opened.push({ close: other.drop });
+  expect(await app(postgres(other.source)).migrate()).toMatchObject({
+    migrations: [expect.any(String), expect.any(String)],
+  });
+  const nowhere = new URL(database.source);
+  nowhere.searchParams.set("options", "-c search_path=nowhere");
+  await expect(app(postgres(nowhere.href)).migrate()).rejects.toThrow(
+    /search path names no schema that exists/,
+  );
+});
+
 test("an app's own Kysely is shared and kept, and its whole numbers are numbers", async () => {
   const pool = new pg.Pool({ connectionString: database.source });
   const own = new Kysely<Record<string, never>>({ dialect: new PostgresDialect({ pool }) });
