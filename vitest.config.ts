@@ -41,6 +41,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: "property-postgres",
+          include: ["test/property/**/*.test.ts"],
+          env: { TEST_STORAGE: "postgres", PROPERTY_STEPS: process.env.PROPERTY_STEPS ?? "5000" },
+          globalSetup: ["test/postgres/global-setup.ts"],
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
           name: "browser",
           include: ["test/browser/**/*.test.ts"],
           testTimeout: 120_000,

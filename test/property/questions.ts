@@ -1,6 +1,7 @@
 import type { Permission } from "../../src/access/permissions.ts";
 import type { Access } from "../../src/lifecycle/access.ts";
 import type { AccessPreview } from "../../src/lifecycle/preview.ts";
+import { isPostgres } from "../postgres/database.ts";
 import { PERMISSIONS, USERS } from "./app.ts";
 import { same } from "./disagreement.ts";
 import { type Consequence, known } from "./facts.ts";
@@ -89,16 +90,20 @@ function afterMeeting(facts: oracle.Facts, user: string | null): oracle.Facts {
   return { ...facts, people: new Map([...facts.people, [user, stranger]]) };
 }
 
+const LIST = isPostgres ? "coalesce(json_agg(channel)::text, '[]')" : "json_group_array(channel)";
+
 /** The tables hold the sockets that are open, each in its channels in the order of joining, and no others. */
 export async function compareRows(world: World): Promise<void> {
   const rows = await world.query<{ id: string; user: string | null; channels: string }>(
-    `select connection_id as id, user_id as user, (select json_group_array(channel) from
-       (select channel from sallyport_memberships where session_id = s.id order by joined_at)) as channels
-     from sallyport_sessions as s where closed_at is null order by connection_id`,
+    `select connection_id as id, user_id as user, (select ${LIST} from
+       (select channel from sallyport_memberships where session_id = s.id order by joined_at) as listed) as channels
+     from sallyport_sessions as s where closed_at is null`,
   );
   same(
     "open sessions",
-    rows.map(({ id, user, channels }) => ({ id, user, channels: JSON.parse(channels) as unknown })),
+    rows
+      .map(({ id, user, channels }) => ({ id, user, channels: JSON.parse(channels) as unknown }))
+      .sort((one, other) => (one.id < other.id ? -1 : 1)),
     world.facts.sockets
       .filter(({ open }) => open)
       .map(({ id, user, channels }) => ({ id, user, channels }))

@@ -1,12 +1,10 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile, writeFile } from "node:fs/promises";
 import { CompiledQuery, sql } from "kysely";
 import { vi } from "vitest";
 import type { ManagementApi, PostResult } from "../../src/delivery/management-api.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { sqlite } from "../../src/storage/sqlite.ts";
+import { emptyDatabase, isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
 import { appOf, type Design, p, type Ran, rulesOf } from "./app.ts";
 import type { Facts } from "./oracle.ts";
 
@@ -49,14 +47,14 @@ export interface Hooks {
 }
 
 /**
- * Two instances of an app on one SQLite file, in one process and without sockets: events come in as requests, what
+ * Two instances of an app on one database, in one process and without sockets: events come in as requests, what
  * goes out is recorded. The database's clock stands still until the story moves it.
  */
 export class World {
   readonly facts: Facts;
   readonly errors: unknown[] = [];
   hooks: Hooks = {};
-  readonly #folder: string;
+  readonly #database: TestDatabase;
   readonly #instances: Record<Name, Sallyport>;
   readonly #hand: Database;
   readonly #design: Design;
@@ -67,16 +65,13 @@ export class World {
   #dying: Sallyport | undefined;
   #writesOfTheDying = 0;
 
-  private constructor(folder: string, design: Design, sample: boolean) {
-    this.#folder = folder;
+  private constructor(database: TestDatabase, design: Design, sample: boolean) {
+    this.#database = database;
     this.#design = design;
     this.#sample = sample;
-    const file = join(folder, "story.db");
-    this.#hand = clocked(sqlite(file));
-    this.#instances = {
-      A: this.#instance("A", clocked(sqlite(file))),
-      B: this.#instance("B", clocked(sqlite(file))),
-    };
+    const open = () => clocked(storageAt(database.source));
+    this.#hand = open();
+    this.#instances = { A: this.#instance("A", open()), B: this.#instance("B", open()) };
     this.facts = {
       now: STARTED_AT,
       ...rulesOf(design),
@@ -90,9 +85,7 @@ export class World {
 
   /** @param sample whether every allowed decision is kept, too */
   static async open(design: Design, sample: boolean): Promise<World> {
-    const folder = await mkdtemp(join(tmpdir(), "sallyport-property-"));
-    await writeFile(join(folder, "story.db"), await template(design));
-    return new World(folder, design, sample);
+    return new World(await (isPostgres ? emptied(design) : copied(design)), design, sample);
   }
 
   at(name: Name): Sallyport {
@@ -160,7 +153,7 @@ export class World {
     await this.seen();
     for (const instance of Object.values(this.#instances)) await instance.close();
     await this.#hand.close();
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#database.drop();
   }
 
   #instance(name: Name | "dying", storage: Database): Sallyport {
@@ -267,32 +260,69 @@ function holdLoop(sallyport: Sallyport): void {
   timers.mockRestore();
 }
 
-let made: Promise<Buffer> | undefined;
+let template: Promise<Buffer> | undefined;
 
-/** Migrated once, copied for each world. */
-function template(design: Design): Promise<Buffer> {
-  made ??= makeTemplate(design);
-  return made;
+/** A SQLite file, migrated once and copied for each world. */
+async function copied(design: Design): Promise<TestDatabase> {
+  template ??= fileOf(design);
+  const database = await emptyDatabase();
+  await writeFile(database.source, await template);
+  return database;
 }
 
-async function makeTemplate(design: Design): Promise<Buffer> {
-  const folder = await mkdtemp(join(tmpdir(), "sallyport-property-"));
-  const file = join(folder, "template.db");
-  const storage = sqlite(file);
-  await storage.db.executeQuery(CompiledQuery.raw("create table property_clock (ms integer not null)"));
-  await storage.db.executeQuery(CompiledQuery.raw(`insert into property_clock values (${STARTED_AT})`));
+async function fileOf(design: Design): Promise<Buffer> {
+  const database = await emptyDatabase();
+  await furnish(database, design);
+  await sqlAt(database.source, "pragma wal_checkpoint(truncate)");
+  const bytes = await readFile(database.source);
+  await database.drop();
+  return bytes;
+}
+
+let schema: Promise<TestDatabase> | undefined;
+
+/** A PostgreSQL schema, migrated once and emptied for each world; it goes with its server. */
+async function emptied(design: Design): Promise<TestDatabase> {
+  schema ??= (async () => {
+    const database = await emptyDatabase();
+    await furnish(database, design);
+    return database;
+  })();
+  const { source } = await schema;
+  const emptying = EMPTIED.map((table) => `delete from sallyport_${table};`).join(" ");
+  await sqlAt(source, `${emptying} update property_clock set ms = ${STARTED_AT}`);
+  return { source, drop: async () => undefined };
+}
+
+/** Everything but what a migration and a gateway's registration leave. Whoever refers to others goes first. */
+const EMPTIED = [
+  "memberships",
+  "sessions",
+  "tokens",
+  "user_permissions",
+  "user_groups",
+  "group_permissions",
+  "users",
+  "groups",
+  "counters",
+  "eviction_users",
+  "evictions",
+  "audit",
+  "decisions",
+];
+
+/** The tables, the permissions, the gateway, and a clock that stands still. */
+async function furnish({ source }: TestDatabase, design: Design): Promise<void> {
+  await sqlAt(source, "create table property_clock (ms bigint not null)");
+  await sqlAt(source, `insert into property_clock values (${STARTED_AT})`);
   const sallyport = createSallyport({
     ...appOf(design, { facts: () => ({ clubs: new Map() }) as unknown as Facts, ran: () => undefined }),
-    storage: clocked(storage),
+    storage: clocked(storageAt(source)),
     permissions: [p],
     origins: [ORIGIN],
     identify: () => null,
   });
   await sallyport.migrate();
   await sallyport.registerGateway({ name: "story", endpoint: "http://localhost/story", secret: SECRET });
-  await storage.db.executeQuery(CompiledQuery.raw("pragma wal_checkpoint(truncate)"));
   await sallyport.close();
-  const bytes = await readFile(file);
-  await rm(folder, { recursive: true, force: true });
-  return bytes;
 }
