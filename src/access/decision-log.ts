@@ -174,7 +174,7 @@ export class DecisionLog {
     const decisions = this.#pending.splice(0);
     if (decisions.length + repeats.length === 0) return;
     try {
-      await this.#database.write(async (db) => {
+      await this.#database.writeBeside(async (db) => {
         for (let from = 0; from < decisions.length; from += ROWS_PER_INSERT) {
           const rows = decisions.slice(from, from + ROWS_PER_INSERT).map(toRow);
           await db.insertInto("sallyport_decisions").values(rows).execute();

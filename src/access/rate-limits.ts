@@ -68,11 +68,6 @@ export class RateLimits {
     if (!counted) throw await this.#refusal(db, key, limit);
   }
 
-  /** Counts something that is only looked at by {@link check}. */
-  async add(db: Kysely<Tables>, key: string): Promise<void> {
-    await this.#count(db, key, Number.MAX_SAFE_INTEGER);
-  }
-
   /** @throws RefusedError with 429 when the limit is reached; counts nothing */
   async check(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
     if (limit === false) return;

@@ -75,8 +75,8 @@ export async function connect(
     (db) => admit(rooms, db, { view, call, gateway, identity, channel }, trail),
     async (db, refusal) => {
       if (rooms.limits.failedConnectsPerIp !== false && FAILURES.has(refusal.reason)) {
-        await rooms.rateLimits.check(db, failures, rooms.limits.failedConnectsPerIp);
-        await rooms.rateLimits.add(db, failures);
+        // In one statement: of guesses that race no more pass for misses than the limit allows.
+        await rooms.rateLimits.take(db, failures, rooms.limits.failedConnectsPerIp);
       }
     },
   );
@@ -179,12 +179,9 @@ async function open(
   const { userId } = subject;
   const asks = channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
   for (let asked = changes; ; ) {
-    const outcome = await rooms.database.write(async (db) => {
+    const outcome = await rooms.database.writeBeside(async (db) => {
       const changed = asks ? await rooms.evictions.changes(db) : asked;
       if (changed !== asked) return { changes: changed };
-      if (await rooms.sessions.isKnown(db, gateway.id, connectionId)) {
-        throw malformed(`Connection ${connectionId} has already been opened.`);
-      }
       if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
         throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
       }
@@ -192,6 +189,7 @@ async function open(
       checkRules(rooms, trail, view, channel, now);
       const row = { gatewayId: gateway.id, connectionId, view: view.path, userId, loginId };
       const sessionId = await rooms.sessions.open(db, { ...row, sourceIp: sourceIp ?? null });
+      if (sessionId === undefined) throw malformed(`Connection ${connectionId} has already been opened.`);
       if (channel !== undefined) await rooms.memberships.join(db, sessionId, channel);
       return { sessionId };
     });

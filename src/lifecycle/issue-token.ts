@@ -51,12 +51,12 @@ export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Pr
   await checkWanted(rooms, wanted, subject, trail);
 
   const gatewayId = await gatewayFor(rooms, wanted);
-  const token = await rooms.database.write((db) =>
+  const token = await rooms.database.writeBeside((db) =>
     rooms.tokens.issue(db, { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId }),
   );
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
   if (rooms.tokenBinding === "token" && (await identityOf(rooms, http.request))?.sessionId !== loginId) {
-    await rooms.database.write((db) => rooms.tokens.forget(db, { token }));
+    await rooms.database.writeBeside((db) => rooms.tokens.forget(db, { token }));
     throw new RefusedError("The login ended while the token was made.", { reason: "login" });
   }
   return { token, expires_in: rooms.tokenExpirySeconds };

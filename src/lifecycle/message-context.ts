@@ -76,7 +76,7 @@ export function messageContext(
     },
     async leave(channel = session.channel) {
       if (channel === undefined) return;
-      await rooms.database.write((db) => rooms.memberships.leave(db, row.id, channel));
+      await rooms.database.writeBeside((db) => rooms.memberships.leave(db, row.id, channel));
       left(channel);
     },
     async move(channel) {

@@ -14,7 +14,7 @@ export async function refusable<Result>(
   work: (db: Kysely<Tables>) => Promise<Result>,
   refused?: (db: Kysely<Tables>, refusal: RefusedError) => Promise<void>,
 ): Promise<Result> {
-  const outcome = await rooms.database.write(async (db) => {
+  const outcome = await rooms.database.writeBeside(async (db) => {
     try {
       return { result: await work(db) };
     } catch (error) {

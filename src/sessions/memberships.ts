@@ -60,7 +60,7 @@ export class Memberships {
     leaving: readonly Left[],
   ): Promise<readonly Left[]> {
     if (leaving.length === 0) return [];
-    return this.#database.write(async (db) => {
+    return this.#database.writeBeside(async (db) => {
       const left: Left[] = [];
       for (const one of leaving) if (await this.leave(db, one.session.id, one.channel)) left.push(one);
       return left;

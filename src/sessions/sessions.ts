@@ -107,7 +107,7 @@ export class Sessions {
   readonly #depart: (
     db: Kysely<never>,
     values: { id: string; code: number | null; reason: string | null },
-  ) => Promise<unknown>;
+  ) => Promise<readonly unknown[]>;
   readonly #recipients = new Map<string, PreparedPage>();
   readonly #leaveAll: (db: Kysely<never>, values: { id: string }) => Promise<unknown>;
 
@@ -132,7 +132,9 @@ export class Sessions {
           close_code: value("code"),
           close_reason: fn.coalesce("close_reason", value("reason")),
         }))
-        .where("id", "=", value("id")),
+        .where("id", "=", value("id"))
+        .where("disconnected_at", "is", null)
+        .returning("id"),
     );
     this.#leaveAll = prepared((value) =>
       db.deleteFrom("sallyport_memberships").where("session_id", "=", value("id")),
@@ -154,8 +156,8 @@ export class Sessions {
     return row && wholeOf(row);
   }
 
-  /** @returns the new row's id */
-  async open(db: Kysely<Tables>, session: NewSession): Promise<string> {
+  /** @returns the new row's id; undefined where a row, open or closed, bears the connection's id: AWS never gives one twice */
+  async open(db: Kysely<Tables>, session: NewSession): Promise<string | undefined> {
     const { now } = this.#database;
     const id = randomUUID();
     const fields = {
@@ -166,7 +168,7 @@ export class Sessions {
       connected_at: now,
       last_seen_at: now,
     };
-    await db
+    const { numInsertedOrUpdatedRows } = await db
       .insertInto("sallyport_sessions")
       .values({
         ...fields,
@@ -179,8 +181,9 @@ export class Sessions {
         close_code: null,
         close_reason: null,
       })
-      .execute();
-    return id;
+      .onConflict((conflict) => conflict.columns(["connection_id", "gateway_id"]).doNothing())
+      .executeTakeFirstOrThrow();
+    return numInsertedOrUpdatedRows === 0n ? undefined : id;
   }
 
   /** Whether a session's socket may still exist: no `$disconnect` has come for it yet. */
@@ -190,17 +193,6 @@ export class Sessions {
       .select("id")
       .where("id", "=", id)
       .where("disconnected_at", "is", null)
-      .executeTakeFirst();
-    return row !== undefined;
-  }
-
-  /** True when any row, open or closed, bears the connection id: AWS never gives one twice. */
-  async isKnown(db: Kysely<Tables>, gatewayId: string, connectionId: string): Promise<boolean> {
-    const row = await db
-      .selectFrom("sallyport_sessions")
-      .select("id")
-      .where("gateway_id", "=", gatewayId)
-      .where("connection_id", "=", connectionId)
       .executeTakeFirst();
     return row !== undefined;
   }
@@ -221,14 +213,15 @@ export class Sessions {
     closed: { code: number | undefined; reason: string | undefined },
   ): Promise<SessionWithChannels | undefined> {
     const { code = null, reason } = closed;
-    return this.#database.write(async (db) => {
+    return this.#database.writeBeside(async (db) => {
       const on = db as unknown as Kysely<never>;
       const [row] = await this.#departing(on, { gatewayId, connectionId });
       if (!row) return undefined;
-      await this.#depart(on, { id: row.id, code, reason: reason?.slice(0, 200) ?? null });
-      const departed = wholeOf(row);
-      if (departed.channels.length > 0) await this.#leaveAll(on, { id: row.id });
-      return departed;
+      const departed = await this.#depart(on, { id: row.id, code, reason: reason?.slice(0, 200) ?? null });
+      if (departed.length === 0) return undefined;
+      const session = wholeOf(row);
+      if (session.channels.length > 0) await this.#leaveAll(on, { id: row.id });
+      return session;
     });
   }
 
@@ -239,7 +232,7 @@ export class Sessions {
    */
   async closeMany(ids: readonly string[], reason: string): Promise<ReadonlySet<string>> {
     if (ids.length === 0) return new Set();
-    const rows = await this.#database.write((db) =>
+    const rows = await this.#database.writeBeside((db) =>
       db
         .updateTable("sallyport_sessions")
         .set({ closed_at: this.#database.now, close_reason: reason })

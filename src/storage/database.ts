@@ -23,6 +23,12 @@ export interface Database {
    */
   write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
+   * The same for what changes nobody's rights, such as a connect: it sees every earlier {@link write} and excludes it, but
+   * may run beside others of its own kind, where the database can. So each of its statements is right by itself, whatever
+   * another one does between two of them.
+   */
+  writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
    * Runs `work` as {@link write} does and then undoes it: what a change would do, told by the very statements that
    * would do it. Other writers wait meanwhile.
    */

@@ -63,8 +63,7 @@ class PostgresDatabase implements Database {
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
   readonly #owned: boolean;
   readonly #schema: string | undefined;
-  /** Begins a transaction that waits for other writers. One round trip. */
-  readonly #begin: CompiledQuery;
+  readonly #lock: string;
   #changes: number | undefined;
 
   constructor(
@@ -74,9 +73,7 @@ class PostgresDatabase implements Database {
     this.db = schema === undefined ? db : db.withSchema(schema);
     this.#owned = owned;
     this.#schema = schema;
-    this.#begin = CompiledQuery.raw(
-      `begin; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; select pg_advisory_xact_lock(hashtextextended('sallyport ${schema ?? ""}', 0))`,
-    );
+    this.#lock = `hashtextextended('sallyport ' || ${schema === undefined ? "current_schema()" : `'${schema}'`}, 0)`;
   }
 
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
@@ -87,28 +84,42 @@ class PostgresDatabase implements Database {
   }
 
   write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction(work, CompiledQuery.raw("commit"));
+    return this.#transaction("pg_advisory_xact_lock", work, "commit");
+  }
+
+  writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.#transaction("pg_advisory_xact_lock_shared", work, "commit");
   }
 
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction(work, CompiledQuery.raw("rollback"));
+    return this.#transaction("pg_advisory_xact_lock", work, "rollback");
   }
 
-  /** Tried again for as long as it is certain that nothing was written: until the commit has been sent. */
+  /**
+   * Read committed behind a lock of the transaction's own, which also holds behind a pooler of transactions: each statement
+   * sees whatever was committed before it, and no right changes between two of them.
+   *
+   * Tried again for as long as it is certain that nothing was written: until the commit has been sent.
+   */
   async #transaction<Result>(
+    lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared",
     work: (db: Kysely<Tables>) => Promise<Result>,
-    end: CompiledQuery,
+    end: "commit" | "rollback",
   ): Promise<Result> {
+    // One round trip.
+    const begin = CompiledQuery.raw(
+      `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
+    );
     const deadline = Date.now() + RETRY_FOR_MS;
     for (let attempt = 1; ; attempt++) {
       let isEnding = false;
       try {
         return await this.db.connection().execute(async (connection) => {
           try {
-            await connection.executeQuery(this.#begin);
+            await connection.executeQuery(begin);
             const result = await work(connection);
             isEnding = true;
-            await connection.executeQuery(end);
+            await connection.executeQuery(CompiledQuery.raw(end));
             return result;
           } catch (error) {
             await connection.executeQuery(CompiledQuery.raw("rollback")).catch(() => undefined);

@@ -40,6 +40,11 @@ class SqliteDatabase implements Database {
     return this.#transaction(work, sql`commit`);
   }
 
+  /** SQLite has one writer. */
+  writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.write(work);
+  }
+
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#transaction(work, sql`rollback`);
   }

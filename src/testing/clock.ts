@@ -41,6 +41,7 @@ export class ClockedDatabase implements Database {
   readonly now: Database["now"];
   readonly listOf: Database["listOf"];
   readonly write: Database["write"];
+  readonly writeBeside: Database["writeBeside"];
   readonly rehearse: Database["rehearse"];
   readonly changedElsewhere: Database["changedElsewhere"];
   readonly failure: Database["failure"];
@@ -53,6 +54,7 @@ export class ClockedDatabase implements Database {
     this.now = sql<number>`(${storage.now} + (select offset_ms from sallyport_test_clock))`;
     this.listOf = (...given) => storage.listOf(...given);
     this.write = (work) => storage.write(work);
+    this.writeBeside = (work) => storage.writeBeside(work);
     this.rehearse = (work) => storage.rehearse(work);
     this.changedElsewhere = () => storage.changedElsewhere();
     this.failure = (error) => storage.failure(error);

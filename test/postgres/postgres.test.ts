@@ -216,6 +216,61 @@ test("writers wait for each other: none loses what another one counted", async (
   expect(await sqlAt(database.source, "select n from counted")).toEqual([{ n: 40 }]);
 });
 
+test("what changes no rights runs side by side; what does waits for it, and is waited for", async () => {
+  const storages = [1, 2, 3].map(() => postgres(database.source));
+  opened.push(...storages);
+  const [one, two, three] = storages as [Database, Database, Database];
+  const order: string[] = [];
+  let release: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const first = one.writeBeside(async (db) => {
+    await sql`select 1`.execute(db);
+    order.push("first began");
+    await held;
+    order.push("first ended");
+  });
+  await expect.poll(() => order).toEqual(["first began"]);
+  await two.writeBeside(async () => void order.push("beside it"));
+  const change = three.write(async () => void order.push("change"));
+  const waiting = async () =>
+    sqlAt(inject("postgres"), "select 1 from pg_locks where locktype = 'advisory' and not granted");
+  await expect.poll(waiting).not.toEqual([]);
+  const later = two.writeBeside(async () => void order.push("later"));
+  release();
+  await Promise.all([first, change, later]);
+  expect(order).toEqual(["first began", "beside it", "first ended", "change", "later"]);
+});
+
+test("events that race are each themselves: one socket opens, one departure is told", async () => {
+  const left: string[] = [];
+  class Told extends ChatView {
+    override disconnect = ({ session }: { session: { id: string } }) => void left.push(session.id);
+  }
+  const world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": Told } });
+  opened.push(world);
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const headers = (connectionId: string) => ({
+    connectionId,
+    "x-sallyport-secret": world.secret,
+    "x-sallyport-source-ip": "192.0.2.1",
+    cookie: "login=ann:login-of-ann",
+    origin: "https://www.example.com",
+  });
+  for (let round = 0; round < 5; round++) {
+    const id = `AAAAAAAAAAAAAA${round}=`;
+    const tokens = await Promise.all(Array.from({ length: 4 }, () => world.token("ann")));
+    const connects = await Promise.all(
+      tokens.map((token) => world.event(`/ws/chat/connect?ws_token=${token}`, headers(id))),
+    );
+    expect(connects.map(({ status }) => status).sort()).toEqual([200, 400, 400, 400]);
+    await Promise.all([1, 2, 3, 4].map(() => world.event("/ws/chat/disconnect", headers(id))));
+    expect(left).toHaveLength(round + 1);
+  }
+  expect(world.errors).toEqual([]);
+});
+
 test("a rehearsal leaves nothing behind", async () => {
   const storage = postgres(database.source);
   opened.push(storage);

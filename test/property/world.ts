@@ -243,6 +243,7 @@ function clocked(storage: Database): Database {
     now: sql<number>`(select clock.ms from property_clock as clock)`,
     listOf: (subquery, ...columns) => storage.listOf(subquery, ...columns),
     write: (work) => storage.write(work),
+    writeBeside: (work) => storage.writeBeside(work),
     rehearse: (work) => storage.rehearse(work),
     changedElsewhere: () => storage.changedElsewhere(),
     failure: (error) => storage.failure(error),
