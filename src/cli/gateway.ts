@@ -11,7 +11,8 @@ export function addGateway(program: Command, terminal: Terminal): void {
     .description("Run an API Gateway for WebSockets on this machine, in front of any backend")
     .requiredOption(
       "--target <url>",
-      "base of the backend's URLs: <url>connect, <url>disconnect, <url>default",
+      "base of the backend's URLs: <url>connect, <url>disconnect, <url>default; once for each instance",
+      (url: string, before: readonly string[] = []) => [...before, url],
     )
     .option("--port <number>", "where to listen on 127.0.0.1", port, 3001)
     .option("--stage <name>", "the stage in the socket's URL", "dev")
@@ -20,7 +21,7 @@ export function addGateway(program: Command, terminal: Terminal): void {
 }
 
 interface LocalOptions extends Format {
-  readonly target: string;
+  readonly target: readonly string[];
   readonly port: number;
   readonly stage: string;
   readonly secret?: string;
@@ -37,11 +38,11 @@ async function runLocally(terminal: Terminal, options: LocalOptions): Promise<vo
   const lines = [
     `sockets         ${running.url}`,
     `Management API  ${running.endpoint}/@connections`,
-    `backend         ${options.target}`,
+    `backend         ${options.target.join(" ")}`,
     "Ctrl-C ends.",
   ];
   print(terminal, options, {
-    json: { url: running.url, endpoint: running.endpoint, target: options.target },
+    json: { url: running.url, endpoint: running.endpoint, targets: options.target },
     lines,
   });
   await new Promise<void>((resolve) => {

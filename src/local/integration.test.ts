@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { type Call, openClient, RawClient, startBackend, startGateway } from "../../test/local/rig.ts";
+import {
+  type Call,
+  deadTarget,
+  openClient,
+  RawClient,
+  startBackend,
+  startGateway,
+} from "../../test/local/rig.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 
 const ID = /^[A-Za-z0-9_-]{15}=$/;
@@ -37,6 +44,32 @@ test("posts each event to its own path below the target", async () => {
   expect(disconnect.url).toBe("/ws/chat/disconnect");
   expect([connect.body, message.body, disconnect.body]).toEqual(["", '{"text":"hello"}', ""]);
   expect(connect.headers["content-length"]).toBe("0");
+});
+
+test("goes to one of several targets after the other, and past one that nobody listens at", async () => {
+  const backends = [await startBackend(), await startBackend()];
+  const targets = [backends[0]?.target as string, await deadTarget(), backends[1]?.target as string];
+  const errors: unknown[] = [];
+  const gateway = await startGateway("", { target: targets, onError: (error) => errors.push(error) });
+  const client = await openClient(gateway.url);
+  for (let count = 0; count < 12; count++) {
+    client.socket.send("{}");
+    await client.text();
+  }
+  for (let count = 0; count < 12; count++) client.socket.send("{}");
+  for (let count = 0; count < 12; count++) await client.text();
+  const taken = backends.map((backend) => backend.to("default").length);
+  expect(taken.reduce((sum, count) => sum + count, 0)).toBe(24);
+  for (const count of taken) expect(count).toBeGreaterThanOrEqual(8);
+  expect(errors).toEqual([]);
+});
+
+test("is unreachable when nobody listens at any of its targets", async () => {
+  const target = [await deadTarget(), await deadTarget()];
+  const errors: unknown[] = [];
+  const gateway = await startGateway("", { target, onError: (error) => errors.push(error) });
+  await expect(openClient(gateway.url)).rejects.toThrow(/500/);
+  expect(errors).toHaveLength(1);
 });
 
 test("keeps the bytes of a message", async () => {

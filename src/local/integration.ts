@@ -18,8 +18,8 @@ export type Outcome =
 
 /** Where each route's requests go. */
 export interface IntegrationUrls {
-  /** Ends with a slash. */
-  readonly target: string;
+  /** At least one; each ends with a slash. */
+  readonly targets: readonly string[];
   readonly routes: Readonly<Record<string, string>>;
 }
 
@@ -31,6 +31,7 @@ export class Integrations {
   /** As many sockets as there are events under way: one client's must not wait for another's. */
   readonly #agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   readonly #running = new Set<Promise<Outcome>>();
+  #turn = 0;
   #closed = false;
 
   constructor(urls: IntegrationUrls, gateway: GatewayIdentity, timeoutMs: number) {
@@ -42,7 +43,7 @@ export class Integrations {
   /** Never rejects. The request has been handed to the HTTP client when this returns its promise. */
   async run(event: GatewayEvent): Promise<Outcome> {
     if (this.#closed) return { kind: "unreachable", error: new Error("The local gateway is closed.") };
-    const running = this.#post(event);
+    const running = this.#deliver(event);
     this.#running.add(running);
     try {
       return await running;
@@ -63,8 +64,19 @@ export class Integrations {
     await this.#agent.destroy();
   }
 
-  async #post(event: GatewayEvent): Promise<Outcome> {
-    const url = this.#urlOf(event);
+  /** To the next target whose turn it is. One that refused the connection has seen nothing of the event. */
+  async #deliver(event: GatewayEvent): Promise<Outcome> {
+    const { targets } = this.#urls;
+    const first = this.#turn++;
+    for (let tried = 1; ; tried++) {
+      const target = targets[(first + tried) % targets.length] ?? "";
+      const outcome = await this.#post(event, this.#urlOf(event, target));
+      const isRefused = outcome.kind === "unreachable" && codeOf(outcome.error) === "ECONNREFUSED";
+      if (!isRefused || tried === targets.length) return outcome;
+    }
+  }
+
+  async #post(event: GatewayEvent, url: URL): Promise<Outcome> {
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), this.#timeoutMs);
     try {
@@ -90,8 +102,8 @@ export class Integrations {
     }
   }
 
-  #urlOf(event: GatewayEvent): URL {
-    const { target, routes } = this.#urls;
+  #urlOf(event: GatewayEvent, target: string): URL {
+    const { routes } = this.#urls;
     if (event.kind !== "message") {
       const url = new URL(target + event.kind);
       if (event.kind === "connect") url.search = event.client.query;
@@ -99,6 +111,10 @@ export class Integrations {
     }
     return new URL(routes[event.routeKey] ?? `${target}default`);
   }
+}
+
+function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code;
 }
 
 async function readAtMost(body: AsyncIterable<Buffer>, maxBytes: number): Promise<Buffer | undefined> {

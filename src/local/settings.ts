@@ -8,9 +8,10 @@ import { RouteSelection } from "./route-selection.ts";
 export interface LocalGatewayOptions {
   /**
    * Base URL that the integrations are made from: `${target}connect`, `disconnect` and `default`, such as
-   * "http://localhost:3000/ws/chat". A missing trailing slash is added.
+   * "http://localhost:3000/ws/chat". A missing trailing slash is added. Of several, as instances behind a load balancer, each
+   * event goes to the next one, and past one that nobody listens at.
    */
-  readonly target: string;
+  readonly target: string | readonly string[];
   /** Default 3001; 0 takes any free one. */
   readonly port?: number;
   /** Address to listen on. Default "127.0.0.1", so that only this machine can connect. */
@@ -43,7 +44,10 @@ export interface LocalGatewayOptions {
 }
 
 /** The options, checked and complete. */
-export interface Settings extends Required<Omit<LocalGatewayOptions, "secret" | "routeSelectionExpression">> {
+export interface Settings
+  extends Required<Omit<LocalGatewayOptions, "secret" | "routeSelectionExpression" | "target">> {
+  /** At least one; each ends with a slash. */
+  readonly targets: readonly string[];
   readonly secret: string | undefined;
   readonly routeSelection: RouteSelection;
 }
@@ -78,7 +82,7 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     checkUrl(`routes["${key}"]`, url);
   }
   return {
-    target: baseUrl(options.target),
+    targets: baseUrls(options.target),
     port,
     host: options.host ?? "127.0.0.1",
     stage,
@@ -100,6 +104,14 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),
     onError: options.onError ?? (() => {}),
   };
+}
+
+function baseUrls(target: string | readonly string[]): readonly string[] {
+  const targets = typeof target === "string" ? [target] : target;
+  if (Array.isArray(targets) && targets.length > 0) return targets.map(baseUrl);
+  throw new ConfigurationError(
+    'target is missing. Write the URL of your backend, such as "http://localhost:3000/ws/chat".',
+  );
 }
 
 function baseUrl(target: string): string {

@@ -176,7 +176,7 @@ describe("gateway local", () => {
     expect(JSON.parse(line)).toEqual({
       url: expect.stringMatching(/^ws:/),
       endpoint: expect.stringMatching(/^http:/),
-      target: "http://127.0.0.1:9/",
+      targets: ["http://127.0.0.1:9/"],
     });
     expect(child.exitCode).toBe(null);
   });

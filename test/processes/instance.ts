@@ -1,0 +1,50 @@
+/** One instance of a chat on the story's database, for tests that run several and kill them. Tells its port. */
+
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { sql } from "kysely";
+import {
+  createSallyport,
+  defineChannel,
+  definePermissions,
+  handler,
+  type MessageContext,
+  WebSocketView,
+} from "sallyport";
+import { nodeListener } from "sallyport/adapters/node";
+import { storyStorage } from "./storage.ts";
+
+const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
+const storage = storyStorage();
+
+class ChatView extends WebSocketView {
+  override permissionsRequired = [chat.can_use_chat];
+
+  /** Stored before it is answered. */
+  say = handler(async ({ body, user, to }: MessageContext) => {
+    const { text } = body as { text: string };
+    await sql`insert into story_messages (text, said_by) values (${text}, ${user.id})`.execute(storage.db);
+    await to({ channel: "rooms/all" }).send({ type: "said", text });
+    return process.pid;
+  });
+
+  ask = handler(() => process.pid);
+}
+
+const sallyport = createSallyport({
+  storage,
+  permissions: [chat],
+  channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.can_use_chat] })],
+  views: { "/ws/chat": ChatView },
+  origins: ["https://www.example.com"],
+  identify: (request) => {
+    const [, userId, sessionId] = /login=([^:]+):(.+)/.exec(request.headers.get("cookie") ?? "") ?? [];
+    return userId && sessionId ? { userId, sessionId } : null;
+  },
+  // Many come from one address.
+  limits: { connectsPerIp: false },
+});
+
+const server = createServer(nodeListener(sallyport));
+server.listen(0, "127.0.0.1", () => process.send?.((server.address() as AddressInfo).port));
+process.once("SIGTERM", () => process.exit());
