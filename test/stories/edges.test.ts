@@ -15,6 +15,10 @@ let endpoint: string;
 let posts: { method: string; connection: string }[];
 let holding: boolean;
 let held: (() => void)[];
+/** Whether it knows nothing of a socket that is to be closed. */
+let gone: boolean;
+/** How many posts it answers with 410 first. */
+let arriving: number;
 
 let members: Set<string>;
 const club = defineChannel("clubs/:slug", {
@@ -25,11 +29,13 @@ const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
 
 let world: World;
 beforeEach(async () => {
+  [gone, arriving] = [false, 0];
   [posts, holding, held, members] = [[], false, [], new Set(["ann", "bob"])];
   api = createServer((request, response) => {
     const connection = decodeURIComponent(request.url?.split("/").at(-1) ?? "");
     posts.push({ method: request.method ?? "", connection });
-    const answer = () => request.resume().on("end", () => response.writeHead(200).end());
+    const isGone = request.method === "DELETE" ? gone : arriving-- > 0;
+    const answer = () => request.resume().on("end", () => response.writeHead(isGone ? 410 : 200).end());
     if (holding) held.push(answer);
     else answer();
   });
@@ -224,6 +230,67 @@ test("an eviction of several pages reports each socket once", async () => {
   expect(await world.sql("select user_id from sallyport_sessions where closed_at is null")).toEqual([
     { user_id: "u00001" },
   ]);
+});
+
+test("a channel that the next version guards more strictly is left, by those who may not stay", async () => {
+  for (const user of ["ann", "mo"]) await world.sallyport.access.grant(user, chat.can_use_chat);
+  await world.sallyport.access.grant("mo", chat.can_moderate_chat);
+  const [ann, mo] = await Promise.all(
+    ["ann", "mo"].map((user) => world.connect(user, { channel: "rooms/general" })),
+  );
+  const next = createSallyport({
+    storage: storageAt(world.database),
+    permissions: [chat],
+    channels: [
+      ...channels.slice(1),
+      club,
+      defineChannel("rooms/:slug", { permissionsRequired: [chat.can_moderate_chat] }),
+    ],
+    views,
+    origins: [ORIGIN],
+    identify: () => null,
+  });
+  await next.migrate();
+  expect(await ann?.message("sallyport.revoked")).toMatchObject({
+    scope: "channel",
+    channel: "rooms/general",
+  });
+  expect(await world.sallyport.listSessions({ channel: "rooms/general" })).toMatchObject([{ user: "mo" }]);
+  expect([ann?.isClosed, mo?.isClosed]).toEqual([false, false]);
+  await next.close();
+});
+
+test("what ends a login, or a user, is foretold to end its sockets, whatever the rules would say", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const [phone, desk] = [await world.connect("ann:phone"), await world.connect("ann:desk")];
+  const { access } = world.sallyport;
+  const ending = async (change: Parameters<typeof access.preview>[0]) =>
+    (await access.preview(change)).sessions.length;
+  expect(await ending({ kind: "end-session", session: "phone" })).toBe(1);
+  expect(await ending({ kind: "end-session", session: "nobody's" })).toBe(0);
+  expect(await ending({ kind: "delete-user", user: "ann" })).toBe(2);
+  expect(await ending({ kind: "recheck", user: "ann" })).toBe(0);
+  await access.endSession("phone");
+  await phone.closed;
+  expect(desk.isClosed).toBe(false);
+});
+
+test("a client that hangs up on its notice is gone, however young: it is not asked after again and again", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  await rows(1, "ann");
+  await world.sql(`update sallyport_sessions set connected_at = ${NOW}`);
+  gone = true;
+  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  expect(posts.map(({ method }) => method)).toEqual(["POST", "DELETE"]);
+});
+
+test("one that is only arriving is tried again until it is there", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  await rows(1, "ann");
+  await world.sql(`update sallyport_sessions set connected_at = ${NOW}`);
+  arriving = 2;
+  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  expect(posts.map(({ method }) => method)).toEqual(["POST", "POST", "POST", "DELETE"]);
 });
 
 /** The same database, one of whose kinds of writes is another. */
