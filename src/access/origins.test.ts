@@ -37,6 +37,7 @@ describe("Origins", () => {
   test.each([
     ["an empty list", []],
     ["no list", PAGE],
+    ["no URL", ["https://[", "https://"]],
     ["a path behind", [`${PAGE}/chat`]],
     ["a slash behind", [`${PAGE}/`]],
     ["no scheme", ["www.example.com"]],

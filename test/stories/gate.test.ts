@@ -1,0 +1,222 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createSallyport } from "../../src/sallyport.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import type { ConnectContext, User } from "../../src/view/context.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { storageAt } from "../postgres/database.ts";
+import { ChatView, channels, chat, LobbyView } from "./chat.ts";
+import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+
+const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
+let world: World;
+beforeEach(async () => {
+  world = await World.open({ permissions: [chat], channels, views });
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+async function anew(options: Partial<WorldOptions>): Promise<World> {
+  await world.close();
+  world = await World.open({ permissions: [chat], channels, views, ...options });
+  return world;
+}
+
+/** The handshake's status. */
+const statusOf = (connecting: Promise<unknown>) =>
+  connecting.then(
+    () => 101,
+    (refused: Refused) => refused.status,
+  );
+
+test("somebody without the right who tries again and again is no guesser of tokens: nobody is locked out", async () => {
+  await anew({ limits: { failedConnectsPerIp: 3 } });
+  for (let attempt = 0; attempt < 6; attempt++) expect(await statusOf(world.connect("eve"))).toBe(403);
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  expect(await statusOf(world.connect("ann"))).toBe(101);
+  for (let attempt = 0; attempt < 3; attempt++) {
+    expect(await statusOf(world.connect("ann", { token: "0".repeat(64) }))).toBe(403);
+  }
+  expect(await statusOf(world.connect("ann"))).toBe(429);
+});
+
+describe("a gateway that tells no source address", () => {
+  const arriving = async () => {
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const token = await world.token("ann");
+    const headers = {
+      connectionId: "AAAAAAAAAAAAAAA=",
+      "x-sallyport-secret": world.secret,
+      cookie: "login=ann:login-of-ann",
+      origin: ORIGIN,
+    };
+    return (await world.event(`/ws/chat/connect?ws_token=${token}`, headers)).status;
+  };
+
+  test.each([
+    ["with both limits by address", {}, 400],
+    ["with the limit of connects alone", { failedConnectsPerIp: false as const }, 400],
+    ["with the limit of failures alone", { connectsPerIp: false as const }, 400],
+    ["with neither", { connectsPerIp: false as const, failedConnectsPerIp: false as const }, 200],
+  ])("%s", async (_what, limits, status) => {
+    await anew({ limits });
+    expect(await arriving()).toBe(status);
+  });
+
+  test("or one that is none", async () => {
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const headers = {
+      connectionId: "AAAAAAAAAAAAAAA=",
+      "x-sallyport-secret": world.secret,
+      "x-sallyport-source-ip": "the moon",
+      origin: ORIGIN,
+    };
+    expect((await world.event("/ws/chat/connect", headers)).status).toBe(400);
+  });
+});
+
+test("rights that change while the author's connect() runs: authorize is asked once more, about the same user", async () => {
+  const asked: (string | undefined)[] = [];
+  let meanwhile: () => Promise<unknown> = async () => undefined;
+  const den = defineChannel("den", {
+    allowAnonymous: true,
+    authorize: ({ user }: { user: User }) => {
+      asked.push(user.id);
+      return user.id !== "bob";
+    },
+  });
+  class Slow extends WebSocketView {
+    override allowAnonymous = true;
+    override receiveOnly = true;
+    override connect = async (_context: ConnectContext) => {
+      await meanwhile();
+    };
+  }
+  await anew({ channels: [den], views: { "/ws/lobby": Slow } });
+  await world.connect("ann", { channel: "den" });
+  await world.connect(null, { channel: "den" });
+  expect(asked).toEqual(["ann", undefined]);
+  asked.length = 0;
+  let changes = 1;
+  meanwhile = async () => {
+    if (changes-- > 0) await world.sallyport.access.recheck({ channel: "den" });
+  };
+  await world.connect("ann:again", { channel: "den" });
+  // The two who are in are asked about as well; the last question is about who arrives.
+  expect(asked.filter((id) => id === "ann").length).toBeGreaterThanOrEqual(3);
+  expect(asked.at(-1)).toBe("ann");
+  asked.length = 0;
+  changes = 1;
+  await world.connect(null, { channel: "den" });
+  expect(asked.at(-1)).toBe(undefined);
+});
+
+test("an author's hook that fails has not said yes, and the failure is told", async () => {
+  const failing = defineChannel("failing", {
+    signedIn: true,
+    authorize: () => {
+      throw new Error("the app's database is down");
+    },
+  });
+  await anew({ channels: [failing] });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  expect(await statusOf(world.connect("ann", { channel: "failing" }))).toBe(500);
+  expect(await world.sallyport.listSessions()).toEqual([]);
+  expect(world.errors.splice(0).map(String)).toEqual(["Error: the app's database is down"]);
+});
+
+test("a login that ends while its token is made gets none, where no login comes along with the connect", async () => {
+  let logins = ["desk", "desk"];
+  await world.close();
+  world = await World.open({ permissions: [chat], channels, views, tokens: { binding: "token" } });
+  const app = createSallyport({
+    storage: storageAt(world.database),
+    permissions: [chat],
+    channels,
+    views,
+    origins: [ORIGIN],
+    tokens: { binding: "token" },
+    identify: () => {
+      const sessionId = logins.shift();
+      return sessionId === undefined ? null : { userId: "ann", sessionId };
+    },
+  });
+  const asking = async () =>
+    (await app.fetch(new Request("http://app/api/ws-token", { method: "POST", headers: { origin: ORIGIN } })))
+      ?.status;
+  const stored = () => world.sql("select hash from sallyport_tokens");
+  expect(await asking()).toBe(200);
+  expect(await stored()).toHaveLength(1);
+  for (const then of [["desk"], ["desk", "another"]]) {
+    logins = then;
+    expect(await asking()).toBe(403);
+    expect(await stored()).toHaveLength(1);
+  }
+  await app.close();
+});
+
+test("a channel that another app declares is not left because this one does not know it", async () => {
+  const theirs = defineChannel("theirs", { permissionsRequired: [chat.can_use_chat] });
+  await anew({ channels: [...channels, theirs] });
+  for (const right of [chat.can_use_chat, chat.can_moderate_chat])
+    await world.sallyport.access.grant("ann", right);
+  const ann = await world.connect("ann", { channel: "theirs" });
+  const other = createSallyport({
+    storage: storageAt(world.database),
+    permissions: [chat],
+    channels,
+    views,
+    origins: [ORIGIN],
+    identify: () => null,
+  });
+  await other.access.revoke("ann", chat.can_moderate_chat);
+  await other.access.recheck({ user: "ann" });
+  expect(await world.sallyport.listSessions({ channel: "theirs" })).toMatchObject([{ user: "ann" }]);
+  expect(ann.received).toEqual([]);
+  await other.close();
+});
+
+test("moving to another channel leaves the old one, moving to the same one stays; leaving none leaves none", async () => {
+  class Mover extends WebSocketView {
+    override signedIn = true;
+    go = handler(async ({ body, move, session }) => {
+      await move((body as { channel: string }).channel);
+      return session.channels;
+    });
+    out = handler(async ({ leave, session }) => {
+      await leave();
+      return session.channels;
+    });
+  }
+  await anew({ views: { "/ws/mover": Mover } });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  expect(await ann.result("out")).toEqual([]);
+  expect(await ann.result("go", { channel: "rooms/one" })).toEqual(["rooms/one"]);
+  expect(await ann.result("go", { channel: "rooms/two" })).toEqual(["rooms/two"]);
+  expect(await ann.result("go", { channel: "rooms/two" })).toEqual(["rooms/two"]);
+  expect(await world.sallyport.listSessions()).toMatchObject([{ channels: ["rooms/two"] }]);
+  expect(await ann.result("out")).toEqual([]);
+  expect(await world.sallyport.listSessions()).toMatchObject([{ channels: [] }]);
+});
+
+test("a call's id of 128 characters is an id, and one more is not; a number must be one", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  for (const [id, fits] of [
+    ["x".repeat(128), true],
+    ["x".repeat(129), false],
+    [7, true],
+    [true, false],
+    [null, false],
+    [{ id: 1 }, false],
+  ] as const) {
+    ann.send({ handler: "whoami", id });
+    const last = ann.received.length;
+    await expect.poll(() => ann.received.length).toBeGreaterThan(last);
+    const frame = ann.received.at(-1);
+    expect([id, frame?.ok, frame?.id]).toEqual(fits ? [id, true, id] : [id, false, undefined]);
+  }
+});
