@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { RefusedError } from "../errors.ts";
 import { addressBlock, checkedLimits, MessageLimit } from "./rate-limits.ts";
 
 describe("addresses that are limited together", () => {
@@ -31,11 +32,23 @@ test("limits are whole numbers, or false; others refuse to start", () => {
   expect(() => checkedLimits({ tokenPerUser: 5 } as never)).toThrow(/is not a limit/);
 });
 
+/** Seconds until another try may succeed, as the refusal says. */
+function retryAfter(refused: () => void): number | undefined {
+  try {
+    refused();
+  } catch (error) {
+    return (error as RefusedError).retryAfterSeconds;
+  }
+  return undefined;
+}
+
 test("messages are counted per session, and a new minute begins anew", () => {
   const limit = new MessageLimit(2);
   limit.take("a", 0);
   limit.take("a", 10);
   expect(() => limit.take("a", 20)).toThrow(/Limit of 2/);
+  expect(retryAfter(() => limit.take("a", 10_500))).toBe(50);
+  expect(retryAfter(() => limit.take("a", 59_999))).toBe(1);
   limit.take("b", 20);
   limit.take("a", 60_000);
 });
