@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { type Expression, type ExpressionBuilder, type Kysely, sql } from "kysely";
+import { type AliasableExpression, type ExpressionBuilder, type Kysely, sql } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
@@ -11,7 +11,7 @@ type Scope = Tables["sallyport_evictions"]["scope"];
  */
 export type Touched =
   | { readonly scope: Exclude<Scope, "users" | "everyone">; readonly subject: string }
-  | { readonly scope: "users"; readonly users: readonly string[] | Expression<{ user_id: string }> }
+  | { readonly scope: "users"; readonly users: readonly string[] | AliasableExpression<{ user_id: string }> }
   | { readonly scope: "everyone" };
 
 /** A change of rights whose consequences for open sockets are still to be drawn. */
@@ -102,14 +102,20 @@ export class Evictions {
   async #list(
     db: Kysely<Tables>,
     id: string,
-    users: readonly string[] | Expression<{ user_id: string }>,
+    users: readonly string[] | AliasableExpression<{ user_id: string }>,
   ): Promise<void> {
     if (!Array.isArray(users)) {
-      const found = sql<{
-        eviction_id: string;
-        user_id: string;
-      }>`select ${id}, found.user_id from ${users as Expression<{ user_id: string }>} as found`;
-      await sql`insert into sallyport_eviction_users (eviction_id, user_id) ${found}`.execute(db);
+      const touched = users as AliasableExpression<{ user_id: string }>;
+      await db
+        .insertInto("sallyport_eviction_users")
+        .columns(["eviction_id", "user_id"])
+        .expression(({ cast, selectFrom, val }) =>
+          selectFrom(touched.as("touched")).select([
+            cast<string>(val(id), "text").as("id"),
+            "touched.user_id",
+          ]),
+        )
+        .execute();
       return;
     }
     for (let from = 0; from < users.length; from += USERS_PER_INSERT) {

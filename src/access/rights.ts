@@ -1,4 +1,11 @@
-import { type Expression, type ExpressionBuilder, type Kysely, type RawBuilder, sql } from "kysely";
+import {
+  type AliasableExpression,
+  type Expression,
+  type ExpressionBuilder,
+  type Kysely,
+  type RawBuilder,
+  sql,
+} from "kysely";
 import { type RightsOf, rightsFrom } from "../sessions/rights-of.ts";
 import { breathe, type Database, parseList, type Tables } from "../storage/database.ts";
 import type { Subject } from "./rules.ts";
@@ -58,7 +65,7 @@ export class Rights {
     holdersNow(this.#database, db, permission) as unknown as Expression<string>;
 
   /** Users with a grant of any of these permissions, whether or not it holds now, as a subquery of ids. */
-  everHolding(db: Kysely<Tables>, permissions: readonly string[]): Expression<{ user_id: string }> {
+  everHolding(db: Kysely<Tables>, permissions: readonly string[]): AliasableExpression<{ user_id: string }> {
     return db
       .selectFrom("sallyport_user_permissions as held")
       .select("held.user_id")

@@ -1,4 +1,4 @@
-import { type Kysely, sql } from "kysely";
+import type { Kysely } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** Which sessions are in which channels. Being in a channel proves nothing: every delivery asks again. */
@@ -13,8 +13,19 @@ export class Memberships {
   async join(db: Kysely<Tables>, sessionId: string, channel: string): Promise<void> {
     const { now } = this.#database;
     // Two joins within a millisecond still have an order.
-    const joinedAt = sql<number>`(select case when max(joined_at) >= ${now} then max(joined_at) + 1 else ${now} end
-      from sallyport_memberships where session_id = ${sessionId})`;
+    const joinedAt = db
+      .selectFrom("sallyport_memberships as member")
+      .select(({ eb, fn }) => {
+        const last = fn.max("member.joined_at");
+        return eb
+          .case()
+          .when(last, ">=", now)
+          .then(eb(last, "+", 1))
+          .else(now)
+          .end()
+          .as("at");
+      })
+      .where("member.session_id", "=", sessionId);
     await db
       .insertInto("sallyport_memberships")
       .values({ session_id: sessionId, channel, joined_at: joinedAt })

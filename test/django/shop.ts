@@ -13,7 +13,7 @@ import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
-import { emptyDatabase, isPostgres } from "../postgres/database.ts";
+import { emptyDatabase, isPostgres, searching } from "../postgres/database.ts";
 
 export const shop = definePermissions("shop", modelPermissions("article"), {
   can_ship: "Can ship orders",
@@ -98,7 +98,7 @@ export async function openShop(options: Partial<SallyportOptions> = {}): Promise
   const errors: unknown[] = [];
   const database = isPostgres ? await emptyDatabase() : undefined;
   const db = new Kysely<Tables>({
-    dialect: database ? postgresDialect(database.source) : new LibsqlDialect({ path: ":memory:" }),
+    dialect: database ? postgresDialect(searching(database.source)) : new LibsqlDialect({ path: ":memory:" }),
     log: ({ query }) => {
       statements.push(query.sql);
     },

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { inject } from "vitest";
 import { sqlAt } from "./storage-at.ts";
 
-export { sqlAt, storageAt } from "./storage-at.ts";
+export { searching, sqlAt, storageAt } from "./storage-at.ts";
 
 /** Whether this project's tests run on PostgreSQL. */
 export const isPostgres = process.env.TEST_STORAGE === "postgres";
@@ -22,7 +22,7 @@ export function padded(number: string, length: number): string {
 
 /** An empty database of a test's own. */
 export interface TestDatabase {
-  /** The SQLite file's path, or a connection string with a schema of its own. */
+  /** The SQLite file's path, or a connection string that names a `schema` of its own: for `storageAt`. */
   readonly source: string;
   drop(): Promise<void>;
 }
@@ -39,7 +39,7 @@ export async function emptyDatabase(): Promise<TestDatabase> {
   const schema = `t_${randomBytes(8).toString("hex")}`;
   await sqlAt(server, `create schema ${schema}`);
   const source = new URL(server);
-  source.searchParams.set("options", `-c search_path=${schema}`);
+  source.searchParams.set("schema", schema);
   return {
     source: source.href,
     drop: async () => {

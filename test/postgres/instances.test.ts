@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { sql } from "kysely";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { definePermissions } from "../../src/access/permissions.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
@@ -10,7 +9,7 @@ import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { WebSocketView } from "../../src/view/view.ts";
 import { ORIGIN, Socket } from "../stories/world.ts";
-import { emptyDatabase, storageAt, type TestDatabase } from "./database.ts";
+import { emptyDatabase, sqlAt, storageAt, type TestDatabase } from "./database.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
@@ -41,7 +40,7 @@ beforeEach(async () => {
     identify: () => null,
   });
   await here.migrate();
-  await sql`create table story_messages (text text, said_by text)`.execute(storage.db);
+  await sqlAt(database.source, "create table story_messages (text text, said_by text)");
   instances = await Promise.all([1, 2, 3].map(started));
   const secret = gatewaySecret();
   gateway = await startLocalGateway({
@@ -112,7 +111,7 @@ test("events of one socket go to any instance, and a right that ends anywhere en
 });
 
 test("a right taken behind everybody's back is refused by the next statement of every instance", async () => {
-  await sql`delete from sallyport_group_permissions`.execute(storage.db);
+  await sqlAt(database.source, "delete from sallyport_group_permissions");
   const answers = await asked();
   expect(answers.map(({ status }) => status)).toEqual(PEOPLE.map(() => 403));
 });
@@ -137,8 +136,8 @@ test("an instance killed under load takes no session and no stored message with 
   await expect.poll(() => acknowledged.length, { timeout: 15_000 }).toBeGreaterThan(before + 50);
   isOver = true;
   await Promise.all(load);
-  const { rows } = await sql<{ text: string }>`select text from story_messages`.execute(storage.db);
-  const stored = new Set(rows.map(({ text }) => text));
+  const rows = await sqlAt(database.source, "select text from story_messages");
+  const stored = new Set(rows.map((row) => (row as { text: string }).text));
   expect(acknowledged.filter((text) => !stored.has(text))).toEqual([]);
   expect(sockets.filter((socket) => socket.isClosed)).toEqual([]);
   expect(await here.listSessions({ limit: 1000 })).toHaveLength(PEOPLE.length);
@@ -150,13 +149,12 @@ test("an instance killed under load takes no session and no stored message with 
 });
 
 test("a change whose instance dies before it has told anybody is carried out by the others", async () => {
-  await storage.write(async (db) => {
-    await sql`delete from sallyport_group_permissions`.execute(db);
-    await sql`insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
-      values ('left', 'group', 'Crew', 1, 'who died', 1)`.execute(db);
-  });
+  await sqlAt(
+    database.source,
+    `delete from sallyport_group_permissions;
+    insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
+      values ('left', 'group', 'Crew', 1, 'who died', 1)`,
+  );
   await Promise.all(sockets.map((socket) => socket.closed));
-  await expect
-    .poll(async () => (await sql`select id from sallyport_evictions`.execute(storage.db)).rows)
-    .toEqual([]);
+  await expect.poll(async () => sqlAt(database.source, "select id from sallyport_evictions")).toEqual([]);
 });

@@ -7,7 +7,7 @@ import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { World } from "../stories/world.ts";
-import { emptyDatabase, sqlAt, type TestDatabase } from "./database.ts";
+import { emptyDatabase, searching, sqlAt, type TestDatabase } from "./database.ts";
 import { startServer } from "./server.ts";
 
 let database: TestDatabase;
@@ -40,7 +40,7 @@ const tablesIn = (schema: string) =>
   ) as Promise<{ table_name: string }[]>;
 
 test("several instances may migrate an empty database at once: one does, and all go on", async () => {
-  const instances = Array.from({ length: 5 }, () => app(postgres(database.source)));
+  const instances = Array.from({ length: 5 }, () => app(postgres(searching(database.source))));
   const done = await Promise.all(instances.map((instance) => instance.migrate()));
   expect(done.filter(({ migrations }) => migrations.length > 0)).toHaveLength(1);
   for (const instance of instances) await instance.access.grant("ann", chat.can_use_chat);
@@ -67,13 +67,13 @@ test("a schema of its own holds everything, and two of them see nothing of each 
 });
 
 test("tables of another schema, or of no schema at all, do not pass for ours", async () => {
-  await app(postgres(database.source)).migrate();
+  await app(postgres(searching(database.source))).migrate();
   const other = await emptyDatabase();
   opened.push({ close: other.drop });
-  expect(await app(postgres(other.source)).migrate()).toMatchObject({
+  expect(await app(postgres(searching(other.source))).migrate()).toMatchObject({
     migrations: [expect.any(String), expect.any(String)],
   });
-  const nowhere = new URL(database.source);
+  const nowhere = new URL(searching(database.source));
   nowhere.searchParams.set("options", "-c search_path=nowhere");
   await expect(app(postgres(nowhere.href)).migrate()).rejects.toThrow(
     /search path names no schema that exists/,
@@ -81,7 +81,7 @@ test("tables of another schema, or of no schema at all, do not pass for ours", a
 });
 
 test("an app's own Kysely is shared and kept, and its whole numbers are numbers", async () => {
-  const pool = new pg.Pool({ connectionString: database.source });
+  const pool = new pg.Pool({ connectionString: searching(database.source) });
   const own = new Kysely<Record<string, never>>({ dialect: new PostgresDialect({ pool }) });
   const sallyport = app(postgres(own));
   await sallyport.migrate();
@@ -107,7 +107,9 @@ test.each([
 });
 
 test("without tables the error says what to run", async () => {
-  await expect(app(postgres(database.source)).access.grant("ann", chat.can_use_chat)).rejects.toMatchObject({
+  await expect(
+    app(postgres(searching(database.source))).access.grant("ann", chat.can_use_chat),
+  ).rejects.toMatchObject({
     code: "SALLYPORT_NOT_MIGRATED",
     message: expect.stringContaining("npx sallyport migrate"),
   });
@@ -143,7 +145,7 @@ const raising = (code: string) =>
   `do $$ begin raise exception 'made to fail' using errcode = '${code}'; end $$`;
 
 test("a write that met another one, or whose connection was lost, is made again, once", async () => {
-  const storage = postgres(database.source);
+  const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table made (id integer)");
   for (const code of ["40001", "40P01", "57P01", "08006"]) {
@@ -165,7 +167,7 @@ test("a write that met another one, or whose connection was lost, is made again,
 });
 
 test("what an app's own statement does wrong is not tried again, and is the app's to hear", async () => {
-  const storage = postgres(database.source);
+  const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table single (id integer primary key)");
   let attempts = 0;
@@ -179,7 +181,7 @@ test("what an app's own statement does wrong is not tried again, and is the app'
 });
 
 test("a connection that is lost while it commits: nobody knows, so it is not made again", async () => {
-  const storage = postgres(database.source);
+  const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(
     database.source,
@@ -204,7 +206,7 @@ test("a connection that is lost while it commits: nobody knows, so it is not mad
 });
 
 test("writers wait for each other: none loses what another one counted", async () => {
-  const storages = [postgres(database.source), postgres(database.source)];
+  const storages = [postgres(searching(database.source)), postgres(searching(database.source))];
   opened.push(...storages);
   await sqlAt(database.source, "create table counted (n integer); insert into counted values (0)");
   const count = (storage: Database) =>
@@ -217,7 +219,7 @@ test("writers wait for each other: none loses what another one counted", async (
 });
 
 test("what changes no rights runs side by side; what does waits for it, and is waited for", async () => {
-  const storages = [1, 2, 3].map(() => postgres(database.source));
+  const storages = [1, 2, 3].map(() => postgres(searching(database.source)));
   opened.push(...storages);
   const [one, two, three] = storages as [Database, Database, Database];
   const order: string[] = [];
@@ -272,7 +274,7 @@ test("events that race are each themselves: one socket opens, one departure is t
 });
 
 test("a rehearsal leaves nothing behind", async () => {
-  const storage = postgres(database.source);
+  const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table played (n integer)");
   const seen = await storage.rehearse(async (db) => {
@@ -284,7 +286,7 @@ test("a rehearsal leaves nothing behind", async () => {
 });
 
 test("a pool with no connection free for long answers 503, and serves again when one is", async () => {
-  const storage = postgres(database.source, { poolSize: 2 });
+  const storage = postgres(searching(database.source), { poolSize: 2 });
   const sallyport = app(storage);
   await sallyport.migrate();
   const held = [1, 2].map(() => sql`select pg_sleep(6)`.execute(storage.db));

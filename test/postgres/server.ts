@@ -76,7 +76,8 @@ function linkLibraries(): void {
   if (existsSync(script)) execFileSync(process.execPath, [script], { cwd: root });
 }
 
-async function freePort(): Promise<number> {
+/** A port of 127.0.0.1 that nobody listens on. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();

@@ -2,7 +2,7 @@
 
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { sql } from "kysely";
+import type { Kysely } from "kysely";
 import {
   createSallyport,
   defineChannel,
@@ -17,13 +17,20 @@ import { storyStorage } from "./storage.ts";
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
 const storage = storyStorage();
 
+/** A table of the app's own, beside Sallyport's. */
+const stored = (text: string, by: string | undefined) =>
+  (storage.db as unknown as Kysely<{ story_messages: { text: string; said_by: string | undefined } }>)
+    .insertInto("story_messages")
+    .values({ text, said_by: by })
+    .execute();
+
 class ChatView extends WebSocketView {
   override permissionsRequired = [chat.can_use_chat];
 
   /** Stored before it is answered. */
   say = handler(async ({ body, user, to }: MessageContext) => {
     const { text } = body as { text: string };
-    await sql`insert into story_messages (text, said_by) values (${text}, ${user.id})`.execute(storage.db);
+    await stored(text, user.id);
     await to({ channel: "rooms/all" }).send({ type: "said", text });
     return process.pid;
   });

@@ -2,8 +2,12 @@ import type { Database } from "sallyport";
 import { postgres } from "sallyport/storage/postgres";
 import { sqlite } from "sallyport/storage/sqlite";
 
-/** The storage that the story names: a SQLite file's path, or a connection string. */
+/** The storage that the story names: a SQLite file's path, or a connection string with a `schema`. */
 export function storyStorage(): Database {
   const source = process.env.STORY_DATABASE as string;
-  return source.startsWith("postgres:") ? postgres(source) : sqlite(source);
+  if (!source.startsWith("postgres:")) return sqlite(source);
+  const url = new URL(source);
+  const schema = url.searchParams.get("schema");
+  url.searchParams.delete("schema");
+  return postgres(url.href, schema === null ? {} : { schema });
 }

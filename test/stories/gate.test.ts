@@ -163,6 +163,7 @@ test("a channel that another app declares is not left because this one does not 
   for (const right of [chat.can_use_chat, chat.can_moderate_chat])
     await world.sallyport.access.grant("ann", right);
   const ann = await world.connect("ann", { channel: "theirs" });
+  const errors: unknown[] = [];
   const other = createSallyport({
     storage: storageAt(world.database),
     permissions: [chat],
@@ -170,11 +171,13 @@ test("a channel that another app declares is not left because this one does not 
     views,
     origins: [ORIGIN],
     identify: () => null,
+    onError: (error) => void errors.push(error),
   });
   await other.access.revoke("ann", chat.can_moderate_chat);
   await other.access.recheck({ user: "ann" });
   expect(await world.sallyport.listSessions({ channel: "theirs" })).toMatchObject([{ user: "ann" }]);
   expect(ann.received).toEqual([]);
+  expect(errors).toEqual([]);
   await other.close();
 });
 

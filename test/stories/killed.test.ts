@@ -46,7 +46,8 @@ const KILLED_AFTER_COMMIT = `
   import { postgres } from "sallyport/storage/postgres";
   import { sqlite } from "sallyport/storage/sqlite";
   const { STORY_DATABASE: source } = process.env;
-  const storage = source.startsWith("postgres:") ? postgres(source) : sqlite(source);
+  const [url, schema] = source.split("?schema=");
+  const storage = source.startsWith("postgres:") ? postgres(url, { schema }) : sqlite(source);
   let writes = 0;
   const dying = Object.assign(Object.create(storage), {
     write: async (work) => {
