@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { type AliasableExpression, type ExpressionBuilder, type Kysely, sql } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
-import type { Database, Tables } from "../storage/database.ts";
+import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 
 type Scope = Tables["sallyport_evictions"]["scope"];
 
@@ -28,9 +28,6 @@ export interface Eviction {
 
 /** How long a process that claimed a record may take for a page before another may claim it, in milliseconds. */
 const LEASE_MS = 15_000;
-
-/** Counts changes, so that whoever asked an author's hook can tell whether the answer may be out of date. */
-const CHANGES = "changes recorded";
 
 const USERS_PER_INSERT = 5000;
 

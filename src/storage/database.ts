@@ -51,6 +51,10 @@ export function parseList<Item = string>(value: unknown): readonly Item[] {
   return typeof value === "string" ? (JSON.parse(value) as Item[]) : ((value ?? []) as Item[]);
 }
 
+/** Key of the counter that each recorded change of rights raises: the same count twice means that nothing changed
+ * between. Whoever asked an author's hook can tell by it whether the answer may be out of date. */
+export const CHANGES = "changes recorded";
+
 /** 1 or 0, which both databases store and compare alike. */
 export type Flag = 0 | 1;
 

@@ -9,7 +9,7 @@ import {
   sql,
 } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
-import type { Database, Tables } from "./database.ts";
+import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
@@ -138,7 +138,7 @@ class PostgresDatabase implements Database {
     const row = await this.db
       .selectFrom("sallyport_counters")
       .select("count")
-      .where("key", "=", "changes")
+      .where("key", "=", CHANGES)
       .executeTakeFirst();
     const changes = row?.count ?? 0;
     const changed = changes !== this.#changes;

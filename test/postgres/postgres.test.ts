@@ -205,6 +205,19 @@ test("a connection that is lost while it commits: nobody knows, so it is not mad
   expect(attempts).toBe(1);
 });
 
+test("a change of rights made elsewhere is noticed by the next look, and a look without one notices nothing", async () => {
+  const mine = postgres(searching(database.source));
+  const other = app(postgres(searching(database.source)));
+  opened.push(mine);
+  await other.migrate();
+  for (let round = 0; round < 2; round++) {
+    await mine.changedElsewhere();
+    expect(await mine.changedElsewhere()).toBe(false);
+    await other.access.grant(`user-${round}`, chat.can_use_chat);
+    expect(await mine.changedElsewhere()).toBe(true);
+  }
+});
+
 test("writers wait for each other: none loses what another one counted", async () => {
   const storages = [postgres(searching(database.source)), postgres(searching(database.source))];
   opened.push(...storages);
