@@ -7,8 +7,8 @@ import type {
   UnknownRow,
 } from "kysely";
 
-/** Columns that are BIGINT in PostgreSQL, which `pg` gives as text where nobody told it otherwise. */
-const WHOLE = /^(?:.*_at|at|number|age_ms|change_number|count)$/;
+/** Columns that are BIGINT in PostgreSQL, which `pg` gives as text where nobody told it otherwise; a test compares them with the tables. */
+const WHOLE = /^(?:.*_at|at|number|age_ms|change_number|claimed_until|count)$/;
 
 /** For a Kysely of the app's own: instants and numbers of changes come as numbers, as everywhere else. */
 export class WholeNumbers implements KyselyPlugin {

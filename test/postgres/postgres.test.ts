@@ -91,6 +91,16 @@ test("an app's own Kysely is shared and kept, and its whole numbers are numbers"
   expect(Math.abs((entry?.at ?? 0) - Date.now())).toBeLessThan(60_000);
   expect(entry).toMatchObject({ number: expect.any(Number), details: { until } });
   expect((await sallyport.access.show("ann"))?.grants).toMatchObject([{ until }]);
+  const whole = (await sqlAt(
+    database.source,
+    "select distinct column_name as name from information_schema.columns where table_schema = current_schema() and data_type = 'bigint'",
+  )) as { name: string }[];
+  expect(whole.length).toBeGreaterThan(10);
+  const { db } = postgres(own);
+  for (const { name } of whole) {
+    const { rows } = await sql`select 1::bigint as ${sql.ref(name)}`.execute(db);
+    expect(rows).toEqual([{ [name]: 1 }]);
+  }
   await sallyport.close();
   // Text is what the app's own code was given before, and is given now.
   expect((await sql`select 1::bigint as one`.execute(own)).rows).toEqual([{ one: "1" }]);
