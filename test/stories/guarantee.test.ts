@@ -23,7 +23,7 @@ class SlowView extends ChatView {
   });
   slow_words = handler(async () => {
     await patience();
-    throw invalid("the code is 42");
+    throw invalid("the code is open-sesame");
   });
   slow_document = handler({ signedIn: true, authorize: ({ user }) => user.id === owner }, async () => {
     await patience();
@@ -195,7 +195,7 @@ test("what a running handler throws is no answer either, once the right has ende
   goOn();
   const answer = (await (await late).json()) as object;
   expect(answer).toMatchObject({ status: 403, error: "Permission denied." });
-  expect(JSON.stringify(answer)).not.toContain("42");
+  expect(JSON.stringify(answer)).not.toContain("open-sesame");
 });
 
 test("a recheck reaches a running handler: its authorize is asked again before the answer goes out", async () => {
