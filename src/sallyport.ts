@@ -2,6 +2,7 @@ import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
 import { Changes } from "./access/changes.ts";
 import { Channels } from "./access/channels.ts";
+import { ConnectLimits } from "./access/connect-limits.ts";
 import { DecisionLog, type DecisionOptions } from "./access/decision-log.ts";
 import { allowance, type Decision, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
 import { DeclaredRules } from "./access/declared-rules.ts";
@@ -33,6 +34,8 @@ import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
+import { Activity } from "./sessions/activity.ts";
+import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import type { Database } from "./storage/database.ts";
@@ -170,15 +173,18 @@ export class Sallyport {
     const decisionOptions = options.decisions ?? {};
     refuseUnknown("decisions", decisionOptions, DECISION_OPTIONS);
     const decisionLog = new DecisionLog(database, decisionOptions, onError);
+    const tokens = new Tokens(database, tokenExpirySeconds, rights);
+    const rateLimits = new RateLimits(database);
     this.#rooms = {
       database,
       permissions: catalog,
       callers: new Callers(gateways, options.trust ?? "secret"),
       origins: new Origins(options.origins),
       limits,
-      rateLimits: new RateLimits(database),
+      rateLimits,
+      connectLimits: new ConnectLimits(database, limits, rateLimits, tokens),
       messageLimit: new MessageLimit(limits.messagesPerConnection),
-      tokens: new Tokens(database, tokenExpirySeconds),
+      tokens,
       rights,
       permissionRows: new PermissionRows(database, catalog),
       grants: new Grants(database),
@@ -189,6 +195,8 @@ export class Sallyport {
       changes: new Changes(),
       gateways,
       sessions: new Sessions(database, rights),
+      entries: new Entries(database, rights, tokens),
+      activity: new Activity(database, onError),
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api),
       channels,
@@ -301,6 +309,7 @@ export class Sallyport {
   async close(): Promise<void> {
     await this.#loop.stop();
     await this.#rooms.decisionLog.settle();
+    await this.#rooms.activity.write();
     await this.#api.close();
     await this.#rooms.database.close();
   }

@@ -1,5 +1,5 @@
 import ipaddr from "ipaddr.js";
-import type { Kysely } from "kysely";
+import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
@@ -80,33 +80,7 @@ export class RateLimits {
     const rows = await db
       .insertInto("sallyport_counters")
       .values({ key, window_started_at: now, count: 1 })
-      .onConflict((conflict) =>
-        conflict
-          .column("key")
-          .doUpdateSet(({ ref, eb }) => {
-            const over = eb(ref("sallyport_counters.window_started_at"), "<=", eb(now, "-", WINDOW_MS));
-            return {
-              count: eb
-                .case()
-                .when(over)
-                .then(1)
-                .else(eb("sallyport_counters.count", "+", 1))
-                .end(),
-              window_started_at: eb
-                .case()
-                .when(over)
-                .then(now)
-                .else(ref("sallyport_counters.window_started_at"))
-                .end(),
-            };
-          })
-          .where(({ eb, or }) =>
-            or([
-              eb("sallyport_counters.window_started_at", "<=", eb(now, "-", WINDOW_MS)),
-              eb("sallyport_counters.count", "<", limit),
-            ]),
-          ),
-      )
+      .onConflict(unlessReached(now, sql.lit(limit)))
       .returning("count")
       .execute();
     return rows.length > 0;
@@ -126,6 +100,46 @@ export class RateLimits {
     const row = await this.#window(db, key);
     return tooMany(key, limit, Number(row?.left_ms ?? WINDOW_MS));
   }
+}
+
+/**
+ * What an insert into the counters does where the row is there: counts one more in its window, or begins a new window. Where the
+ * limit is reached it changes nothing and returns nothing.
+ */
+export function unlessReached(now: Expression<number>, limit: Expression<number>) {
+  return (conflict: OnConflictBuilder<Tables, "sallyport_counters">) =>
+    conflict
+      .column("key")
+      .doUpdateSet(({ ref, eb }) => {
+        const isOver = eb("sallyport_counters.window_started_at", "<=", eb(now, "-", WINDOW_MS));
+        const more = eb("sallyport_counters.count", "+", 1);
+        const started = ref("sallyport_counters.window_started_at");
+        return {
+          count: eb.case().when(isOver).then(1).else(more).end(),
+          window_started_at: eb.case().when(isOver).then(now).else(started).end(),
+        };
+      })
+      .where(({ eb, or }) =>
+        or([
+          eb("sallyport_counters.window_started_at", "<=", eb(now, "-", WINDOW_MS)),
+          eb("sallyport_counters.count", "<", limit),
+        ]),
+      );
+}
+
+/** The window of a key, where it is not over and its limit is reached, as a subquery. */
+export function reachedWindow(
+  db: Kysely<Tables>,
+  now: Expression<number>,
+  key: Expression<string>,
+  limit: number,
+) {
+  return db
+    .selectFrom("sallyport_counters as full")
+    .select("full.key")
+    .where("full.key", "=", key)
+    .where("full.count", ">=", sql.lit(limit))
+    .where(({ eb }) => eb("full.window_started_at", ">", eb(now, "-", WINDOW_MS)));
 }
 
 /**

@@ -1,7 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
-import type { Kysely } from "kysely";
+import { type Expression, type Kysely, sql } from "kysely";
 import { RefusedError } from "../errors.ts";
-import type { Database, Tables } from "../storage/database.ts";
+import { type RightsColumns, type RightsOf, rightsColumns, rightsFrom } from "../sessions/rights-of.ts";
+import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
+import { prepared } from "../storage/prepared.ts";
+import type { Subject } from "./rules.ts";
 
 /** Whose a token is. */
 export interface TokenGrant {
@@ -14,6 +17,21 @@ export interface TokenGrant {
   readonly gatewayId: string | null;
 }
 
+/** A token's grant, and what the statement that spent it read along: its user's state and rights. */
+export interface SpentToken extends TokenGrant {
+  readonly subject: Subject;
+  /** How many changes of rights had been recorded. */
+  readonly changes: number;
+}
+
+interface SpentRow extends RightsColumns {
+  user_id: string;
+  login_id: string | null;
+  origin: string | null;
+  gateway_id: string | null;
+  changes: number | null;
+}
+
 /** How long after its expiry a token is kept, so that a replay can still be told from a guess. */
 const KEEP_MS = 10 * 60_000;
 
@@ -22,9 +40,29 @@ export class Tokens {
   readonly #database: Database;
   readonly #expiryMs: number;
 
-  constructor(database: Database, expirySeconds: number) {
+  readonly #spend: (db: Kysely<never>, values: { hash: string }) => Promise<SpentRow[]>;
+
+  /** @param heldBy the rights that spending a token brings along */
+  constructor(database: Database, expirySeconds: number, { heldBy }: { readonly heldBy: RightsOf }) {
     this.#database = database;
     this.#expiryMs = expirySeconds * 1000;
+    const { db, now } = database;
+    this.#spend = prepared((value) =>
+      db
+        .updateTable("sallyport_tokens")
+        .set({ spent_at: now })
+        .where("hash", "=", value("hash"))
+        .where("spent_at", "is", null)
+        .where("expires_at", ">", now)
+        .returning((eb) => [
+          "user_id",
+          "login_id",
+          "origin",
+          "gateway_id",
+          ...rightsColumns(db, eb.ref("sallyport_tokens.user_id"), heldBy),
+          changesRecorded(db).as("changes"),
+        ]),
+    );
   }
 
   /** @returns 64 lowercase hex characters, which exist nowhere else */
@@ -58,35 +96,39 @@ export class Tokens {
    *
    * @throws RefusedError when it is unknown, expired or already spent; the reason tells which
    */
-  async spend(db: Kysely<Tables>, token: string): Promise<TokenGrant> {
-    const { now } = this.#database;
-    if (!/^[0-9a-f]{64}$/.test(token)) throw unusable("token-unknown", "The token is not 64 hex characters");
+  async spend(db: Kysely<Tables>, token: string): Promise<SpentToken> {
+    if (!isToken(token)) throw unusable("token-unknown", "The token is not 64 hex characters");
     const hash = hashToken(token);
-    const spent = await db
-      .updateTable("sallyport_tokens")
-      .set({ spent_at: now })
-      .where("hash", "=", hash)
-      .where("spent_at", "is", null)
-      .where("expires_at", ">", now)
-      .returning(["user_id", "login_id", "origin", "gateway_id"])
-      .executeTakeFirst();
+    const [spent] = await this.#spend(db as unknown as Kysely<never>, { hash });
     if (!spent) throw await this.#whyNot(db, hash);
     return {
       userId: spent.user_id,
       loginId: spent.login_id,
       origin: spent.origin,
       gatewayId: spent.gateway_id,
+      subject: { userId: spent.user_id, ...rightsFrom(spent) },
+      changes: Number(spent.changes ?? 0),
     };
   }
 
   /** True while a spent token's login has not ended: a connect may still be on its way when it does. */
   async stands(db: Kysely<Tables>, token: string): Promise<boolean> {
-    const row = await db
-      .selectFrom("sallyport_tokens")
-      .select("hash")
-      .where("hash", "=", hashToken(token))
-      .executeTakeFirst();
-    return row !== undefined;
+    return (await this.standing(db, sql.val(hashToken(token))).executeTakeFirst()) !== undefined;
+  }
+
+  /** The row of a token whose login has not ended, as a subquery. */
+  standing(db: Kysely<Tables>, hash: Expression<string>) {
+    return db.selectFrom("sallyport_tokens as token").select("token.hash").where("token.hash", "=", hash);
+  }
+
+  /** The row of a token that {@link spend} would take now, as a subquery. */
+  spendable(db: Kysely<Tables>, hash: Expression<string>) {
+    return db
+      .selectFrom("sallyport_tokens as token")
+      .select("token.user_id")
+      .where("token.hash", "=", hash)
+      .where("token.spent_at", "is", null)
+      .where("token.expires_at", ">", this.#database.now);
   }
 
   /** Takes back one token, or every token of a login that has ended or of a user who was deleted. */
@@ -123,6 +165,12 @@ function unusable(reason: "token-unknown" | "token-expired" | "token-replayed", 
   return new RefusedError(`${why}. A client fetches a fresh token for every connect.`, { reason });
 }
 
-function hashToken(token: string): string {
+/** Whether a text has a token's form. */
+export function isToken(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
+}
+
+/** What is stored of a token. */
+export function hashToken(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }

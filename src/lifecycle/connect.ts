@@ -1,9 +1,11 @@
 import type { Kysely } from "kysely";
 import { checkChannelName } from "../access/channels.ts";
+import type { CountedKeys } from "../access/connect-limits.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { addressBlock } from "../access/rate-limits.ts";
 import { ANONYMOUS, type Subject } from "../access/rules.ts";
+import { hashToken } from "../access/tokens.ts";
 import { userOf } from "../access/user.ts";
 import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
@@ -12,7 +14,6 @@ import type { HttpCall } from "../protocol/http-call.ts";
 import type { Tables } from "../storage/database.ts";
 import { identityOf } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
-import { refusable } from "./refusable.ts";
 import type { Identity, Rooms } from "./rooms.ts";
 
 /**
@@ -63,23 +64,14 @@ export async function connect(
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
   rooms.origins.check(call.origin);
 
-  const failures = `failed connect ${gateway.id} ${address.block}`;
-  await refusable(rooms, async (db) => {
-    await rooms.rateLimits.check(db, failures, rooms.limits.failedConnectsPerIp);
-    await rooms.rateLimits.take(db, `connect ip ${gateway.id} ${address.block}`, rooms.limits.connectsPerIp);
-  });
-  // The app's code reads a database too, so it is asked before the transaction that compares its answer.
+  const knock = { gatewayId: gateway.id, block: address.block, token: call.token };
+  const counted = await rooms.connectLimits.take(knock);
   const identity = rooms.tokenBinding === "login" ? await identityOf(rooms, http.request) : null;
-  const admission = await refusable(
-    rooms,
-    (db) => admit(rooms, db, { view, call, gateway, identity, channel }, trail),
-    async (db, refusal) => {
-      if (rooms.limits.failedConnectsPerIp !== false && FAILURES.has(refusal.reason)) {
-        // In one statement: of guesses that race no more pass for misses than the limit allows.
-        await rooms.rateLimits.take(db, failures, rooms.limits.failedConnectsPerIp);
-      }
-    },
-  );
+  const arrival = { view, call, gateway, identity, channel };
+  const admission = await admit(rooms, arrival, counted, trail).catch(async (error: unknown) => {
+    if (error instanceof RefusedError && FAILURES.has(error.reason)) await rooms.connectLimits.failed(knock);
+    throw error;
+  });
   const user = userOf(admission.subject, rooms.permissions, trail);
   if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
   await view.view.connect?.({
@@ -90,7 +82,7 @@ export async function connect(
       return http.request;
     },
   });
-  await open(rooms, { view, call, gateway, identity, channel }, admission, address.text, trail);
+  await open(rooms, arrival, admission, address.text, trail);
 }
 
 interface Arrival {
@@ -101,18 +93,25 @@ interface Arrival {
   readonly channel: string | undefined;
 }
 
-async function admit(rooms: Rooms, db: Kysely<Tables>, arrival: Arrival, trail: Trail): Promise<Admission> {
+async function admit(rooms: Rooms, arrival: Arrival, counted: CountedKeys, trail: Trail): Promise<Admission> {
   const { view, call, gateway, channel } = arrival;
-  const { subject, loginId } =
+  const admission =
     call.token === undefined
-      ? { subject: withoutToken(view), loginId: null }
-      : await redeem(rooms, db, call.token, arrival, trail);
-  if (subject.userId !== null) {
-    const { userId } = subject;
-    await rooms.rateLimits.take(db, `connect ${gateway.id} ${userId}`, rooms.limits.connectsPerUser);
-  }
-  checkRules(rooms, trail, view, channel, subject);
-  return { subject, loginId, changes: await rooms.evictions.changes(db) };
+      ? { subject: withoutToken(view), loginId: null, changes: await changesBefore(rooms, channel) }
+      : await redeem(rooms, call.token, arrival, trail);
+  const { userId } = admission.subject;
+  if (userId !== null) await rooms.connectLimits.demandUser(gateway.id, userId, counted);
+  checkRules(rooms, trail, view, channel, admission.subject);
+  return admission;
+}
+
+/** Asked only where somebody's word may be out of date by the time it is used. */
+async function changesBefore(rooms: Rooms, channel: string | undefined): Promise<number> {
+  return asksSomebody(rooms, channel) ? rooms.evictions.changes(rooms.database.db) : 0;
+}
+
+function asksSomebody(rooms: Rooms, channel: string | undefined): boolean {
+  return channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
 }
 
 /** Without a token there is no user, whatever cookie came along. */
@@ -127,12 +126,11 @@ function withoutToken(view: MountedView): Subject {
 
 async function redeem(
   rooms: Rooms,
-  db: Kysely<Tables>,
   token: string,
   { call, gateway, identity }: Arrival,
   trail: Trail,
-): Promise<Omit<Admission, "changes">> {
-  const grant = await rooms.tokens.spend(db, token);
+): Promise<Admission> {
+  const grant = await rooms.database.writeOne((db) => rooms.tokens.spend(db, token));
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
   if (rooms.tokenBinding === "login") {
@@ -150,7 +148,7 @@ async function redeem(
       reason: "login",
     });
   }
-  return { subject: await rooms.rights.subject(db, grant.userId), loginId: grant.loginId };
+  return { subject: grant.subject, loginId: grant.loginId, changes: grant.changes };
 }
 
 function checkRules(
@@ -165,8 +163,9 @@ function checkRules(
 }
 
 /**
- * Rights are read once more in the row's own transaction: the author's code may have taken its time. The word of a
- * channel's `authorize` is asked anew when anything was recorded to have changed since it was given.
+ * Rights are read once more by the statement that writes the row, which nobody sees before they have been judged: the author's code
+ * may have taken its time. The word of a channel's `authorize` is asked anew when anything was recorded to have changed since it
+ * was given.
  */
 async function open(
   rooms: Rooms,
@@ -177,21 +176,19 @@ async function open(
 ): Promise<void> {
   const { connectionId, token } = call;
   const { userId } = subject;
-  const asks = channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
+  const session = {
+    ...{ gatewayId: gateway.id, connectionId, view: view.path, userId, loginId, channel },
+    sourceIp: sourceIp ?? null,
+    tokenHash: token === undefined ? undefined : hashToken(token),
+  };
+  const asks = asksSomebody(rooms, channel);
   for (let asked = changes; ; ) {
     const outcome = await rooms.database.writeBeside(async (db) => {
-      const changed = asks ? await rooms.evictions.changes(db) : asked;
-      if (changed !== asked) return { changes: changed };
-      if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
-        throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
-      }
-      const now = userId === null ? ANONYMOUS : await rooms.rights.subject(db, userId);
+      const opened = await rooms.entries.open(db, { ...session, changes: asks ? asked : undefined });
+      if (!opened) return { changes: await whyNotOpened(rooms, db, call, asks ? asked : undefined) };
+      const now = userId === null ? ANONYMOUS : { ...opened, userId };
       checkRules(rooms, trail, view, channel, now);
-      const row = { gatewayId: gateway.id, connectionId, view: view.path, userId, loginId };
-      const sessionId = await rooms.sessions.open(db, { ...row, sourceIp: sourceIp ?? null });
-      if (sessionId === undefined) throw malformed(`Connection ${connectionId} has already been opened.`);
-      if (channel !== undefined) await rooms.memberships.join(db, sessionId, channel);
-      return { sessionId };
+      return { sessionId: opened.id };
     });
     if (outcome.sessionId !== undefined) {
       trail.sessionId = outcome.sessionId;
@@ -202,6 +199,24 @@ async function open(
     if (channel !== undefined)
       await askChannel(trail, rooms.channels.require(channel), userOf(now, rooms.permissions, trail));
   }
+}
+
+/**
+ * @returns how many changes have been recorded, where somebody must be asked again
+ * @throws RefusedError for what asking again does not change
+ */
+async function whyNotOpened(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  { connectionId, token }: ConnectCall,
+  asked: number | undefined,
+): Promise<number> {
+  if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
+    throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
+  }
+  const changes = await rooms.evictions.changes(db);
+  if (asked !== undefined && changes !== asked) return changes;
+  throw malformed(`Connection ${connectionId} has already been opened.`);
 }
 
 /** The peer's address and the block of addresses that is limited together. */

@@ -18,6 +18,7 @@ export async function disconnect(
   trail.gateway = gateway.name;
   const row = await rooms.sessions.disconnect(gateway.id, call.connectionId, call);
   if (!row) return;
+  if (row.channels.length > 0) rooms.activity.departed(row.id);
   const owner = rooms.views.get(row.view) ?? view;
   try {
     await owner.view.disconnect?.({

@@ -53,6 +53,7 @@ export class EnforcementLoop {
     try {
       await this.#rooms.decisionLog.settle();
       await this.#rooms.decisionLog.sweep();
+      await this.#rooms.activity.writeWhenDue();
       const changed = await this.#rooms.database.changedElsewhere();
       if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();

@@ -16,6 +16,10 @@ export interface SessionInfo {
   readonly channels: readonly string[];
   /** Epoch milliseconds. */
   readonly connectedAt: number;
+  /** When it last sent something, or connected; epoch milliseconds, as it was a few seconds ago. */
+  readonly lastSeenAt: number;
+  /** Messages it has sent, as of a few seconds ago. */
+  readonly requestCount: number;
 }
 
 /** Which open sockets. */
@@ -29,9 +33,16 @@ export async function listSessions(rooms: Rooms, query: SessionQuery): Promise<r
   checkFilter("listSessions()", query, ["session", "user", "channel", "view", "after"], ["limit"]);
   const rows = await rooms.sessions.list(query, checkedLimit(query.limit));
   return Promise.all(
-    rows.map(async ({ id, connectionId, gatewayId, view, userId, channels, connectedAt }) => {
-      const gateway = (await rooms.gateways.find(gatewayId))?.name ?? gatewayId;
-      return { session: id, connectionId, gateway, view, user: userId, channels, connectedAt };
-    }),
+    rows.map(async (row) => ({
+      session: row.id,
+      connectionId: row.connectionId,
+      gateway: (await rooms.gateways.find(row.gatewayId))?.name ?? row.gatewayId,
+      view: row.view,
+      user: row.userId,
+      channels: row.channels,
+      connectedAt: row.connectedAt,
+      lastSeenAt: row.lastSeenAt,
+      requestCount: row.requestCount,
+    })),
   );
 }

@@ -20,7 +20,7 @@ export interface SessionView {
 
 /** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
 export function sessionView(
-  row: SessionWithChannels,
+  row: Pick<SessionWithChannels, "id" | "connectionId" | "view" | "connectedAt">,
   gateway: string,
   joinedChannels: readonly string[],
 ): SessionView {

@@ -57,6 +57,7 @@ export async function message(
   if (session.userId !== null) trail.userId = session.userId;
   if (session.loginId !== null) trail.loginId = session.loginId;
   rooms.messageLimit.take(session.id);
+  rooms.activity.seen(session.id);
 
   demand(trail, view.name, view.rule, session);
   const handler = handlerFor(view, frame, trail);

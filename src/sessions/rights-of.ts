@@ -38,6 +38,24 @@ export interface RightsColumns {
   readonly grants: unknown;
 }
 
+/**
+ * The {@link RightsColumns} of a user, for the RETURNING of a statement that writes and so cannot join.
+ *
+ * @param userId where the statement's row has the user's id
+ */
+export function rightsColumns(db: Kysely<Tables>, userId: Expression<string | null>, heldBy: RightsOf) {
+  const of = (column: "is_active" | "is_superuser") =>
+    db
+      .selectFrom("sallyport_users as u")
+      .select(`u.${column}`)
+      .where("u.id", "=", userId as Expression<string>);
+  return [
+    of("is_active").as("is_active"),
+    of("is_superuser").as("is_superuser"),
+    heldBy(db, userId).as("grants"),
+  ] as const;
+}
+
 /** Lists of grants that a page has read already: users of one group share theirs. */
 export type KnownGrants = Map<unknown, Pick<ReadRights, "permissions" | "grants">>;
 

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
@@ -33,15 +32,18 @@ export interface SessionWithChannels extends SessionRow {
   readonly channels: readonly string[];
 }
 
-/** What opens a session. */
-export interface NewSession {
-  readonly gatewayId: string;
-  readonly connectionId: string;
-  readonly view: string;
-  readonly userId: string | null;
-  readonly loginId: string | null;
-  readonly sourceIp: string | null;
+/** A session with what is known of its messages, a few seconds late. */
+export interface ListedSession extends SessionWithChannels {
+  /** Epoch milliseconds by the database's clock. */
+  readonly lastSeenAt: number;
+  readonly requestCount: number;
 }
+
+/** A session whose socket has closed, with the channels it was in. */
+export type DepartedSession = Pick<
+  SessionWithChannels,
+  "id" | "connectionId" | "view" | "userId" | "connectedAt" | "channels"
+>;
 
 /** Which live sessions to list. */
 export interface SessionFilter {
@@ -88,6 +90,8 @@ interface WholeRow extends RawRow {
   channels: unknown;
 }
 
+type DepartedRow = Pick<WholeRow, "id" | "connection_id" | "view" | "user_id" | "connected_at" | "channels">;
+
 type PreparedFind = (
   db: Kysely<never>,
   values: { gatewayId: string; connectionId: string },
@@ -103,26 +107,17 @@ export class Sessions {
   readonly #database: Database;
   readonly #rights: RightsBrought;
   readonly #find: PreparedFind;
-  readonly #departing: PreparedFind;
   readonly #depart: (
     db: Kysely<never>,
-    values: { id: string; code: number | null; reason: string | null },
-  ) => Promise<readonly unknown[]>;
+    values: { gatewayId: string; connectionId: string; code: number | null; reason: string | null },
+  ) => Promise<DepartedRow[]>;
   readonly #recipients = new Map<string, PreparedPage>();
-  readonly #leaveAll: (db: Kysely<never>, values: { id: string }) => Promise<unknown>;
 
   /** @param rights the rights that every statement here brings along with a session */
   constructor(database: Database, rights: RightsBrought) {
     this.#database = database;
     this.#rights = rights;
     const { db, now } = database;
-    this.#departing = prepared((value) =>
-      this.#all(db)
-        .select((eb) => this.#detailsOf(eb))
-        .where("s.gateway_id", "=", value("gatewayId"))
-        .where("s.connection_id", "=", value("connectionId"))
-        .where("s.disconnected_at", "is", null),
-    );
     this.#depart = prepared((value) =>
       db
         .updateTable("sallyport_sessions")
@@ -132,12 +127,17 @@ export class Sessions {
           close_code: value("code"),
           close_reason: fn.coalesce("close_reason", value("reason")),
         }))
-        .where("id", "=", value("id"))
+        .where("gateway_id", "=", value("gatewayId"))
+        .where("connection_id", "=", value("connectionId"))
         .where("disconnected_at", "is", null)
-        .returning("id"),
-    );
-    this.#leaveAll = prepared((value) =>
-      db.deleteFrom("sallyport_memberships").where("session_id", "=", value("id")),
+        .returning((eb) => [
+          "id",
+          "connection_id",
+          "view",
+          "user_id",
+          "connected_at",
+          this.#channelsOf(db, eb.ref("sallyport_sessions.id")).as("channels"),
+        ]),
     );
     this.#find = prepared((value) =>
       this.#live(database.db)
@@ -154,36 +154,6 @@ export class Sessions {
       connectionId,
     });
     return row && wholeOf(row);
-  }
-
-  /** @returns the new row's id; undefined where a row, open or closed, bears the connection's id: AWS never gives one twice */
-  async open(db: Kysely<Tables>, session: NewSession): Promise<string | undefined> {
-    const { now } = this.#database;
-    const id = randomUUID();
-    const fields = {
-      view: session.view,
-      user_id: session.userId,
-      login_id: session.loginId,
-      source_ip: session.sourceIp,
-      connected_at: now,
-      last_seen_at: now,
-    };
-    const { numInsertedOrUpdatedRows } = await db
-      .insertInto("sallyport_sessions")
-      .values({
-        ...fields,
-        id,
-        gateway_id: session.gatewayId,
-        connection_id: session.connectionId,
-        request_count: 0,
-        closed_at: null,
-        disconnected_at: null,
-        close_code: null,
-        close_reason: null,
-      })
-      .onConflict((conflict) => conflict.columns(["connection_id", "gateway_id"]).doNothing())
-      .executeTakeFirstOrThrow();
-    return numInsertedOrUpdatedRows === 0n ? undefined : id;
   }
 
   /** Whether a session's socket may still exist: no `$disconnect` has come for it yet. */
@@ -211,18 +181,20 @@ export class Sessions {
     gatewayId: string,
     connectionId: string,
     closed: { code: number | undefined; reason: string | undefined },
-  ): Promise<SessionWithChannels | undefined> {
-    const { code = null, reason } = closed;
-    return this.#database.writeBeside(async (db) => {
-      const on = db as unknown as Kysely<never>;
-      const [row] = await this.#departing(on, { gatewayId, connectionId });
-      if (!row) return undefined;
-      const departed = await this.#depart(on, { id: row.id, code, reason: reason?.slice(0, 200) ?? null });
-      if (departed.length === 0) return undefined;
-      const session = wholeOf(row);
-      if (session.channels.length > 0) await this.#leaveAll(on, { id: row.id });
-      return session;
-    });
+  ): Promise<DepartedSession | undefined> {
+    const { code = null, reason = null } = closed;
+    const values = { gatewayId, connectionId, code, reason: reason?.slice(0, 200) ?? null };
+    const [row] = await this.#database.writeOne((db) => this.#depart(db as unknown as Kysely<never>, values));
+    return (
+      row && {
+        id: row.id,
+        connectionId: row.connection_id,
+        view: row.view,
+        userId: row.user_id,
+        connectedAt: Number(row.connected_at),
+        channels: parseList(row.channels),
+      }
+    );
   }
 
   /**
@@ -307,10 +279,10 @@ export class Sessions {
    *
    * @param filter all of what is given must hold
    */
-  async list(filter: SessionFilter, limit: number): Promise<readonly SessionWithChannels[]> {
+  async list(filter: SessionFilter, limit: number): Promise<readonly ListedSession[]> {
     const { session, user, view, channel, after = "" } = filter;
     let query = this.#live(this.#database.db)
-      .select((eb) => this.#detailsOf(eb))
+      .select((eb) => [...this.#detailsOf(eb), "s.last_seen_at", "s.request_count"])
       .where("s.id", ">", after)
       .orderBy("s.id")
       .limit(limit);
@@ -327,8 +299,12 @@ export class Sessions {
         ),
       );
     }
-    const rows: WholeRow[] = await query.execute();
-    return rows.map(wholeOf);
+    const rows: (WholeRow & { last_seen_at: number; request_count: number })[] = await query.execute();
+    return rows.map((row) => ({
+      ...wholeOf(row),
+      lastSeenAt: Number(row.last_seen_at),
+      requestCount: row.request_count,
+    }));
   }
 
   /**
@@ -426,15 +402,20 @@ export class Sessions {
 
   /** What a fan-out can do without. */
   #detailsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
-    const channels = this.#database.listOf(
-      eb
+    const channels = this.#channelsOf(this.#database.db, eb.ref("s.id"));
+    return ["s.connected_at" as const, "s.closed_at" as const, channels.as("channels")];
+  }
+
+  /** In the order of joining. */
+  #channelsOf(db: Kysely<Tables>, sessionId: Expression<string>) {
+    return this.#database.listOf(
+      db
         .selectFrom("sallyport_memberships as member")
         .select("member.channel")
-        .whereRef("member.session_id", "=", "s.id")
+        .where("member.session_id", "=", sessionId)
         .orderBy("member.joined_at"),
       "channel",
     );
-    return ["s.connected_at" as const, "s.closed_at" as const, channels.as("channels")];
   }
 }
 

@@ -29,6 +29,15 @@ export interface Database {
    */
   writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
+   * One statement that is right by itself, and that no other has to agree with: no transaction, so one trip to the database.
+   *
+   * @param work awaits exactly one statement
+   * @throws StorageError when the database cannot be reached or stays locked
+   */
+  writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /** Whether a `with` may write, so that two rows that belong together need one trip. */
+  readonly writesInWith: boolean;
+  /**
    * Runs `work` as {@link write} does and then undoes it: what a change would do, told by the very statements that
    * would do it. Other writers wait meanwhile.
    */
@@ -54,6 +63,14 @@ export function parseList<Item = string>(value: unknown): readonly Item[] {
 /** Key of the counter that each recorded change of rights raises: the same count twice means that nothing changed
  * between. Whoever asked an author's hook can tell by it whether the answer may be out of date. */
 export const CHANGES = "changes recorded";
+
+/** How many changes of rights were recorded, as a subquery: null for none. */
+export function changesRecorded(db: Kysely<Tables>) {
+  return db
+    .selectFrom("sallyport_counters as changes")
+    .select("changes.count")
+    .where("changes.key", "=", CHANGES);
+}
 
 /** 1 or 0, which both databases store and compare alike. */
 export type Flag = 0 | 1;

@@ -61,6 +61,7 @@ class PostgresDatabase implements Database {
   readonly db: Kysely<Tables>;
   // The same instant in all of a statement, so that indexes can be searched by it.
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
+  readonly writesInWith = true;
   readonly #owned: boolean;
   readonly #schema: string | undefined;
   readonly #lock: string;
@@ -110,27 +111,45 @@ class PostgresDatabase implements Database {
     const begin = CompiledQuery.raw(
       `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
     );
+    return this.#again(async (ending) => {
+      return this.db.connection().execute(async (connection) => {
+        try {
+          await connection.executeQuery(begin);
+          const result = await work(connection);
+          ending();
+          await connection.executeQuery(CompiledQuery.raw(end));
+          return result;
+        } catch (error) {
+          await connection.executeQuery(CompiledQuery.raw("rollback")).catch(() => undefined);
+          throw error;
+        }
+      });
+    });
+  }
+
+  writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.#again((ending) =>
+      this.db.connection().execute((connection) => {
+        ending();
+        return work(connection);
+      }),
+    );
+  }
+
+  /** @param attempt calls `ending` before it sends what may be done although no answer comes */
+  async #again<Result>(attempt: (ending: () => void) => Promise<Result>): Promise<Result> {
     const deadline = Date.now() + RETRY_FOR_MS;
-    for (let attempt = 1; ; attempt++) {
+    for (let tries = 1; ; tries++) {
       let isEnding = false;
       try {
-        return await this.db.connection().execute(async (connection) => {
-          try {
-            await connection.executeQuery(begin);
-            const result = await work(connection);
-            isEnding = true;
-            await connection.executeQuery(CompiledQuery.raw(end));
-            return result;
-          } catch (error) {
-            await connection.executeQuery(CompiledQuery.raw("rollback")).catch(() => undefined);
-            throw error;
-          }
+        return await attempt(() => {
+          isEnding = true;
         });
       } catch (error) {
         const isCertain = !isEnding || isUndone(error);
         if (!isCertain || !isPassing(error) || Date.now() > deadline) throw this.failure(error);
       }
-      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** attempt));
+      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries));
     }
   }
 

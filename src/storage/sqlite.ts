@@ -45,6 +45,16 @@ class SqliteDatabase implements Database {
     return this.write(work);
   }
 
+  readonly writesInWith = false;
+
+  async writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    try {
+      return await work(this.db);
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#transaction(work, sql`rollback`);
   }

@@ -42,6 +42,8 @@ export class ClockedDatabase implements Database {
   readonly listOf: Database["listOf"];
   readonly write: Database["write"];
   readonly writeBeside: Database["writeBeside"];
+  readonly writeOne: Database["writeOne"];
+  readonly writesInWith: boolean;
   readonly rehearse: Database["rehearse"];
   readonly changedElsewhere: Database["changedElsewhere"];
   readonly failure: Database["failure"];
@@ -55,6 +57,8 @@ export class ClockedDatabase implements Database {
     this.listOf = (...given) => storage.listOf(...given);
     this.write = (work) => storage.write(work);
     this.writeBeside = (work) => storage.writeBeside(work);
+    this.writeOne = (work) => storage.writeOne(work);
+    this.writesInWith = storage.writesInWith;
     this.rehearse = (work) => storage.rehearse(work);
     this.changedElsewhere = () => storage.changedElsewhere();
     this.failure = (error) => storage.failure(error);

@@ -1,25 +1,43 @@
-import { CompiledQuery } from "kysely";
+import { CompiledQuery, Kysely, type LogEvent, PostgresDialect } from "kysely";
+import { Pool } from "pg";
 import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
-import { sqlite } from "../../src/storage/sqlite.ts";
+import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 
 /** The storage at a test database's source: a SQLite file's path, or a connection string that may name a `schema`. */
 export function storageAt(source: string): Database {
   if (!source.startsWith("postgres:")) return sqlite(source);
+  const { url, options } = schemaOf(source);
+  return postgres(url, options);
+}
+
+/** The same storage over a Kysely of the app's own, which tells each statement that it sends. */
+export function watchedStorageAt(source: string, told: (sql: string) => void): Database & AsyncDisposable {
+  const log = (event: LogEvent) => told(event.query.sql);
+  const { url, options } = schemaOf(source);
+  const kysely = source.startsWith("postgres:")
+    ? new Kysely({ dialect: new PostgresDialect({ pool: new Pool({ connectionString: url }) }), log })
+    : new Kysely({ dialect: new LibsqlDialect({ path: source }), log });
+  const storage = source.startsWith("postgres:") ? postgres(kysely, options) : sqlite(kysely);
+  return Object.assign(storage, { [Symbol.asyncDispose]: () => kysely.destroy() });
+}
+
+function schemaOf(source: string): { readonly url: string; readonly options: { readonly schema?: string } } {
+  if (!source.startsWith("postgres:")) return { url: source, options: {} };
   const url = new URL(source);
   const schema = url.searchParams.get("schema");
   url.searchParams.delete("schema");
-  return postgres(url.href, schema === null ? {} : { schema });
+  return { url: url.href, options: schema === null ? {} : { schema } };
 }
 
 /** The same source, where the schema is found by the connection's search path. */
 export function searching(source: string): string {
   if (!source.startsWith("postgres:")) return source;
-  const url = new URL(source);
-  const schema = url.searchParams.get("schema");
-  url.searchParams.delete("schema");
-  if (schema !== null) url.searchParams.set("options", `-c search_path=${schema}`);
-  return url.href;
+  const { url, options } = schemaOf(source);
+  if (options.schema === undefined) return url;
+  const found = new URL(url);
+  found.searchParams.set("options", `-c search_path=${options.schema}`);
+  return found.href;
 }
 
 /** Runs a statement on a database behind everybody's back. */

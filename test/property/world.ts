@@ -251,6 +251,8 @@ function clocked(storage: Database): Database {
     listOf: (subquery, ...columns) => storage.listOf(subquery, ...columns),
     write: (work) => storage.write(work),
     writeBeside: (work) => storage.writeBeside(work),
+    writeOne: (work) => storage.writeOne(work),
+    writesInWith: storage.writesInWith,
     rehearse: (work) => storage.rehearse(work),
     changedElsewhere: () => storage.changedElsewhere(),
     failure: (error) => storage.failure(error),

@@ -301,6 +301,8 @@ function failing(storage: Database, writeBeside: Database["writeBeside"]): Datab
     listOf: (subquery, ...columns) => storage.listOf(subquery, ...columns),
     write: (work) => storage.write(work),
     writeBeside,
+    writeOne: (work) => storage.writeOne(work),
+    writesInWith: storage.writesInWith,
     rehearse: (work) => storage.rehearse(work),
     changedElsewhere: () => storage.changedElsewhere(),
     failure: (error) => storage.failure(error),

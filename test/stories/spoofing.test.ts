@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Limits } from "../../src/access/rate-limits.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { ChatView, channels, chat, LobbyView, ran } from "./chat.ts";
@@ -363,6 +364,83 @@ describe("limits", () => {
     );
     expect(guesses.filter((status) => status === 403)).toHaveLength(4);
     expect(guesses.filter((status) => status === 429)).toHaveLength(8);
+  });
+
+  const counted = async () =>
+    (
+      (await world.sql("select key, count from sallyport_counters where key like '%connect%'")) as {
+        key: string;
+        count: number | string;
+      }[]
+    )
+      .map(({ key, count }) => `${key.replace(/[0-9a-f-]{36}/, "local")} ${count}`)
+      .sort();
+
+  test("a connect is counted for its address and its token's user; one refused at its address, or for its token, for no user", async () => {
+    await world.close();
+    world = await open({ limits: { connectsPerIp: 2, failedConnectsPerIp: 10 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const token = await world.token("ann");
+    await world.connect("ann", { token });
+    expect(await counted()).toEqual(["connect ip local 127.0.0.1 1", "connect local ann 1"]);
+    expect(await statusOf(world.connect("ann", { token }))).toBe(403);
+    const refused = [
+      "connect ip local 127.0.0.1 2",
+      "connect local ann 1",
+      "failed connect local 127.0.0.1 1",
+    ];
+    expect(await counted()).toEqual(refused);
+    expect(await statusOf(world.connect("ann"))).toBe(429);
+    expect(world.decisions.at(-1)?.message).toMatch(/^Limit of 2 a minute reached for connect ip/);
+    expect(await counted()).toEqual(refused);
+  });
+
+  test("an address that has failed too often is refused before its token is looked at, and nothing is counted", async () => {
+    await world.close();
+    world = await open({ limits: { failedConnectsPerIp: 1 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    expect(await statusOf(world.connect("ann", { token: "0".repeat(64) }))).toBe(403);
+    const before = await counted();
+    const token = await world.token("ann");
+    expect(await statusOf(world.connect("ann", { token }))).toBe(429);
+    expect(world.decisions.at(-1)?.message).toMatch(/^Limit of 1 a minute reached for failed connect/);
+    expect(await counted()).toEqual(before);
+    await world.sql("delete from sallyport_counters where key like 'failed%'");
+    await world.connect("ann", { token });
+  });
+
+  test.for<[limits: Partial<Limits>, statuses: number[], reached: string]>([
+    [{ connectsPerUser: 1 }, [101, 429], "connect local ann"],
+    [{ connectsPerUser: 0 }, [429, 429], "connect local ann"],
+    [{ connectsPerIp: 1 }, [101, 429], "connect ip local 127.0.0.1"],
+    [{ connectsPerIp: 0 }, [429, 429], "connect ip local 127.0.0.1"],
+    [{ failedConnectsPerIp: 0 }, [429, 429], "failed connect local 127.0.0.1"],
+    [{ connectsPerIp: false, connectsPerUser: 1 }, [101, 429], "connect local ann"],
+    [
+      { connectsPerIp: false, failedConnectsPerIp: false, connectsPerUser: 1 },
+      [101, 429],
+      "connect local ann",
+    ],
+    [{ connectsPerUser: false, connectsPerIp: 1 }, [101, 429], "connect ip local 127.0.0.1"],
+    [{ connectsPerUser: false, connectsPerIp: false }, [101, 101], ""],
+    [{ connectsPerUser: false, connectsPerIp: false, failedConnectsPerIp: false }, [101, 101], ""],
+  ])("with %j two connects are answered %j", async ([limits, statuses, reached]) => {
+    await world.close();
+    world = await open({ limits });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const answered = [await statusOf(world.connect("ann")), await statusOf(world.connect("ann"))];
+    expect(answered).toEqual(statuses);
+    const why = (world.decisions.at(-1)?.message ?? "").replace(/[0-9a-f-]{36}/, "local");
+    expect(why).toContain(reached && `reached for ${reached}.`);
+  });
+
+  test("guesses are refused by their address where connects are not limited", async () => {
+    await world.close();
+    world = await open({ limits: { connectsPerIp: false, failedConnectsPerIp: 1 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const guess = () => statusOf(world.connect("ann", { token: "0".repeat(64) }));
+    expect([await guess(), await guess()]).toEqual([403, 429]);
+    expect(await statusOf(world.connect("ann"))).toBe(429);
   });
 
   test("messages on one connection", async () => {

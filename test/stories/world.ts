@@ -8,6 +8,7 @@ import { nodeListener } from "../../src/adapters/node.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
 import { emptyDatabase, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
 
 /** The page that the tests' browsers stand on. */
@@ -15,7 +16,11 @@ export const ORIGIN = "https://www.example.com";
 
 /** What a story may change of the world it plays in. */
 export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "identify" | "views" | "permissions"> &
-  Pick<SallyportOptions, "views" | "permissions"> & { readonly gatewayView?: string };
+  Pick<SallyportOptions, "views" | "permissions"> & {
+    readonly gatewayView?: string;
+    /** Opens the storage at a test database's source. Default: {@link storageAt}. */
+    readonly storage?: (source: string) => Database;
+  };
 
 /** What a socket hears when a right of its user ends: the view, or with `channel` that channel. */
 export const revoked = (channel?: string) => ({
@@ -68,7 +73,10 @@ export class World {
     this.#server = parts.server;
   }
 
-  static async open({ gatewayView, ...options }: WorldOptions, given?: TestDatabase): Promise<World> {
+  static async open(
+    { gatewayView, storage = storageAt, ...options }: WorldOptions,
+    given?: TestDatabase,
+  ): Promise<World> {
     const database = given ?? (await emptyDatabase());
     const decisions: Decision[] = [];
     const errors: unknown[] = [];
@@ -78,7 +86,7 @@ export class World {
       onError: (error) => errors.push(error),
       decisions: { sampleAllowed: 0 },
       ...options,
-      storage: storageAt(database.source),
+      storage: storage(database.source),
       identify: loginFromCookie,
     });
     await sallyport.migrate();

@@ -1,0 +1,162 @@
+import { randomUUID } from "node:crypto";
+import { type Expression, type Kysely, type SqlBool, sql } from "kysely";
+import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
+import { prepared } from "../storage/prepared.ts";
+import {
+  type ReadRights,
+  type RightsColumns,
+  type RightsOf,
+  rightsColumns,
+  rightsFrom,
+} from "./rights-of.ts";
+
+/** What opens a session. */
+export interface NewSession {
+  readonly gatewayId: string;
+  readonly connectionId: string;
+  readonly view: string;
+  readonly userId: string | null;
+  readonly loginId: string | null;
+  readonly sourceIp: string | null;
+  /** Joined at once. */
+  readonly channel: string | undefined;
+  /** Hash of the token that was spent, whose login must not have ended meanwhile. */
+  readonly tokenHash: string | undefined;
+  /** How many changes of rights may have been recorded; undefined for any number. */
+  readonly changes: number | undefined;
+}
+
+/** A session just opened, with its user's state and rights by the same statement. */
+export interface OpenedSession extends ReadRights {
+  readonly id: string;
+}
+
+interface Values extends NewSession {
+  readonly id: string;
+}
+
+type Open = (db: Kysely<never>, values: Values) => Promise<(RightsColumns & { id: string })[]>;
+
+/** What a row needs beside its own columns: three questions with two answers each. */
+interface Shape {
+  readonly hasToken: boolean;
+  readonly asksChanges: boolean;
+  readonly joins: boolean;
+}
+
+/** Opens the rows of sessions. */
+export class Entries {
+  readonly #database: Database;
+  readonly #heldBy: RightsOf;
+  readonly #standing: (db: Kysely<Tables>, hash: Expression<string>) => Expression<unknown>;
+  readonly #open = new Map<string, Open>();
+  readonly #join: (db: Kysely<never>, values: { id: string; channel: string }) => Promise<unknown>;
+
+  /**
+   * @param rights the rights that come back with a row
+   * @param tokens the row of a token whose login has not ended, as a subquery
+   */
+  constructor(
+    database: Database,
+    rights: { readonly heldBy: RightsOf },
+    tokens: { standing(db: Kysely<Tables>, hash: Expression<string>): Expression<unknown> },
+  ) {
+    this.#database = database;
+    this.#heldBy = rights.heldBy;
+    this.#standing = (db, hash) => tokens.standing(db, hash);
+    const { db, now } = database;
+    this.#join = prepared((value) =>
+      db
+        .insertInto("sallyport_memberships")
+        .values({ session_id: value("id"), channel: value("channel"), joined_at: now }),
+    );
+  }
+
+  /**
+   * Opens a row and puts it into its channel, inside the transaction of a caller who judges the rights that come back.
+   *
+   * @returns undefined where nothing was opened: the token's login has ended, a change was recorded meanwhile, or a row, open or
+   *   closed, bears the connection's id, which AWS never gives twice
+   */
+  async open(db: Kysely<Tables>, session: NewSession): Promise<OpenedSession | undefined> {
+    const { channel } = session;
+    const joins = channel !== undefined && this.#database.writesInWith;
+    const on = db as unknown as Kysely<never>;
+    const open = this.#statement({
+      hasToken: session.tokenHash !== undefined,
+      asksChanges: session.changes !== undefined,
+      joins,
+    });
+    const [row] = await open(on, { ...session, id: randomUUID() });
+    if (!row) return undefined;
+    if (channel !== undefined && !joins) await this.#join(on, { id: row.id, channel });
+    return { id: row.id, ...rightsFrom(row) };
+  }
+
+  #statement(shape: Shape): Open {
+    const key = JSON.stringify(shape);
+    const open = this.#open.get(key) ?? this.#prepare(shape);
+    this.#open.set(key, open);
+    return open;
+  }
+
+  #prepare({ hasToken, asksChanges, joins }: Shape): Open {
+    const { db, now } = this.#database;
+    return prepared((value) => {
+      const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
+      const conditions: Expression<SqlBool>[] = [
+        // SQLite would take the ON of a conflict for a join's, had the SELECT no condition.
+        sql<boolean>`1 = 1`,
+      ];
+      if (hasToken) conditions.push(sql<boolean>`exists ${this.#standing(db, text("tokenHash"))}`);
+      if (asksChanges) {
+        const expected = sql<number>`cast(${value("changes")} as bigint)`;
+        conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${expected}`);
+      }
+      const row = db
+        .selectNoFrom([
+          text("id").as("id"),
+          text("gatewayId").as("gateway_id"),
+          text("connectionId").as("connection_id"),
+          text("view").as("view"),
+          text("userId").as("user_id"),
+          text("loginId").as("login_id"),
+          text("sourceIp").as("source_ip"),
+          now.as("connected_at"),
+          now.as("last_seen_at"),
+        ])
+        .where(({ and }) => and(conditions));
+      const opening = db
+        .insertInto("sallyport_sessions")
+        .columns([
+          "id",
+          "gateway_id",
+          "connection_id",
+          "view",
+          "user_id",
+          "login_id",
+          "source_ip",
+          "connected_at",
+          "last_seen_at",
+        ])
+        .expression(row)
+        .onConflict((conflict) => conflict.columns(["connection_id", "gateway_id"]).doNothing())
+        .returning((eb) => ["id", ...rightsColumns(db, eb.ref("sallyport_sessions.user_id"), this.#heldBy)]);
+      if (!joins) return opening;
+      return db
+        .with("opened", () => opening)
+        .with("joined", (cte) =>
+          cte
+            .insertInto("sallyport_memberships")
+            .columns(["session_id", "channel", "joined_at"])
+            .expression(
+              cte
+                .selectFrom("opened")
+                .select(["opened.id", text("channel").as("channel"), now.as("joined_at")]),
+            ),
+        )
+        .selectFrom("opened")
+        .selectAll();
+    });
+  }
+}
