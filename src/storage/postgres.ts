@@ -11,6 +11,7 @@ import {
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
+import { isNamesFault, NamedStatements } from "./named-statements.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
 export interface PostgresOptions {
@@ -214,9 +215,9 @@ class PostgresDatabase implements Database {
   }
 }
 
-/** The server says that a transaction was undone. Source: PostgreSQL, "Error Codes", class 40. */
+/** The server says that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */
 function isUndone(error: unknown): boolean {
-  return /^40/.test(String((error as { code?: unknown } | null)?.code));
+  return /^40/.test(String((error as { code?: unknown } | null)?.code)) || isNamesFault(error);
 }
 
 /**
@@ -224,6 +225,7 @@ function isUndone(error: unknown): boolean {
  * met another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
  */
 function isPassing(error: unknown): boolean {
+  if (isNamesFault(error)) return true;
   const { code, message = "" } = (error ?? {}) as { code?: unknown; message?: string };
   if (typeof code === "string") {
     if (/^(08|40|53|55|57)...$/.test(code)) return true;
@@ -257,6 +259,10 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
   // A connection that is lost is replaced when one is needed, and its statement fails by itself; unheard, the event would end
   // the process: the pool's tells of idle connections, each client's own of those in use.
   pool.on("error", () => undefined);
-  pool.on("connect", (client) => client.on("error", () => undefined));
+  const names = new NamedStatements();
+  pool.on("connect", (client) => {
+    client.on("error", () => undefined);
+    names.watch(client as never);
+  });
   return pool;
 }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import type { Database } from "../../src/storage/database.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { World } from "../stories/world.ts";
 import { sqlAt, storageAt } from "./database.ts";
@@ -88,6 +89,25 @@ describe("behind a pooler of transactions", () => {
       storages[0]?.db as never,
     );
     expect(rows).toEqual([{ count: 40 }]);
+    for (const storage of storages) await storage.close();
+  });
+
+  test("statements that are repeated are answered by whichever connection they reach, in transactions too", async () => {
+    const storages = [storageAt(source), storageAt(source)];
+    await storages[0]?.migrate();
+    const read = (db: Database["db"]) =>
+      db.selectFrom("sallyport_counters").where("key", "=", "a").select("count").execute();
+    for (let round = 0; round < 10; round++) {
+      const rows = await Promise.all(
+        storages.flatMap((storage) => [
+          read(storage.db),
+          storage.write(read),
+          storage.writeBeside(read),
+          storage.writeOne(read),
+        ]),
+      );
+      expect(rows).toEqual(Array(8).fill([]));
+    }
     for (const storage of storages) await storage.close();
   });
 

@@ -1,6 +1,6 @@
 import { CompiledQuery, Kysely, PostgresDialect, sql } from "kysely";
 import pg from "pg";
-import { afterEach, beforeEach, expect, inject, test } from "vitest";
+import { afterEach, beforeEach, expect, inject, test, vi } from "vitest";
 import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
@@ -16,6 +16,7 @@ beforeEach(async () => {
   database = await emptyDatabase();
 });
 afterEach(async () => {
+  vi.useRealTimers();
   for (const one of opened.splice(0)) await one.close();
   await database.drop();
 });
@@ -368,4 +369,48 @@ test("a server that restarts under load: 503 meanwhile, no wrong answer, and eve
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect((await eve.closed).code).toBe(1000);
   world.errors.length = 0;
+});
+
+/** What the storage's own connection has given names to. */
+async function namedOn(
+  storage: Database,
+): Promise<readonly { name: string; statement: string; plans: number }[]> {
+  const { rows } = await sql<{ name: string; statement: string; plans: number }>`
+    select name, statement, (generic_plans + custom_plans)::int as plans from pg_prepared_statements`.execute(
+    storage.db,
+  );
+  return rows.filter(({ statement }) => /^select \*.*"sallyport_counters"/.test(statement));
+}
+
+const counter = (storage: Database, key: string) =>
+  storage.db.selectFrom("sallyport_counters").selectAll().where("key", "=", key).execute();
+
+test("a statement that is repeated is parsed and planned once for a minute, and then anew", async () => {
+  const storage = postgres(searching(database.source), { poolSize: 2 });
+  await app(storage).migrate();
+  await storage.db.connection().execute(async (db) => {
+    const one = Object.assign(Object.create(storage), { db }) as Database;
+    for (let times = 0; times < 10; times++) await counter(one, "a");
+    const before = await namedOn(one);
+    expect(before).toMatchObject([{ plans: 7 }]);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    await counter(one, "a");
+    await counter(one, "a");
+    const after = await namedOn(one);
+    expect(after).toMatchObject([{ plans: 2 }]);
+    expect(after[0]?.name).not.toBe(before[0]?.name);
+  });
+});
+
+test("a table that has other columns since is read all the same, in a transaction too", async () => {
+  const storage = postgres(searching(database.source), { poolSize: 2 });
+  await app(storage).migrate();
+  const read = (db: Database["db"]) => counter(Object.assign(Object.create(storage), { db }), "a");
+  const both = () => Promise.all([read(storage.db), read(storage.db)]);
+  for (let times = 0; times < 5; times++) await both();
+  await sqlAt(searching(database.source), "alter table sallyport_counters add column more text");
+  expect(await both()).toEqual([[], []]);
+  for (let times = 0; times < 5; times++) await both();
+  await sqlAt(searching(database.source), "alter table sallyport_counters drop column more");
+  expect(await Promise.all([storage.write(read), storage.write(read)])).toEqual([[], []]);
 });
