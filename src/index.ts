@@ -13,8 +13,11 @@ export type { Limits } from "./access/rate-limits.ts";
 export type { GroupRights, UserRights } from "./access/rights.ts";
 export type { Rule } from "./access/rules.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
-export type { DeliveryPreview, DeliveryReport } from "./delivery/delivery.ts";
+export type { CredentialProvider } from "./delivery/credentials.ts";
 export type { ManagementApi, PostResult } from "./delivery/management-api.ts";
+export type { DeliveryOptions } from "./delivery/options.ts";
+export { type DeliveryPreview, type DeliveryReport, SendInterruptedError } from "./delivery/report.ts";
+export type { AwsCredentials } from "./delivery/sigv4.ts";
 export {
   ConfigurationError,
   DeliveryError,
@@ -53,6 +56,7 @@ export type {
   DisconnectContext,
   MessageContext,
   Outlet,
+  SendOptions,
   Session,
   SignedInUser,
   User,

@@ -16,7 +16,9 @@ import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { Delivery } from "./delivery/delivery.ts";
+import { URGENT_RESERVE } from "./delivery/lane.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
+import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
@@ -82,7 +84,9 @@ export interface SallyportOptions {
   readonly trust?: "secret" | "network";
   /** Proxies in front of API Gateway, whose X-Forwarded-For is believed that far. Default: none. */
   readonly sourceIp?: { readonly trustedHops: number };
-  /** Another way to API Gateway's Management API. Default: HTTP over kept connections. */
+  /** How sends go out: their pace, and who calls AWS. */
+  readonly delivery?: DeliveryOptions;
+  /** Another way to API Gateway's Management API. Default: HTTP over kept connections, signed. */
   readonly managementApi?: ManagementApi;
   /** What is kept of decisions, so that `access.why()` can tell. */
   readonly decisions?: DecisionOptions;
@@ -106,11 +110,19 @@ const OPTIONS = new Set<string>([
   "limits",
   "trust",
   "sourceIp",
+  "delivery",
   "managementApi",
   "decisions",
   "onDecision",
   "onError",
 ] satisfies (keyof SallyportOptions)[]);
+
+const DELIVERY_OPTIONS = new Set<string>([
+  "ratePerSecond",
+  "concurrency",
+  "credentials",
+  "region",
+] satisfies (keyof DeliveryOptions)[]);
 
 const DECISION_OPTIONS = new Set<string>([
   "sampleAllowed",
@@ -151,7 +163,11 @@ export class Sallyport {
     const onError = guarded(
       options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
     );
-    this.#api = options.managementApi ?? new HttpManagementApi();
+    refuseUnknown("delivery", options.delivery ?? {}, DELIVERY_OPTIONS);
+    const bounds = checkedDelivery(options.delivery ?? {});
+    this.#api =
+      options.managementApi ??
+      new HttpManagementApi({ ...options.delivery, connections: bounds.concurrency + URGENT_RESERVE });
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
     const channels = new Channels(options.channels ?? [], catalog);
@@ -198,7 +214,7 @@ export class Sallyport {
       entries: new Entries(database, rights, tokens),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
-      delivery: new Delivery(this.#api),
+      delivery: new Delivery(this.#api, bounds),
       channels,
       views,
       identify: options.identify,

@@ -8,12 +8,14 @@ import { fileURLToPath } from "node:url";
 import { sql } from "kysely";
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
-import { Delivery, encodeFrame } from "../../dist/delivery/delivery.js";
+import { Delivery } from "../../dist/delivery/delivery.js";
+import { encodeFrame } from "../../dist/delivery/frame.js";
 import { HttpManagementApi } from "../../dist/delivery/management-api.js";
 import { type Figure, figure } from "./figures.js";
 
 const RECIPIENTS = 10_000;
 const PAGE = 500;
+const CONCURRENCY = 256;
 const ROUNDS = 15;
 const WARM_UP = 3;
 
@@ -54,6 +56,7 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     views: { "/ws/chat": ChatView },
     origins: ["none"],
     identify: () => null,
+    delivery: { ratePerSecond: false, concurrency: CONCURRENCY },
   });
   const open = sallyport.with({
     channels: [defineChannel("rooms/:slug", { allowAnonymous: true })],
@@ -78,8 +81,8 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     );
   });
   const message = { type: "news", text: "x".repeat(100) };
-  const api = new HttpManagementApi();
-  const delivery = new Delivery(api);
+  const api = new HttpManagementApi({ connections: CONCURRENCY });
+  const delivery = new Delivery(api, { perSecond: Number.POSITIVE_INFINITY, concurrency: CONCURRENCY });
 
   const sendBy = (app: typeof sallyport) => async () => {
     const { sent } = await app.to({ channel: "rooms/all" }).send(message);

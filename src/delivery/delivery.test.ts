@@ -2,8 +2,10 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DeliveryError } from "../errors.ts";
-import { Delivery, DeliveryTally, encodeFrame, type Recipient } from "./delivery.ts";
+import { Delivery, type Recipient } from "./delivery.ts";
+import { encodeFrame } from "./frame.ts";
 import { HttpManagementApi } from "./management-api.ts";
+import { DeliveryTally } from "./report.ts";
 
 /** Answers each call with the next status for its connection, 200 when there is none left. */
 let statuses: Map<string, number[]>;
@@ -33,14 +35,16 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dev`;
-  api = new HttpManagementApi();
-  delivery = new Delivery(api);
+  api = new HttpManagementApi({ connections: 160 });
+  delivery = new Delivery(api, UNBOUNDED);
 });
 afterEach(async () => {
   await api.close();
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
 });
+
+const UNBOUNDED = { perSecond: Number.POSITIVE_INFINITY, concurrency: 128 };
 
 const to = (connectionId: string, ageMs = 3_600_000): Recipient => ({
   sessionId: connectionId,
@@ -55,7 +59,10 @@ test("settled() waits for what is under way to a user, though calls share one an
   const shared = new Promise<{ kind: "ok" }>((resolve) => {
     answer = resolve;
   });
-  const batching = new Delivery({ post: () => shared, delete: () => shared, close: async () => undefined });
+  const batching = new Delivery(
+    { post: () => shared, delete: () => shared, close: async () => undefined },
+    UNBOUNDED,
+  );
   const posts = ["ann", "bob"].map((userId) => batching.post({ ...to(userId), userId }, "x"));
   await Promise.resolve();
   const ended: string[] = [];
@@ -121,19 +128,21 @@ describe("a post", () => {
 test("a report's parts sum to its recipients", () => {
   const tally = new DeliveryTally();
   tally.withhold();
+  for (let posts = 0; posts < 5; posts++) tally.begin();
   tally.count({ kind: "sent" });
   tally.count({ kind: "gone" });
   tally.count({ kind: "failed", reason: "arriving" });
   tally.count({ kind: "failed", reason: "arriving" });
-  const report = tally.report();
-  expect(report).toEqual({
-    recipients: 5,
+  tally.leave(10);
+  expect(tally.report("s7")).toEqual({
+    recipients: 16,
     sent: 1,
     gone: 1,
     withheld: 1,
     failed: 2,
-    unsent: 0,
+    unsent: 11,
     failures: { arriving: 2 },
+    cursor: "s7",
   });
 });
 

@@ -1,16 +1,26 @@
-import { Pool } from "undici";
+import { type Dispatcher, Pool } from "undici";
+import { DeliveryError } from "../errors.ts";
+import { type CredentialProvider, Credentials } from "./credentials.ts";
+import { type AwsCredentials, Signer } from "./sigv4.ts";
 
 /** What the Management API said to one call. `retry` may succeed later, `gone` never. */
 export type PostResult =
   | { readonly kind: "ok" }
   | { readonly kind: "gone" }
-  | { readonly kind: "retry"; readonly reason: string }
+  | {
+      readonly kind: "retry";
+      readonly reason: string;
+      /** The gateway has had too many calls: all of them had better come slower. Default false. */
+      readonly isThrottled?: boolean;
+    }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** Calls under way at once, each on a connection of its own: none may wait where nobody judges it again. */
-export const CONCURRENCY = 128;
-/** No call may hang longer, in milliseconds. */
-const TIMEOUT_MS = 10_000;
+/** How often calls that take too long are looked for, in milliseconds. */
+const SWEEP_MS = 250;
+/** How long a connection that nobody uses is kept, in milliseconds. */
+const KEEP_ALIVE_MS = 20_000;
+/** A clock that differs by more is put right, in milliseconds. AWS refuses signatures of five minutes ago. */
+const SKEW_MS = 60_000;
 
 /**
  * API Gateway's Management API as we use it. Bring your own to send another way, as tests in one process do.
@@ -25,13 +35,50 @@ export interface ManagementApi {
   close(): Promise<void>;
 }
 
+export interface ManagementApiOptions {
+  /** Connections kept to an endpoint at most: a call never waits for one where nobody judges it again. */
+  readonly connections: number;
+  /** Who calls AWS. Default: what the environment says. */
+  readonly credentials?: CredentialProvider | AwsCredentials | undefined;
+  /** Where an endpoint of a domain of your own is. Default: as an endpoint of AWS's says, or AWS_REGION. */
+  readonly region?: string | undefined;
+  /** No call may take longer, from its connection to the last byte of its answer, in milliseconds. Default 10 000. */
+  readonly timeoutMs?: number;
+}
+
+/** Where calls to an endpoint go, and what signs them. */
+interface Way {
+  readonly pool: Pool;
+  readonly host: string;
+  /** What comes before a connection's id in the path. */
+  readonly prefix: string;
+  /** Undefined for a gateway on this machine, which asks for no signature. */
+  readonly region: string | undefined;
+}
+
 /**
- * The Management API over kept connections: one pool for each endpoint.
+ * The Management API over kept connections, its calls signed: one pool for each host.
  *
  * Source: AWS, "Use @connections commands in your backend service".
  */
 export class HttpManagementApi implements ManagementApi {
+  readonly #options: ManagementApiOptions;
+  readonly #timeoutMs: number;
+  readonly #credentials: Credentials;
+  readonly #ways = new Map<string, Way>();
   readonly #pools = new Map<string, Pool>();
+  readonly #signers = new Map<string, Signer>();
+  readonly #underWay = new Set<Call>();
+  #signedBy: AwsCredentials | undefined;
+  #sweeper: NodeJS.Timeout | undefined;
+  /** By how much AWS's clock is ahead of ours, in milliseconds. */
+  #skew = 0;
+
+  constructor(options: ManagementApiOptions) {
+    this.#options = options;
+    this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#credentials = new Credentials(options.credentials);
+  }
 
   post(endpoint: string, connectionId: string, frame: string): Promise<PostResult> {
     return this.#call("POST", endpoint, connectionId, frame);
@@ -42,8 +89,11 @@ export class HttpManagementApi implements ManagementApi {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
     const pools = [...this.#pools.values()];
     this.#pools.clear();
+    this.#ways.clear();
     await Promise.all(pools.map((pool) => pool.destroy()));
   }
 
@@ -54,35 +104,171 @@ export class HttpManagementApi implements ManagementApi {
     body: string | undefined,
   ): Promise<PostResult> {
     try {
-      const { origin, pathname } = new URL(endpoint);
-      const response = await this.#pool(origin).request({
-        method,
-        path: `${pathname.replace(/\/+$/, "")}/@connections/${encodeURIComponent(connectionId)}`,
-        headers: body === undefined ? {} : { "content-type": "application/json" },
-        body: body ?? null,
-        headersTimeout: TIMEOUT_MS,
-        bodyTimeout: TIMEOUT_MS,
-      });
-      await response.body.dump();
-      return resultOf(response.statusCode);
+      const way = this.#ways.get(endpoint) ?? this.#open(endpoint);
+      const path = way.prefix + encodeURIComponent(connectionId);
+      const contentType = body === undefined ? undefined : "application/json";
+      let headers: Record<string, string> = contentType === undefined ? {} : { "content-type": contentType };
+      if (way.region !== undefined) {
+        const known = this.#credentials.now();
+        const signer = this.#signer(way.region, known instanceof Promise ? await known : known);
+        const call = { method, host: way.host, path, body: body ?? "", contentType };
+        headers = signer.sign(call, Date.now() + this.#skew);
+      }
+      const answer = await this.#dispatch(way.pool, { method, path, headers, body: body ?? null });
+      return this.#resultOf(answer, way);
     } catch (error) {
+      if (error instanceof DeliveryError) return { kind: "failed", reason: error.message };
       return { kind: "retry", reason: (error as { code?: string }).code ?? (error as Error).message };
     }
   }
 
-  #pool(origin: string): Pool {
-    let pool = this.#pools.get(origin);
-    if (!pool) {
-      pool = new Pool(origin, { connections: CONCURRENCY, connectTimeout: TIMEOUT_MS });
-      this.#pools.set(origin, pool);
+  #dispatch(pool: Pool, options: Dispatcher.DispatchOptions): Promise<Answer> {
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    return new Promise((resolve, reject) => {
+      const call = new Call(resolve, reject, () => this.#underWay.delete(call));
+      this.#underWay.add(call);
+      pool.dispatch(options, call);
+    });
+  }
+
+  /** In the order of their starts, so the first that is young ends it. */
+  #sweep(): void {
+    const overdue = performance.now() - this.#timeoutMs;
+    for (const call of this.#underWay) {
+      if (call.startedAt > overdue) break;
+      call.abort(new Error("timeout"));
     }
-    return pool;
+    if (this.#underWay.size > 0) return;
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+  }
+
+  #open(endpoint: string): Way {
+    const url = new URL(endpoint);
+    let pool = this.#pools.get(url.origin);
+    if (!pool) {
+      pool = new Pool(url.origin, {
+        connections: this.#options.connections,
+        connectTimeout: this.#timeoutMs,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        maxHeaderSize: 16_384,
+      });
+      this.#pools.set(url.origin, pool);
+    }
+    const isSigned = url.protocol === "https:" || this.#options.credentials !== undefined;
+    const way = {
+      pool,
+      host: url.host,
+      prefix: `${url.pathname.replace(/\/+$/, "")}/@connections/`,
+      region: isSigned ? regionOf(url.hostname, this.#options.region) : undefined,
+    };
+    this.#ways.set(endpoint, way);
+    return way;
+  }
+
+  #signer(region: string, credentials: AwsCredentials): Signer {
+    if (credentials !== this.#signedBy) this.#signers.clear();
+    this.#signedBy = credentials;
+    let signer = this.#signers.get(region);
+    if (!signer) {
+      signer = new Signer(region, credentials);
+      this.#signers.set(region, signer);
+    }
+    return signer;
+  }
+
+  #resultOf({ status, errorType, date }: Answer, way: Way): PostResult {
+    if (status >= 200 && status < 300) return { kind: "ok" };
+    if (status === 410) return { kind: "gone" };
+    const reason = errorType === undefined ? `status ${status}` : `status ${status} ${errorType}`;
+    if (status === 429) return { kind: "retry", reason, isThrottled: true };
+    if (status >= 500) return { kind: "retry", reason };
+    if (status === 403 && way.region !== undefined && this.#isSkewed(date)) {
+      return { kind: "retry", reason: `${reason}: this machine's clock is wrong` };
+    }
+    return { kind: "failed", reason };
+  }
+
+  /** Whether a refused signature was made by a clock that was wrong, which is put right. */
+  #isSkewed(date: string | undefined): boolean {
+    const theirs = date === undefined ? Number.NaN : Date.parse(date);
+    const skew = theirs - Date.now();
+    if (!(Math.abs(skew - this.#skew) > SKEW_MS)) return false;
+    this.#skew = skew;
+    return true;
   }
 }
 
-function resultOf(status: number): PostResult {
-  if (status >= 200 && status < 300) return { kind: "ok" };
-  if (status === 410) return { kind: "gone" };
-  if (status === 429 || status >= 500) return { kind: "retry", reason: `status ${status}` };
-  return { kind: "failed", reason: `status ${status}` };
+interface Answer {
+  readonly status: number;
+  /** AWS's name for what is wrong, such as `LimitExceededException`. */
+  readonly errorType: string | undefined;
+  /** The server's clock, where the answer tells it. */
+  readonly date: string | undefined;
+}
+
+/** One call under way. Its answer is its status; the body is read and dropped, so that the connection is free again. */
+class Call implements Dispatcher.DispatchHandler {
+  readonly startedAt = performance.now();
+  readonly #resolve: (answer: Answer) => void;
+  readonly #reject: (error: Error) => void;
+  readonly #ended: () => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #answer: Answer | undefined;
+
+  constructor(resolve: (answer: Answer) => void, reject: (error: Error) => void, ended: () => void) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#ended = ended;
+  }
+
+  /** Rejects at once; what answers later is nobody's. */
+  abort(error: Error): void {
+    this.#controller?.abort(error);
+    this.onResponseError(undefined, error);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    // AWS may add where the error is described after a colon.
+    const [errorType] = /^[A-Za-z]{1,80}/.exec(text(headers["x-amzn-errortype"]) ?? "") ?? [];
+    this.#answer = { status, errorType, date: text(headers.date) };
+  }
+
+  onResponseData(): void {}
+
+  onResponseEnd(): void {
+    this.#ended();
+    if (this.#answer) this.#resolve(this.#answer);
+    else this.#reject(new Error("an answer without a status"));
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
+    this.#ended();
+    this.#reject(error);
+  }
+}
+
+function text(header: string | string[] | undefined): string | undefined {
+  return typeof header === "string" ? header.slice(0, 200) : undefined;
+}
+
+/** Source: AWS, "Regions and endpoints"; an endpoint inside a VPC has its own form. */
+function regionOf(hostname: string, given: string | undefined): string {
+  const [, region] = /\.execute-api\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$/.exec(hostname) ?? [];
+  const found = region ?? given ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
+  if (found) return found;
+  throw new DeliveryError(
+    `${hostname} does not tell its AWS region, which calls are signed for. Give delivery: { region } or AWS_REGION.`,
+    { code: "SALLYPORT_CREDENTIALS", status: 500 },
+  );
 }

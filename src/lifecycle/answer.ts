@@ -1,5 +1,5 @@
 import type { Trail } from "../access/decisions.ts";
-import { encodeFrame } from "../delivery/delivery.ts";
+import { encodeFrame } from "../delivery/frame.ts";
 import { DeliveryError, RefusedError } from "../errors.ts";
 import type { CallAnswer, RefusalBody } from "../protocol/frames.ts";
 import type { HttpAnswer } from "../protocol/http-call.ts";

@@ -1,11 +1,12 @@
 import { newReference, refusal, type Trail } from "../access/decisions.ts";
 import type { Eviction } from "../access/evictions.ts";
-import { encodeFrame, type Outcome, type StillPermitted } from "../delivery/delivery.ts";
+import type { Outcome, StillPermitted } from "../delivery/delivery.ts";
+import { encodeFrame } from "../delivery/frame.ts";
 import { RefusedError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
-import { recipientOf } from "./deliver.ts";
+import { recipientOf } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
 import { type Standing, standingByRules, standingInChannel, standingOfView, trailOf } from "./standing.ts";
 

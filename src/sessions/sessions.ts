@@ -324,6 +324,17 @@ export class Sessions {
     return rows.map((row) => fromRow(row, known));
   }
 
+  /** Live sessions of an audience. @param after the last id that is not counted; `""` for none */
+  async count(selector: SessionSelector, after: string): Promise<number> {
+    const row = await this.#page(this.#database.db, selector, after)
+      .clearSelect()
+      .clearOrderBy()
+      .clearLimit()
+      .select(({ fn }) => fn.countAll<number>().as("count"))
+      .executeTakeFirst();
+    return Number(row?.count ?? 0);
+  }
+
   #readRecipients(selector: SessionSelector, only: readonly string[]): PreparedPage {
     const by = selector.kind === "holders" ? selector.permission : "";
     const key = JSON.stringify([selector.kind, by, only]);

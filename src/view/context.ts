@@ -1,7 +1,7 @@
 import type { ChangeOptions } from "../access/grants.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import type { DeliveryPreview, DeliveryReport } from "../delivery/delivery.ts";
+import type { DeliveryPreview, DeliveryReport } from "../delivery/report.ts";
 
 /** Who is behind the socket, with the rights that were read together with the session for this very event. */
 export interface User {
@@ -53,8 +53,9 @@ export interface Outlet {
    * @param message becomes JSON, at most 128 KB of it
    * @returns what became of it for each recipient; a refusal by one recipient's socket is a line, not an error
    * @throws DeliveryError when the message is no JSON or too large: nothing has been sent
+   * @throws SendInterruptedError when the database failed half-way: `report` says how far it came
    */
-  send(message: unknown): Promise<DeliveryReport>;
+  send(message: unknown, options?: SendOptions): Promise<DeliveryReport>;
   /** How many a send would reach now. Nothing is sent; `authorizeMany` is asked. */
   preview(): Promise<DeliveryPreview>;
   /**
@@ -62,6 +63,19 @@ export interface Outlet {
    * API Gateway's own. The audit keeps who did it and why; from a handler's context it was the user, unless you say otherwise.
    */
   close(options?: ChangeOptions): Promise<DeliveryReport>;
+}
+
+/** How a send to many goes. */
+export interface SendOptions {
+  /**
+   * Ends it: posts that were not handed over count as `unsent`, those that were come to their end, and the report's `cursor` is
+   * where it goes on.
+   */
+  readonly signal?: AbortSignal;
+  /** Told how far it has come after each page of 500 recipients. */
+  readonly onProgress?: (report: DeliveryReport) => void;
+  /** The `cursor` of a send to the same audience that was ended: whoever had it then is left out. */
+  readonly after?: string;
 }
 
 /** What a handler is given. */

@@ -128,6 +128,7 @@ test("a connection that is gone closes its row; one that is only just arriving k
     failed: 1,
     unsent: 0,
     failures: { arriving: 1 },
+    cursor: null,
   });
   expect(
     await world.sql("select id, close_reason from sallyport_sessions where closed_at is not null"),

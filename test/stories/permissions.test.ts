@@ -433,6 +433,7 @@ describe("rights that change while connected", () => {
       failed: 0,
       unsent: 0,
       failures: {},
+      cursor: null,
     });
     await mo.message("chat_message");
     // No channel's rule stands before these: the rule of the session's own view does.

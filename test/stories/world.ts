@@ -85,6 +85,8 @@ export class World {
       onDecision: (decision) => decisions.push(decision),
       onError: (error) => errors.push(error),
       decisions: { sampleAllowed: 0 },
+      // Few enough for a story to have them all under way.
+      delivery: { concurrency: 128 },
       ...options,
       storage: storage(database.source),
       identify: loginFromCookie,

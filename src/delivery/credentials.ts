@@ -1,0 +1,96 @@
+import { DeliveryError } from "../errors.ts";
+import type { AwsCredentials } from "./sigv4.ts";
+
+/** Gives credentials: of the AWS SDK's form, so that each of its providers is one. */
+export type CredentialProvider = () => Promise<AwsCredentials>;
+
+/** How long before they end credentials are fetched anew, in milliseconds. */
+const RENEW_BEFORE_MS = 5 * 60_000;
+/** Shortest time between two fetches of credentials that end soon anyway, in milliseconds. */
+const RENEW_EVERY_MS = 30_000;
+
+/** How long a fetch that failed is not repeated, in milliseconds: a send would for each recipient. */
+const FAILED_FOR_MS = 2000;
+
+/** The credentials of now: fetched once, and anew before they end. */
+export class Credentials {
+  readonly #fetch: CredentialProvider;
+  #known: AwsCredentials | undefined;
+  #fetchedAt = 0;
+  #failure: { readonly error: unknown; readonly until: number } | undefined;
+  #fetching: Promise<AwsCredentials> | undefined;
+
+  /** @param given a provider, or credentials that hold for good. Default: {@link environmentCredentials} */
+  constructor(given: CredentialProvider | AwsCredentials = environmentCredentials) {
+    this.#fetch = typeof given === "function" ? given : async () => given;
+  }
+
+  /**
+   * At once where they are known, so that a call is signed in the turn that starts it.
+   *
+   * @throws DeliveryError when there are none
+   */
+  now(): AwsCredentials | Promise<AwsCredentials> {
+    const known = this.#known;
+    if (!known) return this.#renew();
+    const endsIn = known.expiration === undefined ? Infinity : known.expiration.getTime() - Date.now();
+    if (endsIn <= 0) return this.#renew();
+    // Those that still hold are used meanwhile, whatever becomes of the attempt.
+    if (endsIn < RENEW_BEFORE_MS && Date.now() - this.#fetchedAt > RENEW_EVERY_MS) {
+      this.#renew().catch(() => undefined);
+    }
+    return known;
+  }
+
+  #renew(): Promise<AwsCredentials> {
+    if (!this.#fetching) {
+      this.#fetchedAt = Date.now();
+      this.#fetching = this.#fetchNow().finally(() => {
+        this.#fetching = undefined;
+      });
+    }
+    return this.#fetching;
+  }
+
+  async #fetchNow(): Promise<AwsCredentials> {
+    if (this.#failure && Date.now() < this.#failure.until) throw this.#failure.error;
+    try {
+      this.#known = await this.#fetch();
+      return this.#known;
+    } catch (cause) {
+      const error =
+        cause instanceof DeliveryError
+          ? cause
+          : noCredentials(`AWS credentials could not be had: ${(cause as Error).message}`, cause);
+      this.#failure = { error, until: Date.now() + FAILED_FOR_MS };
+      throw error;
+    }
+  }
+}
+
+/**
+ * What the environment says: its access key, as Lambda gives one, or whatever the AWS SDK's default chain finds (profiles, SSO,
+ * containers, EC2), for which the package `@aws-sdk/credential-provider-node` must be there.
+ */
+export async function environmentCredentials(): Promise<AwsCredentials> {
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  } = process.env;
+  if (accessKeyId && secretAccessKey) {
+    return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
+  }
+  const chain = await import("@aws-sdk/credential-provider-node").catch((cause) => {
+    throw noCredentials(
+      "Calls of AWS's Management API are signed, and the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. " +
+        "For profiles, roles of containers and instances: npm install @aws-sdk/credential-provider-node. Or give delivery: { credentials }.",
+      cause,
+    );
+  });
+  return chain.defaultProvider()();
+}
+
+function noCredentials(message: string, cause: unknown): DeliveryError {
+  return new DeliveryError(message, { code: "SALLYPORT_CREDENTIALS", status: 503, cause });
+}

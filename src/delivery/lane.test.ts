@@ -1,0 +1,131 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Lane, URGENT_RESERVE } from "./lane.ts";
+import { Rate } from "./rate.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const unbounded = () => new Rate(Number.POSITIVE_INFINITY);
+
+/** Has calls wait for their turns, and tells which had them in what order. */
+function queue(lane: Lane) {
+  const entered: string[] = [];
+  const enter = (name: string, isUrgent = false) => {
+    const turn = lane.enter(isUrgent);
+    if (turn) turn.then(() => entered.push(name));
+    else entered.push(name);
+  };
+  return { entered, enter };
+}
+
+describe("a lane", () => {
+  test("lets so many calls under way, the others in order as those leave", async () => {
+    const lane = new Lane(unbounded(), 2);
+    const { entered, enter } = queue(lane);
+    for (const name of ["a", "b", "c", "d"]) enter(name);
+    expect(entered).toEqual(["a", "b"]);
+    lane.leave(false);
+    await Promise.resolve();
+    expect(entered).toEqual(["a", "b", "c"]);
+    enter("e");
+    lane.leave();
+    lane.leave(false);
+    await Promise.resolve();
+    expect(entered).toEqual(["a", "b", "c", "d", "e"]);
+  });
+
+  test("has a reserve for urgent ones, and lets them in before others who wait", async () => {
+    const lane = new Lane(unbounded(), 1);
+    const { entered, enter } = queue(lane);
+    enter("a");
+    enter("b");
+    const urgent = Array.from({ length: URGENT_RESERVE + 1 }, (_, n) => `u${n}`);
+    for (const name of urgent) enter(name, true);
+    expect(entered).toEqual(["a", ...urgent.slice(0, -1)]);
+    lane.leave(false);
+    await Promise.resolve();
+    expect(entered).toEqual(["a", ...urgent]);
+    expect(entered).not.toContain("b");
+    for (let call = 0; call < urgent.length; call++) lane.leave(false);
+    await Promise.resolve();
+    expect(entered.at(-1)).toBe("b");
+  });
+
+  test("goes at its pace though nobody leaves, and wastes no turn", async () => {
+    const lane = new Lane(new Rate(100), 1000);
+    const { entered, enter } = queue(lane);
+    for (let call = 0; call < 200; call++) enter(`${call}`);
+    expect(entered).toHaveLength(5);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(entered.length).toBeGreaterThan(90);
+    expect(entered.length).toBeLessThanOrEqual(105);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(entered.length).toBeGreaterThan(190);
+  });
+
+  test("takes urgent calls up to a second in advance, and others pay for it", async () => {
+    const lane = new Lane(new Rate(100), 1000);
+    const { entered, enter } = queue(lane);
+    for (let call = 0; call < 150; call++) enter("urgent", true);
+    expect(entered).toHaveLength(105);
+    enter("ordinary");
+    await vi.advanceTimersByTimeAsync(500);
+    expect(entered.length).toBeGreaterThan(145);
+    expect(entered).not.toContain("ordinary");
+    await vi.advanceTimersByTimeAsync(900);
+    expect(entered).not.toContain("ordinary");
+    await vi.advanceTimersByTimeAsync(100);
+    expect(entered.at(-1)).toBe("ordinary");
+  });
+});
+
+describe("a rate", () => {
+  const answers = (rate: Rate, throttled: number, others: number) => {
+    for (let call = 0; call < throttled; call++) rate.answered(true);
+    for (let call = 0; call < others; call++) rate.answered(false);
+    vi.advanceTimersByTime(100);
+    rate.answered(false);
+  };
+
+  test("slows down while many are refused for their number, never to nothing, and comes back", () => {
+    const rate = new Rate(1000);
+    answers(rate, 10, 89);
+    expect(rate.share).toBeCloseTo(0.7);
+    answers(rate, 50, 0);
+    expect(rate.share).toBeCloseTo(0.49);
+    for (let window = 0; window < 30; window++) answers(rate, 50, 0);
+    expect(rate.share).toBe(0.02);
+    for (let window = 0; window < 20; window++) answers(rate, 0, 100);
+    expect(rate.share).toBe(1);
+  });
+
+  test("takes one slow client for what it is", () => {
+    const rate = new Rate(1000);
+    answers(rate, 4, 0);
+    answers(rate, 10, 1000);
+    expect(rate.share).toBe(1);
+  });
+
+  test("is whole again after a pause", () => {
+    const rate = new Rate(1000);
+    for (let window = 0; window < 5; window++) answers(rate, 50, 0);
+    expect(rate.share).toBeLessThan(0.2);
+    vi.advanceTimersByTime(10_000);
+    rate.answered(false);
+    expect(rate.share).toBe(1);
+  });
+
+  test("narrows a lane with it, though there is no pace to slow down", async () => {
+    const rate = unbounded();
+    const lane = new Lane(rate, 100);
+    for (let window = 0; window < 5; window++) answers(rate, 50, 0);
+    const { entered, enter } = queue(lane);
+    for (let call = 0; call < 100; call++) enter(`${call}`);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(entered.length).toBe(16);
+  });
+});

@@ -1,0 +1,72 @@
+import type { Rate } from "./rate.ts";
+
+/** Calls that urgent ones may have under way beyond the others' bound: a slow gateway does not hold up an eviction. */
+export const URGENT_RESERVE = 32;
+/** Fewest calls under way, however often a gateway says that there are too many. */
+const FEWEST = 8;
+
+/**
+ * The way to one endpoint: a bound on calls under way, which narrows while the gateway refuses for their number; urgent ones first;
+ * in the pace that all endpoints share.
+ */
+export class Lane {
+  readonly #rate: Rate;
+  readonly #most: number;
+  readonly #urgent: (() => void)[] = [];
+  readonly #ordinary: (() => void)[] = [];
+  #underWay = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param most ordinary calls under way at once */
+  constructor(rate: Rate, most: number) {
+    this.#rate = rate;
+    this.#most = most;
+  }
+
+  /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
+  enter(isUrgent: boolean): Promise<void> | undefined {
+    const waiting = isUrgent ? this.#urgent : this.#ordinary;
+    // Nobody slips in between those who wait.
+    if (waiting.length === 0 && this.#hasRoom(isUrgent) && this.#rate.take(isUrgent) === 0) {
+      this.#underWay++;
+      return undefined;
+    }
+    const turn = new Promise<void>((resolve) => waiting.push(resolve));
+    this.#admit();
+    return turn;
+  }
+
+  /** @param isThrottled what the gateway said to the call; undefined where none was made */
+  leave(isThrottled?: boolean): void {
+    this.#underWay--;
+    if (isThrottled !== undefined) this.#rate.answered(isThrottled);
+    this.#admit();
+  }
+
+  #hasRoom(isUrgent: boolean): boolean {
+    const bound = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+    return this.#underWay < (isUrgent ? bound + URGENT_RESERVE : bound);
+  }
+
+  #admit(): void {
+    for (const waiting of [this.#urgent, this.#ordinary]) {
+      const isUrgent = waiting === this.#urgent;
+      while (waiting.length > 0 && this.#hasRoom(isUrgent)) {
+        const wait = this.#rate.take(isUrgent);
+        if (wait > 0) {
+          this.#admitAfter(wait);
+          return;
+        }
+        this.#underWay++;
+        waiting.shift()?.();
+      }
+    }
+  }
+
+  #admitAfter(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#admit();
+    }, Math.ceil(ms));
+  }
+}

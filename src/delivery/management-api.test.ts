@@ -1,0 +1,238 @@
+import { createHash, createHmac } from "node:crypto";
+import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { HttpManagementApi, type ManagementApiOptions } from "./management-api.ts";
+import { Signer } from "./sigv4.ts";
+
+let server: Server;
+let endpoint: string;
+let answer: RequestListener;
+const opened: HttpManagementApi[] = [];
+
+beforeEach(async () => {
+  answer = (_request, response) => response.end();
+  server = createServer((request, response) => answer(request, response));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dev`;
+});
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  for (const api of opened.splice(0)) await api.close();
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+function open(options: Partial<ManagementApiOptions> = {}): HttpManagementApi {
+  const api = new HttpManagementApi({ connections: 4, ...options });
+  opened.push(api);
+  return api;
+}
+
+describe("a call", () => {
+  test.each<[status: number, headers: Record<string, string>, result: object]>([
+    [200, {}, { kind: "ok" }],
+    [204, {}, { kind: "ok" }],
+    [410, { "x-amzn-errortype": "GoneException" }, { kind: "gone" }],
+    [
+      429,
+      { "x-amzn-errortype": "LimitExceededException" },
+      { kind: "retry", reason: "status 429 LimitExceededException", isThrottled: true },
+    ],
+    [500, {}, { kind: "retry", reason: "status 500" }],
+    [
+      403,
+      { "x-amzn-errortype": "AccessDeniedException:http://internal.amazon.com/coral/" },
+      { kind: "failed", reason: "status 403 AccessDeniedException" },
+    ],
+    [400, { "x-amzn-errortype": "<b>no name" }, { kind: "failed", reason: "status 400" }],
+    [302, { location: "http://127.0.0.1:1/" }, { kind: "failed", reason: "status 302" }],
+  ])("answered %d %j is %j", async (status, headers, result) => {
+    answer = (_request, response) => response.writeHead(status, headers).end('{"message":"words"}');
+    expect(await open().post(endpoint, "id=", "{}")).toEqual(result);
+  });
+
+  test.each<[name: string, answer: RequestListener]>([
+    ["is never answered", () => undefined],
+    ["is answered by a head alone", (_request, response) => response.writeHead(200).write("x")],
+    [
+      "is answered one byte at a time for ever",
+      (_request, response) => {
+        response.writeHead(200);
+        const drip = setInterval(() => response.write("x"), 20);
+        response.on("close", () => clearInterval(drip));
+      },
+    ],
+  ])("that %s ends, and its connection with it", async (_name, never) => {
+    const api = open({ timeoutMs: 300, connections: 1 });
+    answer = never;
+    const begun = performance.now();
+    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "timeout" });
+    expect(performance.now() - begun).toBeLessThan(2000);
+    answer = (_request, response) => response.end();
+    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "ok" });
+  });
+
+  test("cut off half-way, or refused by everybody, says so", async () => {
+    const api = open();
+    answer = (request) => request.socket.destroy();
+    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "UND_ERR_SOCKET" });
+    expect(await api.post("http://127.0.0.1:9/dev", "id=", "{}")).toEqual({
+      kind: "retry",
+      reason: "ECONNREFUSED",
+    });
+  });
+
+  test("uses a connection again", async () => {
+    const ports = new Set<number | undefined>();
+    answer = (request, response) => {
+      ports.add(request.socket.remotePort);
+      response.end();
+    };
+    const api = open();
+    for (let call = 0; call < 10; call++) await api.post(endpoint, `${call}=`, "{}");
+    await api.delete(endpoint, "1=");
+    // One, and perhaps another that was opened before the first was known to be free.
+    expect(ports.size).toBeLessThanOrEqual(2);
+  });
+});
+
+const KEY = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" };
+
+/** Whether a request's signature is that of its own method, path, headers and body, by AWS's rules. */
+async function isSigned(request: IncomingMessage, secret = KEY.secretAccessKey): Promise<boolean> {
+  let body = "";
+  for await (const chunk of request) body += chunk;
+  const [, id = "", day = "", region = "", names = "", signature] =
+    /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/execute-api\/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/.exec(
+      request.headers.authorization ?? "",
+    ) ?? [];
+  const hash = (text: string) => createHash("sha256").update(text).digest("hex");
+  const canonical = [
+    request.method,
+    (request.url ?? "").split("/").map(encodeURIComponent).join("/"),
+    "",
+    ...names.split(";").map((name) => `${name}:${request.headers[name]}`),
+    "",
+    names,
+    hash(body),
+  ].join("\n");
+  const date = request.headers["x-amz-date"];
+  const toSign = `AWS4-HMAC-SHA256\n${date}\n${day}/${region}/execute-api/aws4_request\n${hash(canonical)}`;
+  const key = [day, region, "execute-api", "aws4_request"].reduce<Buffer>(
+    (last, part) => createHmac("sha256", last).update(part).digest(),
+    Buffer.from(`AWS4${secret}`),
+  );
+  expect(request.headers["x-amz-content-sha256"]).toBe(hash(body));
+  return id.startsWith("AK") && createHmac("sha256", key).update(toSign).digest("hex") === signature;
+}
+
+describe("a signed call", () => {
+  test("bears the signature of what arrives, whatever the connection's id and the frame", async () => {
+    const signed: boolean[] = [];
+    answer = async (request, response) => {
+      signed.push(await isSigned(request));
+      response.end();
+    };
+    const api = open({ credentials: KEY, region: "eu-west-1" });
+    for (const id of ["L0SM9cOFvHcCIhw=", "a/b+c%3D", "é"]) {
+      expect(await api.post(endpoint, id, '{"words":"é ü"}')).toEqual({ kind: "ok" });
+      expect(await api.delete(endpoint, id)).toEqual({ kind: "ok" });
+    }
+    expect(signed).toEqual(Array(6).fill(true));
+  });
+
+  test("by a clock that is wrong is refused once, and right from then on", async () => {
+    const wrong = 7 * 60_000;
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - wrong });
+    const dates: number[] = [];
+    answer = (request, response) => {
+      const [, y, mo, d, h, mi, s] =
+        /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(`${request.headers["x-amz-date"]}`) ?? [];
+      const signedAt = Date.parse(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
+      dates.push(signedAt);
+      const now = Date.now() + wrong;
+      response.setHeader("date", new Date(now).toUTCString());
+      response.writeHead(Math.abs(signedAt - now) > 5 * 60_000 ? 403 : 200).end();
+    };
+    const api = open({ credentials: KEY, region: "eu-west-1" });
+    const first = await api.post(endpoint, "id=", "{}");
+    expect(first).toEqual({ kind: "retry", reason: "status 403: this machine's clock is wrong" });
+    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "ok" });
+    answer = (_request, response) => response.writeHead(403).end();
+    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "failed", reason: "status 403" });
+    vi.useRealTimers();
+  });
+
+  test("is signed by credentials that are fetched once, and again before they end", async () => {
+    const ids: string[] = [];
+    answer = (request, response) => {
+      ids.push(/Credential=([^/]+)/.exec(`${request.headers.authorization}`)?.[1] ?? "");
+      response.end();
+    };
+    let fetched = 0;
+    const credentials = async () => ({
+      accessKeyId: `AK${++fetched}`,
+      secretAccessKey: "s",
+      expiration: new Date(Date.now() + (fetched === 1 ? 60_000 : 3_600_000)),
+    });
+    const api = open({ credentials, region: "eu-west-1" });
+    await Promise.all(["1=", "2=", "3="].map((id) => api.post(endpoint, id, "{}")));
+    expect(fetched).toBe(1);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 31_000 });
+    await api.post(endpoint, "4=", "{}");
+    await api.post(endpoint, "5=", "{}");
+    vi.useRealTimers();
+    expect(fetched).toBe(2);
+    expect(ids).toEqual(["AK1", "AK1", "AK1", "AK1", "AK2"]);
+  });
+
+  test("without credentials fails with what to do, and does not ask for them for each recipient", async () => {
+    let asked = 0;
+    const api = open({
+      region: "eu-west-1",
+      credentials: () => {
+        asked++;
+        return Promise.reject(new Error("the metadata service is silent"));
+      },
+    });
+    for (let call = 0; call < 3; call++) {
+      expect(await api.post(endpoint, "id=", "{}")).toEqual({
+        kind: "failed",
+        reason: "AWS credentials could not be had: the metadata service is silent",
+      });
+    }
+    expect(asked).toBe(1);
+  });
+
+  test("to a domain that does not tell its region needs one", async () => {
+    for (const name of ["AWS_REGION", "AWS_DEFAULT_REGION"]) vi.stubEnv(name, "");
+    const api = open({ credentials: KEY });
+    expect(await api.post("https://ws.example.com", "id=", "{}")).toMatchObject({
+      kind: "failed",
+      reason: expect.stringContaining("delivery: { region }"),
+    });
+  });
+
+  test("is signed for the region that AWS's own endpoint names, by the environment's key", async () => {
+    vi.stubEnv("AWS_ACCESS_KEY_ID", "AKENV");
+    vi.stubEnv("AWS_SECRET_ACCESS_KEY", "s");
+    vi.stubEnv("AWS_SESSION_TOKEN", "t");
+    const sign = vi.spyOn(Signer.prototype, "sign");
+    const api = open({ timeoutMs: 1 });
+    for (const host of [
+      "a.execute-api.eu-west-1.amazonaws.com",
+      "a.execute-api.cn-north-1.amazonaws.com.cn",
+      "a-vpce-1.execute-api.us-east-1.vpce.amazonaws.com",
+    ]) {
+      await api.post(`https://${host}/prod`, "id=", "{}");
+    }
+    const credentials = sign.mock.results.map(
+      ({ value }) => `${value.authorization} ${value["x-amz-security-token"]}`,
+    );
+    sign.mockRestore();
+    expect(credentials[0]).toMatch(/Credential=AKENV\/\d{8}\/eu-west-1\/execute-api\/.* t$/);
+    expect(credentials[1]).toContain("/cn-north-1/");
+    expect(credentials[2]).toContain("/us-east-1/");
+  });
+});

@@ -1,0 +1,130 @@
+import { newReference, note, refusal } from "../access/decisions.ts";
+import { demand } from "../access/guard.ts";
+import { PageJudge, type Rule } from "../access/rules.ts";
+import type { Recipient, StillPermitted } from "../delivery/delivery.ts";
+import { RefusedError } from "../errors.ts";
+import type { Gateway } from "../gateways/gateways.ts";
+import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
+import { shown } from "../shown.ts";
+import type { Plan } from "./audience-plan.ts";
+import type { Rooms } from "./rooms.ts";
+import { trailOf } from "./standing.ts";
+
+/** Recipients, and the moment just before they were read. */
+export interface Page {
+  readonly page: readonly SessionRow[];
+  readonly readAt: number;
+}
+
+/** The audience page by page, in the order of ids. @param after the last id that is left out; `""` for none */
+export async function* pagesOf(rooms: Rooms, plan: Plan, after: string): AsyncGenerator<Page, void> {
+  const views = [...rooms.views.values()].map((view) => view.rule);
+  const asked = permissionsAsked([...plan.rules.map(({ rule }) => rule), ...views]);
+  for (let last = after; ; ) {
+    const readAt = rooms.changes.now();
+    const page = await rooms.sessions.recipients(plan.selector, last, asked);
+    yield { page, readAt };
+    last = page.at(-1)?.id ?? "";
+    if (page.length < PAGE_SIZE) return;
+  }
+}
+
+/** Ids of the sessions of a page that may have what is sent: by their rules, then by each hook, asked once. */
+export async function permittedOf(
+  rooms: Rooms,
+  plan: Plan,
+  page: readonly SessionRow[],
+): Promise<ReadonlySet<string>> {
+  const rules = plan.rules.map(({ rule }) => rule);
+  const judges = new Map<string, PageJudge>();
+  let permitted = page.filter((session) => {
+    // A session of a view that is not mounted here is nobody we can vouch for.
+    const view = rooms.views.get(session.view);
+    if (!view) return false;
+    const judge = judges.get(view.path) ?? new PageJudge([view.rule, ...rules]);
+    judges.set(view.path, judge);
+    return judge.allows(session);
+  });
+  for (const hook of plan.hooks) {
+    const users = new Set(permitted.flatMap(({ userId }) => userId ?? []));
+    const named = users.size === 0 ? users : await askMany(rooms, plan, hook, [...users]);
+    permitted = permitted.filter(({ userId }) => userId !== null && named.has(userId));
+  }
+  return new Set(permitted.map(({ id }) => id));
+}
+
+/** A hook that fails has let nobody in. */
+async function askMany(
+  rooms: Rooms,
+  plan: Plan,
+  hook: Plan["hooks"][number],
+  users: readonly string[],
+): Promise<ReadonlySet<string>> {
+  try {
+    const named: unknown = await hook(users);
+    if (typeof named !== "object" || named === null || !(Symbol.iterator in named)) {
+      throw new TypeError(`authorizeMany gives a list of user ids, not ${shown(named)}.`);
+    }
+    return new Set(named as Iterable<string>);
+  } catch (error) {
+    rooms.onError(error, `authorizeMany for ${JSON.stringify(plan.audience)}`);
+    return new Set();
+  }
+}
+
+/** A recipient whose rights changed in this process after its page was read is read and judged again. */
+export function permittedSince(rooms: Rooms, plan: Plan, readAt: number): StillPermitted {
+  const readAgainAt = new Map<string, number>();
+  return ({ sessionId, userId }) => {
+    if (!rooms.changes.touched(userId, readAgainAt.get(sessionId) ?? readAt)) return true;
+    readAgainAt.set(sessionId, rooms.changes.now());
+    return stillReceives(rooms, sessionId, plan);
+  };
+}
+
+async function stillReceives(rooms: Rooms, sessionId: string, plan: Plan): Promise<boolean> {
+  const now = await rooms.sessions.findById(rooms.database.db, sessionId);
+  if (!now || !(await permittedOf(rooms, plan, [now])).has(now.id)) return false;
+  const { selector } = plan;
+  return selector.kind !== "channel" || rooms.memberships.isIn(sessionId, selector.channel);
+}
+
+/** Why a send passed somebody by, for whoever asks later. */
+export function explainWithheld(rooms: Rooms, plan: Plan, session: SessionRow): void {
+  const trail = trailOf(session, "delivery");
+  if (plan.selector.kind === "channel") trail.channel = plan.selector.channel;
+  try {
+    const view = rooms.views.get(session.view);
+    if (!view) return;
+    demand(trail, view.name, view.rule, session);
+    for (const { what, rule } of plan.rules) demand(trail, what, rule, session);
+    if (plan.hooks.length === 0) return;
+    const what = `authorizeMany of channel "${trail.channel}"`;
+    note(trail, { kind: "authorize", what, allowed: false });
+    throw new RefusedError(`${what} did not name the user.`, { reason: "authorize" });
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    rooms.keep(refusal(trail, error, newReference()));
+  }
+}
+
+/** Where a session's socket is, or undefined when its gateway was removed. */
+export async function recipientOf(rooms: Rooms, session: SessionRow): Promise<Recipient | undefined> {
+  const gateway = await rooms.gateways.find(session.gatewayId);
+  return gateway && recipientAt(gateway, session);
+}
+
+export function recipientAt(gateway: Gateway, session: SessionRow): Recipient {
+  return {
+    sessionId: session.id,
+    userId: session.userId,
+    connectionId: session.connectionId,
+    endpoint: gateway.endpoint,
+    connectedAt: Date.now() - session.ageMs,
+  };
+}
+
+/** Every permission that any of the rules mentions. */
+function permissionsAsked(rules: readonly Rule[]): readonly string[] {
+  return [...new Set(rules.flatMap((rule) => [...rule.anyOf.flat(), ...rule.allOf]))];
+}

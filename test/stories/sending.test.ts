@@ -1,0 +1,299 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type DeliveryReport, SendInterruptedError } from "../../src/index.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { watchedStorageAt } from "../postgres/database.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { GatewayServer } from "./gateway-server.ts";
+import { World, type WorldOptions } from "./world.ts";
+
+let gateway: GatewayServer;
+let world: World;
+let sent: string[] = [];
+let storage: (Database & AsyncDisposable) | undefined;
+
+async function open(options: Partial<WorldOptions> = {}): Promise<void> {
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    delivery: { concurrency: 32, ratePerSecond: false },
+    ...options,
+  });
+  for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
+}
+
+beforeEach(async () => {
+  sent = [];
+  storage = undefined;
+  gateway = await GatewayServer.start();
+});
+afterEach(async () => {
+  await world.close();
+  await gateway.close();
+  await storage?.[Symbol.asyncDispose]();
+});
+
+const received = (body: string) =>
+  gateway.calls.filter((call) => call.body === JSON.stringify(body)).map(({ connection }) => connection);
+
+const parts = ({ sent: accepted, gone, withheld, failed, unsent }: DeliveryReport) =>
+  accepted + gone + withheld + failed + unsent;
+
+describe("a send that is ended", () => {
+  test("goes on from its report's cursor: everybody has it once, whoever could not have it never", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 900);
+    await gateway.open(world, "g", "bob", 901, 300);
+    await gateway.open(world, "g", "nobody", 1201, 300);
+    gateway.answer = async ({ connection }) => {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      return connection.endsWith("7=") ? 410 : 200;
+    };
+    const reports: DeliveryReport[] = [];
+    for (let cursor: string | undefined = ""; cursor !== undefined; ) {
+      const ending = new AbortController();
+      const enough = received("news").length + 350;
+      const look = setInterval(() => {
+        if (received("news").length >= enough) ending.abort();
+      }, 1);
+      const report: DeliveryReport = await world.sallyport
+        .to("everyone")
+        .send("news", { signal: ending.signal, after: cursor });
+      clearInterval(look);
+      reports.push(report);
+      expect(parts(report)).toBe(report.recipients);
+      cursor = report.cursor ?? undefined;
+    }
+    expect(reports.length).toBeGreaterThan(2);
+    const [first] = reports;
+    expect(first).toMatchObject({ recipients: 1500, failed: 0 });
+    expect(first?.unsent).toBeGreaterThan(500);
+    expect(reports.at(-1)).toMatchObject({ unsent: 0, cursor: null });
+    const sum = (of: (report: DeliveryReport) => number) => reports.reduce((all, one) => all + of(one), 0);
+    expect(sum((one) => one.sent)).toBe(1080);
+    expect(sum((one) => one.gone)).toBe(120);
+    expect(sum((one) => one.withheld)).toBe(300);
+    expect(new Set(received("news")).size).toBe(received("news").length);
+    expect(received("news")).toHaveLength(1200);
+  });
+
+  test("before it began has sent nothing, and one that reached everybody is whole", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 3);
+    const report = await world.sallyport.to("everyone").send("news", { signal: AbortSignal.abort() });
+    expect(report).toMatchObject({ recipients: 3, unsent: 3, cursor: "" });
+    expect(gateway.calls).toEqual([]);
+    const ending = new AbortController();
+    gateway.answer = ({ connection }) => {
+      if (connection === "00003=") ending.abort();
+      return 200;
+    };
+    const whole = await world.sallyport
+      .to("everyone")
+      .send("news", { signal: ending.signal, after: report.cursor ?? "wrong" });
+    expect(whole).toMatchObject({ recipients: 3, sent: 3, unsent: 0, cursor: null });
+    expect(
+      await world.sallyport.to({ user: "nobody" }).send("news", { signal: AbortSignal.abort() }),
+    ).toMatchObject({ recipients: 0, cursor: null });
+  });
+
+  test("to a channel counts those of the channel who are left", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 700);
+    await world.sql(
+      "insert into sallyport_memberships select id, 'rooms/a', 1 from sallyport_sessions where id <= '00600'",
+    );
+    const ending = new AbortController();
+    const report = await world.sallyport.to({ channel: "rooms/a" }).send("news", {
+      signal: ending.signal,
+      onProgress: () => ending.abort(),
+    });
+    expect(report).toMatchObject({ recipients: 600, sent: 500, unsent: 100, cursor: "00500" });
+  });
+});
+
+describe("a send to many", () => {
+  test("tells how far it has come, and the parts of what it tells always sum", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 1200);
+    await gateway.open(world, "g", "nobody", 1201, 100);
+    const told: DeliveryReport[] = [];
+    const report = await world.sallyport.to("everyone").send("news", { onProgress: (one) => told.push(one) });
+    expect(told.map(({ recipients }) => recipients)).toEqual([500, 1000, 1300]);
+    for (const one of told) expect(parts(one)).toBe(one.recipients);
+    expect(told[0]?.cursor).toBe("00500");
+    expect(report).toMatchObject({ recipients: 1300, sent: 1200, withheld: 100, unsent: 0, cursor: null });
+  });
+
+  test("goes on though whoever is told fails", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 600);
+    const report = await world.sallyport.to("everyone").send("news", {
+      onProgress: () => {
+        throw new Error("a bug in the app");
+      },
+    });
+    expect(report).toMatchObject({ sent: 600 });
+    expect(world.errors.map(String)).toEqual(["Error: a bug in the app", "Error: a bug in the app"]);
+  });
+
+  test("asks one statement a page, and closes those who are gone in one", async () => {
+    await open({
+      storage: (source) => {
+        storage = watchedStorageAt(source, (sql) => sent.push(sql));
+        return storage;
+      },
+    });
+    await gateway.open(world, "g", "ann", 1, 1100);
+    gateway.answer = ({ connection }) => (connection.endsWith("1=") ? 410 : 200);
+    sent = [];
+    expect(await world.sallyport.to("everyone").send("news")).toMatchObject({ sent: 990, gone: 110 });
+    const about = (verb: string) =>
+      sent.filter((sql) => sql.startsWith(verb) && sql.includes("sallyport_sessions"));
+    expect(about("select")).toHaveLength(3);
+    expect(about("update")).toHaveLength(1);
+    expect(await world.sql("select id from sallyport_sessions where closed_at is not null")).toHaveLength(
+      110,
+    );
+  });
+
+  test("that the database fails half-way says how far it came, and goes on from there", async () => {
+    const failing = { after: Number.POSITIVE_INFINITY };
+    await open({
+      storage: (source) => {
+        storage = watchedStorageAt(source, (sql) => {
+          if (sql.startsWith("select") && sql.includes("sallyport_sessions") && --failing.after < 0) {
+            throw new Error("the disk is on fire");
+          }
+        });
+        return storage;
+      },
+    });
+    await gateway.open(world, "g", "ann", 1, 1200);
+    failing.after = 2;
+    const broken = await world.sallyport
+      .to("everyone")
+      .send("news")
+      .catch((error: unknown) => error);
+    expect(broken).toBeInstanceOf(SendInterruptedError);
+    const { report, message, status } = broken as SendInterruptedError;
+    expect(message).toContain("the disk is on fire");
+    expect(status).toBe(503);
+    expect(report).toMatchObject({ recipients: 1000, sent: 1000, unsent: 0, cursor: "01000" });
+    failing.after = Number.POSITIVE_INFINITY;
+    const rest = await world.sallyport.to("everyone").send("news", { after: report.cursor ?? "wrong" });
+    expect(rest).toMatchObject({ recipients: 200, sent: 200, cursor: null });
+    expect(new Set(received("news")).size).toBe(1200);
+    expect(received("news")).toHaveLength(1200);
+  });
+
+  test("keeps the order of each connection, whatever has to be tried again", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 100);
+    const tried = new Set<string>();
+    gateway.answer = ({ connection, body }) => {
+      const key = `${connection} ${body}`;
+      const isFirst = !tried.has(key);
+      tried.add(key);
+      return isFirst && Math.random() < 0.3 ? 500 : 200;
+    };
+    const words = ["one", "two", "three"];
+    await Promise.all(words.map((word) => world.sallyport.to("everyone").send(word)));
+    for (let n = 1; n <= 100; n++) {
+      const connection = `${String(n).padStart(5, "0")}=`;
+      const bodies = gateway.calls.filter((call) => call.connection === connection).map(({ body }) => body);
+      expect([...new Set(bodies)]).toEqual(words.map((word) => JSON.stringify(word)));
+    }
+  });
+
+  test("is slowed down by a gateway that refuses its number, and reaches everybody", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 600);
+    let [from, count] = [0, 0];
+    gateway.answer = () => {
+      const now = performance.now();
+      if (now - from >= 100) [from, count] = [now, 0];
+      return ++count > 60 ? 429 : 200;
+    };
+    expect(await world.sallyport.to("everyone").send("news")).toMatchObject({ sent: 600, failed: 0 });
+  });
+
+  test("does not go beyond the pace that the app names", async () => {
+    await open({ delivery: { ratePerSecond: 400 } });
+    await gateway.open(world, "g", "ann", 1, 400);
+    const arrived: number[] = [];
+    gateway.answer = () => {
+      arrived.push(performance.now());
+      return 200;
+    };
+    expect(await world.sallyport.to("everyone").send("news")).toMatchObject({ sent: 400 });
+    for (const from of arrived) {
+      const within = arrived.filter((at) => at >= from && at < from + 250).length;
+      expect(within).toBeLessThanOrEqual(100 + 20 + 40);
+    }
+  });
+});
+
+describe("while a send fills a gateway that is slow", () => {
+  test("whoever loses a right loses the socket before it", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 200);
+    await gateway.open(world, "g", "bob", 201, 5);
+    let letGo = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    gateway.answer = async ({ body }) => {
+      if (body === '"news"') await held;
+      return 200;
+    };
+    const sending = world.sallyport.to({ user: "ann" }).send("news");
+    await expect.poll(() => received("news").length).toBe(32);
+    await world.sallyport.access.revoke("bob", chat.can_use_chat);
+    expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(5);
+    expect(received("news")).toHaveLength(32);
+    letGo();
+    expect(await sending).toMatchObject({ sent: 200 });
+  });
+
+  test("another gateway's sockets have their messages", async () => {
+    await open();
+    const other = await GatewayServer.start();
+    try {
+      await gateway.open(world, "g", "ann", 1, 200);
+      await other.open(world, "other", "bob", 201, 200);
+      let letGo = () => {};
+      const held = new Promise<void>((resolve) => {
+        letGo = resolve;
+      });
+      gateway.answer = async () => {
+        await held;
+        return 200;
+      };
+      const sending = world.sallyport.to({ user: "ann" }).send("news");
+      expect(await world.sallyport.to({ user: "bob" }).send("news")).toMatchObject({ sent: 200 });
+      letGo();
+      expect(await sending).toMatchObject({ sent: 200 });
+    } finally {
+      await other.close();
+    }
+  });
+});
+
+test("what cannot be an option is refused, and nothing is sent", async () => {
+  await open();
+  await gateway.open(world, "g", "ann", 1, 1);
+  const outlet = world.sallyport.to("everyone");
+  for (const options of [{ signal: {} }, { onProgress: "x" }, { after: 7 }, { cursor: "x" }]) {
+    await expect(outlet.send("news", options as never), JSON.stringify(options)).rejects.toThrow(/send\(…/);
+  }
+  expect(() => world.sallyport.with({ delivery: { ratePerSecond: 0 } })).toThrow(
+    /ratePerSecond is a number from 1/,
+  );
+  expect(() => world.sallyport.with({ delivery: { concurrency: 1.5 } })).toThrow(
+    /concurrency is a whole number/,
+  );
+  expect(() => world.sallyport.with({ delivery: { rate: 5 } as never })).toThrow(/rate/);
+  await expect(outlet.send("x".repeat(131_073))).rejects.toThrow(/at most 131072/);
+  expect(gateway.calls).toEqual([]);
+});
