@@ -95,6 +95,7 @@ export class Expected {
       failed: 0,
       unsent: 0,
       failures: {},
+      cursor: null,
     };
   }
 
