@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ConfigurationError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import type { ConnectContext, User } from "../../src/view/context.ts";
@@ -222,4 +223,60 @@ test("a call's id of 128 characters is an id, and one more is not; a number must
     const frame = ann.received.at(-1);
     expect([id, frame?.ok, frame?.id]).toEqual(fits ? [id, true, id] : [id, false, undefined]);
   }
+});
+
+describe("what is no change", () => {
+  const refused: readonly (readonly [
+    what: string,
+    change: (access: World["sallyport"]["access"]) => Promise<unknown>,
+  ])[] = [
+    ["a change of an unknown kind", (access) => access.preview({ kind: "abolish" } as never)],
+    ["nothing", (access) => access.preview(null as never)],
+    ["a recheck of nobody", (access) => access.recheck({} as never)],
+    ["a recheck of two things", (access) => access.recheck({ user: "ann", channel: "rooms/a" } as never)],
+    ["a recheck of a channel that is none", (access) => access.recheck({ channel: "nowhere" })],
+    ["a recheck of no name", (access) => access.recheck({ channel: 7 as never })],
+    ["a grant of no name", (access) => access.grant("ann", 7 as never)],
+    ["a revocation of no name", (access) => access.revoke("ann", 7 as never)],
+    ["a pruning of one name", (access) => access.prunePermissions("chat.old" as never)],
+    ["a pruning of no names", (access) => access.prunePermissions([7] as never)],
+    [
+      "a pruning of names, and of one that is none",
+      (access) => access.prunePermissions(["chat.old", 7] as never),
+    ],
+    ["options that are none", (access) => access.revoke("ann", chat.can_use_chat, null as never)],
+    [
+      "a reason that cannot be kept",
+      (access) => access.revoke("ann", chat.can_use_chat, { reason: 7 as never }),
+    ],
+    ["an end that is text", (access) => access.grant("ann", chat.can_use_chat, { until: "soon" as never })],
+  ];
+  test.each(refused)("%s is refused, and nothing is written", async (_what, change) => {
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const before = await world.sallyport.access.audit();
+    const error = await change(world.sallyport.access).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(await world.sallyport.access.audit()).toEqual(before);
+    expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+    expect(await world.sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(true);
+  });
+
+  test.each<[what: string, names: string[]]>([
+    ["no permission at all", []],
+    ["one that nobody has", ["chat.forgotten"]],
+  ])("pruning %s changes nothing and says so", async (_what, names) => {
+    expect(await world.sallyport.access.prunePermissions(names)).toEqual([]);
+    expect(await world.sallyport.access.audit()).toEqual([]);
+    expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+  });
+
+  test("pruning several, of which one is not there, prunes the others", async () => {
+    await world.sql(
+      "insert into sallyport_permissions (name, label, created_at) values ('chat.old', 'Old', 0)",
+    );
+    expect(await world.sallyport.access.prunePermissions(["chat.forgotten", "chat.old"])).toEqual([
+      "chat.old",
+    ]);
+    expect(await world.sallyport.access.audit()).toMatchObject([{ details: { permissions: ["chat.old"] } }]);
+  });
 });
