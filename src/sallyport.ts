@@ -16,7 +16,6 @@ import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { Delivery } from "./delivery/delivery.ts";
-import { URGENT_RESERVE } from "./delivery/lane.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
@@ -165,9 +164,7 @@ export class Sallyport {
     );
     refuseUnknown("delivery", options.delivery ?? {}, DELIVERY_OPTIONS);
     const bounds = checkedDelivery(options.delivery ?? {});
-    this.#api =
-      options.managementApi ??
-      new HttpManagementApi({ ...options.delivery, connections: bounds.concurrency + URGENT_RESERVE });
+    this.#api = options.managementApi ?? new HttpManagementApi(options.delivery);
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
     const channels = new Channels(options.channels ?? [], catalog);

@@ -81,7 +81,7 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     );
   });
   const message = { type: "news", text: "x".repeat(100) };
-  const api = new HttpManagementApi({ connections: CONCURRENCY });
+  const api = new HttpManagementApi();
   const delivery = new Delivery(api, { perSecond: Number.POSITIVE_INFINITY, concurrency: CONCURRENCY });
 
   const sendBy = (app: typeof sallyport) => async () => {

@@ -35,7 +35,7 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dev`;
-  api = new HttpManagementApi({ connections: 160 });
+  api = new HttpManagementApi();
   delivery = new Delivery(api, UNBOUNDED);
 });
 afterEach(async () => {

@@ -4,6 +4,8 @@ import type { Rate } from "./rate.ts";
 export const URGENT_RESERVE = 32;
 /** Fewest calls under way, however often a gateway says that there are too many. */
 const FEWEST = 8;
+/** Calls that may wait to be made again before whoever sends has to wait. */
+const MOST_ASIDE = 1024;
 
 /**
  * The way to one endpoint: a bound on calls under way, which narrows while the gateway refuses for their number; urgent ones first;
@@ -14,8 +16,11 @@ export class Lane {
   readonly #most: number;
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
+  readonly #outside: (() => void)[] = [];
   #underWay = 0;
+  #aside = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isLooking = false;
 
   /** @param most ordinary calls under way at once */
   constructor(rate: Rate, most: number) {
@@ -43,6 +48,25 @@ export class Lane {
     this.#admit();
   }
 
+  /** Notes that a call waits to be made again, until the function that comes back is called. */
+  stepAside(): () => void {
+    this.#aside++;
+    return () => {
+      this.#aside--;
+      this.#callIn();
+    };
+  }
+
+  /** Waits until an ordinary call would be under way soon: undefined when it would be now. Ask again afterwards. */
+  room(): Promise<void> | undefined {
+    if (this.#isOpen) return undefined;
+    return new Promise((resolve) => this.#outside.push(resolve));
+  }
+
+  get #isOpen(): boolean {
+    return this.#ordinary.length === 0 && this.#hasRoom(false) && this.#aside < MOST_ASIDE;
+  }
+
   #hasRoom(isUrgent: boolean): boolean {
     const bound = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
     return this.#underWay < (isUrgent ? bound + URGENT_RESERVE : bound);
@@ -61,6 +85,7 @@ export class Lane {
         waiting.shift()?.();
       }
     }
+    this.#callIn();
   }
 
   #admitAfter(ms: number): void {
@@ -68,5 +93,17 @@ export class Lane {
       this.#timer = undefined;
       this.#admit();
     }, Math.ceil(ms));
+  }
+
+  /** One of those outside, who takes what room there is; if that was nobody, the next one soon. */
+  #callIn(): void {
+    if (this.#outside.length === 0 || !this.#isOpen) return;
+    this.#outside.shift()?.();
+    if (this.#outside.length === 0 || this.#isLooking) return;
+    this.#isLooking = true;
+    setImmediate(() => {
+      this.#isLooking = false;
+      this.#callIn();
+    });
   }
 }

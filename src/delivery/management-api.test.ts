@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 function open(options: Partial<ManagementApiOptions> = {}): HttpManagementApi {
-  const api = new HttpManagementApi({ connections: 4, ...options });
+  const api = new HttpManagementApi(options);
   opened.push(api);
   return api;
 }
@@ -64,7 +64,7 @@ describe("a call", () => {
       },
     ],
   ])("that %s ends, and its connection with it", async (_name, never) => {
-    const api = open({ timeoutMs: 300, connections: 1 });
+    const api = open({ timeoutMs: 300 });
     answer = never;
     const begun = performance.now();
     expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "timeout" });

@@ -1,7 +1,9 @@
-import { type Dispatcher, Pool } from "undici";
+import type { Dispatcher } from "undici";
 import { DeliveryError } from "../errors.ts";
+import { Connections } from "./connections.ts";
 import { type CredentialProvider, Credentials } from "./credentials.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
+import { Slots } from "./slots.ts";
 
 /** What the Management API said to one call. `retry` may succeed later, `gone` never. */
 export type PostResult =
@@ -36,8 +38,6 @@ export interface ManagementApi {
 }
 
 export interface ManagementApiOptions {
-  /** Connections kept to an endpoint at most: a call never waits for one where nobody judges it again. */
-  readonly connections: number;
   /** Who calls AWS. Default: what the environment says. */
   readonly credentials?: CredentialProvider | AwsCredentials | undefined;
   /** Where an endpoint of a domain of your own is. Default: as an endpoint of AWS's says, or AWS_REGION. */
@@ -46,9 +46,11 @@ export interface ManagementApiOptions {
   readonly timeoutMs?: number;
 }
 
+const JSON_TYPE = { "content-type": "application/json" };
+
 /** Where calls to an endpoint go, and what signs them. */
 interface Way {
-  readonly pool: Pool;
+  readonly connections: Connections;
   readonly host: string;
   /** What comes before a connection's id in the path. */
   readonly prefix: string;
@@ -56,8 +58,16 @@ interface Way {
   readonly region: string | undefined;
 }
 
+interface WayCall {
+  readonly method: "POST" | "DELETE";
+  readonly way: Way;
+  readonly path: string;
+  readonly body: string | undefined;
+}
+
 /**
- * The Management API over kept connections, its calls signed: one pool for each host.
+ * The Management API over kept connections, its calls signed. Each call has a connection of its own: none waits where nobody
+ * judges it again.
  *
  * Source: AWS, "Use @connections commands in your backend service".
  */
@@ -66,15 +76,15 @@ export class HttpManagementApi implements ManagementApi {
   readonly #timeoutMs: number;
   readonly #credentials: Credentials;
   readonly #ways = new Map<string, Way>();
-  readonly #pools = new Map<string, Pool>();
+  readonly #hosts = new Map<string, Connections>();
   readonly #signers = new Map<string, Signer>();
-  readonly #underWay = new Set<Call>();
+  readonly #underWay = new Slots<Call>();
   #signedBy: AwsCredentials | undefined;
   #sweeper: NodeJS.Timeout | undefined;
   /** By how much AWS's clock is ahead of ours, in milliseconds. */
   #skew = 0;
 
-  constructor(options: ManagementApiOptions) {
+  constructor(options: ManagementApiOptions = {}) {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? 10_000;
     this.#credentials = new Credentials(options.credentials);
@@ -91,13 +101,13 @@ export class HttpManagementApi implements ManagementApi {
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
-    const pools = [...this.#pools.values()];
-    this.#pools.clear();
+    const hosts = [...this.#hosts.values()];
+    this.#hosts.clear();
     this.#ways.clear();
-    await Promise.all(pools.map((pool) => pool.destroy()));
+    await Promise.all(hosts.map((connections) => connections.destroy()));
   }
 
-  async #call(
+  #call(
     method: "POST" | "DELETE",
     endpoint: string,
     connectionId: string,
@@ -105,61 +115,66 @@ export class HttpManagementApi implements ManagementApi {
   ): Promise<PostResult> {
     try {
       const way = this.#ways.get(endpoint) ?? this.#open(endpoint);
-      const path = way.prefix + encodeURIComponent(connectionId);
-      const contentType = body === undefined ? undefined : "application/json";
-      let headers: Record<string, string> = contentType === undefined ? {} : { "content-type": contentType };
-      if (way.region !== undefined) {
-        const known = this.#credentials.now();
-        const signer = this.#signer(way.region, known instanceof Promise ? await known : known);
-        const call = { method, host: way.host, path, body: body ?? "", contentType };
-        headers = signer.sign(call, Date.now() + this.#skew);
-      }
-      const answer = await this.#dispatch(way.pool, { method, path, headers, body: body ?? null });
-      return this.#resultOf(answer, way);
+      const call = { method, way, path: way.prefix + encodeURIComponent(connectionId), body };
+      if (way.region === undefined) return this.#dispatch(call, call.body === undefined ? {} : JSON_TYPE);
+      const credentials = this.#credentials.now();
+      if (!(credentials instanceof Promise)) return this.#dispatch(call, this.#signed(call, credentials));
+      return credentials.then(
+        (fetched) => this.#dispatch(call, this.#signed(call, fetched)),
+        (error: Error) => ({ kind: "failed", reason: error.message }),
+      );
     } catch (error) {
-      if (error instanceof DeliveryError) return { kind: "failed", reason: error.message };
-      return { kind: "retry", reason: (error as { code?: string }).code ?? (error as Error).message };
+      return Promise.resolve({ kind: "failed", reason: (error as Error).message });
     }
   }
 
-  #dispatch(pool: Pool, options: Dispatcher.DispatchOptions): Promise<Answer> {
+  #signed({ method, way, path, body }: WayCall, credentials: AwsCredentials): Record<string, string> {
+    const contentType = body === undefined ? undefined : JSON_TYPE["content-type"];
+    const signer = this.#signer(way.region ?? "", credentials);
+    return signer.sign(
+      { method, host: way.host, path, body: body ?? "", contentType },
+      Date.now() + this.#skew,
+    );
+  }
+
+  #dispatch({ method, way, path, body }: WayCall, headers: Record<string, string>): Promise<PostResult> {
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
-    return new Promise((resolve, reject) => {
-      const call = new Call(resolve, reject, () => this.#underWay.delete(call));
-      this.#underWay.add(call);
-      pool.dispatch(options, call);
+    return new Promise((resolve) => {
+      const client = way.connections.take();
+      const call = new Call((answer) => {
+        this.#underWay.remove(slot);
+        way.connections.give(client);
+        resolve(answer instanceof Error ? unanswered(answer) : this.#resultOf(answer, way));
+      });
+      const slot = this.#underWay.add(call);
+      client.dispatch({ method, path, headers, body: body ?? null }, call);
     });
   }
 
-  /** In the order of their starts, so the first that is young ends it. */
   #sweep(): void {
     const overdue = performance.now() - this.#timeoutMs;
-    for (const call of this.#underWay) {
-      if (call.startedAt > overdue) break;
-      call.abort(new Error("timeout"));
-    }
-    if (this.#underWay.size > 0) return;
+    for (const call of this.#underWay) if (call.startedAt <= overdue) call.abort(new Error("timeout"));
+    if (!this.#underWay.isEmpty) return;
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
   }
 
   #open(endpoint: string): Way {
     const url = new URL(endpoint);
-    let pool = this.#pools.get(url.origin);
-    if (!pool) {
-      pool = new Pool(url.origin, {
-        connections: this.#options.connections,
+    let connections = this.#hosts.get(url.origin);
+    if (!connections) {
+      connections = new Connections(url.origin, {
         connectTimeout: this.#timeoutMs,
         headersTimeout: 0,
         bodyTimeout: 0,
         keepAliveTimeout: KEEP_ALIVE_MS,
         maxHeaderSize: 16_384,
       });
-      this.#pools.set(url.origin, pool);
+      this.#hosts.set(url.origin, connections);
     }
     const isSigned = url.protocol === "https:" || this.#options.credentials !== undefined;
     const way = {
-      pool,
+      connections,
       host: url.host,
       prefix: `${url.pathname.replace(/\/+$/, "")}/@connections/`,
       region: isSigned ? regionOf(url.hostname, this.#options.region) : undefined,
@@ -212,26 +227,25 @@ interface Answer {
 /** One call under way. Its answer is its status; the body is read and dropped, so that the connection is free again. */
 class Call implements Dispatcher.DispatchHandler {
   readonly startedAt = performance.now();
-  readonly #resolve: (answer: Answer) => void;
-  readonly #reject: (error: Error) => void;
-  readonly #ended: () => void;
+  #ended: ((answer: Answer | Error) => void) | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #answer: Answer | undefined;
 
-  constructor(resolve: (answer: Answer) => void, reject: (error: Error) => void, ended: () => void) {
-    this.#resolve = resolve;
-    this.#reject = reject;
+  constructor(ended: (answer: Answer | Error) => void) {
     this.#ended = ended;
   }
 
-  /** Rejects at once; what answers later is nobody's. */
+  /** Ends it at once; what comes later is nobody's. */
   abort(error: Error): void {
-    this.#controller?.abort(error);
-    this.onResponseError(undefined, error);
+    const controller = this.#controller;
+    this.#end(error);
+    controller?.abort(error);
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
+    // Nobody waits for it any more: it was given up before its connection was there.
+    if (!this.#ended) controller.abort(new Error("timeout"));
+    else this.#controller = controller;
   }
 
   onResponseStart(
@@ -247,15 +261,25 @@ class Call implements Dispatcher.DispatchHandler {
   onResponseData(): void {}
 
   onResponseEnd(): void {
-    this.#ended();
-    if (this.#answer) this.#resolve(this.#answer);
-    else this.#reject(new Error("an answer without a status"));
+    this.#end(this.#answer ?? new Error("an answer without a status"));
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    this.#ended();
-    this.#reject(error);
+  onResponseError(_controller: unknown, error: Error): void {
+    this.#end(error);
   }
+
+  /** Once. */
+  #end(answer: Answer | Error): void {
+    const ended = this.#ended;
+    this.#ended = undefined;
+    this.#controller = undefined;
+    ended?.(answer);
+  }
+}
+
+/** A call without an answer: nobody knows whether it arrived. */
+function unanswered(error: Error): PostResult {
+  return { kind: "retry", reason: (error as { code?: string }).code ?? error.message };
 }
 
 function text(header: string | string[] | undefined): string | undefined {

@@ -1,4 +1,4 @@
-import { createHash, createHmac } from "node:crypto";
+import { createHmac, createSecretKey, hash, type KeyObject } from "node:crypto";
 
 /** What proves to AWS who is calling. Of the same form as the AWS SDK's. */
 export interface AwsCredentials {
@@ -38,9 +38,11 @@ export class Signer {
   readonly #credentials: AwsCredentials;
   readonly #bodies = new Map<string, string>();
   #day = "";
-  #key: Buffer = Buffer.alloc(0);
+  #key: KeyObject | undefined;
   #second = 0;
   #date = "";
+  #before = "";
+  #encodedBefore = "";
 
   constructor(region: string, credentials: AwsCredentials) {
     this.#region = region;
@@ -58,24 +60,38 @@ export class Signer {
     const date = this.#dateOf(now);
     const day = date.slice(0, 8);
     const bodyHash = this.#hashOf(body);
-    const headers: Record<string, string> = {
-      ...(contentType === undefined ? {} : { "content-type": contentType }),
-      host,
-      "x-amz-content-sha256": bodyHash,
-      "x-amz-date": date,
-      ...(sessionToken === undefined ? {} : { "x-amz-security-token": sessionToken }),
-    };
-    let [lines, names] = ["", ""];
-    for (const name in headers) {
-      lines += `${name}:${headers[name]}\n`;
-      names += names === "" ? name : `;${name}`;
+    const headers: Record<string, string> = { host, "x-amz-content-sha256": bodyHash, "x-amz-date": date };
+    // In the order of their names.
+    let lines = `host:${host}\nx-amz-content-sha256:${bodyHash}\nx-amz-date:${date}\n`;
+    let names = "host;x-amz-content-sha256;x-amz-date";
+    if (contentType !== undefined) {
+      headers["content-type"] = contentType;
+      lines = `content-type:${contentType}\n${lines}`;
+      names = `content-type;${names}`;
     }
-    const canonical = `${method}\n${encodedPath(path)}\n\n${lines}\n${names}\n${bodyHash}`;
+    if (sessionToken !== undefined) {
+      headers["x-amz-security-token"] = sessionToken;
+      lines += `x-amz-security-token:${sessionToken}\n`;
+      names += ";x-amz-security-token";
+    }
+    const canonical = `${method}\n${this.#encoded(path)}\n\n${lines}\n${names}\n${bodyHash}`;
     const scope = `${day}/${this.#region}/${SERVICE}/aws4_request`;
     const toSign = `AWS4-HMAC-SHA256\n${date}\n${scope}\n${sha256(canonical)}`;
     const signature = createHmac("sha256", this.#keyOf(day)).update(toSign).digest("hex");
     headers.authorization = `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`;
     return headers;
+  }
+
+  /** A path once more percent-encoded. Of many calls to one stage only the last part differs. */
+  #encoded(path: string): string {
+    const end = path.lastIndexOf("/") + 1;
+    const last = path.slice(end);
+    if (last === "" || last === "." || last === "..") return encodedPath(path);
+    if (end !== this.#before.length || !path.startsWith(this.#before)) {
+      this.#before = path.slice(0, end);
+      this.#encodedBefore = encodedPath(this.#before);
+    }
+    return this.#encodedBefore + encodedPart(last);
   }
 
   /** Such as `20261125T231500Z`. */
@@ -88,15 +104,15 @@ export class Signer {
     return this.#date;
   }
 
-  #keyOf(day: string): Buffer {
-    if (day !== this.#day) {
-      const parts = [day, this.#region, SERVICE, "aws4_request"];
-      this.#key = parts.reduce<Buffer>(
-        (key, part) => createHmac("sha256", key).update(part).digest(),
-        Buffer.from(`AWS4${this.#credentials.secretAccessKey}`),
-      );
-      this.#day = day;
-    }
+  #keyOf(day: string): KeyObject {
+    if (this.#key && day === this.#day) return this.#key;
+    const parts = [day, this.#region, SERVICE, "aws4_request"];
+    const key = parts.reduce<Buffer>(
+      (last, part) => createHmac("sha256", last).update(part).digest(),
+      Buffer.from(`AWS4${this.#credentials.secretAccessKey}`),
+    );
+    this.#day = day;
+    this.#key = createSecretKey(key);
     return this.#key;
   }
 
@@ -112,7 +128,7 @@ export class Signer {
 }
 
 function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return hash("sha256", text);
 }
 
 /** Each part of the path once more percent-encoded, empty parts and dots resolved as AWS does. */
@@ -128,6 +144,8 @@ function encodedPath(path: string): string {
 
 /** RFC 3986: everything but letters, digits, `-`, `_`, `.` and `~`. */
 function encodedPart(part: string): string {
+  // Most are connection ids, encoded once.
+  if (/^[A-Za-z0-9_.~%-]*$/.test(part)) return part.replaceAll("%", "%25");
   return encodeURIComponent(part).replace(
     /[!'()*]/g,
     (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`,

@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { freePort } from "../../bench/src/postgres-server.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { World } from "../stories/world.ts";
 import { sqlAt, storageAt } from "./database.ts";
-import { freePort } from "./server.ts";
 
 const PGBOUNCER = process.env.PGBOUNCER_PATH ?? "/usr/sbin/pgbouncer";
 const isHere = existsSync(PGBOUNCER);

@@ -1,6 +1,7 @@
 import { CompiledQuery, Kysely, PostgresDialect, sql } from "kysely";
 import pg from "pg";
 import { afterEach, beforeEach, expect, inject, test, vi } from "vitest";
+import { startServer } from "../../bench/src/postgres-server.ts";
 import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
@@ -8,7 +9,6 @@ import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { World } from "../stories/world.ts";
 import { emptyDatabase, searching, sqlAt, type TestDatabase } from "./database.ts";
-import { startServer } from "./server.ts";
 
 let database: TestDatabase;
 const opened: { close(): Promise<unknown> }[] = [];

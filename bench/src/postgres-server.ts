@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
-/** A PostgreSQL of the tests' own, from npm; it keeps nothing. */
+/** A PostgreSQL from npm, for tests and measurements; it keeps nothing. */
 export interface TestServer {
   /** Connection string of its superuser's database. */
   readonly url: string;
@@ -16,10 +16,14 @@ export interface TestServer {
 }
 
 /** What makes a server quick that nobody will miss. */
-const FLAGS = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=127.0.0.1"];
+const CARELESS = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
-/** Starts one on a free port. `DATABASE_URL` names yours instead: each test makes and drops a schema of its own there. */
-export async function startServer(): Promise<TestServer> {
+/**
+ * Starts one on a free port. `DATABASE_URL` names yours instead: each test makes and drops a schema of its own there.
+ *
+ * @param isDurable writes as one does whose data is to last. Default false
+ */
+export async function startServer(isDurable = false): Promise<TestServer> {
   const given = process.env.DATABASE_URL;
   if (given) {
     const refuse = () =>
@@ -39,7 +43,11 @@ export async function startServer(): Promise<TestServer> {
     persistent: true,
     createPostgresUser: process.getuid?.() === 0,
     initdbFlags: ["--no-sync", "--encoding=UTF8"],
-    postgresFlags: [...FLAGS, "max_connections=300"].flatMap((flag) => ["-c", flag]),
+    postgresFlags: [
+      "listen_addresses=127.0.0.1",
+      "max_connections=300",
+      ...(isDurable ? [] : CARELESS),
+    ].flatMap((flag) => ["-c", flag]),
     onLog: (line) => said.push(line),
     onError: (error) => said.push(error),
   });

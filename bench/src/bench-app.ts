@@ -1,0 +1,78 @@
+import { sql } from "kysely";
+import {
+  createSallyport,
+  type Database,
+  defineChannel,
+  definePermissions,
+  handler,
+  type Sallyport,
+  type SallyportOptions,
+  WebSocketView,
+} from "sallyport";
+
+/** What the measured app's gateway proves itself by. */
+export const SECRET = "s".repeat(64);
+/** Users who have the right through one group; sessions are theirs in turn. */
+export const USERS = 1000;
+
+export const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
+
+class ChatView extends WebSocketView {
+  permissionsRequired = [chat.use, chat.moderate];
+  ping = handler(() => "pong");
+}
+
+const UNLIMITED = {
+  connectsPerUser: false,
+  connectsPerIp: false,
+  failedConnectsPerIp: false,
+  tokensPerUser: false,
+  messagesPerConnection: false,
+} as const;
+
+/** The app that is measured: one view with a rule of two permissions, one kind of channel. */
+export function benchApp(storage: Database, options: Partial<SallyportOptions> = {}): Sallyport {
+  return createSallyport({
+    storage,
+    permissions: [chat],
+    channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
+    views: { "/ws/chat": ChatView },
+    origins: ["none"],
+    identify: () => null,
+    limits: UNLIMITED,
+    decisions: { sampleAllowed: 0 },
+    ...options,
+  });
+}
+
+/** The connection id of a session by its number, counted from 1. */
+export function connectionOf(n: number): string {
+  return `L${1_000_000_000 + n}AAA=`;
+}
+
+/** An app with tables, a gateway, and users who have the right through one group. */
+export async function prepare(
+  app: Sallyport,
+  storage: Database,
+  endpoint = "http://127.0.0.1:9/dev",
+): Promise<void> {
+  await app.migrate();
+  await app.registerGateway({ name: "bench", endpoint, secret: SECRET });
+  await app.access.grant({ group: "Crew" }, chat.use);
+  await sql`insert into sallyport_users (id, is_active, is_superuser, created_at)
+    with recursive n(i) as (select 1 union all select i + 1 from n where i < ${sql.lit(USERS)})
+    select 'u' || i, 1, 0, 0 from n`.execute(storage.db);
+  await sql`insert into sallyport_user_groups (user_id, group_name, granted_at)
+    select id, 'Crew', 0 from sallyport_users where id like 'u%'`.execute(storage.db);
+}
+
+/** Open sessions from one number to another, each in the channel `rooms/all`. */
+export async function openSessions(storage: Database, from: number, to: number): Promise<void> {
+  await sql`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    with recursive n(i) as (select ${sql.lit(from)} union all select i + 1 from n where i < ${sql.lit(to)})
+    select 's' || (1000000000 + i), (select id from sallyport_gateways), 'L' || (1000000000 + i) || 'AAA=', '/ws/chat',
+      'u' || (i % ${sql.lit(USERS)} + 1), ${storage.now} - 60000, 0 from n`.execute(storage.db);
+  await sql`insert into sallyport_memberships (session_id, channel, joined_at)
+    select id, 'rooms/all', 0 from sallyport_sessions
+    where id >= ${`s${1_000_000_000 + from}`} and id <= ${`s${1_000_000_000 + to}`}`.execute(storage.db);
+}
