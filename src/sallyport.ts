@@ -18,6 +18,7 @@ import type { Audience, Requirement } from "./delivery/audience.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
+import { SendOrder } from "./delivery/send-order.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
@@ -212,6 +213,7 @@ export class Sallyport {
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api, bounds),
+      sendOrder: new SendOrder(),
       channels,
       views,
       identify: options.identify,

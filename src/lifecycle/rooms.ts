@@ -15,6 +15,7 @@ import type { Limits, MessageLimit, RateLimits } from "../access/rate-limits.ts"
 import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Delivery } from "../delivery/delivery.ts";
+import type { SendOrder } from "../delivery/send-order.ts";
 import type { Gateways } from "../gateways/gateways.ts";
 import type { Activity } from "../sessions/activity.ts";
 import type { Entries } from "../sessions/entries.ts";
@@ -59,6 +60,7 @@ export interface Rooms {
   readonly activity: Activity;
   readonly memberships: Memberships;
   readonly delivery: Delivery;
+  readonly sendOrder: SendOrder;
   readonly channels: Channels;
   readonly views: ReadonlyMap<string, MountedView>;
   readonly identify: Identify;

@@ -1,5 +1,6 @@
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
+import type { SendPlace } from "../delivery/send-order.ts";
 import { ConfigurationError } from "../errors.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { shown } from "../shown.ts";
@@ -54,6 +55,8 @@ class Send {
   #closing: Promise<unknown> = Promise.resolve();
   #underWay = 0;
   #drained: (() => void) | undefined;
+  /** Called when the send is ended while it waits. */
+  #ended: (() => void) | undefined;
 
   constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions) {
     this.#rooms = rooms;
@@ -64,8 +67,11 @@ class Send {
   }
 
   async run(): Promise<DeliveryReport> {
+    const place = this.#rooms.sendOrder.enter(JSON.stringify(this.#plan.selector));
+    const end = () => this.#ended?.();
+    this.#options.signal?.addEventListener("abort", end);
     try {
-      const isComplete = await this.#pages();
+      const isComplete = await this.#pages(place).finally(() => place.leave());
       await this.#settle();
       if (!isComplete) {
         this.#tally.leave(await this.#rooms.sessions.count(this.#plan.selector, this.#cursor));
@@ -73,11 +79,13 @@ class Send {
       return this.#tally.report(isComplete ? null : this.#cursor);
     } catch (cause) {
       throw await this.#interrupted(cause);
+    } finally {
+      this.#options.signal?.removeEventListener("abort", end);
     }
   }
 
   /** While one page is handed over the next is read; a change since then is noticed before each post. */
-  async #pages(): Promise<boolean> {
+  async #pages(place: SendPlace): Promise<boolean> {
     const pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
     let reading = pages.next();
     for (;;) {
@@ -86,30 +94,44 @@ class Send {
       if (this.#options.signal?.aborted) return value.page.length === 0;
       reading = breathe().then(() => pages.next());
       reading.catch(() => undefined);
-      if (!(await this.#page(value))) return false;
+      if (!(await this.#page(value, place))) return false;
       this.#tell();
     }
   }
 
   /** @returns false when the send was ended before the last of the page */
-  async #page({ page, readAt }: Page): Promise<boolean> {
+  async #page({ page, readAt }: Page, place: SendPlace): Promise<boolean> {
     const { delivery, gateways } = this.#rooms;
     const permitted = await permittedOf(this.#rooms, this.#plan, page);
     const known = await gateways.findMany(page.map((session) => session.gatewayId));
     const options = { stillPermitted: permittedSince(this.#rooms, this.#plan, readAt) };
     for (const session of page) {
       const gateway = permitted.has(session.id) ? known.get(session.gatewayId) : undefined;
-      if (gateway) {
-        for (let room = delivery.room(gateway.endpoint); room; room = delivery.room(gateway.endpoint)) {
-          await room;
-        }
-      }
+      const before = place.mayPass(session.id);
+      if (before) await this.#wait(before, () => place.mayPass(session.id));
+      const room = gateway && delivery.room(gateway.endpoint);
+      if (room) await this.#wait(room, () => delivery.room(gateway.endpoint));
       if (this.#options.signal?.aborted) return false;
       if (gateway) this.#count(session, delivery.post(recipientAt(gateway, session), this.#frame, options));
       else this.#withhold(session, permitted.has(session.id));
       this.#cursor = session.id;
+      place.passed(session.id);
     }
     return true;
+  }
+
+  /** Waits for as long as there is something to wait for, or until the send is ended. */
+  async #wait(first: Promise<void>, again: () => Promise<void> | undefined): Promise<void> {
+    const { signal } = this.#options;
+    for (let coming: Promise<void> | undefined = first; coming && !signal?.aborted; coming = again()) {
+      const came = coming;
+      await (signal
+        ? new Promise<void>((resolve) => {
+            this.#ended = resolve;
+            came.then(resolve);
+          })
+        : came);
+    }
   }
 
   #withhold(session: SessionRow, isPermitted: boolean): void {

@@ -256,6 +256,62 @@ describe("while a send fills a gateway that is slow", () => {
     expect(await sending).toMatchObject({ sent: 200 });
   });
 
+  test("somebody else's message does not wait for it, and the next to the same audience does not pass it", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 600);
+    await gateway.open(world, "g", "bob", 601, 5);
+    gateway.answer = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return 200;
+    };
+    const ended: string[] = [];
+    const sends = [
+      world.sallyport
+        .to({ user: "ann" })
+        .send("one")
+        .then(() => ended.push("one")),
+      world.sallyport
+        .to({ user: "ann" })
+        .send("two")
+        .then(() => ended.push("two")),
+      world.sallyport
+        .to({ user: "bob" })
+        .send("three")
+        .then(() => ended.push("three")),
+    ];
+    await Promise.all(sends);
+    expect(ended).toEqual(["three", "one", "two"]);
+    const at = (body: string, connection: string) =>
+      gateway.calls.findIndex((call) => call.body === `"${body}"` && call.connection === connection);
+    for (const connection of received("one")) {
+      expect(at("one", connection)).toBeLessThan(at("two", connection));
+    }
+  });
+
+  test("a send that waits for another one can be ended, and so can one that waits for room", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 100);
+    let letGo = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    gateway.answer = async () => {
+      await held;
+      return 200;
+    };
+    const [first, second] = [new AbortController(), new AbortController()];
+    const waitsForRoom = world.sallyport.to("everyone").send("one", { signal: first.signal });
+    await expect.poll(() => received("one").length).toBe(32);
+    const waitsForTheOther = world.sallyport.to("everyone").send("two", { signal: second.signal });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    second.abort();
+    expect(await waitsForTheOther).toMatchObject({ sent: 0, unsent: 100, cursor: "" });
+    first.abort();
+    letGo();
+    expect(await waitsForRoom).toMatchObject({ sent: 32, unsent: 68, cursor: "00032" });
+    expect(await world.sallyport.to("everyone").send("three")).toMatchObject({ sent: 100 });
+  });
+
   test("another gateway's sockets have their messages", async () => {
     await open();
     const other = await GatewayServer.start();
