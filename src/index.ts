@@ -32,6 +32,7 @@ export {
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
 export type { Access, PermissionObject } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
+export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";
 export type { RuleChange } from "./lifecycle/compare-rules.ts";
 export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
 export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";

@@ -23,6 +23,7 @@ import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
+import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
@@ -318,6 +319,16 @@ export class Sallyport {
    */
   async migrate(options?: ChangeOptions): Promise<Migrated> {
     return migrate(this.#rooms, this.#enforcer, options);
+  }
+
+  /**
+   * Removes rows that nobody can need any more: sockets long gone, expired tokens, limits' windows that are over, old decisions. Rows
+   * grow until it is called now and then; `sallyport cleanup --every 5m` does so.
+   *
+   * @throws ConfigurationError for options that cannot be
+   */
+  cleanup(options: CleanupOptions = {}): Promise<CleanedUp> {
+    return cleanup(this.#rooms, options);
   }
 
   /** Stops the loop and closes what was opened here. */

@@ -64,7 +64,7 @@ export interface AuditFilter {
   readonly limit?: number | undefined;
 }
 
-/** Who did what, when and why. Append-only: nothing here changes an entry or takes one away. */
+/** Who did what, when and why. Append-only: nothing here changes an entry, and only a cleanup takes old ones away. */
 export class Audit {
   readonly #database: Database;
 
@@ -88,6 +88,25 @@ export class Audit {
         details: JSON.stringify(subject.details ?? {}),
       })
       .execute();
+  }
+
+  /** Removes entries older than so many milliseconds. @returns how many, at most `limit` */
+  async removeOlder(thanMs: number, limit: number): Promise<number> {
+    const { now } = this.#database;
+    const { numDeletedRows } = await this.#database.writeOne((db) =>
+      db
+        .deleteFrom("sallyport_audit")
+        .where("number", "in", (eb) =>
+          eb
+            .selectFrom("sallyport_audit as old")
+            .select("old.number")
+            .where(({ eb: on }) => on("old.at", "<", on(now, "-", thanMs)))
+            .orderBy("old.number")
+            .limit(limit),
+        )
+        .executeTakeFirst(),
+    );
+    return Number(numDeletedRows);
   }
 
   /** @throws ConfigurationError for a limit or instant that is none */

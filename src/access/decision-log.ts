@@ -29,6 +29,8 @@ const KEPT_PER_WINDOW = 60;
 const KEPT_DELIVERIES_PER_WINDOW = 1;
 const WINDOW_MS = 60_000;
 /** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
+/** Rows that one statement of a sweep removes. */
+const ROWS_PER_SWEEP = 1000;
 const ROWS_PER_INSERT = 500;
 /** How often what is too old or too much is swept, in milliseconds. */
 const SWEEP_MS = 60_000;
@@ -116,7 +118,7 @@ export class DecisionLog {
     if (Date.now() - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = Date.now();
     try {
-      await this.#sweep();
+      while ((await this.removeOld(ROWS_PER_SWEEP)) === ROWS_PER_SWEEP);
     } catch (error) {
       this.#onError(error, "sweeping decisions");
     }
@@ -203,28 +205,43 @@ export class DecisionLog {
     return counted;
   }
 
-  /** Looks first, so that a table in bounds costs no lock. */
-  async #sweep(): Promise<void> {
-    const { db } = this.#database;
-    const tooOld = Date.now() - this.#keepMs;
-    const newest = (offset: number) =>
+  /** Removes decisions that are too old, or more than there may be. @returns how many, at most `limit` */
+  async removeOld(limit: number): Promise<number> {
+    const until = await this.#surplus();
+    if (until === undefined) return 0;
+    const { numDeletedRows } = await this.#database.writeOne((db) =>
       db
-        .selectFrom("sallyport_decisions")
-        .select("at")
-        .orderBy("at", "desc")
-        .limit(1)
-        .offset(offset)
-        .executeTakeFirst();
-    const surplus = await newest(this.#maxRows);
+        .deleteFrom("sallyport_decisions")
+        .where("reference", "in", (eb) =>
+          eb
+            .selectFrom("sallyport_decisions as old")
+            .select("old.reference")
+            .where("old.at", "<=", until)
+            .orderBy("old.at")
+            .limit(limit),
+        )
+        .executeTakeFirst(),
+    );
+    return Number(numDeletedRows);
+  }
+
+  /** Until when they are too old or too many; undefined when none is. It only looks, so a table in bounds costs no lock. */
+  async #surplus(): Promise<number | undefined> {
+    const { db } = this.#database;
+    const surplus = await db
+      .selectFrom("sallyport_decisions")
+      .select("at")
+      .orderBy("at", "desc")
+      .limit(1)
+      .offset(this.#maxRows)
+      .executeTakeFirst();
     const oldest = await db
       .selectFrom("sallyport_decisions")
       .select(({ fn }) => fn.min("at").as("at"))
       .executeTakeFirst();
-    const until = Math.max(tooOld, Number(surplus?.at ?? 0));
-    if (oldest?.at === null || oldest?.at === undefined || Number(oldest.at) > until) return;
-    await this.#database.write((tx) =>
-      tx.deleteFrom("sallyport_decisions").where("at", "<=", until).execute(),
-    );
+    const until = Math.max(Date.now() - this.#keepMs, Number(surplus?.at ?? 0));
+    const isEmpty = oldest?.at === null || oldest?.at === undefined;
+    return isEmpty || Number(oldest.at) > until ? undefined : until;
   }
 }
 

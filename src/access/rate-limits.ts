@@ -1,7 +1,7 @@
 import ipaddr from "ipaddr.js";
 import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import type { Database, Tables } from "../storage/database.ts";
+import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 
 /** How often something may happen a minute; `false` is without limit, 0 is never. */
 export interface Limits {
@@ -26,6 +26,8 @@ const DEFAULTS: Limits = {
 };
 
 const WINDOW_MS = 60_000;
+/** How long after it began a window's row is kept, in milliseconds. */
+const KEEP_WINDOW_MS = 10 * WINDOW_MS;
 
 /** @throws ConfigurationError for a name that is no limit, or a value that is neither a whole number nor false */
 export function checkedLimits(limits: Partial<Limits>): Limits {
@@ -73,6 +75,28 @@ export class RateLimits {
     if (limit === false) return;
     const row = await this.#window(db, key);
     if ((row?.count ?? 0) >= limit) throw await this.#refusal(db, key, limit);
+  }
+
+  /** Removes windows that have been over for a while. @returns how many, at most `limit` */
+  async removeOver(limit: number): Promise<number> {
+    const { now } = this.#database;
+    const { numDeletedRows } = await this.#database.writeOne((db) =>
+      db
+        .deleteFrom("sallyport_counters")
+        .where("key", "in", (eb) =>
+          eb
+            .selectFrom("sallyport_counters as old")
+            .select("old.key")
+            .where("old.key", "!=", CHANGES)
+            .where(({ eb: on }) => on("old.window_started_at", "<", on(now, "-", KEEP_WINDOW_MS)))
+            .orderBy("old.key")
+            .limit(limit),
+        )
+        // Whoever began a new window meanwhile keeps it.
+        .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
+        .executeTakeFirst(),
+    );
+    return Number(numDeletedRows);
   }
 
   async #count(db: Kysely<Tables>, key: string, limit: number): Promise<boolean> {

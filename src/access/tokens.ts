@@ -35,6 +35,9 @@ interface SpentRow extends RightsColumns {
 /** How long after its expiry a token is kept, so that a replay can still be told from a guess. */
 const KEEP_MS = 10 * 60_000;
 
+/** Old tokens that are removed with each new one, so that they do not grow where nobody cleans up. */
+const REMOVED_WITH_EACH = 10;
+
 /** Single-use tokens for connecting. Only their SHA-256 is stored. */
 export class Tokens {
   readonly #database: Database;
@@ -82,11 +85,29 @@ export class Tokens {
         spent_at: null,
       }))
       .execute();
-    await db
-      .deleteFrom("sallyport_tokens")
-      .where(({ eb }) => eb("expires_at", "<", eb(now, "-", KEEP_MS)))
-      .execute();
+    await this.#removeExpired(db, REMOVED_WITH_EACH);
     return token;
+  }
+
+  /** Removes tokens that expired long ago. @returns how many, at most `limit` */
+  removeExpired(limit: number): Promise<number> {
+    return this.#database.writeOne((db) => this.#removeExpired(db, limit));
+  }
+
+  async #removeExpired(db: Kysely<Tables>, limit: number): Promise<number> {
+    const { now } = this.#database;
+    const { numDeletedRows } = await db
+      .deleteFrom("sallyport_tokens")
+      .where("hash", "in", (eb) =>
+        eb
+          .selectFrom("sallyport_tokens as old")
+          .select("old.hash")
+          .where(({ eb: on }) => on("old.expires_at", "<", on(now, "-", KEEP_MS)))
+          .orderBy("old.expires_at")
+          .limit(limit),
+      )
+      .executeTakeFirst();
+    return Number(numDeletedRows);
   }
 
   /**

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { addAudit } from "./audit.ts";
+import { addCleanup } from "./cleanup.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
 import { addMigrate } from "./migrate.ts";
@@ -56,6 +57,7 @@ export function commandLine(place: Omit<Terminal, "app">): Command {
   addWhatCan(program, terminal);
   addAudit(program, terminal);
   addSessions(program, terminal);
+  addCleanup(program, terminal);
   addGateway(program, terminal);
   quiet(program, terminal);
   return program;

@@ -255,6 +255,32 @@ export class Sessions {
   }
 
   /**
+   * Removes rows of sockets that connected longer ago than one can live, with their memberships.
+   *
+   * @returns how many, at most `limit`
+   */
+  async removeOlder(thanMs: number, limit: number): Promise<number> {
+    const { now } = this.#database;
+    return this.#database.writeBeside(async (db) => {
+      const old = await db
+        .selectFrom("sallyport_sessions")
+        .select("id")
+        .where(({ eb }) => eb("connected_at", "<", eb(now, "-", Math.max(thanMs, MAX_SESSION_MS))))
+        .orderBy("connected_at")
+        .limit(limit)
+        .execute();
+      if (old.length === 0) return 0;
+      const ids = old.map(({ id }) => id).sort();
+      await db.deleteFrom("sallyport_memberships").where("session_id", "in", ids).execute();
+      const { numDeletedRows } = await db
+        .deleteFrom("sallyport_sessions")
+        .where("id", "in", ids)
+        .executeTakeFirst();
+      return Number(numDeletedRows);
+    });
+  }
+
+  /**
    * One keyset page of live sessions in the order of their ids, each with its user's state, rights and channels.
    *
    * @param after the last id of the page before, `""` for the first page

@@ -201,6 +201,13 @@ const reasonsAndRecords: Migration = {
   },
 };
 
+/** What `cleanup` looks rows up by. */
+const connectedAt: Migration = {
+  async up(db: Kysely<unknown>) {
+    await index(db, "sallyport_sessions", ["connected_at"]);
+  },
+};
+
 function grantTable(
   keyed: KeyedTable,
   db: Kysely<unknown>,
@@ -228,7 +235,11 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
 export function migrations(keyed: KeyedTable): MigrationProvider {
   return {
     async getMigrations() {
-      return { "0001_first_tables": firstTables(keyed), "0002_reasons_and_records": reasonsAndRecords };
+      return {
+        "0001_first_tables": firstTables(keyed),
+        "0002_reasons_and_records": reasonsAndRecords,
+        "0003_connected_at": connectedAt,
+      };
     },
   };
 }

@@ -1,0 +1,118 @@
+import { type Command, InvalidArgumentError } from "commander";
+import type { CleanedUp, CleanupOptions } from "../index.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { withApp } from "./app.ts";
+import { type Format, print, withJson } from "./report.ts";
+import { oneLine, type Terminal } from "./terminal.ts";
+
+const SECOND_MS = 1000;
+const HOUR_MS = 3600 * SECOND_MS;
+const DAY_MS = 24 * HOUR_MS;
+const UNITS: Readonly<Record<string, number>> = {
+  s: SECOND_MS,
+  m: 60 * SECOND_MS,
+  h: HOUR_MS,
+  d: DAY_MS,
+  w: 7 * DAY_MS,
+};
+
+interface CleanupCommand extends Format {
+  readonly every?: number;
+  readonly sessions?: number;
+  readonly audit?: number;
+}
+
+/** `cleanup`: once, or as a service. */
+export function addCleanup(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("cleanup")
+    .description("Remove rows that nobody can need any more: of sockets long gone, tokens, limits, decisions")
+    .option(
+      "--every <time>",
+      "again and again, such as every 5m, until a signal ends it",
+      lasting(SECOND_MS, "1s"),
+    )
+    .option("--sessions <time>", "keep rows of sockets for so long; default 1d", lasting(3 * HOUR_MS, "3h"))
+    .option("--audit <time>", "keep the audit for so long; default: for good", lasting(30 * DAY_MS, "30d"));
+  withJson(command).action(() =>
+    withApp(terminal.app(), (sallyport) => clean(sallyport, terminal, command.opts<CleanupCommand>())),
+  );
+}
+
+async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupCommand): Promise<void> {
+  const { every, sessions, audit } = options;
+  const keep: CleanupOptions = {
+    ...(sessions === undefined ? {} : { keepSessionHours: sessions / HOUR_MS }),
+    ...(audit === undefined ? {} : { keepAuditDays: audit / DAY_MS }),
+  };
+  if (every === undefined) {
+    const done = await sallyport.cleanup(keep);
+    print(terminal, options, { json: done, lines: [told(done) ?? "Nothing to remove."] });
+    return;
+  }
+  const ending = signalled();
+  for (;;) {
+    try {
+      const done = await sallyport.cleanup(keep);
+      const line = told(done);
+      if (line !== undefined) print(terminal, options, { json: done, lines: [line] });
+    } catch (error) {
+      // The database may be back by the next time.
+      terminal.complain(`sallyport: ${oneLine(error)}`);
+    }
+    if (await ending.within(every)) return;
+  }
+}
+
+/** Whether a signal to end has come, or comes within a time. */
+function signalled(): { within(ms: number): Promise<boolean> } {
+  let isOver = false;
+  let end = (): void => undefined;
+  const over = new Promise<true>((resolve) => {
+    end = () => {
+      isOver = true;
+      resolve(true);
+    };
+  });
+  process.once("SIGINT", end);
+  process.once("SIGTERM", end);
+  return {
+    within: async (ms) => {
+      if (isOver) return true;
+      let timer: NodeJS.Timeout | undefined;
+      const passed = new Promise<false>((resolve) => {
+        timer = setTimeout(() => resolve(false), ms);
+      });
+      const came = await Promise.race([over, passed]);
+      clearTimeout(timer);
+      return came;
+    },
+  };
+}
+
+/** Undefined where nothing was removed. */
+function told({ sessions, tokens, counters, decisions, audit }: CleanedUp): string | undefined {
+  const parts = [
+    counted(sessions, "session", "sessions"),
+    counted(tokens, "token", "tokens"),
+    counted(counters, "window of a limit", "windows of limits"),
+    counted(decisions, "decision", "decisions"),
+    counted(audit, "entry of the audit", "entries of the audit"),
+  ].filter((part) => part !== undefined);
+  return parts.length === 0 ? undefined : `Removed ${parts.join(", ")}.`;
+}
+
+function counted(count: number, one: string, many: string): string | undefined {
+  if (count === 0) return undefined;
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+/** Text such as `30s`, `5m`, `3h`, `1d` or `4w`, as milliseconds. */
+function lasting(leastMs: number, least: string): (text: string) => number {
+  return (text) => {
+    const [, count, unit] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
+    const ms = Number(count) * (UNITS[unit ?? ""] ?? Number.NaN);
+    if (ms >= leastMs) return ms;
+    throw new InvalidArgumentError(`Write a time such as 30s, 5m, 3h, 1d or 4w, at least ${least}.`);
+  };
+}

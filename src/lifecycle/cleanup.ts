@@ -1,0 +1,79 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { ConfigurationError } from "../errors.ts";
+import { shown } from "../shown.ts";
+import { refuseUnknown } from "../view/rule.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** How long what has ended is kept. */
+export interface CleanupOptions {
+  /** Rows of sockets, after they connected. Default 24; at least 3, since a socket may live for two of them. */
+  readonly keepSessionHours?: number;
+  /** Entries of the audit. Default: for good; at least 30. */
+  readonly keepAuditDays?: number;
+}
+
+/** What a cleanup removed. */
+export interface CleanedUp {
+  readonly sessions: number;
+  readonly tokens: number;
+  /** Windows of limits that are over. */
+  readonly counters: number;
+  readonly decisions: number;
+  readonly audit: number;
+}
+
+/** Rows that one statement removes: a few milliseconds, in which others wait at most. */
+const BATCH = 1000;
+/** Longest rest between two statements, in milliseconds. */
+const REST_MS = 250;
+
+const OPTIONS = new Set<string>(["keepSessionHours", "keepAuditDays"] satisfies (keyof CleanupOptions)[]);
+const DEFAULT_SESSION_HOURS = 24;
+const LEAST_SESSION_HOURS = 3;
+const LEAST_AUDIT_DAYS = 30;
+const HOUR_MS = 3_600_000;
+
+/**
+ * Removes rows that nobody can need any more: of sockets long gone, tokens that expired, windows that are over, decisions that are
+ * too old. In small batches with rests as long as they took, so that it may run beside load, and several times at once.
+ *
+ * @throws ConfigurationError for options that cannot be
+ */
+export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<CleanedUp> {
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigurationError(`cleanup() takes options, not ${shown(options)}.`);
+  }
+  refuseUnknown("cleanup()", options, OPTIONS);
+  const { keepSessionHours: hours = DEFAULT_SESSION_HOURS, keepAuditDays: days } = options;
+  if (!(typeof hours === "number" && hours >= LEAST_SESSION_HOURS)) {
+    throw new ConfigurationError(
+      `keepSessionHours is a number from ${LEAST_SESSION_HOURS}, since a socket may live for two hours, not ${shown(hours)}.`,
+    );
+  }
+  if (days !== undefined && !(typeof days === "number" && days >= LEAST_AUDIT_DAYS)) {
+    throw new ConfigurationError(
+      `keepAuditDays is a number from ${LEAST_AUDIT_DAYS}, or left out for good, not ${shown(days)}.`,
+    );
+  }
+  return {
+    sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),
+    tokens: await inBatches((limit) => rooms.tokens.removeExpired(limit)),
+    counters: await inBatches((limit) => rooms.rateLimits.removeOver(limit)),
+    decisions: await inBatches((limit) => rooms.decisionLog.removeOld(limit)),
+    audit:
+      days === undefined
+        ? 0
+        : await inBatches((limit) => rooms.audit.removeOlder(days * 24 * HOUR_MS, limit)),
+  };
+}
+
+async function inBatches(remove: (limit: number) => Promise<number>): Promise<number> {
+  for (let total = 0; ; ) {
+    const begun = performance.now();
+    const removed = await remove(BATCH);
+    total += removed;
+    // Two at once may each find what the other removes, so only nothing at all is the end.
+    if (removed === 0) return total;
+    await sleep(Math.min(REST_MS, performance.now() - begun));
+  }
+}

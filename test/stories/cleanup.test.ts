@@ -1,0 +1,177 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join, resolve } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { NOW, padded } from "../postgres/database.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { World } from "./world.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+let world: World;
+beforeEach(async () => {
+  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+});
+afterEach(() => world.close());
+
+/** Rows of sockets that connected so long ago, each in a channel. */
+async function sessions(prefix: string, count: number, agoMs: number): Promise<void> {
+  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    with recursive n(i) as (select 1 union all select i + 1 from n where i < ${count})
+    select '${prefix}' || ${padded("i", 5)}, (select id from sallyport_gateways), '${prefix}' || ${padded("i", 5)} || '=',
+      '/ws/chat', 'ann', ${NOW} - ${agoMs}, 0 from n`);
+  await world.sql(
+    `insert into sallyport_memberships select id, 'rooms/a', 1 from sallyport_sessions where id like '${prefix}%'`,
+  );
+}
+
+async function count(table: string): Promise<number> {
+  const [row] = (await world.sql(`select count(*) as n from sallyport_${table}`)) as { n: number | string }[];
+  return Number(row?.n);
+}
+
+describe("cleanup", () => {
+  test("removes what nobody can need any more, in batches, and nothing else", async () => {
+    const ann = await world.connect("ann", { channel: "rooms/a" });
+    await sessions("old", 2500, 25 * HOUR_MS);
+    await sessions("young", 3, 23 * HOUR_MS);
+    await world.token("ann");
+    const token = (hash: string, expiredAgoMs: number) =>
+      world.sql(
+        `insert into sallyport_tokens (hash, user_id, created_at, expires_at) values ('${hash}', 'ann', 0, ${NOW} - ${expiredAgoMs})`,
+      );
+    for (let n = 0; n < 5; n++) await token(`old${n}`, HOUR_MS);
+    await token("replayable", 60_000);
+    await world.sql(
+      `insert into sallyport_counters (key, window_started_at, count) values ('over', ${NOW} - 1000000, 7), ('running', ${NOW} - 10000, 7)`,
+    );
+    const before = { counters: await count("counters"), changes: await world.sallyport.access.audit() };
+
+    expect(await world.sallyport.cleanup()).toEqual({
+      sessions: 2500,
+      tokens: 5,
+      counters: 1,
+      decisions: 0,
+      audit: 0,
+    });
+    expect(await count("sessions")).toBe(4);
+    expect(await count("memberships")).toBe(4);
+    expect(await world.sql("select hash from sallyport_tokens where hash like 'old%'")).toEqual([]);
+    expect(await world.sql("select hash from sallyport_tokens where hash = 'replayable'")).toHaveLength(1);
+    expect(await count("counters")).toBe(before.counters - 1);
+    expect(await world.sallyport.access.audit()).toEqual(before.changes);
+    expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+    // The count of changes goes on where it was.
+    await world.sallyport.access.grant("bob", chat.can_use_chat);
+    expect((await world.sallyport.access.audit())[0]?.number).toBe((before.changes[0]?.number ?? 0) + 1);
+
+    expect(await world.sallyport.cleanup()).toMatchObject({ sessions: 0, tokens: 0, counters: 0 });
+  });
+
+  test("keeps for as long as it is told, but never less than a socket can live", async () => {
+    await sessions("a", 1, 3.5 * HOUR_MS);
+    expect(await world.sallyport.cleanup({ keepSessionHours: 4 })).toMatchObject({ sessions: 0 });
+    expect(await world.sallyport.cleanup({ keepSessionHours: 3 })).toMatchObject({ sessions: 1 });
+    for (const options of [
+      { keepSessionHours: 2 },
+      { keepSessionHours: Number.NaN },
+      { keepSessionHours: "3" },
+      { keepAuditDays: 29 },
+      { keepAuditDays: null },
+      { keepSession: 4 },
+      null,
+    ]) {
+      await expect(world.sallyport.cleanup(options as never), JSON.stringify(options)).rejects.toThrow(
+        /cleanup|keep/,
+      );
+    }
+  });
+
+  test("keeps the audit for good unless it is told otherwise", async () => {
+    await world.sallyport.access.grant("bob", chat.can_use_chat);
+    await world.sql(`update sallyport_audit set at = at - ${40 * DAY_MS} where user_id = 'ann'`);
+    expect(await world.sallyport.cleanup()).toMatchObject({ audit: 0 });
+    expect(await world.sallyport.cleanup({ keepAuditDays: 41 })).toMatchObject({ audit: 0 });
+    expect(await world.sallyport.cleanup({ keepAuditDays: 30 })).toMatchObject({ audit: 1 });
+    expect(await world.sallyport.access.audit()).toMatchObject([{ user: "bob" }]);
+  });
+
+  test("removes kept decisions that are older than the app keeps them", async () => {
+    await world.connect("eve").catch(() => undefined);
+    await world.sallyport.access.decisions();
+    await world.sql(`update sallyport_decisions set at = at - ${31 * DAY_MS}`);
+    expect(await world.sallyport.cleanup()).toMatchObject({ decisions: 1 });
+    expect(await world.sallyport.access.decisions()).toEqual([]);
+  });
+
+  test("beside load, and twice at once, takes nobody's socket and holds nobody up for long", async () => {
+    await sessions("old", 5000, 25 * HOUR_MS);
+    const ann = await world.connect("ann", { channel: "rooms/a" });
+    let isOver = false;
+    const cleaning = Promise.all([world.sallyport.cleanup(), world.sallyport.cleanup()]).finally(() => {
+      isOver = true;
+    });
+    let calls = 0;
+    while (!isOver) {
+      expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
+      await (await world.connect("ann")).close();
+      calls++;
+    }
+    const [one, other] = await cleaning;
+    expect(one.sessions + other.sessions).toBe(5000);
+    expect(calls).toBeGreaterThan(0);
+    expect(await world.sql("select id from sallyport_sessions where id like 'old%'")).toEqual([]);
+    expect(world.errors).toEqual([]);
+  });
+});
+
+describe("sallyport cleanup", () => {
+  const root = resolve(import.meta.dirname, "../..");
+  const command = (...args: string[]) => {
+    const child = spawn(
+      process.execPath,
+      [join(root, "bin/sallyport.js"), "--app", join(root, "test/processes/app.ts"), "cleanup", ...args],
+      { env: { ...process.env, STORY_DATABASE: world.database } },
+    );
+    const lines: string[] = [];
+    child.stdout.on("data", (text) => lines.push(...String(text).trimEnd().split("\n")));
+    child.stderr.on("data", (text) => lines.push(String(text)));
+    return { child, lines, ended: once(child, "close") };
+  };
+
+  test("says what it removed, once", async () => {
+    await sessions("old", 2, 25 * HOUR_MS);
+    const { lines, ended } = command();
+    expect(await ended).toEqual([0, null]);
+    expect(lines).toEqual(["Removed 2 sessions."]);
+    const again = command("--json");
+    expect(await again.ended).toEqual([0, null]);
+    expect(again.lines.map((line) => JSON.parse(line))).toEqual([
+      { sessions: 0, tokens: 0, counters: 0, decisions: 0, audit: 0 },
+    ]);
+  });
+
+  test("as a service removes what grows old meanwhile, until a signal ends it", async () => {
+    await sessions("a", 1, 25 * HOUR_MS);
+    const { child, lines, ended } = command("--every", "1s");
+    await expect.poll(() => lines, { timeout: 15_000 }).toContain("Removed 1 session.");
+    await sessions("b", 3, 25 * HOUR_MS);
+    await expect.poll(() => lines, { timeout: 15_000 }).toContain("Removed 3 sessions.");
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(await count("sessions")).toBe(0);
+  }, 40_000);
+
+  test.each([
+    [["--every", "soon"], /--every/],
+    [["--every", "0s"], /--every/],
+    [["--sessions", "1h"], /at least 3h/],
+    [["--audit", "7d"], /at least 30d/],
+  ])("%j is refused with what to write", async (args, words) => {
+    const { lines, ended } = command(...args);
+    expect((await ended)[0]).toBe(1);
+    expect(lines.join("\n")).toMatch(words);
+  });
+});
