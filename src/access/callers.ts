@@ -1,7 +1,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { malformed, RefusedError } from "../errors.ts";
 import { type Gateway, type Gateways, hashSecret, isSecret } from "../gateways/gateways.ts";
-import { CONNECTION_ID, type GatewayCall } from "../protocol/gateway-call.ts";
+import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
 
 /**
  * Answers the first question of every event: does it come from one of our gateways?
@@ -35,7 +35,7 @@ export class Callers {
         `it names stage ${JSON.stringify(call.stage)}, but gateway "${gateway.name}" is ${gateway.stage}`,
       );
     }
-    if (!CONNECTION_ID.test(call.connectionId)) {
+    if (!isConnectionId(call.connectionId)) {
       throw malformed(
         `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is no connection id. ` +
           "Map integration.request.header.connectionId from context.connectionId on every integration.",

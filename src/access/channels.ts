@@ -29,7 +29,11 @@ export interface MatchedChannel {
 }
 
 /** The declared channels. A name that no definition matches does not exist. */
+/** Names whose definitions are remembered: every message asks about those that its session is in. */
+const MAX_MATCHED = 1000;
+
 export class Channels {
+  readonly #matched = new Map<string, MatchedChannel>();
   readonly #channels: readonly CompiledChannel[];
 
   /** @throws ConfigurationError for a rule that cannot be, or a pattern declared twice */
@@ -72,6 +76,16 @@ export class Channels {
 
   /** Every definition that the name matches, or undefined when none does. */
   match(name: string): MatchedChannel | undefined {
+    const known = this.#matched.get(name);
+    if (known) return known;
+    const matched = this.#match(name);
+    // Only names that mean something are remembered; strangers may send any number of others.
+    if (matched) this.#matched.set(name, matched);
+    if (this.#matched.size > MAX_MATCHED) this.#matched.delete(this.#matched.keys().next().value ?? "");
+    return matched;
+  }
+
+  #match(name: string): MatchedChannel | undefined {
     const matches = this.#channels.flatMap((channel) => {
       const params = channel.definition.match(name);
       return params ? [{ ...channel, params }] : [];

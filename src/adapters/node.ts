@@ -190,8 +190,10 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
 }
 
 function write({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
-  const length = body === null ? {} : { "content-length": Buffer.byteLength(body) };
-  outgoing.writeHead(status, { ...headers, ...length }).end(body ?? undefined);
+  const list: string[] = [];
+  for (const name in headers) list.push(name, headers[name] as string);
+  if (body !== null) list.push("content-length", String(Buffer.byteLength(body)));
+  outgoing.writeHead(status, list).end(body ?? undefined);
 }
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { hash as digest, randomBytes, randomUUID } from "node:crypto";
 import { ConfigurationError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
 
@@ -180,12 +180,13 @@ export function gatewaySecret(): string {
 
 /** True for a value that can be a secret: one token without comma, so that a joined header never passes. */
 export function isSecret(value: string): boolean {
-  return /^[A-Za-z0-9_-]{32,256}$/.test(value);
+  // Asked of every event: a bound in the expression would cost more than all the rest of it.
+  return value.length >= 32 && value.length <= 256 && /^[A-Za-z0-9_-]+$/.test(value);
 }
 
 /** SHA-256 in hex; a secret has enough entropy of its own. */
 export function hashSecret(secret: string): string {
-  return createHash("sha256").update(secret).digest("hex");
+  return digest("sha256", secret);
 }
 
 function checkedEndpoint(endpoint: string): string {

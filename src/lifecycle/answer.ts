@@ -9,7 +9,8 @@ export interface Answer {
   readonly status: number;
   /** JSON. */
   readonly body: string;
-  readonly headers: Record<string, string>;
+  /** Beside those of every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** What a handler found out, and no refusal. */
   readonly isAllowed: boolean;
 }
@@ -27,12 +28,12 @@ export interface Refusal {
  * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
  */
 export function succeeded(result: unknown, { event, callId }: Trail): Answer {
-  if (event !== "message") return { status: 200, body: "{}", headers: {}, isAllowed: true };
+  if (event !== "message") return { status: 200, body: "{}", isAllowed: true };
   const body =
     callId === undefined
       ? (result ?? {})
       : ({ id: callId, ok: true, status: 200, result } satisfies CallAnswer);
-  return { status: 200, body: encodeFrame(body), headers: {}, isAllowed: true };
+  return { status: 200, body: encodeFrame(body), isAllowed: true };
 }
 
 /** A call hears of its refusal as HTTP 200: another status may never reach the socket. */
@@ -50,15 +51,17 @@ export function refusalOf(error: unknown): unknown {
     : error;
 }
 
+const JSON_HEADERS = Object.freeze({ "content-type": "application/json", "cache-control": "no-store" });
+
 /** An answer of ours: JSON that nobody may keep. */
 export function reply(
   status: number,
   body: object | string,
-  headers: Record<string, string> = {},
+  headers?: Readonly<Record<string, string>>,
 ): HttpAnswer {
   return {
     status,
-    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
+    headers: headers === undefined ? JSON_HEADERS : { ...JSON_HEADERS, ...headers },
     body: typeof body === "string" ? body : JSON.stringify(body),
   };
 }

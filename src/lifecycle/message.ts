@@ -145,9 +145,17 @@ function handlerFor(
 
 /** The message's own fields, without what only says where they go. */
 function payloadOf(view: MountedView, frame: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { id: _id, [view.handlerKey]: _handler, [view.routeKey]: _route, ...payload } = frame;
+  const payload: Record<string, unknown> = {};
+  for (const key of Object.keys(frame)) {
+    if (key === "id" || key === view.handlerKey || key === view.routeKey) continue;
+    // A key such as __proto__ is a peer's word like any other.
+    if (key in payload) Object.defineProperty(payload, key, { value: frame[key], ...PLAIN });
+    else payload[key] = frame[key];
+  }
   return payload;
 }
+
+const PLAIN = { writable: true, enumerable: true, configurable: true };
 
 async function checkedBody(handler: MountedHandler, payload: unknown): Promise<unknown> {
   if (!handler.schema) return payload;

@@ -4,6 +4,8 @@ import type { HttpCall } from "./http-call.ts";
 /** Deepest nesting of lists and objects in a message; schemas and encoders recurse. */
 const MAX_DEPTH = 64;
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /**
  * Reads a call's body as a JSON object; undefined when it is empty.
  *
@@ -17,7 +19,7 @@ export async function readJson(
   if (bytes.length === 0) return undefined;
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    text = UTF8.decode(bytes);
   } catch {
     throw malformed("The body is not UTF-8.");
   }

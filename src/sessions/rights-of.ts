@@ -56,16 +56,29 @@ export function rightsColumns(db: Kysely<Tables>, userId: Expression<string | nu
   ] as const;
 }
 
-/** Lists of grants that a page has read already: users of one group share theirs. */
-export type KnownGrants = Map<unknown, Pick<ReadRights, "permissions" | "grants">>;
+/**
+ * What lists of grants read before mean, by what the database said: the same words always mean the same, and users of one group
+ * share theirs. No right is remembered here, only how a list is spelled.
+ */
+export class KnownGrants {
+  readonly #lists = new Map<unknown, Pick<ReadRights, "permissions" | "grants">>();
+
+  of(column: unknown): Pick<ReadRights, "permissions" | "grants"> {
+    let listed = this.#lists.get(column);
+    if (!listed) {
+      listed = grantsFrom(column);
+      this.#lists.set(column, listed);
+      if (this.#lists.size > MAX_KNOWN) this.#lists.delete(this.#lists.keys().next().value);
+    }
+    return listed;
+  }
+}
+
+const MAX_KNOWN = 1000;
 
 /** @param known filled here; rows with the same grants get the same lists */
 export function rightsFrom(row: RightsColumns, known?: KnownGrants): ReadRights {
-  let listed = known?.get(row.grants);
-  if (!listed) {
-    listed = grantsFrom(row.grants);
-    known?.set(row.grants, listed);
-  }
+  const listed = known ? known.of(row.grants) : grantsFrom(row.grants);
   return {
     // A user whose row is gone is nobody any more.
     isActive: row.is_active === 1,
@@ -77,8 +90,11 @@ export function rightsFrom(row: RightsColumns, known?: KnownGrants): ReadRights 
 
 function grantsFrom(column: unknown): Pick<ReadRights, "permissions" | "grants"> {
   const rows = parseList<[permission: string, group: string | null, until: number | null]>(column);
+  // Whoever has the same list shares it.
   return {
-    permissions: rows.map(([permission]) => permission),
-    grants: rows.map(([permission, group, until]) => ({ permission, group, until })),
+    permissions: Object.freeze(rows.map(([permission]) => permission)),
+    grants: Object.freeze(
+      rows.map(([permission, group, until]) => Object.freeze({ permission, group, until })),
+    ),
   };
 }

@@ -2,7 +2,7 @@ import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
-import { type KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
+import { KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
 import {
   isSelected,
   type SelectorBy,
@@ -111,6 +111,7 @@ export class Sessions {
     db: Kysely<never>,
     values: { gatewayId: string; connectionId: string; code: number | null; reason: string | null },
   ) => Promise<DepartedRow[]>;
+  readonly #known = new KnownGrants();
   readonly #recipients = new Map<string, PreparedPage>();
 
   /** @param rights the rights that every statement here brings along with a session */
@@ -153,7 +154,7 @@ export class Sessions {
       gatewayId,
       connectionId,
     });
-    return row && wholeOf(row);
+    return row && wholeOf(row, this.#known);
   }
 
   /** Whether a session's socket may still exist: no `$disconnect` has come for it yet. */
@@ -297,7 +298,7 @@ export class Sessions {
     const rows: WholeRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
       .select((eb) => this.#detailsOf(eb))
       .execute();
-    return rows.map(wholeOf);
+    return rows.map((row) => wholeOf(row));
   }
 
   /**
@@ -346,8 +347,7 @@ export class Sessions {
     const read = this.#readRecipients(selector, only);
     const values = { subject: selectedBy(selector), after };
     const rows = await read(this.#database.db as unknown as Kysely<never>, values);
-    const known: KnownGrants = new Map();
-    return rows.map((row) => fromRow(row, known));
+    return rows.map((row) => fromRow(row, this.#known));
   }
 
   /** Live sessions of an audience. @param after the last id that is not counted; `""` for none */
@@ -456,14 +456,29 @@ export class Sessions {
   }
 }
 
-function wholeOf(row: WholeRow): SessionWithChannels {
+/** Every message reads one: spelled out, as a spread would cost more than all the rest of it. */
+function wholeOf(row: WholeRow, known?: KnownGrants): SessionWithChannels {
+  const { isActive, isSuperuser, permissions, grants } = rightsFrom(row, known);
   return {
-    ...fromRow(row),
+    id: row.id,
+    gatewayId: row.gateway_id,
+    connectionId: row.connection_id,
+    view: row.view,
+    userId: row.user_id,
+    loginId: row.login_id,
+    ageMs: Number(row.age_ms),
+    isActive,
+    isSuperuser,
+    permissions,
+    grants,
     connectedAt: Number(row.connected_at),
     isClosed: row.closed_at !== null,
-    channels: parseList(row.channels),
+    channels: row.channels === NO_CHANNELS ? [] : parseList(row.channels),
   };
 }
+
+/** As both databases spell it: most sessions are in none, or in one. */
+const NO_CHANNELS = "[]";
 
 function fromRow(row: RawRow, known?: KnownGrants): SessionRow {
   const { isActive, isSuperuser, permissions, grants } = rightsFrom(row, known);

@@ -174,9 +174,9 @@ class LibsqlConnection implements DatabaseConnection {
   }
 
   #run<Row>(query: CompiledQuery): QueryResult<Row> {
-    const { statement, columns } = this.#statement(query.sql);
+    const { statement, isReader, columns } = this.#statement(query.sql);
     const parameters = query.parameters.map(bindable);
-    if (statement.reader) {
+    if (isReader) {
       const rows = statement.all(parameters);
       return { rows: (columns ? named(columns, rows as unknown[][]) : rows.map(withBuffers)) as Row[] };
     }
@@ -205,6 +205,8 @@ class LibsqlConnection implements DatabaseConnection {
 /** A statement; and the names of what it reads, where its own text tells them. */
 interface PreparedStatement {
   readonly statement: LibsqlStatement;
+  /** Whether it gives rows; asked once, as libsql looks at the statement each time. */
+  readonly isReader: boolean;
   readonly columns: readonly string[] | undefined;
 }
 
@@ -214,8 +216,10 @@ interface PreparedStatement {
  */
 function prepare(database: LibsqlDatabase, sql: string): PreparedStatement {
   const statement = database.prepare(sql);
-  if (!statement.reader || STAR.test(sql.replace(NO_COLUMNS, ""))) return { statement, columns: undefined };
-  return { statement: statement.raw(true), columns: statement.columns().map(({ name }) => name) };
+  const isReader = statement.reader;
+  if (!isReader || STAR.test(sql.replace(NO_COLUMNS, ""))) return { statement, isReader, columns: undefined };
+  const columns = statement.columns().map(({ name }) => name);
+  return { statement: statement.raw(true), isReader, columns };
 }
 
 const STAR = /\*/;

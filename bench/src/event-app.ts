@@ -1,0 +1,18 @@
+import type { Database, SallyportOptions } from "sallyport";
+import { postgres } from "sallyport/storage/postgres";
+import { sqlite } from "sallyport/storage/sqlite";
+
+/** Limits that are counted and never reached; a token alone says who connects, so that no login of an app is measured. */
+export const EVENT_OPTIONS: Partial<SallyportOptions> = {
+  tokens: { binding: "token" },
+  limits: {
+    connectsPerUser: 1e9,
+    connectsPerIp: 1e9,
+    failedConnectsPerIp: 1e9,
+    messagesPerConnection: false,
+  },
+};
+
+export function storageOf(source: string): Database {
+  return source.startsWith("postgres:") ? postgres(source) : sqlite(source);
+}
