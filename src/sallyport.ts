@@ -15,6 +15,7 @@ import { checkedLimits, type Limits, MessageLimit, RateLimits } from "./access/r
 import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
+import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
@@ -166,7 +167,9 @@ export class Sallyport {
     );
     refuseUnknown("delivery", options.delivery ?? {}, DELIVERY_OPTIONS);
     const bounds = checkedDelivery(options.delivery ?? {});
-    this.#api = options.managementApi ?? new HttpManagementApi(options.delivery);
+    this.#api = options.managementApi
+      ? new BoundedManagementApi(options.managementApi)
+      : new HttpManagementApi(options.delivery);
     const database = options.storage;
     const catalog = new PermissionCatalog(options.permissions);
     const channels = new Channels(options.channels ?? [], catalog);
@@ -226,6 +229,7 @@ export class Sallyport {
         onDecision({ ...decision, reference });
         return reference;
       },
+      watch: () => this.#loop.start(),
       onError,
     };
     this.#tokenPath = options.tokenPath ?? "/api/ws-token";
@@ -331,8 +335,9 @@ export class Sallyport {
     return cleanup(this.#rooms, options);
   }
 
-  /** Stops the loop and closes what was opened here. */
+  /** Ends sends under way, stops the loop, and closes what was opened here. */
   async close(): Promise<void> {
+    this.#rooms.delivery.stop();
     await this.#loop.stop();
     await this.#rooms.decisionLog.settle();
     await this.#rooms.activity.write();

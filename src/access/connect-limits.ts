@@ -74,7 +74,7 @@ export class ConnectLimits {
     // A row counted says that the address had not failed too often either.
     if (connectsPerIp === false ? counted.size > 0 : counted.has(address)) return counted;
     await this.#rateLimits.check(this.#database.db, keys.failures, failedConnectsPerIp);
-    await this.#database.writeOne((db) => this.#rateLimits.take(db, address, connectsPerIp));
+    await this.#rateLimits.takeAlone(address, connectsPerIp);
     return counted;
   }
 
@@ -82,7 +82,7 @@ export class ConnectLimits {
   async demandUser(gatewayId: string, userId: string, counted: CountedKeys): Promise<void> {
     const key = userKey(gatewayId, userId);
     if (counted.has(key)) return;
-    await this.#database.writeOne((db) => this.#rateLimits.take(db, key, this.#limits.connectsPerUser));
+    await this.#rateLimits.takeAlone(key, this.#limits.connectsPerUser);
   }
 
   /**
@@ -94,7 +94,7 @@ export class ConnectLimits {
    */
   async failed(knock: Knock): Promise<void> {
     const { failedConnectsPerIp } = this.#limits;
-    await this.#database.writeOne((db) => this.#rateLimits.take(db, failuresKey(knock), failedConnectsPerIp));
+    await this.#rateLimits.takeAlone(failuresKey(knock), failedConnectsPerIp);
   }
 }
 

@@ -28,9 +28,9 @@ const KEPT_PER_WINDOW = 60;
 /** As many of the sends that passed a recipient by: a lively channel would fill the table with one user. */
 const KEPT_DELIVERIES_PER_WINDOW = 1;
 const WINDOW_MS = 60_000;
-/** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
 /** Rows that one statement of a sweep removes. */
 const ROWS_PER_SWEEP = 1000;
+/** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
 const ROWS_PER_INSERT = 500;
 /** How often what is too old or too much is swept, in milliseconds. */
 const SWEEP_MS = 60_000;

@@ -70,6 +70,13 @@ export class RateLimits {
     if (!counted) throw await this.#refusal(db, key, limit);
   }
 
+  /** The same as a statement by itself. */
+  async takeAlone(key: string, limit: number | false): Promise<void> {
+    if (limit === false) return;
+    const counted = limit > 0 && (await this.#database.writeOne((db) => this.#count(db, key, limit)));
+    if (!counted) throw await this.#refusal(this.#database.db, key, limit);
+  }
+
   /** @throws RefusedError with 429 when the limit is reached; counts nothing */
   async check(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
     if (limit === false) return;

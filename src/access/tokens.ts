@@ -117,11 +117,13 @@ export class Tokens {
    *
    * @throws RefusedError when it is unknown, expired or already spent; the reason tells which
    */
-  async spend(db: Kysely<Tables>, token: string): Promise<SpentToken> {
+  async spend(token: string): Promise<SpentToken> {
     if (!isToken(token)) throw unusable("token-unknown", "The token is not 64 hex characters");
     const hash = hashToken(token);
-    const [spent] = await this.#spend(db as unknown as Kysely<never>, { hash });
-    if (!spent) throw await this.#whyNot(db, hash);
+    const [spent] = await this.#database.writeOne((db) =>
+      this.#spend(db as unknown as Kysely<never>, { hash }),
+    );
+    if (!spent) throw await this.#whyNot(this.#database.db, hash);
     return {
       userId: spent.user_id,
       loginId: spent.login_id,

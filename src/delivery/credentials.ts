@@ -10,7 +10,10 @@ const RENEW_BEFORE_MS = 5 * 60_000;
 const RENEW_EVERY_MS = 30_000;
 
 /** How long a fetch that failed is not repeated, in milliseconds: a send would for each recipient. */
-const FAILED_FOR_MS = 2000;
+const FAILED_FOR_MS = 500;
+
+/** How long a provider may take, in milliseconds. */
+const FETCH_MS = 5000;
 
 /** The credentials of now: fetched once, and anew before they end. */
 export class Credentials {
@@ -54,17 +57,28 @@ export class Credentials {
 
   async #fetchNow(): Promise<AwsCredentials> {
     if (this.#failure && Date.now() < this.#failure.until) throw this.#failure.error;
+    let timer: NodeJS.Timeout | undefined;
+    const silence = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer for ${FETCH_MS} ms`)), FETCH_MS);
+    });
     try {
-      this.#known = await this.#fetch();
+      this.#known = await Promise.race([this.#fetch(), silence]);
       return this.#known;
     } catch (cause) {
-      const error =
-        cause instanceof DeliveryError
-          ? cause
-          : noCredentials(`AWS credentials could not be had: ${(cause as Error).message}`, cause);
+      const error = cause instanceof DeliveryError ? cause : new CredentialsError(cause);
       this.#failure = { error, until: Date.now() + FAILED_FOR_MS };
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
+  }
+}
+
+/** A provider failed: it may succeed the next time. */
+export class CredentialsError extends DeliveryError {
+  constructor(cause: unknown) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    super(`AWS credentials could not be had: ${why}`, { code: "SALLYPORT_CREDENTIALS", status: 503, cause });
   }
 }
 

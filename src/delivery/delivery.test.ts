@@ -2,9 +2,10 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DeliveryError } from "../errors.ts";
+import { BoundedManagementApi } from "./bounded-api.ts";
 import { Delivery, type Recipient } from "./delivery.ts";
 import { encodeFrame } from "./frame.ts";
-import { HttpManagementApi } from "./management-api.ts";
+import { HttpManagementApi, type PostResult } from "./management-api.ts";
 import { DeliveryTally } from "./report.ts";
 
 /** Answers each call with the next status for its connection, 200 when there is none left. */
@@ -153,4 +154,118 @@ test("a message that is no JSON, or larger than API Gateway carries, is refused 
   expect(encodeFrame("x".repeat(128 * 1024 - 2))).toHaveLength(128 * 1024);
   expect(() => encodeFrame("x".repeat(128 * 1024 - 1))).toThrow(/at most 131072/);
   expect(() => encodeFrame("é".repeat(70_000))).toThrow(DeliveryError);
+});
+
+/** A gateway that answers as the test says, and remembers in which order it was asked. */
+function asked(answer: (connection: string, frame: string | undefined) => unknown) {
+  const order: string[] = [];
+  const call = async (_endpoint: string, connection: string, frame?: string) => {
+    order.push(`${connection} ${frame ?? "close"}`);
+    return (await answer(connection, frame)) as PostResult;
+  };
+  const own = new Delivery({ post: call, delete: call, close: async () => undefined }, UNBOUNDED);
+  return { own, order };
+}
+
+describe("what is urgent", () => {
+  const never = new Promise<never>(() => undefined);
+
+  test("goes before what waits for the same connection: a call to be made again, or one whose question is not answered", async () => {
+    const { own, order } = asked((_connection, frame) =>
+      frame === "again" ? { kind: "retry", reason: "status 500" } : { kind: "ok" },
+    );
+    const again = own.post(to("a"), "again");
+    await expect.poll(() => order.length).toBe(1);
+    expect(await own.close(to("a"), { urgent: true })).toEqual({ kind: "sent" });
+    expect(order.slice(0, 2)).toEqual(["a again", "a close"]);
+    expect(await again).toMatchObject({ kind: "failed" });
+
+    own.post(to("b"), "asked", { stillPermitted: () => never });
+    expect(await own.close(to("b"), { urgent: true })).toEqual({ kind: "sent" });
+    expect(order).not.toContain("b asked");
+  });
+
+  test("waits for a call that is under way to the same connection, and keeps its own order", async () => {
+    let goOn: (result: PostResult) => void = () => undefined;
+    const { own, order } = asked((_connection, frame) =>
+      frame === "slow"
+        ? new Promise((resolve) => {
+            goOn = resolve;
+          })
+        : { kind: "ok" },
+    );
+    const slow = own.post(to("a"), "slow");
+    const [later, notice, close] = [
+      own.post(to("a"), "later"),
+      own.post(to("a"), "notice", { urgent: true }),
+      own.close(to("a"), { urgent: true }),
+    ];
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(order).toEqual(["a slow"]);
+    goOn({ kind: "ok" });
+    await Promise.all([slow, later, notice, close]);
+    expect(order).toEqual(["a slow", "a notice", "a close", "a later"]);
+  });
+});
+
+describe("a gateway of the app's own", () => {
+  test.each<[what: string, thrown: unknown, reason: string]>([
+    ["an error", new Error("no way"), "no way"],
+    ["nothing", undefined, "undefined"],
+    ["words", "no", "no"],
+  ])("that rejects with %s has failed, and the connection goes on", async (_what, thrown, reason) => {
+    const { own } = asked((_connection, frame) =>
+      frame === "bad" ? Promise.reject(thrown) : { kind: "ok" },
+    );
+    const outcomes = await Promise.all([own.post(to("a"), "bad"), own.post(to("a"), "good")]);
+    expect(outcomes).toEqual([{ kind: "failed", reason }, { kind: "sent" }]);
+    expect(await own.post(to("a"), "good")).toEqual({ kind: "sent" });
+  });
+
+  test("that never answers is not waited for for good", async () => {
+    const silent = () => new Promise<never>(() => undefined);
+    const bounded = new BoundedManagementApi(
+      { post: silent, delete: silent, close: async () => undefined },
+      20,
+    );
+    const own = new Delivery(bounded, UNBOUNDED);
+    const post = own.post(to("a"), "x");
+    await own.settled("ann");
+    expect(await post).toEqual({ kind: "failed", reason: "timeout" });
+  });
+});
+
+test("a connection that takes nothing fails what waits for it at once, and is tried anew by what comes later", async () => {
+  let reads = false;
+  const { own, order } = asked(() =>
+    reads ? { kind: "ok" } : { kind: "retry", reason: "status 429", isThrottled: true },
+  );
+  const begun = performance.now();
+  const outcomes = await Promise.all(["1", "2", "3", "4", "5"].map((frame) => own.post(to("a"), frame)));
+  expect(outcomes).toEqual(Array(5).fill({ kind: "failed", reason: "status 429" }));
+  expect(order).toHaveLength(4);
+  expect(performance.now() - begun).toBeLessThan(3000);
+  reads = true;
+  expect(await own.post(to("a"), "6")).toEqual({ kind: "sent" });
+});
+
+test("what waits when it is stopped has failed, and so has what comes later", async () => {
+  let goOn: (result: PostResult) => void = () => undefined;
+  const { own, order } = asked(
+    () =>
+      new Promise((resolve) => {
+        goOn = resolve;
+      }),
+  );
+  const posts = ["1", "2", "3"].map((frame) => own.post(to("a"), frame));
+  await Promise.resolve();
+  own.stop();
+  goOn({ kind: "ok" });
+  expect(await Promise.all(posts)).toEqual([
+    { kind: "sent" },
+    { kind: "failed", reason: "closed" },
+    { kind: "failed", reason: "closed" },
+  ]);
+  expect(await own.post(to("b"), "4")).toEqual({ kind: "failed", reason: "closed" });
+  expect(order).toEqual(["a 1"]);
 });

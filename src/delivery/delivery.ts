@@ -31,7 +31,7 @@ export type StillPermitted = (recipient: Recipient) => true | Promise<boolean>;
 
 const ATTEMPTS = 4;
 const RETRY_BASE_MS = 100;
-/** How long a call that was one too many is tried again, in milliseconds. */
+/** How long a call is tried again whose gateway has too many, in milliseconds. */
 const THROTTLED_RETRY_MS = 10_000;
 /** How long a 410 for a connection that is still arriving is tried again, in milliseconds. */
 const ARRIVAL_RETRY_MS = 3000;
@@ -44,8 +44,21 @@ interface PostOptions {
 /** What goes to one gateway. */
 interface Way {
   readonly lane: Lane;
-  /** Where the last post to each connection is that has one. */
-  readonly last: Map<string, number>;
+  /** Where the line of each connection is that has posts. */
+  readonly lines: Map<string, number>;
+}
+
+/** The posts to one connection, one after another. */
+interface Line {
+  readonly slot: number;
+  posts: number;
+  /** How many of them are urgent. */
+  pressing: number;
+  /** The last of them, and the last urgent one. */
+  last: Post | undefined;
+  urgent: Post | undefined;
+  /** The call under way. */
+  calling: Promise<unknown> | undefined;
 }
 
 /** A call that is to be made, perhaps more than once. */
@@ -54,10 +67,12 @@ interface Post {
   /** Undefined closes the socket. */
   readonly frame: string | undefined;
   readonly options: PostOptions;
-  /** Settles when it has its outcome. */
+  /** Settles when it has its outcome; never rejects. */
   outcome: Promise<Outcome> | undefined;
-  /** The gateway's answer while a call is under way. */
+  /** Settles with the gateway's answer while a call is under way. */
   answered: Promise<PostResult> | undefined;
+  /** It was tried as often as may be. */
+  isGivenUp: boolean;
 }
 
 /** Brings decided messages to their sockets: in a pace, in order for each connection, urgent ones first. */
@@ -66,7 +81,9 @@ export class Delivery {
   readonly #concurrency: number;
   readonly #rate: Rate;
   readonly #ways = new Map<string, Way>();
+  readonly #lines = new Slots<Line>();
   readonly #posts = new Slots<Post>();
+  #isStopped = false;
 
   constructor(api: ManagementApi, bounds: SendingBounds) {
     this.#api = api;
@@ -74,8 +91,13 @@ export class Delivery {
     this.#rate = new Rate(bounds.perSecond);
   }
 
+  /** Nothing goes out any more; whoever has something to send may stop. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   /**
-   * @param options.urgent goes before ordinary sends that still wait for their turn
+   * @param options.urgent goes before whatever waits, to the same connection too: those posts are judged again in their turn
    * @param options.stillPermitted without it, the decision stands however long the post waits
    */
   post(recipient: Recipient, frame: string, options: PostOptions = {}): Promise<Outcome> {
@@ -92,7 +114,7 @@ export class Delivery {
    * asking again.
    */
   room(endpoint: string): Promise<void> | undefined {
-    return this.#way(endpoint).lane.room();
+    return this.#isStopped ? undefined : this.#way(endpoint).lane.room();
   }
 
   /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
@@ -104,61 +126,124 @@ export class Delivery {
     await Promise.allSettled(answers);
   }
 
+  /** Starts no call any more: what waits has failed, as `closed`. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const { lane } of this.#ways.values()) lane.letAllIn();
+  }
+
   #way(endpoint: string): Way {
     let way = this.#ways.get(endpoint);
     if (!way) {
-      way = { lane: new Lane(this.#rate, this.#concurrency), last: new Map() };
+      way = { lane: new Lane(this.#rate, this.#concurrency), lines: new Map() };
       this.#ways.set(endpoint, way);
     }
     return way;
   }
 
-  /** What was sent to a connection first arrives first, so a call waits for the one before. */
+  #line({ lines }: Way, connectionId: string): Line {
+    const slot = lines.get(connectionId);
+    const known = slot === undefined ? undefined : this.#lines.get(slot);
+    if (known) return known;
+    const line = this.#lines.put((number) => ({
+      slot: number,
+      posts: 0,
+      pressing: 0,
+      last: undefined,
+      urgent: undefined,
+      calling: undefined,
+    }));
+    lines.set(connectionId, line.slot);
+    return line;
+  }
+
+  /** What was sent to a connection first arrives first; only what is urgent overtakes what has not begun. */
   #inOrder(recipient: Recipient, frame: string | undefined, options: PostOptions): Promise<Outcome> {
     const way = this.#way(recipient.endpoint);
-    const post: Post = { recipient, frame, options, outcome: undefined, answered: undefined };
-    const before = way.last.get(recipient.connectionId);
-    const slot = this.#posts.add(post);
-    way.last.set(recipient.connectionId, slot);
-    post.outcome = this.#deliver(way, post, slot, before === undefined ? undefined : this.#posts.get(before));
+    const line = this.#line(way, recipient.connectionId);
+    const before = options.urgent ? line.urgent : line.last;
+    const post: Post = {
+      recipient,
+      frame,
+      options,
+      outcome: undefined,
+      answered: undefined,
+      isGivenUp: false,
+    };
+    line.posts++;
+    line.last = post;
+    if (options.urgent) {
+      line.pressing++;
+      line.urgent = post;
+    }
+    post.outcome = this.#deliver(way, line, post, before);
     return post.outcome;
   }
 
-  async #deliver({ lane, last }: Way, post: Post, slot: number, before: Post | undefined): Promise<Outcome> {
+  async #deliver(way: Way, line: Line, post: Post, before: Post | undefined): Promise<Outcome> {
+    const slot = this.#posts.add(post);
+    try {
+      if (before) {
+        const outcome = await before.outcome;
+        // A socket that takes nothing would hold up whoever sends to it once more for each message.
+        if (before.isGivenUp && outcome?.kind === "failed" && !post.options.urgent) {
+          post.isGivenUp = true;
+          return outcome;
+        }
+      }
+      return await this.#persist(way.lane, line, post);
+    } catch (error) {
+      return { kind: "failed", reason: reasonOf(error) };
+    } finally {
+      this.#posts.remove(slot);
+      if (post.options.urgent) line.pressing--;
+      if (--line.posts === 0) {
+        way.lines.delete(post.recipient.connectionId);
+        this.#lines.remove(line.slot);
+      }
+    }
+  }
+
+  async #persist(lane: Lane, line: Line, post: Post): Promise<Outcome> {
     const { recipient, options } = post;
     const { urgent = false, stillPermitted } = options;
-    if (before) await before.outcome;
-    const begun = Date.now();
-    try {
-      for (let attempt = 1; ; attempt++) {
-        const turn = lane.enter(urgent);
-        if (turn) await turn;
-        let result: PostResult;
-        let isThrottled: boolean | undefined;
-        try {
-          while (stillPermitted) {
-            const answer = stillPermitted(recipient);
-            if (answer === true) break;
-            if (!(await answer)) return WITHHELD;
-          }
-          post.answered = this.#call(post);
-          result = await post.answered;
-          isThrottled = result.kind === "retry" && result.isThrottled === true;
-        } catch (error) {
-          return { kind: "failed", reason: (error as Error).message };
-        } finally {
-          post.answered = undefined;
-          lane.leave(isThrottled);
+    let begun: number | undefined;
+    for (let attempt = 1; ; attempt++) {
+      const turn = lane.enter(urgent);
+      if (turn) await turn;
+      let isThrottled: boolean | undefined;
+      let result: PostResult;
+      try {
+        const ready = this.#api.ready?.(recipient.endpoint);
+        if (ready) await ready;
+        if (isTaken(line, urgent)) await free(line, urgent);
+        while (stillPermitted) {
+          const answer = stillPermitted(recipient);
+          if (answer === true) break;
+          if (!(await answer)) return WITHHELD;
+          // Meanwhile something urgent may have begun.
+          if (isTaken(line, urgent)) await free(line, urgent);
         }
-        const outcome = outcomeOf(result, recipient, { attempt, urgent, forMs: Date.now() - begun });
-        if (outcome) return outcome;
-        const stepBack = lane.stepAside();
-        await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, 1000));
-        stepBack();
+        if (this.#isStopped) return CLOSED;
+        post.answered = this.#call(post);
+        line.calling = post.answered;
+        result = await post.answered;
+        isThrottled = result.kind === "retry" && result.isThrottled === true;
+      } finally {
+        if (post.answered) line.calling = undefined;
+        post.answered = undefined;
+        lane.leave(isThrottled);
       }
-    } finally {
-      if (last.get(recipient.connectionId) === slot) last.delete(recipient.connectionId);
-      this.#posts.remove(slot);
+      begun ??= Date.now();
+      const isPatient = !urgent && this.#rate.isSlowed;
+      const outcome = outcomeOf(result, recipient, { attempt, isPatient, forMs: Date.now() - begun });
+      if (outcome) {
+        post.isGivenUp = outcome.kind === "failed" && result.kind !== "failed";
+        return outcome;
+      }
+      const stepBack = lane.stepAside();
+      await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, 1000));
+      stepBack();
     }
   }
 
@@ -171,12 +256,13 @@ export class Delivery {
 
 const SENT: Outcome = { kind: "sent" };
 const WITHHELD: Outcome = { kind: "withheld" };
+const CLOSED: Outcome = { kind: "failed", reason: "closed" };
 
 /** What an answer means, or undefined when the call is to be made again. */
 function outcomeOf(
   result: PostResult,
   { connectedAt }: Recipient,
-  tried: { readonly attempt: number; readonly urgent: boolean; readonly forMs: number },
+  tried: { readonly attempt: number; readonly isPatient: boolean; readonly forMs: number },
 ): Outcome | undefined {
   if (result.kind === "ok") return SENT;
   if (result.kind === "failed") return { kind: "failed", reason: result.reason };
@@ -185,9 +271,26 @@ function outcomeOf(
     if (Date.now() - connectedAt > ARRIVAL_MS) return { kind: "gone" };
     return tried.forMs > ARRIVAL_RETRY_MS ? { kind: "failed", reason: "arriving" } : undefined;
   }
-  // A gateway that has too many calls will take this one by and by. What is urgent does not wait for it: a socket that does not
-  // read its notice is to be closed.
-  const isPatient = result.isThrottled === true && !tried.urgent;
+  // A gateway that has too many calls will take this one by and by. A 429 that others do not meet is of a client that does not
+  // read, and what is urgent does not wait: the socket is to be closed.
+  const isPatient = result.isThrottled === true && tried.isPatient;
   const isGivenUp = isPatient ? tried.forMs > THROTTLED_RETRY_MS : tried.attempt >= ATTEMPTS;
   return isGivenUp ? { kind: "failed", reason: result.reason } : undefined;
+}
+
+/** Whether a call to the connection is under way, or something urgent is to go before. */
+function isTaken(line: Line, urgent: boolean): boolean {
+  return line.calling !== undefined || (!urgent && line.pressing > 0);
+}
+
+async function free(line: Line, urgent: boolean): Promise<void> {
+  while (isTaken(line, urgent)) {
+    await (line.calling ?? line.urgent?.outcome)?.catch(() => undefined);
+  }
+}
+
+/** Whatever an app's own Management API throws. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error).slice(0, 200);
+  return (error as { code?: string }).code ?? error.message;
 }

@@ -83,6 +83,38 @@ describe("a lane", () => {
   });
 });
 
+test("an urgent call is not held up by the timer of an ordinary one, and what was taken faster is not made good slower", async () => {
+  const rate = new Rate(100);
+  const lane = new Lane(rate, 1000);
+  const { entered, enter } = queue(lane);
+  for (let call = 0; call < 105; call++) enter("early", true);
+  enter("ordinary");
+  enter("urgent", true);
+  await vi.advanceTimersByTimeAsync(20);
+  expect(entered.at(-1)).toBe("urgent");
+  for (let window = 0; window < 10; window++) {
+    for (let call = 0; call < 50; call++) rate.answered(true);
+    await vi.advanceTimersByTimeAsync(100);
+    rate.answered(false);
+  }
+  expect(rate.take(true)).toBeLessThan(1500);
+});
+
+test("a lane that lets everybody in has nobody wait any more", async () => {
+  const lane = new Lane(new Rate(1), 1);
+  const { entered, enter } = queue(lane);
+  for (const name of ["a", "b", "c"]) enter(name);
+  enter("u", true);
+  const outside = lane.room();
+  lane.letAllIn();
+  await outside;
+  await Promise.resolve();
+  expect(entered.sort()).toEqual(["a", "b", "c", "u"]);
+  enter("d");
+  expect(entered).toContain("d");
+  expect(lane.room()).toBeUndefined();
+});
+
 describe("a rate", () => {
   const answers = (rate: Rate, throttled: number, others: number) => {
     for (let call = 0; call < throttled; call++) rate.answered(true);

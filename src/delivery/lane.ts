@@ -8,7 +8,7 @@ const FEWEST = 8;
 const MOST_ASIDE = 1024;
 
 /**
- * The way to one endpoint: a bound on calls under way, which narrows while the gateway refuses for their number; urgent ones first;
+ * The way to one endpoint, a bounded queue with priorities: a bound on calls under way, which narrows while the gateway refuses for their number; urgent ones first;
  * in the pace that all endpoints share.
  */
 export class Lane {
@@ -20,6 +20,8 @@ export class Lane {
   #underWay = 0;
   #aside = 0;
   #timer: NodeJS.Timeout | undefined;
+  #dueAt = Number.POSITIVE_INFINITY;
+  #isOpenToAll = false;
   #isLooking = false;
 
   /** @param most ordinary calls under way at once */
@@ -30,6 +32,10 @@ export class Lane {
 
   /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
   enter(isUrgent: boolean): Promise<void> | undefined {
+    if (this.#isOpenToAll) {
+      this.#underWay++;
+      return undefined;
+    }
     const waiting = isUrgent ? this.#urgent : this.#ordinary;
     // Nobody slips in between those who wait.
     if (waiting.length === 0 && this.#hasRoom(isUrgent) && this.#rate.take(isUrgent) === 0) {
@@ -59,8 +65,21 @@ export class Lane {
 
   /** Waits until an ordinary call would be under way soon: undefined when it would be now. Ask again afterwards. */
   room(): Promise<void> | undefined {
-    if (this.#isOpen) return undefined;
+    if (this.#isOpen || this.#isOpenToAll) return undefined;
     return new Promise((resolve) => this.#outside.push(resolve));
+  }
+
+  /** Nobody waits here any more. */
+  letAllIn(): void {
+    this.#isOpenToAll = true;
+    clearTimeout(this.#timer);
+    for (const waiting of [this.#urgent, this.#ordinary]) {
+      for (const goOn of waiting.splice(0)) {
+        this.#underWay++;
+        goOn();
+      }
+    }
+    for (const goOn of this.#outside.splice(0)) goOn();
   }
 
   get #isOpen(): boolean {
@@ -89,8 +108,13 @@ export class Lane {
   }
 
   #admitAfter(ms: number): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
+    const dueAt = performance.now() + ms;
+    // An urgent one may be due before an ordinary one that waits already.
+    if (dueAt >= this.#dueAt) return;
+    clearTimeout(this.#timer);
+    this.#dueAt = dueAt;
+    this.#timer = setTimeout(() => {
+      this.#dueAt = Number.POSITIVE_INFINITY;
       this.#admit();
     }, Math.ceil(ms));
   }

@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
 import { DeliveryError } from "../errors.ts";
 import { Connections } from "./connections.ts";
-import { type CredentialProvider, Credentials } from "./credentials.ts";
+import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
 import { Slots } from "./slots.ts";
 
@@ -30,6 +30,11 @@ const SKEW_MS = 60_000;
  * `endpoint` is the base of the API with its stage, such as `https://abc.execute-api.eu-west-1.amazonaws.com/prod`.
  */
 export interface ManagementApi {
+  /**
+   * What has to be had before a call can start at once, such as credentials; undefined when nothing has to. Awaited before a
+   * recipient is judged for the last time. Default: nothing.
+   */
+  ready?(endpoint: string): Promise<unknown> | undefined;
   /** Sends a frame to a socket. */
   post(endpoint: string, connectionId: string, frame: string): Promise<PostResult>;
   /** Closes a socket. The client sees 1000. */
@@ -49,7 +54,7 @@ export interface ManagementApiOptions {
 const JSON_TYPE = { "content-type": "application/json" };
 
 /** Where calls to an endpoint go, and what signs them. */
-interface Way {
+interface Endpoint {
   readonly connections: Connections;
   readonly host: string;
   /** What comes before a connection's id in the path. */
@@ -58,9 +63,9 @@ interface Way {
   readonly region: string | undefined;
 }
 
-interface WayCall {
+interface Call {
   readonly method: "POST" | "DELETE";
-  readonly way: Way;
+  readonly to: Endpoint;
   readonly path: string;
   readonly body: string | undefined;
 }
@@ -75,12 +80,13 @@ export class HttpManagementApi implements ManagementApi {
   readonly #options: ManagementApiOptions;
   readonly #timeoutMs: number;
   readonly #credentials: Credentials;
-  readonly #ways = new Map<string, Way>();
+  readonly #endpoints = new Map<string, Endpoint>();
   readonly #hosts = new Map<string, Connections>();
   readonly #signers = new Map<string, Signer>();
-  readonly #underWay = new Slots<Call>();
+  readonly #underWay = new Slots<Exchange>();
   #signedBy: AwsCredentials | undefined;
   #sweeper: NodeJS.Timeout | undefined;
+  #isClosed = false;
   /** By how much AWS's clock is ahead of ours, in milliseconds. */
   #skew = 0;
 
@@ -98,12 +104,24 @@ export class HttpManagementApi implements ManagementApi {
     return this.#call("DELETE", endpoint, connectionId, undefined);
   }
 
+  ready(endpoint: string): Promise<unknown> | undefined {
+    try {
+      if (this.#endpoint(endpoint).region === undefined) return undefined;
+      const credentials = this.#credentials.now();
+      // What is wrong with them is said by the call.
+      return credentials instanceof Promise ? credentials.catch(() => undefined) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
     const hosts = [...this.#hosts.values()];
     this.#hosts.clear();
-    this.#ways.clear();
+    this.#endpoints.clear();
     await Promise.all(hosts.map((connections) => connections.destroy()));
   }
 
@@ -113,38 +131,37 @@ export class HttpManagementApi implements ManagementApi {
     connectionId: string,
     body: string | undefined,
   ): Promise<PostResult> {
+    if (this.#isClosed) return Promise.resolve({ kind: "failed", reason: "closed" });
     try {
-      const way = this.#ways.get(endpoint) ?? this.#open(endpoint);
-      const call = { method, way, path: way.prefix + encodeURIComponent(connectionId), body };
-      if (way.region === undefined) return this.#dispatch(call, call.body === undefined ? {} : JSON_TYPE);
+      const to = this.#endpoint(endpoint);
+      const call = { method, to, path: to.prefix + encodeURIComponent(connectionId), body };
+      if (to.region === undefined) return this.#dispatch(call, body === undefined ? {} : JSON_TYPE);
       const credentials = this.#credentials.now();
       if (!(credentials instanceof Promise)) return this.#dispatch(call, this.#signed(call, credentials));
-      return credentials.then(
-        (fetched) => this.#dispatch(call, this.#signed(call, fetched)),
-        (error: Error) => ({ kind: "failed", reason: error.message }),
-      );
+      // They come too late for this turn: whoever judged the recipient does so again.
+      return credentials.then(() => ({ kind: "retry", reason: "credentials had ended" }), unsigned);
     } catch (error) {
-      return Promise.resolve({ kind: "failed", reason: (error as Error).message });
+      return Promise.resolve(unsigned(error));
     }
   }
 
-  #signed({ method, way, path, body }: WayCall, credentials: AwsCredentials): Record<string, string> {
+  #signed({ method, to, path, body }: Call, credentials: AwsCredentials): Record<string, string> {
     const contentType = body === undefined ? undefined : JSON_TYPE["content-type"];
-    const signer = this.#signer(way.region ?? "", credentials);
+    const signer = this.#signer(to.region ?? "", credentials);
     return signer.sign(
-      { method, host: way.host, path, body: body ?? "", contentType },
+      { method, host: to.host, path, body: body ?? "", contentType },
       Date.now() + this.#skew,
     );
   }
 
-  #dispatch({ method, way, path, body }: WayCall, headers: Record<string, string>): Promise<PostResult> {
+  #dispatch({ method, to, path, body }: Call, headers: Record<string, string>): Promise<PostResult> {
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
     return new Promise((resolve) => {
-      const client = way.connections.take();
-      const call = new Call((answer) => {
+      const client = to.connections.take();
+      const call = new Exchange((answer) => {
         this.#underWay.remove(slot);
-        way.connections.give(client);
-        resolve(answer instanceof Error ? unanswered(answer) : this.#resultOf(answer, way));
+        to.connections.give(client);
+        resolve(answer instanceof Error ? unanswered(answer) : this.#resultOf(answer, to));
       });
       const slot = this.#underWay.add(call);
       client.dispatch({ method, path, headers, body: body ?? null }, call);
@@ -159,7 +176,11 @@ export class HttpManagementApi implements ManagementApi {
     this.#sweeper = undefined;
   }
 
-  #open(endpoint: string): Way {
+  #endpoint(endpoint: string): Endpoint {
+    return this.#endpoints.get(endpoint) ?? this.#open(endpoint);
+  }
+
+  #open(endpoint: string): Endpoint {
     const url = new URL(endpoint);
     let connections = this.#hosts.get(url.origin);
     if (!connections) {
@@ -172,15 +193,17 @@ export class HttpManagementApi implements ManagementApi {
       });
       this.#hosts.set(url.origin, connections);
     }
-    const isSigned = url.protocol === "https:" || this.#options.credentials !== undefined;
-    const way = {
+    // A gateway on this machine asks for no signature; whoever names both has its calls signed all the same.
+    const { credentials, region } = this.#options;
+    const isSigned = url.protocol === "https:" || (credentials !== undefined && region !== undefined);
+    const to = {
       connections,
       host: url.host,
       prefix: `${url.pathname.replace(/\/+$/, "")}/@connections/`,
-      region: isSigned ? regionOf(url.hostname, this.#options.region) : undefined,
+      region: isSigned ? regionOf(url.hostname, region) : undefined,
     };
-    this.#ways.set(endpoint, way);
-    return way;
+    this.#endpoints.set(endpoint, to);
+    return to;
   }
 
   #signer(region: string, credentials: AwsCredentials): Signer {
@@ -194,13 +217,13 @@ export class HttpManagementApi implements ManagementApi {
     return signer;
   }
 
-  #resultOf({ status, errorType, date }: Answer, way: Way): PostResult {
+  #resultOf({ status, errorType, date }: Answer, to: Endpoint): PostResult {
     if (status >= 200 && status < 300) return { kind: "ok" };
     if (status === 410) return { kind: "gone" };
     const reason = errorType === undefined ? `status ${status}` : `status ${status} ${errorType}`;
     if (status === 429) return { kind: "retry", reason, isThrottled: true };
     if (status >= 500) return { kind: "retry", reason };
-    if (status === 403 && way.region !== undefined && this.#isSkewed(date)) {
+    if (status === 403 && to.region !== undefined && this.#isSkewed(date)) {
       return { kind: "retry", reason: `${reason}: this machine's clock is wrong` };
     }
     return { kind: "failed", reason };
@@ -225,7 +248,7 @@ interface Answer {
 }
 
 /** One call under way. Its answer is its status; the body is read and dropped, so that the connection is free again. */
-class Call implements Dispatcher.DispatchHandler {
+class Exchange implements Dispatcher.DispatchHandler {
   readonly startedAt = performance.now();
   #ended: ((answer: Answer | Error) => void) | undefined;
   #controller: Dispatcher.DispatchController | undefined;
@@ -275,6 +298,12 @@ class Call implements Dispatcher.DispatchHandler {
     this.#controller = undefined;
     ended?.(answer);
   }
+}
+
+/** A provider may have credentials the next time; an environment without any will not. */
+function unsigned(error: unknown): PostResult {
+  const isHopeless = error instanceof DeliveryError && !(error instanceof CredentialsError);
+  return { kind: isHopeless ? "failed" : "retry", reason: (error as Error).message };
 }
 
 /** A call without an answer: nobody knows whether it arrived. */

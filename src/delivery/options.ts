@@ -38,7 +38,9 @@ export function checkedDelivery(options: DeliveryOptions): SendingBounds {
     );
   }
   if (!(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= 10_000)) {
-    throw new ConfigurationError(`delivery.concurrency is a whole number from 1, not ${shown(concurrency)}.`);
+    throw new ConfigurationError(
+      `delivery.concurrency is a whole number from 1 to 10 000, not ${shown(concurrency)}.`,
+    );
   }
   return { perSecond: ratePerSecond === false ? Number.POSITIVE_INFINITY : ratePerSecond, concurrency };
 }

@@ -13,9 +13,10 @@ const GAIN = 0.05;
 const LEAST = 0.02;
 
 /**
- * How many calls a second a process makes, whatever endpoints they go to: the quota is the account's.
+ * How many calls a second a process makes, whatever endpoints they go to: the quota is the account's. A token bucket, whose rate
+ * grows by addition and shrinks by multiplication (AIMD).
  *
- * Slower by a third for as long as the gateway says that there are too many, and then by and by as before.
+ * Slower by three tenths for as long as the gateway says that there are too many, and then by and by as before.
  */
 export class Rate {
   readonly #most: number;
@@ -30,6 +31,16 @@ export class Rate {
     this.#saved = this.#burst;
     this.#at = now;
     this.#window.from = now;
+  }
+
+  /** Whether the gateway has lately had too many calls. */
+  get isSlowed(): boolean {
+    return this.#share < 1 || this.#isTooFast;
+  }
+
+  get #isTooFast(): boolean {
+    const { calls, throttled } = this.#window;
+    return throttled >= THROTTLED_CALLS && throttled >= calls * THROTTLED_SHARE;
   }
 
   /** What is left of the whole pace after refusals: from 1 down to a fiftieth. */
@@ -47,6 +58,8 @@ export class Rate {
     if (this.#most === Infinity && this.#share === 1) return 0;
     const perMs = this.#perMs();
     this.#saved = Math.min(this.#burst, this.#saved + (now - this.#at) * perMs);
+    // What was taken in advance at a faster pace is not to be made good at a slower one.
+    this.#saved = Math.max(this.#saved, -perMs * ADVANCE_MS);
     this.#at = now;
     const needed = isUrgent ? 1 - perMs * ADVANCE_MS : 1;
     if (this.#saved < needed) return (needed - this.#saved) / perMs;
@@ -60,10 +73,8 @@ export class Rate {
     window.calls++;
     if (isThrottled) window.throttled++;
     if (now - window.from < WINDOW_MS) return;
-    const isTooFast =
-      window.throttled >= THROTTLED_CALLS && window.throttled >= window.calls * THROTTLED_SHARE;
     const windows = (now - window.from) / WINDOW_MS;
-    this.#share = isTooFast
+    this.#share = this.#isTooFast
       ? Math.max(LEAST, this.#share * SLOWER)
       : Math.min(1, this.#share + GAIN * Math.min(windows, 1 / GAIN));
     this.#window = { from: now, calls: 0, throttled: 0 };

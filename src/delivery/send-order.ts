@@ -7,58 +7,66 @@ export class SendOrder {
 
   /** @param audience whatever names it */
   enter(audience: string): SendPlace {
-    const place = new SendPlace(this.#last.get(audience), () => {
-      if (this.#last.get(audience) === place) this.#last.delete(audience);
+    const place = new SendPlace(this.#last.get(audience), (before) => {
+      if (this.#last.get(audience) !== place) return;
+      if (before) this.#last.set(audience, before);
+      else this.#last.delete(audience);
     });
     this.#last.set(audience, place);
     return place;
   }
 }
 
-/** How far a send has come. */
+/** How far a send has come. Those that are under way know their neighbours, and nobody who has left. */
 export class SendPlace {
   #before: SendPlace | undefined;
-  readonly #left: () => void;
+  #after: SendPlace | undefined;
+  readonly #left: (before: SendPlace | undefined) => void;
   #cursor = "";
   #isOver = false;
-  /** The send after this one, where it has to wait. */
-  #follower: { readonly id: string; readonly goOn: () => void } | undefined;
+  #waitsForNobody = false;
+  /** What the send after this one waits for. */
+  #awaited: { readonly id: string; readonly goOn: () => void } | undefined;
 
-  constructor(before: SendPlace | undefined, left: () => void) {
+  /** @param left told who is the last one now, if this one was */
+  constructor(before: SendPlace | undefined, left: (before: SendPlace | undefined) => void) {
     this.#before = before;
     this.#left = left;
+    if (before) before.#after = this;
   }
 
-  /** Waits until the send before has passed a recipient, or is over: undefined when it has. */
+  /** Waits until the send before has passed a recipient, or is over: undefined when it has. Ask again afterwards. */
   mayPass(id: string): Promise<void> | undefined {
     const before = this.#before;
-    if (!before) return undefined;
-    if (before.#isOver) {
-      // What was before it is before us, if it is still there.
-      this.#before = before.#before;
-      return this.mayPass(id);
-    }
-    if (before.#cursor >= id) return undefined;
+    if (!before || this.#waitsForNobody || before.#cursor >= id) return undefined;
     return new Promise((goOn) => {
-      before.#follower = { id, goOn };
+      before.#awaited = { id, goOn };
     });
+  }
+
+  /** Waits for nobody any more: the one before has not moved for too long. */
+  goAhead(): void {
+    this.#waitsForNobody = true;
   }
 
   /** Notes that a recipient was dealt with. */
   passed(id: string): void {
     this.#cursor = id;
-    if (this.#follower && this.#follower.id <= id) this.#callFollower();
+    if (this.#awaited && this.#awaited.id <= id) this.#callOn();
   }
 
   leave(): void {
+    if (this.#isOver) return;
     this.#isOver = true;
-    this.#left();
-    this.#callFollower();
+    if (this.#before) this.#before.#after = this.#after;
+    if (this.#after) this.#after.#before = this.#before;
+    this.#left(this.#before);
+    this.#callOn();
   }
 
-  #callFollower(): void {
-    const follower = this.#follower;
-    this.#follower = undefined;
-    follower?.goOn();
+  #callOn(): void {
+    const awaited = this.#awaited;
+    this.#awaited = undefined;
+    awaited?.goOn();
   }
 }

@@ -130,7 +130,7 @@ async function redeem(
   { call, gateway, identity }: Arrival,
   trail: Trail,
 ): Promise<Admission> {
-  const grant = await rooms.database.writeOne((db) => rooms.tokens.spend(db, token));
+  const grant = await rooms.tokens.spend(token);
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
   if (rooms.tokenBinding === "login") {

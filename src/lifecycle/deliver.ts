@@ -3,13 +3,14 @@ import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome } from "../delivery/delivery.ts";
 import { encodeFrame } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
+import type { SendPlace } from "../delivery/send-order.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE } from "../sessions/sessions.ts";
 import type { Outlet } from "../view/context.ts";
 import { type Plan, planOf } from "./audience-plan.ts";
 import { pagesOf, permittedOf, recipientAt } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
-import { checkSendOptions, send } from "./send.ts";
+import { checkSendOptions, orderOf, send } from "./send.ts";
 
 /**
  * The server speaking to an audience.
@@ -18,6 +19,7 @@ import { checkSendOptions, send } from "./send.ts";
  * the channel's rules, and what this send requires; then by each `authorizeMany`, once a page.
  *
  * @param by who closes, where the caller of `close` does not say
+ * @param kept the place of a send that was asked for before this outlet could be made
  * @throws ConfigurationError for a channel that no definition matches, or a requirement that cannot be
  */
 export function outletTo(
@@ -25,12 +27,18 @@ export function outletTo(
   audience: Audience,
   requirement: Requirement = {},
   by?: string,
+  kept?: SendPlace,
 ): Outlet {
   const plan = planOf(rooms, audience, requirement);
   return {
     send: async (message, options = {}) => {
-      checkSendOptions(options);
-      return send(rooms, plan, encodeFrame(message), options);
+      const place = kept ?? rooms.sendOrder.enter(orderOf(plan.audience));
+      try {
+        checkSendOptions(options);
+        return await send(rooms, plan, encodeFrame(message), options, place);
+      } finally {
+        place.leave();
+      }
     },
     preview: () => previewPages(rooms, plan),
     close: (options = {}) => closeAll(rooms, plan, options, by),
@@ -70,6 +78,7 @@ async function closeAll(
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {
+    const at = Date.now();
     const page = await rooms.sessions.recipients(plan.selector, after, []);
     await rooms.sessions.closeMany(
       page.map((session) => session.id),
@@ -80,7 +89,7 @@ async function closeAll(
     const closes = page.map((session): Outcome | Promise<Outcome> => {
       const gateway = gateways.get(session.gatewayId);
       if (!gateway) return { kind: "failed", reason: "gateway removed" };
-      return rooms.delivery.close(recipientAt(gateway, session), { urgent: true });
+      return rooms.delivery.close(recipientAt(gateway, session, at), { urgent: true });
     });
     for (const outcome of await Promise.all(closes)) {
       tally.begin();

@@ -8,7 +8,14 @@ import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
 import { recipientOf } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
-import { type Standing, standingByRules, standingInChannel, standingOfView, trailOf } from "./standing.ts";
+import {
+  HOOK_DEADLINE_MS,
+  type Standing,
+  standingByRules,
+  standingInChannel,
+  standingOfView,
+  trailOf,
+} from "./standing.ts";
 
 /** How many sessions lost something; and how many are, or are in a channel, another app's, who must look as well. */
 interface Consequences {
@@ -21,9 +28,6 @@ interface Loss {
   readonly refusal: RefusedError;
   readonly trail: Trail;
 }
-
-/** How long the author's hooks may take about one session in one channel before their silence is a no, in milliseconds. */
-export const HOOK_DEADLINE_MS = 5000;
 
 /** Records that are enforced at the same time. */
 const AT_ONCE = 8;

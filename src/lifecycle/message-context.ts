@@ -4,12 +4,14 @@ import { askChannel, demandChannel, demandSending } from "../access/guard.ts";
 import { judgeAll } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
+import type { SendPlace } from "../delivery/send-order.ts";
 import { RefusedError } from "../errors.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
 import { outletTo } from "./deliver.ts";
 import { joinChannel } from "./join-channel.ts";
 import type { Rooms } from "./rooms.ts";
+import { orderOf } from "./send.ts";
 
 /** A session as authors see it, and the hand that keeps its channels true while a handler joins and leaves. */
 export interface SessionView {
@@ -100,15 +102,23 @@ function outletFor(
   requirement: Requirement | undefined,
   trail: Trail,
 ): Outlet {
-  const permitted = async (): Promise<Outlet> => {
+  const permitted = async (place?: SendPlace): Promise<Outlet> => {
     if (typeof audience === "object" && audience !== null && "channel" in audience) {
       const { channel, now } = await channelNow(rooms, row, audience.channel, trail);
       demandSending(trail, channel, now);
     }
-    return outletTo(rooms, audience, requirement, row.userId ?? undefined);
+    return outletTo(rooms, audience, requirement, row.userId ?? undefined, place);
   };
   return {
-    send: async (message) => (await permitted()).send(message),
+    send: async (message, options) => {
+      // Taken at once: nobody's question may reverse the order of what a handler sends.
+      const place = rooms.sendOrder.enter(orderOf(audience));
+      try {
+        return await (await permitted(place)).send(message, options);
+      } finally {
+        place.leave();
+      }
+    },
     preview: async () => (await permitted()).preview(),
     close: async (options) => (await permitted()).close(options),
   };

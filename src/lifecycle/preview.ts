@@ -6,9 +6,9 @@ import type { Subject } from "../access/rules.ts";
 import { PAGE_SIZE, type SessionWithChannels } from "../sessions/sessions.ts";
 import { breathe, type Tables } from "../storage/database.ts";
 import { type AccessChange, type Written, writeChange } from "./change-rights.ts";
-import { HOOK_DEADLINE_MS, isEnded, selectorOf } from "./evict.ts";
+import { isEnded, selectorOf } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
-import { standingInChannel, standingOfView } from "./standing.ts";
+import { HOOK_DEADLINE_MS, standingInChannel, standingOfView } from "./standing.ts";
 
 /** What a change would do, were it made now. */
 export interface AccessPreview {

@@ -8,12 +8,15 @@ import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { shown } from "../shown.ts";
 import type { Plan } from "./audience-plan.ts";
 import type { Rooms } from "./rooms.ts";
-import { trailOf } from "./standing.ts";
+import { HOOK_DEADLINE_MS, trailOf, within } from "./standing.ts";
 
 /** Recipients, and the moment just before they were read. */
 export interface Page {
   readonly page: readonly SessionRow[];
+  /** By {@link Changes}. */
   readonly readAt: number;
+  /** Epoch milliseconds, from which the rows' ages count back. */
+  readonly at: number;
 }
 
 /** The audience page by page, in the order of ids. @param after the last id that is left out; `""` for none */
@@ -21,9 +24,9 @@ export async function* pagesOf(rooms: Rooms, plan: Plan, after: string): AsyncGe
   const views = [...rooms.views.values()].map((view) => view.rule);
   const asked = permissionsAsked([...plan.rules.map(({ rule }) => rule), ...views]);
   for (let last = after; ; ) {
-    const readAt = rooms.changes.now();
+    const [readAt, at] = [rooms.changes.now(), Date.now()];
     const page = await rooms.sessions.recipients(plan.selector, last, asked);
-    yield { page, readAt };
+    yield { page, readAt, at };
     last = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return;
   }
@@ -53,7 +56,7 @@ export async function permittedOf(
   return new Set(permitted.map(({ id }) => id));
 }
 
-/** A hook that fails has let nobody in. */
+/** A hook that fails, or is silent for too long, has let nobody in. */
 async function askMany(
   rooms: Rooms,
   plan: Plan,
@@ -61,7 +64,12 @@ async function askMany(
   users: readonly string[],
 ): Promise<ReadonlySet<string>> {
   try {
-    const named: unknown = await hook(users);
+    const asking = Promise.resolve(hook(users));
+    const named: unknown = await within(
+      HOOK_DEADLINE_MS,
+      asking,
+      `authorizeMany has not answered for ${HOOK_DEADLINE_MS} ms.`,
+    );
     if (typeof named !== "object" || named === null || !(Symbol.iterator in named)) {
       throw new TypeError(`authorizeMany gives a list of user ids, not ${shown(named)}.`);
     }
@@ -111,16 +119,17 @@ export function explainWithheld(rooms: Rooms, plan: Plan, session: SessionRow): 
 /** Where a session's socket is, or undefined when its gateway was removed. */
 export async function recipientOf(rooms: Rooms, session: SessionRow): Promise<Recipient | undefined> {
   const gateway = await rooms.gateways.find(session.gatewayId);
-  return gateway && recipientAt(gateway, session);
+  return gateway && recipientAt(gateway, session, Date.now());
 }
 
-export function recipientAt(gateway: Gateway, session: SessionRow): Recipient {
+/** @param at when the row was read, in epoch milliseconds */
+export function recipientAt(gateway: Gateway, session: SessionRow, at: number): Recipient {
   return {
     sessionId: session.id,
     userId: session.userId,
     connectionId: session.connectionId,
     endpoint: gateway.endpoint,
-    connectedAt: Date.now() - session.ageMs,
+    connectedAt: at - session.ageMs,
   };
 }
 

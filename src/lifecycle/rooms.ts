@@ -69,6 +69,8 @@ export interface Rooms {
   readonly tokenExpirySeconds: number;
   /** Proxies in front of API Gateway whose X-Forwarded-For entries are believed; undefined for none. */
   readonly trustedHops: number | undefined;
+  /** From now on looks for what time and other processes change. */
+  readonly watch: () => void;
   /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
   readonly keep: (decision: Decision) => string;
   /** Told of what goes wrong off the path of an answer. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
@@ -38,9 +39,27 @@ export function checkSendOptions(options: SendOptions): void {
   }
 }
 
-/** Sends a frame to whoever may have it: a few pages of the audience are in memory, however large it is. */
-export function send(rooms: Rooms, plan: Plan, frame: string, options: SendOptions): Promise<DeliveryReport> {
-  return new Send(rooms, plan, frame, options).run();
+/** How long a send waits for an earlier one to the same audience that does not move, in milliseconds. */
+const PATIENCE_MS = 5000;
+
+/**
+ * Sends a frame to whoever may have it: a few pages of the audience are in memory, however large it is.
+ *
+ * @param place among the sends to the same audience; left when this one is over
+ */
+export function send(
+  rooms: Rooms,
+  plan: Plan,
+  frame: string,
+  options: SendOptions,
+  place: SendPlace,
+): Promise<DeliveryReport> {
+  return new Send(rooms, plan, frame, options, place).run();
+}
+
+/** What the sends to an audience keep their order by. */
+export function orderOf(audience: unknown): string {
+  return JSON.stringify(audience) ?? "";
 }
 
 class Send {
@@ -48,30 +67,35 @@ class Send {
   readonly #plan: Plan;
   readonly #frame: string;
   readonly #options: SendOptions;
+  readonly #place: SendPlace;
   readonly #tally = new DeliveryTally();
   /** The last recipient that was dealt with: all before it were too. */
   #cursor: string;
   #gone: string[] = [];
-  #closing: Promise<unknown> = Promise.resolve();
+  readonly #closing: Promise<void>[] = [];
   #underWay = 0;
   #drained: (() => void) | undefined;
   /** Called when the send is ended while it waits. */
   #ended: (() => void) | undefined;
 
-  constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions) {
+  constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions, place: SendPlace) {
     this.#rooms = rooms;
     this.#plan = plan;
     this.#frame = frame;
     this.#options = options;
+    this.#place = place;
     this.#cursor = options.after ?? "";
   }
 
   async run(): Promise<DeliveryReport> {
-    const place = this.#rooms.sendOrder.enter(JSON.stringify(this.#plan.selector));
+    // Whoever only sends is to hear of rights that end elsewhere, too.
+    this.#rooms.watch();
+    const { signal } = this.#options;
     const end = () => this.#ended?.();
-    this.#options.signal?.addEventListener("abort", end);
+    if (signal) setMaxListeners(0, signal);
+    signal?.addEventListener("abort", end);
     try {
-      const isComplete = await this.#pages(place).finally(() => place.leave());
+      const isComplete = await this.#pages().finally(() => this.#place.leave());
       await this.#settle();
       if (!isComplete) {
         this.#tally.leave(await this.#rooms.sessions.count(this.#plan.selector, this.#cursor));
@@ -80,63 +104,90 @@ class Send {
     } catch (cause) {
       throw await this.#interrupted(cause);
     } finally {
-      this.#options.signal?.removeEventListener("abort", end);
+      signal?.removeEventListener("abort", end);
     }
   }
 
+  get #isEnded(): boolean {
+    return this.#options.signal?.aborted === true || this.#rooms.delivery.isStopped;
+  }
+
   /** While one page is handed over the next is read; a change since then is noticed before each post. */
-  async #pages(place: SendPlace): Promise<boolean> {
+  async #pages(): Promise<boolean> {
     const pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
     let reading = pages.next();
     for (;;) {
       const { done, value } = await reading;
       if (done) return true;
-      if (this.#options.signal?.aborted) return value.page.length === 0;
+      if (this.#isEnded) return value.page.length === 0;
       reading = breathe().then(() => pages.next());
       reading.catch(() => undefined);
-      if (!(await this.#page(value, place))) return false;
+      if (!(await this.#page(value))) return false;
       this.#tell();
     }
   }
 
   /** @returns false when the send was ended before the last of the page */
-  async #page({ page, readAt }: Page, place: SendPlace): Promise<boolean> {
+  async #page({ page, readAt, at }: Page): Promise<boolean> {
     const { delivery, gateways } = this.#rooms;
-    const permitted = await permittedOf(this.#rooms, this.#plan, page);
+    const permitted = await this.#orEnd(permittedOf(this.#rooms, this.#plan, page));
+    if (!permitted) return false;
     const known = await gateways.findMany(page.map((session) => session.gatewayId));
     const options = { stillPermitted: permittedSince(this.#rooms, this.#plan, readAt) };
     for (const session of page) {
-      const gateway = permitted.has(session.id) ? known.get(session.gatewayId) : undefined;
-      const before = place.mayPass(session.id);
-      if (before) await this.#wait(before, () => place.mayPass(session.id));
+      const isPermitted = permitted.has(session.id);
+      const gateway = isPermitted ? known.get(session.gatewayId) : undefined;
+      if (this.#place.mayPass(session.id)) await this.#inOrder(session.id);
       const room = gateway && delivery.room(gateway.endpoint);
-      if (room) await this.#wait(room, () => delivery.room(gateway.endpoint));
-      if (this.#options.signal?.aborted) return false;
-      if (gateway) this.#count(session, delivery.post(recipientAt(gateway, session), this.#frame, options));
-      else this.#withhold(session, permitted.has(session.id));
+      if (room) await this.#roomAt(room, gateway.endpoint);
+      if (this.#isEnded) return false;
+      if (!isPermitted) this.#withhold(session);
+      else if (gateway) {
+        this.#count(session, delivery.post(recipientAt(gateway, session, at), this.#frame, options));
+      } else this.#count(session, GATEWAY_REMOVED);
       this.#cursor = session.id;
-      place.passed(session.id);
+      this.#place.passed(session.id);
     }
     return true;
   }
 
-  /** Waits for as long as there is something to wait for, or until the send is ended. */
-  async #wait(first: Promise<void>, again: () => Promise<void> | undefined): Promise<void> {
-    const { signal } = this.#options;
-    for (let coming: Promise<void> | undefined = first; coming && !signal?.aborted; coming = again()) {
-      const came = coming;
-      await (signal
-        ? new Promise<void>((resolve) => {
-            this.#ended = resolve;
-            came.then(resolve);
-          })
-        : came);
+  async #inOrder(id: string): Promise<void> {
+    for (let before = this.#place.mayPass(id); before && !this.#isEnded; before = this.#place.mayPass(id)) {
+      let timer: NodeJS.Timeout | undefined;
+      const patience = new Promise<void>((resolve) => {
+        timer = setTimeout(() => {
+          this.#place.goAhead();
+          resolve();
+        }, PATIENCE_MS);
+      });
+      await this.#orEnd(Promise.race([before, patience]));
+      clearTimeout(timer);
     }
   }
 
-  #withhold(session: SessionRow, isPermitted: boolean): void {
-    const count = this.#tally.withhold();
-    if (!isPermitted && count <= EXPLAINED_PER_SEND) explainWithheld(this.#rooms, this.#plan, session);
+  async #roomAt(first: Promise<void>, endpoint: string): Promise<void> {
+    const { delivery } = this.#rooms;
+    for (
+      let room: Promise<void> | undefined = first;
+      room && !this.#isEnded;
+      room = delivery.room(endpoint)
+    ) {
+      await this.#orEnd(room);
+    }
+  }
+
+  /** What comes of it, or undefined when the send is ended first. */
+  #orEnd<Result>(coming: Promise<Result>): Promise<Result | undefined> {
+    if (!this.#options.signal) return coming;
+    return new Promise((resolve, reject) => {
+      this.#ended = () => resolve(undefined);
+      coming.then(resolve, reject);
+      if (this.#isEnded) resolve(undefined);
+    });
+  }
+
+  #withhold(session: SessionRow): void {
+    if (this.#tally.withhold() <= EXPLAINED_PER_SEND) explainWithheld(this.#rooms, this.#plan, session);
   }
 
   #count(session: SessionRow, posted: Promise<Outcome>): void {
@@ -155,11 +206,15 @@ class Send {
     if (this.#gone.length >= PAGE_SIZE) this.#closeGone();
   }
 
+  /** Rows that stay open are found gone by the next send. */
   #closeGone(): void {
     const gone = this.#gone;
     this.#gone = [];
-    this.#closing = this.#closing.then(() => this.#rooms.sessions.closeMany(gone, "gone"));
-    this.#closing.catch(() => undefined);
+    const closing = this.#rooms.sessions.closeMany(gone, "gone").then(
+      () => undefined,
+      (error) => this.#rooms.onError(error, `closing ${gone.length} sessions that are gone`),
+    );
+    this.#closing.push(closing);
   }
 
   async #settle(): Promise<void> {
@@ -169,22 +224,25 @@ class Send {
       });
     }
     this.#closeGone();
-    await this.#closing;
+    await Promise.all(this.#closing);
   }
 
   #tell(): void {
+    const failed = (error: unknown) => this.#rooms.onError(error, "onProgress of a send");
     try {
-      this.#options.onProgress?.(this.#tally.report(this.#cursor));
+      const told: unknown = this.#options.onProgress?.(this.#tally.report(this.#cursor));
+      if (told instanceof Promise) told.catch(failed);
     } catch (error) {
-      this.#rooms.onError(error, "onProgress of a send");
+      failed(error);
     }
   }
 
-  /** What was handed over runs to its end, so that the report is true; what failed was to be read or written. */
+  /** What was handed over runs to its end, so that the report is true; what failed was to be read. */
   async #interrupted(cause: unknown): Promise<unknown> {
-    await this.#settle().catch(() => undefined);
+    await this.#settle();
     const report = this.#tally.report(this.#cursor);
-    if (report.recipients === 0) return cause;
-    return new SendInterruptedError(report, cause);
+    return report.recipients === 0 ? cause : new SendInterruptedError(report, cause);
   }
 }
+
+const GATEWAY_REMOVED: Promise<Outcome> = Promise.resolve({ kind: "failed", reason: "gateway removed" });

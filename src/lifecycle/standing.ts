@@ -41,6 +41,9 @@ export function standingByRules(rooms: Rooms, session: SessionWithChannels, name
   }
 }
 
+/** How long the author's hooks may take about one session in one channel before their silence is a no, in milliseconds. */
+export const HOOK_DEADLINE_MS = 5000;
+
 /**
  * Whether a session may stay in a channel: its rules, and every `authorize`. A hook that fails has not said yes, nor has one
  * that is silent for too long.
@@ -71,13 +74,13 @@ export async function standingInChannel(
 }
 
 /** @throws Error with these words when nothing has come of it in time */
-async function within(timeMs: number, work: Promise<void>, words: string): Promise<void> {
+export async function within<Result>(timeMs: number, work: Promise<Result>, words: string): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(words)), timeMs);
   });
   try {
-    await Promise.race([work, silence]);
+    return await Promise.race([work, silence]);
   } finally {
     clearTimeout(timer);
     work.catch(() => undefined);

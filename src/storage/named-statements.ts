@@ -13,6 +13,8 @@ const MAX_STATEMENTS = 200;
 /** As much of `pg`'s client as is needed. */
 export interface Client {
   query(statement: unknown, values?: unknown, callback?: unknown): unknown;
+  /** Where it remembers what it has prepared, for as long as it lives. */
+  readonly connection?: { readonly parsedStatements?: Record<string, unknown> };
 }
 
 /**
@@ -36,15 +38,14 @@ export class NamedStatements {
       if (/^(commit|rollback)\b/i.test(statement)) isInTransaction = false;
       const isPlain = Array.isArray(values) && values.length > 0;
       if (this.#isOff || !isPlain) return send(statement, values);
-      if (!isInTransaction) {
-        // Nothing depends on it; inside a transaction its failure would undo what does.
-        for (const name of names.takeOutlived()) {
-          Promise.resolve(send(`deallocate "${name}"`)).catch(() => undefined);
-        }
-      }
       const name = names.of(statement);
-      if (name === undefined) return send(statement, values);
-      return this.#byName(send, names, { name, text: statement, values });
+      const work = () =>
+        name === undefined
+          ? send(statement, values)
+          : this.#byName(send, names, { name, text: statement, values });
+      // Inside a transaction its failure would undo what does depend on it.
+      if (isInTransaction || !names.hasOutlived) return work();
+      return deallocate(client, send, names.takeOutlived()).then(work);
     };
   }
 
@@ -66,6 +67,18 @@ export class NamedStatements {
         throw codeOf(second) === "25P02" ? error : second;
       }
     }
+  }
+}
+
+/** One after another; nothing depends on it. */
+async function deallocate(client: Client, send: Client["query"], names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    try {
+      await send(`deallocate "${name}"`);
+    } catch {
+      // A pooler has it under another name, or has none.
+    }
+    delete client.connection?.parsedStatements?.[name];
   }
 }
 
@@ -119,10 +132,14 @@ class Names {
     if (statement) statement.namedAt = 0;
   }
 
+  get hasOutlived(): boolean {
+    return this.#outlived.length > 0;
+  }
+
   /** Names that are used no more. */
   takeOutlived(): readonly string[] {
     const outlived = this.#outlived;
-    if (outlived.length > 0) this.#outlived = [];
+    this.#outlived = [];
     return outlived;
   }
 

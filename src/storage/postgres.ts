@@ -27,7 +27,10 @@ const RETRY_FOR_MS = 5000;
 const RETRY_PAUSE_MS = 400;
 /** How long a connection may take, and how long one is waited for, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
-/** How long a statement of a write may take, its wait for other writers included, in milliseconds. */
+/**
+ * How long a statement of a transaction may take, its wait for other writers included, and how long the server waits for the next one,
+ * in milliseconds: a process that is frozen half-way holds nobody up for longer.
+ */
 const STATEMENT_TIMEOUT_MS = 10_000;
 
 /**
@@ -110,7 +113,7 @@ class PostgresDatabase implements Database {
   ): Promise<Result> {
     // One round trip.
     const begin = CompiledQuery.raw(
-      `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
+      `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; set local idle_in_transaction_session_timeout = ${STATEMENT_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
     );
     return this.#again(async (ending) => {
       return this.db.connection().execute(async (connection) => {

@@ -17,7 +17,11 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 describe("the SQLite storage", () => {
   test("makes the file's folder, and its tables once", async () => {
     const storage = sqlite(path);
-    expect(await storage.migrate()).toEqual(["0001_first_tables", "0002_reasons_and_records"]);
+    expect(await storage.migrate()).toEqual([
+      "0001_first_tables",
+      "0002_reasons_and_records",
+      "0003_connected_at",
+    ]);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
   });
@@ -25,7 +29,7 @@ describe("the SQLite storage", () => {
   test("migrates once when several start together", async () => {
     const storages = Array.from({ length: 5 }, () => sqlite(path));
     const ran = await Promise.all(storages.map((storage) => storage.migrate()));
-    expect(ran.flat()).toEqual(["0001_first_tables", "0002_reasons_and_records"]);
+    expect(ran.flat()).toEqual(["0001_first_tables", "0002_reasons_and_records", "0003_connected_at"]);
     await Promise.all(storages.map((storage) => storage.close()));
   });
 

@@ -1,0 +1,58 @@
+import { expect, test } from "vitest";
+import { SendOrder } from "./send-order.ts";
+
+test("a send passes nobody before the one that came earlier has, and everybody once that is over", async () => {
+  const order = new SendOrder();
+  const [first, second] = [order.enter("a"), order.enter("a")];
+  expect(first.mayPass("1")).toBeUndefined();
+  const waiting = second.mayPass("1");
+  expect(waiting).toBeInstanceOf(Promise);
+  first.passed("1");
+  await waiting;
+  expect(second.mayPass("1")).toBeUndefined();
+  const end = second.mayPass("2");
+  first.leave();
+  await end;
+  expect(second.mayPass("2")).toBeUndefined();
+});
+
+test("other audiences wait for nobody, and nor does who has waited long enough", () => {
+  const order = new SendOrder();
+  order.enter("a");
+  expect(order.enter("b").mayPass("1")).toBeUndefined();
+  const third = order.enter("a");
+  third.goAhead();
+  expect(third.mayPass("1")).toBeUndefined();
+  expect(order.enter("a").mayPass("1")).toBeInstanceOf(Promise);
+});
+
+test("whoever comes after one that has left waits for the one before it, whichever leaves first", async () => {
+  const order = new SendOrder();
+  const [first, second] = [order.enter("a"), order.enter("a")];
+  second.leave();
+  const third = order.enter("a");
+  const waiting = third.mayPass("1");
+  expect(waiting).toBeInstanceOf(Promise);
+  first.leave();
+  await waiting;
+  expect(third.mayPass("1")).toBeUndefined();
+
+  const [one, two, three] = [order.enter("b"), order.enter("b"), order.enter("b")];
+  const held = three.mayPass("1");
+  two.leave();
+  await held;
+  expect(three.mayPass("1")).toBeInstanceOf(Promise);
+  one.leave();
+  expect(three.mayPass("1")).toBeUndefined();
+});
+
+test("however many have come and gone, only those that are under way are remembered", () => {
+  const order = new SendOrder();
+  let last = order.enter("a");
+  for (let sends = 0; sends < 200_000; sends++) {
+    const next = order.enter("a");
+    last.leave();
+    last = next;
+  }
+  expect(last.mayPass("1")).toBeUndefined();
+});

@@ -1,0 +1,220 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { storageAt } from "../postgres/database.ts";
+import { chat } from "./chat.ts";
+import { GatewayServer } from "./gateway-server.ts";
+import { World, type WorldOptions } from "./world.ts";
+
+const never = new Promise<never>(() => undefined);
+/** What the channel's hook answers. */
+let named: (userIds: readonly string[]) => Iterable<string> | Promise<Iterable<string>>;
+let asked: (message: string) => boolean | Promise<boolean>;
+
+const club = defineChannel("club", { authorizeMany: ({ userIds }) => named(userIds) });
+const hall = defineChannel("hall", { authorize: ({ user }) => asked(user.id ?? "") });
+
+let reports: DeliveryReport[];
+class ChatView extends WebSocketView {
+  override permissionsRequired = [chat.can_use_chat];
+  ping = handler(async () => "pong");
+  ended = handler(async ({ to }) => {
+    reports.push(await to("everyone").send("news", { signal: AbortSignal.abort() }));
+  });
+  misspelt = handler(async ({ to }) => {
+    await to("everyone").send("news", { signals: 1 } as never);
+  });
+  three = handler(async ({ to }) => {
+    await Promise.all(["a", "b", "c"].map((word) => to({ channel: "hall" }).send(word)));
+  });
+}
+
+let gateway: GatewayServer;
+let world: World;
+async function open(options: Partial<WorldOptions> = {}): Promise<void> {
+  world = await World.open({
+    permissions: [chat],
+    channels: [club, hall],
+    views: { "/ws/chat": ChatView },
+    delivery: { concurrency: 32, ratePerSecond: false },
+    ...options,
+  });
+  for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
+}
+beforeEach(async () => {
+  [named, asked, reports] = [(userIds) => userIds, () => true, []];
+  gateway = await GatewayServer.start();
+});
+afterEach(async () => {
+  await world.close();
+  await gateway.close();
+});
+
+const member = (channel: string) =>
+  world.sql(`insert into sallyport_memberships select id, '${channel}', 1 from sallyport_sessions`);
+const received = (body: string) => gateway.calls.filter((call) => call.body === `"${body}"`);
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe("a handler's send", () => {
+  test("takes the options of a send", async () => {
+    await open();
+    const ann = await world.connect("ann");
+    await ann.result("ended");
+    expect(reports).toMatchObject([{ recipients: 1, sent: 0, unsent: 1, cursor: "" }]);
+    expect(await ann.call("misspelt")).toMatchObject({ ok: false, status: 500 });
+    expect(world.errors.map(String).join()).toContain("signals");
+  });
+
+  test("keeps its order though nobody awaits it and the channel's hook takes its time", async () => {
+    await open();
+    let times = 60;
+    asked = async () => {
+      times -= 20;
+      await pause(times);
+      return true;
+    };
+    const ann = await world.connect("ann", { channel: "hall" });
+    times = 80;
+    await ann.result("three");
+    expect(ann.received.filter((frame) => typeof frame === "string")).toEqual(["a", "b", "c"]);
+  });
+});
+
+describe("a revocation", () => {
+  test("does not wait for messages to the same socket that the gateway refuses for now", async () => {
+    await open();
+    await gateway.open(world, "g", "bob", 1, 1);
+    gateway.answer = ({ body }) => (body === '"news"' ? 500 : 200);
+    const sends = Array.from({ length: 5 }, () => world.sallyport.to({ user: "bob" }).send("news"));
+    await expect.poll(() => received("news").length).toBeGreaterThan(0);
+    const before = received("news").length;
+    await world.sallyport.access.revoke("bob", chat.can_use_chat);
+    expect(gateway.calls.map(({ method }) => method)).toContain("DELETE");
+    expect(received("news").length - before).toBeLessThanOrEqual(1);
+    const told = await Promise.all(sends);
+    expect(told.every(({ sent }) => sent === 0)).toBe(true);
+  });
+
+  test("does not wait for a hook that says nothing about somebody whose turn has come", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 32);
+    await gateway.open(world, "g", "bob", 33, 1);
+    await member("club");
+    let letGo = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    gateway.answer = async ({ body }) => {
+      if (body === '"news"') await held;
+      return 200;
+    };
+    const sending = world.sallyport.to({ channel: "club" }).send("news");
+    await expect.poll(() => received("news").length).toBe(32);
+    named = () => never;
+    const rechecking = world.sallyport.access.recheck({ user: "bob" });
+    await pause(100);
+    letGo();
+    await pause(100);
+    const begun = performance.now();
+    await world.sallyport.access.revoke("bob", chat.can_use_chat);
+    expect(performance.now() - begun).toBeLessThan(2000);
+    expect(gateway.calls.some((call) => call.method === "DELETE" && call.connection === "00033=")).toBe(true);
+    await rechecking;
+    expect(await sending).toMatchObject({ sent: 32, withheld: 1 });
+  }, 20_000);
+
+  test("made elsewhere reaches a process that only sends within a second", async () => {
+    await open();
+    await gateway.open(world, "g", "bob", 1, 120);
+    const worker = world.sallyport.with({
+      storage: storageAt(world.database),
+      delivery: { ratePerSecond: 40, concurrency: 1 },
+    });
+    const sending = worker.to({ user: "bob" }).send("news");
+    await expect.poll(() => received("news").length).toBeGreaterThan(10);
+    await world.sql("delete from sallyport_user_permissions where user_id = 'bob'");
+    await world.sallyport.access.recheck({ user: "bob" });
+    await pause(1000);
+    const late = received("news").length;
+    expect(await sending).toMatchObject({ failed: 0 });
+    expect(received("news").length).toBe(late);
+    await worker.close();
+  }, 20_000);
+});
+
+describe("a send whose hook says nothing", () => {
+  test("can be ended, and the next one to the channel goes ahead", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 3);
+    await member("club");
+    named = () => never;
+    const ending = new AbortController();
+    const silent = world.sallyport.to({ channel: "club" }).send("one", { signal: ending.signal });
+    await pause(50);
+    named = (userIds) => userIds;
+    const next = world.sallyport.to({ channel: "club" }).send("two");
+    await pause(50);
+    ending.abort();
+    expect(await silent).toMatchObject({ sent: 0, unsent: 3, cursor: "" });
+    expect(await next).toMatchObject({ sent: 3 });
+  });
+
+  test("withholds from those it does not name within five seconds", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 3);
+    await member("club");
+    named = () => never;
+    expect(await world.sallyport.to({ channel: "club" }).send("one")).toMatchObject({ withheld: 3 });
+    expect(world.errors.map(String).join()).toContain("authorizeMany has not answered for 5000 ms");
+  }, 15_000);
+});
+
+test("closing the app ends a send under way: nothing goes out any more, and the report says where it stopped", async () => {
+  await open();
+  await gateway.open(world, "g", "ann", 1, 300);
+  const worker = world.sallyport.with({
+    storage: storageAt(world.database),
+    delivery: { ratePerSecond: 100, concurrency: 4 },
+  });
+  const sending = worker
+    .to("everyone")
+    .send("news")
+    .catch((error: unknown) => error);
+  await expect.poll(() => received("news").length).toBeGreaterThan(5);
+  await worker.close();
+  const then = gateway.calls.length;
+  await sending;
+  await pause(300);
+  expect(gateway.calls.length).toBe(then);
+});
+
+test("rows of those who are gone that cannot be closed are told, and the send has succeeded", async () => {
+  let fails = false;
+  const failing = (storage: Database): Database =>
+    new Proxy(storage, {
+      get(target, name) {
+        const value = Reflect.get(target, name, target) as unknown;
+        if (name === "writeBeside" && fails) return () => Promise.reject(new Error("the disk is full"));
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  await open({ storage: (source) => failing(storageAt(source)) });
+  await gateway.open(world, "g", "ann", 1, 3);
+  gateway.answer = () => 410;
+  fails = true;
+  expect(await world.sallyport.to("everyone").send("news")).toMatchObject({ gone: 3, cursor: null });
+  expect(world.errors.map(String)).toContain("Error: the disk is full");
+  fails = false;
+});
+
+test("whoever is told of progress may be async, and may fail", async () => {
+  await open();
+  await gateway.open(world, "g", "ann", 1, 3);
+  const report = await world.sallyport.to("everyone").send("news", {
+    onProgress: async () => {
+      throw new Error("a bug in the app");
+    },
+  });
+  expect(report).toMatchObject({ sent: 3 });
+  await expect.poll(() => world.errors.map(String)).toEqual(["Error: a bug in the app"]);
+});
