@@ -139,8 +139,11 @@ class Watched {
     const log = ({ query: { sql, parameters } }: LogEvent): void => {
       told.push({ sql, parameters });
     };
+    const pool = new pg.Pool({ connectionString: source, max: 4 });
+    // The server is stopped while connections end.
+    pool.on("error", () => undefined);
     const dialect = source.startsWith("postgres:")
-      ? new PostgresDialect({ pool: new pg.Pool({ connectionString: source, max: 4 }) })
+      ? new PostgresDialect({ pool })
       : new LibsqlDialect({ path: source });
     return new Watched(new Kysely<never>({ dialect, log }), source, told);
   }

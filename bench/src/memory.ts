@@ -10,8 +10,6 @@ import { pair, type Row } from "./pairs.js";
 
 const ROWS_AT_ONCE = 100_000;
 
-if (process.argv[2] === "send") process.send?.(await growthOf(process.argv[3] as string));
-
 /** By how many MiB a process grows at most while it sends to a million, against ten thousand. */
 export async function memory(): Promise<readonly Row[]> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
@@ -67,3 +65,5 @@ async function growthOf(path: string): Promise<number> {
   if (sent !== recipients) throw new Error(`only ${sent} of ${recipients} were sent`);
   return (most - before) / 2 ** 20;
 }
+
+if (process.argv[2] === "send") process.send?.(await growthOf(process.argv[3] as string));

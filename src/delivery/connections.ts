@@ -1,4 +1,12 @@
-import { Client } from "undici";
+import type { Client } from "undici";
+
+/** What makes connections. */
+export type ClientClass = new (origin: string, options: Client.Options) => Client;
+
+/** Loaded when the first call is to be made: it is a third of what a process would spend on importing us. */
+export async function loadClient(): Promise<ClientClass> {
+  return (await import("undici")).Client;
+}
 
 /**
  * Connections to one host, each with one call at a time, as many as calls are under way. Those used last are used first, so that the
@@ -7,12 +15,14 @@ import { Client } from "undici";
  * In place of `undici`'s Pool, which looks through all of them for one that is free.
  */
 export class Connections {
+  readonly #Client: ClientClass;
   readonly #origin: string;
   readonly #options: Client.Options;
   readonly #all: Client[] = [];
   readonly #free: Client[] = [];
 
-  constructor(origin: string, options: Client.Options) {
+  constructor(Client: ClientClass, origin: string, options: Client.Options) {
+    this.#Client = Client;
     this.#origin = origin;
     this.#options = options;
   }
@@ -21,7 +31,7 @@ export class Connections {
   take(): Client {
     const free = this.#free.pop();
     if (free) return free;
-    const client = new Client(this.#origin, this.#options);
+    const client = new this.#Client(this.#origin, this.#options);
     this.#all.push(client);
     return client;
   }

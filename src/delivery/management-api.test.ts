@@ -29,6 +29,17 @@ function open(options: Partial<ManagementApiOptions> = {}): HttpManagementApi {
   return api;
 }
 
+/** As a delivery does: first what the call needs, then the call. */
+async function post(api: HttpManagementApi, to: string, id: string, frame: string): Promise<PostResult> {
+  await api.ready(to);
+  return api.post(to, id, frame);
+}
+
+async function remove(api: HttpManagementApi, to: string, id: string): Promise<PostResult> {
+  await api.ready(to);
+  return api.delete(to, id);
+}
+
 describe("a call", () => {
   test.each<[status: number, headers: Record<string, string>, result: object]>([
     [200, {}, { kind: "ok" }],
@@ -49,7 +60,7 @@ describe("a call", () => {
     [302, { location: "http://127.0.0.1:1/" }, { kind: "failed", reason: "status 302" }],
   ])("answered %d %j is %j", async (status, headers, result) => {
     answer = (_request, response) => response.writeHead(status, headers).end('{"message":"words"}');
-    expect(await open().post(endpoint, "id=", "{}")).toEqual(result);
+    expect(await post(open(), endpoint, "id=", "{}")).toEqual(result);
   });
 
   test.each<[name: string, answer: RequestListener]>([
@@ -67,17 +78,17 @@ describe("a call", () => {
     const api = open({ timeoutMs: 300 });
     answer = never;
     const begun = performance.now();
-    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "timeout" });
+    expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "timeout" });
     expect(performance.now() - begun).toBeLessThan(2000);
     answer = (_request, response) => response.end();
-    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "ok" });
+    expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "ok" });
   });
 
   test("cut off half-way, or refused by everybody, says so", async () => {
     const api = open();
     answer = (request) => request.socket.destroy();
-    expect(await api.post(endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "UND_ERR_SOCKET" });
-    expect(await api.post("http://127.0.0.1:9/dev", "id=", "{}")).toEqual({
+    expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "UND_ERR_SOCKET" });
+    expect(await post(api, "http://127.0.0.1:9/dev", "id=", "{}")).toEqual({
       kind: "retry",
       reason: "ECONNREFUSED",
     });
@@ -90,8 +101,8 @@ describe("a call", () => {
       response.end();
     };
     const api = open();
-    for (let call = 0; call < 10; call++) await api.post(endpoint, `${call}=`, "{}");
-    await api.delete(endpoint, "1=");
+    for (let call = 0; call < 10; call++) await post(api, endpoint, `${call}=`, "{}");
+    await remove(api, endpoint, "1=");
     // One, and perhaps another that was opened before the first was known to be free.
     expect(ports.size).toBeLessThanOrEqual(2);
   });
@@ -125,17 +136,6 @@ async function isSigned(request: IncomingMessage, secret = KEY.secretAccessKey):
   );
   expect(request.headers["x-amz-content-sha256"]).toBe(hash(body));
   return id.startsWith("AK") && createHmac("sha256", key).update(toSign).digest("hex") === signature;
-}
-
-/** As a delivery does: first what the call needs, then the call. */
-async function post(api: HttpManagementApi, to: string, id: string, frame: string): Promise<PostResult> {
-  await api.ready(to);
-  return api.post(to, id, frame);
-}
-
-async function remove(api: HttpManagementApi, to: string, id: string): Promise<PostResult> {
-  await api.ready(to);
-  return api.delete(to, id);
 }
 
 describe("a signed call", () => {

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "undici";
 import { DeliveryError } from "../errors.ts";
-import { Connections } from "./connections.ts";
+import { type ClientClass, Connections, loadClient } from "./connections.ts";
 import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
 import { Slots } from "./slots.ts";
@@ -82,6 +82,7 @@ export class HttpManagementApi implements ManagementApi {
   readonly #credentials: Credentials;
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #hosts = new Map<string, Connections>();
+  #Client: ClientClass | undefined;
   readonly #signers = new Map<string, Signer>();
   readonly #underWay = new Slots<Exchange>();
   #signedBy: AwsCredentials | undefined;
@@ -105,6 +106,7 @@ export class HttpManagementApi implements ManagementApi {
   }
 
   ready(endpoint: string): Promise<unknown> | undefined {
+    if (!this.#Client) return this.#load().then(() => this.ready(endpoint));
     try {
       if (this.#endpoint(endpoint).region === undefined) return undefined;
       const credentials = this.#credentials.now();
@@ -113,6 +115,10 @@ export class HttpManagementApi implements ManagementApi {
     } catch {
       return undefined;
     }
+  }
+
+  async #load(): Promise<void> {
+    this.#Client = await loadClient();
   }
 
   async close(): Promise<void> {
@@ -184,7 +190,8 @@ export class HttpManagementApi implements ManagementApi {
     const url = new URL(endpoint);
     let connections = this.#hosts.get(url.origin);
     if (!connections) {
-      connections = new Connections(url.origin, {
+      if (!this.#Client) throw new Error("ready() has not been awaited");
+      connections = new Connections(this.#Client, url.origin, {
         connectTimeout: this.#timeoutMs,
         headersTimeout: 0,
         bodyTimeout: 0,

@@ -77,6 +77,9 @@ export class LibsqlDialect implements Dialect {
   }
 }
 
+/** 64 MiB of pages stay in memory: of a million sessions a message would have to read most of its from the file again. */
+const PRAGMAS = ["journal_mode = wal", "synchronous = normal", "foreign_keys = on", "cache_size = -65536"];
+
 class LibsqlDriver implements Driver {
   readonly #options: LibsqlDialectOptions;
   readonly #waiting: (() => void)[] = [];
@@ -92,7 +95,7 @@ class LibsqlDriver implements Driver {
     if (path !== ":memory:") await mkdir(dirname(path), { recursive: true });
     const database = await openDatabase(path);
     this.#connection = new LibsqlConnection(database, busyTimeoutMs);
-    for (const pragma of ["journal_mode = wal", "synchronous = normal", "foreign_keys = on"]) {
+    for (const pragma of PRAGMAS) {
       await this.#connection.executeQuery(CompiledQuery.raw(`pragma ${pragma}`));
     }
   }

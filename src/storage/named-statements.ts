@@ -14,7 +14,10 @@ const MAX_STATEMENTS = 200;
 export interface Client {
   query(statement: unknown, values?: unknown, callback?: unknown): unknown;
   /** Where it remembers what it has prepared, for as long as it lives. */
-  readonly connection?: { readonly parsedStatements?: Record<string, unknown> };
+  readonly connection?: {
+    readonly parsedStatements?: Record<string, unknown>;
+    readonly submittedNamedStatements?: Record<string, unknown>;
+  };
 }
 
 /**
@@ -79,6 +82,7 @@ async function deallocate(client: Client, send: Client["query"], names: readonly
       // A pooler has it under another name, or has none.
     }
     delete client.connection?.parsedStatements?.[name];
+    delete client.connection?.submittedNamedStatements?.[name];
   }
 }
 

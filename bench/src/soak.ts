@@ -1,0 +1,306 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { defineChannel, gatewaySecret, handler, WebSocketView } from "sallyport";
+import { nodeListener } from "sallyport/adapters/node";
+import { startLocalGateway } from "sallyport/local";
+import { sqlite } from "sallyport/storage/sqlite";
+import WebSocket from "ws";
+import { benchApp, chat } from "./bench-app.js";
+import { median } from "./pairs.js";
+
+/**
+ * `npm run soak`: ten minutes (`-- --minutes 1` for one) at half of the measured peak, with 2 000 sockets that join, leave, speak, hang up, come
+ * back, and lose their right now and then. Ends with 1 when something failed, or when memory, sockets or timers grew.
+ */
+const SOCKETS = Number(process.env.SOAK_SOCKETS ?? 2000);
+const LOGIN = "x-bench-user";
+const WARM_UP_SHARE = 0.25;
+/** How much of its middle a process may have gained at the end, in MiB: what a garbage collector has not come to yet. */
+const GROWTH_MIB = 48;
+
+interface Sample {
+  readonly rssMiB: number;
+  readonly heapMiB: number;
+  /** Open sockets, timers and the like, by kind. */
+  readonly resources: Readonly<Record<string, number>>;
+}
+
+async function soak(): Promise<void> {
+  const at = process.argv.indexOf("--minutes");
+  const minutes = at < 0 ? 10 : Number(process.argv[at + 1]);
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-soak-"));
+  const errors: string[] = [];
+  class ChatView extends WebSocketView {
+    permissionsRequired = [chat.use];
+    ping = handler(() => "pong");
+    join = handler(async ({ body, join: joinChannel }) => {
+      await joinChannel(String((body as { room: unknown }).room));
+    });
+    leave = handler(async ({ leave }) => leave());
+    say = handler(async ({ session, to }) => {
+      if (session.channel) await to({ channel: session.channel }).send({ type: "said" });
+    });
+  }
+  const app = benchApp(sqlite(join(folder, "soak.db")), {
+    channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
+    views: { "/ws/chat": ChatView },
+    identify: (request) => {
+      const userId = request.headers.get(LOGIN);
+      return userId === null ? null : { userId };
+    },
+    onError: (error, where) => errors.push(`${where}: ${error}`),
+  });
+  await app.migrate();
+  for (let user = 0; user < SOCKETS; user++) await app.access.addToGroup(`user-${user}`, `Crew ${user % 20}`);
+  for (let crew = 0; crew < 20; crew++) await app.access.grant({ group: `Crew ${crew}` }, chat.use);
+  const server = createServer(nodeListener(app));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const appUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const secret = gatewaySecret();
+  const child = fork(fileURLToPath(import.meta.url), ["outside", appUrl, secret]);
+  child.once("exit", (code) => {
+    if (code === 0 || code === null) return;
+    console.error(`The process of the gateway and the sockets ended with ${code}.`);
+    process.exit(1);
+  });
+  const { apiId, endpoint } = (await told(child)) as { apiId: string; endpoint: string };
+  await app.registerGateway({ name: "soak", apiId, endpoint, secret });
+
+  child.send({ do: "connect" });
+  await told(child);
+  child.send({ do: "peak" });
+  const peak = (await told(child)) as number;
+  const rate = Math.round(peak / 2);
+  console.log(`${SOCKETS} sockets, peak ${peak.toFixed(0)} messages/s, ${minutes} min at ${rate}/s`);
+  child.send({ do: "soak", rate, minutes });
+  const ended = told(child) as Promise<{ calls: number; failures: string[]; samples: Sample[] }>;
+
+  const samples: Sample[] = [];
+  const until = performance.now() + minutes * 60_000;
+  let revoked = 0;
+  while (performance.now() < until) {
+    const crew = { group: `Crew ${revoked++ % 20}` };
+    await app.access.revoke(crew, chat.use);
+    await app.access.grant(crew, chat.use);
+    if (revoked % 10 === 0) await app.cleanup();
+    samples.push(sample());
+    await new Promise((resolve) => setTimeout(resolve, (minutes * 60_000) / 60));
+  }
+  const { calls, failures, samples: outsideSamples } = await ended;
+  child.kill();
+  server.closeAllConnections();
+  server.close();
+  await app.close();
+  await rm(folder, { recursive: true, force: true });
+
+  console.log(`${calls} calls, ${revoked} revocations of ${SOCKETS / 20} users each`);
+  const complaints = [
+    ...errors,
+    ...failures,
+    ...grown("the app", samples),
+    ...grown("gateway and clients", outsideSamples),
+  ];
+  for (const complaint of complaints.slice(0, 20)) console.error(complaint);
+  console.log(complaints.length === 0 ? "Nothing failed, nothing grew." : `${complaints.length} complaints.`);
+  process.exitCode = complaints.length === 0 ? 0 : 1;
+}
+
+function sample(): Sample {
+  const { rss, heapUsed } = process.memoryUsage();
+  const resources: Record<string, number> = {};
+  for (const kind of process.getActiveResourcesInfo()) resources[kind] = (resources[kind] ?? 0) + 1;
+  return { rssMiB: rss / 2 ** 20, heapMiB: heapUsed / 2 ** 20, resources };
+}
+
+/** What the last third has more of than the middle one. */
+function grown(what: string, all: readonly Sample[]): readonly string[] {
+  const samples = all.slice(Math.floor(all.length * WARM_UP_SHARE));
+  const half = Math.floor(samples.length / 2);
+  const [middle, end] = [samples.slice(0, half), samples.slice(half)];
+  const of = (part: readonly Sample[], read: (one: Sample) => number) => median(part.map(read));
+  const found: string[] = [];
+  const [before, after] = [of(middle, ({ rssMiB }) => rssMiB), of(end, ({ rssMiB }) => rssMiB)];
+  console.log(`${what}: ${before.toFixed(0)} MiB in the middle, ${after.toFixed(0)} MiB at the end`);
+  if (after - before > GROWTH_MIB)
+    found.push(`${what} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`);
+  for (const kind of new Set(samples.flatMap(({ resources }) => Object.keys(resources)))) {
+    const [few, many] = [
+      of(middle, ({ resources }) => resources[kind] ?? 0),
+      of(end, ({ resources }) => resources[kind] ?? 0),
+    ];
+    if (many > few * 1.5 + 50) found.push(`${what} has ${many} of ${kind}, and had ${few}`);
+  }
+  return found;
+}
+
+function told(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve) => child.once("message", resolve));
+}
+
+/** The gateway and the sockets of the people. */
+async function outside(appUrl: string, secret: string): Promise<void> {
+  const gateway = await startLocalGateway({ target: `${appUrl}/ws/chat/`, port: 0, secret });
+  const people = Array.from(
+    { length: SOCKETS },
+    (_, number) => new Person(`user-${number}`, gateway.url, appUrl),
+  );
+  process.on("message", async (order: { do: string; rate: number; minutes: number }) => {
+    if (order.do === "connect") {
+      for (let from = 0; from < people.length; from += 50) {
+        await Promise.all(people.slice(from, from + 50).map((person) => person.connect()));
+      }
+      process.send?.("connected");
+    }
+    if (order.do === "peak") process.send?.(await peakOf(people));
+    if (order.do === "soak") process.send?.(await keepBusy(people, order));
+  });
+  process.send?.({ apiId: gateway.apiId, endpoint: gateway.endpoint });
+}
+
+/** As much of the same as 64 people do who wait for each answer. */
+async function peakOf(people: readonly Person[]): Promise<number> {
+  const ms = 10_000;
+  const begun = performance.now();
+  let calls = 0;
+  await Promise.all(
+    Array.from({ length: 64 }, async () => {
+      while (performance.now() - begun < ms) {
+        await someone(people).live(deed());
+        calls++;
+      }
+    }),
+  );
+  return calls / (ms / 1000);
+}
+
+function someone(people: readonly Person[]): Person {
+  return people[Math.floor(Math.random() * people.length)] as Person;
+}
+
+function deed(): string {
+  return DEEDS[Math.floor(Math.random() * DEEDS.length)] ?? "ping";
+}
+
+const DEEDS = ["ping", "ping", "ping", "ping", "ping", "join", "leave", "say"] as const;
+
+async function keepBusy(
+  people: readonly Person[],
+  { rate, minutes }: { rate: number; minutes: number },
+): Promise<{ calls: number; failures: string[]; samples: Sample[] }> {
+  const until = performance.now() + minutes * 60_000;
+  const failures: string[] = [];
+  const samples: Sample[] = [];
+  const underWay = new Set<Promise<void>>();
+  let calls = 0;
+  let lastSample = 0;
+  for (let due = performance.now(); performance.now() < until; due += 10) {
+    for (let n = 0; n < rate / 100; n++) {
+      calls++;
+      const done = someone(people)
+        .live(deed())
+        .catch((error) => {
+          failures.push(String(error));
+        });
+      underWay.add(done);
+      done.finally(() => underWay.delete(done));
+    }
+    if (performance.now() - lastSample > (minutes * 60_000) / 60) {
+      lastSample = performance.now();
+      samples.push(sample());
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, due + 10 - performance.now())));
+  }
+  await Promise.all(underWay);
+  return { calls, failures, samples };
+}
+
+/** Somebody with a socket, who comes back whenever it is lost. */
+class Person {
+  readonly #user: string;
+  readonly #url: string;
+  readonly #appUrl: string;
+  readonly #waiting = new Map<number, (answer: { ok: boolean; status: number }) => void>();
+  #socket: WebSocket | undefined;
+  #connecting: Promise<void> | undefined;
+  #last = 0;
+
+  constructor(user: string, url: string, appUrl: string) {
+    this.#user = user;
+    this.#url = url;
+    this.#appUrl = appUrl;
+  }
+
+  connect(): Promise<void> {
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<void> {
+    const headers = { [LOGIN]: this.#user };
+    const response = await fetch(`${this.#appUrl}/api/ws-token`, { method: "POST", headers });
+    if (response.status !== 200) throw new Error(`token: ${response.status}`);
+    const { token } = (await response.json()) as { token: string };
+    const socket = new WebSocket(`${this.#url}?ws_token=${token}`, { headers });
+    socket.on("message", (data) => {
+      const { id, ok, status } = JSON.parse(data.toString()) as { id?: number; ok: boolean; status: number };
+      const answered = id === undefined ? undefined : this.#waiting.get(id);
+      if (id !== undefined) this.#waiting.delete(id);
+      answered?.({ ok, status });
+    });
+    socket.on("close", () => {
+      if (this.#socket === socket) this.#socket = undefined;
+      for (const answered of this.#waiting.values()) answered({ ok: false, status: 0 });
+      this.#waiting.clear();
+    });
+    await new Promise<void>((resolve, reject) => {
+      socket.once("open", resolve);
+      // A right may be gone between the token and the handshake.
+      socket.once("unexpected-response", (_request, { statusCode }) => {
+        socket.terminate();
+        if (statusCode === 403) resolve();
+        else reject(new Error(`connect: ${statusCode}`));
+      });
+      socket.on("error", () => resolve());
+    });
+    if (socket.readyState === WebSocket.OPEN) this.#socket = socket;
+  }
+
+  /** Now and then hangs up and comes back; otherwise does something, and has an answer within ten seconds. */
+  async live(deed: string): Promise<void> {
+    if (!this.#socket) return this.connect();
+    if (Math.random() < 0.01) {
+      this.#socket.close();
+      return;
+    }
+    const { ok, status } = await this.call(deed, { room: `rooms/${Math.floor(Math.random() * 200)}` });
+    // 403: the right was lost meanwhile. 0: so was the socket. 429: in more rooms than one may be.
+    if (!ok && ![0, 403, 429].includes(status)) throw new Error(`${deed}: ${status}`);
+  }
+
+  call(name: string, fields: object = {}): Promise<{ ok: boolean; status: number }> {
+    const socket = this.#socket;
+    if (!socket) return Promise.resolve({ ok: false, status: 0 });
+    const id = ++this.#last;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(id);
+        reject(new Error(`${name}: no answer for 10 s`));
+      }, 10_000);
+      this.#waiting.set(id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      socket.send(JSON.stringify({ ...fields, handler: name, id }));
+    });
+  }
+}
+
+if (process.argv[2] === "outside") await outside(process.argv[3] as string, process.argv[4] as string);
+else await soak();
