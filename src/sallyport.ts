@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
 import { Changes } from "./access/changes.ts";
@@ -132,6 +133,9 @@ const DECISION_OPTIONS = new Set<string>([
   "maxRows",
 ] satisfies (keyof DecisionOptions)[]);
 
+/** How long closing waits for evictions in hand, and for calls that are under way, in milliseconds. */
+const CLOSING_MS = 2000;
+
 /** Marks the object for the command line, which may have loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
 
@@ -218,6 +222,7 @@ export class Sallyport {
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api, bounds),
       sendOrder: new SendOrder(),
+      sends: new Set(),
       channels,
       views,
       identify: options.identify,
@@ -337,11 +342,17 @@ export class Sallyport {
 
   /** Ends sends under way, stops the loop, and closes what was opened here. */
   async close(): Promise<void> {
-    this.#rooms.delivery.stop();
+    const { delivery, sends } = this.#rooms;
+    // Sends end; what closes sockets whose rights have ended goes out before everything does.
+    delivery.stop();
     await this.#loop.stop();
+    const done = this.#enforcer.idle().then(() => delivery.settled());
+    await Promise.race([done, sleep(CLOSING_MS, undefined, { ref: false })]);
+    delivery.shut();
     await this.#rooms.decisionLog.settle();
     await this.#rooms.activity.write();
     await this.#api.close();
+    await Promise.allSettled(sends);
     await this.#rooms.database.close();
   }
 
@@ -412,7 +423,8 @@ export class Sallyport {
       endpoint: gateway.endpoint,
       connectedAt: 0,
     };
-    const options = answer.isAllowed && stillPermitted ? { stillPermitted } : {};
+    // What a handler complains of may be for nobody without the right, too.
+    const options = stillPermitted ? { stillPermitted } : {};
     const outcome = await this.#rooms.delivery.post(recipient, answer.body, options);
     if (outcome.kind === "withheld") {
       const late = new RefusedError("The right ended while the answer waited to be sent.", {

@@ -28,10 +28,10 @@ export interface MatchedChannel {
   ) => Iterable<string> | Promise<Iterable<string>>)[];
 }
 
-/** The declared channels. A name that no definition matches does not exist. */
 /** Names whose definitions are remembered: every message asks about those that its session is in. */
 const MAX_MATCHED = 1000;
 
+/** The declared channels. A name that no definition matches does not exist. */
 export class Channels {
   readonly #matched = new Map<string, MatchedChannel>();
   readonly #channels: readonly CompiledChannel[];

@@ -190,10 +190,10 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
 }
 
 function write({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
-  const list: string[] = [];
-  for (const name in headers) list.push(name, headers[name] as string);
-  if (body !== null) list.push("content-length", String(Buffer.byteLength(body)));
-  outgoing.writeHead(status, list).end(body ?? undefined);
+  const all: Record<string, string | number> = {};
+  for (const name in headers) all[name] = headers[name] as string;
+  if (body !== null) all["content-length"] = Buffer.byteLength(body);
+  outgoing.writeHead(status, all).end(body ?? undefined);
 }
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {

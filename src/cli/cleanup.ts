@@ -30,7 +30,7 @@ export function addCleanup(program: Command, terminal: Terminal): void {
     .option(
       "--every <time>",
       "again and again, such as every 5m, until a signal ends it",
-      lasting(SECOND_MS, "1s"),
+      lasting(SECOND_MS, "1s", 7 * DAY_MS),
     )
     .option("--sessions <time>", "keep rows of sockets for so long; default 1d", lasting(3 * HOUR_MS, "3h"))
     .option("--audit <time>", "keep the audit for so long; default: for good", lasting(30 * DAY_MS, "30d"));
@@ -108,11 +108,16 @@ function counted(count: number, one: string, many: string): string | undefined {
 }
 
 /** Text such as `30s`, `5m`, `3h`, `1d` or `4w`, as milliseconds. */
-function lasting(leastMs: number, least: string): (text: string) => number {
+function lasting(
+  leastMs: number,
+  least: string,
+  mostMs = Number.POSITIVE_INFINITY,
+): (text: string) => number {
   return (text) => {
     const [, count, unit] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
     const ms = Number(count) * (UNITS[unit ?? ""] ?? Number.NaN);
-    if (ms >= leastMs) return ms;
-    throw new InvalidArgumentError(`Write a time such as 30s, 5m, 3h, 1d or 4w, at least ${least}.`);
+    if (ms >= leastMs && ms <= mostMs) return ms;
+    const most = mostMs === Number.POSITIVE_INFINITY ? "" : ` and at most ${mostMs / DAY_MS}d`;
+    throw new InvalidArgumentError(`Write a time such as 30s, 5m, 3h or 1d, at least ${least}${most}.`);
   };
 }

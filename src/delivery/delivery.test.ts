@@ -1,6 +1,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DeliveryError } from "../errors.ts";
 import { BoundedManagementApi } from "./bounded-api.ts";
 import { Delivery, type Recipient } from "./delivery.ts";
@@ -206,6 +206,29 @@ describe("what is urgent", () => {
     await Promise.all([slow, later, notice, close]);
     expect(order).toEqual(["a slow", "a notice", "a close", "a later"]);
   });
+});
+
+test("what is ordinary keeps its order though something urgent goes out in between", async () => {
+  let times = 0;
+  const { own, order } = asked((_connection, frame) =>
+    frame === "first" && ++times < 2 ? { kind: "retry", reason: "status 500" } : { kind: "ok" },
+  );
+  const first = own.post(to("a"), "first");
+  await expect.poll(() => order.length).toBe(1);
+  const [urgent, second] = [own.post(to("a"), "urgent", { urgent: true }), own.post(to("a"), "second")];
+  await Promise.all([first, urgent, second]);
+  expect(order).toEqual(["a first", "a urgent", "a first", "a second"]);
+});
+
+test("whoever is silent about a recipient in its turn has not said yes", async () => {
+  vi.useFakeTimers();
+  const { own, order } = asked(() => ({ kind: "ok" }));
+  const post = own.post(to("a"), "x", { stillPermitted: () => new Promise(() => undefined) });
+  await vi.advanceTimersByTimeAsync(6000);
+  vi.useRealTimers();
+  expect(await post).toEqual({ kind: "withheld" });
+  expect(await own.post(to("a"), "y")).toEqual({ kind: "sent" });
+  expect(order).toEqual(["a y"]);
 });
 
 describe("a gateway of the app's own", () => {

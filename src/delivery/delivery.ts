@@ -36,6 +36,9 @@ const THROTTLED_RETRY_MS = 10_000;
 /** How long a 410 for a connection that is still arriving is tried again, in milliseconds. */
 const ARRIVAL_RETRY_MS = 3000;
 
+/** How long whoever is asked about a recipient in its turn may take, in milliseconds. */
+const ANSWER_MS = 6000;
+
 interface PostOptions {
   readonly urgent?: boolean;
   readonly stillPermitted?: StillPermitted;
@@ -54,7 +57,7 @@ interface Line {
   posts: number;
   /** How many of them are urgent. */
   pressing: number;
-  /** The last of them, and the last urgent one. */
+  /** The last ordinary one, and the last urgent one. */
   last: Post | undefined;
   urgent: Post | undefined;
   /** The call under way. */
@@ -84,6 +87,7 @@ export class Delivery {
   readonly #lines = new Slots<Line>();
   readonly #posts = new Slots<Post>();
   #isStopped = false;
+  #isShut = false;
 
   constructor(api: ManagementApi, bounds: SendingBounds) {
     this.#api = api;
@@ -126,10 +130,19 @@ export class Delivery {
     await Promise.allSettled(answers);
   }
 
-  /** Starts no call any more: what waits has failed, as `closed`. */
+  /** Starts no ordinary call any more: what waits has failed, as `closed`. What is urgent still goes out. */
   stop(): void {
     this.#isStopped = true;
-    for (const { lane } of this.#ways.values()) lane.letAllIn();
+    for (const { lane } of this.#ways.values()) lane.letOrdinaryIn();
+  }
+
+  get isShut(): boolean {
+    return this.#isShut;
+  }
+
+  /** Starts no call at all any more. */
+  shut(): void {
+    this.#isShut = true;
   }
 
   #way(endpoint: string): Way {
@@ -161,6 +174,7 @@ export class Delivery {
   #inOrder(recipient: Recipient, frame: string | undefined, options: PostOptions): Promise<Outcome> {
     const way = this.#way(recipient.endpoint);
     const line = this.#line(way, recipient.connectionId);
+    // What is urgent goes before anything ordinary anyway, so each kind waits for its own.
     const before = options.urgent ? line.urgent : line.last;
     const post: Post = {
       recipient,
@@ -171,11 +185,10 @@ export class Delivery {
       isGivenUp: false,
     };
     line.posts++;
-    line.last = post;
     if (options.urgent) {
       line.pressing++;
       line.urgent = post;
-    }
+    } else line.last = post;
     post.outcome = this.#deliver(way, line, post, before);
     return post.outcome;
   }
@@ -216,21 +229,23 @@ export class Delivery {
       try {
         const ready = this.#api.ready?.(recipient.endpoint);
         if (ready) await ready;
-        if (isTaken(line, urgent)) await free(line, urgent);
-        while (stillPermitted) {
-          const answer = stillPermitted(recipient);
+        for (;;) {
+          if (isTaken(line, urgent)) {
+            await free(line, urgent);
+            continue;
+          }
+          const answer = stillPermitted ? stillPermitted(recipient) : true;
+          // The call starts in this very turn.
           if (answer === true) break;
-          if (!(await answer)) return WITHHELD;
-          // Meanwhile something urgent may have begun.
-          if (isTaken(line, urgent)) await free(line, urgent);
+          if (!(await inTime(answer))) return WITHHELD;
         }
-        if (this.#isStopped) return CLOSED;
+        if (this.#isShut || (this.#isStopped && !urgent)) return CLOSED;
         post.answered = this.#call(post);
         line.calling = post.answered;
         result = await post.answered;
         isThrottled = result.kind === "retry" && result.isThrottled === true;
       } finally {
-        if (post.answered) line.calling = undefined;
+        if (post.answered && line.calling === post.answered) line.calling = undefined;
         post.answered = undefined;
         lane.leave(isThrottled);
       }
@@ -276,6 +291,19 @@ function outcomeOf(
   const isPatient = result.isThrottled === true && tried.isPatient;
   const isGivenUp = isPatient ? tried.forMs > THROTTLED_RETRY_MS : tried.attempt >= ATTEMPTS;
   return isGivenUp ? { kind: "failed", reason: result.reason } : undefined;
+}
+
+/** Somebody is asked while a turn is held: silence is no. */
+async function inTime(answer: Promise<boolean>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ANSWER_MS);
+  });
+  try {
+    return await Promise.race([answer, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Whether a call to the connection is under way, or something urgent is to go before. */

@@ -32,7 +32,7 @@ export class Lane {
 
   /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
   enter(isUrgent: boolean): Promise<void> | undefined {
-    if (this.#isOpenToAll) {
+    if (this.#isOpenToAll && !isUrgent) {
       this.#underWay++;
       return undefined;
     }
@@ -69,15 +69,12 @@ export class Lane {
     return new Promise((resolve) => this.#outside.push(resolve));
   }
 
-  /** Nobody waits here any more. */
-  letAllIn(): void {
+  /** Nobody ordinary waits here any more: they are to find that there is nothing left to do. */
+  letOrdinaryIn(): void {
     this.#isOpenToAll = true;
-    clearTimeout(this.#timer);
-    for (const waiting of [this.#urgent, this.#ordinary]) {
-      for (const goOn of waiting.splice(0)) {
-        this.#underWay++;
-        goOn();
-      }
+    for (const goOn of this.#ordinary.splice(0)) {
+      this.#underWay++;
+      goOn();
     }
     for (const goOn of this.#outside.splice(0)) goOn();
   }

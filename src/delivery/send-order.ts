@@ -23,8 +23,7 @@ export class SendPlace {
   #after: SendPlace | undefined;
   readonly #left: (before: SendPlace | undefined) => void;
   #cursor = "";
-  #isOver = false;
-  #waitsForNobody = false;
+  #isOut = false;
   /** What the send after this one waits for. */
   #awaited: { readonly id: string; readonly goOn: () => void } | undefined;
 
@@ -38,15 +37,16 @@ export class SendPlace {
   /** Waits until the send before has passed a recipient, or is over: undefined when it has. Ask again afterwards. */
   mayPass(id: string): Promise<void> | undefined {
     const before = this.#before;
-    if (!before || this.#waitsForNobody || before.#cursor >= id) return undefined;
+    if (!before || before.#cursor >= id) return undefined;
     return new Promise((goOn) => {
       before.#awaited = { id, goOn };
     });
   }
 
-  /** Waits for nobody any more: the one before has not moved for too long. */
+  /** The one before has not moved for too long: nobody waits for it any more. */
   goAhead(): void {
-    this.#waitsForNobody = true;
+    const before = this.#before;
+    if (before) before.#stepOut();
   }
 
   /** Notes that a recipient was dealt with. */
@@ -56,8 +56,12 @@ export class SendPlace {
   }
 
   leave(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    this.#stepOut();
+  }
+
+  #stepOut(): void {
+    if (this.#isOut) return;
+    this.#isOut = true;
     if (this.#before) this.#before.#after = this.#after;
     if (this.#after) this.#after.#before = this.#before;
     this.#left(this.#before);

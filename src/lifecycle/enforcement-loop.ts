@@ -13,6 +13,7 @@ export class EnforcementLoop {
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
   #recorded: number | undefined;
+  #wasChanged = false;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
   readonly #enforcing = new Set<Promise<unknown>>();
@@ -45,7 +46,10 @@ export class EnforcementLoop {
     const { evictions, database, changes } = this.#rooms;
     const own = evictions.takeOwn();
     const recorded = await evictions.changes(database.db);
-    if (recorded !== (this.#recorded ?? 0) + own) changes.mark();
+    const isChanged = recorded !== (this.#recorded ?? 0) + own;
+    // A change of our own may have been read before it was counted as ours; another one's would hide behind it the next time.
+    if (isChanged || this.#wasChanged) changes.mark();
+    this.#wasChanged = isChanged;
     this.#recorded = recorded;
   }
 

@@ -72,6 +72,11 @@ export class Enforcer {
     else await this.#inHand.get(id);
   }
 
+  /** Resolves when what is in hand now is done. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#inHand.values());
+  }
+
   #take(eviction: Eviction): Promise<number> {
     const known = this.#inHand.get(eviction.id);
     if (known) return known;
@@ -84,6 +89,7 @@ export class Enforcer {
     const { evictions, onError } = this.#rooms;
     try {
       const { lost, unknown } = await enforceRecord(this.#rooms, eviction);
+      if (this.#rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
       if (unknown > 0) await evictions.leaveToOthers(eviction.id);
       else await evictions.finish(eviction.id);
       return lost;

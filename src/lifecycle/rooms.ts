@@ -61,6 +61,8 @@ export interface Rooms {
   readonly memberships: Memberships;
   readonly delivery: Delivery;
   readonly sendOrder: SendOrder;
+  /** Sends under way, which closing waits for. */
+  readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
   readonly views: ReadonlyMap<string, MountedView>;
   readonly identify: Identify;

@@ -54,12 +54,21 @@ export function send(
   options: SendOptions,
   place: SendPlace,
 ): Promise<DeliveryReport> {
-  return new Send(rooms, plan, frame, options, place).run();
+  const sending = new Send(rooms, plan, frame, options, place).run();
+  rooms.sends.add(sending);
+  const over = () => rooms.sends.delete(sending);
+  sending.then(over, over);
+  return sending;
 }
 
 /** What the sends to an audience keep their order by. */
 export function orderOf(audience: unknown): string {
-  return JSON.stringify(audience) ?? "";
+  try {
+    return JSON.stringify(audience) ?? "";
+  } catch {
+    // No audience at all, as is found out in a moment.
+    return "";
+  }
 }
 
 class Send {

@@ -253,6 +253,8 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
     max: poolSize,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
+    // So that what a pooler remembers of a connection's statements ends with it.
+    maxLifetimeSeconds: 1800,
     // Ours are instants and numbers of changes, all of them whole and well below 2^53.
     types: {
       getTypeParser: ((oid: number, format?: "text" | "binary") =>

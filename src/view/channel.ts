@@ -100,7 +100,10 @@ export function defineChannel<const Pattern extends string>(
     match(name: string) {
       const found = isChannelName(name) ? expression.exec(name) : null;
       if (!found) return undefined;
-      return Object.fromEntries(names.map((parameter, index) => [parameter, found[index + 1] ?? ""]));
+      // Remembered for the name, and shown to every hook.
+      return Object.freeze(
+        Object.fromEntries(names.map((parameter, index) => [parameter, found[index + 1] ?? ""])),
+      );
     },
   });
 }

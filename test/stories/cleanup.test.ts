@@ -167,6 +167,7 @@ describe("sallyport cleanup", () => {
   test.each([
     [["--every", "soon"], /--every/],
     [["--every", "0s"], /--every/],
+    [["--every", "4w"], /at most 7d/],
     [["--sessions", "1h"], /at least 3h/],
     [["--audit", "7d"], /at least 30d/],
   ])("%j is refused with what to write", async (args, words) => {

@@ -188,6 +188,37 @@ test("closing the app ends a send under way: nothing goes out any more, and the 
   expect(gateway.calls.length).toBe(then);
 });
 
+test("closing the app while it enforces closes the sockets first", async () => {
+  await open();
+  await gateway.open(world, "g", "bob", 1, 3);
+  const worker = world.sallyport.with({ storage: storageAt(world.database) });
+  gateway.answer = async () => {
+    await pause(100);
+    return 200;
+  };
+  const revoking = worker.access.revoke("bob", chat.can_use_chat);
+  await expect.poll(() => gateway.calls.length).toBe(3);
+  await worker.close();
+  expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(3);
+  await revoking.catch(() => undefined);
+});
+
+test("closing it while a gateway says nothing leaves the record to others", async () => {
+  await open();
+  await gateway.open(world, "g", "bob", 1, 1);
+  const failures: unknown[] = [];
+  const worker = world.sallyport.with({
+    storage: storageAt(world.database),
+    onError: (error) => failures.push(error),
+  });
+  gateway.answer = () => never;
+  const revoking = worker.access.revoke("bob", chat.can_use_chat).catch(() => undefined);
+  await expect.poll(() => gateway.calls.length).toBe(1);
+  await worker.close();
+  await revoking;
+  expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+}, 20_000);
+
 test("rows of those who are gone that cannot be closed are told, and the send has succeeded", async () => {
   let fails = false;
   const failing = (storage: Database): Database =>
