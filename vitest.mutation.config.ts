@@ -8,7 +8,7 @@ export default defineConfig({
       "src/view/**/*.test.ts",
       "src/delivery/**/*.test.ts",
       "src/adapters/**/*.test.ts",
-      "test/stories/{permissions,spoofing,robustness,gateways,endings,audience,reasons,guarantee,eviction,holes,edges,gate,declared-rules}.test.ts",
+      "test/stories/{permissions,spoofing,robustness,gateways,endings,audience,reasons,guarantee,sending,statements,eviction,holes,edges,gate,declared-rules}.test.ts",
       "test/django/{permissions,package-statements}.test.ts",
       "test/property/no-leak.test.ts",
     ],

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/view/channel.ts";
-import type { ConnectContext, User } from "../../src/view/context.ts";
+import type { ConnectContext, DisconnectContext, User } from "../../src/view/context.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
 import { storageAt } from "../postgres/database.ts";
@@ -278,5 +278,84 @@ describe("what is no change", () => {
       "chat.old",
     ]);
     expect(await world.sallyport.access.audit()).toMatchObject([{ details: { permissions: ["chat.old"] } }]);
+  });
+});
+
+describe("a disconnect", () => {
+  interface Departure {
+    readonly view: string;
+    readonly user: string | undefined;
+    readonly channels: readonly string[];
+    readonly code: number | undefined;
+    readonly reason: string | undefined;
+  }
+  let departures: Departure[];
+  let fails = false;
+
+  class HallView extends WebSocketView {
+    override allowAnonymous = true;
+    ping = handler(async () => "pong");
+    override async disconnect({ userId, session, code, reason, to }: DisconnectContext) {
+      if (fails) throw new Error("a bug in the app");
+      departures.push({ view: "hall", user: userId, channels: session.channels, code, reason });
+      if (session.channel) await to({ channel: session.channel }).send({ type: "left", who: userId });
+    }
+  }
+  class OtherView extends WebSocketView {
+    override allowAnonymous = true;
+    ping = handler(async () => "pong");
+    override disconnect({ userId, session, code, reason }: DisconnectContext) {
+      departures.push({ view: "other", user: userId, channels: session.channels, code, reason });
+    }
+  }
+
+  beforeEach(async () => {
+    [departures, fails] = [[], false];
+    await anew({
+      channels: [defineChannel("open", { allowAnonymous: true })],
+      views: { "/ws/hall": HallView, "/ws/other": OtherView },
+    });
+  });
+
+  const connectionOf = async () =>
+    (
+      (await world.sql("select connection_id from sallyport_sessions order by connected_at, id")) as {
+        connection_id: string;
+      }[]
+    )[0]?.connection_id as string;
+  const gone = (path: string, connectionId: string, headers: Record<string, string> = {}) =>
+    world.event(path, { connectionId, "x-sallyport-secret": world.secret, ...headers });
+
+  test("is told once to the view that accepted the socket, with code and reason, and the others can be told", async () => {
+    await world.connect("ann", { channel: "open" });
+    const connection = await connectionOf();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const bob = await world.connect("bob", { channel: "open" });
+    const told = { "x-sallyport-disconnect-code": "1001", "x-sallyport-disconnect-reason": "Going away" };
+    expect((await gone("/ws/other/disconnect", connection, told)).status).toBe(200);
+    expect((await gone("/ws/other/disconnect", connection, told)).status).toBe(200);
+    expect(departures).toEqual([
+      { view: "hall", user: "ann", channels: ["open"], code: 1001, reason: "Going away" },
+    ]);
+    expect(await bob.message("left")).toMatchObject({ who: "ann" });
+    expect((await gone("/ws/hall/disconnect", "AAAAAAAAAAAAAAA=")).status).toBe(200);
+    expect(departures).toHaveLength(1);
+  });
+
+  test.each(["", "x1001", "1001x", "1.5", "-1", "1".repeat(16)])(
+    "whose code is %j has none",
+    async (code) => {
+      await world.connect("ann");
+      await gone("/ws/hall/disconnect", await connectionOf(), { "x-sallyport-disconnect-code": code });
+      expect(departures).toMatchObject([{ code: undefined, channels: [] }]);
+    },
+  );
+
+  test("whose hook fails is a disconnect all the same, and the failure is told", async () => {
+    await world.connect("ann");
+    fails = true;
+    expect((await gone("/ws/hall/disconnect", await connectionOf())).status).toBe(200);
+    expect(await world.sallyport.listSessions()).toEqual([]);
+    expect(world.errors.splice(0).map(String)).toEqual(["Error: a bug in the app"]);
   });
 });
