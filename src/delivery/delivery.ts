@@ -53,7 +53,7 @@ interface Way {
 
 /** The posts to one connection, one after another. */
 interface Line {
-  readonly slot: number;
+  slot: number;
   posts: number;
   /** How many of them are urgent. */
   pressing: number;
@@ -158,14 +158,15 @@ export class Delivery {
     const slot = lines.get(connectionId);
     const known = slot === undefined ? undefined : this.#lines.get(slot);
     if (known) return known;
-    const line = this.#lines.put((number) => ({
-      slot: number,
+    const line: Line = {
+      slot: 0,
       posts: 0,
       pressing: 0,
       last: undefined,
       urgent: undefined,
       calling: undefined,
-    }));
+    };
+    line.slot = this.#lines.add(line);
     lines.set(connectionId, line.slot);
     return line;
   }
@@ -318,7 +319,7 @@ async function free(line: Line, urgent: boolean): Promise<void> {
 }
 
 /** Whatever an app's own Management API throws. */
-export function reasonOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 200);
   return (error as { code?: string }).code ?? error.message;
 }

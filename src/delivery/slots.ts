@@ -15,14 +15,6 @@ export class Slots<Item> {
     return slot;
   }
 
-  /** The same for an item that knows its slot. */
-  put(make: (slot: number) => Item): Item {
-    const slot = this.#free.pop() ?? this.#items.length;
-    const item = make(slot);
-    this.#items[slot] = item;
-    return item;
-  }
-
   get(slot: number): Item | undefined {
     return this.#items[slot];
   }
