@@ -26,8 +26,10 @@ export interface Eviction {
   readonly isTakenOver: boolean;
 }
 
-/** How long a process that claimed a record may take for a page before another may claim it, in milliseconds. */
+/** How long a process that claimed a record may be silent before another may claim it, in milliseconds. */
 const LEASE_MS = 15_000;
+/** How often whoever works on one says so, in milliseconds. */
+const RENEW_MS = 4000;
 
 const USERS_PER_INSERT = 5000;
 
@@ -184,14 +186,27 @@ export class Evictions {
     });
   }
 
-  /** A long enforcement goes on: nobody else needs to begin it. */
-  async renew(id: string): Promise<void> {
+  /**
+   * Keeps a record for as long as its work takes: nobody else needs to begin it. A renewal that fails is no failure of the work,
+   * since doing it twice does no harm.
+   */
+  async holding<Result>(id: string, work: () => Promise<Result>): Promise<Result> {
+    const renewing = setInterval(() => this.#renew(id).catch(() => undefined), RENEW_MS);
+    try {
+      return await work();
+    } finally {
+      clearInterval(renewing);
+    }
+  }
+
+  async #renew(id: string): Promise<void> {
     const { now } = this.#database;
     await this.#database.write((db) =>
       db
         .updateTable("sallyport_evictions")
         .set(({ eb }) => ({ claimed_until: eb(now, "+", LEASE_MS) }))
         .where("id", "=", id)
+        .where("claimed_by", "=", this.#claimant)
         .execute(),
     );
   }

@@ -1,3 +1,4 @@
+import pLimit, { type LimitFunction } from "p-limit";
 import { newReference, refusal, type Trail } from "../access/decisions.ts";
 import type { Eviction } from "../access/evictions.ts";
 import type { Outcome, StillPermitted } from "../delivery/delivery.ts";
@@ -23,6 +24,20 @@ interface Consequences {
   readonly unknown: number;
 }
 
+/** A page whose rows are closed and whose channels are left: what its sockets are still to hear, and whom hooks are asked about. */
+interface EndedPage {
+  readonly closed: readonly Told[];
+  readonly left: readonly (Told & { readonly channel: string })[];
+  readonly asked: readonly { readonly session: SessionWithChannels; readonly channel: string }[];
+  readonly unknown: number;
+}
+
+/** What a socket is told by. */
+interface Told {
+  readonly session: SessionWithChannels;
+  readonly reference: string;
+}
+
 /** Something lost, and why. */
 interface Loss {
   readonly refusal: RefusedError;
@@ -31,6 +46,10 @@ interface Loss {
 
 /** Records that are enforced at the same time. */
 const AT_ONCE = 8;
+/** Pages of a record whose sockets are being told at the same time: a silent gateway's do not keep the others waiting. */
+const PAGES_AT_ONCE = 20;
+/** Sessions of a record that hooks are asked about at the same time. */
+const ASKED_AT_ONCE = 500;
 
 /** Draws the consequences of recorded changes of rights for open sockets. */
 export class Enforcer {
@@ -88,8 +107,9 @@ export class Enforcer {
   async #enforce(eviction: Eviction): Promise<number> {
     const { evictions, onError } = this.#rooms;
     try {
-      const { lost, unknown } = await enforceRecord(this.#rooms, eviction);
-      if (this.#rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
+      const { lost, unknown } = await evictions.holding(eviction.id, () =>
+        enforceRecord(this.#rooms, eviction),
+      );
       if (unknown > 0) await evictions.leaveToOthers(eviction.id);
       else await evictions.finish(eviction.id);
       return lost;
@@ -134,29 +154,48 @@ const RECORDS_PER_EXPIRY = 100;
 /**
  * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
  * harm, so a record is finished only when all its pages are done.
+ *
+ * @throws Error when the app is closed meanwhile
  */
 async function enforceRecord(rooms: Rooms, eviction: Eviction): Promise<Consequences> {
   const total = { lost: 0, unknown: 0 };
-  for (let after = ""; ; ) {
-    const page = await rooms.sessions.page(selectorOf(eviction), after, eviction);
-    const { lost, unknown } = await enforcePage(rooms, eviction, page);
-    total.lost += lost;
-    total.unknown += unknown;
-    after = page.at(-1)?.id ?? "";
-    if (page.length < PAGE_SIZE) return total;
-    await rooms.evictions.renew(eviction.id);
+  const asking = pLimit(ASKED_AT_ONCE);
+  const telling = new Set<Promise<void>>();
+  try {
+    for (let after = ""; ; ) {
+      const page = await rooms.sessions.page(selectorOf(eviction), after, eviction);
+      const ended = await endByRules(rooms, eviction, page);
+      total.unknown += ended.unknown;
+      const told: Promise<void> = tellAndAsk(rooms, eviction, ended, asking).then((lost) => {
+        total.lost += lost;
+        telling.delete(told);
+      });
+      telling.add(told);
+      // Its failure is told below, however much later.
+      told.catch(() => undefined);
+      if (rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
+      if (page.length < PAGE_SIZE) break;
+      after = page.at(-1)?.id ?? "";
+      if (telling.size >= PAGES_AT_ONCE) await Promise.race(telling);
+    }
+    await Promise.all(telling);
+  } finally {
+    // Of several failures the first is told.
+    await Promise.allSettled(telling);
   }
+  if (rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
+  return total;
 }
 
 /**
- * What rights alone decide comes first, for all of a page at once: rows are closed and channels left before any socket is
- * told, and nobody's eviction waits for the author's hooks about somebody else.
+ * What rights alone decide, for all of a page at once: rows are closed and channels left before any socket is told, and nobody's
+ * eviction waits for the author's hooks about somebody else, or for a gateway that says nothing.
  */
-async function enforcePage(
+async function endByRules(
   rooms: Rooms,
   eviction: Eviction,
   page: readonly SessionWithChannels[],
-): Promise<Consequences> {
+): Promise<EndedPage> {
   const judged = page.map((session) => ({ session, standing: standingOf(rooms, session, eviction) }));
   const ended = judged.flatMap(({ session, standing }) =>
     standing.kind === "lost" ? [{ session, ...standing }] : [],
@@ -179,21 +218,33 @@ async function enforcePage(
   // Whoever closed the row tells the socket; a row that was closed before is here for just that.
   const toEnd = ended.filter(({ session }) => closed.has(session.id) || session.isClosed);
   const left = await rooms.memberships.leaveMany(leaving);
-  const tellEnded = toEnd.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
-  const tellLeft = left.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
-  await rooms.decisionLog.flush();
-  const asked = stays.filter(({ standing }) => standing.kind === "stands");
-  const [byHooks] = await Promise.all([
-    Promise.all(asked.map(({ session, channel }) => askHooks(rooms, eviction, session, channel))),
-    ...tellEnded.map(({ session, reference }) => endSession(rooms, session, reference)),
-    ...tellLeft.map(({ session, channel, reference }) => notifyLeft(rooms, session, channel, reference)),
-  ]);
-  const lost = [...toEnd, ...left].map(({ session }) => session.id);
+  const told = <Lost extends Loss>(losses: readonly Lost[]) =>
+    losses.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
   const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
-  return {
-    lost: new Set([...lost, ...byHooks.flat()]).size,
+  const consequences = {
+    closed: told(toEnd),
+    left: told(left),
+    asked: stays.filter(({ standing }) => standing.kind === "stands"),
     unknown: new Set(foreign.map(({ session }) => session.id)).size,
   };
+  await rooms.decisionLog.flush();
+  return consequences;
+}
+
+/** @returns how many sessions of the page lost something, hooks included */
+async function tellAndAsk(
+  rooms: Rooms,
+  eviction: Eviction,
+  { closed, left, asked }: EndedPage,
+  asking: LimitFunction,
+): Promise<number> {
+  const [byHooks] = await Promise.all([
+    asking.map(asked, ({ session, channel }) => askHooks(rooms, eviction, session, channel)),
+    ...closed.map(({ session, reference }) => endSession(rooms, session, reference)),
+    ...left.map(({ session, channel, reference }) => notifyLeft(rooms, session, channel, reference)),
+  ]);
+  const lost = [...closed, ...left].map(({ session }) => session.id);
+  return new Set([...lost, ...byHooks.flat()]).size;
 }
 
 /** The rows of an ended login or deleted user were closed in that transaction, whatever view they are of. */

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { storageAt } from "../postgres/database.ts";
+import { NOW, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { GatewayServer } from "./gateway-server.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -121,6 +121,58 @@ describe("a revocation", () => {
     expect(gateway.calls.some((call) => call.method === "DELETE" && call.connection === "00033=")).toBe(true);
     await rechecking;
     expect(await sending).toMatchObject({ sent: 32, withheld: 1 });
+  }, 20_000);
+
+  test("of more sockets than a page closes the others while one page's gateway says nothing, and stays its process's", async () => {
+    await open();
+    await gateway.open(world, "g", "ann", 1, 500);
+    const last = await world.connect("ann");
+    let letGo = (_status: number) => {};
+    const held = new Promise<number>((resolve) => {
+      letGo = resolve;
+    });
+    gateway.answer = () => held;
+    const begun = performance.now();
+    const revoking = world.sallyport.access.revoke("ann", chat.can_use_chat);
+    expect((await last.closed).code).toBe(1000);
+    expect(performance.now() - begun).toBeLessThan(3000);
+    const lease = async () => {
+      const [row] = (await world.sql(`select claimed_until - ${NOW} as "left" from sallyport_evictions`)) as {
+        left: number;
+      }[];
+      return row?.left;
+    };
+    expect(await lease()).toBeLessThanOrEqual(15_000);
+    // Longer than the fifteen seconds for which a claim holds that nobody renews.
+    await pause(16_000);
+    expect(await lease()).toBeGreaterThan(9000);
+    letGo(410);
+    await revoking;
+    expect(await lease()).toBeUndefined();
+    expect(world.errors).toEqual([]);
+  }, 30_000);
+
+  test("of more sockets than a page closes the others while the hook about one page's says nothing", async () => {
+    await open();
+    const { access } = world.sallyport;
+    for (const user of ["ann", "cat"]) await access.addToGroup(user, "Crew");
+    await access.grant({ group: "Crew" }, chat.can_use_chat);
+    await gateway.open(world, "g", "ann", 1, 500);
+    await member("hall");
+    const last = await world.connect("cat");
+    let times = 0;
+    asked = () => {
+      times++;
+      return never;
+    };
+    const begun = performance.now();
+    const revoking = access.revoke({ group: "Crew" }, chat.can_use_chat);
+    expect((await last.closed).code).toBe(1000);
+    expect(performance.now() - begun).toBeLessThan(3000);
+    await revoking;
+    // Silence is a no.
+    expect(times).toBe(500);
+    expect(await world.sql("select session_id from sallyport_memberships")).toEqual([]);
   }, 20_000);
 
   test("made elsewhere reaches a process that only sends within a second", async () => {
