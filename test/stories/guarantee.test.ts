@@ -75,7 +75,8 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
-  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": SlowView } });
+  // What revoke() promises when it has resolved is of its own process.
+  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": SlowView }, instances: 1 });
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
 });
 afterEach(async () => {

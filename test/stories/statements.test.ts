@@ -31,6 +31,8 @@ beforeEach(async () => {
     channels: [rooms, personal],
     views: { "/ws/chat": ChatView, "/ws/open": OpenView },
     limits: { connectsPerUser: 1000, tokensPerUser: false },
+    // What is counted is what one process asks.
+    instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (sql) => sent.push(sql));
       return storage;

@@ -9,7 +9,7 @@ import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { emptyDatabase, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { emptyDatabase, isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
 
 /** The page that the tests' browsers stand on. */
 export const ORIGIN = "https://www.example.com";
@@ -20,6 +20,8 @@ export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "identify
     readonly gatewayView?: string;
     /** Opens the storage at a test database's source. Default: {@link storageAt}. */
     readonly storage?: (source: string) => Database;
+    /** Instances of the app, each with its server, pool and loop. Default: 3 where the database serves several, else 1. */
+    readonly instances?: number;
   };
 
 /** What a socket hears when a right of its user ends: the view, or with `channel` that channel. */
@@ -35,12 +37,16 @@ export type Frame = Record<string, unknown>;
 /**
  * An app, its database and a local API Gateway, all real, and people to connect. The app's login is a cookie
  * `login=<user>:<session>`, which stands for whatever login an app has.
+ *
+ * On PostgreSQL the app runs in several instances, and whatever comes from outside goes to one after the other. They are in one
+ * process, so that a story can look at all of them.
  */
 export class World {
+  /** The instance at which the story changes and sends. */
   readonly sallyport: Sallyport;
   readonly gateway: LocalGateway;
   readonly secret: string;
-  /** Base URL of the app's server. */
+  /** Base URL of that instance's server. */
   readonly appUrl: string;
   /** Every refusal so far. */
   readonly decisions: Decision[];
@@ -48,59 +54,58 @@ export class World {
   readonly errors: unknown[];
   /** The SQLite file's path, or a connection string. */
   readonly database: string;
-  readonly #server: Server;
+  readonly #instances: readonly Instance[];
+  #turn = 0;
   readonly #database: TestDatabase;
   readonly #sockets = new Set<Socket>();
 
   private constructor(parts: {
-    sallyport: Sallyport;
+    instances: readonly [Instance, ...Instance[]];
     gateway: LocalGateway;
     secret: string;
-    appUrl: string;
     decisions: Decision[];
     errors: unknown[];
-    server: Server;
     database: TestDatabase;
   }) {
-    this.sallyport = parts.sallyport;
+    this.sallyport = parts.instances[0].sallyport;
+    this.appUrl = parts.instances[0].url;
+    this.#instances = parts.instances;
     this.gateway = parts.gateway;
     this.secret = parts.secret;
-    this.appUrl = parts.appUrl;
     this.decisions = parts.decisions;
     this.errors = parts.errors;
     this.database = parts.database.source;
     this.#database = parts.database;
-    this.#server = parts.server;
   }
 
   static async open(
-    { gatewayView, storage = storageAt, ...options }: WorldOptions,
+    { gatewayView, storage = storageAt, instances = isPostgres ? 3 : 1, ...options }: WorldOptions,
     given?: TestDatabase,
   ): Promise<World> {
     const database = given ?? (await emptyDatabase());
     const decisions: Decision[] = [];
     const errors: unknown[] = [];
-    const sallyport = createSallyport({
-      origins: [ORIGIN],
-      onDecision: (decision) => decisions.push(decision),
-      onError: (error) => errors.push(error),
-      decisions: { sampleAllowed: 0 },
-      // Few enough for a story to have them all under way.
-      delivery: { concurrency: 128 },
-      ...options,
-      storage: storage(database.source),
-      identify: loginFromCookie,
-    });
-    await sallyport.migrate();
-    const server = createServer(nodeListener(sallyport));
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const appUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const open = () =>
+      Instance.open({
+        origins: [ORIGIN],
+        onDecision: (decision) => decisions.push(decision),
+        onError: (error) => errors.push(error),
+        decisions: { sampleAllowed: 0 },
+        // Few enough for a story to have them all under way.
+        delivery: { concurrency: 128 },
+        ...options,
+        storage: storage(database.source),
+        identify: loginFromCookie,
+      });
+    const first = await open();
+    const others = await Promise.all(Array.from({ length: instances - 1 }, open));
     const secret = gatewaySecret();
     const view = gatewayView ?? (Object.keys(options.views)[0] as string);
-    const gateway = await startLocalGateway({ target: `${appUrl}${view}/`, port: 0, secret });
+    const target = [first, ...others].map(({ url }) => `${url}${view}/`);
+    const gateway = await startLocalGateway({ target, port: 0, secret });
     const { apiId, endpoint } = gateway;
-    await sallyport.registerGateway({ name: "local", apiId, endpoint, secret });
-    return new World({ sallyport, gateway, secret, appUrl, decisions, errors, server, database });
+    await first.sallyport.registerGateway({ name: "local", apiId, endpoint, secret });
+    return new World({ instances: [first, ...others], gateway, secret, decisions, errors, database });
   }
 
   /** A token as the page of a signed-in user fetches it. @throws when it is refused */
@@ -112,7 +117,7 @@ export class World {
   }
 
   requestToken(user: string | null, body?: object, origin: string | null = ORIGIN): Promise<Response> {
-    return fetch(`${this.appUrl}/api/ws-token`, {
+    return fetch(`${this.#nextUrl()}/api/ws-token`, {
       method: "POST",
       headers: {
         ...(user === null ? {} : { cookie: cookieOf(user) }),
@@ -142,7 +147,11 @@ export class World {
 
   /** Sends an event to the app as if by a gateway; nothing of it is proven unless the headers prove it. */
   event(path: string, headers: Record<string, string>, body = ""): Promise<Response> {
-    return fetch(`${this.appUrl}${path}`, { method: "POST", headers, body });
+    return fetch(`${this.#nextUrl()}${path}`, { method: "POST", headers, body });
+  }
+
+  #nextUrl(): string {
+    return this.#instances[this.#turn++ % this.#instances.length]?.url as string;
   }
 
   /** Runs a statement on the database behind everybody's back. */
@@ -153,10 +162,35 @@ export class World {
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.terminate();
     await this.gateway.close();
+    await Promise.all(this.#instances.map((instance) => instance.close()));
+    await this.#database.drop();
+  }
+}
+
+/** The app once, behind a server of its own. */
+class Instance {
+  readonly sallyport: Sallyport;
+  readonly url: string;
+  readonly #server: Server;
+
+  private constructor(sallyport: Sallyport, server: Server) {
+    this.sallyport = sallyport;
+    this.#server = server;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  static async open(options: SallyportOptions): Promise<Instance> {
+    const sallyport = createSallyport(options);
+    await sallyport.migrate();
+    const server = createServer(nodeListener(sallyport));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return new Instance(sallyport, server);
+  }
+
+  async close(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
     await this.sallyport.close();
-    await this.#database.drop();
   }
 }
 
