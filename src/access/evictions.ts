@@ -59,7 +59,7 @@ export class Evictions {
     return own;
   }
 
-  /** Counts a change. @returns its number, in the order of commits */
+  /** Counts a change, of which other processes hear when it commits. @returns its number, in the order of commits */
   async number(db: Kysely<Tables>): Promise<number> {
     const row = await db
       .insertInto("sallyport_counters")
@@ -67,7 +67,7 @@ export class Evictions {
       .onConflict((conflict) =>
         conflict.column("key").doUpdateSet(({ eb }) => ({ count: eb("sallyport_counters.count", "+", 1) })),
       )
-      .returning("count")
+      .returning(["count", this.#database.announcement.as("announced")])
       .executeTakeFirstOrThrow();
     return Number(row.count);
   }
@@ -229,6 +229,7 @@ export class Evictions {
         .updateTable("sallyport_evictions")
         .set({ done_by: sql<string>`done_by || ${`,${this.#app},`}`, claimed_by: null, claimed_until: null })
         .where("id", "=", id)
+        .returning(this.#database.announcement.as("announced"))
         .execute();
       const old = await db
         .selectFrom("sallyport_evictions")

@@ -5,12 +5,17 @@ import type { Rooms } from "./rooms.ts";
 const LOOK_MS = 250;
 /** How often it looks even so: for grants that end, and records whose claimant died. */
 const LOOK_ANYWAY_MS = 750;
+/** How long it waits when the database has woken it, in milliseconds: many changes at once are one. */
+const WOKEN_MS = 10;
 
 /** Enforces what time and other processes changed, for as long as this one serves events. Keeps no process alive. */
 export class EnforcementLoop {
   readonly #rooms: Rooms;
   readonly #enforcer: Enforcer;
   #timer: NodeJS.Timeout | undefined;
+  #ignore: (() => Promise<void>) | undefined;
+  #isLooking = false;
+  #isWoken = false;
   #lookedAt = 0;
   #recorded: number | undefined;
   #wasChanged = false;
@@ -26,19 +31,36 @@ export class EnforcementLoop {
   /** Starting twice is starting once. */
   start(): void {
     if (this.#timer || this.#stopped) return;
-    this.#timer = setTimeout(() => {
-      this.#looking = this.#look().finally(() => {
-        this.#timer = undefined;
-        this.start();
-      });
-    }, LOOK_MS).unref();
+    this.#ignore ??= this.#rooms.database.listen(() => this.#wake());
+    this.#lookAfter(LOOK_MS);
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    await this.#ignore?.();
     await this.#looking;
     await Promise.all(this.#enforcing);
+  }
+
+  #wake(): void {
+    if (this.#stopped || this.#isWoken) return;
+    this.#isWoken = true;
+    if (this.#isLooking) return;
+    clearTimeout(this.#timer);
+    this.#lookAfter(WOKEN_MS);
+  }
+
+  #lookAfter(ms: number): void {
+    this.#timer = setTimeout(() => {
+      const isWoken = this.#isWoken;
+      this.#isWoken = false;
+      this.#isLooking = true;
+      this.#looking = this.#look(isWoken).finally(() => {
+        this.#isLooking = false;
+        if (!this.#stopped) this.#lookAfter(this.#isWoken ? WOKEN_MS : LOOK_MS);
+      });
+    }, ms).unref();
   }
 
   /** Another process may have changed anybody's rights: what is still to be posted here is judged again. */
@@ -53,13 +75,13 @@ export class EnforcementLoop {
     this.#recorded = recorded;
   }
 
-  async #look(): Promise<void> {
+  async #look(isWoken: boolean): Promise<void> {
     try {
       await this.#rooms.decisionLog.settle();
       await this.#rooms.decisionLog.sweep();
       await this.#rooms.activity.writeWhenDue();
       const changed = await this.#rooms.database.changedElsewhere();
-      if (!changed && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
+      if (!changed && !isWoken && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = Date.now();
       await this.#markElsewhere();
       this.#begin();

@@ -47,6 +47,15 @@ export interface Database {
    * second.
    */
   changedElsewhere(): Promise<boolean>;
+  /** Selected in a transaction that changes rights, it wakes whoever {@link listen}s elsewhere when that commits. */
+  readonly announcement: RawBuilder<unknown>;
+  /**
+   * Calls `woken` when another process may have changed somebody's rights, where the database can tell. Only a wake-up: it may
+   * come for nothing, and fail to come at all.
+   *
+   * @returns what ends it
+   */
+  listen(woken: () => void): () => Promise<void>;
   /** Turns what the driver threw into a {@link StorageError} that says what to do; other errors pass. */
   failure(error: unknown): unknown;
   /** Brings the tables up to date, one process at a time. Gives the names of the migrations that ran. */

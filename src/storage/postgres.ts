@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   CompiledQuery,
@@ -6,19 +7,28 @@ import {
   Migrator,
   PostgresDialect,
   type PostgresPool,
+  type RawBuilder,
   sql,
 } from "kysely";
+import type { Client } from "pg";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
+import { WakeUps } from "./wake-ups.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
 export interface PostgresOptions {
   /** The schema that holds Sallyport's tables; `migrate` makes it. Default: the first of the connection's search path. */
   readonly schema?: string;
-  /** Most connections of this process. Default 10. Not for a Kysely of the app's own. */
+  /** Most connections of this process, beside the one that listens. Default 10. Not for a Kysely of the app's own. */
   readonly poolSize?: number;
+  /**
+   * Whether one more connection listens (`LISTEN`) for changes of rights in other processes, so that they are looked at at once and not
+   * within a quarter of a second. Nothing else rests on it. Default true; not for a Kysely of the app's own, and in vain behind
+   * a pooler of transactions.
+   */
+  readonly listen?: boolean;
 }
 
 /** How long a transaction that could not be made is tried again, in milliseconds, while the server restarts or is full. */
@@ -42,7 +52,7 @@ const STATEMENT_TIMEOUT_MS = 10_000;
  * @throws ConfigurationError for options that cannot be
  */
 export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOptions = {}): Database {
-  const { schema, poolSize = 10 } = options;
+  const { schema, poolSize = 10, listen = true } = options;
   if (schema !== undefined && !/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
     throw new ConfigurationError(
       `postgres(…, { schema: "${schema}" }): a schema's name is up to 63 small letters, digits and _.`,
@@ -58,7 +68,8 @@ export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOpt
     });
   }
   const dialect = new PostgresDialect({ pool: () => openPool(source, poolSize) });
-  return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema });
+  const connect = listen ? () => openClient(source) : undefined;
+  return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema, connect });
 }
 
 class PostgresDatabase implements Database {
@@ -69,16 +80,35 @@ class PostgresDatabase implements Database {
   readonly #owned: boolean;
   readonly #schema: string | undefined;
   readonly #lock: string;
+  readonly announcement: RawBuilder<unknown>;
+  /** Gives a connection to listen on. */
+  readonly #connect: (() => Promise<Client>) | undefined;
+  /** By what this process tells of its changes. */
+  readonly #ownName = randomUUID();
+  readonly #channel: string;
   #changes: number | undefined;
 
   constructor(
     db: Kysely<Tables>,
-    { owned, schema }: { readonly owned: boolean; readonly schema: string | undefined },
+    {
+      owned,
+      schema,
+      connect,
+    }: {
+      readonly owned: boolean;
+      readonly schema: string | undefined;
+      readonly connect?: (() => Promise<Client>) | undefined;
+    },
   ) {
     this.db = schema === undefined ? db : db.withSchema(schema);
     this.#owned = owned;
     this.#schema = schema;
-    this.#lock = `hashtextextended('sallyport ' || ${schema === undefined ? "current_schema()" : `'${schema}'`}, 0)`;
+    this.#connect = connect;
+    const name = schema === undefined ? "current_schema()" : `'${schema}'`;
+    this.#lock = `hashtextextended('sallyport ' || ${name}, 0)`;
+    // A channel's name has 63 bytes at most.
+    this.#channel = `'sallyport_' || md5(${name})`;
+    this.announcement = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
   }
 
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
@@ -169,6 +199,18 @@ class PostgresDatabase implements Database {
     return changed;
   }
 
+  listen(woken: () => void): () => Promise<void> {
+    if (!this.#connect) return async () => undefined;
+    const wakeUps = new WakeUps({
+      connect: this.#connect,
+      channel: this.#channel,
+      ownName: this.#ownName,
+      woken,
+    });
+    wakeUps.start();
+    return () => wakeUps.stop();
+  }
+
   async migrate(): Promise<readonly string[]> {
     try {
       if (this.#schema !== undefined) await this.db.schema.createSchema(this.#schema).ifNotExists().execute();
@@ -240,13 +282,22 @@ function isPassing(error: unknown): boolean {
   );
 }
 
-async function openPool(connectionString: string, poolSize: number): Promise<PostgresPool> {
-  const pg = await import("pg").then(
+async function loadPg() {
+  return import("pg").then(
     (module) => module.default,
     (cause) => {
       throw new StorageError("The PostgreSQL storage needs the package pg: npm install pg", { cause });
     },
   );
+}
+
+async function openClient(connectionString: string): Promise<Client> {
+  const { Client } = await loadPg();
+  return new Client({ connectionString, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true });
+}
+
+async function openPool(connectionString: string, poolSize: number): Promise<PostgresPool> {
+  const pg = await loadPg();
   const INT8 = 20;
   const pool = new pg.Pool({
     connectionString,

@@ -22,6 +22,7 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
 class SqliteDatabase implements Database {
   readonly db: Kysely<Tables>;
   readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
+  readonly announcement = sql`null`;
   readonly #owned: boolean;
   #dataVersion: number | undefined;
 
@@ -87,6 +88,11 @@ class SqliteDatabase implements Database {
     const changed = version !== this.#dataVersion;
     this.#dataVersion = version;
     return changed;
+  }
+
+  /** A file tells nobody; looking at it is cheap. */
+  listen(): () => Promise<void> {
+    return async () => undefined;
   }
 
   async migrate(): Promise<readonly string[]> {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { inject } from "vitest";
 import { sqlAt } from "./storage-at.ts";
 
-export { searching, sqlAt, storageAt, watchedStorageAt } from "./storage-at.ts";
+export { changedStorage, searching, sqlAt, storageAt, watchedStorageAt } from "./storage-at.ts";
 
 /** Whether this project's tests run on PostgreSQL. */
 export const isPostgres = process.env.TEST_STORAGE === "postgres";

@@ -22,6 +22,17 @@ export function watchedStorageAt(source: string, told: (sql: string) => void): D
   return Object.assign(storage, { [Symbol.asyncDispose]: () => kysely.destroy() });
 }
 
+/** The same storage, some of which is another. */
+export function changedStorage(storage: Database, changes: Partial<Database>): Database {
+  return new Proxy(storage, {
+    get(target, name) {
+      if (name in changes) return Reflect.get(changes, name) as unknown;
+      const value = Reflect.get(target, name, target) as unknown;
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
 function schemaOf(source: string): { readonly url: string; readonly options: { readonly schema?: string } } {
   if (!source.startsWith("postgres:")) return { url: source, options: {} };
   const url = new URL(source);

@@ -3,9 +3,8 @@ import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import type { Database } from "../../src/storage/database.ts";
 import { defineChannel } from "../../src/view/channel.ts";
-import { NOW, padded, storageAt } from "../postgres/database.ts";
+import { changedStorage, NOW, padded, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";
 
@@ -293,32 +292,16 @@ test("one that is only arriving is tried again until it is there", async () => {
   expect(posts.map(({ method }) => method)).toEqual(["POST", "POST", "POST", "DELETE"]);
 });
 
-/** The same database, one of whose kinds of writes is another. */
-function failing(storage: Database, writeBeside: Database["writeBeside"]): Database {
-  return {
-    db: storage.db,
-    now: storage.now,
-    listOf: (subquery, ...columns) => storage.listOf(subquery, ...columns),
-    write: (work) => storage.write(work),
-    writeBeside,
-    writeOne: (work) => storage.writeOne(work),
-    writesInWith: storage.writesInWith,
-    rehearse: (work) => storage.rehearse(work),
-    changedElsewhere: () => storage.changedElsewhere(),
-    failure: (error) => storage.failure(error),
-    migrate: () => storage.migrate(),
-    close: () => storage.close(),
-  };
-}
-
 test("an enforcement that fails is told, left for the next look, and done then", async () => {
   const storage = storageAt(world.database);
   let failures = 1;
   const errors: string[] = [];
   const app = createSallyport({
-    storage: failing(storage, async (work) => {
-      if (failures-- > 0) throw new Error("the disk is full");
-      return storage.writeBeside(work);
+    storage: changedStorage(storage, {
+      writeBeside: async (work) => {
+        if (failures-- > 0) throw new Error("the disk is full");
+        return storage.writeBeside(work);
+      },
     }),
     permissions: [chat],
     channels,

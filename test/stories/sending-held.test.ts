@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { NOW, storageAt } from "../postgres/database.ts";
+import { changedStorage, NOW, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { GatewayServer } from "./gateway-server.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -273,13 +273,10 @@ test("closing it while a gateway says nothing leaves the record to others", asyn
 
 test("rows of those who are gone that cannot be closed are told, and the send has succeeded", async () => {
   let fails = false;
-  const failing = (storage: Database): Database =>
-    new Proxy(storage, {
-      get(target, name) {
-        const value = Reflect.get(target, name, target) as unknown;
-        if (name === "writeBeside" && fails) return () => Promise.reject(new Error("the disk is full"));
-        return typeof value === "function" ? value.bind(target) : value;
-      },
+  const failing = (storage: Database) =>
+    changedStorage(storage, {
+      writeBeside: (work) =>
+        fails ? Promise.reject(new Error("the disk is full")) : storage.writeBeside(work),
     });
   await open({ storage: (source) => failing(storageAt(source)) });
   await gateway.open(world, "g", "ann", 1, 3);

@@ -1,0 +1,196 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { postgres } from "../../src/storage/postgres.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { ChatView, channels, chat } from "../stories/chat.ts";
+import { ORIGIN, revoked, World } from "../stories/world.ts";
+import { changedStorage, emptyDatabase, sqlAt, storageAt, type TestDatabase } from "./database.ts";
+
+class OtherView extends WebSocketView {
+  override permissionsRequired = [chat.can_use_chat];
+  override receiveOnly = true;
+}
+
+let database: TestDatabase;
+const opened: { close(): Promise<unknown> }[] = [];
+beforeEach(async () => {
+  database = await emptyDatabase();
+});
+afterEach(async () => {
+  for (const one of opened.splice(0)) await one.close();
+  await database.drop();
+});
+
+/** An app that knows nothing of the chat's view, and so leaves its sockets to those who do. */
+function stranger(storage: Database): Sallyport {
+  const sallyport = createSallyport({
+    storage,
+    permissions: [chat],
+    views: { "/ws/other": OtherView },
+    origins: [ORIGIN],
+    identify: () => null,
+  });
+  opened.push(sallyport);
+  return sallyport;
+}
+
+/** How often a storage has been woken. */
+function woken(storage: Database): { times: number } {
+  const told = { times: 0 };
+  opened.push({ close: storage.listen(() => told.times++) });
+  return told;
+}
+
+/** The connections that listen for changes in a test database. */
+async function listeners(source: string): Promise<number[]> {
+  const schema = new URL(source).searchParams.get("schema");
+  const rows = await sqlAt(
+    inject("postgres"),
+    `select pid from pg_stat_activity where query = 'listen "sallyport_' || md5('${schema}') || '"'`,
+  );
+  return rows.map((row) => (row as { pid: number }).pid);
+}
+
+const end = (pids: readonly number[]) =>
+  sqlAt(inject("postgres"), `select ${pids.map((pid) => `pg_terminate_backend(${pid})`).join(", ")}`);
+
+describe("a change of rights", () => {
+  test("wakes every other process when it commits; not its own, nor those of another schema", async () => {
+    const another = await emptyDatabase();
+    opened.push({ close: another.drop });
+    const [own, first, second] = [1, 2, 3].map(() => storageAt(database.source)) as [
+      Database,
+      Database,
+      Database,
+    ];
+    const elsewhere = storageAt(another.source);
+    opened.unshift(first, second, elsewhere);
+    const sallyport = stranger(own);
+    await sallyport.migrate();
+    const told = [own, first, second, elsewhere].map(woken);
+    // Each once for having begun to listen.
+    await expect.poll(() => told.map(({ times }) => times)).toEqual([1, 1, 1, 1]);
+    await sallyport.access.grant("ann", chat.can_use_chat);
+    await expect.poll(() => told.map(({ times }) => times)).toEqual([1, 2, 2, 1]);
+    // A rehearsal is undone, and a reading changes nothing.
+    await sallyport.access.preview({
+      kind: "revoke",
+      holder: "ann",
+      permission: chat.can_use_chat,
+    });
+    await sallyport.access.hasPermission("ann", chat.can_use_chat);
+    await sallyport.access.revoke("ann", chat.can_use_chat);
+    await expect.poll(() => told.map(({ times }) => times)).toEqual([1, 3, 3, 1]);
+  });
+
+  test("is looked at by whoever serves as soon as it is told, not only four times a second", async () => {
+    let looks = 0;
+    const world = await World.open(
+      {
+        permissions: [chat],
+        channels,
+        views: { "/ws/chat": ChatView },
+        instances: 1,
+        storage: (source) => {
+          const storage = storageAt(source);
+          return changedStorage(storage, {
+            changedElsewhere: () => {
+              looks++;
+              return storage.changedElsewhere();
+            },
+          });
+        },
+      },
+      { source: database.source, drop: async () => undefined },
+    );
+    opened.push(world);
+    const admin = stranger(storageAt(database.source));
+    await expect.poll(() => listeners(database.source)).toHaveLength(1);
+    const [begun, before] = [Date.now(), looks];
+    for (let round = 0; round < 20; round++) {
+      await admin.access.grant(`user-${round}`, chat.can_use_chat);
+      await sleep(50);
+    }
+    const byItself = Math.ceil((Date.now() - begun) / 250);
+    expect(looks - before).toBeGreaterThan(byItself + 8);
+  });
+});
+
+describe("with the connection that listens cut", () => {
+  test("sockets are closed by polling, and decisions are those of the moment; then it listens again", async () => {
+    const world = await World.open(
+      { permissions: [chat], channels, views: { "/ws/chat": ChatView } },
+      { source: database.source, drop: async () => undefined },
+    );
+    opened.push(world);
+    const admin = stranger(storageAt(database.source));
+    await admin.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    await expect.poll(() => listeners(database.source)).toHaveLength(3);
+    await end(await listeners(database.source));
+    await admin.access.revoke("ann", chat.can_use_chat);
+    expect(await listeners(database.source)).toEqual([]);
+    await expect(ann.result("whoami")).rejects.toThrow(/refused|closed first/);
+    expect((await ann.closed).code).toBe(1000);
+    expect(ann.received).toContainEqual(revoked());
+    await expect.poll(() => listeners(database.source), { timeout: 10_000 }).toHaveLength(3);
+  });
+
+  test("for good, nothing else fails: a server that refuses it, or an option that wants none", async () => {
+    await stranger(storageAt(database.source)).migrate();
+    const url = new URL(database.source);
+    const schema = url.searchParams.get("schema") as string;
+    url.searchParams.delete("schema");
+    const silent = postgres(url.href, { schema, listen: false });
+    opened.push(silent);
+    const told = woken(silent);
+    const sallyport = stranger(silent);
+    await sallyport.access.grant("ann", chat.can_use_chat);
+    expect(await sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(true);
+    expect(await listeners(database.source)).toEqual([]);
+    expect(told.times).toBe(0);
+
+    url.port = "1";
+    const unreachable = postgres(url.href, { schema });
+    const stop = unreachable.listen(() => undefined);
+    await sleep(100);
+    await stop();
+    await unreachable.close();
+  });
+});
+
+test("a handler that another instance runs meanwhile: its answer is judged again, and is the generic refusal", async () => {
+  let goOn: () => void = () => undefined;
+  let entered: () => void = () => undefined;
+  const running = new Promise<void>((resolve) => {
+    entered = resolve;
+  });
+  class SlowView extends WebSocketView {
+    override permissionsRequired = [chat.can_use_chat];
+    slow = handler(async () => {
+      entered();
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      return { secret: 42 };
+    });
+  }
+  const world = await World.open({ permissions: [chat], views: { "/ws/chat": SlowView } });
+  opened.push(world);
+  const admin = stranger(storageAt(world.database));
+  await admin.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  const answering = ann.call("slow");
+  await running;
+  await admin.access.revoke("ann", chat.can_use_chat);
+  await ann.closed;
+  goOn();
+  await expect(answering).rejects.toThrow("closed first");
+  await expect
+    .poll(() => world.decisions.map(({ handler: name, reason }) => [name, reason]))
+    .toContainEqual(["slow", "session"]);
+  expect(JSON.stringify(ann.received)).not.toContain("42");
+});
