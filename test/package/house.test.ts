@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
+import { checkedLimits } from "../../src/access/rate-limits.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const src = join(root, "src");
@@ -125,6 +126,15 @@ describe("two lists of one truth agree", () => {
       const source = target.replace("./dist/", "").replace(/\.js$/, ".ts");
       expect(files, subpath).toContain(source);
     }
+  });
+
+  test("limits and docs/lifecycle.md", () => {
+    const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
+    const told = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, name, value]) => [
+      name,
+      Number(value),
+    ]);
+    expect(Object.fromEntries(told)).toEqual(checkedLimits({}));
   });
 
   test("the stories of the lifecycle and docs/lifecycle.md", () => {
