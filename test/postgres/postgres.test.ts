@@ -5,6 +5,7 @@ import { startServer } from "../../bench/src/postgres-server.ts";
 import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
+import { NamedStatements } from "../../src/storage/named-statements.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { World } from "../stories/world.ts";
@@ -413,4 +414,45 @@ test("a table that has other columns since is read all the same, in a transactio
   for (let times = 0; times < 5; times++) await both();
   await sqlAt(searching(database.source), "alter table sallyport_counters drop column more");
   expect(await Promise.all([storage.write(read), storage.write(read)])).toEqual([[], []]);
+});
+
+test("a process that is frozen in a transaction holds nobody up for longer than ten seconds, and wrote nothing", async () => {
+  const [frozen, other] = [1, 2].map(() => postgres(searching(database.source))) as [Database, Database];
+  await app(frozen).migrate();
+  opened.push(other);
+  const count = (key: string) => (db: Database["db"]) =>
+    db.insertInto("sallyport_counters").values({ key, window_started_at: 0, count: 1 }).execute();
+  let goOn: () => void = () => undefined;
+  const freeze = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  let isFrozen = false;
+  const writing = frozen.write(async (db) => {
+    await count("frozen")(db);
+    isFrozen = true;
+    await freeze;
+  });
+  await expect.poll(() => isFrozen).toBe(true);
+  await other.write(count("other"));
+  const keys = () => sqlAt(searching(database.source), "select key from sallyport_counters order by key");
+  expect(await keys()).toEqual([{ key: "other" }]);
+  goOn();
+  await expect(writing).rejects.toThrow(StorageError);
+  expect(await keys()).toEqual([{ key: "other" }]);
+});
+
+test("however many statements a connection sends, few names are kept, by the server and by the client", async () => {
+  const client = new pg.Client({ connectionString: searching(database.source) });
+  opened.push({ close: () => client.end() });
+  await client.connect();
+  new NamedStatements().watch(client as never);
+  for (let statement = 0; statement < 300; statement++) {
+    for (let times = 0; times < 5; times++)
+      await client.query(`select $1::int as "column ${statement}"`, [times]);
+  }
+  const { rows } = await client.query("select name from pg_prepared_statements");
+  expect(rows.length).toBeGreaterThan(100);
+  expect(rows.length).toBeLessThanOrEqual(200);
+  const { parsedStatements } = (client as unknown as { connection: { parsedStatements: object } }).connection;
+  expect(Object.keys(parsedStatements).sort()).toEqual(rows.map(({ name }) => name).sort());
 });
