@@ -111,7 +111,75 @@ test("rights that change while the author's connect() runs: authorize is asked o
   asked.length = 0;
   changes = 1;
   await world.connect(null, { channel: "den" });
-  expect(asked.at(-1)).toBe(undefined);
+  // On arriving, about the one who is in, and once more about who arrives.
+  expect(asked.filter((id) => id === undefined).length).toBeGreaterThanOrEqual(3);
+});
+
+test("a connection that is open already is refused, and authorize is not asked for ever", async () => {
+  let asked = 0;
+  const den = defineChannel("den", {
+    allowAnonymous: true,
+    authorize: () => {
+      asked++;
+      return true;
+    },
+  });
+  await anew({ channels: [den], views: { "/ws/lobby": LobbyView } });
+  const headers = {
+    connectionId: "AAAAAAAAAAAAAAA=",
+    "x-sallyport-secret": world.secret,
+    "x-sallyport-source-ip": "192.0.2.1",
+    origin: ORIGIN,
+  };
+  const connecting = async () => (await world.event("/ws/lobby/connect?channel=den", headers)).status;
+  expect(await connecting()).toBe(200);
+  expect(await connecting()).toBe(400);
+  expect(asked).toBe(2);
+});
+
+describe("a connect", () => {
+  test("shows the author's connect() the request that opens the socket", async () => {
+    let agent: string | null | undefined;
+    class Curious extends WebSocketView {
+      override allowAnonymous = true;
+      override receiveOnly = true;
+      override connect = ({ request }: ConnectContext) => {
+        agent = request.headers.get("x-client");
+      };
+    }
+    await anew({ views: { "/ws/lobby": Curious } });
+    await world.connect(null, { headers: { "x-client": "a browser" } });
+    expect(agent).toBe("a browser");
+  });
+
+  test("asks nobody for the login where the token alone says who it is", async () => {
+    let asked = 0;
+    await anew({
+      tokens: { binding: "token" },
+      identify: () => {
+        asked++;
+        return { userId: "ann", sessionId: "phone" };
+      },
+    });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const token = await world.token("ann");
+    const before = asked;
+    await world.connect("ann", { token });
+    expect([before > 0, asked]).toEqual([true, before]);
+  });
+
+  test("that is refused tells whose it was, from where and from which page, a page's name cut where it is too long", async () => {
+    expect(await statusOf(world.connect("eve:phone"))).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({
+      userId: "eve",
+      loginId: expect.stringMatching(/^[0-9a-f]{12}$/),
+      origin: ORIGIN,
+      sourceIp: "127.0.0.1",
+    });
+    await statusOf(world.connect(null, { origin: `https://${"a".repeat(600)}.example` }));
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "origin" });
+    expect(world.decisions.at(-1)?.origin).toHaveLength(500);
+  });
 });
 
 test("an author's hook that fails has not said yes, and the failure is told", async () => {

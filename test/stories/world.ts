@@ -15,7 +15,7 @@ import { emptyDatabase, isPostgres, sqlAt, storageAt, type TestDatabase } from "
 export const ORIGIN = "https://www.example.com";
 
 /** What a story may change of the world it plays in. */
-export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "identify" | "views" | "permissions"> &
+export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "views" | "permissions"> &
   Pick<SallyportOptions, "views" | "permissions"> & {
     readonly gatewayView?: string;
     /** Opens the storage at a test database's source. Default: {@link storageAt}. */
@@ -88,6 +88,7 @@ export class World {
     const open = () =>
       Instance.open({
         origins: [ORIGIN],
+        identify: loginFromCookie,
         onDecision: (decision) => decisions.push(decision),
         onError: (error) => errors.push(error),
         decisions: { sampleAllowed: 0 },
@@ -95,7 +96,6 @@ export class World {
         delivery: { concurrency: 128 },
         ...options,
         storage: storage(database.source),
-        identify: loginFromCookie,
       });
     const first = await open();
     const others = await Promise.all(Array.from({ length: instances - 1 }, open));
