@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
 import { ConfigurationError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/view/channel.ts";
@@ -291,6 +292,72 @@ test("a call's id of 128 characters is an id, and one more is not; a number must
     const frame = ann.received.at(-1);
     expect([id, frame?.ok, frame?.id]).toEqual(fits ? [id, true, id] : [id, false, undefined]);
   }
+});
+
+describe("a message", () => {
+  class Mirror extends WebSocketView {
+    override allowAnonymous = true;
+    look = handler(({ body }) => {
+      const own = Object.getOwnPropertyDescriptors(body as object);
+      return Object.entries(own).map(([key, { value, ...kind }]) => ({ key, value, ...kind }));
+    });
+    strict = handler(
+      { body: z.object({ list: z.array(z.object({ name: z.string("x".repeat(300)) })) }) },
+      () => "it fits",
+    );
+    whole = handler({ body: z.custom(() => false, "Never.") }, () => "it fits");
+  }
+  beforeEach(() => anew({ views: { "/ws/lobby": Mirror } }));
+
+  test("shows its handler what it says, without what only says where it goes, whatever its keys are called", async () => {
+    const ann = await world.connect(null);
+    ann.send(
+      '{"id":"1","handler":"look","action":"look","a":1,"__proto__":2,"constructor":3,"toString":null}',
+    );
+    const { result } = await ann.next(({ id }) => id === "1");
+    const plain = { writable: true, enumerable: true, configurable: true };
+    expect(result).toEqual([
+      { key: "a", value: 1, ...plain },
+      { key: "__proto__", value: 2, ...plain },
+      { key: "constructor", value: 3, ...plain },
+      { key: "toString", value: null, ...plain },
+    ]);
+  });
+
+  test("whose id is no finite number is none that could be answered", async () => {
+    const ann = await world.connect(null);
+    ann.send('{"id":1e999,"handler":"look"}');
+    await expect.poll(() => world.decisions.at(-1)).toMatchObject({ reason: "malformed", status: 400 });
+  });
+
+  test("that does not fit is told why in few words, and the developer where", async () => {
+    const ann = await world.connect(null);
+    expect(await ann.call("strict", { list: [{ name: "a" }, { name: 1 }] })).toMatchObject({
+      status: 400,
+      error: "x".repeat(200),
+    });
+    expect(world.decisions.at(-1)?.message).toContain("the schema of strict at list.1.name: xxx");
+    await ann.call("whole");
+    expect(world.decisions.at(-1)?.message).toContain("the schema of whole at body: Never.");
+    const long = { list: Array.from({ length: 500 }, () => ({})) };
+    await ann.call("strict", long);
+    expect(world.decisions.at(-1)?.message.length).toBeLessThan(3000);
+  });
+
+  test("names its handler in few letters, and one that is not there is told with those that are", async () => {
+    const ann = await world.connect(null);
+    expect(await ann.call("n".repeat(300))).toMatchObject({ ok: false, status: 403 });
+    expect(world.decisions.at(-1)?.handler).toBe("n".repeat(200));
+    expect(world.decisions.at(-1)?.message).toMatch(/It has: look, strict, whole\.$/);
+  });
+
+  test("from a socket in a channel that is declared no more is answered as before, and does not see that channel", async () => {
+    await anew({ views });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    await world.sql("insert into sallyport_memberships select id, 'gone', 1 from sallyport_sessions");
+    expect(await ann.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
+  });
 });
 
 describe("what is no change", () => {

@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { invalid } from "../../src/errors.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { NOW, padded } from "../postgres/database.ts";
@@ -224,29 +224,45 @@ test("a right that ends while authorize is asked: the handler never starts", asy
   expect(started).toEqual([]);
 });
 
-test("an answer that waits to be pushed is judged again before it goes out", async () => {
-  await sockets("ann", 1, 128);
-  await world.sallyport.access.grant("bob", chat.can_moderate_chat);
-  await world.connect("bob");
-  await world.sql("update sallyport_gateways set replies = 'push' where name = 'local'");
-  await world.sql(`update sallyport_gateways set endpoint = '${endpoint}' where name = 'local'`);
-  await world.sallyport.registerGateway({ name: "local", endpoint, stage: "dev", replies: "push" });
-  const sending = world.sallyport.to({ user: "ann" }).send("news");
-  await expect.poll(() => posts.length).toBe(128);
-  const answered = world.event(
-    "/ws/chat/default",
-    await asGateway("bob"),
-    JSON.stringify({ id: 1, handler: "moderate" }),
-  );
-  await arrived;
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  const revoking = world.sallyport.access.revoke("bob", chat.can_moderate_chat);
-  await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_moderate_chat)).toBe(false);
-  release();
-  await Promise.all([revoking, sending, answered]);
-  const [pushed, ...others] = posts.filter(({ body }) => body.includes('"id":1'));
-  expect(others).toEqual([]);
-  expect(JSON.parse(pushed?.body ?? "{}")).toMatchObject({ id: 1, ok: false, status: 403 });
+describe("an answer that waits to be pushed", () => {
+  /** What is pushed of an answer before whose turn comes something has changed. */
+  async function pushedAfter(change: () => Promise<unknown>, isDone: () => Promise<boolean>) {
+    await sockets("ann", 1, 128);
+    await world.sallyport.access.grant("bob", chat.can_moderate_chat);
+    await world.connect("bob");
+    await world.sallyport.registerGateway({ name: "local", endpoint, stage: "dev", replies: "push" });
+    const sending = world.sallyport.to({ user: "ann" }).send("news");
+    await expect.poll(() => posts.length).toBe(128);
+    const answered = world.event(
+      "/ws/chat/default",
+      await asGateway("bob"),
+      JSON.stringify({ id: 1, handler: "moderate" }),
+    );
+    await arrived;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const changing = change();
+    await expect.poll(isDone).toBe(true);
+    release();
+    await Promise.all([changing, sending, answered]);
+    const [pushed, ...others] = posts.filter(({ body }) => body.includes('"id":1'));
+    expect(others).toEqual([]);
+    return JSON.parse(pushed?.body ?? "{}") as unknown;
+  }
+  test("is judged again before it goes out", async () => {
+    const pushed = await pushedAfter(
+      () => world.sallyport.access.revoke("bob", chat.can_moderate_chat),
+      async () => !(await world.sallyport.access.hasPermission("bob", chat.can_moderate_chat)),
+    );
+    expect(pushed).toMatchObject({ id: 1, ok: false, status: 403 });
+  });
+
+  test("goes out as it is where it may still be had", async () => {
+    const pushed = await pushedAfter(
+      () => world.sallyport.access.revoke("bob", chat.can_use_chat),
+      async () => !(await world.sallyport.access.hasPermission("bob", chat.can_use_chat)),
+    );
+    expect(pushed).toMatchObject({ id: 1, ok: true, result: { secret: 42 } });
+  });
 });
 
 async function asGateway(user: string): Promise<Record<string, string>> {
