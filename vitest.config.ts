@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: "stories",
-          include: ["test/stories/**/*.test.ts", "test/django/**/*.test.ts"],
+          include: ["test/{stories,django,storage}/**/*.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
@@ -24,8 +24,8 @@ export default defineConfig({
       {
         test: {
           name: "stories-postgres",
-          include: ["test/{stories,django,postgres}/**/*.test.ts"],
-          // It waits for what is held up, for half a minute, and asks the database nothing of its own.
+          include: ["test/{stories,django,storage,postgres}/**/*.test.ts"],
+          // It waits for what is held up, for a minute, and what it asks of a database the others ask as well.
           exclude: ["test/stories/sending-held.test.ts"],
           env: { TEST_STORAGE: "postgres" },
           globalSetup: ["test/postgres/global-setup.ts"],

@@ -346,13 +346,15 @@ export class Sallyport {
     // Sends end; what closes sockets whose rights have ended goes out before everything does.
     delivery.stop();
     await this.#loop.stop();
-    const done = this.#enforcer.idle().then(() => delivery.settled());
-    await Promise.race([done, sleep(CLOSING_MS, undefined, { ref: false })]);
+    const idle = () => Promise.all([this.#loop.idle(), this.#enforcer.idle()]);
+    await inTime(idle().then(() => delivery.settled()));
     delivery.shut();
     await this.#rooms.decisionLog.settle();
     await this.#rooms.activity.write();
     await this.#api.close();
     await Promise.allSettled(sends);
+    // Records whose work was cut off are left to others.
+    await inTime(idle());
     await this.#rooms.database.close();
   }
 
@@ -486,6 +488,11 @@ function guarded<Arguments extends readonly unknown[]>(
       failed(error);
     }
   };
+}
+
+/** Waits for what closing waits for, but no longer than it does. */
+async function inTime(work: Promise<unknown>): Promise<void> {
+  await Promise.race([work, sleep(CLOSING_MS, undefined, { ref: false })]);
 }
 
 function positiveSeconds(name: string, value: number): number {

@@ -13,6 +13,7 @@ import { mountViews } from "../../dist/lifecycle/mount-views.js";
 import type { Rooms } from "../../dist/lifecycle/rooms.js";
 import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
 import type { HttpCall } from "../../dist/protocol/http-call.js";
+import { Activity } from "../../dist/sessions/activity.js";
 import { type Figure, figure, timed } from "./figures.js";
 
 const chat = definePermissions("chat", {
@@ -119,6 +120,8 @@ function wholeGate(): Promise<number[]> {
     changes: new Changes(),
     channels: new Channels([defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })], catalog),
     permissions: catalog,
+    // Gathers, and writes nothing.
+    activity: new Activity({} as never, () => undefined),
     messageLimit: new MessageLimit(Number.MAX_SAFE_INTEGER),
     sessions: { find: async () => session },
     views,

@@ -28,8 +28,10 @@ export interface Eviction {
 
 /** How long a process that claimed a record may be silent before another may claim it, in milliseconds. */
 const LEASE_MS = 15_000;
-/** How often whoever works on one says so, in milliseconds. */
+/** How often whoever works on some says so, in milliseconds. */
 const RENEW_MS = 4000;
+/** How long a work may come no further and keep others off, in milliseconds: longer than the longest call with all its tries. */
+const STUCK_MS = 90_000;
 
 const USERS_PER_INSERT = 5000;
 
@@ -40,6 +42,9 @@ export class Evictions {
   readonly #claimant = randomUUID();
   /** Numbers that this process has counted since it was last asked. */
   #own = 0;
+  /** Records in work here, each with when it last came further. */
+  readonly #leases = new Map<string, { advancedAt: number }>();
+  #renewing: NodeJS.Timeout | undefined;
 
   /** @param app names what this process can judge: processes of the same views and channels bear the same name */
   constructor(database: Database, app: string) {
@@ -67,7 +72,7 @@ export class Evictions {
       .onConflict((conflict) =>
         conflict.column("key").doUpdateSet(({ eb }) => ({ count: eb("sallyport_counters.count", "+", 1) })),
       )
-      .returning(["count", this.#database.announcement.as("announced")])
+      .returning(["count", this.#database.notification.as("notified")])
       .executeTakeFirstOrThrow();
     return Number(row.count);
   }
@@ -187,34 +192,56 @@ export class Evictions {
   }
 
   /**
-   * Keeps a record for as long as its work takes: nobody else needs to begin it. A renewal that fails is no failure of the work,
-   * since doing it twice does no harm.
+   * Keeps a record for as long as its work comes further: nobody else needs to begin it. A renewal that fails is no failure of the
+   * work, since doing it twice does no harm.
+   *
+   * @param work calls `advanced` whenever it has come further
    */
-  async holding<Result>(id: string, work: () => Promise<Result>): Promise<Result> {
-    const renewing = setInterval(() => this.#renew(id).catch(() => undefined), RENEW_MS);
+  async withLease<Result>(id: string, work: (advanced: () => void) => Promise<Result>): Promise<Result> {
+    const lease = { advancedAt: Date.now() };
+    this.#leases.set(id, lease);
+    if (!this.#renewing) this.#renewLater();
     try {
-      return await work();
+      return await work(() => {
+        lease.advancedAt = Date.now();
+      });
     } finally {
-      clearInterval(renewing);
+      this.#leases.delete(id);
     }
   }
 
-  async #renew(id: string): Promise<void> {
+  /** One statement for all records, and one at a time. */
+  #renewLater(): void {
+    this.#renewing = setTimeout(async () => {
+      const now = Date.now();
+      const alive = [...this.#leases].filter(([, { advancedAt }]) => now - advancedAt < STUCK_MS);
+      if (alive.length > 0) await this.#renew(alive.map(([id]) => id)).catch(() => undefined);
+      this.#renewing = undefined;
+      if (this.#leases.size > 0) this.#renewLater();
+    }, RENEW_MS).unref();
+  }
+
+  async #renew(ids: readonly string[]): Promise<void> {
     const { now } = this.#database;
-    await this.#database.write((db) =>
+    await this.#database.writeOne((db) =>
       db
         .updateTable("sallyport_evictions")
         .set(({ eb }) => ({ claimed_until: eb(now, "+", LEASE_MS) }))
-        .where("id", "=", id)
+        .where("id", "in", ids)
         .where("claimed_by", "=", this.#claimant)
         .execute(),
     );
   }
 
-  /** It failed: anybody may claim it when the lease is over. */
+  /** It failed: anybody may claim it when the lease is over. One that another process has claimed since is left alone. */
   async postpone(id: string): Promise<void> {
     await this.#database.write((db) =>
-      db.updateTable("sallyport_evictions").set({ claimed_by: null }).where("id", "=", id).execute(),
+      db
+        .updateTable("sallyport_evictions")
+        .set({ claimed_by: null })
+        .where("id", "=", id)
+        .where("claimed_by", "=", this.#claimant)
+        .execute(),
     );
   }
 
@@ -229,25 +256,29 @@ export class Evictions {
         .updateTable("sallyport_evictions")
         .set({ done_by: sql<string>`done_by || ${`,${this.#app},`}`, claimed_by: null, claimed_until: null })
         .where("id", "=", id)
-        .returning(this.#database.announcement.as("announced"))
+        .where("claimed_by", "=", this.#claimant)
+        .returning(this.#database.notification.as("notified"))
         .execute();
       const old = await db
         .selectFrom("sallyport_evictions")
         .select("id")
         .where(({ eb }) => eb("created_at", "<", eb(now, "-", MAX_SESSION_MS)))
         .execute();
-      for (const record of old) await this.#forget(db, record.id);
+      for (const record of old) await forget(db, record.id);
     });
   }
 
-  /** The record has been enforced to its end. */
+  /** The record has been enforced to its end; unless another process has claimed it since, and still tells those whom it found. */
   async finish(id: string): Promise<void> {
-    await this.#database.write((db) => this.#forget(db, id));
-  }
-
-  async #forget(db: Kysely<Tables>, id: string): Promise<void> {
-    await db.deleteFrom("sallyport_eviction_users").where("eviction_id", "=", id).execute();
-    await db.deleteFrom("sallyport_evictions").where("id", "=", id).execute();
+    await this.#database.write(async (db) => {
+      const ours = await db
+        .selectFrom("sallyport_evictions")
+        .select("id")
+        .where("id", "=", id)
+        .where("claimed_by", "=", this.#claimant)
+        .executeTakeFirst();
+      if (ours) await forget(db, id);
+    });
   }
 
   /** Ours, nobody's yet, or of a process that took too long; and not done already as far as this app can. */
@@ -259,4 +290,9 @@ export class Evictions {
     ]);
     return eb.and([free, eb("done_by", "not like", `%,${this.#app},%`)]);
   }
+}
+
+async function forget(db: Kysely<Tables>, id: string): Promise<void> {
+  await db.deleteFrom("sallyport_eviction_users").where("eviction_id", "=", id).execute();
+  await db.deleteFrom("sallyport_evictions").where("id", "=", id).execute();
 }

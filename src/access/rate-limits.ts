@@ -9,7 +9,7 @@ export interface Limits {
   readonly connectsPerUser: number | false;
   /** Connects from one address (IPv6: one /64) through one gateway. Default 300. */
   readonly connectsPerIp: number | false;
-  /** Connects with a bad token or another login, from one address. Default 20. */
+  /** Connects with a bad token or another login, from one address through one gateway. Default 20. */
   readonly failedConnectsPerIp: number | false;
   /** Tokens of one user. Default 20. */
   readonly tokensPerUser: number | false;

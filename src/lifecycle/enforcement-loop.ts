@@ -7,21 +7,26 @@ const LOOK_MS = 250;
 const LOOK_ANYWAY_MS = 750;
 /** How long it waits when the database has woken it, in milliseconds: many changes at once are one. */
 const WOKEN_MS = 10;
+/** Shortest time between two looks, in milliseconds, however often it is woken. */
+const SPACE_MS = 100;
 
 /** Enforces what time and other processes changed, for as long as this one serves events. Keeps no process alive. */
 export class EnforcementLoop {
   readonly #rooms: Rooms;
   readonly #enforcer: Enforcer;
   #timer: NodeJS.Timeout | undefined;
-  #ignore: (() => Promise<void>) | undefined;
+  #unlisten: (() => Promise<void>) | undefined;
   #isLooking = false;
   #isWoken = false;
+  /** When the last look began. */
+  #beganAt = 0;
+  /** When it last looked at what there is to enforce. */
   #lookedAt = 0;
   #recorded: number | undefined;
   #wasChanged = false;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
-  readonly #enforcing = new Set<Promise<unknown>>();
+  readonly #enforcing = new Set<Promise<void>>();
 
   constructor(rooms: Rooms, enforcer: Enforcer) {
     this.#rooms = rooms;
@@ -31,16 +36,21 @@ export class EnforcementLoop {
   /** Starting twice is starting once. */
   start(): void {
     if (this.#timer || this.#stopped) return;
-    this.#ignore ??= this.#rooms.database.listen(() => this.#wake());
     this.#lookAfter(LOOK_MS);
+    this.#unlisten ??= this.#rooms.database.listen(() => this.#wake());
   }
 
+  /** Resolves when what it has begun by now is done. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#enforcing);
+  }
+
+  /** Resolves when it looks no more. What it has begun may be under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#ignore?.();
+    await this.#unlisten?.();
     await this.#looking;
-    await Promise.all(this.#enforcing);
   }
 
   #wake(): void {
@@ -48,7 +58,11 @@ export class EnforcementLoop {
     this.#isWoken = true;
     if (this.#isLooking) return;
     clearTimeout(this.#timer);
-    this.#lookAfter(WOKEN_MS);
+    this.#lookSoon();
+  }
+
+  #lookSoon(): void {
+    this.#lookAfter(Math.max(WOKEN_MS, this.#beganAt + SPACE_MS - Date.now()));
   }
 
   #lookAfter(ms: number): void {
@@ -56,9 +70,12 @@ export class EnforcementLoop {
       const isWoken = this.#isWoken;
       this.#isWoken = false;
       this.#isLooking = true;
+      this.#beganAt = Date.now();
       this.#looking = this.#look(isWoken).finally(() => {
         this.#isLooking = false;
-        if (!this.#stopped) this.#lookAfter(this.#isWoken ? WOKEN_MS : LOOK_MS);
+        if (this.#stopped) return;
+        if (this.#isWoken) this.#lookSoon();
+        else this.#lookAfter(LOOK_MS);
       });
     }, ms).unref();
   }
@@ -92,10 +109,12 @@ export class EnforcementLoop {
 
   /** Not waited for: while hooks are being asked about somebody, the next look finds what others have lost. */
   #begin(): void {
-    const enforcing: Promise<unknown> = this.#enforcer
+    // Whoever finds no room for another record would only wait for one.
+    if (this.#enforcer.isFull) return;
+    const enforcing: Promise<void> = this.#enforcer
       .enforce()
       .catch((error) => this.#rooms.onError(error, "enforcement loop"))
-      .finally(() => this.#enforcing.delete(enforcing));
+      .then(() => void this.#enforcing.delete(enforcing));
     this.#enforcing.add(enforcing);
   }
 }

@@ -1,22 +1,10 @@
-import pLimit, { type LimitFunction } from "p-limit";
-import { newReference, refusal, type Trail } from "../access/decisions.ts";
 import type { Eviction } from "../access/evictions.ts";
-import type { Outcome, StillPermitted } from "../delivery/delivery.ts";
-import { encodeFrame } from "../delivery/frame.ts";
 import { RefusedError } from "../errors.ts";
-import type { RevokedNotice } from "../protocol/frames.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
-import { recipientOf } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
-import {
-  HOOK_DEADLINE_MS,
-  type Standing,
-  standingByRules,
-  standingInChannel,
-  standingOfView,
-  trailOf,
-} from "./standing.ts";
+import { type Standing, standingByRules, standingOfView, trailOf } from "./standing.ts";
+import { type EndedPage, keepLoss, type Loss, Telling } from "./tell-ended.ts";
 
 /** How many sessions lost something; and how many are, or are in a channel, another app's, who must look as well. */
 interface Consequences {
@@ -24,41 +12,24 @@ interface Consequences {
   readonly unknown: number;
 }
 
-/** A page whose rows are closed and whose channels are left: what its sockets are still to hear, and whom hooks are asked about. */
-interface EndedPage {
-  readonly closed: readonly Told[];
-  readonly left: readonly (Told & { readonly channel: string })[];
-  readonly asked: readonly { readonly session: SessionWithChannels; readonly channel: string }[];
-  readonly unknown: number;
-}
-
-/** What a socket is told by. */
-interface Told {
-  readonly session: SessionWithChannels;
-  readonly reference: string;
-}
-
-/** Something lost, and why. */
-interface Loss {
-  readonly refusal: RefusedError;
-  readonly trail: Trail;
-}
-
 /** Records that are enforced at the same time. */
 const AT_ONCE = 8;
-/** Pages of a record whose sockets are being told at the same time: a silent gateway's do not keep the others waiting. */
-const PAGES_AT_ONCE = 20;
-/** Sessions of a record that hooks are asked about at the same time. */
-const ASKED_AT_ONCE = 500;
 
 /** Draws the consequences of recorded changes of rights for open sockets. */
 export class Enforcer {
   readonly #rooms: Rooms;
   /** Records in hand, each with how many sessions lost something. */
   readonly #inHand = new Map<string, Promise<number>>();
+  /** Records that failed half-way here: some of their sockets may have lost their rows and have been told nothing. */
+  readonly #halfDone = new Set<string>();
 
   constructor(rooms: Rooms) {
     this.#rooms = rooms;
+  }
+
+  /** Whether one more record would wait. */
+  get isFull(): boolean {
+    return this.#inHand.size >= AT_ONCE;
   }
 
   /**
@@ -70,7 +41,7 @@ export class Enforcer {
     await expireGrants(this.#rooms);
     const mine: Promise<number>[] = [];
     for (;;) {
-      while (this.#inHand.size >= AT_ONCE) await Promise.race(this.#inHand.values());
+      while (this.isFull) await Promise.race(this.#inHand.values());
       const eviction = await this.#rooms.evictions.claim({ except: new Set(this.#inHand.keys()) });
       if (!eviction) break;
       mine.push(this.#take(eviction));
@@ -106,17 +77,21 @@ export class Enforcer {
 
   async #enforce(eviction: Eviction): Promise<number> {
     const { evictions, onError } = this.#rooms;
+    const { id } = eviction;
+    const isTakenOver = eviction.isTakenOver || this.#halfDone.has(id);
     try {
-      const { lost, unknown } = await evictions.holding(eviction.id, () =>
-        enforceRecord(this.#rooms, eviction),
+      const { lost, unknown } = await evictions.withLease(id, (advanced) =>
+        enforceRecord(this.#rooms, { ...eviction, isTakenOver }, advanced),
       );
-      if (unknown > 0) await evictions.leaveToOthers(eviction.id);
-      else await evictions.finish(eviction.id);
+      if (unknown > 0) await evictions.leaveToOthers(id);
+      else await evictions.finish(id);
+      this.#halfDone.delete(id);
       return lost;
     } catch (error) {
       // The change itself is committed. Its record stays and is claimed again when the lease is over.
+      this.#halfDone.add(id);
       onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
-      await evictions.postpone(eviction.id).catch((failure) => onError(failure, "postponing an eviction"));
+      await evictions.postpone(id).catch((failure) => onError(failure, "postponing an eviction"));
       return 0;
     }
   }
@@ -155,41 +130,34 @@ const RECORDS_PER_EXPIRY = 100;
  * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
  * harm, so a record is finished only when all its pages are done.
  *
- * @throws Error when the app is closed meanwhile
+ * @param advanced is called whenever it has come further
+ * @throws Error when the app is closed meanwhile, and for the first thing that failed when everything else is done
  */
-async function enforceRecord(rooms: Rooms, eviction: Eviction): Promise<Consequences> {
-  const total = { lost: 0, unknown: 0 };
-  const asking = pLimit(ASKED_AT_ONCE);
-  const telling = new Set<Promise<void>>();
+async function enforceRecord(rooms: Rooms, eviction: Eviction, advanced: () => void): Promise<Consequences> {
+  const telling = new Telling(rooms, advanced);
+  let unknown = 0;
   try {
     for (let after = ""; ; ) {
       const page = await rooms.sessions.page(selectorOf(eviction), after, eviction);
+      advanced();
       const ended = await endByRules(rooms, eviction, page);
-      total.unknown += ended.unknown;
-      const told: Promise<void> = tellAndAsk(rooms, eviction, ended, asking).then((lost) => {
-        total.lost += lost;
-        telling.delete(told);
-      });
-      telling.add(told);
-      // Its failure is told below, however much later.
-      told.catch(() => undefined);
-      if (rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
+      unknown += ended.unknown;
+      telling.begin(ended);
       if (page.length < PAGE_SIZE) break;
       after = page.at(-1)?.id ?? "";
-      if (telling.size >= PAGES_AT_ONCE) await Promise.race(telling);
+      await telling.room();
+      if (rooms.delivery.isShut) break;
     }
-    await Promise.all(telling);
   } finally {
-    // Of several failures the first is told.
-    await Promise.allSettled(telling);
+    await telling.settled();
   }
   if (rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
-  return total;
+  return { lost: telling.lost(), unknown };
 }
 
 /**
- * What rights alone decide, for all of a page at once: rows are closed and channels left before any socket is told, and nobody's
- * eviction waits for the author's hooks about somebody else, or for a gateway that says nothing.
+ * What rights alone decide, for all of a page at once: rows are closed and channels left before any socket is told, or anybody
+ * asked.
  */
 async function endByRules(
   rooms: Rooms,
@@ -218,33 +186,22 @@ async function endByRules(
   // Whoever closed the row tells the socket; a row that was closed before is here for just that.
   const toEnd = ended.filter(({ session }) => closed.has(session.id) || session.isClosed);
   const left = await rooms.memberships.leaveMany(leaving);
-  const told = <Lost extends Loss>(losses: readonly Lost[]) =>
-    losses.map((loss) => ({ ...loss, reference: keep(rooms, eviction, loss) }));
+  const withReference = <Lost extends Loss>(losses: readonly Lost[]) =>
+    losses.map((loss) => ({ ...loss, reference: keepLoss(rooms, eviction, loss) }));
   const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
-  const consequences = {
-    closed: told(toEnd),
-    left: told(left),
-    asked: stays.filter(({ standing }) => standing.kind === "stands"),
+  const asked = stays.filter(
+    ({ channel, standing }) =>
+      standing.kind === "stands" && (rooms.channels.match(channel)?.authorize.length ?? 0) > 0,
+  );
+  const endedPage = {
+    eviction,
+    closed: withReference(toEnd),
+    left: withReference(left),
+    asked,
     unknown: new Set(foreign.map(({ session }) => session.id)).size,
   };
   await rooms.decisionLog.flush();
-  return consequences;
-}
-
-/** @returns how many sessions of the page lost something, hooks included */
-async function tellAndAsk(
-  rooms: Rooms,
-  eviction: Eviction,
-  { closed, left, asked }: EndedPage,
-  asking: LimitFunction,
-): Promise<number> {
-  const [byHooks] = await Promise.all([
-    asking.map(asked, ({ session, channel }) => askHooks(rooms, eviction, session, channel)),
-    ...closed.map(({ session, reference }) => endSession(rooms, session, reference)),
-    ...left.map(({ session, channel, reference }) => notifyLeft(rooms, session, channel, reference)),
-  ]);
-  const lost = [...closed, ...left].map(({ session }) => session.id);
-  return new Set([...lost, ...byHooks.flat()]).size;
+  return endedPage;
 }
 
 /** The rows of an ended login or deleted user were closed in that transaction, whatever view they are of. */
@@ -253,32 +210,6 @@ function standingOf(rooms: Rooms, session: SessionWithChannels, { scope, isTaken
   if (ended === undefined) return standingOfView(rooms, session);
   const refused = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "login" });
   return { kind: "lost", refusal: refused, trail: trailOf(session) };
-}
-
-/** @returns the session's id where it has left the channel by the author's word */
-async function askHooks(
-  rooms: Rooms,
-  eviction: Eviction,
-  session: SessionWithChannels,
-  channel: string,
-): Promise<readonly string[]> {
-  if (rooms.channels.match(channel)?.authorize.length === 0) return [];
-  const standing = await standingInChannel(rooms, session, channel, HOOK_DEADLINE_MS);
-  if (standing.kind !== "lost") return [];
-  if ((await rooms.memberships.leaveMany([{ session, channel }])).length === 0) return [];
-  const reference = keep(rooms, eviction, standing);
-  await rooms.decisionLog.flush();
-  await notifyLeft(rooms, session, channel, reference);
-  return [session.id];
-}
-
-async function notifyLeft(
-  rooms: Rooms,
-  session: SessionWithChannels,
-  channel: string,
-  reference: string,
-): Promise<void> {
-  await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel, reference });
 }
 
 /** Which sessions a change can have touched. */
@@ -316,55 +247,3 @@ const ENDED: Partial<Record<Eviction["scope"], string>> = {
   login: "login ended",
   "deleted-user": "user was deleted",
 };
-
-/** An eviction is a decision like any other: it has a reference and a trace. */
-function keep(rooms: Rooms, eviction: Eviction, { refusal: refused, trail }: Loss): string {
-  if (eviction.change !== null) trail.change = eviction.change;
-  return rooms.keep(refusal(trail, refused, newReference()));
-}
-
-/** Tells a socket whose row is closed already, and closes it. */
-async function endSession(rooms: Rooms, session: SessionWithChannels, reference: string): Promise<void> {
-  const notified = await notify(rooms, session, { type: "sallyport.revoked", scope: "view", reference });
-  const recipient = await recipientOf(rooms, session);
-  if (!recipient) return;
-  // A client that hangs up on its notice is gone, however young its row: it is no connection still arriving.
-  const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
-  report(
-    rooms,
-    session,
-    await rooms.delivery.close(socket, { urgent: true, stillPermitted: connected(rooms, session) }),
-  );
-}
-
-async function notify(
-  rooms: Rooms,
-  session: SessionWithChannels,
-  notice: RevokedNotice,
-): Promise<Outcome | undefined> {
-  const recipient = await recipientOf(rooms, session);
-  if (!recipient) return undefined;
-  const outcome = await rooms.delivery.post(recipient, encodeFrame(notice), {
-    urgent: true,
-    stillPermitted: connected(rooms, session),
-  });
-  report(rooms, session, outcome);
-  return outcome;
-}
-
-/** Before each further try: a client that has left by itself, as after signing out, needs neither notice nor close. */
-function connected(rooms: Rooms, session: SessionWithChannels): StillPermitted {
-  let isFresh = true;
-  return () => {
-    const goOn = isFresh;
-    isFresh = !isFresh;
-    return goOn ? true : rooms.sessions.isConnected(session.id);
-  };
-}
-
-/** The session is nobody's already; that its socket lives on is somebody's to know. */
-function report(rooms: Rooms, session: SessionWithChannels, outcome: Outcome): void {
-  if (outcome.kind !== "failed") return;
-  const error = new Error(`The gateway did not take it: ${outcome.reason}`);
-  rooms.onError(error, `evicting connection ${session.connectionId}`);
-}

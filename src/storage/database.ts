@@ -47,11 +47,11 @@ export interface Database {
    * second.
    */
   changedElsewhere(): Promise<boolean>;
-  /** Selected in a transaction that changes rights, it wakes whoever {@link listen}s elsewhere when that commits. */
-  readonly announcement: RawBuilder<unknown>;
+  /** Selected in a transaction that changes rights, it wakes whoever {@link listen}s through another storage when that commits. */
+  readonly notification: RawBuilder<unknown>;
   /**
-   * Calls `woken` when another process may have changed somebody's rights, where the database can tell. Only a wake-up: it may
-   * come for nothing, and fail to come at all.
+   * Calls `woken` when somebody's rights may have changed through another storage, of another process as a rule, where the database
+   * can tell. Only a wake-up: it may come for nothing, and fail to come at all.
    *
    * @returns what ends it
    */

@@ -10,12 +10,11 @@ import {
   type RawBuilder,
   sql,
 } from "kysely";
-import type { Client } from "pg";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
-import { WakeUps } from "./wake-ups.ts";
+import { type ListeningClient, WakeUps } from "./wake-ups.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
 export interface PostgresOptions {
@@ -37,11 +36,15 @@ const RETRY_FOR_MS = 5000;
 const RETRY_PAUSE_MS = 400;
 /** How long a connection may take, and how long one is waited for, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
-/**
- * How long a statement of a transaction may take, its wait for other writers included, and how long the server waits for the next one,
- * in milliseconds: a process that is frozen half-way holds nobody up for longer.
- */
+/** How long a statement of a transaction may take, its wait for other writers included, in milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000;
+/**
+ * How long the server waits for a transaction's next statement, in milliseconds: a process that is frozen half-way holds others up for
+ * less than they wait.
+ */
+const IDLE_TIMEOUT_MS = 5000;
+/** How long a connection says nothing before it is asked whether it is there, in milliseconds: less than what lies between keeps it for. */
+const KEEP_ALIVE_MS = 30_000;
 
 /**
  * Storage in PostgreSQL 14 or later, for one process or many.
@@ -80,9 +83,9 @@ class PostgresDatabase implements Database {
   readonly #owned: boolean;
   readonly #schema: string | undefined;
   readonly #lock: string;
-  readonly announcement: RawBuilder<unknown>;
+  readonly notification: RawBuilder<unknown>;
   /** Gives a connection to listen on. */
-  readonly #connect: (() => Promise<Client>) | undefined;
+  readonly #connect: (() => Promise<ListeningClient>) | undefined;
   /** By what this process tells of its changes. */
   readonly #ownName = randomUUID();
   readonly #channel: string;
@@ -97,7 +100,7 @@ class PostgresDatabase implements Database {
     }: {
       readonly owned: boolean;
       readonly schema: string | undefined;
-      readonly connect?: (() => Promise<Client>) | undefined;
+      readonly connect?: (() => Promise<ListeningClient>) | undefined;
     },
   ) {
     this.db = schema === undefined ? db : db.withSchema(schema);
@@ -108,7 +111,7 @@ class PostgresDatabase implements Database {
     this.#lock = `hashtextextended('sallyport ' || ${name}, 0)`;
     // A channel's name has 63 bytes at most.
     this.#channel = `'sallyport_' || md5(${name})`;
-    this.announcement = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
+    this.notification = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
   }
 
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
@@ -143,7 +146,7 @@ class PostgresDatabase implements Database {
   ): Promise<Result> {
     // One round trip.
     const begin = CompiledQuery.raw(
-      `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; set local idle_in_transaction_session_timeout = ${STATEMENT_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
+      `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
     );
     return this.#again(async (ending) => {
       return this.db.connection().execute(async (connection) => {
@@ -282,6 +285,12 @@ function isPassing(error: unknown): boolean {
   );
 }
 
+const CONNECTING = {
+  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  keepAlive: true,
+  keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+};
+
 async function loadPg() {
   return import("pg").then(
     (module) => module.default,
@@ -291,9 +300,10 @@ async function loadPg() {
   );
 }
 
-async function openClient(connectionString: string): Promise<Client> {
+async function openClient(connectionString: string): Promise<ListeningClient> {
   const { Client } = await loadPg();
-  return new Client({ connectionString, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true });
+  const client = new Client({ connectionString, ...CONNECTING });
+  return client as unknown as ListeningClient;
 }
 
 async function openPool(connectionString: string, poolSize: number): Promise<PostgresPool> {
@@ -302,8 +312,7 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
   const pool = new pg.Pool({
     connectionString,
     max: poolSize,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
+    ...CONNECTING,
     // So that what a pooler remembers of a connection's statements ends with it.
     maxLifetimeSeconds: 1800,
     // Ours are instants and numbers of changes, all of them whole and well below 2^53.

@@ -22,7 +22,7 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
 class SqliteDatabase implements Database {
   readonly db: Kysely<Tables>;
   readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
-  readonly announcement = sql`null`;
+  readonly notification = sql`null`;
   readonly #owned: boolean;
   #dataVersion: number | undefined;
 

@@ -46,7 +46,7 @@ export class ClockedDatabase implements Database {
   readonly writesInWith: boolean;
   readonly rehearse: Database["rehearse"];
   readonly changedElsewhere: Database["changedElsewhere"];
-  readonly announcement: Database["announcement"];
+  readonly notification: Database["notification"];
   readonly listen: Database["listen"];
   readonly failure: Database["failure"];
   readonly close: Database["close"];
@@ -63,7 +63,7 @@ export class ClockedDatabase implements Database {
     this.writesInWith = storage.writesInWith;
     this.rehearse = (work) => storage.rehearse(work);
     this.changedElsewhere = () => storage.changedElsewhere();
-    this.announcement = storage.announcement;
+    this.notification = storage.notification;
     this.listen = (woken) => storage.listen(woken);
     this.failure = (error) => storage.failure(error);
     this.close = () => storage.close();

@@ -322,3 +322,55 @@ test("an enforcement that fails is told, left for the next look, and done then",
   expect(posts.map(({ method }) => method)).toEqual(["POST", "DELETE"]);
   await app.close();
 });
+
+test("an enforcement that fails after rows were closed, and cannot even be put off: their sockets hear of it when it is made up for", async () => {
+  const storage = storageAt(world.database);
+  let writes = Number.POSITIVE_INFINITY;
+  const fail = () => Promise.reject(new Error("the database is away"));
+  const app = createSallyport({
+    storage: changedStorage(storage, {
+      writeBeside: (work) => (writes-- > 0 ? storage.writeBeside(work) : fail()),
+      write: async (work) => {
+        if (writes <= 0) return fail();
+        const done = await storage.write(work);
+        // The change is committed; of what follows from it only the first page's rows are closed.
+        if (isRevoking) writes = 1;
+        return done;
+      },
+    }),
+    permissions: [chat],
+    channels,
+    views,
+    origins: [ORIGIN],
+    identify: () => null,
+    onError: () => undefined,
+  });
+  let isRevoking = false;
+  await rows(2, "ann");
+  await world.sql("update sallyport_sessions set user_id = 'bob' where id = '00002'");
+  await world.sql(
+    "insert into sallyport_memberships select id, 'rooms/moderators', 1 from sallyport_sessions",
+  );
+  await app.access.grant("bob", chat.can_use_chat);
+  await app.access.grant({ group: "Crew" }, chat.can_moderate_chat);
+  for (const user of ["ann", "bob"]) await app.access.addToGroup(user, "Crew");
+
+  isRevoking = true;
+  await app.access.revoke({ group: "Crew" }, chat.can_moderate_chat);
+  expect(await world.sql("select id from sallyport_sessions where closed_at is null")).toEqual([
+    { id: "00002" },
+  ]);
+  expect(posts).toEqual([]);
+  isRevoking = false;
+  writes = Number.POSITIVE_INFINITY;
+  await app.enforce();
+  expect(posts.filter(({ connection }) => connection.endsWith("1=")).map(({ method }) => method)).toEqual([
+    "POST",
+    "DELETE",
+  ]);
+  expect(posts.filter(({ connection }) => connection.endsWith("2=")).map(({ method }) => method)).toEqual([
+    "POST",
+  ]);
+  expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+  await app.close();
+});

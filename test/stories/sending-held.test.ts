@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
+import type { Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { changedStorage, NOW, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
@@ -255,20 +256,86 @@ test("closing the app while it enforces closes the sockets first", async () => {
   await revoking.catch(() => undefined);
 });
 
-test("closing it while a gateway says nothing leaves the record to others", async () => {
+describe("closing it while a gateway says nothing", () => {
+  test.each([
+    ["a call of its own", (worker: Sallyport) => worker.access.revoke("bob", chat.can_use_chat)],
+    [
+      "its loop",
+      async (worker: Sallyport) => {
+        await world.sql("delete from sallyport_user_permissions where user_id = 'bob'");
+        await world.sql(
+          "insert into sallyport_evictions (id, scope, subject, created_at) values ('left', 'user', 'bob', 1)",
+        );
+        worker.start();
+      },
+    ],
+  ])(
+    "leaves the record that %s has in hand to others, and tells of no socket",
+    async (_whose, revoke) => {
+      let look = () => {};
+      const others = new Promise<boolean>((resolve) => {
+        look = () => resolve(false);
+      });
+      // The world's own loop is to leave it alone meanwhile.
+      await open({
+        storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => others }),
+      });
+      await gateway.open(world, "g", "bob", 1, 600);
+      const failures: unknown[] = [];
+      const worker = world.sallyport.with({
+        storage: storageAt(world.database),
+        onError: (error, where) => failures.push(`${where}: ${error}`),
+      });
+      gateway.answer = () => never;
+      const revoking = revoke(worker).catch(() => undefined);
+      await expect.poll(() => gateway.calls.length).toBeGreaterThan(1);
+      const begun = performance.now();
+      await worker.close();
+      expect(performance.now() - begun).toBeLessThan(8000);
+      await revoking;
+      expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+      expect(failures).toEqual(["enforcing a change of user bob: Error: The app was closed meanwhile."]);
+      look();
+    },
+    20_000,
+  );
+});
+
+test("closing it while hooks are asked about thousands asks about no more of them", async () => {
   await open();
-  await gateway.open(world, "g", "bob", 1, 1);
-  const failures: unknown[] = [];
-  const worker = world.sallyport.with({
-    storage: storageAt(world.database),
-    onError: (error) => failures.push(error),
-  });
-  gateway.answer = () => never;
-  const revoking = worker.access.revoke("bob", chat.can_use_chat).catch(() => undefined);
-  await expect.poll(() => gateway.calls.length).toBe(1);
+  await gateway.open(world, "g", "ann", 1, 1500);
+  await member("hall");
+  let times = 0;
+  asked = () => {
+    times++;
+    return never;
+  };
+  const worker = world.sallyport.with({ storage: storageAt(world.database), onError: () => undefined });
+  const rechecking = worker.access.recheck({ user: "ann" });
+  await expect.poll(() => times).toBe(500);
   await worker.close();
-  await revoking;
-  expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+  await pause(6000);
+  expect(times).toBe(500);
+  await rechecking;
+}, 20_000);
+
+test("a large eviction leaves room for a small one at the same gateway", async () => {
+  await open();
+  await gateway.open(world, "g", "ann", 1, 6000);
+  await gateway.open(world, "g", "bob", 7001, 1);
+  gateway.answer = async () => {
+    await pause(5);
+    return 200;
+  };
+  const large = world.sallyport.access.revoke("ann", chat.can_use_chat);
+  await expect.poll(() => gateway.calls.length).toBeGreaterThan(500);
+  const before = gateway.calls.length;
+  await world.sallyport.access.revoke("bob", chat.can_use_chat);
+  const meanwhile = gateway.calls.length - before;
+  // What waits before it is of one page: a notice and a close each.
+  expect(meanwhile).toBeLessThan(3000);
+  await large;
+  expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(6001);
 }, 20_000);
 
 test("rows of those who are gone that cannot be closed are told, and the send has succeeded", async () => {
