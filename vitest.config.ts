@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: "stories",
-          include: ["test/{stories,django,storage}/**/*.test.ts"],
+          include: ["test/{stories,django,storage,frameworks}/**/*.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 1 },

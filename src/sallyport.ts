@@ -250,6 +250,11 @@ export class Sallyport {
     return [...this.#rooms.views.keys()];
   }
 
+  /** Path of the endpoint that makes tokens. */
+  get tokenPath(): string {
+    return this.#tokenPath;
+  }
+
   /** The same app with other options, such as another database: for tests. This one is not touched. */
   with(options: Partial<SallyportOptions>): Sallyport {
     return new Sallyport({ ...this.#options, ...options });

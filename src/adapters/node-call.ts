@@ -1,7 +1,8 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { ConfigurationError } from "../errors.ts";
 import {
   cutShort,
+  type HttpAnswer,
   type HttpCall,
   joined,
   refuseAnnounced,
@@ -25,15 +26,53 @@ export function urlOf({ headers, method = "GET" }: IncomingMessage, url = "/"): 
 /** Methods that a web `Request` refuses. Source: WHATWG Fetch, "forbidden method". */
 const FORBIDDEN_METHODS = new Set(["CONNECT", "TRACE", "TRACK"]);
 
+/** What a framework has made of a request before us. */
+export interface Origin {
+  /** The request as the framework's own code knows it, for {@link originOf}. */
+  readonly source: unknown;
+  /** What a body parser has made of the body, if one has read it. */
+  parsedBody(): unknown;
+}
+
+const origins = new WeakMap<Request, unknown>();
+
+/** What a web `Request` was made from by an adapter. */
+export function originOf(request: Request): unknown {
+  return origins.get(request);
+}
+
+/** Notes what a web `Request` was made from. */
+export function rememberOrigin(request: Request, source: unknown): Request {
+  origins.set(request, source);
+  return request;
+}
+
+/**
+ * Node's own request, for what middleware has put there, such as a session: for `identify`, and for the author's `connect()`.
+ *
+ * @returns undefined for a request that came another way
+ */
+export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
+  request: Request,
+): Incoming | undefined {
+  return originOf(request) as Incoming | undefined;
+}
+
 /** A Node request as the core reads it. */
 export class NodeCall implements HttpCall {
   readonly url: URL;
   readonly #incoming: IncomingMessage;
+  readonly #origin: Origin;
   #request: Request | undefined;
 
-  constructor(incoming: IncomingMessage, url: URL) {
+  constructor(
+    incoming: IncomingMessage,
+    url: URL,
+    origin: Origin = { source: incoming, parsedBody: () => undefined },
+  ) {
     this.#incoming = incoming;
     this.url = url;
+    this.#origin = origin;
   }
 
   get method(): string {
@@ -49,7 +88,17 @@ export class NodeCall implements HttpCall {
     // Once it was built, the app's code may have read from it.
     if (this.#request) return webBody(this.#request, maxBytes);
     refuseAnnounced(this.#incoming.headers["content-length"], maxBytes);
-    return hasBody(this.#incoming) ? readAtMost(this.#incoming, maxBytes) : new Uint8Array();
+    if (!hasBody(this.#incoming)) return new Uint8Array();
+    const parsed = this.#parsed();
+    if (!parsed) return readAtMost(this.#incoming, maxBytes);
+    if (parsed.length > maxBytes) throw tooLarge(maxBytes);
+    return parsed;
+  }
+
+  /** The bytes that a body parser has made something of, or undefined where nobody has read them. */
+  #parsed(): Uint8Array | undefined {
+    if (!isRead(this.#incoming)) return undefined;
+    return bytesOf(this.#origin.parsedBody(), this.#incoming.headers["content-type"]);
   }
 
   get request(): Request {
@@ -64,9 +113,24 @@ export class NodeCall implements HttpCall {
       headers.append(rawHeaders[index] ?? "", rawHeaders[index + 1] ?? "");
     }
     const init = { method: this.method, headers };
-    if (!hasBody(this.#incoming)) return new Request(this.url, init);
-    return new Request(this.url, { ...init, body: streamOf(this.#incoming), duplex: "half" } as RequestInit);
+    const body = hasBody(this.#incoming) ? (this.#parsed() ?? streamOf(this.#incoming)) : null;
+    const request = new Request(this.url, { ...init, body, duplex: "half" } as RequestInit);
+    return rememberOrigin(request, this.#origin.source);
   }
+}
+
+/**
+ * What a parser has left of a body, as bytes. JSON is written anew: what it says is the same.
+ *
+ * @returns undefined for what cannot be turned back
+ */
+function bytesOf(parsed: unknown, contentType = ""): Uint8Array | undefined {
+  if (parsed instanceof Uint8Array) return parsed;
+  if (typeof parsed === "string") return Buffer.from(parsed);
+  const isJson = /^application\/([\w.+-]+\+)?json\b/i.test(contentType);
+  return typeof parsed === "object" && parsed !== null && isJson
+    ? Buffer.from(JSON.stringify(parsed))
+    : undefined;
 }
 
 /** Source: RFC 9112 §6.3, a request without a length and a transfer coding has no body. */
@@ -97,9 +161,13 @@ function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8A
   });
 }
 
+function isRead({ readableDidRead, readableEnded }: IncomingMessage): boolean {
+  return readableDidRead || readableEnded;
+}
+
 /** @throws ConfigurationError for a body that is gone: waiting for it would last for good */
 function refuseRead(incoming: IncomingMessage): void {
-  if (!incoming.readableDidRead && !incoming.readableEnded) return;
+  if (!isRead(incoming)) return;
   throw new ConfigurationError(
     "Something has read this request's body before Sallyport could. Mount Sallyport before any body parser.",
   );
@@ -123,4 +191,12 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
     },
     { highWaterMark: 0 },
   );
+}
+
+/** Sends an answer through Node's response. */
+export function writeAnswer({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
+  const all: Record<string, string | number> = {};
+  for (const name in headers) all[name] = headers[name] as string;
+  if (body !== null) all["content-length"] = Buffer.byteLength(body);
+  outgoing.writeHead(status, all).end(body ?? undefined);
 }

@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
-import { NodeCall, urlOf } from "./node-call.ts";
+import { withoutPrefix } from "./answering-app.ts";
+import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
+
+export { nodeRequest };
 
 /** The slice of an app that answers requests: a Sallyport, or a router that asks one. */
 export interface FetchApp {
@@ -17,6 +20,8 @@ export interface FetchApp {
 export interface NodeListenerOptions {
   /** Answers what the app leaves unanswered. Default: 404. */
   readonly next?: (request: IncomingMessage, response: ServerResponse) => void;
+  /** What comes before the app's own paths, such as `/realtime`. Default: nothing. */
+  readonly prefix?: string;
   /** Told of what the app threw; the peer gets an empty 500. Default: `console.error`. */
   readonly onError?: (error: unknown) => void;
 }
@@ -29,10 +34,10 @@ export function nodeListener(
   app: FetchApp,
   options: NodeListenerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { next = notFound, onError = (error) => console.error(error) } = options;
+  const { next = notFound, onError = (error) => console.error(error), prefix = "" } = options;
   app.start?.();
   return (incoming, outgoing) => {
-    answer(app, incoming, outgoing, next).catch((error) => {
+    answer(app, incoming, outgoing, { next, prefix }).catch((error) => {
       onError(error);
       if (!outgoing.headersSent) outgoing.writeHead(500, { "content-type": "text/plain" });
       outgoing.end();
@@ -44,18 +49,20 @@ async function answer(
   app: FetchApp,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  next: (request: IncomingMessage, response: ServerResponse) => void,
+  { next, prefix }: Required<Pick<NodeListenerOptions, "next" | "prefix">>,
 ): Promise<void> {
-  const url = urlOf(incoming, incoming.url);
-  if (!url) {
+  const whole = urlOf(incoming, incoming.url);
+  if (!whole) {
     outgoing.writeHead(400).end();
     return;
   }
+  const url = withoutPrefix(whole, prefix);
+  if (!url) return next(incoming, outgoing);
   const call = new NodeCall(incoming, url);
   if (app.answer) {
     const answered = await app.answer(call);
     if (!answered) return next(incoming, outgoing);
-    write(answered, outgoing);
+    writeAnswer(answered, outgoing);
   } else {
     const response = await app.fetch(call.request);
     if (!response) return next(incoming, outgoing);
@@ -63,14 +70,6 @@ async function answer(
   }
   // A body that nobody read to its end must not hold up the connection's next request.
   if (!incoming.complete) incoming.resume();
-}
-
-/** Sends an answer through Node's response. */
-export function write({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
-  const all: Record<string, string | number> = {};
-  for (const name in headers) all[name] = headers[name] as string;
-  if (body !== null) all["content-length"] = Buffer.byteLength(body);
-  outgoing.writeHead(status, all).end(body ?? undefined);
 }
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {

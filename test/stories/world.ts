@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { createServer, type Server } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect } from "vitest";
 import WebSocket from "ws";
@@ -20,6 +20,10 @@ export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "views" |
     readonly gatewayView?: string;
     /** Opens the storage at a test database's source. Default: {@link storageAt}. */
     readonly storage?: (source: string) => Database;
+    /** What serves the app over HTTP. Default: {@link nodeListener}. */
+    readonly serve?: (sallyport: Sallyport) => RequestListener | Promise<RequestListener>;
+    /** What comes before the app's paths there, such as `/realtime`. Default: nothing. */
+    readonly prefix?: string;
     /** Instances of the app, each with its server, pool and loop. Default: 3 where the database serves several, else 1. */
     readonly instances?: number;
   };
@@ -46,7 +50,7 @@ export class World {
   readonly sallyport: Sallyport;
   readonly gateway: LocalGateway;
   readonly secret: string;
-  /** Base URL of that instance's server. */
+  /** Base URL of that instance, prefix included. */
   readonly appUrl: string;
   /** Every refusal so far. */
   readonly decisions: Decision[];
@@ -79,14 +83,21 @@ export class World {
   }
 
   static async open(
-    { gatewayView, storage = storageAt, instances = isPostgres ? 3 : 1, ...options }: WorldOptions,
+    {
+      gatewayView,
+      storage = storageAt,
+      instances = isPostgres ? 3 : 1,
+      serve = nodeListener,
+      prefix = "",
+      ...options
+    }: WorldOptions,
     given?: TestDatabase,
   ): Promise<World> {
     const database = given ?? (await emptyDatabase());
     const decisions: Decision[] = [];
     const errors: unknown[] = [];
     const open = () =>
-      Instance.open({
+      Instance.open(serve, prefix, {
         origins: [ORIGIN],
         identify: loginFromCookie,
         onDecision: (decision) => decisions.push(decision),
@@ -173,18 +184,22 @@ class Instance {
   readonly url: string;
   readonly #server: Server;
 
-  private constructor(sallyport: Sallyport, server: Server) {
+  private constructor(sallyport: Sallyport, server: Server, prefix: string) {
     this.sallyport = sallyport;
     this.#server = server;
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}${prefix}`;
   }
 
-  static async open(options: SallyportOptions): Promise<Instance> {
+  static async open(
+    serve: NonNullable<WorldOptions["serve"]>,
+    prefix: string,
+    options: SallyportOptions,
+  ): Promise<Instance> {
     const sallyport = createSallyport(options);
     await sallyport.migrate();
-    const server = createServer(nodeListener(sallyport));
+    const server = createServer(await serve(sallyport));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return new Instance(sallyport, server);
+    return new Instance(sallyport, server, prefix);
   }
 
   async close(): Promise<void> {

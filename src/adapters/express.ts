@@ -1,0 +1,45 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AnsweringApp } from "./answering-app.ts";
+import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
+
+/** As much of Express's request as is needed, of version 4 or 5. */
+export interface ExpressRequest extends IncomingMessage {
+  /** What a body parser has made of the body. */
+  readonly body?: unknown;
+}
+
+/**
+ * Middleware for Express: `app.use(expressMiddleware(sallyport))`. What is not Sallyport's goes on to the next one.
+ *
+ * Mounted under a path, `app.use("/realtime", …)`, it sees paths without that. It stands best before any body parser; after
+ * `express.json()`, `express.text()` or `express.raw()` it takes what they read, within their limits.
+ */
+export function expressMiddleware(
+  app: AnsweringApp,
+): (request: ExpressRequest, response: ServerResponse, next: (error?: unknown) => void) => void {
+  app.start?.();
+  return (request, response, next) => {
+    const url = urlOf(request, request.url);
+    if (!url) {
+      response.writeHead(400).end();
+      return;
+    }
+    const call = new NodeCall(request, url, { source: request, parsedBody: () => request.body });
+    app.answer(call).then((answer) => {
+      if (!answer) return next();
+      writeAnswer(answer, response);
+      // A body that nobody read to its end must not hold up the connection's next request.
+      if (!request.complete) request.resume();
+    }, next);
+  };
+}
+
+/**
+ * Express's own request, with what middleware has put there, such as `session` and `user`: for `identify`, and for the author's
+ * `connect()`.
+ *
+ * @returns undefined for a request that came another way
+ */
+export const expressRequest: <Incoming extends IncomingMessage = ExpressRequest>(
+  request: Request,
+) => Incoming | undefined = nodeRequest;
