@@ -81,6 +81,7 @@ export class PermissionRows {
 
   /** Removes permissions with every grant of them. @returns those that were there */
   async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
+    if (names.length === 0) return [];
     await db.deleteFrom("sallyport_user_permissions").where("permission", "in", names).execute();
     await db.deleteFrom("sallyport_group_permissions").where("permission", "in", names).execute();
     const rows = await db

@@ -71,10 +71,22 @@ export class Memberships {
     leaving: readonly Left[],
   ): Promise<readonly Left[]> {
     if (leaving.length === 0) return [];
+    // In one order, whoever else names some of them too: otherwise each could wait for the other.
+    const inOrder = [...leaving].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     return this.#database.writeBeside(async (db) => {
       const left: Left[] = [];
-      for (const one of leaving) if (await this.leave(db, one.session.id, one.channel)) left.push(one);
+      for (const one of inOrder) if (await this.leave(db, one.session.id, one.channel)) left.push(one);
       return left;
     });
   }
+}
+
+function keyOf({
+  session,
+  channel,
+}: {
+  readonly session: { readonly id: string };
+  readonly channel: string;
+}): string {
+  return `${session.id} ${channel}`;
 }

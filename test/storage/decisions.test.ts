@@ -1,0 +1,174 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { DecisionLog, type DecisionOptions } from "../../src/access/decision-log.ts";
+import { type Decision, newReference } from "../../src/access/decisions.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { ALIKE } from "./texts.ts";
+
+const DAY_MS = 24 * 60 * 60_000;
+
+const at = twoProcesses();
+let errors: { readonly error: unknown; readonly where: string }[];
+beforeEach(() => {
+  errors = [];
+});
+afterEach(() => {
+  vi.useRealTimers();
+  expect(errors).toEqual([]);
+});
+
+const logs = (options: DecisionOptions = {}) =>
+  at.each((database) => new DecisionLog(database, options, (error, where) => errors.push({ error, where })));
+
+const decision = (given: Partial<Decision> = {}): Decision => ({
+  event: "message",
+  path: "/ws/chat/default",
+  reference: newReference(),
+  at: Date.now(),
+  verdict: "allowed",
+  status: 200,
+  reason: undefined,
+  message: "Nothing demanded anything.",
+  missing: [],
+  steps: [],
+  tookMs: 1.25,
+  repeats: 0,
+  ...given,
+});
+const refused = (given: Partial<Decision> = {}) =>
+  decision({ verdict: "refused", status: 403, reason: "permission", userId: "ann", ...given });
+
+async function keep(log: DecisionLog, decisions: readonly Decision[]): Promise<void> {
+  for (const one of decisions) log.take(one);
+  await log.flush();
+}
+
+async function references(): Promise<string[]> {
+  const rows = await at.two.db.selectFrom("sallyport_decisions").select("reference").execute();
+  return sorted(rows.map(({ reference }) => reference));
+}
+
+describe("a decision", () => {
+  test("is found by its reference in another process, whole and as it was", async () => {
+    const [one, two] = logs();
+    for (const text of ALIKE) {
+      const kept = decision({
+        userId: text,
+        sessionId: text,
+        view: text,
+        handler: text,
+        channel: text,
+        message: text,
+        missing: [text],
+        steps: [{ kind: "authorize", what: text, allowed: false }],
+        change: 2 ** 40,
+      });
+      await keep(one, [kept]);
+      expect(await two.find(kept.reference)).toEqual(kept);
+    }
+    await keep(one, [decision({ reference: "abcdef" })]);
+    for (const other of ["ABCDEF", "abcde", "abcdef ", "%", "abcde_"]) {
+      expect(await two.find(other)).toBeUndefined();
+    }
+  });
+
+  test("is listed the newest first, by exact user, verdict and instant", async () => {
+    const [one, two] = logs();
+    const users = ALIKE.map((userId, index) =>
+      decision({ userId, at: 2 ** 41 + index, reference: `${index}` }),
+    );
+    await keep(one, [...users, refused({ userId: "Ann", at: 1, reference: "refused" })]);
+    await keep(one, [
+      decision({ userId: "Ann", at: 0, reference: "b" }),
+      decision({ at: 0, reference: "a" }),
+    ]);
+    const listed = async (filter: Parameters<DecisionLog["list"]>[0]) =>
+      (await two.list(filter)).map(({ reference }) => reference);
+    for (const [index, user] of ALIKE.entries()) {
+      const mine = user === "Ann" ? [`${index}`, "refused", "b"] : [`${index}`];
+      expect([user, await listed({ user })]).toEqual([user, mine]);
+    }
+    expect(await listed({ verdict: "refused" })).toEqual(["refused"]);
+    expect(await listed({ user: "Ann", verdict: "allowed", limit: 1 })).toEqual(["0"]);
+    const since = 2 ** 41 + ALIKE.length - 2;
+    expect(await listed({ since })).toEqual([`${ALIKE.length - 1}`, `${ALIKE.length - 2}`]);
+    expect((await listed({ limit: 1000 })).slice(-3)).toEqual(["refused", "a", "b"]);
+  });
+});
+
+describe("decisions", () => {
+  test("of two processes are all kept, however many are written together", async () => {
+    const decisions = Array.from({ length: 11_002 }, () => decision());
+    const both = logs();
+    for (const [index, one] of decisions.entries()) both[index % 2]?.take(one);
+    await Promise.all(both.map((log) => log.flush()));
+    expect(await references()).toEqual(sorted(decisions.map(({ reference }) => reference)));
+  });
+
+  test("that are alike are counted on the last that was kept, in each process by itself", async () => {
+    const both = logs();
+    const told = both.map((log) => Array.from({ length: 100 }, () => log.take(refused())));
+    const others = both.map((log) => log.take(refused({ userId: "Ann" })));
+    await Promise.all(both.map((log) => log.settle()));
+    await Promise.all(both.map((log) => log.settle()));
+    expect(await references()).toEqual(sorted(new Set([...told.flat(), ...others])));
+    for (const [index, mine] of told.entries()) {
+      expect(new Set(mine).size).toBe(60);
+      expect(new Set(mine.slice(59)).size).toBe(1);
+      expect(await both[1 - index]?.find(mine[59] as string)).toMatchObject({ repeats: 40 });
+      expect(await both[1 - index]?.find(mine[58] as string)).toMatchObject({ repeats: 0 });
+    }
+    for (let times = 0; times < 5; times++) both[0].take(refused());
+    expect(await both[0].find(told[0]?.[59] as string)).toMatchObject({ repeats: 45 });
+  });
+
+  test("that cannot be kept together are told as an error, all of them, and later ones are kept", async () => {
+    const [one, two] = logs();
+    await keep(one, [decision({ reference: "taken" })]);
+    await keep(
+      two,
+      ["first", "taken", "last"].map((reference) => decision({ reference })),
+    );
+    expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "keeping 3 decisions" }]);
+    expect(await references()).toEqual(["taken"]);
+    await keep(two, [decision({ reference: "later" })]);
+    expect(await references()).toEqual(["later", "taken"]);
+  });
+});
+
+describe("decisions that are too old or too many", () => {
+  const aged = (count: number, ageMs: number) =>
+    Array.from({ length: count }, (_, index) => decision({ at: Date.now() - ageMs - index }));
+
+  test("go up to a limit, each by one of two at once, and all others stay", async () => {
+    const both = logs({ keepDays: 2 });
+    const young = aged(5, DAY_MS);
+    await keep(both[0], [...aged(40, 3 * DAY_MS), ...young]);
+    expect(await both[0].removeOld(10)).toBe(10);
+    const { passed } = await at.race(6, both, (log) => log.removeOld(4));
+    let removed = passed.reduce((sum, count) => sum + count, 0);
+    for (let more = 1; more > 0; removed += more) more = await both[1].removeOld(4);
+    expect(removed).toBe(30);
+    expect(await references()).toEqual(sorted(young.map(({ reference }) => reference)));
+  });
+
+  test("go the oldest first until there are as many as there may be", async () => {
+    const both = logs({ maxRows: 20 });
+    const decisions = aged(70, 0);
+    await keep(both[0], decisions);
+    let removed = 0;
+    for (let more = 1; more > 0; removed += more) more = await both[1].removeOld(15);
+    expect(removed).toBe(50);
+    expect(await references()).toEqual(sorted(decisions.slice(0, 20).map(({ reference }) => reference)));
+    expect(await both[0].removeOld(15)).toBe(0);
+  });
+
+  test("are swept by whichever processes come to it, once a minute at the most", async () => {
+    const both = logs({ maxRows: 10 });
+    await keep(both[0], aged(2100, 0));
+    await Promise.all(both.map((log) => log.sweep()));
+    expect(await references()).toHaveLength(2100);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    await Promise.all(both.map((log) => log.sweep()));
+    expect(await references()).toHaveLength(10);
+  });
+});

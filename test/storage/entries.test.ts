@@ -1,0 +1,249 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import { Evictions } from "../../src/access/evictions.ts";
+import { Grants } from "../../src/access/grants.ts";
+import { Rights } from "../../src/access/rights.ts";
+import { hashToken, Tokens } from "../../src/access/tokens.ts";
+import { Entries, type NewSession } from "../../src/sessions/entries.ts";
+import { Sessions } from "../../src/sessions/sessions.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { chat, rightsGiven } from "./people.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { addGateway, addGroups } from "./tables.ts";
+import { ALIKE } from "./texts.ts";
+
+interface Process {
+  readonly database: Database;
+  readonly entries: Entries;
+  readonly sessions: Sessions;
+  readonly tokens: Tokens;
+  readonly evictions: Evictions;
+}
+
+const at = twoProcesses();
+let processes: readonly [Process, Process];
+let gateway: string;
+beforeEach(async () => {
+  await rightsGiven(at);
+  gateway = await addGateway(at.one);
+  processes = at.each((database) => {
+    const rights = new Rights(database);
+    const tokens = new Tokens(database, 60, rights);
+    const entries = new Entries(database, rights, tokens);
+    const evictions = new Evictions(database, "app");
+    return { database, entries, tokens, evictions, sessions: new Sessions(database, rights) };
+  });
+});
+
+const entry = (given: Partial<NewSession> = {}): NewSession => ({
+  gatewayId: gateway,
+  connectionId: "connection",
+  view: "/ws/chat",
+  userId: "ann",
+  loginId: null,
+  sourceIp: null,
+  channel: undefined,
+  tokenHash: undefined,
+  changes: undefined,
+  ...given,
+});
+
+/** As a connect opens one. */
+const open = ({ database, entries }: Process, given: Partial<NewSession> = {}) =>
+  database.writeBeside((db) => entries.open(db, entry(given)));
+
+const issue = (loginId: string) =>
+  processes[0].tokens.issue(at.one.db, { userId: "ann", loginId, origin: null, gatewayId: null });
+
+const rows = () => at.two.db.selectFrom("sallyport_sessions").selectAll().execute();
+const memberships = () => at.two.db.selectFrom("sallyport_memberships").selectAll().execute();
+
+describe("a session that opens", () => {
+  test("is one row, in its channel, where its connection is opened by many at once", async () => {
+    for (const [round, channel] of [undefined, "rooms/general", "Räume/'😀\""].entries()) {
+      const connectionId = `connection ${round}`;
+      const { passed, failed } = await at.race(20, processes, (each) =>
+        open(each, { connectionId, channel }),
+      );
+      expect(failed).toEqual([]);
+      const opened = passed.filter((session) => session !== undefined);
+      expect(opened).toHaveLength(1);
+      const mine = (await rows()).filter((row) => row.connection_id === connectionId);
+      expect(mine.map(({ id }) => id)).toEqual([opened[0]?.id]);
+      const joined = (await memberships()).filter(({ session_id }) => session_id === opened[0]?.id);
+      expect(joined.map((membership) => membership.channel)).toEqual(channel === undefined ? [] : [channel]);
+    }
+  });
+
+  test("is kept as it was said, with null for what was not, and begins now", async () => {
+    for (const text of ALIKE) {
+      const said = {
+        connectionId: text,
+        view: text,
+        userId: text,
+        loginId: text,
+        sourceIp: text,
+        channel: text,
+      };
+      const opened = await open(processes[0], said);
+      const found = await processes[1].sessions.find(gateway, text);
+      expect(found).toMatchObject({
+        id: opened?.id,
+        view: text,
+        userId: text,
+        loginId: text,
+        channels: [text],
+      });
+    }
+    const opened = await open(processes[0], { userId: null });
+    const row = (await rows()).find(({ id }) => id === opened?.id);
+    expect(row).toEqual({
+      id: opened?.id,
+      gateway_id: gateway,
+      connection_id: "connection",
+      view: "/ws/chat",
+      user_id: null,
+      login_id: null,
+      source_ip: null,
+      connected_at: row?.connected_at,
+      last_seen_at: row?.connected_at,
+      request_count: 0,
+      closed_at: null,
+      disconnected_at: null,
+      close_code: null,
+      close_reason: null,
+    });
+    expect(Math.abs((row?.connected_at ?? 0) - Date.now())).toBeLessThan(60_000);
+    expect((await rows()).map(({ source_ip }) => source_ip)).toEqual(expect.arrayContaining([...ALIKE]));
+  });
+
+  test("bears an id that its gateway never gave before, even to one that is long closed", async () => {
+    const other = await addGateway(at.one, "other");
+    const first = await open(processes[0]);
+    await processes[1].sessions.disconnect(gateway, "connection", { code: undefined, reason: undefined });
+    expect(await open(processes[1], { channel: "room" })).toBeUndefined();
+    const elsewhere = await open(processes[1], { gatewayId: other });
+    expect(sorted((await rows()).map(({ id }) => id))).toEqual(sorted([first?.id, elsewhere?.id]));
+    expect(await memberships()).toEqual([]);
+    await expect(open(processes[0], { gatewayId: "none" })).rejects.toThrow(/foreign/i);
+  });
+
+  test("comes with its user's rights of that moment", async () => {
+    const until = Date.now() + 3_600_000;
+    await rightsGiven(at, async (grants, db) => {
+      await addGroups(db, "Crew");
+      await grants.grant(db, "ann", chat.read, { until });
+      await grants.grant(db, { group: "Crew" }, chat.write, {});
+      await grants.addToGroup(db, "ann", "Crew", {});
+    });
+    for (const channel of [undefined, "room"]) {
+      const opened = await open(processes[1], { connectionId: `${channel}`, channel });
+      expect(opened).toMatchObject({ isActive: true, isSuperuser: false });
+      expect(opened?.grants).toHaveLength(2);
+      expect(opened?.grants).toContainEqual({ permission: "chat.read", group: null, until });
+      expect(opened?.grants).toContainEqual({ permission: "chat.write", group: "Crew", until: null });
+      const Ann = await open(processes[1], { connectionId: `Ann ${channel}`, userId: "Ann", channel });
+      expect(Ann).toMatchObject({ isActive: false, permissions: [] });
+      const nobody = await open(processes[1], { connectionId: `nobody ${channel}`, userId: null, channel });
+      expect(nobody).toMatchObject({ isActive: false, permissions: [] });
+    }
+  });
+
+  test("is not there, nor in its channel, where its transaction is undone", async () => {
+    const undone = at.one.writeBeside(async (db) => {
+      expect(await processes[0].entries.open(db, entry({ channel: "room" }))).toBeDefined();
+      throw new Error("refused");
+    });
+    await expect(undone).rejects.toThrow("refused");
+    expect([await rows(), await memberships()]).toEqual([[], []]);
+    expect(await open(processes[1], { channel: "room" })).toBeDefined();
+  });
+});
+
+describe("a session does not open", () => {
+  test("when its token's login has ended, in a channel or not", async () => {
+    const [ended, other] = [hashToken(await issue("login")), hashToken(await issue("Login"))];
+    await processes[1].tokens.forget(at.two.db, { login: "login" });
+    for (const channel of [undefined, "room"]) {
+      const connectionId = `${channel}`;
+      expect(await open(processes[0], { connectionId, channel, tokenHash: ended })).toBeUndefined();
+      expect(await open(processes[0], { connectionId, channel, tokenHash: other })).toBeDefined();
+    }
+    expect(await rows()).toHaveLength(2);
+  });
+
+  test("when a change of rights was recorded since it was decided", async () => {
+    const { evictions } = processes[1];
+    expect(await open(processes[0], { connectionId: "0", changes: 1 })).toBeUndefined();
+    expect(await open(processes[0], { connectionId: "0", changes: 0 })).toBeDefined();
+    await at.two.write((db) => evictions.number(db));
+    await at.two.db
+      .updateTable("sallyport_counters")
+      .set({ count: 2 ** 40 })
+      .execute();
+    for (const changes of [0, 1, 2 ** 40 - 1, 2 ** 40 + 1]) {
+      expect(await open(processes[0], { connectionId: "1", changes, channel: "room" })).toBeUndefined();
+    }
+    expect(await open(processes[0], { connectionId: "1", changes: 2 ** 40, channel: "room" })).toBeDefined();
+    expect(await open(processes[0], { connectionId: "2", changes: undefined })).toBeDefined();
+  });
+});
+
+describe("sessions that open while something ends", () => {
+  test("are closed with their login, or do not open: none is left", async () => {
+    for (let round = 0; round < 5; round++) {
+      const loginId = `login ${round}`;
+      const tokenHash = hashToken(await issue(loginId));
+      let closed = 0;
+      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+        if (index !== 10)
+          return open(each, { connectionId: `${round} ${index}`, loginId, tokenHash, channel: "room" });
+        closed = await each.database.write(async (db) => {
+          await each.tokens.forget(db, { login: loginId });
+          return each.sessions.closeOf(db, { login: loginId }, "login ended");
+        });
+        return undefined;
+      });
+      expect(failed).toEqual([]);
+      expect(passed.filter((session) => session !== undefined)).toHaveLength(closed);
+      expect(await processes[1].sessions.count({ kind: "all" }, "")).toBe(0);
+    }
+  });
+
+  test("are seen by whoever ended the right that they opened with, or opened without it", async () => {
+    for (let round = 0; round < 5; round++) {
+      const userId = `user ${round}`;
+      await rightsGiven(at, (grants, db) => grants.grant(db, userId, chat.read, {}));
+      const seen = new Set<string>();
+      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+        if (index !== 10) return open(each, { connectionId: `${round} ${index}`, userId });
+        await each.database.write((db) => new Grants(each.database).revoke(db, userId, chat.read));
+        for (const { id } of await each.sessions.page({ kind: "user", userId }, "")) seen.add(id);
+        return undefined;
+      });
+      expect(failed).toEqual([]);
+      const opened = passed.filter((session) => session !== undefined);
+      expect(opened).toHaveLength(20);
+      const withRight = opened.filter(({ permissions }) => permissions.length > 0);
+      expect(withRight.filter(({ id }) => !seen.has(id))).toEqual([]);
+    }
+  });
+
+  test("by an answer that is out of date do not open: each opened before the change or not at all", async () => {
+    for (let round = 0; round < 5; round++) {
+      const changes = await processes[0].evictions.changes(at.one.db);
+      let before: readonly string[] = [];
+      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+        if (index !== 10) return open(each, { connectionId: `${round} ${index}`, changes });
+        before = await each.database.write(async (db) => {
+          await each.evictions.number(db);
+          return (await db.selectFrom("sallyport_sessions").select("id").execute()).map(({ id }) => id);
+        });
+        return undefined;
+      });
+      expect(failed).toEqual([]);
+      const opened = passed.filter((session) => session !== undefined).map(({ id }) => id);
+      expect(opened.filter((id) => !before.includes(id))).toEqual([]);
+      await at.one.db.deleteFrom("sallyport_sessions").execute();
+    }
+  });
+});

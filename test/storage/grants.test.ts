@@ -1,0 +1,270 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Audit } from "../../src/access/audit.ts";
+import { Evictions } from "../../src/access/evictions.ts";
+import { Grants } from "../../src/access/grants.ts";
+import type { Rights } from "../../src/access/rights.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { chat, rightsGiven } from "./people.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { addGroups, type Db, groupsIn } from "./tables.ts";
+import { ALIKE, ALIKE_TRIMMED } from "./texts.ts";
+
+const HOUR_MS = 3_600_000;
+
+const at = twoProcesses();
+let rights: Rights;
+let grants: Grants;
+beforeEach(async () => {
+  rights = await rightsGiven(at);
+  grants = new Grants(at.one);
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** A change in a transaction of its own, as the rooms make it. */
+const change = <Result>(work: (db: Db) => Promise<Result>) => at.one.write(work);
+
+/** The same change from both processes, so many times at once. @returns what each was told */
+async function atOnce<Result>(count: number, work: (grants: Grants, db: Db) => Promise<Result>) {
+  const nouns = at.each((database) => ({ database, grants: new Grants(database) }));
+  const { passed, failed } = await at.race(count, nouns, (one) =>
+    one.database.write((db) => work(one.grants, db)),
+  );
+  expect(failed).toEqual([]);
+  return passed;
+}
+
+/** How many were told that it was they who changed something. */
+const changed = (told: readonly boolean[]) => told.filter(Boolean).length;
+
+/** Every user, however little is known of them. */
+async function users(): Promise<string[]> {
+  return sorted((await at.two.db.selectFrom("sallyport_users").select("id").execute()).map(({ id }) => id));
+}
+
+describe("a grant", () => {
+  test("is told as a change when it or its end is new, and keeps what was said with that", async () => {
+    const until = Date.now() + HOUR_MS;
+    const give = (options: Parameters<Grants["grant"]>[3]) =>
+      change((db) => grants.grant(db, "ann", chat.read, options));
+    expect(await give({ by: "boss", reason: "first" })).toBe(true);
+    expect(await give({ by: "eve", reason: "again" })).toBe(false);
+    const rows = () =>
+      at.two.db
+        .selectFrom("sallyport_user_permissions")
+        .select(["user_id", "permission", "until_at", "granted_by", "reason"])
+        .execute();
+    const row = { user_id: "ann", permission: "chat.read" };
+    expect(await rows()).toEqual([{ ...row, until_at: null, granted_by: "boss", reason: "first" }]);
+    expect(await give({ until: new Date(until) })).toBe(true);
+    expect(await give({ until })).toBe(false);
+    expect(await rows()).toEqual([{ ...row, until_at: until, granted_by: null, reason: null }]);
+    expect(await give({ until: 8.64e15 })).toBe(true);
+    expect(await give({})).toBe(true);
+    expect(await rows()).toMatchObject([{ until_at: null }]);
+  });
+
+  test("that many make at once is told to one of them as a change", async () => {
+    await addGroups(at.one.db, "Crew");
+    expect(changed(await atOnce(20, (each, db) => each.grant(db, "ann", chat.read, {})))).toBe(1);
+    expect(changed(await atOnce(20, (each, db) => each.grant(db, { group: "Crew" }, chat.read, {})))).toBe(1);
+    expect(changed(await atOnce(20, (each, db) => each.addToGroup(db, "ann", "Crew", {})))).toBe(1);
+    expect((await rights.subject(at.two.db, "ann")).permissions).toEqual(["chat.read", "chat.read"]);
+    expect(changed(await atOnce(20, (each, db) => each.revoke(db, "ann", chat.read)))).toBe(1);
+    expect(changed(await atOnce(20, (each, db) => each.revoke(db, { group: "Crew" }, chat.read)))).toBe(1);
+    expect(changed(await atOnce(20, (each, db) => each.removeFromGroup(db, "ann", "Crew")))).toBe(1);
+    expect(await rights.show("ann")).toMatchObject({ groups: [], grants: [] });
+  });
+
+  test("needs an end to come by the database's clock, whatever time it is in this process", async () => {
+    const now = Date.now();
+    vi.useFakeTimers({ toFake: ["Date"], now: now + 48 * HOUR_MS });
+    const until = now + HOUR_MS;
+    expect(await change((db) => grants.grant(db, "ann", chat.read, { until }))).toBe(true);
+    vi.useRealTimers();
+    vi.useFakeTimers({ toFake: ["Date"], now: now - 48 * HOUR_MS });
+    const past = now - HOUR_MS;
+    await expect(change((db) => grants.grant(db, "bob", chat.read, { until: past }))).rejects.toThrow(
+      /has passed/,
+    );
+    expect(await users()).toEqual(["ann"]);
+  });
+
+  test("of what there is not is refused and leaves nothing, not even its user", async () => {
+    await expect(change((db) => grants.grant(db, "ann", "chat.none" as never, {}))).rejects.toThrow(
+      /foreign/i,
+    );
+    await expect(change((db) => grants.addToGroup(db, "ann", "crew", {}))).rejects.toThrow(/foreign/i);
+    await expect(change((db) => grants.grant(db, { group: "crew" }, chat.read, {}))).rejects.toThrow(
+      /foreign/i,
+    );
+    expect(await users()).toEqual([]);
+  });
+
+  test("is taken from the one who had it, and from nobody who is called alike", async () => {
+    await addGroups(at.one.db, ...ALIKE_TRIMMED);
+    for (const id of ALIKE) await change((db) => grants.grant(db, id, chat.read, {}));
+    for (const group of ALIKE_TRIMMED) {
+      await change((db) => grants.grant(db, { group }, chat.write, {}));
+      await change((db) => grants.addToGroup(db, "ann", group, {}));
+    }
+    const left = new Set(ALIKE);
+    for (const id of ALIKE.slice(0, 10)) {
+      expect(await change((db) => grants.revoke(db, id, chat.read))).toBe(true);
+      left.delete(id);
+      expect(sorted(await rights.holders(chat.read))).toEqual(sorted(left));
+    }
+    const groups = new Set(ALIKE_TRIMMED);
+    for (const group of ALIKE_TRIMMED.slice(0, 10)) {
+      expect(await change((db) => grants.removeFromGroup(db, "ann", group))).toBe(true);
+      groups.delete(group);
+      const shown = await rights.show("ann");
+      expect(sorted(shown?.groups.map(({ name }) => name) ?? [])).toEqual(sorted(groups));
+    }
+  });
+});
+
+describe("a user", () => {
+  test("whom many get to know at once has one row, which stays as it was", async () => {
+    await change((db) => grants.setFlag(db, "eve", "is_superuser", true));
+    await atOnce(20, (each, db) => each.know(db, "eve"));
+    const nouns = at.each((database) => ({ database, grants: new Grants(database) }));
+    const beside = await at.race(20, nouns, (one) =>
+      one.database.writeBeside((db) => one.grants.know(db, "ann")),
+    );
+    expect(beside.failed).toEqual([]);
+    expect(await users()).toEqual(["ann", "eve"]);
+    expect(await rights.show("eve")).toMatchObject({ isSuperuser: true, isActive: true });
+  });
+
+  test("has flags that one of many sets, and that nobody need say again", async () => {
+    const set = (flag: "is_active" | "is_superuser", value: boolean) =>
+      atOnce(10, (each, db) => each.setFlag(db, "ann", flag, value));
+    expect(changed(await set("is_active", true))).toBe(0);
+    expect(changed(await set("is_superuser", false))).toBe(0);
+    expect(await users()).toEqual([]);
+    expect(changed(await set("is_active", false))).toBe(1);
+    expect(changed(await set("is_superuser", true))).toBe(1);
+    expect(await rights.show("ann")).toMatchObject({ isActive: false, isSuperuser: true });
+    expect(changed(await set("is_active", true))).toBe(1);
+    expect(await rights.show("ann")).toMatchObject({ isActive: true, isSuperuser: true });
+  });
+
+  test("is deleted by one of many, with everything of theirs and nothing of anybody else's", async () => {
+    await addGroups(at.one.db, "Crew");
+    for (const id of ["ann", "Ann"]) {
+      await change((db) => grants.grant(db, id, chat.read, {}));
+      await change((db) => grants.addToGroup(db, id, "Crew", {}));
+    }
+    expect(changed(await atOnce(10, (each, db) => each.deleteUser(db, "ann")))).toBe(1);
+    expect(await users()).toEqual(["Ann"]);
+    expect(await rights.show("Ann")).toMatchObject({
+      groups: [{ name: "Crew" }],
+      grants: [{ via: "direct" }],
+    });
+    await change((db) => grants.know(db, "ann"));
+    expect(await rights.show("ann")).toMatchObject({ groups: [], grants: [] });
+  });
+});
+
+describe("a group", () => {
+  test("is made by one of many, and is no other that is called alike", async () => {
+    expect(changed(await atOnce(20, (each, db) => each.createGroup(db, "Crew")))).toBe(1);
+    for (const name of ["crew", "Créw", "Cre%", "Cre_"]) {
+      expect(await grants.hasGroup(at.two.db, name)).toBe(false);
+      expect(await change((db) => grants.createGroup(db, name))).toBe(true);
+    }
+    expect(await grants.hasGroup(at.two.db, "Crew")).toBe(true);
+  });
+
+  test("goes with its grants and memberships, and no other does", async () => {
+    await addGroups(at.one.db, "Crew", "crew", "Cre_");
+    for (const group of ["Crew", "crew"]) {
+      await change((db) => grants.grant(db, { group }, chat.read, {}));
+      await change((db) => grants.addToGroup(db, "ann", group, {}));
+    }
+    await change((db) => grants.deleteGroup(db, "Cre_"));
+    await change((db) => grants.deleteGroup(db, "Crew"));
+    expect(await groupsIn(at.two.db)).toEqual(["crew"]);
+    expect(await rights.groups()).toEqual([
+      { name: "crew", members: 1, permissions: [{ name: "chat.read", until: null }] },
+    ]);
+    await change((db) => grants.createGroup(db, "Crew"));
+    expect((await rights.groups()).find(({ name }) => name === "Crew")).toMatchObject({
+      members: 0,
+      permissions: [],
+    });
+  });
+});
+
+describe("what has come to its end", () => {
+  test("is told once, to one of many, with when that was", async () => {
+    await addGroups(at.one.db, "Crew");
+    const until = Date.now() + HOUR_MS;
+    for (let index = 0; index < 50; index++) {
+      await change((db) => grants.grant(db, `user ${index}`, chat.read, index < 30 ? { until } : {}));
+    }
+    await change((db) => grants.grant(db, { group: "Crew" }, chat.read, { until }));
+    await change((db) => grants.addToGroup(db, "ann", "Crew", { until }));
+    expect(await grants.hasExpired()).toBe(false);
+    expect(await atOnce(2, (each, db) => each.expire(db))).toEqual([[], []]);
+    vi.useFakeTimers({ toFake: ["Date"], now: until + HOUR_MS });
+    expect(await grants.hasExpired()).toBe(false);
+    expect(await atOnce(2, (each, db) => each.expire(db))).toEqual([[], []]);
+    vi.useRealTimers();
+
+    const ends = Date.now() - HOUR_MS;
+    for (const table of ["user_permissions", "group_permissions", "user_groups"] as const) {
+      const over = at.one.db.updateTable(`sallyport_${table}`).set({ until_at: ends });
+      await over.where("until_at", "is not", null).execute();
+      expect(await grants.hasExpired()).toBe(true);
+    }
+    const told = (await atOnce(10, (each, db) => each.expire(db))).filter((expired) => expired.length > 0);
+    expect(told).toHaveLength(1);
+    const expired = Array.from({ length: 30 }, (_, index) => {
+      return { user: `user ${index}`, group: null, permission: "chat.read", until: ends };
+    });
+    const ofGroup = { group: "Crew", until: ends };
+    const others = [
+      { user: null, permission: "chat.read", ...ofGroup },
+      { user: "ann", permission: null, ...ofGroup },
+    ];
+    expect(told[0]).toHaveLength(32);
+    expect(told[0]).toEqual(expect.arrayContaining([...expired, ...others]));
+    expect(await grants.hasExpired()).toBe(false);
+    expect(await rights.holders(chat.read)).toHaveLength(20);
+  });
+});
+
+describe("a change that is undone", () => {
+  const nouns = (database: Database) => ({
+    audit: new Audit(database),
+    evictions: new Evictions(database, "app"),
+  });
+
+  test("takes its number, its audit entry and its record with it", async () => {
+    const { audit, evictions } = nouns(at.one);
+    const made = async (db: Db) => {
+      await grants.grant(db, "ann", chat.read, {});
+      const number = await evictions.number(db);
+      await audit.record(db, number, { action: "grant", user: "ann" });
+      await evictions.record(db, { scope: "users", users: ["ann"] }, number);
+      return number;
+    };
+    const undone = change(async (db) => {
+      await made(db);
+      throw new Error("half-way");
+    });
+    await expect(undone).rejects.toThrow("half-way");
+    expect(await at.one.rehearse(made)).toBe(1);
+    const other = nouns(at.two);
+    expect(await users()).toEqual([]);
+    expect(await other.audit.list()).toEqual([]);
+    expect(await other.evictions.changes(at.two.db)).toBe(0);
+    expect(await evictions.claim({ except: new Set() })).toBeUndefined();
+    expect(await at.two.db.selectFrom("sallyport_eviction_users").selectAll().execute()).toEqual([]);
+    expect(await change(made)).toBe(1);
+    expect(await other.audit.list()).toMatchObject([{ number: 1, user: "ann" }]);
+  });
+});

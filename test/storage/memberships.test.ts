@@ -1,0 +1,145 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import { Rights } from "../../src/access/rights.ts";
+import { Memberships } from "../../src/sessions/memberships.ts";
+import { Sessions } from "../../src/sessions/sessions.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { addGateway, addMemberships, addSessions } from "./tables.ts";
+import { ALIKE, idsOfAllForms } from "./texts.ts";
+
+interface Process {
+  readonly database: Database;
+  readonly memberships: Memberships;
+}
+
+const at = twoProcesses();
+let processes: readonly [Process, Process];
+beforeEach(async () => {
+  processes = at.each((database) => ({ database, memberships: new Memberships(database) }));
+  await addSessions(at.one, [
+    { id: "a", gateway_id: await addGateway(at.one), connection_id: "connection" },
+    { id: "A", gateway_id: await addGateway(at.one, "other") },
+  ]);
+});
+
+const join = ({ database, memberships }: Process, channel: string, session = "a") =>
+  database.writeBeside((db) => memberships.join(db, session, channel));
+const leave = ({ database, memberships }: Process, channel: string, session = "a") =>
+  database.writeBeside((db) => memberships.leave(db, session, channel));
+
+/** A session's channels in the order of joining. */
+async function channelsOf(id: string): Promise<readonly string[]> {
+  const [session] = await new Sessions(at.two, new Rights(at.two)).page(
+    { kind: "session", sessionId: id },
+    "",
+  );
+  return session?.channels ?? [];
+}
+
+describe("a channel", () => {
+  test("is joined once by many at once, and many are joined at once", async () => {
+    const once = await at.race(20, processes, (each) => join(each, "room"));
+    expect(once.failed).toEqual([]);
+    expect(await channelsOf("a")).toEqual(["room"]);
+    const channels = Array.from({ length: 40 }, (_, index) => `room ${index}`);
+    const many = await at.race(40, processes, (each, index) => join(each, channels[index] as string));
+    expect(many.failed).toEqual([]);
+    expect(sorted(await channelsOf("a"))).toEqual(sorted(["room", ...channels]));
+    expect(await channelsOf("A")).toEqual([]);
+  });
+
+  test("that is joined last is last, though all are joined within a millisecond, or one anew", async () => {
+    const channels = idsOfAllForms(60);
+    await at.one.write(async (db) => {
+      for (const channel of channels) await processes[0].memberships.join(db, "a", channel);
+    });
+    expect(await channelsOf("a")).toEqual(channels);
+    const again = [channels[30], channels[0], channels[59]] as string[];
+    for (const channel of again) await join(processes[1], channel);
+    expect(await channelsOf("a")).toEqual([
+      ...channels.filter((channel) => !again.includes(channel)),
+      ...again,
+    ]);
+  });
+
+  test("comes after those that were joined by a clock that went back", async () => {
+    const ahead = Date.now() + 3_600_000;
+    await addMemberships(at.one.db, [{ session_id: "a", channel: "ahead", joined_at: ahead }]);
+    await join(processes[0], "room");
+    await join(processes[1], "Room");
+    expect(await channelsOf("a")).toEqual(["ahead", "room", "Room"]);
+  });
+
+  test("is no other that is called alike, nor another session's", async () => {
+    for (const channel of ALIKE) await join(processes[0], channel);
+    const { memberships } = processes[1];
+    for (const [index, channel] of ALIKE.entries()) {
+      expect(await memberships.isIn("a", channel)).toBe(true);
+      expect(await memberships.isIn("A", channel)).toBe(false);
+      expect(await memberships.countOthers(at.two.db, "a", channel)).toBe(ALIKE.length - index - 1);
+      expect(await leave(processes[0], channel, "A")).toBe(false);
+      expect(await leave(processes[0], channel)).toBe(true);
+      expect(await memberships.isIn("a", channel)).toBe(false);
+      expect(sorted(await channelsOf("a"))).toEqual(sorted(ALIKE.slice(index + 1)));
+    }
+    expect(await memberships.countOthers(at.two.db, "a", "room")).toBe(0);
+  });
+
+  test("that was joined in a change that is undone was not joined", async () => {
+    const undone = at.one.writeBeside(async (db) => {
+      await processes[0].memberships.join(db, "a", "room");
+      expect(await processes[0].memberships.countOthers(db, "a", "")).toBe(1);
+      throw new Error("refused");
+    });
+    await expect(undone).rejects.toThrow("refused");
+    expect(await channelsOf("a")).toEqual([]);
+  });
+
+  test("cannot be joined by a session that there is not", async () => {
+    await expect(join(processes[0], "room", "none")).rejects.toThrow(/foreign/i);
+  });
+});
+
+describe("leaving", () => {
+  test("is told to one of many at once", async () => {
+    await join(processes[0], "room");
+    await join(processes[0], "Room");
+    const { passed } = await at.race(20, processes, (each) => leave(each, "room"));
+    expect(passed.filter(Boolean)).toHaveLength(1);
+    expect(await channelsOf("a")).toEqual(["Room"]);
+  });
+
+  test("many at once is told each to one, in whatever order they are named, with what came along", async () => {
+    const channels = idsOfAllForms(150);
+    const leaving = ["a", "A"].flatMap((id) =>
+      channels.map((channel) => ({ session: { id }, channel, key: `${id} in ${channel}` })),
+    );
+    for (let round = 0; round < 3; round++) {
+      await addMemberships(
+        at.one.db,
+        leaving.map(({ session, channel }) => ({ session_id: session.id, channel })),
+      );
+      const none = { session: { id: "a" }, channel: "never joined", key: "none" };
+      const named = [none, ...leaving];
+      const { passed, failed } = await at.race(4, processes, ({ memberships }, index) =>
+        memberships.leaveMany(index % 2 === 0 ? named : [...named].reverse()),
+      );
+      expect(failed).toEqual([]);
+      expect(sorted(passed.flat().map(({ key }) => key))).toEqual(sorted(leaving.map(({ key }) => key)));
+      expect(await channelsOf("a")).toEqual([]);
+    }
+    expect(await processes[0].memberships.leaveMany([])).toEqual([]);
+  });
+
+  test("and joining at once leaves the session in the channel or out of it, and whoever leaves knows", async () => {
+    for (let round = 0; round < 10; round++) {
+      const { passed, failed } = await at.race(6, processes, async (each, index) =>
+        index % 3 === 0 ? leave(each, "room") : void (await join(each, "room")),
+      );
+      expect(failed).toEqual([]);
+      const isIn = await processes[0].memberships.isIn("a", "room");
+      if (!isIn) expect(passed.filter((left) => left === true).length).toBeGreaterThan(0);
+      expect(await leave(processes[1], "room")).toBe(isIn);
+    }
+  });
+});

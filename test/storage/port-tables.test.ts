@@ -1,0 +1,129 @@
+import { sql } from "kysely";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { StorageError } from "../../src/errors.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { emptyDatabase, storageAt, watchedStorageAt } from "../postgres/database.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { addGroups, groupsIn } from "./tables.ts";
+
+const at = twoProcesses();
+
+/** A handle on a database without any tables. */
+async function unmigrated(): Promise<Database> {
+  const database = await emptyDatabase();
+  const storage = storageAt(database.source);
+  onTestFinished(async () => {
+    await storage.close();
+    await database.drop();
+  });
+  return storage;
+}
+
+describe("failure", () => {
+  const thrownBy = (work: Promise<unknown>) =>
+    work.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  const unknownTable = (name: string) => thrownBy(sql`select * from ${sql.table(name)}`.execute(at.one.db));
+
+  test("of a table of ours that is missing says what to run, whichever way it was asked for", async () => {
+    const storage = await unmigrated();
+    const notMigrated = {
+      code: "SALLYPORT_NOT_MIGRATED",
+      status: 503,
+      message: expect.stringContaining("npx sallyport migrate"),
+    };
+    const error = await groupsIn(storage.db).catch((thrown: unknown) => thrown);
+    expect(error).not.toBeInstanceOf(StorageError);
+    const failure = storage.failure(error);
+    expect(failure).toBeInstanceOf(StorageError);
+    expect(failure).toMatchObject({ ...notMigrated, cause: error });
+    for (const way of ["write", "writeBeside", "writeOne", "rehearse"] as const) {
+      await expect(storage[way](groupsIn)).rejects.toMatchObject(notMigrated);
+    }
+  });
+
+  test("leaves alone what is no failure of the storage", async () => {
+    const dateless = { name: "Other", created_at: null as never };
+    await addGroups(at.one.db, "Crew");
+    const errors = [
+      new Error("an app's own"),
+      new TypeError("no such table: sallyport_users"),
+      new StorageError("told already"),
+      undefined,
+      null,
+      "text",
+      await unknownTable("notes"),
+      await thrownBy(sql`selekt`.execute(at.one.db)),
+      await thrownBy(addGroups(at.one.db, "Crew")),
+      await thrownBy(at.one.db.insertInto("sallyport_groups").values(dateless).execute()),
+    ];
+    expect(errors.filter((error) => error === undefined)).toHaveLength(1);
+    for (const error of errors) expect(at.one.failure(error)).toBe(error);
+  });
+
+  test("leaves alone an app's own missing table, though one of ours is named in its name", async () => {
+    const error = await unknownTable("not_sallyport_notes");
+    expect(at.one.failure(error)).toBe(error);
+  });
+});
+
+describe("migrate", () => {
+  test("makes the tables once, and tells what it ran", async () => {
+    const storage = await unmigrated();
+    const ran = await storage.migrate();
+    expect(ran.length).toBeGreaterThan(0);
+    expect(sorted(ran)).toEqual(ran);
+    expect(await storage.migrate()).toEqual([]);
+    expect(await groupsIn(storage.db)).toEqual([]);
+    expect(await at.two.migrate()).toEqual([]);
+  });
+
+  test("runs once when several begin together, even where nothing is there at all yet", async () => {
+    for (let round = 0; round < 6; round++) {
+      const database = await emptyDatabase();
+      const storages = Array.from({ length: 8 }, () => storageAt(database.source));
+      onTestFinished(async () => {
+        for (const storage of storages) await storage.close();
+        await database.drop();
+      });
+      await database.drop();
+      // Connected, they begin at the same moment.
+      for (const storage of storages) await sql`select 1`.execute(storage.db);
+      const { passed, failed } = await at.race(8, storages, (storage) => storage.migrate());
+      expect(failed).toEqual([]);
+      expect(passed.filter((names) => names.length > 0)).toHaveLength(1);
+      for (const storage of storages) expect(await groupsIn(storage.db)).toEqual([]);
+    }
+  });
+
+  test("keeps what is in the tables", async () => {
+    await addGroups(at.one.db, "Crew");
+    await at.two.migrate();
+    expect(await groupsIn(at.one.db)).toEqual(["Crew"]);
+  });
+});
+
+describe("close", () => {
+  test("ends a handle for good, and no other one", async () => {
+    const three = at.open();
+    await three.write((db) => addGroups(db, "Crew"));
+    await three.close();
+    await expect(groupsIn(three.db)).rejects.toThrow();
+    await expect(three.write(groupsIn)).rejects.toThrow();
+    await three.close();
+    expect(await groupsIn(at.one.db)).toEqual(["Crew"]);
+  });
+
+  test("has nothing to do for a handle that was never used", async () => {
+    await expect(at.open().close()).resolves.toBeUndefined();
+  });
+
+  test("leaves a Kysely open that the app brought", async () => {
+    await using own = watchedStorageAt(at.source, () => undefined);
+    await own.write((db) => addGroups(db, "Crew"));
+    await own.close();
+    expect(await groupsIn(own.db)).toEqual(["Crew"]);
+  });
+});

@@ -1,0 +1,216 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import { describe, expect, test } from "vitest";
+import { StorageError } from "../../src/errors.ts";
+import { breathe, type Database } from "../../src/storage/database.ts";
+import { twoProcesses } from "./processes.ts";
+import { addGroups, type Db, groupsIn } from "./tables.ts";
+
+const at = twoProcesses();
+
+const setCounter = (db: Db, count: number) =>
+  db
+    .insertInto("sallyport_counters")
+    .values({ key: "counted", window_started_at: 0, count })
+    .onConflict((conflict) => conflict.column("key").doUpdateSet({ count }))
+    .execute();
+
+async function counterIn(db: Db): Promise<number> {
+  const query = db.selectFrom("sallyport_counters").select("count").where("key", "=", "counted");
+  return (await query.executeTakeFirst())?.count ?? 0;
+}
+
+/** Right only for whom nobody comes between. */
+async function countSlowly(db: Db): Promise<void> {
+  const count = await counterIn(db);
+  await breathe();
+  await setCounter(db, count + 1);
+}
+
+describe("write", () => {
+  test("gives what its work gives, and undoes everything where the work throws", async () => {
+    const error = new Error("half-way");
+    const failing = at.one.write(async (db) => {
+      await addGroups(db, "Crew");
+      throw error;
+    });
+    await expect(failing).rejects.toBe(error);
+    expect(await at.one.write(groupsIn)).toEqual([]);
+    const written = at.one.write(async (db) => {
+      await addGroups(db, "Crew");
+      return groupsIn(db);
+    });
+    expect(await written).toEqual(["Crew"]);
+    expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
+  });
+
+  test("undoes everything where a statement fails, which is the caller's to hear", async () => {
+    const failing = at.one.write(async (db) => {
+      await addGroups(db, "Crew");
+      await addGroups(db, "crew", "crew");
+    });
+    await expect(failing).rejects.toThrow(/unique/i);
+    await expect(failing).rejects.not.toBeInstanceOf(StorageError);
+    expect(await groupsIn(at.two.db)).toEqual([]);
+  });
+
+  test("excludes every other write: none loses what another one counted", async () => {
+    const { failed } = await at.race(40, [at.one, at.two], (database) => database.write(countSlowly));
+    expect(failed).toEqual([]);
+    expect(await counterIn(at.one.db)).toBe(40);
+  });
+});
+
+describe("writeBeside", () => {
+  test("gives what its work gives, and undoes everything where the work throws", async () => {
+    const error = new Error("half-way");
+    const failing = at.one.writeBeside(async (db) => {
+      await addGroups(db, "Crew");
+      throw error;
+    });
+    await expect(failing).rejects.toBe(error);
+    expect(await at.one.writeBeside(groupsIn)).toEqual([]);
+    await at.one.writeBeside((db) => addGroups(db, "Crew"));
+    expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
+  });
+
+  test("sees no write begin or end between two of its statements", async () => {
+    let writing: Promise<unknown> = Promise.resolve();
+    const [before, after] = await at.one.writeBeside(async (db) => {
+      const first = await counterIn(db);
+      writing = at.two.write((other) => setCounter(other, 7));
+      for (let turns = 0; turns < 20; turns++) await sleep(5);
+      return [first, await counterIn(db)];
+    });
+    expect([before, after]).toEqual([0, 0]);
+    await writing;
+    expect(await at.one.writeBeside(counterIn)).toBe(7);
+  });
+
+  test("waits for a write that is under way, and sees what it wrote", async () => {
+    let beside: Promise<number> | undefined;
+    await at.one.write(async (db) => {
+      await setCounter(db, 1);
+      beside = at.two.writeBeside(counterIn);
+      for (let turns = 0; turns < 20; turns++) await sleep(5);
+      await setCounter(db, 2);
+    });
+    expect(await beside).toBe(2);
+  });
+});
+
+describe("writeOne", () => {
+  test("gives what its statement gives, which others see at once", async () => {
+    const add = (database: Database, name: string) =>
+      database.writeOne((db) =>
+        db
+          .insertInto("sallyport_groups")
+          .values({ name, created_at: 1 })
+          .onConflict((conflict) => conflict.doNothing())
+          .returning("name")
+          .execute(),
+      );
+    expect(await add(at.one, "Crew")).toEqual([{ name: "Crew" }]);
+    expect(await add(at.two, "Crew")).toEqual([]);
+    expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
+  });
+
+  test("leaves nothing of a statement that fails half-way", async () => {
+    await addGroups(at.one.db, "Crew");
+    const failing = at.two.writeOne((db) => addGroups(db, "a", "b", "Crew"));
+    await expect(failing).rejects.toThrow(/unique/i);
+    await expect(failing).rejects.not.toBeInstanceOf(StorageError);
+    expect(await groupsIn(at.one.db)).toEqual(["Crew"]);
+  });
+
+  test("loses nothing of what statements in two processes count together", async () => {
+    await setCounter(at.one.db, 0);
+    const { failed } = await at.race(100, [at.one, at.two], (database) =>
+      database.writeOne((db) =>
+        db
+          .updateTable("sallyport_counters")
+          .set(({ eb }) => ({ count: eb("count", "+", 1) }))
+          .execute(),
+      ),
+    );
+    expect(failed).toEqual([]);
+    expect(await counterIn(at.one.db)).toBe(100);
+  });
+});
+
+describe("writesInWith", () => {
+  test("says whether a `with` may write, and then what it wrote is there", async () => {
+    const writing = (db: Db) =>
+      db
+        .with("made", (cte) =>
+          cte.insertInto("sallyport_groups").values({ name: "Crew", created_at: 1 }).returning("name"),
+        )
+        .selectFrom("made")
+        .select("name")
+        .execute();
+    const didWrite = await at.one.write(writing).then(
+      (rows) => rows.length === 1,
+      () => false,
+    );
+    expect(didWrite).toBe(at.one.writesInWith);
+    expect(await groupsIn(at.two.db)).toEqual(didWrite ? ["Crew"] : []);
+  });
+});
+
+describe("rehearse", () => {
+  test("gives what its work gives, which saw what it wrote, and leaves nothing of it", async () => {
+    await addGroups(at.one.db, "old");
+    const seen = await at.one.rehearse(async (db) => {
+      await addGroups(db, "new");
+      await db.deleteFrom("sallyport_groups").where("name", "=", "old").execute();
+      return groupsIn(db);
+    });
+    expect(seen).toEqual(["new"]);
+    expect(await groupsIn(at.one.db)).toEqual(["old"]);
+    expect(await at.two.write(groupsIn)).toEqual(["old"]);
+  });
+
+  test("takes part of itself back at a savepoint", async () => {
+    const seen = await at.one.rehearse(async (db) => {
+      await addGroups(db, "before");
+      await sql`savepoint before_change`.execute(db);
+      await addGroups(db, "change");
+      const changed = await groupsIn(db);
+      await sql`rollback to savepoint before_change`.execute(db);
+      return [changed, await groupsIn(db)];
+    });
+    expect(seen).toEqual([["before", "change"], ["before"]]);
+    expect(await groupsIn(at.two.db)).toEqual([]);
+  });
+
+  test("passes on what its work throws, and the next one works", async () => {
+    const error = new Error("half-way");
+    const failing = at.one.rehearse(async (db) => {
+      await addGroups(db, "Crew");
+      throw error;
+    });
+    await expect(failing).rejects.toBe(error);
+    expect(await at.one.rehearse(groupsIn)).toEqual([]);
+  });
+
+  test("is no write to others, and none comes between", async () => {
+    const { failed } = await at.race(20, [at.one, at.two], (database, index) =>
+      index < 10 ? database.rehearse(countSlowly) : database.write(countSlowly),
+    );
+    expect(failed).toEqual([]);
+    expect(await counterIn(at.one.db)).toBe(10);
+    for (const way of ["write", "writeBeside"] as const) {
+      const before = await counterIn(at.one.db);
+      let writing: Promise<unknown> = Promise.resolve();
+      const counts = await at.one.rehearse(async (db) => {
+        const first = await counterIn(db);
+        writing = at.two[way]((other) => setCounter(other, before + 1));
+        for (let turns = 0; turns < 20; turns++) await sleep(5);
+        return [first, await counterIn(db)];
+      });
+      expect([way, counts]).toEqual([way, [before, before]]);
+      await writing;
+      expect(await counterIn(at.one.db)).toBe(before + 1);
+    }
+  });
+});

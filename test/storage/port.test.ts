@@ -1,0 +1,237 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import { describe, expect, test } from "vitest";
+import { Evictions } from "../../src/access/evictions.ts";
+import { type Database, parseList } from "../../src/storage/database.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { addGroups, type Db, groupsIn } from "./tables.ts";
+import { ALIKE } from "./texts.ts";
+
+const at = twoProcesses();
+
+/** A change of rights, as far as other processes are told of one. */
+const announce = (database: Database) => database.write((db) => new Evictions(database, "app").number(db));
+
+describe("db", () => {
+  test("reads what another process has committed, and nothing of what it is writing", async () => {
+    const meanwhile = await at.one.write(async (db) => {
+      await addGroups(db, "Crew");
+      return groupsIn(at.two.db);
+    });
+    expect(meanwhile).toEqual([]);
+    expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
+  });
+
+  test("keeps text as it is, and one text never stands for another", async () => {
+    await addGroups(at.one.db, ...ALIKE);
+    expect(await groupsIn(at.two.db)).toEqual(sorted(ALIKE));
+    for (const text of ALIKE) {
+      const named = at.two.db.selectFrom("sallyport_groups").select("name").where("name", "=", text);
+      expect(await named.execute()).toEqual([{ name: text }]);
+    }
+  });
+
+  test("refuses text that it could not keep as it is, and does not take it for another", async () => {
+    await addGroups(at.one.db, "admin");
+    await expect(addGroups(at.one.db, "admin\0evil")).rejects.toThrow();
+    const named = at.two.db.selectFrom("sallyport_groups").select("name").where("name", "=", "admin\0evil");
+    await expect(named.execute()).rejects.toThrow();
+    expect(await groupsIn(at.two.db)).toEqual(["admin"]);
+  });
+
+  test("gives whole numbers as numbers, as far as they can be told apart", async () => {
+    const numbers = [0, -1, 2 ** 31, -(2 ** 31) - 1, 2 ** 32 + 1, 8.64e15, Number.MAX_SAFE_INTEGER];
+    for (const [index, count] of numbers.entries()) {
+      const row = { key: `${index}`, window_started_at: count, count };
+      await at.one.db.insertInto("sallyport_counters").values(row).execute();
+    }
+    const rows = await at.two.db.selectFrom("sallyport_counters").selectAll().orderBy("key").execute();
+    expect(rows.map(({ count }) => count)).toEqual(numbers);
+    expect(rows.map(({ window_started_at }) => window_started_at)).toEqual(numbers);
+  });
+});
+
+describe("now", () => {
+  test("is epoch milliseconds by a clock near ours, and goes on within a transaction", async () => {
+    const read = async (db: Db) => (await db.selectNoFrom(at.one.now.as("at")).executeTakeFirstOrThrow()).at;
+    const [first, second] = await at.one.write(async (db) => {
+      const before = await read(db);
+      await sleep(20);
+      return [before, await read(db)];
+    });
+    expect(Number.isInteger(first)).toBe(true);
+    expect(Math.abs(first - Date.now())).toBeLessThan(60_000);
+    expect(second).toBeGreaterThan(first);
+  });
+
+  test("is one instant in all of a statement, however many rows it takes", async () => {
+    const { rows } = await sql<{ first: number; last: number; rows: number }>`
+      with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 100000),
+        told as (select n, ${at.one.now} as at from numbers)
+      select min(at) as first, max(at) as last, count(*) as rows from told where at = ${at.one.now}
+    `.execute(at.one.db);
+    expect(rows).toEqual([{ first: rows[0]?.last, last: rows[0]?.last, rows: 100_000 }]);
+  });
+});
+
+describe("listOf", () => {
+  async function listed(...columns: ("key" | "count")[]): Promise<readonly unknown[]> {
+    const { db } = at.two;
+    const rows = db
+      .selectFrom("sallyport_counters as c")
+      .select(["c.key", "c.count"])
+      .where("c.count", ">", 0);
+    const row = await db.selectNoFrom(at.two.listOf(rows, ...columns).as("list")).executeTakeFirstOrThrow();
+    return parseList<unknown>(row.list);
+  }
+
+  test("lists texts as they are, by one column or by several", async () => {
+    for (const [index, key] of ALIKE.entries()) {
+      const row = { key, window_started_at: 0, count: 2 ** 40 + index };
+      await at.one.db.insertInto("sallyport_counters").values(row).execute();
+    }
+    expect(sorted((await listed("key")) as string[])).toEqual(sorted(ALIKE));
+    const pairs = ALIKE.map((key, index) => [2 ** 40 + index, key]);
+    expect(sorted((await listed("count", "key")) as [number, string][])).toEqual(sorted(pairs));
+  });
+
+  test("has a place for each row, though another one says the same", async () => {
+    for (const key of ["a", "b", "c"]) {
+      const row = { key, window_started_at: 0, count: key === "c" ? 2 : 1 };
+      await at.one.db.insertInto("sallyport_counters").values(row).execute();
+    }
+    expect(sorted((await listed("count")) as number[])).toEqual([1, 1, 2]);
+    expect(sorted((await listed("count", "count")) as number[][])).toEqual([
+      [1, 1],
+      [1, 1],
+      [2, 2],
+    ]);
+  });
+
+  test("is empty where there is no row, and keeps the order of its subquery", async () => {
+    expect(await listed("key")).toEqual([]);
+    expect(await listed("key", "count")).toEqual([]);
+    await addGroups(at.one.db, "b", "c", "a");
+    for (const order of ["asc", "desc"] as const) {
+      const names = at.one.db.selectFrom("sallyport_groups as g").select("g.name").orderBy("g.name", order);
+      const row = await at.one.db
+        .selectNoFrom(at.one.listOf(names, "name").as("list"))
+        .executeTakeFirstOrThrow();
+      expect(parseList(row.list)).toEqual(order === "asc" ? ["a", "b", "c"] : ["c", "b", "a"]);
+    }
+  });
+
+  test("is made for each row of the statement around it, with null for what is null", async () => {
+    await addGroups(at.one.db, "Crew", "crew", "none");
+    const user = (id: string) => ({ id, is_active: 1, is_superuser: 0, created_at: 1 }) as const;
+    await at.one.db
+      .insertInto("sallyport_users")
+      .values([user("ann"), user("bob")])
+      .execute();
+    const member = (user_id: string, group_name: string, until_at: number | null) => {
+      return { user_id, group_name, until_at, granted_at: 1, granted_by: null, reason: null };
+    };
+    await at.one.db
+      .insertInto("sallyport_user_groups")
+      .values([member("ann", "Crew", null), member("bob", "Crew", 2 ** 41), member("ann", "crew", 5)])
+      .execute();
+    const rows = await at.two.db
+      .selectFrom("sallyport_groups as g")
+      .select((eb) => {
+        const members = eb
+          .selectFrom("sallyport_user_groups as m")
+          .select(["m.user_id", "m.until_at"])
+          .whereRef("m.group_name", "=", "g.name")
+          .orderBy("m.user_id");
+        return ["g.name", at.two.listOf(members, "user_id", "until_at").as("list")];
+      })
+      .execute();
+    expect(Object.fromEntries(rows.map(({ name, list }) => [name, parseList<unknown>(list)]))).toEqual({
+      Crew: [
+        ["ann", null],
+        ["bob", 2 ** 41],
+      ],
+      crew: [["ann", 5]],
+      none: [],
+    });
+  });
+});
+
+describe("changedElsewhere", () => {
+  test("tells once of each change of rights in another process, and of nothing where there was none", async () => {
+    const three = at.open();
+    const looking = [at.one, three];
+    const looks = () => Promise.all(looking.map((database) => database.changedElsewhere()));
+    await looks();
+    for (let round = 0; round < 3; round++) {
+      expect(await looks()).toEqual([false, false]);
+      await announce(at.two);
+      await announce(at.two);
+      expect(await looks()).toEqual([true, true]);
+    }
+    expect(await looks()).toEqual([false, false]);
+  });
+
+  test("tells of a change that was made before the first look", async () => {
+    await announce(at.two);
+    expect(await at.one.changedElsewhere()).toBe(true);
+  });
+});
+
+describe("notification", () => {
+  test("is selected in a change without any harm to it, whether anybody listens or not", async () => {
+    const end = at.two.listen(() => undefined);
+    const named = at.one.write((db) =>
+      db
+        .insertInto("sallyport_groups")
+        .values({ name: "Crew", created_at: 1 })
+        .returning(["name", at.one.notification.as("notified")])
+        .execute(),
+    );
+    expect(await named).toEqual([expect.objectContaining({ name: "Crew" })]);
+    await at.two.write((db) => db.selectNoFrom(at.two.notification.as("notified")).execute());
+    const undone = at.one.write(async (db) => {
+      await db.selectNoFrom(at.one.notification.as("notified")).execute();
+      throw new Error("half-way");
+    });
+    await expect(undone).rejects.toThrow("half-way");
+    expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
+    await end();
+  });
+});
+
+describe("listen", () => {
+  test("gives what ends it: nobody is woken any more, and the handle works on", async () => {
+    let woken = 0;
+    const ends = [1, 2].map(() => at.one.listen(() => woken++));
+    await announce(at.two);
+    for (const end of ends) await end();
+    const until = woken;
+    for (let round = 0; round < 5; round++) await announce(at.two);
+    await sleep(50);
+    expect(woken).toBe(until);
+    expect(await new Evictions(at.one, "app").changes(at.one.db)).toBe(6);
+  });
+
+  test("may be ended before it has begun", async () => {
+    let woken = 0;
+    await at.one.listen(() => woken++)();
+    await announce(at.two);
+    await sleep(50);
+    expect(woken).toBe(0);
+  });
+});
+
+test("every member of the port has tests of its name", () => {
+  const read = (path: string) => readFileSync(join(import.meta.dirname, path), "utf8");
+  const [, body = ""] =
+    /^export interface Database \{\n(.*?)^\}/ms.exec(read("../../src/storage/database.ts")) ?? [];
+  const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(:<]/gm)].map(([, name]) => name);
+  const described = ["port.test.ts", "port-writes.test.ts", "port-tables.test.ts"].flatMap((file) =>
+    [...read(file).matchAll(/^describe\("(\w+)"/gm)].map(([, name]) => name),
+  );
+  expect(members.length).toBeGreaterThan(10);
+  expect(described.sort()).toEqual(members.sort());
+});

@@ -1,0 +1,139 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import { Audit, type AuditSubject } from "../../src/access/audit.ts";
+import { type DeclaredRule, DeclaredRules } from "../../src/access/declared-rules.ts";
+import { chat } from "./people.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { ALIKE } from "./texts.ts";
+
+const at = twoProcesses();
+
+describe("the audit", () => {
+  let audit: readonly [Audit, Audit];
+  beforeEach(() => {
+    audit = at.each((database) => new Audit(database));
+  });
+
+  const record = (number: number, subject: AuditSubject) =>
+    at.one.write((db) => audit[0].record(db, number, subject));
+  /** Entries of as many numbers, at as many milliseconds after the epoch. */
+  async function recordMany(count: number): Promise<void> {
+    await at.one.write(async (db) => {
+      for (let number = 1; number <= count; number++)
+        await audit[0].record(db, number, { action: "recheck" });
+      await db
+        .updateTable("sallyport_audit")
+        .set(({ ref }) => ({ at: ref("number") }))
+        .execute();
+    });
+  }
+  const numbers = async (filter?: Parameters<Audit["list"]>[0]) =>
+    (await audit[1].list(filter)).map(({ number }) => number);
+
+  test("keeps every word as it was said, and null where nothing was", async () => {
+    for (const [index, text] of ALIKE.entries()) {
+      const details = { [text]: text, list: [text, null, 2 ** 40, true], nested: { text } };
+      const subject = { by: text, reason: text, user: text, group: text, permission: text, details };
+      await record(index + 1, { action: "grant", ...subject });
+      const [entry] = await audit[1].list({ limit: 1 });
+      expect(entry).toEqual({ number: index + 1, at: entry?.at, action: "grant", ...subject });
+    }
+    await record(2 ** 40, { action: "expired" });
+    const nothing = { by: null, reason: null, user: null, group: null, permission: null, details: {} };
+    const [entry] = await audit[1].list();
+    expect(entry).toEqual({ number: 2 ** 40, at: expect.any(Number), action: "expired", ...nothing });
+    expect(Math.abs((entry?.at ?? 0) - Date.now())).toBeLessThan(60_000);
+  });
+
+  test("is filtered by exact names", async () => {
+    for (const [index, text] of ALIKE.entries()) {
+      await record(index + 1, { action: "grant", by: text, user: text, group: text, permission: text });
+    }
+    for (const [index, text] of ALIKE.entries()) {
+      const found = await Promise.all(
+        (["by", "user", "group", "permission"] as const).map((name) => numbers({ [name]: text })),
+      );
+      expect([text, found]).toEqual([text, Array(4).fill([index + 1])]);
+    }
+    expect(await numbers({ by: "Ann", user: "ann" })).toEqual([]);
+  });
+
+  test("is paged from the newest to the oldest without a gap, while more is recorded", async () => {
+    await recordMany(250);
+    const seen: number[] = [];
+    for (let before: number | undefined; ; ) {
+      const page = await numbers({ before, limit: 40 });
+      if (page.length === 0) break;
+      seen.push(...page);
+      before = page.at(-1);
+      await record(1000 - seen.length, { action: "recheck" });
+    }
+    expect(seen).toEqual(Array.from({ length: 250 }, (_, index) => 250 - index));
+    expect(await numbers()).toHaveLength(100);
+    expect(await numbers({ since: 249, before: 251 })).toEqual([250, 249]);
+    expect(await numbers({ since: new Date(249), before: 251 })).toEqual([250, 249]);
+  });
+
+  test("takes each number once, and nothing of a change that comes second", async () => {
+    await record(1, { action: "grant", user: "ann" });
+    await expect(record(1, { action: "grant", user: "bob" })).rejects.toThrow(/unique/i);
+    expect(await audit[1].list()).toMatchObject([{ number: 1, user: "ann" }]);
+  });
+
+  test("loses its oldest up to a limit, each by one of two at once, and nothing younger", async () => {
+    await recordMany(50);
+    await record(51, { action: "recheck" });
+    expect(await audit[0].removeOlder(60_000, 10)).toBe(10);
+    expect((await numbers()).at(-1)).toBe(11);
+    const { passed } = await at.race(6, audit, (each) => each.removeOlder(60_000, 8));
+    let removed = passed.reduce((sum, count) => sum + count, 0);
+    for (let more = 1; more > 0; removed += more) more = await audit[1].removeOlder(60_000, 8);
+    expect(removed).toBe(40);
+    expect(await numbers()).toEqual([51]);
+    expect(await audit[0].removeOlder(Date.now() * 2, 10)).toBe(0);
+  });
+});
+
+describe("the declared rules", () => {
+  const rule = { signedIn: true, anyOf: [[chat.read, chat.Read]], allOf: [chat.write], asksData: false };
+  const rules = (names: readonly string[]): DeclaredRule[] =>
+    names.flatMap((name) => [
+      { kind: "view", name, rule },
+      { kind: "channel", name, rule: { ...rule, asksData: true, allOf: [] } },
+    ]);
+  const inOrder = (list: readonly DeclaredRule[]) => sorted(list.map((one) => JSON.stringify(one)));
+
+  test("are told as they were recorded last, each by its kind and exact name", async () => {
+    const [one, two] = at.each((database) => new DeclaredRules(database));
+    expect(await two.list()).toEqual([]);
+    await at.one.write((db) => one.record(db, rules(ALIKE)));
+    expect(inOrder(await two.list())).toEqual(inOrder(rules(ALIKE)));
+    await at.one.write((db) => one.record(db, rules(["/ws/chat"])));
+    expect(inOrder(await two.list())).toEqual(inOrder(rules(["/ws/chat"])));
+  });
+
+  test("are read within the transaction that replaces them, and stay where it is undone", async () => {
+    const [one, two] = at.each((database) => new DeclaredRules(database));
+    await at.one.write((db) => one.record(db, rules(["old"])));
+    const undone = at.one.write(async (db) => {
+      await one.record(db, rules(["new"]));
+      expect(inOrder(await one.list(db))).toEqual(inOrder(rules(["new"])));
+      expect(inOrder(await two.list())).toEqual(inOrder(rules(["old"])));
+      throw new Error("half-way");
+    });
+    await expect(undone).rejects.toThrow("half-way");
+    expect(inOrder(await two.list())).toEqual(inOrder(rules(["old"])));
+  });
+
+  test("are those of one of several that record at once, and of no two", async () => {
+    const nouns = at.each((database) => ({ database, rules: new DeclaredRules(database) }));
+    const { failed } = await at.race(8, nouns, (each, index) =>
+      each.database.write((db) =>
+        each.rules.record(db, rules(Array.from({ length: 5 }, (_, n) => `${index} ${n}`))),
+      ),
+    );
+    expect(failed).toEqual([]);
+    const recorded = await new DeclaredRules(at.one).list();
+    expect(recorded).toHaveLength(10);
+    expect(new Set(recorded.map(({ name }) => name.split(" ")[0])).size).toBe(1);
+  });
+});

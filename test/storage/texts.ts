@@ -1,0 +1,78 @@
+/** Texts that a careless comparison takes for each other, and some that a careless statement would not survive. */
+export const ALIKE: readonly string[] = [
+  "Ann",
+  "ann",
+  "ANN",
+  "ann ",
+  " ann",
+  "ánn",
+  "a\u0301nn",
+  "ａｎｎ",
+  "Straße",
+  "Strasse",
+  "İ",
+  "I",
+  "i",
+  "ı",
+  "9",
+  "09",
+  "10",
+  "1e1",
+  "a_n",
+  "a%n",
+  "axn",
+  "%",
+  "_",
+  "a\\n",
+  "a\\\\n",
+  "a\nn",
+  "a\tn",
+  "o'neil",
+  "o''neil",
+  'o"neil',
+  "?",
+  "$1",
+  ":id",
+  "@id",
+  "{}",
+  '{"a":1}',
+  "[1]",
+  "null",
+  "NULL",
+  "--",
+  "/*",
+  "zero\u200bwidth",
+  "zerowidth",
+  "\u2028",
+  "\u0001",
+  "😀",
+  "😁",
+  "-",
+  "'; drop table sallyport_users; --",
+];
+
+/** The same for what may have no spaces around it. */
+export const ALIKE_TRIMMED: readonly string[] = ALIKE.filter((text) => text.trim() === text);
+
+const FORMS = [
+  (n: number) => `${n}`,
+  (n: number) => `User-${n}`,
+  (n: number) => `user-${n}`,
+  (n: number) => `USER_${n}`,
+  (n: number) => `üser ${n}`,
+  (n: number) => `u\u0308ser ${n}`,
+  (n: number) => `%${n}`,
+  (n: number) => `'${n}"`,
+  (n: number) => `\\${n}`,
+  (n: number) => `-${n}`,
+  (n: number) => `😀${n}`,
+  (n: number) => `ａ${n}`,
+] as const;
+
+/** So many different ids, of forms that databases put in different orders. */
+export function idsOfAllForms(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => {
+    const form = FORMS[index % FORMS.length] as (typeof FORMS)[number];
+    return form(Math.floor(index / FORMS.length));
+  });
+}

@@ -1,0 +1,211 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import { Evictions } from "../../src/access/evictions.ts";
+import { hashToken, type TokenGrant, Tokens } from "../../src/access/tokens.ts";
+import { RefusedError } from "../../src/errors.ts";
+import { chat, rightsGiven } from "./people.ts";
+import { sorted, twoProcesses } from "./processes.ts";
+import { addGroups } from "./tables.ts";
+import { ALIKE } from "./texts.ts";
+
+const HOUR_MS = 3_600_000;
+const ANN: TokenGrant = { userId: "ann", loginId: null, origin: null, gatewayId: null };
+
+const at = twoProcesses();
+let tokens: readonly [Tokens, Tokens];
+beforeEach(async () => {
+  const rights = await rightsGiven(at);
+  tokens = at.each((database) => new Tokens(database, 60, rights));
+});
+
+const issue = (grant: TokenGrant) => tokens[0].issue(at.one.db, grant);
+
+/** Why a token was refused; undefined where it was spent. */
+async function refusal(token: string): Promise<string | undefined> {
+  const error = await tokens[1].spend(token).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (error !== undefined) expect(error).toBeInstanceOf(RefusedError);
+  return (error as RefusedError | undefined)?.reason;
+}
+
+/** Lets tokens expire, so long ago. */
+const expire = (token: string, agoMs: number) =>
+  at.one.db
+    .updateTable("sallyport_tokens")
+    .set(({ eb }) => ({ expires_at: eb(at.one.now, "-", agoMs) }))
+    .where("hash", "=", hashToken(token))
+    .execute();
+
+async function hashes(): Promise<string[]> {
+  return sorted(
+    (await at.two.db.selectFrom("sallyport_tokens").select("hash").execute()).map(({ hash }) => hash),
+  );
+}
+
+describe("a token", () => {
+  test("is spent once by one of twenty at once, and the others are told that somebody replays it", async () => {
+    for (let round = 0; round < 5; round++) {
+      const token = await issue(ANN);
+      const { passed, failed } = await at.race(20, tokens, (each) => each.spend(token));
+      expect(passed).toMatchObject([{ userId: "ann" }]);
+      expect(failed.map((error) => (error as RefusedError).reason)).toEqual(Array(19).fill("token-replayed"));
+    }
+  });
+
+  test("is each spent once where many race for many", async () => {
+    const issued = await Promise.all(
+      Array.from({ length: 10 }, (_, index) => issue({ ...ANN, userId: `${index}` })),
+    );
+    const { passed } = await at.race(60, tokens, (each, index) => each.spend(issued[index % 10] as string));
+    expect(sorted(passed.map(({ userId }) => userId))).toEqual(sorted(issued.map((_, index) => `${index}`)));
+  });
+
+  test("gives back what it was issued for, as it was, or null", async () => {
+    for (const text of ALIKE) {
+      const grant = { userId: text, loginId: `login ${text}`, origin: `https://${text}`, gatewayId: text };
+      expect(await tokens[1].spend(await issue(grant))).toMatchObject(grant);
+    }
+    expect(await tokens[1].spend(await issue(ANN))).toMatchObject(ANN);
+  });
+
+  test("is known by its hash alone, and only in the very form it was given out in", async () => {
+    const token = await issue(ANN);
+    expect(await hashes()).toEqual([hashToken(token)]);
+    const others = [token.toUpperCase(), `${token} `, hashToken(token), "", "%", "a".repeat(64)];
+    for (const other of others) expect(await refusal(other)).toBe("token-unknown");
+    expect(await refusal(token)).toBeUndefined();
+  });
+
+  test("can be spent until it expires by the database's clock, which is told from a replay", async () => {
+    const [expired, spent, late] = [await issue(ANN), await issue(ANN), await issue(ANN)];
+    const { expires_at, created_at } = await at.two.db
+      .selectFrom("sallyport_tokens")
+      .select(["expires_at", "created_at"])
+      .where("hash", "=", hashToken(late))
+      .executeTakeFirstOrThrow();
+    expect(expires_at - created_at).toBe(60_000);
+    await expire(expired, 0);
+    expect(await refusal(expired)).toBe("token-expired");
+    expect(await refusal(spent)).toBeUndefined();
+    await expire(spent, 1);
+    expect(await refusal(spent)).toBe("token-replayed");
+    await expire(late, -1000 * HOUR_MS);
+    expect(await refusal(late)).toBeUndefined();
+  });
+
+  test("brings its user's rights of that moment along, and how many changes were recorded", async () => {
+    const [first, second, third] = [
+      await issue(ANN),
+      await issue(ANN),
+      await issue({ ...ANN, userId: "Ann" }),
+    ];
+    expect(await tokens[1].spend(first)).toMatchObject({
+      subject: { userId: "ann", isActive: false, isSuperuser: false, permissions: [], grants: [] },
+      changes: 0,
+    });
+    const until = Date.now() + HOUR_MS;
+    await rightsGiven(at, async (grants, db) => {
+      await addGroups(db, "Crew");
+      await grants.grant(db, "ann", chat.read, { until });
+      await grants.grant(db, { group: "Crew" }, chat.write, {});
+      await grants.addToGroup(db, "ann", "Crew", {});
+      await new Evictions(at.one, "app").number(db);
+    });
+    await at.one.db
+      .updateTable("sallyport_counters")
+      .set({ count: 2 ** 33 })
+      .execute();
+    const { subject, changes } = await tokens[1].spend(second);
+    expect(subject).toMatchObject({ userId: "ann", isActive: true, isSuperuser: false });
+    expect(subject.grants).toHaveLength(2);
+    expect(subject.grants).toContainEqual({ permission: "chat.read", group: null, until });
+    expect(subject.grants).toContainEqual({ permission: "chat.write", group: "Crew", until: null });
+    expect(changes).toBe(2 ** 33);
+    expect((await tokens[1].spend(third)).subject).toMatchObject({ isActive: false, permissions: [] });
+  });
+
+  test("stands until its login has ended, whether it was spent or not", async () => {
+    const [unspent, spent, gone] = [await issue(ANN), await issue(ANN), await issue(ANN)];
+    await tokens[1].spend(spent);
+    await tokens[0].forget(at.one.db, { token: gone });
+    const stands = (token: string) => at.two.writeBeside((db) => tokens[1].stands(db, token));
+    expect(await Promise.all([unspent, spent, gone].map(stands))).toEqual([true, true, false]);
+    expect(await refusal(gone)).toBe("token-unknown");
+  });
+});
+
+describe("tokens that are taken back", () => {
+  test("are those of the very login or user, and no other's that is called alike", async () => {
+    const ofLogins = new Map<string, string>();
+    const ofUsers = new Map<string, string>();
+    for (const text of ALIKE) {
+      ofLogins.set(text, hashToken(await issue({ ...ANN, userId: "somebody", loginId: text })));
+      ofUsers.set(text, hashToken(await issue({ ...ANN, userId: text })));
+    }
+    for (const text of ALIKE.slice(0, 12)) {
+      await tokens[0].forget(at.one.db, { login: text });
+      ofLogins.delete(text);
+      expect(await hashes()).toEqual(sorted([...ofLogins.values(), ...ofUsers.values()]));
+      await tokens[0].forget(at.one.db, { user: text });
+      ofUsers.delete(text);
+      expect(await hashes()).toEqual(sorted([...ofLogins.values(), ...ofUsers.values()]));
+    }
+  });
+
+  test("come back where what took them is undone", async () => {
+    const token = await issue({ ...ANN, loginId: "login" });
+    const undone = at.one.write(async (db) => {
+      await tokens[0].forget(db, { login: "login" });
+      throw new Error("half-way");
+    });
+    await expect(undone).rejects.toThrow("half-way");
+    expect(await refusal(token)).toBeUndefined();
+  });
+
+  test("can be spent or are unknown, and never both, where a spend races with their login's end", async () => {
+    for (let round = 0; round < 10; round++) {
+      const token = await issue({ ...ANN, loginId: "login" });
+      const { passed, failed } = await at.race(4, tokens, async (each, index) => {
+        if (index === 1) await at.one.write((db) => tokens[0].forget(db, { login: "login" }));
+        return index === 1 ? undefined : each.spend(token);
+      });
+      expect(passed.filter((spent) => spent !== undefined).length).toBeLessThanOrEqual(1);
+      for (const error of failed) {
+        expect(["token-unknown", "token-replayed"]).toContain((error as RefusedError).reason);
+      }
+      expect(await refusal(token)).toBe("token-unknown");
+    }
+  });
+});
+
+describe("tokens that expired long ago", () => {
+  const LONG_MS = 11 * 60_000;
+
+  async function issued(count: number, agoMs: number): Promise<string[]> {
+    const made = await Promise.all(Array.from({ length: count }, () => issue(ANN)));
+    for (const token of made) await expire(token, agoMs);
+    return made.map(hashToken);
+  }
+
+  test("go with each new one, a few at a time, and those of late stay", async () => {
+    const recent = await issued(3, 9 * 60_000);
+    await issued(15, LONG_MS);
+    await issue(ANN);
+    expect(await hashes()).toHaveLength(3 + 5 + 1);
+    const last = await issue(ANN);
+    expect(await hashes()).toHaveLength(3 + 2);
+    expect(await hashes()).toEqual(expect.arrayContaining([...recent, hashToken(last)]));
+  });
+
+  test("are removed up to a limit, each by one of two at once", async () => {
+    const recent = await issued(2, 0);
+    await issued(25, LONG_MS);
+    expect(await tokens[0].removeExpired(10)).toBe(10);
+    const { passed } = await at.race(6, tokens, (each) => each.removeExpired(4));
+    let removed = passed.reduce((sum, count) => sum + count, 0);
+    for (let more = 1; more > 0; removed += more) more = await tokens[1].removeExpired(4);
+    expect(removed).toBe(15);
+    expect(await hashes()).toEqual(sorted(recent));
+  });
+});
