@@ -24,7 +24,7 @@ export default defineConfig({
       {
         test: {
           name: "stories-postgres",
-          include: ["test/{stories,django,storage,postgres}/**/*.test.ts"],
+          include: ["test/{stories,django,storage,postgres}/**/*.test.ts", "test/frameworks/lambda.test.ts"],
           // It waits for what is held up, for a minute, and what it asks of a database the others ask as well.
           exclude: ["test/stories/sending-held.test.ts"],
           env: { TEST_STORAGE: "postgres" },

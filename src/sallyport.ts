@@ -345,6 +345,26 @@ export class Sallyport {
     return cleanup(this.#rooms, options);
   }
 
+  /**
+   * Brings to an end what goes on behind the answers so far: sends, evictions that are due, notes of activity and decisions. Afterwards nothing is under
+   * way and no timer runs, until the next request: for a runtime that is frozen between them.
+   *
+   * @param options.withinMs how long it may take at most; what is not done by then goes on later, here or elsewhere. Default 5000
+   */
+  async settle({ withinMs = 5000 }: { readonly withinMs?: number } = {}): Promise<void> {
+    const { delivery, sends, decisionLog, activity } = this.#rooms;
+    const work = async () => {
+      await Promise.allSettled(sends);
+      await this.#enforcer.enforce().catch((error) => this.#rooms.onError(error, "settling"));
+      await this.#loop.pause();
+      await this.#enforcer.idle();
+      await delivery.settled();
+      await decisionLog.settle();
+      await activity.write();
+    };
+    await within(withinMs, work());
+  }
+
   /** Ends sends under way, stops the loop, and closes what was opened here. */
   async close(): Promise<void> {
     const { delivery, sends } = this.#rooms;
@@ -352,14 +372,17 @@ export class Sallyport {
     delivery.stop();
     await this.#loop.stop();
     const idle = () => Promise.all([this.#loop.idle(), this.#enforcer.idle()]);
-    await inTime(idle().then(() => delivery.settled()));
+    await within(
+      CLOSING_MS,
+      idle().then(() => delivery.settled()),
+    );
     delivery.shut();
     await this.#rooms.decisionLog.settle();
     await this.#rooms.activity.write();
     await this.#api.close();
-    await Promise.allSettled(sends);
+    await within(CLOSING_MS, Promise.allSettled(sends));
     // Records whose work was cut off are left to others.
-    await inTime(idle());
+    await within(CLOSING_MS, idle());
     await this.#rooms.database.close();
   }
 
@@ -495,9 +518,11 @@ function guarded<Arguments extends readonly unknown[]>(
   };
 }
 
-/** Waits for what closing waits for, but no longer than it does. */
-async function inTime(work: Promise<unknown>): Promise<void> {
-  await Promise.race([work, sleep(CLOSING_MS, undefined, { ref: false })]);
+/** Waits for work, but no longer than a time. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  const time = sleep(ms, undefined, { ref: false, signal: over.signal }).catch(() => undefined);
+  await Promise.race([work, time]).finally(() => over.abort());
 }
 
 function positiveSeconds(name: string, value: number): number {

@@ -24,6 +24,7 @@ const gateways = (kept: readonly Gateway[], fresh = kept) =>
 const call = (fields: Partial<MessageCall>): MessageCall => ({
   kind: "message",
   connectionId: "AAAAAAAAAAAAAAA=",
+  isInvocation: false,
   secret: undefined,
   apiId: undefined,
   stage: undefined,
@@ -84,5 +85,26 @@ describe("a caller on a trusted network", () => {
     ["a secret, which proves nothing here", { secret: SECRETS.one }],
   ])("is refused: %s", async (_name, fields) => {
     await expect(callers.check(call(fields))).rejects.toThrow(/no gateway is registered for API/);
+  });
+});
+
+describe("a caller whose way proves its API", () => {
+  const callers = new Callers(gateways([ONE, TWO]), "secret");
+
+  test("is the gateway of that API and stage, and needs no secret", async () => {
+    const invoked = { isInvocation: true, apiId: "api-1", stage: "prod" };
+    expect(await callers.check(call(invoked))).toBe(ONE);
+    expect(await callers.check(call({ ...invoked, secret: SECRETS.two }))).toBe(ONE);
+  });
+
+  test.each([
+    ["an API that is not registered", { apiId: "api-2", stage: "prod" }],
+    ["another stage of it", { apiId: "api-1", stage: "dev" }],
+    ["no API", { apiId: "", stage: "prod" }],
+    ["no stage", { apiId: "api-1", stage: "" }],
+    ["an API that is not registered, with a secret that is", { apiId: "api-2", secret: SECRETS.one }],
+  ])("is refused: %s", async (_name, fields) => {
+    const invoked = call({ isInvocation: true, ...fields });
+    await expect(callers.check(invoked)).rejects.toThrow(/no gateway is registered for API/);
   });
 });

@@ -6,8 +6,8 @@ import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
 /**
  * Answers the first question of every event: does it come from one of our gateways?
  *
- * The proof is the secret that provisioning maps on every integration. API id and stage can be sent by anyone:
- * they are compared where present and prove nothing.
+ * The proof is the secret that provisioning maps on every integration, or the way of the call itself: nobody but an API that may
+ * invokes a Lambda function. In a header, API id and stage can be sent by anyone: they are compared where present and prove nothing.
  */
 export class Callers {
   readonly #gateways: Gateways;
@@ -45,7 +45,7 @@ export class Callers {
   }
 
   #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
-    if (this.#trust === "network") {
+    if (this.#trust === "network" || call.isInvocation) {
       const { apiId, stage } = call;
       return gateways.find(
         (gateway) =>
@@ -65,7 +65,7 @@ export class Callers {
   }
 
   #unknown(call: GatewayCall): RefusedError {
-    if (this.#trust === "network")
+    if (this.#trust === "network" || call.isInvocation)
       return notOurs(`no gateway is registered for API ${JSON.stringify(call.apiId)}`);
     if (call.secret === undefined) {
       return notOurs("it has no x-sallyport-secret header; map the gateway's secret on every integration");

@@ -18,6 +18,7 @@ export class EnforcementLoop {
   #unlisten: (() => Promise<void>) | undefined;
   #isLooking = false;
   #isWoken = false;
+  #isPaused = false;
   /** When the last look began. */
   #beganAt = 0;
   /** When it last looked at what there is to enforce. */
@@ -40,6 +41,17 @@ export class EnforcementLoop {
     this.#unlisten ??= this.#rooms.database.listen(() => this.#wake());
   }
 
+  /** Ends it until it is started again. Resolves when nothing of it is under way. */
+  async pause(): Promise<void> {
+    this.#isPaused = true;
+    clearTimeout(this.#timer);
+    await this.#looking;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#isPaused = false;
+    await this.idle();
+  }
+
   /** Resolves when what it has begun by now is done. */
   async idle(): Promise<void> {
     await Promise.all(this.#enforcing);
@@ -54,7 +66,8 @@ export class EnforcementLoop {
   }
 
   #wake(): void {
-    if (this.#stopped || this.#isWoken) return;
+    // Paused, it is not to begin by itself.
+    if (this.#stopped || this.#isWoken || (!this.#timer && !this.#isLooking)) return;
     this.#isWoken = true;
     if (this.#isLooking) return;
     clearTimeout(this.#timer);
@@ -73,7 +86,7 @@ export class EnforcementLoop {
       this.#beganAt = Date.now();
       this.#looking = this.#look(isWoken).finally(() => {
         this.#isLooking = false;
-        if (this.#stopped) return;
+        if (this.#stopped || this.#isPaused) return;
         if (this.#isWoken) this.#lookSoon();
         else this.#lookAfter(LOOK_MS);
       });

@@ -11,7 +11,7 @@ import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
 import { outletTo } from "./deliver.ts";
 import { joinChannel } from "./join-channel.ts";
 import type { Rooms } from "./rooms.ts";
-import { orderOf } from "./send.ts";
+import { orderOf, underWay } from "./send.ts";
 
 /** A session as authors see it, and the hand that keeps its channels true while a handler joins and leaves. */
 export interface SessionView {
@@ -110,14 +110,11 @@ function outletFor(
     return outletTo(rooms, audience, requirement, row.userId ?? undefined, place);
   };
   return {
-    send: async (message, options) => {
+    send: (message, options) => {
       // Taken at once: nobody's question may reverse the order of what a handler sends.
       const place = rooms.sendOrder.enter(orderOf(audience));
-      try {
-        return await (await permitted(place)).send(message, options);
-      } finally {
-        place.leave();
-      }
+      const sending = permitted(place).then((outlet) => outlet.send(message, options));
+      return underWay(rooms, sending).finally(() => place.leave());
     },
     preview: async () => (await permitted()).preview(),
     close: async (options) => (await permitted()).close(options),

@@ -54,7 +54,11 @@ export function send(
   options: SendOptions,
   place: SendPlace,
 ): Promise<DeliveryReport> {
-  const sending = new Send(rooms, plan, frame, options, place).run();
+  return underWay(rooms, new Send(rooms, plan, frame, options, place).run());
+}
+
+/** Notes a send for as long as it goes on: whoever closes or comes to rest waits for it. */
+export function underWay<Report>(rooms: Rooms, sending: Promise<Report>): Promise<Report> {
   rooms.sends.add(sending);
   const over = () => rooms.sends.delete(sending);
   sending.then(over, over);

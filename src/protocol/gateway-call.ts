@@ -45,6 +45,8 @@ export const CHANNEL_PARAMETER = "channel";
 interface GatewayEvent {
   /** Unproven until the caller has been checked. */
   readonly connectionId: string;
+  /** Whether the way it came proves its API and stage, so that no secret is needed. */
+  readonly isInvocation: boolean;
   /** The presented secret, or undefined where none came. */
   readonly secret: string | undefined;
   readonly apiId: string | undefined;
@@ -79,19 +81,21 @@ export type GatewayCall = ConnectCall | MessageCall | DisconnectCall;
 /** Reads the event out of an integration's HTTP request. Nothing in the result is trusted yet. */
 export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): GatewayCall {
   const header = (name: string) => http.header(name);
+  const { invokedBy } = http;
   const message: MessageCall = {
     kind: "message",
     connectionId: header("connectionId") ?? "",
+    isInvocation: invokedBy !== undefined,
     secret: header(SECRET_HEADER),
-    apiId: header(API_ID_HEADER),
-    stage: header("x-sallyport-stage"),
+    apiId: invokedBy?.apiId ?? header(API_ID_HEADER),
+    stage: invokedBy?.stage ?? header("x-sallyport-stage"),
     sourceIp: header("x-sallyport-source-ip"),
     requestId: header("x-sallyport-request-id"),
   };
   if (kind === "message") return message;
   const event: GatewayEvent = message;
   if (kind === "disconnect") {
-    const code = integer(header("x-sallyport-disconnect-code"));
+    const code = closeCode(header("x-sallyport-disconnect-code"));
     return { ...event, kind, code, reason: header("x-sallyport-disconnect-reason") };
   }
   const query = http.url.searchParams;
@@ -104,6 +108,8 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): Ga
   };
 }
 
-function integer(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+/** Source: RFC 6455 §7.4, an unsigned integer of two bytes. */
+function closeCode(text: string | undefined): number | undefined {
+  const code = text !== undefined && /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  return code <= 65_535 ? code : undefined;
 }

@@ -21,6 +21,11 @@ export interface HttpCall {
   body(maxBytes: number): Promise<Uint8Array>;
   /** The same as the web has it, for the app's own code. Built when first read. */
   readonly request: Request;
+  /**
+   * The API and stage that made the call where the way itself proves them, such as a Lambda function that nobody else may invoke.
+   * No header becomes this.
+   */
+  readonly invokedBy?: { readonly apiId: string; readonly stage: string };
 }
 
 /** What goes back. */

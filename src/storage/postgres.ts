@@ -216,7 +216,10 @@ class PostgresDatabase implements Database {
 
   async migrate(): Promise<readonly string[]> {
     try {
-      if (this.#schema !== undefined) await this.db.schema.createSchema(this.#schema).ifNotExists().execute();
+      const schema = this.#schema;
+      // One at a time: `if not exists` is no promise to those who make it at once.
+      if (schema !== undefined)
+        await this.write((db) => db.schema.createSchema(schema).ifNotExists().execute());
       const migrator = new Migrator({
         db: this.db,
         provider: migrations((table) => table),
@@ -249,7 +252,7 @@ class PostgresDatabase implements Database {
   failure(error: unknown): unknown {
     const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
     if (error instanceof StorageError) return error;
-    if (code === "42P01" && /"?sallyport_/.test(message ?? "")) {
+    if (code === "42P01" && /[".]sallyport_/.test(message ?? "")) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",
@@ -312,6 +315,8 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
   const pool = new pg.Pool({
     connectionString,
     max: poolSize,
+    // Connections that nobody uses keep no process alive.
+    allowExitOnIdle: true,
     ...CONNECTING,
     // So that what a pooler remembers of a connection's statements ends with it.
     maxLifetimeSeconds: 1800,

@@ -1,0 +1,210 @@
+import { describe, expect, test } from "vitest";
+import { decodeGatewayCall } from "../protocol/gateway-call.ts";
+import type { HttpCall } from "../protocol/http-call.ts";
+import { type LambdaApp, lambdaHandler, type WebSocketEvent } from "./lambda.ts";
+
+/** An app of two views that answers with nothing and remembers what it was asked. */
+function remembering(viewPaths: readonly string[] = ["/ws/chat"]) {
+  const calls: HttpCall[] = [];
+  const settled: number[] = [];
+  const app: LambdaApp = {
+    viewPaths,
+    answer: async (http) => {
+      calls.push(http);
+      return { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
+    },
+    settle: async ({ withinMs }) => void settled.push(withinMs),
+  };
+  return { app, calls, settled };
+}
+
+const CONTEXT = {
+  connectionId: "L0SM9cOFvHcCIhw=",
+  apiId: "a1b2c3d4e5",
+  stage: "dev",
+  requestId: "Qyi07eCbtjMCJKw=",
+  domainName: "ws.example.com",
+  identity: { sourceIp: "203.0.113.7", userAgent: "node" },
+};
+const CONNECT = {
+  headers: { Host: "ws.example.com", Cookie: "sid=2", Origin: "https://app.example.com" },
+  multiValueHeaders: {
+    Host: ["ws.example.com"],
+    Cookie: ["sid=1", "theme=dark"],
+    Origin: ["https://app.example.com"],
+  },
+  queryStringParameters: { ws_token: "abc", channel: "rooms/two" },
+  multiValueQueryStringParameters: { ws_token: ["abc"], channel: ["rooms/one", "rooms/two"] },
+  requestContext: { ...CONTEXT, routeKey: "$connect", eventType: "CONNECT" },
+  isBase64Encoded: false,
+} satisfies WebSocketEvent;
+const MESSAGE = {
+  requestContext: { ...CONTEXT, routeKey: "$default", eventType: "MESSAGE" },
+  body: '{"handler":"say","text":"grüß dich"}',
+  isBase64Encoded: false,
+} satisfies WebSocketEvent;
+
+async function calledWith(event: WebSocketEvent, options = {}, views?: readonly string[]): Promise<HttpCall> {
+  const { app, calls } = remembering(views);
+  await lambdaHandler(app, options)(event);
+  return calls[0] as HttpCall;
+}
+
+describe("an event", () => {
+  test("of a connect is the client's request, with what the context says of it", async () => {
+    const call = await calledWith(CONNECT);
+    expect(call.url.pathname).toBe("/ws/chat/connect");
+    expect(call.invokedBy).toEqual({ apiId: "a1b2c3d4e5", stage: "dev" });
+    expect(decodeGatewayCall("connect", call)).toEqual({
+      kind: "connect",
+      connectionId: "L0SM9cOFvHcCIhw=",
+      isInvocation: true,
+      secret: undefined,
+      apiId: "a1b2c3d4e5",
+      stage: "dev",
+      sourceIp: "203.0.113.7",
+      requestId: "Qyi07eCbtjMCJKw=",
+      origin: "https://app.example.com",
+      token: "abc",
+      channel: "rooms/one",
+    });
+    expect(call.request.headers.get("cookie")).toBe("sid=1; theme=dark");
+    expect(call.request.headers.get("host")).toBe("ws.example.com");
+    expect(call.request.url).toBe(
+      "https://ws.example.com/ws/chat/connect?ws_token=abc&channel=rooms%2Fone&channel=rooms%2Ftwo",
+    );
+  });
+
+  test("whose headers come one by one alone is read by those", async () => {
+    const { multiValueHeaders: _, multiValueQueryStringParameters: __, ...old } = CONNECT;
+    const call = await calledWith(old);
+    expect(call.header("cookie")).toBe("sid=2");
+    expect(call.url.searchParams.get("channel")).toBe("rooms/two");
+  });
+
+  test("of a message is its text, in either form", async () => {
+    const text = new TextDecoder();
+    expect(text.decode(await (await calledWith(MESSAGE)).body(1000))).toBe(MESSAGE.body);
+    const encoded = { ...MESSAGE, body: Buffer.from(MESSAGE.body).toString("base64"), isBase64Encoded: true };
+    expect(text.decode(await (await calledWith(encoded)).body(1000))).toBe(MESSAGE.body);
+    await expect((await calledWith(MESSAGE)).body(10)).rejects.toMatchObject({ status: 413 });
+    expect(await (await calledWith({ ...MESSAGE, body: null })).body(10)).toHaveLength(0);
+  });
+
+  test("of years ago, with null where nothing is, says the same", async () => {
+    const call = await calledWith({
+      ...MESSAGE,
+      headers: null,
+      multiValueHeaders: null,
+      queryStringParameters: null,
+      isBase64Encoded: null,
+      requestContext: {
+        ...MESSAGE.requestContext,
+        requestId: null,
+        disconnectStatusCode: null,
+        disconnectReason: null,
+        identity: null,
+      },
+    });
+    expect(decodeGatewayCall("disconnect", call)).toMatchObject({
+      connectionId: CONTEXT.connectionId,
+      code: undefined,
+      reason: undefined,
+      sourceIp: undefined,
+      requestId: undefined,
+    });
+  });
+
+  test("of a disconnect tells code and reason, in any letters", async () => {
+    const requestContext = {
+      ...CONTEXT,
+      routeKey: "$disconnect",
+      eventType: "DISCONNECT",
+      disconnectStatusCode: 1005,
+      disconnectReason: "Tschüß 👋",
+    };
+    const headers = { Host: "ws.example.com", "x-api-key": "", "X-Forwarded-For": "", "x-restapi": "" };
+    const call = await calledWith({ requestContext, headers, isBase64Encoded: false });
+    expect(call.url.pathname).toBe("/ws/chat/disconnect");
+    expect(decodeGatewayCall("disconnect", call)).toMatchObject({ code: 1005, reason: "Tschüß 👋" });
+  });
+
+  test("is not what a client says it is: only the context says who, where and what", async () => {
+    const forged = {
+      connectionId: ["AAAAAAAAAAAAAAA="],
+      "X-Sallyport-Secret": ["s".repeat(64)],
+      "x-sallyport-source-ip": ["198.51.100.1"],
+      "x-amzn-apigateway-api-id": ["evil"],
+      "x-sallyport-stage": ["prod"],
+      "bad name": ["x"],
+      "x-split": ["a\r\nconnectionId: b"],
+    };
+    const call = await calledWith({
+      ...CONNECT,
+      multiValueHeaders: { ...CONNECT.multiValueHeaders, ...forged },
+    });
+    expect(decodeGatewayCall("connect", call)).toMatchObject({
+      connectionId: CONTEXT.connectionId,
+      secret: undefined,
+      apiId: CONTEXT.apiId,
+      stage: "dev",
+      sourceIp: "203.0.113.7",
+    });
+    for (const name of Object.keys(forged)) {
+      if (name !== "bad name") expect([name, call.request.headers.get(name)]).toEqual([name, null]);
+    }
+    // A route that is called connect is a message like any other.
+    const message = { ...MESSAGE, requestContext: { ...MESSAGE.requestContext, routeKey: "connect" } };
+    expect((await calledWith(message)).url.pathname).toBe("/ws/chat/default");
+  });
+
+  test.each([
+    ["of an HTTP API", { version: "2.0", requestContext: { http: { method: "GET" } } }],
+    ["of nothing", {}],
+    ["of a schedule", { source: "aws.events", requestContext: undefined }],
+  ])("%s is told to be none", async (_what, event) => {
+    const { app, calls } = remembering();
+    await expect(lambdaHandler(app)(event as never)).rejects.toThrow(/no event of a WebSocket API/);
+    expect(calls).toEqual([]);
+  });
+});
+
+describe("a function", () => {
+  test("has one view, or is told which; other routes have theirs", async () => {
+    const views = ["/ws/chat", "/ws/moderation"];
+    expect(() => lambdaHandler(remembering(views).app)).toThrow(
+      /name the view.*\/ws\/chat, \/ws\/moderation/,
+    );
+    expect(() => lambdaHandler(remembering([]).app)).toThrow(/name the view/);
+    expect(() => lambdaHandler(remembering().app, { view: "/ws/cat" })).toThrow(
+      /no view is mounted at "\/ws\/cat"/,
+    );
+    expect(() => lambdaHandler(remembering().app, { routes: { a: "/ws/cat" } })).toThrow(
+      /no view is mounted/,
+    );
+    const options = { view: "/ws/chat", routes: { moderate: "/ws/moderation" } };
+    const moderate = { ...MESSAGE, requestContext: { ...MESSAGE.requestContext, routeKey: "moderate" } };
+    expect((await calledWith(moderate, options, views)).url.pathname).toBe("/ws/moderation/default");
+    expect((await calledWith(MESSAGE, options, views)).url.pathname).toBe("/ws/chat/default");
+  });
+
+  test("answers with what a Lambda proxy may answer with, and no other key", async () => {
+    const { app } = remembering();
+    expect(await lambdaHandler(app)(MESSAGE)).toEqual({
+      statusCode: 200,
+      headers: { "content-type": "application/json" },
+      body: "{}",
+    });
+    const bare: LambdaApp = { ...app, answer: async () => ({ status: 403, headers: {}, body: null }) };
+    expect(Object.keys(await lambdaHandler(bare)(CONNECT))).toEqual(["statusCode", "headers"]);
+  });
+
+  test("comes to rest before it answers, within what is left of its time", async () => {
+    const { app, settled } = remembering();
+    const handler = lambdaHandler(app);
+    await handler(MESSAGE);
+    await handler(MESSAGE, { getRemainingTimeInMillis: () => 2000 });
+    await handler(MESSAGE, { getRemainingTimeInMillis: () => 100 });
+    expect(settled).toEqual([5000, 1500, 0]);
+  });
+});

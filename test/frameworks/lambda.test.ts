@@ -1,0 +1,146 @@
+import { execFile } from "node:child_process";
+import type { IncomingMessage, RequestListener } from "node:http";
+import { resolve } from "node:path";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { definePermissions } from "../../src/access/permissions.ts";
+import { lambdaHandler, type WebSocketEvent } from "../../src/adapters/lambda.ts";
+import { nodeListener } from "../../src/adapters/node.ts";
+import type { Sallyport } from "../../src/sallyport.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { World } from "../stories/world.ts";
+
+const chat = definePermissions("chat", { use: "Use" });
+const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.use] });
+
+let api: { id: string; stage: string };
+let failing: Promise<unknown> | undefined;
+class ChatView extends WebSocketView {
+  override permissionsRequired = [chat.use];
+  say = handler(async ({ body, to }) => {
+    await to({ channel: "rooms/all" }).send({ type: "said", ...(body as object) });
+    return body;
+  });
+  later = handler(({ to }) => {
+    // Nobody waits for it, and it is sent even so.
+    failing = to({ channel: "rooms/all" }).send({ type: "later" });
+  });
+}
+
+/** What AWS would invoke the function with, made of what the gateway on this machine calls with. */
+async function eventOf(request: IncomingMessage): Promise<WebSocketEvent> {
+  let body = "";
+  for await (const chunk of request) body += chunk;
+  const url = new URL(request.url ?? "", "http://here");
+  const { headers } = request;
+  const said = (name: string) => headers[name] as string | undefined;
+  const eventType = said("x-sallyport-event-type") as string;
+  const requestContext = {
+    eventType,
+    routeKey: said("x-sallyport-route-key"),
+    connectionId: said("connectionid"),
+    apiId: api.id,
+    stage: api.stage,
+    requestId: said("x-sallyport-request-id"),
+    identity: { sourceIp: said("x-sallyport-source-ip") },
+    disconnectStatusCode: said("x-sallyport-disconnect-code"),
+  } as WebSocketEvent["requestContext"];
+  if (eventType === "MESSAGE") return { requestContext, body, isBase64Encoded: false };
+  const query = Object.fromEntries(url.searchParams);
+  return {
+    requestContext,
+    headers: headers as Record<string, string>,
+    ...(eventType === "CONNECT" && url.search !== "" ? { queryStringParameters: query } : {}),
+    isBase64Encoded: false,
+  };
+}
+
+/** The function behind the sockets; tokens are asked for over HTTP, as they are beside it. */
+function serve(sallyport: Sallyport): RequestListener {
+  const invoke = lambdaHandler(sallyport);
+  const tokens = nodeListener({ fetch: async (request) => sallyport.fetch(request) });
+  return async (request, response) => {
+    if (request.url?.startsWith("/api/")) return tokens(request, response);
+    const { statusCode, headers, body } = await invoke(await eventOf(request));
+    response.writeHead(statusCode, headers).end(body);
+  };
+}
+
+let world: World;
+beforeEach(async () => {
+  failing = undefined;
+  world = await World.open({
+    permissions: [chat],
+    channels: [rooms],
+    views: { "/ws/chat": ChatView },
+    serve,
+  });
+  api = { id: world.gateway.apiId, stage: "dev" };
+  await world.sallyport.access.grant("ann", chat.use);
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+test("people connect, speak, hear each other, lose their rights and leave, through a function", async () => {
+  const socket = await world.connect("ann", { channel: "rooms/all" });
+  const listening = await world.connect("ann", { channel: "rooms/all" });
+  expect(await socket.result("say", { text: "grüß dich" })).toEqual({ text: "grüß dich" });
+  await listening.message("said");
+  await world.sallyport.access.revoke("ann", chat.use);
+  expect((await socket.closed).code).toBe(1000);
+  expect((await listening.closed).code).toBe(1000);
+});
+
+test("an API that is not registered, or another stage, is nobody's, whatever secret came along", async () => {
+  const ann = await world.connect("ann", { channel: "rooms/all" });
+  for (const other of [
+    { ...api, id: "someoneelse" },
+    { ...api, stage: "prod" },
+  ]) {
+    api = other;
+    const before = world.decisions.length;
+    ann.send({ handler: "say", text: "hello" });
+    await expect.poll(() => world.decisions.length).toBe(before + 1);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "caller", event: "message" });
+  }
+});
+
+test("when it has answered, nothing is under way: what a handler left behind has gone out, and is written", async () => {
+  const ann = await world.connect("ann", { channel: "rooms/all" });
+  await ann.result("later");
+  const received = ann.received.map(({ type }) => type);
+  expect(received).toContain("later");
+  expect(await failing).toMatchObject({ sent: 1 });
+  const [row] = (await world.sql("select request_count from sallyport_sessions")) as {
+    request_count: number;
+  }[];
+  expect(row?.request_count).toBe(1);
+});
+
+test("a right that ended elsewhere is enforced by the next event, of whoever it is", async () => {
+  await world.sallyport.access.grant("bob", chat.use);
+  const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
+  await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
+  await world.sql(
+    "insert into sallyport_evictions (id, scope, subject, created_at) values ('left', 'user', 'ann', 1)",
+  );
+  expect(ann.isClosed).toBe(false);
+  await bob.result("say", {});
+  expect((await ann.closed).code).toBe(1000);
+});
+
+test("a function that nobody calls any more keeps nothing running", async () => {
+  await world.sallyport.registerGateway({ name: "aws", endpoint: "http://127.0.0.1:9/dev", apiId: "abc" });
+  const run = promisify(execFile);
+  const jiti = resolve(import.meta.dirname, "../../node_modules/jiti/lib/jiti-cli.mjs");
+  // It ends by itself, though nothing was closed.
+  const { stdout } = await run(process.execPath, [jiti, "test/processes/function.ts"], {
+    cwd: resolve(import.meta.dirname, "../.."),
+    env: { ...process.env, STORY_DATABASE: world.database },
+  });
+  expect(JSON.parse(stdout)).toEqual({ statuses: [200, 200], timers: [] });
+}, 30_000);
