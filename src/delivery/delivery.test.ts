@@ -292,3 +292,46 @@ test("what waits when it is stopped has failed, and so has what comes later", as
   expect(await own.post(to("b"), "4")).toEqual({ kind: "failed", reason: "closed" });
   expect(order).toEqual(["a 1"]);
 });
+
+test("stopped, it still makes calls that are urgent; shut, it makes none", async () => {
+  const { own, order } = asked(() => ({ kind: "ok" }));
+  expect([own.isStopped, own.isShut]).toEqual([false, false]);
+  expect(own.room(endpoint)).toBeUndefined();
+  own.stop();
+  expect([own.isStopped, own.isShut]).toEqual([true, false]);
+  expect(await own.post(to("a"), "notice", { urgent: true })).toEqual({ kind: "sent" });
+  own.shut();
+  expect(own.isShut).toBe(true);
+  expect(await own.post(to("a"), "notice", { urgent: true })).toEqual({ kind: "failed", reason: "closed" });
+  expect(order).toEqual(["a notice"]);
+});
+
+test("a gateway that refuses many for their number is asked for longer than four times, but not for what is urgent", async () => {
+  const tooMany: PostResult = { kind: "retry", reason: "status 429", isThrottled: true };
+  let isOver = false;
+  const tries = new Map<string, number>();
+  const { own } = asked((connection) => {
+    tries.set(connection, (tries.get(connection) ?? 0) + 1);
+    return isOver ? { kind: "ok" } : tooMany;
+  });
+  const ordinary = Promise.all(Array.from({ length: 30 }, (_, n) => own.post(to(`c${n}`), "news")));
+  await vi.waitFor(() => expect(Math.max(...tries.values())).toBeGreaterThan(1));
+  expect(await own.post(to("urgent"), "notice", { urgent: true })).toEqual({
+    kind: "failed",
+    reason: "status 429",
+  });
+  expect(tries.get("urgent")).toBe(4);
+  await vi.waitFor(() => expect(Math.max(...tries.values())).toBeGreaterThan(5), 9000);
+  isOver = true;
+  expect(new Set((await ordinary).map(({ kind }) => kind))).toEqual(new Set(["sent"]));
+}, 20_000);
+
+test("a question about a recipient that is answered later is asked once more: the call starts in the turn of a plain yes", async () => {
+  const { own, order } = asked(() => ({ kind: "ok" }));
+  const answers = [true, false].map((yes) => {
+    const given = [Promise.resolve(yes), true];
+    return own.post(to(`${yes}`), "x", { stillPermitted: () => given.shift() ?? false });
+  });
+  expect(await Promise.all(answers)).toEqual([{ kind: "sent" }, { kind: "withheld" }]);
+  expect(order).toEqual(["true x"]);
+});

@@ -160,3 +160,109 @@ describe("a rate", () => {
     expect(entered.length).toBe(16);
   });
 });
+
+describe("whoever has many to send", () => {
+  /** Asks for room, again and again as one does, until told to stop; each time there is room it sends one. */
+  function sender(lane: Lane, most = Number.POSITIVE_INFINITY) {
+    const state = { sent: 0, isOver: false };
+    const run = async () => {
+      while (!state.isOver && state.sent < most) {
+        const room = lane.room();
+        if (room) {
+          await room;
+          continue;
+        }
+        state.sent++;
+        const turn = lane.enter(false);
+        if (turn) await turn;
+      }
+    };
+    void run();
+    return state;
+  }
+
+  test("has room as long as one more call would be under way at once, and is called in when one leaves", async () => {
+    const lane = new Lane(unbounded(), 3);
+    const state = sender(lane);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(3);
+    lane.leave(false);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(4);
+    lane.leave(false);
+    lane.leave(false);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(6);
+  });
+
+  test("waits behind those who wait for their turn already", async () => {
+    const lane = new Lane(unbounded(), 1);
+    const { entered, enter } = queue(lane);
+    enter("a");
+    enter("b");
+    const state = sender(lane);
+    await vi.advanceTimersByTimeAsync(0);
+    lane.leave(false);
+    await vi.advanceTimersByTimeAsync(0);
+    expect([entered, state.sent]).toEqual([["a", "b"], 0]);
+    lane.leave(false);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(1);
+  });
+
+  test("shares it: one who takes nothing keeps nobody else waiting", async () => {
+    const lane = new Lane(unbounded(), 1);
+    lane.enter(false);
+    let asked = 0;
+    const idle = lane.room()?.then(() => asked++);
+    const state = sender(lane, 1);
+    await vi.advanceTimersByTimeAsync(0);
+    expect([asked, state.sent]).toEqual([0, 0]);
+    lane.leave(false);
+    await vi.advanceTimersByTimeAsync(0);
+    await idle;
+    expect([asked, state.sent]).toEqual([1, 1]);
+  });
+
+  test("waits while a thousand calls and more are to be made again, and goes on when fewer are", async () => {
+    const lane = new Lane(unbounded(), 10);
+    const back = Array.from({ length: 1024 }, () => lane.stepAside());
+    const state = sender(lane, 5);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(0);
+    back.pop()?.();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(5);
+    expect(lane.room()).toBeUndefined();
+    const again = lane.stepAside();
+    expect(lane.room()).toBeDefined();
+    again();
+    expect(lane.room()).toBeUndefined();
+  });
+
+  test("has room at once in a lane that lets everybody in, and whoever waited is let go", async () => {
+    const lane = new Lane(unbounded(), 1);
+    lane.enter(false);
+    const state = sender(lane, 7);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(0);
+    lane.letOrdinaryIn();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(state.sent).toBe(7);
+  });
+});
+
+test("answers slow the pace down where they say so, and only what was called counts", () => {
+  const rate = unbounded();
+  const lane = new Lane(rate, 100);
+  for (let call = 0; call < 30; call++) {
+    lane.enter(false);
+    lane.leave(undefined);
+  }
+  expect(rate.isSlowed).toBe(false);
+  for (let call = 0; call < 30; call++) {
+    lane.enter(false);
+    lane.leave(true);
+  }
+  expect(rate.isSlowed).toBe(true);
+});
