@@ -25,7 +25,7 @@ export type Outcome =
 
 /**
  * Asked in the last moment before a post starts, and before each further try: the decision may have waited long.
- * A plain `true` starts it in the same turn, so that nothing can come between.
+ * A plain `true` starts it in the same turn, so that nothing can come between; after a promise of it the question is asked again.
  */
 export type StillPermitted = (recipient: Recipient) => true | Promise<boolean>;
 
