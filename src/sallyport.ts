@@ -161,6 +161,8 @@ export class Sallyport {
   readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
+  /** Events that are being answered. */
+  #answering = 0;
   readonly #tokenPath: string;
 
   constructor(options: SallyportOptions) {
@@ -283,7 +285,12 @@ export class Sallyport {
     if (!view) return undefined;
     if (http.method !== "POST") return METHOD_NOT_ALLOWED;
     this.#loop.start();
-    return this.#event(view, pathname, route, http);
+    this.#answering++;
+    try {
+      return await this.#event(view, pathname, route, http);
+    } finally {
+      this.#answering--;
+    }
   }
 
   /**
@@ -305,7 +312,7 @@ export class Sallyport {
     return this.#enforcer.enforce();
   }
 
-  /** Enforces changes made elsewhere from now on. The first event starts it too; a Lambda calls `enforce()`. */
+  /** Enforces changes made elsewhere from now on. The first event starts it too, and {@link settle} pauses it. */
   start(): void {
     this.#loop.start();
   }
@@ -352,12 +359,21 @@ export class Sallyport {
    * @param options.withinMs how long it may take at most; what is not done by then goes on later, here or elsewhere. Default 5000
    */
   async settle({ withinMs = 5000 }: { readonly withinMs?: number } = {}): Promise<void> {
+    if (!Number.isFinite(withinMs) || withinMs < 0) {
+      throw new ConfigurationError(`settle({ withinMs: ${withinMs} }): milliseconds, from 0.`);
+    }
     const { delivery, sends, decisionLog, activity } = this.#rooms;
+    // Under another request it has to go on.
+    const pause = async () => {
+      if (this.#answering === 0) await this.#loop.pause();
+    };
     const work = async () => {
-      await Promise.allSettled(sends);
+      // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
+      await pause();
       await this.#enforcer.enforce().catch((error) => this.#rooms.onError(error, "settling"));
-      await this.#loop.pause();
-      await this.#enforcer.idle();
+      while (sends.size > 0) await Promise.allSettled(sends);
+      await pause();
+      await Promise.all([this.#loop.idle(), this.#enforcer.idle()]);
       await delivery.settled();
       await decisionLog.settle();
       await activity.write();

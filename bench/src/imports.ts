@@ -47,13 +47,11 @@ async function coldFunction(): Promise<Row> {
         env: { ...process.env, CONNECTION: connectionOf(1) },
       }),
     );
-  const row = await pair(
-    "cold-function-postgres",
-    "ms",
-    { ours: timeOf("ours"), floor: timeOf("bare") },
-    { rounds: 9 },
-  );
-  await app.close();
-  await server.stop();
-  return row;
+  const ways = { ours: timeOf("ours"), floor: timeOf("bare") };
+  try {
+    return await pair("cold-function-postgres", "ms", ways, { rounds: 9 });
+  } finally {
+    await app.close();
+    await server.stop();
+  }
 }

@@ -207,6 +207,10 @@ export class Evictions {
       });
     } finally {
       this.#leases.delete(id);
+      if (this.#leases.size === 0) {
+        clearTimeout(this.#renewing);
+        this.#renewing = undefined;
+      }
     }
   }
 
@@ -216,8 +220,8 @@ export class Evictions {
       const now = Date.now();
       const alive = [...this.#leases].filter(([, { advancedAt }]) => now - advancedAt < STUCK_MS);
       if (alive.length > 0) await this.#renew(alive.map(([id]) => id)).catch(() => undefined);
-      this.#renewing = undefined;
       if (this.#leases.size > 0) this.#renewLater();
+      else this.#renewing = undefined;
     }, RENEW_MS).unref();
   }
 

@@ -1,3 +1,4 @@
+import { ConfigurationError } from "../errors.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 
 /** The slice of a Sallyport that a framework's adapter asks. */
@@ -13,12 +14,19 @@ export interface PrefixOptions {
   readonly prefix?: string;
 }
 
+/** @throws ConfigurationError for a prefix that no path begins with */
+export function checkedPrefix(prefix = ""): string {
+  if (prefix === "" || /^\/.*[^/]$/.test(prefix)) return prefix;
+  throw new ConfigurationError(
+    `prefix: ${JSON.stringify(prefix)} begins with a slash and ends without one, such as "/realtime".`,
+  );
+}
+
 /** The URL without its prefix, or undefined where it has another one. */
-export function withoutPrefix(url: URL, prefix = ""): URL | undefined {
+export function withoutPrefix(url: URL, prefix: string): URL | undefined {
   if (prefix === "") return url;
-  const start = prefix.replace(/\/+$/, "");
-  if (!url.pathname.startsWith(`${start}/`)) return undefined;
+  if (!url.pathname.startsWith(`${prefix}/`)) return undefined;
   const own = new URL(url);
-  own.pathname = url.pathname.slice(start.length);
+  own.pathname = url.pathname.slice(prefix.length);
   return own;
 }

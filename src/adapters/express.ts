@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
+import { NodeCall, originOf, urlOf, writeAnswer } from "./node-call.ts";
 
 /** As much of Express's request as is needed, of version 4 or 5. */
 export interface ExpressRequest extends IncomingMessage {
@@ -20,17 +20,22 @@ export function expressMiddleware(
   app.start?.();
   return (request, response, next) => {
     const url = urlOf(request, request.url);
-    if (!url) {
-      response.writeHead(400).end();
-      return;
-    }
-    const call = new NodeCall(request, url, { source: request, parsedBody: () => request.body });
-    app.answer(call).then((answer) => {
-      if (!answer) return next();
-      writeAnswer(answer, response);
-      // A body that nobody read to its end must not hold up the connection's next request.
-      if (!request.complete) request.resume();
-    }, next);
+    // What makes no URL is not ours.
+    if (!url) return next();
+    const call = new NodeCall(request, url, {
+      by: "express",
+      source: request,
+      parsedBody: () => request.body,
+    });
+    app
+      .answer(call)
+      .then((answer) => {
+        if (!answer) return next();
+        writeAnswer(answer, response);
+        // A body that nobody read to its end must not hold up the connection's next request.
+        if (!request.complete) request.resume();
+      })
+      .catch(next);
   };
 }
 
@@ -40,6 +45,8 @@ export function expressMiddleware(
  *
  * @returns undefined for a request that came another way
  */
-export const expressRequest: <Incoming extends IncomingMessage = ExpressRequest>(
+export function expressRequest<Incoming extends IncomingMessage = ExpressRequest>(
   request: Request,
-) => Incoming | undefined = nodeRequest;
+): Incoming | undefined {
+  return originOf("express", request) as Incoming | undefined;
+}

@@ -11,7 +11,7 @@ export interface FastifyApp extends AnsweringApp {
 /** As much of Fastify's request as is needed. */
 export interface FastifyRequest {
   readonly raw: IncomingMessage;
-  readonly body: unknown;
+  readonly params: unknown;
 }
 
 /** As much of Fastify's reply as is needed. */
@@ -24,7 +24,6 @@ export interface FastifyReply {
 
 /** As much of Fastify's instance as is needed. */
 export interface FastifyInstance {
-  readonly prefix: string;
   removeAllContentTypeParsers(): unknown;
   addContentTypeParser(
     type: string,
@@ -59,23 +58,38 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
     });
     // Left unread: the core reads as much as it takes.
     fastify.addContentTypeParser("*", (_request, _payload, done) => done(null, undefined));
-    const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
+    /** @param path Sallyport's own, whatever Fastify's prefix is */
+    const handle = async (request: FastifyRequest, reply: FastifyReply, path: string): Promise<unknown> => {
       const { raw } = request;
-      const url = urlOf(raw, raw.url?.slice(fastify.prefix.length));
-      if (!url) {
-        reply.code(400);
-        return reply.send();
-      }
-      const call = new NodeCall(raw, url, { source: request, parsedBody: () => request.body });
-      const answer = await app.answer(call);
+      const [, query = ""] = /(\?.*)$/s.exec(raw.url ?? "") ?? [];
+      const url = urlOf(raw, `${path}${query}`);
+      const call =
+        url && new NodeCall(raw, url, { by: "fastify", source: request, parsedBody: () => undefined });
+      const answer = call && (await app.answer(call));
+      // A body that nobody read to its end must not hold up the connection's next request.
+      if (!raw.complete) raw.resume();
       if (!answer) return reply.callNotFound();
       reply.code(answer.status);
       reply.headers({ ...answer.headers });
       return reply.send(answer.body ?? undefined);
     };
-    const urls = [...app.viewPaths.map((path) => `${path}/:event`), app.tokenPath];
-    for (const url of urls) fastify.route({ method: [...METHODS], url, handler: handle });
+    for (const path of app.viewPaths) {
+      fastify.route({
+        method: [...METHODS],
+        url: `${path}/:event`,
+        handler: (request, reply) => handle(request, reply, `${path}/${eventOf(request)}`),
+      });
+    }
+    fastify.route({
+      method: [...METHODS],
+      url: app.tokenPath,
+      handler: (request, reply) => handle(request, reply, app.tokenPath),
+    });
   };
+}
+
+function eventOf({ params }: FastifyRequest): string {
+  return encodeURIComponent(String((params as { readonly event?: unknown } | undefined)?.event));
 }
 
 /**
@@ -87,5 +101,5 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
 export function fastifyRequest<Own extends FastifyRequest = FastifyRequest>(
   request: Request,
 ): Own | undefined {
-  return originOf(request) as Own | undefined;
+  return originOf("fastify", request) as Own | undefined;
 }

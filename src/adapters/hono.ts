@@ -1,12 +1,5 @@
-import {
-  type HttpCall,
-  joined,
-  refuseAnnounced,
-  tooLarge,
-  webCall,
-  webResponse,
-} from "../protocol/http-call.ts";
-import { type AnsweringApp, type PrefixOptions, withoutPrefix } from "./answering-app.ts";
+import { type HttpCall, refuseAnnounced, tooLarge, webCall, webResponse } from "../protocol/http-call.ts";
+import { type AnsweringApp, checkedPrefix, type PrefixOptions, withoutPrefix } from "./answering-app.ts";
 import { originOf, rememberOrigin } from "./node-call.ts";
 
 /** As much of Hono's context as is needed. */
@@ -18,6 +11,14 @@ export interface HonoContext {
   };
 }
 
+export interface HonoOptions extends PrefixOptions {
+  /**
+   * Whether changes made elsewhere and grants that end are enforced from now on, and not only from the first event on. Default true; not where
+   * the process is frozen between requests.
+   */
+  readonly start?: boolean;
+}
+
 /**
  * Middleware for Hono: `app.use(honoMiddleware(sallyport))`. What is not Sallyport's goes on to the next one.
  *
@@ -25,11 +26,12 @@ export interface HonoContext {
  */
 export function honoMiddleware(
   app: AnsweringApp,
-  options: PrefixOptions = {},
+  options: HonoOptions = {},
 ): (context: HonoContext, next: () => Promise<void>) => Promise<Response | undefined> {
-  app.start?.();
+  const prefix = checkedPrefix(options.prefix);
+  if (options.start !== false) app.start?.();
   return async (context, next) => {
-    const url = withoutPrefix(new URL(context.req.raw.url), options.prefix);
+    const url = withoutPrefix(new URL(context.req.raw.url), prefix);
     const answer = url && (await app.answer(callOf(context, url)));
     if (answer) return webResponse(answer);
     await next();
@@ -45,19 +47,19 @@ export function honoMiddleware(
 export function honoContext<Context extends HonoContext = HonoContext>(
   request: Request,
 ): Context | undefined {
-  return originOf(request) as Context | undefined;
+  return originOf("hono", request) as Context | undefined;
 }
 
 function callOf(context: HonoContext, url: URL): HttpCall {
   const { raw } = context.req;
-  const call = webCall(rememberOrigin(raw, context));
+  const call = webCall(rememberOrigin("hono", raw, context));
   return {
     ...call,
     url,
     async body(maxBytes) {
       if (!raw.bodyUsed) return call.body(maxBytes);
       refuseAnnounced(raw.headers.get("content-length"), maxBytes);
-      const bytes = joined([new Uint8Array(await context.req.arrayBuffer())]);
+      const bytes = new Uint8Array(await context.req.arrayBuffer());
       if (bytes.length > maxBytes) throw tooLarge(maxBytes);
       return bytes;
     },

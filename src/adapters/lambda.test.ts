@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { decodeGatewayCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
-import { type LambdaApp, lambdaHandler, type WebSocketEvent } from "./lambda.ts";
+import { type LambdaApp, lambdaEvent, lambdaHandler, type WebSocketEvent } from "./lambda.ts";
 
 /** An app of two views that answers with nothing and remembers what it was asked. */
 function remembering(viewPaths: readonly string[] = ["/ws/chat"]) {
@@ -80,6 +80,13 @@ describe("an event", () => {
     const call = await calledWith(old);
     expect(call.header("cookie")).toBe("sid=2");
     expect(call.url.searchParams.get("channel")).toBe("rooms/two");
+  });
+
+  test("has whatever headers it has, in either form", async () => {
+    const call = await calledWith({ ...CONNECT, multiValueHeaders: { "X-More": ["a", "b"] } });
+    expect([call.header("cookie"), call.header("x-more")]).toEqual(["sid=2", "a, b"]);
+    expect(lambdaEvent(call.request)?.requestContext.apiId).toBe(CONTEXT.apiId);
+    expect(lambdaEvent(new Request("http://x"))).toBeUndefined();
   });
 
   test("of a message is its text, in either form", async () => {

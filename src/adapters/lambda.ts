@@ -1,7 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
-import { rememberOrigin } from "./node-call.ts";
+import { originOf, rememberOrigin } from "./node-call.ts";
 
 /** A Sallyport, which tells its views and can come to rest. */
 export interface LambdaApp {
@@ -82,12 +82,25 @@ export function lambdaHandler(
   );
   return async (event, context) => {
     const call = new LambdaCall(event, pathOf(event, view, routes));
-    const answer = (await app.answer(call)) ?? NOT_FOUND;
-    const leftMs = (context?.getRemainingTimeInMillis?.() ?? Number.POSITIVE_INFINITY) - RESERVE_MS;
-    await app.settle({ withinMs: Math.max(0, Math.min(SETTLE_MS, leftMs)) });
-    const { status, headers, body } = answer;
-    return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
+    try {
+      const { status, headers, body } = (await app.answer(call)) ?? NOT_FOUND;
+      return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
+    } finally {
+      const leftMs = (context?.getRemainingTimeInMillis?.() ?? Number.POSITIVE_INFINITY) - RESERVE_MS;
+      await app.settle({ withinMs: Math.max(0, Math.min(SETTLE_MS, leftMs)) });
+    }
   };
+}
+
+/**
+ * The event that a request was made from, with what an authorizer has put there: for `identify`, and for the author's `connect()`.
+ *
+ * @returns undefined for a request that came another way
+ */
+export function lambdaEvent<Event extends WebSocketEvent = WebSocketEvent>(
+  request: Request,
+): Event | undefined {
+  return originOf("lambda", request) as Event | undefined;
 }
 
 const NOT_FOUND: HttpAnswer = { status: 404, headers: {}, body: null };
@@ -157,12 +170,14 @@ class LambdaCall implements HttpCall {
   }
 
   get request(): Request {
-    const body = this.#bytes();
-    this.#request ??= rememberOrigin(
-      new Request(this.url, { method: "POST", headers: this.#headers, body: body.length > 0 ? body : null }),
-      this.#event,
-    );
+    this.#request ??= this.#toRequest();
     return this.#request;
+  }
+
+  #toRequest(): Request {
+    const body = this.#bytes();
+    const init = { method: "POST", headers: this.#headers, body: body.length > 0 ? body : null };
+    return rememberOrigin("lambda", new Request(this.url, init), this.#event);
   }
 
   #bytes(): Buffer<ArrayBuffer> {
@@ -199,12 +214,12 @@ function isHeaderValue(text: string): boolean {
   return !/[\0\r\n\u0100-\uffff]/.test(text);
 }
 
-/** Names with all their values: of the form with several, or where that is missing of the one with the last. */
+/** Names with all their values: of the form with several, or where that has none of a name, the one value. */
 function listed(
   several: Values | null | undefined,
   one: Values | null | undefined,
 ): readonly (readonly [string, readonly string[]])[] {
-  return Object.entries(several ?? one ?? {}).map(([name, value]) => [
+  return Object.entries({ ...one, ...several }).map(([name, value]) => [
     name,
     (Array.isArray(value) ? value : [value]).filter((text): text is string => typeof text === "string"),
   ]);

@@ -1,5 +1,5 @@
 import { webCall, webResponse } from "../protocol/http-call.ts";
-import { type AnsweringApp, type PrefixOptions, withoutPrefix } from "./answering-app.ts";
+import type { AnsweringApp } from "./answering-app.ts";
 
 type Handler = (request: Request) => Promise<Response>;
 
@@ -18,13 +18,11 @@ export interface NextHandlers {
  * export const { GET, POST, OPTIONS } = nextHandlers(sallyport);
  * ```
  *
- * @param options.prefix the `basePath` of the Next.js app, where it has one
+ * Next.js takes its `basePath` off by itself. Nothing is started before the first event, since a build imports its routes as well.
  */
-export function nextHandlers(app: AnsweringApp, options: PrefixOptions = {}): NextHandlers {
-  app.start?.();
+export function nextHandlers(app: AnsweringApp): NextHandlers {
   const handle: Handler = async (request) => {
-    const url = withoutPrefix(new URL(request.url), options.prefix);
-    const answer = url && (await app.answer({ ...webCall(request), url }));
+    const answer = await app.answer(webCall(request));
     return answer ? webResponse(answer) : Response.json({ ok: false, error: "Not found." }, { status: 404 });
   };
   return { GET: handle, POST: handle, OPTIONS: handle };

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { ConfigurationError } from "../errors.ts";
+import { ConfigurationError, malformed } from "../errors.ts";
 import {
   cutShort,
   type HttpAnswer,
@@ -28,22 +28,27 @@ const FORBIDDEN_METHODS = new Set(["CONNECT", "TRACE", "TRACK"]);
 
 /** What a framework has made of a request before us. */
 export interface Origin {
+  /** The adapter that made it. */
+  readonly by: Adapter;
   /** The request as the framework's own code knows it, for {@link originOf}. */
   readonly source: unknown;
   /** What a body parser has made of the body, if one has read it. */
   parsedBody(): unknown;
 }
 
-const origins = new WeakMap<Request, unknown>();
+export type Adapter = "node" | "express" | "fastify" | "hono" | "lambda";
 
-/** What a web `Request` was made from by an adapter. */
-export function originOf(request: Request): unknown {
-  return origins.get(request);
+const origins = new WeakMap<Request, { readonly by: Adapter; readonly source: unknown }>();
+
+/** What a web `Request` was made from, where this adapter made it. */
+export function originOf(by: Adapter, request: Request): unknown {
+  const origin = origins.get(request);
+  return origin?.by === by ? origin.source : undefined;
 }
 
 /** Notes what a web `Request` was made from. */
-export function rememberOrigin(request: Request, source: unknown): Request {
-  origins.set(request, source);
+export function rememberOrigin(by: Adapter, request: Request, source: unknown): Request {
+  origins.set(request, { by, source });
   return request;
 }
 
@@ -55,7 +60,7 @@ export function rememberOrigin(request: Request, source: unknown): Request {
 export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
   request: Request,
 ): Incoming | undefined {
-  return originOf(request) as Incoming | undefined;
+  return originOf("node", request) as Incoming | undefined;
 }
 
 /** A Node request as the core reads it. */
@@ -68,7 +73,7 @@ export class NodeCall implements HttpCall {
   constructor(
     incoming: IncomingMessage,
     url: URL,
-    origin: Origin = { source: incoming, parsedBody: () => undefined },
+    origin: Origin = { by: "node", source: incoming, parsedBody: () => undefined },
   ) {
     this.#incoming = incoming;
     this.url = url;
@@ -110,12 +115,14 @@ export class NodeCall implements HttpCall {
     const { rawHeaders } = this.#incoming;
     const headers = new Headers();
     for (let index = 0; index < rawHeaders.length; index += 2) {
-      headers.append(rawHeaders[index] ?? "", rawHeaders[index + 1] ?? "");
+      const name = rawHeaders[index] ?? "";
+      // HTTP/2 tells method and path so.
+      if (!name.startsWith(":")) headers.append(name, rawHeaders[index + 1] ?? "");
     }
     const init = { method: this.method, headers };
     const body = hasBody(this.#incoming) ? (this.#parsed() ?? streamOf(this.#incoming)) : null;
     const request = new Request(this.url, { ...init, body, duplex: "half" } as RequestInit);
-    return rememberOrigin(request, this.#origin.source);
+    return rememberOrigin(this.#origin.by, request, this.#origin.source);
   }
 }
 
@@ -123,19 +130,25 @@ export class NodeCall implements HttpCall {
  * What a parser has left of a body, as bytes. JSON is written anew: what it says is the same.
  *
  * @returns undefined for what cannot be turned back
+ * @throws RefusedError for what is nested too deeply to be written
  */
 function bytesOf(parsed: unknown, contentType = ""): Uint8Array | undefined {
   if (parsed instanceof Uint8Array) return parsed;
   if (typeof parsed === "string") return Buffer.from(parsed);
-  const isJson = /^application\/([\w.+-]+\+)?json\b/i.test(contentType);
-  return typeof parsed === "object" && parsed !== null && isJson
-    ? Buffer.from(JSON.stringify(parsed))
-    : undefined;
+  const isForm = /^(application\/x-www-form-urlencoded|multipart\/)/i.test(contentType);
+  if (typeof parsed !== "object" || parsed === null || isForm) return undefined;
+  try {
+    return Buffer.from(JSON.stringify(parsed));
+  } catch {
+    throw malformed("The message is nested too deeply.");
+  }
 }
 
 /** Source: RFC 9112 §6.3, a request without a length and a transfer coding has no body. */
-function hasBody({ method, headers }: IncomingMessage): boolean {
+function hasBody({ method, headers, httpVersionMajor }: IncomingMessage): boolean {
   if (method === "GET" || method === "HEAD") return false;
+  // There a body may come without either.
+  if (httpVersionMajor >= 2) return headers["content-length"] !== "0";
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
@@ -195,6 +208,8 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
 
 /** Sends an answer through Node's response. */
 export function writeAnswer({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
+  // Somebody else has answered meanwhile, such as a middleware that watches the time.
+  if (outgoing.headersSent || outgoing.writableEnded) return;
   const all: Record<string, string | number> = {};
   for (const name in headers) all[name] = headers[name] as string;
   if (body !== null) all["content-length"] = Buffer.byteLength(body);

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
-import { withoutPrefix } from "./answering-app.ts";
+import { checkedPrefix, withoutPrefix } from "./answering-app.ts";
 import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };
@@ -34,7 +34,8 @@ export function nodeListener(
   app: FetchApp,
   options: NodeListenerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { next = notFound, onError = (error) => console.error(error), prefix = "" } = options;
+  const { next = notFound, onError = (error) => console.error(error) } = options;
+  const prefix = checkedPrefix(options.prefix);
   app.start?.();
   return (incoming, outgoing) => {
     answer(app, incoming, outgoing, { next, prefix }).catch((error) => {

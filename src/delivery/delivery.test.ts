@@ -329,8 +329,8 @@ test("a gateway that refuses many for their number is asked for longer than four
 test("a question about a recipient that is answered later is asked once more: the call starts in the turn of a plain yes", async () => {
   const { own, order } = asked(() => ({ kind: "ok" }));
   const answers = [true, false].map((yes) => {
-    const given = [Promise.resolve(yes), true];
-    return own.post(to(`${yes}`), "x", { stillPermitted: () => given.shift() ?? false });
+    const given: (true | Promise<boolean>)[] = [Promise.resolve(yes), true];
+    return own.post(to(`${yes}`), "x", { stillPermitted: () => given.shift() ?? Promise.resolve(false) });
   });
   expect(await Promise.all(answers)).toEqual([{ kind: "sent" }, { kind: "withheld" }]);
   expect(order).toEqual(["true x"]);

@@ -79,6 +79,9 @@ export class Gateways {
     if (!/^[A-Za-z0-9 _-]{1,128}$/.test(name)) {
       throw new ConfigurationError(`Gateway name "${name}" is not 1 to 128 letters, digits, spaces, _ or -.`);
     }
+    if (apiId === "") {
+      throw new ConfigurationError(`Gateway "${name}": apiId is AWS's id of the API, or left out; not "".`);
+    }
     if (secret !== undefined && !isSecret(secret)) {
       throw new ConfigurationError(
         `The secret of gateway "${name}" must be 32 to 256 letters, digits, _ or -. gatewaySecret() makes one.`,

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { EnforcementLoop } from "./enforcement-loop.ts";
 
 let looks: number;
@@ -110,4 +110,59 @@ test("ended, it looks no more, listens no more, and cannot be woken or started a
   loop.start();
   expect(await looksIn(5000)).toBe(0);
   expect(ended).toBe(1);
+});
+
+describe("paused", () => {
+  const timers = () => vi.getTimerCount();
+
+  test("it keeps no timer, listens no more and cannot be woken, until it is started again", async () => {
+    loop.start();
+    await looksIn(250);
+    const former = wake;
+    await loop.pause();
+    expect([timers(), ended]).toEqual([0, 1]);
+    former();
+    expect([await looksIn(5000), timers()]).toEqual([0, 0]);
+    loop.start();
+    expect(await looksIn(1120)).toBe(4);
+    wake();
+    expect(await looksIn(15)).toBe(1);
+  });
+
+  test("while it looks it waits for that look, and begins no other", async () => {
+    let goOn = () => {};
+    loop.start();
+    held = new Promise((resolve) => {
+      goOn = resolve;
+    });
+    await looksIn(250);
+    let isPaused = false;
+    const pausing = loop.pause().then(() => {
+      isPaused = true;
+    });
+    wake();
+    await looksIn(1000);
+    expect(isPaused).toBe(false);
+    goOn();
+    await pausing;
+    expect([await looksIn(5000), timers()]).toEqual([0, 0]);
+  });
+
+  test("and started meanwhile, it goes on", async () => {
+    loop.start();
+    await looksIn(100);
+    const pausing = loop.pause();
+    loop.start();
+    await pausing;
+    expect(await looksIn(1000)).toBe(4);
+  });
+
+  test("and ended, it stays so", async () => {
+    loop.start();
+    const pausing = loop.pause();
+    await loop.stop();
+    await pausing;
+    loop.start();
+    expect([await looksIn(1000), timers()]).toEqual([0, 0]);
+  });
 });

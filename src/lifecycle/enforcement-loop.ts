@@ -19,6 +19,8 @@ export class EnforcementLoop {
   #isLooking = false;
   #isWoken = false;
   #isPaused = false;
+  /** Whether it has been started since it was paused last. */
+  #isWanted = false;
   /** When the last look began. */
   #beganAt = 0;
   /** When it last looked at what there is to enforce. */
@@ -36,20 +38,22 @@ export class EnforcementLoop {
 
   /** Starting twice is starting once. */
   start(): void {
-    if (this.#timer || this.#stopped) return;
+    this.#isWanted = true;
+    if (this.#timer || this.#stopped || this.#isPaused) return;
     this.#lookAfter(LOOK_MS);
     this.#unlisten ??= this.#rooms.database.listen(() => this.#wake());
   }
 
-  /** Ends it until it is started again. Resolves when nothing of it is under way. */
+  /** Ends it until it is started again. Resolves when it looks no more; what it has begun may be under way. */
   async pause(): Promise<void> {
     this.#isPaused = true;
+    this.#isWanted = false;
     clearTimeout(this.#timer);
-    await this.#looking;
-    clearTimeout(this.#timer);
+    await Promise.all([this.#looking, this.#unlisten?.()]);
+    this.#unlisten = undefined;
     this.#timer = undefined;
     this.#isPaused = false;
-    await this.idle();
+    if (this.#isWanted) this.start();
   }
 
   /** Resolves when what it has begun by now is done. */
@@ -67,7 +71,7 @@ export class EnforcementLoop {
 
   #wake(): void {
     // Paused, it is not to begin by itself.
-    if (this.#stopped || this.#isWoken || (!this.#timer && !this.#isLooking)) return;
+    if (this.#stopped || this.#isPaused || this.#isWoken || !this.#timer) return;
     this.#isWoken = true;
     if (this.#isLooking) return;
     clearTimeout(this.#timer);

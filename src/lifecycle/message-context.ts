@@ -117,7 +117,11 @@ function outletFor(
       return underWay(rooms, sending).finally(() => place.leave());
     },
     preview: async () => (await permitted()).preview(),
-    close: async (options) => (await permitted()).close(options),
+    close: (options) =>
+      underWay(
+        rooms,
+        permitted().then((outlet) => outlet.close(options)),
+      ),
   };
 }
 

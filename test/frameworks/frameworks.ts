@@ -92,13 +92,17 @@ const ofHono: Framework = {
 const ofNext: Framework = {
   name: "next",
   parsers: [],
-  serve: (sallyport, { prefix }) => {
-    const handlers = nextHandlers(sallyport, prefix === undefined ? {} : { prefix });
+  serve: (sallyport, { prefix = "" }) => {
+    const handlers = nextHandlers(sallyport);
     return getRequestListener(async (request) => {
-      if (new URL(request.url).pathname === `${prefix ?? ""}/own`) return new Response(OWN);
+      const whole = new URL(request.url);
+      if (whole.pathname === `${prefix}/own`) return new Response(OWN);
+      // As Next.js does with its basePath before a route is asked.
+      if (!whole.pathname.startsWith(`${prefix}/`)) return new Response(null, { status: 404 });
+      const url = new URL(whole.pathname.slice(prefix.length) + whole.search, whole);
       const handle = handlers[request.method as keyof typeof handlers];
       if (!handle) return new Response(null, { status: 405 });
-      const { url, method, headers, body } = request;
+      const { method, headers, body } = request;
       return handle(new NextRequest(url, { method, headers, ...(body ? { body, duplex: "half" } : {}) }));
     });
   },

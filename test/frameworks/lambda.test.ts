@@ -142,5 +142,5 @@ test("a function that nobody calls any more keeps nothing running", async () => 
     cwd: resolve(import.meta.dirname, "../.."),
     env: { ...process.env, STORY_DATABASE: world.database },
   });
-  expect(JSON.parse(stdout)).toEqual({ statuses: [200, 200], timers: [] });
+  expect(JSON.parse(stdout)).toEqual({ statuses: [200, 200], made: true, running: 0 });
 }, 30_000);

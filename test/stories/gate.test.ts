@@ -138,6 +138,14 @@ test("a connection that is open already is refused, and authorize is not asked f
   expect(asked).toBe(2);
 });
 
+test("whoever has no id is in no list of ids, though the hook gives back what it was asked", async () => {
+  const den = defineChannel("den", { allowAnonymous: true, authorizeMany: ({ userIds }) => userIds });
+  await anew({ channels: [den], views: { "/ws/lobby": LobbyView } });
+  expect(await statusOf(world.connect(null, { channel: "den" }))).toBe(403);
+  expect(await statusOf(world.connect("ann", { channel: "den" }))).toBe(101);
+  expect(await statusOf(world.connect(null))).toBe(101);
+});
+
 describe("a connect", () => {
   test("shows the author's connect() the request that opens the socket", async () => {
     let agent: string | null | undefined;
