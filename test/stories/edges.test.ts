@@ -374,3 +374,50 @@ test("an enforcement that fails after rows were closed, and cannot even be put o
   expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
   await app.close();
 });
+
+test("what fails while hooks are asked leaves the record to the next look, which tells how many have lost something", async () => {
+  const storage = storageAt(world.database);
+  let [isAway, isMember] = [false, true];
+  const errors: string[] = [];
+  const app = createSallyport({
+    storage: changedStorage(storage, {
+      writeBeside: (work) =>
+        isAway ? Promise.reject(new Error("the database is away")) : storage.writeBeside(work),
+    }),
+    permissions: [chat],
+    channels: [defineChannel("hooked", { signedIn: true, authorize: () => isMember })],
+    views,
+    origins: [ORIGIN],
+    identify: () => null,
+    onError: (error, where) => void errors.push(`${where}: ${error}`),
+  });
+  await rows(2, "ann");
+  await world.sql("insert into sallyport_memberships select id, 'hooked', 1 from sallyport_sessions");
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  [isAway, isMember] = [true, false];
+  await app.access.recheck({ user: "ann" });
+  expect(errors).toEqual(["enforcing a change of user ann: Error: the database is away"]);
+  expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+  isAway = false;
+  await world.sql("update sallyport_evictions set claimed_until = 1");
+  expect(await app.enforce()).toBe(2);
+  expect(await world.sql("select session_id from sallyport_memberships")).toEqual([]);
+  expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+  expect(posts.map(({ method }) => method)).toEqual(["POST", "POST"]);
+  await app.close();
+});
+
+test("a socket that its gateway does not close is told, by its connection", async () => {
+  await rows(1, "ann");
+  await world.sallyport.registerGateway({ name: "pages", endpoint: "http://127.0.0.1:9/dev" });
+  const errors: string[] = [];
+  const app = world.sallyport.with({
+    storage: storageAt(world.database),
+    onError: (error, where) => void errors.push(`${where}: ${error}`),
+  });
+  await app.access.grant("ann", chat.can_use_chat);
+  await app.access.revoke("ann", chat.can_use_chat);
+  const told = "evicting connection 000000000000001=: Error: The gateway did not take it: ECONNREFUSED";
+  expect(errors).toEqual([told, told]);
+  await app.close();
+});
