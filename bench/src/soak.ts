@@ -38,8 +38,9 @@ async function soak(): Promise<void> {
   class ChatView extends WebSocketView {
     permissionsRequired = [chat.use];
     ping = handler(() => "pong");
-    join = handler(async ({ body, join: joinChannel }) => {
-      await joinChannel(String((body as { room: unknown }).room));
+    // From one room into another, so that the work of a message does not grow with the minutes.
+    join = handler(async ({ body, move }) => {
+      await move(String((body as { room: unknown }).room));
     });
     leave = handler(async ({ leave }) => leave());
     say = handler(async ({ session, to }) => {
@@ -162,16 +163,18 @@ async function outside(appUrl: string, secret: string): Promise<void> {
   process.send?.({ apiId: gateway.apiId, endpoint: gateway.endpoint });
 }
 
-/** As much of the same as 64 people do who wait for each answer. */
+/** As much of the same as 64 people do who wait for each answer, when rooms are as full as they become. */
 async function peakOf(people: readonly Person[]): Promise<number> {
-  const ms = 10_000;
+  const [fillingMs, ms] = [15_000, 10_000];
   const begun = performance.now();
   let calls = 0;
   await Promise.all(
     Array.from({ length: 64 }, async () => {
-      while (performance.now() - begun < ms) {
+      for (;;) {
+        const passed = performance.now() - begun;
+        if (passed > fillingMs + ms) return;
         await someone(people).live(deed());
-        calls++;
+        if (passed > fillingMs) calls++;
       }
     }),
   );
@@ -280,8 +283,8 @@ class Person {
       return;
     }
     const { ok, status } = await this.call(deed, { room: `rooms/${Math.floor(Math.random() * 200)}` });
-    // 403: the right was lost meanwhile. 0: so was the socket. 429: in more rooms than one may be.
-    if (!ok && ![0, 403, 429].includes(status)) throw new Error(`${deed}: ${status}`);
+    // 403: the right was lost meanwhile. 0: so was the socket.
+    if (!ok && ![0, 403].includes(status)) throw new Error(`${deed}: ${status}`);
   }
 
   call(name: string, fields: object = {}): Promise<{ ok: boolean; status: number }> {
