@@ -170,6 +170,8 @@ test("a handler that another instance runs meanwhile: what it answers is refused
   await running;
   await admin.access.revoke("ann", chat.can_use_chat);
   await ann.closed;
+  // By then every instance has learnt of it.
+  await sleep(1000);
   goOn();
   await expect(answering).rejects.toThrow("closed first");
   await expect

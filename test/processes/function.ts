@@ -9,8 +9,9 @@ const timers: NodeJS.Timeout[] = [];
 const { setTimeout: make } = globalThis;
 globalThis.setTimeout = Object.assign((...given: Parameters<typeof make>) => {
   const timer = make(...given);
-  // undici has one of its own, which rests when it is not needed.
-  if (!/node_modules.undici/.test(new Error().stack ?? "")) timers.push(timer);
+  // Libraries have their own, which rest when they are not needed.
+  const [, , caller = ""] = new Error().stack?.split("\n") ?? [];
+  if (!caller.includes("node_modules")) timers.push(timer);
   return timer;
 }, make);
 
