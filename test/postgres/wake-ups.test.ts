@@ -166,14 +166,14 @@ test("a handler that another instance runs meanwhile: what it answers is refused
   const admin = stranger(storageAt(world.database));
   await admin.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
-  const answering = ann.call("slow");
+  const unanswered = expect(ann.call("slow")).rejects.toThrow("closed first");
   await running;
   await admin.access.revoke("ann", chat.can_use_chat);
   await ann.closed;
   // By then every instance has learnt of it.
   await sleep(1000);
   goOn();
-  await expect(answering).rejects.toThrow("closed first");
+  await unanswered;
   await expect
     .poll(() => world.decisions.map(({ handler: name, reason }) => [name, reason]))
     .toContainEqual(["slow", "session"]);
