@@ -103,13 +103,13 @@ export class World {
   /** A process that dies once it has committed its first write. */
   dying(): Sallyport {
     this.#writesOfTheDying = 0;
-    this.#dying ??= this.#instance("dying", {
-      ...this.#hand,
+    const mortal = changedStorage(this.#hand, {
       write: (work) => {
         if (++this.#writesOfTheDying > 1) throw new Killed();
         return this.#hand.write(work);
       },
     });
+    this.#dying ??= this.#instance("dying", mortal);
     return this.#dying;
   }
 
