@@ -4,6 +4,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     reporters: ["default", "./test/closing-line.ts"],
+    // One for each core: on two of them the default is one, and stories wait for most of their time.
+    maxWorkers: 2,
     projects: [
       {
         test: {
