@@ -30,6 +30,8 @@ export default defineConfig({
           // It waits for what is held up, for a minute, and what it asks of a database the others ask as well.
           exclude: ["test/stories/sending-held.test.ts"],
           env: { TEST_STORAGE: "postgres" },
+          // One of them cuts every connection to the server that they share.
+          fileParallelism: false,
           globalSetup: ["test/postgres/global-setup.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
