@@ -34,6 +34,8 @@ export interface PostgresOptions {
 const RETRY_FOR_MS = 5000;
 /** Longest pause between two tries, in milliseconds. */
 const RETRY_PAUSE_MS = 400;
+/** How often a migration is made that met somebody who drops another schema. */
+const MIGRATION_TRIES = 5;
 /** How long a connection may take, and how long one is waited for, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
 /** How long a statement of a transaction may take, its wait for other writers included, in milliseconds. */
@@ -228,9 +230,16 @@ class PostgresDatabase implements Database {
         // Left out, those of another schema would pass for ours.
         migrationTableSchema: this.#schema ?? (await this.#currentSchema()),
       });
-      const { error, results = [] } = await migrator.migrateToLatest();
-      if (error) throw error;
-      return results.filter(({ status }) => status === "Success").map(({ migrationName }) => migrationName);
+      for (let tries = 1; ; tries++) {
+        const { error, results = [] } = await migrator.migrateToLatest();
+        if (!error) {
+          return results
+            .filter(({ status }) => status === "Success")
+            .map(({ migrationName }) => migrationName);
+        }
+        if (tries === MIGRATION_TRIES || !isVanished(error)) throw error;
+        await sleep(Math.random() * RETRY_PAUSE_MS);
+      }
     } catch (error) {
       throw this.failure(error);
     }
@@ -264,6 +273,14 @@ class PostgresDatabase implements Database {
       cause: error,
     });
   }
+}
+
+/**
+ * A schema or table that was there a moment ago is not any more: Kysely's migrator looks at those of all schemas, and another one's may be
+ * dropped meanwhile. Source: PostgreSQL, "Error Codes": 3F000, 42P01, XX000 (a look-up that failed).
+ */
+function isVanished(error: unknown): boolean {
+  return /^(3F000|42P01|XX000)$/.test(String((error as { code?: unknown } | null)?.code));
 }
 
 /** The server says that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */

@@ -456,3 +456,22 @@ test("however many statements a connection sends, few names are kept, by the ser
   const { parsedStatements } = (client as unknown as { connection: { parsedStatements: object } }).connection;
   expect(Object.keys(parsedStatements).sort()).toEqual(rows.map(({ name }) => name).sort());
 });
+
+test("a schema can be migrated while others of the same database are dropped", async () => {
+  const names = (round: number) =>
+    Array.from({ length: 4 }, (_, n) => `beside_${process.pid}_${Date.now()}_${round}_${n}`);
+  const dropped = async (schemas: readonly string[]) => {
+    for (const schema of schemas) await sqlAt(inject("postgres"), `drop schema ${schema} cascade`);
+  };
+  let before: readonly string[] = [];
+  for (let round = 0; round < 4; round++) {
+    const schemas = names(round);
+    const storages = schemas.map((schema) => postgres(inject("postgres"), { schema, poolSize: 3 }));
+    const done = Promise.all(storages.map((storage) => storage.migrate()));
+    await dropped(before);
+    expect((await done).map(({ length }) => length)).toEqual([3, 3, 3, 3]);
+    for (const storage of storages) await storage.close();
+    before = schemas;
+  }
+  await dropped(before);
+});
