@@ -216,13 +216,15 @@ export class Evictions {
 
   /** One statement for all records, and one at a time. */
   #renewLater(): void {
-    this.#renewing = setTimeout(async () => {
+    const timer = setTimeout(async () => {
       const now = Date.now();
       const alive = [...this.#leases].filter(([, { advancedAt }]) => now - advancedAt < STUCK_MS);
       if (alive.length > 0) await this.#renew(alive.map(([id]) => id)).catch(() => undefined);
-      if (this.#leases.size > 0) this.#renewLater();
-      else this.#renewing = undefined;
+      // Those of then are all done, and whoever came since has a timer.
+      if (this.#renewing !== timer) return;
+      this.#renewLater();
     }, RENEW_MS).unref();
+    this.#renewing = timer;
   }
 
   async #renew(ids: readonly string[]): Promise<void> {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AnsweringApp } from "./answering-app.ts";
 import { NodeCall, originOf, urlOf, writeAnswer } from "./node-call.ts";
 
-/** As much of Express's request as is needed, of version 4 or 5. */
+/** As much of Express's request as is needed. */
 export interface ExpressRequest extends IncomingMessage {
   /** What a body parser has made of the body. */
   readonly body?: unknown;
