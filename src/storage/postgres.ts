@@ -14,6 +14,7 @@ import { ConfigurationError, StorageError } from "../errors.ts";
 import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
+import { onConnection } from "./one-connection.ts";
 import { type ListeningClient, WakeUps } from "./wake-ups.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
@@ -77,6 +78,23 @@ export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOpt
   return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema, connect });
 }
 
+interface TransactionKind {
+  readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared";
+  /** What the lock is of, beside the tables. Default: changes of rights and sessions. */
+  readonly of?: string;
+  /** Default {@link STATEMENT_TIMEOUT_MS}; 0 for as long as it takes. */
+  readonly statementTimeoutMs?: number;
+  /** Default "commit". */
+  readonly end?: "commit" | "rollback";
+}
+
+/** One at a time, and whoever waits may wait for an index on a large table; writers go on meanwhile as far as PostgreSQL lets them. */
+const MIGRATING: TransactionKind = {
+  lock: "pg_advisory_xact_lock",
+  of: "migrations ",
+  statementTimeoutMs: 0,
+};
+
 class PostgresDatabase implements Database {
   readonly db: Kysely<Tables>;
   // The same instant in all of a statement, so that indexes can be searched by it.
@@ -84,7 +102,7 @@ class PostgresDatabase implements Database {
   readonly writesInWith = true;
   readonly #owned: boolean;
   readonly #schema: string | undefined;
-  readonly #lock: string;
+  readonly #lockOf: (of: string) => string;
   readonly notification: RawBuilder<unknown>;
   /** Gives a connection to listen on. */
   readonly #connect: (() => Promise<ListeningClient>) | undefined;
@@ -110,7 +128,7 @@ class PostgresDatabase implements Database {
     this.#schema = schema;
     this.#connect = connect;
     const name = schema === undefined ? "current_schema()" : `'${schema}'`;
-    this.#lock = `hashtextextended('sallyport ' || ${name}, 0)`;
+    this.#lockOf = (of) => `hashtextextended('sallyport ${of}' || ${name}, 0)`;
     // A channel's name has 63 bytes at most.
     this.#channel = `'sallyport_' || md5(${name})`;
     this.notification = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
@@ -124,15 +142,15 @@ class PostgresDatabase implements Database {
   }
 
   write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction("pg_advisory_xact_lock", work, "commit");
+    return this.#transaction({ lock: "pg_advisory_xact_lock" }, work);
   }
 
   writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction("pg_advisory_xact_lock_shared", work, "commit");
+    return this.#transaction({ lock: "pg_advisory_xact_lock_shared" }, work);
   }
 
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction("pg_advisory_xact_lock", work, "rollback");
+    return this.#transaction({ lock: "pg_advisory_xact_lock", end: "rollback" }, work);
   }
 
   /**
@@ -142,13 +160,12 @@ class PostgresDatabase implements Database {
    * Tried again for as long as it is certain that nothing was written: until the commit has been sent.
    */
   async #transaction<Result>(
-    lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared",
+    { lock, of = "", statementTimeoutMs = STATEMENT_TIMEOUT_MS, end = "commit" }: TransactionKind,
     work: (db: Kysely<Tables>) => Promise<Result>,
-    end: "commit" | "rollback",
   ): Promise<Result> {
     // One round trip.
     const begin = CompiledQuery.raw(
-      `begin isolation level read committed; set local statement_timeout = ${STATEMENT_TIMEOUT_MS}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lock})`,
+      `begin isolation level read committed; set local statement_timeout = ${statementTimeoutMs}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lockOf(of)})`,
     );
     return this.#again(async (ending) => {
       return this.db.connection().execute(async (connection) => {
@@ -217,41 +234,32 @@ class PostgresDatabase implements Database {
   }
 
   async migrate(): Promise<readonly string[]> {
-    try {
-      const schema = this.#schema;
-      // One at a time: `if not exists` is no promise to those who make it at once.
-      if (schema !== undefined)
-        await this.write((db) => db.schema.createSchema(schema).ifNotExists().execute());
-      const migrator = new Migrator({
-        db: this.db,
-        provider: migrations((table) => table),
-        migrationTableName: "sallyport_migrations",
-        migrationLockTableName: "sallyport_migrations_lock",
-        // Left out, those of another schema would pass for ours.
-        migrationTableSchema: this.#schema ?? (await this.#currentSchema()),
-      });
-      for (let tries = 1; ; tries++) {
-        const { error, results = [] } = await migrator.migrateToLatest();
-        if (!error) {
-          return results
-            .filter(({ status }) => status === "Success")
-            .map(({ migrationName }) => migrationName);
-        }
-        if (tries === MIGRATION_TRIES || !isVanished(error)) throw error;
-        await sleep(Math.random() * RETRY_PAUSE_MS);
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#transaction(MIGRATING, (db) => this.#migrateIn(db));
+      } catch (error) {
+        if (tries === MIGRATION_TRIES || !isVanished(error)) throw this.failure(error);
       }
-    } catch (error) {
-      throw this.failure(error);
+      await sleep(Math.random() * RETRY_PAUSE_MS);
     }
   }
 
-  async #currentSchema(): Promise<string> {
-    const { rows } = await sql<{ name: string | null }>`select current_schema() as name`.execute(this.db);
-    const name = rows[0]?.name;
-    if (name) return name;
-    throw new ConfigurationError(
-      "The connection's search path names no schema that exists. Create it, or name one: postgres(…, { schema }).",
-    );
+  async #migrateIn(transaction: Kysely<Tables>): Promise<readonly string[]> {
+    const schema = this.#schema;
+    if (schema !== undefined) await transaction.schema.createSchema(schema).ifNotExists().execute();
+    const db = onConnection(transaction as unknown as Kysely<never>);
+    const migrator = new Migrator({
+      db: schema === undefined ? db : db.withSchema(schema),
+      provider: migrations((table) => table),
+      migrationTableName: "sallyport_migrations",
+      migrationLockTableName: "sallyport_migrations_lock",
+      // Left out, those of another schema would pass for ours.
+      migrationTableSchema: schema ?? (await currentSchema(transaction)),
+      disableTransactions: true,
+    });
+    const { error, results = [] } = await migrator.migrateToLatest();
+    if (error) throw error;
+    return results.filter(({ status }) => status === "Success").map(({ migrationName }) => migrationName);
   }
 
   async close(): Promise<void> {
@@ -273,6 +281,15 @@ class PostgresDatabase implements Database {
       cause: error,
     });
   }
+}
+
+async function currentSchema(db: Kysely<Tables>): Promise<string> {
+  const { rows } = await sql<{ name: string | null }>`select current_schema() as name`.execute(db);
+  const name = rows[0]?.name;
+  if (name) return name;
+  throw new ConfigurationError(
+    "The connection's search path names no schema that exists. Create it, or name one: postgres(…, { schema }).",
+  );
 }
 
 /**

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kysely, sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { StorageError } from "../errors.ts";
+import { ConfigurationError, StorageError } from "../errors.ts";
 import { LibsqlDialect, sqlite } from "./sqlite.ts";
 
 let folder: string;
@@ -24,6 +24,13 @@ describe("the SQLite storage", () => {
     ]);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
+  });
+
+  test("is no database at a URL, and keeps what the URL holds to itself", () => {
+    const given = () => sqlite("postgres://app:secret@db.example.com/app");
+    expect(given).toThrow(ConfigurationError);
+    expect(given).toThrow(/not a postgres: URL.*postgres\(source\)/);
+    expect(given).not.toThrow(/secret/);
   });
 
   test("migrates once when several start together", async () => {

@@ -1,5 +1,5 @@
 import { type Expression, Kysely, Migrator, type RawBuilder, sql } from "kysely";
-import { StorageError } from "../errors.ts";
+import { ConfigurationError, StorageError } from "../errors.ts";
 import type { Database, Tables } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { migrations } from "./migrations.ts";
@@ -12,8 +12,15 @@ export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
  * @param source the file's path, opened at the first query through `libsql`; or a Kysely that the app already
  *   has for the file, which it shares and keeps. One process should have one Kysely to a file. It has one connection,
  *   so inside a transaction of the app's own no call of Sallyport may be awaited
+ * @throws ConfigurationError for a URL, such as PostgreSQL's
  */
 export function sqlite<Own>(source: string | Kysely<Own>): Database {
+  if (typeof source === "string" && /^[a-z][a-z0-9+.-]+:\/\//i.test(source)) {
+    // Not repeated: it may hold a password.
+    throw new ConfigurationError(
+      `sqlite(source): a file's path, not a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL: postgres(source).`,
+    );
+  }
   return typeof source === "string"
     ? new SqliteDatabase(new Kysely<Tables>({ dialect: new LibsqlDialect({ path: source }) }), true)
     : new SqliteDatabase(source as unknown as Kysely<Tables>, false);

@@ -111,6 +111,20 @@ describe("behind a pooler of transactions", () => {
     for (const storage of storages) await storage.close();
   });
 
+  test("migrations of many at once end, and leave no lock with a connection that nobody has any more", async () => {
+    for (let round = 0; round < 5; round++) {
+      const storages = Array.from({ length: 6 }, () =>
+        storageAt(source.replace(schema, `${schema}_${round}`)),
+      );
+      const ran = await Promise.all(storages.map((storage) => storage.migrate()));
+      expect(ran.filter((names) => names.length > 0)).toHaveLength(1);
+      for (const storage of storages) await storage.close();
+      await sqlAt(inject("postgres"), `drop schema ${schema}_${round} cascade`);
+    }
+    const locks = "select pid from pg_locks where locktype = 'advisory'";
+    expect(await sqlAt(inject("postgres"), locks)).toEqual([]);
+  });
+
   test("people connect, speak, and lose their sockets with their rights", async () => {
     const world = await World.open(
       { permissions: [chat], channels, views: { "/ws/chat": ChatView } },
