@@ -17,7 +17,7 @@ export default defineConfig({
       {
         test: {
           name: "stories",
-          include: ["test/{stories,django,storage,frameworks}/**/*.test.ts"],
+          include: ["test/{stories,django,storage,frameworks,aws}/**/*.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
@@ -26,7 +26,11 @@ export default defineConfig({
       {
         test: {
           name: "stories-postgres",
-          include: ["test/{stories,django,storage,postgres}/**/*.test.ts", "test/frameworks/lambda.test.ts"],
+          include: [
+            "test/{stories,django,storage,postgres}/**/*.test.ts",
+            "test/frameworks/lambda.test.ts",
+            "test/aws/provisioning.test.ts",
+          ],
           // It waits for what is held up, for a minute, and what it asks of a database the others ask as well.
           exclude: ["test/stories/sending-held.test.ts"],
           env: { TEST_STORAGE: "postgres" },

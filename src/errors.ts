@@ -15,7 +15,8 @@ export type ErrorCode =
   | "SALLYPORT_CREDENTIALS"
   | "SALLYPORT_INTERRUPTED"
   | "SALLYPORT_STORAGE"
-  | "SALLYPORT_NOT_MIGRATED";
+  | "SALLYPORT_NOT_MIGRATED"
+  | "SALLYPORT_CONTROL_PLANE";
 
 interface ErrorDetails {
   readonly code: ErrorCode;
@@ -132,5 +133,39 @@ export class StorageError extends SallyportError {
       reply: "Temporarily unavailable.",
       cause: options.cause,
     });
+  }
+}
+
+/** AWS's control plane refused or failed while a gateway was provisioned. What was done until then is found again by the next run. */
+export class ControlPlaneError extends SallyportError {
+  /** AWS's own name of the error, such as `ConflictException`; "" where there was none. */
+  readonly awsError: string;
+  /** HTTP status of AWS's answer; undefined where none came. */
+  readonly awsStatus: number | undefined;
+
+  constructor(
+    message: string,
+    options: { cause?: unknown; awsError?: string; awsStatus?: number | undefined } = {},
+  ) {
+    super(message, { code: "SALLYPORT_CONTROL_PLANE", status: 500, cause: options.cause });
+    this.awsError = options.awsError ?? "";
+    this.awsStatus = options.awsStatus;
+  }
+
+  /** Whether AWS had enough calls for the moment, and did nothing. */
+  get isThrottled(): boolean {
+    return this.awsStatus === 429 || /Throttl|TooManyRequests/.test(this.awsError);
+  }
+
+  /** Whether it may be otherwise in a moment; something may have been done nevertheless. */
+  get isPassing(): boolean {
+    if (this.isThrottled) return true;
+    if (this.awsStatus !== undefined) return this.awsStatus >= 500;
+    return /^(TimeoutError|Error|NetworkingError)$/.test(this.awsError);
+  }
+
+  /** Whether something is not as it was when it was looked at. */
+  get isStale(): boolean {
+    return this.awsStatus === 404 || this.awsStatus === 409;
   }
 }

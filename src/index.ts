@@ -20,6 +20,7 @@ export { type DeliveryPreview, type DeliveryReport, SendInterruptedError } from 
 export type { AwsCredentials } from "./delivery/sigv4.ts";
 export {
   ConfigurationError,
+  ControlPlaneError,
   DeliveryError,
   type ErrorCode,
   invalid,
@@ -29,7 +30,19 @@ export {
   SallyportError,
   StorageError,
 } from "./errors.ts";
+export { type CloudFormationTemplate, cloudFormationTemplate } from "./gateways/cloudformation.ts";
+export {
+  type AccessLogOptions,
+  type DomainOptions,
+  defineGateway,
+  type GatewayDefinition,
+  type GatewayOptions,
+  type LambdaTarget,
+  type Target,
+  type ThrottlingOptions,
+} from "./gateways/definition.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
+export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./gateways/policies.ts";
 export type { Access, PermissionObject } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";

@@ -22,6 +22,7 @@ import { HttpManagementApi, type ManagementApi } from "./delivery/management-api
 import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { definedAs, definedGateways, type GatewayDefinition } from "./gateways/definition.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
@@ -36,7 +37,9 @@ import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/l
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import type { ProvisioningRooms } from "./lifecycle/provision.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
+import { refuseUnknown } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
 import { Activity } from "./sessions/activity.ts";
@@ -46,7 +49,6 @@ import { Sessions } from "./sessions/sessions.ts";
 import type { Database } from "./storage/database.ts";
 import type { ChannelDefinition } from "./view/channel.ts";
 import type { Outlet } from "./view/context.ts";
-import { refuseUnknown } from "./view/rule.ts";
 import type { ViewClass } from "./view/view.ts";
 
 /** How people who type know the app's users; the command line asks it. */
@@ -70,6 +72,8 @@ export interface SallyportOptions {
   readonly channels?: readonly ChannelDefinition[];
   /** Path → class. API Gateway calls `<path>/connect`, `/disconnect`, `/default` or a custom route's own name. */
   readonly views: Readonly<Record<string, ViewClass>>;
+  /** What `defineGateway()` returned, for `sallyport gateway`. Default: none. */
+  readonly gateways?: readonly GatewayDefinition[];
   /** The app's own login: who is behind this request? */
   readonly identify: Identify;
   readonly users?: UserDirectory;
@@ -104,6 +108,7 @@ const OPTIONS = new Set<string>([
   "permissions",
   "channels",
   "views",
+  "gateways",
   "identify",
   "users",
   "origins",
@@ -156,6 +161,8 @@ export class Sallyport {
   readonly access: Access;
   /** The app's directory of users, as it was given. */
   readonly users: UserDirectory;
+  /** The gateways that were defined, and what they are provisioned with. */
+  readonly provisioning: ProvisioningRooms;
   readonly #options: SallyportOptions;
   readonly #rooms: Rooms;
   readonly #api: ManagementApi;
@@ -245,6 +252,9 @@ export class Sallyport {
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
     this.users = options.users ?? {};
+    const { audit } = this.#rooms;
+    const definitions = definedGateways(options.gateways ?? [], [...views.keys()]);
+    this.provisioning = { definitions, gateways, database, audit, evictions };
   }
 
   /** Paths of the mounted views. */
@@ -315,6 +325,11 @@ export class Sallyport {
   /** Enforces changes made elsewhere from now on. The first event starts it too, and {@link settle} pauses it. */
   start(): void {
     this.#loop.start();
+  }
+
+  /** The gateway that was defined by that name, or the only one. @throws ConfigurationError where there is none */
+  gatewayDefinition(name?: string): GatewayDefinition {
+    return definedAs(this.provisioning.definitions, name);
   }
 
   /** Records a gateway, or replaces the one of that name. */

@@ -20,7 +20,8 @@ export type AuditAction =
   | "recheck"
   | "close-sessions"
   | "rules-changed"
-  | "expired";
+  | "expired"
+  | "provision";
 
 /** One thing that was done. */
 export interface AuditEntry {

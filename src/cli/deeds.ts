@@ -41,6 +41,8 @@ export function deed(entry: AuditEntry, { name }: Names): string {
       return permission === null
         ? `${holder} was in the group "${group}"${until}`
         : `${holder} had ${permission}${until}`;
+    case "provision":
+      return `ran gateway ${told(details.run)} for "${told(details.gateway)}": ${told(details.steps)}`;
     default:
       return `${entry.action as string} ${told(details)}`;
   }

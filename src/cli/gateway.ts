@@ -1,11 +1,15 @@
 import { type Command, InvalidArgumentError } from "commander";
+import { addGatewayDocuments } from "./gateway-documents.ts";
+import { addProvisioning } from "./provisioning.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 
-/** `gateway local`: an API Gateway on this machine, before any backend. */
+/** `gateway`: those at AWS, and `gateway local`, one on this machine before any backend. */
 export function addGateway(program: Command, terminal: Terminal): void {
   const gateway = program.command("gateway").description("Gateways that own the sockets");
 
+  addProvisioning(gateway, terminal);
+  addGatewayDocuments(gateway, terminal);
   const local = gateway
     .command("local")
     .description("Run an API Gateway for WebSockets on this machine, in front of any backend")

@@ -31,10 +31,12 @@ export interface GatewayRegistration {
   readonly replies?: "route" | "push";
   /** Accept the former secret as well, until the gateway is registered once more. Default false. */
   readonly keepPreviousSecret?: boolean;
+  /** Instead of `secret`: SHA-256 in hex of each secret that is accepted, newest first, two at most. */
+  readonly secretHashes?: readonly string[];
 }
 
 /** Longest time that a removed secret is still accepted by a process that knew it, in milliseconds. */
-const MAX_AGE_MS = 5000;
+export const MAX_AGE_MS = 5000;
 /** Shortest time between two readings caused by callers that nobody knows, in milliseconds. */
 const MIN_AGE_MS = 1000;
 
@@ -87,6 +89,11 @@ export class Gateways {
         `The secret of gateway "${name}" must be 32 to 256 letters, digits, _ or -. gatewaySecret() makes one.`,
       );
     }
+    if (registration.secretHashes?.some((hash) => !/^[0-9a-f]{64}$/.test(hash))) {
+      throw new ConfigurationError(
+        `The secretHashes of gateway "${name}" are SHA-256 in hex, not the secrets themselves.`,
+      );
+    }
     const now = Date.now();
     const fields = {
       api_id: apiId ?? null,
@@ -95,43 +102,62 @@ export class Gateways {
       replies,
       updated_at: now,
     };
-    const hash = secret === undefined ? undefined : hashSecret(secret);
     await this.#database.write(async (db) => {
       const others = await db
         .selectFrom("sallyport_gateways")
         .select(["id", "name", "secret_hash", "previous_secret_hash"])
         .execute();
       const existing = others.find((row) => row.name === name);
+      const hashes = acceptedHashes(registration, existing);
       const twin = others.find(
-        (row) =>
-          row !== existing &&
-          hash !== undefined &&
-          [row.secret_hash, row.previous_secret_hash].includes(hash),
+        (row) => row !== existing && hashesOf(row).some((hash) => hashes?.includes(hash)),
       );
       if (twin) {
         throw new ConfigurationError(
           `Gateways "${name}" and "${twin.name}" have the same secret, so nothing tells them apart. Give each its own.`,
         );
       }
+      const secrets = hashes === undefined ? {} : secretColumns(hashes);
       if (existing) {
-        const secrets =
-          hash === undefined
-            ? {}
-            : { secret_hash: hash, previous_secret_hash: keptSecret(existing, hash, registration) };
         await db
           .updateTable("sallyport_gateways")
           .set({ ...fields, ...secrets })
           .where("id", "=", existing.id)
           .execute();
       } else {
-        const secrets = { secret_hash: hash ?? null, previous_secret_hash: null };
-        const row = { ...fields, ...secrets, id: randomUUID(), name, created_at: now };
+        const row = { ...fields, ...secretColumns([]), ...secrets, id: randomUUID(), name, created_at: now };
         await db.insertInto("sallyport_gateways").values(row).execute();
       }
     });
     const gateway = (await this.#read()).find((candidate) => candidate.name === name);
     if (!gateway) throw new ConfigurationError(`Gateway "${name}" was removed while it was registered.`);
     return gateway;
+  }
+
+  /** As it is recorded now. */
+  async named(name: string): Promise<Gateway | undefined> {
+    return (await this.#readNow()).find((gateway) => gateway.name === name);
+  }
+
+  /** Accepts these secrets of a gateway from now on, and no others. @param hashes newest first, two at most */
+  async accept(name: string, hashes: readonly string[]): Promise<void> {
+    await this.#database.write((db) =>
+      db
+        .updateTable("sallyport_gateways")
+        .set({ ...secretColumns(hashes), updated_at: Date.now() })
+        .where("name", "=", name)
+        .execute(),
+    );
+    await this.#readNow();
+  }
+
+  /** Forgets a gateway, and with it the rows of its sessions. @returns whether there was one */
+  async remove(name: string): Promise<boolean> {
+    const result = await this.#database.write((db) =>
+      db.deleteFrom("sallyport_gateways").where("name", "=", name).executeTakeFirst(),
+    );
+    await this.#readNow();
+    return result.numDeletedRows > 0n;
   }
 
   /** One reading at a time serves everybody who asks meanwhile. */
@@ -154,7 +180,7 @@ export class Gateways {
       apiId: row.api_id,
       stage: row.stage,
       endpoint: row.endpoint,
-      secretHashes: [row.secret_hash, row.previous_secret_hash].filter((hash) => hash !== null),
+      secretHashes: hashesOf(row),
       replies: row.replies,
     }));
     this.#readAt = Date.now();
@@ -166,14 +192,30 @@ function byId(gateways: readonly Gateway[]): ReadonlyMap<string, Gateway> {
   return new Map(gateways.map((gateway) => [gateway.id, gateway]));
 }
 
-/** The secret that is accepted beside the new one. Registering the same rotation again changes nothing. */
-function keptSecret(
-  row: { readonly secret_hash: string | null; readonly previous_secret_hash: string | null },
-  hash: string,
-  { keepPreviousSecret }: GatewayRegistration,
-): string | null {
-  if (!keepPreviousSecret) return null;
-  return row.secret_hash === hash ? row.previous_secret_hash : row.secret_hash;
+interface SecretColumns {
+  readonly secret_hash: string | null;
+  readonly previous_secret_hash: string | null;
+}
+
+/** Newest first. */
+function hashesOf({ secret_hash, previous_secret_hash }: SecretColumns): readonly string[] {
+  return [secret_hash, previous_secret_hash].filter((hash) => hash !== null);
+}
+
+function secretColumns([newest = null, former = null]: readonly (string | null)[]): SecretColumns {
+  return { secret_hash: newest, previous_secret_hash: former };
+}
+
+/** What a registration makes accepted; undefined for what is accepted already. The same rotation once more changes nothing. */
+function acceptedHashes(
+  { secret, secretHashes, keepPreviousSecret }: GatewayRegistration,
+  row: SecretColumns | undefined,
+): readonly string[] | undefined {
+  if (secretHashes) return secretHashes;
+  if (secret === undefined) return undefined;
+  const hash = hashSecret(secret);
+  const former = row?.secret_hash === hash ? row.previous_secret_hash : row?.secret_hash;
+  return keepPreviousSecret && former ? [hash, former] : [hash];
 }
 
 /** A fresh secret for a gateway: 64 hex characters. */

@@ -3,9 +3,10 @@ import { isName } from "../access/grants.ts";
 import { compileRule, type Rule } from "../access/rules.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import { ConfigurationError } from "../errors.ts";
+import { refuseUnknown } from "../options.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { shown } from "../shown.ts";
-import { refuseUnknown } from "../view/rule.ts";
+import { refuseUndefinedRules } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Whom to read, and what each of them must meet beside the rule of its view. */
@@ -23,6 +24,7 @@ export function planOf(rooms: Rooms, audience: Audience, requirement: Requiremen
     throw new ConfigurationError(`to(…, requirement): ${shown(requirement)} is no requirement.`);
   }
   refuseUnknown("to(…)", requirement, REQUIREMENTS);
+  refuseUndefinedRules("to(…)", requirement);
   const required = { what: "this send", rule: compileRule("to(…)", [requirement], isKnown) };
   const plain = (selector: SessionSelector): Plan => ({ audience, selector, rules: [required], hooks: [] });
   if (audience === "everyone") return plain({ kind: "all" });

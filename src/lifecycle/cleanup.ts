@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigurationError } from "../errors.ts";
+import { refuseUnknown } from "../options.ts";
 import { shown } from "../shown.ts";
-import { refuseUnknown } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** How long what has ended is kept. */

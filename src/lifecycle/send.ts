@@ -3,11 +3,11 @@ import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
 import { ConfigurationError } from "../errors.ts";
+import { refuseUnknown } from "../options.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { shown } from "../shown.ts";
 import { breathe } from "../storage/database.ts";
 import type { SendOptions } from "../view/context.ts";
-import { refuseUnknown } from "../view/rule.ts";
 import type { Plan } from "./audience-plan.ts";
 import {
   explainWithheld,

@@ -1,5 +1,5 @@
 /**
- * What API Gateway carries and for how long. None of these can be raised.
+ * What API Gateway carries and for how long. None of these can be raised where nothing else is said.
  *
  * Source: AWS developer guide, "Amazon API Gateway quotas", WebSocket APIs.
  */
@@ -27,3 +27,6 @@ export const INTEGRATION_TIMEOUT_MS = 29_000;
  * than the longest `$connect` a 410 may mean "not yet".
  */
 export const ARRIVAL_MS = INTEGRATION_TIMEOUT_MS;
+
+/** Routes of one API, until AWS raises it. */
+export const MAX_ROUTES = 300;

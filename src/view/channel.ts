@@ -1,8 +1,9 @@
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
+import { refuseUnknown } from "../options.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
-import { RULE_FIELDS, type RuleDeclaration, refuseUnknown, statesRule } from "./rule.ts";
+import { RULE_FIELDS, type RuleDeclaration, refuseUndefinedRules, statesRule } from "./rule.ts";
 
 /** `{ slug: string }` for `rooms/:slug`. */
 export type ChannelParams<Pattern extends string> = Pattern extends `${string}:${infer Rest}`
@@ -82,6 +83,7 @@ export function defineChannel<const Pattern extends string>(
     return `${prefix}([A-Za-z0-9_-]+)`;
   });
   refuseUnknown(owner, options, OPTIONS);
+  refuseUndefinedRules(owner, options);
   for (const hook of ["authorize", "authorizeMany"] as const) {
     if (options[hook] !== undefined && typeof options[hook] !== "function") {
       throw new ConfigurationError(`${owner}: ${hook} is a function.`);

@@ -1,9 +1,10 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
+import { refuseUnknown } from "../options.ts";
 import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
-import { type RuleDeclaration, refuseUnknown } from "./rule.ts";
+import { type RuleDeclaration, refuseUndefinedRules } from "./rule.ts";
 
 /** A message's fields where no schema was declared: whatever the peer sent, unchecked. */
 export type AnyFields = Readonly<Record<string, unknown>>;
@@ -95,6 +96,7 @@ export function handler(first: unknown, second?: unknown): Handler<never, unknow
     throw new ConfigurationError("handler() takes a function, or options and a function.");
   }
   refuseUnknown("handler()", options, OPTIONS);
+  refuseUndefinedRules("handler()", options);
   return new Handler(
     options as HandlerOptions<undefined>,
     run as (context: MessageContext<never>) => unknown,

@@ -1,6 +1,5 @@
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 
 /** What a view, a handler or a channel may say of who gets in. Whatever is said must hold: all of it. */
 export interface RuleDeclaration {
@@ -27,17 +26,10 @@ export function statesRule(declaration: RuleDeclaration): boolean {
   return RULE_FIELDS.some((field) => Boolean(declaration[field]));
 }
 
-/**
- * A misspelt rule must not pass for none, nor one whose value went missing.
- *
- * @throws ConfigurationError that names the nearest option
- */
-export function refuseUnknown(owner: string, options: object, known: ReadonlySet<string>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (!known.has(name)) {
-      throw new ConfigurationError(`${owner} has no option "${name}".${nearest(name, known)}`);
-    }
-    if (value === undefined && (RULE_FIELDS as readonly string[]).includes(name)) {
+/** A rule whose value went missing must not pass for none. @throws ConfigurationError */
+export function refuseUndefinedRules(owner: string, declaration: object): void {
+  for (const name of RULE_FIELDS) {
+    if (name in declaration && (declaration as RuleDeclaration)[name] === undefined) {
       throw new ConfigurationError(`${owner}: ${name} is undefined. Give it a value, or leave it out.`);
     }
   }

@@ -1,0 +1,44 @@
+import { type Command, Option } from "commander";
+import { cloudFormationTemplate, gatewayPolicies } from "../index.ts";
+import { NAME } from "./provisioning.ts";
+import { type Format, reporting } from "./report.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** `gateway policy` and `export`: they only write down what is defined. */
+export function addGatewayDocuments(gateway: Command, terminal: Terminal): void {
+  const policy = gateway
+    .command("policy")
+    .description("Print two policies of IAM: the least that provisioning needs, and the app that serves")
+    .argument(...NAME)
+    .option(
+      "--account <id>",
+      "the account's 12 digits; default: that of an ARN which the gateway names, else *",
+    );
+  reporting<Format & { account?: string }>(policy, terminal, async (sallyport, { account }, [name]) => {
+    const definition = sallyport.gatewayDefinition(name);
+    const record = await sallyport.provisioning.gateways.named(definition.name);
+    const policies = gatewayPolicies(definition, { account, apiId: record?.apiId ?? undefined });
+    const lines = [
+      `To provision "${definition.name}":`,
+      ...pretty(policies.deploy),
+      "To serve it:",
+      ...pretty(policies.runtime),
+    ];
+    return { json: policies, lines };
+  });
+  const template = gateway
+    .command("export")
+    .description("Print the gateway as a template, for teams that deploy by one")
+    .argument(...NAME)
+    .addOption(
+      new Option("--format <name>", "of the template").choices(["cloudformation"]).default("cloudformation"),
+    );
+  reporting(template, terminal, async (sallyport, _, [name]) => {
+    const json = cloudFormationTemplate(sallyport.gatewayDefinition(name));
+    return { json, lines: pretty(json) };
+  });
+}
+
+function pretty(document: object): readonly string[] {
+  return JSON.stringify(document, null, 2).split("\n");
+}

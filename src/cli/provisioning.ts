@@ -1,0 +1,173 @@
+import { createInterface } from "node:readline/promises";
+import type { Command } from "commander";
+import { ConfigurationError } from "../errors.ts";
+import type { GatewayStatus, Plan, Provisioner } from "../provisioning.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { withApp } from "./app.ts";
+import { actor, withReason } from "./change.ts";
+import { type Format, print, type Report, withJson } from "./report.ts";
+import { plain, type Terminal } from "./terminal.ts";
+
+export const NAME = ["[name]", "of the gateway, where the app defines several"] as const;
+const NEEDED_NAME = ["<name>", "of the gateway"] as const;
+
+interface ProvisioningFormat extends Format {
+  readonly reason?: string;
+  readonly yes?: boolean;
+}
+
+/** `gateway plan`, `apply`, `destroy`, `import`, `status`, `rotate-secret`. */
+export function addProvisioning(gateway: Command, terminal: Terminal): void {
+  const add = (name: string, description: string, argument: readonly [string, string]) =>
+    gateway.command(name).description(description).argument(argument[0], argument[1]);
+
+  provisioning(add("plan", "Tell what apply would change at AWS; it changes nothing", NAME), terminal, plan);
+  provisioning(
+    withReason(add("apply", "Make the gateway at AWS as the app defines it", NAME)),
+    terminal,
+    (provisioner) => run(terminal, (told) => provisioner.apply(told), "as it is defined"),
+  );
+  provisioning(
+    withReason(
+      add("destroy", "Remove the gateway from AWS and from the database", NEEDED_NAME).option(
+        "--yes",
+        "without asking",
+      ),
+    ),
+    terminal,
+    (provisioner, options, name) => destroy(terminal, provisioner, options, name),
+  );
+  const adopting = withReason(
+    add("import", "Make an API that is there already this gateway's; then see plan", NEEDED_NAME).argument(
+      "<api-id>",
+      "AWS's id of the API, such as a1b2c3d4e5",
+    ),
+  );
+  provisioning(adopting, terminal, (provisioner, _, name) => {
+    const apiId = adopting.args[1] ?? "";
+    return run(terminal, (told) => provisioner.adopt(apiId, told), `the gateway "${name}"'s`);
+  });
+  provisioning(
+    add("status", "Tell how the gateway stands at AWS; exit code 1 where it is not as it is defined", NAME),
+    terminal,
+    status,
+  );
+  provisioning(
+    withReason(add("rotate-secret", "Give the gateway another secret, without refusing an event", NAME)),
+    terminal,
+    (provisioner) => run(terminal, (told) => provisioner.rotateSecret(told), "with another secret"),
+  );
+}
+
+/** Makes a command that works on a gateway which the app defines. */
+function provisioning(
+  command: Command,
+  terminal: Terminal,
+  work: (provisioner: Provisioner, options: ProvisioningFormat, name: string) => Promise<Report>,
+): void {
+  withJson(command).action(() =>
+    withApp(terminal.app(), async (sallyport) => {
+      const options = command.opts<ProvisioningFormat>();
+      const [name] = command.args;
+      const provisioner = await provisionerOf(sallyport, name, options.reason);
+      try {
+        print(terminal, options, await work(provisioner, options, name ?? provisioner.name));
+      } finally {
+        await provisioner.close();
+      }
+    }),
+  );
+}
+
+async function provisionerOf(
+  sallyport: Sallyport,
+  name: string | undefined,
+  reason: string | undefined,
+): Promise<Provisioner> {
+  const { provisioner } = await import("../provisioning.ts").catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
+    throw new ConfigurationError(
+      "Provisioning needs the AWS SDK's package for it: npm install --save-dev @aws-sdk/client-apigatewayv2",
+    );
+  });
+  return provisioner(sallyport, name, { by: actor(), ...(reason === undefined ? {} : { reason }) });
+}
+
+async function plan(provisioner: Provisioner): Promise<Report> {
+  const { steps } = await provisioner.plan();
+  return {
+    json: { steps },
+    lines: steps.length === 0 ? [`"${provisioner.name}" is as it is defined.`] : shownSteps(steps),
+  };
+}
+
+/** Each step is told on stderr when it begins, since a run takes a while. */
+async function run(
+  terminal: Terminal,
+  work: (told: (step: Plan["steps"][number]) => void) => Promise<Plan>,
+  end: string,
+): Promise<Report> {
+  const { steps } = await work((step) => {
+    for (const line of shownSteps([step])) terminal.complain(plain(line));
+  });
+  return { json: { steps }, lines: [steps.length === 0 ? `It is ${end} already.` : `It is ${end}.`] };
+}
+
+async function destroy(
+  terminal: Terminal,
+  provisioner: Provisioner,
+  options: ProvisioningFormat,
+  name: string,
+): Promise<Report> {
+  if (!options.yes) {
+    const { steps } = await provisioner.planDestruction();
+    if (steps.length === 0) return { json: { steps }, lines: [`There is nothing of "${name}".`] };
+    for (const line of shownSteps(steps)) terminal.complain(plain(line));
+    if (!process.stdin.isTTY)
+      throw new ConfigurationError("This cannot be undone, and nobody is here to be asked. Say --yes.");
+    const asking = createInterface({ input: process.stdin, output: process.stderr });
+    const answer = await asking.question(
+      `This ends every open socket and cannot be undone. Type ${name} to go on: `,
+    );
+    asking.close();
+    if (answer.trim() !== name) throw new ConfigurationError("Nothing was removed.");
+  }
+  return run(terminal, (told) => provisioner.destroy(told), "gone");
+}
+
+async function status(provisioner: Provisioner): Promise<Report> {
+  const now = await provisioner.status();
+  const isAsDefined = now.steps.length === 0;
+  const lines = [
+    ...addresses(now),
+    ...(isAsDefined
+      ? ["as it is defined"]
+      : ["not as it is defined; apply would:", ...shownSteps(now.steps)]),
+  ];
+  return { json: now, lines, code: isAsDefined ? 0 : 1 };
+}
+
+function addresses({ apiId, url, endpoint, deployedAt, secrets, dns }: GatewayStatus): readonly string[] {
+  if (apiId === null) return ["There is no API at AWS yet."];
+  return [
+    `API             ${apiId}`,
+    `sockets         ${url}`,
+    `Management API  ${endpoint}/@connections`,
+    `deployed        ${deployedAt?.toISOString() ?? "never"}`,
+    ...(secrets > 1
+      ? ["secrets         2 are accepted: a rotation was cut off, or is under way; apply ends it"]
+      : []),
+    ...(dns
+      ? [`DNS             ${dns.name} CNAME ${dns.target} (an alias in Route 53: zone ${dns.hostedZoneId})`]
+      : []),
+  ];
+}
+
+const SIGNS = { create: "+", change: "~", remove: "-", deploy: ">" } as const;
+
+function shownSteps(steps: Plan["steps"]): readonly string[] {
+  return steps.flatMap(({ action, what, details }) => [
+    `${SIGNS[action]} ${action} ${what}`,
+    ...details.map((detail) => `    ${detail}`),
+  ]);
+}

@@ -1,0 +1,150 @@
+import {
+  type Api,
+  type ApiMapping,
+  type Deployment,
+  type DomainName,
+  GetApiMappingsCommand,
+  GetApisCommand,
+  GetDeploymentCommand,
+  GetDomainNamesCommand,
+  GetIntegrationsCommand,
+  GetRouteResponsesCommand,
+  GetRoutesCommand,
+  GetStagesCommand,
+  type Integration,
+  type Route,
+  type RouteResponse,
+  type Stage,
+} from "@aws-sdk/client-apigatewayv2";
+import { ConfigurationError } from "../errors.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
+import { SECRET_PARAMETER } from "./desired.ts";
+import type { PolicyStatement } from "./function-policies.ts";
+
+/** What AWS has of a gateway. */
+export interface ActualApi {
+  readonly api: Api & { readonly ApiId: string };
+  /** By id. */
+  readonly integrations: ReadonlyMap<string, Integration>;
+  /** By key. */
+  readonly routes: ReadonlyMap<string, ActualRoute>;
+  /** By name. */
+  readonly stages: ReadonlyMap<string, Stage>;
+  /** What the wanted stage serves. */
+  readonly deployment: Deployment | undefined;
+  readonly mappings: readonly ActualMapping[];
+}
+
+export interface ActualRoute extends Route {
+  readonly RouteId: string;
+  readonly responses: readonly RouteResponse[];
+}
+
+export interface ActualMapping extends ApiMapping {
+  readonly domain: string;
+}
+
+/** What AWS has at all that concerns a gateway. */
+export interface Actual {
+  /** Undefined where none has the gateway's tag. */
+  readonly found: ActualApi | undefined;
+  /** The domain that is wanted, whether or not it leads to the API; undefined where none is, or it is not there. */
+  readonly domain: DomainName | undefined;
+  /** How many mappings the wanted domain has, those of other APIs included. */
+  readonly mappingsOfDomain: readonly ActualMapping[];
+  /** Statements of the policy of each function that is a target, by ARN. */
+  readonly statements: ReadonlyMap<string, readonly PolicyStatement[]>;
+}
+
+/** Looks at all that AWS has of a gateway. @throws ConfigurationError where its tag is on several APIs */
+export async function readActual(plane: ControlPlane, definition: GatewayDefinition): Promise<Actual> {
+  const api = await findApi(plane, definition.name);
+  const domains = await plane.list((NextToken) => plane.read(new GetDomainNamesCommand({ NextToken })));
+  const mappings = (
+    await Promise.all(domains.map(({ DomainName = "" }) => readMappings(plane, DomainName)))
+  ).flat();
+  const wanted = definition.domain?.name;
+  return {
+    found: api && (await readApi(plane, definition, api, mappings)),
+    domain: domains.find(({ DomainName }) => DomainName === wanted),
+    mappingsOfDomain: mappings.filter(({ domain }) => domain === wanted),
+    statements: await readStatements(plane, definition),
+  };
+}
+
+/** The API with a gateway's tag. */
+async function findApi(plane: ControlPlane, name: string): Promise<(Api & { ApiId: string }) | undefined> {
+  const apis = await plane.list((NextToken) => plane.read(new GetApisCommand({ NextToken })));
+  const [api, ...others] = apis.filter(({ Tags }) => Tags?.[GATEWAY_TAG] === name);
+  if (others.length > 0) {
+    const ids = [api, ...others].map((each) => each?.ApiId).join(" and ");
+    throw new ConfigurationError(
+      `The APIs ${ids} in ${plane.region} both have the tag ${GATEWAY_TAG}=${name}. Remove it from the one that is not this gateway.`,
+    );
+  }
+  return api && { ...api, ApiId: api.ApiId ?? "" };
+}
+
+async function readApi(
+  plane: ControlPlane,
+  { stage }: GatewayDefinition,
+  api: Api & { ApiId: string },
+  mappings: readonly ActualMapping[],
+): Promise<ActualApi> {
+  const { ApiId } = api;
+  const integrations = await plane.list((NextToken) =>
+    plane.read(new GetIntegrationsCommand({ ApiId, NextToken })),
+  );
+  const routes = await plane.list((NextToken) => plane.read(new GetRoutesCommand({ ApiId, NextToken })));
+  const answered = await Promise.all(
+    routes.map(async (route) => {
+      const RouteId = route.RouteId ?? "";
+      const responses = await plane.list((NextToken) =>
+        plane.read(new GetRouteResponsesCommand({ ApiId, RouteId, NextToken })),
+      );
+      return [route.RouteKey ?? "", { ...route, RouteId, responses }] as const;
+    }),
+  );
+  const stages = await plane.list((NextToken) => plane.read(new GetStagesCommand({ ApiId, NextToken })));
+  const DeploymentId = stages.find(({ StageName }) => StageName === stage)?.DeploymentId;
+  return {
+    api,
+    integrations: new Map(integrations.map((integration) => [integration.IntegrationId ?? "", integration])),
+    routes: new Map(answered),
+    stages: new Map(stages.map((each) => [each.StageName ?? "", each])),
+    deployment: DeploymentId
+      ? await plane.read(new GetDeploymentCommand({ ApiId, DeploymentId }))
+      : undefined,
+    mappings: mappings.filter((mapping) => mapping.ApiId === ApiId),
+  };
+}
+
+async function readMappings(plane: ControlPlane, domain: string): Promise<readonly ActualMapping[]> {
+  const mappings = await plane.list((NextToken) =>
+    plane.read(new GetApiMappingsCommand({ DomainName: domain, NextToken })),
+  );
+  return mappings.map((mapping) => ({ ...mapping, domain }));
+}
+
+async function readStatements(
+  plane: ControlPlane,
+  { target, routes }: GatewayDefinition,
+): Promise<ReadonlyMap<string, readonly PolicyStatement[]>> {
+  const arns = new Set(
+    [target, ...routes.values()].flatMap((each) => (typeof each === "string" ? [] : [each.lambda])),
+  );
+  const entries = [...arns].map(
+    async (arn) => [arn, await (await plane.functions()).statements(arn)] as const,
+  );
+  return new Map(await Promise.all(entries));
+}
+
+/** The secrets that an API's integrations send, each once. */
+export function secretsOf(api: ActualApi | undefined): readonly string[] {
+  const values = [...(api?.integrations.values() ?? [])].flatMap(({ RequestParameters }) => {
+    const [, secret] = /^'(.*)'$/.exec(RequestParameters?.[SECRET_PARAMETER] ?? "") ?? [];
+    return secret === undefined ? [] : [secret];
+  });
+  return [...new Set(values)];
+}

@@ -1,0 +1,184 @@
+import { createHash } from "node:crypto";
+import { accountOf, type GatewayDefinition, partitionOf } from "./definition.ts";
+import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";
+
+type Resource = {
+  readonly Type: string;
+  readonly Properties: object;
+  readonly DependsOn?: readonly string[];
+};
+
+/** A template of CloudFormation, as JSON. */
+export interface CloudFormationTemplate {
+  readonly AWSTemplateFormatVersion: "2010-09-09";
+  readonly Description: string;
+  readonly Parameters?: Readonly<Record<string, object>>;
+  readonly Resources: Readonly<Record<string, Resource>>;
+  readonly Outputs: Readonly<Record<string, { readonly Value: object; readonly Description: string }>>;
+}
+
+/** Stands for the secret until the template knows it. */
+const SECRET_REFERENCE = { "Fn::Sub": `'\${SallyportSecret}'` };
+
+/**
+ * The same gateway as a template, for teams that deploy by CloudFormation. The stage deploys each change by itself, as a template
+ * has no way to say when. The app is told of the gateway by `registerGateway`, with what the stack puts out and the secret that it was given.
+ */
+export function cloudFormationTemplate(definition: GatewayDefinition): CloudFormationTemplate {
+  const { name, stage, region, domain, throttling, accessLog } = definition;
+  const hasSecret = needsSecret(definition);
+  const { api, tags, routes } = desiredApi(definition, hasSecret ? "secret" : undefined);
+  const ApiId = { Ref: "Api" };
+  const resources: Record<string, Resource> = {
+    Api: {
+      Type: "AWS::ApiGatewayV2::Api",
+      Properties: { ...api, ProtocolType: "WEBSOCKET", Tags: tags },
+    },
+    Stage: {
+      Type: "AWS::ApiGatewayV2::Stage",
+      Properties: {
+        ApiId,
+        StageName: stage,
+        AutoDeploy: true,
+        Tags: tags,
+        ...(throttling
+          ? {
+              DefaultRouteSettings: {
+                ThrottlingRateLimit: throttling.ratePerSecond,
+                ThrottlingBurstLimit: throttling.burst,
+              },
+            }
+          : {}),
+        ...(accessLog
+          ? { AccessLogSettings: { DestinationArn: accessLog.destinationArn, Format: accessLog.format } }
+          : {}),
+      },
+    },
+  };
+  for (const route of routes) Object.assign(resources, routeResources(route));
+  for (const [index, lambda] of lambdasOf(definition).entries()) {
+    const source = `arn:${partitionOf(region)}:execute-api:${region}:${accountOf({ lambda })}:\${Api}/*`;
+    resources[`Permission${index + 1}`] = {
+      Type: "AWS::Lambda::Permission",
+      Properties: {
+        FunctionName: lambda,
+        Action: "lambda:InvokeFunction",
+        Principal: "apigateway.amazonaws.com",
+        SourceArn: { "Fn::Sub": source },
+      },
+    };
+  }
+  if (domain) {
+    resources.Domain = {
+      Type: "AWS::ApiGatewayV2::DomainName",
+      Properties: {
+        DomainName: domain.name,
+        DomainNameConfigurations: [
+          { CertificateArn: domain.certificateArn, EndpointType: "REGIONAL", SecurityPolicy: "TLS_1_2" },
+        ],
+      },
+    };
+    resources.Mapping = {
+      Type: "AWS::ApiGatewayV2::ApiMapping",
+      Properties: {
+        ApiId,
+        DomainName: { Ref: "Domain" },
+        Stage: { Ref: "Stage" },
+        ...(domain.mappingKey ? { ApiMappingKey: domain.mappingKey } : {}),
+      },
+    };
+  }
+  return {
+    AWSTemplateFormatVersion: "2010-09-09",
+    Description: `WebSocket API of the gateway "${name}"`,
+    ...(hasSecret
+      ? {
+          Parameters: {
+            SallyportSecret: {
+              Type: "String",
+              NoEcho: true,
+              AllowedPattern: "[A-Za-z0-9_-]{32,256}",
+              Description: "What proves the gateway's calls to the app, which is told it by registerGateway",
+            },
+          },
+        }
+      : {}),
+    Resources: resources,
+    Outputs: outputs(definition),
+  };
+}
+
+function routeResources({ key, integration, isAnswered }: DesiredRoute): Record<string, Resource> {
+  const suffix = logicalName(key);
+  const ApiId = { Ref: "Api" };
+  const { RequestParameters, ...fields } = integration;
+  const parameters: Record<string, unknown> = { ...RequestParameters };
+  if (SECRET_PARAMETER in parameters) parameters[SECRET_PARAMETER] = SECRET_REFERENCE;
+  return {
+    [`Integration${suffix}`]: {
+      Type: "AWS::ApiGatewayV2::Integration",
+      Properties: {
+        ApiId,
+        ...fields,
+        ...(Object.keys(parameters).length > 0 ? { RequestParameters: parameters } : {}),
+      },
+    },
+    [`Route${suffix}`]: {
+      Type: "AWS::ApiGatewayV2::Route",
+      Properties: {
+        ApiId,
+        RouteKey: key,
+        AuthorizationType: "NONE",
+        Target: { "Fn::Sub": `integrations/\${Integration${suffix}}` },
+        ...(isAnswered ? { RouteResponseSelectionExpression: "$default" } : {}),
+      },
+    },
+    ...(isAnswered
+      ? {
+          [`RouteResponse${suffix}`]: {
+            Type: "AWS::ApiGatewayV2::RouteResponse",
+            Properties: { ApiId, RouteId: { Ref: `Route${suffix}` }, RouteResponseKey: "$default" },
+          },
+        }
+      : {}),
+  };
+}
+
+function outputs({
+  stage,
+  domain,
+  disableExecuteApiEndpoint,
+}: GatewayDefinition): CloudFormationTemplate["Outputs"] {
+  const own = domain && [domain.name, domain.mappingKey].filter(Boolean).join("/");
+  const host = `\${Api}.execute-api.\${AWS::Region}.\${AWS::URLSuffix}`;
+  const endpoint = disableExecuteApiEndpoint && own ? own : `${host}/${stage}`;
+  return {
+    ApiId: { Value: { Ref: "Api" }, Description: "apiId of registerGateway" },
+    Endpoint: { Value: { "Fn::Sub": `https://${endpoint}` }, Description: "endpoint of registerGateway" },
+    Url: { Value: { "Fn::Sub": `wss://${own ?? endpoint}` }, Description: "Where browsers connect to" },
+    ...(domain
+      ? {
+          DnsTarget: {
+            Value: { "Fn::GetAtt": ["Domain", "RegionalDomainName"] },
+            Description: `What ${domain.name} leads to in DNS`,
+          },
+        }
+      : {}),
+  };
+}
+
+function lambdasOf({ target, routes }: GatewayDefinition): readonly string[] {
+  const all = [target, ...routes.values()].flatMap((each) => (typeof each === "string" ? [] : [each.lambda]));
+  return [...new Set(all)];
+}
+
+/** Letters and digits only, and different for different keys. */
+function logicalName(key: string): string {
+  const words = key
+    .replace(/[^A-Za-z0-9]+/g, " ")
+    .trim()
+    .split(" ");
+  const name = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join("");
+  if (/^\$(connect|disconnect|default)$/.test(key)) return name;
+  return `${name}${createHash("sha256").update(key).digest("hex").slice(0, 6)}`;
+}

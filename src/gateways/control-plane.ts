@@ -1,0 +1,159 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type $Command,
+  ApiGatewayV2Client,
+  type ServiceInputTypes,
+  type ServiceOutputTypes,
+} from "@aws-sdk/client-apigatewayv2";
+import { ControlPlaneError } from "../errors.ts";
+import { FunctionPolicies } from "./function-policies.ts";
+
+/** How AWS is reached. */
+export interface ControlPlaneOptions {
+  /** Another address than AWS's, for both services. Default: AWS's own. */
+  readonly endpoint?: string;
+  /** Waits, in milliseconds; a test's may be shorter. Default: a timer. */
+  readonly wait?: (ms: number) => Promise<unknown>;
+  /** The time, in epoch milliseconds, for how old a deployment is. Default: this machine's. */
+  readonly now?: () => number;
+}
+
+/** Longest time that a call is tried again because AWS has had enough of them, in milliseconds. */
+const THROTTLED_FOR_MS = 120_000;
+/** Shortest and longest pause after AWS has had enough, in milliseconds. */
+const PAUSE_MS = { least: 500, most: 15_000 };
+/** How often a call that only reads is made while AWS fails. */
+const READ_TRIES = 4;
+const CONNECT_TIMEOUT_MS = 5000;
+const REQUEST_TIMEOUT_MS = 30_000;
+
+type GatewayCommand<Input extends ServiceInputTypes, Output extends ServiceOutputTypes> = $Command<
+  Input,
+  Output,
+  ApiGatewayV2Client["config"],
+  ServiceInputTypes,
+  ServiceOutputTypes
+>;
+
+/**
+ * AWS's side of provisioning. A call is tried again where it is certain that nothing was done: it was refused because of its rate, or only reads.
+ * For what else failed, whoever called looks at what is there before the next try; the SDK itself never repeats a call, since a
+ * repeated `CreateApi` makes two.
+ */
+export class ControlPlane {
+  readonly region: string;
+  readonly wait: (ms: number) => Promise<unknown>;
+  readonly now: () => number;
+  readonly #options: ControlPlaneOptions;
+  readonly #gateways: ApiGatewayV2Client;
+  #functions: Promise<FunctionPolicies> | undefined;
+
+  constructor(region: string, options: ControlPlaneOptions = {}) {
+    this.region = region;
+    this.wait = options.wait ?? sleep;
+    this.now = options.now ?? Date.now;
+    this.#options = options;
+    this.#gateways = new ApiGatewayV2Client(this.#clientOptions());
+  }
+
+  /** Asks API Gateway something. @throws ControlPlaneError */
+  read<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
+    command: GatewayCommand<Input, Output>,
+  ): Promise<Output> {
+    return this.#call(nameOf(command), () => this.#gateways.send(command), READ_TRIES);
+  }
+
+  /** Changes something at API Gateway. @throws ControlPlaneError */
+  write<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
+    command: GatewayCommand<Input, Output>,
+  ): Promise<Output> {
+    return this.#call(nameOf(command), () => this.#gateways.send(command), 1);
+  }
+
+  /** Every page of what API Gateway lists. */
+  async list<Item>(
+    read: (token: string | undefined) => Promise<{
+      readonly Items?: Item[] | undefined;
+      readonly NextToken?: string | undefined;
+    }>,
+  ): Promise<readonly Item[]> {
+    const items: Item[] = [];
+    let token: string | undefined;
+    do {
+      const page = await read(token);
+      items.push(...(page.Items ?? []));
+      token = page.NextToken;
+    } while (token);
+    return items;
+  }
+
+  /** Who may invoke functions. */
+  async functions(): Promise<FunctionPolicies> {
+    this.#functions ??= FunctionPolicies.open(this.#clientOptions(), (name, isRead, send) =>
+      this.#call(name, send, isRead ? READ_TRIES : 1),
+    );
+    return this.#functions;
+  }
+
+  async #call<Output>(operation: string, send: () => Promise<Output>, tries: number): Promise<Output> {
+    let throttledMs = 0;
+    for (let tried = 1, pause = PAUSE_MS.least; ; pause = Math.min(pause * 2, PAUSE_MS.most)) {
+      try {
+        return await send();
+      } catch (error) {
+        const failure = failureOf(operation, this.region, error);
+        const isPatient = failure.isThrottled && throttledMs < THROTTLED_FOR_MS;
+        if (!isPatient && (tried === tries || !failure.isPassing)) throw failure;
+        if (!isPatient) tried++;
+        // Never less than half of it: what is allowed once in five seconds is not there sooner by asking.
+        const ms = pause * (0.5 + Math.random() / 2);
+        throttledMs += ms;
+        await this.wait(ms);
+      }
+    }
+  }
+
+  #clientOptions() {
+    const { endpoint } = this.#options;
+    return {
+      region: this.region,
+      maxAttempts: 1,
+      requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS },
+      ...(endpoint === undefined ? {} : { endpoint }),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#gateways.destroy();
+    (await this.#functions?.catch(() => undefined))?.close();
+  }
+}
+
+function nameOf(command: object): string {
+  return command.constructor.name.replace(/Command$/, "");
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  CredentialsProviderError:
+    "No credentials were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+  AccessDeniedException: "`sallyport gateway policy` prints what a role needs that deploys.",
+  UnrecognizedClientException: "AWS does not know these credentials.",
+  InvalidSignatureException: "Is this machine's clock right?",
+  ExpiredTokenException: "Sign in again.",
+};
+
+function failureOf(operation: string, region: string, error: unknown): ControlPlaneError {
+  if (error instanceof ControlPlaneError) return error;
+  const {
+    name = "Error",
+    message = "",
+    $metadata,
+  } = error as Error & { $metadata?: { httpStatusCode?: number } };
+  const status = $metadata?.httpStatusCode;
+  const hint = HINTS[name];
+  const asked = status === undefined ? "was not answered" : `was answered ${status}`;
+  return new ControlPlaneError(
+    `${operation} in ${region} ${asked}: ${name}: ${message}${hint === undefined ? "" : `. ${hint}`}`,
+    { cause: error, awsError: name, awsStatus: status },
+  );
+}

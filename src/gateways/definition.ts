@@ -1,0 +1,467 @@
+import { ConfigurationError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { refuseUnknown } from "../options.ts";
+import { INTEGRATION_TIMEOUT_MS, MAX_ROUTES } from "../protocol/quotas.ts";
+import { shown } from "../shown.ts";
+
+/** A Lambda function that serves a view. */
+export interface LambdaTarget {
+  /** The function's ARN, perhaps with an alias: `arn:aws:lambda:eu-west-1:123456789012:function:chat:live`. */
+  readonly lambda: string;
+}
+
+/** Where an integration's calls go. */
+export type Target = string | LambdaTarget;
+
+/** What a team writes of a WebSocket API at AWS. */
+export interface GatewayOptions {
+  /**
+   * Our name for it, by which its API is found at AWS (tag `sallyport:gateway`) and in the database: 1 to 128 letters, digits, spaces,
+   * `_` or `-`.
+   */
+  readonly name: string;
+  /** Such as `eu-west-1`. */
+  readonly region: string;
+  /** Default `production`: 1 to 128 letters, digits, `_` or `-`. */
+  readonly stage?: string;
+  /**
+   * Where `$connect`, `$disconnect` and `$default` go: the URL of a view, such as `https://www.example.com/ws/chat`, to which `/connect`,
+   * `/disconnect` and `/default` are added; or a Lambda function.
+   */
+  readonly target: Target;
+  /**
+   * Where messages of further routes go, by route key: a URL as it is, such as `https://www.example.com/ws/moderation/moderate`, whose path but
+   * for its last part is the other view's; or a Lambda function. Default: none.
+   */
+  readonly routes?: Readonly<Record<string, Target>>;
+  /** What selects the route of a message. Default `$request.body.action`. */
+  readonly routeSelectionExpression?: string;
+  /** A domain of your own. Default: that of API Gateway, to which no browser sends your cookies. */
+  readonly domain?: DomainOptions;
+  /** Whether the API is reached by its own domain only. It takes a `domain`. Default false. */
+  readonly disableExecuteApiEndpoint?: boolean;
+  /** Tags of the API and its stage, beside our own. At most 48. Default: none. */
+  readonly tags?: Readonly<Record<string, string>>;
+  /** What the stage takes of connects and messages, each route for itself. Default: the account's quota. */
+  readonly throttling?: ThrottlingOptions;
+  /** A line in a log for every connect, message and disconnect. Default: none. */
+  readonly accessLog?: AccessLogOptions;
+  /** What people read at AWS, up to 1024 characters. Default: none. */
+  readonly description?: string;
+  /** Longest time for an answer, in milliseconds, 50 to 29 000. Default 29 000. */
+  readonly timeoutMs?: number;
+  /** How answers to messages reach the socket: as the route's response, or pushed. Default `route`. */
+  readonly replies?: "route" | "push";
+}
+
+export interface DomainOptions {
+  /** Such as `ws.example.com`. Its parent domain is where your cookies must be valid. */
+  readonly name: string;
+  /** Of a certificate for the name in AWS Certificate Manager, in the API's own region. */
+  readonly certificateArn: string;
+  /** The path below the name, such as `chat` for `wss://ws.example.com/chat`. Default: none. */
+  readonly mappingKey?: string;
+}
+
+export interface ThrottlingOptions {
+  /** Requests a second, above 0: with 0 every connect would get 429. */
+  readonly ratePerSecond: number;
+  /** Requests at once, a whole number from 1. */
+  readonly burst: number;
+}
+
+export interface AccessLogOptions {
+  /** ARN of a log group in CloudWatch, or of a Firehose stream whose name begins with `amazon-apigateway-`. */
+  readonly destinationArn: string;
+  /** What a line says; with `$context.requestId` in it. Default: JSON of what identifies an event and how it ended. */
+  readonly format?: string;
+}
+
+/** A gateway as it is wanted, checked and complete. */
+export interface GatewayDefinition {
+  readonly name: string;
+  readonly region: string;
+  readonly stage: string;
+  readonly target: Target;
+  readonly routes: ReadonlyMap<string, Target>;
+  readonly routeSelectionExpression: string;
+  readonly domain: DomainOptions | undefined;
+  readonly disableExecuteApiEndpoint: boolean;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly throttling: ThrottlingOptions | undefined;
+  readonly accessLog: Required<AccessLogOptions> | undefined;
+  readonly description: string;
+  readonly timeoutMs: number;
+  readonly replies: "route" | "push";
+}
+
+const OPTIONS = new Set<string>([
+  "name",
+  "region",
+  "stage",
+  "target",
+  "routes",
+  "routeSelectionExpression",
+  "domain",
+  "disableExecuteApiEndpoint",
+  "tags",
+  "throttling",
+  "accessLog",
+  "description",
+  "timeoutMs",
+  "replies",
+] satisfies (keyof GatewayOptions)[]);
+const DOMAIN_OPTIONS = new Set<string>([
+  "name",
+  "certificateArn",
+  "mappingKey",
+] satisfies (keyof DomainOptions)[]);
+const THROTTLING_OPTIONS = new Set<string>(["ratePerSecond", "burst"] satisfies (keyof ThrottlingOptions)[]);
+const LOG_OPTIONS = new Set<string>(["destinationArn", "format"] satisfies (keyof AccessLogOptions)[]);
+
+/** Tags that are ours begin so. */
+export const TAG_PREFIX = "sallyport:";
+/** The tag by which the API of a gateway is found again. */
+export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
+
+const LAMBDA_ARN =
+  /^arn:(aws[a-z-]*):lambda:([a-z0-9-]+):(\d{12}):function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]{1,128})?$/;
+
+const LOG_FORMAT = JSON.stringify(
+  Object.fromEntries(
+    [
+      "requestId",
+      "requestTime",
+      "eventType",
+      "routeKey",
+      "status",
+      "connectionId",
+      "identity.sourceIp",
+      "integration.status",
+      "integration.latency",
+      "error.message",
+    ].map((name) => [name, `$context.${name}`]),
+  ),
+);
+
+/**
+ * A WebSocket API at AWS as you want it, for `sallyport gateway plan` and `apply`. It makes no call.
+ *
+ * @throws ConfigurationError for whatever AWS would refuse, with a sentence that says what to change
+ */
+export function defineGateway(options: GatewayOptions): GatewayDefinition {
+  refuseUnknown("defineGateway()", options, OPTIONS);
+  const { name, stage = "production", region } = options;
+  const where = `Gateway "${name}"`;
+  check(where, isText(name, /^[A-Za-z0-9 _-]{1,128}$/), `name is 1 to 128 letters, digits, spaces, _ or -`);
+  check(
+    where,
+    isText(region, /^[a-z]{2}(-[a-z]+)+-\d$/),
+    `region is one of AWS's, such as eu-west-1, not ${shown(region)}`,
+  );
+  check(
+    where,
+    isText(stage, /^[A-Za-z0-9_-]{1,128}$/),
+    `stage is 1 to 128 letters, digits, _ or -, not ${shown(stage)}`,
+  );
+  const { routeSelectionExpression = "$request.body.action" } = options;
+  check(
+    where,
+    isText(routeSelectionExpression, /^.{1,512}$/),
+    "routeSelectionExpression is text such as $request.body.action",
+  );
+  const { description = "", timeoutMs = INTEGRATION_TIMEOUT_MS, replies = "route" } = options;
+  check(
+    where,
+    isText(description, /^/) && description.length <= 1024,
+    "description is text of up to 1024 characters",
+  );
+  check(
+    where,
+    Number.isInteger(timeoutMs) && timeoutMs >= 50 && timeoutMs <= INTEGRATION_TIMEOUT_MS,
+    `timeoutMs is a whole number from 50 to ${INTEGRATION_TIMEOUT_MS}, not ${shown(timeoutMs)}`,
+  );
+  check(
+    where,
+    replies === "route" || replies === "push",
+    `replies is "route" or "push", not ${shown(replies)}`,
+  );
+  const { disableExecuteApiEndpoint = false } = options;
+  check(
+    where,
+    typeof disableExecuteApiEndpoint === "boolean" &&
+      (!disableExecuteApiEndpoint || options.domain !== undefined),
+    "disableExecuteApiEndpoint leaves nothing to connect to without a domain",
+  );
+  const definition: GatewayDefinition = Object.freeze({
+    name,
+    region,
+    stage,
+    target: checkedTarget(where, "target", options.target, region),
+    routes: checkedRoutes(where, options.routes ?? {}, region),
+    routeSelectionExpression,
+    domain: options.domain && checkedDomain(where, options.domain, region),
+    disableExecuteApiEndpoint,
+    tags: checkedTags(where, options.tags ?? {}),
+    throttling: options.throttling && checkedThrottling(where, options.throttling),
+    accessLog: options.accessLog && checkedLog(where, options.accessLog),
+    description,
+    timeoutMs,
+    replies,
+  });
+  KNOWN.add(definition);
+  return definition;
+}
+
+/** Those that were checked here. */
+const KNOWN = new WeakSet<GatewayDefinition>();
+
+/** Where the path of a URL leads: a view's path, and the name of the route below it. */
+export function viewOf(target: string): { readonly viewPath: string; readonly route: string } {
+  const { pathname } = new URL(target);
+  const end = pathname.lastIndexOf("/");
+  return { viewPath: pathname.slice(0, end), route: pathname.slice(end + 1) };
+}
+
+/** The part of AWS that a region is in, as ARNs name it. */
+export function partitionOf(region: string): string {
+  if (region.startsWith("cn-")) return "aws-cn";
+  return region.startsWith("us-gov-") ? "aws-us-gov" : "aws";
+}
+
+/** The account of a function's ARN. */
+export function accountOf({ lambda }: LambdaTarget): string {
+  return LAMBDA_ARN.exec(lambda)?.[3] ?? "";
+}
+
+/**
+ * The gateways of an app by name, each leading to views that are there.
+ *
+ * @throws ConfigurationError for two of one name, or a URL that leads nowhere
+ */
+export function definedGateways(
+  definitions: readonly GatewayDefinition[],
+  viewPaths: readonly string[],
+): ReadonlyMap<string, GatewayDefinition> {
+  const byName = new Map<string, GatewayDefinition>();
+  for (const definition of definitions) {
+    if (!KNOWN.has(definition)) {
+      throw new ConfigurationError("gateways: write each as defineGateway({ … }).");
+    }
+    if (byName.has(definition.name)) {
+      throw new ConfigurationError(`gateways: two are called "${definition.name}". Give each its own name.`);
+    }
+    checkTargets(definition, viewPaths);
+    byName.set(definition.name, definition);
+  }
+  return byName;
+}
+
+/** The gateway of a name, or the only one. @throws ConfigurationError that names the gateways there are */
+export function definedAs(
+  definitions: ReadonlyMap<string, GatewayDefinition>,
+  name: string | undefined,
+): GatewayDefinition {
+  const [only, ...others] = definitions.values();
+  if (!only) {
+    throw new ConfigurationError(
+      "The app defines no gateway. Write: createSallyport({ gateways: [defineGateway({ … })] })",
+    );
+  }
+  const known = `There are: ${[...definitions.keys()].join(", ")}.`;
+  if (name === undefined) {
+    if (others.length === 0) return only;
+    throw new ConfigurationError(`Which gateway? ${known}`);
+  }
+  const found = definitions.get(name);
+  if (found) return found;
+  throw new ConfigurationError(
+    `The app defines no gateway "${name}".${nearest(name, definitions.keys())} ${known}`,
+    "SALLYPORT_UNKNOWN_NAME",
+  );
+}
+
+/**
+ * A gateway's URLs lead to views that are there.
+ *
+ * @param viewPaths a target's path ends with one of them, after whatever a proxy strips
+ * @throws ConfigurationError that names the URL and the views
+ */
+function checkTargets(definition: GatewayDefinition, viewPaths: readonly string[]): void {
+  const check = (what: string, url: string, path: string) => {
+    if (viewPaths.some((view) => path.endsWith(view))) return;
+    throw new ConfigurationError(
+      `Gateway "${definition.name}": ${what} ${url} leads to no view. Views are mounted at ${viewPaths.join(", ")}.`,
+    );
+  };
+  const { target, routes } = definition;
+  if (typeof target === "string") check("target", target, new URL(target).pathname);
+  for (const [key, url] of routes) {
+    if (typeof url === "string") check(`routes["${key}"]`, url, viewOf(url).viewPath);
+  }
+}
+
+function checkedTarget(where: string, what: string, target: Target, region: string): Target {
+  if (typeof target === "object" && target !== null) {
+    const { lambda } = target;
+    const arn = typeof lambda === "string" ? LAMBDA_ARN.exec(lambda) : null;
+    check(where, arn !== null, `${what}.lambda is a function's ARN, not ${shown(lambda)}`);
+    check(
+      where,
+      arn?.[2] === region,
+      `${what}.lambda is in ${arn?.[2]}, and an API calls functions of its own region only`,
+    );
+    return Object.freeze({ lambda });
+  }
+  check(
+    where,
+    typeof target === "string" && URL.canParse(target),
+    `${what} is a URL such as https://www.example.com/ws/chat, or { lambda: "arn:…" }, not ${shown(target)}`,
+  );
+  const url = new URL(target);
+  check(
+    where,
+    url.protocol === "https:",
+    `${what} ${target} must be https://: its secret and your users' cookies travel there`,
+  );
+  check(
+    where,
+    !url.search && !url.hash,
+    `${what} ${target} has a query or fragment; write the URL up to its path`,
+  );
+  check(
+    where,
+    !url.username && !url.password,
+    `${what} has a name or password in it, which AWS would not send`,
+  );
+  check(where, url.href.length <= 2000, `${what} is longer than 2000 characters`);
+  return url.href.replace(/\/+$/, "");
+}
+
+function checkedRoutes(
+  where: string,
+  routes: Readonly<Record<string, Target>>,
+  region: string,
+): ReadonlyMap<string, Target> {
+  const entries = Object.entries(routes).map(([key, target]) => {
+    check(
+      where,
+      /^[^$\s]/.test(key) && key.length <= 128,
+      `routes has the key ${shown(key)}; a route key is 1 to 128 characters and does not begin with $`,
+    );
+    const checked = checkedTarget(where, `routes["${key}"]`, target, region);
+    if (typeof checked === "string") {
+      const { route } = viewOf(checked);
+      check(
+        where,
+        /^[A-Za-z0-9_-]+$/.test(route) && route !== "connect" && route !== "disconnect",
+        `routes["${key}"] ends with a name of its own below the view's path, such as /ws/chat/${/^[A-Za-z0-9_-]+$/.test(key) ? key : "default"}`,
+      );
+    }
+    return [key, checked] as const;
+  });
+  check(
+    where,
+    entries.length <= MAX_ROUTES - 3,
+    `routes has ${entries.length} keys; an API has ${MAX_ROUTES} routes at most`,
+  );
+  return new Map(entries.sort(([one], [other]) => (one < other ? -1 : 1)));
+}
+
+function checkedDomain(where: string, domain: DomainOptions, region: string): DomainOptions {
+  refuseUnknown(`${where}: domain`, domain, DOMAIN_OPTIONS);
+  const { name, certificateArn, mappingKey = "" } = domain;
+  check(
+    where,
+    isText(name, /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/),
+    `domain.name is a name such as ws.example.com in small letters, not ${shown(name)}`,
+  );
+  const arn = isText(certificateArn, /^arn:/) ? certificateArn.split(":") : [];
+  check(
+    where,
+    arn[2] === "acm" && arn[5]?.startsWith("certificate/") === true,
+    `domain.certificateArn is the ARN of a certificate in ACM, not ${shown(certificateArn)}`,
+  );
+  check(
+    where,
+    arn[3] === region,
+    `domain.certificateArn is in ${arn[3]}; the certificate must be in ${region}, as the API is`,
+  );
+  check(
+    where,
+    isText(mappingKey, /^[A-Za-z0-9$_.+!*'()-]{0,300}$/),
+    `domain.mappingKey is up to 300 letters, digits and $-_.+!*'(), not ${shown(mappingKey)}`,
+  );
+  check(
+    where,
+    !/^s?ping$/.test(mappingKey),
+    `domain.mappingKey "${mappingKey}" is what API Gateway keeps for itself`,
+  );
+  return Object.freeze({ name, certificateArn, mappingKey });
+}
+
+function checkedTags(
+  where: string,
+  tags: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const entries = Object.entries(tags);
+  check(where, entries.length <= 48, `tags has ${entries.length}; at most 48`);
+  for (const [key, value] of entries) {
+    check(
+      where,
+      /^[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/u.test(key),
+      `tags: ${shown(key)} is no key that AWS takes`,
+    );
+    check(
+      where,
+      !/^(aws:|sallyport:)/i.test(key),
+      `tags: keys that begin with aws: are AWS's, with ${TAG_PREFIX} ours; call ${shown(key)} otherwise`,
+    );
+    check(
+      where,
+      isText(value, /^[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256}$/u),
+      `tags["${key}"] is no value that AWS takes`,
+    );
+  }
+  return Object.freeze(Object.fromEntries(entries.sort(([one], [other]) => (one < other ? -1 : 1))));
+}
+
+function checkedThrottling(where: string, throttling: ThrottlingOptions): ThrottlingOptions {
+  refuseUnknown(`${where}: throttling`, throttling, THROTTLING_OPTIONS);
+  const { ratePerSecond, burst } = throttling;
+  check(
+    where,
+    Number.isFinite(ratePerSecond) && ratePerSecond > 0,
+    "throttling.ratePerSecond is a number above 0: with 0 every connect would get 429",
+  );
+  check(where, Number.isInteger(burst) && burst >= 1, "throttling.burst is a whole number from 1");
+  return Object.freeze({ ratePerSecond, burst });
+}
+
+function checkedLog(where: string, log: AccessLogOptions): Required<AccessLogOptions> {
+  refuseUnknown(`${where}: accessLog`, log, LOG_OPTIONS);
+  const { format = LOG_FORMAT } = log;
+  // AWS takes a log group's ARN without the `:*` that its own listings end with.
+  const destinationArn = isText(log.destinationArn, /^/) ? log.destinationArn.replace(/:\*$/, "") : "";
+  check(
+    where,
+    /^arn:aws[a-z-]*:(logs:[a-z0-9-]+:\d{12}:log-group:|firehose:[a-z0-9-]+:\d{12}:deliverystream\/amazon-apigateway-)/.test(
+      destinationArn,
+    ),
+    `accessLog.destinationArn is the ARN of a log group, or of a Firehose stream named amazon-apigateway-…, not ${shown(log.destinationArn)}`,
+  );
+  check(
+    where,
+    isText(format, /\$context\.(extendedR|r)equestId/) && format.length <= 3072,
+    "accessLog.format is up to 3072 characters and has $context.requestId in it",
+  );
+  return Object.freeze({ destinationArn, format });
+}
+
+function check(where: string, holds: boolean, what: string): asserts holds {
+  if (!holds) throw new ConfigurationError(`${where}: ${what}.`);
+}
+
+function isText(value: unknown, form: RegExp): value is string {
+  return typeof value === "string" && form.test(value);
+}

@@ -1,0 +1,151 @@
+import { createHash } from "node:crypto";
+import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
+import { GATEWAY_TAG, type GatewayDefinition, type Target } from "./definition.ts";
+
+/** An integration as AWS is to have it, in AWS's own words. */
+export interface DesiredIntegration {
+  readonly IntegrationType: "HTTP_PROXY" | "AWS_PROXY";
+  readonly IntegrationMethod: "POST";
+  readonly IntegrationUri: string;
+  readonly ConnectionType: "INTERNET";
+  readonly PassthroughBehavior: "WHEN_NO_MATCH";
+  readonly PayloadFormatVersion: "1.0";
+  readonly TimeoutInMillis: number;
+  readonly Description: string;
+  readonly RequestParameters: Readonly<Record<string, string>>;
+}
+
+export interface DesiredRoute {
+  readonly key: string;
+  readonly integration: DesiredIntegration;
+  /** Whether what the backend answers reaches the socket. */
+  readonly isAnswered: boolean;
+}
+
+/** What AWS is to have for a gateway. */
+export interface DesiredApi {
+  readonly api: {
+    readonly Name: string;
+    readonly RouteSelectionExpression: string;
+    readonly Description: string;
+    readonly DisableExecuteApiEndpoint: boolean;
+  };
+  readonly tags: Readonly<Record<string, string>>;
+  readonly routes: readonly DesiredRoute[];
+  /** Of all that takes effect by a deployment. */
+  readonly fingerprint: string;
+}
+
+/** Descriptions of what we made at AWS begin so; what begins otherwise is somebody else's. */
+const OURS = "sallyport";
+
+export function integrationDescription(routeKey: string): string {
+  return `${OURS} ${routeKey}`;
+}
+
+export function isOurIntegration(description: string | undefined): boolean {
+  return description?.startsWith(`${OURS} `) === true;
+}
+
+export function deploymentDescription(fingerprint: string): string {
+  return `${OURS} ${fingerprint}`;
+}
+
+/** @param secret mapped as a static header on each HTTP integration; undefined where functions serve everything */
+export function desiredApi(definition: GatewayDefinition, secret: string | undefined): DesiredApi {
+  const { name, description, routeSelectionExpression, disableExecuteApiEndpoint, tags } = definition;
+  const api = {
+    Name: name,
+    RouteSelectionExpression: routeSelectionExpression,
+    Description: description,
+    DisableExecuteApiEndpoint: disableExecuteApiEndpoint,
+  };
+  const route = (key: string, target: Target, isMessage: boolean): DesiredRoute => ({
+    key,
+    integration: desiredIntegration(definition, key, target, secret),
+    isAnswered: isMessage && definition.replies === "route",
+  });
+  const below = (route: string): Target =>
+    typeof definition.target === "string" ? `${definition.target}/${route}` : definition.target;
+  const routes = [
+    route("$connect", below("connect"), false),
+    route("$disconnect", below("disconnect"), false),
+    route("$default", below("default"), true),
+    ...[...definition.routes].map(([key, target]) => route(key, target, true)),
+  ];
+  const deployed = [api.RouteSelectionExpression, api.DisableExecuteApiEndpoint, routes];
+  const fingerprint = createHash("sha256").update(JSON.stringify(deployed)).digest("hex").slice(0, 16);
+  return { api, tags: { ...tags, [GATEWAY_TAG]: name }, routes, fingerprint };
+}
+
+/** Whether any call of a gateway is proved by a secret. Who may invoke a function says the function's own policy. */
+export function needsSecret({ target, routes }: GatewayDefinition): boolean {
+  return [target, ...routes.values()].some((each) => typeof each === "string");
+}
+
+function desiredIntegration(
+  { region, timeoutMs }: GatewayDefinition,
+  key: string,
+  target: Target,
+  secret: string | undefined,
+): DesiredIntegration {
+  const common = {
+    IntegrationMethod: "POST",
+    ConnectionType: "INTERNET",
+    PassthroughBehavior: "WHEN_NO_MATCH",
+    PayloadFormatVersion: "1.0",
+    TimeoutInMillis: timeoutMs,
+    Description: integrationDescription(key),
+  } as const;
+  if (typeof target === "string") {
+    return {
+      ...common,
+      IntegrationType: "HTTP_PROXY",
+      IntegrationUri: target,
+      RequestParameters: requestParameters(secret),
+    };
+  }
+  const [, partition = "aws"] = target.lambda.split(":");
+  return {
+    ...common,
+    IntegrationType: "AWS_PROXY",
+    IntegrationUri: `arn:${partition}:apigateway:${region}:lambda:path/2015-03-31/functions/${target.lambda}/invocations`,
+    // A function's event says all of it.
+    RequestParameters: {},
+  };
+}
+
+export const SECRET_PARAMETER = `integration.request.header.${SECRET_HEADER}`;
+
+/** The same on every integration: a header that only some of them mapped could come from a client at `$connect`. */
+function requestParameters(secret: string | undefined): Readonly<Record<string, string>> {
+  const headers = Object.entries(CONTEXT_HEADERS).map(([name, variable]) => {
+    return [`integration.request.header.${name}`, variable] as const;
+  });
+  const proof = secret === undefined ? [] : [[SECRET_PARAMETER, `'${secret}'`] as const];
+  return Object.fromEntries([...headers, ...proof]);
+}
+
+/**
+ * Base of the Management API. A domain of one's own has no stage in its paths.
+ *
+ * @param apiEndpoint as AWS tells it: `wss://<api>.execute-api.<region>.amazonaws.com`
+ */
+export function endpointOf(
+  { domain, disableExecuteApiEndpoint, stage, region }: GatewayDefinition,
+  apiEndpoint: string,
+  apiId: string,
+): string {
+  if (disableExecuteApiEndpoint && domain)
+    return `https://${[domain.name, domain.mappingKey].filter(Boolean).join("/")}`;
+  const host =
+    apiEndpoint === "" ? `${apiId}.execute-api.${region}.amazonaws.com` : new URL(apiEndpoint).host;
+  return `https://${host}/${stage}`;
+}
+
+/** Where browsers connect to. */
+export function urlOf(definition: GatewayDefinition, apiEndpoint: string, apiId: string): string {
+  const { domain } = definition;
+  if (domain) return `wss://${[domain.name, domain.mappingKey].filter(Boolean).join("/")}`;
+  return endpointOf(definition, apiEndpoint, apiId).replace(/^https:/, "wss:");
+}

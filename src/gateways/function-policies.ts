@@ -1,0 +1,69 @@
+import type { LambdaClient, LambdaClientConfig } from "@aws-sdk/client-lambda";
+import { ControlPlaneError } from "../errors.ts";
+
+/** Makes a call, again where that is safe. */
+type Call = <Output>(name: string, isRead: boolean, send: () => Promise<Output>) => Promise<Output>;
+
+export interface PolicyStatement {
+  readonly Sid?: string;
+  readonly Condition?: { readonly ArnLike?: { readonly "AWS:SourceArn"?: string } };
+}
+
+/** Who may invoke which function, at Lambda. Its SDK is loaded for those only whose gateways call functions. */
+export class FunctionPolicies {
+  readonly #sdk: typeof import("@aws-sdk/client-lambda");
+  readonly #client: LambdaClient;
+  readonly #call: Call;
+
+  private constructor(sdk: typeof import("@aws-sdk/client-lambda"), client: LambdaClient, call: Call) {
+    this.#sdk = sdk;
+    this.#client = client;
+    this.#call = call;
+  }
+
+  /** @throws ControlPlaneError where the SDK's package is not installed */
+  static async open(config: LambdaClientConfig, call: Call): Promise<FunctionPolicies> {
+    const sdk = await import("@aws-sdk/client-lambda").catch((cause) => {
+      throw new ControlPlaneError(
+        "For a function as a target, provisioning needs its package: npm install --save-dev @aws-sdk/client-lambda",
+        { cause },
+      );
+    });
+    return new FunctionPolicies(sdk, new sdk.LambdaClient(config), call);
+  }
+
+  /** What a function's policy says; nothing where it has none. @throws ControlPlaneError */
+  async statements(lambda: string): Promise<readonly PolicyStatement[]> {
+    const command = new this.#sdk.GetPolicyCommand({ FunctionName: lambda });
+    try {
+      const { Policy = "{}" } = await this.#call("GetPolicy", true, () => this.#client.send(command));
+      return (JSON.parse(Policy) as { Statement?: PolicyStatement[] }).Statement ?? [];
+    } catch (error) {
+      // One that does not exist refuses the permission later on, by name.
+      if (error instanceof ControlPlaneError && error.awsStatus === 404) return [];
+      throw error;
+    }
+  }
+
+  /** Lets API Gateway invoke a function for what an ARN names. @throws ControlPlaneError */
+  async permit(lambda: string, statementId: string, sourceArn: string): Promise<void> {
+    const command = new this.#sdk.AddPermissionCommand({
+      FunctionName: lambda,
+      StatementId: statementId,
+      Action: "lambda:InvokeFunction",
+      Principal: "apigateway.amazonaws.com",
+      SourceArn: sourceArn,
+    });
+    await this.#call("AddPermission", false, () => this.#client.send(command));
+  }
+
+  /** Takes a statement out of a function's policy. @throws ControlPlaneError */
+  async forbid(lambda: string, statementId: string): Promise<void> {
+    const command = new this.#sdk.RemovePermissionCommand({ FunctionName: lambda, StatementId: statementId });
+    await this.#call("RemovePermission", false, () => this.#client.send(command));
+  }
+
+  close(): void {
+    this.#client.destroy();
+  }
+}

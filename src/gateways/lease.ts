@@ -1,0 +1,66 @@
+import type { Kysely } from "kysely";
+import { ConfigurationError } from "../errors.ts";
+import type { Database, Tables } from "../storage/database.ts";
+
+/** How long nobody else begins after the last sign of life, in milliseconds: longer than AWS's slowest pauses. */
+const LEASE_MS = 180_000;
+
+/**
+ * One run at a time provisions a gateway: two at once would make two APIs, whose names need not differ.
+ *
+ * @param work calls `renew` before whatever takes long
+ * @throws ConfigurationError when another run is under way
+ */
+export async function withLease<Result>(
+  database: Database,
+  name: string,
+  work: (renew: () => Promise<void>) => Promise<Result>,
+): Promise<Result> {
+  const key = `provisioning:${name}`;
+  const owner = Math.floor(Math.random() * 2 ** 31);
+  await database.write(async (db) => {
+    const holder = await holderOf(database, db, key);
+    if (holder) {
+      throw new ConfigurationError(
+        `Another run provisions gateway "${name}" now, or was cut off ${Math.ceil(holder.ageMs / 1000)} s ago. Try again in ${Math.ceil((LEASE_MS - holder.ageMs) / 1000)} s.`,
+      );
+    }
+    const values = { key, window_started_at: database.now, count: owner };
+    await db
+      .insertInto("sallyport_counters")
+      .values(values)
+      .onConflict((conflict) => conflict.column("key").doUpdateSet(values))
+      .execute();
+  });
+  const renew = () =>
+    database.write(async (db) => {
+      const { numUpdatedRows } = await db
+        .updateTable("sallyport_counters")
+        .set({ window_started_at: database.now })
+        .where("key", "=", key)
+        .where("count", "=", owner)
+        .executeTakeFirst();
+      if (numUpdatedRows === 0n)
+        throw new ConfigurationError(`Another run provisions gateway "${name}" now; this one was too slow.`);
+    });
+  try {
+    return await work(renew);
+  } finally {
+    await database.write((db) =>
+      db.deleteFrom("sallyport_counters").where("key", "=", key).where("count", "=", owner).execute(),
+    );
+  }
+}
+
+async function holderOf(
+  database: Database,
+  db: Kysely<Tables>,
+  key: string,
+): Promise<{ readonly ageMs: number } | undefined> {
+  const row = await db
+    .selectFrom("sallyport_counters")
+    .select((eb) => eb(database.now, "-", eb.ref("window_started_at")).as("age"))
+    .where("key", "=", key)
+    .executeTakeFirst();
+  return row && Number(row.age) < LEASE_MS ? { ageMs: Number(row.age) } : undefined;
+}

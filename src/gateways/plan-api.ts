@@ -1,0 +1,66 @@
+import {
+  CreateApiCommand,
+  TagResourceCommand,
+  UntagResourceCommand,
+  UpdateApiCommand,
+} from "@aws-sdk/client-apigatewayv2";
+import { partitionOf } from "./definition.ts";
+import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
+
+/** The API itself, and its tags. */
+export function planApi({ desired, found }: Comparison): readonly Step[] {
+  const { api, tags } = desired;
+  if (!found) {
+    const create: Step = {
+      action: "create",
+      what: `API "${api.Name}"`,
+      details: [`RouteSelectionExpression: ${api.RouteSelectionExpression}`],
+      run: async (hand) => {
+        // Our tag comes with it, so that it is found whatever happens next.
+        const made = await hand.plane.write(
+          new CreateApiCommand({ ...api, ProtocolType: "WEBSOCKET", Tags: { ...tags } }),
+        );
+        hand.apiId = made.ApiId ?? "";
+        hand.apiEndpoint = made.ApiEndpoint ?? "";
+      },
+    };
+    return [create];
+  }
+  const steps: Step[] = [];
+  const { details, changes } = differences(found.api, api);
+  if (details.length > 0) {
+    steps.push({
+      action: "change",
+      what: `API "${found.api.Name}"`,
+      details,
+      run: async ({ plane, apiId }) => {
+        await plane.write(new UpdateApiCommand({ ApiId: apiId, ...changes }));
+      },
+    });
+  }
+  return [...steps, ...planTags("API", `apis/${found.api.ApiId}`, found.api.Tags, tags)];
+}
+
+/** Tags of a resource. */
+export function planTags(
+  what: string,
+  path: string,
+  actual: Readonly<Record<string, string>> | undefined,
+  desired: Readonly<Record<string, string>>,
+): readonly Step[] {
+  const { names } = entryDifferences(actual, desired);
+  if (names.length === 0) return [];
+  const tag: Step = {
+    action: "change",
+    what: `tags of the ${what}`,
+    details: names.map((name) => `${name}: ${actual?.[name] ?? "nothing"} → ${desired[name] ?? "nothing"}`),
+    run: async ({ plane }) => {
+      const ResourceArn = `arn:${partitionOf(plane.region)}:apigateway:${plane.region}::/${path}`;
+      const gone = names.filter((name) => !(name in desired));
+      if (gone.length > 0) await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: gone }));
+      if (gone.length < names.length)
+        await plane.write(new TagResourceCommand({ ResourceArn, Tags: { ...desired } }));
+    },
+  };
+  return [tag];
+}

@@ -1,0 +1,52 @@
+import { DeleteApiCommand, DeleteDomainNameCommand } from "@aws-sdk/client-apigatewayv2";
+import type { Comparison, Step } from "./plan.ts";
+import { DOMAIN_TAG, removeMapping } from "./plan-domain.ts";
+import { removePermission, statementId } from "./plan-functions.ts";
+
+/** All that `apply` makes, in the order in which AWS lets it go: what leads to the API first, our record last. */
+export function planDestruction({ definition, actual, found, record }: Comparison): readonly Step[] {
+  const steps: Step[] = (found?.mappings ?? []).map(removeMapping);
+  const { domain } = actual;
+  const others = actual.mappingsOfDomain.filter(({ ApiId }) => ApiId !== found?.api.ApiId);
+  if (domain?.Tags?.[DOMAIN_TAG] !== undefined && others.length === 0) {
+    steps.push({
+      action: "remove",
+      what: `domain ${domain.DomainName}`,
+      details: [],
+      run: async ({ plane }) => {
+        await plane.write(new DeleteDomainNameCommand({ DomainName: domain.DomainName }));
+      },
+    });
+  }
+  if (found) {
+    const sid = statementId(found.api.ApiId);
+    for (const [lambda, statements] of actual.statements) {
+      if (!statements.some(({ Sid }) => Sid === sid)) continue;
+      steps.push({
+        action: "remove",
+        what: `permission to invoke ${lambda}`,
+        details: [],
+        run: (hand) => removePermission(hand, lambda),
+      });
+    }
+    steps.push({
+      action: "remove",
+      what: `API "${found.api.Name}"`,
+      details: [found.api.ApiId, ...[...found.stages.keys()].map((stage) => `with its stage ${stage}`)],
+      run: async ({ plane, apiId }) => {
+        await plane.write(new DeleteApiCommand({ ApiId: apiId }));
+      },
+    });
+  }
+  if (record) {
+    steps.push({
+      action: "remove",
+      what: "record in the database, with the rows of its sockets",
+      details: [],
+      run: async ({ gateways }) => {
+        await gateways.remove(definition.name);
+      },
+    });
+  }
+  return steps;
+}

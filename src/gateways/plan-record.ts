@@ -1,0 +1,70 @@
+import { endpointOf } from "./desired.ts";
+import { MAX_AGE_MS } from "./gateways.ts";
+import { type Comparison, differences, type Hand, type Step } from "./plan.ts";
+
+/** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
+const FORGET_AFTER_MS = 10 * 60_000;
+
+/** Another secret is accepted before AWS has heard of it, so that nothing is refused, and nothing is forgotten if this ends half-way. */
+export function planAcceptance({ definition, accepted, record }: Comparison): readonly Step[] {
+  if (!record || accepted.join() === record.secretHashes.join()) return [];
+  const accept: Step = {
+    action: "change",
+    what: "record in the database",
+    details: ["accepts another secret, beside the present one"],
+    run: async ({ gateways, plane }) => {
+      await gateways.accept(definition.name, accepted);
+      // Processes that run already know the gateways as they were a moment ago.
+      await plane.wait(MAX_AGE_MS + 1000);
+    },
+  };
+  return [accept];
+}
+
+/** Our record of the gateway: without it the app answers none of its calls. It comes before the deployment that makes the calls. */
+export function planRecord({ definition, accepted, found, record }: Comparison): readonly Step[] {
+  const { name, replies, stage } = definition;
+  const apiId = found?.api.ApiId;
+  const { details } = differences(record, {
+    stage,
+    replies,
+    ...(apiId === undefined
+      ? {}
+      : { apiId, endpoint: endpointOf(definition, found?.api.ApiEndpoint ?? "", apiId) }),
+  });
+  if (apiId !== undefined && record && details.length === 0) return [];
+  const keep: Step = {
+    action: record ? "change" : "create",
+    what: "record in the database",
+    details: record ? details : [],
+    run: async (hand) => {
+      await hand.gateways.register({
+        name,
+        apiId: hand.apiId,
+        stage,
+        replies,
+        endpoint: endpointOf(definition, hand.apiEndpoint, hand.apiId),
+        secretHashes: accepted,
+      });
+    },
+  };
+  return [keep];
+}
+
+/** The secret before the present one is accepted no more, once nothing can come with it. */
+export function planForgetting({ definition, accepted, found, now }: Comparison): readonly Step[] {
+  const [newest, former] = accepted;
+  const deployedAt = found?.deployment?.CreatedDate?.getTime();
+  if (former === undefined || newest === undefined) return [];
+  if (deployedAt === undefined || now - deployedAt < FORGET_AFTER_MS) return [];
+  return [forgetStep(definition.name, newest)];
+}
+
+export function forgetStep(name: string, newest: string): Step {
+  return {
+    action: "remove",
+    what: "the former secret from the record in the database",
+    details: [],
+    run: (hand: Hand) => hand.gateways.accept(name, [newest]),
+  };
+}

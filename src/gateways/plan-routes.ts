@@ -1,0 +1,214 @@
+import {
+  CreateIntegrationCommand,
+  CreateRouteCommand,
+  CreateRouteResponseCommand,
+  DeleteIntegrationCommand,
+  DeleteRouteCommand,
+  DeleteRouteResponseCommand,
+  type Integration,
+  UpdateIntegrationCommand,
+  UpdateRouteCommand,
+} from "@aws-sdk/client-apigatewayv2";
+import type { ActualApi, ActualRoute } from "./actual.ts";
+import { type DesiredRoute, integrationDescription, isOurIntegration, SECRET_PARAMETER } from "./desired.ts";
+import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
+
+/** Value of the route's two settings by which an answer reaches the socket. */
+const ANSWER = "$default";
+
+/** Each wanted route with its integration, and then those that are wanted no more. */
+export function planRoutes({ desired, found }: Comparison): readonly Step[] {
+  const steps = desired.routes.flatMap((route) => {
+    const integration = found && integrationOf(route.key, found);
+    return [
+      planIntegration(route, integration),
+      planRoute(route, found?.routes.get(route.key), integration?.IntegrationId),
+    ].flat();
+  });
+  return found ? [...steps, ...planRemovals(desired.routes, found)] : steps;
+}
+
+/**
+ * The integration that a route is to keep: the one that it alone calls, or one that was made for it and not given to it, since a run ended
+ * in between.
+ */
+export function integrationOf(key: string, { routes, integrations }: ActualApi): Integration | undefined {
+  const targeted = targetOf(routes.get(key));
+  const others = new Set([...routes.values()].filter(({ RouteKey }) => RouteKey !== key).map(targetOf));
+  if (targeted !== undefined && !others.has(targeted)) return integrations.get(targeted);
+  return [...integrations.values()].find(
+    ({ IntegrationId, Description }) =>
+      Description === integrationDescription(key) && !others.has(IntegrationId) && IntegrationId !== targeted,
+  );
+}
+
+function targetOf(route: ActualRoute | undefined): string | undefined {
+  return /^integrations\/(.+)$/.exec(route?.Target ?? "")?.[1];
+}
+
+function planIntegration(
+  { key, integration }: DesiredRoute,
+  there: Integration | undefined,
+): readonly Step[] {
+  if (!there) {
+    const create: Step = {
+      action: "create",
+      what: `integration of ${key}`,
+      details: [`${integration.IntegrationType} ${integration.IntegrationUri}`],
+      run: async (hand) => {
+        const made = await hand.plane.write(
+          new CreateIntegrationCommand({ ApiId: hand.apiId, ...integration }),
+        );
+        hand.integrationIds.set(key, made.IntegrationId ?? "");
+      },
+    };
+    return [create];
+  }
+  const { RequestParameters: wanted, ...fields } = integration;
+  const { details, changes } = differences(there, fields);
+  const parameters = entryDifferences(there.RequestParameters, wanted);
+  const all = [
+    ...details,
+    ...parameters.names.map((name) => shownParameter(name, there.RequestParameters, wanted)),
+  ];
+  if (all.length === 0) return [];
+  const change: Step = {
+    action: "change",
+    what: `integration of ${key}`,
+    details: all,
+    run: async ({ plane, apiId }) => {
+      await plane.write(
+        new UpdateIntegrationCommand({
+          ApiId: apiId,
+          IntegrationId: there.IntegrationId,
+          // AWS judges the whole anew, by its type.
+          IntegrationType: fields.IntegrationType,
+          IntegrationMethod: fields.IntegrationMethod,
+          ...changes,
+          ...(parameters.names.length === 0 ? {} : { RequestParameters: { ...parameters.changes } }),
+        }),
+      );
+    },
+  };
+  return [change];
+}
+
+/** @param integrationId of the integration that is there already; undefined where it is made by an earlier step */
+function planRoute(
+  { key, isAnswered }: DesiredRoute,
+  there: ActualRoute | undefined,
+  integrationId: string | undefined,
+): readonly Step[] {
+  if (!there) {
+    const create: Step = {
+      action: "create",
+      what: `route ${key}`,
+      details: isAnswered ? ["answers reach the socket"] : [],
+      run: async ({ plane, apiId, integrationIds, routeIds }) => {
+        const made = await plane.write(
+          new CreateRouteCommand({
+            ApiId: apiId,
+            RouteKey: key,
+            AuthorizationType: "NONE",
+            Target: `integrations/${integrationIds.get(key)}`,
+            ...(isAnswered ? { RouteResponseSelectionExpression: ANSWER } : {}),
+          }),
+        );
+        routeIds.set(key, made.RouteId ?? "");
+      },
+    };
+    return isAnswered ? [create, answerStep(key)] : [create];
+  }
+  const steps: Step[] = [];
+  const { details, changes } = differences(there, {
+    RouteResponseSelectionExpression: isAnswered ? ANSWER : "",
+  });
+  const isElsewhere = integrationId === undefined || targetOf(there) !== integrationId;
+  const all = isElsewhere ? [...details, `Target: ${there.Target ?? "nothing"} → its integration`] : details;
+  if (all.length > 0) {
+    steps.push({
+      action: "change",
+      what: `route ${key}`,
+      details: all,
+      run: async ({ plane, apiId, integrationIds }) => {
+        const Target = `integrations/${integrationIds.get(key)}`;
+        await plane.write(
+          new UpdateRouteCommand({ ApiId: apiId, RouteId: there.RouteId, Target, ...changes }),
+        );
+      },
+    });
+  }
+  if (isAnswered && there.responses.length === 0) steps.push(answerStep(key));
+  if (!isAnswered)
+    steps.push(...there.responses.map((response) => silentStep(key, response.RouteResponseId)));
+  return steps;
+}
+
+function answerStep(key: string): Step {
+  return {
+    action: "create",
+    what: `route response of ${key}`,
+    details: [],
+    run: async ({ plane, apiId, routeIds }) => {
+      const RouteId = routeIds.get(key) ?? "";
+      await plane.write(new CreateRouteResponseCommand({ ApiId: apiId, RouteId, RouteResponseKey: ANSWER }));
+    },
+  };
+}
+
+function silentStep(key: string, RouteResponseId: string | undefined): Step {
+  return {
+    action: "remove",
+    what: `route response of ${key}`,
+    details: [],
+    run: async ({ plane, apiId, routeIds }) => {
+      const RouteId = routeIds.get(key) ?? "";
+      await plane.write(new DeleteRouteResponseCommand({ ApiId: apiId, RouteId, RouteResponseId }));
+    },
+  };
+}
+
+/** Routes that are wanted no more, and what only they called; of integrations that nobody calls, those that are ours. */
+function planRemovals(wanted: readonly DesiredRoute[], found: ActualApi): readonly Step[] {
+  const keys = new Set(wanted.map(({ key }) => key));
+  const routes = [...found.routes.values()].filter(({ RouteKey = "" }) => !keys.has(RouteKey));
+  const kept = new Set(wanted.map(({ key }) => integrationOf(key, found)?.IntegrationId));
+  const freed = new Set(routes.map(targetOf));
+  const integrations = [...found.integrations.values()].filter(
+    ({ IntegrationId, Description }) =>
+      !kept.has(IntegrationId) && (freed.has(IntegrationId) || isOurIntegration(Description)),
+  );
+  return [
+    ...routes.map(({ RouteKey = "", RouteId }): Step => {
+      return {
+        action: "remove",
+        what: `route ${RouteKey}`,
+        details: [],
+        run: async ({ plane, apiId }) => {
+          await plane.write(new DeleteRouteCommand({ ApiId: apiId, RouteId }));
+        },
+      };
+    }),
+    ...integrations.map(({ IntegrationId, IntegrationUri = "" }): Step => {
+      return {
+        action: "remove",
+        what: "integration",
+        details: [IntegrationUri],
+        run: async ({ plane, apiId }) => {
+          await plane.write(new DeleteIntegrationCommand({ ApiId: apiId, IntegrationId }));
+        },
+      };
+    }),
+  ];
+}
+
+function shownParameter(
+  name: string,
+  actual: Readonly<Record<string, string>> | undefined,
+  desired: Readonly<Record<string, string>>,
+): string {
+  const header = name.replace("integration.request.", "");
+  if (name === SECRET_PARAMETER)
+    return `${header}: ${name in desired ? "another secret" : "nothing any more"}`;
+  return `${header}: ${actual?.[name] ?? "nothing"} → ${desired[name] ?? "nothing"}`;
+}

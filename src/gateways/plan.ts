@@ -1,0 +1,77 @@
+import type { Actual, ActualApi } from "./actual.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import type { GatewayDefinition } from "./definition.ts";
+import type { DesiredApi } from "./desired.ts";
+import type { Gateway, Gateways } from "./gateways.ts";
+
+/** What steps work with: the two sides, and ids that come up on the way. */
+export interface Hand {
+  readonly plane: ControlPlane;
+  readonly gateways: Gateways;
+  /** AWS's id of the API; "" until there is one. */
+  apiId: string;
+  /** As AWS tells it; "" until there is one. */
+  apiEndpoint: string;
+  /** By route key. */
+  readonly integrationIds: Map<string, string>;
+  /** By route key. */
+  readonly routeIds: Map<string, string>;
+}
+
+/** One change, at AWS or in the database. */
+export interface Step {
+  readonly action: "create" | "change" | "remove" | "deploy";
+  /** Such as `route moderate`. */
+  readonly what: string;
+  /** What becomes what. */
+  readonly details: readonly string[];
+  readonly run: (hand: Hand) => Promise<void>;
+}
+
+/** What is there and what is wanted, looked at together. */
+export interface Comparison {
+  readonly definition: GatewayDefinition;
+  readonly desired: DesiredApi;
+  readonly actual: Actual;
+  readonly found: ActualApi | undefined;
+  /** Our record of the gateway. */
+  readonly record: Gateway | undefined;
+  /** Epoch milliseconds. */
+  readonly now: number;
+  /** Hashes to accept, newest first. */
+  readonly accepted: readonly string[];
+}
+
+/** Fields that differ, as `Name: what is there → what is wanted`, and the wanted values of those that do. */
+export function differences<Fields extends object>(
+  actual: object | undefined,
+  desired: Fields,
+): { readonly details: readonly string[]; readonly changes: Partial<Fields> } {
+  const there = (actual ?? {}) as Readonly<Record<string, unknown>>;
+  const other = Object.entries(desired).filter(([name, wanted]) => !isSame(there[name], wanted));
+  return {
+    details: other.map(([name, wanted]) => `${name}: ${shownValue(there[name])} → ${shownValue(wanted)}`),
+    changes: Object.fromEntries(other) as Partial<Fields>,
+  };
+}
+
+/** What AWS leaves out is empty, or off. */
+function isSame(there: unknown, wanted: unknown): boolean {
+  return (there ?? "") === (wanted ?? "") || (there === undefined && wanted === false);
+}
+
+/** The entries of a map that differ, and what changes them at AWS, where an entry goes by being sent empty. */
+export function entryDifferences(
+  actual: Readonly<Record<string, string>> | undefined,
+  desired: Readonly<Record<string, string>>,
+): { readonly names: readonly string[]; readonly changes: Readonly<Record<string, string>> } {
+  const there = actual ?? {};
+  const gone = Object.keys(there).filter((name) => !(name in desired));
+  const others = Object.keys(desired).filter((name) => there[name] !== desired[name]);
+  const changes = [...others.map((name) => [name, desired[name] ?? ""]), ...gone.map((name) => [name, ""])];
+  return { names: [...others, ...gone].sort(), changes: Object.fromEntries(changes) };
+}
+
+function shownValue(value: unknown): string {
+  return value === undefined || value === "" ? "nothing" : String(value);
+}

@@ -1,0 +1,313 @@
+import { GetApiCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
+import { ConfigurationError, ControlPlaneError } from "../errors.ts";
+import type { Database } from "../storage/database.ts";
+import { readActual, secretsOf } from "./actual.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import { GATEWAY_TAG, type GatewayDefinition, partitionOf } from "./definition.ts";
+import { desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
+import type { Gateways } from "./gateways.ts";
+import { withLease } from "./lease.ts";
+import type { Comparison, Hand, Step } from "./plan.ts";
+import { planApi } from "./plan-api.ts";
+import { planDestruction } from "./plan-destruction.ts";
+import { planDomain } from "./plan-domain.ts";
+import { planFunctions } from "./plan-functions.ts";
+import { forgetStep, planAcceptance, planForgetting, planRecord } from "./plan-record.ts";
+import { integrationOf, planRoutes } from "./plan-routes.ts";
+import { planDeployment, planStage } from "./plan-stage.ts";
+import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
+
+/** What is to be done, in order. Nothing to do: everything is as it is wanted. */
+export interface Plan {
+  readonly steps: readonly Pick<Step, "action" | "what" | "details">[];
+}
+
+/** How a gateway stands. */
+export interface GatewayStatus extends Plan {
+  /** AWS's id of the API; null where there is none. */
+  readonly apiId: string | null;
+  /** Where browsers connect to. */
+  readonly url: string | null;
+  /** Base of the Management API. */
+  readonly endpoint: string | null;
+  /** When what the stage serves was deployed. */
+  readonly deployedAt: Date | null;
+  /** How many secrets are accepted: two during a rotation. */
+  readonly secrets: number;
+  /** What is to be written into DNS, where a domain of one's own is wanted and there. */
+  readonly dns: DnsRecord | null;
+}
+
+/** A record that leads from a domain of one's own to API Gateway. */
+export interface DnsRecord {
+  readonly name: string;
+  /** A CNAME to it, or an alias where the name is the zone's own. */
+  readonly target: string;
+  /** The hosted zone of the target, which an alias in Route 53 takes. */
+  readonly hostedZoneId: string;
+}
+
+/** What a run was for. */
+export type Run = "apply" | "destroy" | "rotate-secret" | "import";
+
+/** Keeps what a run has done, whether or not it came to its end. */
+export type Keep = (run: Run, steps: Plan["steps"]) => Promise<void>;
+
+/** Told of each step before it is made. */
+export type Told = (step: Pick<Step, "action" | "what" | "details">) => void;
+
+/** How often what is there is looked at anew because something failed on the way. */
+const ROUNDS = 6;
+/** Pause before the next look, in milliseconds. */
+const ROUND_PAUSE_MS = 2000;
+/** How long calls with the former secret may be under way after a deployment, in milliseconds: an integration's longest time, twice. */
+const DRAIN_MS = 60_000;
+
+/**
+ * Brings AWS to what a definition says. What is there is looked at each time, found by tag, so that a run which was cut off anywhere
+ * is gone on with by the next one.
+ */
+export class Provisioner {
+  readonly #database: Database;
+  readonly #gateways: Gateways;
+  readonly #definition: GatewayDefinition;
+  readonly #plane: ControlPlane;
+  readonly #keep: Keep;
+
+  constructor(parts: {
+    readonly database: Database;
+    readonly gateways: Gateways;
+    readonly definition: GatewayDefinition;
+    readonly plane: ControlPlane;
+    readonly keep: Keep;
+  }) {
+    this.#database = parts.database;
+    this.#gateways = parts.gateways;
+    this.#definition = parts.definition;
+    this.#plane = parts.plane;
+    this.#keep = parts.keep;
+  }
+
+  /** Of the gateway. */
+  get name(): string {
+    return this.#definition.name;
+  }
+
+  /** Lets go of the connections to AWS. */
+  close(): Promise<void> {
+    return this.#plane.close();
+  }
+
+  /** What `apply` would do now. It changes nothing. */
+  async plan(): Promise<Plan> {
+    const { steps } = await this.#look(planned);
+    return { steps: steps.map(shownStep) };
+  }
+
+  /**
+   * Makes AWS as it is wanted.
+   *
+   * @returns what was done
+   * @throws ControlPlaneError where AWS refuses; what was done until then stays, and the next run goes on from there
+   */
+  apply(told: Told = () => undefined): Promise<Plan> {
+    return this.#run("apply", (made) => this.#carryOut(planned, told, made));
+  }
+
+  /** What `destroy` would do now. */
+  async planDestruction(): Promise<Plan> {
+    const { steps } = await this.#look(planDestruction);
+    return { steps: steps.map(shownStep) };
+  }
+
+  /** Removes all that `apply` made, at AWS and in the database. */
+  destroy(told: Told = () => undefined): Promise<Plan> {
+    return this.#run("destroy", (made) => this.#carryOut(planDestruction, told, made));
+  }
+
+  /**
+   * Gives the gateway another secret. Both are accepted until calls with the former one have ended, so that no event is refused.
+   *
+   * @throws ConfigurationError where the gateway was not applied yet, or has no secret
+   */
+  rotateSecret(told: Told = () => undefined): Promise<Plan> {
+    return this.#run("rotate-secret", async (made) => {
+      const { name } = this.#definition;
+      const { comparison } = await this.#look(planned);
+      const [current] = comparison.accepted;
+      if (!needsSecret(this.#definition)) {
+        throw new ConfigurationError(
+          `Gateway "${name}" has no secret: who may invoke a function says its policy.`,
+        );
+      }
+      if (!comparison.found || !comparison.record || current === undefined) {
+        throw new ConfigurationError(`Gateway "${name}" has not been applied yet, which gives it a secret.`);
+      }
+      const next = freshSecret([current]);
+      await this.#carryOut(planned, told, made, next);
+      await this.#plane.wait(DRAIN_MS);
+      const forget = forgetStep(name, next.accepted[0] ?? "");
+      await made.step(forget, told, this.#handFor(comparison));
+    });
+  }
+
+  /**
+   * Makes an API that is there already this gateway's: it gets our tag, and nothing else changes. `plan` then says what differs.
+   *
+   * @throws ConfigurationError for an API that is not a WebSocket API or is another gateway's, or where this gateway has one
+   */
+  adopt(apiId: string, told: Told = () => undefined): Promise<Plan> {
+    return this.#run("import", async (made) => {
+      const { name, region } = this.#definition;
+      const { comparison } = await this.#look(planned);
+      const has = comparison.found?.api.ApiId;
+      if (has === apiId) return;
+      if (has !== undefined) throw new ConfigurationError(`Gateway "${name}" has the API ${has} already.`);
+      const api = await this.#plane.read(new GetApiCommand({ ApiId: apiId }));
+      if (api.ProtocolType !== "WEBSOCKET")
+        throw new ConfigurationError(
+          `The API ${apiId} is a ${api.ProtocolType} API, not one for WebSockets.`,
+        );
+      const other = api.Tags?.[GATEWAY_TAG];
+      if (other !== undefined) throw new ConfigurationError(`The API ${apiId} is the gateway "${other}".`);
+      const tag: Step = {
+        action: "change",
+        what: `tags of the API ${apiId} "${api.Name}"`,
+        details: [`${GATEWAY_TAG}: nothing → ${name}`],
+        run: async ({ plane }) => {
+          const ResourceArn = `arn:${partitionOf(region)}:apigateway:${region}::/apis/${apiId}`;
+          await plane.write(new TagResourceCommand({ ResourceArn, Tags: { [GATEWAY_TAG]: name } }));
+        },
+      };
+      await made.step(tag, told, this.#handFor(comparison));
+    });
+  }
+
+  /** How it stands: addresses, and what is not as it is wanted. */
+  async status(): Promise<GatewayStatus> {
+    const { steps, comparison } = await this.#look(planned);
+    const { found, actual, record } = comparison;
+    const { ApiId = "", ApiEndpoint = "" } = found?.api ?? {};
+    const { ApiGatewayDomainName, HostedZoneId = "" } = actual.domain?.DomainNameConfigurations?.[0] ?? {};
+    const name = this.#definition.domain?.name;
+    return {
+      apiId: found ? ApiId : null,
+      url: found ? urlOf(this.#definition, ApiEndpoint, ApiId) : null,
+      endpoint: found ? endpointOf(this.#definition, ApiEndpoint, ApiId) : null,
+      deployedAt: found?.deployment?.CreatedDate ?? null,
+      secrets: record?.secretHashes.length ?? 0,
+      dns:
+        name !== undefined && ApiGatewayDomainName !== undefined
+          ? { name, target: ApiGatewayDomainName, hostedZoneId: HostedZoneId }
+          : null,
+      steps: steps.map(shownStep),
+    };
+  }
+
+  /** @param given the secret that this run itself gives the gateway; by default what is there says which */
+  async #look(
+    think: (comparison: Comparison) => readonly Step[],
+    given?: SecretPlan,
+  ): Promise<{ readonly comparison: Comparison; readonly steps: readonly Step[] }> {
+    const definition = this.#definition;
+    const actual = await readActual(this.#plane, definition);
+    const record = await this.#gateways.named(definition.name);
+    const isProved = needsSecret(definition);
+    const { secret, accepted } = given ?? planSecret(secretsOf(actual.found), record?.secretHashes ?? []);
+    const desired = desiredApi(definition, isProved ? secret : undefined);
+    const comparison: Comparison = {
+      definition,
+      desired,
+      actual,
+      found: actual.found,
+      record,
+      now: this.#plane.now(),
+      accepted: isProved ? accepted : [],
+    };
+    return { comparison, steps: think(comparison) };
+  }
+
+  /** Steps until none is left. After a failure that may be over, what is there is looked at anew, as nobody knows what was done. */
+  async #carryOut(
+    think: (comparison: Comparison) => readonly Step[],
+    told: Told,
+    made: Made,
+    given?: SecretPlan,
+  ): Promise<void> {
+    for (let round = 1; ; round++) {
+      try {
+        const { comparison, steps } = await this.#look(think, given);
+        const hand = this.#handFor(comparison);
+        for (const step of steps) await made.step(step, told, hand);
+        return;
+      } catch (error) {
+        const isPassing = error instanceof ControlPlaneError && (error.isPassing || error.isStale);
+        if (!isPassing || round === ROUNDS) throw error;
+        await this.#plane.wait(ROUND_PAUSE_MS);
+      }
+    }
+  }
+
+  #handFor({ desired, found }: Comparison): Hand {
+    return {
+      plane: this.#plane,
+      gateways: this.#gateways,
+      apiId: found?.api.ApiId ?? "",
+      apiEndpoint: found?.api.ApiEndpoint ?? "",
+      integrationIds: new Map(
+        desired.routes.map(({ key }) => [key, (found && integrationOf(key, found)?.IntegrationId) ?? ""]),
+      ),
+      routeIds: new Map(desired.routes.map(({ key }) => [key, found?.routes.get(key)?.RouteId ?? ""])),
+    };
+  }
+
+  /** One run at a time, of which is kept what it did. */
+  #run(run: Run, work: (made: Made) => Promise<void>): Promise<Plan> {
+    return withLease(this.#database, this.#definition.name, async (renew) => {
+      const made = new Made(renew);
+      try {
+        await work(made);
+      } finally {
+        if (made.steps.length > 0) await this.#keep(run, made.steps);
+      }
+      return { steps: made.steps };
+    });
+  }
+}
+
+/** The steps that a run has made. */
+class Made {
+  readonly steps: Plan["steps"][number][] = [];
+  readonly #renew: () => Promise<void>;
+
+  constructor(renew: () => Promise<void>) {
+    this.#renew = renew;
+  }
+
+  async step(step: Step, told: Told, hand: Hand): Promise<void> {
+    await this.#renew();
+    told(shownStep(step));
+    await step.run(hand);
+    this.steps.push(shownStep(step));
+  }
+}
+
+/** In the order in which a run may be cut off anywhere: what is called comes before what calls it, and the deployment last. */
+function planned(comparison: Comparison): readonly Step[] {
+  const deployment = planDeployment(comparison);
+  return [
+    ...planApi(comparison),
+    ...planAcceptance(comparison),
+    ...planRoutes(comparison),
+    ...planFunctions(comparison),
+    ...planStage(comparison),
+    ...planDomain(comparison),
+    ...planRecord(comparison),
+    ...deployment,
+    ...(deployment.length === 0 ? planForgetting(comparison) : []),
+  ];
+}
+
+function shownStep({ action, what, details }: Step): Plan["steps"][number] {
+  return { action, what, details };
+}

@@ -1,0 +1,29 @@
+import type { ChangeOptions } from "./access/grants.ts";
+import type { ControlPlaneOptions } from "./gateways/control-plane.ts";
+import type { Provisioner } from "./gateways/provisioner.ts";
+import { type ProvisioningRooms, provision } from "./lifecycle/provision.ts";
+
+export type { ControlPlaneOptions } from "./gateways/control-plane.ts";
+export type { DnsRecord, GatewayStatus, Plan, Provisioner, Told } from "./gateways/provisioner.ts";
+
+/** A Sallyport, whose gateways can be provisioned. */
+export interface ProvisionedApp {
+  readonly provisioning: ProvisioningRooms;
+}
+
+/**
+ * Provisions a gateway that the app has defined, at AWS, with the credentials that the AWS SDK finds. It takes the package
+ * `@aws-sdk/client-apigatewayv2`, and for functions `@aws-sdk/client-lambda`.
+ *
+ * @param name of the gateway; may be left out where only one is defined
+ * @param options who does it and why, for the audit; and how AWS is reached
+ * @throws ConfigurationError for a gateway that is not defined
+ */
+export function provisioner(
+  app: ProvisionedApp,
+  name?: string,
+  { by, reason, ...reached }: ChangeOptions & ControlPlaneOptions = {},
+): Provisioner {
+  const who = { ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
+  return provision(app.provisioning, name, who, reached);
+}

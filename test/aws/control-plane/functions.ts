@@ -1,0 +1,81 @@
+import { AwsError } from "./operations.ts";
+
+interface Statement {
+  readonly Sid: string;
+  readonly Effect: "Allow";
+  readonly Principal: { readonly Service: string };
+  readonly Action: string;
+  readonly Resource: string;
+  readonly Condition?: { readonly ArnLike: { readonly "AWS:SourceArn": string } };
+}
+
+/** Who may invoke which function, as Lambda keeps it. */
+export class Functions {
+  readonly #policies = new Map<string, Map<string, Statement>>();
+
+  /** A function that can be named. */
+  add(arn: string): void {
+    this.#policies.set(arn, new Map());
+  }
+
+  /** Whether an API may invoke a function for a route. */
+  allows(arn: string, sourceArn: string): boolean {
+    return [...(this.#policies.get(arn)?.values() ?? [])].some(({ Condition }) => {
+      const pattern = Condition?.ArnLike["AWS:SourceArn"] ?? "*";
+      const expression = pattern.split("*").map((part) => part.replace(/[.$+?()[\]{}|\\^]/g, "\\$&"));
+      return new RegExp(`^${expression.join(".*")}$`).test(sourceArn);
+    });
+  }
+
+  AddPermission(input: Readonly<Record<string, string>>): { Statement: string } {
+    const policy = this.#policy(input);
+    const { FunctionName = "", Qualifier, StatementId = "", Action = "", Principal = "", SourceArn } = input;
+    if (!/^[A-Za-z0-9-_]{1,100}$/.test(StatementId))
+      throw new AwsError(
+        400,
+        "ValidationException",
+        `StatementId ${StatementId} failed to satisfy constraint`,
+      );
+    if (policy.has(StatementId))
+      throw new AwsError(
+        409,
+        "ResourceConflictException",
+        `The statement id (${StatementId}) provided already exists.`,
+      );
+    const statement: Statement = {
+      Sid: StatementId,
+      Effect: "Allow",
+      Principal: { Service: Principal },
+      Action,
+      Resource: Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`,
+      ...(SourceArn === undefined ? {} : { Condition: { ArnLike: { "AWS:SourceArn": SourceArn } } }),
+    };
+    policy.set(StatementId, statement);
+    return { Statement: JSON.stringify(statement) };
+  }
+
+  GetPolicy(input: Readonly<Record<string, string>>): { Policy: string } {
+    const policy = this.#policy(input);
+    if (policy.size === 0) throw missing("No policy is associated with the given resource.");
+    return {
+      Policy: JSON.stringify({ Version: "2012-10-17", Id: "default", Statement: [...policy.values()] }),
+    };
+  }
+
+  RemovePermission(input: Readonly<Record<string, string>>): void {
+    const policy = this.#policy(input);
+    if (!policy.delete(input.StatementId ?? ""))
+      throw missing(`Statement ${input.StatementId} is not found.`);
+  }
+
+  #policy({ FunctionName = "", Qualifier }: Readonly<Record<string, string>>): Map<string, Statement> {
+    const arn = Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`;
+    const policy = this.#policies.get(arn);
+    if (!policy) throw missing(`Function not found: ${arn}`);
+    return policy;
+  }
+}
+
+function missing(message: string): AwsError {
+  return new AwsError(404, "ResourceNotFoundException", message);
+}

@@ -1,0 +1,201 @@
+import * as gateway from "@aws-sdk/client-apigatewayv2";
+import * as lambda from "@aws-sdk/client-lambda";
+
+/** A call as AWS's own model reads it. */
+export interface Call {
+  readonly operation: string;
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly status: number;
+  readonly encode: (output: unknown) => unknown;
+}
+
+/** What AWS answers instead. */
+export class AwsError extends Error {
+  readonly status: number;
+  readonly type: string;
+
+  constructor(status: number, type: string, message: string) {
+    super(message);
+    this.status = status;
+    this.type = type;
+  }
+}
+
+export const badRequest = (message: string) => new AwsError(400, "BadRequestException", message);
+export const notFound = (message: string) => new AwsError(404, "NotFoundException", message);
+export const conflict = (message: string) => new AwsError(409, "ConflictException", message);
+export const tooMany = (message = "Too Many Requests") =>
+  new AwsError(429, "TooManyRequestsException", message);
+
+/*
+ * The SDK carries the services' models as values: a structure is [3, namespace, name, traits, members, their schemas, how many of them
+ * are required], an operation [9, namespace, name, { http: [method, path, status] }, input, output]. What stands for a member is a number
+ * for simple types, whose upper bits say list (64) or map (128), a list, or a function that gives one; with traits, a pair of it and them.
+ */
+type Schema = number | readonly unknown[] | (() => Schema);
+type Traits = number | Readonly<Record<string, unknown>>;
+
+interface Operation {
+  readonly name: string;
+  readonly method: string;
+  readonly path: RegExp;
+  readonly labels: readonly string[];
+  readonly status: number;
+  readonly input: Schema;
+  readonly output: Schema;
+}
+
+const OPERATIONS: readonly Operation[] = [...Object.values(gateway), ...Object.values(lambda)].flatMap(
+  (value) => {
+    if (!Array.isArray(value) || value[0] !== 9) return [];
+    const [, , name, { http }, input, output] = value as unknown as readonly [
+      9,
+      string,
+      string,
+      { readonly http: readonly [string, string, number] },
+      Schema,
+      Schema,
+    ];
+    const [method, path, status] = http;
+    const [pathname = ""] = path.split("?");
+    const labels = [...pathname.matchAll(/\{(\w+)\+?\}/g)].map(([, label = ""]) => label);
+    const pattern = new RegExp(
+      `^${pathname.replace(/\{\w+\}/g, "([^/]+)").replace(/\{\w+\+\}/g, "(.+)")}/?$`,
+    );
+    return [{ name, method, path: pattern, labels, status, input, output }];
+  },
+);
+
+/** Reads a request by the model: no member unknown, none of another type, all there that must be. */
+export function decode(method: string, url: URL, body: string): Call {
+  for (const { name, path, labels, status, input, output, ...operation } of OPERATIONS) {
+    const values = operation.method === method ? path.exec(url.pathname) : null;
+    if (!values) continue;
+    const given: Record<string, unknown> = {};
+    for (const [index, label] of labels.entries()) given[label] = decodeURIComponent(values[index + 1] ?? "");
+    const json = body === "" ? {} : (JSON.parse(body) as Record<string, unknown>);
+    const rest = new Set(Object.keys(json));
+    const members = membersOf(input);
+    for (const { member, wireName, query, schema } of members) {
+      if (query !== undefined) {
+        const texts = url.searchParams.getAll(query);
+        if (texts.length > 0) given[member] = isList(schema) ? texts : texts[0];
+      } else if (!labels.includes(member) && rest.delete(wireName)) {
+        given[member] = read(schema, json[wireName], `${name}.${member}`);
+      }
+    }
+    if (rest.size > 0) throw badRequest(`${name} has no member ${[...rest].join(", ")}`);
+    for (const { member, isRequired } of members) {
+      if (isRequired && given[member] === undefined) throw badRequest(`Missing required field ${member}`);
+    }
+    return { operation: name, input: given, status, encode: (value) => written(output, value) };
+  }
+  throw new AwsError(403, "ForbiddenException", `no operation is ${method} ${url.pathname}`);
+}
+
+interface Member {
+  readonly member: string;
+  readonly schema: Schema;
+  readonly wireName: string;
+  readonly query: string | undefined;
+  readonly isRequired: boolean;
+}
+
+function membersOf(schema: Schema): readonly Member[] {
+  const resolved = resolve(schema);
+  if (!Array.isArray(resolved) || resolved[0] !== 3) return [];
+  const [, , , , names = [], schemas = [], required = 0] = resolved as unknown as readonly [
+    3,
+    string,
+    string,
+    Traits,
+    (readonly string[])?,
+    (readonly (Schema | readonly [Schema, Traits])[])?,
+    number?,
+  ];
+  return names.map((member, index) => {
+    const given = schemas[index] ?? 0;
+    const isPair = Array.isArray(given) && given.length === 2;
+    const [of, traits] = isPair ? (given as unknown as readonly [Schema, Traits]) : [given as Schema, 0];
+    const { jsonName, httpQuery } = (typeof traits === "object" ? traits : {}) as Record<string, string>;
+    return {
+      member,
+      schema: of,
+      wireName: jsonName ?? member,
+      query: httpQuery,
+      isRequired: index < required,
+    };
+  });
+}
+
+function resolve(schema: Schema): number | readonly unknown[] {
+  if (typeof schema === "function") return resolve(schema());
+  // With traits, as what lists and maps hold is.
+  return Array.isArray(schema) && schema.length === 2 ? resolve(schema[0] as Schema) : schema;
+}
+
+function isList(schema: Schema): boolean {
+  const resolved = resolve(schema);
+  return typeof resolved === "number" ? (resolved & 64) !== 0 : resolved[0] === 1;
+}
+
+const TYPES = ["string", "number", "boolean"] as const;
+
+function read(schema: Schema, value: unknown, where: string): unknown {
+  const resolved = resolve(schema);
+  if (value === null) return undefined;
+  if (typeof resolved === "number") {
+    const of = resolved & 63;
+    if (resolved & 64) return array(value, where).map((item) => read(of, item, where));
+    if (resolved & 128) return mapped(value, where, (item) => read(of, item, where));
+    const type = TYPES[of];
+    if (type !== undefined && typeof value !== type) throw badRequest(`${where} is a ${type}`);
+    return value;
+  }
+  const [kind, , , , of] = resolved as readonly [number, string, string, Traits, Schema];
+  if (kind === 1) return array(value, where).map((item) => read(of, item, where));
+  if (kind === 2) return mapped(value, where, (item) => read((resolved[5] ?? 0) as Schema, item, where));
+  const rest = new Set(Object.keys(object(value, where)));
+  const result: Record<string, unknown> = {};
+  for (const { member, wireName, schema: inner } of membersOf(resolved)) {
+    if (rest.delete(wireName)) {
+      result[member] = read(inner, (value as Record<string, unknown>)[wireName], `${where}.${member}`);
+    }
+  }
+  if (rest.size > 0) throw badRequest(`${where} has no member ${[...rest].join(", ")}`);
+  return result;
+}
+
+function written(schema: Schema, value: unknown): unknown {
+  const resolved = resolve(schema);
+  if (value instanceof Date) return value.toISOString();
+  if (Array.isArray(value)) {
+    const of = typeof resolved === "number" ? resolved & 63 : ((resolved[4] ?? 0) as Schema);
+    return value.map((item) => written(of, item));
+  }
+  if (typeof value !== "object" || value === null) return value;
+  const members = membersOf(resolved);
+  if (members.length === 0) {
+    const of = typeof resolved === "number" ? resolved & 63 : ((resolved[5] ?? 0) as Schema);
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, written(of, item)]));
+  }
+  const entries = members.map(({ member, wireName, schema: inner }) => {
+    return [wireName, written(inner, (value as Record<string, unknown>)[member])] as const;
+  });
+  return Object.fromEntries(entries.filter(([, item]) => item !== undefined));
+}
+
+function array(value: unknown, where: string): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw badRequest(`${where} is a list`);
+}
+
+function object(value: unknown, where: string): Readonly<Record<string, unknown>> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Readonly<Record<string, unknown>>;
+  throw badRequest(`${where} is a structure`);
+}
+
+function mapped(value: unknown, where: string, of: (item: unknown) => unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object(value, where)).map(([key, item]) => [key, of(item)]));
+}

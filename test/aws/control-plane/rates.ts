@@ -1,0 +1,64 @@
+import { tooMany } from "./operations.ts";
+
+/** The time of a control plane. Tests move it; it also runs by itself where callers wait for real. */
+export class Clock {
+  #now = Date.UTC(2026, 10, 26);
+  readonly #startedAt: number | undefined;
+
+  constructor({ runs }: { readonly runs: boolean }) {
+    this.#startedAt = runs ? Date.now() : undefined;
+  }
+
+  get now(): number {
+    return this.#now + (this.#startedAt === undefined ? 0 : Date.now() - this.#startedAt);
+  }
+
+  advance(ms: number): void {
+    this.#now += Math.ceil(ms);
+  }
+}
+
+class Bucket {
+  readonly #clock: Clock;
+  readonly #perSecond: number;
+  readonly #burst: number;
+  #tokens: number;
+  #at: number;
+
+  constructor(clock: Clock, perSecond: number, burst: number) {
+    this.#clock = clock;
+    this.#perSecond = perSecond;
+    this.#burst = burst;
+    this.#tokens = burst;
+    this.#at = clock.now;
+  }
+
+  take(): void {
+    const gained = ((this.#clock.now - this.#at) / 1000) * this.#perSecond;
+    this.#tokens = Math.min(this.#burst, this.#tokens + gained);
+    this.#at = this.#clock.now;
+    if (this.#tokens < 1) throw tooMany();
+    this.#tokens -= 1;
+  }
+}
+
+/** How often the control plane may be called. Source: AWS developer guide, "Amazon API Gateway quotas". */
+export class Rates {
+  readonly #all: Bucket;
+  readonly #slow: ReadonlyMap<string, Bucket>;
+
+  constructor(clock: Clock) {
+    this.#all = new Bucket(clock, 10, 40);
+    this.#slow = new Map([
+      ["CreateDeployment", new Bucket(clock, 1 / 5, 1)],
+      ["CreateDomainName", new Bucket(clock, 1 / 30, 1)],
+      ["UpdateDomainName", new Bucket(clock, 1 / 30, 1)],
+      ["DeleteDomainName", new Bucket(clock, 1 / 30, 1)],
+    ]);
+  }
+
+  take(operation: string): void {
+    this.#all.take();
+    this.#slow.get(operation)?.take();
+  }
+}

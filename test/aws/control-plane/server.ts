@@ -1,0 +1,121 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Apis } from "./apis.ts";
+import { Functions } from "./functions.ts";
+import { AwsError, decode } from "./operations.ts";
+import { Clock, Rates } from "./rates.ts";
+
+/** What goes wrong with a call. */
+export type Fault =
+  /** It is refused, with this error, and nothing was done. */
+  | { readonly kind: "refused"; readonly status: number; readonly type: string }
+  /** Its connection breaks before anything was done. */
+  | { readonly kind: "lost" }
+  /** It was done, and its connection breaks before the answer. */
+  | { readonly kind: "answer lost" };
+
+/** A call that was made. */
+export interface Logged {
+  readonly operation: string;
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly at: number;
+  /** Status of the answer; 0 where none was given. */
+  readonly status: number;
+}
+
+/**
+ * The control planes of API Gateway and Lambda for a test: HTTP as AWS speaks it, decoded by the models in AWS's own SDK. Pages are
+ * short, so that whoever reads the first only is found out.
+ */
+export class ControlPlane {
+  readonly clock: Clock;
+  readonly region: string;
+  readonly apis: Apis;
+  readonly functions = new Functions();
+  /** Every call so far. */
+  readonly calls: Logged[] = [];
+  /** Says what goes wrong with a call that changes something, by its number from 1. Default: nothing. */
+  fault: (operation: string, change: number) => Fault | undefined | Promise<Fault | undefined> = () =>
+    undefined;
+  /** Calls so far that change something. */
+  changes = 0;
+  readonly #rates: Rates;
+  readonly #server: Server;
+
+  private constructor(region: string, clock: Clock) {
+    this.region = region;
+    this.clock = clock;
+    this.apis = new Apis(this.clock, region, 2);
+    this.#rates = new Rates(this.clock);
+    this.#server = createServer((request, response) => void this.#answer(request, response));
+  }
+
+  /** @param clock Default: one that stands still until it is moved */
+  static async start(region = "eu-west-1", clock = new Clock({ runs: false })): Promise<ControlPlane> {
+    const plane = new ControlPlane(region, clock);
+    await new Promise<void>((resolve) => plane.#server.listen(0, "127.0.0.1", resolve));
+    return plane;
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    try {
+      this.#checkSignature(request);
+      const url = new URL(request.url ?? "", "http://control.plane");
+      const call = decode(request.method ?? "", url, Buffer.concat(chunks).toString());
+      const { operation, input } = call;
+      const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
+      const fault = /^Get/.test(operation) ? undefined : await this.fault(operation, ++this.changes);
+      if (fault?.kind === "lost") {
+        log(0);
+        request.socket.destroy();
+        return;
+      }
+      try {
+        if (fault?.kind === "refused") throw new AwsError(fault.status, fault.type, "The test says so");
+        this.#rates.take(operation);
+        const output = this.#run(operation, input);
+        if (fault?.kind === "answer lost") {
+          log(0);
+          request.socket.destroy();
+          return;
+        }
+        log(call.status);
+        const body = call.status === 204 ? "" : JSON.stringify(call.encode(output) ?? {});
+        response.writeHead(call.status, { "content-type": "application/json" }).end(body);
+      } catch (error) {
+        log(error instanceof AwsError ? error.status : 500);
+        throw error;
+      }
+    } catch (error) {
+      const { status, type, message } =
+        error instanceof AwsError ? error : new AwsError(500, "InternalFailure", String(error));
+      const headers = { "content-type": "application/json", "x-amzn-errortype": type };
+      response.writeHead(status, headers).end(JSON.stringify({ message, Message: message }));
+    }
+  }
+
+  #run(operation: string, input: Readonly<Record<string, unknown>>): unknown {
+    if (operation === "AddPermission" || operation === "GetPolicy" || operation === "RemovePermission")
+      return this.functions[operation](input as Readonly<Record<string, string>>);
+    return this.apis.run(operation, input);
+  }
+
+  #checkSignature(request: IncomingMessage): void {
+    const scope = new RegExp(
+      `^AWS4-HMAC-SHA256 Credential=[^/]+/\\d{8}/${this.region}/(apigateway|lambda)/aws4_request, `,
+    );
+    if (!scope.test(request.headers.authorization ?? ""))
+      throw new AwsError(403, "AccessDeniedException", "The call is not signed for this service and region");
+  }
+}

@@ -1,0 +1,155 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Clock } from "./control-plane/rates.ts";
+import { ControlPlane } from "./control-plane/server.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+let folder: string;
+let aws: ControlPlane;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "sallyport-gateway-cli-"));
+  aws = await ControlPlane.start("eu-west-1", new Clock({ runs: true }));
+});
+afterAll(async () => {
+  await aws.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Runs the command line as a terminal would, where AWS's SDK finds its address and a key in the environment. */
+function sallyport(args: string[], env: Record<string, string> = {}) {
+  const all = {
+    ...process.env,
+    SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"),
+    STORY_DATABASE: join(folder, "cli.db"),
+    AWS_ENDPOINT_URL: aws.endpoint,
+    AWS_ACCESS_KEY_ID: "AKIDEXAMPLE",
+    AWS_SECRET_ACCESS_KEY: "not a secret",
+    AWS_EC2_METADATA_DISABLED: "true",
+    NODE_NO_WARNINGS: "1",
+    ...env,
+  };
+  return new Promise<{ code: number | null; out: string; err: string }>((done) => {
+    const child = execFile(
+      process.execPath,
+      [join(root, "bin/sallyport.js"), "gateway", ...args],
+      { env: all, cwd: folder },
+      (_error, out, err) => done({ code: child.exitCode, out, err }),
+    );
+    child.stdin?.end();
+  });
+}
+
+test("a gateway from its plan to its end, as a terminal sees it", async () => {
+  const migrated = await new Promise<string>((done) => {
+    const env = {
+      ...process.env,
+      SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"),
+      STORY_DATABASE: join(folder, "cli.db"),
+    };
+    execFile(process.execPath, [join(root, "bin/sallyport.js"), "migrate"], { env }, (_error, out) =>
+      done(out),
+    );
+  });
+  expect(migrated).toMatch(/^migrated: /);
+
+  const plan = await sallyport(["plan"]);
+  expect(plan).toMatchObject({ code: 0, err: "" });
+  expect(plan.out.split("\n").slice(0, 4)).toEqual([
+    '+ create API "chat"',
+    "    RouteSelectionExpression: $request.body.action",
+    "+ create integration of $connect",
+    "    HTTP_PROXY https://www.example.com/ws/chat/connect",
+  ]);
+  expect(aws.apis.all()).toEqual([]);
+  expect(await sallyport(["status"])).toMatchObject({
+    code: 1,
+    out: expect.stringMatching(/^There is no API at AWS yet\./),
+  });
+
+  const applied = await sallyport(["apply", "chat", "--reason", "first light"]);
+  expect(applied).toMatchObject({ code: 0, out: "It is as it is defined.\n" });
+  expect(applied.err).toContain("+ create domain ws.example.com\n");
+  expect(await sallyport(["apply"])).toMatchObject({
+    code: 0,
+    out: "It is as it is defined already.\n",
+    err: "",
+  });
+
+  const [api] = aws.apis.all();
+  const status = await sallyport(["status"]);
+  expect(status).toMatchObject({ code: 0, err: "" });
+  expect(status.out).toMatch(
+    new RegExp(
+      [
+        `^API             ${api?.ApiId}`,
+        "sockets         wss://ws\\.example\\.com",
+        `Management API  https://${api?.ApiId}\\.execute-api\\.eu-west-1\\.amazonaws\\.com/production/@connections`,
+        "deployed        \\d{4}-\\d\\d-\\d\\dT.*Z",
+        "DNS             ws\\.example\\.com CNAME d-\\w{10}\\.execute-api.* \\(an alias in Route 53: zone Z\\w+\\)",
+        "as it is defined\n$",
+      ].join("\n"),
+    ),
+  );
+  expect(JSON.parse((await sallyport(["status", "--json"])).out)).toMatchObject({
+    apiId: api?.ApiId,
+    steps: [],
+    secrets: 1,
+  });
+
+  const policy = JSON.parse((await sallyport(["policy", "--json"])).out) as { runtime: object };
+  expect(JSON.stringify(policy.runtime)).toContain(
+    `:execute-api:eu-west-1:123456789012:${api?.ApiId}/production/POST/@connections/*`,
+  );
+  const template = JSON.parse((await sallyport(["export", "--format", "cloudformation"])).out) as {
+    Resources: object;
+  };
+  expect(Object.keys(template.Resources)).toContain("RouteConnect");
+
+  expect(await sallyport(["destroy", "chat"])).toMatchObject({
+    code: 1,
+    out: "",
+    err: expect.stringMatching(
+      /- remove API "chat"\n[\s\S]*sallyport: This cannot be undone, and nobody is here to be asked\. Say --yes\.\n$/,
+    ),
+  });
+  expect(aws.apis.all()).toHaveLength(1);
+  expect(await sallyport(["destroy", "chat", "--yes"])).toMatchObject({ code: 0, out: "It is gone.\n" });
+  expect(aws.apis.all()).toEqual([]);
+  expect(await sallyport(["destroy", "chat"])).toMatchObject({
+    code: 0,
+    out: 'There is nothing of "chat".\n',
+  });
+}, 60_000);
+
+test("what is wrong is one line that says what to do", async () => {
+  const wrong = async (args: string[], env?: Record<string, string>) => {
+    const { code, out, err } = await sallyport(args, env);
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err.trimEnd()).not.toContain("\n");
+    return err;
+  };
+  expect(await wrong(["plan", "chta"])).toBe(
+    'sallyport: The app defines no gateway "chta". Did you mean "chat"? There are: chat.\n',
+  );
+  expect(await wrong(["destroy"])).toMatch(/missing required argument 'name'/);
+  expect(await wrong(["import", "chat", "nothere123"])).toMatch(
+    /^sallyport: GetApi in eu-west-1 was answered 404: NotFoundException/,
+  );
+  expect(await wrong(["rotate-secret"])).toMatch(/has not been applied yet, which gives it a secret/);
+  expect(await wrong(["export", "--format", "terraform"])).toMatch(/Allowed choices are cloudformation/);
+  expect(await wrong(["plan"], { AWS_ENDPOINT_URL: "http://127.0.0.1:1" })).toMatch(
+    /GetApis in eu-west-1 was not answered/,
+  );
+  expect(await wrong(["plan"], { AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", HOME: folder })).toMatch(
+    /No credentials were found\. Set AWS_PROFILE/,
+  );
+  aws.fault = () => ({ kind: "refused", status: 403, type: "AccessDeniedException" });
+  const { err } = await sallyport(["apply"]);
+  aws.fault = () => undefined;
+  expect(err).toMatch(
+    /sallyport: CreateApi in eu-west-1 was answered 403: AccessDeniedException: .*`sallyport gateway policy`/,
+  );
+}, 60_000);

@@ -1,0 +1,272 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { GatewayOptions } from "../../src/index.ts";
+import { CHAT, ProvisioningWorld, REGION } from "./provisioning-world.ts";
+
+let world: ProvisioningWorld;
+beforeEach(async () => {
+  world = await ProvisioningWorld.open();
+});
+afterEach(() => world.close());
+
+const certificate = (number: number) =>
+  `arn:aws:acm:${REGION}:123456789012:certificate/0a1b2c3d-0000-4000-8000-00000000000${number}`;
+const DOMAIN = { name: "ws.example.com", certificateArn: certificate(1) };
+const words = ({ steps }: { steps: readonly { action: string; what: string }[] }) =>
+  steps.map(({ action, what }) => `${action} ${what}`);
+
+describe("F45, F75 a domain of one's own", () => {
+  test("B52 is made with its mapping, and status says what to put into DNS", async () => {
+    const provisioner = world.define({ domain: { ...DOMAIN, mappingKey: "chat" } });
+    await provisioner.apply();
+    expect(await provisioner.status()).toMatchObject({
+      url: "wss://ws.example.com/chat",
+      endpoint: `https://${world.apiId()}.execute-api.${REGION}.amazonaws.com/production`,
+      dns: {
+        name: "ws.example.com",
+        target: expect.stringMatching(/^d-[a-z0-9]{10}\.execute-api\.eu-west-1\.amazonaws\.com$/),
+        hostedZoneId: expect.stringMatching(/^Z/),
+      },
+    });
+  });
+
+  test("changes its certificate and key, moves, and goes", async () => {
+    const change = async (options: Partial<GatewayOptions>) => {
+      const provisioner = world.define(options);
+      const done = words(await provisioner.apply());
+      expect(await provisioner.plan()).toEqual({ steps: [] });
+      return done;
+    };
+    await change({ domain: DOMAIN });
+    expect(await change({ domain: { ...DOMAIN, certificateArn: certificate(2) } })).toEqual([
+      "change domain ws.example.com",
+    ]);
+    const renewed = { ...DOMAIN, certificateArn: certificate(2) };
+    expect(await change({ domain: { ...renewed, mappingKey: "v2" } })).toEqual([
+      "change mapping of ws.example.com",
+    ]);
+    expect(await change({ domain: { ...renewed, name: "sockets.example.com" } })).toEqual([
+      "create domain sockets.example.com",
+      "create mapping of sockets.example.com/",
+      "remove mapping of ws.example.com/v2",
+    ]);
+    expect(await change({})).toEqual(["remove mapping of sockets.example.com/"]);
+  });
+
+  test("that leads elsewhere already is left there", async () => {
+    await world.define({ domain: DOMAIN }).apply();
+    const other = world.define({ name: "other", domain: DOMAIN });
+    await expect(other.plan()).rejects.toThrow(
+      /^ws\.example\.com\/ leads to the API [a-z0-9]{10} \(production\) already/,
+    );
+    await world.define({ name: "other", domain: { ...DOMAIN, mappingKey: "other" } }).apply();
+    expect(world.aws.apis.all()).toHaveLength(2);
+  });
+
+  test("alone reaches the API where that is wanted, for the Management API too", async () => {
+    const provisioner = world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true });
+    await provisioner.apply();
+    expect(world.served().api.DisableExecuteApiEndpoint).toBe(true);
+    expect(await world.record()).toMatchObject({ endpoint: "https://ws.example.com", stage: "production" });
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+  });
+});
+
+describe("1e functions", () => {
+  const CHAT_FUNCTION = `arn:aws:lambda:${REGION}:123456789012:function:chat:live`;
+  const OTHER_FUNCTION = `arn:aws:lambda:${REGION}:123456789012:function:moderation`;
+  beforeEach(() => {
+    world.aws.functions.add(CHAT_FUNCTION);
+    world.aws.functions.add(OTHER_FUNCTION);
+  });
+
+  test("are called by AWS_PROXY, and may be by this API alone", async () => {
+    const provisioner = world.define({
+      target: { lambda: CHAT_FUNCTION },
+      routes: { moderate: { lambda: OTHER_FUNCTION } },
+    });
+    await provisioner.apply();
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    const uri = (arn: string) =>
+      `arn:aws:apigateway:${REGION}:lambda:path/2015-03-31/functions/${arn}/invocations`;
+    expect(
+      world
+        .served()
+        .integrations.map(({ IntegrationType, IntegrationUri }) => [IntegrationType, IntegrationUri]),
+    ).toEqual([...Array(3).fill(["AWS_PROXY", uri(CHAT_FUNCTION)]), ["AWS_PROXY", uri(OTHER_FUNCTION)]]);
+    const source = (api: string, route: string) =>
+      `arn:aws:execute-api:${REGION}:123456789012:${api}/production/${route}`;
+    const { functions } = world.aws;
+    for (const arn of [CHAT_FUNCTION, OTHER_FUNCTION]) {
+      expect(functions.allows(arn, source(world.apiId(), "$connect"))).toBe(true);
+      expect(functions.allows(arn, source("zzzzzzzzzz", "$connect"))).toBe(false);
+    }
+    expect(await world.record()).toMatchObject({ apiId: world.apiId(), secretHashes: [] });
+    await provisioner.destroy();
+    expect(functions.allows(CHAT_FUNCTION, source("zzzzzzzzzz", "$connect"))).toBe(false);
+  });
+
+  test("and servers beside each other: only what goes to servers is proved by a secret", async () => {
+    await world.define({ routes: { moderate: { lambda: OTHER_FUNCTION } } }).apply();
+    const parameters = world
+      .served()
+      .integrations.map(({ RequestParameters }) => Object.keys(RequestParameters ?? {}).length);
+    expect(parameters).toEqual([11, 11, 11, 0]);
+  });
+
+  test("that do not exist are named", async () => {
+    const lambda = `arn:aws:lambda:${REGION}:123456789012:function:nobody`;
+    await expect(world.define({ target: { lambda } }).apply()).rejects.toThrow(
+      /AddPermission in eu-west-1 was answered 404: ResourceNotFoundException: Function not found: .*nobody/,
+    );
+  });
+
+  test("take over from a server, and back", async () => {
+    await world.define().apply();
+    await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
+    expect(
+      world
+        .served()
+        .integrations.every(({ RequestParameters }) => Object.keys(RequestParameters ?? {}).length === 0),
+    ).toBe(true);
+    const back = world.define();
+    await back.apply();
+    expect(await back.plan()).toEqual({ steps: [] });
+    expect(world.served().integrations.map(({ IntegrationUri }) => IntegrationUri)).toContain(
+      `${CHAT}/connect`,
+    );
+  });
+});
+
+describe("import", () => {
+  /** An API as the Python package makes it. */
+  function madeByOthers(): string {
+    const { apis } = world.aws;
+    const { ApiId } = apis.CreateApi({
+      Name: "chat made by hand",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+      Tags: { owner: "ops" },
+    });
+    for (const key of ["connect", "disconnect", "default"]) {
+      const { IntegrationId } = apis.CreateIntegration({
+        ApiId,
+        IntegrationType: "HTTP_PROXY",
+        IntegrationMethod: "POST",
+        IntegrationUri: `https://www.example.com/ws/${key}`,
+        RequestParameters: { "integration.request.header.connectionId": "context.connectionId" },
+      });
+      apis.CreateRoute({
+        ApiId,
+        RouteKey: `$${key}`,
+        Target: `integrations/${IntegrationId}`,
+        AuthorizationType: "NONE",
+      });
+    }
+    apis.CreateStage({ ApiId, StageName: "production" });
+    apis.CreateDeployment({ ApiId, StageName: "production" });
+    return ApiId ?? "";
+  }
+
+  test("makes an API that is there this gateway's; plan says what differs, apply keeps what sockets rest on", async () => {
+    const apiId = madeByOthers();
+    const provisioner = world.define({ tags: { owner: "ops" } });
+    expect(words(await provisioner.adopt(apiId))).toEqual([
+      `change tags of the API ${apiId} "chat made by hand"`,
+    ]);
+    expect(words(await provisioner.plan())).toEqual([
+      'change API "chat made by hand"',
+      "change integration of $connect",
+      "change integration of $disconnect",
+      "change integration of $default",
+      "change route $default",
+      "create route response of $default",
+      "change tags of the stage production",
+      "create record in the database",
+      "deploy stage production",
+    ]);
+    await provisioner.apply();
+    expect(world.apiId()).toBe(apiId);
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    expect(await provisioner.adopt(apiId)).toEqual({ steps: [] });
+  });
+
+  test("of what is not there, is another kind of API, or somebody else's, changes nothing", async () => {
+    const apiId = madeByOthers();
+    await expect(world.define().adopt("nothere123")).rejects.toThrow(/GetApi in eu-west-1 was answered 404/);
+    await world.define({ name: "one" }).adopt(apiId);
+    await expect(world.define({ name: "two" }).adopt(apiId)).rejects.toThrow(
+      `The API ${apiId} is the gateway "one".`,
+    );
+    const second = madeByOthers();
+    await expect(world.define({ name: "one" }).adopt(second)).rejects.toThrow(`has the API ${apiId} already`);
+    world.aws.apis.TagResource({
+      ResourceArn: `arn:aws:apigateway:${REGION}::/apis/${second}`,
+      Tags: { "sallyport:gateway": "one" },
+    });
+    await expect(world.define({ name: "one" }).plan()).rejects.toThrow(
+      /both have the tag sallyport:gateway=one/,
+    );
+  });
+});
+
+describe("destroy", () => {
+  test("removes all that apply made, and nothing else", async () => {
+    await world.define({ name: "other", domain: { ...DOMAIN, name: "other.example.com" } }).apply();
+    const provisioner = world.define({ domain: DOMAIN });
+    await provisioner.apply();
+    const plan = await provisioner.planDestruction();
+    expect(await provisioner.destroy()).toEqual(plan);
+    expect(words(plan)).toEqual([
+      "remove mapping of ws.example.com/",
+      "remove domain ws.example.com",
+      'remove API "chat"',
+      "remove record in the database, with the rows of its sockets",
+    ]);
+    expect(await provisioner.destroy()).toEqual({ steps: [] });
+    expect(world.aws.apis.all().map(({ Name }) => Name)).toEqual(["other"]);
+    expect(await world.record()).toBeUndefined();
+    expect(await world.record("other")).toBeDefined();
+  });
+
+  test("leaves a domain that others use, or that was there before", async () => {
+    world.aws.apis.CreateDomainName({
+      DomainName: "old.example.com",
+      DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
+    });
+    const domain = { ...DOMAIN, name: "old.example.com" };
+    const provisioner = world.define({ domain });
+    await provisioner.apply();
+    expect(words(await provisioner.planDestruction())).not.toContain("remove domain old.example.com");
+    await provisioner.destroy();
+    await world.define({ name: "one", domain: DOMAIN }).apply();
+    const two = world.define({ name: "two", domain: { ...DOMAIN, mappingKey: "two" } });
+    await two.apply();
+    expect(words(await two.destroy())).not.toContain("remove domain ws.example.com");
+    expect(words(await world.define({ name: "one", domain: DOMAIN }).destroy())).toContain(
+      "remove domain ws.example.com",
+    );
+  });
+
+  test("that was cut off at any step is gone on with", async () => {
+    for (let at = 1; at <= 4; at++) {
+      const provisioner = world.define({ domain: DOMAIN });
+      await provisioner.apply();
+      let step = 0;
+      const dies = provisioner.destroy(() => {
+        if (++step === at) throw new Error("killed");
+      });
+      await expect(dies).rejects.toThrow("killed");
+      await provisioner.destroy();
+      expect(world.aws.apis.all()).toEqual([]);
+      expect(await world.record()).toBeUndefined();
+    }
+  });
+});
+
+test("F77 environments stand beside each other, each found by its own name", async () => {
+  const staging = world.define({ name: "chat staging", stage: "staging" });
+  await staging.apply();
+  await world.define({ name: "chat production" }).apply();
+  expect(await world.define({ name: "chat staging", stage: "staging" }).plan()).toEqual({ steps: [] });
+  expect(world.apiId("chat staging")).not.toBe(world.apiId("chat production"));
+});

@@ -1,0 +1,197 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { gatewaySecret, hashSecret } from "../../src/gateways/gateways.ts";
+import { SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
+import type { Fault } from "./control-plane/server.ts";
+import { ProvisioningWorld, secretOf } from "./provisioning-world.ts";
+
+let world: ProvisioningWorld;
+beforeEach(async () => {
+  world = await ProvisioningWorld.open();
+});
+afterEach(() => world.close());
+
+const PARAMETER = `integration.request.header.${SECRET_HEADER}`;
+
+/** Whatever the stage sends is accepted, at this moment. */
+async function expectAccepted(where: string): Promise<void> {
+  const accepted = (await world.record())?.secretHashes ?? [];
+  for (const hash of world.servedSecrets()) expect(accepted, where).toContain(hash);
+}
+
+describe("1f a secret's rotation", () => {
+  test("gives AWS another one, and in the end the app accepts no other", async () => {
+    const provisioner = world.define({
+      routes: { moderate: "https://www.example.com/ws/moderation/moderate" },
+    });
+    await provisioner.apply();
+    const [before] = world.servedSecrets();
+    const { steps } = await provisioner.rotateSecret();
+    expect(steps.map(({ action, what }) => `${action} ${what}`)).toEqual([
+      "change record in the database",
+      "change integration of $connect",
+      "change integration of $disconnect",
+      "change integration of $default",
+      "change integration of moderate",
+      "deploy stage production",
+      "remove the former secret from the record in the database",
+    ]);
+    const after = world.servedSecrets();
+    expect(after).toHaveLength(1);
+    expect(after).not.toContain(before);
+    expect((await world.record())?.secretHashes).toEqual(after);
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+  });
+
+  test("waits until every process knows both, and until calls with the former have ended", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const start = world.aws.clock.now;
+    let deployedAt = 0;
+    world.aws.fault = (operation) => {
+      if (operation === "UpdateIntegration") expect(world.aws.clock.now - start).toBeGreaterThanOrEqual(5000);
+      if (operation === "CreateDeployment") deployedAt = world.aws.clock.now;
+      return undefined;
+    };
+    await provisioner.rotateSecret(async ({ what }) => {
+      // Longest time of an integration's call, and of a deployment's way to every place.
+      if (what.startsWith("the former"))
+        expect(world.aws.clock.now - deployedAt).toBeGreaterThanOrEqual(58_000);
+    });
+    expect(deployedAt).toBeGreaterThan(0);
+  });
+
+  const FAULTS: readonly Fault[] = [
+    { kind: "lost" },
+    { kind: "answer lost" },
+    { kind: "refused", status: 403, type: "AccessDeniedException" },
+  ];
+
+  test("that is cut off at any step: what AWS sends is accepted at every moment, and the next run ends it", async () => {
+    const firstChange = 10;
+    for (const fault of FAULTS) {
+      for (let at = 1; at <= 4; at++) {
+        await world.close();
+        world = await ProvisioningWorld.open();
+        const provisioner = world.define();
+        await provisioner.apply();
+        const [before] = world.servedSecrets();
+        const { changes } = world.aws;
+        expect(changes).toBeLessThan(firstChange * 2);
+        world.aws.fault = async (operation, change) => {
+          await expectAccepted(`before ${operation}`);
+          // For good, so that it cannot go on by itself.
+          return change >= changes + at ? fault : undefined;
+        };
+        await provisioner.rotateSecret().catch(() => undefined);
+        await expectAccepted("where it was cut off");
+        world.aws.fault = async (operation) => {
+          await expectAccepted(`before ${operation}`);
+          return undefined;
+        };
+        await provisioner.apply();
+        await expectAccepted("after apply");
+        await provisioner.rotateSecret();
+        expect(world.servedSecrets()).toHaveLength(1);
+        expect(world.servedSecrets()).not.toContain(before);
+        expect((await world.record())?.secretHashes).toEqual(world.servedSecrets());
+      }
+    }
+  });
+
+  test("whose process dies at any step: likewise", async () => {
+    for (let at = 1; at <= 6; at++) {
+      await world.close();
+      world = await ProvisioningWorld.open();
+      const provisioner = world.define();
+      await provisioner.apply();
+      let step = 0;
+      const dies = provisioner.rotateSecret(() => {
+        if (++step === at) throw new Error("killed");
+      });
+      await expect(dies).rejects.toThrow("killed");
+      await expectAccepted(`killed at step ${at}`);
+      world.aws.fault = async (operation) => {
+        await expectAccepted(`before ${operation}`);
+        return undefined;
+      };
+      await provisioner.apply();
+      await expectAccepted("after apply");
+      expect(world.servedSecrets()).toHaveLength(1);
+      expect(await provisioner.status()).toMatchObject({ steps: [] });
+    }
+  });
+
+  test("that was cut off before it forgot the former secret is ended by an apply ten minutes later", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const dies = provisioner.rotateSecret(({ what }) => {
+      if (what.startsWith("the former")) throw new Error("killed");
+    });
+    await expect(dies).rejects.toThrow("killed");
+    expect(await provisioner.status()).toMatchObject({ secrets: 2, steps: [] });
+    world.aws.clock.advance(11 * 60_000);
+    expect(await provisioner.status()).toMatchObject({
+      secrets: 2,
+      steps: [{ what: "the former secret from the record in the database" }],
+    });
+    await provisioner.apply();
+    expect(await provisioner.status()).toMatchObject({ secrets: 1, steps: [] });
+  });
+
+  test("of what was never applied, or has no secret, is refused", async () => {
+    await expect(world.define().rotateSecret()).rejects.toThrow(/has not been applied yet/);
+    const lambda = "arn:aws:lambda:eu-west-1:123456789012:function:chat";
+    world.aws.functions.add(lambda);
+    const provisioner = world.define({ target: { lambda } });
+    await provisioner.apply();
+    await expect(provisioner.rotateSecret()).rejects.toThrow(/has no secret/);
+    expect((await world.record())?.secretHashes).toEqual([]);
+  });
+});
+
+describe("a secret", () => {
+  test("that nobody here knows, as in a new database, is taken from AWS", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const secrets = world.servedSecrets();
+    await world.app.provisioning.gateways.remove("chat");
+    expect((await provisioner.apply()).steps).toMatchObject([
+      { action: "create", what: "record in the database" },
+    ]);
+    expect((await world.record())?.secretHashes).toEqual(secrets);
+  });
+
+  test("that somebody changed at AWS is replaced, and what is deployed stays accepted", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    for (const { IntegrationId } of world.served().integrations) {
+      const RequestParameters = { [PARAMETER]: `'${gatewaySecret()}'` };
+      world.aws.apis.UpdateIntegration({ ApiId, IntegrationId, RequestParameters });
+    }
+    world.aws.fault = async (operation) => {
+      await expectAccepted(`before ${operation}`);
+      return undefined;
+    };
+    await provisioner.apply();
+    expect(world.servedSecrets()).toHaveLength(1);
+    await expectAccepted("afterwards");
+  });
+
+  test("too weak to be one is not kept", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    for (const { IntegrationId } of world.served().integrations)
+      world.aws.apis.UpdateIntegration({
+        ApiId,
+        IntegrationId,
+        RequestParameters: { [PARAMETER]: "'hunter2'" },
+      });
+    await world.app.provisioning.gateways.remove("chat");
+    await provisioner.apply();
+    expect(world.served().integrations.map(secretOf)).not.toContain("hunter2");
+    expect((await world.record())?.secretHashes).toEqual(world.servedSecrets());
+    expect(hashSecret("hunter2")).not.toBe(world.servedSecrets()[0]);
+  });
+});

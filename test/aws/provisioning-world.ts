@@ -1,0 +1,121 @@
+import { SECRET_PARAMETER } from "../../src/gateways/desired.ts";
+import { hashSecret } from "../../src/gateways/gateways.ts";
+import { defineGateway, type Gateway, type GatewayOptions } from "../../src/index.ts";
+import { type Provisioner, provisioner } from "../../src/provisioning.ts";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { emptyDatabase, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { ChatView, channels, chat } from "../stories/chat.ts";
+import type { Snapshot } from "./control-plane/apis.ts";
+import { ControlPlane } from "./control-plane/server.ts";
+
+export const REGION = "eu-west-1";
+export const CHAT = "https://www.example.com/ws/chat";
+
+/** What AWS's SDK finds in an environment. */
+const CREDENTIALS = { AWS_ACCESS_KEY_ID: "AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY: "not a secret" };
+
+/** An app, its database, and AWS's control plane as far as provisioning sees it. AWS's time passes where it is waited for. */
+export class ProvisioningWorld {
+  readonly aws: ControlPlane;
+  readonly #database: TestDatabase;
+  readonly #storage: Database;
+  readonly #open: Provisioner[] = [];
+  #app: Sallyport;
+
+  private constructor(aws: ControlPlane, database: TestDatabase, storage: Database) {
+    this.aws = aws;
+    this.#database = database;
+    this.#storage = storage;
+    this.#app = this.#appWith({});
+  }
+
+  static async open(): Promise<ProvisioningWorld> {
+    Object.assign(process.env, CREDENTIALS);
+    const database = await emptyDatabase();
+    const world = new ProvisioningWorld(
+      await ControlPlane.start(REGION),
+      database,
+      storageAt(database.source),
+    );
+    await world.#app.migrate();
+    return world;
+  }
+
+  /** The app as it is now, with what was last defined. */
+  get app(): Sallyport {
+    return this.#app;
+  }
+
+  /** Where the database is. */
+  get database(): string {
+    return this.#database.source;
+  }
+
+  /** Another version of the app, whose gateway "chat" is defined so. */
+  define(options: Partial<GatewayOptions> = {}): Provisioner {
+    this.#app = this.#appWith(options);
+    const opened = provisioner(this.#app, options.name ?? "chat", {
+      by: "test",
+      endpoint: this.aws.endpoint,
+      wait: async (ms) => this.aws.clock.advance(ms),
+      now: () => this.aws.clock.now,
+    });
+    this.#open.push(opened);
+    return opened;
+  }
+
+  #appWith(options: Partial<GatewayOptions>): Sallyport {
+    return createSallyport({
+      storage: this.#storage,
+      permissions: [chat],
+      channels,
+      views: { "/ws/chat": ChatView, "/ws/moderation": class Moderation extends ChatView {} },
+      identify: async () => null,
+      origins: ["https://www.example.com"],
+      gateways: [defineGateway({ name: "chat", region: REGION, target: CHAT, ...options })],
+    });
+  }
+
+  /** Our record of the gateway. */
+  async record(name = "chat"): Promise<Gateway | undefined> {
+    return this.#app.provisioning.gateways.named(name);
+  }
+
+  /** AWS's id of the API that has a gateway's tag. @throws when there is not exactly one */
+  apiId(name = "chat"): string {
+    const ids = this.aws.apis
+      .all()
+      .filter(({ Tags }) => Tags?.["sallyport:gateway"] === name)
+      .map(({ ApiId }) => ApiId ?? "");
+    if (ids.length !== 1) throw new Error(`${ids.length} APIs have the tag`);
+    return ids[0] as string;
+  }
+
+  /** What the stage serves. @throws where it serves nothing */
+  served(stage = "production", name = "chat"): Snapshot {
+    const snapshot = this.aws.apis.served(this.apiId(name), stage);
+    if (!snapshot) throw new Error("the stage serves nothing");
+    return snapshot;
+  }
+
+  /** Hashes of the secrets that the stage's integrations send. */
+  servedSecrets(): readonly string[] {
+    return [...new Set(this.served().integrations.map((integration) => hashSecret(secretOf(integration))))];
+  }
+
+  async close(): Promise<void> {
+    for (const opened of this.#open) await opened.close();
+    await this.aws.close();
+    await this.#storage.close();
+    await this.#database.drop();
+  }
+}
+
+export function secretOf({
+  RequestParameters,
+}: {
+  RequestParameters?: Record<string, string> | undefined;
+}): string {
+  return /^'(.*)'$/.exec(RequestParameters?.[SECRET_PARAMETER] ?? "")?.[1] ?? "";
+}

@@ -1,0 +1,449 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ControlPlaneError } from "../../src/errors.ts";
+import type { GatewayOptions } from "../../src/index.ts";
+import { CONTEXT_HEADERS, SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
+import type { Plan, Provisioner } from "../../src/provisioning.ts";
+import type { Fault } from "./control-plane/server.ts";
+import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
+
+let world: ProvisioningWorld;
+beforeEach(async () => {
+  world = await ProvisioningWorld.open();
+});
+afterEach(() => world.close());
+
+const words = ({ steps }: Plan) => steps.map(({ action, what }) => `${action} ${what}`);
+const MODERATION = "https://www.example.com/ws/moderation/moderate";
+const CERTIFICATE = `arn:aws:acm:${REGION}:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000`;
+const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:chat`;
+
+/** All that can be wanted of an API with an HTTP backend. */
+const EVERYTHING: Partial<GatewayOptions> = {
+  routes: { moderate: MODERATION },
+  description: "The chat",
+  tags: { team: "chat" },
+  throttling: { ratePerSecond: 100, burst: 200 },
+  accessLog: { destinationArn: LOG_GROUP },
+  domain: { name: "ws.example.com", certificateArn: CERTIFICATE, mappingKey: "chat" },
+};
+
+describe("apply", () => {
+  test("makes an API whose every integration proves itself and says all that the app must know", async () => {
+    const provisioner = world.define({ routes: { moderate: MODERATION } });
+    await provisioner.apply();
+    const { api, routes, integrations } = world.served();
+    expect(api).toMatchObject({
+      Name: "chat",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+    });
+    const uris = new Map(
+      integrations.map(({ IntegrationId, IntegrationUri }) => [
+        `integrations/${IntegrationId}`,
+        IntegrationUri,
+      ]),
+    );
+    expect(
+      Object.fromEntries(routes.map(({ RouteKey, Target = "" }) => [RouteKey, uris.get(Target)])),
+    ).toEqual({
+      $connect: `${CHAT}/connect`,
+      $disconnect: `${CHAT}/disconnect`,
+      $default: `${CHAT}/default`,
+      moderate: MODERATION,
+    });
+    const headers = Object.entries(CONTEXT_HEADERS).map(([name, variable]) => [
+      `integration.request.header.${name}`,
+      variable,
+    ]);
+    for (const integration of integrations) {
+      expect(integration).toMatchObject({
+        IntegrationType: "HTTP_PROXY",
+        IntegrationMethod: "POST",
+        TimeoutInMillis: 29_000,
+      });
+      const secret = secretOf(integration);
+      expect(secret).toMatch(/^[0-9a-f]{64}$/);
+      expect(integration.RequestParameters).toEqual({
+        ...Object.fromEntries(headers),
+        [`integration.request.header.${SECRET_HEADER}`]: `'${secret}'`,
+      });
+    }
+    expect(new Set(integrations.map(secretOf)).size).toBe(1);
+  });
+
+  test("B54 sets both halves of an answer on message routes, and neither on the others", async () => {
+    await world.define({ routes: { moderate: MODERATION } }).apply();
+    const answers = world.served().routes.map(({ RouteKey, RouteResponseSelectionExpression, responses }) => {
+      return [
+        RouteKey,
+        RouteResponseSelectionExpression,
+        responses.map(({ RouteResponseKey }) => RouteResponseKey),
+      ];
+    });
+    expect(answers).toEqual([
+      ["$connect", undefined, []],
+      ["$disconnect", undefined, []],
+      ["$default", "$default", ["$default"]],
+      ["moderate", "$default", ["$default"]],
+    ]);
+    await world.define({ replies: "push" }).apply();
+    expect(world.served().routes.flatMap(({ responses }) => responses)).toEqual([]);
+    expect(await world.record()).toMatchObject({ replies: "push" });
+  });
+
+  test("B46, B47 what plan says is what apply does, and then there is nothing left to do", async () => {
+    const provisioner = world.define(EVERYTHING);
+    const plan = await provisioner.plan();
+    expect(world.aws.changes).toBe(0);
+    expect(await provisioner.apply()).toEqual(plan);
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    const changes = world.aws.changes;
+    expect(await provisioner.apply()).toEqual({ steps: [] });
+    expect(world.aws.changes).toBe(changes);
+  });
+
+  test("records the gateway, so that the app answers its calls and none before", async () => {
+    const provisioner = world.define();
+    expect(await world.record()).toBeUndefined();
+    await provisioner.apply();
+    const apiId = world.apiId();
+    expect(await world.record()).toMatchObject({
+      apiId,
+      stage: "production",
+      endpoint: `https://${apiId}.execute-api.${REGION}.amazonaws.com/production`,
+      replies: "route",
+      secretHashes: world.servedSecrets(),
+    });
+    // Before the deployment that makes the calls.
+    const made = world.aws.calls.filter(({ operation }) => !operation.startsWith("Get"));
+    expect(made.at(-1)).toMatchObject({ operation: "CreateDeployment", input: { StageName: "production" } });
+  });
+
+  test("keeps who did it and what in the audit, of a run that failed as well", async () => {
+    await world.define().apply();
+    world.aws.fault = (operation) => (operation === "CreateRoute" ? REFUSED : undefined);
+    await expect(world.define({ routes: { moderate: MODERATION } }).apply()).rejects.toThrow(
+      ControlPlaneError,
+    );
+    const [failed, applied] = await world.app.access.audit();
+    expect(applied).toMatchObject({
+      action: "provision",
+      by: "test",
+      details: { gateway: "chat", run: "apply" },
+    });
+    expect(applied?.details.steps).toContain("create route $connect");
+    expect(failed?.details).toEqual({
+      gateway: "chat",
+      run: "apply",
+      steps: ["create integration of moderate"],
+    });
+  });
+
+  test("one run at a time: two at once would make two APIs", async () => {
+    const [one, two] = [world.define(), world.define()];
+    const ended = await Promise.allSettled([one.apply(), two.apply()]);
+    expect(ended.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    expect(ended.find(({ status }) => status === "rejected")).toMatchObject({
+      reason: {
+        message: expect.stringMatching(/^Another run provisions gateway "chat" now.*Try again in \d+ s\.$/),
+      },
+    });
+    expect(world.apiId()).toMatch(/^[a-z0-9]{10}$/);
+    await two.apply();
+  });
+});
+
+const REFUSED: Fault = { kind: "refused", status: 403, type: "AccessDeniedException" };
+
+describe("a run that fails", () => {
+  /** How many changes a whole run makes. */
+  async function changesOf(options: Partial<GatewayOptions>): Promise<number> {
+    const other = await ProvisioningWorld.open();
+    await other.define(options).apply();
+    const { changes } = other.aws;
+    await other.close();
+    return changes;
+  }
+
+  async function expectWhole(provisioner: Provisioner): Promise<void> {
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    const { integrations, routes } = world.served();
+    expect(integrations).toHaveLength(routes.length);
+    expect((await world.record())?.secretHashes).toContain(world.servedSecrets()[0]);
+    expect(world.servedSecrets()).toHaveLength(1);
+  }
+
+  test("by AWS's refusal at any step: says so, and the next run goes on from there", async () => {
+    const changes = await changesOf(EVERYTHING);
+    expect(changes).toBeGreaterThan(14);
+    for (let at = 1; at <= changes; at++) {
+      await world.close();
+      world = await ProvisioningWorld.open();
+      const provisioner = world.define(EVERYTHING);
+      world.aws.fault = (_, change) => (change === at ? REFUSED : undefined);
+      const failure = await provisioner.apply().catch((error: unknown) => error);
+      expect(failure, `step ${at}`).toBeInstanceOf(ControlPlaneError);
+      expect(failure).toMatchObject({
+        awsError: "AccessDeniedException",
+        awsStatus: 403,
+        message: expect.stringMatching(
+          /^[A-Z]\w+ in eu-west-1 was answered 403: .*`sallyport gateway policy`/,
+        ),
+      });
+      world.aws.fault = () => undefined;
+      await provisioner.apply();
+      await expectWhole(provisioner);
+    }
+  });
+
+  test.each<{ how: string; fault: Fault }>([
+    { how: "no answer, and nothing done", fault: { kind: "lost" } },
+    { how: "no answer, though it was done", fault: { kind: "answer lost" } },
+    { how: "an error of AWS's own", fault: { kind: "refused", status: 500, type: "InternalFailure" } },
+    { how: "too many calls", fault: { kind: "refused", status: 429, type: "TooManyRequestsException" } },
+  ])("by $how, at any step: looks anew and goes on by itself", async ({ fault }) => {
+    const changes = await changesOf(EVERYTHING);
+    for (let at = 1; at <= changes; at++) {
+      await world.close();
+      world = await ProvisioningWorld.open();
+      const provisioner = world.define(EVERYTHING);
+      world.aws.fault = (_, change) => (change === at ? fault : undefined);
+      await provisioner.apply();
+      await expectWhole(provisioner);
+    }
+  });
+
+  test("because its process dies before any step: the next run goes on from there", async () => {
+    const { steps } = await world.define(EVERYTHING).plan();
+    for (let at = 1; at <= steps.length; at++) {
+      await world.close();
+      world = await ProvisioningWorld.open();
+      const provisioner = world.define(EVERYTHING);
+      let step = 0;
+      const dies = provisioner.apply(() => {
+        if (++step === at) throw new Error("killed");
+      });
+      await expect(dies).rejects.toThrow("killed");
+      await provisioner.apply();
+      await expectWhole(provisioner);
+    }
+  });
+
+  test("for good is told after a few rounds, with AWS's own words", async () => {
+    world.aws.fault = (operation) => (operation === "CreateStage" ? { kind: "lost" } : undefined);
+    await expect(world.define().apply()).rejects.toThrow(/^CreateStage in eu-west-1 was not answered: /);
+  });
+});
+
+describe("B50 what is edited reaches AWS", () => {
+  const changed = async (
+    from: Partial<GatewayOptions>,
+    to: Partial<GatewayOptions>,
+  ): Promise<readonly string[]> => {
+    await world.define(from).apply();
+    const provisioner = world.define(to);
+    const plan = await provisioner.plan();
+    expect(await provisioner.apply()).toEqual(plan);
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    return words(plan);
+  };
+  const DEPLOY = "deploy stage production";
+
+  test("another backend: the three base routes follow, with the same integrations", async () => {
+    const target = "https://other.example.com/ws/chat";
+    await world.define().apply();
+    const before = world.served().integrations.map(({ IntegrationId }) => IntegrationId);
+    expect(await changed({}, { target })).toEqual([
+      "change integration of $connect",
+      "change integration of $disconnect",
+      "change integration of $default",
+      DEPLOY,
+    ]);
+    expect(world.served().integrations.map(({ IntegrationId }) => IntegrationId)).toEqual(before);
+    expect(
+      world.served().integrations.every(({ IntegrationUri }) => IntegrationUri?.startsWith(target)),
+    ).toBe(true);
+  });
+
+  test("B48 a further route is made once, changed, and taken away with what only it called", async () => {
+    expect(await changed({}, { routes: { moderate: MODERATION } })).toEqual([
+      "create integration of moderate",
+      "create route moderate",
+      "create route response of moderate",
+      DEPLOY,
+    ]);
+    const other = "https://other.example.com/ws/moderation/moderate";
+    expect(await changed({ routes: { moderate: MODERATION } }, { routes: { moderate: other } })).toEqual([
+      "change integration of moderate",
+      DEPLOY,
+    ]);
+    expect(await changed({ routes: { moderate: other } }, {})).toEqual([
+      "remove route moderate",
+      "remove integration",
+      DEPLOY,
+    ]);
+    expect(world.served().integrations).toHaveLength(3);
+  });
+
+  test("B51 tags of API and stage, which are others' as well as ours", async () => {
+    expect(await changed({ tags: { team: "chat", cost: "1" } }, { tags: { team: "realtime" } })).toEqual([
+      "change tags of the API",
+      "change tags of the stage production",
+    ]);
+    const [api] = world.aws.apis.all();
+    expect(api?.Tags).toEqual({ team: "realtime", "sallyport:gateway": "chat" });
+  });
+
+  test("name at AWS, description, and what selects routes", async () => {
+    expect(
+      await changed({}, { description: "The chat", routeSelectionExpression: "$request.body.type" }),
+    ).toEqual(['change API "chat"', DEPLOY]);
+    expect(await changed({ description: "The chat" }, {})).toEqual(['change API "chat"']);
+    expect(world.served().api.Description).toBe("The chat");
+  });
+
+  test("throttling, which is never left at 0, and the access log", async () => {
+    const stage = async () => {
+      const { StageName: _, ...rest } = world.aws.apis.GetStage({
+        ApiId: world.apiId(),
+        StageName: "production",
+      });
+      return rest;
+    };
+    expect(await changed({}, { throttling: { ratePerSecond: 100, burst: 200 } })).toEqual([
+      "change stage production",
+    ]);
+    expect((await stage()).DefaultRouteSettings).toMatchObject({
+      ThrottlingRateLimit: 100,
+      ThrottlingBurstLimit: 200,
+    });
+    expect(await changed({ throttling: { ratePerSecond: 100, burst: 200 } }, {})).toEqual([
+      "change stage production",
+    ]);
+    expect((await stage()).DefaultRouteSettings).toMatchObject({
+      ThrottlingRateLimit: 10_000,
+      ThrottlingBurstLimit: 5000,
+    });
+    expect(await changed({}, { accessLog: { destinationArn: `${LOG_GROUP}:*` } })).toEqual([
+      "change stage production",
+    ]);
+    expect((await stage()).AccessLogSettings).toMatchObject({ DestinationArn: LOG_GROUP });
+    expect(await changed({ accessLog: { destinationArn: LOG_GROUP } }, {})).toEqual([
+      "remove access log of the stage production",
+    ]);
+    expect((await stage()).AccessLogSettings).toBeUndefined();
+  });
+
+  test("B49, B53 deployments are made when something needs one, five seconds apart, and known afterwards", async () => {
+    for (const timeoutMs of [1000, 2000, 3000, 4000]) await world.define({ timeoutMs }).apply();
+    const deployments = world.aws.calls.filter(
+      ({ operation, status }) => operation === "CreateDeployment" && status === 201,
+    );
+    expect(deployments).toHaveLength(4);
+    for (const [index, { at }] of deployments.entries())
+      if (index > 0) expect(at - (deployments[index - 1]?.at ?? 0)).toBeGreaterThanOrEqual(5000);
+    const status = await world.define({ timeoutMs: 4000 }).status();
+    expect(status).toMatchObject({ apiId: world.apiId(), steps: [] });
+    expect(status.deployedAt?.getTime()).toBe(deployments.at(-1)?.at);
+  });
+});
+
+describe("drift", () => {
+  test("of any kind is shown by status, and put right by apply", async () => {
+    const provisioner = world.define(EVERYTHING);
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    const { apis } = world.aws;
+    const { routes, integrations } = world.served();
+    const [connect, disconnect, , moderate] = integrations;
+    const idOf = (key: string) => routes.find(({ RouteKey }) => RouteKey === key)?.RouteId;
+    const name = `integration.request.header.${SECRET_HEADER}`;
+    apis.UpdateIntegration({
+      ApiId,
+      IntegrationId: connect?.IntegrationId,
+      RequestParameters: { [name]: "" },
+    });
+    apis.UpdateIntegration({
+      ApiId,
+      IntegrationId: disconnect?.IntegrationId,
+      IntegrationUri: "https://evil.example.com",
+    });
+    apis.UpdateIntegration({
+      ApiId,
+      IntegrationId: moderate?.IntegrationId,
+      RequestParameters: {
+        "integration.request.header.x-extra": "'1'",
+        "integration.request.header.connectionId": "'me'",
+      },
+    });
+    apis.DeleteRoute({ ApiId, RouteId: idOf("$default") });
+    apis.UpdateRoute({ ApiId, RouteId: idOf("moderate"), RouteResponseSelectionExpression: "" });
+    const { IntegrationId } = apis.CreateIntegration({ ApiId, IntegrationType: "MOCK" });
+    apis.CreateRoute({ ApiId, RouteKey: "backdoor", Target: `integrations/${IntegrationId}` });
+    apis.UpdateStage({ ApiId, StageName: "production", DefaultRouteSettings: { ThrottlingRateLimit: 1 } });
+    apis.CreateDeployment({ ApiId, StageName: "production" });
+    const { steps } = await provisioner.status();
+    expect(words({ steps })).toEqual([
+      "change integration of $connect",
+      "change integration of $disconnect",
+      "create route $default",
+      "create route response of $default",
+      "change integration of moderate",
+      "change route moderate",
+      "remove route backdoor",
+      "remove integration",
+      "change stage production",
+      "deploy stage production",
+    ]);
+    const told = steps.flatMap(({ details }) => details);
+    expect(told).toContain("header.x-sallyport-secret: another secret");
+    expect(told).toContain(`IntegrationUri: https://evil.example.com → ${CHAT}/disconnect`);
+    expect(told).toContain("header.x-extra: '1' → nothing");
+    expect(JSON.stringify(steps)).not.toContain(secretOf(disconnect ?? {}));
+    await provisioner.apply();
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    expect(world.served().integrations.every((each) => secretOf(each) === secretOf(disconnect ?? {}))).toBe(
+      true,
+    );
+  });
+
+  test("of which nothing was deployed costs no deployment", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const [integration] = world.served().integrations;
+    world.aws.apis.UpdateIntegration({
+      ApiId: world.apiId(),
+      IntegrationId: integration?.IntegrationId,
+      TimeoutInMillis: 50,
+    });
+    expect(words(await provisioner.apply())).toEqual(["change integration of $connect"]);
+  });
+
+  test("an integration that several routes share becomes one of each", async () => {
+    const provisioner = world.define({ routes: { moderate: MODERATION } });
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    const { routes, integrations } = world.served();
+    for (const { RouteId } of routes)
+      world.aws.apis.UpdateRoute({
+        ApiId,
+        RouteId,
+        Target: `integrations/${integrations[0]?.IntegrationId}`,
+      });
+    await provisioner.apply();
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    expect(new Set(world.served().routes.map(({ Target }) => Target)).size).toBe(4);
+    expect(world.served().integrations).toHaveLength(4);
+  });
+
+  test("a stage that somebody made deploy by itself, and one that is not there", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    world.aws.apis.UpdateStage({ ApiId, StageName: "production", AutoDeploy: true });
+    expect(words(await provisioner.apply())).toEqual(["change stage production"]);
+    world.aws.apis.DeleteStage({ ApiId, StageName: "production" });
+    expect(words(await provisioner.apply())).toEqual(["create stage production", "deploy stage production"]);
+    expect(world.served().routes).toHaveLength(3);
+  });
+});

@@ -1,0 +1,27 @@
+// An app whose gateway is provisioned from the command line.
+import { createSallyport, defineGateway, handler, WebSocketView } from "sallyport";
+import { storyStorage } from "./storage.ts";
+
+class ChatView extends WebSocketView {
+  override allowAnonymous = true;
+  ping = handler(() => ({ ok: true }));
+}
+
+export const sallyport = createSallyport({
+  storage: storyStorage(),
+  permissions: [],
+  views: { "/ws/chat": ChatView },
+  origins: ["https://www.example.com"],
+  identify: () => null,
+  gateways: [
+    defineGateway({
+      name: "chat",
+      region: "eu-west-1",
+      target: "https://www.example.com/ws/chat",
+      domain: {
+        name: "ws.example.com",
+        certificateArn: "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000",
+      },
+    }),
+  ],
+});
