@@ -80,7 +80,7 @@ describe("$disconnect", () => {
 
   test("does not wait for a slow message to be answered", async () => {
     const backend = await startBackend((call) => (call.body ? new Promise(() => {}) : {}));
-    const gateway = await startGateway(backend, { integrationTimeoutMs: 60_000 });
+    const gateway = await startGateway(backend, { integrationTimeoutMs: 29_000 });
     const client = await openClient(gateway.url);
     client.socket.send("slow");
     await backend.call("default");

@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
+import type { Alarm, Clock } from "./clock.ts";
 import { FrameMeter } from "./frame-meter.ts";
 import { settledWithin } from "./grace.ts";
 import { newId } from "./ids.ts";
@@ -40,23 +41,31 @@ interface Life {
 export class Connection {
   readonly id = newId();
   /** Epoch milliseconds of the upgrade request. */
-  readonly connectedAt = Date.now();
+  readonly connectedAt: number;
   /** The socket's peer; no header can forge it. */
   readonly sourceIp: string;
   readonly userAgent: string | undefined;
   readonly #meter = new FrameMeter(MAX_FRAME_BYTES);
   #socket: WebSocket | undefined;
-  #lastActiveAt = this.connectedAt;
+  readonly #clock: Clock;
+  #lastActiveAt: number;
   #ending: Ending | undefined;
   #received = 0;
   readonly #underWay = new Set<Promise<void>>();
-  #idleTimer: NodeJS.Timeout | undefined;
-  #maxTimer: NodeJS.Timeout | undefined;
+  #idle: Alarm | undefined;
+  #longest: Alarm | undefined;
   #graceTimer: NodeJS.Timeout | undefined;
 
-  constructor(client: { readonly sourceIp: string; readonly userAgent: string | undefined }) {
+  constructor(client: {
+    readonly sourceIp: string;
+    readonly userAgent: string | undefined;
+    readonly clock: Clock;
+  }) {
     this.sourceIp = client.sourceIp;
     this.userAgent = client.userAgent;
+    this.#clock = client.clock;
+    this.connectedAt = client.clock.now();
+    this.#lastActiveAt = this.connectedAt;
   }
 
   /** Epoch milliseconds of the last data frame either way. */
@@ -71,8 +80,8 @@ export class Connection {
   /** Takes over a socket whose 101 has just been written. Must run before any of its bytes are read. */
   open(socket: WebSocket, stream: Duplex, life: Life): void {
     this.#socket = socket;
-    this.#idleTimer = setTimeout(() => this.end(GOING_AWAY), life.idleTimeoutMs);
-    this.#maxTimer = setTimeout(() => this.end(GOING_AWAY), life.maxConnectionMs);
+    this.#idle = this.#clock.after(life.idleTimeoutMs, () => this.end(GOING_AWAY));
+    this.#longest = this.#clock.after(life.maxConnectionMs, () => this.end(GOING_AWAY));
     // The meter sees a chunk before `ws` does, so an oversized frame is known when its message comes out;
     // the messages ahead of it in the same chunk still count.
     stream.prependListener("data", (chunk: Buffer) => {
@@ -86,7 +95,9 @@ export class Connection {
       this.#ending ??= endingOf(error);
     });
     socket.on("close", (code, reason) => {
-      for (const timer of [this.#idleTimer, this.#maxTimer, this.#graceTimer]) clearTimeout(timer);
+      this.#idle?.cancel();
+      this.#longest?.cancel();
+      clearTimeout(this.#graceTimer);
       life.ended(this.#ending ?? clientEnding(code, reason));
     });
   }
@@ -140,8 +151,8 @@ export class Connection {
   }
 
   #touch(): void {
-    this.#lastActiveAt = Date.now();
-    if (this.isOpen) this.#idleTimer?.refresh();
+    this.#lastActiveAt = this.#clock.now();
+    if (this.isOpen) this.#idle?.refresh();
   }
 }
 

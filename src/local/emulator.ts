@@ -1,4 +1,4 @@
-/** AWS API Gateway's WebSocket APIs on your desk: sockets on one side, HTTP_PROXY integrations on the other. */
+/** AWS API Gateway's WebSocket APIs on your desk: sockets on one side, HTTP backends and functions on the other. */
 
 import { isUtf8 } from "node:buffer";
 import { once } from "node:events";
@@ -8,16 +8,30 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import { CLOSE_GRACE_MS, Connection, Connections, type Ending } from "./connections.ts";
+import type { LocalApi } from "./apis.ts";
+import { CLOSE_GRACE_MS, Connection, type Ending } from "./connections.ts";
+import type { EventPlace, GatewayEvent } from "./events.ts";
 import { judgeUpgrade, refuseUpgrade, splitUrl } from "./handshake.ts";
 import { newId } from "./ids.ts";
 import { Integrations, type Outcome } from "./integration.ts";
-import type { GatewayEvent } from "./integration-headers.ts";
 import { managementApi } from "./management-api.ts";
-import { isSuccess, routeResponse } from "./route-response.ts";
+import { errorFrame, isSuccess, routeResponse } from "./route-response.ts";
 import { checkOptions, type LocalGatewayOptions, type Settings } from "./settings.ts";
+import type { Stage, Stages } from "./stages.ts";
 
+export type {
+  FunctionIntegration,
+  HttpProxyIntegration,
+  LocalApi,
+  LocalIntegration,
+  LocalRoute,
+  LocalStage,
+  Throttling,
+} from "./apis.ts";
+export { type Alarm, type Clock, ManualClock } from "./clock.ts";
+export type { LambdaFunction } from "./function-proxy.ts";
 export type { LocalGatewayOptions } from "./settings.ts";
+export type { DomainMappings } from "./stages.ts";
 
 /** Upgrades that may wait for their `$connect` at once; more are refused with 429. */
 const MAX_PENDING_UPGRADES = 4096;
@@ -29,10 +43,9 @@ const CLOSE_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS };
 const SHUTDOWN_MS = 2_000;
 
 /**
- * Starts a local API Gateway in front of `target` and resolves when it listens.
+ * Starts a local API Gateway in front of `target`, or with `apis`, and resolves when it listens.
  *
- * Behaves as AWS does where that is known and takes the strict side where it is not. Signatures of Management API
- * calls are not checked. The caller owns it and ends it with `close()`.
+ * Behaves as AWS does where that is known and takes the strict side where it is not. The caller owns it and ends it with `close()`.
  *
  * @throws ConfigurationError for a wrong option or a port in use
  */
@@ -45,14 +58,16 @@ export async function startLocalGateway(options: LocalGatewayOptions): Promise<L
 
 /** A running local gateway. Made by `startLocalGateway`. */
 export class LocalGateway {
+  /** Of the first API. */
   readonly apiId: string;
+  /** The first one of the first API. */
   readonly stage: string;
   readonly #server: Server;
   readonly #settings: Settings;
+  readonly #stages: Stages;
   readonly #address: string;
   readonly #port: number;
-  readonly #connections = new Connections();
-  readonly #integrations: Integrations;
+  readonly #integrations = new Integrations();
   readonly #subprotocols = new WeakMap<IncomingMessage, string>();
   readonly #webSockets: WebSocketServer;
   readonly #sockets = new Set<Duplex>();
@@ -65,10 +80,9 @@ export class LocalGateway {
     this.stage = settings.stage;
     this.#server = server;
     this.#settings = settings;
+    this.#stages = settings.stages;
     this.#port = (server.address() as AddressInfo).port;
     this.#address = `${settings.host.includes(":") ? `[${settings.host}]` : settings.host}:${this.#port}`;
-    const identity = { ...settings, domainName: this.#address, port: this.#port };
-    this.#integrations = new Integrations(settings, identity, settings.integrationTimeoutMs);
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -78,7 +92,7 @@ export class LocalGateway {
       // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
       handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,
     });
-    server.on("request", managementApi(settings.stage, this.#connections));
+    server.on("request", managementApi(settings));
     server.on("upgrade", (request, socket, head) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
@@ -105,9 +119,24 @@ export class LocalGateway {
     return `http://${this.#address}/${this.stage}`;
   }
 
-  /** How many sockets are open. */
+  /** How many sockets are open, at all stages together. */
   get connectionCount(): number {
-    return this.#connections.count;
+    let count = 0;
+    for (const { connections } of this.#stages) count += connections.count;
+    return count;
+  }
+
+  /**
+   * Serves an API as it is given at a stage from now on, as a deployment does at AWS: sockets stay, and their next message takes the new
+   * routes. A stage that is not there is made.
+   *
+   * @throws ConfigurationError for what AWS would refuse
+   */
+  deploy(
+    api: Pick<LocalApi, "routes" | "routeSelectionExpression">,
+    { apiId = this.apiId, stage = this.stage }: { readonly apiId?: string; readonly stage?: string } = {},
+  ): void {
+    this.#stages.deploy(apiId, stage, api);
   }
 
   /**
@@ -122,61 +151,94 @@ export class LocalGateway {
   }
 
   async #connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const refusal = this.#judge(request);
-    if (refusal !== undefined) return refuseUpgrade(socket, refusal);
+    const { path, query } = splitUrl(request.url ?? "");
+    const found = this.#stages.at(request.headers.host, path);
+    const stage = found?.rest === "" ? found.stage : undefined;
+    const refusal = this.#judge(request, stage);
+    if (refusal !== undefined || !stage) return refuseUpgrade(socket, refusal ?? 403);
     const connection = new Connection({
       sourceIp: request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "",
       userAgent: request.headers["user-agent"],
+      clock: this.#settings.clock,
     });
-    const client = { rawHeaders: request.rawHeaders, query: splitUrl(request.url ?? "").query };
+    const place = this.#placeOf(stage, request.headers.host);
     this.#pendingUpgrades++;
-    const outcome = await this.#run({
+    const outcome = await this.#run(stage, {
       kind: "connect",
       routeKey: "$connect",
       connection,
       requestId: newId(),
-      client,
+      place,
+      client: { rawHeaders: request.rawHeaders, query },
     });
     this.#pendingUpgrades--;
-    const status = refusalStatus(outcome);
+    const status = outcome && refusalStatus(outcome);
     if (status !== undefined) return refuseUpgrade(socket, status);
-    if (outcome.kind === "answered" && outcome.subprotocol)
+    if (outcome?.kind === "answered" && outcome.subprotocol)
       this.#subprotocols.set(request, outcome.subprotocol);
+    const socketPlace: SocketPlace = { stage, place, connection };
     if (this.#closing) refuseUpgrade(socket, 503);
-    else this.#open(connection, request, socket, head);
+    else this.#open(socketPlace, request, socket, head);
     // The backend has accepted a client that is gone by now: it must hear so, or its row stays open.
-    if (!this.#connections.find(connection.id))
-      await this.#disconnect(connection, { code: 1006, reason: "" });
+    if (!stage.connections.find(connection.id))
+      await this.#disconnect(socketPlace, { code: 1006, reason: "" });
   }
 
-  #judge(request: IncomingMessage): number | undefined {
+  #judge(request: IncomingMessage, stage: Stage | undefined): number | undefined {
     if (this.#closing) return 503;
-    return (
-      judgeUpgrade(request, this.stage) ?? (this.#pendingUpgrades < MAX_PENDING_UPGRADES ? undefined : 429)
-    );
+    const refusal = judgeUpgrade(request, stage !== undefined);
+    if (refusal !== undefined) return refusal;
+    return this.#pendingUpgrades < MAX_PENDING_UPGRADES && stage?.takes("$connect") ? undefined : 429;
   }
 
-  #open(connection: Connection, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  #placeOf({ apiId, name, variables }: Stage, host: string | undefined): EventPlace {
+    const domainName = host !== undefined && this.#stages.isKnownHost(host) ? host : this.#address;
+    return { apiId, stage: name, stageVariables: variables, domainName, port: this.#port };
+  }
+
+  #open(at: SocketPlace, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { connection, stage } = at;
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      this.#connections.add(connection);
+      stage.connections.add(connection);
       connection.open(webSocket, socket, {
         idleTimeoutMs: this.#settings.idleTimeoutMs,
         maxConnectionMs: this.#settings.maxConnectionMs,
-        message: (data) => this.#message(connection, data),
+        message: (data) => this.#message(at, data),
         ended: (ending) => {
-          this.#connections.remove(connection);
-          void this.#disconnect(connection, ending);
+          stage.connections.remove(connection);
+          void this.#disconnect(at, ending);
         },
       });
     });
   }
 
   /** Not awaited by the next message: as at AWS, answers come in the order in which the backend finishes. */
-  async #message(connection: Connection, body: Buffer): Promise<void> {
-    const routeKey = this.#settings.routeSelection.select(body);
+  async #message({ stage, place, connection }: SocketPlace, body: Buffer): Promise<void> {
+    const { routes, selection } = stage.deployment;
+    const routeKey = selection.select(body);
     const requestId = newId();
-    const outcome = await this.#run({ kind: "message", routeKey, connection, requestId, body });
-    const frame = routeResponse(outcome, { connectionId: connection.id, requestId }, this.#settings);
+    const ids = { connectionId: connection.id, requestId };
+    if (!stage.takes(routeKey)) {
+      if (this.#settings.onThrottledMessage === "errorFrame")
+        connection.send(errorFrame("Too Many Requests", ids));
+      return;
+    }
+    const event = {
+      kind: "message",
+      routeKey,
+      connection,
+      requestId,
+      place,
+      messageId: newId(),
+      body,
+    } as const;
+    const outcome = await this.#run(stage, event);
+    const frame = outcome
+      ? routeResponse(outcome, ids, {
+          ...this.#settings,
+          routeResponse: routes.get(routeKey)?.routeResponse ?? false,
+        })
+      : errorFrame("Forbidden", ids);
     if (frame && connection.send(frame) === "busy") {
       this.#report(
         new Error("The client reads too slowly; the answer to its message was dropped."),
@@ -185,16 +247,21 @@ export class LocalGateway {
     }
   }
 
-  async #disconnect(connection: Connection, ending: Ending): Promise<void> {
+  async #disconnect({ stage, place, connection }: SocketPlace, ending: Ending): Promise<void> {
     await connection.messagesStarted();
-    await this.#run({ kind: "disconnect", routeKey: "$disconnect", connection, requestId: newId(), ending });
+    const event = { kind: "disconnect", routeKey: "$disconnect", connection, place, ending } as const;
+    await this.#run(stage, { ...event, requestId: newId() });
   }
 
-  async #run(event: GatewayEvent): Promise<Outcome> {
-    const outcome = await this.#integrations.run(event);
-    if (outcome.kind === "unreachable") this.#report(outcome.error, event.routeKey);
+  /** @returns undefined where the stage has no such route */
+  async #run(stage: Stage, event: GatewayEvent): Promise<Outcome | undefined> {
+    const route = stage.deployment.routes.get(event.routeKey);
+    if (!route) return undefined;
+    const outcome = await this.#integrations.run(event, route.integration);
+    if (outcome.kind === "unreachable" || outcome.kind === "failed")
+      this.#report(outcome.error, event.routeKey);
     if (outcome.kind === "timed out") {
-      this.#report(new Error(`No answer within ${this.#settings.integrationTimeoutMs} ms.`), event.routeKey);
+      this.#report(new Error(`No answer within ${route.integration.timeoutMs} ms.`), event.routeKey);
     }
     if (outcome.kind === "answered" && event.kind === "message" && !(outcome.body && isUtf8(outcome.body))) {
       const why = outcome.body ? "is not UTF-8" : "is over 128 KB";
@@ -205,7 +272,7 @@ export class LocalGateway {
 
   async #close(): Promise<void> {
     const freed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    await this.#connections.endAll();
+    await Promise.all([...this.#stages].map(({ connections }) => connections.endAll()));
     await this.#integrations.close(SHUTDOWN_MS);
     for (const socket of this.#sockets) socket.destroy();
     this.#server.closeAllConnections();
@@ -221,8 +288,16 @@ export class LocalGateway {
   }
 }
 
+/** A socket, and where it is open. */
+interface SocketPlace {
+  readonly stage: Stage;
+  readonly place: EventPlace;
+  readonly connection: Connection;
+}
+
 function refusalStatus(outcome: Outcome): number | undefined {
   if (outcome.kind === "timed out") return 504;
+  if (outcome.kind === "failed") return 502;
   if (outcome.kind === "unreachable") return 500;
   return isSuccess(outcome.status) ? undefined : outcome.status;
 }

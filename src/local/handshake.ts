@@ -10,12 +10,13 @@ const TOKEN_LIST = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~
 /**
  * Judges an upgrade request before any integration runs.
  *
+ * @param isStage whether its host and path are those of a stage
  * @returns the status to refuse it with, or undefined when it may go to `$connect`
  */
-export function judgeUpgrade(request: IncomingMessage, stage: string): number | undefined {
+export function judgeUpgrade(request: IncomingMessage, isStage: boolean): number | undefined {
   const url = request.url ?? "";
   if (url.length > MAX_URL_CHARACTERS) return 414;
-  if (splitUrl(url).path !== `/${stage}`) return 403;
+  if (!isStage) return 403;
   const { headers } = request;
   if (headers.upgrade?.toLowerCase() !== "websocket") return 426;
   if (request.method !== "GET") return 400;

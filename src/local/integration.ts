@@ -1,8 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Agent } from "undici";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
+import type { DeployedIntegration } from "./apis.ts";
+import type { GatewayEvent } from "./events.ts";
+import { lambdaAnswer, lambdaEvent } from "./function-proxy.ts";
 import { settledWithin } from "./grace.ts";
-import { type GatewayEvent, type GatewayIdentity, integrationHeaders } from "./integration-headers.ts";
+import { httpHeaders } from "./http-headers.ts";
 
 /** What came of an integration. `body` is undefined when it was over 128 KB, which no frame could carry. */
 export type Outcome =
@@ -14,36 +17,26 @@ export type Outcome =
       readonly subprotocol: string | undefined;
     }
   | { readonly kind: "timed out" }
-  | { readonly kind: "unreachable"; readonly error: unknown };
+  | { readonly kind: "unreachable"; readonly error: unknown }
+  /** A function threw, or gave back what is no result. */
+  | { readonly kind: "failed"; readonly error: unknown };
 
-/** Where each route's requests go. */
-export interface IntegrationUrls {
-  /** At least one; each ends with a slash. */
-  readonly targets: readonly string[];
-  readonly routes: Readonly<Record<string, string>>;
-}
+type HttpIntegration = Extract<DeployedIntegration, { type: "HTTP_PROXY" }>;
+type FunctionIntegration = Extract<DeployedIntegration, { type: "AWS_PROXY" }>;
 
-/** Runs HTTP_PROXY integrations: one POST per event, never retried. */
+/** Runs integrations: one call per event, never repeated. */
 export class Integrations {
-  readonly #urls: IntegrationUrls;
-  readonly #gateway: GatewayIdentity;
-  readonly #timeoutMs: number;
   /** As many sockets as there are events under way: one client's must not wait for another's. */
   readonly #agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   readonly #running = new Set<Promise<Outcome>>();
   #turn = 0;
   #closed = false;
 
-  constructor(urls: IntegrationUrls, gateway: GatewayIdentity, timeoutMs: number) {
-    this.#urls = urls;
-    this.#gateway = gateway;
-    this.#timeoutMs = timeoutMs;
-  }
-
   /** Never rejects. The request has been handed to the HTTP client when this returns its promise. */
-  async run(event: GatewayEvent): Promise<Outcome> {
+  async run(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
     if (this.#closed) return { kind: "unreachable", error: new Error("The local gateway is closed.") };
-    const running = this.#deliver(event);
+    const running =
+      integration.type === "HTTP_PROXY" ? this.#deliver(event, integration) : invoke(event, integration);
     this.#running.add(running);
     try {
       return await running;
@@ -64,27 +57,34 @@ export class Integrations {
     await this.#agent.destroy();
   }
 
-  /** To the next target whose turn it is. One that refused the connection has seen nothing of the event. */
-  async #deliver(event: GatewayEvent): Promise<Outcome> {
-    const { targets } = this.#urls;
+  /** To the next URI whose turn it is. One that refused the connection has seen nothing of the event. */
+  async #deliver(event: GatewayEvent, integration: HttpIntegration): Promise<Outcome> {
+    const { uris } = integration;
     const first = this.#turn++;
     for (let tried = 1; ; tried++) {
-      const target = targets[(first + tried) % targets.length] ?? "";
-      const outcome = await this.#post(event, this.#urlOf(event, target));
+      const url = urlOf(event, uris[(first + tried) % uris.length] ?? "", integration);
+      const outcome: Outcome =
+        url === undefined
+          ? { kind: "unreachable", error: new Error("The stage has no variable that the URL names.") }
+          : await this.#send(event, url, integration);
       const isRefused = outcome.kind === "unreachable" && codeOf(outcome.error) === "ECONNREFUSED";
-      if (!isRefused || tried === targets.length) return outcome;
+      if (!isRefused || tried === uris.length) return outcome;
     }
   }
 
-  async #post(event: GatewayEvent, url: URL): Promise<Outcome> {
+  async #send(
+    event: GatewayEvent,
+    url: URL,
+    { method, parameters, timeoutMs }: HttpIntegration,
+  ): Promise<Outcome> {
     const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), this.#timeoutMs);
+    const timer = setTimeout(() => abort.abort(), timeoutMs);
     try {
       const answer = await this.#agent.request({
         origin: url.origin,
         path: url.pathname + url.search,
-        method: "POST",
-        headers: integrationHeaders(event, this.#gateway),
+        method: method as "POST",
+        headers: httpHeaders(event, parameters),
         body: event.kind === "message" ? event.body : null,
         signal: abort.signal,
       });
@@ -101,16 +101,62 @@ export class Integrations {
       clearTimeout(timer);
     }
   }
+}
 
-  #urlOf(event: GatewayEvent, target: string): URL {
-    const { routes } = this.#urls;
-    if (event.kind !== "message") {
-      const url = new URL(target + event.kind);
-      if (event.kind === "connect") url.search = event.client.query;
-      return url;
-    }
-    return new URL(routes[event.routeKey] ?? `${target}default`);
+async function invoke(event: GatewayEvent, { handler, timeoutMs }: FunctionIntegration): Promise<Outcome> {
+  const deadline = Date.now() + timeoutMs;
+  const context = {
+    functionName: "local",
+    awsRequestId: event.requestId,
+    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+  };
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Outcome>((resolve) => {
+    timer = setTimeout(() => resolve({ kind: "timed out" }), timeoutMs);
+  });
+  const answered = (async (): Promise<Outcome> => {
+    // A copy, as what goes to Lambda is: nothing that a function changes is seen by another.
+    const result = await handler(structuredClone(lambdaEvent(event)), context);
+    const answer = lambdaAnswer(result);
+    if (!answer) return { kind: "failed", error: new Error("The function's result is malformed.") };
+    const { status, body, subprotocol } = answer;
+    return {
+      kind: "answered",
+      status,
+      body: body.length > MAX_MESSAGE_BYTES ? undefined : body,
+      subprotocol,
+    };
+  })().catch((error): Outcome => ({ kind: "failed", error }));
+  try {
+    return await Promise.race([answered, late]);
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+/** @returns undefined where a stage variable is missing */
+function urlOf(event: GatewayEvent, uri: string, { parameters }: HttpIntegration): URL | undefined {
+  let isComplete = true;
+  const filled = uri.replace(/\$\{stageVariables\.([A-Za-z0-9_]+)\}/g, (_, name: string) => {
+    const value = event.place.stageVariables[name];
+    if (value === undefined) isComplete = false;
+    return value ?? "";
+  });
+  if (!isComplete) return undefined;
+  let text = filled;
+  for (const { name, source } of parameters.path)
+    text = text.replaceAll(`{${name}}`, encodeURIComponent(source(event) ?? ""));
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  const queries = [url.search.slice(1), event.kind === "connect" ? event.client.query : ""];
+  for (const { name, source } of parameters.query) {
+    const value = source(event);
+    if (value !== undefined) queries.push(`${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
+  }
+  const query = queries.filter(Boolean).join("&");
+  // Only where there is something to say: as it came, unescaped and in its order.
+  if (query !== "") url.search = query;
+  return url;
 }
 
 function codeOf(error: unknown): unknown {

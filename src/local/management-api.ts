@@ -2,9 +2,21 @@ import { isUtf8 } from "node:buffer";
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import type { Connection, Connections } from "./connections.ts";
+import type { Throttling } from "./apis.ts";
+import type { Clock } from "./clock.ts";
+import type { Connection } from "./connections.ts";
 import { splitUrl } from "./handshake.ts";
 import { ID_SHAPE, newId } from "./ids.ts";
+import { judgeSignature, type SigningCredentials } from "./signature.ts";
+import type { Stages } from "./stages.ts";
+import { TokenBuckets } from "./throttling.ts";
+
+interface ManagementSettings {
+  readonly stages: Stages;
+  readonly managementThrottling: Throttling | undefined;
+  readonly clock: Clock;
+  readonly credentials: SigningCredentials | undefined;
+}
 
 interface Answer {
   readonly status: number;
@@ -15,20 +27,27 @@ interface Answer {
 /**
  * Answers `/{stage}/@connections/{id}`: POST sends, GET describes, DELETE closes.
  *
- * The stage is part of the path, a double slash or any other path is 403, and signatures are not checked. What
+ * The stage is part of the path, but for a domain of one's own; a double slash or any other path is 403. What
  * AWS says in headers and bodies is repeated exactly, because the SDK reads error names from `x-amzn-errortype`.
  *
  * Source: AWS developer guide, "Use @connections commands"; the SDK's service model.
  */
 export function managementApi(
-  stage: string,
-  connections: Connections,
+  settings: ManagementSettings,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const { managementThrottling, clock, credentials } = settings;
+  const buckets = managementThrottling && new TokenBuckets(managementThrottling, clock);
   return (incoming, outgoing) => {
     // A caller that hangs up in the middle of its request is no error of ours.
     incoming.on("error", () => outgoing.destroy());
     readUpTo(MAX_MESSAGE_BYTES, incoming, (data) => {
-      const { status, headers, body } = answerTo(incoming, data, stage, connections);
+      const judged = (): Answer => {
+        const refusal = credentials && judgeSignature(incoming, data, credentials);
+        if (refusal !== undefined) return denied(refusal);
+        if (buckets && !buckets.take("")) return nothing(429, "LimitExceededException");
+        return answerTo(incoming, data, settings.stages);
+      };
+      const { status, headers, body } = judged();
       outgoing.writeHead(status, { "x-amzn-requestid": randomUUID(), "x-amz-apigw-id": newId(), ...headers });
       outgoing.end(body);
     });
@@ -37,19 +56,17 @@ export function managementApi(
 
 /** @param data undefined when it was over 128 KB */
 function answerTo(
-  { method, url = "" }: IncomingMessage,
+  { method, url = "", headers: { host } }: IncomingMessage,
   data: Buffer | undefined,
-  stage: string,
-  connections: Connections,
+  stages: Stages,
 ): Answer {
-  const { path } = splitUrl(url);
-  if (path === `/${stage}` && method === "GET") return json(426, { message: "Upgrade Required" });
-  const prefix = [`/${stage}/@connections/`, `/${stage}/%40connections/`].find((one) => path.startsWith(one));
-  const rest = prefix === undefined ? "" : path.slice(prefix.length);
-  if (rest === "" || rest.includes("/")) return FORBIDDEN;
-  const id = decoded(rest);
+  const found = stages.at(host, splitUrl(url).path);
+  if (found?.rest === "" && method === "GET") return json(426, { message: "Upgrade Required" });
+  const [, text] = /^\/(?:@|%40)connections\/([^/]+)$/.exec(found?.rest ?? "") ?? [];
+  if (!found || text === undefined) return FORBIDDEN;
+  const id = decoded(text);
   if (!ID_SHAPE.test(id)) return badRequest(`Invalid connectionId: ${id}`);
-  const connection = connections.find(id);
+  const connection = found.stage.connections.find(id);
   switch (method) {
     case "POST":
       return post(connection, data);
@@ -91,6 +108,11 @@ function json(status: number, body: object, errorType?: string): Answer {
 function jsonText(status: number, body: string, errorType?: string): Answer {
   const length = { "content-length": Buffer.byteLength(body) };
   return { status, headers: { ...JSON_TYPE, ...length, ...typed(errorType) }, body };
+}
+
+/** The capital letter of the key is AWS's own where IAM denies. */
+function denied(message: string): Answer {
+  return json(403, { Message: message }, "AccessDeniedException");
 }
 
 function typed(errorType: string | undefined): OutgoingHttpHeaders {

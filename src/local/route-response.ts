@@ -5,7 +5,8 @@ import type { Outcome } from "./integration.ts";
 export type OnHttpError = "body" | "errorFrame" | "silent";
 
 interface RouteResponseSettings {
-  readonly routeResponses: boolean;
+  /** Whether the route's answers reach the client at all. */
+  readonly routeResponse: boolean;
   readonly onHttpError: OnHttpError;
 }
 
@@ -23,11 +24,11 @@ export function routeResponse(
   settings: RouteResponseSettings,
 ): Buffer | undefined {
   if (outcome.kind === "timed out") return errorFrame("Endpoint request timed out", ids);
-  if (outcome.kind === "unreachable") return errorFrame("Internal server error", ids);
+  if (outcome.kind !== "answered") return errorFrame("Internal server error", ids);
   if (!isSuccess(outcome.status) && settings.onHttpError !== "body") {
     return settings.onHttpError === "errorFrame" ? errorFrame("Internal server error", ids) : undefined;
   }
-  if (!settings.routeResponses) return undefined;
+  if (!settings.routeResponse) return undefined;
   const { body } = outcome;
   return body && isUtf8(body) ? body : errorFrame("Internal server error", ids);
 }
@@ -37,7 +38,7 @@ export function isSuccess(status: number): boolean {
 }
 
 /** Byte for byte as AWS sends it: a space after the first colon and after commas, none elsewhere. */
-function errorFrame(
+export function errorFrame(
   message: string,
   ids: { readonly connectionId: string; readonly requestId: string },
 ): Buffer {

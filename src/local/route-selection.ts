@@ -1,4 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
+import { find, parsePath } from "./json-path.ts";
 
 type Part =
   | { readonly kind: "text"; readonly text: string }
@@ -20,7 +21,10 @@ export class RouteSelection {
     this.#keys = new Set(keys);
   }
 
-  /** The custom route key that the message selects, else `$default`, also for text that is not JSON. */
+  /**
+   * The custom route key that the message selects, else `$default`, also for text that is not JSON. Nobody reaches `$connect` or
+   * `$disconnect` by naming them.
+   */
   select(message: Buffer): string {
     if (this.#keys.size === 0) return "$default";
     let body: unknown;
@@ -38,10 +42,10 @@ export class RouteSelection {
 
 function parse(expression: string): Part[] {
   const alone = /^\$request\.body\.([^\s${}\\]+)$/.exec(expression);
-  if (alone?.[1]) return [{ kind: "path", path: parsePath(alone[1], expression) }];
+  if (alone?.[1]) return [{ kind: "path", path: checkedPath(alone[1], expression) }];
   const parts: Part[] = [];
   for (const [token, path] of expression.matchAll(/\$\{request\.body\.([^\s${}\\]+)\}|\\[\s\S]|[\s\S]/g)) {
-    if (path) parts.push({ kind: "path", path: parsePath(path, expression) });
+    if (path) parts.push({ kind: "path", path: checkedPath(path, expression) });
     else if (token === "$") throw unreadable(expression);
     else parts.push({ kind: "text", text: token.startsWith("\\") ? token.slice(1) : token });
   }
@@ -49,24 +53,16 @@ function parse(expression: string): Part[] {
   return parts;
 }
 
-function parsePath(path: string, expression: string): string[] {
-  if (!/^[^.[\]]+(\.[^.[\]]+|\[\d+\])*$/.test(path)) throw unreadable(expression);
-  return path.match(/[^.[\]]+/g) ?? [];
+function checkedPath(path: string, expression: string): readonly string[] {
+  const names = parsePath(path);
+  if (!names) throw unreadable(expression);
+  return names;
 }
 
 function unreadable(expression: string): ConfigurationError {
   return new ConfigurationError(
     `routeSelectionExpression "${expression}" cannot be evaluated locally. Write "$request.body.action", or join "\${request.body.a}" with plain text.`,
   );
-}
-
-function find(body: unknown, path: readonly string[]): unknown {
-  let value = body;
-  for (const name of path) {
-    if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
-    value = (value as Record<string, unknown>)[name];
-  }
-  return value;
 }
 
 function asText(value: unknown): string {

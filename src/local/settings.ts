@@ -1,21 +1,61 @@
 import { ConfigurationError } from "../errors.ts";
+import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { IDLE_TIMEOUT_MS, INTEGRATION_TIMEOUT_MS, MAX_CONNECTION_MS } from "../protocol/quotas.ts";
+import type { LocalApi, LocalRoute, Throttling } from "./apis.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import { newApiId } from "./ids.ts";
 import type { OnHttpError } from "./route-response.ts";
-import { RouteSelection } from "./route-selection.ts";
+import { type DomainMappings, Stages } from "./stages.ts";
 
-/** How a local gateway is set up. Only `target` is needed. */
-export interface LocalGatewayOptions {
+/** How a local gateway is set up. Only `target` is needed, or `apis` in its place. */
+export interface LocalGatewayOptions extends SingleApiOptions {
+  /** Any number of APIs with any number of stages, in place of `target` and what goes with it. */
+  readonly apis?: readonly LocalApi[];
+  /**
+   * Domains of your own, each with the stages that the first part of its paths leads to: `{ "ws.example.test": { chat: { apiId, stage } } }`, "" for the root. A request is
+   * for a domain when its Host header says so. Default: none.
+   */
+  readonly domains?: DomainMappings;
+  /** Default 3001; 0 takes any free one. */
+  readonly port?: number;
+  /** Address to listen on. Default "127.0.0.1", so that only this machine can connect. */
+  readonly host?: string;
+  /**
+   * What a non-2xx answer to a message gives the client. Default "body", the documented pass-through, which needs
+   * route responses. AWS's behaviour is not established: try your client with "errorFrame" and "silent" as well.
+   */
+  readonly onHttpError?: OnHttpError;
+  /** What the client of a message hears that its stage's throttling refuses. Not established at AWS. Default "silent". */
+  readonly onThrottledMessage?: "silent" | "errorFrame";
+  /** How much the Management API takes; more is answered 429. Default: everything. */
+  readonly managementThrottling?: Throttling;
+  /**
+   * Whose signature calls of the Management API must have. Others are answered 403, as at AWS. Default: no signature is asked for.
+   */
+  readonly credentials?: {
+    readonly accessKeyId: string;
+    readonly secretAccessKey: string;
+    /** Of the APIs. Default: whatever a call is signed for. */
+    readonly region?: string;
+  };
+  /** A socket without data for so long is closed with 1001, in milliseconds. Default 10 minutes. */
+  readonly idleTimeoutMs?: number;
+  /** Every socket is closed with 1001 after so long, in milliseconds. Default 2 hours. */
+  readonly maxConnectionMs?: number;
+  /** What tells the time for those two and for throttling: a `ManualClock` in a test. Default: the machine's. */
+  readonly clock?: Clock;
+  /** Hears of integrations that failed, could not be reached or timed out. `where` is the route key. Default: nothing. */
+  readonly onError?: (error: unknown, where: string) => void;
+}
+
+/** One API with one stage, before one backend: what most need. */
+interface SingleApiOptions {
   /**
    * Base URL that the integrations are made from: `${target}connect`, `disconnect` and `default`, such as
    * "http://localhost:3000/ws/chat". A missing trailing slash is added. Of several, as instances behind a load balancer, each
    * event goes to the next one, and past one that nobody listens at.
    */
-  readonly target: string | readonly string[];
-  /** Default 3001; 0 takes any free one. */
-  readonly port?: number;
-  /** Address to listen on. Default "127.0.0.1", so that only this machine can connect. */
-  readonly host?: string;
+  readonly target?: string | readonly string[];
   /** First part of every path. Default "dev". */
   readonly stage?: string;
   /** Mapped as `x-sallyport-secret` on every integration. Default: not mapped, and a client's own passes. */
@@ -28,85 +68,135 @@ export interface LocalGatewayOptions {
   readonly apiId?: string;
   /** Whether answers to messages reach the client. Default true. AWS has them off until they are set up. */
   readonly routeResponses?: boolean;
-  /**
-   * What a non-2xx answer to a message gives the client. Default "body", the documented pass-through, which needs
-   * route responses. AWS's behaviour is not established: try your client with "errorFrame" and "silent" as well.
-   */
-  readonly onHttpError?: OnHttpError;
-  /** Longest wait for an integration, in milliseconds. Default 29 000, AWS's most. */
+  /** Longest wait for an integration, in milliseconds. At most 29 000, AWS's own. Default 29 000. */
   readonly integrationTimeoutMs?: number;
-  /** A socket without data for so long is closed with 1001, in milliseconds. Default 10 minutes. */
-  readonly idleTimeoutMs?: number;
-  /** Every socket is closed with 1001 after so long, in milliseconds. Default 2 hours. */
-  readonly maxConnectionMs?: number;
-  /** Hears of integrations that could not be reached or timed out. `where` is the route key. Default: nothing. */
-  readonly onError?: (error: unknown, where: string) => void;
 }
 
+const SINGLE_OPTIONS = [
+  "target",
+  "stage",
+  "secret",
+  "routes",
+  "routeSelectionExpression",
+  "apiId",
+  "routeResponses",
+  "integrationTimeoutMs",
+] as const satisfies readonly (keyof SingleApiOptions)[];
+
 /** The options, checked and complete. */
-export interface Settings
-  extends Required<Omit<LocalGatewayOptions, "secret" | "routeSelectionExpression" | "target">> {
-  /** At least one; each ends with a slash. */
-  readonly targets: readonly string[];
-  readonly secret: string | undefined;
-  readonly routeSelection: RouteSelection;
+export interface Settings {
+  readonly stages: Stages;
+  /** Of the first API and its first stage. */
+  readonly apiId: string;
+  readonly stage: string;
+  readonly port: number;
+  readonly host: string;
+  readonly onHttpError: OnHttpError;
+  readonly onThrottledMessage: "silent" | "errorFrame";
+  readonly managementThrottling: Throttling | undefined;
+  readonly credentials: LocalGatewayOptions["credentials"];
+  readonly idleTimeoutMs: number;
+  readonly maxConnectionMs: number;
+  readonly clock: Clock;
+  readonly onError: (error: unknown, where: string) => void;
 }
 
 /** @throws ConfigurationError for an option that cannot work, saying what to write instead */
 export function checkOptions(options: LocalGatewayOptions): Settings {
-  const { port = 3001, stage = "dev", secret, routes = {}, apiId = newApiId() } = options;
+  const { port = 3001, domains = {}, clock = systemClock } = options;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new ConfigurationError(
       `port ${port} is no port. Use a whole number from 0 to 65535; 0 takes a free one.`,
     );
   }
-  if (!/^[A-Za-z0-9_-]{1,128}$/.test(stage)) {
+  const apis = (options.apis ? severalApis(options, options.apis) : [singleApi(options)]).map((api) => {
+    const id = api.id ?? newApiId();
+    if (/^[A-Za-z0-9]{1,64}$/.test(id)) return { ...api, id };
+    throw new ConfigurationError(`apiId "${id}" is no API id. Use letters and digits.`);
+  });
+  const [first] = apis;
+  if (!first) throw new ConfigurationError("apis is empty, so there is nothing to connect to.");
+  const stages = new Stages(apis, domains, clock);
+  return {
+    stages,
+    apiId: first.id,
+    stage: Object.keys(first.stages)[0] ?? "",
+    port,
+    host: options.host ?? "127.0.0.1",
+    onHttpError: options.onHttpError ?? "body",
+    onThrottledMessage: options.onThrottledMessage ?? "silent",
+    managementThrottling: options.managementThrottling,
+    credentials: options.credentials,
+    idleTimeoutMs: duration("idleTimeoutMs", options.idleTimeoutMs, IDLE_TIMEOUT_MS),
+    maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),
+    clock,
+    onError: options.onError ?? (() => {}),
+  };
+}
+
+function severalApis(options: LocalGatewayOptions, apis: readonly LocalApi[]): readonly LocalApi[] {
+  const stray = SINGLE_OPTIONS.find((name) => options[name] !== undefined);
+  if (stray === undefined) return apis;
+  throw new ConfigurationError(`${stray} is for a gateway with one target; with apis, write it there.`);
+}
+
+/** The API that a target is short for: three routes and what `routes` names, mapped as an app of ours reads them. */
+function singleApi({
+  stage = "dev",
+  secret,
+  routes = {},
+  apiId,
+  routeResponses = true,
+  integrationTimeoutMs,
+  routeSelectionExpression = "$request.body.action",
+  target,
+}: SingleApiOptions): LocalApi {
+  if (secret !== undefined && !/^[\x21-\x26\x28-\x2b\x2d-\x7e]{1,510}$/.test(secret)) {
     throw new ConfigurationError(
-      `stage "${stage}" is no stage name. Use 1 to 128 letters, digits, "_" or "-".`,
+      "The secret cannot travel as a header. Use 1 to 510 ASCII characters without comma, quote, space or control character.",
     );
   }
-  if (secret !== undefined && !/^[\x21-\x2b\x2d-\x7e]{1,512}$/.test(secret)) {
-    throw new ConfigurationError(
-      "The secret cannot travel as a header. Use 1 to 512 ASCII characters without comma, space or control character.",
-    );
-  }
-  if (!/^[A-Za-z0-9]{1,64}$/.test(apiId)) {
-    throw new ConfigurationError(`apiId "${apiId}" is no API id. Use letters and digits.`);
-  }
+  const targets = baseUrls(target);
+  const requestParameters = mappedHeaders(secret);
+  const timeoutMs = duration("integrationTimeoutMs", integrationTimeoutMs, INTEGRATION_TIMEOUT_MS);
+  const route = (uri: string | readonly string[], routeResponse: boolean): LocalRoute => ({
+    integration: { type: "HTTP_PROXY", uri, requestParameters, timeoutMs },
+    routeResponse,
+  });
+  const below = (name: string) => targets.map((base) => base + name);
+  const own: Record<string, LocalRoute> = {
+    $connect: route(below("connect"), false),
+    $disconnect: route(below("disconnect"), false),
+    $default: route(below("default"), routeResponses),
+  };
   for (const [key, url] of Object.entries(routes)) {
     if (key === "" || key.startsWith("$")) {
       throw new ConfigurationError(
         `routes: "${key}" is no custom route key. A key is not empty and does not begin with "$".`,
       );
     }
-    checkUrl(`routes["${key}"]`, url);
+    own[key] = route(checkUrl(`routes["${key}"]`, url).href, routeResponses);
   }
   return {
-    targets: baseUrls(options.target),
-    port,
-    host: options.host ?? "127.0.0.1",
-    stage,
-    secret,
-    routes,
-    routeSelection: new RouteSelection(
-      options.routeSelectionExpression ?? "$request.body.action",
-      Object.keys(routes),
-    ),
-    apiId,
-    routeResponses: options.routeResponses ?? true,
-    onHttpError: options.onHttpError ?? "body",
-    integrationTimeoutMs: duration(
-      "integrationTimeoutMs",
-      options.integrationTimeoutMs,
-      INTEGRATION_TIMEOUT_MS,
-    ),
-    idleTimeoutMs: duration("idleTimeoutMs", options.idleTimeoutMs, IDLE_TIMEOUT_MS),
-    maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),
-    onError: options.onError ?? (() => {}),
+    ...(apiId === undefined ? {} : { id: apiId }),
+    routeSelectionExpression,
+    routes: own,
+    stages: { [stage]: {} },
   };
 }
 
-function baseUrls(target: string | readonly string[]): readonly string[] {
+/** What an app of ours reads from every call. */
+function mappedHeaders(secret: string | undefined): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = { ...CONTEXT_HEADERS };
+  if (secret !== undefined) headers[SECRET_HEADER] = `'${secret}'`;
+  const entries = Object.entries(headers).map(([name, value]) => [
+    `integration.request.header.${name}`,
+    value,
+  ]);
+  return Object.fromEntries(entries);
+}
+
+function baseUrls(target: string | readonly string[] | undefined): readonly string[] {
   const targets = typeof target === "string" ? [target] : target;
   if (Array.isArray(targets) && targets.length > 0) return targets.map(baseUrl);
   throw new ConfigurationError(

@@ -1,33 +1,7 @@
-import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import type { Connection, Ending } from "./connections.ts";
+import { API_ID_HEADER } from "../protocol/gateway-call.ts";
+import type { GatewayEvent } from "./events.ts";
 import { newTraceId } from "./ids.ts";
-
-/** What the client sent with its upgrade request, as Node read it: names and values in turn. */
-export interface ClientRequest {
-  readonly rawHeaders: readonly string[];
-  /** Without the question mark; "" for none. */
-  readonly query: string;
-}
-
-/** One event to run an integration for. */
-export type GatewayEvent = {
-  readonly connection: Connection;
-  readonly requestId: string;
-} & (
-  | { readonly kind: "connect"; readonly routeKey: "$connect"; readonly client: ClientRequest }
-  | { readonly kind: "message"; readonly routeKey: string; readonly body: Buffer }
-  | { readonly kind: "disconnect"; readonly routeKey: "$disconnect"; readonly ending: Ending }
-);
-
-/** What the gateway says of itself in every call. */
-export interface GatewayIdentity {
-  readonly apiId: string;
-  readonly stage: string;
-  /** Host and port that clients use. */
-  readonly domainName: string;
-  readonly port: number;
-  readonly secret: string | undefined;
-}
+import type { Parameters } from "./parameters.ts";
 
 /** Headers of a client that never reach an integration. Source: AWS developer guide, HTTP API and REST notes. */
 const NEVER_FORWARDED = new Set([
@@ -53,19 +27,20 @@ const NEVER_FORWARDED = new Set([
 ]);
 
 /**
- * The headers of an integration's request, names and values in turn, cased as mapped.
+ * The headers of an HTTP integration's request, names and values in turn, cased as mapped.
  *
  * Client headers pass on `$connect` only. A mapped name is ours alone: it overwrites the client's, and where its
  * variable has no value the client's is dropped as well.
  */
-export function integrationHeaders(event: GatewayEvent, gateway: GatewayIdentity): string[] {
+export function httpHeaders(event: GatewayEvent, { headers: mapped }: Parameters): string[] {
+  const { place } = event;
   const headers = event.kind === "connect" ? clientHeaders(event.client.rawHeaders) : new HeaderFields();
-  const agent = `AmazonAPIGateway_${gateway.apiId}`;
+  const agent = `AmazonAPIGateway_${place.apiId}`;
   if (event.kind === "connect") {
     const forwarded = headers.get("x-forwarded-for");
     const { sourceIp } = event.connection;
     headers.set("X-Forwarded-For", forwarded ? `${forwarded}, ${sourceIp}` : sourceIp);
-    headers.set("X-Forwarded-Port", String(gateway.port));
+    headers.set("X-Forwarded-Port", String(place.port));
     headers.set("X-Forwarded-Proto", "http");
     if (!headers.get("user-agent")) headers.set("User-Agent", agent);
   } else {
@@ -73,31 +48,9 @@ export function integrationHeaders(event: GatewayEvent, gateway: GatewayIdentity
   }
   if (event.kind === "message") headers.set("Content-Type", "application/json");
   headers.set("X-Amzn-Trace-Id", newTraceId());
-  headers.set(API_ID_HEADER, gateway.apiId);
-  const context = contextOf(event, gateway);
-  for (const [name, variable] of Object.entries(CONTEXT_HEADERS)) headers.set(name, context[variable]);
-  if (gateway.secret !== undefined) headers.set(SECRET_HEADER, gateway.secret);
+  headers.set(API_ID_HEADER, place.apiId);
+  for (const { name, source } of mapped) headers.set(name, headerText(source(event)));
   return headers.flat();
-}
-
-function contextOf(
-  event: GatewayEvent,
-  gateway: GatewayIdentity,
-): Record<(typeof CONTEXT_HEADERS)[keyof typeof CONTEXT_HEADERS], string | undefined> {
-  const { connection } = event;
-  const ending = event.kind === "disconnect" ? event.ending : undefined;
-  return {
-    "context.connectionId": connection.id,
-    "context.identity.sourceIp": connection.sourceIp,
-    "context.routeKey": event.routeKey,
-    "context.eventType": event.kind.toUpperCase(),
-    "context.requestId": event.requestId,
-    "context.connectedAt": String(connection.connectedAt),
-    "context.domainName": gateway.domainName,
-    "context.stage": gateway.stage,
-    "context.disconnectStatusCode": ending && String(ending.code),
-    "context.disconnectReason": (ending && headerText(ending.reason)) || undefined,
-  };
 }
 
 function clientHeaders(rawHeaders: readonly string[]): HeaderFields {
@@ -113,10 +66,11 @@ function clientHeaders(rawHeaders: readonly string[]): HeaderFields {
 }
 
 /** A client chose this text: as UTF-8 bytes, with nothing in it that could end the header. */
-function headerText(text: string): string {
+function headerText(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
   const bytes = Buffer.from(text, "utf8").toString("latin1");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must go
-  return bytes.replace(/[\x00-\x1f\x7f]/g, " ").trim();
+  return bytes.replace(/[\x00-\x1f\x7f]/g, " ").trim() || undefined;
 }
 
 /** Headers by name whatever its case, the last casing kept: `fetch`'s own would lower-case what was mapped. */

@@ -1,0 +1,15 @@
+/** The names along a path such as `a.b[0].c`, or undefined where it is none that is understood here. */
+export function parsePath(path: string): readonly string[] | undefined {
+  if (!/^[^.[\]]+(\.[^.[\]]+|\[\d+\])*$/.test(path)) return undefined;
+  return path.match(/[^.[\]]+/g) ?? [];
+}
+
+/** What a path leads to, or undefined. */
+export function find(body: unknown, path: readonly string[]): unknown {
+  let value = body;
+  for (const name of path) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
+    value = (value as Record<string, unknown>)[name];
+  }
+  return value;
+}

@@ -1,0 +1,134 @@
+import { ConfigurationError } from "../errors.ts";
+import { compileApi, type Deployment, type LocalApi, type LocalStage } from "./apis.ts";
+import type { Clock } from "./clock.ts";
+import { Connections } from "./connections.ts";
+import { TokenBuckets } from "./throttling.ts";
+
+/** Domains of one's own, each with the stages that its paths lead to; "" is the root. */
+export type DomainMappings = Readonly<
+  Record<string, Readonly<Record<string, { readonly apiId: string; readonly stage: string }>>>
+>;
+
+/** One stage of one API, with the sockets that are open at it. They stay when something else is deployed to it. */
+export class Stage {
+  readonly apiId: string;
+  readonly name: string;
+  readonly variables: Readonly<Record<string, string>>;
+  readonly connections = new Connections();
+  readonly #buckets: TokenBuckets | undefined;
+  deployment: Deployment;
+
+  constructor(apiId: string, name: string, options: LocalStage, deployment: Deployment, clock: Clock) {
+    this.apiId = apiId;
+    this.name = name;
+    this.variables = checkedVariables(`stage "${name}"`, options.variables ?? {});
+    this.#buckets = options.throttling && new TokenBuckets(options.throttling, clock);
+    this.deployment = deployment;
+  }
+
+  /** Whether a route takes one more request now. */
+  takes(routeKey: string): boolean {
+    return this.#buckets?.take(routeKey) ?? true;
+  }
+}
+
+/** Which stage a request is for, by its host and the first part of its path. */
+export class Stages {
+  readonly #byApi = new Map<string, Map<string, Stage>>();
+  readonly #domains: DomainMappings;
+  readonly #clock: Clock;
+
+  constructor(apis: readonly (LocalApi & { readonly id: string })[], domains: DomainMappings, clock: Clock) {
+    this.#domains = domains;
+    this.#clock = clock;
+    for (const api of apis) {
+      if (this.#byApi.has(api.id)) throw new ConfigurationError(`Two APIs have the id "${api.id}".`);
+      if (Object.keys(api.stages).length === 0)
+        throw new ConfigurationError(`The API "${api.id}" has no stage. Write: stages: { dev: {} }.`);
+      for (const [name, stage] of Object.entries(api.stages)) this.deploy(api.id, name, api, stage);
+    }
+    for (const [domain, mappings] of Object.entries(domains)) {
+      for (const [key, { apiId, stage }] of Object.entries(mappings)) {
+        if (key.includes("/") || !this.#byApi.get(apiId)?.has(stage))
+          throw new ConfigurationError(`domains: "${domain}/${key}" leads to no stage that is there.`);
+      }
+    }
+  }
+
+  /** Serves an API as it is now at a stage, which is made where it is not there. */
+  deploy(
+    apiId: string,
+    name: string,
+    api: Pick<LocalApi, "routes" | "routeSelectionExpression">,
+    options: LocalStage = {},
+  ): void {
+    if (!/^[A-Za-z0-9_-]{1,128}$/.test(name)) {
+      throw new ConfigurationError(
+        `stage "${name}" is no stage name. Use 1 to 128 letters, digits, "_" or "-".`,
+      );
+    }
+    const deployment = compileApi(`API "${apiId}"`, api);
+    const stages = this.#byApi.get(apiId) ?? new Map<string, Stage>();
+    this.#byApi.set(apiId, stages);
+    const there = stages.get(name);
+    if (there) there.deployment = deployment;
+    else stages.set(name, new Stage(apiId, name, options, deployment, this.#clock));
+  }
+
+  *[Symbol.iterator](): Iterator<Stage> {
+    for (const stages of this.#byApi.values()) yield* stages.values();
+  }
+
+  /**
+   * The stage that a host and a path lead to, and what of the path is left below it.
+   *
+   * A host that begins with an API's id is that API's, and one of `domains` has its own paths; any other is of the first API that has a
+   * stage of that name.
+   *
+   * @param path begins with "/"
+   */
+  at(host: string | undefined, path: string): { readonly stage: Stage; readonly rest: string } | undefined {
+    const name = host?.replace(/:\d+$/, "").toLowerCase() ?? "";
+    const [, first = "", rest = ""] = /^\/([^/]*)(.*)$/.exec(path) ?? [];
+    const mappings = Object.hasOwn(this.#domains, name) ? this.#domains[name] : undefined;
+    if (mappings) {
+      const keyed = first !== "" && Object.hasOwn(mappings, first) ? mappings[first] : undefined;
+      const mapping = keyed ?? mappings[""];
+      const stage = mapping && this.#byApi.get(mapping.apiId)?.get(mapping.stage);
+      return stage && { stage, rest: keyed ? rest : path === "/" ? "" : path };
+    }
+    const [label = ""] = name.split(".");
+    const own = this.#byApi.get(label);
+    if (own) return withRest(own.get(first), rest);
+    for (const stages of this.#byApi.values()) {
+      const stage = stages.get(first);
+      if (stage) return { stage, rest };
+    }
+    return undefined;
+  }
+
+  /** Whether a host is one that clients use for an API; any other is this machine's. */
+  isKnownHost(host: string): boolean {
+    const name = host.replace(/:\d+$/, "").toLowerCase();
+    return Object.hasOwn(this.#domains, name) || this.#byApi.has(name.split(".")[0] ?? "");
+  }
+}
+
+function withRest(stage: Stage | undefined, rest: string) {
+  return stage && { stage, rest };
+}
+
+/** Source: AWS developer guide, quotas, and the model of API Gateway. */
+function checkedVariables(
+  where: string,
+  variables: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  for (const [name, value] of Object.entries(variables)) {
+    if (!/^[A-Za-z0-9_]{1,64}$/.test(name) || !/^[A-Za-z0-9\-._~:/?#&=,]{1,512}$/.test(value)) {
+      throw new ConfigurationError(
+        `${where}: the variable ${JSON.stringify(name)} has a name or value that AWS does not take: letters, digits and -._~:/?#&=, in values.`,
+      );
+    }
+  }
+  return { ...variables };
+}
