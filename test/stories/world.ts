@@ -161,6 +161,11 @@ export class World {
     return fetch(`${this.#nextUrl()}${path}`, { method: "POST", headers, body });
   }
 
+  /** Base URL of every instance. */
+  get appUrls(): readonly string[] {
+    return this.#instances.map(({ url }) => url);
+  }
+
   #nextUrl(): string {
     return this.#instances[this.#turn++ % this.#instances.length]?.url as string;
   }

@@ -1,0 +1,126 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { defineGateway } from "../../src/index.ts";
+import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
+import { type Provisioner, provisioner } from "../../src/provisioning.ts";
+import { Clock } from "../aws/control-plane/rates.ts";
+import { ControlPlane } from "../aws/control-plane/server.ts";
+import { secretOf } from "../aws/provisioning-world.ts";
+import { servedApi } from "../aws/served.ts";
+import { ChatView, channels, chat } from "../stories/chat.ts";
+import { ORIGIN, Socket, World } from "../stories/world.ts";
+
+const APP = "https://www.example.com";
+
+let world: World;
+let aws: ControlPlane;
+let gateway: LocalGateway;
+let chatGateway: Provisioner;
+beforeEach(async () => {
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: "AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY: "not a secret" });
+  aws = await ControlPlane.start("eu-west-1", new Clock({ runs: true }));
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    gateways: [defineGateway({ name: "chat", region: "eu-west-1", target: `${APP}/ws/chat` })],
+    limits: {
+      connectsPerUser: false,
+      connectsPerIp: false,
+      tokensPerUser: false,
+      messagesPerConnection: false,
+    },
+  });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  chatGateway = provisioner(world.sallyport, "chat", {
+    endpoint: aws.endpoint,
+    // Calls of this test are answered in moments; that processes know the gateways for five seconds is as it is.
+    wait: (ms) => sleep(Math.min(ms, 6500)),
+  });
+  await chatGateway.apply();
+  gateway = await startLocalGateway({
+    apis: [{ id: apiId(), ...served(), stages: { production: {} } }],
+    port: 0,
+  });
+});
+afterEach(async () => {
+  await chatGateway.close();
+  await gateway.close();
+  await world.close();
+  await aws.close();
+});
+
+function apiId(): string {
+  return aws.apis.all()[0]?.ApiId ?? "";
+}
+
+function snapshot() {
+  const found = aws.apis.served(apiId(), "production");
+  if (!found) throw new Error("nothing is deployed");
+  return found;
+}
+
+const served = () => servedApi(snapshot(), { [APP]: world.appUrls });
+const servedSecret = () => secretOf(snapshot().integrations[0] ?? {});
+
+async function connect(): Promise<Socket> {
+  const url = new URL(gateway.url);
+  url.searchParams.set("ws_token", await world.token("ann"));
+  url.searchParams.set("channel", "rooms/general");
+  return Socket.open(url, { origin: ORIGIN, cookie: "login=ann:login-of-ann" });
+}
+
+test("1f a secret that is rotated while people connect, speak and leave refuses no event", async () => {
+  const before = servedSecret();
+  let isOver = false;
+  const done = { connects: 0, messages: 0 };
+  const person = async () => {
+    while (!isOver) {
+      const socket = await connect();
+      done.connects++;
+      for (let count = 0; count < 20 && !isOver; count++) {
+        await socket.result("whoami", { count });
+        done.messages++;
+        await sleep(5);
+      }
+      socket.close();
+      await socket.closed;
+    }
+  };
+  const people = Promise.all(Array.from({ length: 4 }, person));
+  let rotated = before;
+  const rotation = chatGateway.rotateSecret();
+  const deploying = (async () => {
+    // As AWS does by itself: what is deployed is served.
+    while (!isOver) {
+      if (servedSecret() !== rotated) {
+        rotated = servedSecret();
+        gateway.deploy(served());
+      }
+      await sleep(2);
+    }
+  })();
+  await Promise.race([rotation, people]);
+  await sleep(200);
+  isOver = true;
+  await Promise.all([people, deploying]);
+  await rotation;
+  expect(rotated).not.toBe(before);
+  expect(done.connects).toBeGreaterThan(20);
+  expect(done.messages).toBeGreaterThan(400);
+  expect(world.decisions).toEqual([]);
+  expect(world.errors).toEqual([]);
+
+  // Whoever knew the former secret has nothing of it any more, within five seconds.
+  const socket = await connect();
+  const forged = () =>
+    world.event("/ws/chat/default", {
+      connectionid: "L0SM9cOFvHcCIhw=",
+      "x-sallyport-secret": before,
+      "content-type": "application/json",
+    });
+  await sleep(5200);
+  for (let count = 0; count < world.appUrls.length; count++) expect((await forged()).status).toBe(403);
+  expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
+  await socket.result("whoami");
+}, 60_000);
