@@ -29,6 +29,9 @@ export interface Ending {
 
 const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
 
+/** What is wrong with a client. */
+export type Impairment = "none" | "half-open" | "not-reading";
+
 /** What becomes of a connection's life. `message` resolves when the backend has answered. */
 interface Life {
   readonly idleTimeoutMs: number;
@@ -51,6 +54,7 @@ export class Connection {
   #lastActiveAt: number;
   #ending: Ending | undefined;
   #received = 0;
+  #impairment: Impairment = "none";
   readonly #underWay = new Set<Promise<void>>();
   #idle: Alarm | undefined;
   #longest: Alarm | undefined;
@@ -110,8 +114,9 @@ export class Connection {
   send(data: Buffer): "sent" | "busy" | "gone" {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return "gone";
-    if (socket.bufferedAmount > MAX_BUFFERED_BYTES) return "busy";
+    if (this.#impairment === "not-reading" || socket.bufferedAmount > MAX_BUFFERED_BYTES) return "busy";
     this.#touch();
+    if (this.#impairment === "half-open") return "sent";
     let start = 0;
     do {
       const end = start + MAX_FRAME_BYTES;
@@ -119,6 +124,12 @@ export class Connection {
       start = end;
     } while (start < data.length);
     return "sent";
+  }
+
+  /** @returns whether it is open */
+  impair(impairment: Impairment): boolean {
+    if (this.isOpen) this.#impairment = impairment;
+    return this.isOpen;
   }
 
   /** Resolves when the messages under way have been answered, or have had time to reach the backend. */
@@ -137,6 +148,7 @@ export class Connection {
 
   #receive(data: Buffer, isBinary: boolean, life: Life): void {
     const index = this.#received++;
+    if (this.#impairment === "half-open") return;
     if (!this.isOpen || index >= (this.#meter.oversizedIn ?? Number.POSITIVE_INFINITY)) return;
     if (isBinary) {
       this.end({ code: 1003, reason: "Binary is not supported" });
@@ -177,6 +189,10 @@ export class Connections {
 
   get count(): number {
     return this.#open.size;
+  }
+
+  get ids(): readonly string[] {
+    return [...this.#open.keys()];
   }
 
   add(connection: Connection): void {

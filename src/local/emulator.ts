@@ -9,8 +9,9 @@ import { WebSocketServer } from "ws";
 import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { LocalApi } from "./apis.ts";
-import { CLOSE_GRACE_MS, Connection, type Ending } from "./connections.ts";
+import { CLOSE_GRACE_MS, Connection, type Ending, type Impairment } from "./connections.ts";
 import type { EventPlace, GatewayEvent } from "./events.ts";
+import { FaultSwitches, type Faults } from "./faults.ts";
 import { judgeUpgrade, refuseUpgrade, splitUrl } from "./handshake.ts";
 import { newId } from "./ids.ts";
 import { Integrations, type Outcome } from "./integration.ts";
@@ -29,6 +30,8 @@ export type {
   Throttling,
 } from "./apis.ts";
 export { type Alarm, type Clock, ManualClock } from "./clock.ts";
+export type { Impairment } from "./connections.ts";
+export type { Chance, Faults, FaultyEvent } from "./faults.ts";
 export type { LambdaFunction } from "./function-proxy.ts";
 export type { LocalGatewayOptions } from "./settings.ts";
 export type { DomainMappings } from "./stages.ts";
@@ -67,7 +70,8 @@ export class LocalGateway {
   readonly #stages: Stages;
   readonly #address: string;
   readonly #port: number;
-  readonly #integrations = new Integrations();
+  readonly #faults = new FaultSwitches();
+  readonly #integrations = new Integrations(this.#faults);
   readonly #subprotocols = new WeakMap<IncomingMessage, string>();
   readonly #webSockets: WebSocketServer;
   readonly #sockets = new Set<Duplex>();
@@ -137,6 +141,34 @@ export class LocalGateway {
     { apiId = this.apiId, stage = this.stage }: { readonly apiId?: string; readonly stage?: string } = {},
   ): void {
     this.#stages.deploy(apiId, stage, api);
+  }
+
+  /**
+   * Lets things go wrong between here and the backends from now on, in place of what went wrong before: `{}` ends it.
+   *
+   * @throws ConfigurationError for what is no share or duration
+   */
+  setFaults(faults: Faults): void {
+    this.#faults.set(faults);
+  }
+
+  /**
+   * Impairs a client: `half-open` as after a loss of network, of which the gateway knows nothing: posts succeed and are lost, and nothing comes
+   * until the connection ends; `not-reading` with a full buffer, so that posts are answered 429; `none` as before.
+   *
+   * @returns whether the connection is open
+   */
+  impair(connectionId: string, impairment: Impairment): boolean {
+    for (const { connections } of this.#stages) {
+      const connection = connections.find(connectionId);
+      if (connection) return connection.impair(impairment);
+    }
+    return false;
+  }
+
+  /** Ids of the open connections, at all stages together. */
+  get connectionIds(): readonly string[] {
+    return [...this.#stages].flatMap(({ connections }) => connections.ids);
   }
 
   /**

@@ -3,6 +3,7 @@ import { Agent } from "undici";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import type { GatewayEvent } from "./events.ts";
+import { delayed, type Fate, type FaultSwitches } from "./faults.ts";
 import { lambdaAnswer, lambdaEvent } from "./function-proxy.ts";
 import { settledWithin } from "./grace.ts";
 import { httpHeaders } from "./http-headers.ts";
@@ -29,14 +30,22 @@ export class Integrations {
   /** As many sockets as there are events under way: one client's must not wait for another's. */
   readonly #agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   readonly #running = new Set<Promise<Outcome>>();
+  readonly #faults: FaultSwitches;
   #turn = 0;
   #closed = false;
 
-  /** Never rejects. The request has been handed to the HTTP client when this returns its promise. */
+  constructor(faults: FaultSwitches) {
+    this.#faults = faults;
+  }
+
+  /** Never rejects. Where nothing goes wrong, the request has been handed to the HTTP client when this returns its promise. */
   async run(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
     if (this.#closed) return { kind: "unreachable", error: new Error("The local gateway is closed.") };
+    const fate = this.#faults.fateOf(event);
     const running =
-      integration.type === "HTTP_PROXY" ? this.#deliver(event, integration) : invoke(event, integration);
+      fate.delayMs > 0 || fate.isDropped
+        ? this.#held(event, integration, fate)
+        : this.#call(event, integration, fate.isDoubled);
     this.#running.add(running);
     try {
       return await running;
@@ -55,6 +64,26 @@ export class Integrations {
     }
     this.#closed = true;
     await this.#agent.destroy();
+  }
+
+  async #held(
+    event: GatewayEvent,
+    integration: DeployedIntegration,
+    { delayMs, isDropped, isDoubled }: Fate,
+  ): Promise<Outcome> {
+    await delayed(delayMs);
+    if (!isDropped) return this.#call(event, integration, isDoubled);
+    // Nobody waits for what a `$disconnect` is answered.
+    if (event.kind !== "disconnect") await delayed(integration.timeoutMs);
+    return { kind: "timed out" };
+  }
+
+  #call(event: GatewayEvent, integration: DeployedIntegration, isDoubled: boolean): Promise<Outcome> {
+    const call = () =>
+      integration.type === "HTTP_PROXY" ? this.#deliver(event, integration) : invoke(event, integration);
+    const answer = call();
+    if (isDoubled) void call();
+    return answer;
   }
 
   /** To the next URI whose turn it is. One that refused the connection has seen nothing of the event. */
