@@ -48,12 +48,19 @@ export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";
 export type { RuleChange } from "./lifecycle/compare-rules.ts";
 export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
+export type { Health } from "./lifecycle/health.ts";
 export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
 export type { Migrated } from "./lifecycle/migrate.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
 export type { Identify, Identity } from "./lifecycle/rooms.ts";
+export type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
-export { createSallyport, type Sallyport, type SallyportOptions, type UserDirectory } from "./sallyport.ts";
+export {
+  createSallyport,
+  type Sallyport,
+  type SallyportOptions,
+  type UserDirectory,
+} from "./sallyport.ts";
 export type { HeldGrant } from "./sessions/rights-of.ts";
 export type { Database } from "./storage/database.ts";
 export { changeChannel } from "./view/change-channel.ts";

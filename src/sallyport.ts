@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
 import { Changes } from "./access/changes.ts";
@@ -32,6 +31,7 @@ import { outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
 import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
 import { Enforcer } from "./lifecycle/evict.ts";
+import { type Health, health } from "./lifecycle/health.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
 import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
@@ -39,6 +39,8 @@ import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { ProvisioningRooms } from "./lifecycle/provision.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
+import type { Telemetry } from "./lifecycle/telemetry.ts";
+import { within } from "./lifecycle/within.ts";
 import { refuseUnknown } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
@@ -99,6 +101,10 @@ export interface SallyportOptions {
   readonly decisions?: DecisionOptions;
   /** Told of every refusal, of rights that ended under an open socket, and of the allowed events that are kept. Default: nothing is told. */
   readonly onDecision?: (decision: Decision) => void;
+  /** Traces and metrics: `openTelemetry()` of `sallyport/telemetry`. Default: none, and nothing is measured. */
+  readonly telemetry?: Telemetry;
+  /** Where a load balancer asks whether this process can serve, such as `/healthz`. Default: nowhere. */
+  readonly healthPath?: string;
   /** Told of what fails in your code or ours, and where. Default: `console.error`. */
   readonly onError?: (error: unknown, where: string) => void;
 }
@@ -122,6 +128,8 @@ const OPTIONS = new Set<string>([
   "managementApi",
   "decisions",
   "onDecision",
+  "telemetry",
+  "healthPath",
   "onError",
 ] satisfies (keyof SallyportOptions)[]);
 
@@ -171,6 +179,8 @@ export class Sallyport {
   /** Events that are being answered. */
   #answering = 0;
   readonly #tokenPath: string;
+  /** Where a load balancer asks; undefined for nowhere. */
+  readonly healthPath: string | undefined;
 
   constructor(options: SallyportOptions) {
     refuseUnknown("createSallyport()", options, OPTIONS);
@@ -241,12 +251,15 @@ export class Sallyport {
       keep: (decision) => {
         const reference = decisionLog.take(decision);
         onDecision({ ...decision, reference });
+        options.telemetry?.decided({ ...decision, reference });
         return reference;
       },
       watch: () => this.#loop.start(),
+      telemetry: options.telemetry,
       onError,
     };
     this.#tokenPath = options.tokenPath ?? "/api/ws-token";
+    this.healthPath = options.healthPath;
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
     this.permissions = catalog;
@@ -290,6 +303,7 @@ export class Sallyport {
   async answer(http: HttpCall): Promise<HttpAnswer | undefined> {
     const { pathname } = http.url;
     if (pathname === this.#tokenPath) return this.#token(http, pathname);
+    if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
     if (!view) return undefined;
@@ -297,7 +311,7 @@ export class Sallyport {
     this.#loop.start();
     this.#answering++;
     try {
-      return await this.#event(view, pathname, route, http);
+      return await this.#observedEvent(view, pathname, route, http);
     } finally {
       this.#answering--;
     }
@@ -315,6 +329,14 @@ export class Sallyport {
   /** Open sockets, a page at a time: of a user, at a view, in a channel. */
   listSessions(query: SessionQuery = {}): Promise<readonly SessionInfo[]> {
     return listSessions(this.#rooms, query);
+  }
+
+  /**
+   * Whether this process can serve: it is not closed, and its database answers within two seconds. The endpoint at `healthPath` says the
+   * same with 200 or 503.
+   */
+  health(): Promise<Health> {
+    return health(this.#rooms);
   }
 
   /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
@@ -417,11 +439,25 @@ export class Sallyport {
     await this.#rooms.database.close();
   }
 
-  async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
+  /** Says no more than whether: anybody may ask. */
+  async #health(http: HttpCall): Promise<HttpAnswer> {
+    if (http.method !== "GET" && http.method !== "HEAD") return METHOD_NOT_ALLOWED;
+    const { isHealthy } = await this.health();
+    return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
+  }
+
+  #token(http: HttpCall, path: string): Promise<HttpAnswer> {
     const cors = this.#corsHeaders(http);
-    if (http.method === "OPTIONS") return { status: 204, headers: cors, body: null };
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    if (http.method === "OPTIONS") return Promise.resolve({ status: 204, headers: cors, body: null });
+    if (http.method !== "POST") return Promise.resolve(METHOD_NOT_ALLOWED);
     const trail = newTrail("token", path);
+    const { telemetry } = this.#rooms;
+    if (!telemetry) return this.#issue(http, trail, cors);
+    const work = () => this.#issue(http, trail, cors);
+    return telemetry.event({ kind: "token", view: undefined }, work, ({ status }) => ({ status }));
+  }
+
+  async #issue(http: HttpCall, trail: Trail, cors: Record<string, string>): Promise<HttpAnswer> {
     try {
       const token = await issueToken(this.#rooms, http, trail);
       this.#sample(trail);
@@ -432,20 +468,42 @@ export class Sallyport {
     }
   }
 
-  async #event(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
+  #observedEvent(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
     const kind = route === "connect" || route === "disconnect" ? route : "message";
     const trail: Trail = newTrail(kind, path);
     trail.view = view.path;
+    const { telemetry } = this.#rooms;
+    const envelope: Envelope = {};
+    if (!telemetry) return this.#event(view, kind, http, trail, envelope);
+    const work = () => this.#event(view, kind, http, trail, envelope);
+    return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
+      status: envelope.status ?? status,
+      // Known to be one of ours once it has been admitted.
+      handler: trail.gateMs === undefined ? undefined : trail.handler,
+      gateMs: trail.gateMs,
+      connectionId: trail.connectionId,
+      requestId: trail.requestId,
+    }));
+  }
+
+  async #event(
+    view: MountedView,
+    kind: "connect" | "message" | "disconnect",
+    http: HttpCall,
+    trail: Trail,
+    envelope: Envelope,
+  ): Promise<HttpAnswer> {
     const call = decodeGatewayCall(kind, http);
     if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
     if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
-    const envelope: Envelope = {};
     let answer: Answer;
     try {
       answer = succeeded(await this.#decide(view, call, http, trail, envelope), trail);
       if (kind !== "disconnect") this.#sample(trail);
     } catch (error) {
-      answer = refused(await this.#refusal(error, trail), trail);
+      const refusal = await this.#refusal(error, trail);
+      envelope.status = refusal.status;
+      answer = refused(refusal, trail);
     }
     if (kind === "message" && envelope.gateway?.replies === "push") {
       await this.#push(envelope.gateway, call.connectionId, answer, envelope, trail);
@@ -547,13 +605,6 @@ function guarded<Arguments extends readonly unknown[]>(
       failed(error);
     }
   };
-}
-
-/** Waits for work, but no longer than a time. */
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  const over = new AbortController();
-  const time = sleep(ms, undefined, { ref: false, signal: over.signal }).catch(() => undefined);
-  await Promise.race([work, time]).finally(() => over.abort());
 }
 
 function positiveSeconds(name: string, value: number): number {

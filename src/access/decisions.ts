@@ -30,6 +30,8 @@ export interface Trail {
   callId?: string | number;
   /** The change that led to an eviction, as in the audit. */
   change?: number;
+  /** From the event's arrival until every guard had said yes, in milliseconds; where somebody wants to know. */
+  gateMs?: number;
 }
 
 /** A question that was asked on the way to a decision, with whom it was asked about. */
@@ -79,7 +81,7 @@ export type DecisionStep =
     };
 
 /** One yes or no with its reasons. The peer hears the reference and nothing else of it. */
-export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt">> {
+export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt" | "gateMs">> {
   /** The login's {@link loginPrint}, since some apps use a secret for its id. */
   readonly loginId?: string;
   /** Leads from what the peer heard to this decision. */
@@ -133,7 +135,7 @@ export function loginPrint(loginId: string): string {
   return createHash("sha256").update(loginId).digest("hex").slice(0, 12);
 }
 
-function told({ steps, startedAt, loginId, ...trail }: Trail) {
+function told({ steps, startedAt, loginId, gateMs: _, ...trail }: Trail) {
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
   const login = loginId === undefined ? {} : { loginId: loginPrint(loginId) };
   return { ...trail, ...login, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };

@@ -6,6 +6,7 @@ import { NodeCall, originOf, urlOf } from "./node-call.ts";
 export interface FastifyApp extends AnsweringApp {
   readonly viewPaths: readonly string[];
   readonly tokenPath: string;
+  readonly healthPath?: string | undefined;
 }
 
 /** As much of Fastify's request as is needed. */
@@ -85,6 +86,14 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
       url: app.tokenPath,
       handler: (request, reply) => handle(request, reply, app.tokenPath),
     });
+    const { healthPath } = app;
+    if (healthPath !== undefined) {
+      fastify.route({
+        method: [...METHODS],
+        url: healthPath,
+        handler: (request, reply) => handle(request, reply, healthPath),
+      });
+    }
   };
 }
 

@@ -139,6 +139,11 @@ export class Gateways {
     return (await this.#readNow()).find((gateway) => gateway.name === name);
   }
 
+  /** Asks the database for something. @throws what it fails with */
+  async ping(): Promise<void> {
+    await this.#database.db.selectFrom("sallyport_gateways").select("id").limit(1).execute();
+  }
+
   /** Accepts these secrets of a gateway from now on, and no others. @param hashes newest first, two at most */
   async accept(name: string, hashes: readonly string[]): Promise<void> {
     await this.#database.write((db) =>

@@ -74,6 +74,7 @@ export async function connect(
   });
   const user = userOf(admission.subject, rooms.permissions, trail);
   if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
+  if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
   await view.view.connect?.({
     user,
     channel,

@@ -23,6 +23,8 @@ export interface Envelope {
   gateway?: Gateway;
   /** Whose the answer is, once the session has been found. */
   recipient?: SessionRow;
+  /** HTTP status that a refusal has, however it is answered. */
+  status?: number;
   /** Whether the answer may still go out, where it has to wait for its turn. */
   stillPermitted?: StillPermitted;
 }
@@ -84,6 +86,7 @@ export async function message(
     rooms.changes.touched(session.userId, judgedAt) ? rejudge().then(() => true, isNotRefused) : true;
 
   await rejudge();
+  if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
   try {
     return await handler.run(messageContext(rooms, session, live, user, body, trail));
   } finally {

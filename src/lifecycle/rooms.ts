@@ -23,6 +23,7 @@ import type { Memberships } from "../sessions/memberships.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { Database } from "../storage/database.ts";
 import type { MountedView } from "./mount-views.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 /** The app's login behind a request. */
 export interface Identity {
@@ -75,6 +76,8 @@ export interface Rooms {
   readonly watch: () => void;
   /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
   readonly keep: (decision: Decision) => string;
+  /** Told of events and sends as they happen, where somebody wants to know. */
+  readonly telemetry: Telemetry | undefined;
   /** Told of what goes wrong off the path of an answer. */
   readonly onError: (error: unknown, where: string) => void;
 }

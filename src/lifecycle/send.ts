@@ -54,7 +54,12 @@ export function send(
   options: SendOptions,
   place: SendPlace,
 ): Promise<DeliveryReport> {
-  return underWay(rooms, new Send(rooms, plan, frame, options, place).run());
+  const run = () => new Send(rooms, plan, frame, options, place).run();
+  return underWay(rooms, rooms.telemetry ? rooms.telemetry.send(kindOf(plan.audience), run) : run());
+}
+
+function kindOf(audience: Plan["audience"]): string {
+  return typeof audience === "string" ? audience : (Object.keys(audience)[0] ?? "");
 }
 
 /** Notes a send for as long as it goes on: whoever closes or comes to rest waits for it. */

@@ -1,0 +1,214 @@
+import { metrics, trace } from "@opentelemetry/api";
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from "@opentelemetry/sdk-metrics";
+import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
+import type { KyselyPlugin } from "kysely";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { openTelemetry } from "../../src/telemetry.ts";
+import { changedStorage, storageAt } from "../postgres/storage-at.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { World } from "./world.ts";
+
+const spans = new InMemorySpanExporter();
+const measured = new InMemoryMetricExporter(AggregationTemporality.DELTA);
+const reader = new PeriodicExportingMetricReader({ exporter: measured, exportIntervalMillis: 3_600_000 });
+beforeAll(() => {
+  new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] }).register();
+  metrics.setGlobalMeterProvider(new MeterProvider({ readers: [reader] }));
+});
+afterAll(async () => {
+  await reader.shutdown();
+  trace.disable();
+  metrics.disable();
+});
+
+/** What was counted of a metric since the last time it was asked: attributes without their prefix, and the sum. */
+async function counted(name: string): Promise<(Record<string, unknown> & { count: number })[]> {
+  measured.reset();
+  await reader.forceFlush();
+  const all = measured
+    .getMetrics()
+    .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap((scope) => scope.metrics));
+  return all
+    .filter(({ descriptor }) => descriptor.name === name)
+    .flatMap(({ dataPoints }) =>
+      dataPoints.map(({ attributes, value }) => ({
+        ...Object.fromEntries(
+          Object.entries(attributes).map(([key, of]) => [key.replace("sallyport.", ""), of]),
+        ),
+        count: typeof value === "number" ? value : (value as { count: number }).count,
+      })),
+    );
+}
+
+const at = { view: "/ws/chat" };
+
+/** A database that takes statements and answers none. */
+const SILENT: KyselyPlugin = {
+  transformQuery: ({ node }) => node,
+  transformResult: () => new Promise(() => undefined),
+};
+let world: World;
+beforeEach(async () => {
+  await counted("none");
+  spans.reset();
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    telemetry: openTelemetry(),
+    healthPath: "/healthz",
+  });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+});
+afterEach(() => world.close());
+
+describe("telemetry", () => {
+  test("counts connects, messages and disconnects as they were answered", async () => {
+    const socket = await world.connect("ann");
+    await socket.result("whoami");
+    await socket.result("whoami");
+    await socket.call("delete_message", { id_of: 1 });
+    socket.close();
+    await socket.closed;
+    await expect
+      .poll(() => spans.getFinishedSpans().map(({ name }) => name))
+      .toContain("sallyport disconnect");
+    expect(await counted("sallyport.events")).toEqual(
+      expect.arrayContaining([
+        { event: "token", status: 200, count: 1 },
+        { event: "connect", ...at, status: 200, count: 1 },
+        { event: "message", ...at, handler: "whoami", status: 200, count: 2 },
+        { event: "message", ...at, status: 403, count: 1 },
+        { event: "disconnect", ...at, status: 200, count: 1 },
+      ]),
+    );
+  });
+
+  test("times the gate apart from the author's code, of what it let through", async () => {
+    const socket = await world.connect("ann");
+    await socket.result("whoami");
+    await socket.call("require_broadcast");
+    await socket.call("delete_message", { id_of: 1 });
+    expect(await counted("sallyport.gate.duration")).toEqual(
+      expect.arrayContaining([
+        { event: "connect", ...at, count: 1 },
+        { event: "message", ...at, handler: "whoami", count: 1 },
+        { event: "message", ...at, handler: "require_broadcast", count: 1 },
+      ]),
+    );
+  });
+
+  test("counts refusals by their reason, and takes no word of a peer into its attributes", async () => {
+    await expect(world.connect("bob")).rejects.toThrow(/403/);
+    const socket = await world.connect("ann");
+    for (let count = 0; count < 20; count++) await socket.call(`made_up_${count}`);
+    await socket.call("send_to", { channel: "rooms/moderators", message: "x" });
+    const refusals = await counted("sallyport.refusals");
+    expect(refusals).toEqual(
+      expect.arrayContaining([
+        { event: "connect", ...at, reason: "permission", count: 1 },
+        { event: "message", ...at, reason: "handler", count: 20 },
+        { event: "message", ...at, reason: "permission", count: 1 },
+      ]),
+    );
+    expect(JSON.stringify([refusals, await counted("sallyport.events")])).not.toMatch(
+      /made_up|ann|bob|moderators/,
+    );
+  });
+
+  test("counts what open sockets lose with a right, and what becomes of sends", async () => {
+    await world.sallyport.access.grant("mo", chat.can_moderate_chat);
+    const ann = await world.connect("ann", { channel: "rooms/general" });
+    await ann.result("send_message", { message: "hello" });
+    await world.sallyport.access.revoke("ann", chat.can_use_chat);
+    await ann.closed;
+    expect(await counted("sallyport.evictions")).toEqual([{ ...at, scope: "view", count: 1 }]);
+    await world.sallyport.to({ channel: "rooms/general" }).send({ type: "x" });
+    expect(spans.getFinishedSpans().map(({ name }) => name)).toContain("sallyport send");
+  });
+
+  test("makes a span of each event, and of each send that it starts beneath it", async () => {
+    const socket = await world.connect("ann", { channel: "rooms/general" });
+    await socket.result("send_message", { message: "hello" });
+    await expect.poll(() => spans.getFinishedSpans().map(({ name }) => name)).toContain("sallyport message");
+    const finished = spans.getFinishedSpans();
+    const message = finished.find(({ name }) => name === "sallyport message");
+    const send = finished.find(({ name }) => name === "sallyport send");
+    expect(message?.attributes).toMatchObject({
+      "sallyport.view": "/ws/chat",
+      "sallyport.handler": "send_message",
+      "sallyport.status": 200,
+      "sallyport.connection_id": expect.stringMatching(/=$/),
+    });
+    expect(send?.parentSpanContext?.spanId).toBe(message?.spanContext().spanId);
+    expect(send?.attributes).toMatchObject({ "sallyport.audience": "channel", "sallyport.sent": 1 });
+    const refused = await socket.call("delete_message", { id_of: 1 });
+    const events = spans.getFinishedSpans().flatMap((span) => span.events);
+    expect(events).toContainEqual(
+      expect.objectContaining({
+        name: "refused",
+        attributes: { "sallyport.reason": "permission", "sallyport.reference": refused.reference },
+      }),
+    );
+  });
+
+  test("marks what failed in the author's code", async () => {
+    const socket = await world.connect("ann");
+    await socket.call("fail_always");
+    await expect
+      .poll(
+        () =>
+          spans.getFinishedSpans().find(({ attributes }) => attributes["sallyport.status"] === 500)?.status
+            .code,
+      )
+      .toBe(2);
+    expect(world.errors).toHaveLength(1);
+  });
+});
+
+describe("the health endpoint", () => {
+  test("says yes while the database answers, to anybody, and nothing else", async () => {
+    const response = await fetch(`${world.appUrl}/healthz`);
+    expect([response.status, await response.json()]).toEqual([200, { ok: true }]);
+    expect(response.headers.get("cache-control")).toBe("no-store");
+    expect((await fetch(`${world.appUrl}/healthz`, { method: "POST" })).status).toBe(405);
+    expect(await world.sallyport.health()).toEqual({ isHealthy: true, databaseMs: expect.any(Number) });
+  });
+
+  test("says no when it fails, when it is silent, and when the app was closed; why is for its owner alone", async () => {
+    const storage = storageAt(world.database);
+    const { db } = storage;
+    let now: "well" | "failing" | "silent" = "well";
+    const failing = world.sallyport.with({
+      storage: changedStorage(storage, {
+        get db() {
+          if (now === "failing") throw new Error("the disk is gone");
+          return now === "silent" ? db.withPlugin(SILENT) : db;
+        },
+      }),
+    });
+    now = "silent";
+    expect(await failing.health()).toMatchObject({
+      isHealthy: false,
+      why: "The database did not answer within 2000 ms.",
+    });
+    now = "failing";
+    expect(await failing.health()).toMatchObject({ isHealthy: false, why: "the disk is gone" });
+    const answered = await failing.fetch(new Request("http://here/healthz"));
+    expect([answered?.status, await answered?.json()]).toEqual([503, { ok: false }]);
+    const closed = world.sallyport.with({ storage: storageAt(world.database) });
+    await closed.health();
+    await closed.close();
+    expect(await closed.health()).toMatchObject({ isHealthy: false });
+  });
+
+  test("is nowhere unless it is wanted", async () => {
+    const without = world.sallyport.with({ healthPath: undefined as never });
+    expect(await without.fetch(new Request("http://here/healthz"))).toBeUndefined();
+  });
+});
