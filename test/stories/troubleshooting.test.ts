@@ -1,0 +1,260 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { run } from "../../src/cli/main.ts";
+import { DeliveryError } from "../../src/errors.ts";
+import { defineGateway, gatewaySecret } from "../../src/index.ts";
+import { startLocalGateway } from "../../src/local/emulator.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { Refused, Socket, World } from "./world.ts";
+
+class OpenView extends WebSocketView {
+  override allowAnonymous = true;
+  whoami = handler(({ user }) => ({ user: user.id }));
+}
+
+let world: World;
+beforeEach(async () => {
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView, "/ws/open": OpenView },
+    limits: { tokensPerUser: 2, connectsPerUser: false, connectsPerIp: false },
+    gatewayView: "/ws/chat",
+  });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+});
+afterEach(() => world.close());
+
+/** The status with which a handshake was refused. */
+async function statusOf(connecting: Promise<unknown>): Promise<number> {
+  const failure = await connecting.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  return failure instanceof Refused ? failure.status : 0;
+}
+
+const last = () => world.decisions.at(-1);
+
+test("T1 a handshake that fails at once: its status tells whose no it was", async () => {
+  const url = new URL(world.gateway.url);
+  expect(await statusOf(Socket.open(new URL("/nowhere", url), {}))).toBe(403);
+  expect(world.decisions).toEqual([]);
+  const dead = await startLocalGateway({ target: "http://127.0.0.1:9/ws/chat/", port: 0 });
+  expect(await statusOf(Socket.open(new URL(dead.url), {}))).toBe(500);
+  await dead.close();
+  expect(await statusOf(world.connect("ann", { origin: "https://elsewhere.example.com" }))).toBe(403);
+  expect(last()).toMatchObject({ event: "connect", reason: "origin" });
+});
+
+test("T2 400 with reason malformed: the headers that the integration is to map are not there", async () => {
+  const answered = await world.event("/ws/chat/default", { "x-sallyport-secret": world.secret }, "{}");
+  expect(answered.status).toBe(400);
+  expect(last()).toMatchObject({ reason: "malformed", message: expect.stringMatching(/connectionId/i) });
+});
+
+test("T3 a message that names no handler, or one that is none", async () => {
+  const socket = await world.connect("ann");
+  await socket.call("made_up");
+  expect(last()).toMatchObject({
+    reason: "handler",
+    message: expect.stringMatching(/It has: send_message, /),
+  });
+  socket.send({ id: "1", message: "hello" });
+  expect(await socket.next(({ id }) => id === "1")).toMatchObject({ status: 400 });
+  expect(last()?.message).toBe('The message names no handler: it has neither "handler" nor "action".');
+});
+
+test("T4 a route that AWS does not have goes to $default, whose view answers for it", async () => {
+  const socket = await world.connect("ann");
+  socket.send({ id: "1", action: "moderate" });
+  expect(await socket.next(({ id }) => id === "1")).toMatchObject({ ok: false });
+  expect(last()).toMatchObject({ view: "/ws/chat", handler: "moderate", reason: "handler" });
+});
+
+test("T5 a token request that is refused: nobody is signed in, or another page asks", async () => {
+  const anonymous = await world.requestToken(null);
+  expect(anonymous.status).toBe(401);
+  expect(last()).toMatchObject({ event: "token", reason: "anonymous" });
+  expect((await world.requestToken("ann", undefined, "https://elsewhere.example.com")).status).toBe(403);
+  expect(last()).toMatchObject({ event: "token", reason: "origin" });
+});
+
+test("T6 a token that is refused at connect: used, unknown, or somebody else's", async () => {
+  const token = await world.token("ann");
+  await world.connect("ann", { token });
+  expect(await statusOf(world.connect("ann", { token }))).toBe(403);
+  expect(last()).toMatchObject({ reason: "token-replayed" });
+  expect(await statusOf(world.connect("ann", { token: "0".repeat(64) }))).toBe(403);
+  expect(last()).toMatchObject({ reason: "token-unknown" });
+  const another = await world.token("ann");
+  expect(await statusOf(world.connect("ann", { token: another, cookie: "login=ann:another-login" }))).toBe(
+    403,
+  );
+  expect(last()).toMatchObject({ reason: "login" });
+});
+
+test("T7 429 says when to come again", async () => {
+  await world.token("ann");
+  await world.token("ann");
+  const limited = await world.requestToken("ann");
+  expect([limited.status, Number(limited.headers.get("retry-after")) > 0]).toEqual([429, true]);
+  expect(last()).toMatchObject({ reason: "limit" });
+});
+
+test("T8 a socket of nobody on an open view: it came without a token", async () => {
+  const secret = gatewaySecret();
+  const open = await startLocalGateway({ target: `${world.appUrl}/ws/open/`, port: 0, secret });
+  const { apiId, endpoint } = open;
+  await world.sallyport.registerGateway({ name: "open", apiId, endpoint, secret });
+  const socket = await Socket.open(new URL(open.url), {
+    origin: "https://www.example.com",
+    cookie: "login=ann:login-of-ann",
+  });
+  expect(await socket.result("whoami")).toEqual({});
+  // T19 its row says so too.
+  expect(await world.sallyport.listSessions({ view: "/ws/open" })).toMatchObject([{ user: null }]);
+  await open.close();
+});
+
+test("T9 Permission denied: the reference leads to what was missing", async () => {
+  const socket = await world.connect("ann");
+  const { reference } = await socket.call("delete_message", { id_of: 1 });
+  expect(await world.sallyport.access.why(reference as string)).toMatchObject({
+    reason: "permission",
+    missing: ["chat.can_moderate_chat"],
+    handler: "delete_message",
+  });
+});
+
+test("T10 nothing arrives: the report tells whether there was anybody, and who might not have it", async () => {
+  await world.connect("ann", { channel: "rooms/general" });
+  const { sallyport } = world;
+  expect(await sallyport.to({ channel: "rooms/other" }).send({ type: "x" })).toMatchObject({ recipients: 0 });
+  const needed = { permissionsRequired: [chat.can_broadcast_chat] };
+  expect(await sallyport.to({ channel: "rooms/general" }, needed).send({ type: "x" })).toMatchObject({
+    recipients: 1,
+    sent: 0,
+    withheld: 1,
+  });
+});
+
+test("T11 gone: a socket whose $disconnect was lost is found out by the next send, and its row closed", async () => {
+  world.gateway.setFaults({ drop: ({ kind }) => kind === "disconnect" });
+  const socket = await world.connect("ann");
+  // Older than a $connect can be on its way.
+  await world.sql("update sallyport_sessions set connected_at = connected_at - 60000");
+  socket.terminate();
+  await expect.poll(() => world.gateway.connectionCount).toBe(0);
+  const { sallyport } = world;
+  expect(await sallyport.to({ user: "ann" }).send({ type: "x" })).toMatchObject({ recipients: 1, gone: 1 });
+  expect(await sallyport.to({ user: "ann" }).send({ type: "x" })).toMatchObject({ recipients: 0 });
+});
+
+test("T12 too large: nothing is sent, and the error says what to send instead", async () => {
+  const sending = world.sallyport.to("everyone").send({ type: "x", text: "x".repeat(131_072) });
+  await expect(sending).rejects.toMatchObject({ code: "SALLYPORT_TOO_LARGE" });
+  await expect(sending).rejects.toBeInstanceOf(DeliveryError);
+});
+
+test("T13 on your own machine: a port in use, and a target that is none", async () => {
+  const { port } = world.gateway;
+  await expect(startLocalGateway({ target: world.appUrl, port })).rejects.toThrow(/^Port \d+ is in use\./);
+  await expect(startLocalGateway({ target: "www.example.com", port: 0 })).rejects.toThrow(
+    /no http or https URL/,
+  );
+});
+
+test("T14 a custom domain: what AWS would refuse is refused at the start", () => {
+  const certificateArn = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d";
+  const define = () =>
+    defineGateway({
+      name: "chat",
+      region: "eu-west-1",
+      target: "https://www.example.com/ws/chat",
+      domain: { name: "ws.example.com", certificateArn },
+    });
+  expect(define).toThrow(/certificateArn is in us-east-1; the certificate must be in eu-west-1/);
+});
+
+test("T16 a command that finds no app says the three ways to name it", async () => {
+  const complaints: string[] = [];
+  const before = process.env.SALLYPORT_APP;
+  process.env.SALLYPORT_APP = "/nowhere/app.ts";
+  const code = await run(
+    ["migrate"],
+    () => undefined,
+    (line) => complaints.push(line),
+  );
+  if (before === undefined) delete process.env.SALLYPORT_APP;
+  else process.env.SALLYPORT_APP = before;
+  expect(code).toBe(1);
+  expect(complaints).toEqual([
+    expect.stringMatching(/does not exist\. Build it first.*package\.json, --app FILE, or SALLYPORT_APP/),
+  ]);
+});
+
+test("T17 tables that grow: cleanup removes what nobody can need", async () => {
+  const socket = await world.connect("ann");
+  socket.close();
+  await socket.closed;
+  await expect
+    .poll(() => world.sql("select 1 from sallyport_sessions where disconnected_at is not null"))
+    .toHaveLength(1);
+  await world.sql(
+    "update sallyport_sessions set connected_at = connected_at - 200000000, disconnected_at = disconnected_at - 200000000",
+  );
+  expect(await world.sallyport.cleanup()).toMatchObject({ sessions: 1 });
+});
+
+test("T18 no row after a connect: the gateway is none that the app knows, and its secret another one", async () => {
+  const stranger = await startLocalGateway({
+    target: `${world.appUrl}/ws/chat/`,
+    port: 0,
+    secret: gatewaySecret(),
+  });
+  expect(await statusOf(Socket.open(new URL(stranger.url), { origin: "https://www.example.com" }))).toBe(403);
+  expect(last()).toMatchObject({ event: "connect", reason: "caller" });
+  expect(await world.sallyport.listSessions()).toEqual([]);
+  await stranger.close();
+});
+
+test("T20 a channel's name that cannot be, or that nothing defines", async () => {
+  expect(await statusOf(world.connect("ann", { channel: "rooms/../general" }))).toBe(400);
+  expect(last()).toMatchObject({ reason: "malformed" });
+  expect(await statusOf(world.connect("ann", { channel: "romms/general" }))).toBe(403);
+  expect(last()).toMatchObject({ reason: "channel" });
+});
+
+test("T21 what cannot be pushed says why in the report", async () => {
+  await world.connect("ann");
+  const gateway = await world.sallyport.registerGateway({
+    name: "local",
+    endpoint: "https://abc.execute-api.eu-west-1.amazonaws.com/dev",
+  });
+  expect(gateway.endpoint).toContain("amazonaws.com");
+  const keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"] as const;
+  const before = keys.map((key) => process.env[key]);
+  for (const key of keys) delete process.env[key];
+  process.env.AWS_EC2_METADATA_DISABLED = "true";
+  const report = await world.sallyport.to({ user: "ann" }).send({ type: "x" });
+  for (const [index, key] of keys.entries())
+    if (before[index] !== undefined) process.env[key] = before[index];
+  expect(report).toMatchObject({ recipients: 1, failed: 1 });
+  expect(Object.keys(report.failures)).toEqual([expect.stringMatching(/credentials/i)]);
+});
+
+test("docs/troubleshooting.md and these tests have the same numbers", () => {
+  const root = resolve(import.meta.dirname, "../..");
+  const page = readFileSync(resolve(root, "docs/troubleshooting.md"), "utf8");
+  const told = [...page.matchAll(/^## (T\d+) /gm)].map(([, number]) => number);
+  expect(told).toEqual(Array.from({ length: 22 }, (_, index) => `T${index + 1}`));
+  const tested = [...readFileSync(import.meta.filename, "utf8").matchAll(/(?:test\("|\/\/ )(T\d+) /g)].map(
+    ([, number]) => number,
+  );
+  // Of AWS's own control plane, and of what no test can play: see test/aws/.
+  expect(told.filter((number) => !tested.includes(number))).toEqual(["T15", "T22"]);
+});
