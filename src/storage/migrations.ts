@@ -231,11 +231,18 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
     .execute();
 }
 
-/** Every migration in order. A name that has shipped never changes. */
-export function migrations(keyed: KeyedTable): MigrationProvider {
+/**
+ * Every migration, by name.
+ *
+ * @param made names of those that the database has. One that is not known here is a newer version's: it stays as it is, so that an older
+ *   version can be put back. Migrations only add
+ */
+export function migrations(keyed: KeyedTable, made: readonly string[]): MigrationProvider {
   return {
     async getMigrations() {
+      const newer = made.map((name) => [name, { up: async () => undefined }] as const);
       return {
+        ...Object.fromEntries(newer),
         "0001_first_tables": firstTables(keyed),
         "0002_reasons_and_records": reasonsAndRecords,
         "0003_connected_at": connectedAt,

@@ -248,13 +248,14 @@ class PostgresDatabase implements Database {
     const schema = this.#schema;
     if (schema !== undefined) await transaction.schema.createSchema(schema).ifNotExists().execute();
     const db = onConnection(transaction as unknown as Kysely<never>);
+    // Left out, those of another schema would pass for ours.
+    const migrationTableSchema = schema ?? (await currentSchema(transaction));
     const migrator = new Migrator({
       db: schema === undefined ? db : db.withSchema(schema),
-      provider: migrations((table) => table),
+      provider: migrations((table) => table, await madeMigrations(transaction, migrationTableSchema)),
       migrationTableName: "sallyport_migrations",
       migrationLockTableName: "sallyport_migrations_lock",
-      // Left out, those of another schema would pass for ours.
-      migrationTableSchema: schema ?? (await currentSchema(transaction)),
+      migrationTableSchema,
       disableTransactions: true,
     });
     const { error, results = [] } = await migrator.migrateToLatest();
@@ -281,6 +282,16 @@ class PostgresDatabase implements Database {
       cause: error,
     });
   }
+}
+
+/** Names of the migrations that a schema has. */
+async function madeMigrations(db: Kysely<Tables>, schema: string): Promise<readonly string[]> {
+  const { rows: tables } = await sql`
+    select 1 from pg_tables where schemaname = ${schema} and tablename = 'sallyport_migrations'`.execute(db);
+  if (tables.length === 0) return [];
+  const table = sql.table(`${schema}.sallyport_migrations`);
+  const { rows } = await sql<{ name: string }>`select name from ${table}`.execute(db);
+  return rows.map(({ name }) => name);
 }
 
 async function currentSchema(db: Kysely<Tables>): Promise<string> {

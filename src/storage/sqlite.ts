@@ -26,6 +26,16 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
     : new SqliteDatabase(source as unknown as Kysely<Tables>, false);
 }
 
+/** Names of the migrations that the file has. */
+async function madeMigrations(db: Kysely<Tables>): Promise<readonly string[]> {
+  const { rows: tables } = await sql`select 1 from sqlite_master where name = 'sallyport_migrations'`.execute(
+    db,
+  );
+  if (tables.length === 0) return [];
+  const { rows } = await sql<{ name: string }>`select name from sallyport_migrations`.execute(db);
+  return rows.map(({ name }) => name);
+}
+
 class SqliteDatabase implements Database {
   readonly db: Kysely<Tables>;
   readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
@@ -106,7 +116,7 @@ class SqliteDatabase implements Database {
     return this.write(async (db) => {
       const migrator = new Migrator({
         db,
-        provider: migrations((table) => table.modifyEnd(sql`without rowid`)),
+        provider: migrations((table) => table.modifyEnd(sql`without rowid`), await madeMigrations(db)),
         migrationTableName: "sallyport_migrations",
         migrationLockTableName: "sallyport_migrations_lock",
       });
