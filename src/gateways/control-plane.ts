@@ -142,6 +142,11 @@ const HINTS: Readonly<Record<string, string>> = {
   ExpiredTokenException: "Sign in again.",
 };
 
+/** AWS repeats what it refuses. */
+function withoutSecrets(message: string): string {
+  return message.replace(/'[A-Za-z0-9_-]{32,256}'/g, "'…'");
+}
+
 function failureOf(operation: string, region: string, error: unknown): ControlPlaneError {
   if (error instanceof ControlPlaneError) return error;
   const {
@@ -153,7 +158,7 @@ function failureOf(operation: string, region: string, error: unknown): ControlPl
   const hint = HINTS[name];
   const asked = status === undefined ? "was not answered" : `was answered ${status}`;
   return new ControlPlaneError(
-    `${operation} in ${region} ${asked}: ${name}: ${message}${hint === undefined ? "" : `. ${hint}`}`,
+    `${operation} in ${region} ${asked}: ${name}: ${withoutSecrets(message)}${hint === undefined ? "" : `. ${hint}`}`,
     { cause: error, awsError: name, awsStatus: status },
   );
 }

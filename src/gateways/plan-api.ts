@@ -41,6 +41,11 @@ export function planApi({ desired, found }: Comparison): readonly Step[] {
   return [...steps, ...planTags("API", `apis/${found.api.ApiId}`, found.api.Tags, tags)];
 }
 
+/** Tags that AWS itself has put there, such as those of a stack, stay: nobody else may touch them. */
+function withoutAwsOwn(tags: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(tags).filter(([name]) => !name.startsWith("aws:")));
+}
+
 /** Tags of a resource. */
 export function planTags(
   what: string,
@@ -48,7 +53,7 @@ export function planTags(
   actual: Readonly<Record<string, string>> | undefined,
   desired: Readonly<Record<string, string>>,
 ): readonly Step[] {
-  const { names } = entryDifferences(actual, desired);
+  const { names } = entryDifferences(withoutAwsOwn(actual), desired);
   if (names.length === 0) return [];
   const tag: Step = {
     action: "change",

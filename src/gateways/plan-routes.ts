@@ -9,6 +9,7 @@ import {
   UpdateIntegrationCommand,
   UpdateRouteCommand,
 } from "@aws-sdk/client-apigatewayv2";
+import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 import type { ActualApi, ActualRoute } from "./actual.ts";
 import { type DesiredRoute, integrationDescription, isOurIntegration, SECRET_PARAMETER } from "./desired.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
@@ -46,6 +47,14 @@ function targetOf(route: ActualRoute | undefined): string | undefined {
   return /^integrations\/(.+)$/.exec(route?.Target ?? "")?.[1];
 }
 
+/** What an integration has of which AWS says nothing. */
+const UNSAID = {
+  ConnectionType: "INTERNET",
+  PassthroughBehavior: "WHEN_NO_MATCH",
+  PayloadFormatVersion: "1.0",
+  TimeoutInMillis: INTEGRATION_TIMEOUT_MS,
+};
+
 function planIntegration(
   { key, integration }: DesiredRoute,
   there: Integration | undefined,
@@ -65,7 +74,7 @@ function planIntegration(
     return [create];
   }
   const { RequestParameters: wanted, ...fields } = integration;
-  const { details, changes } = differences(there, fields);
+  const { details, changes } = differences({ ...UNSAID, ...there }, fields);
   const parameters = entryDifferences(there.RequestParameters, wanted);
   const all = [
     ...details,

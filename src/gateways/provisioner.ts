@@ -134,7 +134,7 @@ export class Provisioner {
     return this.#run("rotate-secret", async (made) => {
       const { name } = this.#definition;
       const { comparison } = await this.#look(planned);
-      const [current] = comparison.accepted;
+      const [current, former] = comparison.accepted;
       if (!needsSecret(this.#definition)) {
         throw new ConfigurationError(
           `Gateway "${name}" has no secret: who may invoke a function says its policy.`,
@@ -142,6 +142,11 @@ export class Provisioner {
       }
       if (!comparison.found || !comparison.record || current === undefined) {
         throw new ConfigurationError(`Gateway "${name}" has not been applied yet, which gives it a secret.`);
+      }
+      // One that was cut off comes to its end first: AWS may still send either.
+      if (former !== undefined) {
+        await this.#carryOut(planned, told, made);
+        await this.#plane.wait(DRAIN_MS);
       }
       const next = freshSecret([current]);
       await this.#carryOut(planned, told, made, next);

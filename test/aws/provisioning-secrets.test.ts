@@ -98,6 +98,28 @@ describe("1f a secret's rotation", () => {
     }
   });
 
+  test("that was cut off is ended before another one begins", async () => {
+    for (let at = 1; at <= 7; at++) {
+      await world.close();
+      world = await ProvisioningWorld.open();
+      const provisioner = world.define();
+      await provisioner.apply();
+      let step = 0;
+      const dies = provisioner.rotateSecret(() => {
+        if (++step === at) throw new Error("killed");
+      });
+      if (at <= 6) await expect(dies).rejects.toThrow("killed");
+      else await dies;
+      world.aws.fault = async (operation) => {
+        await expectAccepted(`killed at ${at}, before ${operation}`);
+        return undefined;
+      };
+      await provisioner.rotateSecret(() => expectAccepted(`killed at ${at}`) as unknown as undefined);
+      await expectAccepted("afterwards");
+      expect((await world.record())?.secretHashes).toEqual(world.servedSecrets());
+    }
+  });
+
   test("whose process dies at any step: likewise", async () => {
     for (let at = 1; at <= 6; at++) {
       await world.close();
@@ -147,6 +169,30 @@ describe("1f a secret's rotation", () => {
     await expect(provisioner.rotateSecret()).rejects.toThrow(/has no secret/);
     expect((await world.record())?.secretHashes).toEqual([]);
   });
+});
+
+test("a secret is in no error, plan, status or audit", async () => {
+  const provisioner = world.define();
+  await provisioner.apply();
+  const secret = secretOf(world.served().integrations[0] ?? {});
+  world.aws.fault = (operation) =>
+    operation === "UpdateIntegration"
+      ? {
+          kind: "refused",
+          status: 400,
+          type: "BadRequestException",
+          message: `Invalid mapping expression specified: '${secret}'`,
+        }
+      : undefined;
+  const failure = await provisioner.rotateSecret().catch((error: unknown) => error);
+  expect(String(failure)).toMatch(/BadRequestException: Invalid mapping expression specified: '…'/);
+  const told = [
+    await provisioner.plan(),
+    await provisioner.status(),
+    await world.app.access.audit(),
+    String(failure),
+  ];
+  expect(JSON.stringify(told)).not.toContain(secret);
 });
 
 describe("a secret", () => {

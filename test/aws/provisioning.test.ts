@@ -407,6 +407,17 @@ describe("drift", () => {
     );
   });
 
+  test("is none where AWS itself has put tags, or says nothing of what is as it always is", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    const [api] = world.aws.apis.all();
+    Object.assign(api?.Tags ?? {}, { "aws:cloudformation:stack-name": "chat" });
+    for (const { IntegrationId } of world.served().integrations)
+      world.aws.apis.forgetDefaults(ApiId, IntegrationId ?? "");
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+  });
+
   test("of which nothing was deployed costs no deployment", async () => {
     const provisioner = world.define();
     await provisioner.apply();

@@ -61,6 +61,15 @@ export class Apis {
     return [...this.#apis.values()].map(({ api }) => api);
   }
 
+  /** Says nothing any more of what an integration has by default, as AWS may. */
+  forgetDefaults(apiId: string, integrationId: string): void {
+    const integration = found(this.#api(apiId).integrations, integrationId, "Integration");
+    delete integration.ConnectionType;
+    delete integration.PassthroughBehavior;
+    delete integration.PayloadFormatVersion;
+    delete integration.TimeoutInMillis;
+  }
+
   run(operation: string, input: unknown): unknown {
     const method = (this as unknown as Record<string, ((input: unknown) => unknown) | undefined>)[operation];
     if (!/^[A-Z]/.test(operation) || typeof method !== "function")

@@ -8,7 +8,7 @@ import { Clock, Rates } from "./rates.ts";
 /** What goes wrong with a call. */
 export type Fault =
   /** It is refused, with this error, and nothing was done. */
-  | { readonly kind: "refused"; readonly status: number; readonly type: string }
+  | { readonly kind: "refused"; readonly status: number; readonly type: string; readonly message?: string }
   /** Its connection breaks before anything was done. */
   | { readonly kind: "lost" }
   /** It was done, and its connection breaks before the answer. */
@@ -82,7 +82,8 @@ export class ControlPlane {
         return;
       }
       try {
-        if (fault?.kind === "refused") throw new AwsError(fault.status, fault.type, "The test says so");
+        if (fault?.kind === "refused")
+          throw new AwsError(fault.status, fault.type, fault.message ?? "The test says so");
         this.#rates.take(operation);
         const output = this.#run(operation, input);
         if (fault?.kind === "answer lost") {
