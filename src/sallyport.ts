@@ -38,9 +38,9 @@ import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { ProvisioningRooms } from "./lifecycle/provision.ts";
+import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
 import type { Telemetry } from "./lifecycle/telemetry.ts";
-import { within } from "./lifecycle/within.ts";
 import { refuseUnknown } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
@@ -145,9 +145,6 @@ const DECISION_OPTIONS = new Set<string>([
   "keepDays",
   "maxRows",
 ] satisfies (keyof DecisionOptions)[]);
-
-/** How long closing waits for evictions in hand, and for calls that are under way, in milliseconds. */
-const CLOSING_MS = 2000;
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
@@ -399,44 +396,22 @@ export class Sallyport {
     if (!Number.isFinite(withinMs) || withinMs < 0) {
       throw new ConfigurationError(`settle({ withinMs: ${withinMs} }): milliseconds, from 0.`);
     }
-    const { delivery, sends, decisionLog, activity } = this.#rooms;
-    // Under another request it has to go on.
-    const pause = async () => {
-      if (this.#answering === 0) await this.#loop.pause();
-    };
-    const work = async () => {
-      // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
-      await pause();
-      await this.#enforcer.enforce().catch((error) => this.#rooms.onError(error, "settling"));
-      while (sends.size > 0) await Promise.allSettled(sends);
-      await pause();
-      await Promise.all([this.#loop.idle(), this.#enforcer.idle()]);
-      await delivery.settled();
-      await decisionLog.settle();
-      await activity.write();
-    };
-    await within(withinMs, work());
+    await settle(this.#working, withinMs);
   }
 
   /** Ends sends under way, stops the loop, and closes what was opened here. */
-  async close(): Promise<void> {
-    const { delivery, sends } = this.#rooms;
-    // Sends end; what closes sockets whose rights have ended goes out before everything does.
-    delivery.stop();
-    await this.#loop.stop();
-    const idle = () => Promise.all([this.#loop.idle(), this.#enforcer.idle()]);
-    await within(
-      CLOSING_MS,
-      idle().then(() => delivery.settled()),
-    );
-    delivery.shut();
-    await this.#rooms.decisionLog.settle();
-    await this.#rooms.activity.write();
-    await this.#api.close();
-    await within(CLOSING_MS, Promise.allSettled(sends));
-    // Records whose work was cut off are left to others.
-    await within(CLOSING_MS, idle());
-    await this.#rooms.database.close();
+  close(): Promise<void> {
+    return close(this.#working);
+  }
+
+  get #working(): Working {
+    return {
+      rooms: this.#rooms,
+      api: this.#api,
+      enforcer: this.#enforcer,
+      loop: this.#loop,
+      isAnswering: () => this.#answering > 0,
+    };
   }
 
   /** Says no more than whether: anybody may ask. */

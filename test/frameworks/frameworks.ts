@@ -1,6 +1,8 @@
 import type { RequestListener } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import express from "express";
+// @ts-expect-error: it has the types of version 5 under another name
+import express4 from "express4";
 import fastify from "fastify";
 import { Hono } from "hono";
 import { NextRequest } from "next/server.js";
@@ -42,19 +44,19 @@ const plainNode: Framework = {
   },
 };
 
-const ofExpress: Framework = {
-  name: "express",
+const ofExpress = (name: string, make: typeof express): Framework => ({
+  name,
   parsers: ["json", "text", "raw"],
   serve: (sallyport, { prefix = "", parser, trustsProxies = false }) => {
-    const app = express();
+    const app = make();
     app.set("trust proxy", trustsProxies);
-    if (parser) app.use(express[parser]({ type: EVERYTHING, limit: "200kb" }));
+    if (parser) app.use(make[parser]({ type: EVERYTHING, limit: "200kb" }));
     if (prefix === "") app.use(expressMiddleware(sallyport));
     else app.use(prefix, expressMiddleware(sallyport));
     app.get(`${prefix}/own`, (_request, response) => void response.send(OWN));
     return app;
   },
-};
+});
 
 const ofFastify: Framework = {
   name: "fastify",
@@ -108,4 +110,11 @@ const ofNext: Framework = {
   },
 };
 
-export const FRAMEWORKS = [plainNode, ofExpress, ofFastify, ofHono, ofNext];
+export const FRAMEWORKS = [
+  plainNode,
+  ofExpress("express", express),
+  ofExpress("express 4", express4 as typeof express),
+  ofFastify,
+  ofHono,
+  ofNext,
+];
