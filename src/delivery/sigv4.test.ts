@@ -1,48 +1,7 @@
-import { createHash, createHmac } from "node:crypto";
-import { SignatureV4 } from "@smithy/signature-v4";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { bySmithy } from "../../test/aws/by-smithy.ts";
 import { type AwsCredentials, type SignableCall, Signer } from "./sigv4.ts";
-
-/** Node's hashes in the form that smithy asks for. */
-class Sha256 {
-  #hash;
-  constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
-    this.#hash = secret === undefined ? createHash("sha256") : createHmac("sha256", secret as Buffer);
-  }
-  update(data: Uint8Array | string) {
-    this.#hash.update(data);
-  }
-  async digest() {
-    return new Uint8Array(this.#hash.digest());
-  }
-  reset() {}
-}
-
-async function bySmithy(region: string, credentials: AwsCredentials, call: SignableCall, now: number) {
-  const smithy = new SignatureV4({
-    service: "execute-api",
-    region,
-    credentials: { ...credentials } as never,
-    sha256: Sha256 as never,
-  });
-  const { method, host, path, body, contentType } = call;
-  const [hostname = "", port] = host.split(":");
-  const signed = await smithy.sign(
-    {
-      protocol: "https:",
-      method,
-      hostname,
-      ...(port === undefined ? {} : { port: Number(port) }),
-      path,
-      query: {},
-      headers: { ...(contentType === undefined ? {} : { "content-type": contentType }), host },
-      body,
-    } as never,
-    { signingDate: new Date(now) },
-  );
-  return (signed as unknown as { headers: Record<string, string> }).headers;
-}
 
 const REGIONS = ["eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1"];
 const anyText = fc.string({ unit: "grapheme", minLength: 1, maxLength: 24 });

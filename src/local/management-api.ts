@@ -41,29 +41,34 @@ export function managementApi(
     // A caller that hangs up in the middle of its request is no error of ours.
     incoming.on("error", () => outgoing.destroy());
     readUpTo(MAX_MESSAGE_BYTES, incoming, (data) => {
-      const judged = (): Answer => {
+      const judge = (): Answer | undefined => {
         const refusal = credentials && judgeSignature(incoming, data, credentials);
         if (refusal !== undefined) return denied(refusal);
-        if (buckets && !buckets.take("")) return nothing(429, "LimitExceededException");
-        return answerTo(incoming, data, settings.stages);
+        return buckets && !buckets.take("") ? nothing(429, "LimitExceededException") : undefined;
       };
-      const { status, headers, body } = judged();
+      const { status, headers, body } = answerTo(incoming, data, settings.stages, judge);
       outgoing.writeHead(status, { "x-amzn-requestid": randomUUID(), "x-amz-apigw-id": newId(), ...headers });
       outgoing.end(body);
     });
   };
 }
 
-/** @param data undefined when it was over 128 KB */
+/**
+ * @param data undefined when it was over 128 KB
+ * @param judge whether the caller may call at all, and now; asked of what is a call
+ */
 function answerTo(
   { method, url = "", headers: { host } }: IncomingMessage,
   data: Buffer | undefined,
   stages: Stages,
+  judge: () => Answer | undefined,
 ): Answer {
   const found = stages.at(host, splitUrl(url).path);
   if (found?.rest === "" && method === "GET") return json(426, { message: "Upgrade Required" });
   const [, text] = /^\/(?:@|%40)connections\/([^/]+)$/.exec(found?.rest ?? "") ?? [];
   if (!found || text === undefined) return FORBIDDEN;
+  const refusal = judge();
+  if (refusal) return refusal;
   const id = decoded(text);
   if (!ID_SHAPE.test(id)) return badRequest(`Invalid connectionId: ${id}`);
   const connection = found.stage.connections.find(id);

@@ -118,6 +118,8 @@ export async function deadTarget(): Promise<string> {
 /** A WebSocket client that queues what it receives. */
 export class Client {
   readonly socket: WebSocket;
+  /** Rejects when the handshake is refused. */
+  readonly opened: Promise<void>;
   readonly closed: Promise<{ code: number; reason: string }>;
   readonly #received: { text: string; isBinary: boolean }[] = [];
   readonly #waiting: ((message: { text: string; isBinary: boolean }) => void)[] = [];
@@ -131,6 +133,11 @@ export class Client {
       if (waiting) waiting(message);
       else this.#received.push(message);
     });
+    this.opened = new Promise((resolve, reject) => {
+      this.socket.once("open", resolve);
+      this.socket.once("error", reject);
+    });
+    this.opened.catch(() => undefined);
     this.closed = new Promise((resolve) => {
       this.socket.on("close", (code, reason) => resolve({ code, reason: String(reason) }));
     });
@@ -156,10 +163,7 @@ export async function openClient(
 ): Promise<Client> {
   const client = new Client(url, protocols, options);
   onTestFinished(() => client.socket.terminate());
-  await new Promise<void>((resolve, reject) => {
-    client.socket.once("open", resolve);
-    client.socket.once("error", reject);
-  });
+  await client.opened;
   return client;
 }
 
