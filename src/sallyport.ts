@@ -256,7 +256,7 @@ export class Sallyport {
       onError,
     };
     this.#tokenPath = options.tokenPath ?? "/api/ws-token";
-    this.healthPath = options.healthPath;
+    this.healthPath = checkedHealthPath(options.healthPath);
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
     this.permissions = catalog;
@@ -580,6 +580,11 @@ function guarded<Arguments extends readonly unknown[]>(
       failed(error);
     }
   };
+}
+
+function checkedHealthPath(path: string | undefined): string | undefined {
+  if (path === undefined || /^\/[^?#\s]*$/.test(path)) return path;
+  throw new ConfigurationError(`healthPath is a path such as "/healthz", not ${JSON.stringify(path)}.`);
 }
 
 function positiveSeconds(name: string, value: number): number {

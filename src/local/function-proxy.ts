@@ -123,11 +123,7 @@ function headersOf(entries: readonly Entry[]) {
 }
 
 function grouped(entries: readonly Entry[]): Readonly<Record<string, readonly string[]>> {
-  const groups: Record<string, string[]> = {};
-  for (const [name, value] of entries) {
-    const group = groups[name] ?? [];
-    group.push(value);
-    groups[name] = group;
-  }
-  return groups;
+  const groups = new Map<string, string[]>();
+  for (const [name, value] of entries) groups.set(name, [...(groups.get(name) ?? []), value]);
+  return Object.fromEntries(groups);
 }

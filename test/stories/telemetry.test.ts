@@ -207,6 +207,11 @@ describe("the health endpoint", () => {
     expect(await closed.health()).toMatchObject({ isHealthy: false });
   });
 
+  test("is at a path, or refused at the start", () => {
+    for (const healthPath of ["healthz", "https://www.example.com/healthz", ""])
+      expect(() => world.sallyport.with({ healthPath })).toThrow(/healthPath is a path such as "\/healthz"/);
+  });
+
   test("is nowhere unless it is wanted", async () => {
     const without = world.sallyport.with({ healthPath: undefined as never });
     expect(await without.fetch(new Request("http://here/healthz"))).toBeUndefined();

@@ -112,6 +112,20 @@ describe("1.6 functions", () => {
     expect(requestId).toBe(extendedRequestId);
   });
 
+  onDesk("1.6 whatever a client calls its parameters, they are the function's to read", async () => {
+    let seen: { multiValueQueryStringParameters?: object } = {};
+    const desk = await openDesk(
+      served((event) => {
+        seen = event;
+        return { statusCode: 200 };
+      }),
+    );
+    await open(`${desk.url}?__proto__=1&constructor=2&__proto__=3`);
+    expect(JSON.stringify(seen.multiValueQueryStringParameters)).toBe(
+      '{"__proto__":["1","3"],"constructor":["2"]}',
+    );
+  });
+
   onDesk("1.6 no query, no keys for it", async () => {
     let seen: object = {};
     const desk = await openDesk(

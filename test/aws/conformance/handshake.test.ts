@@ -101,6 +101,26 @@ describe("1.2 what a client sees in place of 101", () => {
   });
 });
 
+test("§9.12 no extension is agreed upon, though the client offers compression", async () => {
+  const { client } = await connected(await openDesk());
+  expect(client.socket.extensions).toBe("");
+});
+
+onDesk("§9.3 a refusal has a JSON body, the kind of the error, and ends the connection", async () => {
+  const { client } = arriving(await openDesk(), { status: 403 });
+  const [status, headers] = await new Promise<[number | undefined, Record<string, unknown>]>((resolve) => {
+    client.socket.on("unexpected-response", (_request, response) => {
+      response.resume();
+      resolve([response.statusCode, response.headers]);
+    });
+  });
+  expect([status, headers["x-amzn-errortype"], headers.connection]).toEqual([
+    403,
+    "ForbiddenException",
+    "close",
+  ]);
+});
+
 describe("3.3 subprotocols", () => {
   test("3.3 the integration sees what the client offers", async () => {
     const desk = await openDesk();

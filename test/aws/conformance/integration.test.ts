@@ -63,6 +63,16 @@ describe("1.3 what reaches an HTTP backend", () => {
     }
   });
 
+  onDesk("§9.6 a message is called JSON, and nothing is said of who forwarded it", async () => {
+    const arrived = await connected(await openDesk());
+    say(arrived, { body: "ok" });
+    await arrived.client.text();
+    const call = await arrived.called("default");
+    expect(headerOf(call, "content-type")).toBe("application/json");
+    for (const name of ["x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"])
+      expect(headerOf(call, name), name).toBeUndefined();
+  });
+
   test("1.3, §7 a mapped header overwrites the client's of the same name", async () => {
     const desk = await openDesk();
     const spoofed = {

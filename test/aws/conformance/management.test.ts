@@ -4,6 +4,7 @@ import {
   PostToConnectionCommand,
 } from "@aws-sdk/client-apigatewaymanagementapi";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { ManualClock } from "../../../src/local/emulator.ts";
 import {
   arriving,
   at,
@@ -135,6 +136,25 @@ describe("5.2 success on the wire", () => {
       /^\{\n {2}"identity" : \{\n {4}"sourceIp" : "[^"]+",\n {4}"userAgent" : "node"\n {2}\},\n {2}"connectedAt" : "\d{4}-\d\d-\d\dT[\d:.]{12}Z",\n {2}"lastActiveAt" : "\d{4}-\d\d-\d\dT[\d:.]{12}Z"\n\}$/,
     );
   });
+});
+
+onDesk("§9.28 lastActiveAt is the time of the last data in either direction", async () => {
+  const clock = new ManualClock();
+  const desk = await openDesk({ clock });
+  const arrived = await connected(desk);
+  const id = await idOf(arrived);
+  const lastActiveAt = async () => {
+    const { body } = await manage(desk, "GET", at(id));
+    return Date.parse((JSON.parse(body) as { lastActiveAt: string }).lastActiveAt);
+  };
+  const opened = await lastActiveAt();
+  clock.advance(5000);
+  arrived.client.socket.send("{}");
+  await arrived.client.text();
+  expect(await lastActiveAt()).toBe(opened + 5000);
+  clock.advance(5000);
+  await manage(desk, "POST", at(id), "x");
+  expect(await lastActiveAt()).toBe(opened + 10_000);
 });
 
 describe("5.3 errors", () => {
