@@ -54,7 +54,7 @@ export interface Actual {
   readonly domain: DomainName | undefined;
   /** How many mappings the wanted domain has, those of other APIs included. */
   readonly mappingsOfDomain: readonly ActualMapping[];
-  /** Statements of the policy of each function that is a target, by ARN. */
+  /** Statements of the policy of each function that is a target, wanted or present, by ARN. */
   readonly statements: ReadonlyMap<string, readonly PolicyStatement[]>;
 }
 
@@ -68,11 +68,12 @@ export async function readActual(plane: ControlPlane, definition: GatewayDefinit
   const few = pLimit(AT_ONCE);
   const mappings = (await few.map(domains, ({ DomainName = "" }) => readMappings(plane, DomainName))).flat();
   const wanted = definition.domain?.name;
+  const found = api && (await readApi(plane, definition, api, mappings));
   return {
-    found: api && (await readApi(plane, definition, api, mappings)),
+    found,
     domain: domains.find(({ DomainName }) => DomainName === wanted),
     mappingsOfDomain: mappings.filter(({ domain }) => domain === wanted),
-    statements: await readStatements(plane, definition),
+    statements: await readStatements(plane, definition, found),
   };
 }
 
@@ -131,11 +132,16 @@ async function readMappings(plane: ControlPlane, domain: string): Promise<readon
 async function readStatements(
   plane: ControlPlane,
   { target, routes }: GatewayDefinition,
+  found: ActualApi | undefined,
 ): Promise<ReadonlyMap<string, readonly PolicyStatement[]>> {
-  const arns = new Set(
-    [target, ...routes.values()].flatMap((each) => (typeof each === "string" ? [] : [each.lambda])),
+  const wanted = [target, ...routes.values()].flatMap((each) =>
+    typeof each === "string" ? [] : [each.lambda],
   );
-  const entries = [...arns].map(
+  const called = [...(found?.integrations.values() ?? [])].flatMap(
+    ({ IntegrationUri = "" }) =>
+      /:lambda:path\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(IntegrationUri)?.[1] ?? [],
+  );
+  const entries = [...new Set([...wanted, ...called])].map(
     async (arn) => [arn, await (await plane.functions()).statements(arn)] as const,
   );
   return new Map(await Promise.all(entries));

@@ -27,7 +27,9 @@ const SECRET_REFERENCE = { "Fn::Sub": `'\${SallyportSecret}'` };
 export function cloudFormationTemplate(definition: GatewayDefinition): CloudFormationTemplate {
   const { name, stage, region, domain, throttling, accessLog } = definition;
   const hasSecret = needsSecret(definition);
-  const { api, tags, routes } = desiredApi(definition, hasSecret ? "secret" : undefined);
+  const { api, routes } = desiredApi(definition, hasSecret ? "secret" : undefined);
+  // Without ours: what a stack has made is the stack's to change.
+  const { tags } = definition;
   const ApiId = { Ref: "Api" };
   const resources: Record<string, Resource> = {
     Api: {

@@ -14,6 +14,8 @@ export interface ControlPlaneOptions {
   readonly endpoint?: string;
   /** Waits, in milliseconds; a test's may be shorter. Default: a timer. */
   readonly wait?: (ms: number) => Promise<unknown>;
+  /** How long a call may take, in milliseconds. Default 30 000. */
+  readonly timeoutMs?: number;
   /** The time, in epoch milliseconds, for how old a deployment is. Default: this machine's. */
   readonly now?: () => number;
 }
@@ -114,11 +116,16 @@ export class ControlPlane {
   }
 
   #clientOptions() {
-    const { endpoint } = this.#options;
+    const { endpoint, timeoutMs = REQUEST_TIMEOUT_MS } = this.#options;
     return {
       region: this.region,
       maxAttempts: 1,
-      requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS },
+      requestHandler: {
+        connectionTimeout: CONNECT_TIMEOUT_MS,
+        requestTimeout: timeoutMs,
+        // Left out, it only warns.
+        throwOnRequestTimeout: true,
+      },
       ...(endpoint === undefined ? {} : { endpoint }),
     };
   }
@@ -159,6 +166,7 @@ function failureOf(operation: string, region: string, error: unknown): ControlPl
   const asked = status === undefined ? "was not answered" : `was answered ${status}`;
   return new ControlPlaneError(
     `${operation} in ${region} ${asked}: ${name}: ${withoutSecrets(message)}${hint === undefined ? "" : `. ${hint}`}`,
-    { cause: error, awsError: name, awsStatus: status },
+    // Not the error itself, which has AWS's words as they were.
+    { awsError: name, awsStatus: status },
   );
 }

@@ -1,9 +1,19 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
-import { definedAs, definedGateways, defineGateway, type GatewayOptions } from "./definition.ts";
+import {
+  accountOf,
+  definedAs,
+  definedGateways,
+  defineGateway,
+  type GatewayDefinition,
+  type GatewayOptions,
+  partitionOf,
+  viewOf,
+} from "./definition.ts";
 
 const CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d";
 const LAMBDA = "arn:aws:lambda:eu-west-1:123456789012:function:chat:live";
+const LOG_GROUP = "arn:aws:logs:eu-west-1:123456789012:log-group:chat";
 
 const define = (options: object = {}) =>
   defineGateway({
@@ -31,10 +41,67 @@ describe("a definition", () => {
     expect(Object.isFrozen(definition)).toBe(true);
   });
 
+  test("says nothing of routes, and keeps what is said as it is said", () => {
+    expect(define().routes).toEqual(new Map());
+    const said = {
+      stage: "v_2-a",
+      routeSelectionExpression: "$request.body.type",
+      description: "x".repeat(1024),
+      timeoutMs: 50,
+      replies: "push",
+      throttling: { ratePerSecond: 0.5, burst: 1 },
+      accessLog: { destinationArn: LOG_GROUP, format: "$context.extendedRequestId" },
+      domain: { name: "ws.example.com", certificateArn: CERTIFICATE, mappingKey: "chat" },
+      disableExecuteApiEndpoint: true,
+    };
+    expect(define(said)).toMatchObject(said);
+    expect(define({ domain: { name: "ws.example.com", certificateArn: CERTIFICATE } }).domain).toEqual({
+      name: "ws.example.com",
+      certificateArn: CERTIFICATE,
+      mappingKey: "",
+    });
+  });
+
+  test("cannot be changed inside either, nor by changing what it was made of", () => {
+    const options = {
+      target: { lambda: LAMBDA },
+      tags: { team: "chat" },
+      domain: { name: "ws.example.com", certificateArn: CERTIFICATE },
+      throttling: { ratePerSecond: 1, burst: 1 },
+      accessLog: { destinationArn: LOG_GROUP },
+    };
+    const definition = define(options);
+    for (const part of ["target", "tags", "domain", "throttling", "accessLog"] as const)
+      expect(Object.isFrozen(definition[part]), part).toBe(true);
+    options.tags.team = "other";
+    options.throttling.burst = 0;
+    options.domain.name = "";
+    expect(definition.tags).toEqual({ team: "chat" });
+    expect(definition.throttling).toEqual({ ratePerSecond: 1, burst: 1 });
+    expect(definition.domain?.name).toBe("ws.example.com");
+  });
+
+  test("is as large as AWS lets it be", () => {
+    const urls = Array.from({ length: 297 }, (_, n) => [`r${n}`, `https://x.example.com/ws/r${n}`]);
+    expect(define({ routes: Object.fromEntries(urls) }).routes.size).toBe(297);
+    const tags = Object.fromEntries(Array.from({ length: 48 }, (_, n) => [`t${n}`, "x".repeat(256)]));
+    expect(define({ tags }).tags).toEqual(tags);
+    expect(define({ name: "x".repeat(128), stage: "x".repeat(128) }).name).toHaveLength(128);
+    expect(define({ routes: { ["k".repeat(128)]: { lambda: LAMBDA } } }).routes.size).toBe(1);
+  });
+
+  test.each(["eu-west-1", "us-gov-west-1", "cn-north-1", "ap-southeast-2", "us-iso-east-1"])(
+    "may be in %s",
+    (region) => {
+      expect(define({ region }).region).toBe(region);
+    },
+  );
+
   test("takes a target with or without a slash at its end, and a function by any of its names", () => {
-    expect(define({ target: "https://www.example.com/ws/chat/" }).target).toBe(
-      "https://www.example.com/ws/chat",
-    );
+    for (const slashes of ["", "/", "//"])
+      expect(define({ target: `https://www.example.com/ws/chat${slashes}` }).target).toBe(
+        "https://www.example.com/ws/chat",
+      );
     for (const lambda of [LAMBDA, LAMBDA.replace(":live", ""), LAMBDA.replace(":live", ":$LATEST")])
       expect(define({ target: { lambda } }).target).toEqual({ lambda });
   });
@@ -182,11 +249,189 @@ describe("a definition", () => {
     ["replies that are neither", { replies: "both" }, /replies is "route" or "push", not "both"/],
     ["a description too long", { description: "x".repeat(1025) }, /up to 1024 characters/],
     ["a misspelt option", { rotues: {} }, /no option "rotues".*Did you mean "routes"/],
+    [
+      "a region with a space behind",
+      { region: "eu-west-1 " },
+      /region is one of AWS's, such as eu-west-1, not "eu-west-1 "/,
+    ],
+    ["a name with a line's end", { name: "chat\n" }, /name is 1 to 128 letters/],
+    ["a stage too long", { stage: "x".repeat(129) }, /stage is 1 to 128 letters/],
+    ["a stage with a space", { stage: "my stage" }, /stage is 1 to 128 letters/],
+    ["a stage that is null", { stage: null }, /stage is .*not null/],
+    ["a target that is a path", { target: "/ws/chat" }, /target is a URL such as https:.*not "\/ws\/chat"/],
+    ["a target for sockets", { target: "wss://www.example.com/ws/chat" }, /target wss:.*must be https:\/\//],
+    ["a target with a fragment", { target: "https://www.example.com/ws/chat#a" }, /target .*has a query or/],
+    [
+      "a target with a mere ?",
+      { target: "https://www.example.com/ws/chat?" },
+      /write the URL up to its path/,
+    ],
+    [
+      "a target with a mere #",
+      { target: "https://www.example.com/ws/chat/#" },
+      /write the URL up to its path/,
+    ],
+    [
+      "a target with a user's name",
+      { target: "https://me@www.example.com/ws" },
+      /target has a name or password/,
+    ],
+    ["a function that is not named", { target: {} }, /target\.lambda is a function's ARN, not undefined/],
+    [
+      "a function of an account that is none",
+      { target: { lambda: LAMBDA.replace("123456789012", "1234") } },
+      /target\.lambda is a function's ARN/,
+    ],
+    ["routes that are a number", { routes: 7 }, /routes is an object of route keys and their targets, not 7/],
+    [
+      "routes in a Map",
+      { routes: new Map([["a", { lambda: LAMBDA }]]) },
+      /routes is an object of route keys/,
+    ],
+    ["routes in a list", { routes: [{ lambda: LAMBDA }] }, /routes is an object of route keys/],
+    ["a route of AWS's", route("$connect", { lambda: LAMBDA }), /key "\$connect".*does not begin with \$/],
+    [
+      "a route that begins with a space",
+      route(" a", { lambda: LAMBDA }),
+      /a route key is 1 to 128 characters/,
+    ],
+    ["a route too long", route("x".repeat(129), { lambda: LAMBDA }), /a route key is 1 to 128 characters/],
+    [
+      "a route over http",
+      route("moderate", "http://www.example.com/ws/x/y"),
+      /routes\["moderate"\] .*must be https/,
+    ],
+    ["a route to nowhere", route("moderate", null), /routes\["moderate"\] is a URL such as .*not null/],
+    [
+      "a route to a function elsewhere",
+      route("moderate", { lambda: LAMBDA.replace("eu-west-1", "us-east-1") }),
+      /routes\["moderate"\]\.lambda is in us-east-1, and an API calls functions of its own region only/,
+    ],
+    [
+      "a route to $disconnect's URL",
+      route("a b", "https://www.example.com/ws/chat/disconnect/"),
+      /routes\["a b"\] ends with a name of its own.*\/ws\/chat\/default/,
+    ],
+    [
+      "a route to a host",
+      route("moderate", "https://www.example.com"),
+      /routes\["moderate"\] ends with a name/,
+    ],
+    ["no expression", { routeSelectionExpression: "" }, /routeSelectionExpression is text such as \$request/],
+    ["an expression of two lines", { routeSelectionExpression: "a\nb" }, /routeSelectionExpression is text/],
+    [
+      "a domain without a dot",
+      domain({ name: "localhost" }),
+      /domain\.name is a name such as ws\.example\.com/,
+    ],
+    ["a domain that ends with a dot", domain({ name: "ws.example.com." }), /domain\.name is a name such as/],
+    ["a domain that is a number", { domain: 7 }, /domain\.name is a name such as .*not undefined/],
+    [
+      "no certificate",
+      domain({ certificateArn: undefined }),
+      /domain\.certificateArn is the ARN of a certificate/,
+    ],
+    [
+      "a mapping key with a slash",
+      domain({ mappingKey: "a/b" }),
+      /domain\.mappingKey is up to 300.*not "a\/b"/,
+    ],
+    ["a mapping key too long", domain({ mappingKey: "x".repeat(301) }), /domain\.mappingKey is up to 300/],
+    [
+      "the other mapping key that AWS keeps",
+      domain({ mappingKey: "sping" }),
+      /domain\.mappingKey "sping" is what/,
+    ],
+    [
+      "the default endpoint off and a domain that is null",
+      { disableExecuteApiEndpoint: true, domain: null },
+      /disableExecuteApiEndpoint leaves nothing to connect to without a domain/,
+    ],
+    [
+      "the default endpoint off by a word",
+      { disableExecuteApiEndpoint: "yes", ...domain({}) },
+      /disableExecuteApiEndpoint is true or false, not "yes"/,
+    ],
+    ["tags that are text", { tags: "team" }, /tags is an object of keys and their values, not "team"/],
+    ["tags in a Map", { tags: new Map([["team", "chat"]]) }, /tags is an object of keys and their values/],
+    ["a tag of AWS's in capitals", { tags: { "AWS:x": "1" } }, /call "AWS:x" otherwise/],
+    ["a tag without a key", { tags: { "": "1" } }, /tags: "" is no key that AWS takes/],
+    ["a tag with other signs", { tags: { "a*b": "1" } }, /tags: "a\*b" is no key that AWS takes/],
+    ["a tag too long", { tags: { team: "x".repeat(257) } }, /tags\["team"\] is no value that AWS takes/],
+    [
+      "throttling below 0",
+      { throttling: { ratePerSecond: -1, burst: 1 } },
+      /ratePerSecond is a number above 0/,
+    ],
+    [
+      "throttling without end",
+      { throttling: { ratePerSecond: Infinity, burst: 1 } },
+      /ratePerSecond is a number/,
+    ],
+    [
+      "throttling as text",
+      { throttling: { ratePerSecond: "9", burst: 1 } },
+      /ratePerSecond is a number above 0/,
+    ],
+    [
+      "a burst of 0",
+      { throttling: { ratePerSecond: 1, burst: 0 } },
+      /throttling\.burst is a whole number from 1/,
+    ],
+    [
+      "a misspelt option of throttling",
+      { throttling: { ratePerSecond: 1, bursts: 1 } },
+      /throttling has no option "bursts"\. Did you mean "burst"\?/,
+    ],
+    [
+      "a misspelt option of the log",
+      { accessLog: { destinationARN: LOG_GROUP } },
+      /accessLog has no option "destinationARN"\. Did you mean "destinationArn"\?/,
+    ],
+    [
+      "a line of the log too long",
+      { accessLog: { destinationArn: LOG_GROUP, format: `$context.requestId${"x".repeat(3072)}` } },
+      /accessLog\.format is up to 3072 characters/,
+    ],
+    ["a timeout that is no whole number", { timeoutMs: 50.5 }, /timeoutMs is a whole number .*not 50\.5/],
+    ["a timeout that is text", { timeoutMs: "1000" }, /timeoutMs is a whole number .*not "1000"/],
+    ["a description that is no text", { description: 7 }, /description is text/],
+    ["an option that is like none", { zebra: 1 }, /defineGateway\(\) has no option "zebra"\.$/],
   ])("with %s is refused", (_, options, words) => {
     const attempt = () => define(options);
     expect(attempt).toThrow(ConfigurationError);
     expect(attempt).toThrow(words);
   });
+
+  test.each([undefined, null, 7, "chat", true])("is made of options, not of %j", (options) => {
+    const attempt = () => defineGateway(options as unknown as GatewayOptions);
+    expect(attempt).toThrow(ConfigurationError);
+    expect(attempt).toThrow(/^defineGateway\(\) takes options such as \{ name, region, target \}, not /);
+  });
+
+  test("is refused by its name, and a password in a URL is not repeated, whatever else is wrong with it", () => {
+    expect(() => define({ name: "chat production", timeoutMs: 0 })).toThrow(/^Gateway "chat production": /);
+    for (const target of [
+      "http://me:hunter2@www.example.com/ws",
+      "https://me:hunter2@www.example.com/ws?a=1",
+    ]) {
+      expect(() => define({ target })).toThrow(/^Gateway "chat": target has a name or password in it/);
+      expect(() => define({ target })).not.toThrow(/hunter2/);
+    }
+  });
+});
+
+test("the parts of a target and of a region are read where they are written", () => {
+  expect(viewOf("https://www.example.com/ws/moderation/moderate")).toEqual({
+    viewPath: "/ws/moderation",
+    route: "moderate",
+  });
+  expect(accountOf({ lambda: LAMBDA })).toBe("123456789012");
+  expect(["eu-west-1", "cn-northwest-1", "us-gov-east-1"].map(partitionOf)).toEqual([
+    "aws",
+    "aws-cn",
+    "aws-us-gov",
+  ]);
 });
 
 describe("the gateways of an app", () => {
@@ -207,11 +452,26 @@ describe("the gateways of an app", () => {
     );
     const astray = define({ routes: { moderate: "https://www.example.com/ws/moderation" } });
     expect(() => definedGateways([astray], views)).toThrow(/routes\["moderate"\] .* leads to no view/);
+    const beyond = define({ target: "https://www.example.com/ws/chat/live" });
+    expect(() => definedGateways([beyond], views)).toThrow(ConfigurationError);
+  });
+
+  test("are none where none are given, and keep the order in which they are given", () => {
+    expect(definedGateways([], views).size).toBe(0);
+    const [one, two] = [define({ name: "b" }), define({ name: "a" })];
+    expect([...definedGateways([one, two], views)]).toEqual([
+      ["b", one],
+      ["a", two],
+    ]);
   });
 
   test("each have a name of their own, and are made by defineGateway", () => {
     expect(() => definedGateways([define(), define()], views)).toThrow(/two are called "chat"/);
-    expect(() => definedGateways([{ ...define() }], views)).toThrow(/write each as defineGateway/);
+    for (const other of [{ ...define() }, {}, undefined, null, "chat"]) {
+      const attempt = () => definedGateways([other as GatewayDefinition], views);
+      expect(attempt).toThrow(ConfigurationError);
+      expect(attempt).toThrow("gateways: write each as defineGateway({ … }).");
+    }
   });
 
   test("are found by name, or without one where there is one only", () => {
@@ -221,6 +481,11 @@ describe("the gateways of an app", () => {
     expect(definedAs(two, "staging").name).toBe("staging");
     expect(() => definedAs(two, undefined)).toThrow("Which gateway? There are: chat, staging.");
     expect(() => definedAs(two, "stagin")).toThrow(/no gateway "stagin"\. Did you mean "staging"\?/);
-    expect(() => definedAs(new Map(), undefined)).toThrow(/createSallyport\(\{ gateways: \[defineGateway/);
+    expect(() => definedAs(one, "zebra")).toThrow(/^The app defines no gateway "zebra"\. There are: chat\.$/);
+    expect(() => definedAs(one, "zebra")).toThrow(
+      expect.objectContaining({ code: "SALLYPORT_UNKNOWN_NAME" }) as unknown as Error,
+    );
+    for (const name of [undefined, "chat"])
+      expect(() => definedAs(new Map(), name)).toThrow(/createSallyport\(\{ gateways: \[defineGateway/);
   });
 });

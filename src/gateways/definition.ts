@@ -150,6 +150,11 @@ const LOG_FORMAT = JSON.stringify(
  * @throws ConfigurationError for whatever AWS would refuse, with a sentence that says what to change
  */
 export function defineGateway(options: GatewayOptions): GatewayDefinition {
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigurationError(
+      `defineGateway() takes options such as { name, region, target }, not ${shown(options)}.`,
+    );
+  }
   refuseUnknown("defineGateway()", options, OPTIONS);
   const { name, stage = "production", region } = options;
   const where = `Gateway "${name}"`;
@@ -189,8 +194,12 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   const { disableExecuteApiEndpoint = false } = options;
   check(
     where,
-    typeof disableExecuteApiEndpoint === "boolean" &&
-      (!disableExecuteApiEndpoint || options.domain !== undefined),
+    typeof disableExecuteApiEndpoint === "boolean",
+    `disableExecuteApiEndpoint is true or false, not ${shown(disableExecuteApiEndpoint)}`,
+  );
+  check(
+    where,
+    !disableExecuteApiEndpoint || Boolean(options.domain),
     "disableExecuteApiEndpoint leaves nothing to connect to without a domain",
   );
   const definition: GatewayDefinition = Object.freeze({
@@ -319,6 +328,12 @@ function checkedTarget(where: string, what: string, target: Target, region: stri
     `${what} is a URL such as https://www.example.com/ws/chat, or { lambda: "arn:…" }, not ${shown(target)}`,
   );
   const url = new URL(target);
+  // Before whatever repeats the URL.
+  check(
+    where,
+    !url.username && !url.password,
+    `${what} has a name or password in it, which AWS would not send`,
+  );
   check(
     where,
     url.protocol === "https:",
@@ -326,13 +341,9 @@ function checkedTarget(where: string, what: string, target: Target, region: stri
   );
   check(
     where,
-    !url.search && !url.hash,
+    // Not `search` and `hash`, which are empty for a mere ? or # at the end.
+    !/[?#]/.test(url.href),
     `${what} ${target} has a query or fragment; write the URL up to its path`,
-  );
-  check(
-    where,
-    !url.username && !url.password,
-    `${what} has a name or password in it, which AWS would not send`,
   );
   check(where, url.href.length <= 2000, `${what} is longer than 2000 characters`);
   return url.href.replace(/\/+$/, "");
@@ -343,6 +354,7 @@ function checkedRoutes(
   routes: Readonly<Record<string, Target>>,
   region: string,
 ): ReadonlyMap<string, Target> {
+  check(where, isRecord(routes), `routes is an object of route keys and their targets, not ${shown(routes)}`);
   const entries = Object.entries(routes).map(([key, target]) => {
     check(
       where,
@@ -404,6 +416,7 @@ function checkedTags(
   where: string,
   tags: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> {
+  check(where, isRecord(tags), `tags is an object of keys and their values, not ${shown(tags)}`);
   const entries = Object.entries(tags);
   check(where, entries.length <= 48, `tags has ${entries.length}; at most 48`);
   for (const [key, value] of entries) {
@@ -464,4 +477,9 @@ function check(where: string, holds: boolean, what: string): asserts holds {
 
 function isText(value: unknown, form: RegExp): value is string {
   return typeof value === "string" && form.test(value);
+}
+
+/** What has entries of its own: a Map or a list would pass for an object without any. */
+function isRecord(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !(Symbol.iterator in value);
 }

@@ -39,6 +39,9 @@ export interface DesiredApi {
 /** Descriptions of what we made at AWS begin so; what begins otherwise is somebody else's. */
 const OURS = "sallyport";
 
+/** Characters of a secret's hash that tell it from another. */
+const HASH_LENGTH = 12;
+
 export function integrationDescription(routeKey: string): string {
   return `${OURS} ${routeKey}`;
 }
@@ -47,8 +50,15 @@ export function isOurIntegration(description: string | undefined): boolean {
   return description?.startsWith(`${OURS} `) === true;
 }
 
-export function deploymentDescription(fingerprint: string): string {
-  return `${OURS} ${fingerprint}`;
+/** Of a deployment: what it serves, and by which secret, in a few characters of its hash. */
+export function deploymentDescription(fingerprint: string, [newest = ""]: readonly string[]): string {
+  return `${OURS} ${fingerprint} ${newest.slice(0, HASH_LENGTH)}`.trimEnd();
+}
+
+/** Which of the hashes a deployment's secret has; undefined where it is none of ours, or none of these. */
+export function deployedHash(description: string | undefined, hashes: readonly string[]): string | undefined {
+  const [, part] = new RegExp(`^${OURS} [0-9a-f]+ ([0-9a-f]{${HASH_LENGTH}})$`).exec(description ?? "") ?? [];
+  return part === undefined ? undefined : hashes.find((hash) => hash.startsWith(part));
 }
 
 /** @param secret mapped as a static header on each HTTP integration; undefined where functions serve everything */

@@ -2,15 +2,18 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { ConfigurationError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
 import { sqlite } from "../storage/sqlite.ts";
 import { withLease } from "./lease.ts";
 
 let folder: string;
+let path: string;
 let database: Database;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "sallyport-lease-"));
-  database = sqlite(join(folder, "test.db"));
+  path = join(folder, "test.db");
+  database = sqlite(path);
   await database.migrate();
 });
 afterEach(async () => {
@@ -24,6 +27,14 @@ const age = (ms: number) =>
     .updateTable("sallyport_counters")
     .set((eb) => ({ window_started_at: eb("window_started_at", "-", ms) }))
     .execute();
+
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
 
 test("a second run is told how long to wait, and other gateways have nothing to do with it", async () => {
   await withLease(database, "chat", async () => {
@@ -52,5 +63,79 @@ test("what was cut off keeps others out for three minutes, and a run that goes o
     await age(20_000);
     expect(await withLease(database, "chat", async () => "taken over")).toBe("taken over");
     await expect(renew()).rejects.toThrow(/this one was too slow/);
+  });
+});
+
+test("of many that begin at once in several processes exactly one works, and the others do not begin", async () => {
+  const processes = Array.from({ length: 4 }, () => sqlite(path));
+  const end = gate();
+  let begun = 0;
+  const refusals: unknown[] = [];
+  const runs = [...processes, ...processes].map((each) =>
+    withLease(each, "chat", async () => {
+      begun += 1;
+      await end.opened;
+      return "done";
+    }).catch((error: unknown) => {
+      if (refusals.push(error) === 7) end.open();
+    }),
+  );
+  expect((await Promise.all(runs)).filter((result) => result === "done")).toHaveLength(1);
+  expect(begun).toBe(1);
+  for (const refusal of refusals) expect(refusal).toBeInstanceOf(ConfigurationError);
+  await Promise.all(processes.map((each) => each.close()));
+});
+
+test("nothing of it is left behind, and a failure is the work's own", async () => {
+  const failure = new Error("half-way");
+  const rows = () => database.db.selectFrom("sallyport_counters").selectAll().execute();
+  await withLease(database, "chat", async () => expect(await rows()).toHaveLength(1));
+  expect(await rows()).toEqual([]);
+  const failing = withLease(database, "chat", async () => {
+    throw failure;
+  });
+  await expect(failing).rejects.toBe(failure);
+  expect(await rows()).toEqual([]);
+});
+
+test("whoever comes is told how long ago the last sign of life was, and how long it takes to be over", async () => {
+  await withLease(database, "chat", async () => {
+    await age(170_000);
+    const refusal = await withLease(database, "chat", async () => undefined).catch(String);
+    const [, ago, left] = /was cut off (\d+) s ago\. Try again in (\d+) s\.$/.exec(String(refusal)) ?? [];
+    expect(Number(ago)).toBeGreaterThanOrEqual(170);
+    expect(Number(left)).toBeLessThanOrEqual(10);
+    expect(Number(ago) + Number(left)).toBeGreaterThanOrEqual(180);
+    expect(Number(ago) + Number(left)).toBeLessThanOrEqual(181);
+  });
+});
+
+test("one that was lost is not given back by its former owner", async () => {
+  const [begun, end] = [gate(), gate()];
+  let second: Promise<string> | undefined;
+  await withLease(database, "chat", async (renew) => {
+    await age(180_000);
+    second = withLease(database, "chat", async (renewSecond) => {
+      begun.open();
+      await end.opened;
+      await renewSecond();
+      return "done";
+    });
+    await begun.opened;
+    await expect(renew()).rejects.toBeInstanceOf(ConfigurationError);
+  });
+  await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(/^Another run provisions/);
+  end.open();
+  expect(await second).toBe("done");
+  expect(await withLease(database, "chat", async () => "next")).toBe("next");
+});
+
+test("one that is old and that nobody took goes on when it is renewed", async () => {
+  await withLease(database, "chat", async (renew) => {
+    await age(200_000);
+    await renew();
+    await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(
+      /Try again in 1(79|80) s/,
+    );
   });
 });

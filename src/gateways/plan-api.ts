@@ -7,10 +7,23 @@ import {
 import { partitionOf } from "./definition.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
 
+/** Where an API is reached that is not there yet. */
+export const BEING_MADE = "https://being-made.invalid";
+
 /** The API itself, and its tags. */
-export function planApi({ desired, found }: Comparison): readonly Step[] {
+export function planApi({ definition, desired, found, record }: Comparison): readonly Step[] {
   const { api, tags } = desired;
   if (!found) {
+    const { name, stage, replies } = definition;
+    const note: Step = {
+      action: record ? "change" : "create",
+      what: "note in the database that the API is being made",
+      details: [],
+      run: async ({ gateways }) => {
+        // Without it, an API with our tag might be another environment's.
+        await gateways.register({ name, stage, replies, endpoint: BEING_MADE });
+      },
+    };
     const create: Step = {
       action: "create",
       what: `API "${api.Name}"`,
@@ -24,7 +37,7 @@ export function planApi({ desired, found }: Comparison): readonly Step[] {
         hand.apiEndpoint = made.ApiEndpoint ?? "";
       },
     };
-    return [create];
+    return record?.endpoint === BEING_MADE ? [create] : [note, create];
   }
   const steps: Step[] = [];
   const { details, changes } = differences(found.api, api);

@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
 import type { ActualMapping } from "./actual.ts";
-import type { Comparison, Step } from "./plan.ts";
+import { type Comparison, differences, type Step } from "./plan.ts";
 
 /** The tag of a domain that we made: it goes with the last gateway that uses it. */
 export const DOMAIN_TAG = "sallyport:domain";
@@ -48,6 +48,11 @@ function planName({ definition: { domain }, actual }: Comparison): readonly Step
   }
   const there = actual.domain.DomainNameConfigurations?.[0]?.CertificateArn;
   if (there === domain.certificateArn) return [];
+  if (actual.domain.Tags?.[DOMAIN_TAG] === undefined) {
+    throw new ConfigurationError(
+      `The domain ${domain.name} was not made here, and has the certificate ${there}. Write that one, or change it where the domain is kept.`,
+    );
+  }
   const change: Step = {
     action: "change",
     what: `domain ${domain.name}`,
@@ -62,11 +67,9 @@ function planName({ definition: { domain }, actual }: Comparison): readonly Step
 }
 
 /** The mapping that is on the wanted domain already, with the wanted key or with another. */
-function keptMapping({ definition: { domain, stage }, found }: Comparison): ActualMapping | undefined {
+function keptMapping({ definition: { domain }, found }: Comparison): ActualMapping | undefined {
   if (!domain) return undefined;
-  const there = (found?.mappings ?? []).filter(
-    (mapping) => mapping.domain === domain.name && mapping.Stage === stage,
-  );
+  const there = (found?.mappings ?? []).filter((mapping) => mapping.domain === domain.name);
   return there.find(({ ApiMappingKey = "" }) => ApiMappingKey === domain.mappingKey) ?? there[0];
 }
 
@@ -77,12 +80,22 @@ function planMapping(
   if (!domain) return [];
   const { name: DomainName, mappingKey = "" } = domain;
   const address = `${DomainName}/${mappingKey}`;
-  if (kept?.ApiMappingKey === mappingKey) return [];
+  const { ApiMappingKey: keptKey = "", Stage } = kept ?? {};
+  if (kept && keptKey === mappingKey && Stage === stage) return [];
+  const taken = actual.mappingsOfDomain.find(
+    ({ ApiMappingKey = "", ApiMappingId }) =>
+      ApiMappingKey === mappingKey && ApiMappingId !== kept?.ApiMappingId,
+  );
+  if (taken) {
+    throw new ConfigurationError(
+      `${address} leads to the API ${taken.ApiId} (${taken.Stage}) already. Give this gateway another domain.mappingKey, or remove that mapping first.`,
+    );
+  }
   if (kept) {
     const change: Step = {
       action: "change",
       what: `mapping of ${DomainName}`,
-      details: [`ApiMappingKey: ${kept.ApiMappingKey || "nothing"} → ${mappingKey || "nothing"}`],
+      details: differences(kept, { ApiMappingKey: mappingKey, Stage: stage }).details,
       run: async ({ plane, apiId }) => {
         await plane.write(
           new UpdateApiMappingCommand({
@@ -96,12 +109,6 @@ function planMapping(
       },
     };
     return [change];
-  }
-  const taken = actual.mappingsOfDomain.find(({ ApiMappingKey = "" }) => ApiMappingKey === mappingKey);
-  if (taken) {
-    throw new ConfigurationError(
-      `${address} leads to the API ${taken.ApiId} (${taken.Stage}) already. Give this gateway another domain.mappingKey, or remove that mapping first.`,
-    );
   }
   const create: Step = {
     action: "create",

@@ -1,9 +1,11 @@
-import { accountOf, partitionOf } from "./definition.ts";
+import { accountOf, type GatewayDefinition, partitionOf } from "./definition.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
 
 /** API Gateway may invoke each function, for this API alone. */
 export function planFunctions({ definition, actual, found }: Comparison): readonly Step[] {
+  const wanted = functionsOf(definition);
   return [...actual.statements].flatMap(([lambda, statements]) => {
+    if (!wanted.has(lambda)) return [];
     const source = (apiId: string) =>
       `arn:${partitionOf(definition.region)}:execute-api:${definition.region}:${accountOf({ lambda })}:${apiId}/*`;
     const sid = found && statementId(found.api.ApiId);
@@ -22,6 +24,27 @@ export function planFunctions({ definition, actual, found }: Comparison): readon
     };
     return [permit];
   });
+}
+
+/** Functions that are called no more need not be callable: once nothing that is deployed calls them. */
+export function planForbidden({ definition, actual, found }: Comparison): readonly Step[] {
+  const wanted = functionsOf(definition);
+  const sid = found && statementId(found.api.ApiId);
+  return [...actual.statements].flatMap(([lambda, statements]) => {
+    if (wanted.has(lambda) || !statements.some(({ Sid }) => Sid === sid)) return [];
+    const forbid: Step = {
+      action: "remove",
+      what: `permission to invoke ${lambda}`,
+      details: [],
+      run: (hand) => removePermission(hand, lambda),
+    };
+    return [forbid];
+  });
+}
+
+function functionsOf({ target, routes }: GatewayDefinition): ReadonlySet<string> {
+  const all = [target, ...routes.values()];
+  return new Set(all.flatMap((each) => (typeof each === "string" ? [] : [each.lambda])));
 }
 
 export async function removePermission({ plane, apiId }: Hand, lambda: string): Promise<void> {

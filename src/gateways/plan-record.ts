@@ -1,13 +1,18 @@
-import { endpointOf } from "./desired.ts";
+import { endpointOf, needsSecret } from "./desired.ts";
 import { MAX_AGE_MS } from "./gateways.ts";
 import { type Comparison, differences, type Hand, type Step } from "./plan.ts";
 
 /** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
 const FORGET_AFTER_MS = 10 * 60_000;
 
-/** Another secret is accepted before AWS has heard of it, so that nothing is refused, and nothing is forgotten if this ends half-way. */
+/**
+ * Another secret is accepted when all integrations have it, which keep it, and before the deployment, which sends it: so none is lost,
+ * and nothing is refused, wherever this ends.
+ */
 export function planAcceptance({ definition, accepted, record }: Comparison): readonly Step[] {
-  if (!record || accepted.join() === record.secretHashes.join()) return [];
+  // Of one that had none, nobody has been told yet.
+  if (!record || record.secretHashes.length === 0) return [];
+  if (accepted.join() === record.secretHashes.join()) return [];
   const accept: Step = {
     action: "change",
     what: "record in the database",
@@ -32,11 +37,12 @@ export function planRecord({ definition, accepted, found, record }: Comparison):
       ? {}
       : { apiId, endpoint: endpointOf(definition, found?.api.ApiEndpoint ?? "", apiId) }),
   });
-  if (apiId !== undefined && record && details.length === 0) return [];
+  const isFirst = record?.secretHashes.length === 0 && accepted.length > 0;
+  if (apiId !== undefined && record && details.length === 0 && !isFirst) return [];
   const keep: Step = {
     action: record ? "change" : "create",
     what: "record in the database",
-    details: record ? details : [],
+    details: record ? [...details, ...(isFirst ? ["accepts the gateway's secret"] : [])] : [],
     run: async (hand) => {
       await hand.gateways.register({
         name,
@@ -53,18 +59,18 @@ export function planRecord({ definition, accepted, found, record }: Comparison):
 
 /** The secret before the present one is accepted no more, once nothing can come with it. */
 export function planForgetting({ definition, accepted, found, now }: Comparison): readonly Step[] {
-  const [newest, former] = accepted;
+  const kept = needsSecret(definition) ? accepted.slice(0, 1) : [];
   const deployedAt = found?.deployment?.CreatedDate?.getTime();
-  if (former === undefined || newest === undefined) return [];
+  if (accepted.length === kept.length) return [];
   if (deployedAt === undefined || now - deployedAt < FORGET_AFTER_MS) return [];
-  return [forgetStep(definition.name, newest)];
+  return [forgetStep(definition.name, kept)];
 }
 
-export function forgetStep(name: string, newest: string): Step {
+export function forgetStep(name: string, kept: readonly string[]): Step {
   return {
     action: "remove",
     what: "the former secret from the record in the database",
     details: [],
-    run: (hand: Hand) => hand.gateways.accept(name, [newest]),
+    run: (hand: Hand) => hand.gateways.accept(name, kept),
   };
 }

@@ -219,5 +219,11 @@ function shownParameter(
   const header = name.replace("integration.request.", "");
   if (name === SECRET_PARAMETER)
     return `${header}: ${name in desired ? "another secret" : "nothing any more"}`;
-  return `${header}: ${actual?.[name] ?? "nothing"} → ${desired[name] ?? "nothing"}`;
+  return `${header}: ${shownSource(actual?.[name])} → ${shownSource(desired[name])}`;
+}
+
+/** A fixed value may be somebody's secret. */
+function shownSource(value: string | undefined): string {
+  if (value === undefined) return "nothing";
+  return value.startsWith("'") ? "a fixed value" : value;
 }

@@ -2,15 +2,23 @@ import {
   CreateDeploymentCommand,
   CreateStageCommand,
   DeleteAccessLogSettingsCommand,
+  type Deployment,
+  GetDeploymentCommand,
   type Stage,
   UpdateStageCommand,
 } from "@aws-sdk/client-apigatewayv2";
+import { ControlPlaneError } from "../errors.ts";
+import type { ControlPlane } from "./control-plane.ts";
 import { deploymentDescription } from "./desired.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
 import { planTags } from "./plan-api.ts";
 
 /** Shortest time between two deployments, in milliseconds. Source: AWS developer guide, quotas. */
 const DEPLOYMENT_GAP_MS = 5000;
+
+/** How often a deployment is looked at, and how long it may take, in milliseconds. */
+const DEPLOYMENT_PAUSE_MS = 2000;
+const DEPLOYMENT_PATIENCE_MS = 300_000;
 
 /** What a stage takes where nothing else is wanted: as much as AWS has by default. Updates merge, so that "nothing" has to be said. */
 const UNTHROTTLED = { ratePerSecond: 10_000, burst: 5000 };
@@ -64,9 +72,7 @@ function planSettings(
     : { details: [], changes: {} };
   const log = accessLog && { DestinationArn: accessLog.destinationArn, Format: accessLog.format };
   const logged = log ? differences(there.AccessLogSettings, log) : { details: [], changes: {} };
-  const auto = differences(there, { AutoDeploy: false });
   const details = [
-    ...auto.details,
     ...throttled.details.map((detail) => `DefaultRouteSettings.${detail}`),
     ...logged.details.map((detail) => `AccessLogSettings.${detail}`),
   ];
@@ -80,7 +86,6 @@ function planSettings(
           new UpdateStageCommand({
             ApiId: apiId,
             StageName,
-            ...auto.changes,
             // Both or none: a limit that AWS takes for 0 refuses every connect.
             ...(throttled.details.length > 0 && limits ? { DefaultRouteSettings: limitsOf(limits) } : {}),
             ...(logged.details.length > 0 && log ? { AccessLogSettings: log } : {}),
@@ -102,11 +107,25 @@ function planSettings(
   return steps;
 }
 
+/** Nothing is served by itself from now on: what is half changed must not be. */
+export function planNoAutoDeploy({ definition: { stage }, found }: Comparison): readonly Step[] {
+  if (found?.stages.get(stage)?.AutoDeploy !== true) return [];
+  const step: Step = {
+    action: "change",
+    what: `stage ${stage}`,
+    details: ["AutoDeploy: true → false"],
+    run: async ({ plane, apiId }) => {
+      await plane.write(new UpdateStageCommand({ ApiId: apiId, StageName: stage, AutoDeploy: false }));
+    },
+  };
+  return [step];
+}
+
 /** A deployment, where the stage serves anything else than what is wanted. */
-export function planDeployment({ definition, desired, found }: Comparison): readonly Step[] {
-  const description = deploymentDescription(desired.fingerprint);
+export function planDeployment({ definition, desired, found, accepted }: Comparison): readonly Step[] {
+  const description = deploymentDescription(desired.fingerprint, accepted);
   // What is changed back to what was deployed before is as it was; what was deployed by others says nothing of itself.
-  if (found?.deployment?.Description === description) return [];
+  if (found?.deployment?.Description === description && isDeployed(found.deployment)) return [];
   const { stage } = definition;
   const deploy: Step = {
     action: "deploy",
@@ -116,12 +135,33 @@ export function planDeployment({ definition, desired, found }: Comparison): read
       const before = found?.deployment?.CreatedDate?.getTime() ?? 0;
       const sinceMs = plane.now() - before;
       if (sinceMs >= 0 && sinceMs < DEPLOYMENT_GAP_MS) await plane.wait(DEPLOYMENT_GAP_MS - sinceMs);
-      await plane.write(
+      const made = await plane.write(
         new CreateDeploymentCommand({ ApiId: apiId, StageName: stage, Description: description }),
       );
+      await deployed(plane, apiId, made);
     },
   };
   return [deploy];
+}
+
+/** Whether a deployment is served. One of which AWS says nothing is. */
+export function isDeployed({ DeploymentStatus }: Deployment): boolean {
+  return DeploymentStatus === undefined || DeploymentStatus === "DEPLOYED";
+}
+
+/** Resolves when a deployment is served. @throws ControlPlaneError where it failed, or takes too long */
+async function deployed(plane: ControlPlane, ApiId: string, made: Deployment): Promise<void> {
+  let deployment = made;
+  for (let waitedMs = 0; !isDeployed(deployment); waitedMs += DEPLOYMENT_PAUSE_MS) {
+    const { DeploymentId, DeploymentStatus, DeploymentStatusMessage = "" } = deployment;
+    if (DeploymentStatus === "FAILED" || waitedMs >= DEPLOYMENT_PATIENCE_MS) {
+      throw new ControlPlaneError(
+        `The deployment ${DeploymentId} is ${DeploymentStatus}: ${DeploymentStatusMessage}. The stage serves what it served before.`,
+      );
+    }
+    await plane.wait(DEPLOYMENT_PAUSE_MS);
+    deployment = await plane.read(new GetDeploymentCommand({ ApiId, DeploymentId }));
+  }
 }
 
 function limitsOf({ ratePerSecond, burst }: { readonly ratePerSecond: number; readonly burst: number }) {

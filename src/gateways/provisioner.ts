@@ -1,20 +1,20 @@
-import { GetApiCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
+import { type Api, GetApiCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
-import { readActual, secretsOf } from "./actual.ts";
+import { type ActualApi, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { GATEWAY_TAG, type GatewayDefinition, partitionOf } from "./definition.ts";
-import { desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
-import type { Gateways } from "./gateways.ts";
+import { deployedHash, desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
+import type { Gateway, Gateways } from "./gateways.ts";
 import { withLease } from "./lease.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
 import { planApi } from "./plan-api.ts";
 import { planDestruction } from "./plan-destruction.ts";
 import { planDomain } from "./plan-domain.ts";
-import { planFunctions } from "./plan-functions.ts";
+import { planForbidden, planFunctions } from "./plan-functions.ts";
 import { forgetStep, planAcceptance, planForgetting, planRecord } from "./plan-record.ts";
 import { integrationOf, planRoutes } from "./plan-routes.ts";
-import { planDeployment, planStage } from "./plan-stage.ts";
+import { planDeployment, planNoAutoDeploy, planStage } from "./plan-stage.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
 
 /** What is to be done, in order. Nothing to do: everything is as it is wanted. */
@@ -133,7 +133,7 @@ export class Provisioner {
   rotateSecret(told: Told = () => undefined): Promise<Plan> {
     return this.#run("rotate-secret", async (made) => {
       const { name } = this.#definition;
-      const { comparison } = await this.#look(planned);
+      const { comparison, steps } = await this.#look(wanted);
       const [current, former] = comparison.accepted;
       if (!needsSecret(this.#definition)) {
         throw new ConfigurationError(
@@ -143,15 +143,17 @@ export class Provisioner {
       if (!comparison.found || !comparison.record || current === undefined) {
         throw new ConfigurationError(`Gateway "${name}" has not been applied yet, which gives it a secret.`);
       }
-      // One that was cut off comes to its end first: AWS may still send either.
-      if (former !== undefined) {
-        await this.#carryOut(planned, told, made);
-        await this.#plane.wait(DRAIN_MS);
+      if (steps.length > 0) {
+        throw new ConfigurationError(
+          `Gateway "${name}" is not as it is defined, or another rotation was cut off. Run gateway apply first; gateway plan says what it would do.`,
+        );
       }
+      // Calls with the secret before the present one may be under way.
+      if (former !== undefined) await this.#plane.wait(DRAIN_MS);
       const next = freshSecret([current]);
       await this.#carryOut(planned, told, made, next);
       await this.#plane.wait(DRAIN_MS);
-      const forget = forgetStep(name, next.accepted[0] ?? "");
+      const forget = forgetStep(name, next.accepted.slice(0, 1));
       await made.step(forget, told, this.#handFor(comparison));
     });
   }
@@ -163,18 +165,22 @@ export class Provisioner {
    */
   adopt(apiId: string, told: Told = () => undefined): Promise<Plan> {
     return this.#run("import", async (made) => {
-      const { name, region } = this.#definition;
-      const { comparison } = await this.#look(planned);
-      const has = comparison.found?.api.ApiId;
-      if (has === apiId) return;
-      if (has !== undefined) throw new ConfigurationError(`Gateway "${name}" has the API ${has} already.`);
+      const { name, region, stage, replies } = this.#definition;
+      const { found } = await readActual(this.#plane, this.#definition);
+      const has = found?.api.ApiId;
+      const record = await this.#gateways.named(name);
+      if (has === apiId && record?.apiId === apiId) return;
+      if (has !== undefined && has !== apiId)
+        throw new ConfigurationError(`Gateway "${name}" has the API ${has} already.`);
       const api = await this.#plane.read(new GetApiCommand({ ApiId: apiId }));
       if (api.ProtocolType !== "WEBSOCKET")
         throw new ConfigurationError(
           `The API ${apiId} is a ${api.ProtocolType} API, not one for WebSockets.`,
         );
       const other = api.Tags?.[GATEWAY_TAG];
-      if (other !== undefined) throw new ConfigurationError(`The API ${apiId} is the gateway "${other}".`);
+      if (other !== undefined && other !== name)
+        throw new ConfigurationError(`The API ${apiId} is the gateway "${other}".`);
+      refuseStack(api);
       const tag: Step = {
         action: "change",
         what: `tags of the API ${apiId} "${api.Name}"`,
@@ -184,7 +190,18 @@ export class Provisioner {
           await plane.write(new TagResourceCommand({ ResourceArn, Tags: { [GATEWAY_TAG]: name } }));
         },
       };
-      await made.step(tag, told, this.#handFor(comparison));
+      const note: Step = {
+        action: record ? "change" : "create",
+        what: "record in the database",
+        details: [`apiId: ${apiId}`],
+        run: async ({ gateways }) => {
+          const endpoint = endpointOf(this.#definition, api.ApiEndpoint ?? "", apiId);
+          await gateways.register({ name, apiId, stage, replies, endpoint });
+        },
+      };
+      const hand = this.#emptyHand();
+      if (other === undefined) await made.step(tag, told, hand);
+      await made.step(note, told, hand);
     });
   }
 
@@ -215,10 +232,19 @@ export class Provisioner {
     given?: SecretPlan,
   ): Promise<{ readonly comparison: Comparison; readonly steps: readonly Step[] }> {
     const definition = this.#definition;
-    const actual = await readActual(this.#plane, definition);
     const record = await this.#gateways.named(definition.name);
+    refuseMove(definition, record);
+    const actual = await readActual(this.#plane, definition);
+    this.#refuseOthers(actual.found, record);
     const isProved = needsSecret(definition);
-    const { secret, accepted } = given ?? planSecret(secretsOf(actual.found), record?.secretHashes ?? []);
+    const recorded = record?.secretHashes ?? [];
+    const { secret, accepted } =
+      given ??
+      planSecret(
+        secretsOf(actual.found),
+        recorded,
+        deployedHash(actual.found?.deployment?.Description, recorded),
+      );
     const desired = desiredApi(definition, isProved ? secret : undefined);
     const comparison: Comparison = {
       definition,
@@ -227,7 +253,8 @@ export class Provisioner {
       found: actual.found,
       record,
       now: this.#plane.now(),
-      accepted: isProved ? accepted : [],
+      // What a deployment may still send stays accepted, whoever serves next.
+      accepted: isProved ? accepted : (record?.secretHashes ?? []),
     };
     return { comparison, steps: think(comparison) };
   }
@@ -253,10 +280,40 @@ export class Provisioner {
     }
   }
 
-  #handFor({ desired, found }: Comparison): Hand {
+  /** What has our tag may be another environment's, a stack's, or of before something was changed that cannot be. */
+  #refuseOthers(found: ActualApi | undefined, record: Gateway | undefined): void {
+    const { name, region, stage } = this.#definition;
+    if (!found) return;
+    const { ApiId } = found.api;
+    refuseStack(found.api);
+    const isMade = record !== undefined && record.apiId !== null;
+    if (!record || (isMade && record.apiId !== ApiId)) {
+      throw new ConfigurationError(
+        `The API ${ApiId} in ${region} has the tag of gateway "${name}", and this database knows ${record?.apiId ?? "no API"} by that name. If it is another environment's, give this one another name; else run: npx sallyport gateway import "${name}" ${ApiId}`,
+      );
+    }
+    if (isMade && record.stage !== stage) {
+      throw new ConfigurationError(
+        `Gateway "${name}" serves the stage ${record.stage}, and its sockets are there. Define another one for ${stage}, and destroy this one when nobody is left.`,
+      );
+    }
+  }
+
+  #emptyHand(): Hand {
+    const none = new Map<string, string>();
     return {
       plane: this.#plane,
       gateways: this.#gateways,
+      apiId: "",
+      apiEndpoint: "",
+      integrationIds: none,
+      routeIds: none,
+    };
+  }
+
+  #handFor({ desired, found }: Comparison): Hand {
+    return {
+      ...this.#emptyHand(),
       apiId: found?.api.ApiId ?? "",
       apiEndpoint: found?.api.ApiEndpoint ?? "",
       integrationIds: new Map(
@@ -297,20 +354,42 @@ class Made {
   }
 }
 
+/** Sockets cannot be taken to another region. */
+function refuseMove({ name, region }: GatewayDefinition, record: Gateway | undefined): void {
+  const [, recorded = region] = /\.execute-api\.([a-z0-9-]+)\./.exec(record?.endpoint ?? "") ?? [];
+  if (recorded === region) return;
+  throw new ConfigurationError(
+    `Gateway "${name}" is in ${recorded}, and its sockets with it. Define another one in ${region}, and destroy this one when nobody is left.`,
+  );
+}
+
+function refuseStack({ ApiId, Tags = {} }: Pick<Api, "ApiId" | "Tags">): void {
+  if (!Object.keys(Tags).some((name) => name.startsWith("aws:cloudformation:"))) return;
+  throw new ConfigurationError(
+    `The API ${ApiId} belongs to a stack of CloudFormation, which would undo what is done here.`,
+  );
+}
+
 /** In the order in which a run may be cut off anywhere: what is called comes before what calls it, and the deployment last. */
-function planned(comparison: Comparison): readonly Step[] {
-  const deployment = planDeployment(comparison);
+function wanted(comparison: Comparison): readonly Step[] {
   return [
     ...planApi(comparison),
-    ...planAcceptance(comparison),
+    ...planNoAutoDeploy(comparison),
     ...planRoutes(comparison),
     ...planFunctions(comparison),
     ...planStage(comparison),
     ...planDomain(comparison),
     ...planRecord(comparison),
-    ...deployment,
-    ...(deployment.length === 0 ? planForgetting(comparison) : []),
+    ...planAcceptance(comparison),
+    ...planDeployment(comparison),
+    ...planForbidden(comparison),
   ];
+}
+
+/** The same, and what is to be forgotten once everything is so. */
+function planned(comparison: Comparison): readonly Step[] {
+  const steps = wanted(comparison);
+  return steps.length === 0 ? planForgetting(comparison) : steps;
 }
 
 function shownStep({ action, what, details }: Step): Plan["steps"][number] {

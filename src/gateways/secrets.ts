@@ -13,8 +13,13 @@ export interface SecretPlan {
  *
  * @param sent what AWS's integrations have, which need not be deployed
  * @param recorded the hashes that are accepted, newest first
+ * @param deployed which of them is that of the present deployment, where it is known
  */
-export function planSecret(sent: readonly string[], recorded: readonly string[]): SecretPlan {
+export function planSecret(
+  sent: readonly string[],
+  recorded: readonly string[],
+  deployed?: string,
+): SecretPlan {
   const known = new Map(sent.filter(isSecret).map((secret) => [hashSecret(secret), secret]));
   const [newest, former] = recorded;
   // A database that knows nothing of the gateway: a new one, or one that is imported.
@@ -28,7 +33,7 @@ export function planSecret(sent: readonly string[], recorded: readonly string[])
   // A rotation that was cut off before AWS heard of the new one, which nobody has any more.
   const before = former === undefined ? undefined : known.get(former);
   if (before !== undefined && former !== undefined) return { secret: before, accepted: [former, newest] };
-  return freshSecret(recorded);
+  return freshSecret([deployed ?? newest]);
 }
 
 /** A new secret, beside which the one that AWS sends stays accepted. */

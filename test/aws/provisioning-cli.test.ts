@@ -58,10 +58,10 @@ test("a gateway from its plan to its end, as a terminal sees it", async () => {
   const plan = await sallyport(["plan"]);
   expect(plan).toMatchObject({ code: 0, err: "" });
   expect(plan.out.split("\n").slice(0, 4)).toEqual([
+    "+ create note in the database that the API is being made",
     '+ create API "chat"',
     "    RouteSelectionExpression: $request.body.action",
     "+ create integration of $connect",
-    "    HTTP_PROXY https://www.example.com/ws/chat/connect",
   ]);
   expect(aws.apis.all()).toEqual([]);
   expect(await sallyport(["status"])).toMatchObject({

@@ -120,9 +120,32 @@ describe("1e functions", () => {
     );
   });
 
+  test("that are called no more may be no more", async () => {
+    await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
+    const source = `arn:aws:execute-api:${REGION}:123456789012:${world.apiId()}/production/$connect`;
+    expect(words(await world.define({ target: { lambda: OTHER_FUNCTION } }).apply()).slice(-2)).toEqual([
+      "deploy stage production",
+      `remove permission to invoke ${CHAT_FUNCTION}`,
+    ]);
+    expect(world.aws.functions.allows(CHAT_FUNCTION, source)).toBe(false);
+    await world.define().apply();
+    expect(world.aws.functions.allows(OTHER_FUNCTION, source)).toBe(false);
+  });
+
   test("take over from a server, and back", async () => {
     await world.define().apply();
+    const served = world.servedSecrets();
+    world.aws.fault = async () => {
+      if (world.servedSecrets().join() === served.join())
+        expect((await world.record())?.secretHashes).toEqual(served);
+      return undefined;
+    };
     await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
+    expect((await world.record())?.secretHashes).toEqual(served);
+    world.aws.clock.advance(11 * 60_000);
+    await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
+    expect((await world.record())?.secretHashes).toEqual([]);
+    world.aws.fault = () => undefined;
     expect(
       world
         .served()
@@ -134,6 +157,52 @@ describe("1e functions", () => {
     expect(world.served().integrations.map(({ IntegrationUri }) => IntegrationUri)).toContain(
       `${CHAT}/connect`,
     );
+  });
+});
+
+test("a certificate of a domain that others have made is theirs to change", async () => {
+  world.aws.apis.CreateDomainName({
+    DomainName: "old.example.com",
+    DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
+  });
+  const domain = { name: "old.example.com", certificateArn: certificate(2) };
+  await expect(world.define({ domain }).plan()).rejects.toThrow(/was not made here, and has the certificate/);
+});
+
+describe("what cannot be changed under open sockets", () => {
+  test("is refused: another stage, another region", async () => {
+    await world.define({ domain: DOMAIN }).apply();
+    await expect(world.define({ domain: DOMAIN, stage: "v2" }).plan()).rejects.toThrow(
+      'Gateway "chat" serves the stage production, and its sockets are there. Define another one for v2',
+    );
+    await expect(world.define({ region: "us-east-1" }).plan()).rejects.toThrow(
+      /Gateway "chat" is in eu-west-1/,
+    );
+  });
+
+  test("nor is another environment's API of the same name taken over, or a stack's", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const apiId = world.apiId();
+    await world.app.provisioning.gateways.remove("chat");
+    const another = world.define({ stage: "staging", target: "https://staging.example.com/ws/chat" });
+    for (const run of [
+      () => another.plan(),
+      () => another.apply(),
+      () => another.destroy(),
+      () => another.status(),
+    ]) {
+      await expect(run()).rejects.toThrow(
+        new RegExp(
+          `^The API ${apiId} in eu-west-1 has the tag of gateway "chat", and this database knows no API by that name\\..*import "chat" ${apiId}$`,
+        ),
+      );
+    }
+    await provisioner.adopt(apiId);
+    expect(words(await provisioner.apply())).toEqual(["change record in the database"]);
+    const [api] = world.aws.apis.all();
+    Object.assign(api?.Tags ?? {}, { "aws:cloudformation:stack-id": "arn:aws:cloudformation:x" });
+    await expect(provisioner.destroy()).rejects.toThrow(/belongs to a stack of CloudFormation/);
   });
 });
 
@@ -172,6 +241,7 @@ describe("import", () => {
     const provisioner = world.define({ tags: { owner: "ops" } });
     expect(words(await provisioner.adopt(apiId))).toEqual([
       `change tags of the API ${apiId} "chat made by hand"`,
+      "create record in the database",
     ]);
     expect(words(await provisioner.plan())).toEqual([
       'change API "chat made by hand"',
@@ -181,7 +251,7 @@ describe("import", () => {
       "change route $default",
       "create route response of $default",
       "change tags of the stage production",
-      "create record in the database",
+      "change record in the database",
       "deploy stage production",
     ]);
     await provisioner.apply();

@@ -1,7 +1,7 @@
 import { SECRET_PARAMETER } from "../../src/gateways/desired.ts";
 import { hashSecret } from "../../src/gateways/gateways.ts";
 import { defineGateway, type Gateway, type GatewayOptions } from "../../src/index.ts";
-import { type Provisioner, provisioner } from "../../src/provisioning.ts";
+import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/provisioning.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { emptyDatabase, storageAt, type TestDatabase } from "../postgres/database.ts";
@@ -53,10 +53,14 @@ export class ProvisioningWorld {
   }
 
   /** Another version of the app, whose gateway "chat" is defined so. */
-  define(options: Partial<GatewayOptions> = {}): Provisioner {
+  define(
+    options: Partial<GatewayOptions> = {},
+    reached: Pick<ControlPlaneOptions, "timeoutMs"> = {},
+  ): Provisioner {
     this.#app = this.#appWith(options);
     const opened = provisioner(this.#app, options.name ?? "chat", {
       by: "test",
+      ...reached,
       endpoint: this.aws.endpoint,
       wait: async (ms) => this.aws.clock.advance(ms),
       now: () => this.aws.clock.now,

@@ -229,6 +229,16 @@ describe("a run that fails", () => {
     }
   });
 
+  test("because AWS is silent is told in time, and gone on with", async () => {
+    const provisioner = world.define({}, { timeoutMs: 200 });
+    world.aws.fault = (_, change) => (change === 2 ? { kind: "silent" } : undefined);
+    await provisioner.apply();
+    await expectWhole(provisioner);
+    world.aws.fault = () => ({ kind: "silent" });
+    const stuck = world.define({ description: "x" }, { timeoutMs: 50 }).apply();
+    await expect(stuck).rejects.toThrow(/^UpdateApi in eu-west-1 was not answered: TimeoutError/);
+  });
+
   test("for good is told after a few rounds, with AWS's own words", async () => {
     world.aws.fault = (operation) => (operation === "CreateStage" ? { kind: "lost" } : undefined);
     await expect(world.define().apply()).rejects.toThrow(/^CreateStage in eu-west-1 was not answered: /);
@@ -398,7 +408,7 @@ describe("drift", () => {
     const told = steps.flatMap(({ details }) => details);
     expect(told).toContain("header.x-sallyport-secret: another secret");
     expect(told).toContain(`IntegrationUri: https://evil.example.com → ${CHAT}/disconnect`);
-    expect(told).toContain("header.x-extra: '1' → nothing");
+    expect(told).toContain("header.x-extra: a fixed value → nothing");
     expect(JSON.stringify(steps)).not.toContain(secretOf(disconnect ?? {}));
     await provisioner.apply();
     expect(await provisioner.plan()).toEqual({ steps: [] });
@@ -412,7 +422,7 @@ describe("drift", () => {
     await provisioner.apply();
     const ApiId = world.apiId();
     const [api] = world.aws.apis.all();
-    Object.assign(api?.Tags ?? {}, { "aws:cloudformation:stack-name": "chat" });
+    Object.assign(api?.Tags ?? {}, { "aws:servicecatalog:applicationName": "chat" });
     for (const { IntegrationId } of world.served().integrations)
       world.aws.apis.forgetDefaults(ApiId, IntegrationId ?? "");
     expect(await provisioner.plan()).toEqual({ steps: [] });

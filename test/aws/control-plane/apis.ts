@@ -49,6 +49,9 @@ export class Apis {
     this.#pageSize = pageSize;
   }
 
+  /** What becomes of the next deployments, in order: `PENDING` ones are deployed when they are looked at. Default: deployed at once. */
+  readonly nextDeployments: ("PENDING" | "FAILED")[] = [];
+
   /** What a stage of an API serves, or undefined where nothing was deployed to it. */
   served(apiId: string, stageName: string): Snapshot | undefined {
     const record = this.#apis.get(apiId);
@@ -330,21 +333,27 @@ export class Apis {
       }),
     });
     const DeploymentId = newId(6);
+    const outcome: Aws.DeploymentStatus = this.nextDeployments.shift() ?? "DEPLOYED";
     const deployment = {
       DeploymentId,
       CreatedDate: new Date(this.#clock.now),
-      DeploymentStatus: "DEPLOYED" as const,
+      DeploymentStatus: outcome,
       AutoDeployed: false,
       ...(input.Description === undefined ? {} : { Description: input.Description }),
       snapshot,
     };
     record.deployments.set(DeploymentId, deployment);
-    if (stage) record.stages.set(input.StageName ?? "", { ...stage, DeploymentId });
+    // One that failed leaves the stage as it was.
+    if (stage && outcome !== "FAILED") record.stages.set(input.StageName ?? "", { ...stage, DeploymentId });
     return deployment;
   }
 
   GetDeployment({ ApiId, DeploymentId }: Aws.GetDeploymentRequest): Aws.GetDeploymentResponse {
-    return found(this.#api(ApiId).deployments, DeploymentId, "Deployment");
+    const { deployments } = this.#api(ApiId);
+    const deployment = found(deployments, DeploymentId, "Deployment");
+    if (deployment.DeploymentStatus === "PENDING")
+      deployments.set(DeploymentId ?? "", { ...deployment, DeploymentStatus: "DEPLOYED" });
+    return deployment;
   }
 
   GetDeployments(input: Aws.GetDeploymentsRequest): Aws.GetDeploymentsResponse {

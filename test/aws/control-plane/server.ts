@@ -11,6 +11,8 @@ export type Fault =
   | { readonly kind: "refused"; readonly status: number; readonly type: string; readonly message?: string }
   /** Its connection breaks before anything was done. */
   | { readonly kind: "lost" }
+  /** It is never answered, and nothing was done. */
+  | { readonly kind: "silent" }
   /** It was done, and its connection breaks before the answer. */
   | { readonly kind: "answer lost" };
 
@@ -76,6 +78,10 @@ export class ControlPlane {
       const { operation, input } = call;
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
       const fault = /^Get/.test(operation) ? undefined : await this.fault(operation, ++this.changes);
+      if (fault?.kind === "silent") {
+        log(0);
+        return;
+      }
       if (fault?.kind === "lost") {
         log(0);
         request.socket.destroy();
