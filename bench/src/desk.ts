@@ -7,14 +7,18 @@ import { startLocalGateway } from "sallyport/local";
 import { Agent, request } from "undici";
 import WebSocket from "ws";
 import { figure, print } from "./figures.js";
+import { median } from "./pairs.js";
 
 /**
  * `npm run bench:desk`: what the local gateway takes. Gateway, backend and clients are processes of their own.
+ *
+ * A message by a socket and a call of the backend itself are made in pairs, so that whatever the machine does meanwhile happens to both; the
+ * overhead is the median of their differences.
  */
 const SOCKETS = Number(process.env.SOCKETS ?? 10_000);
 const AT_ONCE = 100;
 const ROUNDS = 5;
-const CALLS = 2000;
+const PAIRS = 2000;
 const MIB = 2 ** 20;
 
 const [role, target = ""] = process.argv.slice(2);
@@ -41,26 +45,25 @@ async function measure(): Promise<void> {
   }
   const after = await memory();
 
-  const overheads: number[] = [];
-  const direct: number[] = [];
-  const through: number[] = [];
   const agent = new Agent();
   const [socket] = sockets;
+  const rounds: Round[] = [];
   for (let round = -1; round < ROUNDS; round++) {
-    const ofBackend = await median(() => posted(agent, `${backendUrl}default`));
-    const ofGateway = await median(() => answered(socket as WebSocket));
-    if (round < 0) continue;
-    direct.push(ofBackend);
-    through.push(ofGateway);
-    overheads.push(ofGateway - ofBackend);
+    const measured = await paired(
+      () => posted(agent, `${backendUrl}default`),
+      () => answered(socket as WebSocket),
+    );
+    if (round >= 0) rounds.push(measured);
   }
   const size = `with ${SOCKETS} idle sockets`;
   print([
     figure(`memory of the gateway's process, ${size}`, "MiB", [after], 400),
     figure("of that, before the first socket", "MiB", [before]),
-    figure("a call of the backend, without the gateway", "µs", direct),
-    figure(`a message by a socket, ${size}`, "µs", through),
-    figure("overhead, round by round", "µs", overheads),
+    figure("growth by the sockets", "MiB", [after - before]),
+    figure("growth by a socket", "KiB", [((after - before) * 1024) / SOCKETS]),
+    figure("a call of the backend, without the gateway", "µs", of(rounds, "direct")),
+    figure(`a message by a socket, ${size}`, "µs", of(rounds, "through")),
+    figure("overhead of a message, in pairs", "µs", of(rounds, "overhead")),
   ]);
   for (const one of sockets) one.terminate();
   await agent.close();
@@ -111,13 +114,36 @@ async function answered(socket: WebSocket): Promise<void> {
   await once(socket, "message");
 }
 
-/** Of so many calls, one after the other, in microseconds. */
-async function median(call: () => Promise<void>): Promise<number> {
-  const readings: number[] = [];
-  for (let count = 0; count < CALLS; count++) {
-    const begun = process.hrtime.bigint();
-    await call();
-    readings.push(Number(process.hrtime.bigint() - begun) / 1000);
+/** Medians of one round, in microseconds. */
+interface Round {
+  readonly direct: number;
+  readonly through: number;
+  readonly overhead: number;
+}
+
+async function paired(direct: () => Promise<void>, through: () => Promise<void>): Promise<Round> {
+  const readings: Round[] = [];
+  for (let count = 0; count < PAIRS; count++) {
+    // Each goes first every other time.
+    const isFirst = count % 2 === 0;
+    const first = await micros(isFirst ? direct : through);
+    const second = await micros(isFirst ? through : direct);
+    const [ofBackend, ofGateway] = isFirst ? [first, second] : [second, first];
+    readings.push({ direct: ofBackend, through: ofGateway, overhead: ofGateway - ofBackend });
   }
-  return figure("", "", readings).value;
+  return {
+    direct: median(of(readings, "direct")),
+    through: median(of(readings, "through")),
+    overhead: median(of(readings, "overhead")),
+  };
+}
+
+function of(rounds: readonly Round[], name: keyof Round): readonly number[] {
+  return rounds.map((round) => round[name]);
+}
+
+async function micros(call: () => Promise<void>): Promise<number> {
+  const begun = process.hrtime.bigint();
+  await call();
+  return Number(process.hrtime.bigint() - begun) / 1000;
 }

@@ -87,6 +87,9 @@ export interface Deployment {
   readonly selection: RouteSelection;
 }
 
+/** Shortest wait for an integration, in milliseconds. Source: AWS developer guide, quotas. */
+const MIN_TIMEOUT_MS = 50;
+
 const OWN_ROUTES = ["$connect", "$disconnect", "$default"];
 
 /** @throws ConfigurationError for what could not be deployed, saying what to write instead */
@@ -112,9 +115,9 @@ export function compileApi(
 
 function compileIntegration(where: string, integration: LocalIntegration): DeployedIntegration {
   const { timeoutMs = INTEGRATION_TIMEOUT_MS } = integration;
-  if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || timeoutMs > INTEGRATION_TIMEOUT_MS) {
+  if (!(timeoutMs >= MIN_TIMEOUT_MS && timeoutMs <= INTEGRATION_TIMEOUT_MS)) {
     throw new ConfigurationError(
-      `${where}: timeoutMs is at most ${INTEGRATION_TIMEOUT_MS}, not ${timeoutMs}.`,
+      `${where}: timeoutMs is at least ${MIN_TIMEOUT_MS} and at most ${INTEGRATION_TIMEOUT_MS}, not ${timeoutMs}.`,
     );
   }
   if (integration.type === "AWS_PROXY") {

@@ -6,9 +6,6 @@ import { FrameMeter } from "./frame-meter.ts";
 import { settledWithin } from "./grace.ts";
 import { newId } from "./ids.ts";
 
-/** Bytes that may wait for a slow client before the Management API answers 429. */
-const MAX_BUFFERED_BYTES = 1024 * 1024;
-
 /** How long a client may take to answer a close frame before the socket is cut. */
 export const CLOSE_GRACE_MS = 1_000;
 
@@ -36,6 +33,8 @@ export type Impairment = "none" | "half-open" | "not-reading";
 interface Life {
   readonly idleTimeoutMs: number;
   readonly maxConnectionMs: number;
+  /** Bytes that may wait for a slow client before posts to it are refused. */
+  readonly maxBufferedBytes: number;
   message(data: Buffer): Promise<void>;
   ended(ending: Ending): void;
 }
@@ -58,6 +57,10 @@ export class Connection {
   readonly #underWay = new Set<Promise<void>>();
   #idle: Alarm | undefined;
   #longest: Alarm | undefined;
+  #lost: Alarm | undefined;
+  /** Tells that the socket has closed, which is not seen yet of a half-open client. */
+  #tellClosed: (() => void) | undefined;
+  #maxBufferedBytes = 0;
   #graceTimer: NodeJS.Timeout | undefined;
 
   constructor(client: {
@@ -78,12 +81,14 @@ export class Connection {
   }
 
   get isOpen(): boolean {
-    return this.#socket !== undefined && this.#socket.readyState === this.#socket.OPEN && !this.#ending;
+    if (!this.#socket || this.#ending) return false;
+    return this.#impairment === "half-open" || this.#socket.readyState === this.#socket.OPEN;
   }
 
   /** Takes over a socket whose 101 has just been written. Must run before any of its bytes are read. */
   open(socket: WebSocket, stream: Duplex, life: Life): void {
     this.#socket = socket;
+    this.#maxBufferedBytes = life.maxBufferedBytes;
     this.#idle = this.#clock.after(life.idleTimeoutMs, () => this.end(GOING_AWAY));
     this.#longest = this.#clock.after(life.maxConnectionMs, () => this.end(GOING_AWAY));
     // The meter sees a chunk before `ws` does, so an oversized frame is known when its message comes out;
@@ -99,22 +104,28 @@ export class Connection {
       this.#ending ??= endingOf(error);
     });
     socket.on("close", (code, reason) => {
-      this.#idle?.cancel();
-      this.#longest?.cancel();
-      clearTimeout(this.#graceTimer);
-      life.ended(this.#ending ?? clientEnding(code, reason));
+      const told = () => {
+        this.#idle?.cancel();
+        this.#longest?.cancel();
+        this.#lost?.cancel();
+        clearTimeout(this.#graceTimer);
+        this.#ending ??= clientEnding(code, reason);
+        life.ended(this.#ending);
+      };
+      if (this.isOpen) this.#tellClosed = told;
+      else told();
     });
   }
 
   /**
    * Sends one text message, in frames of at most 32 KB.
    *
-   * @returns "busy" when more than 1 MB waits for the client already, "gone" when the connection is not open
+   * @returns "busy" when too much waits for the client already, "gone" when the connection is not open
    */
   send(data: Buffer): "sent" | "busy" | "gone" {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return "gone";
-    if (this.#impairment === "not-reading" || socket.bufferedAmount > MAX_BUFFERED_BYTES) return "busy";
+    if (this.#impairment === "not-reading" || socket.bufferedAmount > this.#maxBufferedBytes) return "busy";
     this.#touch();
     if (this.#impairment === "half-open") return "sent";
     let start = 0;
@@ -126,9 +137,21 @@ export class Connection {
     return "sent";
   }
 
-  /** @returns whether it is open */
-  impair(impairment: Impairment): boolean {
-    if (this.isOpen) this.#impairment = impairment;
+  /**
+   * @param noticedAfterMs after how long a half-open client is found out, which ends the connection with 1006; undefined leaves it to time-outs
+   * @returns whether it is open
+   */
+  impair(impairment: Impairment, noticedAfterMs: number | undefined): boolean {
+    if (!this.isOpen) return false;
+    this.#impairment = impairment;
+    this.#lost?.cancel();
+    const isHalfOpen = impairment === "half-open";
+    this.#lost =
+      isHalfOpen && noticedAfterMs !== undefined
+        ? this.#clock.after(noticedAfterMs, () => this.end({ code: 1006, reason: "" }))
+        : undefined;
+    if (!isHalfOpen && this.#tellClosed) this.#tellClosed();
+    else this.#readOrPause();
     return this.isOpen;
   }
 
@@ -142,6 +165,12 @@ export class Connection {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return;
     this.#ending = ending;
+    if (this.#impairment === "half-open") {
+      // No frame reaches such a client.
+      if (this.#tellClosed) this.#tellClosed();
+      else socket.terminate();
+      return;
+    }
     socket.close(ending.code, ending.reason);
     this.#graceTimer = setTimeout(() => socket.terminate(), CLOSE_GRACE_MS);
   }
@@ -156,10 +185,17 @@ export class Connection {
     }
     const answered = life.message(data).finally(() => {
       this.#underWay.delete(answered);
-      if (this.#underWay.size === MAX_CONCURRENT_MESSAGES - 1) this.#socket?.resume();
+      if (this.#underWay.size === MAX_CONCURRENT_MESSAGES - 1) this.#readOrPause();
     });
     this.#underWay.add(answered);
-    if (this.#underWay.size === MAX_CONCURRENT_MESSAGES) this.#socket?.pause();
+    if (this.#underWay.size === MAX_CONCURRENT_MESSAGES) this.#readOrPause();
+  }
+
+  /** Of a half-open client nothing is read, not even that it has left. */
+  #readOrPause(): void {
+    const isRead = this.#impairment !== "half-open" && this.#underWay.size < MAX_CONCURRENT_MESSAGES;
+    if (isRead) this.#socket?.resume();
+    else this.#socket?.pause();
   }
 
   #touch(): void {

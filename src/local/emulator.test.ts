@@ -40,7 +40,7 @@ describe("a local gateway", () => {
     const onError = () => {
       throw new Error("listener");
     };
-    const gateway = await startGateway(backend, { integrationTimeoutMs: 20, onError });
+    const gateway = await startGateway(backend, { integrationTimeoutMs: 50, onError });
     expect((await refusalOf(gateway.url)).status).toBe(504);
   });
 });

@@ -153,15 +153,22 @@ export class LocalGateway {
   }
 
   /**
-   * Impairs a client: `half-open` as after a loss of network, of which the gateway knows nothing: posts succeed and are lost, and nothing comes
-   * until the connection ends; `not-reading` with a full buffer, so that posts are answered 429; `none` as before.
+   * Impairs a client: `half-open` as after a loss of network, of which the gateway knows nothing: posts succeed and are lost, nothing comes,
+   * and that the client leaves is not seen; `not-reading` with a full buffer, so that posts are answered 429; `none` as before, with what the
+   * client sent meanwhile.
    *
+   * @param noticedAfterMs after how many milliseconds a half-open client is found out: its connection is gone, and `$disconnect` tells 1006.
+   * Default: when it has been idle for too long, or open
    * @returns whether the connection is open
    */
-  impair(connectionId: string, impairment: Impairment): boolean {
+  impair(
+    connectionId: string,
+    impairment: Impairment,
+    { noticedAfterMs }: { readonly noticedAfterMs?: number } = {},
+  ): boolean {
     for (const { connections } of this.#stages) {
       const connection = connections.find(connectionId);
-      if (connection) return connection.impair(impairment);
+      if (connection) return connection.impair(impairment, noticedAfterMs);
     }
     return false;
   }
@@ -201,6 +208,7 @@ export class LocalGateway {
       connection,
       requestId: newId(),
       place,
+      at: connection.connectedAt,
       client: { rawHeaders: request.rawHeaders, query },
     });
     this.#pendingUpgrades--;
@@ -235,6 +243,7 @@ export class LocalGateway {
       connection.open(webSocket, socket, {
         idleTimeoutMs: this.#settings.idleTimeoutMs,
         maxConnectionMs: this.#settings.maxConnectionMs,
+        maxBufferedBytes: this.#settings.maxBufferedBytes,
         message: (data) => this.#message(at, data),
         ended: (ending) => {
           stage.connections.remove(connection);
@@ -261,6 +270,7 @@ export class LocalGateway {
       connection,
       requestId,
       place,
+      at: this.#settings.clock.now(),
       messageId: newId(),
       body,
     } as const;
@@ -282,7 +292,7 @@ export class LocalGateway {
   async #disconnect({ stage, place, connection }: SocketPlace, ending: Ending): Promise<void> {
     await connection.messagesStarted();
     const event = { kind: "disconnect", routeKey: "$disconnect", connection, place, ending } as const;
-    await this.#run(stage, { ...event, requestId: newId() });
+    await this.#run(stage, { ...event, requestId: newId(), at: this.#settings.clock.now() });
   }
 
   /** @returns undefined where the stage has no such route */

@@ -22,6 +22,8 @@ export type GatewayEvent = {
   readonly connection: Connection;
   readonly requestId: string;
   readonly place: EventPlace;
+  /** When it came, in epoch milliseconds. */
+  readonly at: number;
 } & (
   | { readonly kind: "connect"; readonly routeKey: "$connect"; readonly client: ClientRequest }
   | {
@@ -42,10 +44,28 @@ export function contextVariable(event: GatewayEvent, name: string): string | und
 
 /** Whether there is such a variable at all. */
 export function isContextVariable(name: string): boolean {
-  return Object.hasOwn(CONTEXT, name);
+  return Object.hasOwn(CONTEXT, name) || NEVER_SET.has(name);
 }
 
-/** Source: AWS developer guide, "WebSocket API mapping template reference". What needs an authorizer or IAM is not there. */
+/** Variables that AWS has a value for behind IAM or an API key, or once a request has failed: neither is played here. */
+const NEVER_SET: ReadonlySet<string> = new Set([
+  "error.message",
+  "error.messageString",
+  "error.validationErrorString",
+  "identity.accountId",
+  "identity.apiKey",
+  "identity.apiKeyId",
+  "identity.caller",
+  "identity.cognitoAuthenticationProvider",
+  "identity.cognitoAuthenticationType",
+  "identity.cognitoIdentityId",
+  "identity.cognitoIdentityPoolId",
+  "identity.user",
+  "identity.userArn",
+  "status",
+]);
+
+/** Source: AWS developer guide, "WebSocket API mapping template reference". An authorizer's are not there, since there is none. */
 const CONTEXT: Readonly<Record<string, (event: GatewayEvent) => string | number | undefined>> = {
   apiId: ({ place }) => place.apiId,
   connectedAt: ({ connection }) => connection.connectedAt,
@@ -58,8 +78,8 @@ const CONTEXT: Readonly<Record<string, (event: GatewayEvent) => string | number 
   messageDirection: () => "IN",
   messageId: (event) => (event.kind === "message" ? event.messageId : undefined),
   requestId: ({ requestId }) => requestId,
-  requestTime: () => requestTime(new Date()),
-  requestTimeEpoch: () => Date.now(),
+  requestTime: ({ at }) => requestTime(new Date(at)),
+  requestTimeEpoch: ({ at }) => at,
   routeKey: ({ routeKey }) => routeKey,
   stage: ({ place }) => place.stage,
   disconnectStatusCode: (event) => (event.kind === "disconnect" ? event.ending.code : undefined),

@@ -22,6 +22,11 @@ export interface Faults {
   readonly duplicate?: Chance;
   /** Messages may overtake one another: each waits for a while of its own, up to so many milliseconds. Default 0. */
   readonly reorderMs?: number;
+  /**
+   * A client's header whose name is mapped as well arrives joined (`client, mapped`) in place of being overwritten, which AWS does not
+   * promise: whoever reads it must refuse what is not one value. Default false.
+   */
+  readonly joinHeaders?: boolean;
   /** What chance goes by, so that it falls the same way again. Default: another one each time. */
   readonly seed?: number;
 }
@@ -31,9 +36,10 @@ export interface Fate {
   readonly delayMs: number;
   readonly isDropped: boolean;
   readonly isDoubled: boolean;
+  readonly isJoined: boolean;
 }
 
-const UNHARMED: Fate = { delayMs: 0, isDropped: false, isDoubled: false };
+const UNHARMED: Fate = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
 
 /** Decides what goes wrong. */
 export class FaultSwitches {
@@ -57,8 +63,8 @@ export class FaultSwitches {
   }
 
   fateOf({ kind, routeKey, connection }: GatewayEvent): Fate {
-    const { delayMs = 0, drop = 0, duplicate = 0, reorderMs = 0 } = this.#faults;
-    if (delayMs === 0 && drop === 0 && duplicate === 0 && reorderMs === 0) return UNHARMED;
+    const { delayMs = 0, drop = 0, duplicate = 0, reorderMs = 0, joinHeaders = false } = this.#faults;
+    if (delayMs === 0 && drop === 0 && duplicate === 0 && reorderMs === 0 && !joinHeaders) return UNHARMED;
     const event = { kind, routeKey, connectionId: connection.id };
     const delay = typeof delayMs === "function" ? delayMs(event) : delayMs;
     const shuffled = kind === "message" && reorderMs > 0 ? this.#random() * reorderMs : 0;
@@ -66,6 +72,7 @@ export class FaultSwitches {
       delayMs: delay + shuffled,
       isDropped: this.#falls(drop, event),
       isDoubled: this.#falls(duplicate, event),
+      isJoined: joinHeaders,
     };
   }
 

@@ -1,4 +1,6 @@
 import { contextVariable, type GatewayEvent, requestTime } from "./events.ts";
+import { forwardedHeaders } from "./http-headers.ts";
+import { newTraceId } from "./ids.ts";
 
 /** A function as Lambda calls it. What it gives back is looked at as AWS looks at it. */
 export type LambdaFunction = (event: LambdaEvent, context: LambdaContext) => unknown;
@@ -21,14 +23,7 @@ export interface LambdaAnswer {
 }
 
 /** The keys that a result may have; with another one AWS takes all of it for malformed. */
-const RESULT_KEYS = new Set([
-  "statusCode",
-  "headers",
-  "multiValueHeaders",
-  "body",
-  "isBase64Encoded",
-  "cookies",
-]);
+const RESULT_KEYS = new Set(["statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"]);
 
 /**
  * What AWS invokes a function with: on a message no headers and no query, on `$connect` both, on `$disconnect` the stub of headers
@@ -48,11 +43,11 @@ export function lambdaEvent(event: GatewayEvent): Readonly<Record<string, unknow
       : {}),
     eventType: contextVariable(event, "eventType"),
     extendedRequestId: requestId,
-    requestTime: requestTime(new Date()),
+    requestTime: requestTime(new Date(event.at)),
     messageDirection: "IN",
     stage: place.stage,
     connectedAt: connection.connectedAt,
-    requestTimeEpoch: Date.now(),
+    requestTimeEpoch: event.at,
     identity: {
       ...(connection.userAgent === undefined ? {} : { userAgent: connection.userAgent }),
       sourceIp: connection.sourceIp,
@@ -70,7 +65,7 @@ export function lambdaEvent(event: GatewayEvent): Readonly<Record<string, unknow
   }
   const query = [...new URLSearchParams(event.client.query)];
   return {
-    ...headersOf(clientEntries(event.client.rawHeaders, place.domainName)),
+    ...headersOf(clientEntries(event)),
     ...(query.length === 0
       ? {}
       : {
@@ -107,16 +102,24 @@ function subprotocolOf(headers: unknown): string | undefined {
 
 type Entry = readonly [name: string, value: string];
 
-/** Client headers as AWS shows them to a function: without those of the connection itself. */
-function clientEntries(rawHeaders: readonly string[], host: string): readonly Entry[] {
-  const entries: Entry[] = [["Host", host]];
+/** Client headers as AWS shows them to a function: without those of the connection itself, with its own trace and whom it forwards. */
+function clientEntries(event: Extract<GatewayEvent, { kind: "connect" }>): readonly Entry[] {
+  const { rawHeaders } = event.client;
+  const entries: Entry[] = [["Host", event.place.domainName]];
+  const claimed: string[] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index] ?? "";
-    if (/^(host|connection|upgrade)$/i.test(name)) continue;
-    entries.push([name, rawHeaders[index + 1] ?? ""]);
+    const [name = "", value = ""] = rawHeaders.slice(index, index + 2);
+    if (/^x-forwarded-for$/i.test(name)) claimed.push(value);
+    else if (!NEVER_A_CLIENTS.test(name)) entries.push([name, value]);
   }
-  return entries;
+  return [
+    ...entries,
+    ["X-Amzn-Trace-Id", newTraceId()],
+    ...forwardedHeaders(event, claimed.join(",") || undefined),
+  ];
 }
+
+const NEVER_A_CLIENTS = /^(host|connection|upgrade|x-amzn-trace-id|x-forwarded-port|x-forwarded-proto)$/i;
 
 function headersOf(entries: readonly Entry[]) {
   return { headers: Object.fromEntries(entries), multiValueHeaders: grouped(entries) };

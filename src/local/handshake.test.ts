@@ -70,7 +70,7 @@ describe("the upgrade", () => {
 
   test("is refused with 504 when $connect takes too long", async () => {
     const backend = await startBackend(() => new Promise(() => {}));
-    const gateway = await startGateway(backend, { integrationTimeoutMs: 30 });
+    const gateway = await startGateway(backend, { integrationTimeoutMs: 50 });
     expect((await refusalOf(gateway.url)).status).toBe(504);
   });
 

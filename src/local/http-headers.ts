@@ -31,26 +31,48 @@ const NEVER_FORWARDED = new Set([
  *
  * Client headers pass on `$connect` only. A mapped name is ours alone: it overwrites the client's, and where its
  * variable has no value the client's is dropped as well.
+ *
+ * @param isJoined whether what is ours is put behind the client's of the same name instead
  */
-export function httpHeaders(event: GatewayEvent, { headers: mapped }: Parameters): string[] {
+export function httpHeaders(
+  event: GatewayEvent,
+  { headers: mapped }: Parameters,
+  isJoined: boolean,
+): string[] {
   const { place } = event;
   const headers = event.kind === "connect" ? clientHeaders(event.client.rawHeaders) : new HeaderFields();
   const agent = `AmazonAPIGateway_${place.apiId}`;
   if (event.kind === "connect") {
-    const forwarded = headers.get("x-forwarded-for");
-    const { sourceIp } = event.connection;
-    headers.set("X-Forwarded-For", forwarded ? `${forwarded}, ${sourceIp}` : sourceIp);
-    headers.set("X-Forwarded-Port", String(place.port));
-    headers.set("X-Forwarded-Proto", "http");
+    for (const [name, value] of forwardedHeaders(event, headers.get("x-forwarded-for")))
+      headers.set(name, value);
     if (!headers.get("user-agent")) headers.set("User-Agent", agent);
   } else {
     headers.set("User-Agent", agent);
   }
   if (event.kind === "message") headers.set("Content-Type", "application/json");
-  headers.set("X-Amzn-Trace-Id", newTraceId());
-  headers.set(API_ID_HEADER, place.apiId);
-  for (const { name, source } of mapped) headers.set(name, headerText(source(event)));
+  const own = (name: string, value: string | undefined) =>
+    headers.set(name, isJoined ? [headers.get(name), value].filter(Boolean).join(", ") || undefined : value);
+  own("X-Amzn-Trace-Id", newTraceId());
+  own(API_ID_HEADER, place.apiId);
+  for (const { name, source } of mapped) own(name, headerText(source(event)));
   return headers.flat();
+}
+
+/**
+ * What API Gateway adds to a `$connect` to say whom it forwards.
+ *
+ * @param claimed the client's own `X-Forwarded-For`, to which its address is added
+ */
+export function forwardedHeaders(
+  { connection, place }: Extract<GatewayEvent, { kind: "connect" }>,
+  claimed: string | undefined,
+): readonly (readonly [name: string, value: string])[] {
+  const { sourceIp } = connection;
+  return [
+    ["X-Forwarded-For", claimed ? `${claimed}, ${sourceIp}` : sourceIp],
+    ["X-Forwarded-Port", String(place.port)],
+    ["X-Forwarded-Proto", "http"],
+  ];
 }
 
 function clientHeaders(rawHeaders: readonly string[]): HeaderFields {

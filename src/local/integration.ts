@@ -45,7 +45,7 @@ export class Integrations {
     const running =
       fate.delayMs > 0 || fate.isDropped
         ? this.#held(event, integration, fate)
-        : this.#call(event, integration, fate.isDoubled);
+        : this.#call(event, integration, fate);
     this.#running.add(running);
     try {
       return await running;
@@ -66,28 +66,30 @@ export class Integrations {
     await this.#agent.destroy();
   }
 
-  async #held(
-    event: GatewayEvent,
-    integration: DeployedIntegration,
-    { delayMs, isDropped, isDoubled }: Fate,
-  ): Promise<Outcome> {
-    await delayed(delayMs);
-    if (!isDropped) return this.#call(event, integration, isDoubled);
+  async #held(event: GatewayEvent, integration: DeployedIntegration, fate: Fate): Promise<Outcome> {
+    await delayed(fate.delayMs);
+    if (!fate.isDropped) return this.#call(event, integration, fate);
     // Nobody waits for what a `$disconnect` is answered.
     if (event.kind !== "disconnect") await delayed(integration.timeoutMs);
     return { kind: "timed out" };
   }
 
-  #call(event: GatewayEvent, integration: DeployedIntegration, isDoubled: boolean): Promise<Outcome> {
+  #call(
+    event: GatewayEvent,
+    integration: DeployedIntegration,
+    { isDoubled, isJoined }: Fate,
+  ): Promise<Outcome> {
     const call = () =>
-      integration.type === "HTTP_PROXY" ? this.#deliver(event, integration) : invoke(event, integration);
+      integration.type === "HTTP_PROXY"
+        ? this.#deliver(event, integration, isJoined)
+        : invoke(event, integration);
     const answer = call();
     if (isDoubled) void call();
     return answer;
   }
 
   /** To the next URI whose turn it is. One that refused the connection has seen nothing of the event. */
-  async #deliver(event: GatewayEvent, integration: HttpIntegration): Promise<Outcome> {
+  async #deliver(event: GatewayEvent, integration: HttpIntegration, isJoined: boolean): Promise<Outcome> {
     const { uris } = integration;
     const first = this.#turn++;
     for (let tried = 1; ; tried++) {
@@ -95,7 +97,7 @@ export class Integrations {
       const outcome: Outcome =
         url === undefined
           ? { kind: "unreachable", error: new Error("The stage has no variable that the URL names.") }
-          : await this.#send(event, url, integration);
+          : await this.#send(event, url, integration, isJoined);
       const isRefused = outcome.kind === "unreachable" && codeOf(outcome.error) === "ECONNREFUSED";
       if (!isRefused || tried === uris.length) return outcome;
     }
@@ -105,6 +107,7 @@ export class Integrations {
     event: GatewayEvent,
     url: URL,
     { method, parameters, timeoutMs }: HttpIntegration,
+    isJoined: boolean,
   ): Promise<Outcome> {
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), timeoutMs);
@@ -113,7 +116,7 @@ export class Integrations {
         origin: url.origin,
         path: url.pathname + url.search,
         method: method as "POST",
-        headers: httpHeaders(event, parameters),
+        headers: httpHeaders(event, parameters, isJoined),
         body: event.kind === "message" ? event.body : null,
         signal: abort.signal,
       });

@@ -6,7 +6,7 @@ import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connections.ts";
 import { splitUrl } from "./handshake.ts";
-import { ID_SHAPE, newId } from "./ids.ts";
+import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
 import { judgeSignature, type SigningCredentials } from "./signature.ts";
 import type { Stages } from "./stages.ts";
 import { TokenBuckets } from "./throttling.ts";
@@ -47,7 +47,12 @@ export function managementApi(
         return buckets && !buckets.take("") ? nothing(429, "LimitExceededException") : undefined;
       };
       const { status, headers, body } = answerTo(incoming, data, settings.stages, judge);
-      outgoing.writeHead(status, { "x-amzn-requestid": randomUUID(), "x-amz-apigw-id": newId(), ...headers });
+      outgoing.writeHead(status, {
+        "x-amzn-requestid": randomUUID(),
+        "x-amz-apigw-id": newId(),
+        "x-amzn-trace-id": newTraceId(),
+        ...headers,
+      });
       outgoing.end(body);
     });
   };
@@ -115,9 +120,9 @@ function jsonText(status: number, body: string, errorType?: string): Answer {
   return { status, headers: { ...JSON_TYPE, ...length, ...typed(errorType) }, body };
 }
 
-/** The capital letter of the key is AWS's own where IAM denies. */
+/** Whether the key begins with a capital where IAM denies is not established: nobody should read it. */
 function denied(message: string): Answer {
-  return json(403, { Message: message }, "AccessDeniedException");
+  return json(403, { message }, "AccessDeniedException");
 }
 
 function typed(errorType: string | undefined): OutgoingHttpHeaders {

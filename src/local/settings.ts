@@ -38,6 +38,8 @@ export interface LocalGatewayOptions extends SingleApiOptions {
     /** Of the APIs. Default: whatever a call is signed for. */
     readonly region?: string;
   };
+  /** Bytes that may wait for a client that reads slowly; more is answered 429 by the Management API. Default 1 MB. */
+  readonly maxBufferedBytes?: number;
   /** A socket without data for so long is closed with 1001, in milliseconds. Default 10 minutes. */
   readonly idleTimeoutMs?: number;
   /** Every socket is closed with 1001 after so long, in milliseconds. Default 2 hours. */
@@ -68,7 +70,7 @@ interface SingleApiOptions {
   readonly apiId?: string;
   /** Whether answers to messages reach the client. Default true. AWS has them off until they are set up. */
   readonly routeResponses?: boolean;
-  /** Longest wait for an integration, in milliseconds. At most 29 000, AWS's own. Default 29 000. */
+  /** Longest wait for an integration, in milliseconds, 50 to 29 000, as at AWS. Default 29 000. */
   readonly integrationTimeoutMs?: number;
 }
 
@@ -83,6 +85,9 @@ const SINGLE_OPTIONS = [
   "integrationTimeoutMs",
 ] as const satisfies readonly (keyof SingleApiOptions)[];
 
+/** AWS has such a limit, whose size is not established. */
+const MAX_BUFFERED_BYTES = 1024 * 1024;
+
 /** The options, checked and complete. */
 export interface Settings {
   readonly stages: Stages;
@@ -95,6 +100,7 @@ export interface Settings {
   readonly onThrottledMessage: "silent" | "errorFrame";
   readonly managementThrottling: Throttling | undefined;
   readonly credentials: LocalGatewayOptions["credentials"];
+  readonly maxBufferedBytes: number;
   readonly idleTimeoutMs: number;
   readonly maxConnectionMs: number;
   readonly clock: Clock;
@@ -103,12 +109,14 @@ export interface Settings {
 
 /** @throws ConfigurationError for an option that cannot work, saying what to write instead */
 export function checkOptions(options: LocalGatewayOptions): Settings {
-  const { port = 3001, domains = {}, clock = systemClock } = options;
+  const { port = 3001, domains = {}, clock = systemClock, maxBufferedBytes = MAX_BUFFERED_BYTES } = options;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new ConfigurationError(
       `port ${port} is no port. Use a whole number from 0 to 65535; 0 takes a free one.`,
     );
   }
+  if (!(maxBufferedBytes >= 0))
+    throw new ConfigurationError(`maxBufferedBytes ${maxBufferedBytes} is no number of bytes from 0.`);
   const apis = (options.apis ? severalApis(options, options.apis) : [singleApi(options)]).map((api) => {
     const id = api.id ?? newApiId();
     if (/^[A-Za-z0-9]{1,64}$/.test(id)) return { ...api, id };
@@ -127,6 +135,7 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     onThrottledMessage: options.onThrottledMessage ?? "silent",
     managementThrottling: options.managementThrottling,
     credentials: options.credentials,
+    maxBufferedBytes,
     idleTimeoutMs: duration("idleTimeoutMs", options.idleTimeoutMs, IDLE_TIMEOUT_MS),
     maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),
     clock,

@@ -51,7 +51,7 @@ export function judgeSignature(
   const canonical = [
     method,
     path.split("/").map(encoded).join("/"),
-    query.split("&").filter(Boolean).sort().join("&"),
+    canonicalQuery(query),
     ...names.map(
       (name) =>
         `${name}:${String(headers[name] ?? "")
@@ -71,6 +71,22 @@ export function judgeSignature(
   const expected = createHmac("sha256", key).update(text).digest();
   if (timingSafeEqual(expected, Buffer.from(signature, "hex"))) return undefined;
   return "The request signature we calculated does not match the signature you provided.";
+}
+
+/** By name, then by value: not by the pair, whose "=" is greater than what may stand in a name. */
+function canonicalQuery(query: string): string {
+  const pairs = query
+    .split("&")
+    .filter(Boolean)
+    .map((pair) => {
+      const [name = "", ...value] = pair.split("=");
+      return { name, value: value.join("=") };
+    });
+  const order = (one: string, other: string) => (one === other ? 0 : one < other ? -1 : 1);
+  return pairs
+    .sort((one, other) => order(one.name, other.name) || order(one.value, other.value))
+    .map(({ name, value }) => `${name}=${value}`)
+    .join("&");
 }
 
 function encoded(part: string): string {

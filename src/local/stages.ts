@@ -83,7 +83,7 @@ export class Stages {
    * The stage that a host and a path lead to, and what of the path is left below it.
    *
    * A host that begins with an API's id is that API's, and one of `domains` has its own paths; any other is of the first API that has a
-   * stage of that name.
+   * stage of that name, but for one of AWS's own, whose API is not here.
    *
    * @param path begins with "/"
    */
@@ -100,6 +100,7 @@ export class Stages {
     const [label = ""] = name.split(".");
     const own = this.#byApi.get(label);
     if (own) return withRest(own.get(first), rest);
+    if (/\.execute-api\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/.test(name)) return undefined;
     for (const stages of this.#byApi.values()) {
       const stage = stages.get(first);
       if (stage) return { stage, rest };
@@ -130,5 +131,6 @@ function checkedVariables(
       );
     }
   }
-  return { ...variables };
+  // Nothing is inherited: a mapping may name any variable.
+  return Object.assign(Object.create(null), variables);
 }

@@ -15,11 +15,13 @@ export class TokenBuckets {
   /** Takes a token where there is one. */
   take(key: string): boolean {
     const { ratePerSecond, burst } = this.#limit;
+    if (ratePerSecond === 0) return false;
     const now = this.#clock.now();
     const bucket = this.#buckets.get(key) ?? { tokens: burst, at: now };
     const tokens = Math.min(burst, bucket.tokens + ((now - bucket.at) / 1000) * ratePerSecond);
-    const isTaken = tokens >= 1;
-    this.#buckets.set(key, { tokens: isTaken ? tokens - 1 : tokens, at: now });
-    return isTaken;
+    // What is not taken leaves the bucket as it was: parts of a token, added up one by one, would never be a whole.
+    if (tokens < 1) return false;
+    this.#buckets.set(key, { tokens: tokens - 1, at: now });
+    return true;
   }
 }

@@ -21,7 +21,11 @@ class Sha256 {
 export async function bySmithy(
   region: string,
   credentials: AwsCredentials,
-  call: Omit<SignableCall, "body"> & { readonly body: string | Uint8Array },
+  call: Omit<SignableCall, "body"> & {
+    readonly body: string | Uint8Array;
+    /** Default: none. */
+    readonly query?: Readonly<Record<string, string | readonly string[]>>;
+  },
   now: number,
 ) {
   const smithy = new SignatureV4({
@@ -30,7 +34,7 @@ export async function bySmithy(
     credentials: { ...credentials } as never,
     sha256: Sha256 as never,
   });
-  const { method, host, path, body, contentType } = call;
+  const { method, host, path, body, contentType, query = {} } = call;
   const [hostname = "", port] = host.split(":");
   const signed = await smithy.sign(
     {
@@ -39,7 +43,7 @@ export async function bySmithy(
       hostname,
       ...(port === undefined ? {} : { port: Number(port) }),
       path,
-      query: {},
+      query,
       headers: { ...(contentType === undefined ? {} : { "content-type": contentType }), host },
       body,
     } as never,

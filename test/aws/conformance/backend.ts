@@ -1,17 +1,25 @@
 /*
  * The backend of the conformance suite: told by the calls themselves what to answer, it remembers what it was called with.
  *
- * The suite runs against a gateway on this machine. To run it against a real API: start this file where AWS reaches it by https
- * (`PORT=8000 npx jiti test/aws/conformance/backend.ts` behind whatever gives it a certificate), make an API with
- * `defineGateway({ …, target: "https://<backend>/ws", routes: { custom: "https://<backend>/ws/custom" } })` and `sallyport gateway apply`, and set
- * SALLYPORT_AWS_URL=wss://<api>.execute-api.<region>.amazonaws.com/<stage> and SALLYPORT_AWS_BACKEND=https://<backend>.
+ * By default the suite runs against a gateway on this machine, which it starts itself. To point it at a real API:
+ *
+ * 1. Start this file where AWS reaches it by https: `PORT=8000 npx jiti test/aws/conformance/backend.ts` behind whatever gives it a
+ *    certificate. It shows what it recorded, the gateway's secret among it, to whoever knows a case's random name: stop it afterwards.
+ * 2. Make an API with `defineGateway({ name: "conformance", region: "eu-west-1", target: "https://<backend>/ws", routes: { custom:
+ *    "https://<backend>/ws/custom" } })` and `sallyport gateway apply`.
+ * 3. Run `npx vitest run --project stories test/aws/conformance` with
+ *    SALLYPORT_AWS_URL=wss://<api>.execute-api.<region>.amazonaws.com/<stage> and SALLYPORT_AWS_BACKEND=https://<backend>, and with AWS
+ *    credentials that may `execute-api:ManageConnections`. By a domain of your own: AWS_REGION and SALLYPORT_AWS_API_ID as well.
  */
+import { EventEmitter, once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A call as it arrived. */
 export interface Recorded {
+  /** The last part of its path: connect, disconnect, default or custom. */
   readonly kind: string;
   readonly method: string;
   /** Path and query. */
@@ -19,29 +27,55 @@ export interface Recorded {
   /** Names and values in turn, as they came. */
   readonly rawHeaders: readonly string[];
   readonly body: string;
+  /** Whether its answer has left. */
+  readonly isAnswered: boolean;
 }
 
-/** What a call asks to be answered. */
+/** What a message asks to be answered, as its field `answer`. */
 export interface Wanted {
+  /** Default 200. */
   readonly status?: number;
+  /** Default none. */
   readonly body?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly delayMs?: number;
+  /** Default 0. */
+  readonly delay_ms?: number;
 }
+
+/** What a client's query asks to be answered to its `$connect`; `case` names it. */
+export interface WantedOfConnect {
+  readonly case?: string;
+  /** Default 200. */
+  readonly status?: number;
+  readonly body?: string;
+  /** The subprotocol to return. */
+  readonly protocol?: string;
+  /** The value of a header `x-own`. */
+  readonly own?: string;
+  /** Default 0. */
+  readonly delay_ms?: number;
+  /** Of the answer to its `$disconnect`. Default 200. */
+  readonly disconnect_status?: number;
+}
+
+/** How long a reader of calls waits for one that has not come. */
+const PATIENCE_MS = 10_000;
 
 export class ConformanceBackend {
   readonly #calls = new Map<string, Recorded[]>();
-  /** Connection id → the case that it belongs to. */
-  readonly #cases = new Map<string, string>();
+  /** By connection id. */
+  readonly #clients = new Map<string, { readonly case: string; readonly disconnectStatus: number }>();
+  readonly #news = new EventEmitter().setMaxListeners(0);
   readonly #server: Server;
 
   private constructor() {
-    this.#server = createServer((request, response) => void this.#answer(request, response));
+    this.#server = createServer((request, response) => void this.#take(request, response));
   }
 
   static async start(port = 0, host = "127.0.0.1"): Promise<ConformanceBackend> {
     const backend = new ConformanceBackend();
-    await new Promise<void>((resolve) => backend.#server.listen(port, host, resolve));
+    backend.#server.listen(port, host);
+    await once(backend.#server, "listening");
     return backend;
   }
 
@@ -54,46 +88,82 @@ export class ConformanceBackend {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const body = Buffer.concat(chunks).toString("utf8");
-    const { method = "", url = "", rawHeaders, headers } = request;
-    const { pathname, searchParams } = new URL(url, "http://backend");
-    const asked = /^\/calls\/(\w+)$/.exec(pathname)?.[1];
-    if (asked !== undefined) {
-      response
-        .writeHead(200, { "content-type": "application/json" })
-        .end(JSON.stringify(this.#calls.get(asked) ?? []));
-      return;
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await text(request);
+    const { pathname, searchParams } = new URL(request.url ?? "", "http://backend");
+    const asked = /^\/calls\/([^/]+)$/.exec(pathname)?.[1];
+    if (asked === undefined) return this.#answer(request, response, body, pathname, searchParams);
+    const calls = await this.#awaited(decodeURIComponent(asked), searchParams);
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(calls));
+  }
+
+  async #answer(
+    { method = "", url = "", rawHeaders, headers }: IncomingMessage,
+    response: ServerResponse,
+    body: string,
+    path: string,
+    query: URLSearchParams,
+  ): Promise<void> {
+    const kind = path.split("/").at(-1) ?? "";
+    const connectionId = String(headers.connectionid ?? "");
+    const named = query.get("case");
+    if (named !== null) {
+      const disconnectStatus = Number(query.get("disconnect_status") ?? 200);
+      this.#clients.set(connectionId, { case: named, disconnectStatus });
     }
-    const kind = pathname.split("/").at(-1) ?? "";
-    const connection = String(headers.connectionid ?? "");
-    const named = searchParams.get("case");
-    if (named !== null) this.#cases.set(connection, named);
-    const name = this.#cases.get(connection) ?? "";
-    const calls = this.#calls.get(name) ?? [];
-    calls.push({ kind, method, url, rawHeaders, body });
-    this.#calls.set(name, calls);
-    const wanted = kind === "connect" ? ofQuery(searchParams) : ofMessage(body);
-    if (wanted.delayMs) await sleep(wanted.delayMs);
+    const client = this.#clients.get(connectionId);
+    const name = named ?? client?.case ?? connectionId;
+    const call = { kind, method, url, rawHeaders, body, isAnswered: false };
+    this.#calls.set(name, [...(this.#calls.get(name) ?? []), call]);
+    this.#news.emit("call");
+    response.once("finish", () => {
+      call.isAnswered = true;
+      this.#news.emit("call");
+    });
+    const wanted =
+      kind === "disconnect" ? { status: client?.disconnectStatus ?? 200 } : wantedOf(query, body);
+    if (wanted.delay_ms) await sleep(wanted.delay_ms);
     response.writeHead(wanted.status ?? 200, wanted.headers ?? {}).end(wanted.body ?? "");
+  }
+
+  /** The calls of a case or connection, once there are `count` of a `kind`, answered ones where that is asked. */
+  async #awaited(name: string, query: URLSearchParams): Promise<readonly Recorded[]> {
+    const deadline = AbortSignal.timeout(PATIENCE_MS);
+    for (;;) {
+      const calls = this.#calls.get(this.#clients.get(name)?.case ?? name) ?? [];
+      const found = calls.filter(
+        ({ kind, isAnswered }) => kind === query.get("kind") && (isAnswered || !query.has("answered")),
+      );
+      if (!query.has("kind") || found.length >= Number(query.get("count") ?? 1)) return calls;
+      await once(this.#news, "call", { signal: deadline }).catch(() => undefined);
+      if (deadline.aborted) return calls;
+    }
   }
 }
 
-function ofQuery(query: URLSearchParams): Wanted {
-  return JSON.parse(query.get("answer") ?? "{}") as Wanted;
-}
-
-function ofMessage(body: string): Wanted {
+/** A `$connect` says in its query what it wants, and has no body; a message says it there. */
+function wantedOf(query: URLSearchParams, body: string): Wanted {
+  if (body === "") {
+    const [protocol, own] = [query.get("protocol"), query.get("own")];
+    return {
+      status: Number(query.get("status") ?? 200),
+      body: query.get("body") ?? "",
+      headers: {
+        ...(protocol === null ? {} : { "sec-websocket-protocol": protocol }),
+        ...(own === null ? {} : { "x-own": own }),
+      },
+      delay_ms: Number(query.get("delay_ms") ?? 0),
+    };
+  }
   try {
     return (JSON.parse(body) as { answer?: Wanted } | null)?.answer ?? {};
   } catch {
-    return { body: "not JSON" };
+    return {};
   }
 }
 
 if (process.argv[1]?.endsWith("conformance/backend.ts")) {
-  await ConformanceBackend.start(Number(process.env.PORT ?? 8000), "0.0.0.0");
-  console.log("The backend of the conformance suite listens.");
+  const port = Number(process.env.PORT ?? 8000);
+  await ConformanceBackend.start(port, "0.0.0.0");
+  console.log(`The backend of the conformance suite listens at port ${port}.`);
 }

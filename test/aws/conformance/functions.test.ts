@@ -1,225 +1,438 @@
-import { describe, expect, onTestFinished } from "vitest";
-import type { LambdaFunction, LocalGatewayOptions } from "../../../src/local/emulator.ts";
-import { Client } from "../../local/rig.ts";
-import { handshake, onDesk, openDesk } from "./desk.ts";
+import { describe, expect } from "vitest";
+import { type LambdaFunction, ManualClock } from "../../../src/local/emulator.ts";
+import { openClient } from "../../local/rig.ts";
+import { type Desk, expectErrorFrame, handshake, ID, onDesk, openDesk } from "./desk.ts";
 
-/** An API whose every route is a function. */
-function served(handler: LambdaFunction, timeoutMs = 29_000): Partial<LocalGatewayOptions> {
-  const integration = { type: "AWS_PROXY", handler, timeoutMs } as const;
-  return {
-    apis: [
-      {
-        routes: {
-          $connect: { integration },
-          $disconnect: { integration },
-          $default: { integration, routeResponse: true },
-        },
-        stages: { dev: { variables: { color: "red" } } },
-      },
-    ],
-  };
+const FUNCTION = "a function as integration";
+
+interface Served {
+  readonly routeResponse?: boolean;
+  readonly timeoutMs?: number;
+  readonly variables?: Readonly<Record<string, string>>;
+  readonly clock?: ManualClock;
 }
 
-async function open(url: string, protocols: string[] = [], headers = {}): Promise<Client> {
-  const client = new Client(url, protocols, { headers });
-  onTestFinished(() => client.socket.terminate());
-  await client.opened;
-  return client;
+/** A desk whose every route is a function. */
+function serving(handler: LambdaFunction, served: Served = {}): Promise<Desk> {
+  const { routeResponse = true, timeoutMs = 29_000, variables = {}, clock } = served;
+  const integration = { type: "AWS_PROXY", handler, timeoutMs } as const;
+  const routes = {
+    $connect: { integration },
+    $disconnect: { integration },
+    $default: { integration, routeResponse },
+  };
+  return openDesk({ apis: [{ routes, stages: { dev: { variables } } }], ...(clock ? { clock } : {}) });
+}
+
+/** Answers messages as it is told, and lets everybody in. */
+function answering(answer: LambdaFunction): LambdaFunction {
+  return (event, context) =>
+    event.requestContext.eventType === "MESSAGE" ? answer(event, context) : { statusCode: 200 };
+}
+
+interface EventContext {
+  readonly [name: string]: unknown;
+  readonly requestId: string;
+  readonly connectedAt: number;
+  readonly requestTimeEpoch: number;
+  readonly identity: object;
+}
+
+/** Whatever of an event is there. */
+interface Event {
+  readonly [name: string]: unknown;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly multiValueHeaders: Readonly<Record<string, readonly string[]>>;
+  readonly requestContext: EventContext;
+}
+
+interface Life {
+  readonly desk: Desk;
+  readonly hello: Event;
+  readonly message: Event;
+  readonly gone: Event;
+}
+
+/** The three events of a client's life, a minute apart by the clock. */
+async function lifeOf(
+  { query = "", headers = {} }: { query?: string; headers?: Record<string, string | string[]> } = {},
+  served: Served = {},
+): Promise<Life> {
+  const events: Record<string, Event> = {};
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const desk = await serving((event) => {
+    const { eventType } = event.requestContext;
+    events[eventType] = event;
+    if (eventType === "DISCONNECT") end();
+    return { statusCode: 200, body: "heard" };
+  }, served);
+  const client = await openClient(desk.url + query, [], { headers: headers as Record<string, string> });
+  served.clock?.advance(60_000);
+  client.socket.send('{"x":1}');
+  expect(await client.text()).toBe("heard");
+  served.clock?.advance(60_000);
+  client.socket.close();
+  await ended;
+  const { CONNECT: hello, MESSAGE: message, DISCONNECT: gone } = events;
+  if (hello && message && gone) return { desk, hello, message, gone };
+  throw new Error("an event is missing");
 }
 
 const keys = (value: object) => Object.keys(value).sort();
 
-describe("1.6 functions", () => {
-  onDesk("1.6 are invoked with AWS's own events, key for key", async () => {
-    const events: Record<string, Record<string, object>> = {};
-    let left: () => void = () => undefined;
-    const gone = new Promise<void>((resolve) => {
-      left = resolve;
-    });
-    const desk = await openDesk(
-      served((event) => {
-        events[event.requestContext.eventType] = event;
-        if (event.requestContext.eventType === "DISCONNECT") left();
-        return { statusCode: 200, body: "hello" };
-      }),
-    );
-    const client = await open(`${desk.url}?a=1&a=2`, [], { cookie: "b=1", "user-agent": "node" });
-    client.socket.send('{"x":1}');
-    expect(await client.text()).toBe("hello");
-    client.socket.close();
-    await gone;
-    const { CONNECT = {}, MESSAGE = {}, DISCONNECT = {} } = events;
-    const common = [
-      "apiId",
-      "connectedAt",
-      "connectionId",
-      "domainName",
-      "eventType",
-      "extendedRequestId",
-      "identity",
-      "messageDirection",
-      "requestId",
-      "requestTime",
-      "requestTimeEpoch",
-      "routeKey",
-      "stage",
-    ];
-    expect(keys(CONNECT)).toEqual([
+const CONTEXT = [
+  "apiId",
+  "connectedAt",
+  "connectionId",
+  "domainName",
+  "eventType",
+  "extendedRequestId",
+  "identity",
+  "messageDirection",
+  "requestId",
+  "requestTime",
+  "requestTimeEpoch",
+  "routeKey",
+  "stage",
+];
+
+describe("1.6 the events of functions", () => {
+  onDesk("1.6 a CONNECT has just these keys", FUNCTION, async () => {
+    const { hello } = await lifeOf({ query: "?a=1" });
+    expect(keys(hello)).toEqual([
       "headers",
       "isBase64Encoded",
       "multiValueHeaders",
       "multiValueQueryStringParameters",
       "queryStringParameters",
       "requestContext",
-      "stageVariables",
     ]);
-    expect(keys(MESSAGE)).toEqual(["body", "isBase64Encoded", "requestContext", "stageVariables"]);
-    expect(keys(DISCONNECT)).toEqual([
-      "headers",
-      "isBase64Encoded",
-      "multiValueHeaders",
-      "requestContext",
-      "stageVariables",
-    ]);
-    expect(keys(CONNECT.requestContext as object)).toEqual(common);
-    expect(keys(MESSAGE.requestContext as object)).toEqual([...common, "messageId"].sort());
-    expect(keys(DISCONNECT.requestContext as object)).toEqual(
-      [...common, "disconnectReason", "disconnectStatusCode"].sort(),
+    expect(hello.isBase64Encoded).toBe(false);
+  });
+
+  onDesk("1.6 a CONNECT has no keys for a query that the client did not send", FUNCTION, async () => {
+    const { hello } = await lifeOf();
+    expect(keys(hello)).toEqual(["headers", "isBase64Encoded", "multiValueHeaders", "requestContext"]);
+  });
+
+  onDesk("1.6 a MESSAGE has just these keys, no headers and no query", FUNCTION, async () => {
+    const { message } = await lifeOf({ query: "?a=1", headers: { cookie: "b=1" } });
+    expect(keys(message)).toEqual(["body", "isBase64Encoded", "requestContext"]);
+    expect([message.body, message.isBase64Encoded]).toEqual(['{"x":1}', false]);
+  });
+
+  onDesk("1.6 a DISCONNECT has just these keys", FUNCTION, async () => {
+    const { gone } = await lifeOf({ query: "?a=1" });
+    expect(keys(gone)).toEqual(["headers", "isBase64Encoded", "multiValueHeaders", "requestContext"]);
+    expect(gone.isBase64Encoded).toBe(false);
+  });
+
+  onDesk("1.6 every event has the stage's variables, where there are any", FUNCTION, async () => {
+    const variables = { color: "red", version: "v2" };
+    const { hello, message, gone } = await lifeOf({}, { variables });
+    for (const event of [hello, message, gone]) expect(event.stageVariables).toEqual(variables);
+  });
+
+  onDesk("1.6 the context of each kind has just these keys", FUNCTION, async () => {
+    const { hello, message, gone } = await lifeOf();
+    expect(keys(hello.requestContext)).toEqual(CONTEXT);
+    expect(keys(message.requestContext)).toEqual([...CONTEXT, "messageId"].sort());
+    expect(keys(gone.requestContext)).toEqual(
+      [...CONTEXT, "disconnectReason", "disconnectStatusCode"].sort(),
     );
-    expect(CONNECT).toMatchObject({
-      queryStringParameters: { a: "2" },
-      multiValueQueryStringParameters: { a: ["1", "2"] },
-      headers: { cookie: "b=1" },
-      stageVariables: { color: "red" },
-      isBase64Encoded: false,
-      requestContext: {
-        routeKey: "$connect",
+  });
+
+  onDesk("1.6 the context says where, what and who", FUNCTION, async () => {
+    const { desk, hello, message, gone } = await lifeOf();
+    const [connectionId] = [hello.requestContext.connectionId];
+    expect(connectionId).toMatch(ID);
+    for (const [event, eventType, routeKey] of [
+      [hello, "CONNECT", "$connect"],
+      [message, "MESSAGE", "$default"],
+      [gone, "DISCONNECT", "$disconnect"],
+    ] as const) {
+      expect(event.requestContext, eventType).toMatchObject({
+        eventType,
+        routeKey,
+        connectionId,
         apiId: desk.apiId,
         stage: "dev",
+        domainName: new URL(desk.url).host,
         messageDirection: "IN",
-        identity: { userAgent: "node", sourceIp: "127.0.0.1" },
-        requestTime: expect.stringMatching(/^\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d \+0000$/),
-        connectionId: expect.stringMatching(/^[A-Za-z0-9_-]{15}=$/),
-      },
+      });
+    }
+  });
+
+  onDesk("1.6 requestId and extendedRequestId are equal, and of each event another", FUNCTION, async () => {
+    const { hello, message, gone } = await lifeOf();
+    const ids = [hello, message, gone].map(({ requestContext }) => requestContext.requestId);
+    for (const id of ids) expect(id).toMatch(ID);
+    expect(new Set(ids).size).toBe(3);
+    for (const { requestContext } of [hello, message, gone])
+      expect(requestContext.extendedRequestId).toBe(requestContext.requestId);
+    expect(message.requestContext.messageId).toMatch(ID);
+    expect(ids).not.toContain(message.requestContext.messageId);
+  });
+
+  onDesk("1.6 connectedAt stays for life, and each event has its own time", FUNCTION, async () => {
+    const start = Date.UTC(2026, 10, 23, 21, 0, 0, 123);
+    const { hello, message, gone } = await lifeOf({}, { clock: new ManualClock(start) });
+    const times = [hello, message, gone].map(({ requestContext: context }) => [
+      context.connectedAt,
+      context.requestTimeEpoch,
+      context.requestTime,
+    ]);
+    expect(times).toEqual([
+      [start, start, "23/Nov/2026:21:00:00 +0000"],
+      [start, start + 60_000, "23/Nov/2026:21:01:00 +0000"],
+      [start, start + 120_000, "23/Nov/2026:21:02:00 +0000"],
+    ]);
+  });
+
+  onDesk(
+    "1.6 the identity is the peer's address and the client's agent, all its life",
+    FUNCTION,
+    async () => {
+      const { hello, message, gone } = await lifeOf({ headers: { "user-agent": "node" } });
+      for (const { requestContext } of [hello, message, gone])
+        expect(requestContext.identity).toEqual({ sourceIp: "127.0.0.1", userAgent: "node" });
+    },
+  );
+
+  onDesk("1.6 there is no agent where the client sent none", FUNCTION, async () => {
+    const { hello, message, gone } = await lifeOf();
+    for (const { requestContext } of [hello, message, gone])
+      expect(requestContext.identity).toEqual({ sourceIp: "127.0.0.1" });
+  });
+
+  onDesk(
+    "1.6 a CONNECT has the client's headers, and all values of one that is repeated",
+    FUNCTION,
+    async () => {
+      const { hello } = await lifeOf({ headers: { cookie: "b=1", "X-Own": ["1", "2"] } });
+      expect(hello.headers).toMatchObject({ cookie: "b=1", "X-Own": "2", "Sec-WebSocket-Version": "13" });
+      expect(hello.multiValueHeaders).toMatchObject({ cookie: ["b=1"], "X-Own": ["1", "2"] });
+      expect(keys(hello.multiValueHeaders)).toEqual(keys(hello.headers));
+    },
+  );
+
+  onDesk("1.3 a CONNECT has neither Connection nor Upgrade", FUNCTION, async () => {
+    const { hello } = await lifeOf();
+    expect(keys(hello.headers).filter((name) => /^(connection|upgrade)$/i.test(name))).toEqual([]);
+  });
+
+  onDesk("1.6 a CONNECT has the host, a trace, and who was forwarded", FUNCTION, async () => {
+    const { desk, hello } = await lifeOf();
+    const { host, port } = new URL(desk.url);
+    expect(hello.headers).toMatchObject({
+      Host: host,
+      "X-Amzn-Trace-Id": expect.stringMatching(/^Root=1-[0-9a-f]{8}-[0-9a-f]{24}$/),
+      "X-Forwarded-For": "127.0.0.1",
+      "X-Forwarded-Port": port,
+      "X-Forwarded-Proto": "http",
     });
-    expect(JSON.stringify(CONNECT.headers)).not.toMatch(/"(connection|upgrade)"/i);
-    expect(MESSAGE).toMatchObject({ body: '{"x":1}', requestContext: { routeKey: "$default" } });
-    expect(DISCONNECT.requestContext).toMatchObject({
+    expect(hello.multiValueHeaders["X-Forwarded-For"]).toEqual(["127.0.0.1"]);
+  });
+
+  onDesk("7 a client cannot forge the trace or who was forwarded", FUNCTION, async () => {
+    const names = ["x-amzn-trace-id", "x-forwarded-port", "x-forwarded-proto"];
+    const forged = Object.fromEntries(names.map((name) => [name, "forged"]));
+    const { hello } = await lifeOf({ headers: { ...forged, "x-forwarded-for": "203.0.113.7" } });
+    expect(JSON.stringify(hello)).not.toContain("forged");
+    expect(hello.headers["X-Forwarded-For"]).toBe("203.0.113.7, 127.0.0.1");
+    expect(hello.headers).not.toHaveProperty("x-forwarded-for");
+  });
+
+  onDesk("1.6 of a query the last value of a name counts, and all are there", FUNCTION, async () => {
+    const { hello } = await lifeOf({ query: "?a=1&a=2&b=c%2Fd&e" });
+    expect(hello.queryStringParameters).toEqual({ a: "2", b: "c/d", e: "" });
+    expect(hello.multiValueQueryStringParameters).toEqual({ a: ["1", "2"], b: ["c/d"], e: [""] });
+  });
+
+  onDesk(
+    "1.6 whatever a client calls its parameters, they are the function's to read",
+    FUNCTION,
+    async () => {
+      const { hello } = await lifeOf({ query: "?__proto__=1&constructor=2&__proto__=3" });
+      expect(JSON.stringify(hello.multiValueQueryStringParameters)).toBe(
+        '{"__proto__":["1","3"],"constructor":["2"]}',
+      );
+    },
+  );
+
+  onDesk("1.6 a DISCONNECT has a stub of headers, most of them empty", FUNCTION, async () => {
+    const { desk, gone } = await lifeOf({ headers: { cookie: "b=1" } });
+    const { host } = new URL(desk.url);
+    const stub = { Host: host, "x-api-key": "", "X-Forwarded-For": "", "x-restapi": "" };
+    expect(gone.headers).toEqual(stub);
+    expect(gone.multiValueHeaders).toEqual(
+      Object.fromEntries(Object.entries(stub).map(([name, value]) => [name, [value]])),
+    );
+  });
+
+  onDesk("1.6 a DISCONNECT says how it ended, with a number and a text", FUNCTION, async () => {
+    const { gone } = await lifeOf();
+    expect(gone.requestContext).toMatchObject({
       disconnectStatusCode: 1005,
       disconnectReason: "Client-side close frame status not set",
     });
-    const { requestId, extendedRequestId } = CONNECT.requestContext as Record<string, string>;
-    expect(requestId).toBe(extendedRequestId);
+  });
+});
+
+/** Results that are malformed, by what is wrong with them. */
+const MALFORMED: Readonly<Record<string, unknown>> = {
+  "is nothing": undefined,
+  "is null": null,
+  "is a text": "text",
+  "is a list": [200],
+  "has no status": { body: "text" },
+  "has a status that is no number": { statusCode: "many" },
+  "has a status that HTTP does not have": { statusCode: 1000 },
+  "has a body that is no text": { statusCode: 200, body: { not: "text" } },
+  "has a key that AWS does not know": { statusCode: 200, headersOut: {} },
+  "has cookies, as an HTTP API's may": { statusCode: 200, cookies: [] },
+};
+
+describe("1.2 functions at $connect", () => {
+  for (const statusCode of [200, 201]) {
+    onDesk(`1.2 one that answers ${statusCode} opens the socket`, FUNCTION, async () => {
+      expect((await handshake(await serving(() => ({ statusCode })))).status).toBe(101);
+    });
+  }
+
+  for (const statusCode of [301, 400, 401, 403, 501]) {
+    onDesk(`1.2 one that answers ${statusCode} refuses with the same`, FUNCTION, async () => {
+      expect((await handshake(await serving(() => ({ statusCode })))).status).toBe(statusCode);
+    });
+  }
+
+  onDesk("1.2 one that throws refuses with 502", FUNCTION, async () => {
+    const throwing = await serving(() => {
+      throw new Error("a bug");
+    });
+    expect((await handshake(throwing)).status).toBe(502);
+    const rejecting = await serving(() => Promise.reject(new Error("a bug")));
+    expect((await handshake(rejecting)).status).toBe(502);
   });
 
-  onDesk("1.6 whatever a client calls its parameters, they are the function's to read", async () => {
-    let seen: { multiValueQueryStringParameters?: object } = {};
-    const desk = await openDesk(
-      served((event) => {
-        seen = event;
-        return { statusCode: 200 };
-      }),
-    );
-    await open(`${desk.url}?__proto__=1&constructor=2&__proto__=3`);
-    expect(JSON.stringify(seen.multiValueQueryStringParameters)).toBe(
-      '{"__proto__":["1","3"],"constructor":["2"]}',
-    );
+  for (const [what, result] of Object.entries(MALFORMED)) {
+    onDesk(`1.2 one whose result ${what} refuses with 502`, FUNCTION, async () => {
+      expect((await handshake(await serving(() => result))).status).toBe(502);
+    });
+  }
+
+  onDesk("1.2 one that is too slow refuses with 504", FUNCTION, async () => {
+    const desk = await serving(() => new Promise(() => {}), { timeoutMs: 50 });
+    expect((await handshake(desk)).status).toBe(504);
   });
 
-  onDesk("1.6 no query, no keys for it", async () => {
-    let seen: object = {};
-    const desk = await openDesk(
-      served((event) => {
-        seen = event;
-        return { statusCode: 200 };
-      }),
-    );
-    await open(desk.url);
-    expect(keys(seen)).toEqual([
-      "headers",
-      "isBase64Encoded",
-      "multiValueHeaders",
-      "requestContext",
-      "stageVariables",
-    ]);
+  onDesk("3.3 one accepts a subprotocol by a header of its result, whatever the case", FUNCTION, async () => {
+    for (const name of ["Sec-WebSocket-Protocol", "sec-websocket-protocol"]) {
+      const desk = await serving(() => ({ statusCode: 200, headers: { [name]: "chat" } }));
+      expect((await openClient(desk.url, ["other", "chat"])).socket.protocol).toBe("chat");
+    }
   });
+});
 
-  onDesk.each([301, 400, 401, 501])(
-    "1.2 one that answers $connect with %d refuses with the same",
-    async (statusCode) => {
-      expect(await handshake(await openDesk(served(() => ({ statusCode }))))).toBe(statusCode);
-    },
-  );
+describe("3.2 functions at messages", () => {
+  /** What a client is told of a message, the next one's answer where it is told nothing. */
+  async function toldOf(answer: LambdaFunction, served: Served = {}): Promise<string> {
+    const desk = await serving(answering(answer), served);
+    const client = await openClient(desk.url);
+    client.socket.send("now");
+    const frame = await client.text();
+    expect(client.socket.readyState, "the socket stays").toBe(client.socket.OPEN);
+    const [id = ""] = desk.local.connectionIds;
+    if (frame.startsWith('{"message"')) {
+      const { message } = JSON.parse(frame) as { message: string };
+      expectErrorFrame(frame, message, id);
+      return message;
+    }
+    return frame;
+  }
 
-  onDesk("1.2 one that throws on $connect, or gives back what is no result, is 502", async () => {
-    const results: LambdaFunction[] = [
-      () => {
-        throw new Error("a bug");
-      },
+  for (const routeResponse of [true, false]) {
+    const where = routeResponse ? "with a route response" : "without a route response";
+
+    onDesk(`3.2 one that throws gives Internal server error, ${where}`, FUNCTION, async () => {
+      const told = await toldOf(
+        () => {
+          throw new Error("a bug");
+        },
+        { routeResponse },
+      );
+      expect(told).toBe("Internal server error");
+    });
+
+    onDesk(`3.2 one that is too slow gives Endpoint request timed out, ${where}`, FUNCTION, async () => {
+      const told = await toldOf(() => new Promise(() => {}), { routeResponse, timeoutMs: 50 });
+      expect(told).toBe("Endpoint request timed out");
+    });
+  }
+
+  for (const [what, result] of Object.entries(MALFORMED)) {
+    onDesk(`3.2 one whose result ${what} gives Internal server error`, FUNCTION, async () => {
+      expect(await toldOf(() => result, { routeResponse: false })).toBe("Internal server error");
+    });
+  }
+
+  for (const statusCode of [200, 201, 301, 401, 501]) {
+    onDesk(
+      `3.2 one that answers ${statusCode} gives nothing without a route response`,
+      FUNCTION,
       async () => {
-        throw new Error("a bug");
+        const answer = answering(({ body }) =>
+          body === "throw" ? undefined : { statusCode, body: "unheard" },
+        );
+        const client = await openClient((await serving(answer, { routeResponse: false })).url);
+        client.socket.send("answer");
+        client.socket.send("throw");
+        expect(await client.text()).toContain("Internal server error");
+        expect(client.unread).toBe(0);
       },
-      () => undefined,
-      () => "text",
-      () => ({ body: "no status" }),
-      () => ({ statusCode: 200, unknownKey: 1 }),
-      () => ({ statusCode: 200, body: { not: "text" } }),
-    ];
-    for (const result of results) expect(await handshake(await openDesk(served(result)))).toBe(502);
-  });
-
-  onDesk(
-    "3.2 one that throws on a message gives the error frame, one that is slow another, and the socket stays",
-    async () => {
-      const desk = await openDesk(
-        served(async ({ requestContext, body }) => {
-          if (requestContext.eventType !== "MESSAGE") return { statusCode: 200 };
-          if (body === "throw") throw new Error("a bug");
-          if (body === "malformed") return { statusCode: 200, extra: 1 };
-          if (body === "slow") await new Promise((resolve) => setTimeout(resolve, 200));
-          return { statusCode: 200, body: "well" };
-        }, 100),
-      );
-      const client = await open(desk.url);
-      const ids = '"connectionId":"[A-Za-z0-9_-]{15}=", "requestId":"[A-Za-z0-9_-]{15}="}$';
-      for (const text of ["throw", "malformed"]) {
-        client.socket.send(text);
-        expect(await client.text()).toMatch(new RegExp(`^\\{"message": "Internal server error", ${ids}`));
-      }
-      client.socket.send("slow");
-      expect(await client.text()).toMatch(new RegExp(`^\\{"message": "Endpoint request timed out", ${ids}`));
-      client.socket.send("well");
-      expect(await client.text()).toBe("well");
-    },
-  );
-
-  onDesk(
-    "3.1, §9.26 with a route response the body of any status is delivered; base64 is decoded; none is an empty message",
-    async () => {
-      const desk = await openDesk(
-        served(({ body }) => {
-          if (body === "500") return { statusCode: 500, body: "it failed" };
-          if (body === "base64")
-            return { statusCode: 200, body: Buffer.from("ü").toString("base64"), isBase64Encoded: true };
-          return { statusCode: 200 };
-        }),
-      );
-      const client = await open(desk.url);
-      for (const [text, answer] of [
-        ["500", "it failed"],
-        ["base64", "ü"],
-        ["none", ""],
-      ] as const) {
-        client.socket.send(text);
-        expect(await client.text()).toBe(answer);
-      }
-    },
-  );
-
-  onDesk("3.3 one accepts a subprotocol by its answer's header", async () => {
-    const desk = await openDesk(
-      served(() => ({ statusCode: 200, headers: { "Sec-WebSocket-Protocol": "chat" } })),
     );
-    expect((await open(desk.url, ["chat"])).socket.protocol).toBe("chat");
+  }
+
+  onDesk("3.1 with a route response its body is one message", FUNCTION, async () => {
+    expect(await toldOf(({ body }) => ({ statusCode: 200, body: `heard ${body}` }))).toBe("heard now");
   });
+
+  for (const [what, result] of [
+    ["no body", { statusCode: 200 }],
+    ["null for a body", { statusCode: 200, body: null }],
+    ["an empty body", { statusCode: 200, body: "" }],
+  ] as const) {
+    onDesk(`3.1 with a route response ${what} is an empty message`, FUNCTION, async () => {
+      expect(await toldOf(() => result)).toBe("");
+    });
+  }
+
+  onDesk(
+    "§9.26 with a route response the body of a status that is not 2xx is delivered",
+    FUNCTION,
+    async () => {
+      expect(await toldOf(() => ({ statusCode: 500, body: "it failed" }))).toBe("it failed");
+    },
+  );
+
+  onDesk("1.6 a body that is called base64 is decoded", FUNCTION, async () => {
+    const body = Buffer.from("ü").toString("base64");
+    expect(await toldOf(() => ({ statusCode: 200, body, isBase64Encoded: true }))).toBe("ü");
+  });
+
+  onDesk("1.6 a body that looks like base64 is left alone", FUNCTION, async () => {
+    expect(await toldOf(() => ({ statusCode: 200, body: "w7w=", isBase64Encoded: false }))).toBe("w7w=");
+  });
+
+  onDesk(
+    "4 an answer of more than 128 KB, which no message carries, is Internal server error",
+    FUNCTION,
+    async () => {
+      const body = "x".repeat(128 * 1024 + 1);
+      expect(await toldOf(() => ({ statusCode: 200, body }))).toBe("Internal server error");
+    },
+  );
 });

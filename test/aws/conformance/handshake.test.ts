@@ -1,145 +1,260 @@
 import { describe, expect, test } from "vitest";
-import { arriving, connected, handshake, headerOf, http, onDesk, openDesk } from "./desk.ts";
+import { frameOf, RawClient } from "../../local/rig.ts";
+import {
+  at,
+  callsOf,
+  connect,
+  connected,
+  echo,
+  handshake,
+  headerOf,
+  http,
+  idOf,
+  manage,
+  onDesk,
+  openBackend,
+  openDesk,
+  route,
+  say,
+} from "./desk.ts";
 
 describe("1.1 address and upgrade", () => {
-  test("1.1 a plain GET of the socket's URL is answered 426", async () => {
+  test("1.1 a plain GET of the socket's URL is 426", async () => {
     const desk = await openDesk();
     expect((await http(desk.endpoint, "GET", `/${desk.stage}`)).status).toBe(426);
   });
 
-  test("1.1 nothing is open before $connect has been answered", async () => {
-    const desk = await openDesk();
-    const arrived = arriving(desk, { delayMs: 300 });
-    let isOpen = false;
-    arrived.client.socket.once("open", () => {
-      isOpen = true;
+  test("1.1 the upgrade is pending until $connect has been answered", async () => {
+    const arrived = connect(await openDesk(), { delay_ms: 150 });
+    let isAnswered = false;
+    arrived.client.socket.once("upgrade", () => {
+      isAnswered = true;
     });
-    await arrived.called("connect");
-    expect(isOpen).toBe(false);
+    expect((await arrived.called("connect")).isAnswered).toBe(false);
+    expect(isAnswered).toBe(false);
     await arrived.client.opened;
+    expect((await arrived.answered("connect")).isAnswered).toBe(true);
+  });
+
+  onDesk("1.1 until then no connection exists", "a view of the gateway's connections", async () => {
+    const desk = await openDesk();
+    const arrived = connect(desk, { delay_ms: 100 });
+    await arrived.called("connect");
+    expect(desk.local.connectionCount).toBe(0);
+    await arrived.client.opened;
+    expect(desk.local.connectionIds).toEqual([await idOf(arrived)]);
+  });
+
+  test("1.1 a $connect that fails makes no connection", async () => {
+    const desk = await openDesk();
+    const refused = connect(desk, { status: 403 });
+    await expect(refused.client.opened).rejects.toThrow();
+    expect((await manage(desk, "GET", at(await idOf(refused)))).status).toBe(410);
+  });
+
+  onDesk("1.1 without a $connect route every upgrade succeeds", "an API without one", async () => {
+    const backend = await openBackend();
+    const routes = { $default: route(backend, "default", { routeResponse: true }) };
+    const desk = await openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+    const arrived = await connected(desk, { status: 403 });
+    expect(await echo(arrived, "here")).toBe("here");
+    expect(await arrived.calls()).toEqual([]);
+  });
+
+  onDesk("1.1 without a $disconnect route nobody hears of who leaves", "an API without one", async () => {
+    const backend = await openBackend();
+    const routes = { $connect: route(backend, "connect") };
+    const desk = await openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+    const leaver = await connected(desk);
+    leaver.client.socket.close();
+    await leaver.client.closed;
+    await expect.poll(() => desk.local.connectionCount).toBe(0);
+    expect(await leaver.kinds()).toEqual(["connect"]);
+  });
+
+  test("1.1 the first message is routed after $connect has been answered", async () => {
+    const arrived = await connected(await openDesk(), { delay_ms: 50 });
+    say(arrived, {});
+    await arrived.called("default");
+    const calls = await arrived.calls();
+    expect(calls.map(({ kind, isAnswered }) => [kind, kind === "default" || isAnswered])).toEqual([
+      ["connect", true],
+      ["default", true],
+    ]);
   });
 
   onDesk(
-    "1.1 without a $connect route everybody is let in, and without $disconnect nobody hears of who leaves",
+    "1.1 what a client sends before its 101 waits for it",
+    "bytes before the handshake's end",
     async () => {
       const desk = await openDesk();
-      const uri = `${desk.backend}/ws/default`;
-      desk.local.deploy({
-        routes: { $default: { integration: { type: "HTTP_PROXY", uri }, routeResponse: true } },
-      });
-      const { client } = await connected(desk);
-      client.socket.send('{"answer":{"body":"here"}}');
-      expect(await client.text()).toBe("here");
-      client.socket.close();
-      await client.closed;
+      const raw = new RawClient(desk.local.port);
+      raw.upgrade("/dev?case=early&delay_ms=50");
+      raw.socket.write(frameOf("too soon"));
+      expect((await callsOf(desk.backend, "early", "?kind=connect")).map(({ kind }) => kind)).toEqual([
+        "connect",
+      ]);
+      expect(await raw.head()).toMatch(/^HTTP\/1\.1 101 /);
+      const calls = await callsOf(desk.backend, "early", "?kind=default");
+      expect(calls.map(({ kind, body }) => [kind, body])).toEqual([
+        ["connect", ""],
+        ["default", "too soon"],
+      ]);
     },
   );
 
-  test("1.1 there is no path below the stage, and no stage but those that are there", async () => {
-    const desk = await openDesk();
-    for (const path of ["/nowhere", `/${desk.stage}/below`, "/"]) {
-      expect(await handshake({ ...desk, url: new URL(path, desk.url).href }), path).toBe(403);
+  test("1.1 there is no path below the stage", async () => {
+    const { url, backend } = await openDesk();
+    for (const below of ["/below", "/"]) {
+      expect((await handshake({ url: url + below, backend })).status, below).toBe(403);
     }
   });
 });
 
-describe("1.2 what a client sees in place of 101", () => {
+describe("1.2 what stands in place of 101", () => {
   test.each([200, 201, 204])("1.2 a $connect that answers %d opens the socket", async (status) => {
-    expect(await handshake(await openDesk(), { status })).toBe(101);
+    expect((await handshake(await openDesk(), { status })).status).toBe(101);
   });
 
-  test.each([301, 400, 401, 403, 404, 429, 500, 501, 503])(
-    "1.2 a $connect that answers %d refuses with the same",
+  test.each([301, 302, 400, 401, 403, 404, 410, 429, 500, 501, 502, 503])(
+    "1.2 a $connect that answers %d refuses the handshake with %d",
     async (status) => {
-      expect(await handshake(await openDesk(), { status })).toBe(status);
+      expect((await handshake(await openDesk(), { status })).status).toBe(status);
     },
   );
 
-  test("1.2 neither body nor headers of a refused $connect reach the client", async () => {
+  test("1.2 a stage that does not exist is 403", async () => {
+    const { url, backend } = await openDesk();
+    expect((await handshake({ url: new URL("/nowhere", url).href, backend })).status).toBe(403);
+  });
+
+  test("1.2 a URL that leaves the stage out is 403", async () => {
+    const { url, backend } = await openDesk();
+    expect((await handshake({ url: new URL("/", url).href, backend })).status).toBe(403);
+  });
+
+  onDesk("1.2 an API that does not exist is 403", "a host of one's choice", async () => {
     const desk = await openDesk();
-    const { client } = arriving(desk, { status: 403, body: "a secret", headers: { "x-own": "a secret" } });
-    const answer = await new Promise<string>((resolve) => {
-      client.socket.on("unexpected-response", async (_request, response) => {
-        let text = JSON.stringify(response.headers);
-        for await (const chunk of response) text += chunk;
-        resolve(text);
-      });
-    });
-    expect(answer).not.toContain("a secret");
+    const headers = { host: "nobodys000.execute-api.eu-west-1.amazonaws.com" };
+    expect((await handshake(desk, {}, { headers })).status).toBe(403);
+  });
+
+  onDesk("1.2 an integration whose URL lacks a variable is 500", "a misconfigured API", async () => {
+    const backend = await openBackend();
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: AWS's own syntax
+    const routes = { $connect: route(backend, "${stageVariables.missing}") };
+    const desk = await openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+    expect((await handshake(desk)).status).toBe(500);
+  });
+
+  test("1.2 the body and the headers of a refused $connect do not reach the client", async () => {
+    const answer = await handshake(await openDesk(), { status: 403, body: "a-secret", own: "a-secret" });
+    expect(answer.status).toBe(403);
+    expect(JSON.stringify(answer)).not.toContain("a-secret");
+  });
+
+  test("1.2 a client in Node reads the status in its error", async () => {
+    const { client } = connect(await openDesk(), { status: 403 });
+    await expect(client.opened).rejects.toThrow("Unexpected server response: 403");
   });
 
   test("1.2 no $disconnect follows a refused $connect", async () => {
     const desk = await openDesk();
-    const refused = arriving(desk, { status: 403 });
-    await refused.client.opened.catch(() => undefined);
+    const refused = connect(desk, { status: 403 });
+    await expect(refused.client.opened).rejects.toThrow();
     const another = await connected(desk);
     another.client.socket.close();
     await another.called("disconnect");
-    expect((await refused.calls()).map(({ kind }) => kind)).toEqual(["connect"]);
+    expect(await refused.kinds()).toEqual(["connect"]);
   });
+});
 
-  onDesk(
-    "1.2, §9.4 a backend that is not there is 500, and one that does not answer in time 504",
-    async () => {
-      const backend = { type: "HTTP_PROXY", uri: "http://127.0.0.1:9/ws/connect" } as const;
-      const gone = await openDesk({
-        apis: [{ routes: { $connect: { integration: backend } }, stages: { dev: {} } }],
-      });
-      expect(await handshake(gone)).toBe(500);
-      const slow = await openDesk({ integrationTimeoutMs: 50 });
-      expect(await handshake(slow, { delayMs: 500 })).toBe(504);
+describe("§9 handshakes, where AWS is not known", () => {
+  test.each([
+    [400, "BadRequestException", "Bad Request"],
+    [401, "UnauthorizedException", "Unauthorized"],
+    [403, "ForbiddenException", "Forbidden"],
+    [429, "LimitExceededException", "Too Many Requests"],
+    [500, "InternalServerErrorException", "Internal server error"],
+  ])(
+    "§9.3 a refusal with %d has the error's kind and a JSON message, and ends the connection",
+    async (status, kind, message) => {
+      const answer = await handshake(await openDesk(), { status });
+      expect(answer.status).toBe(status);
+      expect(answer.headers).toMatchObject({ "x-amzn-errortype": kind, connection: "close" });
+      expect(JSON.parse(answer.body)).toEqual({ message });
     },
   );
 
-  onDesk("1.2, §4 a stage whose throttling is 0 refuses every connect with 429", async () => {
-    const { backend } = await openDesk();
-    const uri = `${backend}/ws/connect`;
-    const throttling = { ratePerSecond: 0, burst: 0 };
-    const routes = { $connect: { integration: { type: "HTTP_PROXY", uri } as const } };
-    const desk = await openDesk({ apis: [{ routes, stages: { dev: { throttling } } }] });
-    expect(await handshake({ ...desk, backend })).toBe(429);
+  onDesk("§9.4 a $connect that takes too long is 504", "a time-out of 50 ms", async () => {
+    const desk = await openDesk({ integrationTimeoutMs: 50 });
+    expect((await handshake(desk, { delay_ms: 5000 })).status).toBe(504);
   });
-});
 
-test("§9.12 no extension is agreed upon, though the client offers compression", async () => {
-  const { client } = await connected(await openDesk());
-  expect(client.socket.extensions).toBe("");
-});
-
-onDesk("§9.3 a refusal has a JSON body, the kind of the error, and ends the connection", async () => {
-  const { client } = arriving(await openDesk(), { status: 403 });
-  const [status, headers] = await new Promise<[number | undefined, Record<string, unknown>]>((resolve) => {
-    client.socket.on("unexpected-response", (_request, response) => {
-      response.resume();
-      resolve([response.statusCode, response.headers]);
-    });
+  onDesk("§9.4 a backend that is not there is 500", "a backend that is not there", async () => {
+    const desk = await openDesk({ target: "http://127.0.0.1:9/ws", routes: {} });
+    expect((await handshake(desk)).status).toBe(500);
   });
-  expect([status, headers["x-amzn-errortype"], headers.connection]).toEqual([
-    403,
-    "ForbiddenException",
-    "close",
-  ]);
+
+  test("§9.12 no extension is agreed upon, though the client offers compression", async () => {
+    const arrived = await connected(await openDesk());
+    expect(headerOf(await arrived.called("connect"), "sec-websocket-extensions")).toMatch(
+      /permessage-deflate/,
+    );
+    expect(arrived.client.socket.extensions).toBe("");
+  });
+
+  test("§9.13 the 101 has no headers but those it must have", async () => {
+    const { status, headers } = await handshake(await openDesk(), { body: "unheard", own: "unheard" });
+    expect(status).toBe(101);
+    expect(Object.keys(headers).sort()).toEqual(["connection", "sec-websocket-accept", "upgrade"]);
+  });
+
+  test("§9.13 the 101 has the subprotocol that was returned, and nothing else besides", async () => {
+    const offered = { protocols: ["chat"] };
+    const { headers } = await handshake(await openDesk(), { protocol: "chat", own: "unheard" }, offered);
+    expect(Object.keys(headers).sort()).toEqual([
+      "connection",
+      "sec-websocket-accept",
+      "sec-websocket-protocol",
+      "upgrade",
+    ]);
+  });
 });
 
 describe("3.3 subprotocols", () => {
-  test("3.3 the integration sees what the client offers", async () => {
-    const desk = await openDesk();
-    const arrived = arriving(desk, {}, { protocols: ["chat.v2", "chat.v1"] });
-    await arrived.client.opened.catch(() => undefined);
-    expect(headerOf(await arrived.called("connect"), "sec-websocket-protocol")?.replaceAll(" ", "")).toBe(
-      "chat.v2,chat.v1",
-    );
+  const offered = { protocols: ["chat.v2", "chat.v1"] };
+
+  test("3.3 the integration sees the client's list, with commas between", async () => {
+    const arrived = await connected(await openDesk(), { protocol: "chat.v1" }, offered);
+    const list = headerOf(await arrived.called("connect"), "sec-websocket-protocol");
+    expect(list?.split(/, ?/)).toEqual(["chat.v2", "chat.v1"]);
   });
 
   test("3.3 the one that the integration returns is accepted", async () => {
-    const desk = await openDesk();
-    const answer = { headers: { "sec-websocket-protocol": "chat.v1" } };
-    const { client } = await connected(desk, answer, { protocols: ["chat.v2", "chat.v1"] });
+    const { client } = await connected(await openDesk(), { protocol: "chat.v1" }, offered);
     expect(client.socket.protocol).toBe("chat.v1");
   });
 
-  test("3.3 none is accepted where the integration returns none, so that a client which offered one gives up", async () => {
-    const { client } = arriving(await openDesk(), {}, { protocols: ["chat.v1"] });
+  test("3.3 none is accepted where the integration returns none", async () => {
+    const { status, headers } = await handshake(await openDesk(), {}, offered);
+    expect([status, headers["sec-websocket-protocol"]]).toEqual([101, undefined]);
+  });
+
+  test("3.3 a client that offered some and got none gives up", async () => {
+    const { client } = connect(await openDesk(), {}, offered);
     await expect(client.opened).rejects.toThrow(/subprotocol/);
+  });
+
+  test("3.3 an integration that takes none of them refuses with 400, which the client sees", async () => {
+    expect((await handshake(await openDesk(), { status: 400 }, offered)).status).toBe(400);
+  });
+
+  onDesk("3.3 without a $connect integration none is accepted", "an API without one", async () => {
+    const backend = await openBackend();
+    const routes = { $default: route(backend, "default") };
+    const desk = await openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+    const { status, headers } = await handshake(desk, { protocol: "chat.v1" }, offered);
+    expect([status, headers["sec-websocket-protocol"]]).toEqual([101, undefined]);
   });
 });

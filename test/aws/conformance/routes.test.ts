@@ -1,87 +1,203 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: it is AWS's own syntax
 import { describe, expect, test } from "vitest";
-import { connected, type Desk, onDesk, openBackend, openDesk, say } from "./desk.ts";
+import { frameOf } from "../../local/rig.ts";
+import {
+  connected,
+  type Desk,
+  echo,
+  expectErrorFrame,
+  headerOf,
+  idOf,
+  onDesk,
+  openBackend,
+  openDesk,
+  route,
+  say,
+  write,
+} from "./desk.ts";
 
-/** A desk whose API selects by an expression, with routes of one's own and perhaps no `$default`. */
+/** A desk whose API selects by an expression among keys of one's own; each route names itself in its calls. */
 async function selecting(expression: string, keys: readonly string[], hasDefault = true): Promise<Desk> {
   const backend = await openBackend();
-  const requestParameters = { "integration.request.header.connectionId": "context.connectionId" };
-  const route = (path: string) => ({
-    integration: { type: "HTTP_PROXY" as const, uri: `${backend.origin}/ws/${path}`, requestParameters },
-    routeResponse: true,
-  });
-  const own = keys.map((key, index) => [key, route(`custom${index}`)] as const);
-  const routes = {
-    $connect: route("connect"),
-    ...(hasDefault ? { $default: route("default") } : {}),
-    ...Object.fromEntries(own),
-  };
-  const desk = await openDesk({
-    apis: [{ routeSelectionExpression: expression, routes, stages: { dev: {} } }],
-  });
-  return { ...desk, backend: backend.origin };
+  const parameters = { "integration.request.header.x-route": "context.routeKey" };
+  const routes = Object.fromEntries(
+    ["$connect", ...(hasDefault ? ["$default"] : []), ...keys].map((key) => [
+      key,
+      route(backend, key === "$connect" ? "connect" : "message", { parameters, routeResponse: true }),
+    ]),
+  );
+  const options = { routeSelectionExpression: expression, routes, stages: { dev: {} } };
+  return openDesk({ apis: [options] }, backend);
+}
+
+/** The route that a message takes. */
+async function routeOf(desk: Desk, body: object): Promise<string | undefined> {
+  const arrived = await connected(desk);
+  await echo(arrived, "ok", body);
+  return headerOf(await arrived.called("message"), "x-route");
 }
 
 describe("2 route selection", () => {
-  test("2 a message whose action is a route's key goes there, and any other to $default", async () => {
+  test("2 a message whose action is a route's key takes that route", async () => {
     const arrived = await connected(await openDesk());
-    say(arrived, { body: "custom" }, { action: "custom" });
-    await arrived.called("custom");
-    for (const action of ["Custom", "custom ", "", 7, null]) say(arrived, {}, { action });
-    await arrived.called("default", 5);
-    expect((await arrived.calls()).filter(({ kind }) => kind === "custom")).toHaveLength(1);
+    expect(await echo(arrived, "ok", { action: "custom" })).toBe("ok");
+    expect(await arrived.kinds()).toEqual(["connect", "custom"]);
   });
 
-  test("2, §9.24 text that is not JSON, strictly, goes to $default", async () => {
+  test("2 a message whose action is no route's key goes to $default", async () => {
     const arrived = await connected(await openDesk());
-    for (const text of ["hello", "", '{"action":"custom", body:"hello"}', '["custom"]'])
-      arrived.client.socket.send(text);
-    await arrived.called("default", 4);
-    expect((await arrived.calls()).filter(({ kind }) => kind === "custom")).toEqual([]);
+    await echo(arrived, "ok", { action: "unknown" });
+    expect(await arrived.kinds()).toEqual(["connect", "default"]);
   });
 
-  test("2, §9.25 nobody reaches $connect, $disconnect or $default by naming them", async () => {
+  test("2 the comparison is exact", async () => {
     const arrived = await connected(await openDesk());
-    for (const action of ["$connect", "$disconnect", "$default"]) say(arrived, { body: "ok" }, { action });
-    await arrived.called("default", 3);
-    expect((await arrived.calls()).map(({ kind }) => kind)).toEqual([
-      "connect",
-      "default",
-      "default",
-      "default",
-    ]);
+    for (const action of ["Custom", "CUSTOM", "custom ", " custom", "custo", "customs"])
+      await echo(arrived, "ok", { action });
+    expect(await arrived.kinds()).not.toContain("custom");
   });
 
-  onDesk("2 several parts of a message may be joined, and a missing one is empty text", async () => {
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the syntax of these expressions
-    const desk = await selecting("${request.body.service}/${request.body.action}", ["chat/send", "chat/"]);
-    const arrived = await connected(desk);
-    say(arrived, {}, { service: "chat", action: "send" });
-    await arrived.called("custom0");
-    say(arrived, {}, { service: "chat" });
-    await arrived.called("custom1");
-    say(arrived, {}, { service: "chat", action: "leave" });
-    await arrived.called("default");
+  test("2 the expression is asked once of each message, however many frames it has", async () => {
+    const arrived = await connected(await openDesk());
+    const text = '{"action":"custom","answer":{"body":"once"}}';
+    for (const [index, character] of [...text].entries())
+      arrived.client.socket.send(character, { fin: index === text.length - 1 });
+    expect(await arrived.client.text()).toBe("once");
+    expect(await arrived.kinds()).toEqual(["connect", "custom"]);
+  });
+
+  onDesk("2 a path leads into the message", "an expression of one's own", async () => {
+    const desk = await selecting("$request.body.to.verb", ["send"]);
+    expect(await routeOf(desk, { to: { verb: "send" }, verb: "other" })).toBe("send");
+  });
+
+  onDesk("2 a path leads into a list", "an expression of one's own", async () => {
+    const desk = await selecting("$request.body.to[1].verb", ["send"]);
+    expect(await routeOf(desk, { to: [{ verb: "other" }, { verb: "send" }] })).toBe("send");
+  });
+
+  onDesk("2 several parts are joined with text between them", "an expression of one's own", async () => {
+    const desk = await selecting("${request.body.service}/${request.body.action}", ["chat/send"]);
+    expect(await routeOf(desk, { service: "chat", action: "send" })).toBe("chat/send");
+    expect(await routeOf(desk, { service: "chat", action: "leave" })).toBe("$default");
+  });
+
+  onDesk("2 a part that is missing is an empty text", "an expression of one's own", async () => {
+    const desk = await selecting("${request.body.action}-${request.body.nope}", ["join-"]);
+    expect(await routeOf(desk, { action: "join" })).toBe("join-");
   });
 
   onDesk(
-    "2 a message that selects nothing where there is no $default gets AWS's Forbidden frame, and the socket stays",
+    "2 a text alone sends every message to the route of that name",
+    "an expression of one's own",
     async () => {
-      const desk = await selecting("$request.body.action", ["send"], false);
-      const arrived = await connected(desk);
-      arrived.client.socket.send('{"action":"nothing"}');
-      expect(await arrived.client.text()).toMatch(
-        /^\{"message": "Forbidden", "connectionId":"[A-Za-z0-9_-]{15}=", "requestId":"[A-Za-z0-9_-]{15}="\}$/,
-      );
-      say(arrived, { body: "here" }, { action: "send" });
-      expect(await arrived.client.text()).toBe("here");
-      expect((await arrived.calls()).map(({ kind }) => kind)).toEqual(["connect", "custom0"]);
+      const desk = await selecting("fixed", ["fixed", "other"]);
+      expect(await routeOf(desk, { action: "other" })).toBe("fixed");
     },
   );
 
-  test("2 a binary frame closes the socket with 1003", async () => {
+  onDesk("2 \\$default sends every message to $default", "an expression of one's own", async () => {
+    const desk = await selecting("\\$default", ["send"]);
+    expect(await routeOf(desk, { action: "send" })).toBe("$default");
+  });
+
+  for (const [value, key] of [
+    [7, "7"],
+    [1.5, "1.5"],
+    [true, "true"],
+    [false, "false"],
+  ] as const) {
+    onDesk(`2 ${value} in a message is its JSON text`, "an expression of one's own", async () => {
+      expect(await routeOf(await selecting("$request.body.action", [key]), { action: value })).toBe(key);
+    });
+  }
+
+  onDesk("2 a list in a message is [item1, item2]", "an expression of one's own", async () => {
+    const desk = await selecting("$request.body.action", ["[a, 1]"]);
+    expect(await routeOf(desk, { action: ["a", 1] })).toBe("[a, 1]");
+  });
+
+  test("2 text that is no JSON goes to $default", async () => {
     const arrived = await connected(await openDesk());
-    arrived.client.socket.send(Buffer.from([1, 2, 3]));
+    for (const text of ["custom", "", "{", "custom()"]) arrived.client.socket.send(text);
+    await arrived.called("default", 4);
+    expect(await arrived.kinds()).not.toContain("custom");
+  });
+
+  test("2 JSON that is no object goes to $default", async () => {
+    const arrived = await connected(await openDesk());
+    for (const text of ['"custom"', '["custom"]', "7", "null"]) arrived.client.socket.send(text);
+    await arrived.called("default", 4);
+    expect(await arrived.kinds()).not.toContain("custom");
+  });
+
+  test("§9.24 JSON is read strictly, so a key without quotes goes to $default", async () => {
+    const arrived = await connected(await openDesk());
+    arrived.client.socket.send('{"action":"custom", body:"hello"}');
+    await arrived.called("default");
+    expect(await arrived.kinds()).toEqual(["connect", "default"]);
+  });
+
+  test.each(["$connect", "$disconnect", "$default"])(
+    "§9.25 a message that names %s selects nothing, and goes to $default",
+    async (action) => {
+      const arrived = await connected(await openDesk());
+      await echo(arrived, "ok", { action });
+      expect(await arrived.kinds()).toEqual(["connect", "default"]);
+      expect(headerOf(await arrived.called("default"), "x-sallyport-route-key")).toBe("$default");
+    },
+  );
+
+  for (const action of ["nothing", "$connect", "$disconnect", "$default"]) {
+    onDesk(
+      `2 where there is no $default, a message that names ${action} gets the Forbidden frame`,
+      "an API without $default",
+      async () => {
+        const arrived = await connected(await selecting("$request.body.action", ["send"], false));
+        say(arrived, { body: "unheard" }, { action });
+        expectErrorFrame(await arrived.client.text(), "Forbidden", await idOf(arrived));
+        expect(await arrived.kinds()).toEqual(["connect"]);
+      },
+    );
+  }
+
+  onDesk("2 after a Forbidden frame the socket stays open", "an API without $default", async () => {
+    const arrived = await connected(await selecting("$request.body.action", ["send"], false));
+    arrived.client.socket.send("no JSON");
+    expectErrorFrame(await arrived.client.text(), "Forbidden", await idOf(arrived));
+    expect(await echo(arrived, "here", { action: "send" })).toBe("here");
+  });
+
+  onDesk("2 a route that is not deployed yet is forbidden as well", "a deployment", async () => {
+    const backend = await openBackend();
+    const deployed = { $connect: route(backend, "connect"), old: route(backend, "old") };
+    const desk = await openDesk({ apis: [{ routes: deployed, stages: { dev: {} } }] }, backend);
+    const arrived = await connected(desk);
+    say(arrived, {}, { action: "new" });
+    expectErrorFrame(await arrived.client.text(), "Forbidden", await idOf(arrived));
+    desk.local.deploy({ routes: { ...deployed, new: route(backend, "new", { routeResponse: true }) } });
+    expect(await echo(arrived, "deployed", { action: "new" })).toBe("deployed");
+  });
+
+  for (const key of ["$other", "$send", ""]) {
+    onDesk(`2 ${JSON.stringify(key)} is no route key`, "an API of one's own", async () => {
+      const desk = await openDesk({});
+      const deploying = () => desk.local.deploy({ routes: { [key]: route(desk.backend, "other") } });
+      expect(deploying).toThrow(/is no route key/);
+    });
+  }
+
+  test("2 a binary message closes the socket with 1003, and no integration is called", async () => {
+    const arrived = await connected(await openDesk());
+    arrived.client.socket.send(Buffer.from('{"action":"custom"}'));
     expect((await arrived.client.closed).code).toBe(1003);
-    expect((await arrived.calls()).filter(({ kind }) => kind === "default")).toEqual([]);
+    expect(headerOf(await arrived.called("disconnect"), "x-sallyport-disconnect-code")).toBe("1003");
+    expect(await arrived.kinds()).toEqual(["connect", "disconnect"]);
+  });
+
+  test("2 so does an empty one", async () => {
+    const arrived = await connected(await openDesk());
+    write(arrived, frameOf("", { opcode: 2 }));
+    expect((await arrived.client.closed).code).toBe(1003);
   });
 });

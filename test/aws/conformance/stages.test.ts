@@ -1,8 +1,13 @@
-import { expect } from "vitest";
-import type { LocalApi, LocalRoute } from "../../../src/local/emulator.ts";
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: it is AWS's own syntax
+import { describe, expect } from "vitest";
+import type { LocalApi, LocalGatewayOptions, LocalRoute } from "../../../src/local/emulator.ts";
 import {
   at,
+  callsOf,
   connected,
+  type Desk,
+  echo,
+  expectErrorFrame,
   handshake,
   headerOf,
   idOf,
@@ -10,158 +15,348 @@ import {
   onDesk,
   openBackend,
   openDesk,
+  type Place,
+  route,
   say,
 } from "./desk.ts";
 
-const NAMED = { "integration.request.header.connectionId": "context.connectionId" };
+const SEVERAL = "several APIs or stages";
+const DOMAIN = "a domain of one's own";
 
-function route(uri: string, requestParameters: Record<string, string> = {}): LocalRoute {
-  return {
-    integration: { type: "HTTP_PROXY", uri, requestParameters: { ...NAMED, ...requestParameters } },
-    routeResponse: true,
-  };
-}
-
-function api(id: string, origin: string, stages: LocalApi["stages"]): LocalApi {
-  const domain = {
-    "integration.request.header.x-domain": "context.domainName",
+/** An API whose calls say which it is and by which host it was reached. */
+function api(
+  id: string,
+  origin: string,
+  stages: LocalApi["stages"],
+  more: LocalApi["routes"] = {},
+): LocalApi {
+  const parameters = {
     "integration.request.header.x-api": "context.apiId",
+    "integration.request.header.x-stage": "context.stage",
+    "integration.request.header.x-domain": "context.domainName",
   };
-  return {
-    id,
-    routes: { $connect: route(`${origin}/ws/connect`, domain), $default: route(`${origin}/ws/default`) },
-    stages,
+  const routes = {
+    $connect: route(origin, "connect", { parameters }),
+    $disconnect: route(origin, "disconnect", { parameters }),
+    $default: route(origin, "default", { routeResponse: true }),
+    ...more,
   };
+  return { id, routes, stages };
 }
 
-onDesk(
-  "several APIs stand beside each other: the host says which, or the only stage of that name",
-  async () => {
-    const { origin } = await openBackend();
-    const desk = await openDesk({
-      apis: [api("first00000", origin, { dev: {} }), api("second0000", origin, { dev: {}, test: {} })],
-    });
-    const apiOf = async (url: string, host?: string) => {
-      const arrived = await connected(
-        { url, backend: origin },
-        {},
-        host === undefined ? {} : { headers: { host } },
-      );
-      const call = await arrived.called("connect");
-      return [headerOf(call, "x-api"), headerOf(call, "x-domain")];
-    };
+/** Two APIs, of which both have a stage `dev`, and only the second has `test`. */
+async function twoApis(): Promise<Desk> {
+  const backend = await openBackend();
+  const apis = [api("first00000", backend, { dev: {} }), api("second0000", backend, { dev: {}, test: {} })];
+  return openDesk({ apis }, backend);
+}
+
+/** The place of another stage beside a desk's first one. */
+function stageOf({ url, backend }: Desk, stage: string): Place & Pick<Desk, "endpoint"> {
+  const other = new URL(`/${stage}`, url).href;
+  return { url: other, backend, endpoint: other.replace("ws:", "http:") };
+}
+
+/** Which API and stage a client reached, and by what name. */
+async function reachedBy(place: Place, host?: string): Promise<readonly (string | undefined)[]> {
+  const arrived = await connected(place, {}, host === undefined ? {} : { headers: { host } });
+  const call = await arrived.called("connect");
+  return ["x-api", "x-stage", "x-domain"].map((name) => headerOf(call, name));
+}
+
+describe("1.1 several APIs and stages", () => {
+  const host = "second0000.execute-api.eu-west-1.amazonaws.com";
+
+  onDesk("1.1 AWS's own host says which API a client is for", SEVERAL, async () => {
+    expect(await reachedBy(await twoApis(), host)).toEqual(["second0000", "dev", host]);
+  });
+
+  onDesk("1.1 the host's case and port do not matter", SEVERAL, async () => {
+    const written = `${host.toUpperCase()}:443`;
+    expect(await reachedBy(await twoApis(), written)).toEqual(["second0000", "dev", written]);
+  });
+
+  onDesk("1.1 any other host is the first API's that has the stage", SEVERAL, async () => {
+    const desk = await twoApis();
     const here = new URL(desk.url).host;
-    expect(await apiOf(desk.url)).toEqual(["first00000", here]);
-    expect(await apiOf(desk.url.replace("/dev", "/test"))).toEqual(["second0000", here]);
-    const host = "second0000.execute-api.eu-west-1.amazonaws.com";
-    expect(await apiOf(desk.url, host)).toEqual(["second0000", host]);
-    expect(
-      await handshake(
-        { url: desk.url.replace("/dev", "/test"), backend: origin },
-        {},
-        { headers: { host: "first00000.example.test" } },
-      ),
-    ).toBe(403);
-  },
-);
+    expect(await reachedBy(desk)).toEqual(["first00000", "dev", here]);
+    expect(await reachedBy(stageOf(desk, "test"))).toEqual(["second0000", "test", here]);
+  });
 
-onDesk(
-  "5.1 a domain of one's own has a key in place of the stage, for sockets and for the Management API",
-  async () => {
-    const { origin } = await openBackend();
-    const stage = { apiId: "first00000", stage: "dev" };
-    const desk = await openDesk({
-      apis: [api("first00000", origin, { dev: {} })],
-      domains: { "ws.example.test": { chat: stage }, "root.example.test": { "": stage } },
-    });
-    const base = desk.endpoint.replace(/\/dev$/, "");
-    for (const [host, key] of [
-      ["ws.example.test", "/chat"],
-      ["root.example.test", ""],
-    ] as const) {
-      const url = `${desk.url.replace(/\/dev$/, "")}${key || "/"}`;
-      const arrived = await connected({ url, backend: origin }, {}, { headers: { host } });
-      const call = await arrived.called("connect");
-      expect(headerOf(call, "x-domain")).toBe(host);
-      const id = await idOf(arrived);
-      expect((await manage({ endpoint: `${base}${key}` }, "POST", at(id), "hello", host)).status).toBe(200);
-      expect(await arrived.client.text()).toBe("hello");
-      expect(
-        (await manage({ endpoint: `${base}${key}/dev` }, "POST", at(id), "x", host)).status,
-        "with the stage",
-      ).toBe(403);
+  onDesk("1.2 a stage that another API has is 403", SEVERAL, async () => {
+    const desk = await twoApis();
+    const headers = { host: host.replace("second0000", "first00000") };
+    expect((await handshake(stageOf(desk, "test"), {}, { headers })).status).toBe(403);
+  });
+
+  onDesk("5.4 a stage posts to its own connections only", SEVERAL, async () => {
+    const desk = await twoApis();
+    const there = stageOf(desk, "test");
+    const arrived = await connected(there);
+    const path = at(await idOf(arrived));
+    for (const method of ["POST", "GET", "DELETE"] as const) {
+      expect((await manage(desk, method, path)).status, method).toBe(410);
     }
-    expect(
-      await handshake({ url: desk.url, backend: origin }, {}, { headers: { host: "ws.example.test" } }),
-    ).toBe(403);
-  },
-);
+    expect((await manage(there, "POST", path, "hello")).status).toBe(200);
+    expect(await arrived.client.text()).toBe("hello");
+  });
 
-onDesk(
-  "6.3, §9.27 a deployment changes the routes under open sockets, and what is not deployed changes nothing",
-  async () => {
-    const [{ origin: one }, { origin: two }] = [await openBackend(), await openBackend()];
-    const desk = await openDesk({ apis: [api("first00000", one, { dev: {}, test: {} })] });
-    const here = await connected({ url: desk.url, backend: one });
-    const there = await connected({ url: desk.url.replace("/dev", "/test"), backend: one });
-    desk.local.deploy(
-      { routes: { ...api("x", one, {}).routes, $default: route(`${two}/ws/default`) } },
-      { stage: "dev" },
-    );
-    say(here, { body: "by the new one" });
-    expect(await here.client.text()).toBe("by the new one");
-    say(there, { body: "by the old one" });
-    expect(await there.client.text()).toBe("by the old one");
-    expect((await here.calls()).map(({ kind }) => kind)).toEqual(["connect"]);
-    expect((await there.calls()).map(({ kind }) => kind)).toEqual(["connect", "default"]);
-    expect(desk.local.connectionCount).toBe(2);
-  },
-);
+  onDesk("5.4 an API posts to its own connections only", SEVERAL, async () => {
+    const desk = await twoApis();
+    const arrived = await connected(desk, {}, { headers: { host } });
+    const path = at(await idOf(arrived));
+    expect((await manage(desk, "POST", path, "x")).status).toBe(410);
+    expect((await manage(desk, "POST", path, "hello", host)).status).toBe(200);
+    expect(await arrived.client.text()).toBe("hello");
+  });
+});
 
-onDesk(
-  "6.2 a stage's variables stand in its URLs and headers; one that is missing is AWS's error",
-  async () => {
-    const { origin } = await openBackend();
-    const served = api("first00000", origin, {
-      dev: { variables: { kind: "default", color: "red" } },
-      bare: {},
+describe("5.1 custom domains", () => {
+  const stage = { apiId: "first00000", stage: "dev" };
+  const domains = { "ws.example.test": { chat: stage }, "root.example.test": { "": stage } };
+
+  async function mapped(): Promise<Desk> {
+    const backend = await openBackend();
+    return openDesk({ apis: [api("first00000", backend, { dev: {} })], domains }, backend);
+  }
+
+  for (const [host, key] of [
+    ["ws.example.test", "chat"],
+    ["root.example.test", ""],
+  ] as const) {
+    const what = key === "" ? "at its root" : "by a key";
+
+    onDesk(`1.1 a domain that is mapped ${what} leads to a stage without its name`, DOMAIN, async () => {
+      const desk = await mapped();
+      expect(await reachedBy(stageOf(desk, key), host)).toEqual(["first00000", "dev", host]);
     });
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: AWS's own syntax
-    const uri = `${origin}/ws/${"${stageVariables.kind}"}`;
-    const routes = {
-      ...served.routes,
-      $default: route(uri, { "integration.request.header.x-color": "stageVariables.color" }),
-    };
-    const desk = await openDesk({ apis: [{ ...served, routes }] });
-    const arrived = await connected({ url: desk.url, backend: origin });
-    say(arrived, { body: "ok" });
-    expect(await arrived.client.text()).toBe("ok");
-    expect(headerOf(await arrived.called("default"), "x-color")).toBe("red");
-    const bare = await connected({ url: desk.url.replace("/dev", "/bare"), backend: origin });
-    bare.client.socket.send("{}");
-    expect(await bare.client.text()).toMatch(/^\{"message": "Internal server error"/);
-  },
-);
 
-onDesk("6.2 what cannot be an API, a stage, a variable or a domain is refused at the start", async () => {
-  const { origin } = await openBackend();
-  const good = api("first00000", origin, { dev: {} });
-  for (const [options, words] of [
-    [{ apis: [] }, /apis is empty/],
-    [{ apis: [good, good] }, /Two APIs have the id/],
-    [{ apis: [{ ...good, stages: {} }] }, /has no stage/],
-    [{ apis: [{ ...good, routes: {} }] }, /at least one route/],
+    onDesk(`5.1 the Management API is there as well, ${what}`, DOMAIN, async () => {
+      const desk = await mapped();
+      const place = stageOf(desk, key);
+      const arrived = await connected(place, {}, { headers: { host } });
+      const endpoint = place.endpoint.replace(/\/$/, "");
+      expect((await manage({ endpoint }, "POST", at(await idOf(arrived)), "hello", host)).status).toBe(200);
+      expect(await arrived.client.text()).toBe("hello");
+    });
+
+    onDesk(`§9.15 with the stage appended it is 403, ${what}`, DOMAIN, async () => {
+      const desk = await mapped();
+      const place = stageOf(desk, key);
+      const path = at(await idOf(await connected(place, {}, { headers: { host } })));
+      const endpoint = `${place.endpoint.replace(/\/$/, "")}/dev`;
+      const { status, headers, body } = await manage({ endpoint }, "POST", path, "x", host);
+      expect([status, headers["x-amzn-errortype"], body]).toEqual([
+        403,
+        "ForbiddenException",
+        '{"message":"Forbidden"}',
+      ]);
+    });
+  }
+
+  onDesk("1.2 a domain has no other path than its keys", DOMAIN, async () => {
+    const desk = await mapped();
+    const headers = { host: "ws.example.test" };
+    for (const path of ["dev", "", "chat/dev", "chat/"])
+      expect((await handshake(stageOf(desk, path), {}, { headers })).status, path).toBe(403);
+  });
+});
+
+describe("6.3 deployments", () => {
+  onDesk("6.3 sockets stay open over a deployment", "a deployment", async () => {
+    const desk = await openDesk({});
+    const arrived = await connected(desk);
+    const id = await idOf(arrived);
+    desk.local.deploy({ routes: { $default: route(desk.backend, "default", { routeResponse: true }) } });
+    expect(desk.local.connectionIds).toEqual([id]);
+    expect((await manage(desk, "POST", at(id), "still here")).status).toBe(200);
+    expect(await arrived.client.text()).toBe("still here");
+    expect(await arrived.kinds()).toEqual(["connect"]);
+  });
+
+  onDesk("6.3 the next message of an open socket takes the new routes", "a deployment", async () => {
+    const desk = await openDesk({});
+    const arrived = await connected(desk);
+    const other = await openBackend();
+    desk.local.deploy({ routes: { $default: route(other, "default", { routeResponse: true }) } });
+    expect(await echo(arrived, "by the new one")).toBe("by the new one");
+    const [call] = await callsOf(other, await idOf(arrived), "?kind=default");
+    expect(call?.kind).toBe("default");
+    expect(await arrived.kinds()).toEqual(["connect"]);
+  });
+
+  onDesk("6.3 the next message goes by the new expression", "a deployment", async () => {
+    const desk = await openDesk({});
+    const arrived = await connected(desk);
+    desk.local.deploy({
+      routeSelectionExpression: "$request.body.verb",
+      routes: {
+        $default: route(desk.backend, "default"),
+        send: route(desk.backend, "custom", { routeResponse: true }),
+      },
+    });
+    expect(await echo(arrived, "by its verb", { action: "other", verb: "send" })).toBe("by its verb");
+    expect(await arrived.kinds()).toEqual(["connect", "custom"]);
+  });
+
+  onDesk("§9.27 a stage that is not deployed to keeps its routes", "a deployment", async () => {
+    const backend = await openBackend();
+    const apis = [api("first00000", backend, { dev: {}, test: {} })];
+    const desk = await openDesk({ apis }, backend);
+    const [here, there] = [await connected(desk), await connected(stageOf(desk, "test"))];
+    desk.local.deploy({ routes: { only: route(backend, "custom") } }, { stage: "dev" });
+    say(here, {}, { action: "other" });
+    expectErrorFrame(await here.client.text(), "Forbidden", await idOf(here));
+    expect(await echo(there, "as before")).toBe("as before");
+  });
+
+  onDesk("§9.27 an API that is not deployed keeps its routes", "a deployment", async () => {
+    const desk = await twoApis();
+    const second = await connected(stageOf(desk, "test"));
+    desk.local.deploy(
+      { routes: { only: route(desk.backend, "custom") } },
+      { apiId: "first00000", stage: "dev" },
+    );
+    expect(await echo(second, "as before")).toBe("as before");
+  });
+
+  onDesk("§9.27 an edit that is not deployed is not seen", "a deployment", async () => {
+    const backend = await openBackend();
+    const routes: Record<string, LocalRoute> = { ...api("first00000", backend, {}).routes };
+    const desk = await openDesk({ apis: [{ id: "first00000", routes, stages: { dev: {} } }] }, backend);
+    const arrived = await connected(desk);
+    routes.$default = route(backend, "custom", { routeResponse: true });
+    await echo(arrived, "as deployed");
+    desk.local.deploy({ routes });
+    await echo(arrived, "as edited");
+    expect(await arrived.kinds()).toEqual(["connect", "default", "custom"]);
+  });
+
+  onDesk("6.2 a deployment to a stage that is not there makes it", "a deployment", async () => {
+    const desk = await openDesk({});
+    expect((await handshake(stageOf(desk, "new"))).status).toBe(403);
+    desk.local.deploy({ routes: { $connect: route(desk.backend, "connect") } }, { stage: "new" });
+    expect((await handshake(stageOf(desk, "new"))).status).toBe(101);
+  });
+
+  onDesk("6.2 an API without a route cannot be deployed", "a deployment", async () => {
+    const { local } = await openDesk({});
+    expect(() => local.deploy({ routes: {} })).toThrow(/at least one route/);
+  });
+});
+
+describe("6.2 stage variables", () => {
+  const parameters = { "integration.request.header.x-color": "stageVariables.color" };
+
+  /** A desk with two stages, whose messages go by their variables. */
+  async function varied(
+    dev: Readonly<Record<string, string>>,
+    test: Readonly<Record<string, string>>,
+    kind = "default",
+  ): Promise<Desk> {
+    const backend = await openBackend();
+    const stages = { dev: { variables: dev }, test: { variables: test } };
+    const $default = route(backend, kind, { parameters, routeResponse: true });
+    return openDesk({ apis: [api("first00000", backend, stages, { $default })] }, backend);
+  }
+
+  onDesk("6.2 a variable stands in the path of a URL, each stage with its own", SEVERAL, async () => {
+    const desk = await varied({ kind: "custom" }, { kind: "default" }, "${stageVariables.kind}");
+    const [here, there] = [await connected(desk), await connected(stageOf(desk, "test"))];
+    await echo(here, "ok");
+    await echo(there, "ok");
+    expect([await here.kinds(), await there.kinds()]).toEqual([
+      ["connect", "custom"],
+      ["connect", "default"],
+    ]);
+  });
+
+  onDesk("6.2 a variable stands in the query of a URL", SEVERAL, async () => {
+    const desk = await varied({ version: "v=2" }, {}, "default?of=${stageVariables.version}");
+    const arrived = await connected(desk);
+    await echo(arrived, "ok");
+    expect((await arrived.called("default")).url).toBe("/ws/default?of=v=2");
+  });
+
+  onDesk("6.2 a variable stands in the host of a URL", SEVERAL, async () => {
+    const backend = await openBackend();
+    const { host } = new URL(backend);
+    const $default = route("http://${stageVariables.host}", "default", { routeResponse: true });
+    const stages = { dev: { variables: { host } } };
+    const desk = await openDesk({ apis: [api("first00000", backend, stages, { $default })] }, backend);
+    expect(await echo(await connected(desk), "there")).toBe("there");
+  });
+
+  onDesk("1.4 a variable stands in a mapping, each stage with its own", SEVERAL, async () => {
+    const desk = await varied({ color: "red" }, { color: "blue" });
+    const colors = [];
+    for (const place of [desk, stageOf(desk, "test")]) {
+      const arrived = await connected(place);
+      await echo(arrived, "ok");
+      colors.push(headerOf(await arrived.called("default"), "x-color"));
+    }
+    expect(colors).toEqual(["red", "blue"]);
+  });
+
+  onDesk("§9.9 a variable that a stage does not have is no header", SEVERAL, async () => {
+    const arrived = await connected(await varied({}, {}));
+    await echo(arrived, "ok");
+    expect(headerOf(await arrived.called("default"), "x-color")).toBeUndefined();
+  });
+
+  for (const [name, value] of [
+    ["secret", "a+b"],
+    ["secret", "a%20b"],
+    ["secret", "a b"],
+    ["secret", ""],
+    ["secret", "x".repeat(513)],
+    ["a-b", "x"],
+    ["x".repeat(65), "x"],
+  ] as const) {
+    const shown = `${name.slice(0, 8)}=${value.slice(0, 8)}`;
+    onDesk(
+      `6.2 a variable ${shown} (${name.length} and ${value.length} characters) is refused`,
+      SEVERAL,
+      async () => {
+        await expect(varied({ [name]: value }, {})).rejects.toThrow(/AWS does not take/);
+      },
+    );
+  }
+});
+
+describe("6.2 what cannot be", () => {
+  const good = api("first00000", "http://127.0.0.1:9", { dev: {} });
+
+  for (const [what, options, words] of [
+    ["no API at all", { apis: [] }, /apis is empty/],
+    ["two APIs of one id", { apis: [good, good] }, /Two APIs have the id/],
+    ["an API without a stage", { apis: [{ ...good, stages: {} }] }, /has no stage/],
+    ["an API without a route", { apis: [{ ...good, routes: {} }] }, /at least one route/],
+    ["an id with a dash", { apis: [{ ...good, id: "a-b" }] }, /is no API id/],
+    ["a stage with a space", { apis: [{ ...good, stages: { "a b": {} } }] }, /no stage name/],
     [
-      { apis: [{ ...good, routes: { $other: good.routes.$default as LocalRoute } }] },
-      /"\$other" is no route key/,
+      "a stage of 129 characters",
+      { apis: [{ ...good, stages: { ["s".repeat(129)]: {} } }] },
+      /no stage name/,
     ],
-    [{ apis: [{ ...good, stages: { "a b": {} } }] }, /no stage name/],
-    [{ apis: [{ ...good, stages: { dev: { variables: { secret: "a+b" } } } }] }, /AWS does not take/],
     [
+      "a domain of an API that is not there",
       { apis: [good], domains: { "ws.example.test": { "": { apiId: "nothing", stage: "dev" } } } },
       /leads to no stage/,
     ],
-    [{ apis: [good], target: origin }, /target is for a gateway with one target/],
-  ] as const)
-    await expect(openDesk(options as never), String(words)).rejects.toThrow(words);
+    [
+      "a domain of a stage that is not there",
+      { apis: [good], domains: { "ws.example.test": { "": { apiId: "first00000", stage: "test" } } } },
+      /leads to no stage/,
+    ],
+    [
+      "a target beside APIs",
+      { apis: [good], target: "http://127.0.0.1:9" },
+      /target is for a gateway with one/,
+    ],
+  ] satisfies readonly (readonly [string, Partial<LocalGatewayOptions>, RegExp])[]) {
+    onDesk(`6.2 ${what} is refused at the start`, "a gateway of one's own", async () => {
+      await expect(openDesk(options, "http://127.0.0.1:9")).rejects.toThrow(words);
+    });
+  }
 });

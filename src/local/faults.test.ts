@@ -1,0 +1,118 @@
+import { describe, expect, test, vi } from "vitest";
+import { eventOf } from "../../test/local/events.ts";
+import { ConfigurationError } from "../errors.ts";
+import { delayed, FaultSwitches, type Faults } from "./faults.ts";
+
+const MESSAGE = eventOf("message");
+const UNHARMED = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
+
+function switched(faults: Faults): FaultSwitches {
+  const switches = new FaultSwitches();
+  switches.set(faults);
+  return switches;
+}
+
+/** What becomes of so many messages, one after the other. */
+function fates(faults: Faults, count = 200) {
+  const switches = switched(faults);
+  return Array.from({ length: count }, () => switches.fateOf(MESSAGE));
+}
+
+describe("fault switches", () => {
+  test("harm nothing before they are set, nor when nothing is", () => {
+    expect(new FaultSwitches().fateOf(MESSAGE)).toEqual(UNHARMED);
+    expect(switched({}).fateOf(MESSAGE)).toEqual(UNHARMED);
+    expect(switched({ seed: 7, drop: 0, duplicate: 0, delayMs: 0, reorderMs: 0 }).fateOf(MESSAGE)).toEqual(
+      UNHARMED,
+    );
+  });
+
+  test("harm everything by a share of 1, and nothing by one of 0", () => {
+    expect(
+      fates({ drop: 1, duplicate: 0 }).every(({ isDropped, isDoubled }) => isDropped && !isDoubled),
+    ).toBe(true);
+    expect(
+      fates({ drop: 0, duplicate: 1 }).every(({ isDropped, isDoubled }) => !isDropped && isDoubled),
+    ).toBe(true);
+  });
+
+  test("harm about as many as their share says, and never both by one cast", () => {
+    const cast = fates({ drop: 0.25, duplicate: 0.25, seed: 1 }, 4000);
+    const share = (is: (fate: (typeof cast)[number]) => boolean) => cast.filter(is).length / cast.length;
+    expect(share(({ isDropped }) => isDropped)).toBeCloseTo(0.25, 1);
+    expect(share(({ isDoubled }) => isDoubled)).toBeCloseTo(0.25, 1);
+    expect(share(({ isDropped, isDoubled }) => isDropped && isDoubled)).toBeCloseTo(0.0625, 1);
+  });
+
+  test("fall the same way by the same seed, and another way by another", () => {
+    const faults = { drop: 0.5, duplicate: 0.5, reorderMs: 100 };
+    const first = fates({ ...faults, seed: 7 });
+    expect(fates({ ...faults, seed: 7 })).toEqual(first);
+    expect(fates({ ...faults, seed: 8 })).not.toEqual(first);
+  });
+
+  test("begin again with their seed when they are set again", () => {
+    const faults = { reorderMs: 100, seed: 7 };
+    const switches = switched(faults);
+    const first = [switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)];
+    switches.set(faults);
+    expect([switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)]).toEqual(first);
+  });
+
+  test("ask a function about each event", () => {
+    const asked = vi.fn(() => true);
+    const delay = vi.fn(() => 30);
+    expect(switched({ drop: asked, delayMs: delay }).fateOf(MESSAGE)).toEqual({
+      ...UNHARMED,
+      isDropped: true,
+      delayMs: 30,
+    });
+    const event = { kind: "message", routeKey: "$default", connectionId: MESSAGE.connection.id };
+    expect(asked).toHaveBeenCalledWith(event);
+    expect(delay).toHaveBeenCalledWith(event);
+  });
+
+  test("delay messages by what they are late and what they are shuffled", () => {
+    const late = fates({ delayMs: 1000, reorderMs: 100, seed: 7 }).map(({ delayMs }) => delayMs);
+    for (const ms of late) {
+      expect(ms).toBeGreaterThanOrEqual(1000);
+      expect(ms).toBeLessThan(1100);
+    }
+    expect(new Set(late).size).toBeGreaterThan(100);
+  });
+
+  test("shuffle messages only", () => {
+    const switches = switched({ delayMs: 5, reorderMs: 100, seed: 7 });
+    expect(switches.fateOf(eventOf("connect")).delayMs).toBe(5);
+    expect(switches.fateOf(eventOf("disconnect")).delayMs).toBe(5);
+  });
+
+  test("join headers where that alone is asked for", () => {
+    expect(switched({ joinHeaders: true }).fateOf(MESSAGE)).toEqual({ ...UNHARMED, isJoined: true });
+  });
+
+  test.each([
+    [{ drop: -0.01 }, "drop -0.01 is no share"],
+    [{ drop: 1.01 }, "drop 1.01 is no share"],
+    [{ duplicate: Number.NaN }, "duplicate NaN is no share"],
+    [{ delayMs: -1 }, "delayMs -1 is no duration"],
+    [{ delayMs: 2 ** 31 }, "delayMs 2147483648 is no duration"],
+    [{ reorderMs: Number.NaN }, "reorderMs NaN is no duration"],
+  ])("refuse %j", (faults, words) => {
+    const switches = switched({ drop: 1 });
+    expect(() => switches.set(faults)).toThrow(ConfigurationError);
+    expect(() => switches.set(faults)).toThrow(words);
+    expect(switches.fateOf(MESSAGE).isDropped, "what was set before").toBe(true);
+  });
+});
+
+test("what is not delayed does not wait for a turn of the loop", async () => {
+  let isLate = false;
+  setImmediate(() => {
+    isLate = true;
+  });
+  await delayed(0);
+  expect(isLate).toBe(false);
+  await delayed(1);
+  expect(isLate).toBe(true);
+});

@@ -1,0 +1,55 @@
+/** Events as the local gateway makes them, for tests of what it does with one. */
+
+import { Connection } from "../../src/local/connections.ts";
+import { type Clock, ManualClock } from "../../src/local/emulator.ts";
+import type { EventPlace, GatewayEvent } from "../../src/local/events.ts";
+
+export const PLACE: EventPlace = {
+  apiId: "a1b2c3d4e5",
+  stage: "dev",
+  stageVariables: {},
+  domainName: "ws.example.test",
+  port: 3001,
+};
+
+interface Told {
+  readonly userAgent?: string;
+  readonly clock?: Clock;
+  readonly place?: Partial<EventPlace>;
+  /** What the client sent: names and values in turn. */
+  readonly rawHeaders?: readonly string[];
+  readonly query?: string;
+  readonly body?: string;
+  readonly routeKey?: string;
+}
+
+/** An event of a kind, of a client at 203.0.113.7. */
+export function eventOf<Kind extends GatewayEvent["kind"]>(
+  kind: Kind,
+  told: Told = {},
+): Extract<GatewayEvent, { kind: Kind }> {
+  const { userAgent, clock = new ManualClock(1_000_000_000_000), rawHeaders = [], query = "" } = told;
+  const common = {
+    connection: new Connection({ sourceIp: "203.0.113.7", userAgent, clock }),
+    requestId: "Qyi07eCbtjMCJKw=",
+    place: { ...PLACE, ...told.place },
+    at: clock.now(),
+  };
+  const events: { readonly [Each in GatewayEvent["kind"]]: Extract<GatewayEvent, { kind: Each }> } = {
+    connect: { ...common, kind: "connect", routeKey: "$connect", client: { rawHeaders, query } },
+    message: {
+      ...common,
+      kind: "message",
+      routeKey: told.routeKey ?? "$default",
+      messageId: "L0SNwdyOvHcCIhw=",
+      body: Buffer.from(told.body ?? "{}"),
+    },
+    disconnect: {
+      ...common,
+      kind: "disconnect",
+      routeKey: "$disconnect",
+      ending: { code: 1001, reason: "" },
+    },
+  };
+  return events[kind];
+}
