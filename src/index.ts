@@ -37,12 +37,11 @@ export {
   defineGateway,
   type GatewayDefinition,
   type GatewayOptions,
-  type LambdaTarget,
-  type Target,
   type ThrottlingOptions,
 } from "./gateways/definition.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
 export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./gateways/policies.ts";
+export type { LambdaTarget, Target } from "./gateways/targets.ts";
 export type { Access, PermissionObject } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";

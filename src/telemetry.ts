@@ -54,7 +54,7 @@ class OpenTelemetry implements Telemetry {
     });
   }
 
-  async event<Answer>(
+  event<Answer>(
     { kind, view }: ObservedEvent,
     work: () => Promise<Answer>,
     endOf: (answer: Answer) => EventEnd,
@@ -64,42 +64,47 @@ class OpenTelemetry implements Telemetry {
       "sallyport.event": kind,
       ...(view === undefined ? {} : { "sallyport.view": view }),
     };
-    return this.#tracer.startActiveSpan(`sallyport ${kind}`, { attributes }, async (span) => {
-      try {
-        const answer = await work();
-        const { status, handler, gateMs, connectionId, requestId } = endOf(answer);
-        const handled = handler === undefined ? attributes : { ...attributes, "sallyport.handler": handler };
-        if (gateMs !== undefined) this.#gate.record(gateMs / 1000, handled);
-        const answered = { ...handled, "sallyport.status": status };
-        this.#duration.record((performance.now() - startedAt) / 1000, answered);
-        this.#events.add(1, answered);
-        span.setAttributes(answered);
-        if (connectionId !== undefined) span.setAttribute("sallyport.connection_id", connectionId);
-        if (requestId !== undefined) span.setAttribute("sallyport.request_id", requestId);
-        if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
-        return answer;
-      } catch (error) {
-        failed(span, error);
-        throw error;
-      } finally {
-        span.end();
-      }
+    return this.#span(`sallyport ${kind}`, attributes, async (span) => {
+      const answer = await work();
+      const { status, handler, gateMs, connectionId, requestId } = endOf(answer);
+      const handled = handler === undefined ? attributes : { ...attributes, "sallyport.handler": handler };
+      if (gateMs !== undefined) this.#gate.record(gateMs / 1000, handled);
+      const answered = { ...handled, "sallyport.status": status };
+      this.#duration.record((performance.now() - startedAt) / 1000, answered);
+      this.#events.add(1, answered);
+      span.setAttributes(answered);
+      if (connectionId !== undefined) span.setAttribute("sallyport.connection_id", connectionId);
+      if (requestId !== undefined) span.setAttribute("sallyport.request_id", requestId);
+      if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
+      return answer;
     });
   }
 
   send(audience: string, work: () => Promise<DeliveryReport>): Promise<DeliveryReport> {
     const attributes = { "sallyport.audience": audience };
-    return this.#tracer.startActiveSpan("sallyport send", { attributes }, async (span) => {
+    return this.#span("sallyport send", attributes, async (span) => {
+      const report = await work();
+      for (const outcome of OUTCOMES) {
+        const count = report[outcome];
+        span.setAttribute(`sallyport.${outcome}`, count);
+        if (count > 0) this.#deliveries.add(count, { ...attributes, "sallyport.outcome": outcome });
+      }
+      return report;
+    });
+  }
+
+  /** Work within a span of its own, which says whether it failed. */
+  #span<Result>(
+    name: string,
+    attributes: Attributes,
+    work: (span: Span) => Promise<Result>,
+  ): Promise<Result> {
+    return this.#tracer.startActiveSpan(name, { attributes }, async (span) => {
       try {
-        const report = await work();
-        for (const outcome of OUTCOMES) {
-          const count = report[outcome];
-          span.setAttribute(`sallyport.${outcome}`, count);
-          if (count > 0) this.#deliveries.add(count, { ...attributes, "sallyport.outcome": outcome });
-        }
-        return report;
+        return await work(span);
       } catch (error) {
-        failed(span, error);
+        span.recordException(error instanceof Error ? error : String(error));
+        span.setStatus({ code: SpanStatusCode.ERROR });
         throw error;
       } finally {
         span.end();
@@ -119,9 +124,4 @@ class OpenTelemetry implements Telemetry {
       .getActiveSpan()
       ?.addEvent("refused", { "sallyport.reason": reason ?? "", "sallyport.reference": reference });
   }
-}
-
-function failed(span: Span, error: unknown): void {
-  span.recordException(error instanceof Error ? error : String(error));
-  span.setStatus({ code: SpanStatusCode.ERROR });
 }

@@ -22,6 +22,7 @@ import type { ControlPlane } from "./control-plane.ts";
 import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
 import { SECRET_PARAMETER } from "./desired.ts";
 import type { PolicyStatement } from "./function-policies.ts";
+import { functionsOf } from "./targets.ts";
 
 /** What AWS has of a gateway. */
 export interface ActualApi {
@@ -131,12 +132,10 @@ async function readMappings(plane: ControlPlane, domain: string): Promise<readon
 
 async function readStatements(
   plane: ControlPlane,
-  { target, routes }: GatewayDefinition,
+  definition: GatewayDefinition,
   found: ActualApi | undefined,
 ): Promise<ReadonlyMap<string, readonly PolicyStatement[]>> {
-  const wanted = [target, ...routes.values()].flatMap((each) =>
-    typeof each === "string" ? [] : [each.lambda],
-  );
+  const wanted = functionsOf(definition);
   const called = [...(found?.integrations.values() ?? [])].flatMap(
     ({ IntegrationUri = "" }) =>
       /:lambda:path\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(IntegrationUri)?.[1] ?? [],

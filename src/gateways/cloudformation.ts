@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
-import { accountOf, type GatewayDefinition, partitionOf } from "./definition.ts";
+import { callsArn } from "./arns.ts";
+import type { GatewayDefinition } from "./definition.ts";
 import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";
+import { accountOf, functionsOf } from "./targets.ts";
 
 type Resource = {
   readonly Type: string;
@@ -58,8 +60,8 @@ export function cloudFormationTemplate(definition: GatewayDefinition): CloudForm
     },
   };
   for (const route of routes) Object.assign(resources, routeResources(route));
-  for (const [index, lambda] of lambdasOf(definition).entries()) {
-    const source = `arn:${partitionOf(region)}:execute-api:${region}:${accountOf({ lambda })}:\${Api}/*`;
+  for (const [index, lambda] of functionsOf(definition).entries()) {
+    const source = callsArn(region, accountOf({ lambda }), `\${Api}`);
     resources[`Permission${index + 1}`] = {
       Type: "AWS::Lambda::Permission",
       Properties: {
@@ -167,11 +169,6 @@ function outputs({
         }
       : {}),
   };
-}
-
-function lambdasOf({ target, routes }: GatewayDefinition): readonly string[] {
-  const all = [target, ...routes.values()].flatMap((each) => (typeof each === "string" ? [] : [each.lambda]));
-  return [...new Set(all)];
 }
 
 /** Letters and digits only, and different for different keys. */

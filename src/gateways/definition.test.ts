@@ -1,15 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
+import { partitionOf } from "./arns.ts";
 import {
-  accountOf,
   definedAs,
   definedGateways,
   defineGateway,
   type GatewayDefinition,
   type GatewayOptions,
-  partitionOf,
-  viewOf,
 } from "./definition.ts";
+import { accountOf, viewOf } from "./targets.ts";
 
 const CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d";
 const LAMBDA = "arn:aws:lambda:eu-west-1:123456789012:function:chat:live";

@@ -1,17 +1,10 @@
 import { ConfigurationError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { refuseUnknown } from "../options.ts";
-import { INTEGRATION_TIMEOUT_MS, MAX_ROUTES } from "../protocol/quotas.ts";
+import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
-
-/** A Lambda function that serves a view. */
-export interface LambdaTarget {
-  /** The function's ARN, perhaps with an alias: `arn:aws:lambda:eu-west-1:123456789012:function:chat:live`. */
-  readonly lambda: string;
-}
-
-/** Where an integration's calls go. */
-export type Target = string | LambdaTarget;
+import { check, isRecord, isText } from "./checks.ts";
+import { checkedRoutes, checkedTarget, type Target, viewOf } from "./targets.ts";
 
 /** What a team writes of a WebSocket API at AWS. */
 export interface GatewayOptions {
@@ -124,9 +117,6 @@ export const TAG_PREFIX = "sallyport:";
 /** The tag by which the API of a gateway is found again. */
 export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
 
-const LAMBDA_ARN =
-  /^arn:(aws[a-z-]*):lambda:([a-z0-9-]+):(\d{12}):function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]{1,128})?$/;
-
 const LOG_FORMAT = JSON.stringify(
   Object.fromEntries(
     [
@@ -225,24 +215,6 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
 /** Those that were checked here. */
 const KNOWN = new WeakSet<GatewayDefinition>();
 
-/** Where the path of a URL leads: a view's path, and the name of the route below it. */
-export function viewOf(target: string): { readonly viewPath: string; readonly route: string } {
-  const { pathname } = new URL(target);
-  const end = pathname.lastIndexOf("/");
-  return { viewPath: pathname.slice(0, end), route: pathname.slice(end + 1) };
-}
-
-/** The part of AWS that a region is in, as ARNs name it. */
-export function partitionOf(region: string): string {
-  if (region.startsWith("cn-")) return "aws-cn";
-  return region.startsWith("us-gov-") ? "aws-us-gov" : "aws";
-}
-
-/** The account of a function's ARN. */
-export function accountOf({ lambda }: LambdaTarget): string {
-  return LAMBDA_ARN.exec(lambda)?.[3] ?? "";
-}
-
 /**
  * The gateways of an app by name, each leading to views that are there.
  *
@@ -308,76 +280,6 @@ function checkTargets(definition: GatewayDefinition, viewPaths: readonly string[
   for (const [key, url] of routes) {
     if (typeof url === "string") check(`routes["${key}"]`, url, viewOf(url).viewPath);
   }
-}
-
-function checkedTarget(where: string, what: string, target: Target, region: string): Target {
-  if (typeof target === "object" && target !== null) {
-    const { lambda } = target;
-    const arn = typeof lambda === "string" ? LAMBDA_ARN.exec(lambda) : null;
-    check(where, arn !== null, `${what}.lambda is a function's ARN, not ${shown(lambda)}`);
-    check(
-      where,
-      arn?.[2] === region,
-      `${what}.lambda is in ${arn?.[2]}, and an API calls functions of its own region only`,
-    );
-    return Object.freeze({ lambda });
-  }
-  check(
-    where,
-    typeof target === "string" && URL.canParse(target),
-    `${what} is a URL such as https://www.example.com/ws/chat, or { lambda: "arn:…" }, not ${shown(target)}`,
-  );
-  const url = new URL(target);
-  // Before whatever repeats the URL.
-  check(
-    where,
-    !url.username && !url.password,
-    `${what} has a name or password in it, which AWS would not send`,
-  );
-  check(
-    where,
-    url.protocol === "https:",
-    `${what} ${target} must be https://: its secret and your users' cookies travel there`,
-  );
-  check(
-    where,
-    // Not `search` and `hash`, which are empty for a mere ? or # at the end.
-    !/[?#]/.test(url.href),
-    `${what} ${target} has a query or fragment; write the URL up to its path`,
-  );
-  check(where, url.href.length <= 2000, `${what} is longer than 2000 characters`);
-  return url.href.replace(/\/+$/, "");
-}
-
-function checkedRoutes(
-  where: string,
-  routes: Readonly<Record<string, Target>>,
-  region: string,
-): ReadonlyMap<string, Target> {
-  check(where, isRecord(routes), `routes is an object of route keys and their targets, not ${shown(routes)}`);
-  const entries = Object.entries(routes).map(([key, target]) => {
-    check(
-      where,
-      /^[^$\s]/.test(key) && key.length <= 128,
-      `routes has the key ${shown(key)}; a route key is 1 to 128 characters and does not begin with $`,
-    );
-    const checked = checkedTarget(where, `routes["${key}"]`, target, region);
-    if (typeof checked === "string") {
-      const { route } = viewOf(checked);
-      check(
-        where,
-        /^[A-Za-z0-9_-]+$/.test(route) && route !== "connect" && route !== "disconnect",
-        `routes["${key}"] ends with a name of its own below the view's path, such as /ws/chat/${/^[A-Za-z0-9_-]+$/.test(key) ? key : "default"}`,
-      );
-    }
-    return [key, checked] as const;
-  });
-  check(
-    where,
-    entries.length <= MAX_ROUTES - 3,
-    `routes has ${entries.length} keys; an API has ${MAX_ROUTES} routes at most`,
-  );
-  return new Map(entries.sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 function checkedDomain(where: string, domain: DomainOptions, region: string): DomainOptions {
@@ -469,17 +371,4 @@ function checkedLog(where: string, log: AccessLogOptions): Required<AccessLogOpt
     "accessLog.format is up to 3072 characters and has $context.requestId in it",
   );
   return Object.freeze({ destinationArn, format });
-}
-
-function check(where: string, holds: boolean, what: string): asserts holds {
-  if (!holds) throw new ConfigurationError(`${where}: ${what}.`);
-}
-
-function isText(value: unknown, form: RegExp): value is string {
-  return typeof value === "string" && form.test(value);
-}
-
-/** What has entries of its own: a Map or a list would pass for an object without any. */
-function isRecord(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !(Symbol.iterator in value);
 }

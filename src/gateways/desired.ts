@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import { GATEWAY_TAG, type GatewayDefinition, type Target } from "./definition.ts";
+import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
+import type { Target } from "./targets.ts";
 
 /** An integration as AWS is to have it, in AWS's own words. */
 export interface DesiredIntegration {

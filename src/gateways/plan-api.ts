@@ -4,7 +4,7 @@ import {
   UntagResourceCommand,
   UpdateApiCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { partitionOf } from "./definition.ts";
+import { gatewayArn } from "./arns.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
 
 /** Where an API is reached that is not there yet. */
@@ -73,7 +73,7 @@ export function planTags(
     what: `tags of the ${what}`,
     details: names.map((name) => `${name}: ${actual?.[name] ?? "nothing"} → ${desired[name] ?? "nothing"}`),
     run: async ({ plane }) => {
-      const ResourceArn = `arn:${partitionOf(plane.region)}:apigateway:${plane.region}::/${path}`;
+      const ResourceArn = gatewayArn(plane.region, path);
       const gone = names.filter((name) => !(name in desired));
       if (gone.length > 0) await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: gone }));
       if (gone.length < names.length)

@@ -1,13 +1,13 @@
-import { accountOf, type GatewayDefinition, partitionOf } from "./definition.ts";
+import { callsArn } from "./arns.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
+import { accountOf, functionsOf } from "./targets.ts";
 
 /** API Gateway may invoke each function, for this API alone. */
 export function planFunctions({ definition, actual, found }: Comparison): readonly Step[] {
-  const wanted = functionsOf(definition);
+  const wanted = new Set(functionsOf(definition));
   return [...actual.statements].flatMap(([lambda, statements]) => {
     if (!wanted.has(lambda)) return [];
-    const source = (apiId: string) =>
-      `arn:${partitionOf(definition.region)}:execute-api:${definition.region}:${accountOf({ lambda })}:${apiId}/*`;
+    const source = (apiId: string) => callsArn(definition.region, accountOf({ lambda }), apiId);
     const sid = found && statementId(found.api.ApiId);
     const there = statements.find(({ Sid }) => Sid === sid);
     if (found && there?.Condition?.ArnLike?.["AWS:SourceArn"] === source(found.api.ApiId)) return [];
@@ -28,7 +28,7 @@ export function planFunctions({ definition, actual, found }: Comparison): readon
 
 /** Functions that are called no more need not be callable: once nothing that is deployed calls them. */
 export function planForbidden({ definition, actual, found }: Comparison): readonly Step[] {
-  const wanted = functionsOf(definition);
+  const wanted = new Set(functionsOf(definition));
   const sid = found && statementId(found.api.ApiId);
   return [...actual.statements].flatMap(([lambda, statements]) => {
     if (wanted.has(lambda) || !statements.some(({ Sid }) => Sid === sid)) return [];
@@ -40,11 +40,6 @@ export function planForbidden({ definition, actual, found }: Comparison): readon
     };
     return [forbid];
   });
-}
-
-function functionsOf({ target, routes }: GatewayDefinition): ReadonlySet<string> {
-  const all = [target, ...routes.values()];
-  return new Set(all.flatMap((each) => (typeof each === "string" ? [] : [each.lambda])));
 }
 
 export async function removePermission({ plane, apiId }: Hand, lambda: string): Promise<void> {

@@ -1,4 +1,6 @@
-import { accountOf, type GatewayDefinition, partitionOf } from "./definition.ts";
+import { gatewayArn, partitionOf } from "./arns.ts";
+import type { GatewayDefinition } from "./definition.ts";
+import { accountOf, functionsOf } from "./targets.ts";
 
 /** A policy of IAM, as JSON. */
 export interface PolicyDocument {
@@ -52,10 +54,8 @@ function deployStatements(
   apiId: string,
 ): PolicyDocument["Statement"] {
   const partition = partitionOf(region);
-  const at = (path: string) => `arn:${partition}:apigateway:${region}::${path}`;
-  const lambdas = [target, ...routes.values()].flatMap((each) =>
-    typeof each === "string" ? [] : [each.lambda],
-  );
+  const at = (path: string) => gatewayArn(region, path);
+  const lambdas = functionsOf({ target, routes });
   const allow = (
     Sid: string,
     Action: readonly string[],
@@ -63,21 +63,21 @@ function deployStatements(
     Condition?: Readonly<Record<string, Readonly<Record<string, string>>>>,
   ) => [{ Sid, Effect: "Allow" as const, Action, Resource, ...(Condition ? { Condition } : {}) }];
   return [
-    allow("FindOrMakeTheApi", ["apigateway:GET", "apigateway:POST"], [at("/apis")]),
+    allow("FindOrMakeTheApi", ["apigateway:GET", "apigateway:POST"], [at("apis")]),
     allow(
       "ChangeTheApi",
       ["apigateway:GET", "apigateway:POST", "apigateway:PATCH", "apigateway:DELETE"],
-      [at(`/apis/${apiId}`), at(`/apis/${apiId}/*`)],
+      [at(`apis/${apiId}`), at(`apis/${apiId}/*`)],
     ),
-    allow("TagIt", ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"], [at("/tags/*")]),
-    allow("SeeDomains", ["apigateway:GET"], [at("/domainnames"), at("/domainnames/*")]),
+    allow("TagIt", ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"], [at("tags/*")]),
+    allow("SeeDomains", ["apigateway:GET"], [at("domainnames"), at("domainnames/*")]),
     ...(domain
       ? [
-          allow("MakeTheDomain", ["apigateway:POST"], [at("/domainnames")]),
+          allow("MakeTheDomain", ["apigateway:POST"], [at("domainnames")]),
           allow(
             "ChangeTheDomain",
             ["apigateway:POST", "apigateway:PATCH", "apigateway:DELETE"],
-            [at(`/domainnames/${domain.name}`), at(`/domainnames/${domain.name}/*`)],
+            [at(`domainnames/${domain.name}`), at(`domainnames/${domain.name}/*`)],
           ),
           allow(
             "FirstDomainOfAnAccount",
@@ -92,7 +92,7 @@ function deployStatements(
           allow(
             "LetTheApiCallFunctions",
             ["lambda:GetPolicy", "lambda:AddPermission", "lambda:RemovePermission"],
-            [...new Set(lambdas)],
+            lambdas,
           ),
         ]
       : []),
@@ -117,10 +117,9 @@ function deployStatements(
   ].flat();
 }
 
-function accountIn({ target, routes, domain, accessLog }: GatewayDefinition): string {
-  const functions = [target, ...routes.values()].flatMap((each) =>
-    typeof each === "string" ? [] : [accountOf(each)],
-  );
+function accountIn(definition: GatewayDefinition): string {
+  const functions = functionsOf(definition).map((lambda) => accountOf({ lambda }));
+  const { domain, accessLog } = definition;
   const arns = [domain?.certificateArn, accessLog?.destinationArn].flatMap((arn) => arn?.split(":")[4] ?? []);
   return [...functions, ...arns].find((account) => /^\d{12}$/.test(account)) ?? "*";
 }

@@ -2,8 +2,9 @@ import { type Api, GetApiCommand, TagResourceCommand } from "@aws-sdk/client-api
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
+import { gatewayArn } from "./arns.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { GATEWAY_TAG, type GatewayDefinition, partitionOf } from "./definition.ts";
+import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
 import { deployedHash, desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
 import type { Gateway, Gateways } from "./gateways.ts";
 import { withLease } from "./lease.ts";
@@ -186,7 +187,7 @@ export class Provisioner {
         what: `tags of the API ${apiId} "${api.Name}"`,
         details: [`${GATEWAY_TAG}: nothing → ${name}`],
         run: async ({ plane }) => {
-          const ResourceArn = `arn:${partitionOf(region)}:apigateway:${region}::/apis/${apiId}`;
+          const ResourceArn = gatewayArn(region, `apis/${apiId}`);
           await plane.write(new TagResourceCommand({ ResourceArn, Tags: { [GATEWAY_TAG]: name } }));
         },
       };

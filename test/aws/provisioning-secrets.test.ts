@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { gatewaySecret, hashSecret } from "../../src/gateways/gateways.ts";
 import { SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
+import type { Provisioner } from "../../src/provisioning.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { ProvisioningWorld, secretOf } from "./provisioning-world.ts";
 
@@ -17,6 +18,20 @@ const PARAMETER = `integration.request.header.${SECRET_HEADER}`;
 async function expectAccepted(where: string): Promise<void> {
   const accepted = (await world.record())?.secretHashes ?? [];
   for (const hash of world.servedSecrets()) expect(accepted, where).toContain(hash);
+}
+
+/** A rotation in a world of its own, whose process dies before one of its steps. */
+async function rotationKilledAt(at: number): Promise<Provisioner> {
+  await world.close();
+  world = await ProvisioningWorld.open();
+  const provisioner = world.define();
+  await provisioner.apply();
+  let step = 0;
+  const dies = provisioner.rotateSecret(() => {
+    if (++step === at) throw new Error("killed");
+  });
+  await expect(dies).rejects.toThrow("killed");
+  return provisioner;
 }
 
 describe("1f a secret's rotation", () => {
@@ -100,15 +115,7 @@ describe("1f a secret's rotation", () => {
 
   test("that was cut off is to be ended before another one begins, and other changes do not come along", async () => {
     for (let at = 1; at <= 6; at++) {
-      await world.close();
-      world = await ProvisioningWorld.open();
-      const provisioner = world.define();
-      await provisioner.apply();
-      let step = 0;
-      const dies = provisioner.rotateSecret(() => {
-        if (++step === at) throw new Error("killed");
-      });
-      await expect(dies).rejects.toThrow("killed");
+      const provisioner = await rotationKilledAt(at);
       world.aws.fault = async (operation) => {
         await expectAccepted(`killed at ${at}, before ${operation}`);
         return undefined;
@@ -144,15 +151,7 @@ describe("1f a secret's rotation", () => {
 
   test("whose process dies at any step: likewise", async () => {
     for (let at = 1; at <= 6; at++) {
-      await world.close();
-      world = await ProvisioningWorld.open();
-      const provisioner = world.define();
-      await provisioner.apply();
-      let step = 0;
-      const dies = provisioner.rotateSecret(() => {
-        if (++step === at) throw new Error("killed");
-      });
-      await expect(dies).rejects.toThrow("killed");
+      const provisioner = await rotationKilledAt(at);
       await expectAccepted(`killed at step ${at}`);
       world.aws.fault = async (operation) => {
         await expectAccepted(`before ${operation}`);
