@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { cloudFormationTemplate, gatewayPolicies } from "../index.ts";
-import { NAME } from "./provisioning.ts";
+import { NAME } from "./gateway-provisioning.ts";
 import { type Format, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { addGatewayDocuments } from "./gateway-documents.ts";
-import { addProvisioning } from "./provisioning.ts";
+import { addProvisioning } from "./gateway-provisioning.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 
