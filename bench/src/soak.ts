@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { defineChannel, gatewaySecret, handler, WebSocketView } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
@@ -15,19 +16,31 @@ import { median } from "./pairs.js";
 
 /**
  * `npm run soak`: ten minutes (`-- --minutes 1` for one) at half of the measured peak, with 2 000 sockets that join, leave, speak, hang up, come
- * back, and lose their right now and then. Ends with 1 when something failed, or when memory, sockets or timers grew.
+ * back, and lose their right now and then. Ends with 1 when something failed, or when memory grew, or what is open at rest: sockets and timers
+ * are counted after a quarter of the time and at the end, each time when everything has been answered, since under way there are as many as
+ * there is work at that moment.
  */
 const SOCKETS = Number(process.env.SOAK_SOCKETS ?? 2000);
 const LOGIN = "x-bench-user";
 const WARM_UP_SHARE = 0.25;
 /** How much of its middle a process may have gained at the end, in MiB: what a garbage collector has not come to yet. */
 const GROWTH_MIB = 48;
+const SAMPLE_EVERY_MS = 1000;
+const SETTLING_MS = 2000;
 
-interface Sample {
-  readonly rssMiB: number;
-  readonly heapMiB: number;
-  /** Open sockets, timers and the like, by kind. */
-  readonly resources: Readonly<Record<string, number>>;
+/** Open sockets, timers and the like, by kind. */
+type Resources = Readonly<Record<string, number>>;
+
+/** Of one process: its memory now and then under load, in MiB, and what it has open when the load has ended. */
+interface Readings {
+  readonly rssMiB: readonly number[];
+  readonly atRest: Resources;
+}
+
+/** What the process of the gateway and the sockets reports of one stretch. */
+interface Stretch extends Readings {
+  readonly calls: number;
+  readonly failures: readonly string[];
 }
 
 async function soak(): Promise<void> {
@@ -78,63 +91,66 @@ async function soak(): Promise<void> {
   const peak = (await told(child)) as number;
   const rate = Math.round(peak / 2);
   console.log(`${SOCKETS} sockets, peak ${peak.toFixed(0)} messages/s, ${minutes} min at ${rate}/s`);
-  child.send({ do: "soak", rate, minutes });
-  const ended = told(child) as Promise<{ calls: number; failures: string[]; samples: Sample[] }>;
-
-  const samples: Sample[] = [];
-  const until = performance.now() + minutes * 60_000;
   let revoked = 0;
-  while (performance.now() < until) {
-    const crew = { group: `Crew ${revoked++ % 20}` };
-    await app.access.revoke(crew, chat.use);
-    await app.access.grant(crew, chat.use);
-    if (revoked % 10 === 0) await app.cleanup();
-    samples.push(sample());
-    await new Promise((resolve) => setTimeout(resolve, (minutes * 60_000) / 60));
-  }
-  const { calls, failures, samples: outsideSamples } = await ended;
+  /** Both processes at work for a while, and then at rest. */
+  const stretch = async (ms: number): Promise<{ app: Readings; outside: Stretch }> => {
+    const rssMiB: number[] = [];
+    const until = performance.now() + ms;
+    child.send({ do: "work", rate, ms });
+    const outside = told(child) as Promise<Stretch>;
+    while (performance.now() < until) {
+      const crew = { group: `Crew ${revoked++ % 20}` };
+      await app.access.revoke(crew, chat.use);
+      await app.access.grant(crew, chat.use);
+      if (revoked % 10 === 0) await app.cleanup();
+      rssMiB.push(rss());
+      await sleep((minutes * 60_000) / 60);
+    }
+    const reported = await outside;
+    return { app: { rssMiB, atRest: resources() }, outside: reported };
+  };
+  const warmUp = await stretch(minutes * 60_000 * WARM_UP_SHARE);
+  const rest = await stretch(minutes * 60_000 * (1 - WARM_UP_SHARE));
   child.kill();
   server.closeAllConnections();
   server.close();
   await app.close();
   await rm(folder, { recursive: true, force: true });
 
+  const calls = warmUp.outside.calls + rest.outside.calls;
   console.log(`${calls} calls, ${revoked} revocations of ${SOCKETS / 20} users each`);
   const complaints = [
     ...errors,
-    ...failures,
-    ...grown("the app", samples),
-    ...grown("gateway and clients", outsideSamples),
+    ...warmUp.outside.failures,
+    ...rest.outside.failures,
+    ...grown("the app", warmUp.app, rest.app),
+    ...grown("gateway and clients", warmUp.outside, rest.outside),
   ];
   for (const complaint of complaints.slice(0, 20)) console.error(complaint);
   console.log(complaints.length === 0 ? "Nothing failed, nothing grew." : `${complaints.length} complaints.`);
   process.exitCode = complaints.length === 0 ? 0 : 1;
 }
 
-function sample(): Sample {
-  const { rss, heapUsed } = process.memoryUsage();
-  const resources: Record<string, number> = {};
-  for (const kind of process.getActiveResourcesInfo()) resources[kind] = (resources[kind] ?? 0) + 1;
-  return { rssMiB: rss / 2 ** 20, heapMiB: heapUsed / 2 ** 20, resources };
+function rss(): number {
+  return process.memoryUsage().rss / 2 ** 20;
 }
 
-/** What the last third has more of than the middle one. */
-function grown(what: string, all: readonly Sample[]): readonly string[] {
-  const samples = all.slice(Math.floor(all.length * WARM_UP_SHARE));
-  const half = Math.floor(samples.length / 2);
-  const [middle, end] = [samples.slice(0, half), samples.slice(half)];
-  const of = (part: readonly Sample[], read: (one: Sample) => number) => median(part.map(read));
-  const found: string[] = [];
-  const [before, after] = [of(middle, ({ rssMiB }) => rssMiB), of(end, ({ rssMiB }) => rssMiB)];
+function resources(): Resources {
+  const counted: Record<string, number> = {};
+  for (const kind of process.getActiveResourcesInfo()) counted[kind] = (counted[kind] ?? 0) + 1;
+  return counted;
+}
+
+/** What a process has more of: memory in the second half of the time, anything else at its end than after the warm-up. */
+function grown(what: string, warmUp: Readings, { rssMiB, atRest }: Readings): readonly string[] {
+  const half = Math.floor(rssMiB.length / 2);
+  const [before, after] = [median(rssMiB.slice(0, half)), median(rssMiB.slice(half))];
   console.log(`${what}: ${before.toFixed(0)} MiB in the middle, ${after.toFixed(0)} MiB at the end`);
-  if (after - before > GROWTH_MIB)
-    found.push(`${what} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`);
-  for (const kind of new Set(samples.flatMap(({ resources }) => Object.keys(resources)))) {
-    const [few, many] = [
-      of(middle, ({ resources }) => resources[kind] ?? 0),
-      of(end, ({ resources }) => resources[kind] ?? 0),
-    ];
-    if (many > few * 1.5 + 50) found.push(`${what} has ${many} of ${kind}, and had ${few}`);
+  const found =
+    after - before > GROWTH_MIB ? [`${what} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`] : [];
+  for (const [kind, many] of Object.entries(atRest)) {
+    const few = warmUp.atRest[kind] ?? 0;
+    if (many > few * 1.5 + 50) found.push(`${what} has ${many} of ${kind} at rest, and had ${few}`);
   }
   return found;
 }
@@ -150,7 +166,7 @@ async function outside(appUrl: string, secret: string): Promise<void> {
     { length: SOCKETS },
     (_, number) => new Person(`user-${number}`, gateway.url, appUrl),
   );
-  process.on("message", async (order: { do: string; rate: number; minutes: number }) => {
+  process.on("message", async (order: { do: string; rate: number; ms: number }) => {
     if (order.do === "connect") {
       for (let from = 0; from < people.length; from += 50) {
         await Promise.all(people.slice(from, from + 50).map((person) => person.connect()));
@@ -158,7 +174,7 @@ async function outside(appUrl: string, secret: string): Promise<void> {
       process.send?.("connected");
     }
     if (order.do === "peak") process.send?.(await peakOf(people));
-    if (order.do === "soak") process.send?.(await keepBusy(people, order));
+    if (order.do === "work") process.send?.(await keepBusy(people, order));
   });
   process.send?.({ apiId: gateway.apiId, endpoint: gateway.endpoint });
 }
@@ -193,11 +209,11 @@ const DEEDS = ["ping", "ping", "ping", "ping", "ping", "join", "leave", "say"] a
 
 async function keepBusy(
   people: readonly Person[],
-  { rate, minutes }: { rate: number; minutes: number },
-): Promise<{ calls: number; failures: string[]; samples: Sample[] }> {
-  const until = performance.now() + minutes * 60_000;
+  { rate, ms }: { rate: number; ms: number },
+): Promise<Stretch> {
+  const until = performance.now() + ms;
   const failures: string[] = [];
-  const samples: Sample[] = [];
+  const rssMiB: number[] = [];
   const underWay = new Set<Promise<void>>();
   let calls = 0;
   let lastSample = 0;
@@ -212,14 +228,16 @@ async function keepBusy(
       underWay.add(done);
       done.finally(() => underWay.delete(done));
     }
-    if (performance.now() - lastSample > (minutes * 60_000) / 60) {
+    if (performance.now() - lastSample > SAMPLE_EVERY_MS) {
       lastSample = performance.now();
-      samples.push(sample());
+      rssMiB.push(rss());
     }
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, due + 10 - performance.now())));
+    await sleep(Math.max(0, due + 10 - performance.now()));
   }
   await Promise.all(underWay);
-  return { calls, failures, samples };
+  // What goes out without an answer, such as notices and disconnects, arrives too.
+  await sleep(SETTLING_MS);
+  return { calls, failures, rssMiB, atRest: resources() };
 }
 
 /** Somebody with a socket, who comes back whenever it is lost. */
