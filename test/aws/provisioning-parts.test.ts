@@ -161,7 +161,7 @@ describe("1e functions", () => {
 });
 
 test("a certificate of a domain that others have made is theirs to change", async () => {
-  world.aws.apis.CreateDomainName({
+  world.aws.apis.domains.CreateDomainName({
     DomainName: "old.example.com",
     DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
   });
@@ -299,7 +299,7 @@ describe("destroy", () => {
   });
 
   test("leaves a domain that others use, or that was there before", async () => {
-    world.aws.apis.CreateDomainName({
+    world.aws.apis.domains.CreateDomainName({
       DomainName: "old.example.com",
       DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
     });

@@ -1,8 +1,9 @@
-import { randomInt } from "node:crypto";
 import type * as Aws from "@aws-sdk/client-apigatewayv2";
 import * as check from "./checks.ts";
+import { Domains } from "./domains.ts";
 import { AwsError, badRequest, conflict, notFound } from "./operations.ts";
 import type { Clock } from "./rates.ts";
+import { found, merged, newId, paged } from "./resources.ts";
 
 /** What a stage serves: the API as it was when it was deployed. */
 export interface Snapshot {
@@ -21,11 +22,6 @@ interface ApiRecord {
   readonly deployments: Map<string, Aws.Deployment & { readonly snapshot: Snapshot }>;
 }
 
-interface DomainRecord {
-  domain: Aws.DomainName;
-  readonly mappings: Map<string, Aws.ApiMapping>;
-}
-
 /** Resources per API. Source: AWS developer guide, quotas. */
 const MAX_ROUTES = 300;
 const MAX_STAGES = 10;
@@ -41,12 +37,15 @@ export class Apis {
   readonly #region: string;
   readonly #pageSize: number;
   readonly #apis = new Map<string, ApiRecord>();
-  readonly #domains = new Map<string, DomainRecord>();
+  readonly domains: Domains;
 
   constructor(clock: Clock, region: string, pageSize: number) {
     this.#clock = clock;
     this.#region = region;
     this.#pageSize = pageSize;
+    this.domains = new Domains(region, pageSize, (apiId, stage) => {
+      found(this.#api(apiId).stages, stage, "Stage");
+    });
   }
 
   /** What becomes of the next deployments, in order: `PENDING` ones are deployed when they are looked at. Default: deployed at once. */
@@ -74,10 +73,13 @@ export class Apis {
   }
 
   run(operation: string, input: unknown): unknown {
-    const method = (this as unknown as Record<string, ((input: unknown) => unknown) | undefined>)[operation];
-    if (!/^[A-Z]/.test(operation) || typeof method !== "function")
-      throw new AwsError(501, "NotImplemented", `${operation} is not played here`);
-    return method.call(this, input);
+    for (const resources of [this, this.domains]) {
+      const method = (resources as unknown as Record<string, ((input: unknown) => unknown) | undefined>)[
+        operation
+      ];
+      if (/^[A-Z]/.test(operation) && typeof method === "function") return method.call(resources, input);
+    }
+    throw new AwsError(501, "NotImplemented", `${operation} is not played here`);
   }
 
   // APIs
@@ -117,8 +119,9 @@ export class Apis {
   }
 
   GetApis(input: Aws.GetApisRequest): Aws.GetApisResponse {
-    return this.#page(
+    return paged(
       [...this.#apis.values()].map(({ api }) => api),
+      this.#pageSize,
       input,
     );
   }
@@ -134,7 +137,7 @@ export class Apis {
 
   DeleteApi({ ApiId }: Aws.DeleteApiRequest): void {
     this.#api(ApiId);
-    this.#refuseMapped(ApiId, undefined);
+    this.domains.refuseMapped(ApiId, undefined);
     this.#apis.delete(ApiId ?? "");
   }
 
@@ -172,7 +175,7 @@ export class Apis {
   }
 
   GetIntegrations(input: Aws.GetIntegrationsRequest): Aws.GetIntegrationsResponse {
-    return this.#page([...this.#api(input.ApiId).integrations.values()], input);
+    return paged([...this.#api(input.ApiId).integrations.values()], this.#pageSize, input);
   }
 
   UpdateIntegration(input: Aws.UpdateIntegrationRequest): Aws.UpdateIntegrationResult {
@@ -214,7 +217,7 @@ export class Apis {
   }
 
   GetRoutes(input: Aws.GetRoutesRequest): Aws.GetRoutesResponse {
-    return this.#page([...this.#api(input.ApiId).routes.values()], input);
+    return paged([...this.#api(input.ApiId).routes.values()], this.#pageSize, input);
   }
 
   UpdateRoute(input: Aws.UpdateRouteRequest): Aws.UpdateRouteResult {
@@ -249,7 +252,7 @@ export class Apis {
   GetRouteResponses(input: Aws.GetRouteResponsesRequest): Aws.GetRouteResponsesResponse {
     const { routes, responses } = this.#api(input.ApiId);
     found(routes, input.RouteId, "Route");
-    return this.#page([...(responses.get(input.RouteId ?? "")?.values() ?? [])], input);
+    return paged([...(responses.get(input.RouteId ?? "")?.values() ?? [])], this.#pageSize, input);
   }
 
   DeleteRouteResponse({ ApiId, RouteId, RouteResponseId }: Aws.DeleteRouteResponseRequest): void {
@@ -288,7 +291,7 @@ export class Apis {
   }
 
   GetStages(input: Aws.GetStagesRequest): Aws.GetStagesResponse {
-    return this.#page([...this.#api(input.ApiId).stages.values()], input);
+    return paged([...this.#api(input.ApiId).stages.values()], this.#pageSize, input);
   }
 
   UpdateStage(input: Aws.UpdateStageRequest): Aws.UpdateStageResponse {
@@ -308,7 +311,7 @@ export class Apis {
   DeleteStage({ ApiId, StageName }: Aws.DeleteStageRequest): void {
     const { stages } = this.#api(ApiId);
     found(stages, StageName, "Stage");
-    this.#refuseMapped(ApiId, StageName);
+    this.domains.refuseMapped(ApiId, StageName);
     stages.delete(StageName ?? "");
   }
 
@@ -357,7 +360,7 @@ export class Apis {
   }
 
   GetDeployments(input: Aws.GetDeploymentsRequest): Aws.GetDeploymentsResponse {
-    return this.#page([...this.#api(input.ApiId).deployments.values()], input);
+    return paged([...this.#api(input.ApiId).deployments.values()], this.#pageSize, input);
   }
 
   DeleteDeployment({ ApiId, DeploymentId }: Aws.DeleteDeploymentRequest): void {
@@ -367,92 +370,6 @@ export class Apis {
       if (stage.DeploymentId === DeploymentId)
         throw badRequest(`Active stages pointing to this deployment must be moved or deleted`);
     deployments.delete(DeploymentId ?? "");
-  }
-
-  // Domains
-
-  CreateDomainName(input: Aws.CreateDomainNameRequest): Aws.CreateDomainNameResponse {
-    const { DomainName = "" } = input;
-    check.length("DomainName", DomainName, 1, 512);
-    if (this.#domains.has(DomainName)) throw conflict("The domain name you provided already exists.");
-    check.tags(input.Tags);
-    const configurations = (input.DomainNameConfigurations ?? []).map((configuration) => {
-      checkDomainConfiguration(configuration, this.#region);
-      return {
-        ApiGatewayDomainName: `d-${newId(10)}.execute-api.${this.#region}.amazonaws.com`,
-        HostedZoneId: "ZLY8HYME6SFDD",
-        DomainNameStatus: "AVAILABLE" as const,
-        IpAddressType: "ipv4" as const,
-        ...configuration,
-      };
-    });
-    if (configurations.length !== 1) throw badRequest("Exactly one domain name configuration is needed");
-    const domain: Aws.DomainName = {
-      DomainName,
-      DomainNameConfigurations: configurations,
-      ...(input.Tags === undefined ? {} : { Tags: input.Tags }),
-    };
-    this.#domains.set(DomainName, { domain, mappings: new Map() });
-    return domain;
-  }
-
-  GetDomainName({ DomainName }: Aws.GetDomainNameRequest): Aws.GetDomainNameResponse {
-    return found(this.#domains, DomainName, "domain name").domain;
-  }
-
-  GetDomainNames(input: Aws.GetDomainNamesRequest): Aws.GetDomainNamesResponse {
-    return this.#page(
-      [...this.#domains.values()].map(({ domain }) => domain),
-      input,
-    );
-  }
-
-  UpdateDomainName(input: Aws.UpdateDomainNameRequest): Aws.UpdateDomainNameResponse {
-    const record = found(this.#domains, input.DomainName, "domain name");
-    const [configuration = {}] = input.DomainNameConfigurations ?? [];
-    checkDomainConfiguration(configuration, this.#region);
-    const [before] = record.domain.DomainNameConfigurations ?? [];
-    record.domain = { ...record.domain, DomainNameConfigurations: [{ ...before, ...configuration }] };
-    return record.domain;
-  }
-
-  DeleteDomainName({ DomainName }: Aws.DeleteDomainNameRequest): void {
-    const { mappings } = found(this.#domains, DomainName, "domain name");
-    if (mappings.size > 0) throw badRequest("Domain names with API mappings cannot be deleted");
-    this.#domains.delete(DomainName ?? "");
-  }
-
-  CreateApiMapping(input: Aws.CreateApiMappingRequest): Aws.CreateApiMappingResponse {
-    const { mappings } = found(this.#domains, input.DomainName, "domain name");
-    const { ApiMappingKey = "", ApiId, Stage } = input;
-    this.#checkMapping(ApiMappingKey, ApiId, Stage);
-    for (const mapping of mappings.values())
-      if (mapping.ApiMappingKey === ApiMappingKey)
-        throw conflict("ApiMapping key already exists for this domain name");
-    const mapping: Aws.ApiMapping = { ApiMappingId: newId(6), ApiId, ApiMappingKey, Stage };
-    mappings.set(mapping.ApiMappingId ?? "", mapping);
-    return mapping;
-  }
-
-  GetApiMappings(input: Aws.GetApiMappingsRequest): Aws.GetApiMappingsResponse {
-    const { mappings } = found(this.#domains, input.DomainName, "domain name");
-    return this.#page([...mappings.values()], input);
-  }
-
-  UpdateApiMapping(input: Aws.UpdateApiMappingRequest): Aws.UpdateApiMappingResponse {
-    const { mappings } = found(this.#domains, input.DomainName, "domain name");
-    const mapping = found(mappings, input.ApiMappingId, "ApiMapping");
-    const { ApiMappingKey = mapping.ApiMappingKey, Stage = mapping.Stage } = input;
-    this.#checkMapping(ApiMappingKey ?? "", input.ApiId, Stage);
-    const next = { ...mapping, ApiId: input.ApiId, ApiMappingKey, Stage };
-    mappings.set(mapping.ApiMappingId ?? "", next);
-    return next;
-  }
-
-  DeleteApiMapping({ DomainName, ApiMappingId }: Aws.DeleteApiMappingRequest): void {
-    const { mappings } = found(this.#domains, DomainName, "domain name");
-    found(mappings, ApiMappingId, "ApiMapping");
-    mappings.delete(ApiMappingId ?? "");
   }
 
   #api(id: string | undefined): ApiRecord {
@@ -477,40 +394,15 @@ export class Apis {
     check.length("OperationName", route.OperationName, 1, 64);
   }
 
-  #checkMapping(key: string, apiId: string | undefined, stage: string | undefined): void {
-    check.form("ApiMappingKey", key, /^[A-Za-z0-9$\-_.+!*'()/]{0,300}$/);
-    found(this.#api(apiId).stages, stage, "Stage");
-  }
-
-  #refuseMapped(apiId: string | undefined, stage: string | undefined): void {
-    for (const { domain, mappings } of this.#domains.values()) {
-      for (const mapping of mappings.values()) {
-        if (mapping.ApiId === apiId && (stage === undefined || mapping.Stage === stage))
-          throw badRequest(`Remove the API mappings of ${domain.DomainName} first`);
-      }
-    }
-  }
-
   #tagged(arn = ""): { Tags?: Record<string, string> | undefined } {
     const [, apiId, stage] =
       new RegExp(`^arn:aws:apigateway:${this.#region}::/apis/([^/]+)(?:/stages/([^/]+))?$`).exec(arn) ?? [];
     const [, domain] =
       new RegExp(`^arn:aws:apigateway:${this.#region}::/domainnames/([^/]+)$`).exec(arn) ?? [];
-    if (domain !== undefined) return found(this.#domains, domain, "domain name").domain;
+    if (domain !== undefined) return this.domains.domain(domain);
     if (apiId === undefined) throw badRequest(`Invalid resource ARN ${arn}`);
     const record = this.#api(apiId);
     return stage === undefined ? record.api : found(record.stages, stage, "Stage");
-  }
-
-  #page<Item>(
-    items: readonly Item[],
-    { MaxResults, NextToken }: { MaxResults?: string | undefined; NextToken?: string | undefined },
-  ): { Items: Item[]; NextToken?: string } {
-    const start = NextToken === undefined ? 0 : Number(Buffer.from(NextToken, "base64").toString());
-    if (!Number.isInteger(start)) throw badRequest("Invalid NextToken");
-    const end = start + Math.min(this.#pageSize, Number(MaxResults ?? this.#pageSize));
-    const next = end < items.length ? { NextToken: Buffer.from(String(end)).toString("base64") } : {};
-    return { Items: items.slice(start, end), ...next };
   }
 }
 
@@ -571,49 +463,4 @@ function checkStage(stage: Aws.Stage): void {
   );
   check.form("access log format", AccessLogSettings.Format ?? "", /\$context\.(requestId|extendedRequestId)/);
   check.length("access log format", AccessLogSettings.Format, 1, 3072);
-}
-
-function checkDomainConfiguration(configuration: Aws.DomainNameConfiguration, region: string): void {
-  check.oneOf("EndpointType", configuration.EndpointType, ["REGIONAL"]);
-  check.oneOf("SecurityPolicy", configuration.SecurityPolicy, ["TLS_1_2"]);
-  check.form(
-    "certificate of this region",
-    configuration.CertificateArn ?? "",
-    new RegExp(`^arn:aws[a-z-]*:acm:${region}:\\d{12}:certificate/`),
-  );
-  const { HostedZoneId } = configuration;
-  if (HostedZoneId !== undefined) throw badRequest("HostedZoneId is the endpoint's own and cannot be given");
-}
-
-/**
- * How AWS changes a resource: what is absent stays, "" clears, and in maps a key with "" goes; an empty map clears nothing.
- * Source: observed by others on AWS, written down in no document of its own.
- */
-function merged<Resource extends object>(
-  resource: Resource,
-  changes: Partial<Resource>,
-  maps: readonly (keyof Resource)[] = [],
-): Resource {
-  const next = { ...resource };
-  for (const [name, value] of Object.entries(changes) as [keyof Resource, Resource[keyof Resource]][]) {
-    if (value === undefined) continue;
-    if (value === "") delete next[name];
-    else if (maps.includes(name)) {
-      const entries = Object.entries({ ...(next[name] as object), ...(value as object) });
-      next[name] = Object.fromEntries(entries.filter(([, item]) => item !== "")) as never;
-    } else next[name] = value;
-  }
-  return next;
-}
-
-function found<Item>(items: ReadonlyMap<string, Item>, id: string | undefined, what: string): Item {
-  const item = items.get(id ?? "");
-  if (item === undefined) throw notFound(`Invalid ${what} identifier specified ${id}`);
-  return item;
-}
-
-const LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789";
-
-function newId(length: number): string {
-  return Array.from({ length }, () => LETTERS[randomInt(LETTERS.length)]).join("");
 }
