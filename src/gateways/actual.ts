@@ -1,10 +1,8 @@
 import {
-  type Api,
   type ApiMapping,
   type Deployment,
   type DomainName,
   GetApiMappingsCommand,
-  GetApisCommand,
   GetDeploymentCommand,
   GetDomainNamesCommand,
   GetIntegrationsCommand,
@@ -17,16 +15,17 @@ import {
   type Stage,
 } from "@aws-sdk/client-apigatewayv2";
 import pLimit from "p-limit";
-import { ConfigurationError } from "../errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
+import type { GatewayDefinition } from "./definition.ts";
 import { SECRET_PARAMETER } from "./desired.ts";
+import { type FoundApi, findApi } from "./find-api.ts";
 import type { PolicyStatement } from "./function-policies.ts";
+import type { Gateway } from "./gateways.ts";
 import { functionsOf } from "./targets.ts";
 
 /** What AWS has of a gateway. */
 export interface ActualApi {
-  readonly api: Api & { readonly ApiId: string };
+  readonly api: FoundApi;
   /** By id. */
   readonly integrations: ReadonlyMap<string, Integration>;
   /** By key. */
@@ -49,8 +48,10 @@ export interface ActualMapping extends ApiMapping {
 
 /** What AWS has at all that concerns a gateway. */
 export interface Actual {
-  /** Undefined where none has the gateway's tag. */
+  /** Undefined where there is none. */
   readonly found: ActualApi | undefined;
+  /** Ids of further APIs that were made for the gateway, with nothing in them. */
+  readonly twins: readonly string[];
   /** The domain that is wanted, whether or not it leads to the API; undefined where none is, or it is not there. */
   readonly domain: DomainName | undefined;
   /** How many mappings the wanted domain has, those of other APIs included. */
@@ -62,9 +63,13 @@ export interface Actual {
 /** Questions to AWS at once: it takes ten a second of all its callers. */
 const AT_ONCE = 5;
 
-/** Looks at all that AWS has of a gateway. @throws ConfigurationError where its tag is on several APIs */
-export async function readActual(plane: ControlPlane, definition: GatewayDefinition): Promise<Actual> {
-  const api = await findApi(plane, definition.name);
+/** Looks at all that AWS has of a gateway. @throws ConfigurationError where several APIs are it */
+export async function readActual(
+  plane: ControlPlane,
+  definition: GatewayDefinition,
+  record: Gateway | undefined,
+): Promise<Actual> {
+  const { api, twins } = await findApi(plane, definition.name, record);
   const domains = await plane.list((NextToken) => plane.read(new GetDomainNamesCommand({ NextToken })));
   const few = pLimit(AT_ONCE);
   const mappings = (await few.map(domains, ({ DomainName = "" }) => readMappings(plane, DomainName))).flat();
@@ -72,29 +77,17 @@ export async function readActual(plane: ControlPlane, definition: GatewayDefinit
   const found = api && (await readApi(plane, definition, api, mappings));
   return {
     found,
+    twins,
     domain: domains.find(({ DomainName }) => DomainName === wanted),
     mappingsOfDomain: mappings.filter(({ domain }) => domain === wanted),
     statements: await readStatements(plane, definition, found),
   };
 }
 
-/** The API with a gateway's tag. */
-async function findApi(plane: ControlPlane, name: string): Promise<(Api & { ApiId: string }) | undefined> {
-  const apis = await plane.list((NextToken) => plane.read(new GetApisCommand({ NextToken })));
-  const [api, ...others] = apis.filter(({ Tags }) => Tags?.[GATEWAY_TAG] === name);
-  if (others.length > 0) {
-    const ids = [api, ...others].map((each) => each?.ApiId).join(" and ");
-    throw new ConfigurationError(
-      `The APIs ${ids} in ${plane.region} both have the tag ${GATEWAY_TAG}=${name}. Remove it from the one that is not this gateway.`,
-    );
-  }
-  return api && { ...api, ApiId: api.ApiId ?? "" };
-}
-
 async function readApi(
   plane: ControlPlane,
   { stage }: GatewayDefinition,
-  api: Api & { ApiId: string },
+  api: FoundApi,
   mappings: readonly ActualMapping[],
 ): Promise<ActualApi> {
   const { ApiId } = api;

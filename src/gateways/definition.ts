@@ -116,6 +116,8 @@ const LOG_OPTIONS = new Set<string>(["destinationArn", "format"] satisfies (keyo
 export const TAG_PREFIX = "sallyport:";
 /** The tag by which the API of a gateway is found again. */
 export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
+/** The tag by which it is known whose it is: the id of a database's record. */
+export const RECORD_TAG = `${TAG_PREFIX}record`;
 
 const LOG_FORMAT = JSON.stringify(
   Object.fromEntries(

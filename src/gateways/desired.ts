@@ -31,6 +31,7 @@ export interface DesiredApi {
     readonly Description: string;
     readonly DisableExecuteApiEndpoint: boolean;
   };
+  /** Of the stage; the API has another one, which says whose it is. */
   readonly tags: Readonly<Record<string, string>>;
   readonly routes: readonly DesiredRoute[];
   /** Of all that takes effect by a deployment. */

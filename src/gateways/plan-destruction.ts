@@ -1,5 +1,6 @@
 import { DeleteApiCommand, DeleteDomainNameCommand } from "@aws-sdk/client-apigatewayv2";
 import type { Comparison, Step } from "./plan.ts";
+import { removeTwin } from "./plan-api.ts";
 import { DOMAIN_TAG, removeMapping } from "./plan-domain.ts";
 import { removePermission, statementId } from "./plan-functions.ts";
 
@@ -38,6 +39,7 @@ export function planDestruction({ definition, actual, found, record }: Compariso
       },
     });
   }
+  steps.push(...actual.twins.map(removeTwin));
   if (record) {
     steps.push({
       action: "remove",

@@ -10,6 +10,8 @@ export interface Hand {
   readonly gateways: Gateways;
   /** AWS's id of the API; "" until there is one. */
   apiId: string;
+  /** Id of our record; "" until there is one. */
+  recordId: string;
   /** As AWS tells it; "" until there is one. */
   apiEndpoint: string;
   /** By route key. */

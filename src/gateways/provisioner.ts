@@ -1,14 +1,14 @@
-import { type Api, GetApiCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
-import { gatewayArn } from "./arns.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
+import type { GatewayDefinition } from "./definition.ts";
 import { deployedHash, desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
+import { isOurs, refuseStack } from "./find-api.ts";
 import type { Gateway, Gateways } from "./gateways.ts";
 import { withLease } from "./lease.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
+import { planAdoption } from "./plan-adoption.ts";
 import { planApi } from "./plan-api.ts";
 import { planDestruction } from "./plan-destruction.ts";
 import { planDomain } from "./plan-domain.ts";
@@ -166,43 +166,10 @@ export class Provisioner {
    */
   adopt(apiId: string, told: Told = () => undefined): Promise<Plan> {
     return this.#run("import", async (made) => {
-      const { name, region, stage, replies } = this.#definition;
-      const { found } = await readActual(this.#plane, this.#definition);
-      const has = found?.api.ApiId;
-      const record = await this.#gateways.named(name);
-      if (has === apiId && record?.apiId === apiId) return;
-      if (has !== undefined && has !== apiId)
-        throw new ConfigurationError(`Gateway "${name}" has the API ${has} already.`);
-      const api = await this.#plane.read(new GetApiCommand({ ApiId: apiId }));
-      if (api.ProtocolType !== "WEBSOCKET")
-        throw new ConfigurationError(
-          `The API ${apiId} is a ${api.ProtocolType} API, not one for WebSockets.`,
-        );
-      const other = api.Tags?.[GATEWAY_TAG];
-      if (other !== undefined && other !== name)
-        throw new ConfigurationError(`The API ${apiId} is the gateway "${other}".`);
-      refuseStack(api);
-      const tag: Step = {
-        action: "change",
-        what: `tags of the API ${apiId} "${api.Name}"`,
-        details: [`${GATEWAY_TAG}: nothing → ${name}`],
-        run: async ({ plane }) => {
-          const ResourceArn = gatewayArn(region, `apis/${apiId}`);
-          await plane.write(new TagResourceCommand({ ResourceArn, Tags: { [GATEWAY_TAG]: name } }));
-        },
-      };
-      const note: Step = {
-        action: record ? "change" : "create",
-        what: "record in the database",
-        details: [`apiId: ${apiId}`],
-        run: async ({ gateways }) => {
-          const endpoint = endpointOf(this.#definition, api.ApiEndpoint ?? "", apiId);
-          await gateways.register({ name, apiId, stage, replies, endpoint });
-        },
-      };
-      const hand = this.#emptyHand();
-      if (other === undefined) await made.step(tag, told, hand);
-      await made.step(note, told, hand);
+      const record = await this.#gateways.named(this.name);
+      const steps = await planAdoption(this.#plane, this.#definition, record, apiId);
+      const hand = { ...this.#emptyHand(), recordId: record?.id ?? "" };
+      for (const step of steps) await made.step(step, told, hand);
     });
   }
 
@@ -235,7 +202,7 @@ export class Provisioner {
     const definition = this.#definition;
     const record = await this.#gateways.named(definition.name);
     refuseMove(definition, record);
-    const actual = await readActual(this.#plane, definition);
+    const actual = await readActual(this.#plane, definition, record);
     this.#refuseOthers(actual.found, record);
     const isProved = needsSecret(definition);
     const recorded = record?.secretHashes ?? [];
@@ -287,13 +254,12 @@ export class Provisioner {
     if (!found) return;
     const { ApiId } = found.api;
     refuseStack(found.api);
-    const isMade = record !== undefined && record.apiId !== null;
-    if (!record || (isMade && record.apiId !== ApiId)) {
+    if (!isOurs(found.api, record)) {
       throw new ConfigurationError(
         `The API ${ApiId} in ${region} has the tag of gateway "${name}", and this database knows ${record?.apiId ?? "no API"} by that name. If it is another environment's, give this one another name; else run: npx sallyport gateway import "${name}" ${ApiId}`,
       );
     }
-    if (isMade && record.stage !== stage) {
+    if (record && record.apiId !== null && record.stage !== stage) {
       throw new ConfigurationError(
         `Gateway "${name}" serves the stage ${record.stage}, and its sockets are there. Define another one for ${stage}, and destroy this one when nobody is left.`,
       );
@@ -306,15 +272,17 @@ export class Provisioner {
       plane: this.#plane,
       gateways: this.#gateways,
       apiId: "",
+      recordId: "",
       apiEndpoint: "",
       integrationIds: none,
       routeIds: none,
     };
   }
 
-  #handFor({ desired, found }: Comparison): Hand {
+  #handFor({ desired, found, record }: Comparison): Hand {
     return {
       ...this.#emptyHand(),
+      recordId: record?.id ?? "",
       apiId: found?.api.ApiId ?? "",
       apiEndpoint: found?.api.ApiEndpoint ?? "",
       integrationIds: new Map(
@@ -361,13 +329,6 @@ function refuseMove({ name, region }: GatewayDefinition, record: Gateway | undef
   if (recorded === region) return;
   throw new ConfigurationError(
     `Gateway "${name}" is in ${recorded}, and its sockets with it. Define another one in ${region}, and destroy this one when nobody is left.`,
-  );
-}
-
-function refuseStack({ ApiId, Tags = {} }: Pick<Api, "ApiId" | "Tags">): void {
-  if (!Object.keys(Tags).some((name) => name.startsWith("aws:cloudformation:"))) return;
-  throw new ConfigurationError(
-    `The API ${ApiId} belongs to a stack of CloudFormation, which would undo what is done here.`,
   );
 }
 

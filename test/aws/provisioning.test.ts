@@ -301,7 +301,11 @@ describe("B50 what is edited reaches AWS", () => {
       "change tags of the stage production",
     ]);
     const [api] = world.aws.apis.all();
-    expect(api?.Tags).toEqual({ team: "realtime", "sallyport:gateway": "chat" });
+    expect(api?.Tags).toEqual({
+      team: "realtime",
+      "sallyport:gateway": "chat",
+      "sallyport:record": (await world.record())?.id,
+    });
   });
 
   test("name at AWS, description, and what selects routes", async () => {

@@ -51,6 +51,9 @@ export class Apis {
   /** What becomes of the next deployments, in order: `PENDING` ones are deployed when they are looked at. Default: deployed at once. */
   readonly nextDeployments: ("PENDING" | "FAILED")[] = [];
 
+  /** How long after it was made an API is in no list yet, in milliseconds. Default 0. */
+  showsAfterMs = 0;
+
   /** What a stage of an API serves, or undefined where nothing was deployed to it. */
   served(apiId: string, stageName: string): Snapshot | undefined {
     const record = this.#apis.get(apiId);
@@ -119,11 +122,10 @@ export class Apis {
   }
 
   GetApis(input: Aws.GetApisRequest): Aws.GetApisResponse {
-    return paged(
-      [...this.#apis.values()].map(({ api }) => api),
-      this.#pageSize,
-      input,
+    const shown = this.all().filter(
+      ({ CreatedDate }) => this.#clock.now - (CreatedDate?.getTime() ?? 0) >= this.showsAfterMs,
     );
+    return paged(shown, this.#pageSize, input);
   }
 
   UpdateApi(input: Aws.UpdateApiRequest): Aws.UpdateApiResponse {

@@ -1,0 +1,152 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { gatewaySecret } from "../../src/index.ts";
+import type { Plan } from "../../src/provisioning.ts";
+import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
+
+let world: ProvisioningWorld;
+beforeEach(async () => {
+  world = await ProvisioningWorld.open();
+});
+afterEach(() => world.close());
+
+const words = ({ steps }: Plan) => steps.map(({ action, what }) => `${action} ${what}`);
+const ids = () => world.aws.apis.all().map(({ ApiId }) => ApiId);
+
+/** The call that makes an API is answered with nothing, though it is made. */
+function loseTheAnswer(): void {
+  let isLost = false;
+  world.aws.fault = (operation) => {
+    if (operation !== "CreateApi" || isLost) return undefined;
+    isLost = true;
+    return { kind: "answer lost" };
+  };
+}
+
+describe("an API whose making was not answered", () => {
+  test("is waited for, where AWS shows it late: none is made beside it", async () => {
+    loseTheAnswer();
+    world.aws.apis.showsAfterMs = 25_000;
+    await world.define().apply();
+    expect(ids()).toHaveLength(1);
+    expect(await world.define().plan()).toEqual({ steps: [] });
+  });
+
+  test("and which AWS shows when another is in use: the empty one goes, with the next run or at the end", async () => {
+    for (const end of ["apply", "destroy"] as const) {
+      loseTheAnswer();
+      world.aws.apis.showsAfterMs = 45_000;
+      const provisioner = world.define();
+      await provisioner.apply();
+      const [twin, used] = ids();
+      expect(used).toBe((await world.record())?.apiId);
+      world.aws.clock.advance(60_000);
+      world.aws.fault = () => undefined;
+      expect(words(await provisioner.plan())).toEqual([`remove API ${twin}`]);
+      await provisioner[end]();
+      expect(ids()).toEqual(end === "apply" ? [used] : []);
+      await provisioner.destroy();
+    }
+  });
+
+  test("nor is the one kept that a killed run had only begun, where the other serves", async () => {
+    loseTheAnswer();
+    world.aws.apis.showsAfterMs = 45_000;
+    const provisioner = world.define();
+    const dies = provisioner.apply(({ what }) => {
+      if (what === "integration of $disconnect") throw new Error("killed");
+    });
+    await expect(dies).rejects.toThrow("killed");
+    world.aws.clock.advance(60_000);
+    const [twin, begun] = ids();
+    expect((await world.record())?.apiId).toBeNull();
+    expect(words(await provisioner.apply())[0]).toBe(`remove API ${twin}`);
+    expect(ids()).toEqual([begun]);
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+  });
+
+  test("and which has something in it is somebody's: nothing is done until they are told apart", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const second = world.aws.apis.CreateApi({
+      Name: "chat",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+      Tags: { "sallyport:gateway": "chat", "sallyport:record": (await world.record())?.id ?? "" },
+    }).ApiId;
+    world.aws.apis.CreateStage({ ApiId: second, StageName: "production" });
+    await expect(provisioner.plan()).rejects.toThrow(/are all tagged as the gateway "chat"\. Remove the tag/);
+    await expect(provisioner.destroy()).rejects.toThrow(/are all tagged as the gateway "chat"/);
+  });
+});
+
+describe("whose an API is", () => {
+  test("says its tag: another database's of the same name is not touched, even while one is being made", async () => {
+    const theirs = world.aws.apis.CreateApi({
+      Name: "chat",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+      Tags: { "sallyport:gateway": "chat", "sallyport:record": "of-another-database" },
+    }).ApiId;
+    const provisioner = world.define();
+    await expect(provisioner.apply()).rejects.toThrow(`import "chat" ${theirs}`);
+    // It had begun before the other one was there.
+    await world.app.provisioning.gateways.register({
+      name: "chat",
+      stage: "production",
+      endpoint: "https://being-made.invalid",
+    });
+    await expect(provisioner.apply()).rejects.toThrow(`import "chat" ${theirs}`);
+    expect(ids()).toEqual([theirs]);
+  });
+
+  test("says our record, where somebody took its tags away", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const apiId = world.apiId();
+    world.aws.apis.UntagResource({
+      ResourceArn: `arn:aws:apigateway:${REGION}::/apis/${apiId}`,
+      TagKeys: ["sallyport:gateway", "sallyport:record"],
+    });
+    expect(words(await provisioner.apply())).toEqual(["change tags of the API"]);
+    expect(ids()).toEqual([apiId]);
+  });
+
+  test("is to be said of a gateway that was registered by hand: its sockets stay where they are", async () => {
+    const { apis } = world.aws;
+    const { ApiId = "" } = apis.CreateApi({
+      Name: "made by hand",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+    });
+    const endpoint = `https://${ApiId}.execute-api.${REGION}.amazonaws.com/production`;
+    const byHand = { name: "chat", endpoint, secret: gatewaySecret() };
+    const provisioner = world.define();
+    await world.app.registerGateway(byHand);
+    await expect(provisioner.apply()).rejects.toThrow(
+      `Gateway "chat" was registered with ${endpoint}, and no API at AWS says that it is this one. Run: npx sallyport gateway import "chat"`,
+    );
+    expect(await world.record()).toMatchObject({ endpoint });
+    await provisioner.adopt(ApiId);
+    await provisioner.apply();
+    expect(ids()).toEqual([ApiId]);
+  });
+
+  test("is said by import in any order in which it may be cut off", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const apiId = world.apiId();
+    await world.app.provisioning.gateways.remove("chat");
+    for (let at = 1; at <= 2; at++) {
+      let step = 0;
+      const dies = provisioner.adopt(apiId, () => {
+        if (++step === at) throw new Error("killed");
+      });
+      await expect(dies).rejects.toThrow("killed");
+    }
+    await provisioner.adopt(apiId);
+    expect(await provisioner.adopt(apiId)).toEqual({ steps: [] });
+    await provisioner.apply();
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    expect(ids()).toEqual([apiId]);
+  });
+});
