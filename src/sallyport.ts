@@ -263,7 +263,7 @@ export class Sallyport {
     this.access = new Access(this.#rooms, this.#enforcer);
     this.users = options.users ?? {};
     const { audit } = this.#rooms;
-    const definitions = definedGateways(options.gateways ?? [], [...views.keys()]);
+    const definitions = definedGateways(options.gateways ?? [], views);
     this.provisioning = { definitions, gateways, database, audit, evictions };
   }
 

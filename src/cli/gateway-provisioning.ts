@@ -16,6 +16,9 @@ interface ProvisioningFormat extends Format {
   readonly yes?: boolean;
 }
 
+/** What ends a run after its present step, so that the next one need not wait. */
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
 /** `gateway plan`, `apply`, `destroy`, `import`, `status`, `rotate-secret`. */
 export function addProvisioning(gateway: Command, terminal: Terminal): void {
   const add = (name: string, description: string, argument: readonly [string, string]) =>
@@ -25,7 +28,7 @@ export function addProvisioning(gateway: Command, terminal: Terminal): void {
   provisioning(
     withReason(add("apply", "Make the gateway at AWS as the app defines it", NAME)),
     terminal,
-    (provisioner) => run(terminal, (told) => provisioner.apply(told), "as it is defined"),
+    (provisioner) => apply(terminal, provisioner),
   );
   provisioning(
     withReason(
@@ -69,11 +72,16 @@ function provisioning(
     withApp(terminal.app(), async (sallyport) => {
       const options = command.opts<ProvisioningFormat>();
       const [name] = command.args;
-      const provisioner = await provisionerOf(sallyport, name, options.reason);
+      const ending = new AbortController();
+      const end = () => ending.abort();
+      // A second one ends the process at once.
+      for (const signal of SIGNALS) process.once(signal, end);
+      const provisioner = await provisionerOf(sallyport, name, options.reason, ending.signal);
       try {
         print(terminal, options, await work(provisioner, options, name ?? provisioner.name));
       } finally {
         await provisioner.close();
+        for (const signal of SIGNALS) process.off(signal, end);
       }
     }),
   );
@@ -83,6 +91,7 @@ async function provisionerOf(
   sallyport: Sallyport,
   name: string | undefined,
   reason: string | undefined,
+  signal: AbortSignal,
 ): Promise<Provisioner> {
   const { provisioner } = await import("../provisioning.ts").catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
@@ -90,7 +99,11 @@ async function provisionerOf(
       "Provisioning needs the AWS SDK's package for it: npm install --save-dev @aws-sdk/client-apigatewayv2",
     );
   });
-  return provisioner(sallyport, name, { by: actor(), ...(reason === undefined ? {} : { reason }) });
+  return provisioner(sallyport, name, {
+    by: actor(),
+    signal,
+    ...(reason === undefined ? {} : { reason }),
+  });
 }
 
 async function plan(provisioner: Provisioner): Promise<Report> {
@@ -99,6 +112,13 @@ async function plan(provisioner: Provisioner): Promise<Report> {
     json: { steps },
     lines: steps.length === 0 ? [`"${provisioner.name}" is as it is defined.`] : shownSteps(steps),
   };
+}
+
+/** What was made is told with where it is: what comes next is a record in DNS, and an address for the browser. */
+async function apply(terminal: Terminal, provisioner: Provisioner): Promise<Report> {
+  const { json, lines } = await run(terminal, (told) => provisioner.apply(told), "as it is defined");
+  if ((json as Plan).steps.length === 0) return { json, lines };
+  return { json, lines: [...addresses(await provisioner.status()), ...lines] };
 }
 
 /** Each step is told on stderr when it begins, since a run takes a while. */
@@ -119,20 +139,23 @@ async function destroy(
   options: ProvisioningFormat,
   name: string,
 ): Promise<Report> {
-  if (!options.yes) {
-    const { steps } = await provisioner.planDestruction();
-    if (steps.length === 0) return { json: { steps }, lines: [`There is nothing of "${name}".`] };
-    for (const line of shownSteps(steps)) terminal.complain(plain(line));
-    if (!process.stdin.isTTY)
-      throw new ConfigurationError("This cannot be undone, and nobody is here to be asked. Say --yes.");
-    const asking = createInterface({ input: process.stdin, output: process.stderr });
-    const answer = await asking.question(
-      `This ends every open socket and cannot be undone. Type ${name} to go on: `,
-    );
-    asking.close();
-    if (answer.trim() !== name) throw new ConfigurationError("Nothing was removed.");
-  }
-  return run(terminal, (told) => provisioner.destroy(told), "gone");
+  const agreed = options.yes ? undefined : await provisioner.planDestruction();
+  if (agreed?.steps.length === 0) return { json: agreed, lines: [`There is nothing of "${name}".`] };
+  if (agreed) await ask(terminal, agreed, name);
+  return run(terminal, (told) => provisioner.destroy(told, agreed), "gone");
+}
+
+/** @throws ConfigurationError where the answer is not yes, or nobody can give it */
+async function ask(terminal: Terminal, { steps }: Plan, name: string): Promise<void> {
+  for (const line of shownSteps(steps)) terminal.complain(plain(line));
+  if (!process.stdin.isTTY)
+    throw new ConfigurationError("This cannot be undone, and nobody is here to be asked. Say --yes.");
+  const asking = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await asking.question(
+    `This ends every open socket and cannot be undone. Type ${name} to go on: `,
+  );
+  asking.close();
+  if (answer.trim() !== name) throw new ConfigurationError("Nothing was removed.");
 }
 
 async function status(provisioner: Provisioner): Promise<Report> {
@@ -157,9 +180,12 @@ function addresses({ apiId, url, endpoint, deployedAt, secrets, dns }: GatewaySt
     ...(secrets > 1
       ? ["secrets         2 are accepted: a rotation was cut off, or is under way; apply ends it"]
       : []),
-    ...(dns
-      ? [`DNS             ${dns.name} CNAME ${dns.target} (an alias in Route 53: zone ${dns.hostedZoneId})`]
-      : []),
+    ...dns.flatMap(({ name, target, hostedZoneId, status }) => [
+      `DNS             ${name} CNAME ${target} (an alias in Route 53: zone ${hostedZoneId})`,
+      ...(status === "" || status === "AVAILABLE"
+        ? []
+        : [`                ${name} is not served yet: ${status}`]),
+    ]),
   ];
 }
 

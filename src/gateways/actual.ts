@@ -15,6 +15,7 @@ import {
   type Stage,
 } from "@aws-sdk/client-apigatewayv2";
 import pLimit from "p-limit";
+import { ControlPlaneError } from "../errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { GatewayDefinition } from "./definition.ts";
 import { SECRET_PARAMETER } from "./desired.ts";
@@ -52,10 +53,10 @@ export interface Actual {
   readonly found: ActualApi | undefined;
   /** Ids of further APIs that were made for the gateway, with nothing in them. */
   readonly twins: readonly string[];
-  /** The domain that is wanted, whether or not it leads to the API; undefined where none is, or it is not there. */
-  readonly domain: DomainName | undefined;
-  /** How many mappings the wanted domain has, those of other APIs included. */
-  readonly mappingsOfDomain: readonly ActualMapping[];
+  /** All of the account in the region. */
+  readonly domains: readonly DomainName[];
+  /** All of theirs, those to other APIs included. */
+  readonly mappings: readonly ActualMapping[];
   /** Statements of the policy of each function that is a target, wanted or present, by ARN. */
   readonly statements: ReadonlyMap<string, readonly PolicyStatement[]>;
 }
@@ -73,13 +74,12 @@ export async function readActual(
   const domains = await plane.list((NextToken) => plane.read(new GetDomainNamesCommand({ NextToken })));
   const few = pLimit(AT_ONCE);
   const mappings = (await few.map(domains, ({ DomainName = "" }) => readMappings(plane, DomainName))).flat();
-  const wanted = definition.domain?.name;
   const found = api && (await readApi(plane, definition, api, mappings));
   return {
     found,
     twins,
-    domain: domains.find(({ DomainName }) => DomainName === wanted),
-    mappingsOfDomain: mappings.filter(({ domain }) => domain === wanted),
+    domains,
+    mappings,
     statements: await readStatements(plane, definition, found),
   };
 }
@@ -117,9 +117,13 @@ async function readApi(
 }
 
 async function readMappings(plane: ControlPlane, domain: string): Promise<readonly ActualMapping[]> {
-  const mappings = await plane.list((NextToken) =>
-    plane.read(new GetApiMappingsCommand({ DomainName: domain, NextToken })),
-  );
+  const mappings = await plane
+    .list((NextToken) => plane.read(new GetApiMappingsCommand({ DomainName: domain, NextToken })))
+    .catch((error: unknown) => {
+      // Somebody else's domain, which is gone since the domains were listed.
+      if (error instanceof ControlPlaneError && error.awsStatus === 404) return [];
+      throw error;
+    });
   return mappings.map((mapping) => ({ ...mapping, domain }));
 }
 

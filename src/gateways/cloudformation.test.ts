@@ -40,10 +40,18 @@ const GATEWAYS: readonly (readonly [string, GatewayDefinition])[] = [
       tags: { team: "chat" },
     }),
   ],
+  [
+    "with several domains",
+    define({ domain: [DOMAIN, { ...DOMAIN, name: "ws.example.org" }, { ...DOMAIN, mappingKey: "v1" }] }),
+  ],
   ["whose answers are pushed", define({ replies: "push", domain: DOMAIN })],
   [
     "of functions alone",
-    define({ target: { lambda: LAMBDA }, routes: { moderate: { lambda: OTHER_LAMBDA } } }),
+    define({
+      target: { lambda: LAMBDA },
+      routes: { moderate: { lambda: OTHER_LAMBDA } },
+      account: "123456789012",
+    }),
   ],
 ];
 
@@ -170,20 +178,33 @@ describe("a template of CloudFormation", () => {
       expect(id.length).toBeLessThanOrEqual(255);
   });
 
+  test("is refused where it would be larger than a template may be", () => {
+    const routes = (count: number) =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, n) => [`r${n}`, `https://www.example.com/ws/chat/r${n}`]),
+      );
+    // API, stage, and of the three base routes eight.
+    const { Resources } = cloudFormationTemplate(define({ routes: routes(163) }));
+    expect(Object.keys(Resources)).toHaveLength(2 + 7 + 3 * 163);
+    expect(() => cloudFormationTemplate(define({ routes: routes(164) }))).toThrow(
+      /takes 501 resources, and a template of CloudFormation has 500 at most/,
+    );
+  });
+
   test("lets this API alone call each function, once", () => {
     const [, everything] = GATEWAYS[1] ?? [];
     const permissions = Object.values(
       cloudFormationTemplate(everything as GatewayDefinition).Resources,
     ).filter(({ Type }) => Type === "AWS::Lambda::Permission");
-    const permission = (lambda: string, account: string) => ({
+    const permission = (lambda: string) => ({
       FunctionName: lambda,
       Action: "lambda:InvokeFunction",
       Principal: "apigateway.amazonaws.com",
-      SourceArn: { "Fn::Sub": `arn:aws:execute-api:eu-west-1:${account}:\${Api}/*` },
+      SourceArn: { "Fn::Sub": `arn:aws:execute-api:eu-west-1:\${AWS::AccountId}:\${Api}/*` },
     });
     expect(permissions.map(({ Properties }) => Properties)).toEqual([
-      permission(LAMBDA, "123456789012"),
-      permission(OTHER_LAMBDA, "210987654321"),
+      permission(LAMBDA),
+      permission(OTHER_LAMBDA),
     ]);
     const china = define({
       region: "cn-north-1",
@@ -215,9 +236,12 @@ describe("a template of CloudFormation", () => {
     expect(resolved(Outputs.ApiId?.Value)).toBe("a1b2c3d4e5");
     expect(resolved(Outputs.Endpoint?.Value)).toBe(endpointOf(definition, endpoint, "a1b2c3d4e5"));
     expect(resolved(Outputs.Url?.Value)).toBe(urlOf(definition, endpoint, "a1b2c3d4e5"));
-    expect(Outputs.DnsTarget?.Value).toEqual(
-      definition.domain && { "Fn::GetAtt": ["Domain", "RegionalDomainName"] },
-    );
+    expect(Outputs.Stage?.Value).toEqual({ Ref: "Stage" });
+    expect(Outputs.Replies?.Value).toBe(definition.replies);
+    const of = (attribute: string) =>
+      definition.domains.length > 0 ? { "Fn::GetAtt": ["Domain", attribute] } : undefined;
+    expect(Outputs.DnsTarget?.Value).toEqual(of("RegionalDomainName"));
+    expect(Outputs.DnsTargetZone?.Value).toEqual(of("RegionalHostedZoneId"));
   });
 });
 

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import { ConfigurationError } from "../errors.ts";
 import { callsArn } from "./arns.ts";
-import type { GatewayDefinition } from "./definition.ts";
+import { type DomainOptions, domainAddress, type GatewayDefinition } from "./definition.ts";
 import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";
-import { accountOf, functionsOf } from "./targets.ts";
+import { functionsOf } from "./targets.ts";
 
 type Resource = {
   readonly Type: string;
@@ -16,8 +17,13 @@ export interface CloudFormationTemplate {
   readonly Description: string;
   readonly Parameters?: Readonly<Record<string, object>>;
   readonly Resources: Readonly<Record<string, Resource>>;
-  readonly Outputs: Readonly<Record<string, { readonly Value: object; readonly Description: string }>>;
+  readonly Outputs: Readonly<
+    Record<string, { readonly Value: object | string; readonly Description: string }>
+  >;
 }
+
+/** Of a template. Source: AWS CloudFormation user guide, quotas. */
+const MAX_RESOURCES = 500;
 
 /** Stands for the secret until the template knows it. */
 const SECRET_REFERENCE = { "Fn::Sub": `'\${SallyportSecret}'` };
@@ -25,9 +31,11 @@ const SECRET_REFERENCE = { "Fn::Sub": `'\${SallyportSecret}'` };
 /**
  * The same gateway as a template, for teams that deploy by CloudFormation. The stage deploys each change by itself, as a template
  * has no way to say when. The app is told of the gateway by `registerGateway`, with what the stack puts out and the secret that it was given.
+ *
+ * @throws ConfigurationError for more resources than a template takes
  */
 export function cloudFormationTemplate(definition: GatewayDefinition): CloudFormationTemplate {
-  const { name, stage, region, domain, throttling, accessLog } = definition;
+  const { name, stage, region, throttling, accessLog } = definition;
   const hasSecret = needsSecret(definition);
   const { api, routes } = desiredApi(definition, hasSecret ? "secret" : undefined);
   // Without ours: what a stack has made is the stack's to change.
@@ -61,7 +69,7 @@ export function cloudFormationTemplate(definition: GatewayDefinition): CloudForm
   };
   for (const route of routes) Object.assign(resources, routeResources(route));
   for (const [index, lambda] of functionsOf(definition).entries()) {
-    const source = callsArn(region, accountOf({ lambda }), `\${Api}`);
+    const source = callsArn(region, `\${AWS::AccountId}`, `\${Api}`);
     resources[`Permission${index + 1}`] = {
       Type: "AWS::Lambda::Permission",
       Properties: {
@@ -72,25 +80,12 @@ export function cloudFormationTemplate(definition: GatewayDefinition): CloudForm
       },
     };
   }
-  if (domain) {
-    resources.Domain = {
-      Type: "AWS::ApiGatewayV2::DomainName",
-      Properties: {
-        DomainName: domain.name,
-        DomainNameConfigurations: [
-          { CertificateArn: domain.certificateArn, EndpointType: "REGIONAL", SecurityPolicy: "TLS_1_2" },
-        ],
-      },
-    };
-    resources.Mapping = {
-      Type: "AWS::ApiGatewayV2::ApiMapping",
-      Properties: {
-        ApiId,
-        DomainName: { Ref: "Domain" },
-        Stage: { Ref: "Stage" },
-        ...(domain.mappingKey ? { ApiMappingKey: domain.mappingKey } : {}),
-      },
-    };
+  Object.assign(resources, domainResources(definition));
+  const count = Object.keys(resources).length;
+  if (count > MAX_RESOURCES) {
+    throw new ConfigurationError(
+      `Gateway "${name}" takes ${count} resources, and a template of CloudFormation has ${MAX_RESOURCES} at most. Use fewer routes, or gateway apply.`,
+    );
   }
   return {
     AWSTemplateFormatVersion: "2010-09-09",
@@ -148,26 +143,78 @@ function routeResources({ key, integration, isAnswered }: DesiredRoute): Record<
   };
 }
 
+function domainResources({ domains }: GatewayDefinition): Record<string, Resource> {
+  const resources: Record<string, Resource> = {};
+  for (const [index, { name, certificateArn, mappingKey }] of domains.entries()) {
+    const domain = domainId(domains, name);
+    resources[domain] ??= {
+      Type: "AWS::ApiGatewayV2::DomainName",
+      Properties: {
+        DomainName: name,
+        DomainNameConfigurations: [
+          { CertificateArn: certificateArn, EndpointType: "REGIONAL", SecurityPolicy: "TLS_1_2" },
+        ],
+      },
+    };
+    resources[numbered("Mapping", index)] = {
+      Type: "AWS::ApiGatewayV2::ApiMapping",
+      Properties: {
+        ApiId: { Ref: "Api" },
+        DomainName: { Ref: domain },
+        Stage: { Ref: "Stage" },
+        ...(mappingKey ? { ApiMappingKey: mappingKey } : {}),
+      },
+    };
+  }
+  return resources;
+}
+
+function domainId(domains: readonly DomainOptions[], name: string): string {
+  return numbered(
+    "Domain",
+    domains.findIndex((domain) => domain.name === name),
+  );
+}
+
+function numbered(id: string, index: number): string {
+  return index === 0 ? id : `${id}${index + 1}`;
+}
+
+/** What `registerGateway` takes, and what DNS takes. */
 function outputs({
   stage,
-  domain,
+  replies,
+  domains,
   disableExecuteApiEndpoint,
 }: GatewayDefinition): CloudFormationTemplate["Outputs"] {
-  const own = domain && [domain.name, domain.mappingKey].filter(Boolean).join("/");
+  const [first] = domains;
+  const own = first && domainAddress(first);
   const host = `\${Api}.execute-api.\${AWS::Region}.\${AWS::URLSuffix}`;
   const endpoint = disableExecuteApiEndpoint && own ? own : `${host}/${stage}`;
+  const names = [...new Set(domains.map(({ name }) => name))];
   return {
     ApiId: { Value: { Ref: "Api" }, Description: "apiId of registerGateway" },
     Endpoint: { Value: { "Fn::Sub": `https://${endpoint}` }, Description: "endpoint of registerGateway" },
+    Stage: { Value: { Ref: "Stage" }, Description: "stage of registerGateway" },
+    Replies: { Value: replies, Description: "replies of registerGateway" },
     Url: { Value: { "Fn::Sub": `wss://${own ?? endpoint}` }, Description: "Where browsers connect to" },
-    ...(domain
-      ? {
-          DnsTarget: {
-            Value: { "Fn::GetAtt": ["Domain", "RegionalDomainName"] },
-            Description: `What ${domain.name} leads to in DNS`,
-          },
-        }
-      : {}),
+    ...Object.fromEntries(
+      names.flatMap((name, index) => {
+        const domain = domainId(domains, name);
+        const target = {
+          Value: { "Fn::GetAtt": [domain, "RegionalDomainName"] },
+          Description: `What ${name} leads to in DNS`,
+        };
+        const zone = {
+          Value: { "Fn::GetAtt": [domain, "RegionalHostedZoneId"] },
+          Description: `The zone of that, which an alias of ${name} takes`,
+        };
+        return [
+          [numbered("DnsTarget", index), target],
+          [numbered("DnsTargetZone", index), zone],
+        ];
+      }),
+    ),
   };
 }
 

@@ -18,6 +18,8 @@ export interface ControlPlaneOptions {
   readonly timeoutMs?: number;
   /** The time, in epoch milliseconds, for how old a deployment is. Default: this machine's. */
   readonly now?: () => number;
+  /** Ends a run before its next change, or while it waits; the next run goes on from there. Default: nothing does. */
+  readonly signal?: AbortSignal;
 }
 
 /** Longest time that a call is tried again because AWS has had enough of them, in milliseconds. */
@@ -44,7 +46,6 @@ type GatewayCommand<Input extends ServiceInputTypes, Output extends ServiceOutpu
  */
 export class ControlPlane {
   readonly region: string;
-  readonly wait: (ms: number) => Promise<unknown>;
   readonly now: () => number;
   readonly #options: ControlPlaneOptions;
   readonly #gateways: ApiGatewayV2Client;
@@ -52,10 +53,27 @@ export class ControlPlane {
 
   constructor(region: string, options: ControlPlaneOptions = {}) {
     this.region = region;
-    this.wait = options.wait ?? sleep;
     this.now = options.now ?? Date.now;
     this.#options = options;
     this.#gateways = new ApiGatewayV2Client(this.#clientOptions());
+  }
+
+  /** @throws ControlPlaneError where the run is to end */
+  async wait(ms: number): Promise<void> {
+    this.checkGoingOn();
+    const { signal, wait = (ms: number) => sleep(ms, undefined, signal && { signal }) } = this.#options;
+    await wait(ms).catch((error) => {
+      this.checkGoingOn();
+      throw error;
+    });
+  }
+
+  /** @throws ControlPlaneError where the run is to end */
+  checkGoingOn(): void {
+    if (this.#options.signal?.aborted !== true) return;
+    throw new ControlPlaneError(
+      "The run was told to stop. What it has done stays as it is, and the next one goes on from there.",
+    );
   }
 
   /** Asks API Gateway something. @throws ControlPlaneError */
@@ -143,7 +161,8 @@ function nameOf(command: object): string {
 const HINTS: Readonly<Record<string, string>> = {
   CredentialsProviderError:
     "No credentials were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-  AccessDeniedException: "`sallyport gateway policy` prints what a role needs that deploys.",
+  AccessDeniedException:
+    "`sallyport gateway policy` prints what a role needs that deploys: again after the first apply, and with --former for what the definition no longer names.",
   UnrecognizedClientException: "AWS does not know these credentials.",
   InvalidSignatureException: "Is this machine's clock right?",
   ExpiredTokenException: "Sign in again.",

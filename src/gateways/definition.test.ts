@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
-import { partitionOf } from "./arns.ts";
 import {
   definedAs,
   definedGateways,
@@ -28,7 +27,9 @@ describe("a definition", () => {
     expect(definition).toMatchObject({
       stage: "production",
       routeSelectionExpression: "$request.body.action",
-      domain: undefined,
+      domains: [],
+      apiKeySelectionExpression: "$request.header.x-api-key",
+      account: undefined,
       disableExecuteApiEndpoint: false,
       tags: {},
       throttling: undefined,
@@ -50,15 +51,17 @@ describe("a definition", () => {
       replies: "push",
       throttling: { ratePerSecond: 0.5, burst: 1 },
       accessLog: { destinationArn: LOG_GROUP, format: "$context.extendedRequestId" },
-      domain: { name: "ws.example.com", certificateArn: CERTIFICATE, mappingKey: "chat" },
       disableExecuteApiEndpoint: true,
+      apiKeySelectionExpression: "$context.authorizer.usageIdentifierKey",
+      account: "210987654321",
     };
-    expect(define(said)).toMatchObject(said);
-    expect(define({ domain: { name: "ws.example.com", certificateArn: CERTIFICATE } }).domain).toEqual({
-      name: "ws.example.com",
-      certificateArn: CERTIFICATE,
-      mappingKey: "",
-    });
+    const domain = { name: "ws.example.com", certificateArn: CERTIFICATE };
+    expect(define({ ...said, domain })).toMatchObject(said);
+    expect(define({ domain }).domains).toEqual([{ ...domain, mappingKey: "" }]);
+    expect(define({ domain: [{ ...domain, mappingKey: "chat" }, domain] }).domains).toEqual([
+      { ...domain, mappingKey: "chat" },
+      { ...domain, mappingKey: "" },
+    ]);
   });
 
   test("cannot be changed inside either, nor by changing what it was made of", () => {
@@ -70,14 +73,14 @@ describe("a definition", () => {
       accessLog: { destinationArn: LOG_GROUP },
     };
     const definition = define(options);
-    for (const part of ["target", "tags", "domain", "throttling", "accessLog"] as const)
+    for (const part of ["target", "tags", "domains", "throttling", "accessLog"] as const)
       expect(Object.isFrozen(definition[part]), part).toBe(true);
     options.tags.team = "other";
     options.throttling.burst = 0;
     options.domain.name = "";
     expect(definition.tags).toEqual({ team: "chat" });
     expect(definition.throttling).toEqual({ ratePerSecond: 1, burst: 1 });
-    expect(definition.domain?.name).toBe("ws.example.com");
+    expect(definition.domains[0]?.name).toBe("ws.example.com");
   });
 
   test("is as large as AWS lets it be", () => {
@@ -89,19 +92,23 @@ describe("a definition", () => {
     expect(define({ routes: { ["k".repeat(128)]: { lambda: LAMBDA } } }).routes.size).toBe(1);
   });
 
-  test.each(["eu-west-1", "us-gov-west-1", "cn-north-1", "ap-southeast-2", "us-iso-east-1"])(
-    "may be in %s",
-    (region) => {
-      expect(define({ region }).region).toBe(region);
-    },
-  );
+  test.each([
+    "eu-west-1",
+    "us-gov-west-1",
+    "cn-north-1",
+    "ap-southeast-2",
+    "us-iso-east-1",
+    "eusc-de-east-1",
+  ])("may be in %s", (region) => {
+    expect(define({ region }).region).toBe(region);
+  });
 
   test("takes a target with or without a slash at its end, and a function by any of its names", () => {
     for (const slashes of ["", "/", "//"])
       expect(define({ target: `https://www.example.com/ws/chat${slashes}` }).target).toBe(
         "https://www.example.com/ws/chat",
       );
-    for (const lambda of [LAMBDA, LAMBDA.replace(":live", ""), LAMBDA.replace(":live", ":$LATEST")])
+    for (const lambda of [LAMBDA, LAMBDA.replace(":live", ""), LAMBDA.replace(":live", ":7")])
       expect(define({ target: { lambda } }).target).toEqual({ lambda });
   });
 
@@ -109,6 +116,19 @@ describe("a definition", () => {
     const one = define({ routes: { b: "https://x.example.com/ws/b/b", a: "https://x.example.com/ws/a/a" } });
     expect([...one.routes.keys()]).toEqual(["a", "b"]);
     expect(Object.keys(define({ tags: { b: "1", a: "2" } }).tags)).toEqual(["a", "b"]);
+  });
+
+  test("names the account that the API is in, as far as anything says it", () => {
+    const other = LAMBDA.replace("123456789012", "999999999999");
+    const target = { lambda: other };
+    expect(define({ target }).account).toBe("999999999999");
+    expect(define({ target, account: "123456789012" }).account).toBe("123456789012");
+    const domain = { name: "ws.example.com", certificateArn: CERTIFICATE };
+    expect(define({ target, domain }).account).toBe("123456789012");
+    expect(define({ target, accessLog: { destinationArn: LOG_GROUP } }).account).toBe("123456789012");
+    expect(() => define({ target, routes: { more: { lambda: LAMBDA } } })).toThrow(
+      /its functions are in the accounts 999999999999 and 123456789012; say in which the API is: account: "…"/,
+    );
   });
 
   test("fills in the format of an access log, and takes a log group's ARN as AWS lists it", () => {
@@ -123,6 +143,38 @@ describe("a definition", () => {
   });
   const route = (key: string, url: unknown) => ({ routes: { [key]: url } });
   test.each<[string, object, RegExp]>([
+    ["an account that is none", { account: "1234" }, /account is 12 digits as text/],
+    ["an account that is a number", { account: 123456789012 }, /account is 12 digits as text/],
+    [
+      "a source of keys that AWS has not",
+      { apiKeySelectionExpression: "$request.body.key" },
+      /is one of \$req/,
+    ],
+    [
+      "one address twice",
+      { domain: [domain({}).domain, domain({ mappingKey: "" }).domain] },
+      /domain has ws\.example\.com twice/,
+    ],
+    [
+      "two certificates of one name",
+      { domain: [domain({}).domain, domain({ mappingKey: "b", certificateArn: `${CERTIFICATE}e` }).domain] },
+      /domain ws\.example\.com has two certificates/,
+    ],
+    [
+      "a log elsewhere",
+      { accessLog: { destinationArn: LOG_GROUP.replace("eu-west-1", "us-east-1") } },
+      /accessLog\.destinationArn is in us-east-1; the log must be in eu-west-1/,
+    ],
+    [
+      "a log line of two",
+      { accessLog: { destinationArn: LOG_GROUP, format: "$context.requestId\n" } },
+      /accessLog\.format is one line/,
+    ],
+    [
+      "the latest version of a function, which takes no permission",
+      { target: { lambda: LAMBDA.replace(":live", ":$LATEST") } },
+      /target\.lambda ends with :\$LATEST/,
+    ],
     ["no name", { name: "" }, /name is 1 to 128 letters/],
     ["a name too long", { name: "x".repeat(129) }, /name is 1 to 128 letters/],
     ["a name with other signs", { name: "chat/production" }, /name is 1 to 128 letters/],
@@ -426,15 +478,14 @@ test("the parts of a target and of a region are read where they are written", ()
     route: "moderate",
   });
   expect(accountOf({ lambda: LAMBDA })).toBe("123456789012");
-  expect(["eu-west-1", "cn-northwest-1", "us-gov-east-1"].map(partitionOf)).toEqual([
-    "aws",
-    "aws-cn",
-    "aws-us-gov",
-  ]);
 });
 
 describe("the gateways of an app", () => {
-  const views = ["/ws/chat", "/ws/moderation"];
+  const keys = { handlerKey: "handler", routeKey: "action" };
+  const views = new Map([
+    ["/ws/chat", keys],
+    ["/ws/moderation", keys],
+  ]);
 
   test("lead to its views, whatever comes before their paths", () => {
     const prefixed = define({
@@ -453,6 +504,39 @@ describe("the gateways of an app", () => {
     expect(() => definedGateways([astray], views)).toThrow(/routes\["moderate"\] .* leads to no view/);
     const beyond = define({ target: "https://www.example.com/ws/chat/live" });
     expect(() => definedGateways([beyond], views)).toThrow(ConfigurationError);
+  });
+
+  test("F73 choose routes by a field that their views take for that, or for handlers", () => {
+    const routes = { moderate: "https://www.example.com/ws/moderation/moderate" };
+    const by = (field: string) => define({ routes, routeSelectionExpression: `$request.body.${field}` });
+    for (const field of ["action", "handler"]) expect(definedGateways([by(field)], views).size).toBe(1);
+    expect(() => definedGateways([by("type")], views)).toThrow(
+      'Gateway "chat": messages choose their route by "type", and the view at /ws/chat takes "action" for that. Write there: routeKey = "type", or here: routeSelectionExpression: "$request.body.action".',
+    );
+    const [chat, moderation] = [{ ...keys, routeKey: "type" }, keys];
+    const one = new Map([
+      ["/ws/chat", chat],
+      ["/ws/moderation", moderation],
+    ]);
+    expect(() => definedGateways([by("type")], one)).toThrow(/the view at \/ws\/moderation takes "action"/);
+    // Where there is nothing to choose from, and where it is no plain field, nothing can be said.
+    const without = define({ routeSelectionExpression: "$request.body.type" });
+    expect(definedGateways([without], views).size).toBe(1);
+    const nested = define({ routes, routeSelectionExpression: "$request.body.a.b" });
+    expect(definedGateways([nested], views).size).toBe(1);
+  });
+
+  test("F74 lead to other services too, whose views are not here", () => {
+    const service = "https://billing.example.com/ws/billing/default";
+    const definition = define({ routes: { billing: { service } } });
+    expect(definition.routes.get("billing")).toEqual({ service });
+    expect(definedGateways([definition], views).size).toBe(1);
+    expect(() => define({ target: { service } })).toThrow(/target is of this app/);
+    expect(() => define({ routes: { billing: { service: "http://billing" } } })).toThrow(
+      /routes\["billing"\]\.service http:\/\/billing must be https:/,
+    );
+    for (const wrong of [7, "", undefined])
+      expect(() => define({ routes: { billing: { service: wrong } } })).toThrow(/\.service is a URL/);
   });
 
   test("are none where none are given, and keep the order in which they are given", () => {

@@ -4,7 +4,15 @@ import { refuseUnknown } from "../options.ts";
 import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
 import { check, isRecord, isText } from "./checks.ts";
-import { checkedRoutes, checkedTarget, type Target, viewOf } from "./targets.ts";
+import {
+  accountOf,
+  checkedRoutes,
+  checkedTarget,
+  functionsOf,
+  type OwnTarget,
+  type Target,
+  viewOf,
+} from "./targets.ts";
 
 /** What a team writes of a WebSocket API at AWS. */
 export interface GatewayOptions {
@@ -21,17 +29,21 @@ export interface GatewayOptions {
    * Where `$connect`, `$disconnect` and `$default` go: the URL of a view, such as `https://www.example.com/ws/chat`, to which `/connect`,
    * `/disconnect` and `/default` are added; or a Lambda function.
    */
-  readonly target: Target;
+  readonly target: OwnTarget;
   /**
    * Where messages of further routes go, by route key: a URL as it is, such as `https://www.example.com/ws/moderation/moderate`, whose path but
-   * for its last part is the other view's; or a Lambda function. Default: none.
+   * for its last part is the other view's; a Lambda function; or `{ service: "https://billing.example.com/ws/billing/default" }`, whose views are
+   * another deployment's. Default: none.
    */
   readonly routes?: Readonly<Record<string, Target>>;
   /** What selects the route of a message. Default `$request.body.action`. */
   readonly routeSelectionExpression?: string;
-  /** A domain of your own. Default: that of API Gateway, to which no browser sends your cookies. */
-  readonly domain?: DomainOptions;
-  /** Whether the API is reached by its own domain only. It takes a `domain`. Default false. */
+  /**
+   * A domain of your own, or several, of which the first is what `status` tells. Default: that of API Gateway, to which no browser sends your
+   * cookies.
+   */
+  readonly domain?: DomainOptions | readonly DomainOptions[];
+  /** Whether the API is reached by your own domain only. It takes a `domain`. Default false. */
   readonly disableExecuteApiEndpoint?: boolean;
   /** Tags of the API and its stage, beside our own. At most 48. Default: none. */
   readonly tags?: Readonly<Record<string, string>>;
@@ -39,6 +51,13 @@ export interface GatewayOptions {
   readonly throttling?: ThrottlingOptions;
   /** A line in a log for every connect, message and disconnect. Default: none. */
   readonly accessLog?: AccessLogOptions;
+  /** What API Gateway takes a client's API key from, on routes that you let need one. Default `$request.header.x-api-key`. */
+  readonly apiKeySelectionExpression?: ApiKeySelectionExpression;
+  /**
+   * The account that the API is in, 12 digits, which the permission of a function names. Default: that of a certificate or log, or of the
+   * functions.
+   */
+  readonly account?: string;
   /** What people read at AWS, up to 1024 characters. Default: none. */
   readonly description?: string;
   /** Longest time for an answer, in milliseconds, 50 to 29 000. Default 29 000. */
@@ -46,6 +65,10 @@ export interface GatewayOptions {
   /** How answers to messages reach the socket: as the route's response, or pushed. Default `route`. */
   readonly replies?: "route" | "push";
 }
+
+export type ApiKeySelectionExpression =
+  | "$request.header.x-api-key"
+  | "$context.authorizer.usageIdentifierKey";
 
 export interface DomainOptions {
   /** Such as `ws.example.com`. Its parent domain is where your cookies must be valid. */
@@ -75,14 +98,18 @@ export interface GatewayDefinition {
   readonly name: string;
   readonly region: string;
   readonly stage: string;
-  readonly target: Target;
+  readonly target: OwnTarget;
   readonly routes: ReadonlyMap<string, Target>;
   readonly routeSelectionExpression: string;
-  readonly domain: DomainOptions | undefined;
+  /** The first is the one that is told. */
+  readonly domains: readonly DomainOptions[];
   readonly disableExecuteApiEndpoint: boolean;
   readonly tags: Readonly<Record<string, string>>;
   readonly throttling: ThrottlingOptions | undefined;
   readonly accessLog: Required<AccessLogOptions> | undefined;
+  readonly apiKeySelectionExpression: ApiKeySelectionExpression;
+  /** Undefined where nothing names it, and nothing has to. */
+  readonly account: string | undefined;
   readonly description: string;
   readonly timeoutMs: number;
   readonly replies: "route" | "push";
@@ -100,6 +127,8 @@ const OPTIONS = new Set<string>([
   "tags",
   "throttling",
   "accessLog",
+  "apiKeySelectionExpression",
+  "account",
   "description",
   "timeoutMs",
   "replies",
@@ -118,6 +147,11 @@ export const TAG_PREFIX = "sallyport:";
 export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
 /** The tag by which it is known whose it is: the id of a database's record. */
 export const RECORD_TAG = `${TAG_PREFIX}record`;
+
+const API_KEY_SOURCES: readonly string[] = [
+  "$request.header.x-api-key",
+  "$context.authorizer.usageIdentifierKey",
+] satisfies ApiKeySelectionExpression[];
 
 const LOG_FORMAT = JSON.stringify(
   Object.fromEntries(
@@ -153,7 +187,7 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   check(where, isText(name, /^[A-Za-z0-9 _-]{1,128}$/), `name is 1 to 128 letters, digits, spaces, _ or -`);
   check(
     where,
-    isText(region, /^[a-z]{2}(-[a-z]+)+-\d$/),
+    isText(region, /^[a-z]{2,4}(-[a-z]+)+-\d$/),
     `region is one of AWS's, such as eu-west-1, not ${shown(region)}`,
   );
   check(
@@ -183,7 +217,14 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
     replies === "route" || replies === "push",
     `replies is "route" or "push", not ${shown(replies)}`,
   );
+  const { apiKeySelectionExpression = "$request.header.x-api-key" } = options;
+  check(
+    where,
+    API_KEY_SOURCES.includes(apiKeySelectionExpression),
+    `apiKeySelectionExpression is one of ${API_KEY_SOURCES.join(", ")}, not ${shown(apiKeySelectionExpression)}`,
+  );
   const { disableExecuteApiEndpoint = false } = options;
+  const domains = checkedDomains(where, options.domain ?? [], region);
   check(
     where,
     typeof disableExecuteApiEndpoint === "boolean",
@@ -191,21 +232,31 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   );
   check(
     where,
-    !disableExecuteApiEndpoint || Boolean(options.domain),
+    !disableExecuteApiEndpoint || domains.length > 0,
     "disableExecuteApiEndpoint leaves nothing to connect to without a domain",
   );
+  const target = checkedTarget(where, "target", options.target, region);
+  check(
+    where,
+    typeof target === "string" || "lambda" in target,
+    "target is of this app: only routes lead to other services",
+  );
+  const routes = checkedRoutes(where, options.routes ?? {}, region);
+  const accessLog = options.accessLog && checkedLog(where, options.accessLog, region);
   const definition: GatewayDefinition = Object.freeze({
     name,
     region,
     stage,
-    target: checkedTarget(where, "target", options.target, region),
-    routes: checkedRoutes(where, options.routes ?? {}, region),
+    target,
+    routes,
     routeSelectionExpression,
-    domain: options.domain && checkedDomain(where, options.domain, region),
+    domains,
     disableExecuteApiEndpoint,
     tags: checkedTags(where, options.tags ?? {}),
     throttling: options.throttling && checkedThrottling(where, options.throttling),
-    accessLog: options.accessLog && checkedLog(where, options.accessLog),
+    accessLog,
+    apiKeySelectionExpression,
+    account: checkedAccount(where, options.account, { target, routes, domains, accessLog }),
     description,
     timeoutMs,
     replies,
@@ -220,11 +271,11 @@ const KNOWN = new WeakSet<GatewayDefinition>();
 /**
  * The gateways of an app by name, each leading to views that are there.
  *
- * @throws ConfigurationError for two of one name, or a URL that leads nowhere
+ * @throws ConfigurationError for two of one name, or a URL that leads nowhere or to a view that chooses otherwise
  */
 export function definedGateways(
   definitions: readonly GatewayDefinition[],
-  viewPaths: readonly string[],
+  views: ReadonlyMap<string, TargetView>,
 ): ReadonlyMap<string, GatewayDefinition> {
   const byName = new Map<string, GatewayDefinition>();
   for (const definition of definitions) {
@@ -234,7 +285,7 @@ export function definedGateways(
     if (byName.has(definition.name)) {
       throw new ConfigurationError(`gateways: two are called "${definition.name}". Give each its own name.`);
     }
-    checkTargets(definition, viewPaths);
+    checkTargets(definition, views);
     byName.set(definition.name, definition);
   }
   return byName;
@@ -264,24 +315,87 @@ export function definedAs(
   );
 }
 
+/** What of a mounted view a gateway must agree with. */
+export interface TargetView {
+  readonly handlerKey: string;
+  readonly routeKey: string;
+}
+
 /**
- * A gateway's URLs lead to views that are there.
+ * A gateway's URLs lead to views that are there, and that know by which field messages choose their route.
  *
- * @param viewPaths a target's path ends with one of them, after whatever a proxy strips
+ * @param views by path; a target's path ends with one of them, after whatever a proxy strips
  * @throws ConfigurationError that names the URL and the views
  */
-function checkTargets(definition: GatewayDefinition, viewPaths: readonly string[]): void {
-  const check = (what: string, url: string, path: string) => {
-    if (viewPaths.some((view) => path.endsWith(view))) return;
-    throw new ConfigurationError(
-      `Gateway "${definition.name}": ${what} ${url} leads to no view. Views are mounted at ${viewPaths.join(", ")}.`,
+function checkTargets(definition: GatewayDefinition, views: ReadonlyMap<string, TargetView>): void {
+  const where = `Gateway "${definition.name}"`;
+  const { target, routes, routeSelectionExpression } = definition;
+  const [, field] = /^\$request\.body\.([A-Za-z0-9_-]+)$/.exec(routeSelectionExpression) ?? [];
+  const checkView = (what: string, url: string, path: string) => {
+    const [viewPath, view] = [...views].find(([each]) => path.endsWith(each)) ?? [];
+    check(
+      where,
+      view !== undefined,
+      `${what} ${url} leads to no view. Views are mounted at ${[...views.keys()].join(", ")}`,
+    );
+    const isRead = field === undefined || field === view.routeKey || field === view.handlerKey;
+    check(
+      where,
+      routes.size === 0 || isRead,
+      `messages choose their route by "${field}", and the view at ${viewPath} takes "${view.routeKey}" for that. Write there: routeKey = "${field}", or here: routeSelectionExpression: "$request.body.${view.routeKey}"`,
     );
   };
-  const { target, routes } = definition;
-  if (typeof target === "string") check("target", target, new URL(target).pathname);
+  if (typeof target === "string") checkView("target", target, new URL(target).pathname);
   for (const [key, url] of routes) {
-    if (typeof url === "string") check(`routes["${key}"]`, url, viewOf(url).viewPath);
+    if (typeof url === "string") checkView(`routes["${key}"]`, url, viewOf(url).viewPath);
   }
+}
+
+function checkedDomains(
+  where: string,
+  given: DomainOptions | readonly DomainOptions[],
+  region: string,
+): readonly DomainOptions[] {
+  const list: readonly DomainOptions[] = Array.isArray(given) ? given : [given];
+  const domains = list.map((domain) => checkedDomain(where, domain, region));
+  const addresses = domains.map(domainAddress);
+  const twice = addresses.find((address, index) => addresses.indexOf(address) !== index);
+  check(where, twice === undefined, `domain has ${twice} twice`);
+  for (const { name, certificateArn } of domains) {
+    const other = domains.find((each) => each.name === name && each.certificateArn !== certificateArn);
+    check(where, other === undefined, `domain ${name} has two certificates, and takes one`);
+  }
+  return Object.freeze(domains);
+}
+
+/** What comes after `wss://`. */
+export function domainAddress({ name, mappingKey }: Pick<DomainOptions, "name" | "mappingKey">): string {
+  return [name, mappingKey].filter(Boolean).join("/");
+}
+
+/** @throws ConfigurationError where a function's permission needs it, and nothing says which it is */
+function checkedAccount(
+  where: string,
+  given: string | undefined,
+  parts: Pick<GatewayDefinition, "target" | "routes" | "domains" | "accessLog">,
+): string | undefined {
+  check(
+    where,
+    given === undefined || isText(given, /^\d{12}$/),
+    `account is 12 digits as text, not ${shown(given)}`,
+  );
+  const { domains, accessLog } = parts;
+  const lambdas = functionsOf(parts);
+  const [own] = [domains[0]?.certificateArn, accessLog?.destinationArn].flatMap((arn) => arn ?? []);
+  const account = given ?? own?.split(":")[4];
+  if (account !== undefined) return account;
+  const accounts = [...new Set(lambdas.map((lambda) => accountOf({ lambda })))];
+  check(
+    where,
+    accounts.length <= 1,
+    `its functions are in the accounts ${accounts.join(" and ")}; say in which the API is: account: "…"`,
+  );
+  return accounts[0];
 }
 
 function checkedDomain(where: string, domain: DomainOptions, region: string): DomainOptions {
@@ -289,7 +403,7 @@ function checkedDomain(where: string, domain: DomainOptions, region: string): Do
   const { name, certificateArn, mappingKey = "" } = domain;
   check(
     where,
-    isText(name, /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/),
+    isText(name, /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/),
     `domain.name is a name such as ws.example.com in small letters, not ${shown(name)}`,
   );
   const arn = isText(certificateArn, /^arn:/) ? certificateArn.split(":") : [];
@@ -355,7 +469,7 @@ function checkedThrottling(where: string, throttling: ThrottlingOptions): Thrott
   return Object.freeze({ ratePerSecond, burst });
 }
 
-function checkedLog(where: string, log: AccessLogOptions): Required<AccessLogOptions> {
+function checkedLog(where: string, log: AccessLogOptions, region: string): Required<AccessLogOptions> {
   refuseUnknown(`${where}: accessLog`, log, LOG_OPTIONS);
   const { format = LOG_FORMAT } = log;
   // AWS takes a log group's ARN without the `:*` that its own listings end with.
@@ -366,6 +480,16 @@ function checkedLog(where: string, log: AccessLogOptions): Required<AccessLogOpt
       destinationArn,
     ),
     `accessLog.destinationArn is the ARN of a log group, or of a Firehose stream named amazon-apigateway-…, not ${shown(log.destinationArn)}`,
+  );
+  check(
+    where,
+    destinationArn.split(":")[3] === region,
+    `accessLog.destinationArn is in ${destinationArn.split(":")[3]}; the log must be in ${region}, as the API is`,
+  );
+  check(
+    where,
+    isText(format, /^[^\r\n]*$/),
+    "accessLog.format is one line: CloudWatch keeps one event a line",
   );
   check(
     where,

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import { GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
-import type { Target } from "./targets.ts";
+import { suffixOf } from "./arns.ts";
+import { domainAddress, GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
+import { type Target, urlOfTarget } from "./targets.ts";
 
 /** An integration as AWS is to have it, in AWS's own words. */
 export interface DesiredIntegration {
@@ -30,6 +31,7 @@ export interface DesiredApi {
     readonly RouteSelectionExpression: string;
     readonly Description: string;
     readonly DisableExecuteApiEndpoint: boolean;
+    readonly ApiKeySelectionExpression: string;
   };
   /** Of the stage; the API has another one, which says whose it is. */
   readonly tags: Readonly<Record<string, string>>;
@@ -66,11 +68,13 @@ export function deployedHash(description: string | undefined, hashes: readonly s
 /** @param secret mapped as a static header on each HTTP integration; undefined where functions serve everything */
 export function desiredApi(definition: GatewayDefinition, secret: string | undefined): DesiredApi {
   const { name, description, routeSelectionExpression, disableExecuteApiEndpoint, tags } = definition;
+  const { apiKeySelectionExpression } = definition;
   const api = {
     Name: name,
     RouteSelectionExpression: routeSelectionExpression,
     Description: description,
     DisableExecuteApiEndpoint: disableExecuteApiEndpoint,
+    ApiKeySelectionExpression: apiKeySelectionExpression,
   };
   const route = (key: string, target: Target, isMessage: boolean): DesiredRoute => ({
     key,
@@ -85,14 +89,15 @@ export function desiredApi(definition: GatewayDefinition, secret: string | undef
     route("$default", below("default"), true),
     ...[...definition.routes].map(([key, target]) => route(key, target, true)),
   ];
-  const deployed = [api.RouteSelectionExpression, api.DisableExecuteApiEndpoint, routes];
+  const { Name: _, Description: __, ...effective } = api;
+  const deployed = [effective, routes];
   const fingerprint = createHash("sha256").update(JSON.stringify(deployed)).digest("hex").slice(0, 16);
   return { api, tags: { ...tags, [GATEWAY_TAG]: name }, routes, fingerprint };
 }
 
 /** Whether any call of a gateway is proved by a secret. Who may invoke a function says the function's own policy. */
 export function needsSecret({ target, routes }: GatewayDefinition): boolean {
-  return [target, ...routes.values()].some((each) => typeof each === "string");
+  return [target, ...routes.values()].some((each) => urlOfTarget(each) !== undefined);
 }
 
 function desiredIntegration(
@@ -109,11 +114,11 @@ function desiredIntegration(
     TimeoutInMillis: timeoutMs,
     Description: integrationDescription(key),
   } as const;
-  if (typeof target === "string") {
+  if (typeof target === "string" || "service" in target) {
     return {
       ...common,
       IntegrationType: "HTTP_PROXY",
-      IntegrationUri: target,
+      IntegrationUri: typeof target === "string" ? target : target.service,
       RequestParameters: requestParameters(secret),
     };
   }
@@ -144,20 +149,19 @@ function requestParameters(secret: string | undefined): Readonly<Record<string, 
  * @param apiEndpoint as AWS tells it: `wss://<api>.execute-api.<region>.amazonaws.com`
  */
 export function endpointOf(
-  { domain, disableExecuteApiEndpoint, stage, region }: GatewayDefinition,
+  { domains: [domain], disableExecuteApiEndpoint, stage, region }: GatewayDefinition,
   apiEndpoint: string,
   apiId: string,
 ): string {
-  if (disableExecuteApiEndpoint && domain)
-    return `https://${[domain.name, domain.mappingKey].filter(Boolean).join("/")}`;
+  if (disableExecuteApiEndpoint && domain) return `https://${domainAddress(domain)}`;
   const host =
-    apiEndpoint === "" ? `${apiId}.execute-api.${region}.amazonaws.com` : new URL(apiEndpoint).host;
+    apiEndpoint === "" ? `${apiId}.execute-api.${region}.${suffixOf(region)}` : new URL(apiEndpoint).host;
   return `https://${host}/${stage}`;
 }
 
 /** Where browsers connect to. */
 export function urlOf(definition: GatewayDefinition, apiEndpoint: string, apiId: string): string {
-  const { domain } = definition;
-  if (domain) return `wss://${[domain.name, domain.mappingKey].filter(Boolean).join("/")}`;
+  const [domain] = definition.domains;
+  if (domain) return `wss://${domainAddress(domain)}`;
   return endpointOf(definition, apiEndpoint, apiId).replace(/^https:/, "wss:");
 }

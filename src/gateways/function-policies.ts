@@ -1,11 +1,27 @@
 import type { LambdaClient, LambdaClientConfig } from "@aws-sdk/client-lambda";
 import { ControlPlaneError } from "../errors.ts";
 
+/** What API Gateway is permitted. */
+const INVOKE = "lambda:InvokeFunction";
+const API_GATEWAY = "apigateway.amazonaws.com";
+
+/** Whether a statement lets API Gateway invoke its function for what an ARN names. */
+export function permits(
+  { Effect, Action, Principal, Condition }: PolicyStatement,
+  sourceArn: string,
+): boolean {
+  const isInvocation = Effect === "Allow" && Action === INVOKE && Principal?.Service === API_GATEWAY;
+  return isInvocation && Condition?.ArnLike?.["AWS:SourceArn"] === sourceArn;
+}
+
 /** Makes a call, again where that is safe. */
 type Call = <Output>(name: string, isRead: boolean, send: () => Promise<Output>) => Promise<Output>;
 
 export interface PolicyStatement {
   readonly Sid?: string;
+  readonly Effect?: string;
+  readonly Action?: unknown;
+  readonly Principal?: { readonly Service?: unknown };
   readonly Condition?: { readonly ArnLike?: { readonly "AWS:SourceArn"?: string } };
 }
 
@@ -50,8 +66,8 @@ export class FunctionPolicies {
     const command = new this.#sdk.AddPermissionCommand({
       FunctionName: lambda,
       StatementId: statementId,
-      Action: "lambda:InvokeFunction",
-      Principal: "apigateway.amazonaws.com",
+      Action: INVOKE,
+      Principal: API_GATEWAY,
       SourceArn: sourceArn,
     });
     await this.#call("AddPermission", false, () => this.#client.send(command));

@@ -94,6 +94,11 @@ export class Gateways {
         `The secretHashes of gateway "${name}" are SHA-256 in hex, not the secrets themselves.`,
       );
     }
+    if ((registration.secretHashes?.length ?? 0) > 2) {
+      throw new ConfigurationError(
+        `Gateway "${name}": secretHashes has ${registration.secretHashes?.length}, and two are accepted at most.`,
+      );
+    }
     const now = Date.now();
     const fields = {
       api_id: apiId ?? null,

@@ -2,13 +2,14 @@ import type { Kysely } from "kysely";
 import { ConfigurationError } from "../errors.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
-/** How long nobody else begins after the last sign of life, in milliseconds: longer than AWS's slowest pauses. */
-const LEASE_MS = 180_000;
+/** How long nobody else begins after the last sign of life, and how often one is given, in milliseconds. */
+const LEASE_MS = 60_000;
+const RENEW_EVERY_MS = 15_000;
 
 /**
  * One run at a time provisions a gateway: two at once would make two APIs, whose names need not differ.
  *
- * @param work calls `renew` before whatever takes long
+ * @param work calls `renew` before each change, which throws where another run has taken over because this one stood still
  * @throws ConfigurationError when another run is under way
  */
 export async function withLease<Result>(
@@ -43,9 +44,13 @@ export async function withLease<Result>(
       if (numUpdatedRows === 0n)
         throw new ConfigurationError(`Another run provisions gateway "${name}" now; this one was too slow.`);
     });
+  // Waiting is a sign of life too. Where this fails, the next change does.
+  const alive = setInterval(() => void renew().catch(() => undefined), RENEW_EVERY_MS);
+  alive.unref();
   try {
     return await work(renew);
   } finally {
+    clearInterval(alive);
     // It is over by itself in a while; what the work came to is worth more than this.
     await database
       .write((db) =>

@@ -1,24 +1,17 @@
-import { DeleteApiCommand, DeleteDomainNameCommand } from "@aws-sdk/client-apigatewayv2";
+import { DeleteApiCommand } from "@aws-sdk/client-apigatewayv2";
 import type { Comparison, Step } from "./plan.ts";
 import { removeTwin } from "./plan-api.ts";
-import { DOMAIN_TAG, removeMapping } from "./plan-domain.ts";
+import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";
 import { removePermission, statementId } from "./plan-functions.ts";
 
 /** All that `apply` makes, in the order in which AWS lets it go: what leads to the API first, our record last. */
-export function planDestruction({ definition, actual, found, record }: Comparison): readonly Step[] {
-  const steps: Step[] = (found?.mappings ?? []).map(removeMapping);
-  const { domain } = actual;
-  const others = actual.mappingsOfDomain.filter(({ ApiId }) => ApiId !== found?.api.ApiId);
-  if (domain?.Tags?.[DOMAIN_TAG] !== undefined && others.length === 0) {
-    steps.push({
-      action: "remove",
-      what: `domain ${domain.DomainName}`,
-      details: [],
-      run: async ({ plane }) => {
-        await plane.write(new DeleteDomainNameCommand({ DomainName: domain.DomainName }));
-      },
-    });
-  }
+export function planDestruction(comparison: Comparison): readonly Step[] {
+  const { definition, actual, found, record } = comparison;
+  const mappings = found?.mappings ?? [];
+  const steps: Step[] = [
+    ...mappings.map(removeMapping),
+    ...unusedDomains(comparison, new Set(mappings)).map(removeDomain),
+  ];
   if (found) {
     const sid = statementId(found.api.ApiId);
     for (const [lambda, statements] of actual.statements) {

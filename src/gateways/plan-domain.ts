@@ -2,34 +2,43 @@ import {
   CreateApiMappingCommand,
   CreateDomainNameCommand,
   DeleteApiMappingCommand,
+  DeleteDomainNameCommand,
+  type DomainName,
   UpdateApiMappingCommand,
   UpdateDomainNameCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
 import type { ActualMapping } from "./actual.ts";
+import { type DomainOptions, domainAddress } from "./definition.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
 
-/** The tag of a domain that we made: it goes with the last gateway that uses it. */
+/** The tag of a domain that we made, with the name of the gateway for which: it goes with the last gateway that uses it. */
 export const DOMAIN_TAG = "sallyport:domain";
 
-/** The wanted domain and the way from it to the stage; and ways from elsewhere, which are wanted no more. */
-export function planDomain(comparison: Comparison): readonly Step[] {
+const LEAST_SECURITY = "TLS_1_2";
+
+/** Each wanted domain and the way from it to the stage; then ways from elsewhere, which are wanted no more, and domains that only they used. */
+export function planDomains(comparison: Comparison): readonly Step[] {
   const { definition, found } = comparison;
-  const { stage } = definition;
-  const ours = (found?.mappings ?? []).filter((mapping) => mapping.Stage === stage);
-  const kept = keptMapping(comparison);
-  const others = ours.filter((mapping) => mapping !== kept);
-  return [...planName(comparison), ...planMapping(comparison, kept), ...others.map(removeMapping)];
+  const names = [...new Map(definition.domains.map((domain) => [domain.name, domain])).values()];
+  const kept = new Map(definition.domains.map((domain) => [domain, keptMapping(comparison, domain)]));
+  const keptOnes = new Set(kept.values());
+  const others = (found?.mappings ?? []).filter(
+    (mapping) => mapping.Stage === definition.stage && !keptOnes.has(mapping),
+  );
+  return [
+    ...names.flatMap((domain) => planName(comparison, domain)),
+    ...definition.domains.flatMap((domain) => planMapping(comparison, domain, kept.get(domain))),
+    ...others.map(removeMapping),
+    ...unusedDomains(comparison, new Set(others))
+      .filter(({ DomainName = "" }) => !names.some(({ name }) => name === DomainName))
+      .map(removeDomain),
+  ];
 }
 
-function planName({ definition: { domain }, actual }: Comparison): readonly Step[] {
-  if (!domain) return [];
-  const configuration = {
-    CertificateArn: domain.certificateArn,
-    EndpointType: "REGIONAL",
-    SecurityPolicy: "TLS_1_2",
-  } as const;
-  if (!actual.domain) {
+function planName({ definition, actual }: Comparison, domain: DomainOptions): readonly Step[] {
+  const there = actual.domains.find(({ DomainName }) => DomainName === domain.name);
+  if (!there) {
     const create: Step = {
       action: "create",
       what: `domain ${domain.name}`,
@@ -38,53 +47,74 @@ function planName({ definition: { domain }, actual }: Comparison): readonly Step
         await plane.write(
           new CreateDomainNameCommand({
             DomainName: domain.name,
-            DomainNameConfigurations: [configuration],
-            Tags: { [DOMAIN_TAG]: domain.name },
+            DomainNameConfigurations: [
+              {
+                CertificateArn: domain.certificateArn,
+                EndpointType: "REGIONAL",
+                SecurityPolicy: LEAST_SECURITY,
+              },
+            ],
+            Tags: { [DOMAIN_TAG]: definition.name },
           }),
         );
       },
     };
     return [create];
   }
-  const there = actual.domain.DomainNameConfigurations?.[0]?.CertificateArn;
-  if (there === domain.certificateArn) return [];
-  if (actual.domain.Tags?.[DOMAIN_TAG] === undefined) {
+  const { CertificateArn, SecurityPolicy = LEAST_SECURITY } = there.DomainNameConfigurations?.[0] ?? {};
+  if (CertificateArn === domain.certificateArn) return [];
+  if (there.Tags?.[DOMAIN_TAG] === undefined) {
     throw new ConfigurationError(
-      `The domain ${domain.name} was not made here, and has the certificate ${there}. Write that one, or change it where the domain is kept.`,
+      `The domain ${domain.name} was not made here, and has the certificate ${CertificateArn}. Write that one, or change it where the domain is kept.`,
     );
   }
   const change: Step = {
     action: "change",
     what: `domain ${domain.name}`,
-    details: [`CertificateArn: ${there} → ${domain.certificateArn}`],
+    details: [`CertificateArn: ${CertificateArn} → ${domain.certificateArn}`],
     run: async ({ plane }) => {
       await plane.write(
-        new UpdateDomainNameCommand({ DomainName: domain.name, DomainNameConfigurations: [configuration] }),
+        new UpdateDomainNameCommand({
+          DomainName: domain.name,
+          // As strict as it is.
+          DomainNameConfigurations: [
+            { CertificateArn: domain.certificateArn, EndpointType: "REGIONAL", SecurityPolicy },
+          ],
+        }),
       );
     },
   };
   return [change];
 }
 
-/** The mapping that is on the wanted domain already, with the wanted key or with another. */
-function keptMapping({ definition: { domain }, found }: Comparison): ActualMapping | undefined {
-  if (!domain) return undefined;
+/** The mapping that a wanted address has already; or one on its domain that is to become it, as no other address wants it. */
+function keptMapping(
+  { definition: { domains }, found }: Comparison,
+  domain: DomainOptions,
+): ActualMapping | undefined {
   const there = (found?.mappings ?? []).filter((mapping) => mapping.domain === domain.name);
-  return there.find(({ ApiMappingKey = "" }) => ApiMappingKey === domain.mappingKey) ?? there[0];
+  const exact = there.find((mapping) => addressOf(mapping) === domainAddress(domain));
+  if (exact) return exact;
+  const here = domains.filter(({ name }) => name === domain.name).map(domainAddress);
+  const free = there.filter((mapping) => !here.includes(addressOf(mapping)));
+  const waiting = here.filter((address) => !there.some((mapping) => addressOf(mapping) === address));
+  return free[waiting.indexOf(domainAddress(domain))];
+}
+
+function addressOf({ domain, ApiMappingKey }: ActualMapping): string {
+  return domainAddress({ name: domain, mappingKey: ApiMappingKey ?? "" });
 }
 
 function planMapping(
-  { definition: { domain, stage }, actual }: Comparison,
+  { definition: { stage }, actual }: Comparison,
+  domain: DomainOptions,
   kept: ActualMapping | undefined,
 ): readonly Step[] {
-  if (!domain) return [];
   const { name: DomainName, mappingKey = "" } = domain;
-  const address = `${DomainName}/${mappingKey}`;
-  const { ApiMappingKey: keptKey = "", Stage } = kept ?? {};
-  if (kept && keptKey === mappingKey && Stage === stage) return [];
-  const taken = actual.mappingsOfDomain.find(
-    ({ ApiMappingKey = "", ApiMappingId }) =>
-      ApiMappingKey === mappingKey && ApiMappingId !== kept?.ApiMappingId,
+  const address = domainAddress(domain);
+  if (kept && addressOf(kept) === address && kept.Stage === stage) return [];
+  const taken = actual.mappings.find(
+    (mapping) => addressOf(mapping) === address && mapping.ApiMappingId !== kept?.ApiMappingId,
   );
   if (taken) {
     throw new ConfigurationError(
@@ -94,7 +124,7 @@ function planMapping(
   if (kept) {
     const change: Step = {
       action: "change",
-      what: `mapping of ${DomainName}`,
+      what: `mapping of ${addressOf(kept)}`,
       details: differences(kept, { ApiMappingKey: mappingKey, Stage: stage }).details,
       run: async ({ plane, apiId }) => {
         await plane.write(
@@ -124,13 +154,41 @@ function planMapping(
 }
 
 /** A way to an API that nobody is to take any more. */
-export function removeMapping({ domain, ApiMappingId, ApiMappingKey = "" }: ActualMapping): Step {
+export function removeMapping(mapping: ActualMapping): Step {
   return {
     action: "remove",
-    what: `mapping of ${domain}/${ApiMappingKey}`,
+    what: `mapping of ${addressOf(mapping)}`,
+    details: ["whoever connects there is refused from then on; open sockets stay"],
+    run: async ({ plane }) => {
+      const { domain: DomainName, ApiMappingId } = mapping;
+      await plane.write(new DeleteApiMappingCommand({ DomainName, ApiMappingId }));
+    },
+  };
+}
+
+/** Domains that we made, which are this gateway's or lead to it by what goes now, and from which nothing else leads anywhere. */
+export function unusedDomains(
+  { definition, actual }: Comparison,
+  going: ReadonlySet<ActualMapping>,
+): readonly DomainName[] {
+  return actual.domains.filter(({ DomainName, Tags }) => {
+    const madeFor = Tags?.[DOMAIN_TAG];
+    const mappings = actual.mappings.filter(({ domain }) => domain === DomainName);
+    const isOurs =
+      madeFor === definition.name ||
+      definition.domains.some(({ name }) => name === DomainName) ||
+      mappings.some((mapping) => going.has(mapping));
+    return madeFor !== undefined && isOurs && mappings.every((mapping) => going.has(mapping));
+  });
+}
+
+export function removeDomain({ DomainName }: DomainName): Step {
+  return {
+    action: "remove",
+    what: `domain ${DomainName}`,
     details: [],
     run: async ({ plane }) => {
-      await plane.write(new DeleteApiMappingCommand({ DomainName: domain, ApiMappingId }));
+      await plane.write(new DeleteDomainNameCommand({ DomainName }));
     },
   };
 }

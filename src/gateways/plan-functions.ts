@@ -1,4 +1,5 @@
 import { callsArn } from "./arns.ts";
+import { permits } from "./function-policies.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
 import { accountOf, functionsOf } from "./targets.ts";
 
@@ -7,10 +8,11 @@ export function planFunctions({ definition, actual, found }: Comparison): readon
   const wanted = new Set(functionsOf(definition));
   return [...actual.statements].flatMap(([lambda, statements]) => {
     if (!wanted.has(lambda)) return [];
-    const source = (apiId: string) => callsArn(definition.region, accountOf({ lambda }), apiId);
+    const source = (apiId: string) =>
+      callsArn(definition.region, definition.account ?? accountOf({ lambda }), apiId);
     const sid = found && statementId(found.api.ApiId);
     const there = statements.find(({ Sid }) => Sid === sid);
-    if (found && there?.Condition?.ArnLike?.["AWS:SourceArn"] === source(found.api.ApiId)) return [];
+    if (found && there && permits(there, source(found.api.ApiId))) return [];
     const permit: Step = {
       action: there ? "change" : "create",
       what: `permission to invoke ${lambda}`,

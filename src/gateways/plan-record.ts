@@ -5,6 +5,9 @@ import { type Comparison, differences, type Hand, type Step } from "./plan.ts";
 /** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
 const FORGET_AFTER_MS = 10 * 60_000;
 
+/** When every process knows a change of the record, in milliseconds: those that run already know the gateways as they were a moment ago. */
+const KNOWN_AFTER_MS = MAX_AGE_MS + 1000;
+
 /**
  * Another secret is accepted when all integrations have it, which keep it, and before the deployment, which sends it: so none is lost,
  * and nothing is refused, wherever this ends.
@@ -19,8 +22,7 @@ export function planAcceptance({ definition, accepted, record }: Comparison): re
     details: ["accepts another secret, beside the present one"],
     run: async ({ gateways, plane }) => {
       await gateways.accept(definition.name, accepted);
-      // Processes that run already know the gateways as they were a moment ago.
-      await plane.wait(MAX_AGE_MS + 1000);
+      await plane.wait(KNOWN_AFTER_MS);
     },
   };
   return [accept];
@@ -28,7 +30,10 @@ export function planAcceptance({ definition, accepted, record }: Comparison): re
 
 /** Our record of the gateway: without it the app answers none of its calls. It comes before the deployment that makes the calls. */
 export function planRecord({ definition, accepted, found, record }: Comparison): readonly Step[] {
-  const { name, replies, stage } = definition;
+  const { name, stage } = definition;
+  // What is deployed does not hand answers over until the deployment: they are pushed so long.
+  const replies = found && record?.replies === "push" ? "push" : definition.replies;
+  const isPushed = found !== undefined && record?.replies === "route" && replies === "push";
   const apiId = found?.api.ApiId;
   const { details } = differences(record, {
     stage,
@@ -52,9 +57,27 @@ export function planRecord({ definition, accepted, found, record }: Comparison):
         endpoint: endpointOf(definition, hand.apiEndpoint, hand.apiId),
         secretHashes: accepted,
       });
+      // Every process pushes before nothing else hands answers over.
+      if (isPushed) await hand.plane.wait(KNOWN_AFTER_MS);
     },
   };
   return [keep];
+}
+
+/** Answers are handed over by what is deployed, and pushed no more. */
+export function planReplies({ definition, found, record }: Comparison): readonly Step[] {
+  const { name, stage, replies } = definition;
+  if (!found || record?.replies !== "push" || replies === "push") return [];
+  const change: Step = {
+    action: "change",
+    what: "record in the database",
+    details: ["replies: push → route"],
+    run: async ({ gateways, apiId, apiEndpoint }) => {
+      const endpoint = endpointOf(definition, apiEndpoint, apiId);
+      await gateways.register({ name, apiId, stage, replies, endpoint });
+    },
+  };
+  return [change];
 }
 
 /** The secret before the present one is accepted no more, once nothing can come with it. */

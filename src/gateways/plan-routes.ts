@@ -36,10 +36,23 @@ export function planRoutes({ desired, found }: Comparison): readonly Step[] {
 export function integrationOf(key: string, { routes, integrations }: ActualApi): Integration | undefined {
   const targeted = targetOf(routes.get(key));
   const others = new Set([...routes.values()].filter(({ RouteKey }) => RouteKey !== key).map(targetOf));
-  if (targeted !== undefined && !others.has(targeted)) return integrations.get(targeted);
+  const own = targeted === undefined || others.has(targeted) ? undefined : integrations.get(targeted);
+  if (own && isPlain(own)) return own;
   return [...integrations.values()].find(
     ({ IntegrationId, Description }) =>
       Description === integrationDescription(key) && !others.has(IntegrationId) && IntegrationId !== targeted,
+  );
+}
+
+/**
+ * Whether an integration is of a kind that can be brought to what is wanted. What is another kind, or leads through a VPC link, or has
+ * credentials, is replaced: nobody has written down which of its settings AWS lets go.
+ */
+function isPlain(integration: Integration): boolean {
+  const { IntegrationType, ConnectionId, CredentialsArn, ContentHandlingStrategy } = integration;
+  return (
+    (IntegrationType === "HTTP_PROXY" || IntegrationType === "AWS_PROXY") &&
+    [ConnectionId, CredentialsArn, ContentHandlingStrategy].every((setting) => (setting ?? "") === "")
   );
 }
 
@@ -177,15 +190,15 @@ function silentStep(key: string, RouteResponseId: string | undefined): Step {
   };
 }
 
-/** Routes that are wanted no more, and what only they called; of integrations that nobody calls, those that are ours. */
+/** Routes that are wanted no more, and integrations that were called and are no more; of others that nobody calls, those that are ours. */
 function planRemovals(wanted: readonly DesiredRoute[], found: ActualApi): readonly Step[] {
   const keys = new Set(wanted.map(({ key }) => key));
   const routes = [...found.routes.values()].filter(({ RouteKey = "" }) => !keys.has(RouteKey));
   const kept = new Set(wanted.map(({ key }) => integrationOf(key, found)?.IntegrationId));
-  const freed = new Set(routes.map(targetOf));
+  const targeted = new Set([...found.routes.values()].map(targetOf));
   const integrations = [...found.integrations.values()].filter(
     ({ IntegrationId, Description }) =>
-      !kept.has(IntegrationId) && (freed.has(IntegrationId) || isOurIntegration(Description)),
+      !kept.has(IntegrationId) && (targeted.has(IntegrationId) || isOurIntegration(Description)),
   );
   return [
     ...routes.map(({ RouteKey = "", RouteId }): Step => {

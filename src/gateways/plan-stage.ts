@@ -2,6 +2,7 @@ import {
   CreateDeploymentCommand,
   CreateStageCommand,
   DeleteAccessLogSettingsCommand,
+  DeleteRouteSettingsCommand,
   type Deployment,
   GetDeploymentCommand,
   type Stage,
@@ -72,6 +73,14 @@ function planSettings(
     : { details: [], changes: {} };
   const log = accessLog && { DestinationArn: accessLog.destinationArn, Format: accessLog.format };
   const logged = log ? differences(there.AccessLogSettings, log) : { details: [], changes: {} };
+  const overridden = Object.entries(there.RouteSettings ?? {}).flatMap(([key, settings]) => {
+    const { ThrottlingRateLimit: rate, ThrottlingBurstLimit: burst } = settings;
+    const isOther = rate !== throttling?.ratePerSecond || burst !== throttling?.burst;
+    return isOther && (rate !== undefined || burst !== undefined)
+      ? [removeOverride(StageName, key, rate, burst)]
+      : [];
+  });
+  steps.push(...overridden);
   const details = [
     ...throttled.details.map((detail) => `DefaultRouteSettings.${detail}`),
     ...logged.details.map((detail) => `AccessLogSettings.${detail}`),
@@ -105,6 +114,23 @@ function planSettings(
     });
   }
   return steps;
+}
+
+/** Limits of one route, which would hold in place of the stage's: of 0, none of its calls is let through. */
+function removeOverride(
+  StageName: string | undefined,
+  RouteKey: string,
+  rate: number | undefined,
+  burst: number | undefined,
+): Step {
+  return {
+    action: "remove",
+    what: `settings of the route ${RouteKey} on the stage ${StageName}`,
+    details: [`throttling: ${rate ?? "the stage's"} a second, ${burst ?? "the stage's"} at once`],
+    run: async ({ plane, apiId }) => {
+      await plane.write(new DeleteRouteSettingsCommand({ ApiId: apiId, StageName, RouteKey }));
+    },
+  };
 }
 
 /** Nothing is served by itself from now on: what is half changed must not be. */

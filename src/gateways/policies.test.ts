@@ -22,28 +22,49 @@ const EVERYTHING: Partial<GatewayOptions> = {
 };
 
 describe("the policies of a gateway", () => {
-  test("of servers alone allow its API, tags, and a look at domains", () => {
+  test("of servers alone, before the first apply, let an API be made and filled, and nothing be changed", () => {
     expect(gatewayPolicies(define())).toEqual({
       deploy: {
         Version: "2012-10-17",
         Statement: [
           {
-            Sid: "FindOrMakeTheApi",
+            Sid: "FindTheApi",
             Effect: "Allow",
-            Action: ["apigateway:GET", "apigateway:POST"],
+            Action: ["apigateway:GET"],
+            Resource: ["arn:aws:apigateway:eu-west-1::/apis", "arn:aws:apigateway:eu-west-1::/apis/*"],
+          },
+          {
+            Sid: "MakeTheApi",
+            Effect: "Allow",
+            Action: ["apigateway:POST"],
             Resource: ["arn:aws:apigateway:eu-west-1::/apis"],
           },
           {
-            Sid: "ChangeTheApi",
+            Sid: "FillTheApi",
             Effect: "Allow",
-            Action: ["apigateway:GET", "apigateway:POST", "apigateway:PATCH", "apigateway:DELETE"],
-            Resource: ["arn:aws:apigateway:eu-west-1::/apis/*", "arn:aws:apigateway:eu-west-1::/apis/*/*"],
+            Action: ["apigateway:POST"],
+            Resource: [
+              "arn:aws:apigateway:eu-west-1::/apis/*/integrations",
+              "arn:aws:apigateway:eu-west-1::/apis/*/routes",
+              "arn:aws:apigateway:eu-west-1::/apis/*/routes/*/routeresponses",
+              "arn:aws:apigateway:eu-west-1::/apis/*/stages",
+              "arn:aws:apigateway:eu-west-1::/apis/*/deployments",
+            ],
           },
           {
-            Sid: "TagIt",
+            Sid: "MakeAStageWithTags",
             Effect: "Allow",
-            Action: ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"],
-            Resource: ["arn:aws:apigateway:eu-west-1::/tags/*"],
+            Action: ["apigateway:TagResource"],
+            Resource: ["arn:aws:apigateway:eu-west-1::/apis/*/stages"],
+          },
+          {
+            Sid: "TagWhatIsMade",
+            Effect: "Allow",
+            Action: ["apigateway:POST", "apigateway:PUT"],
+            Resource: [
+              "arn:aws:apigateway:eu-west-1::/tags/arn%3Aaws%3Aapigateway%3Aeu-west-1%3A%3A%2Fapis%2F*",
+              "arn:aws:apigateway:eu-west-1::/tags/arn%3Aaws%3Aapigateway%3Aeu-west-1%3A%3A%2Fv2%2Fapis%2F*",
+            ],
           },
           {
             Sid: "SeeDomains",
@@ -51,7 +72,7 @@ describe("the policies of a gateway", () => {
             Action: ["apigateway:GET"],
             Resource: [
               "arn:aws:apigateway:eu-west-1::/domainnames",
-              "arn:aws:apigateway:eu-west-1::/domainnames/*",
+              "arn:aws:apigateway:eu-west-1::/domainnames/*/apimappings",
             ],
           },
         ],
@@ -73,36 +94,96 @@ describe("the policies of a gateway", () => {
     });
   });
 
-  test("with everything allow its domain, each of its functions once, and its log besides", () => {
+  test("with everything let its API be changed, its domain, each of its functions once, and its log", () => {
     const { deploy, runtime } = gatewayPolicies(define(EVERYTHING), { apiId: "a1b2c3d4e5" });
-    expect(deploy.Statement.slice(4)).toEqual([
+    const tags = "arn:aws:apigateway:eu-west-1::/tags/arn%3Aaws%3Aapigateway%3Aeu-west-1%3A%3A%2F";
+    const invoker = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com" } };
+    expect(deploy.Statement.map(({ Sid }) => Sid)).toEqual([
+      "FindTheApi",
+      "FillTheApi",
+      "MakeAStageWithTags",
+      "ChangeTheApi",
+      "TagIt",
+      "SeeDomains",
+      "MakeTheDomain",
+      "TagTheDomain",
+      "ChangeTheDomain",
+      "SeeWhoMayCallFunctions",
+      "LetTheApiCallFunctions",
+      "LetItCallThemNoMore",
+      "WriteTheAccessLog",
+      "MakeTheRoleOfApiGateway",
+    ]);
+    expect(deploy.Statement[0]?.Resource).toEqual([
+      "arn:aws:apigateway:eu-west-1::/apis",
+      "arn:aws:apigateway:eu-west-1::/apis/a1b2c3d4e5",
+      "arn:aws:apigateway:eu-west-1::/apis/a1b2c3d4e5/*",
+    ]);
+    expect(deploy.Statement.slice(3)).toEqual([
+      {
+        Sid: "ChangeTheApi",
+        Effect: "Allow",
+        Action: ["apigateway:PATCH", "apigateway:DELETE"],
+        Resource: [
+          "arn:aws:apigateway:eu-west-1::/apis/a1b2c3d4e5",
+          "arn:aws:apigateway:eu-west-1::/apis/a1b2c3d4e5/*",
+        ],
+      },
+      {
+        Sid: "TagIt",
+        Effect: "Allow",
+        Action: ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"],
+        Resource: [
+          `${tags}apis%2Fa1b2c3d4e5`,
+          `${tags}v2%2Fapis%2Fa1b2c3d4e5`,
+          `${tags}apis%2Fa1b2c3d4e5%2Fstages%2Flive`,
+          `${tags}v2%2Fapis%2Fa1b2c3d4e5%2Fstages%2Flive`,
+        ],
+      },
+      expect.objectContaining({ Sid: "SeeDomains" }),
       {
         Sid: "MakeTheDomain",
         Effect: "Allow",
         Action: ["apigateway:POST"],
-        Resource: ["arn:aws:apigateway:eu-west-1::/domainnames"],
+        Resource: [
+          "arn:aws:apigateway:eu-west-1::/domainnames",
+          "arn:aws:apigateway:eu-west-1::/domainnames/ws.example.com/apimappings",
+        ],
+      },
+      {
+        Sid: "TagTheDomain",
+        Effect: "Allow",
+        Action: ["apigateway:POST", "apigateway:PUT"],
+        Resource: [`${tags}domainnames%2Fws.example.com`, `${tags}v2%2Fdomainnames%2Fws.example.com`],
       },
       {
         Sid: "ChangeTheDomain",
         Effect: "Allow",
-        Action: ["apigateway:POST", "apigateway:PATCH", "apigateway:DELETE"],
+        Action: ["apigateway:PATCH", "apigateway:DELETE"],
         Resource: [
           "arn:aws:apigateway:eu-west-1::/domainnames/ws.example.com",
-          "arn:aws:apigateway:eu-west-1::/domainnames/ws.example.com/*",
+          "arn:aws:apigateway:eu-west-1::/domainnames/ws.example.com/apimappings/*",
         ],
       },
       {
-        Sid: "FirstDomainOfAnAccount",
+        Sid: "SeeWhoMayCallFunctions",
         Effect: "Allow",
-        Action: ["iam:CreateServiceLinkedRole"],
-        Resource: ["arn:aws:iam::*:role/aws-service-role/ops.apigateway.amazonaws.com/*"],
-        Condition: { StringLike: { "iam:AWSServiceName": "ops.apigateway.amazonaws.com" } },
+        Action: ["lambda:GetPolicy"],
+        Resource: [CHAT, MODERATION],
       },
       {
         Sid: "LetTheApiCallFunctions",
         Effect: "Allow",
-        Action: ["lambda:GetPolicy", "lambda:AddPermission", "lambda:RemovePermission"],
+        Action: ["lambda:AddPermission"],
         Resource: [CHAT, MODERATION],
+        Condition: invoker,
+      },
+      {
+        Sid: "LetItCallThemNoMore",
+        Effect: "Allow",
+        Action: ["lambda:RemovePermission"],
+        Resource: [CHAT, MODERATION],
+        Condition: invoker,
       },
       {
         Sid: "WriteTheAccessLog",
@@ -119,17 +200,74 @@ describe("the policies of a gateway", () => {
         ],
         Resource: ["*"],
       },
-    ]);
-    expect(deploy.Statement.slice(0, 4).map(({ Sid }) => Sid)).toEqual([
-      "FindOrMakeTheApi",
-      "ChangeTheApi",
-      "TagIt",
-      "SeeDomains",
+      {
+        Sid: "MakeTheRoleOfApiGateway",
+        Effect: "Allow",
+        Action: ["iam:CreateServiceLinkedRole"],
+        Resource: [
+          "arn:aws:iam::123456789012:role/aws-service-role/ops.apigateway.amazonaws.com/AWSServiceRoleForAPIGateway",
+        ],
+        Condition: { StringEquals: { "iam:AWSServiceName": "ops.apigateway.amazonaws.com" } },
+      },
     ]);
     expect(runtime.Statement.flatMap(({ Resource }) => Resource)).toEqual([
       "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/live/POST/@connections/*",
       "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/live/DELETE/@connections/*",
     ]);
+  });
+
+  test("with a log by Firehose let API Gateway have its role, and ask nothing of CloudWatch", () => {
+    const stream = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/amazon-apigateway-chat";
+    const { deploy } = gatewayPolicies(define({ accessLog: { destinationArn: stream } }));
+    expect(deploy.Statement.map(({ Sid }) => Sid)).toContain("MakeTheRoleOfApiGateway");
+    expect(JSON.stringify(deploy)).not.toContain('"logs:');
+  });
+
+  test("for any API are what the first apply needs and what later ones do", () => {
+    const { deploy } = gatewayPolicies(define(), { apiId: "*" });
+    expect(deploy.Statement.map(({ Sid }) => Sid)).toEqual([
+      "FindTheApi",
+      "MakeTheApi",
+      "FillTheApi",
+      "MakeAStageWithTags",
+      "ChangeTheApi",
+      "TagIt",
+      "SeeDomains",
+    ]);
+  });
+
+  test("let go of what the gateway had, and of nothing more", () => {
+    const { deploy } = gatewayPolicies(define(), {
+      apiId: "a1b2c3d4e5",
+      former: ["old.example.com", MODERATION, LOG_GROUP],
+    });
+    const old = "arn:aws:apigateway:eu-west-1::/domainnames/old.example.com";
+    for (const path of [old, `${old}/apimappings/x`]) {
+      expect(allows(deploy, "apigateway:DELETE", path)).toBe(true);
+      for (const verb of ["POST", "PATCH"]) expect(allows(deploy, `apigateway:${verb}`, path)).toBe(false);
+    }
+    expect(allows(deploy, "lambda:GetPolicy", MODERATION)).toBe(true);
+    expect(allows(deploy, "lambda:RemovePermission", MODERATION)).toBe(true);
+    expect(allows(deploy, "lambda:AddPermission", MODERATION)).toBe(false);
+    expect(allows(deploy, "logs:DeleteLogDelivery", "*")).toBe(true);
+    const named = ["ws.example.com", CHAT, LOG_GROUP];
+    const options = { apiId: "a1b2c3d4e5" };
+    expect(gatewayPolicies(define(EVERYTHING), { ...options, former: named })).toEqual(
+      gatewayPolicies(define(EVERYTHING), options),
+    );
+  });
+
+  test.each(["*", "*.example.com", "arn:aws:lambda:eu-west-1:123456789012:function:*", "arn:aws:s3:::x", ""])(
+    "refuse to let go of %j",
+    (former) => {
+      expect(() => gatewayPolicies(define(), { former: [former] })).toThrow(
+        `the policy of gateway "chat": former is the name of a domain, or the ARN of a function or an access log, not ${former}`,
+      );
+    },
+  );
+
+  test.each(["a1b2/../c3", "", "a*"])("refuse %j for an API's id", (apiId) => {
+    expect(() => gatewayPolicies(define(), { apiId })).toThrow(/apiId is such as a1b2c3d4e5, or \*, not/);
   });
 
   test.each<[string, string, Partial<GatewayOptions>]>([
@@ -163,16 +301,14 @@ describe("the policies of a gateway", () => {
     ["its certificate", { domain: { name: "ws.example.com", certificateArn: CERTIFICATE } }, "123456789012"],
     ["its log", { accessLog: { destinationArn: LOG_GROUP } }, "123456789012"],
     [
-      "a function before its certificate, whose account is not the API's as a matter of course",
+      "its certificate before a function, which may be another account's",
       {
-        target: { lambda: MODERATION },
-        domain: {
-          name: "ws.example.com",
-          certificateArn: CERTIFICATE.replace("123456789012", "210987654321"),
-        },
+        target: { lambda: MODERATION.replace("123456789012", "210987654321") },
+        domain: { name: "ws.example.com", certificateArn: CERTIFICATE },
       },
       "123456789012",
     ],
+    ["what it says", { account: "210987654321" }, "210987654321"],
   ])("find the account in %s", (_, options, account) => {
     const { runtime } = gatewayPolicies(define(options));
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual([account, account]);
@@ -211,7 +347,7 @@ describe("the policies of a gateway", () => {
   });
 
   test("allow nothing of another domain or function", () => {
-    const { deploy } = gatewayPolicies(define(EVERYTHING));
+    const { deploy } = gatewayPolicies(define(EVERYTHING), { apiId: "a1b2c3d4e5" });
     for (const [domain, isOurs] of [
       ["ws.example.com", true],
       ["other.example.com", false],

@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from "node:util";
+import type { DomainName } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
@@ -11,9 +13,9 @@ import type { Comparison, Hand, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";
 import { planApi } from "./plan-api.ts";
 import { planDestruction } from "./plan-destruction.ts";
-import { planDomain } from "./plan-domain.ts";
+import { planDomains } from "./plan-domain.ts";
 import { planForbidden, planFunctions } from "./plan-functions.ts";
-import { forgetStep, planAcceptance, planForgetting, planRecord } from "./plan-record.ts";
+import { forgetStep, planAcceptance, planForgetting, planRecord, planReplies } from "./plan-record.ts";
 import { integrationOf, planRoutes } from "./plan-routes.ts";
 import { planDeployment, planNoAutoDeploy, planStage } from "./plan-stage.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
@@ -35,8 +37,8 @@ export interface GatewayStatus extends Plan {
   readonly deployedAt: Date | null;
   /** How many secrets are accepted: two during a rotation. */
   readonly secrets: number;
-  /** What is to be written into DNS, where a domain of one's own is wanted and there. */
-  readonly dns: DnsRecord | null;
+  /** What is to be written into DNS, of each domain that is wanted and there. */
+  readonly dns: readonly DnsRecord[];
 }
 
 /** A record that leads from a domain of one's own to API Gateway. */
@@ -46,6 +48,8 @@ export interface DnsRecord {
   readonly target: string;
   /** The hosted zone of the target, which an alias in Route 53 takes. */
   readonly hostedZoneId: string;
+  /** Whether the domain is served, and what it waits for where it is not, in AWS's words: `AVAILABLE`, `UPDATING`, `PENDING_CERTIFICATE_REIMPORT`, … */
+  readonly status: string;
 }
 
 /** What a run was for. */
@@ -121,9 +125,21 @@ export class Provisioner {
     return { steps: steps.map(shownStep) };
   }
 
-  /** Removes all that `apply` made, at AWS and in the database. */
-  destroy(told: Told = () => undefined): Promise<Plan> {
-    return this.#run("destroy", (made) => this.#carryOut(planDestruction, told, made));
+  /**
+   * Removes all that `apply` made, at AWS and in the database.
+   *
+   * @param agreed what somebody was shown and said yes to. Default: whatever there is
+   * @throws ConfigurationError where something else is to be removed than was agreed to; then nothing is
+   */
+  destroy(told: Told = () => undefined, agreed?: Plan): Promise<Plan> {
+    return this.#run("destroy", async (made) => {
+      if (agreed && !isDeepStrictEqual(await this.planDestruction(), agreed)) {
+        throw new ConfigurationError(
+          `Something else is there of "${this.name}" now than was asked about. Nothing was removed; look again.`,
+        );
+      }
+      await this.#carryOut(planDestruction, told, made);
+    });
   }
 
   /**
@@ -178,18 +194,13 @@ export class Provisioner {
     const { steps, comparison } = await this.#look(planned);
     const { found, actual, record } = comparison;
     const { ApiId = "", ApiEndpoint = "" } = found?.api ?? {};
-    const { ApiGatewayDomainName, HostedZoneId = "" } = actual.domain?.DomainNameConfigurations?.[0] ?? {};
-    const name = this.#definition.domain?.name;
     return {
       apiId: found ? ApiId : null,
       url: found ? urlOf(this.#definition, ApiEndpoint, ApiId) : null,
       endpoint: found ? endpointOf(this.#definition, ApiEndpoint, ApiId) : null,
       deployedAt: found?.deployment?.CreatedDate ?? null,
       secrets: record?.secretHashes.length ?? 0,
-      dns:
-        name !== undefined && ApiGatewayDomainName !== undefined
-          ? { name, target: ApiGatewayDomainName, hostedZoneId: HostedZoneId }
-          : null,
+      dns: dnsOf(this.#definition, actual.domains),
       steps: steps.map(shownStep),
     };
   }
@@ -234,6 +245,7 @@ export class Provisioner {
     made: Made,
     given?: SecretPlan,
   ): Promise<void> {
+    let before = "";
     for (let round = 1; ; round++) {
       try {
         const { comparison, steps } = await this.#look(think, given);
@@ -241,8 +253,11 @@ export class Provisioner {
         for (const step of steps) await made.step(step, told, hand);
         return;
       } catch (error) {
-        const isPassing = error instanceof ControlPlaneError && (error.isPassing || error.isStale);
-        if (!isPassing || round === ROUNDS) throw error;
+        if (!(error instanceof ControlPlaneError) || round === ROUNDS) throw error;
+        // What was refused as stale, and is again though it was looked at anew, is not: nor is it worth more patience than a call has.
+        const isPassing = error.isStale ? error.message !== before : error.isPassing && !error.isThrottled;
+        if (!isPassing) throw error;
+        before = error.message;
         await this.#plane.wait(ROUND_PAUSE_MS);
       }
     }
@@ -316,11 +331,25 @@ class Made {
   }
 
   async step(step: Step, told: Told, hand: Hand): Promise<void> {
+    hand.plane.checkGoingOn();
     await this.#renew();
     told(shownStep(step));
     await step.run(hand);
     this.steps.push(shownStep(step));
   }
+}
+
+function dnsOf({ domains }: GatewayDefinition, there: readonly DomainName[]): readonly DnsRecord[] {
+  const names = [...new Set(domains.map(({ name }) => name))];
+  return names.flatMap((name) => {
+    const domain = there.find(({ DomainName }) => DomainName === name);
+    const {
+      ApiGatewayDomainName: target,
+      HostedZoneId: hostedZoneId = "",
+      DomainNameStatus: status = "",
+    } = domain?.DomainNameConfigurations?.[0] ?? {};
+    return target === undefined ? [] : [{ name, target, hostedZoneId, status }];
+  });
 }
 
 /** Sockets cannot be taken to another region. */
@@ -340,10 +369,11 @@ function wanted(comparison: Comparison): readonly Step[] {
     ...planRoutes(comparison),
     ...planFunctions(comparison),
     ...planStage(comparison),
-    ...planDomain(comparison),
+    ...planDomains(comparison),
     ...planRecord(comparison),
     ...planAcceptance(comparison),
     ...planDeployment(comparison),
+    ...planReplies(comparison),
     ...planForbidden(comparison),
   ];
 }

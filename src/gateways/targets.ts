@@ -8,8 +8,23 @@ export interface LambdaTarget {
   readonly lambda: string;
 }
 
+/** A view of another deployment that shares this app's database, or anything else that answers such calls. */
+export interface ServiceTarget {
+  /** Its URL as it is. It is sent the same headers as this app, the gateway's secret among them: whoever knows that can call this app as the gateway. */
+  readonly service: string;
+}
+
+/** What serves a view of this app. */
+export type OwnTarget = string | LambdaTarget;
+
 /** Where an integration's calls go. */
-export type Target = string | LambdaTarget;
+export type Target = OwnTarget | ServiceTarget;
+
+/** The URL of what is called by one; undefined of a function. */
+export function urlOfTarget(target: Target): string | undefined {
+  if (typeof target === "string") return target;
+  return "service" in target ? target.service : undefined;
+}
 
 const LAMBDA_ARN =
   /^arn:(aws[a-z-]*):lambda:([a-z0-9-]+):(\d{12}):function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]{1,128})?$/;
@@ -35,11 +50,21 @@ export function functionsOf({
   readonly routes: ReadonlyMap<string, Target>;
 }): readonly string[] {
   const all = [target, ...routes.values()];
-  return [...new Set(all.flatMap((each) => (typeof each === "string" ? [] : [each.lambda])))];
+  return [
+    ...new Set(all.flatMap((each) => (typeof each === "object" && "lambda" in each ? [each.lambda] : []))),
+  ];
 }
 
 /** @throws ConfigurationError for what AWS could not call, or should not */
 export function checkedTarget(where: string, what: string, target: Target, region: string): Target {
+  if (typeof target === "object" && target !== null && "service" in target) {
+    check(
+      where,
+      typeof target.service === "string",
+      `${what}.service is a URL such as https://billing.example.com/ws/billing/default, not ${shown(target.service)}`,
+    );
+    return Object.freeze({ service: checkedUrl(where, `${what}.service`, target.service) });
+  }
   if (typeof target === "object" && target !== null) {
     const { lambda } = target;
     const arn = typeof lambda === "string" ? LAMBDA_ARN.exec(lambda) : null;
@@ -49,8 +74,17 @@ export function checkedTarget(where: string, what: string, target: Target, regio
       arn?.[2] === region,
       `${what}.lambda is in ${arn?.[2]}, and an API calls functions of its own region only`,
     );
+    check(
+      where,
+      !lambda.endsWith(":$LATEST"),
+      `${what}.lambda ends with :$LATEST, which takes no permission; leave it out, or name an alias`,
+    );
     return Object.freeze({ lambda });
   }
+  return checkedUrl(where, what, target);
+}
+
+function checkedUrl(where: string, what: string, target: string): string {
   check(
     where,
     typeof target === "string" && URL.canParse(target),

@@ -21,11 +21,14 @@ describe("F45, F75 a domain of one's own", () => {
     expect(await provisioner.status()).toMatchObject({
       url: "wss://ws.example.com/chat",
       endpoint: `https://${world.apiId()}.execute-api.${REGION}.amazonaws.com/production`,
-      dns: {
-        name: "ws.example.com",
-        target: expect.stringMatching(/^d-[a-z0-9]{10}\.execute-api\.eu-west-1\.amazonaws\.com$/),
-        hostedZoneId: expect.stringMatching(/^Z/),
-      },
+      dns: [
+        {
+          name: "ws.example.com",
+          target: expect.stringMatching(/^d-[a-z0-9]{10}\.execute-api\.eu-west-1\.amazonaws\.com$/),
+          hostedZoneId: expect.stringMatching(/^Z/),
+          status: "AVAILABLE",
+        },
+      ],
     });
   });
 
@@ -46,17 +49,84 @@ describe("F45, F75 a domain of one's own", () => {
     ]);
     expect(await change({ domain: { ...renewed, name: "sockets.example.com" } })).toEqual([
       "create domain sockets.example.com",
-      "create mapping of sockets.example.com/",
+      "create mapping of sockets.example.com",
       "remove mapping of ws.example.com/v2",
+      "remove domain ws.example.com",
     ]);
-    expect(await change({})).toEqual(["remove mapping of sockets.example.com/"]);
+    expect(await change({})).toEqual([
+      "remove mapping of sockets.example.com",
+      "remove domain sockets.example.com",
+    ]);
+  });
+
+  test("moves without an hour in which neither leads anywhere: both do, until the old one is taken out", async () => {
+    const next = { ...DOMAIN, name: "sockets.example.com" };
+    const both = { ...DOMAIN, mappingKey: "v1" };
+    await world.define({ domain: DOMAIN }).apply();
+    const provisioner = world.define({ domain: [next, DOMAIN, both] });
+    expect(words(await provisioner.apply())).toEqual([
+      "create domain sockets.example.com",
+      "create mapping of sockets.example.com",
+      "create mapping of ws.example.com/v1",
+    ]);
+    expect(await provisioner.status()).toMatchObject({
+      url: "wss://sockets.example.com",
+      dns: [{ name: "sockets.example.com" }, { name: "ws.example.com" }],
+      steps: [],
+    });
+    expect(words(await world.define({ domain: [next, both] }).apply())).toEqual([
+      "remove mapping of ws.example.com",
+    ]);
+    expect(words(await world.define({ domain: next }).apply())).toEqual([
+      "remove mapping of ws.example.com/v1",
+      "remove domain ws.example.com",
+    ]);
+    expect(await world.define({ domain: next }).plan()).toEqual({ steps: [] });
+    expect(words(await world.define({ domain: next }).planDestruction())).toContain(
+      "remove domain sockets.example.com",
+    );
+  });
+
+  test("stays where another gateway leads from it, and goes with that one", async () => {
+    await world.define({ domain: DOMAIN }).apply();
+    const other = { ...DOMAIN, mappingKey: "other" };
+    await world.define({ name: "other", domain: other }).apply();
+    expect(words(await world.define({}).apply())).toEqual(["remove mapping of ws.example.com"]);
+    expect(words(await world.define({ name: "other" }).apply())).toEqual([
+      "remove mapping of ws.example.com/other",
+      "remove domain ws.example.com",
+    ]);
+  });
+
+  test("that somebody takes away while it is looked at is as if it had been gone before", async () => {
+    const { domains } = world.aws.apis;
+    domains.CreateDomainName({
+      DomainName: "other.example.com",
+      DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
+    });
+    const listed = domains.GetDomainNames.bind(domains);
+    domains.GetDomainNames = (input) => {
+      const answer = listed(input);
+      if (answer.Items?.length) domains.DeleteDomainName({ DomainName: "other.example.com" });
+      return answer;
+    };
+    await world.define().apply();
+  });
+
+  test("whose certificate has to be looked after says so", async () => {
+    const provisioner = world.define({ domain: DOMAIN });
+    await provisioner.apply();
+    const [configuration] =
+      world.aws.apis.domains.GetDomainName({ DomainName: DOMAIN.name }).DomainNameConfigurations ?? [];
+    Object.assign(configuration ?? {}, { DomainNameStatus: "PENDING_CERTIFICATE_REIMPORT" });
+    expect((await provisioner.status()).dns[0]?.status).toBe("PENDING_CERTIFICATE_REIMPORT");
   });
 
   test("that leads elsewhere already is left there", async () => {
     await world.define({ domain: DOMAIN }).apply();
     const other = world.define({ name: "other", domain: DOMAIN });
     await expect(other.plan()).rejects.toThrow(
-      /^ws\.example\.com\/ leads to the API [a-z0-9]{10} \(production\) already/,
+      /^ws\.example\.com leads to the API [a-z0-9]{10} \(production\) already/,
     );
     await world.define({ name: "other", domain: { ...DOMAIN, mappingKey: "other" } }).apply();
     expect(world.aws.apis.all()).toHaveLength(2);
@@ -253,6 +323,7 @@ describe("import", () => {
       "change tags of the stage production",
       "change record in the database",
       "deploy stage production",
+      "change record in the database",
     ]);
     await provisioner.apply();
     expect(world.apiId()).toBe(apiId);
@@ -285,7 +356,7 @@ describe("destroy", () => {
     const plan = await provisioner.planDestruction();
     expect(await provisioner.destroy()).toEqual(plan);
     expect(words(plan)).toEqual([
-      "remove mapping of ws.example.com/",
+      "remove mapping of ws.example.com",
       "remove domain ws.example.com",
       'remove API "chat"',
       "remove record in the database, with the rows of its sockets",

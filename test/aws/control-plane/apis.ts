@@ -80,7 +80,10 @@ export class Apis {
       const method = (resources as unknown as Record<string, ((input: unknown) => unknown) | undefined>)[
         operation
       ];
-      if (/^[A-Z]/.test(operation) && typeof method === "function") return method.call(resources, input);
+      if (!/^[A-Z]/.test(operation) || typeof method !== "function") continue;
+      const output = method.call(resources, input);
+      if (!/^Get/.test(operation)) this.#deployByItself((input as { ApiId?: string }).ApiId);
+      return output;
     }
     throw new AwsError(501, "NotImplemented", `${operation} is not played here`);
   }
@@ -317,6 +320,14 @@ export class Apis {
     stages.delete(StageName ?? "");
   }
 
+  DeleteRouteSettings({ ApiId, StageName, RouteKey }: Aws.DeleteRouteSettingsRequest): void {
+    const { stages } = this.#api(ApiId);
+    const { RouteSettings, ...stage } = found(stages, StageName, "Stage");
+    const { [RouteKey ?? ""]: settings, ...others } = RouteSettings ?? {};
+    if (settings === undefined) throw notFound(`Invalid Route key specified ${RouteKey}`);
+    stages.set(StageName ?? "", { ...stage, RouteSettings: others });
+  }
+
   DeleteAccessLogSettings({ ApiId, StageName }: Aws.DeleteAccessLogSettingsRequest): void {
     const { stages } = this.#api(ApiId);
     const { AccessLogSettings: _, ...stage } = found(stages, StageName, "Stage");
@@ -330,24 +341,13 @@ export class Apis {
       throw badRequest("At least one route is required before deploying the Api.");
     const stage = input.StageName === undefined ? undefined : found(record.stages, input.StageName, "Stage");
     if (stage?.AutoDeploy) throw badRequest("Deployments of a stage with AutoDeploy are made by AWS");
-    const snapshot: Snapshot = structuredClone({
-      api: record.api,
-      integrations: [...record.integrations.values()],
-      routes: [...record.routes.values()].map((route) => {
-        return { ...route, responses: [...(record.responses.get(route.RouteId ?? "")?.values() ?? [])] };
-      }),
-    });
-    const DeploymentId = newId(6);
     const outcome: Aws.DeploymentStatus = this.nextDeployments.shift() ?? "DEPLOYED";
-    const deployment = {
-      DeploymentId,
-      CreatedDate: new Date(this.#clock.now),
+    const deployment = this.#deploy(record, {
       DeploymentStatus: outcome,
       AutoDeployed: false,
       ...(input.Description === undefined ? {} : { Description: input.Description }),
-      snapshot,
-    };
-    record.deployments.set(DeploymentId, deployment);
+    });
+    const { DeploymentId } = deployment;
     // One that failed leaves the stage as it was.
     if (stage && outcome !== "FAILED") record.stages.set(input.StageName ?? "", { ...stage, DeploymentId });
     return deployment;
@@ -372,6 +372,32 @@ export class Apis {
       if (stage.DeploymentId === DeploymentId)
         throw badRequest(`Active stages pointing to this deployment must be moved or deleted`);
     deployments.delete(DeploymentId ?? "");
+  }
+
+  /** The API as it is now. */
+  #deploy(record: ApiRecord, fields: Partial<Aws.Deployment>): Aws.Deployment & { DeploymentId: string } {
+    const snapshot: Snapshot = structuredClone({
+      api: record.api,
+      integrations: [...record.integrations.values()],
+      routes: [...record.routes.values()].map((route) => {
+        return { ...route, responses: [...(record.responses.get(route.RouteId ?? "")?.values() ?? [])] };
+      }),
+    });
+    const DeploymentId = newId(6);
+    const deployment = { DeploymentId, CreatedDate: new Date(this.#clock.now), ...fields, snapshot };
+    record.deployments.set(DeploymentId, deployment);
+    return deployment;
+  }
+
+  /** Stages with AutoDeploy serve whatever was changed, however half it is. */
+  #deployByItself(apiId: string | undefined): void {
+    const record = this.#apis.get(apiId ?? "");
+    if (!record || record.routes.size === 0) return;
+    for (const [name, stage] of record.stages) {
+      if (stage.AutoDeploy !== true) continue;
+      const { DeploymentId } = this.#deploy(record, { DeploymentStatus: "DEPLOYED", AutoDeployed: true });
+      record.stages.set(name, { ...stage, DeploymentId });
+    }
   }
 
   #api(id: string | undefined): ApiRecord {
