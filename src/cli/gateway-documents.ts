@@ -4,6 +4,12 @@ import { NAME } from "./gateway-provisioning.ts";
 import { type Format, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
+interface PolicyFormat extends Format {
+  readonly account?: string;
+  readonly api?: string;
+  readonly former?: readonly string[];
+}
+
 /** `gateway policy` and `export`: they only write down what is defined. */
 export function addGatewayDocuments(gateway: Command, terminal: Terminal): void {
   const policy = gateway
@@ -13,13 +19,25 @@ export function addGatewayDocuments(gateway: Command, terminal: Terminal): void 
     .option(
       "--account <id>",
       "the account's 12 digits; default: that of an ARN which the gateway names, else *",
+    )
+    .option(
+      "--api <id>",
+      "AWS's id of the API, or * for any; default: as the database says, else what the first apply needs",
+    )
+    .option(
+      "--former <name>",
+      "a domain, or the ARN of a function or access log, that apply is to take away; once for each",
+      (name: string, before: readonly string[] = []) => [...before, name],
     );
-  reporting<Format & { account?: string }>(policy, terminal, async (sallyport, { account }, [name]) => {
+  reporting<PolicyFormat>(policy, terminal, async (sallyport, { account, api, former }, [name]) => {
     const definition = sallyport.gatewayDefinition(name);
     const record = await sallyport.provisioning.gateways.named(definition.name);
-    const policies = gatewayPolicies(definition, { account, apiId: record?.apiId ?? undefined });
+    const apiId = api ?? record?.apiId ?? undefined;
+    const policies = gatewayPolicies(definition, { account, apiId, former });
     const lines = [
-      `To provision "${definition.name}":`,
+      apiId === undefined
+        ? `To provision "${definition.name}" for the first time; then print it again, for that API alone:`
+        : `To provision "${definition.name}":`,
       ...pretty(policies.deploy),
       "To serve it:",
       ...pretty(policies.runtime),

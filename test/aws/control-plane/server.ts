@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { Apis } from "./apis.ts";
 import { Functions } from "./functions.ts";
+import { type Arrived, Iam } from "./iam.ts";
 import { AwsError, decode } from "./operations.ts";
 import { Clock, Rates } from "./rates.ts";
 
@@ -34,6 +35,8 @@ export class ControlPlane {
   readonly region: string;
   readonly apis: Apis;
   readonly functions = new Functions();
+  /** Whether whoever calls may. */
+  readonly iam: Iam;
   /** Every call so far. */
   readonly calls: Logged[] = [];
   /** Says what goes wrong with a call that changes something, by its number from 1. Default: nothing. */
@@ -48,6 +51,7 @@ export class ControlPlane {
     this.region = region;
     this.clock = clock;
     this.apis = new Apis(this.clock, region, 2);
+    this.iam = new Iam(region, this.apis, this.functions);
     this.#rates = new Rates(this.clock);
     this.#server = createServer((request, response) => void this.#answer(request, response));
   }
@@ -76,6 +80,7 @@ export class ControlPlane {
       const url = new URL(request.url ?? "", "http://control.plane");
       const call = decode(request.method ?? "", url, Buffer.concat(chunks).toString());
       const { operation, input } = call;
+      const arrived = { operation, input, method: request.method ?? "", path: url.pathname };
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
       const fault = /^Get/.test(operation) ? undefined : await this.fault(operation, ++this.changes);
       if (fault?.kind === "silent") {
@@ -91,7 +96,7 @@ export class ControlPlane {
         if (fault?.kind === "refused")
           throw new AwsError(fault.status, fault.type, fault.message ?? "The test says so");
         this.#rates.take(operation);
-        const output = this.#run(operation, input);
+        const output = this.#run(arrived);
         if (fault?.kind === "answer lost") {
           log(0);
           request.socket.destroy();
@@ -112,7 +117,9 @@ export class ControlPlane {
     }
   }
 
-  #run(operation: string, input: Readonly<Record<string, unknown>>): unknown {
+  #run(arrived: Arrived): unknown {
+    this.iam.authorize(arrived);
+    const { operation, input } = arrived;
     if (operation === "AddPermission" || operation === "GetPolicy" || operation === "RemovePermission")
       return this.functions[operation](input as Readonly<Record<string, string>>);
     return this.apis.run(operation, input);

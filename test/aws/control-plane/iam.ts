@@ -1,0 +1,206 @@
+import type { PolicyDocument } from "../../../src/gateways/policies.ts";
+import type { Apis } from "./apis.ts";
+import type { Functions } from "./functions.ts";
+import { AwsError } from "./operations.ts";
+
+/** What IAM is asked about a call. */
+export interface Demand {
+  readonly action: string;
+  /** An ARN; `*` for actions that know none. */
+  readonly resource: string;
+  /** Keys that conditions speak of. Default: none. */
+  readonly context?: Readonly<Record<string, string>>;
+}
+
+/** A call as it arrived: what it is, and the HTTP that it came by. */
+export interface Arrived {
+  readonly operation: string;
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly method: string;
+  readonly path: string;
+}
+
+const CALLER = "arn:aws:sts::123456789012:assumed-role/deploy/ci";
+const SERVICE = "ops.apigateway.amazonaws.com";
+const SERVICE_ROLE = `arn:aws:iam::123456789012:role/aws-service-role/${SERVICE}/AWSServiceRoleForAPIGateway`;
+/** Source: AWS developer guide, "Configure logging for HTTP APIs"; of WebSocket APIs it says nothing, so that the same is asked. */
+const LOG_DELIVERY = [
+  "logs:CreateLogDelivery",
+  "logs:GetLogDelivery",
+  "logs:UpdateLogDelivery",
+  "logs:DeleteLogDelivery",
+  "logs:ListLogDeliveries",
+  "logs:PutResourcePolicy",
+  "logs:DescribeResourcePolicies",
+  "logs:DescribeLogGroups",
+];
+
+/**
+ * What AWS asks of whoever calls the control planes: the verb on the path, and for some operations more besides, which is documented in
+ * part only. Where AWS was seen to ask for one thing here and another there, both are asked.
+ *
+ * Sources, and what is uncertain: `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
+ */
+export class Iam {
+  /** What the caller's policy says. Default: none is asked for. */
+  policy: PolicyDocument | undefined;
+  /** All that was asked and allowed. */
+  readonly asked: Demand[] = [];
+  readonly #region: string;
+  readonly #apis: Apis;
+  readonly #functions: Functions;
+  #hasServiceRole = false;
+
+  constructor(region: string, apis: Apis, functions: Functions) {
+    this.#region = region;
+    this.#apis = apis;
+    this.#functions = functions;
+  }
+
+  /** @throws AwsError where the policy does not allow a call */
+  authorize(call: Arrived): void {
+    if (!this.policy) return;
+    for (const demand of this.#demands(call)) {
+      const { action, resource } = demand;
+      if (!allows(this.policy, demand)) {
+        const words = `User: ${CALLER} is not authorized to perform: ${action} on resource: ${resource} because no identity-based policy allows the ${action} action`;
+        throw action.startsWith("logs:")
+          ? new AwsError(400, "BadRequestException", `Insufficient permissions to enable logging. ${words}`)
+          : new AwsError(403, "AccessDeniedException", words);
+      }
+      this.asked.push(demand);
+      if (resource === SERVICE_ROLE) this.#hasServiceRole = true;
+    }
+  }
+
+  #demands({ operation, input, method, path }: Arrived): readonly Demand[] {
+    if (!path.startsWith("/v2/"))
+      return [this.#onFunction(operation, input as Readonly<Record<string, string>>)];
+    // Segments are as they were before they were put into a URL, but for the ARN that tags have for one.
+    const named = path.startsWith("/v2/tags/") ? path : decodeURIComponent(path);
+    const own = { action: `apigateway:${method}`, resource: this.#arn(named.slice("/v2/".length)) };
+    return [own, ...this.#besides(operation, input as Readonly<Record<string, never>>)];
+  }
+
+  /** What an operation asks for besides its own verb and path. */
+  #besides(
+    operation: string,
+    input: {
+      readonly ApiId?: string;
+      readonly StageName?: string;
+      readonly DomainName?: string;
+      readonly ResourceArn?: string;
+      readonly Tags?: object;
+      readonly AccessLogSettings?: { readonly DestinationArn?: string };
+    },
+  ): readonly Demand[] {
+    const { ApiId = "", StageName = "", DomainName = "", ResourceArn = "" } = input;
+    const made = (path: string) => (input.Tags ? this.#tags(["POST", "PUT"], path) : []);
+    switch (operation) {
+      case "CreateApi":
+        return made("apis/*");
+      case "CreateStage": {
+        const resource = this.#arn(`apis/${ApiId}/stages`);
+        const tag = input.Tags ? [{ action: "apigateway:TagResource", resource }] : [];
+        return [...tag, ...made(`apis/${ApiId}/stages/${StageName}`), ...this.#log(input.AccessLogSettings)];
+      }
+      case "UpdateStage":
+      case "DeleteAccessLogSettings":
+        return this.#log(
+          input.AccessLogSettings ?? this.#apis.GetStage({ ApiId, StageName }).AccessLogSettings,
+        );
+      case "CreateDomainName":
+        return [...made(`domainnames/${DomainName}`), ...this.#serviceRole()];
+      case "TagResource":
+      case "UntagResource": {
+        const verb = operation === "TagResource" ? "POST" : "DELETE";
+        const path = ResourceArn.replace(/^.*::\//, "");
+        return [...this.#tags([verb], path), { action: "apigateway:PATCH", resource: ResourceArn }];
+      }
+      default:
+        return [];
+    }
+  }
+
+  /** An access log that a stage is given, or has. */
+  #log({ DestinationArn = "" }: { readonly DestinationArn?: string | undefined } = {}): readonly Demand[] {
+    if (DestinationArn.split(":")[2] === "firehose") return this.#serviceRole();
+    return DestinationArn === "" ? [] : LOG_DELIVERY.map((action) => ({ action, resource: "*" }));
+  }
+
+  #serviceRole(): readonly Demand[] {
+    if (this.#hasServiceRole) return [];
+    const context = { "iam:AWSServiceName": SERVICE };
+    return [{ action: "iam:CreateServiceLinkedRole", resource: SERVICE_ROLE, context }];
+  }
+
+  #onFunction(operation: string, input: Readonly<Record<string, string>>): Demand {
+    const { FunctionName = "", Qualifier, StatementId, Principal } = input;
+    const resource = Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`;
+    const principal = operation === "RemovePermission" ? this.#principal(input, StatementId) : Principal;
+    const context = principal === undefined ? {} : { "lambda:Principal": principal };
+    return { action: `lambda:${operation}`, resource, context };
+  }
+
+  #principal(input: Readonly<Record<string, string>>, sid: string | undefined): string | undefined {
+    const { Policy } = this.#functions.GetPolicy(input);
+    const { Statement } = JSON.parse(Policy) as {
+      readonly Statement: readonly {
+        readonly Sid: string;
+        readonly Principal: { readonly Service: string };
+      }[];
+    };
+    return Statement.find(({ Sid }) => Sid === sid)?.Principal.Service;
+  }
+
+  #tags(verbs: readonly string[], path: string): readonly Demand[] {
+    const arns = [path, `v2/${path}`].map((each) => encodeURIComponent(this.#arn(each)));
+    return verbs.flatMap((verb) =>
+      arns.map((arn) => ({ action: `apigateway:${verb}`, resource: this.#arn(`tags/${arn}`) })),
+    );
+  }
+
+  #arn(path: string): string {
+    return `arn:aws:apigateway:${this.#region}::/${path}`;
+  }
+}
+
+/** As IAM evaluates a policy that has statements which allow, and no others. @throws Error for a condition that is not played here */
+export function allows({ Statement }: PolicyDocument, { action, resource, context = {} }: Demand): boolean {
+  return Statement.some(
+    ({ Action, Resource, Condition = {} }) =>
+      Action.some((pattern) => isLike(pattern.toLowerCase(), action.toLowerCase())) &&
+      Resource.some((pattern) => isArnLike(pattern, resource)) &&
+      Object.entries(Condition).every(([operator, keys]) => isMet(operator, keys, context)),
+  );
+}
+
+/** A key that the context lacks meets no condition. */
+function isMet(
+  operator: string,
+  keys: Readonly<Record<string, string>>,
+  context: Readonly<Record<string, string>>,
+): boolean {
+  if (operator !== "StringEquals") throw new Error(`The condition ${operator} is not played here`);
+  return Object.entries(keys).every(([key, value]) => context[key] === value);
+}
+
+/** The six parts of an ARN are compared one by one; a star stands for anything within its part, slashes included. */
+function isArnLike(pattern: string, arn: string): boolean {
+  if (pattern === "*") return true;
+  const parts = partsOf(arn);
+  return partsOf(pattern).every((part, index) => isLike(part, parts[index] ?? ""));
+}
+
+function partsOf(arn: string): readonly string[] {
+  const parts = arn.split(":");
+  return [...parts.slice(0, 5), parts.slice(5).join(":")];
+}
+
+function isLike(pattern: string, text: string): boolean {
+  const expression = pattern
+    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".");
+  return new RegExp(`^${expression}$`, "s").test(text);
+}
