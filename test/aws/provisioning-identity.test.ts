@@ -34,12 +34,12 @@ describe("an API whose making was not answered", () => {
   test("and which AWS shows when another is in use: the empty one goes, with the next run or at the end", async () => {
     for (const end of ["apply", "destroy"] as const) {
       loseTheAnswer();
-      world.aws.apis.showsAfterMs = 45_000;
+      world.aws.apis.showsAfterMs = 120_000;
       const provisioner = world.define();
       await provisioner.apply();
       const [twin, used] = ids();
       expect(used).toBe((await world.record())?.apiId);
-      world.aws.clock.advance(60_000);
+      world.aws.clock.advance(120_000);
       world.aws.fault = () => undefined;
       expect(words(await provisioner.plan())).toEqual([`remove API ${twin}`]);
       await provisioner[end]();
@@ -50,13 +50,13 @@ describe("an API whose making was not answered", () => {
 
   test("nor is the one kept that a killed run had only begun, where the other serves", async () => {
     loseTheAnswer();
-    world.aws.apis.showsAfterMs = 45_000;
+    world.aws.apis.showsAfterMs = 120_000;
     const provisioner = world.define();
     const dies = provisioner.apply(({ what }) => {
       if (what === "integration of $disconnect") throw new Error("killed");
     });
     await expect(dies).rejects.toThrow("killed");
-    world.aws.clock.advance(60_000);
+    world.aws.clock.advance(120_000);
     const [twin, begun] = ids();
     expect((await world.record())?.apiId).toBeNull();
     expect(words(await provisioner.apply())[0]).toBe(`remove API ${twin}`);
