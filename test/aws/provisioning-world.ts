@@ -55,7 +55,7 @@ export class ProvisioningWorld {
   /** Another version of the app, whose gateway "chat" is defined so. */
   define(
     options: Partial<GatewayOptions> = {},
-    reached: Pick<ControlPlaneOptions, "timeoutMs"> = {},
+    reached: Pick<ControlPlaneOptions, "timeoutMs" | "signal"> = {},
   ): Provisioner {
     this.#app = this.#appWith(options);
     const opened = provisioner(this.#app, options.name ?? "chat", {

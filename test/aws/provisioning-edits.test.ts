@@ -1,0 +1,342 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ControlPlaneError } from "../../src/errors.ts";
+import { hashSecret } from "../../src/gateways/gateways.ts";
+import type { GatewayOptions } from "../../src/index.ts";
+import type { Plan } from "../../src/provisioning.ts";
+import type { Snapshot } from "./control-plane/apis.ts";
+import type { Fault } from "./control-plane/server.ts";
+import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
+
+let world: ProvisioningWorld;
+beforeEach(async () => {
+  world = await ProvisioningWorld.open();
+});
+afterEach(() => world.close());
+
+const words = ({ steps }: Plan) => steps.map(({ action, what }) => `${action} ${what}`);
+const CERTIFICATE = `arn:aws:acm:${REGION}:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000`;
+const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:chat`;
+const LAMBDA = `arn:aws:lambda:${REGION}:123456789012:function:moderation`;
+
+/** What there is of everything, and then is otherwise. */
+const BEFORE: Partial<GatewayOptions> = {
+  routes: { moderate: "https://www.example.com/ws/moderation/moderate", old: { lambda: LAMBDA } },
+  tags: { team: "chat" },
+  throttling: { ratePerSecond: 100, burst: 200 },
+  accessLog: { destinationArn: LOG_GROUP },
+  domain: { name: "ws.example.com", certificateArn: CERTIFICATE },
+  replies: "push",
+};
+const AFTER: Partial<GatewayOptions> = {
+  target: "https://www.example.org/ws/chat",
+  routes: { moderate: { lambda: LAMBDA }, next: "https://www.example.org/ws/moderation/next" },
+  description: "The chat",
+  domain: { name: "sockets.example.com", certificateArn: CERTIFICATE },
+};
+
+/** What a stage serves, without its ids. */
+function shape({ routes, integrations }: Snapshot): readonly unknown[] {
+  return routes.map(({ RouteKey, Target, responses }) => {
+    const integration = integrations.find(({ IntegrationId }) => Target === `integrations/${IntegrationId}`);
+    return [RouteKey, integration?.IntegrationType, integration?.IntegrationUri, responses.length];
+  });
+}
+
+/** Whether what the stage serves is what the app takes: every call is proved, and every answer reaches the socket. */
+async function expectServed(where: string): Promise<void> {
+  const record = await world.record();
+  const { routes, integrations } = world.served();
+  for (const { IntegrationType, RequestParameters } of integrations) {
+    if (IntegrationType === "HTTP_PROXY")
+      expect(record?.secretHashes, where).toContain(hashSecret(secretOf({ RequestParameters })));
+  }
+  const isAnswered = routes.find(({ RouteKey }) => RouteKey === "$default")?.responses.length === 1;
+  expect(isAnswered || record?.replies === "push", `${where}: ${record?.replies}`).toBe(true);
+}
+
+describe("whatever is edited, and wherever that is cut off", () => {
+  const lives: Record<string, { from: Partial<GatewayOptions>; to: Partial<GatewayOptions> }> = {
+    "everything, there": { from: BEFORE, to: AFTER },
+    "everything, and back": { from: AFTER, to: BEFORE },
+  };
+  const faults: Record<string, Fault> = {
+    "AWS refuses": { kind: "refused", status: 403, type: "AccessDeniedException" },
+    "AWS fails": { kind: "refused", status: 500, type: "InternalFailure" },
+    "the answer is lost": { kind: "answer lost" },
+  };
+  const cases = Object.keys(lives).flatMap((life) =>
+    Object.keys(faults).map((fault) => [life, fault] as const),
+  );
+
+  test.each(cases)(
+    "%s, where %s: every call is proved and answered on the way, and the end is as defined",
+    async (life, how) => {
+      const { from, to } = lives[life] as (typeof lives)[string];
+      world.aws.functions.add(LAMBDA);
+      for (let at = 1, isOver = false; !isOver; at++) {
+        await world.define(from).apply();
+        // Whatever was deployed a moment ago.
+        world.aws.clock.advance(60_000);
+        const first = world.aws.changes;
+        let isHit = false;
+        world.aws.fault = async (operation, change) => {
+          await expectServed(`${at}: before ${operation}`);
+          if (change !== first + at) return undefined;
+          isHit = true;
+          return faults[how];
+        };
+        const provisioner = world.define(to);
+        const failure = await provisioner.apply().then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        const isExpected = failure === undefined || failure instanceof ControlPlaneError;
+        if (!isExpected) throw failure;
+        expect(failure !== undefined, `step ${at}`).toBe(isHit && how === "AWS refuses");
+        await expectServed(`${at}: in the end`);
+        world.aws.fault = () => undefined;
+        await provisioner.apply();
+        expect(await provisioner.plan(), `step ${at}`).toEqual({ steps: [] });
+        isOver = !isHit;
+        if (isOver) expect(at).toBeGreaterThan(15);
+      }
+    },
+    60_000,
+  );
+
+  test("an import, and what it changes then", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const apiId = world.apiId();
+    for (const kind of ["lost", "answer lost"] as const) {
+      await world.app.provisioning.gateways.remove("chat");
+      const from = world.aws.changes;
+      world.aws.fault = (_, change) => (change === from + 1 ? { kind } : undefined);
+      await expect(provisioner.adopt(apiId)).rejects.toThrow(/^TagResource in eu-west-1 was not answered/);
+      await provisioner.adopt(apiId);
+      await provisioner.apply();
+      expect(await provisioner.plan()).toEqual({ steps: [] });
+    }
+  });
+
+  test("a removal of everything", async () => {
+    world.aws.functions.add(LAMBDA);
+    for (const fault of Object.values(faults)) {
+      for (let at = 1, isOver = false; !isOver; at++) {
+        const provisioner = world.define(BEFORE);
+        await provisioner.apply();
+        const first = world.aws.changes;
+        isOver = true;
+        world.aws.fault = (_, change) => {
+          if (change !== first + at) return undefined;
+          isOver = false;
+          return fault;
+        };
+        await provisioner
+          .destroy()
+          .catch((error: unknown) => expect(error).toBeInstanceOf(ControlPlaneError));
+        world.aws.fault = () => undefined;
+        await provisioner.destroy();
+        expect(world.aws.apis.all()).toEqual([]);
+        expect(world.aws.apis.domains.GetDomainNames({}).Items).toEqual([]);
+        expect(world.aws.functions.allows(LAMBDA, "arn:aws:execute-api:x")).toBe(false);
+        expect(await world.record()).toBeUndefined();
+      }
+    }
+  });
+});
+
+describe("answers", () => {
+  const kinds = ({ steps }: Plan) =>
+    words({ steps }).filter((step) => /deploy|record|route response/.test(step));
+
+  test("that were pushed are pushed until what hands them over is deployed", async () => {
+    await world.define({ replies: "push" }).apply();
+    const provisioner = world.define({});
+    expect(kinds(await provisioner.apply())).toEqual([
+      "create route response of $default",
+      "deploy stage production",
+      "change record in the database",
+    ]);
+    expect((await world.record())?.replies).toBe("route");
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+  });
+
+  test("that were handed over are pushed by every process before nothing hands them over any more", async () => {
+    await world.define({}).apply();
+    let deployedAt = 0;
+    let pushedAt = 0;
+    const provisioner = world.define({ replies: "push" });
+    world.aws.fault = async (operation) => {
+      if (operation === "CreateDeployment") deployedAt = world.aws.clock.now;
+      return undefined;
+    };
+    world.aws.clock.advance(60_000);
+    const done = await provisioner.apply(({ what }) => {
+      if (what === "record in the database") pushedAt = world.aws.clock.now;
+    });
+    expect(kinds(done)).toEqual([
+      "remove route response of $default",
+      "change record in the database",
+      "deploy stage production",
+    ]);
+    expect(deployedAt - pushedAt).toBeGreaterThanOrEqual(6000);
+    expect((await world.record())?.replies).toBe("push");
+  });
+});
+
+test("a stage that deploys by itself is told not to before anything is half changed", async () => {
+  await world.define({}).apply();
+  const ApiId = world.apiId();
+  world.aws.apis.run("UpdateStage", { ApiId, StageName: "production", AutoDeploy: true });
+  const before = shape(world.served());
+  const seen: (readonly unknown[])[] = [];
+  world.aws.fault = (operation) => {
+    if (operation !== "UpdateStage") seen.push(shape(world.served()));
+    return undefined;
+  };
+  const done = words(await world.define(AFTER_WITHOUT_FUNCTIONS).apply());
+  expect(done.indexOf("change stage production")).toBeLessThan(
+    done.indexOf("change integration of $connect"),
+  );
+  expect(seen.length).toBeGreaterThan(5);
+  for (const each of seen) expect(each).toEqual(before);
+  expect(shape(world.served())).not.toEqual(before);
+});
+
+const AFTER_WITHOUT_FUNCTIONS: Partial<GatewayOptions> = {
+  target: "https://www.example.org/ws/chat",
+  routes: { next: "https://www.example.org/ws/moderation/next" },
+};
+
+describe("drift", () => {
+  const path = "production";
+
+  test("of one route's limits is seen, as with 0 nothing gets through, and its logging is left alone", async () => {
+    const provisioner = world.define({ throttling: { ratePerSecond: 100, burst: 200 } });
+    await provisioner.apply();
+    world.aws.apis.UpdateStage({
+      ApiId: world.apiId(),
+      StageName: path,
+      RouteSettings: {
+        $connect: { ThrottlingRateLimit: 0, ThrottlingBurstLimit: 0 },
+        $default: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
+        $disconnect: { LoggingLevel: "ERROR" },
+      },
+    });
+    const { steps } = await provisioner.plan();
+    expect(steps).toEqual([
+      {
+        action: "remove",
+        what: "settings of the route $connect on the stage production",
+        details: ["throttling: 0 a second, 0 at once"],
+      },
+    ]);
+    await provisioner.apply();
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    const { RouteSettings } = world.aws.apis.GetStage({ ApiId: world.apiId(), StageName: path });
+    expect(Object.keys(RouteSettings ?? {})).toEqual(["$default", "$disconnect"]);
+  });
+
+  test("of an integration that leads through a link, or is of another kind: another one takes its place", async () => {
+    const provisioner = world.define({});
+    await provisioner.apply();
+    const ApiId = world.apiId();
+    const [connect, , fallback] = world.served().integrations.map(({ IntegrationId }) => IntegrationId);
+    world.aws.apis.UpdateIntegration({
+      ApiId,
+      IntegrationId: connect,
+      ConnectionType: "VPC_LINK",
+      ConnectionId: "vpclink",
+    });
+    world.aws.apis.UpdateIntegration({ ApiId, IntegrationId: fallback, IntegrationType: "HTTP" });
+    world.aws.apis.CreateDeployment({ ApiId, StageName: "production" });
+    expect(words(await provisioner.apply())).toEqual([
+      "create integration of $connect",
+      "change route $connect",
+      "create integration of $default",
+      "change route $default",
+      "remove integration",
+      "remove integration",
+      "deploy stage production",
+    ]);
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    for (const { ConnectionId, IntegrationType } of world.served().integrations)
+      expect([ConnectionId, IntegrationType]).toEqual([undefined, "HTTP_PROXY"]);
+  });
+
+  test("of a function's permission, whatever of it differs", async () => {
+    world.aws.functions.add(LAMBDA);
+    const provisioner = world.define({ target: { lambda: LAMBDA } });
+    await provisioner.apply();
+    const StatementId = `sallyport-${world.apiId()}`;
+    const SourceArn = `arn:aws:execute-api:${REGION}:123456789012:${world.apiId()}/*`;
+    const right = { Action: "lambda:InvokeFunction", Principal: "apigateway.amazonaws.com", SourceArn };
+    const wrong = [
+      { ...right, Action: "lambda:GetFunction" },
+      { ...right, Principal: "events.amazonaws.com" },
+      { ...right, SourceArn: SourceArn.replace("123456789012", "999999999999") },
+    ];
+    for (const statement of wrong) {
+      world.aws.functions.RemovePermission({ FunctionName: LAMBDA, StatementId });
+      world.aws.functions.AddPermission({ FunctionName: LAMBDA, StatementId, ...statement });
+      expect(words(await provisioner.apply())).toEqual([`change permission to invoke ${LAMBDA}`]);
+      expect(await provisioner.plan()).toEqual({ steps: [] });
+    }
+  });
+
+  test("F43 of where API keys come from", async () => {
+    await world.define({}).apply();
+    const provisioner = world.define({
+      apiKeySelectionExpression: "$context.authorizer.usageIdentifierKey",
+    });
+    expect(words(await provisioner.apply())).toEqual(['change API "chat"', "deploy stage production"]);
+  });
+});
+
+test("F74 a route leads to another service, with the same proof", async () => {
+  const service = "https://billing.example.com/ws/billing/default";
+  await world.define({ routes: { billing: { service } } }).apply();
+  const { integrations } = world.served();
+  expect(integrations.map(({ IntegrationUri }) => IntegrationUri)).toEqual([
+    `${CHAT}/connect`,
+    `${CHAT}/disconnect`,
+    `${CHAT}/default`,
+    service,
+  ]);
+  expect(new Set(integrations.map(secretOf)).size).toBe(1);
+});
+
+test("what AWS goes on to refuse is told soon, with its words", async () => {
+  await world.define({}).apply();
+  const from = world.aws.clock.now;
+  for (const [status, type] of [
+    [404, "NotFoundException"],
+    [409, "ConflictException"],
+  ] as const) {
+    world.aws.fault = () => ({ kind: "refused", status, type, message: "no way" });
+    await expect(world.define({ description: type }).apply()).rejects.toThrow(
+      `UpdateApi in eu-west-1 was answered ${status}: ${type}: no way`,
+    );
+  }
+  expect(world.aws.clock.now - from).toBeLessThan(15_000);
+  world.aws.fault = () => ({ kind: "refused", status: 429, type: "TooManyRequestsException" });
+  await expect(world.define({ description: "more" }).apply()).rejects.toThrow(/was answered 429/);
+  expect(world.aws.clock.now - from).toBeLessThan(180_000);
+});
+
+test("a run that is told to end does so before its next change, keeps what it did, and keeps nobody out", async () => {
+  const ending = new AbortController();
+  const provisioner = world.define({}, { signal: ending.signal });
+  const ended = provisioner.apply(({ what }) => {
+    if (what === "integration of $disconnect") ending.abort();
+  });
+  await expect(ended).rejects.toThrow(/^The run was told to stop\. .* the next one goes on from there\.$/);
+  const [entry] = await world.app.access.audit();
+  expect(entry?.details).toMatchObject({ run: "apply" });
+  expect(JSON.stringify(entry?.details)).toContain("create integration of $disconnect");
+  expect(JSON.stringify(entry?.details)).not.toContain("create integration of $default");
+  const next = world.define({});
+  await next.apply();
+  expect(await next.plan()).toEqual({ steps: [] });
+});
