@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
 import { ConfigurationError } from "../errors.ts";
-import type { GatewayStatus, Plan, Provisioner } from "../provisioning.ts";
+import type { GatewayStatus, Plan, Provisioner, Told } from "../provisioning.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { actor, withReason } from "./change.ts";
@@ -19,7 +19,7 @@ interface ProvisioningFormat extends Format {
 /** What ends a run after its present step, so that the next one need not wait. */
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
-/** `gateway plan`, `apply`, `destroy`, `import`, `status`, `rotate-secret`. */
+/** `gateway plan`, `apply`, `destroy`, `release`, `import`, `status`, `rotate-secret`. */
 export function addProvisioning(gateway: Command, terminal: Terminal): void {
   const add = (name: string, description: string, argument: readonly [string, string]) =>
     gateway.command(name).description(description).argument(argument[0], argument[1]);
@@ -30,16 +30,13 @@ export function addProvisioning(gateway: Command, terminal: Terminal): void {
     terminal,
     (provisioner) => apply(terminal, provisioner),
   );
-  provisioning(
-    withReason(
-      add("destroy", "Remove the gateway from AWS and from the database", NEEDED_NAME).option(
-        "--yes",
-        "without asking",
-      ),
-    ),
-    terminal,
-    (provisioner, options, name) => destroy(terminal, provisioner, options, name),
-  );
+  for (const [name, ending] of Object.entries(ENDINGS)) {
+    provisioning(
+      withReason(add(name, ending.description, NEEDED_NAME).option("--yes", "without asking")),
+      terminal,
+      (provisioner, options, gateway) => end(terminal, provisioner, ending, options, gateway),
+    );
+  }
   const adopting = withReason(
     add("import", "Make an API that is there already this gateway's; then see plan", NEEDED_NAME).argument(
       "<api-id>",
@@ -133,27 +130,51 @@ async function run(
   return { json: { steps }, lines: [steps.length === 0 ? `It is ${end} already.` : `It is ${end}.`] };
 }
 
-async function destroy(
+interface Ending {
+  readonly description: string;
+  readonly plan: (provisioner: Provisioner) => Promise<Plan>;
+  readonly run: (provisioner: Provisioner, told: Told, agreed: Plan | undefined) => Promise<Plan>;
+  /** What whoever is asked should know. */
+  readonly warning: string;
+  readonly done: string;
+}
+
+const ENDINGS: Readonly<Record<string, Ending>> = {
+  destroy: {
+    description: "Remove the gateway from AWS and from the database",
+    plan: (provisioner) => provisioner.planDestruction(),
+    run: (provisioner, told, agreed) => provisioner.destroy(told, agreed),
+    warning: "This ends every open socket and cannot be undone.",
+    done: "gone",
+  },
+  release: {
+    description: "Leave the gateway's API at AWS as it is, and know it no more: the way back from import",
+    plan: (provisioner) => provisioner.planRelease(),
+    run: (provisioner, told, agreed) => provisioner.release(told, agreed),
+    warning: "From then on the app answers no call of its sockets.",
+    done: "released",
+  },
+};
+
+async function end(
   terminal: Terminal,
   provisioner: Provisioner,
+  { plan, run: carryOut, warning, done }: Ending,
   options: ProvisioningFormat,
   name: string,
 ): Promise<Report> {
-  const agreed = options.yes ? undefined : await provisioner.planDestruction();
+  const agreed = options.yes ? undefined : await plan(provisioner);
   if (agreed?.steps.length === 0) return { json: agreed, lines: [`There is nothing of "${name}".`] };
-  if (agreed) await ask(terminal, agreed, name);
-  return run(terminal, (told) => provisioner.destroy(told, agreed), "gone");
+  if (agreed) await ask(terminal, agreed, warning, name);
+  return run(terminal, (told) => carryOut(provisioner, told, agreed), done);
 }
 
 /** @throws ConfigurationError where the answer is not yes, or nobody can give it */
-async function ask(terminal: Terminal, { steps }: Plan, name: string): Promise<void> {
+async function ask(terminal: Terminal, { steps }: Plan, warning: string, name: string): Promise<void> {
   for (const line of shownSteps(steps)) terminal.complain(plain(line));
-  if (!process.stdin.isTTY)
-    throw new ConfigurationError("This cannot be undone, and nobody is here to be asked. Say --yes.");
+  if (!process.stdin.isTTY) throw new ConfigurationError(`${warning} Nobody is here to be asked: say --yes.`);
   const asking = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await asking.question(
-    `This ends every open socket and cannot be undone. Type ${name} to go on: `,
-  );
+  const answer = await asking.question(`${warning} Type ${name} to go on: `);
   asking.close();
   if (answer.trim() !== name) throw new ConfigurationError("Nothing was removed.");
 }

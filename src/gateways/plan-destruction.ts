@@ -1,4 +1,6 @@
-import { DeleteApiCommand } from "@aws-sdk/client-apigatewayv2";
+import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
+import { gatewayArn } from "./arns.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "./definition.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeTwin } from "./plan-api.ts";
 import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";
@@ -33,15 +35,31 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
     });
   }
   steps.push(...actual.twins.map(removeTwin));
-  if (record) {
-    steps.push({
-      action: "remove",
-      what: "record in the database, with the rows of its sockets",
-      details: [],
-      run: async ({ gateways }) => {
-        await gateways.remove(definition.name);
-      },
-    });
-  }
-  return steps;
+  return record ? [...steps, removeRecord(definition.name)] : steps;
+}
+
+/** Our tags and our record alone: what is at AWS serves whoever takes it over. */
+export function planRelease({ definition, found, record }: Comparison): readonly Step[] {
+  const tags = [GATEWAY_TAG, RECORD_TAG].filter((tag) => found?.api.Tags?.[tag] !== undefined);
+  const untag: Step = {
+    action: "change",
+    what: "tags of the API",
+    details: tags.map((tag) => `${tag}: ${found?.api.Tags?.[tag]} → nothing`),
+    run: async ({ plane, apiId }) => {
+      const ResourceArn = gatewayArn(plane.region, `apis/${apiId}`);
+      await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: tags }));
+    },
+  };
+  return [...(tags.length > 0 ? [untag] : []), ...(record ? [removeRecord(definition.name)] : [])];
+}
+
+function removeRecord(name: string): Step {
+  return {
+    action: "remove",
+    what: "record in the database, with the rows of its sockets",
+    details: [],
+    run: async ({ gateways }) => {
+      await gateways.remove(name);
+    },
+  };
 }

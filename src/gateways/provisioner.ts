@@ -12,7 +12,7 @@ import { withLease } from "./lease.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";
 import { planApi } from "./plan-api.ts";
-import { planDestruction } from "./plan-destruction.ts";
+import { planDestruction, planRelease } from "./plan-destruction.ts";
 import { planDomains } from "./plan-domain.ts";
 import { planForbidden, planFunctions } from "./plan-functions.ts";
 import { forgetStep, planAcceptance, planForgetting, planRecord, planReplies } from "./plan-record.ts";
@@ -53,13 +53,16 @@ export interface DnsRecord {
 }
 
 /** What a run was for. */
-export type Run = "apply" | "destroy" | "rotate-secret" | "import";
+export type Run = "apply" | "destroy" | "release" | "rotate-secret" | "import";
 
 /** Keeps what a run has done, whether or not it came to its end. */
 export type Keep = (run: Run, steps: Plan["steps"]) => Promise<void>;
 
 /** Told of each step before it is made. */
 export type Told = (step: Pick<Step, "action" | "what" | "details">) => void;
+
+/** What is to be done about how things stand. */
+type Think = (comparison: Comparison) => readonly Step[];
 
 /** How often what is there is looked at anew because something failed on the way. */
 const ROUNDS = 6;
@@ -132,13 +135,35 @@ export class Provisioner {
    * @throws ConfigurationError where something else is to be removed than was agreed to; then nothing is
    */
   destroy(told: Told = () => undefined, agreed?: Plan): Promise<Plan> {
-    return this.#run("destroy", async (made) => {
-      if (agreed && !isDeepStrictEqual(await this.planDestruction(), agreed)) {
+    return this.#remove("destroy", planDestruction, told, agreed);
+  }
+
+  /** What `release` would do now. */
+  async planRelease(): Promise<Plan> {
+    const { steps } = await this.#look(planRelease);
+    return { steps: steps.map(shownStep) };
+  }
+
+  /**
+   * Leaves the API at AWS as it is, and knows it no more: the way back from `import`, and into the hands of a template. The app answers none of
+   * its calls from then on.
+   *
+   * @param agreed as for `destroy`
+   * @throws ConfigurationError as `destroy` does
+   */
+  release(told: Told = () => undefined, agreed?: Plan): Promise<Plan> {
+    return this.#remove("release", planRelease, told, agreed);
+  }
+
+  #remove(run: "destroy" | "release", think: Think, told: Told, agreed: Plan | undefined): Promise<Plan> {
+    return this.#run(run, async (made) => {
+      const { steps } = await this.#look(think);
+      if (agreed && !isDeepStrictEqual(steps.map(shownStep), agreed.steps)) {
         throw new ConfigurationError(
           `Something else is there of "${this.name}" now than was asked about. Nothing was removed; look again.`,
         );
       }
-      await this.#carryOut(planDestruction, told, made);
+      await this.#carryOut(think, told, made);
     });
   }
 
@@ -207,7 +232,7 @@ export class Provisioner {
 
   /** @param given the secret that this run itself gives the gateway; by default what is there says which */
   async #look(
-    think: (comparison: Comparison) => readonly Step[],
+    think: Think,
     given?: SecretPlan,
   ): Promise<{ readonly comparison: Comparison; readonly steps: readonly Step[] }> {
     const definition = this.#definition;
@@ -239,12 +264,7 @@ export class Provisioner {
   }
 
   /** Steps until none is left. After a failure that may be over, what is there is looked at anew, as nobody knows what was done. */
-  async #carryOut(
-    think: (comparison: Comparison) => readonly Step[],
-    told: Told,
-    made: Made,
-    given?: SecretPlan,
-  ): Promise<void> {
+  async #carryOut(think: Think, told: Told, made: Made, given?: SecretPlan): Promise<void> {
     let before = "";
     for (let round = 1; ; round++) {
       try {

@@ -117,7 +117,7 @@ test("a gateway from its plan to its end, as a terminal sees it", async () => {
     code: 1,
     out: "",
     err: expect.stringMatching(
-      /- remove API "chat"\n[\s\S]*sallyport: This cannot be undone, and nobody is here to be asked\. Say --yes\.\n$/,
+      /- remove API "chat"\n[\s\S]*sallyport: This ends every open socket and cannot be undone\. Nobody is here to be asked: say --yes\.\n$/,
     ),
   });
   expect(aws.apis.all()).toHaveLength(1);

@@ -131,6 +131,47 @@ describe("whose an API is", () => {
     expect(ids()).toEqual([ApiId]);
   });
 
+  test("is nobody's any more when it is released, and what it serves stays", async () => {
+    const provisioner = world.define({ tags: { team: "chat" } });
+    await provisioner.apply();
+    const apiId = world.apiId();
+    const served = world.served();
+    const agreed = await provisioner.planRelease();
+    expect(words(agreed)).toEqual([
+      "change tags of the API",
+      "remove record in the database, with the rows of its sockets",
+    ]);
+    world.aws.fault = () => ({ kind: "lost" });
+    await expect(provisioner.release()).rejects.toThrow(/^UntagResource in eu-west-1 was not answered/);
+    world.aws.fault = () => undefined;
+    await provisioner.release(undefined, agreed);
+    expect(world.aws.apis.all()[0]?.Tags).toEqual({ team: "chat" });
+    expect(world.aws.apis.served(apiId, "production")).toEqual(served);
+    expect(await world.record()).toBeUndefined();
+    expect(await provisioner.release()).toEqual({ steps: [] });
+    await provisioner.adopt(apiId);
+    await provisioner.apply();
+    expect(ids()).toEqual([apiId]);
+  });
+
+  test("is removed or released as it was when somebody was asked, or not at all", async () => {
+    const provisioner = world.define();
+    await provisioner.apply();
+    const [destruction, release] = [await provisioner.planDestruction(), await provisioner.planRelease()];
+    world.aws.apis.CreateStage({ ApiId: world.apiId(), StageName: "another" });
+    await expect(provisioner.destroy(undefined, destruction)).rejects.toThrow(
+      'Something else is there of "chat" now than was asked about. Nothing was removed; look again.',
+    );
+    world.aws.apis.UntagResource({
+      ResourceArn: `arn:aws:apigateway:${REGION}::/apis/${world.apiId()}`,
+      TagKeys: ["sallyport:record"],
+    });
+    await expect(provisioner.release(undefined, release)).rejects.toThrow(/Something else is there/);
+    expect(ids()).toHaveLength(1);
+    await provisioner.destroy(undefined, await provisioner.planDestruction());
+    expect(ids()).toEqual([]);
+  });
+
   test("is said by import in any order in which it may be cut off", async () => {
     const provisioner = world.define();
     await provisioner.apply();
