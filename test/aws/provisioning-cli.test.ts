@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -19,7 +19,7 @@ afterAll(async () => {
 });
 
 /** Runs the command line as a terminal would, where AWS's SDK finds its address and a key in the environment. */
-function sallyport(args: string[], env: Record<string, string> = {}) {
+function sallyport(args: string[], env: Record<string, string> = {}, onError?: OnError) {
   const all = {
     ...process.env,
     SALLYPORT_APP: join(root, "test/processes/gateway-app.ts"),
@@ -39,8 +39,12 @@ function sallyport(args: string[], env: Record<string, string> = {}) {
       (_error, out, err) => done({ code: child.exitCode, out, err }),
     );
     child.stdin?.end();
+    child.stderr?.on("data", (text) => onError?.(String(text), child));
   });
 }
+
+/** Told of what comes on stderr. */
+type OnError = (text: string, child: ChildProcess) => void;
 
 test("a gateway from its plan to its end, as a terminal sees it", async () => {
   const migrated = await new Promise<string>((done) => {
@@ -102,6 +106,23 @@ test("a gateway from its plan to its end, as a terminal sees it", async () => {
     apiId: api?.ApiId,
     steps: [],
     secrets: 1,
+  });
+
+  // Told to end while it waits, a rotation keeps nobody out, and apply goes on from there: AWS's deployment is of this morning here.
+  const stopped = await sallyport(["rotate-secret", "--reason", "leaked"], {}, (text, child) => {
+    if (text.includes("deploy stage production")) setTimeout(() => child.kill("SIGTERM"), 1000);
+  });
+  expect(stopped).toMatchObject({ code: 1, out: "" });
+  expect(stopped.err).toMatch(
+    /> deploy stage production\nsallyport: The run was told to stop\. .* the next one goes on from there\.\n$/,
+  );
+  const between = await sallyport(["status"]);
+  expect(between.out).toMatch(
+    /\nsecrets {9}2 are accepted: a rotation was cut off, or is under way; apply ends it\n/,
+  );
+  expect(await sallyport(["apply"])).toMatchObject({
+    code: 0,
+    err: "- remove the former secret from the record in the database\n",
   });
 
   const policy = JSON.parse((await sallyport(["policy", "--json"])).out) as { runtime: object };
