@@ -482,7 +482,8 @@ export class Sallyport {
     }
     if (kind === "message" && envelope.gateway?.replies === "push") {
       await this.#push(envelope.gateway, call.connectionId, answer, envelope, trail);
-      return reply(200, {}, answer.headers);
+      // Empty: where the gateway hands it over nevertheless, as while that is changed, no page takes it for a message.
+      return reply(200, "", answer.headers);
     }
     return reply(answer.status, answer.body, answer.headers);
   }

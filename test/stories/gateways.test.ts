@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import WebSocket from "ws";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { NOW } from "../postgres/database.ts";
@@ -144,6 +146,22 @@ test("a gateway without route responses gets its answers pushed", async () => {
   expect(await ann.next((frame) => frame.ok === false && !("id" in frame))).toMatchObject({
     error: "Permission denied.",
   });
+});
+
+test("while a gateway changes from pushed answers to those that it hands over, a page hears each once", async () => {
+  const changing = await anotherGateway("changing", {}, { replies: "push" });
+  const url = new URL(changing.gateway.url);
+  url.searchParams.set("ws_token", await world.token("ann"));
+  const frames: string[] = [];
+  const socket = new WebSocket(url, { headers: { origin: ORIGIN, cookie: "login=ann:login-of-ann" } });
+  socket.on("message", (data) => frames.push(String(data)));
+  await once(socket, "open");
+  socket.send(JSON.stringify({ handler: "whoami", id: 1 }));
+  await expect.poll(() => frames.length).toBe(2);
+  expect(frames.filter((frame) => frame !== "").map((frame) => JSON.parse(frame))).toMatchObject([
+    { id: 1, ok: true, result: { user: "ann" } },
+  ]);
+  socket.close();
 });
 
 test("F74 a route of its own leads to another view, which checks its own rule on each message", async () => {
