@@ -1,6 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { refuseUnknown } from "../options.ts";
+import { API_KEY_SELECTION_EXPRESSIONS, type ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
 import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
 import { check, isRecord, isText } from "./checks.ts";
@@ -65,10 +66,6 @@ export interface GatewayOptions {
   /** How answers to messages reach the socket: as the route's response, or pushed. Default `route`. */
   readonly replies?: "route" | "push";
 }
-
-export type ApiKeySelectionExpression =
-  | "$request.header.x-api-key"
-  | "$context.authorizer.usageIdentifierKey";
 
 export interface DomainOptions {
   /** Such as `ws.example.com`. Its parent domain is where your cookies must be valid. */
@@ -148,11 +145,6 @@ export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
 /** The tag by which it is known whose it is: the id of a database's record. */
 export const RECORD_TAG = `${TAG_PREFIX}record`;
 
-const API_KEY_SOURCES: readonly string[] = [
-  "$request.header.x-api-key",
-  "$context.authorizer.usageIdentifierKey",
-] satisfies ApiKeySelectionExpression[];
-
 const LOG_FORMAT = JSON.stringify(
   Object.fromEntries(
     [
@@ -220,8 +212,8 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   const { apiKeySelectionExpression = "$request.header.x-api-key" } = options;
   check(
     where,
-    API_KEY_SOURCES.includes(apiKeySelectionExpression),
-    `apiKeySelectionExpression is one of ${API_KEY_SOURCES.join(", ")}, not ${shown(apiKeySelectionExpression)}`,
+    API_KEY_SELECTION_EXPRESSIONS.includes(apiKeySelectionExpression),
+    `apiKeySelectionExpression is one of ${API_KEY_SELECTION_EXPRESSIONS.join(", ")}, not ${shown(apiKeySelectionExpression)}`,
   );
   const { disableExecuteApiEndpoint = false } = options;
   const domains = checkedDomains(where, options.domain ?? [], region);

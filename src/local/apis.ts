@@ -1,8 +1,12 @@
 import { ConfigurationError } from "../errors.ts";
-import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
-import type { LambdaFunction } from "./function-proxy.ts";
-import { compileParameters, type Parameters } from "./parameters.ts";
+import type { ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
+import { MAX_ROUTES } from "../protocol/quotas.ts";
+import { compileGuard, type Guard, type LocalAuthorization } from "./admission.ts";
+import type { LambdaFunction } from "./function-call.ts";
+import { checkedTimeout } from "./integration-timeout.ts";
+import { checkDeclared, compileParameters, type DeclaredParameters, type Parameters } from "./parameters.ts";
 import { RouteSelection } from "./route-selection.ts";
+import type { SigningCredentials } from "./signature.ts";
 
 /** A WebSocket API on your desk. */
 export interface LocalApi {
@@ -15,7 +19,11 @@ export interface LocalApi {
    * that selects no route is answered with AWS's "Forbidden" frame.
    */
   readonly routes: Readonly<Record<string, LocalRoute>>;
-  /** By name, one at least. Each serves the API as it was when it was deployed to it: at the start, and by `deploy()`. */
+  /** Where a client's API key is looked for. Default "$request.header.x-api-key". */
+  readonly apiKeySelectionExpression?: ApiKeySelectionExpression;
+  /** Whether only `domains` lead to it, and every other host is refused with 403. Default false. */
+  readonly disableExecuteApiEndpoint?: boolean;
+  /** By name, one at least and ten at most. Each serves the API as it was when it was deployed to it: at the start, and by `deploy()`. */
   readonly stages: Readonly<Record<string, LocalStage>>;
 }
 
@@ -23,7 +31,22 @@ export interface LocalRoute {
   readonly integration: LocalIntegration;
   /** Whether what the integration answers to a message reaches the client. Default false, as at AWS. */
   readonly routeResponse?: boolean;
+  /** Who may connect: on `$connect` only, as at AWS. Whoever is let in is not asked again. Default: everybody. */
+  readonly authorization?: LocalAuthorization;
+  /** Whether a client needs one of its stage's API keys, or else is refused with 403: on `$connect` only. Default false. */
+  readonly apiKeyRequired?: boolean;
+  /**
+   * What of the client's request may be mapped, as AWS's `RequestParameters` of a route: `{ "route.request.querystring.token": { required: false } }`. On
+   * `$connect` only. Default: none.
+   */
+  readonly requestParameters?: DeclaredParameters;
 }
+
+/** What a deployment takes of an API. */
+export type DeployableApi = Pick<
+  LocalApi,
+  "routes" | "routeSelectionExpression" | "apiKeySelectionExpression" | "disableExecuteApiEndpoint"
+>;
 
 export type LocalIntegration = HttpProxyIntegration | FunctionIntegration;
 
@@ -56,6 +79,8 @@ export interface LocalStage {
   readonly variables?: Readonly<Record<string, string>>;
   /** How much a route takes, each for itself: more is refused with 429. Default: everything. */
   readonly throttling?: Throttling;
+  /** Values by id: the API keys that a usage plan lets in here. Default: none, so that nobody has one. */
+  readonly apiKeys?: Readonly<Record<string, string>>;
 }
 
 export interface Throttling {
@@ -85,41 +110,51 @@ export type DeployedIntegration =
 export interface Deployment {
   readonly routes: ReadonlyMap<string, DeployedRoute>;
   readonly selection: RouteSelection;
+  readonly guard: Guard;
+  readonly isEndpointDisabled: boolean;
 }
-
-/** Shortest wait for an integration, in milliseconds. Source: AWS developer guide, quotas. */
-const MIN_TIMEOUT_MS = 50;
 
 const OWN_ROUTES = ["$connect", "$disconnect", "$default"];
 
 /** @throws ConfigurationError for what could not be deployed, saying what to write instead */
 export function compileApi(
   where: string,
-  api: Pick<LocalApi, "routes" | "routeSelectionExpression">,
+  api: DeployableApi,
+  credentials: SigningCredentials | undefined,
 ): Deployment {
   const entries = Object.entries(api.routes);
   if (entries.length === 0) throw new ConfigurationError(`${where}: at least one route is needed.`);
+  if (entries.length > MAX_ROUTES)
+    throw new ConfigurationError(`${where}: ${entries.length} routes; an API has ${MAX_ROUTES} at most.`);
   const routes = entries.map(([key, route]) => {
     if (key === "" || (key.startsWith("$") && !OWN_ROUTES.includes(key))) {
       throw new ConfigurationError(
         `${where}: "${key}" is no route key. There are ${OWN_ROUTES.join(", ")}, and keys of your own that do not begin with "$".`,
       );
     }
-    const integration = compileIntegration(`${where}: routes["${key}"]`, route.integration);
-    return [key, { integration, routeResponse: route.routeResponse ?? false }] as const;
+    return [key, compileRoute(`${where}: routes["${key}"]`, key, route)] as const;
   });
   const keys = entries.map(([key]) => key).filter((key) => !key.startsWith("$"));
-  const expression = api.routeSelectionExpression ?? "$request.body.action";
-  return { routes: new Map(routes), selection: new RouteSelection(expression, keys) };
+  return {
+    routes: new Map(routes),
+    selection: new RouteSelection(api.routeSelectionExpression ?? "$request.body.action", keys),
+    guard: compileGuard(where, api.routes, api.apiKeySelectionExpression, credentials),
+    isEndpointDisabled: api.disableExecuteApiEndpoint ?? false,
+  };
+}
+
+function compileRoute(where: string, key: string, route: LocalRoute): DeployedRoute {
+  const { integration, requestParameters } = route;
+  if (requestParameters && key !== "$connect")
+    throw new ConfigurationError(`${where}: requestParameters are for $connect, as at AWS.`);
+  const deployed = compileIntegration(where, integration);
+  if (key === "$connect" && integration.type === "HTTP_PROXY")
+    checkDeclared(where, integration.requestParameters ?? {}, requestParameters ?? {});
+  return { integration: deployed, routeResponse: route.routeResponse ?? false };
 }
 
 function compileIntegration(where: string, integration: LocalIntegration): DeployedIntegration {
-  const { timeoutMs = INTEGRATION_TIMEOUT_MS } = integration;
-  if (!(timeoutMs >= MIN_TIMEOUT_MS && timeoutMs <= INTEGRATION_TIMEOUT_MS)) {
-    throw new ConfigurationError(
-      `${where}: timeoutMs is at least ${MIN_TIMEOUT_MS} and at most ${INTEGRATION_TIMEOUT_MS}, not ${timeoutMs}.`,
-    );
-  }
+  const timeoutMs = checkedTimeout(where, integration.timeoutMs);
   if (integration.type === "AWS_PROXY") {
     if (typeof integration.handler !== "function")
       throw new ConfigurationError(`${where}: handler is a function that takes an event, as Lambda's are.`);
@@ -127,7 +162,7 @@ function compileIntegration(where: string, integration: LocalIntegration): Deplo
   }
   if (integration.type !== "HTTP_PROXY") {
     throw new ConfigurationError(
-      `${where}: an integration's type is "HTTP_PROXY" or "AWS_PROXY"; the others are not played here.`,
+      `${where}: an integration's type is "HTTP_PROXY" or "AWS_PROXY"; MOCK, HTTP and AWS are not played here.`,
     );
   }
   const uris = typeof integration.uri === "string" ? [integration.uri] : integration.uri;

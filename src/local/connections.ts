@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
 import type { Alarm, Clock } from "./clock.ts";
+import type { Authorizer } from "./events.ts";
 import { FrameMeter } from "./frame-meter.ts";
 import { settledWithin } from "./grace.ts";
 import { newId } from "./ids.ts";
@@ -47,6 +48,8 @@ export class Connection {
   /** The socket's peer; no header can forge it. */
   readonly sourceIp: string;
   readonly userAgent: string | undefined;
+  /** What an authorizer said when it let the client in; undefined where none was asked. */
+  authorizer: Authorizer | undefined;
   readonly #meter = new FrameMeter(MAX_FRAME_BYTES);
   #socket: WebSocket | undefined;
   readonly #clock: Clock;

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
-import { Client, openClient, refusalOf, startBackend, startGateway } from "../../test/local/rig.ts";
+import { Client, deferred, openClient, refusalOf, startBackend, startGateway } from "../../test/local/rig.ts";
 import { ConfigurationError } from "../errors.ts";
 import { type LocalGatewayOptions, startLocalGateway } from "./emulator.ts";
 
@@ -117,6 +117,31 @@ describe("closing", () => {
     await closing;
     expect(backend.to("disconnect")[0]?.headers["x-sallyport-disconnect-code"]).toBe("1006");
   });
+});
+
+test("an upgrade whose authorizer is still being asked is turned away, and no integration hears of it", async () => {
+  const asked = deferred<void>();
+  const answer = deferred<object>();
+  let connects = 0;
+  const $connect = {
+    integration: { type: "AWS_PROXY", handler: () => ({ statusCode: 200 + connects++ }) },
+    authorization: {
+      type: "CUSTOM",
+      handler: () => {
+        asked.resolve();
+        return answer.promise;
+      },
+    },
+  } as const;
+  const gateway = await startLocalGateway({ port: 0, apis: [{ routes: { $connect }, stages: { dev: {} } }] });
+  const other = new Client(gateway.url);
+  await asked.promise;
+  const closing = gateway.close();
+  const Statement = { Effect: "Allow", Action: "*", Resource: "*" };
+  answer.resolve({ principalId: "anna", policyDocument: { Statement } });
+  await expect(other.opened).rejects.toThrow();
+  await closing;
+  expect(connects).toBe(0);
 });
 
 describe("a wrong option is refused with what to write instead", () => {

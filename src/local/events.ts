@@ -15,6 +15,32 @@ export interface EventPlace {
   /** Host that the client used, with its port where that is not the scheme's own. */
   readonly domainName: string;
   readonly port: number;
+  /** Whether clients come by TLS. */
+  readonly isSecure: boolean;
+}
+
+/** The API key that a client was let in by. */
+export interface ApiKey {
+  readonly apiKey: string;
+  readonly apiKeyId: string;
+}
+
+/** Who signed an upgrade request, as `identity` shows it. */
+export interface Signer {
+  readonly accessKey: string;
+  readonly accountId: string;
+  readonly caller: string;
+  readonly user: string;
+  readonly userArn: string;
+}
+
+/** What an authorizer said of a client that it let in. */
+export interface Authorizer {
+  readonly principalId: string;
+  /** How long it took. */
+  readonly latencyMs: number;
+  /** Its context, as texts. Nothing is inherited. */
+  readonly context: Readonly<Record<string, string>>;
 }
 
 /** One event to run an integration for. */
@@ -25,7 +51,14 @@ export type GatewayEvent = {
   /** When it came, in epoch milliseconds. */
   readonly at: number;
 } & (
-  | { readonly kind: "connect"; readonly routeKey: "$connect"; readonly client: ClientRequest }
+  | {
+      readonly kind: "connect";
+      readonly routeKey: "$connect";
+      readonly client: ClientRequest;
+      /** Absent where the route asks for none, and until it has been looked at. */
+      readonly signer?: Signer;
+      readonly key?: ApiKey;
+    }
   | {
       readonly kind: "message";
       readonly routeKey: string;
@@ -35,37 +68,45 @@ export type GatewayEvent = {
   | { readonly kind: "disconnect"; readonly routeKey: "$disconnect"; readonly ending: Ending }
 );
 
+export type ConnectEvent = Extract<GatewayEvent, { kind: "connect" }>;
+
 /** A variable of `$context`, or undefined where an event has none. */
 export function contextVariable(event: GatewayEvent, name: string): string | undefined {
-  const read = CONTEXT[name];
-  const value = read?.(event);
+  const said = AUTHORIZER_VARIABLE.exec(name)?.[1];
+  const value = said === undefined ? CONTEXT[name]?.(event) : authorizerVariable(event, said);
   return value === undefined || value === "" ? undefined : String(value);
 }
 
 /** Whether there is such a variable at all. */
 export function isContextVariable(name: string): boolean {
-  return Object.hasOwn(CONTEXT, name) || NEVER_SET.has(name);
+  return Object.hasOwn(CONTEXT, name) || NEVER_SET.has(name) || AUTHORIZER_VARIABLE.test(name);
 }
 
-/** Variables that AWS has a value for behind IAM or an API key, or once a request has failed: neither is played here. */
+/** An authorizer chooses the names of what it says. */
+const AUTHORIZER_VARIABLE = /^authorizer\.([A-Za-z0-9._$-]+)$/;
+
+function authorizerVariable(
+  { kind, connection: { authorizer } }: GatewayEvent,
+  name: string,
+): string | number | undefined {
+  if (name === "principalId") return authorizer?.principalId;
+  if (name === "integrationLatency") return kind === "connect" ? authorizer?.latencyMs : undefined;
+  return authorizer?.context[name];
+}
+
+/** Variables that AWS has a value for behind Cognito, or once a request has failed: neither is played here. */
 const NEVER_SET: ReadonlySet<string> = new Set([
   "error.message",
   "error.messageString",
   "error.validationErrorString",
-  "identity.accountId",
-  "identity.apiKey",
-  "identity.apiKeyId",
-  "identity.caller",
   "identity.cognitoAuthenticationProvider",
   "identity.cognitoAuthenticationType",
   "identity.cognitoIdentityId",
   "identity.cognitoIdentityPoolId",
-  "identity.user",
-  "identity.userArn",
   "status",
 ]);
 
-/** Source: AWS developer guide, "WebSocket API mapping template reference". An authorizer's are not there, since there is none. */
+/** Source: AWS developer guide, "WebSocket API mapping template reference". Who signed, and by what key, is told of a connect alone: that AWS tells it later is not known. */
 const CONTEXT: Readonly<Record<string, (event: GatewayEvent) => string | number | undefined>> = {
   apiId: ({ place }) => place.apiId,
   connectedAt: ({ connection }) => connection.connectedAt,
@@ -73,6 +114,12 @@ const CONTEXT: Readonly<Record<string, (event: GatewayEvent) => string | number 
   domainName: ({ place }) => place.domainName,
   eventType: ({ kind }) => kind.toUpperCase(),
   extendedRequestId: ({ requestId }) => requestId,
+  "identity.accountId": (event) => signerOf(event)?.accountId,
+  "identity.apiKey": (event) => keyOf(event)?.apiKey,
+  "identity.apiKeyId": (event) => keyOf(event)?.apiKeyId,
+  "identity.caller": (event) => signerOf(event)?.caller,
+  "identity.user": (event) => signerOf(event)?.user,
+  "identity.userArn": (event) => signerOf(event)?.userArn,
   "identity.sourceIp": ({ connection }) => connection.sourceIp,
   "identity.userAgent": ({ connection }) => connection.userAgent,
   messageDirection: () => "IN",
@@ -85,6 +132,14 @@ const CONTEXT: Readonly<Record<string, (event: GatewayEvent) => string | number 
   disconnectStatusCode: (event) => (event.kind === "disconnect" ? event.ending.code : undefined),
   disconnectReason: (event) => (event.kind === "disconnect" ? event.ending.reason : undefined),
 };
+
+function signerOf(event: GatewayEvent): Signer | undefined {
+  return event.kind === "connect" ? event.signer : undefined;
+}
+
+function keyOf(event: GatewayEvent): ApiKey | undefined {
+  return event.kind === "connect" ? event.key : undefined;
+}
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

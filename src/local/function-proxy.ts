@@ -1,19 +1,6 @@
-import { contextVariable, type GatewayEvent, requestTime } from "./events.ts";
+import { type ConnectEvent, contextVariable, type GatewayEvent, requestTime } from "./events.ts";
 import { forwardedHeaders } from "./http-headers.ts";
 import { newTraceId } from "./ids.ts";
-
-/** A function as Lambda calls it. What it gives back is looked at as AWS looks at it. */
-export type LambdaFunction = (event: LambdaEvent, context: LambdaContext) => unknown;
-
-/** The event of a WebSocket API with Lambda proxy integration, with the fields that AWS sends today. */
-// biome-ignore lint/suspicious/noExplicitAny: whatever type a handler has for its event, it takes this one
-export type LambdaEvent = any;
-
-export interface LambdaContext {
-  readonly functionName: string;
-  readonly awsRequestId: string;
-  getRemainingTimeInMillis(): number;
-}
 
 /** What a function gave back, as far as AWS takes it. */
 export interface LambdaAnswer {
@@ -32,15 +19,55 @@ const RESULT_KEYS = new Set(["statusCode", "headers", "multiValueHeaders", "body
  * Source: AWS developer guide, "Set up a WebSocket API integration request", and captured events.
  */
 export function lambdaEvent(event: GatewayEvent): Readonly<Record<string, unknown>> {
-  const { connection, place, requestId } = event;
+  const { place } = event;
+  const requestContext = requestContextOf(event);
   const variables =
     Object.keys(place.stageVariables).length > 0 ? { stageVariables: place.stageVariables } : {};
-  const requestContext = {
+  if (event.kind === "message")
+    return { ...variables, requestContext, body: event.body.toString("utf8"), isBase64Encoded: false };
+  if (event.kind === "disconnect") {
+    const stub = { Host: place.domainName, "x-api-key": "", "X-Forwarded-For": "", "x-restapi": "" };
+    return { ...headersOf(Object.entries(stub)), ...variables, requestContext, isBase64Encoded: false };
+  }
+  return {
+    ...headersOf(clientEntries(event)),
+    ...(event.client.query === "" ? {} : queryOf(event)),
+    ...variables,
+    requestContext,
+    isBase64Encoded: false,
+  };
+}
+
+/**
+ * What AWS invokes an authorizer with: the client's headers with those of the upgrade, its query, and the context of a CONNECT.
+ *
+ * Source: AWS developer guide, "Control access to WebSocket APIs with AWS Lambda REQUEST authorizers".
+ */
+export function authorizerEvent(event: ConnectEvent, methodArn: string): Readonly<Record<string, unknown>> {
+  const upgrade: readonly Entry[] = [
+    ["Connection", "upgrade"],
+    ["content-length", "0"],
+    ["Upgrade", "websocket"],
+  ];
+  return {
+    type: "REQUEST",
+    methodArn,
+    ...headersOf([...upgrade, ...clientEntries(event).filter(([name]) => !/^content-length$/i.test(name))]),
+    ...queryOf(event),
+    stageVariables: event.place.stageVariables,
+    requestContext: requestContextOf(event),
+  };
+}
+
+function requestContextOf(event: GatewayEvent): Readonly<Record<string, unknown>> {
+  const { connection, place, requestId } = event;
+  return {
     routeKey: event.routeKey,
     ...(event.kind === "message" ? { messageId: event.messageId } : {}),
     ...(event.kind === "disconnect"
       ? { disconnectStatusCode: event.ending.code, disconnectReason: event.ending.reason }
       : {}),
+    ...authorizerOf(event),
     eventType: contextVariable(event, "eventType"),
     extendedRequestId: requestId,
     requestTime: requestTime(new Date(event.at)),
@@ -49,6 +76,7 @@ export function lambdaEvent(event: GatewayEvent): Readonly<Record<string, unknow
     connectedAt: connection.connectedAt,
     requestTimeEpoch: event.at,
     identity: {
+      ...(event.kind === "connect" ? event.signer : {}),
       ...(connection.userAgent === undefined ? {} : { userAgent: connection.userAgent }),
       sourceIp: connection.sourceIp,
     },
@@ -57,24 +85,21 @@ export function lambdaEvent(event: GatewayEvent): Readonly<Record<string, unknow
     connectionId: connection.id,
     apiId: place.apiId,
   };
-  if (event.kind === "message")
-    return { ...variables, requestContext, body: event.body.toString("utf8"), isBase64Encoded: false };
-  if (event.kind === "disconnect") {
-    const stub = { Host: place.domainName, "x-api-key": "", "X-Forwarded-For": "", "x-restapi": "" };
-    return { ...headersOf(Object.entries(stub)), ...variables, requestContext, isBase64Encoded: false };
-  }
-  const query = [...new URLSearchParams(event.client.query)];
+}
+
+function authorizerOf(event: GatewayEvent) {
+  const { authorizer } = event.connection;
+  if (!authorizer) return {};
+  const { principalId, latencyMs, context } = authorizer;
+  const latency = event.kind === "connect" ? { integrationLatency: latencyMs } : {};
+  return { authorizer: { ...context, principalId, ...latency } };
+}
+
+function queryOf({ client }: ConnectEvent) {
+  const query = [...new URLSearchParams(client.query)];
   return {
-    ...headersOf(clientEntries(event)),
-    ...(query.length === 0
-      ? {}
-      : {
-          queryStringParameters: Object.fromEntries(query),
-          multiValueQueryStringParameters: grouped(query),
-        }),
-    ...variables,
-    requestContext,
-    isBase64Encoded: false,
+    queryStringParameters: Object.fromEntries(query),
+    multiValueQueryStringParameters: grouped(query),
   };
 }
 
@@ -103,7 +128,7 @@ function subprotocolOf(headers: unknown): string | undefined {
 type Entry = readonly [name: string, value: string];
 
 /** Client headers as AWS shows them to a function: without those of the connection itself, with its own trace and whom it forwards. */
-function clientEntries(event: Extract<GatewayEvent, { kind: "connect" }>): readonly Entry[] {
+function clientEntries(event: ConnectEvent): readonly Entry[] {
   const { rawHeaders } = event.client;
   const entries: Entry[] = [["Host", event.place.domainName]];
   const claimed: string[] = [];

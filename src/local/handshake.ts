@@ -1,9 +1,14 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { newId } from "./ids.ts";
+import type { Outcome } from "./integration.ts";
+import { isSuccess } from "./route-response.ts";
 
 /** Longest request URL, in characters. Source: AWS developer guide, "Amazon API Gateway quotas". */
 export const MAX_URL_CHARACTERS = 4096;
+
+/** Most that a request's headers have, in bytes. AWS says so of REST and HTTP APIs; of WebSocket APIs nothing is known. */
+const MAX_HEADER_BYTES = 10_240;
 
 const TOKEN_LIST = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*$/;
 
@@ -16,6 +21,7 @@ const TOKEN_LIST = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~
 export function judgeUpgrade(request: IncomingMessage, isStage: boolean): number | undefined {
   const url = request.url ?? "";
   if (url.length > MAX_URL_CHARACTERS) return 414;
+  if (request.rawHeaders.reduce((bytes, text) => bytes + text.length, 0) > MAX_HEADER_BYTES) return 431;
   if (!isStage) return 403;
   const { headers } = request;
   if (headers.upgrade?.toLowerCase() !== "websocket") return 426;
@@ -31,6 +37,14 @@ export function judgeUpgrade(request: IncomingMessage, isStage: boolean): number
 export function splitUrl(url: string): { readonly path: string; readonly query: string } {
   const mark = url.indexOf("?");
   return mark < 0 ? { path: url, query: "" } : { path: url.slice(0, mark), query: url.slice(mark + 1) };
+}
+
+/** The status that a `$connect`'s outcome refuses with, or undefined where it opens the socket. */
+export function refusalStatus(outcome: Outcome): number | undefined {
+  if (outcome.kind === "timed out") return 504;
+  if (outcome.kind === "failed") return 502;
+  if (outcome.kind === "unreachable") return 500;
+  return isSuccess(outcome.status) ? undefined : outcome.status;
 }
 
 /** Answers an upgrade request with a status instead of 101, and ends the socket. */

@@ -1,5 +1,5 @@
 import { API_ID_HEADER } from "../protocol/gateway-call.ts";
-import type { GatewayEvent } from "./events.ts";
+import type { ConnectEvent, GatewayEvent } from "./events.ts";
 import { newTraceId } from "./ids.ts";
 import type { Parameters } from "./parameters.ts";
 
@@ -64,14 +64,14 @@ export function httpHeaders(
  * @param claimed the client's own `X-Forwarded-For`, to which its address is added
  */
 export function forwardedHeaders(
-  { connection, place }: Extract<GatewayEvent, { kind: "connect" }>,
+  { connection, place }: ConnectEvent,
   claimed: string | undefined,
 ): readonly (readonly [name: string, value: string])[] {
   const { sourceIp } = connection;
   return [
     ["X-Forwarded-For", claimed ? `${claimed}, ${sourceIp}` : sourceIp],
     ["X-Forwarded-Port", String(place.port)],
-    ["X-Forwarded-Proto", "http"],
+    ["X-Forwarded-Proto", place.isSecure ? "https" : "http"],
   ];
 }
 

@@ -4,6 +4,7 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import type { GatewayEvent } from "./events.ts";
 import { delayed, type Fate, type FaultSwitches } from "./faults.ts";
+import { callFunction } from "./function-call.ts";
 import { lambdaAnswer, lambdaEvent } from "./function-proxy.ts";
 import { settledWithin } from "./grace.ts";
 import { httpHeaders } from "./http-headers.ts";
@@ -136,34 +137,13 @@ export class Integrations {
 }
 
 async function invoke(event: GatewayEvent, { handler, timeoutMs }: FunctionIntegration): Promise<Outcome> {
-  const deadline = Date.now() + timeoutMs;
-  const context = {
-    functionName: "local",
-    awsRequestId: event.requestId,
-    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
-  };
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Outcome>((resolve) => {
-    timer = setTimeout(() => resolve({ kind: "timed out" }), timeoutMs);
-  });
-  const answered = (async (): Promise<Outcome> => {
-    // A copy, as what goes to Lambda is: nothing that a function changes is seen by another.
-    const result = await handler(structuredClone(lambdaEvent(event)), context);
-    const answer = lambdaAnswer(result);
-    if (!answer) return { kind: "failed", error: new Error("The function's result is malformed.") };
-    const { status, body, subprotocol } = answer;
-    return {
-      kind: "answered",
-      status,
-      body: body.length > MAX_MESSAGE_BYTES ? undefined : body,
-      subprotocol,
-    };
-  })().catch((error): Outcome => ({ kind: "failed", error }));
-  try {
-    return await Promise.race([answered, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const called = await callFunction(handler, lambdaEvent(event), { requestId: event.requestId, timeoutMs });
+  if (called.kind !== "returned") return called;
+  const answer = lambdaAnswer(called.result);
+  if (!answer) return { kind: "failed", error: new Error("The function's result is malformed.") };
+  const { status, body, subprotocol } = answer;
+  const isTooLong = body.length > MAX_MESSAGE_BYTES;
+  return { kind: "answered", status, body: isTooLong ? undefined : body, subprotocol };
 }
 
 /** @returns undefined where a stage variable is missing */

@@ -9,11 +9,12 @@ import { splitUrl } from "./handshake.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
 import { judgeSignature, type SigningCredentials } from "./signature.ts";
 import type { Stages } from "./stages.ts";
-import { TokenBuckets } from "./throttling.ts";
+import { type Account, TokenBuckets } from "./throttling.ts";
 
 interface ManagementSettings {
   readonly stages: Stages;
   readonly managementThrottling: Throttling | undefined;
+  readonly account: Account;
   readonly clock: Clock;
   readonly credentials: SigningCredentials | undefined;
 }
@@ -35,7 +36,7 @@ interface Answer {
 export function managementApi(
   settings: ManagementSettings,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
-  const { managementThrottling, clock, credentials } = settings;
+  const { managementThrottling, account, clock, credentials } = settings;
   const buckets = managementThrottling && new TokenBuckets(managementThrottling, clock);
   return (incoming, outgoing) => {
     // A caller that hangs up in the middle of its request is no error of ours.
@@ -44,7 +45,8 @@ export function managementApi(
       const judge = (): Answer | undefined => {
         const refusal = credentials && judgeSignature(incoming, data, credentials);
         if (refusal !== undefined) return denied(refusal);
-        return buckets && !buckets.take("") ? nothing(429, "LimitExceededException") : undefined;
+        const isTaken = (buckets?.take("") ?? true) && account.takesRequest();
+        return isTaken ? undefined : nothing(429, "LimitExceededException");
       };
       const { status, headers, body } = answerTo(incoming, data, settings.stages, judge);
       outgoing.writeHead(status, {

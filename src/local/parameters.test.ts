@@ -66,7 +66,9 @@ describe("a parameter's value", () => {
     "context.",
     "context.nothing",
     "context.constructor",
-    "context.authorizer.principalId",
+    "context.authorizer",
+    "context.authorizer.",
+    "context.authorizer.a b",
     "connectionId",
     "stageVariables",
     "stageVariables.",
@@ -131,8 +133,7 @@ describe("a parameter's value", () => {
           stages: { dev: { variables: { color: "red" } } },
         },
       ],
-      {},
-      new ManualClock(0),
+      { domains: {}, clock: new ManualClock(0), credentials: undefined },
     );
     const [stage] = stages;
     const event = eventOf("message", { place: { stageVariables: stage?.variables ?? {} } });

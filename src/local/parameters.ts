@@ -1,9 +1,9 @@
 import { ConfigurationError } from "../errors.ts";
-import { contextVariable, type GatewayEvent, isContextVariable } from "./events.ts";
+import { type ConnectEvent, contextVariable, type GatewayEvent, isContextVariable } from "./events.ts";
 import { find, parsePath } from "./json-path.ts";
 
 /** Gives the value that a mapping has for an event, or undefined for none. */
-type Source = (event: GatewayEvent) => string | undefined;
+export type Source = (event: GatewayEvent) => string | undefined;
 
 interface Parameter {
   readonly name: string;
@@ -16,6 +16,9 @@ export interface Parameters {
   readonly query: readonly Parameter[];
   readonly path: readonly Parameter[];
 }
+
+/** What of the client's request a route declares, so that it may be mapped. That AWS enforces `required` here is not known. */
+export type DeclaredParameters = Readonly<Record<string, { readonly required: false }>>;
 
 /** Headers that may not be mapped. Source: observed at AWS for REST APIs; assumed here. */
 const NEVER_MAPPED = new Set([
@@ -41,7 +44,7 @@ export function compileParameters(where: string, mapping: Readonly<Record<string
   for (const [key, value] of Object.entries(mapping)) {
     const [, place, name = ""] =
       /^integration\.request\.(header|querystring|path)\.([A-Za-z0-9._$-]+)$/.exec(key) ?? [];
-    const source = value.length <= MAX_VALUE ? sourceOf(value) : undefined;
+    const source = value.length <= MAX_VALUE ? compileSource(value) : undefined;
     if (place === undefined || source === undefined) {
       throw new ConfigurationError(
         `${where}: "${key}" cannot be mapped to ${JSON.stringify(value)}. Write "integration.request.header.name": "context.connectionId", "stageVariables.name", "'text'" or "route.request.body.field".`,
@@ -55,7 +58,35 @@ export function compileParameters(where: string, mapping: Readonly<Record<string
   return parameters;
 }
 
-function sourceOf(value: string): Source | undefined {
+const OF_CLIENT = /^route\.request\.(?:multivalue)?(header|querystring)\.[A-Za-z0-9._$-]+$/;
+
+/**
+ * Whether all that is mapped of the client's request is declared by its route, by its one value or by all.
+ *
+ * @throws ConfigurationError for what is not, and for a declaration that is none
+ */
+export function checkDeclared(
+  where: string,
+  mapping: Readonly<Record<string, string>>,
+  declared: DeclaredParameters,
+): void {
+  for (const [key, { required }] of Object.entries(declared)) {
+    if (!OF_CLIENT.test(key) || required !== false)
+      throw new ConfigurationError(
+        `${where}: "${key}" declares nothing. Write "route.request.querystring.name" or "route.request.header.name": { required: false }.`,
+      );
+  }
+  const one = (key: string) => key.replace(".multivalue", ".");
+  const known = new Set(Object.keys(declared).map(one));
+  const undeclared = Object.values(mapping).find((value) => OF_CLIENT.test(value) && !known.has(one(value)));
+  if (undeclared === undefined) return;
+  throw new ConfigurationError(
+    `${where}: "${undeclared}" is mapped and not declared. Write: requestParameters: { "${one(undeclared)}": { required: false } }.`,
+  );
+}
+
+/** What may be mapped, compiled; undefined where it may not. */
+export function compileSource(value: string): Source | undefined {
   const literal = /^'([^']*)'$/.exec(value)?.[1];
   if (literal !== undefined) return () => literal;
   const [, kind, rest = ""] = /^(context|stageVariables|route\.request)\.(.+)$/.exec(value) ?? [];
@@ -92,8 +123,6 @@ function ofBody(path: string): Source | undefined {
     }
   };
 }
-
-type ConnectEvent = Extract<GatewayEvent, { kind: "connect" }>;
 
 function ofClient(values: (event: ConnectEvent) => readonly string[], isMany: boolean): Source {
   return (event) => {

@@ -4,8 +4,10 @@ import { IDLE_TIMEOUT_MS, INTEGRATION_TIMEOUT_MS, MAX_CONNECTION_MS } from "../p
 import type { LocalApi, LocalRoute, Throttling } from "./apis.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { newApiId } from "./ids.ts";
+import type { Certificate } from "./listener.ts";
 import type { OnHttpError } from "./route-response.ts";
 import { type DomainMappings, Stages } from "./stages.ts";
+import { Account, type AccountThrottling, checkedThrottling } from "./throttling.ts";
 
 /** How a local gateway is set up. Only `target` is needed, or `apis` in its place. */
 export interface LocalGatewayOptions extends SingleApiOptions {
@@ -20,17 +22,25 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   readonly port?: number;
   /** Address to listen on. Default "127.0.0.1", so that only this machine can connect. */
   readonly host?: string;
+  /** Whose certificate clients see, by `wss:` and `https:`. Default: they come without TLS. */
+  readonly tls?: Certificate;
   /**
    * What a non-2xx answer to a message gives the client. Default "body", the documented pass-through, which needs
    * route responses. AWS's behaviour is not established: try your client with "errorFrame" and "silent" as well.
    */
   readonly onHttpError?: OnHttpError;
-  /** What the client of a message hears that its stage's throttling refuses. Not established at AWS. Default "silent". */
+  /** What the client of a message hears that is throttled, by its stage or the account. Not established at AWS. Default "silent". */
   readonly onThrottledMessage?: "silent" | "errorFrame";
   /** How much the Management API takes; more is answered 429. Default: everything. */
   readonly managementThrottling?: Throttling;
   /**
-   * Whose signature calls of the Management API must have. Others are answered 403, as at AWS. Default: no signature is asked for.
+   * How much all APIs take together, their Management API too, as an account does at AWS: `{}` for AWS's own quotas. More is refused with 429,
+   * and of messages as `onThrottledMessage` says. Default: everything.
+   */
+  readonly accountThrottling?: AccountThrottling;
+  /**
+   * Whose signature calls of the Management API must have, and upgrade requests where `$connect` is authorized by AWS_IAM. Others are answered
+   * 403, as at AWS. Default: no signature is asked for.
    */
   readonly credentials?: {
     readonly accessKeyId: string;
@@ -46,7 +56,7 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   readonly maxConnectionMs?: number;
   /** What tells the time for those two and for throttling: a `ManualClock` in a test. Default: the machine's. */
   readonly clock?: Clock;
-  /** Hears of integrations that failed, could not be reached or timed out. `where` is the route key. Default: nothing. */
+  /** Hears of integrations and authorizers that failed, could not be reached or timed out. `where` is the route key. Default: nothing. */
   readonly onError?: (error: unknown, where: string) => void;
 }
 
@@ -98,7 +108,9 @@ export interface Settings {
   readonly host: string;
   readonly onHttpError: OnHttpError;
   readonly onThrottledMessage: "silent" | "errorFrame";
+  readonly tls: Certificate | undefined;
   readonly managementThrottling: Throttling | undefined;
+  readonly account: Account;
   readonly credentials: LocalGatewayOptions["credentials"];
   readonly maxBufferedBytes: number;
   readonly idleTimeoutMs: number;
@@ -124,7 +136,10 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
   });
   const [first] = apis;
   if (!first) throw new ConfigurationError("apis is empty, so there is nothing to connect to.");
-  const stages = new Stages(apis, domains, clock);
+  const { credentials, accountThrottling } = options;
+  for (const name of ["connections", "requests"] as const)
+    checkedThrottling(`accountThrottling: ${name}`, accountThrottling?.[name]);
+  const stages = new Stages(apis, { domains, clock, credentials });
   return {
     stages,
     apiId: first.id,
@@ -133,8 +148,10 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     host: options.host ?? "127.0.0.1",
     onHttpError: options.onHttpError ?? "body",
     onThrottledMessage: options.onThrottledMessage ?? "silent",
-    managementThrottling: options.managementThrottling,
-    credentials: options.credentials,
+    tls: options.tls,
+    managementThrottling: checkedThrottling("managementThrottling", options.managementThrottling),
+    account: new Account(accountThrottling, clock),
+    credentials,
     maxBufferedBytes,
     idleTimeoutMs: duration("idleTimeoutMs", options.idleTimeoutMs, IDLE_TIMEOUT_MS),
     maxConnectionMs: duration("maxConnectionMs", options.maxConnectionMs, MAX_CONNECTION_MS),

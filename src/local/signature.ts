@@ -1,8 +1,8 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import type { IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { splitUrl } from "./handshake.ts";
 
-/** Who may call the Management API. */
+/** Who may call the Management API, and connect where `$connect` asks for a signature. */
 export interface SigningCredentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
@@ -13,11 +13,33 @@ export interface SigningCredentials {
 /** How far a signature's time may be from ours, in milliseconds. Source: AWS, "Signature Version 4". */
 const MAX_SKEW_MS = 5 * 60_000;
 
+/** How long a signature in a query may hold, in seconds: a week. Source: AWS, "Signature Version 4". */
+const MAX_EXPIRY_SECONDS = 7 * 24 * 60 * 60;
+
 const AUTHORIZATION =
-  /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/;
+  /^AWS4-HMAC-SHA256 Credential=([^,]+), ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/;
+
+const CREDENTIAL = /^([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request$/;
+
+/** What a caller says that it has signed. */
+interface Claim {
+  /** Key, day, region and service, with slashes between. */
+  readonly credential: string;
+  /** `X-Amz-Date`. */
+  readonly time: string;
+  /** How long it holds from then on, in milliseconds. */
+  readonly holdsMs: number;
+  /** With semicolons between. */
+  readonly signedHeaders: string;
+  readonly mustBeSigned: readonly string[];
+  /** What is signed of the query: of its own, all but the signature itself. */
+  readonly query: string;
+  readonly signature: string;
+}
 
 /**
- * Judges a call's Signature Version 4, as IAM does for `execute-api`. Each part of the path is encoded once more in what is signed.
+ * Judges a request's Signature Version 4, in its headers or in its query, as IAM does for `execute-api`. Each part of the path is encoded once
+ * more in what is signed.
  *
  * Source: AWS, "Create a signed AWS API request".
  *
@@ -30,37 +52,29 @@ export function judgeSignature(
   credentials: SigningCredentials,
 ): string | undefined {
   const { headers, method = "", url = "" } = request;
-  const [, keyId, day = "", region = "", service = "", signedHeaders = "", signature = ""] =
-    AUTHORIZATION.exec(headers.authorization ?? "") ?? [];
-  if (keyId === undefined) return "Missing Authentication Token";
+  const { path, query } = splitUrl(url);
+  const claim = claimOfHeaders(headers, query) ?? claimOfQuery(query);
+  const [, keyId, day = "", region = "", service = ""] = CREDENTIAL.exec(claim?.credential ?? "") ?? [];
+  if (!claim || keyId === undefined) return "Missing Authentication Token";
   if (keyId !== credentials.accessKeyId) return "The security token included in the request is invalid.";
   if (service !== "execute-api") return `Credential should be scoped to correct service: 'execute-api'.`;
   if (credentials.region !== undefined && region !== credentials.region)
     return `Credential should be scoped to a valid region, not '${region}'.`;
-  const time = String(headers["x-amz-date"] ?? "");
-  const [, ...parts] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(time) ?? [];
-  const [year, month, date, hour, minute, second] = parts.map(Number);
-  const at = Date.UTC(year ?? 0, (month ?? 1) - 1, date, hour, minute, second);
-  if (!time.startsWith(day) || !(Math.abs(Date.now() - at) <= MAX_SKEW_MS))
+  const { time, signedHeaders } = claim;
+  const ageMs = Date.now() - instantOf(time);
+  if (!time.startsWith(day) || !(ageMs >= -MAX_SKEW_MS && ageMs <= claim.holdsMs))
     return "Signature expired or not yet current.";
   const names = signedHeaders.split(";");
-  if (!names.includes("host") || !names.includes("x-amz-date"))
-    return "'host' and 'x-amz-date' must be signed.";
-  const body = data === undefined ? String(headers["x-amz-content-sha256"] ?? "") : sha256(data);
-  const { path, query } = splitUrl(url);
+  if (!claim.mustBeSigned.every((name) => names.includes(name)))
+    return `'${claim.mustBeSigned.join("' and '")}' must be signed.`;
   const canonical = [
     method,
     path.split("/").map(encoded).join("/"),
-    canonicalQuery(query),
-    ...names.map(
-      (name) =>
-        `${name}:${String(headers[name] ?? "")
-          .trim()
-          .replace(/ +/g, " ")}`,
-    ),
+    canonicalQuery(claim.query),
+    ...names.map((name) => `${name}:${canonicalValue(headers[name])}`),
     "",
     signedHeaders,
-    body,
+    data === undefined ? String(headers["x-amz-content-sha256"] ?? "") : sha256(data),
   ].join("\n");
   const scope = `${day}/${region}/${service}/aws4_request`;
   const text = ["AWS4-HMAC-SHA256", time, scope, sha256(canonical)].join("\n");
@@ -69,8 +83,53 @@ export function judgeSignature(
     `AWS4${credentials.secretAccessKey}`,
   );
   const expected = createHmac("sha256", key).update(text).digest();
-  if (timingSafeEqual(expected, Buffer.from(signature, "hex"))) return undefined;
+  if (timingSafeEqual(expected, Buffer.from(claim.signature, "hex"))) return undefined;
   return "The request signature we calculated does not match the signature you provided.";
+}
+
+function claimOfHeaders(headers: IncomingHttpHeaders, query: string): Claim | undefined {
+  const [, credential, signedHeaders, signature] = AUTHORIZATION.exec(headers.authorization ?? "") ?? [];
+  if (credential === undefined || signedHeaders === undefined || signature === undefined) return undefined;
+  const time = String(headers["x-amz-date"] ?? "");
+  return {
+    credential,
+    time,
+    holdsMs: MAX_SKEW_MS,
+    signedHeaders,
+    mustBeSigned: ["host", "x-amz-date"],
+    query,
+    signature,
+  };
+}
+
+function claimOfQuery(query: string): Claim | undefined {
+  const parameters = new URLSearchParams(query);
+  const of = (name: string) => parameters.get(`X-Amz-${name}`) ?? "";
+  const expirySeconds = Number(of("Expires"));
+  if (of("Algorithm") !== "AWS4-HMAC-SHA256" || !/^[0-9a-f]{64}$/.test(of("Signature"))) return undefined;
+  if (!(expirySeconds >= 1 && expirySeconds <= MAX_EXPIRY_SECONDS)) return undefined;
+  return {
+    credential: of("Credential"),
+    time: of("Date"),
+    holdsMs: expirySeconds * 1000,
+    signedHeaders: of("SignedHeaders"),
+    mustBeSigned: ["host"],
+    query: query.replace(/(^|&)X-Amz-Signature=[^&]*/, ""),
+    signature: of("Signature"),
+  };
+}
+
+/** Epoch milliseconds of a time such as `20261123T235800Z`; NaN for what is none. */
+function instantOf(time: string): number {
+  const [, ...parts] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(time) ?? [];
+  const [year = Number.NaN, month = 1, date, hour, minute, second] = parts.map(Number);
+  return Date.UTC(year, month - 1, date, hour, minute, second);
+}
+
+function canonicalValue(value: string | readonly string[] | undefined): string {
+  return String(value ?? "")
+    .trim()
+    .replace(/ +/g, " ");
 }
 
 /** By name, then by value: not by the pair, whose "=" is greater than what may stand in a name. */

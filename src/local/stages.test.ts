@@ -13,7 +13,7 @@ function stagesOf(
   domains: DomainMappings = {},
 ): Stages {
   const all = Object.entries(apis).map(([id, stages]) => ({ id, stages, routes }));
-  return new Stages(all, domains, new ManualClock(0));
+  return new Stages(all, { domains, clock: new ManualClock(0), credentials: undefined });
 }
 
 /** Which stage a request is for, and what is left of its path. */

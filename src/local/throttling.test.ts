@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ManualClock } from "./clock.ts";
-import { TokenBuckets } from "./throttling.ts";
+import { Account, TokenBuckets } from "./throttling.ts";
 
 function setUp(ratePerSecond: number, burst: number) {
   const clock = new ManualClock(0);
@@ -69,5 +69,33 @@ describe("token buckets", () => {
     expect(taken(1)).toBe(0);
     clock.advance(1);
     expect(taken(1)).toBe(1);
+  });
+});
+
+describe("an account", () => {
+  /** How many of so many are taken at once. */
+  const count = (tries: number, take: () => boolean) =>
+    Array.from({ length: tries }, take).filter(Boolean).length;
+
+  test("takes 5 000 requests at once and 10 000 a second, by AWS's quotas", () => {
+    const clock = new ManualClock(0);
+    const account = new Account({}, clock);
+    expect(count(6_000, () => account.takesRequest())).toBe(5_000);
+    clock.advance(100);
+    expect(count(6_000, () => account.takesRequest())).toBe(1_000);
+  });
+
+  test("takes 500 new connections a second, by AWS's quotas, each of them a request", () => {
+    const clock = new ManualClock(0);
+    const account = new Account({}, clock);
+    expect(count(600, () => account.takesConnection())).toBe(500);
+    expect(count(6_000, () => account.takesRequest())).toBe(4_500);
+    clock.advance(100);
+    expect(count(600, () => account.takesConnection())).toBe(50);
+  });
+
+  test("takes everything without throttling", () => {
+    const account = new Account(undefined, new ManualClock(0));
+    expect(count(20_000, () => account.takesConnection())).toBe(20_000);
   });
 });

@@ -1,5 +1,52 @@
+import { ConfigurationError } from "../errors.ts";
 import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
+
+/** What all APIs of an account may take together. */
+export interface AccountThrottling {
+  /** New connections. Default 500 a second and 500 at once. */
+  readonly connections?: Throttling;
+  /** Requests: each connect, each message, and each call of the Management API. Default 10 000 a second and 5 000 at once. */
+  readonly requests?: Throttling;
+}
+
+/** Source: AWS developer guide, quotas. A burst of connections is not named there: what a second brings. */
+const ACCOUNT_CONNECTIONS: Throttling = { ratePerSecond: 500, burst: 500 };
+const ACCOUNT_REQUESTS: Throttling = { ratePerSecond: 10_000, burst: 5_000 };
+
+/** What is left to an account, all its APIs together. */
+export class Account {
+  readonly #connections: TokenBuckets | undefined;
+  readonly #requests: TokenBuckets | undefined;
+
+  /** @param throttling undefined for an account that takes everything */
+  constructor(throttling: AccountThrottling | undefined, clock: Clock) {
+    if (!throttling) return;
+    this.#connections = new TokenBuckets(throttling.connections ?? ACCOUNT_CONNECTIONS, clock);
+    this.#requests = new TokenBuckets(throttling.requests ?? ACCOUNT_REQUESTS, clock);
+  }
+
+  /** Whether it takes one more connection now, which is a request as well. */
+  takesConnection(): boolean {
+    return (this.#connections?.take("") ?? true) && this.takesRequest();
+  }
+
+  /** Whether it takes one more request now. */
+  takesRequest(): boolean {
+    return this.#requests?.take("") ?? true;
+  }
+}
+
+/** @throws ConfigurationError for what is no rate or burst */
+export function checkedThrottling<Checked extends Throttling | undefined>(
+  name: string,
+  throttling: Checked,
+): Checked {
+  if (throttling === undefined || (throttling.ratePerSecond >= 0 && throttling.burst >= 0)) return throttling;
+  throw new ConfigurationError(
+    `${name} is no throttling. Write: { ratePerSecond: 10, burst: 5 }, numbers from 0.`,
+  );
+}
 
 /** Token buckets, one for each key. Source: AWS developer guide, "Protect your WebSocket APIs". */
 export class TokenBuckets {

@@ -17,6 +17,15 @@ class Sha256 {
   reset() {}
 }
 
+function signer(region: string, credentials: AwsCredentials): SignatureV4 {
+  return new SignatureV4({
+    service: "execute-api",
+    region,
+    credentials: { ...credentials } as never,
+    sha256: Sha256 as never,
+  });
+}
+
 /** The headers of a call of the Management API as AWS's own signer makes them. */
 export async function bySmithy(
   region: string,
@@ -28,12 +37,7 @@ export async function bySmithy(
   },
   now: number,
 ) {
-  const smithy = new SignatureV4({
-    service: "execute-api",
-    region,
-    credentials: { ...credentials } as never,
-    sha256: Sha256 as never,
-  });
+  const smithy = signer(region, credentials);
   const { method, host, path, body, contentType, query = {} } = call;
   const [hostname = "", port] = host.split(":");
   const signed = await smithy.sign(
@@ -50,4 +54,29 @@ export async function bySmithy(
     { signingDate: new Date(now) },
   );
   return (signed as unknown as { headers: Record<string, string> }).headers;
+}
+
+/** The query of an upgrade request as AWS's own signer makes it, for whom cannot send headers. */
+export async function queryBySmithy(
+  region: string,
+  credentials: AwsCredentials,
+  { host, pathname, searchParams }: URL,
+  { now, expirySeconds }: { readonly now: number; readonly expirySeconds: number },
+): Promise<string> {
+  const request = {
+    protocol: "wss:",
+    method: "GET",
+    hostname: host,
+    path: pathname,
+    query: Object.fromEntries(searchParams),
+    headers: { host },
+  };
+  const signed = await signer(region, credentials).presign(request as never, {
+    expiresIn: expirySeconds,
+    signingDate: new Date(now),
+  });
+  const { query } = signed as unknown as { query: Record<string, string> };
+  return Object.entries(query)
+    .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
+    .join("&");
 }

@@ -10,6 +10,7 @@ export const PLACE: EventPlace = {
   stageVariables: {},
   domainName: "ws.example.test",
   port: 3001,
+  isSecure: false,
 };
 
 interface Told {

@@ -115,6 +115,15 @@ export async function deadTarget(): Promise<string> {
   return target;
 }
 
+/** A promise that is resolved from without. */
+export function deferred<Value>(): { readonly promise: Promise<Value>; resolve(value: Value): void } {
+  let resolve: (value: Value) => void = () => {};
+  const promise = new Promise<Value>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
 /** A WebSocket client that queues what it receives. */
 export class Client {
   readonly socket: WebSocket;

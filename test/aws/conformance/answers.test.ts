@@ -210,6 +210,18 @@ describe("3.2 error frames, byte for byte", () => {
   });
 });
 
+describe("2 integrations that are not played", () => {
+  for (const type of ["MOCK", "HTTP", "AWS"]) {
+    onDesk(`2 an integration of type ${type} is refused`, "an API of one's own", async () => {
+      const { local } = await openDesk({});
+      const routes = { $default: { integration: { type, uri: "http://127.0.0.1/" } } } as never;
+      expect(() => local.deploy({ routes })).toThrow(
+        /"HTTP_PROXY" or "AWS_PROXY"; MOCK, HTTP and AWS are not played here/,
+      );
+    });
+  }
+});
+
 describe("3.4 the time-out of an integration", () => {
   for (const [timeoutMs, isTaken] of [
     [49, false],

@@ -99,11 +99,11 @@ describe("lost events", () => {
 
   onDesk("§9.21 by a share of chance and a seed, the same events are lost each time", FAULTS, async () => {
     const lost = async (seed: number) => {
-      const { arrived } = await faulty({ drop: 0.5, seed }, { integrationTimeoutMs: 50 });
+      const { arrived } = await faulty({ drop: 0.5, seed }, { integrationTimeoutMs: 300 });
       const answers = await answersTo(arrived, [..."abcdefghijklmnop"]);
       return answers.filter((answer) => answer.length === 1).sort();
     };
-    const [first, again, another] = [await lost(11), await lost(11), await lost(12)];
+    const [first = [], again, another] = await Promise.all([lost(11), lost(11), lost(12)]);
     expect(first.length).toBeGreaterThan(3);
     expect(first.length).toBeLessThan(13);
     expect(again).toEqual(first);

@@ -26,8 +26,8 @@ function serving(handler: LambdaFunction, served: Served = {}): Promise<Desk> {
 
 /** Answers messages as it is told, and lets everybody in. */
 function answering(answer: LambdaFunction): LambdaFunction {
-  return (event, context) =>
-    event.requestContext.eventType === "MESSAGE" ? answer(event, context) : { statusCode: 200 };
+  return (event, ...more) =>
+    event.requestContext.eventType === "MESSAGE" ? answer(event, ...more) : { statusCode: 200 };
 }
 
 interface EventContext {
@@ -417,6 +417,32 @@ describe("3.2 functions at messages", () => {
       expect(await toldOf(() => ({ statusCode: 500, body: "it failed" }))).toBe("it failed");
     },
   );
+
+  onDesk("1.6 one that calls back is heard as one that returns", FUNCTION, async () => {
+    const calling: LambdaFunction = ({ body }, _context, callback) => {
+      setImmediate(() => callback(null, { statusCode: 200, body: `heard ${body}` }));
+    };
+    const desk = await serving((event, context, callback) => answering(calling)(event, context, callback));
+    const client = await openClient(desk.url);
+    client.socket.send("now");
+    expect(await client.text()).toBe("heard now");
+  });
+
+  onDesk("3.4 one has 29 seconds unless it is told otherwise", FUNCTION, async () => {
+    const integration = {
+      type: "AWS_PROXY",
+      handler: (_event: unknown, context: { getRemainingTimeInMillis(): number }) => ({
+        statusCode: 200,
+        body: `${context.getRemainingTimeInMillis()}`,
+      }),
+    } as const;
+    const routes = { $default: { integration, routeResponse: true } };
+    const client = await openClient((await openDesk({ apis: [{ routes, stages: { dev: {} } }] })).url);
+    client.socket.send("how long?");
+    const left = Number(await client.text());
+    expect(left).toBeGreaterThan(28_000);
+    expect(left).toBeLessThanOrEqual(29_000);
+  });
 
   onDesk("1.6 a body that is called base64 is decoded", FUNCTION, async () => {
     const body = Buffer.from("ü").toString("base64");

@@ -80,6 +80,17 @@ describe("1.3 what reaches an HTTP backend", () => {
     for (const [name, value] of Object.entries(own)) expect(headerOf(call, name), name).toBe(value);
   });
 
+  test("1.3 what the client accepts passes on $connect", async () => {
+    const headers = { accept: "text/event-stream", "accept-encoding": "gzip" };
+    const call = await (await connected(await openDesk(), {}, { headers })).called("connect");
+    for (const [name, value] of Object.entries(headers)) expect(headerOf(call, name), name).toBe(value);
+  });
+
+  test("1.3 a client that has no content type gives $connect none", async () => {
+    const call = await (await connected(await openDesk())).called("connect");
+    expect(headerOf(call, "content-type")).toBeUndefined();
+  });
+
   test("1.3 the client's own headers do not pass later", async () => {
     const [, message, gone] = await lifeOf(await connected(await openDesk(), {}, { headers: own }));
     for (const name of ["cookie", "origin", "authorization", "x-own"]) {
@@ -286,8 +297,12 @@ async function mapping(
   { variables = {}, path = "" }: { variables?: Record<string, string>; path?: string } = {},
 ): Promise<Desk> {
   const backend = await openBackend();
+  const ofClient = Object.values(parameters).filter((value) => /^route\.request\.(?!body)/.test(value));
+  const requestParameters = Object.fromEntries(
+    ofClient.map((value) => [value, { required: false as const }]),
+  );
   const routes = {
-    $connect: route(backend, `${path}connect`, { parameters }),
+    $connect: route(backend, `${path}connect`, { parameters, requestParameters }),
     $disconnect: route(backend, "disconnect", { parameters }),
     $default: route(backend, `${path}default`, { parameters, routeResponse: true }),
   };
@@ -349,6 +364,40 @@ describe("1.4 parameter mapping", () => {
       expect([headerOf(message, "x-it"), headerOf(gone, "x-it")]).toEqual([undefined, undefined]);
     });
   }
+
+  for (const source of ["route.request.header.x-own", "route.request.multivaluequerystring.tag"]) {
+    onDesk(`1.4 ${source} cannot be mapped unless its route declares it`, MAPPING, async () => {
+      const { local, backend } = await openDesk({});
+      const deploying = (declared: string) => () => {
+        const requestParameters = { [declared]: { required: false as const } };
+        const $connect = route(backend, "connect", { parameters: { [HEADER]: source }, requestParameters });
+        local.deploy({ routes: { $connect } });
+      };
+      expect(deploying("route.request.header.x-other")).toThrow(`"${source}" is mapped and not declared.`);
+      expect(deploying(source)).not.toThrow();
+      expect(deploying(source.replace("multivalue", ""))).not.toThrow();
+    });
+  }
+
+  for (const [declared, required] of [
+    ["route.request.body.x", false],
+    ["integration.request.header.x", false],
+    ["route.request.header.x", true],
+  ] as const) {
+    onDesk(`1.4 ${declared} declares nothing with required: ${required}`, MAPPING, async () => {
+      const { local, backend } = await openDesk({});
+      const requestParameters = { [declared]: { required } } as never;
+      const routes = { $connect: route(backend, "connect", { requestParameters }) };
+      expect(() => local.deploy({ routes })).toThrow(`"${declared}" declares nothing.`);
+    });
+  }
+
+  onDesk("1.4 no other route than $connect declares anything", MAPPING, async () => {
+    const { local, backend } = await openDesk({});
+    const requestParameters = { "route.request.header.x": { required: false } } as const;
+    const routes = { $default: route(backend, "default", { requestParameters }) };
+    expect(() => local.deploy({ routes })).toThrow(/requestParameters are for \$connect/);
+  });
 
   onDesk("1.4 a query parameter is mapped, and escaped", MAPPING, async () => {
     const desk = await mapping({ "integration.request.querystring.it": "'a&b=ü'" });
@@ -468,6 +517,13 @@ describe("1.5 context variables and identifiers", () => {
       expect(headerNames(call).filter((name) => name.startsWith("x-identity"))).toEqual([]);
     },
   );
+
+  onDesk("1.5 what takes Cognito or a failure may be mapped, and has no value here", MAPPING, async () => {
+    const names = ["identity.cognitoIdentityId", "error.message", "error.messageString", "status"];
+    const calls = await lifeOf(await connected(await mapping(variables(names))));
+    for (const call of calls)
+      for (const name of names) expect(headerOf(call, `x-${name.replaceAll(".", "-")}`)).toBeUndefined();
+  });
 
   test("1.5 a connection's id is 16 characters of base64url that end with =, and each is another", async () => {
     const desk = await openDesk();

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
 import { type LocalGatewayOptions, ManualClock } from "../../../src/local/emulator.ts";
-import { frameOf } from "../../local/rig.ts";
+import { frameOf, RawClient } from "../../local/rig.ts";
 import {
   at,
   type Connected,
@@ -98,6 +98,20 @@ describe("4 sizes", () => {
       return (await handshake({ url, backend: desk.backend })).status;
     };
     expect([await statusOf(spare), await statusOf(spare + 1)]).toEqual([101, 414]);
+  });
+});
+
+describe("4 headers", () => {
+  onDesk("4 headers of 10 240 bytes are taken, and more are 431", "bytes that are counted", async () => {
+    const desk = await openDesk();
+    const statusOf = async (bytes: number) => {
+      const raw = new RawClient(desk.local.port);
+      // Names and values of those that every upgrade request here has.
+      const others = 110;
+      raw.upgrade("/dev", [`x-filler: ${"x".repeat(bytes - others - "x-filler".length)}`]);
+      return /^HTTP\/1\.1 (\d+)/.exec(await raw.head())?.[1];
+    };
+    expect([await statusOf(10_240), await statusOf(10_241)]).toEqual(["101", "431"]);
   });
 });
 

@@ -339,6 +339,13 @@ describe("5.3 errors", () => {
     expect(await arrived.client.message()).toEqual({ text: "", isBinary: false });
   });
 
+  test("5.3 a POST by the SDK without Data is an empty text message", async () => {
+    const { desk, arrived, id } = await reached();
+    const client = await sdk(desk);
+    await client.send(new PostToConnectionCommand({ ConnectionId: id, Data: undefined as never }));
+    expect(await arrived.client.message()).toEqual({ text: "", isBinary: false });
+  });
+
   test("5.3 the SDK reads a gone connection as its GoneException", async () => {
     const client = await sdk(await openDesk());
     for (const command of [

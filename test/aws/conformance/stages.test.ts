@@ -162,6 +162,49 @@ describe("5.1 custom domains", () => {
   });
 });
 
+describe("1.2 an API whose own endpoint is switched off", () => {
+  const stage = { apiId: "first00000", stage: "dev" };
+  const domains = { "ws.example.test": { chat: stage } };
+  const own = "first00000.execute-api.eu-west-1.amazonaws.com";
+
+  /** A desk whose first API is reached by its domain alone; the second has a stage of the same name. */
+  async function hidden(): Promise<Desk> {
+    const backend = await openBackend();
+    const first = { ...api("first00000", backend, { dev: {}, only: {} }), disableExecuteApiEndpoint: true };
+    const apis = [first, api("second0000", backend, { dev: {} })];
+    return openDesk({ apis, domains }, backend);
+  }
+
+  onDesk("1.2 is 403 by AWS's host and by any other", DOMAIN, async () => {
+    const desk = await hidden();
+    expect((await handshake(desk, {}, { headers: { host: own } })).status).toBe(403);
+    expect((await handshake(stageOf(desk, "only"))).status).toBe(403);
+    expect((await reachedBy(desk))[0]).toBe("second0000");
+  });
+
+  onDesk("5.1 its Management API is 403 there as well", DOMAIN, async () => {
+    const desk = await hidden();
+    const headers = { host: "ws.example.test" };
+    const path = at(await idOf(await connected(stageOf(desk, "chat"), {}, { headers })));
+    expect((await manage(desk, "POST", path, "x", own)).status).toBe(403);
+    expect((await manage(stageOf(desk, "chat"), "POST", path, "x", "ws.example.test")).status).toBe(200);
+  });
+
+  onDesk("1.1 is reached by its domain", DOMAIN, async () => {
+    const reached = await reachedBy(stageOf(await hidden(), "chat"), "ws.example.test");
+    expect(reached).toEqual(["first00000", "dev", "ws.example.test"]);
+  });
+
+  onDesk("6.2 is switched off by a deployment", "a deployment", async () => {
+    const desk = await openDesk({});
+    const routes = { $connect: route(desk.backend, "connect") };
+    desk.local.deploy({ routes, disableExecuteApiEndpoint: true });
+    expect((await handshake(desk)).status).toBe(403);
+    desk.local.deploy({ routes });
+    expect((await handshake(desk)).status).toBe(101);
+  });
+});
+
 describe("6.3 deployments", () => {
   onDesk("6.3 sockets stay open over a deployment", "a deployment", async () => {
     const desk = await openDesk({});
@@ -322,6 +365,39 @@ describe("6.2 stage variables", () => {
       },
     );
   }
+});
+
+/** So many of something, by name. */
+function many<Value>(count: number, value: Value): Record<string, Value> {
+  return Object.fromEntries(Array.from({ length: count }, (_, index) => [`n${index}`, value]));
+}
+
+describe("4 how many there may be", () => {
+  const nowhere = "http://127.0.0.1:9";
+  const good = api("first00000", nowhere, { dev: {} });
+  const message = route(nowhere, "default");
+
+  for (const [what, most, tooMany, words] of [
+    ["300 routes", { routes: many(300, message) }, { routes: many(301, message) }, /300 at most/],
+    ["10 stages", { stages: many(10, {}) }, { stages: many(11, {}) }, /10 stages at most/],
+    [
+      "100 variables of a stage",
+      { stages: { dev: { variables: many(100, "v") } } },
+      { stages: { dev: { variables: many(101, "v") } } },
+      /a stage has 100 at most/,
+    ],
+  ] as const) {
+    onDesk(`4 there may be ${what}, and no more`, "a gateway of one's own", async () => {
+      await expect(openDesk({ apis: [{ ...good, ...most }] }, nowhere)).resolves.toBeDefined();
+      await expect(openDesk({ apis: [{ ...good, ...tooMany }] }, nowhere)).rejects.toThrow(words);
+    });
+  }
+
+  onDesk("4 no deployment makes an eleventh stage", "a deployment", async () => {
+    const { local } = await openDesk({ apis: [{ ...good, stages: many(10, {}) }] }, nowhere);
+    expect(() => local.deploy({ routes: good.routes }, { stage: "n9" })).not.toThrow();
+    expect(() => local.deploy({ routes: good.routes }, { stage: "n10" })).toThrow(/10 stages at most/);
+  });
 });
 
 describe("6.2 what cannot be", () => {

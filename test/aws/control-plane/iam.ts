@@ -138,8 +138,12 @@ export class Iam {
     const { FunctionName = "", Qualifier, StatementId, Principal } = input;
     const resource = Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`;
     const principal = operation === "RemovePermission" ? this.#principal(input, StatementId) : Principal;
-    const context = principal === undefined ? {} : { "lambda:Principal": principal };
-    return { action: `lambda:${operation}`, resource, context };
+    const action = `lambda:${operation}`;
+    return {
+      action,
+      resource,
+      ...(principal === undefined ? {} : { context: { "lambda:Principal": principal } }),
+    };
   }
 
   #principal(input: Readonly<Record<string, string>>, sid: string | undefined): string | undefined {

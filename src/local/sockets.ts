@@ -1,0 +1,223 @@
+import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
+import { admit } from "./admission.ts";
+import { CLOSE_GRACE_MS, Connection, type Ending } from "./connections.ts";
+import type { ConnectEvent, EventPlace, GatewayEvent } from "./events.ts";
+import { judgeUpgrade, refusalStatus, refuseUpgrade, splitUrl } from "./handshake.ts";
+import { newId } from "./ids.ts";
+import type { Integrations, Outcome } from "./integration.ts";
+import { errorFrame, routeResponse } from "./route-response.ts";
+import type { Settings } from "./settings.ts";
+import type { Stage } from "./stages.ts";
+
+/** Upgrades that may wait for their `$connect` at once; more are refused with 429. */
+const MAX_PENDING_UPGRADES = 4096;
+
+/** A client that leaves its side of a closing socket open is cut; the type of `ws` does not know the option yet. */
+const CLOSE_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS };
+
+/** Where the sockets are, and who hears of what fails. */
+interface Surroundings {
+  /** Host and port as this machine knows them. */
+  readonly address: string;
+  readonly port: number;
+  report(error: unknown, where: string): void;
+}
+
+/** A socket, and where it is open. */
+interface SocketPlace {
+  readonly stage: Stage;
+  readonly place: EventPlace;
+  readonly connection: Connection;
+}
+
+/** The life of every socket: its upgrade, who may connect, its messages, its end. */
+export class Sockets {
+  readonly #settings: Settings;
+  readonly #integrations: Integrations;
+  readonly #surroundings: Surroundings;
+  readonly #subprotocols = new WeakMap<IncomingMessage, string>();
+  readonly #webSockets: WebSocketServer;
+  readonly #streams = new Set<Duplex>();
+  #pendingUpgrades = 0;
+  #takesNoMore = false;
+
+  constructor(settings: Settings, integrations: Integrations, surroundings: Surroundings) {
+    this.#settings = settings;
+    this.#integrations = integrations;
+    this.#surroundings = surroundings;
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      maxPayload: MAX_MESSAGE_BYTES,
+      perMessageDeflate: false,
+      ...CLOSE_OPTIONS,
+      // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
+      handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,
+    });
+  }
+
+  /** Takes an upgrade request, which becomes a socket or is refused. */
+  take(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#streams.add(socket);
+    socket.on("close", () => this.#streams.delete(socket));
+    socket.on("error", () => socket.destroy());
+    this.#connect(request, socket, head).catch((error) => {
+      socket.destroy();
+      this.#surroundings.report(error, "$connect");
+    });
+  }
+
+  /** Refuses every upgrade from now on, those that are pending too. */
+  takeNoMore(): void {
+    this.#takesNoMore = true;
+  }
+
+  cut(): void {
+    for (const stream of this.#streams) stream.destroy();
+  }
+
+  async #connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const { path, query } = splitUrl(request.url ?? "");
+    const { host } = request.headers;
+    const found = this.#settings.stages.at(host, path);
+    const stage = found?.rest === "" ? found.stage : undefined;
+    const refusal = this.#judge(request, stage);
+    if (refusal !== undefined || !stage) return refuseUpgrade(socket, refusal ?? 403);
+    const connection = new Connection({
+      sourceIp: request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "",
+      userAgent: request.headers["user-agent"],
+      clock: this.#settings.clock,
+    });
+    const place = this.#placeOf(stage, host);
+    this.#pendingUpgrades++;
+    const outcome = await this.#arrive(request, stage, {
+      kind: "connect",
+      routeKey: "$connect",
+      connection,
+      requestId: newId(),
+      place,
+      at: connection.connectedAt,
+      client: { rawHeaders: request.rawHeaders, query },
+    }).finally(() => this.#pendingUpgrades--);
+    if (typeof outcome === "number") return refuseUpgrade(socket, outcome);
+    if (outcome?.kind === "answered" && outcome.subprotocol)
+      this.#subprotocols.set(request, outcome.subprotocol);
+    const socketPlace: SocketPlace = { stage, place, connection };
+    if (this.#takesNoMore) refuseUpgrade(socket, 503);
+    else this.#open(socketPlace, request, socket, head);
+    // The backend has accepted a client that is gone by now: it must hear so, or its row stays open.
+    if (!stage.connections.find(connection.id))
+      await this.#disconnect(socketPlace, { code: 1006, reason: "" });
+  }
+
+  /** @returns the status to refuse with, before anybody is asked */
+  #judge(request: IncomingMessage, stage: Stage | undefined): number | undefined {
+    if (this.#takesNoMore) return 503;
+    const refusal = judgeUpgrade(request, stage !== undefined);
+    if (refusal !== undefined) return refusal;
+    const hasRoom = this.#pendingUpgrades < MAX_PENDING_UPGRADES;
+    return hasRoom && stage?.takes("$connect") && this.#settings.account.takesConnection() ? undefined : 429;
+  }
+
+  /** @returns the status to refuse with, or what came of `$connect`: undefined where there is no such route */
+  async #arrive(
+    request: IncomingMessage,
+    stage: Stage,
+    event: ConnectEvent,
+  ): Promise<Outcome | number | undefined> {
+    const admission = await admit(event, request, stage);
+    if (this.#takesNoMore) return 503;
+    if (admission.kind === "refused") {
+      if (admission.error !== undefined) this.#surroundings.report(admission.error, "$connect");
+      return admission.status;
+    }
+    const outcome = await this.#run(stage, admission.event);
+    return (outcome && refusalStatus(outcome)) ?? outcome;
+  }
+
+  #placeOf({ apiId, name, variables }: Stage, host: string | undefined): EventPlace {
+    const { stages, tls } = this.#settings;
+    const { address, port } = this.#surroundings;
+    const domainName = host !== undefined && stages.isKnownHost(host) ? host : address;
+    return { apiId, stage: name, stageVariables: variables, domainName, port, isSecure: tls !== undefined };
+  }
+
+  #open(at: SocketPlace, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { connection, stage } = at;
+    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      stage.connections.add(connection);
+      connection.open(webSocket, socket, {
+        idleTimeoutMs: this.#settings.idleTimeoutMs,
+        maxConnectionMs: this.#settings.maxConnectionMs,
+        maxBufferedBytes: this.#settings.maxBufferedBytes,
+        message: (data) => this.#message(at, data),
+        ended: (ending) => {
+          stage.connections.remove(connection);
+          void this.#disconnect(at, ending);
+        },
+      });
+    });
+  }
+
+  /** Not awaited by the next message: as at AWS, answers come in the order in which the backend finishes. */
+  async #message({ stage, place, connection }: SocketPlace, body: Buffer): Promise<void> {
+    const { routes, selection } = stage.deployment;
+    const routeKey = selection.select(body);
+    const requestId = newId();
+    const ids = { connectionId: connection.id, requestId };
+    if (!stage.takes(routeKey) || !this.#settings.account.takesRequest()) {
+      if (this.#settings.onThrottledMessage === "errorFrame")
+        connection.send(errorFrame("Too Many Requests", ids));
+      return;
+    }
+    const event = {
+      kind: "message",
+      routeKey,
+      connection,
+      requestId,
+      place,
+      at: this.#settings.clock.now(),
+      messageId: newId(),
+      body,
+    } as const;
+    const outcome = await this.#run(stage, event);
+    const frame = outcome
+      ? routeResponse(outcome, ids, {
+          ...this.#settings,
+          routeResponse: routes.get(routeKey)?.routeResponse ?? false,
+        })
+      : errorFrame("Forbidden", ids);
+    if (frame && connection.send(frame) === "busy") {
+      this.#surroundings.report(
+        new Error("The client reads too slowly; the answer to its message was dropped."),
+        routeKey,
+      );
+    }
+  }
+
+  async #disconnect({ stage, place, connection }: SocketPlace, ending: Ending): Promise<void> {
+    await connection.messagesStarted();
+    const event = { kind: "disconnect", routeKey: "$disconnect", connection, place, ending } as const;
+    await this.#run(stage, { ...event, requestId: newId(), at: this.#settings.clock.now() });
+  }
+
+  /** @returns undefined where the stage has no such route */
+  async #run(stage: Stage, event: GatewayEvent): Promise<Outcome | undefined> {
+    const route = stage.deployment.routes.get(event.routeKey);
+    if (!route) return undefined;
+    const { report } = this.#surroundings;
+    const outcome = await this.#integrations.run(event, route.integration);
+    if (outcome.kind === "unreachable" || outcome.kind === "failed") report(outcome.error, event.routeKey);
+    if (outcome.kind === "timed out")
+      report(new Error(`No answer within ${route.integration.timeoutMs} ms.`), event.routeKey);
+    if (outcome.kind === "answered" && event.kind === "message" && !(outcome.body && isUtf8(outcome.body))) {
+      const why = outcome.body ? "is not UTF-8" : "is over 128 KB";
+      report(new Error(`The answer ${why}, so no message can carry it.`), event.routeKey);
+    }
+    return outcome;
+  }
+}

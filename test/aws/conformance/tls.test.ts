@@ -1,0 +1,82 @@
+import { spawnSync } from "node:child_process";
+import { request } from "node:https";
+import { text } from "node:stream/consumers";
+import { describe, expect, test } from "vitest";
+import { Client } from "../../local/rig.ts";
+import { at, callsOf, headerOf, onDesk, openDesk } from "./desk.ts";
+
+/** A key and a certificate of their own, where there is an openssl to make them. */
+function selfSigned(): { key: string; cert: string } | undefined {
+  const wanted =
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=local -addext subjectAltName=IP:127.0.0.1 -keyout -";
+  const { status, stdout } = spawnSync("openssl", wanted.split(" "), { encoding: "utf8" });
+  if (status !== 0) return undefined;
+  const [key, cert] = ["PRIVATE KEY", "CERTIFICATE"].map(
+    (kind) => new RegExp(`-----BEGIN ${kind}-----[^]*?-----END ${kind}-----\n`).exec(stdout)?.[0],
+  );
+  return key && cert ? { key, cert } : undefined;
+}
+
+const TLS = "a certificate of one's own";
+const tls = selfSigned();
+
+describe.skipIf(tls === undefined)("1.1 TLS", () => {
+  onDesk("1.1 with a certificate sockets are reached by wss", TLS, async () => {
+    const desk = await openDesk({ tls, routes: {} });
+    expect(desk.url).toMatch(/^wss:\/\/127\.0\.0\.1:\d+\/dev$/);
+    const client = new Client(desk.url, [], { ca: tls?.cert });
+    await client.opened;
+    client.socket.send('{"answer":{"body":"heard"}}');
+    expect(await client.text()).toBe("heard");
+    client.socket.terminate();
+  });
+
+  onDesk("4 a frame of more than 32 KB closes the socket with 1009 by TLS too", TLS, async () => {
+    const client = new Client((await openDesk({ tls, routes: {} })).url, [], { ca: tls?.cert });
+    await client.opened;
+    client.socket.send("x".repeat(32 * 1024 + 1));
+    expect((await client.closed).code).toBe(1009);
+  });
+
+  onDesk("1.1 and not without TLS", TLS, async () => {
+    const desk = await openDesk({ tls, routes: {} });
+    const client = new Client(desk.url.replace("wss:", "ws:"));
+    await expect(client.opened).rejects.toThrow();
+  });
+
+  onDesk("1.3 a backend is told of https", TLS, async () => {
+    const desk = await openDesk({ tls, routes: {} });
+    const client = new Client(`${desk.url}?case=secure`, [], { ca: tls?.cert });
+    await client.opened;
+    const [call] = await callsOf(desk.backend, "secure");
+    expect(call && headerOf(call, "x-forwarded-proto")).toBe("https");
+    expect(call && headerOf(call, "x-forwarded-port")).toBe(new URL(desk.url).port);
+    client.socket.terminate();
+  });
+
+  onDesk("5.1 the Management API is reached by https", TLS, async () => {
+    const desk = await openDesk({ tls, routes: {}, credentials: undefined } as never);
+    const client = new Client(desk.url, [], { ca: tls?.cert });
+    await client.opened;
+    expect(desk.endpoint).toMatch(/^https:/);
+    const [id = ""] = desk.local.connectionIds;
+    const status = await new Promise((resolve, reject) => {
+      const posting = request(`${desk.endpoint}${at(id)}`, { method: "POST", ca: tls?.cert }, (answer) => {
+        text(answer).then(() => resolve(answer.statusCode), reject);
+      });
+      posting.on("error", reject).end("hello");
+    });
+    expect(status).toBe(200);
+    expect(await client.text()).toBe("hello");
+    client.socket.terminate();
+  });
+});
+
+test.each([
+  ["no key", { cert: "x" }],
+  ["what is no PEM", { key: "x", cert: "y" }],
+])("1.1 a certificate with %s is refused at the start", async (_what, wrong) => {
+  await expect(openDesk({ tls: wrong, routes: {} } as never)).rejects.toThrow(
+    /^tls: the key and the certificate cannot be used \(.+\)\. Write: tls: \{ key, cert \}, both in PEM\.$/,
+  );
+});
