@@ -41,7 +41,7 @@ export {
 } from "./gateways/definition.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
 export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./gateways/policies.ts";
-export type { LambdaTarget, Target } from "./gateways/targets.ts";
+export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./gateways/targets.ts";
 export type { Access, PermissionObject } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";
@@ -53,6 +53,7 @@ export type { Migrated } from "./lifecycle/migrate.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
 export type { Identify, Identity } from "./lifecycle/rooms.ts";
 export type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
+export type { ApiKeySelectionExpression } from "./protocol/api-key-source.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
 export {
   createSallyport,
