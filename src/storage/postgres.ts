@@ -11,6 +11,7 @@ import {
   sql,
 } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
+import { CheckedPool } from "./checked-pool.ts";
 import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
@@ -379,5 +380,5 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
     client.on("error", () => undefined);
     names.watch(client as never);
   });
-  return pool;
+  return new CheckedPool(pool);
 }
