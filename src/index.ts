@@ -30,7 +30,6 @@ export {
   SallyportError,
   StorageError,
 } from "./errors.ts";
-export { type CloudFormationTemplate, cloudFormationTemplate } from "./gateways/cloudformation.ts";
 export {
   type AccessLogOptions,
   type DomainOptions,
@@ -40,7 +39,6 @@ export {
   type ThrottlingOptions,
 } from "./gateways/definition.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
-export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./gateways/policies.ts";
 export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./gateways/targets.ts";
 export type { Access, PermissionObject } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
@@ -55,6 +53,8 @@ export type { Identify, Identity } from "./lifecycle/rooms.ts";
 export type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
 export type { ApiKeySelectionExpression } from "./protocol/api-key-source.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
+export { type CloudFormationTemplate, cloudFormationTemplate } from "./provisioning/cloudformation.ts";
+export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./provisioning/policies.ts";
 export {
   createSallyport,
   type Sallyport,

@@ -1,10 +1,10 @@
 import type { ChangeOptions } from "./access/grants.ts";
-import type { ControlPlaneOptions } from "./gateways/control-plane.ts";
-import type { Provisioner } from "./gateways/provisioner.ts";
 import { type ProvisioningRooms, provision } from "./lifecycle/provision.ts";
+import type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
+import type { Provisioner } from "./provisioning/provisioner.ts";
 
-export type { ControlPlaneOptions } from "./gateways/control-plane.ts";
-export type { DnsRecord, GatewayStatus, Plan, Provisioner, Told } from "./gateways/provisioner.ts";
+export type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
+export type { DnsRecord, GatewayStatus, Plan, Provisioner, Told } from "./provisioning/provisioner.ts";
 
 /** A Sallyport, whose gateways can be provisioned. */
 export interface ProvisionedApp {

@@ -1,10 +1,10 @@
 import type { Audit } from "../access/audit.ts";
 import type { Evictions } from "../access/evictions.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
-import { ControlPlane, type ControlPlaneOptions } from "../gateways/control-plane.ts";
 import { definedAs, type GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateways } from "../gateways/gateways.ts";
-import { Provisioner } from "../gateways/provisioner.ts";
+import { ControlPlane, type ControlPlaneOptions } from "../provisioning/control-plane.ts";
+import { Provisioner } from "../provisioning/provisioner.ts";
 import type { Database } from "../storage/database.ts";
 
 /** What of an app provisioning works with. */

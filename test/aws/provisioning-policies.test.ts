@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { HttpManagementApi } from "../../src/delivery/management-api.ts";
-import { DOMAIN_TAG } from "../../src/gateways/plan-domain.ts";
 import {
   defineGateway,
   type GatewayOptions,
@@ -14,6 +13,7 @@ import {
   type PolicyDocument,
   type PolicyOptions,
 } from "../../src/index.ts";
+import { DOMAIN_TAG } from "../../src/provisioning/plan-domain.ts";
 import type { Plan, Provisioner } from "../../src/provisioning.ts";
 import { allows, type Demand } from "./control-plane/iam.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";

@@ -1,6 +1,6 @@
-import { SECRET_PARAMETER } from "../../src/gateways/desired.ts";
 import { hashSecret } from "../../src/gateways/gateways.ts";
 import { defineGateway, type Gateway, type GatewayOptions } from "../../src/index.ts";
+import { SECRET_PARAMETER } from "../../src/provisioning/desired.ts";
 import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/provisioning.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";

@@ -44,7 +44,7 @@ const ROWS = [
   ["index.ts", "provisioning.ts", "telemetry.ts"],
   ["sallyport.ts"],
   ["lifecycle"],
-  ["view", "access", "delivery"],
+  ["view", "access", "delivery", "provisioning"],
   ["sessions", "gateways"],
   ["storage"],
   ["protocol", "errors.ts", "nearest.ts", "options.ts", "shown.ts"],

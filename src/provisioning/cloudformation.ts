@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { ConfigurationError } from "../errors.ts";
+import { type DomainOptions, domainAddress, type GatewayDefinition } from "../gateways/definition.ts";
+import { functionsOf } from "../gateways/targets.ts";
 import { callsArn } from "./arns.ts";
-import { type DomainOptions, domainAddress, type GatewayDefinition } from "./definition.ts";
 import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";
-import { functionsOf } from "./targets.ts";
 
 type Resource = {
   readonly Type: string;

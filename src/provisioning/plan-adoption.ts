@@ -5,12 +5,12 @@ import {
   TagResourceCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
+import { GATEWAY_TAG, type GatewayDefinition, RECORD_TAG } from "../gateways/definition.ts";
+import type { Gateway } from "../gateways/gateways.ts";
 import { gatewayArn } from "./arns.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { GATEWAY_TAG, type GatewayDefinition, RECORD_TAG } from "./definition.ts";
 import { endpointOf } from "./desired.ts";
 import { isOurs, listApis, refuseStack } from "./find-api.ts";
-import type { Gateway } from "./gateways.ts";
 import type { Step } from "./plan.ts";
 
 /**

@@ -7,9 +7,9 @@ import {
   UpdateApiCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
+import { RECORD_TAG } from "../gateways/definition.ts";
 import { gatewayArn } from "./arns.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { RECORD_TAG } from "./definition.ts";
 import { listApis } from "./find-api.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
 

@@ -1,8 +1,8 @@
 import { type Api, GetApisCommand, GetRoutesCommand, GetStagesCommand } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "../gateways/definition.ts";
+import type { Gateway } from "../gateways/gateways.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "./definition.ts";
-import type { Gateway } from "./gateways.ts";
 
 export type FoundApi = Api & { readonly ApiId: string };
 

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { defineGateway, type GatewayDefinition, type GatewayOptions } from "../gateways/definition.ts";
+import { gatewaySecret, isSecret } from "../gateways/gateways.ts";
+import type { Target } from "../gateways/targets.ts";
 import { type CloudFormationTemplate, cloudFormationTemplate } from "./cloudformation.ts";
-import { defineGateway, type GatewayDefinition, type GatewayOptions } from "./definition.ts";
 import { desiredApi, endpointOf, needsSecret, SECRET_PARAMETER, urlOf } from "./desired.ts";
-import { gatewaySecret, isSecret } from "./gateways.ts";
-import type { Target } from "./targets.ts";
 
 const LAMBDA = "arn:aws:lambda:eu-west-1:123456789012:function:chat:live";
 const OTHER_LAMBDA = "arn:aws:lambda:eu-west-1:210987654321:function:moderation";

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
+import { domainAddress, GATEWAY_TAG, type GatewayDefinition } from "../gateways/definition.ts";
+import { type Target, urlOfTarget } from "../gateways/targets.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { suffixOf } from "./arns.ts";
-import { domainAddress, GATEWAY_TAG, type GatewayDefinition } from "./definition.ts";
-import { type Target, urlOfTarget } from "./targets.ts";
 
 /** An integration as AWS is to have it, in AWS's own words. */
 export interface DesiredIntegration {

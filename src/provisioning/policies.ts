@@ -1,7 +1,7 @@
+import { check } from "../gateways/checks.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import { accountOf, functionsOf } from "../gateways/targets.ts";
 import { gatewayArn, partitionOf } from "./arns.ts";
-import { check } from "./checks.ts";
-import type { GatewayDefinition } from "./definition.ts";
-import { accountOf, functionsOf } from "./targets.ts";
 
 /** A policy of IAM, as JSON. */
 export interface PolicyDocument {

@@ -1,8 +1,8 @@
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import type { Gateway, Gateways } from "../gateways/gateways.ts";
 import type { Actual, ActualApi } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import type { GatewayDefinition } from "./definition.ts";
 import type { DesiredApi } from "./desired.ts";
-import type { Gateway, Gateways } from "./gateways.ts";
 
 /** What steps work with: the two sides, and ids that come up on the way. */
 export interface Hand {

@@ -8,8 +8,8 @@ import {
   UpdateDomainNameCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
+import { type DomainOptions, domainAddress } from "../gateways/definition.ts";
 import type { ActualMapping } from "./actual.ts";
-import { type DomainOptions, domainAddress } from "./definition.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
 
 /** The tag of a domain that we made, with the name of the gateway for which: it goes with the last gateway that uses it. */

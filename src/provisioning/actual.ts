@@ -16,13 +16,13 @@ import {
 } from "@aws-sdk/client-apigatewayv2";
 import pLimit from "p-limit";
 import { ControlPlaneError } from "../errors.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import type { Gateway } from "../gateways/gateways.ts";
+import { functionsOf } from "../gateways/targets.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import type { GatewayDefinition } from "./definition.ts";
 import { SECRET_PARAMETER } from "./desired.ts";
 import { type FoundApi, findApi } from "./find-api.ts";
 import type { PolicyStatement } from "./function-policies.ts";
-import type { Gateway } from "./gateways.ts";
-import { functionsOf } from "./targets.ts";
 
 /** What AWS has of a gateway. */
 export interface ActualApi {

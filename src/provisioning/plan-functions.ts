@@ -1,7 +1,7 @@
+import { accountOf, functionsOf } from "../gateways/targets.ts";
 import { callsArn } from "./arns.ts";
 import { permits } from "./function-policies.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
-import { accountOf, functionsOf } from "./targets.ts";
 
 /** API Gateway may invoke each function, for this API alone. */
 export function planFunctions({ definition, actual, found }: Comparison): readonly Step[] {

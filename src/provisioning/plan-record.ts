@@ -1,5 +1,5 @@
+import { MAX_AGE_MS } from "../gateways/gateways.ts";
 import { endpointOf, needsSecret } from "./desired.ts";
-import { MAX_AGE_MS } from "./gateways.ts";
 import { type Comparison, differences, type Hand, type Step } from "./plan.ts";
 
 /** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */

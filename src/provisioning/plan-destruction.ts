@@ -1,6 +1,6 @@
 import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
+import { GATEWAY_TAG, RECORD_TAG } from "../gateways/definition.ts";
 import { gatewayArn } from "./arns.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "./definition.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeTwin } from "./plan-api.ts";
 import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";

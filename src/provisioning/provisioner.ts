@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import type { DomainName } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import type { Gateway, Gateways } from "../gateways/gateways.ts";
 import type { Database } from "../storage/database.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import type { GatewayDefinition } from "./definition.ts";
 import { deployedHash, desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
 import { isOurs, refuseStack } from "./find-api.ts";
-import type { Gateway, Gateways } from "./gateways.ts";
 import { withLease } from "./lease.ts";
 import type { Comparison, Hand, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";

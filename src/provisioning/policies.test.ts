@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { defineGateway, type GatewayOptions } from "./definition.ts";
+import { defineGateway, type GatewayOptions } from "../gateways/definition.ts";
 import { gatewayPolicies, type PolicyDocument } from "./policies.ts";
 
 const define = (options: Partial<GatewayOptions> = {}) =>

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { gatewaySecret, hashSecret, isSecret } from "./gateways.ts";
+import { gatewaySecret, hashSecret, isSecret } from "../gateways/gateways.ts";
 import { freshSecret, planSecret } from "./secrets.ts";
 
 const [A, B, C] = [gatewaySecret(), gatewaySecret(), gatewaySecret()] as const;
