@@ -95,14 +95,21 @@ export async function environmentCredentials(): Promise<AwsCredentials> {
   if (accessKeyId && secretAccessKey) {
     return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
   }
-  const chain = await import("@aws-sdk/credential-provider-node").catch((cause) => {
+  const { defaultProvider } = await providerChain();
+  return defaultProvider()();
+}
+
+async function providerChain(): Promise<typeof import("@aws-sdk/credential-provider-node")> {
+  try {
+    // Within try, so that a bundler takes it for one that may be missing.
+    return await import("@aws-sdk/credential-provider-node");
+  } catch (cause) {
     throw noCredentials(
       "Calls of AWS's Management API are signed, and the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. " +
         "For profiles, roles of containers and instances: npm install @aws-sdk/credential-provider-node. Or give delivery: { credentials }.",
       cause,
     );
-  });
-  return chain.defaultProvider()();
+  }
 }
 
 function noCredentials(message: string, cause: unknown): DeliveryError {
