@@ -18,7 +18,8 @@ export interface NextHandlers {
  * export const { GET, POST, OPTIONS } = nextHandlers(sallyport);
  * ```
  *
- * Next.js takes its `basePath` off by itself. Nothing is started before the first event, since a build imports its routes as well.
+ * and `next.config.ts` says `serverExternalPackages: ["sallyport"]`. Next.js takes its `basePath` off by itself. Nothing is started
+ * before the first event, since a build imports its routes as well.
  */
 export function nextHandlers(app: AnsweringApp): NextHandlers {
   const handle: Handler = async (request) => {

@@ -5,13 +5,12 @@ import express from "express";
 import express4 from "express4";
 import fastify from "fastify";
 import { Hono } from "hono";
-import { NextRequest } from "next/server.js";
 import { expressMiddleware } from "../../src/adapters/express.ts";
 import { fastifyPlugin } from "../../src/adapters/fastify.ts";
 import { honoMiddleware } from "../../src/adapters/hono.ts";
-import { nextHandlers } from "../../src/adapters/next.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
+import type { Heard } from "./next-app.ts";
 
 /** How an app may have set up its framework before Sallyport comes. */
 export interface SetUp {
@@ -23,11 +22,20 @@ export interface SetUp {
   readonly trustsProxies?: boolean;
 }
 
+/** What an app needs that brings its own Sallyport. */
+export interface Suite {
+  /** The SQLite file's path. */
+  readonly database: string;
+  readonly hear: (heard: Heard) => void;
+}
+
 export interface Framework {
   readonly name: string;
   readonly parsers: readonly NonNullable<SetUp["parser"]>[];
   /** An app with a route of its own, `/own` (under the prefix: `/realtime/own`), which answers "the app's own". */
-  serve(sallyport: Sallyport, setUp: SetUp): RequestListener | Promise<RequestListener>;
+  serve(sallyport: Sallyport, setUp: SetUp, suite: Suite): RequestListener | Promise<RequestListener>;
+  /** Ends what `serve` began. */
+  close?(): Promise<void>;
 }
 
 const OWN = "the app's own";
@@ -90,31 +98,11 @@ const ofHono: Framework = {
   },
 };
 
-/** Its router is a build away from a test; its requests and what it does with a route's exports are here. */
-const ofNext: Framework = {
-  name: "next",
-  parsers: [],
-  serve: (sallyport, { prefix = "" }) => {
-    const handlers = nextHandlers(sallyport);
-    return getRequestListener(async (request) => {
-      const whole = new URL(request.url);
-      if (whole.pathname === `${prefix}/own`) return new Response(OWN);
-      // As Next.js does with its basePath before a route is asked.
-      if (!whole.pathname.startsWith(`${prefix}/`)) return new Response(null, { status: 404 });
-      const url = new URL(whole.pathname.slice(prefix.length) + whole.search, whole);
-      const handle = handlers[request.method as keyof typeof handlers];
-      if (!handle) return new Response(null, { status: 405 });
-      const { method, headers, body } = request;
-      return handle(new NextRequest(url, { method, headers, ...(body ? { body, duplex: "half" } : {}) }));
-    });
-  },
-};
-
-export const FRAMEWORKS = [
+/** All that need no build; Next.js is in next.test.ts. */
+export const FRAMEWORKS: readonly Framework[] = [
   plainNode,
   ofExpress("express", express),
   ofExpress("express 4", express4 as typeof express),
   ofFastify,
   ofHono,
-  ofNext,
 ];

@@ -1,0 +1,261 @@
+import { once } from "node:events";
+import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { afterEach, expect, test } from "vitest";
+import { definePermissions } from "../../src/access/permissions.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import type { ConnectContext } from "../../src/view/context.ts";
+import { handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { emptyDatabase } from "../postgres/database.ts";
+import { ORIGIN, type Socket, World } from "../stories/world.ts";
+import type { Framework, SetUp } from "./frameworks.ts";
+import type { Heard } from "./next-app.ts";
+
+const chat = definePermissions("chat", { use: "Use" });
+const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.use] });
+
+let agent: string | null;
+let left: (code: number | undefined) => void;
+class ChatView extends WebSocketView {
+  override permissionsRequired = [chat.use];
+  override connect = ({ request }: ConnectContext) => {
+    agent = request.headers.get("x-client");
+  };
+  override disconnect = ({ code }: { code?: number | undefined }) => left(code);
+  say = handler(async ({ body, to }) => {
+    await to({ channel: "rooms/all" }).send({ type: "said", ...(body as object) });
+    return body;
+  });
+}
+
+let world: World;
+/** What an app with a Sallyport of its own tells, where the world's would tell it. */
+function hear(heard: Heard): void {
+  if (heard.agent !== undefined) agent = heard.agent;
+  if ("left" in heard) left(heard.left);
+  if (heard.decision) world.decisions.push(heard.decision);
+  if (heard.error !== undefined) world.errors.push(heard.error);
+}
+
+export async function open(framework: Framework, setUp: SetUp = {}): Promise<World> {
+  agent = null;
+  left = () => undefined;
+  const { source, drop } = await emptyDatabase();
+  world = await World.open(
+    {
+      permissions: [chat],
+      channels: [rooms],
+      views: { "/ws/chat": ChatView },
+      serve: (sallyport) => framework.serve(sallyport, setUp, { database: source, hear }),
+      ...(setUp.prefix === undefined ? {} : { prefix: setUp.prefix }),
+    },
+    {
+      source,
+      async drop() {
+        await framework.close?.();
+        await drop();
+      },
+    },
+  );
+  await world.sallyport.access.grant("ann", chat.use);
+  return world;
+}
+afterEach(async () => {
+  await world?.close();
+  expect(world?.errors.map(String) ?? []).toEqual([]);
+  world = undefined as never;
+});
+
+export const member = (headers: Record<string, string> = {}): Promise<Socket> =>
+  world.connect("ann", { channel: "rooms/all", headers: { "x-client": "a browser", ...headers } });
+
+/** A message as it comes from the gateway, in as many pieces as are given. */
+export async function event(
+  pieces: readonly string[],
+  headers: Record<string, string> = {},
+  path = "/ws/chat/default",
+) {
+  const [row] = (await world.sql("select connection_id from sallyport_sessions")) as {
+    connection_id: string;
+  }[];
+  const outgoing = httpRequest(`${world.appUrl}${path}`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      connectionId: row?.connection_id ?? "",
+      "x-sallyport-secret": world.secret,
+      ...headers,
+    },
+  });
+  // It may come before all has been sent.
+  const answered = once(outgoing, "response");
+  for (const piece of pieces) {
+    outgoing.write(piece);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  outgoing.end();
+  const [response] = (await answered) as [IncomingMessage];
+  let text = "";
+  for await (const chunk of response) text += chunk;
+  return { status: response.statusCode, text };
+}
+
+/** Reads all of an answer: what is left of it when its server ends would be an error of nobody's. */
+export async function statusOf(answering: Promise<Response>): Promise<number> {
+  const answer = await answering;
+  await answer.text();
+  return answer.status;
+}
+
+/** One suite, run behind each framework. */
+export function answersEvents(framework: Framework): void {
+  test("people get a token, connect, speak, hear each other, lose their rights and leave", async () => {
+    await open(framework);
+    const [ann, other] = [await member(), await member()];
+    expect(agent).toBe("a browser");
+    expect(await ann.result("say", { text: "grüß dich" })).toEqual({ text: "grüß dich" });
+    expect(await other.message("said")).toEqual({ type: "said", text: "grüß dich" });
+    const gone = new Promise((resolve) => {
+      left = resolve;
+    });
+    other.close(1000);
+    expect(await gone).toBe(1000);
+    await world.sallyport.access.revoke("ann", chat.use);
+    expect((await ann.closed).code).toBe(1000);
+  });
+
+  test("what is not Sallyport's is the app's, and nothing else is", async () => {
+    await open(framework);
+    const own = await fetch(`${world.appUrl}/own`);
+    expect([own.status, await own.text()]).toEqual([200, "the app's own"]);
+    expect(await statusOf(fetch(`${world.appUrl}/elsewhere`))).toBe(404);
+    expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default/more`, { method: "POST" }))).toBe(404);
+    expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default`))).toBe(405);
+  });
+
+  test("a page of another origin is answered as the token endpoint answers it", async () => {
+    await open(framework);
+    const preflight = await fetch(`${world.appUrl}/api/ws-token`, {
+      method: "OPTIONS",
+      headers: { origin: ORIGIN, "access-control-request-method": "POST" },
+    });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get("access-control-allow-origin")).toBe(ORIGIN);
+    expect(await statusOf(world.requestToken("ann", undefined, "https://evil.example"))).toBe(403);
+  });
+
+  test.each(framework.parsers)("a parser that has read the body, as %s, breaks no event", async (parser) => {
+    await open(framework, { parser });
+    const ann = await member();
+    const body = { text: "ü \u2028 😀", "": 1, nested: [{ a: null }] };
+    expect(await ann.result("say", body)).toEqual(body);
+    // It is judged by what it says all the same.
+    expect((await event(['{"handler":"no such"}'])).status).toBe(403);
+    expect((await event([JSON.stringify({ handler: "say", text: "x".repeat(130 * 1024) })])).status).toBe(
+      413,
+    );
+  });
+
+  test("under a prefix of the app's", async () => {
+    await open(framework, { prefix: "/realtime" });
+    const ann = await member();
+    expect(await ann.result("say", { text: "hello" })).toEqual({ text: "hello" });
+    const root = new URL(world.appUrl).origin;
+    expect(await statusOf(fetch(`${root}/ws/chat/default`, { method: "POST" }))).toBe(404);
+    expect(await statusOf(fetch(`${root}/realtime/own`))).toBe(200);
+  });
+
+  test("what proxies say of the client changes nothing, whether or not the framework believes it", async () => {
+    await open(framework, { trustsProxies: true });
+    const forged = {
+      "x-forwarded-for": "203.0.113.9",
+      "x-forwarded-host": "evil.example/ws/other",
+      "x-forwarded-proto": "https",
+      "x-forwarded-prefix": "/elsewhere",
+      forwarded: "for=203.0.113.9;host=evil.example",
+    };
+    const ann = await member(forged);
+    expect(await ann.result("say", { text: "hello" })).toEqual({ text: "hello" });
+    expect((await event(['{"handler":"say"}'], forged)).status).toBe(200);
+    expect(await world.sql("select source_ip from sallyport_sessions")).toEqual([{ source_ip: "127.0.0.1" }]);
+  });
+
+  test("a body that comes in pieces is one message, and one that breaks off is none", async () => {
+    await open(framework);
+    await member();
+    const pieces = ['{"handler":', '"say","text"', ':"in pie', 'ces"}'];
+    const answered = await event(pieces, { "transfer-encoding": "chunked" });
+    expect(answered).toEqual({ status: 200, text: '{"text":"in pieces"}' });
+
+    const [row] = (await world.sql("select connection_id from sallyport_sessions")) as {
+      connection_id: string;
+    }[];
+    const outgoing = httpRequest(`${world.appUrl}/ws/chat/default`, {
+      method: "POST",
+      headers: {
+        "content-length": "1000",
+        "content-type": "application/json",
+        connectionId: row?.connection_id ?? "",
+        "x-sallyport-secret": world.secret,
+      },
+    });
+    outgoing.on("error", () => undefined);
+    outgoing.write('{"handler":"say"');
+    setTimeout(() => outgoing.destroy(), 30);
+    await expect.poll(() => world.decisions.at(-1)).toMatchObject({ reason: "malformed", status: 400 });
+    // And whoever comes then is answered as ever.
+    expect((await event(['{"handler":"say"}'])).status).toBe(200);
+  });
+
+  test("a body of any type, of none, or of one that cannot be, is what it says", async () => {
+    await open(framework);
+    await member();
+    for (const type of [
+      "text/plain",
+      "application/octet-stream",
+      "garbage",
+      "application/x-www-form-urlencoded",
+    ]) {
+      expect([type, (await event(['{"handler":"say"}'], { "content-type": type })).status]).toEqual([
+        type,
+        200,
+      ]);
+    }
+    expect((await event(["not JSON"], { "content-type": "application/json" })).status).toBe(400);
+    expect((await event(["x".repeat(140 * 1024)])).status).toBe(413);
+    // A handshake has no body, whatever its client says of one.
+    const socket = await member({ "content-type": "garbage" });
+    expect(await socket.result("say", {})).toEqual({});
+  });
+
+  test("a connection stays in step, whatever was left unread on it", async () => {
+    await open(framework);
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = async (path: string, body: string) => {
+      const outgoing = httpRequest(`${world.appUrl}${path}`, {
+        agent,
+        method: "POST",
+        headers: { origin: ORIGIN, cookie: "login=ann:phone", "content-type": "application/json" },
+      });
+      const answered = once(outgoing, "response");
+      outgoing.end(body);
+      const [response] = (await answered) as [IncomingMessage];
+      response.resume();
+      await once(response, "end");
+      return response.statusCode;
+    };
+    expect(await ask("/api/ws-token", "x".repeat(2_500_000))).toBe(413);
+    expect(await ask("/api/ws-token", "")).toBe(200);
+    expect(await ask("/ws/chat/default", "x".repeat(2_500_000))).toBe(403);
+    expect(await ask("/api/ws-token", "")).toBe(200);
+    agent.destroy();
+  });
+
+  test("a database that is away is 503, and the app's to hear", async () => {
+    await open(framework);
+    await member();
+    await world.sql("drop table sallyport_memberships");
+    expect((await event(['{"handler":"say"}'])).status).toBe(503);
+    expect(world.errors.splice(0).join()).toContain("sallyport_memberships");
+  });
+}

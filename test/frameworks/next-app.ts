@@ -1,0 +1,117 @@
+import { execFile } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { existsSync } from "node:fs";
+import { cp, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import type { RequestListener } from "node:http";
+import { createRequire } from "node:module";
+import { setPriority } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import type { Decision } from "../../src/access/decisions.ts";
+
+const run = promisify(execFile);
+const require = createRequire(import.meta.url);
+// Imported, its types would ask every file for a NODE_ENV in its environments.
+const next = require("next") as (options: { dev: boolean; dir: string }) => NextServer;
+const PACKAGE = resolve(import.meta.dirname, "../..");
+const CHANNEL = "sallyport:next-app";
+
+interface NextServer {
+  prepare(): Promise<void>;
+  getRequestHandler(): RequestListener;
+  close(): Promise<void>;
+}
+
+/** What the app tells of itself, one at a time. */
+export interface Heard {
+  readonly agent?: string | null;
+  readonly left?: number | undefined;
+  readonly decision?: Decision;
+  readonly error?: unknown;
+}
+
+/** `next-app/`, built by Next.js, with this package installed, and served by it in this process. */
+export class NextApp {
+  readonly #layers: readonly string[];
+  #folder = "";
+  #app: NextServer | undefined;
+  #resting: (() => Promise<void>) | undefined;
+
+  /** @param changes the folder here whose files stand in place of some of the app's */
+  constructor(changes?: "next-app-prefixed") {
+    this.#layers = ["next-app", ...(changes === undefined ? [] : [changes])];
+  }
+
+  /** Takes ten seconds. @returns what Next.js printed */
+  async build(): Promise<string> {
+    // Git ignores it. It is in here because Next.js must find its own packages in a folder above.
+    const builds = join(import.meta.dirname, ".next");
+    await mkdir(builds, { recursive: true });
+    const folder = await mkdtemp(join(builds, "app-"));
+    this.#folder = folder;
+    for (const layer of this.#layers) await cp(join(import.meta.dirname, layer), folder, { recursive: true });
+    await install(folder);
+    // For TypeScript in app/, Next.js would install types and write a configuration of its own.
+    for (const route of ["own", "api/ws-token", "ws/chat/[event]"]) {
+      const file = join(folder, "app", route, "route");
+      await rename(`${file}.ts`, `${file}.js`);
+    }
+    const building = run(process.execPath, [require.resolve("next/dist/bin/next"), "build"], {
+      cwd: folder,
+      env: { ...process.env, NODE_ENV: "production", NEXT_TELEMETRY_DISABLED: "1", CI: "1" },
+    });
+    // The tests beside it look at the clock.
+    if (building.child.pid) setPriority(building.child.pid, 10);
+    return (await building).stdout;
+  }
+
+  /** Whether the database that the app names by itself is there. */
+  get hasOpened(): boolean {
+    return existsSync(join(this.#folder, "app.db"));
+  }
+
+  /** The app afresh, at a database, until {@link rest}. */
+  async serve(database: string, hear: (heard: Heard) => void): Promise<RequestListener> {
+    const onMessage = (message: unknown) => hear(message as Heard);
+    subscribe(CHANNEL, onMessage);
+    process.env.DATABASE_PATH = database;
+    this.#resting = async () => {
+      const kept = globalThis as { sallyport?: { close(): Promise<void> } };
+      await kept.sallyport?.close();
+      delete kept.sallyport;
+      delete process.env.DATABASE_PATH;
+      unsubscribe(CHANNEL, onMessage);
+      // So that the next one's modules are loaded anew.
+      for (const file of Object.keys(require.cache)) {
+        if (file.startsWith(this.#folder)) delete require.cache[file];
+      }
+    };
+    // Once in a process: made again for the same folder, it would be the closed one.
+    this.#app ??= await prepared(this.#folder);
+    return this.#app.getRequestHandler();
+  }
+
+  async rest(): Promise<void> {
+    await this.#resting?.();
+    this.#resting = undefined;
+  }
+
+  async remove(): Promise<void> {
+    await this.#app?.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Puts the built package where npm would. Without a file of its own, the app would be a part of this package. */
+async function install(folder: string): Promise<void> {
+  await writeFile(join(folder, "package.json"), '{ "private": true }\n');
+  for (const part of ["package.json", "dist"]) {
+    await cp(join(PACKAGE, part), join(folder, "node_modules/sallyport", part), { recursive: true });
+  }
+}
+
+async function prepared(dir: string): Promise<NextServer> {
+  const app = next({ dev: false, dir });
+  await app.prepare();
+  return app;
+}

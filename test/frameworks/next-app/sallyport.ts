@@ -1,0 +1,23 @@
+import { createSallyport, type Sallyport } from "sallyport";
+import { sqlite } from "sallyport/storage/sqlite";
+import { ChatView, chat, heard, rooms } from "./chat.ts";
+
+// While you develop, a reload makes another: the former one rests until it is asked again.
+const kept = globalThis as { sallyport?: Sallyport };
+void kept.sallyport?.settle();
+
+export const sallyport = createSallyport({
+  storage: sqlite(process.env.DATABASE_PATH ?? "app.db"),
+  permissions: [chat],
+  channels: [rooms],
+  views: { "/ws/chat": ChatView },
+  origins: ["https://www.example.com"],
+  identify: ({ headers }) => {
+    const [, userId, sessionId] = /(?:^|;\s*)login=([^:;]+):([^;]+)/.exec(headers.get("cookie") ?? "") ?? [];
+    return userId && sessionId ? { userId, sessionId } : null;
+  },
+  decisions: { sampleAllowed: 0 },
+  onDecision: (decision) => heard.publish({ decision }),
+  onError: (error) => heard.publish({ error }),
+});
+kept.sallyport = sallyport;

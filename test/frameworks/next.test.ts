@@ -1,0 +1,82 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { answersEvents, event, member, open, statusOf } from "./event-suite.ts";
+import type { Framework } from "./frameworks.ts";
+import { NextApp } from "./next-app.ts";
+
+const plain = new NextApp();
+/** With a base path, trailing slashes, and a proxy that reads every body. */
+const prefixed = new NextApp("next-app-prefixed");
+
+const next: Framework = {
+  name: "next",
+  parsers: [],
+  serve: (_sallyport, { prefix }, { database, hear }) =>
+    (prefix === undefined ? plain : prefixed).serve(database, hear),
+  async close() {
+    await plain.rest();
+    await prefixed.rest();
+  },
+};
+
+let printed: string;
+beforeAll(async () => {
+  printed = await plain.build();
+  await prefixed.build();
+}, 120_000);
+afterAll(async () => {
+  await plain.remove();
+  await prefixed.remove();
+});
+
+describe("behind next", () => {
+  answersEvents(next);
+
+  test("a build opens no database, and keeps no answer for later", () => {
+    expect(plain.hasOpened).toBe(false);
+    expect(printed).toContain("ƒ /api/ws-token");
+    expect(printed).toContain("ƒ /ws/chat/[event]");
+  });
+
+  test("a login in front of the app's pages is not in front of its events", async () => {
+    const { appUrl } = await open(next);
+    const page = await fetch(`${appUrl}/members`, { redirect: "manual" });
+    expect([page.status, page.headers.get("location"), await page.text()]).toEqual([302, "/login", "/login"]);
+    const post = { method: "POST", redirect: "manual" } as const;
+    expect(await statusOf(fetch(`${appUrl}/ws/chat/default`, post))).toBe(403);
+    expect(await statusOf(fetch(`${appUrl}/api/ws-token`, post))).toBe(401);
+  });
+
+  test("a proxy that has read the body, a base path and trailing slashes break no event", async () => {
+    await open(next, { prefix: "/realtime" });
+    const ann = await member();
+    const body = { text: "ü \u2028 😀", "": 1, nested: [{ a: null }] };
+    expect(await ann.result("say", body)).toEqual(body);
+    const pieces = ['{"handler":', '"say","text"', ':"in pieces"}'];
+    expect(await event(pieces, { "transfer-encoding": "chunked" })).toEqual({
+      status: 200,
+      text: '{"text":"in pieces"}',
+    });
+    for (const length of [130 * 1024, 3 * 1024 * 1024]) {
+      expect([length, (await event(["x".repeat(length)])).status]).toEqual([length, 413]);
+    }
+    expect((await event(['{"handler":"say"}'])).status).toBe(200);
+  });
+});
+
+test("what the docs say to write is what this app has", () => {
+  const page = readFileSync(join(import.meta.dirname, "../../docs/frameworks.md"), "utf8");
+  const section = /^## In Next\.js$(.*?)^## /ms.exec(page)?.[1] ?? "";
+  const blocks = [...section.matchAll(/^( *)```ts\n(.*?)^ *```$/gms)].map(([, indent = "", code = ""]) =>
+    code.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
+  );
+  const [config = "?", sallyport = "?", route = "?", matcher = "?"] = blocks;
+  const file = (name: string) => readFileSync(join(import.meta.dirname, "next-app", name), "utf8");
+  expect(file("next.config.ts")).toContain(config);
+  for (const part of sallyport.split("{ … });\n")) expect(file("sallyport.ts")).toContain(part);
+  expect(file("app/ws/chat/[event]/route.ts")).toBe(route);
+  expect(file("app/api/ws-token/route.ts")).toBe(route);
+  // Of its own it leaves out one page more.
+  expect(file("proxy.ts").replace("|own", "")).toContain(matcher);
+});
