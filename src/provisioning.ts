@@ -4,7 +4,9 @@ import type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
 import type { Provisioner } from "./provisioning/provisioner.ts";
 
 export type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
-export type { DnsRecord, GatewayStatus, Plan, Provisioner, Told } from "./provisioning/provisioner.ts";
+export type { Provisioner } from "./provisioning/provisioner.ts";
+export type { Plan, Told } from "./provisioning/run.ts";
+export type { DnsRecord, GatewayStatus } from "./provisioning/status.ts";
 
 /** A Sallyport, whose gateways can be provisioned. */
 export interface ProvisionedApp {

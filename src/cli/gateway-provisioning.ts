@@ -181,12 +181,13 @@ async function ask(terminal: Terminal, { steps }: Plan, warning: string, name: s
 
 async function status(provisioner: Provisioner): Promise<Report> {
   const now = await provisioner.status();
-  const isAsDefined = now.steps.length === 0;
+  const isAsDefined = now.steps.length === 0 && now.problem === null;
   const lines = [
     ...addresses(now),
-    ...(isAsDefined
-      ? ["as it is defined"]
-      : ["not as it is defined; apply would:", ...shownSteps(now.steps)]),
+    ...now.kept.map((setting) => `kept            ${setting}`),
+    ...(isAsDefined ? ["as it is defined"] : []),
+    ...(now.problem === null ? [] : [`cannot be applied: ${now.problem}`]),
+    ...(now.steps.length > 0 ? ["not as it is defined; apply would:", ...shownSteps(now.steps)] : []),
   ];
   return { json: now, lines, code: isAsDefined ? 0 : 1 };
 }

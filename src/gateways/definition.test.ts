@@ -1,12 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
-import {
-  definedAs,
-  definedGateways,
-  defineGateway,
-  type GatewayDefinition,
-  type GatewayOptions,
-} from "./definition.ts";
+import { definedAs, definedGateways } from "./defined-gateways.ts";
+import { defineGateway, type GatewayDefinition, type GatewayOptions } from "./definition.ts";
 import { accountOf, viewOf } from "./targets.ts";
 
 const CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d";

@@ -55,6 +55,15 @@ export function functionsOf({
   ];
 }
 
+/** Those of them that are of the API's own account, whose policies are ours to change. */
+export function ownFunctionsOf(definition: {
+  readonly target: Target;
+  readonly routes: ReadonlyMap<string, Target>;
+  readonly account: string | undefined;
+}): readonly string[] {
+  return functionsOf(definition).filter((lambda) => accountOf({ lambda }) === definition.account);
+}
+
 /** @throws ConfigurationError for what AWS could not call, or should not */
 export function checkedTarget(where: string, what: string, target: Target, region: string): Target {
   if (typeof target === "object" && target !== null && "service" in target) {

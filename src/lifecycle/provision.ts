@@ -1,7 +1,8 @@
 import type { Audit } from "../access/audit.ts";
 import type { Evictions } from "../access/evictions.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
-import { definedAs, type GatewayDefinition } from "../gateways/definition.ts";
+import { definedAs } from "../gateways/defined-gateways.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateways } from "../gateways/gateways.ts";
 import { ControlPlane, type ControlPlaneOptions } from "../provisioning/control-plane.ts";
 import { Provisioner } from "../provisioning/provisioner.ts";
@@ -31,12 +32,14 @@ export function provision(
     gateways,
     definition,
     plane: new ControlPlane(definition.region, reached),
-    keep: (run, steps) =>
+    keep: (run, steps, unknown) =>
       database.write(async (db) => {
+        const words = (some: typeof steps) => some.map(({ action, what }) => `${action} ${what}`);
         const details = {
           gateway: definition.name,
           run,
-          steps: steps.map(({ action, what }) => `${action} ${what}`),
+          steps: words(steps),
+          ...(unknown.length > 0 ? { perhaps: words(unknown) } : {}),
         };
         await audit.record(db, await evictions.number(db), { action: "provision", ...options, details });
       }),

@@ -18,7 +18,7 @@ import pLimit from "p-limit";
 import { ControlPlaneError } from "../errors.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateway } from "../gateways/gateways.ts";
-import { functionsOf } from "../gateways/targets.ts";
+import { accountOf, functionsOf, ownFunctionsOf } from "../gateways/targets.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { SECRET_PARAMETER } from "./desired.ts";
 import { type FoundApi, findApi } from "./find-api.ts";
@@ -132,15 +132,34 @@ async function readStatements(
   definition: GatewayDefinition,
   found: ActualApi | undefined,
 ): Promise<ReadonlyMap<string, readonly PolicyStatement[]>> {
-  const wanted = functionsOf(definition);
+  const wanted = ownFunctionsOf(definition);
   const called = [...(found?.integrations.values() ?? [])].flatMap(
     ({ IntegrationUri = "" }) =>
       /:lambda:path\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(IntegrationUri)?.[1] ?? [],
   );
   const entries = [...new Set([...wanted, ...called])].map(
-    async (arn) => [arn, await (await plane.functions()).statements(arn)] as const,
+    async (arn) => [arn, await readPolicy(plane, definition, arn)] as const,
   );
   return new Map(await Promise.all(entries));
+}
+
+/** Of what is wanted no more, nothing is ours where it is another account's, or no function that has a policy. */
+async function readPolicy(
+  plane: ControlPlane,
+  definition: GatewayDefinition,
+  arn: string,
+): Promise<readonly PolicyStatement[]> {
+  const isWanted = functionsOf(definition).includes(arn);
+  const account = accountOf({ lambda: arn });
+  const isOwn = account === (definition.account ?? account);
+  try {
+    return await (await plane.functions()).statements(arn);
+  } catch (error) {
+    const status = error instanceof ControlPlaneError && !error.isThrottled ? error.awsStatus : undefined;
+    const isNothing = status === 400 || (status === 403 && !isOwn);
+    if (isWanted || !isNothing) throw error;
+    return [];
+  }
 }
 
 /** The secrets that an API's integrations send, each once. */

@@ -232,10 +232,13 @@ describe("a template of CloudFormation", () => {
 
   test.each(GATEWAYS)("%s puts out the addresses that apply would record", (_, definition) => {
     const { Outputs } = cloudFormationTemplate(definition);
-    const endpoint = "wss://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com";
+    const api = {
+      ApiId: "a1b2c3d4e5",
+      ApiEndpoint: "wss://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com",
+    };
     expect(resolved(Outputs.ApiId?.Value)).toBe("a1b2c3d4e5");
-    expect(resolved(Outputs.Endpoint?.Value)).toBe(endpointOf(definition, endpoint, "a1b2c3d4e5"));
-    expect(resolved(Outputs.Url?.Value)).toBe(urlOf(definition, endpoint, "a1b2c3d4e5"));
+    expect(resolved(Outputs.Endpoint?.Value)).toBe(endpointOf(definition, api, undefined));
+    expect(resolved(Outputs.Url?.Value)).toBe(urlOf(definition, api));
     expect(Outputs.Stage?.Value).toEqual({ Ref: "Stage" });
     expect(Outputs.Replies?.Value).toBe(definition.replies);
     const of = (attribute: string) =>

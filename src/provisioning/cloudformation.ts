@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { ConfigurationError } from "../errors.ts";
-import { type DomainOptions, domainAddress, type GatewayDefinition } from "../gateways/definition.ts";
+import { callsArn } from "../gateways/arns.ts";
+import type { DomainOptions, GatewayDefinition } from "../gateways/definition.ts";
+import { domainAddress } from "../gateways/definition-parts.ts";
 import { functionsOf } from "../gateways/targets.ts";
-import { callsArn } from "./arns.ts";
 import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";
 
 type Resource = {

@@ -1,8 +1,12 @@
 import { createHash } from "node:crypto";
-import { domainAddress, GATEWAY_TAG, type GatewayDefinition } from "../gateways/definition.ts";
+import type { Api } from "@aws-sdk/client-apigatewayv2";
+import { suffixOf } from "../gateways/arns.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import { domainAddress } from "../gateways/definition-parts.ts";
+import type { Gateway } from "../gateways/gateways.ts";
+import { GATEWAY_TAG } from "../gateways/tags.ts";
 import { type Target, urlOfTarget } from "../gateways/targets.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import { suffixOf } from "./arns.ts";
 
 /** An integration as AWS is to have it, in AWS's own words. */
 export interface DesiredIntegration {
@@ -146,22 +150,27 @@ function requestParameters(secret: string | undefined): Readonly<Record<string, 
 /**
  * Base of the Management API. A domain of one's own has no stage in its paths.
  *
- * @param apiEndpoint as AWS tells it: `wss://<api>.execute-api.<region>.amazonaws.com`
+ * @param api with the endpoint as AWS tells it: `wss://<api>.execute-api.<region>.amazonaws.com`
+ * @param record a domain that it names is kept for as long as it is wanted: another one may not be in DNS yet
  */
 export function endpointOf(
-  { domains: [domain], disableExecuteApiEndpoint, stage, region }: GatewayDefinition,
-  apiEndpoint: string,
-  apiId: string,
+  { domains, disableExecuteApiEndpoint, stage, region }: GatewayDefinition,
+  { ApiId = "", ApiEndpoint = "" }: Pick<Api, "ApiId" | "ApiEndpoint">,
+  record: Gateway | undefined,
 ): string {
-  if (disableExecuteApiEndpoint && domain) return `https://${domainAddress(domain)}`;
+  const own = domains.map((domain) => `https://${domainAddress(domain)}`);
+  if (disableExecuteApiEndpoint) {
+    const chosen = own.find((endpoint) => endpoint === record?.endpoint) ?? own[0];
+    if (chosen !== undefined) return chosen;
+  }
   const host =
-    apiEndpoint === "" ? `${apiId}.execute-api.${region}.${suffixOf(region)}` : new URL(apiEndpoint).host;
+    ApiEndpoint === "" ? `${ApiId}.execute-api.${region}.${suffixOf(region)}` : new URL(ApiEndpoint).host;
   return `https://${host}/${stage}`;
 }
 
 /** Where browsers connect to. */
-export function urlOf(definition: GatewayDefinition, apiEndpoint: string, apiId: string): string {
+export function urlOf(definition: GatewayDefinition, api: Pick<Api, "ApiId" | "ApiEndpoint">): string {
   const [domain] = definition.domains;
   if (domain) return `wss://${domainAddress(domain)}`;
-  return endpointOf(definition, apiEndpoint, apiId).replace(/^https:/, "wss:");
+  return endpointOf(definition, api, undefined).replace(/^https:/, "wss:");
 }

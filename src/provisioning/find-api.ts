@@ -1,33 +1,51 @@
-import { type Api, GetApisCommand, GetRoutesCommand, GetStagesCommand } from "@aws-sdk/client-apigatewayv2";
-import { ConfigurationError } from "../errors.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "../gateways/definition.ts";
+import {
+  type Api,
+  GetApiCommand,
+  GetApisCommand,
+  GetRoutesCommand,
+  GetStagesCommand,
+} from "@aws-sdk/client-apigatewayv2";
+import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "../gateways/tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import { isBeingMade } from "./recorded.ts";
 
-export type FoundApi = Api & { readonly ApiId: string };
+export type FoundApi = Partial<Api> & { readonly ApiId: string };
 
 /** Which APIs are a gateway's. */
 export interface Identified {
-  /** Undefined where there is none. It is another database's where `isOurs` says so. */
+  /** Undefined where there is none. Whether it is this database's says `isOurs`. */
   readonly api: FoundApi | undefined;
   /** Ids of further ones with nothing in them: made by a call whose outcome AWS had not told, nor shown when it was asked. */
   readonly twins: readonly string[];
 }
 
-/** Whether an API is what our record is of: by its id, or made for it. A name alone may be another database's. */
-export function isOurs({ ApiId, Tags }: Api, record: Gateway | undefined): boolean {
-  return record !== undefined && (ApiId === record.apiId || Tags?.[RECORD_TAG] === record.id);
+/** How often, and how long, an API is looked for that was made, or may have been, in milliseconds. */
+const SHOWN_PAUSE_MS = 2000;
+const SHOWN_PATIENCE_MS = 30_000;
+
+/** Whether an API is what our record is of. A name alone may be another database's, and so is what has the tag of another record. */
+export function isOurs({ ApiId, Tags }: Pick<Api, "ApiId" | "Tags">, record: Gateway | undefined): boolean {
+  if (record === undefined) return false;
+  const of = Tags?.[RECORD_TAG];
+  return of === record.id || (of === undefined && ApiId === record.apiId);
+}
+
+/** Whether a stack of CloudFormation made an API, and would undo what others do to it. */
+export function isOfStack({ Tags = {} }: Pick<Api, "Tags">): boolean {
+  return Object.keys(Tags).some((name) => name.startsWith("aws:cloudformation:"));
 }
 
 /** @throws ConfigurationError for an API of a stack */
-export function refuseStack({ ApiId, Tags = {} }: Pick<Api, "ApiId" | "Tags">): void {
-  if (!Object.keys(Tags).some((name) => name.startsWith("aws:cloudformation:"))) return;
+export function refuseStack(api: Pick<Api, "ApiId" | "Tags">): void {
+  if (!isOfStack(api)) return;
   throw new ConfigurationError(
-    `The API ${ApiId} belongs to a stack of CloudFormation, which would undo what is done here.`,
+    `The API ${api.ApiId} belongs to a stack of CloudFormation, which would undo what is done here.`,
   );
 }
 
-/** Every API there is in the region. @throws ControlPlaneError */
+/** Every API that AWS shows in the region. @throws ControlPlaneError */
 export async function listApis(plane: ControlPlane): Promise<readonly FoundApi[]> {
   const apis = await plane.list((NextToken) => plane.read(new GetApisCommand({ NextToken })));
   return apis.map((api) => ({ ...api, ApiId: api.ApiId ?? "" }));
@@ -39,11 +57,20 @@ export async function findApi(
   name: string,
   record: Gateway | undefined,
 ): Promise<Identified> {
-  const apis = await listApis(plane);
-  const ours = apis.filter((api) => isOurs(api, record));
-  const named = apis.filter((api) => !ours.includes(api) && api.Tags?.[GATEWAY_TAG] === name);
+  // A list shows what was made only after a while, and goes on showing what is gone.
+  const recorded = await recordedApi(plane, record);
+  const listed = (await listApis(plane)).filter(({ ApiId }) => ApiId !== record?.apiId);
+  const all = recorded ? [recorded, ...listed] : listed;
+  const ours = await existing(
+    plane,
+    all.filter((api) => isOurs(api, record)),
+  );
+  const named = all.filter((api) => !isOurs(api, record) && api.Tags?.[GATEWAY_TAG] === name);
   // One that says whose it is, is not ours.
-  const doubtful = named.filter(({ Tags }) => ours.length === 0 || Tags?.[RECORD_TAG] === undefined);
+  const doubtful =
+    ours.length === 0
+      ? await existing(plane, named)
+      : named.filter(({ Tags }) => Tags?.[RECORD_TAG] === undefined);
   const [first, ...others] = [...ours, ...doubtful];
   if (others.length === 0) return { api: first, twins: [] };
   if (doubtful.length > 0) throw ambiguous(plane, name, [...ours, ...doubtful]);
@@ -57,7 +84,53 @@ export async function findApi(
   return { api: kept, twins: twins.map(({ ApiId }) => ApiId) };
 }
 
-function ageOf({ CreatedDate }: Api): number {
+/** What may be made of a call that AWS did not answer: its API, which it may show only after a while. */
+export async function madeNevertheless(plane: ControlPlane, recordId: string): Promise<FoundApi | undefined> {
+  return shownInTime(plane, async () =>
+    (await listApis(plane)).find(({ Tags }) => Tags?.[RECORD_TAG] === recordId),
+  );
+}
+
+async function recordedApi(plane: ControlPlane, record: Gateway | undefined): Promise<FoundApi | undefined> {
+  const id = record?.apiId;
+  if (!id) return undefined;
+  const api = await readApi(plane, id);
+  if (api || !isBeingMade(record)) return api;
+  return shownInTime(plane, () => readApi(plane, id));
+}
+
+/** Looks until there is something to be seen, or for half a minute. */
+async function shownInTime(
+  plane: ControlPlane,
+  look: () => Promise<FoundApi | undefined>,
+): Promise<FoundApi | undefined> {
+  for (let waitedMs = 0; waitedMs < SHOWN_PATIENCE_MS; waitedMs += SHOWN_PAUSE_MS) {
+    await plane.wait(SHOWN_PAUSE_MS);
+    const shown = await look().catch((error: unknown) => {
+      if (error instanceof ControlPlaneError && error.isPassing) return undefined;
+      throw error;
+    });
+    if (shown) return shown;
+  }
+  return undefined;
+}
+
+/** Undefined where there is none. */
+async function readApi(plane: ControlPlane, ApiId: string): Promise<FoundApi | undefined> {
+  try {
+    return { ...(await plane.read(new GetApiCommand({ ApiId }))), ApiId };
+  } catch (error) {
+    if (error instanceof ControlPlaneError && error.awsStatus === 404) return undefined;
+    throw error;
+  }
+}
+
+async function existing(plane: ControlPlane, listed: readonly FoundApi[]): Promise<readonly FoundApi[]> {
+  const read = await Promise.all(listed.map(({ ApiId }) => readApi(plane, ApiId)));
+  return read.filter((api) => api !== undefined);
+}
+
+function ageOf({ CreatedDate }: FoundApi): number {
   return CreatedDate?.getTime() ?? 0;
 }
 
@@ -70,6 +143,6 @@ async function hasNothing(plane: ControlPlane, { ApiId }: FoundApi): Promise<boo
 function ambiguous({ region }: ControlPlane, name: string, apis: readonly FoundApi[]): ConfigurationError {
   const ids = apis.map(({ ApiId }) => ApiId).join(" and ");
   return new ConfigurationError(
-    `The APIs ${ids} in ${region} are all tagged as the gateway "${name}". Remove the tag ${GATEWAY_TAG} from those that are not, or delete them.`,
+    `The APIs ${ids} in ${region} are all tagged as the gateway "${name}". Remove the tags ${GATEWAY_TAG} and ${RECORD_TAG} from those that are not, or delete them.`,
   );
 }

@@ -1,17 +1,14 @@
-import {
-  GetApiCommand,
-  GetRouteResponsesCommand,
-  GetRoutesCommand,
-  TagResourceCommand,
-} from "@aws-sdk/client-apigatewayv2";
+import { GetApiCommand, GetStagesCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
-import { GATEWAY_TAG, type GatewayDefinition, RECORD_TAG } from "../gateways/definition.ts";
+import { gatewayArn } from "../gateways/arns.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateway } from "../gateways/gateways.ts";
-import { gatewayArn } from "./arns.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "../gateways/tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { endpointOf } from "./desired.ts";
 import { isOurs, listApis, refuseStack } from "./find-api.ts";
 import type { Step } from "./plan.ts";
+import { isServing } from "./recorded.ts";
 
 /**
  * An API that is there already becomes a gateway's: our record names it, and it gets our tags. Nothing else changes.
@@ -35,14 +32,28 @@ export async function planAdoption(
   if (other !== undefined && other !== name)
     throw new ConfigurationError(`The API ${apiId} is the gateway "${other}".`);
   refuseStack(api);
-  // What its sockets rest on, until it is changed.
-  const replies = (await isAnswered(plane, apiId)) ? "route" : "push";
+  const stages = await plane.list((NextToken) =>
+    plane.read(new GetStagesCommand({ ApiId: apiId, NextToken })),
+  );
+  const names = stages.map(({ StageName = "" }) => StageName);
+  if (record && isServing(record) && record.stage !== stage)
+    throw new ConfigurationError(
+      `Gateway "${name}" is registered with the stage ${record.stage}, and defined with ${stage}. Its sockets are there: write stage: "${record.stage}".`,
+    );
+  if (names.length > 0 && !names.includes(stage))
+    throw new ConfigurationError(
+      `The API ${apiId} has no stage "${stage}" (it has: ${names.join(", ")}). Define the gateway with the stage at which its sockets are.`,
+    );
   const note: Step = {
     action: record ? "change" : "create",
     what: "record in the database",
     details: [`apiId: ${apiId}`],
     run: async (hand) => {
-      const endpoint = endpointOf(definition, api.ApiEndpoint ?? "", apiId);
+      // What sockets rest on stays as it is registered, until it is changed.
+      const { endpoint, replies } =
+        record && isServing(record)
+          ? record
+          : { endpoint: endpointOf(definition, api, undefined), replies: definition.replies };
       const { id } = await hand.gateways.register({ name, apiId, stage, replies, endpoint });
       hand.recordId = id;
     },
@@ -50,7 +61,10 @@ export async function planAdoption(
   const tag: Step = {
     action: "change",
     what: `tags of the API ${apiId} "${api.Name}"`,
-    details: [`${GATEWAY_TAG}: ${other ?? "nothing"} → ${name}`],
+    details: [
+      ...(other === name ? [] : [`${GATEWAY_TAG}: nothing → ${name}`]),
+      ...(api.Tags?.[RECORD_TAG] === undefined ? [] : [`${RECORD_TAG}: another database's → this one's`]),
+    ],
     run: async ({ plane, recordId }) => {
       const ResourceArn = gatewayArn(region, `apis/${apiId}`);
       const Tags = { [GATEWAY_TAG]: name, [RECORD_TAG]: recordId };
@@ -59,14 +73,4 @@ export async function planAdoption(
   };
   const isTagged = other === name && api.Tags?.[RECORD_TAG] === record?.id;
   return [...(record?.apiId === apiId ? [] : [note]), ...(isTagged ? [] : [tag])];
-}
-
-/** Whether what the backend answers to a message reaches the socket. */
-async function isAnswered(plane: ControlPlane, ApiId: string): Promise<boolean> {
-  const routes = await plane.list((NextToken) => plane.read(new GetRoutesCommand({ ApiId, NextToken })));
-  const fallback = routes.find(({ RouteKey }) => RouteKey === "$default");
-  if (fallback?.RouteId === undefined || fallback.RouteResponseSelectionExpression === undefined)
-    return false;
-  const { Items = [] } = await plane.read(new GetRouteResponsesCommand({ ApiId, RouteId: fallback.RouteId }));
-  return Items.length > 0;
 }

@@ -1,31 +1,27 @@
 import {
   type Api,
   CreateApiCommand,
+  type CreateApiCommandInput,
   DeleteApiCommand,
   TagResourceCommand,
   UntagResourceCommand,
   UpdateApiCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
-import { RECORD_TAG } from "../gateways/definition.ts";
-import { gatewayArn } from "./arns.ts";
+import { gatewayArn } from "../gateways/arns.ts";
+import { RECORD_TAG } from "../gateways/tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { listApis } from "./find-api.ts";
+import { madeNevertheless } from "./find-api.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
-
-/** Where an API is reached that is not there yet. */
-export const BEING_MADE = "https://being-made.invalid";
-
-/** How often, and how long, an API is looked for that may have been made, in milliseconds. */
-const SHOWN_PAUSE_MS = 2000;
-const SHOWN_PATIENCE_MS = 30_000;
+import { beingMade, isBeingMade, isServing } from "./recorded.ts";
 
 /** The API itself, and its tags. */
 export function planApi({ definition, desired, actual, found, record }: Comparison): readonly Step[] {
   const { api, tags } = desired;
   if (!found) {
-    const { name, stage, replies } = definition;
-    if (record && record.apiId === null && record.endpoint !== BEING_MADE) {
+    const { name, stage, replies, region } = definition;
+    const noted = { name, stage, replies, endpoint: beingMade(region) };
+    if (record && record.apiId === null && isServing(record)) {
       throw new ConfigurationError(
         `Gateway "${name}" was registered with ${record.endpoint}, and no API at AWS says that it is this one. Run: npx sallyport gateway import "${name}" <its API's id>`,
       );
@@ -36,8 +32,7 @@ export function planApi({ definition, desired, actual, found, record }: Comparis
       details: [],
       run: async (hand) => {
         // Whatever is made from now on says that it was made for this record.
-        const { id } = await hand.gateways.register({ name, stage, replies, endpoint: BEING_MADE });
-        hand.recordId = id;
+        hand.recordId = (await hand.gateways.register(noted)).id;
       },
     };
     const create: Step = {
@@ -47,15 +42,14 @@ export function planApi({ definition, desired, actual, found, record }: Comparis
       run: async (hand) => {
         // Our tags come with it, so that it is found whatever happens next.
         const Tags = { ...tags, [RECORD_TAG]: hand.recordId };
-        const { plane } = hand;
-        const made = await plane
-          .write(new CreateApiCommand({ ...api, ProtocolType: "WEBSOCKET", Tags }))
-          .catch((error) => madeNevertheless(plane, hand.recordId, error));
+        const made = await createApi(hand.plane, { ...api, ProtocolType: "WEBSOCKET", Tags });
         hand.apiId = made.ApiId ?? "";
         hand.apiEndpoint = made.ApiEndpoint ?? "";
+        // Lists show it after a while only.
+        await hand.gateways.register({ ...noted, apiId: hand.apiId });
       },
     };
-    return record?.endpoint === BEING_MADE ? [create] : [note, create];
+    return isBeingMade(record) ? [create] : [note, create];
   }
   const steps: Step[] = actual.twins.map(removeTwin);
   const { details, changes } = differences(found.api, api);
@@ -73,6 +67,20 @@ export function planApi({ definition, desired, actual, found, record }: Comparis
   return [...steps, ...planTags("API", `apis/${found.api.ApiId}`, found.api.Tags, wanted)];
 }
 
+async function createApi(
+  plane: ControlPlane,
+  input: CreateApiCommandInput,
+): Promise<Pick<Api, "ApiId" | "ApiEndpoint">> {
+  try {
+    return await plane.write(new CreateApiCommand(input));
+  } catch (error) {
+    const isUnknown = error instanceof ControlPlaneError && error.isPassing && !error.isThrottled;
+    const made = isUnknown ? await madeNevertheless(plane, input.Tags?.[RECORD_TAG] ?? "") : undefined;
+    if (made) return made;
+    throw error;
+  }
+}
+
 /** Of an API that was made twice. */
 export function removeTwin(ApiId: string): Step {
   return {
@@ -83,17 +91,6 @@ export function removeTwin(ApiId: string): Step {
       await plane.write(new DeleteApiCommand({ ApiId }));
     },
   };
-}
-
-/** The API of a call whose outcome nobody knows, which AWS may show only after a while. @throws `error` where it does not */
-async function madeNevertheless(plane: ControlPlane, recordId: string, error: unknown): Promise<Api> {
-  const isUnknown = error instanceof ControlPlaneError && error.isPassing && !error.isThrottled;
-  for (let waitedMs = 0; isUnknown && waitedMs < SHOWN_PATIENCE_MS; waitedMs += SHOWN_PAUSE_MS) {
-    await plane.wait(SHOWN_PAUSE_MS);
-    const made = (await listApis(plane)).find(({ Tags }) => Tags?.[RECORD_TAG] === recordId);
-    if (made) return made;
-  }
-  throw error;
 }
 
 /** Tags that AWS itself has put there, such as those of a stack, stay: nobody else may touch them. */

@@ -1,10 +1,12 @@
 import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
-import { GATEWAY_TAG, RECORD_TAG } from "../gateways/definition.ts";
-import { gatewayArn } from "./arns.ts";
+import { gatewayArn } from "../gateways/arns.ts";
+import { DOMAIN_TAG, TAG_PREFIX } from "../gateways/tags.ts";
+import { isOfStack, isOurs } from "./find-api.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeTwin } from "./plan-api.ts";
 import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";
 import { removePermission, statementId } from "./plan-functions.ts";
+import { beingRemoved, isServing } from "./recorded.ts";
 
 /** All that `apply` makes, in the order in which AWS lets it go: what leads to the API first, our record last. */
 export function planDestruction(comparison: Comparison): readonly Step[] {
@@ -25,6 +27,7 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
         run: (hand) => removePermission(hand, lambda),
       });
     }
+    if (isServing(record)) steps.push(noteRemoval(comparison));
     steps.push({
       action: "remove",
       what: `API "${found.api.Name}"`,
@@ -38,19 +41,51 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
   return record ? [...steps, removeRecord(definition.name)] : steps;
 }
 
-/** Our tags and our record alone: what is at AWS serves whoever takes it over. */
-export function planRelease({ definition, found, record }: Comparison): readonly Step[] {
-  const tags = [GATEWAY_TAG, RECORD_TAG].filter((tag) => found?.api.Tags?.[tag] !== undefined);
-  const untag: Step = {
+/** An API that is not there any more is then known to be gone, and not another account's. */
+function noteRemoval({ definition, record }: Comparison): Step {
+  const { name, region, stage, replies } = definition;
+  const apiId = record?.apiId;
+  return {
     action: "change",
-    what: "tags of the API",
-    details: tags.map((tag) => `${tag}: ${found?.api.Tags?.[tag]} → nothing`),
-    run: async ({ plane, apiId }) => {
-      const ResourceArn = gatewayArn(plane.region, `apis/${apiId}`);
-      await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: tags }));
+    what: "note in the database that the API is being removed",
+    details: [],
+    run: async ({ gateways }) => {
+      const endpoint = beingRemoved(region);
+      await gateways.register({ name, stage, replies, endpoint, ...(apiId ? { apiId } : {}) });
     },
   };
-  return [...(tags.length > 0 ? [untag] : []), ...(record ? [removeRecord(definition.name)] : [])];
+}
+
+/** Our tags and our record alone: what is at AWS serves whoever takes it over. What a stack has taken over already stays as it is. */
+export function planRelease(comparison: Comparison): readonly Step[] {
+  const { definition, actual, found, record } = comparison;
+  const steps: Step[] = [];
+  if (found && isOurs(found.api, record) && !isOfStack(found.api)) {
+    const api = `apis/${found.api.ApiId}`;
+    steps.push(...untag("API", api, found.api.Tags));
+    for (const [name, { Tags }] of found.stages)
+      steps.push(...untag(`stage ${name}`, `${api}/stages/${name}`, Tags));
+    for (const { DomainName, Tags } of actual.domains) {
+      if (Tags?.[DOMAIN_TAG] === record?.id)
+        steps.push(...untag(`domain ${DomainName}`, `domainnames/${DomainName}`, Tags));
+    }
+  }
+  return record ? [...steps, removeRecord(definition.name)] : steps;
+}
+
+function untag(what: string, path: string, tags: Readonly<Record<string, string>> = {}): readonly Step[] {
+  const ours = Object.keys(tags).filter((tag) => tag.startsWith(TAG_PREFIX));
+  if (ours.length === 0) return [];
+  const step: Step = {
+    action: "change",
+    what: `tags of the ${what}`,
+    details: ours.map((tag) => `${tag}: ${tags[tag]} → nothing`),
+    run: async ({ plane }) => {
+      const ResourceArn = gatewayArn(plane.region, path);
+      await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: ours }));
+    },
+  };
+  return [step];
 }
 
 function removeRecord(name: string): Step {

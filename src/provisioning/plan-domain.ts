@@ -4,46 +4,50 @@ import {
   DeleteApiMappingCommand,
   DeleteDomainNameCommand,
   type DomainName,
-  UpdateApiMappingCommand,
   UpdateDomainNameCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
-import { type DomainOptions, domainAddress } from "../gateways/definition.ts";
+import type { DomainOptions } from "../gateways/definition.ts";
+import { domainAddress } from "../gateways/definition-parts.ts";
+import { DOMAIN_TAG } from "../gateways/tags.ts";
 import type { ActualMapping } from "./actual.ts";
-import { type Comparison, differences, type Step } from "./plan.ts";
-
-/** The tag of a domain that we made, with the name of the gateway for which: it goes with the last gateway that uses it. */
-export const DOMAIN_TAG = "sallyport:domain";
+import type { Comparison, Step } from "./plan.ts";
 
 const LEAST_SECURITY = "TLS_1_2";
 
-/** Each wanted domain and the way from it to the stage; then ways from elsewhere, which are wanted no more, and domains that only they used. */
+/** Each wanted domain, and the way from it to the stage. */
 export function planDomains(comparison: Comparison): readonly Step[] {
-  const { definition, found } = comparison;
-  const names = [...new Map(definition.domains.map((domain) => [domain.name, domain])).values()];
-  const kept = new Map(definition.domains.map((domain) => [domain, keptMapping(comparison, domain)]));
-  const keptOnes = new Set(kept.values());
-  const others = (found?.mappings ?? []).filter(
-    (mapping) => mapping.Stage === definition.stage && !keptOnes.has(mapping),
-  );
+  const { domains } = comparison.definition;
+  const names = [...new Map(domains.map((domain) => [domain.name, domain])).values()];
   return [
     ...names.flatMap((domain) => planName(comparison, domain)),
-    ...definition.domains.flatMap((domain) => planMapping(comparison, domain, kept.get(domain))),
-    ...others.map(removeMapping),
-    ...unusedDomains(comparison, new Set(others))
-      .filter(({ DomainName = "" }) => !names.some(({ name }) => name === DomainName))
+    ...domains.flatMap((domain) => planMapping(comparison, domain)),
+  ];
+}
+
+/** Ways from elsewhere to the stage, which are wanted no more, and domains that only they used: last, when nobody is sent there any more. */
+export function planFormerDomains(comparison: Comparison): readonly Step[] {
+  const { definition, found } = comparison;
+  const wanted = new Set(definition.domains.map(domainAddress));
+  const former = (found?.mappings ?? []).filter(
+    (mapping) => mapping.Stage === definition.stage && !wanted.has(addressOf(mapping)),
+  );
+  return [
+    ...former.map(removeMapping),
+    ...unusedDomains(comparison, new Set(former))
+      .filter(({ DomainName }) => !definition.domains.some(({ name }) => name === DomainName))
       .map(removeDomain),
   ];
 }
 
-function planName({ definition, actual }: Comparison, domain: DomainOptions): readonly Step[] {
+function planName({ actual }: Comparison, domain: DomainOptions): readonly Step[] {
   const there = actual.domains.find(({ DomainName }) => DomainName === domain.name);
   if (!there) {
     const create: Step = {
       action: "create",
       what: `domain ${domain.name}`,
       details: [domain.certificateArn],
-      run: async ({ plane }) => {
+      run: async ({ plane, recordId }) => {
         await plane.write(
           new CreateDomainNameCommand({
             DomainName: domain.name,
@@ -54,7 +58,7 @@ function planName({ definition, actual }: Comparison, domain: DomainOptions): re
                 SecurityPolicy: LEAST_SECURITY,
               },
             ],
-            Tags: { [DOMAIN_TAG]: definition.name },
+            Tags: { [DOMAIN_TAG]: recordId },
           }),
         );
       },
@@ -87,58 +91,22 @@ function planName({ definition, actual }: Comparison, domain: DomainOptions): re
   return [change];
 }
 
-/** The mapping that a wanted address has already; or one on its domain that is to become it, as no other address wants it. */
-function keptMapping(
-  { definition: { domains }, found }: Comparison,
-  domain: DomainOptions,
-): ActualMapping | undefined {
-  const there = (found?.mappings ?? []).filter((mapping) => mapping.domain === domain.name);
-  const exact = there.find((mapping) => addressOf(mapping) === domainAddress(domain));
-  if (exact) return exact;
-  const here = domains.filter(({ name }) => name === domain.name).map(domainAddress);
-  const free = there.filter((mapping) => !here.includes(addressOf(mapping)));
-  const waiting = here.filter((address) => !there.some((mapping) => addressOf(mapping) === address));
-  return free[waiting.indexOf(domainAddress(domain))];
-}
-
 function addressOf({ domain, ApiMappingKey }: ActualMapping): string {
   return domainAddress({ name: domain, mappingKey: ApiMappingKey ?? "" });
 }
 
 function planMapping(
-  { definition: { stage }, actual }: Comparison,
+  { definition: { stage }, actual, found }: Comparison,
   domain: DomainOptions,
-  kept: ActualMapping | undefined,
 ): readonly Step[] {
   const { name: DomainName, mappingKey = "" } = domain;
   const address = domainAddress(domain);
-  if (kept && addressOf(kept) === address && kept.Stage === stage) return [];
-  const taken = actual.mappings.find(
-    (mapping) => addressOf(mapping) === address && mapping.ApiMappingId !== kept?.ApiMappingId,
-  );
-  if (taken) {
+  const there = actual.mappings.find((mapping) => addressOf(mapping) === address);
+  if (there && there.ApiId === found?.api.ApiId && there.Stage === stage) return [];
+  if (there) {
     throw new ConfigurationError(
-      `${address} leads to the API ${taken.ApiId} (${taken.Stage}) already. Give this gateway another domain.mappingKey, or remove that mapping first.`,
+      `${address} leads to the API ${there.ApiId} (${there.Stage}) already. Give this gateway another domain.mappingKey, or remove that mapping first.`,
     );
-  }
-  if (kept) {
-    const change: Step = {
-      action: "change",
-      what: `mapping of ${addressOf(kept)}`,
-      details: differences(kept, { ApiMappingKey: mappingKey, Stage: stage }).details,
-      run: async ({ plane, apiId }) => {
-        await plane.write(
-          new UpdateApiMappingCommand({
-            DomainName,
-            ApiMappingId: kept.ApiMappingId,
-            ApiId: apiId,
-            Stage: stage,
-            ApiMappingKey: mappingKey,
-          }),
-        );
-      },
-    };
-    return [change];
   }
   const create: Step = {
     action: "create",
@@ -159,25 +127,23 @@ export function removeMapping(mapping: ActualMapping): Step {
     action: "remove",
     what: `mapping of ${addressOf(mapping)}`,
     details: ["whoever connects there is refused from then on; open sockets stay"],
-    run: async ({ plane }) => {
+    run: async (hand) => {
+      await hand.settled();
       const { domain: DomainName, ApiMappingId } = mapping;
-      await plane.write(new DeleteApiMappingCommand({ DomainName, ApiMappingId }));
+      await hand.plane.write(new DeleteApiMappingCommand({ DomainName, ApiMappingId }));
     },
   };
 }
 
-/** Domains that we made, which are this gateway's or lead to it by what goes now, and from which nothing else leads anywhere. */
+/** Domains that we made, for our record or with a mapping that goes now, and from which nothing else leads anywhere. */
 export function unusedDomains(
-  { definition, actual }: Comparison,
+  { actual, record }: Comparison,
   going: ReadonlySet<ActualMapping>,
 ): readonly DomainName[] {
   return actual.domains.filter(({ DomainName, Tags }) => {
     const madeFor = Tags?.[DOMAIN_TAG];
     const mappings = actual.mappings.filter(({ domain }) => domain === DomainName);
-    const isOurs =
-      madeFor === definition.name ||
-      definition.domains.some(({ name }) => name === DomainName) ||
-      mappings.some((mapping) => going.has(mapping));
+    const isOurs = madeFor === record?.id || mappings.length > 0;
     return madeFor !== undefined && isOurs && mappings.every((mapping) => going.has(mapping));
   });
 }

@@ -1,11 +1,12 @@
-import { accountOf, functionsOf } from "../gateways/targets.ts";
-import { callsArn } from "./arns.ts";
+import { callsArn } from "../gateways/arns.ts";
+import { accountOf, functionsOf, ownFunctionsOf } from "../gateways/targets.ts";
 import { permits } from "./function-policies.ts";
-import type { Comparison, Hand, Step } from "./plan.ts";
+import type { Hand } from "./hand.ts";
+import type { Comparison, Step } from "./plan.ts";
 
-/** API Gateway may invoke each function, for this API alone. */
+/** API Gateway may invoke each function, for this API alone. Those of another account are their owner's to let it. */
 export function planFunctions({ definition, actual, found }: Comparison): readonly Step[] {
-  const wanted = new Set(functionsOf(definition));
+  const wanted = new Set(ownFunctionsOf(definition));
   return [...actual.statements].flatMap(([lambda, statements]) => {
     if (!wanted.has(lambda)) return [];
     const source = (apiId: string) =>
@@ -32,13 +33,18 @@ export function planFunctions({ definition, actual, found }: Comparison): readon
 export function planForbidden({ definition, actual, found }: Comparison): readonly Step[] {
   const wanted = new Set(functionsOf(definition));
   const sid = found && statementId(found.api.ApiId);
+  // Another stage may still call it.
+  if ((found?.stages.size ?? 0) > 1) return [];
   return [...actual.statements].flatMap(([lambda, statements]) => {
     if (wanted.has(lambda) || !statements.some(({ Sid }) => Sid === sid)) return [];
     const forbid: Step = {
       action: "remove",
       what: `permission to invoke ${lambda}`,
       details: [],
-      run: (hand) => removePermission(hand, lambda),
+      run: async (hand) => {
+        await hand.settled();
+        await removePermission(hand, lambda);
+      },
     };
     return [forbid];
   });

@@ -1,12 +1,11 @@
-import { MAX_AGE_MS } from "../gateways/gateways.ts";
+import type { Gateway } from "../gateways/gateways.ts";
 import { endpointOf, needsSecret } from "./desired.ts";
-import { type Comparison, differences, type Hand, type Step } from "./plan.ts";
+import type { Hand } from "./hand.ts";
+import { type Comparison, differences, type Step } from "./plan.ts";
+import { isServing } from "./recorded.ts";
 
 /** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
 const FORGET_AFTER_MS = 10 * 60_000;
-
-/** When every process knows a change of the record, in milliseconds: those that run already know the gateways as they were a moment ago. */
-const KNOWN_AFTER_MS = MAX_AGE_MS + 1000;
 
 /**
  * Another secret is accepted when all integrations have it, which keep it, and before the deployment, which sends it: so none is lost,
@@ -20,27 +19,42 @@ export function planAcceptance({ definition, accepted, record }: Comparison): re
     action: "change",
     what: "record in the database",
     details: ["accepts another secret, beside the present one"],
-    run: async ({ gateways, plane }) => {
-      await gateways.accept(definition.name, accepted);
-      await plane.wait(KNOWN_AFTER_MS);
+    run: async (hand) => {
+      await hand.gateways.accept(definition.name, accepted);
+      hand.recorded();
     },
   };
   return [accept];
 }
 
+/** What of our record follows the deployment, and is as it was until then. */
+interface Followed {
+  /** Answers are pushed until what is deployed hands them over. */
+  readonly replies: Gateway["replies"];
+  /** API Gateway's own address may be switched off in what is deployed. */
+  readonly endpoint: string | undefined;
+}
+
+function followed({ definition, found, record }: Comparison): Followed {
+  const isLive = found?.deployment !== undefined && isServing(record);
+  const wanted = found && endpointOf(definition, found.api, record);
+  if (!isLive) return { replies: definition.replies, endpoint: wanted };
+  return {
+    replies: record.replies === "push" ? "push" : definition.replies,
+    endpoint: definition.disableExecuteApiEndpoint ? wanted : record.endpoint,
+  };
+}
+
 /** Our record of the gateway: without it the app answers none of its calls. It comes before the deployment that makes the calls. */
-export function planRecord({ definition, accepted, found, record }: Comparison): readonly Step[] {
+export function planRecord(comparison: Comparison): readonly Step[] {
+  const { definition, accepted, found, record } = comparison;
   const { name, stage } = definition;
-  // What is deployed does not hand answers over until the deployment: they are pushed so long.
-  const replies = found && record?.replies === "push" ? "push" : definition.replies;
-  const isPushed = found !== undefined && record?.replies === "route" && replies === "push";
+  const { replies, endpoint } = followed(comparison);
   const apiId = found?.api.ApiId;
   const { details } = differences(record, {
     stage,
     replies,
-    ...(apiId === undefined
-      ? {}
-      : { apiId, endpoint: endpointOf(definition, found?.api.ApiEndpoint ?? "", apiId) }),
+    ...(apiId === undefined ? {} : { apiId, endpoint }),
   });
   const isFirst = record?.secretHashes.length === 0 && accepted.length > 0;
   if (apiId !== undefined && record && details.length === 0 && !isFirst) return [];
@@ -49,32 +63,37 @@ export function planRecord({ definition, accepted, found, record }: Comparison):
     what: "record in the database",
     details: record ? [...details, ...(isFirst ? ["accepts the gateway's secret"] : [])] : [],
     run: async (hand) => {
-      await hand.gateways.register({
+      const { gateways, apiId, apiEndpoint } = hand;
+      await gateways.register({
         name,
-        apiId: hand.apiId,
+        apiId,
         stage,
         replies,
-        endpoint: endpointOf(definition, hand.apiEndpoint, hand.apiId),
+        endpoint: endpoint ?? endpointOf(definition, { ApiId: apiId, ApiEndpoint: apiEndpoint }, undefined),
         secretHashes: accepted,
       });
-      // Every process pushes before nothing else hands answers over.
-      if (isPushed) await hand.plane.wait(KNOWN_AFTER_MS);
+      hand.recorded();
     },
   };
   return [keep];
 }
 
-/** Answers are handed over by what is deployed, and pushed no more. */
-export function planReplies({ definition, found, record }: Comparison): readonly Step[] {
+/** The rest of it, once what is deployed is so everywhere. */
+export function planRecordAfterwards(comparison: Comparison): readonly Step[] {
+  const { definition, found, record } = comparison;
+  if (!found || !isServing(record)) return [];
   const { name, stage, replies } = definition;
-  if (!found || record?.replies !== "push" || replies === "push") return [];
+  const endpoint = endpointOf(definition, found.api, record);
+  const { details } = differences(followed(comparison), { replies, endpoint });
+  if (details.length === 0) return [];
   const change: Step = {
     action: "change",
     what: "record in the database",
-    details: ["replies: push → route"],
-    run: async ({ gateways, apiId, apiEndpoint }) => {
-      const endpoint = endpointOf(definition, apiEndpoint, apiId);
-      await gateways.register({ name, apiId, stage, replies, endpoint });
+    details,
+    run: async (hand) => {
+      await hand.settled();
+      await hand.gateways.register({ name, apiId: hand.apiId, stage, replies, endpoint });
+      hand.recorded();
     },
   };
   return [change];

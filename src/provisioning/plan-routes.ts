@@ -9,10 +9,11 @@ import {
   UpdateIntegrationCommand,
   UpdateRouteCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
+import { ConfigurationError } from "../errors.ts";
+import { INTEGRATION_TIMEOUT_MS, MAX_ROUTES } from "../protocol/quotas.ts";
 import type { ActualApi, ActualRoute } from "./actual.ts";
 import { type DesiredRoute, integrationDescription, isOurIntegration, SECRET_PARAMETER } from "./desired.ts";
-import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
+import { type Comparison, differences, entryDifferences, type Step, withoutQuery } from "./plan.ts";
 
 /** Value of the route's two settings by which an answer reaches the socket. */
 const ANSWER = "$default";
@@ -26,7 +27,20 @@ export function planRoutes({ desired, found }: Comparison): readonly Step[] {
       planRoute(route, found?.routes.get(route.key), integration?.IntegrationId),
     ].flat();
   });
-  return found ? [...steps, ...planRemovals(desired.routes, found)] : steps;
+  if (!found) return steps;
+  refuseTooMany(desired.routes, found);
+  return [...steps, ...planRemovals(desired.routes, found)];
+}
+
+/** What is new is made beside what is there. @throws ConfigurationError where that is more than an API takes */
+function refuseTooMany(wanted: readonly DesiredRoute[], found: ActualApi): void {
+  const routes = wanted.filter(({ key }) => !found.routes.has(key)).length;
+  const integrations = wanted.filter(({ key }) => !integrationOf(key, found)).length;
+  const most = Math.max(found.routes.size + routes, found.integrations.size + integrations);
+  if (most <= MAX_ROUTES) return;
+  throw new ConfigurationError(
+    `Beside its present routes the new ones make ${most}, and an API takes ${MAX_ROUTES}. Define and apply it without some of the new ones first.`,
+  );
 }
 
 /**
@@ -76,7 +90,7 @@ function planIntegration(
     const create: Step = {
       action: "create",
       what: `integration of ${key}`,
-      details: [`${integration.IntegrationType} ${integration.IntegrationUri}`],
+      details: [`${integration.IntegrationType} ${withoutQuery(integration.IntegrationUri)}`],
       run: async (hand) => {
         const made = await hand.plane.write(
           new CreateIntegrationCommand({ ApiId: hand.apiId, ...integration }),
@@ -215,7 +229,7 @@ function planRemovals(wanted: readonly DesiredRoute[], found: ActualApi): readon
       return {
         action: "remove",
         what: "integration",
-        details: [IntegrationUri],
+        details: [withoutQuery(IntegrationUri)],
         run: async ({ plane, apiId }) => {
           await plane.write(new DeleteIntegrationCommand({ ApiId: apiId, IntegrationId }));
         },

@@ -2,7 +2,6 @@ import {
   CreateDeploymentCommand,
   CreateStageCommand,
   DeleteAccessLogSettingsCommand,
-  DeleteRouteSettingsCommand,
   type Deployment,
   GetDeploymentCommand,
   type Stage,
@@ -73,14 +72,7 @@ function planSettings(
     : { details: [], changes: {} };
   const log = accessLog && { DestinationArn: accessLog.destinationArn, Format: accessLog.format };
   const logged = log ? differences(there.AccessLogSettings, log) : { details: [], changes: {} };
-  const overridden = Object.entries(there.RouteSettings ?? {}).flatMap(([key, settings]) => {
-    const { ThrottlingRateLimit: rate, ThrottlingBurstLimit: burst } = settings;
-    const isOther = rate !== throttling?.ratePerSecond || burst !== throttling?.burst;
-    return isOther && (rate !== undefined || burst !== undefined)
-      ? [removeOverride(StageName, key, rate, burst)]
-      : [];
-  });
-  steps.push(...overridden);
+  steps.push(...planOverrides(there, limitsOf(throttling ?? UNTHROTTLED)));
   const details = [
     ...throttled.details.map((detail) => `DefaultRouteSettings.${detail}`),
     ...logged.details.map((detail) => `AccessLogSettings.${detail}`),
@@ -116,21 +108,27 @@ function planSettings(
   return steps;
 }
 
-/** Limits of one route, which would hold in place of the stage's: of 0, none of its calls is let through. */
-function removeOverride(
-  StageName: string | undefined,
-  RouteKey: string,
-  rate: number | undefined,
-  burst: number | undefined,
-): Step {
-  return {
-    action: "remove",
-    what: `settings of the route ${RouteKey} on the stage ${StageName}`,
-    details: [`throttling: ${rate ?? "the stage's"} a second, ${burst ?? "the stage's"} at once`],
-    run: async ({ plane, apiId }) => {
-      await plane.write(new DeleteRouteSettingsCommand({ ApiId: apiId, StageName, RouteKey }));
-    },
-  };
+/** Limits of one route hold in place of the stage's: of 0, none of its calls is let through. What else is set for a route stays. */
+function planOverrides(
+  { StageName, RouteSettings }: Stage,
+  limits: ReturnType<typeof limitsOf>,
+): readonly Step[] {
+  return Object.entries(RouteSettings ?? {}).flatMap(([key, settings]) => {
+    const { ThrottlingRateLimit, ThrottlingBurstLimit } = settings;
+    if (ThrottlingRateLimit === undefined && ThrottlingBurstLimit === undefined) return [];
+    const { details } = differences(settings, limits);
+    if (details.length === 0) return [];
+    const change: Step = {
+      action: "change",
+      what: `limits of the route ${key} on the stage ${StageName}`,
+      details,
+      run: async ({ plane, apiId }) => {
+        const all = { [key]: { ...settings, ...limits } };
+        await plane.write(new UpdateStageCommand({ ApiId: apiId, StageName, RouteSettings: all }));
+      },
+    };
+    return [change];
+  });
 }
 
 /** Nothing is served by itself from now on: what is half changed must not be. */
@@ -157,7 +155,10 @@ export function planDeployment({ definition, desired, found, accepted }: Compari
     action: "deploy",
     what: `stage ${stage}`,
     details: [],
-    run: async ({ plane, apiId }) => {
+    run: async (hand) => {
+      const { plane, apiId } = hand;
+      // What is served from now on must be what every process takes.
+      if (found?.deployment) await hand.known();
       const before = found?.deployment?.CreatedDate?.getTime() ?? 0;
       const sinceMs = plane.now() - before;
       if (sinceMs >= 0 && sinceMs < DEPLOYMENT_GAP_MS) await plane.wait(DEPLOYMENT_GAP_MS - sinceMs);
@@ -165,6 +166,7 @@ export function planDeployment({ definition, desired, found, accepted }: Compari
         new CreateDeploymentCommand({ ApiId: apiId, StageName: stage, Description: description }),
       );
       await deployed(plane, apiId, made);
+      hand.deployed();
     },
   };
   return [deploy];

@@ -1,24 +1,8 @@
 import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { Gateway, Gateways } from "../gateways/gateways.ts";
+import type { Gateway } from "../gateways/gateways.ts";
 import type { Actual, ActualApi } from "./actual.ts";
-import type { ControlPlane } from "./control-plane.ts";
 import type { DesiredApi } from "./desired.ts";
-
-/** What steps work with: the two sides, and ids that come up on the way. */
-export interface Hand {
-  readonly plane: ControlPlane;
-  readonly gateways: Gateways;
-  /** AWS's id of the API; "" until there is one. */
-  apiId: string;
-  /** Id of our record; "" until there is one. */
-  recordId: string;
-  /** As AWS tells it; "" until there is one. */
-  apiEndpoint: string;
-  /** By route key. */
-  readonly integrationIds: Map<string, string>;
-  /** By route key. */
-  readonly routeIds: Map<string, string>;
-}
+import type { Hand } from "./hand.ts";
 
 /** One change, at AWS or in the database. */
 export interface Step {
@@ -75,5 +59,10 @@ export function entryDifferences(
 }
 
 function shownValue(value: unknown): string {
-  return value === undefined || value === "" ? "nothing" : String(value);
+  return value === undefined || value === "" ? "nothing" : withoutQuery(String(value));
+}
+
+/** A URL as it may be shown: what others have put into its query, or before its host, may be a secret. */
+export function withoutQuery(text: string): string {
+  return text.replace(/^(https?:\/\/)[^/@?#]*@/, "$1…@").replace(/^(https?:\/\/[^?]*\?).*$/, "$1…");
 }

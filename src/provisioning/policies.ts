@@ -1,7 +1,7 @@
+import { gatewayArn, partitionOf } from "../gateways/arns.ts";
 import { check } from "../gateways/checks.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
-import { accountOf, functionsOf } from "../gateways/targets.ts";
-import { gatewayArn, partitionOf } from "./arns.ts";
+import { accountOf, ownFunctionsOf } from "../gateways/targets.ts";
 
 /** A policy of IAM, as JSON. */
 export interface PolicyDocument {
@@ -159,7 +159,7 @@ function functionStatements(
   apiId: string | undefined,
   former: readonly string[],
 ): AllowStatement[] {
-  const lambdas = functionsOf(definition);
+  const lambdas = ownFunctionsOf(definition);
   const all = [...new Set([...lambdas, ...former])];
   return [
     allow("SeeWhoMayCallFunctions", ["lambda:GetPolicy"], all),

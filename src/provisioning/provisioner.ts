@@ -1,65 +1,24 @@
 import { isDeepStrictEqual } from "node:util";
-import type { DomainName } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateway, Gateways } from "../gateways/gateways.ts";
 import type { Database } from "../storage/database.ts";
-import { type ActualApi, readActual, secretsOf } from "./actual.ts";
+import { type Actual, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { deployedHash, desiredApi, endpointOf, needsSecret, urlOf } from "./desired.ts";
+import { deployedHash, desiredApi, needsSecret } from "./desired.ts";
 import { isOurs, refuseStack } from "./find-api.ts";
+import { DRAIN_MS, Hand } from "./hand.ts";
 import { withLease } from "./lease.ts";
-import type { Comparison, Hand, Step } from "./plan.ts";
+import { planned, wanted } from "./order.ts";
+import type { Comparison, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";
-import { planApi } from "./plan-api.ts";
 import { planDestruction, planRelease } from "./plan-destruction.ts";
-import { planDomains } from "./plan-domain.ts";
-import { planForbidden, planFunctions } from "./plan-functions.ts";
-import { forgetStep, planAcceptance, planForgetting, planRecord, planReplies } from "./plan-record.ts";
-import { integrationOf, planRoutes } from "./plan-routes.ts";
-import { planDeployment, planNoAutoDeploy, planStage } from "./plan-stage.ts";
+import { forgetStep } from "./plan-record.ts";
+import { integrationOf } from "./plan-routes.ts";
+import { isBeingMade, isBeingRemoved, recordedRegion } from "./recorded.ts";
+import { type Keep, type Plan, type Purpose, Run, shownStep, type Told } from "./run.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
-
-/** What is to be done, in order. Nothing to do: everything is as it is wanted. */
-export interface Plan {
-  readonly steps: readonly Pick<Step, "action" | "what" | "details">[];
-}
-
-/** How a gateway stands. */
-export interface GatewayStatus extends Plan {
-  /** AWS's id of the API; null where there is none. */
-  readonly apiId: string | null;
-  /** Where browsers connect to. */
-  readonly url: string | null;
-  /** Base of the Management API. */
-  readonly endpoint: string | null;
-  /** When what the stage serves was deployed. */
-  readonly deployedAt: Date | null;
-  /** How many secrets are accepted: two during a rotation. */
-  readonly secrets: number;
-  /** What is to be written into DNS, of each domain that is wanted and there. */
-  readonly dns: readonly DnsRecord[];
-}
-
-/** A record that leads from a domain of one's own to API Gateway. */
-export interface DnsRecord {
-  readonly name: string;
-  /** A CNAME to it, or an alias where the name is the zone's own. */
-  readonly target: string;
-  /** The hosted zone of the target, which an alias in Route 53 takes. */
-  readonly hostedZoneId: string;
-  /** Whether the domain is served, and what it waits for where it is not, in AWS's words: `AVAILABLE`, `UPDATING`, `PENDING_CERTIFICATE_REIMPORT`, … */
-  readonly status: string;
-}
-
-/** What a run was for. */
-export type Run = "apply" | "destroy" | "release" | "rotate-secret" | "import";
-
-/** Keeps what a run has done, whether or not it came to its end. */
-export type Keep = (run: Run, steps: Plan["steps"]) => Promise<void>;
-
-/** Told of each step before it is made. */
-export type Told = (step: Pick<Step, "action" | "what" | "details">) => void;
+import { type GatewayStatus, statusOf } from "./status.ts";
 
 /** What is to be done about how things stand. */
 type Think = (comparison: Comparison) => readonly Step[];
@@ -68,8 +27,6 @@ type Think = (comparison: Comparison) => readonly Step[];
 const ROUNDS = 6;
 /** Pause before the next look, in milliseconds. */
 const ROUND_PAUSE_MS = 2000;
-/** How long calls with the former secret may be under way after a deployment, in milliseconds: an integration's longest time, twice. */
-const DRAIN_MS = 60_000;
 
 /**
  * Brings AWS to what a definition says. What is there is looked at each time, found by tag, so that a run which was cut off anywhere
@@ -107,9 +64,8 @@ export class Provisioner {
   }
 
   /** What `apply` would do now. It changes nothing. */
-  async plan(): Promise<Plan> {
-    const { steps } = await this.#look(planned);
-    return { steps: steps.map(shownStep) };
+  plan(): Promise<Plan> {
+    return this.#plan(planned);
   }
 
   /**
@@ -118,30 +74,28 @@ export class Provisioner {
    * @returns what was done
    * @throws ControlPlaneError where AWS refuses; what was done until then stays, and the next run goes on from there
    */
-  apply(told: Told = () => undefined): Promise<Plan> {
-    return this.#run("apply", (made) => this.#carryOut(planned, told, made));
+  apply(told?: Told): Promise<Plan> {
+    return this.#run("apply", told, (run) => this.#carryOut(planned, run));
   }
 
   /** What `destroy` would do now. */
-  async planDestruction(): Promise<Plan> {
-    const { steps } = await this.#look(planDestruction);
-    return { steps: steps.map(shownStep) };
+  planDestruction(): Promise<Plan> {
+    return this.#plan(planDestruction);
   }
 
   /**
    * Removes all that `apply` made, at AWS and in the database.
    *
    * @param agreed what somebody was shown and said yes to. Default: whatever there is
-   * @throws ConfigurationError where something else is to be removed than was agreed to; then nothing is
+   * @throws ConfigurationError where something else is to be removed than was agreed to; it stays
    */
-  destroy(told: Told = () => undefined, agreed?: Plan): Promise<Plan> {
-    return this.#remove("destroy", planDestruction, told, agreed);
+  destroy(told?: Told, agreed?: Plan): Promise<Plan> {
+    return this.#run("destroy", told, (run) => this.#carryOut(within(agreed, planDestruction), run));
   }
 
   /** What `release` would do now. */
-  async planRelease(): Promise<Plan> {
-    const { steps } = await this.#look(planRelease);
-    return { steps: steps.map(shownStep) };
+  planRelease(): Promise<Plan> {
+    return this.#plan(planRelease);
   }
 
   /**
@@ -151,20 +105,8 @@ export class Provisioner {
    * @param agreed as for `destroy`
    * @throws ConfigurationError as `destroy` does
    */
-  release(told: Told = () => undefined, agreed?: Plan): Promise<Plan> {
-    return this.#remove("release", planRelease, told, agreed);
-  }
-
-  #remove(run: "destroy" | "release", think: Think, told: Told, agreed: Plan | undefined): Promise<Plan> {
-    return this.#run(run, async (made) => {
-      const { steps } = await this.#look(think);
-      if (agreed && !isDeepStrictEqual(steps.map(shownStep), agreed.steps)) {
-        throw new ConfigurationError(
-          `Something else is there of "${this.name}" now than was asked about. Nothing was removed; look again.`,
-        );
-      }
-      await this.#carryOut(think, told, made);
-    });
+  release(told?: Told, agreed?: Plan): Promise<Plan> {
+    return this.#run("release", told, (run) => this.#carryOut(within(agreed, planRelease), run));
   }
 
   /**
@@ -172,10 +114,10 @@ export class Provisioner {
    *
    * @throws ConfigurationError where the gateway was not applied yet, or has no secret
    */
-  rotateSecret(told: Told = () => undefined): Promise<Plan> {
-    return this.#run("rotate-secret", async (made) => {
+  rotateSecret(told?: Told): Promise<Plan> {
+    return this.#run("rotate-secret", told, async (run) => {
       const { name } = this.#definition;
-      const { comparison, steps } = await this.#look(wanted);
+      const comparison = await this.#look();
       const [current, former] = comparison.accepted;
       if (!needsSecret(this.#definition)) {
         throw new ConfigurationError(
@@ -185,7 +127,7 @@ export class Provisioner {
       if (!comparison.found || !comparison.record || current === undefined) {
         throw new ConfigurationError(`Gateway "${name}" has not been applied yet, which gives it a secret.`);
       }
-      if (steps.length > 0) {
+      if (wanted(comparison).length > 0) {
         throw new ConfigurationError(
           `Gateway "${name}" is not as it is defined, or another rotation was cut off. Run gateway apply first; gateway plan says what it would do.`,
         );
@@ -193,84 +135,94 @@ export class Provisioner {
       // Calls with the secret before the present one may be under way.
       if (former !== undefined) await this.#plane.wait(DRAIN_MS);
       const next = freshSecret([current]);
-      await this.#carryOut(planned, told, made, next);
+      await this.#carryOut(planned, run, next);
       await this.#plane.wait(DRAIN_MS);
-      const forget = forgetStep(name, next.accepted.slice(0, 1));
-      await made.step(forget, told, this.#handFor(comparison));
+      await run.make(forgetStep(name, next.accepted.slice(0, 1)), this.#handFor(comparison));
     });
   }
 
   /**
-   * Makes an API that is there already this gateway's: it gets our tag, and nothing else changes. `plan` then says what differs.
+   * Makes an API that is there already this gateway's: it gets our tags, and nothing else changes. `plan` then says what differs.
    *
-   * @throws ConfigurationError for an API that is not a WebSocket API or is another gateway's, or where this gateway has one
+   * @throws ConfigurationError for an API that is not a WebSocket API or is another gateway's, where this gateway has one, or where its
+   *   sockets are at another stage
    */
-  adopt(apiId: string, told: Told = () => undefined): Promise<Plan> {
-    return this.#run("import", async (made) => {
+  adopt(apiId: string, told?: Told): Promise<Plan> {
+    return this.#run("import", told, async (run) => {
       const record = await this.#gateways.named(this.name);
       const steps = await planAdoption(this.#plane, this.#definition, record, apiId);
-      const hand = { ...this.#emptyHand(), recordId: record?.id ?? "" };
-      for (const step of steps) await made.step(step, told, hand);
+      const hand = new Hand(this.#plane, this.#gateways);
+      hand.recordId = record?.id ?? "";
+      for (const step of steps) await run.make(step, hand);
     });
   }
 
   /** How it stands: addresses, and what is not as it is wanted. */
   async status(): Promise<GatewayStatus> {
-    const { steps, comparison } = await this.#look(planned);
-    const { found, actual, record } = comparison;
-    const { ApiId = "", ApiEndpoint = "" } = found?.api ?? {};
-    return {
-      apiId: found ? ApiId : null,
-      url: found ? urlOf(this.#definition, ApiEndpoint, ApiId) : null,
-      endpoint: found ? endpointOf(this.#definition, ApiEndpoint, ApiId) : null,
-      deployedAt: found?.deployment?.CreatedDate ?? null,
-      secrets: record?.secretHashes.length ?? 0,
-      dns: dnsOf(this.#definition, actual.domains),
-      steps: steps.map(shownStep),
-    };
+    const comparison = await this.#look();
+    try {
+      return { ...statusOf(comparison), steps: planned(comparison).map(shownStep), problem: null };
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error;
+      return { ...statusOf(comparison), steps: [], problem: error.message };
+    }
   }
 
-  /** @param given the secret that this run itself gives the gateway; by default what is there says which */
-  async #look(
-    think: Think,
-    given?: SecretPlan,
-  ): Promise<{ readonly comparison: Comparison; readonly steps: readonly Step[] }> {
+  async #plan(think: Think): Promise<Plan> {
+    return { steps: think(await this.#look(think)).map(shownStep) };
+  }
+
+  /**
+   * What is there beside what is wanted.
+   *
+   * @param think what it is for: to be released may also what is not as it should be
+   * @param given the secret that this run itself gives the gateway; by default what is there says which
+   */
+  async #look(think?: Think, given?: SecretPlan): Promise<Comparison> {
     const definition = this.#definition;
     const record = await this.#gateways.named(definition.name);
-    refuseMove(definition, record);
+    this.#refuseMove(record);
     const actual = await readActual(this.#plane, definition, record);
-    this.#refuseOthers(actual.found, record);
+    if (think !== planRelease) this.#refuse(actual, record);
+    const { found } = actual;
     const isProved = needsSecret(definition);
     const recorded = record?.secretHashes ?? [];
     const { secret, accepted } =
       given ??
       planSecret(
-        secretsOf(actual.found),
+        secretsOf(found),
         recorded,
-        deployedHash(actual.found?.deployment?.Description, recorded),
+        deployedHash(found?.deployment?.Description, recorded),
+        await this.#othersSecrets(),
       );
-    const desired = desiredApi(definition, isProved ? secret : undefined);
-    const comparison: Comparison = {
+    return {
       definition,
-      desired,
+      desired: desiredApi(definition, isProved ? secret : undefined),
       actual,
-      found: actual.found,
+      found,
       record,
       now: this.#plane.now(),
       // What a deployment may still send stays accepted, whoever serves next.
-      accepted: isProved ? accepted : (record?.secretHashes ?? []),
+      accepted: isProved ? accepted : recorded,
     };
-    return { comparison, steps: think(comparison) };
+  }
+
+  /** Hashes of what proves other gateways. */
+  async #othersSecrets(): Promise<ReadonlySet<string>> {
+    const gateways = await this.#gateways.list();
+    return new Set(
+      gateways.filter(({ name }) => name !== this.name).flatMap(({ secretHashes }) => secretHashes),
+    );
   }
 
   /** Steps until none is left. After a failure that may be over, what is there is looked at anew, as nobody knows what was done. */
-  async #carryOut(think: Think, told: Told, made: Made, given?: SecretPlan): Promise<void> {
+  async #carryOut(think: Think, run: Run, given?: SecretPlan): Promise<void> {
     let before = "";
     for (let round = 1; ; round++) {
       try {
-        const { comparison, steps } = await this.#look(think, given);
+        const comparison = await this.#look(think, given);
         const hand = this.#handFor(comparison);
-        for (const step of steps) await made.step(step, told, hand);
+        for (const step of think(comparison)) await run.make(step, hand);
         return;
       } catch (error) {
         if (!(error instanceof ControlPlaneError) || round === ROUNDS) throw error;
@@ -283,9 +235,24 @@ export class Provisioner {
     }
   }
 
+  /** Sockets cannot be taken to another region. */
+  #refuseMove(record: Gateway | undefined): void {
+    const { name, region } = this.#definition;
+    const recorded = record && recordedRegion(record);
+    if (recorded === undefined || recorded === region) return;
+    throw new ConfigurationError(
+      `Gateway "${name}" is in ${recorded}, and its sockets with it. Define another one in ${region}, and destroy this one when nobody is left.`,
+    );
+  }
+
   /** What has our tag may be another environment's, a stack's, or of before something was changed that cannot be. */
-  #refuseOthers(found: ActualApi | undefined, record: Gateway | undefined): void {
+  #refuse({ found }: Actual, record: Gateway | undefined): void {
     const { name, region, stage } = this.#definition;
+    if (!found && record?.apiId && !isBeingRemoved(record)) {
+      throw new ConfigurationError(
+        `Gateway "${name}" is the API ${record.apiId}, which AWS does not show in ${region} to these credentials. Are they of another account? If it is gone, forget it: npx sallyport gateway release "${name}"`,
+      );
+    }
     if (!found) return;
     const { ApiId } = found.api;
     refuseStack(found.api);
@@ -294,116 +261,60 @@ export class Provisioner {
         `The API ${ApiId} in ${region} has the tag of gateway "${name}", and this database knows ${record?.apiId ?? "no API"} by that name. If it is another environment's, give this one another name; else run: npx sallyport gateway import "${name}" ${ApiId}`,
       );
     }
-    if (record && record.apiId !== null && record.stage !== stage) {
+    if (record && record.apiId !== null && !isBeingMade(record) && record.stage !== stage) {
       throw new ConfigurationError(
         `Gateway "${name}" serves the stage ${record.stage}, and its sockets are there. Define another one for ${stage}, and destroy this one when nobody is left.`,
       );
     }
   }
 
-  #emptyHand(): Hand {
-    const none = new Map<string, string>();
-    return {
-      plane: this.#plane,
-      gateways: this.#gateways,
-      apiId: "",
-      recordId: "",
-      apiEndpoint: "",
-      integrationIds: none,
-      routeIds: none,
-    };
-  }
-
   #handFor({ desired, found, record }: Comparison): Hand {
-    return {
-      ...this.#emptyHand(),
-      recordId: record?.id ?? "",
-      apiId: found?.api.ApiId ?? "",
-      apiEndpoint: found?.api.ApiEndpoint ?? "",
-      integrationIds: new Map(
-        desired.routes.map(({ key }) => [key, (found && integrationOf(key, found)?.IntegrationId) ?? ""]),
-      ),
-      routeIds: new Map(desired.routes.map(({ key }) => [key, found?.routes.get(key)?.RouteId ?? ""])),
-    };
+    const hand = new Hand(this.#plane, this.#gateways, found?.deployment?.CreatedDate?.getTime());
+    hand.recordId = record?.id ?? "";
+    hand.apiId = found?.api.ApiId ?? "";
+    hand.apiEndpoint = found?.api.ApiEndpoint ?? "";
+    for (const { key } of desired.routes) {
+      hand.integrationIds.set(key, (found && integrationOf(key, found)?.IntegrationId) ?? "");
+      hand.routeIds.set(key, found?.routes.get(key)?.RouteId ?? "");
+    }
+    return hand;
   }
 
   /** One run at a time, of which is kept what it did. */
-  #run(run: Run, work: (made: Made) => Promise<void>): Promise<Plan> {
-    return withLease(this.#database, this.#definition.name, async (renew) => {
-      const made = new Made(renew);
+  #run(
+    purpose: Purpose,
+    told: Told = () => undefined,
+    work: (run: Run) => Promise<void> = async () => undefined,
+  ): Promise<Plan> {
+    return withLease(this.#database, this.name, async (renew) => {
+      const run = new Run(renew, told);
+      const keep = async () => {
+        if (run.steps.length + run.unknown.length > 0) await this.#keep(purpose, run.steps, run.unknown);
+      };
       try {
-        await work(made);
-      } finally {
-        if (made.steps.length > 0) await this.#keep(run, made.steps);
+        await work(run);
+      } catch (error) {
+        // What went wrong is worth more than that it could not be written down.
+        await keep().catch(() => undefined);
+        throw error;
       }
-      return { steps: made.steps };
+      await keep();
+      return { steps: run.steps };
     });
   }
 }
 
-/** The steps that a run has made. */
-class Made {
-  readonly steps: Plan["steps"][number][] = [];
-  readonly #renew: () => Promise<void>;
-
-  constructor(renew: () => Promise<void>) {
-    this.#renew = renew;
-  }
-
-  async step(step: Step, told: Told, hand: Hand): Promise<void> {
-    hand.plane.checkGoingOn();
-    await this.#renew();
-    told(shownStep(step));
-    await step.run(hand);
-    this.steps.push(shownStep(step));
-  }
-}
-
-function dnsOf({ domains }: GatewayDefinition, there: readonly DomainName[]): readonly DnsRecord[] {
-  const names = [...new Set(domains.map(({ name }) => name))];
-  return names.flatMap((name) => {
-    const domain = there.find(({ DomainName }) => DomainName === name);
-    const {
-      ApiGatewayDomainName: target,
-      HostedZoneId: hostedZoneId = "",
-      DomainNameStatus: status = "",
-    } = domain?.DomainNameConfigurations?.[0] ?? {};
-    return target === undefined ? [] : [{ name, target, hostedZoneId, status }];
-  });
-}
-
-/** Sockets cannot be taken to another region. */
-function refuseMove({ name, region }: GatewayDefinition, record: Gateway | undefined): void {
-  const [, recorded = region] = /\.execute-api\.([a-z0-9-]+)\./.exec(record?.endpoint ?? "") ?? [];
-  if (recorded === region) return;
-  throw new ConfigurationError(
-    `Gateway "${name}" is in ${recorded}, and its sockets with it. Define another one in ${region}, and destroy this one when nobody is left.`,
-  );
-}
-
-/** In the order in which a run may be cut off anywhere: what is called comes before what calls it, and the deployment last. */
-function wanted(comparison: Comparison): readonly Step[] {
-  return [
-    ...planApi(comparison),
-    ...planNoAutoDeploy(comparison),
-    ...planRoutes(comparison),
-    ...planFunctions(comparison),
-    ...planStage(comparison),
-    ...planDomains(comparison),
-    ...planRecord(comparison),
-    ...planAcceptance(comparison),
-    ...planDeployment(comparison),
-    ...planReplies(comparison),
-    ...planForbidden(comparison),
-  ];
-}
-
-/** The same, and what is to be forgotten once everything is so. */
-function planned(comparison: Comparison): readonly Step[] {
-  const steps = wanted(comparison);
-  return steps.length === 0 ? planForgetting(comparison) : steps;
-}
-
-function shownStep({ action, what, details }: Step): Plan["steps"][number] {
-  return { action, what, details };
+/** Thinks of nothing that was not agreed to. @throws ConfigurationError where something else would be done */
+function within(agreed: Plan | undefined, think: Think): Think {
+  if (!agreed) return think;
+  return (comparison) => {
+    const steps = think(comparison);
+    const other = steps.find(
+      (step) => !agreed.steps.some((each) => isDeepStrictEqual(each, shownStep(step))),
+    );
+    if (!other) return steps;
+    throw new ConfigurationError(
+      `Something else is there of "${comparison.definition.name}" now than was asked about: ${other.action} ${other.what}. It was not done; look again.`,
+    );
+  };
 }

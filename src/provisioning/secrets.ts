@@ -14,13 +14,16 @@ export interface SecretPlan {
  * @param sent what AWS's integrations have, which need not be deployed
  * @param recorded the hashes that are accepted, newest first
  * @param deployed which of them is that of the present deployment, where it is known
+ * @param others hashes that prove other gateways, and can prove no second one
  */
 export function planSecret(
   sent: readonly string[],
   recorded: readonly string[],
   deployed?: string,
+  others: ReadonlySet<string> = new Set(),
 ): SecretPlan {
-  const known = new Map(sent.filter(isSecret).map((secret) => [hashSecret(secret), secret]));
+  const hashed = sent.filter(isSecret).map((secret) => [hashSecret(secret), secret] as const);
+  const known = new Map(hashed.filter(([hash]) => !others.has(hash)));
   const [newest, former] = recorded;
   // A database that knows nothing of the gateway: a new one, or one that is imported.
   if (newest === undefined) {

@@ -110,7 +110,7 @@ test("a gateway from its plan to its end, as a terminal sees it", async () => {
 
   // Told to end while it waits, a rotation keeps nobody out, and apply goes on from there: AWS's deployment is of this morning here.
   const stopped = await sallyport(["rotate-secret", "--reason", "leaked"], {}, (text, child) => {
-    if (text.includes("deploy stage production")) setTimeout(() => child.kill("SIGTERM"), 1000);
+    if (text.includes("deploy stage production")) setTimeout(() => child.kill("SIGTERM"), 9000);
   });
   expect(stopped).toMatchObject({ code: 1, out: "" });
   expect(stopped.err).toMatch(

@@ -219,7 +219,7 @@ describe("drift", () => {
       ApiId: world.apiId(),
       StageName: path,
       RouteSettings: {
-        $connect: { ThrottlingRateLimit: 0, ThrottlingBurstLimit: 0 },
+        $connect: { ThrottlingRateLimit: 0, ThrottlingBurstLimit: 0, LoggingLevel: "INFO" },
         $default: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
         $disconnect: { LoggingLevel: "ERROR" },
       },
@@ -227,15 +227,19 @@ describe("drift", () => {
     const { steps } = await provisioner.plan();
     expect(steps).toEqual([
       {
-        action: "remove",
-        what: "settings of the route $connect on the stage production",
-        details: ["throttling: 0 a second, 0 at once"],
+        action: "change",
+        what: "limits of the route $connect on the stage production",
+        details: ["ThrottlingRateLimit: 0 → 100", "ThrottlingBurstLimit: 0 → 200"],
       },
     ]);
     await provisioner.apply();
     expect(await provisioner.plan()).toEqual({ steps: [] });
     const { RouteSettings } = world.aws.apis.GetStage({ ApiId: world.apiId(), StageName: path });
-    expect(Object.keys(RouteSettings ?? {})).toEqual(["$default", "$disconnect"]);
+    expect(RouteSettings).toEqual({
+      $connect: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200, LoggingLevel: "INFO" },
+      $default: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
+      $disconnect: { LoggingLevel: "ERROR" },
+    });
   });
 
   test("of an integration that leads through a link, or is of another kind: another one takes its place", async () => {

@@ -58,7 +58,7 @@ describe("an API whose making was not answered", () => {
     await expect(dies).rejects.toThrow("killed");
     world.aws.clock.advance(120_000);
     const [twin, begun] = ids();
-    expect((await world.record())?.apiId).toBeNull();
+    expect((await world.record())?.apiId).toBe(begun);
     expect(words(await provisioner.apply())[0]).toBe(`remove API ${twin}`);
     expect(ids()).toEqual([begun]);
     expect(await provisioner.plan()).toEqual({ steps: [] });
@@ -139,6 +139,7 @@ describe("whose an API is", () => {
     const agreed = await provisioner.planRelease();
     expect(words(agreed)).toEqual([
       "change tags of the API",
+      "change tags of the stage production",
       "remove record in the database, with the rows of its sockets",
     ]);
     world.aws.fault = () => ({ kind: "lost" });
@@ -160,7 +161,7 @@ describe("whose an API is", () => {
     const [destruction, release] = [await provisioner.planDestruction(), await provisioner.planRelease()];
     world.aws.apis.CreateStage({ ApiId: world.apiId(), StageName: "another" });
     await expect(provisioner.destroy(undefined, destruction)).rejects.toThrow(
-      'Something else is there of "chat" now than was asked about. Nothing was removed; look again.',
+      'Something else is there of "chat" now than was asked about: remove API "chat". It was not done; look again.',
     );
     world.aws.apis.UntagResource({
       ResourceArn: `arn:aws:apigateway:${REGION}::/apis/${world.apiId()}`,

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { HttpManagementApi } from "../../src/delivery/management-api.ts";
+import { DOMAIN_TAG } from "../../src/gateways/tags.ts";
 import {
   defineGateway,
   type GatewayOptions,
@@ -13,7 +14,6 @@ import {
   type PolicyDocument,
   type PolicyOptions,
 } from "../../src/index.ts";
-import { DOMAIN_TAG } from "../../src/provisioning/plan-domain.ts";
 import type { Plan, Provisioner } from "../../src/provisioning.ts";
 import { allows, type Demand } from "./control-plane/iam.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
@@ -179,6 +179,7 @@ describe("with the policy that is printed afterwards", () => {
       "remove mapping of ws.example.com/chat",
       "remove domain ws.example.com",
       `remove permission to invoke ${MODERATION}`,
+      "change note in the database that the API is being removed",
       'remove API "chat"',
       "remove record in the database, with the rows of its sockets",
     ]);

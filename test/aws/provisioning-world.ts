@@ -113,6 +113,7 @@ export class ProvisioningWorld {
     await this.aws.close();
     await this.#storage.close();
     await this.#database.drop();
+    for (const error of this.aws.thrown) throw error;
   }
 }
 

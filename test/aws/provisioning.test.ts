@@ -136,6 +136,7 @@ describe("apply", () => {
       gateway: "chat",
       run: "apply",
       steps: ["create integration of moderate"],
+      perhaps: ["create route moderate"],
     });
   });
 

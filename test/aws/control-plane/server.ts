@@ -42,6 +42,8 @@ export class ControlPlane {
   /** Says what goes wrong with a call that changes something, by its number from 1. Default: nothing. */
   fault: (operation: string, change: number) => Fault | undefined | Promise<Fault | undefined> = () =>
     undefined;
+  /** What the test itself threw while it was asked what goes wrong: a run would take it for a failure of AWS's. */
+  readonly thrown: unknown[] = [];
   /** Calls so far that change something. */
   changes = 0;
   readonly #rates: Rates;
@@ -82,7 +84,7 @@ export class ControlPlane {
       const { operation, input } = call;
       const arrived = { operation, input, method: request.method ?? "", path: url.pathname };
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
-      const fault = /^Get/.test(operation) ? undefined : await this.fault(operation, ++this.changes);
+      const fault = /^Get/.test(operation) ? undefined : await this.#faultOf(operation);
       if (fault?.kind === "silent") {
         log(0);
         return;
@@ -114,6 +116,15 @@ export class ControlPlane {
         error instanceof AwsError ? error : new AwsError(500, "InternalFailure", String(error));
       const headers = { "content-type": "application/json", "x-amzn-errortype": type };
       response.writeHead(status, headers).end(JSON.stringify({ message, Message: message }));
+    }
+  }
+
+  async #faultOf(operation: string): Promise<Fault | undefined> {
+    try {
+      return await this.fault(operation, ++this.changes);
+    } catch (error) {
+      this.thrown.push(error);
+      throw error;
     }
   }
 

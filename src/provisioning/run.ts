@@ -1,0 +1,54 @@
+import type { Hand } from "./hand.ts";
+import type { Step } from "./plan.ts";
+
+/** What is to be done, or was, in order. Nothing to do: everything is as it is wanted. */
+export interface Plan {
+  readonly steps: readonly Pick<Step, "action" | "what" | "details">[];
+}
+
+/** What a run was for. */
+export type Purpose = "apply" | "destroy" | "release" | "rotate-secret" | "import";
+
+/**
+ * Keeps what a run has done, whether or not it came to its end.
+ *
+ * @param unknown steps that were begun, and of which nobody knows whether they were done
+ */
+export type Keep = (purpose: Purpose, steps: Plan["steps"], unknown: Plan["steps"]) => Promise<void>;
+
+/** Told of each step before it is made. */
+export type Told = (step: Plan["steps"][number]) => void;
+
+/** The steps of a run, as it makes them. */
+export class Run {
+  /** Those that were made. */
+  readonly steps: Plan["steps"][number][] = [];
+  /** Those that were begun, and failed. */
+  readonly unknown: Plan["steps"][number][] = [];
+  readonly #renew: () => Promise<void>;
+  readonly #told: Told;
+
+  /** @param renew says before each step that the run is alive; throws where another has taken over */
+  constructor(renew: () => Promise<void>, told: Told) {
+    this.#renew = renew;
+    this.#told = told;
+  }
+
+  async make(step: Step, hand: Hand): Promise<void> {
+    hand.plane.checkGoingOn();
+    await this.#renew();
+    const shown = shownStep(step);
+    this.#told(shown);
+    try {
+      await step.run(hand);
+    } catch (error) {
+      this.unknown.push(shown);
+      throw error;
+    }
+    this.steps.push(shown);
+  }
+}
+
+export function shownStep({ action, what, details }: Step): Plan["steps"][number] {
+  return { action, what, details };
+}
