@@ -21,7 +21,8 @@ import { HttpManagementApi, type ManagementApi } from "./delivery/management-api
 import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
-import { definedAs, definedGateways, type GatewayDefinition } from "./gateways/definition.ts";
+import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
+import type { GatewayDefinition } from "./gateways/definition.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";

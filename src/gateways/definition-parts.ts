@@ -1,5 +1,6 @@
 import { refuseUnknown } from "../options.ts";
 import { shown } from "../shown.ts";
+import { partitionOf } from "./arns.ts";
 import { check, isRecord, isText } from "./checks.ts";
 import type { AccessLogOptions, DomainOptions, GatewayDefinition, ThrottlingOptions } from "./definition.ts";
 import { TAG_PREFIX } from "./tags.ts";
@@ -90,6 +91,11 @@ function checkedDomain(where: string, domain: DomainOptions, region: string): Do
     where,
     arn[2] === "acm" && arn[5]?.startsWith("certificate/") === true,
     `domain.certificateArn is the ARN of a certificate in ACM, not ${shown(certificateArn)}`,
+  );
+  check(
+    where,
+    arn[1] === partitionOf(region),
+    `domain.certificateArn is of ${arn[1]}, and ${region} is of ${partitionOf(region)}`,
   );
   check(
     where,

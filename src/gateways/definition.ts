@@ -142,7 +142,11 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   refuseUnknown("defineGateway()", options, OPTIONS);
   const { name, stage = "production", region } = options;
   const where = `Gateway "${name}"`;
-  check(where, isText(name, /^[A-Za-z0-9 _-]{1,128}$/), `name is 1 to 128 letters, digits, spaces, _ or -`);
+  check(
+    where,
+    isText(name, /^(?=.*\S)[A-Za-z0-9 _-]{1,128}$/),
+    `name is 1 to 128 letters, digits, spaces, _ or -`,
+  );
   check(
     where,
     isText(region, /^[a-z]{2,4}(-[a-z]+)+-\d$/),

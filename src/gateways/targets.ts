@@ -1,5 +1,6 @@
 import { MAX_ROUTES } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
+import { partitionOf } from "./arns.ts";
 import { check, isRecord } from "./checks.ts";
 
 /** A Lambda function that serves a view. */
@@ -85,6 +86,11 @@ export function checkedTarget(where: string, what: string, target: Target, regio
     );
     check(
       where,
+      arn?.[1] === partitionOf(region),
+      `${what}.lambda is of ${arn?.[1]}, and ${region} is of ${partitionOf(region)}`,
+    );
+    check(
+      where,
       !lambda.endsWith(":$LATEST"),
       `${what}.lambda ends with :$LATEST, which takes no permission; leave it out, or name an alias`,
     );
@@ -117,6 +123,7 @@ function checkedUrl(where: string, what: string, target: string): string {
     !/[?#]/.test(url.href),
     `${what} ${target} has a query or fragment; write the URL up to its path`,
   );
+  check(where, !url.hostname.startsWith("["), `${what} ${target} is an address of IPv6; AWS takes a name`);
   check(where, url.href.length <= 2000, `${what} is longer than 2000 characters`);
   return url.href.replace(/\/+$/, "");
 }
@@ -131,8 +138,8 @@ export function checkedRoutes(
   const entries = Object.entries(routes).map(([key, target]) => {
     check(
       where,
-      /^[^$\s]/.test(key) && key.length <= 128,
-      `routes has the key ${shown(key)}; a route key is 1 to 128 characters and does not begin with $`,
+      /^[^$\s](.*\S)?$/s.test(key) && key.length <= 128,
+      `routes has the key ${shown(key)}; a route key is 1 to 128 characters, does not begin with $, and has no space at its ends`,
     );
     const checked = checkedTarget(where, `routes["${key}"]`, target, region);
     if (typeof checked === "string") {

@@ -143,21 +143,19 @@ async function readStatements(
   return new Map(await Promise.all(entries));
 }
 
-/** Of what is wanted no more, nothing is ours where it is another account's, or no function that has a policy. */
+/** Nothing is ours of another account's function, or of what others have called that has no policy of its own. */
 async function readPolicy(
   plane: ControlPlane,
   definition: GatewayDefinition,
   arn: string,
 ): Promise<readonly PolicyStatement[]> {
-  const isWanted = functionsOf(definition).includes(arn);
   const account = accountOf({ lambda: arn });
-  const isOwn = account === (definition.account ?? account);
+  if (account !== (definition.account ?? account)) return [];
   try {
     return await (await plane.functions()).statements(arn);
   } catch (error) {
-    const status = error instanceof ControlPlaneError && !error.isThrottled ? error.awsStatus : undefined;
-    const isNothing = status === 400 || (status === 403 && !isOwn);
-    if (isWanted || !isNothing) throw error;
+    const isNone = error instanceof ControlPlaneError && error.awsStatus === 400;
+    if (functionsOf(definition).includes(arn) || !isNone) throw error;
     return [];
   }
 }

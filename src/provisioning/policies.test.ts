@@ -314,6 +314,11 @@ describe("the policies of a gateway", () => {
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual([account, account]);
   });
 
+  test("name an account, or any, and nothing that is none", () => {
+    for (const account of ["abc:*", "", "12345678901", "*:*"])
+      expect(() => gatewayPolicies(define(), { account })).toThrow(`account is 12 digits, not ${account}`);
+  });
+
   test("take the account that is given, whatever the gateway names", () => {
     const { runtime } = gatewayPolicies(define(EVERYTHING), { account: "210987654321" });
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual(

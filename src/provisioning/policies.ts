@@ -45,7 +45,7 @@ const INVOKER = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com"
  *
  * Source: AWS service authorization reference, "Amazon API Gateway Management V2"; where that is silent, `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
  *
- * @throws ConfigurationError for an `apiId` or a `former` that is none
+ * @throws ConfigurationError for an `account`, an `apiId` or a `former` that is none
  */
 export function gatewayPolicies(
   definition: GatewayDefinition,
@@ -54,6 +54,7 @@ export function gatewayPolicies(
   const { region, stage } = definition;
   const where = `the policy of gateway "${definition.name}"`;
   check(where, /^([a-z0-9]+|\*)$/.test(apiId ?? "*"), `apiId is such as a1b2c3d4e5, or *, not ${apiId}`);
+  check(where, /^(\d{12}|\*)$/.test(account), `account is 12 digits, not ${account}`);
   for (const name of former)
     check(
       where,

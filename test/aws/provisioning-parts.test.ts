@@ -193,14 +193,16 @@ describe("1e functions", () => {
 
   test("that are called no more may be no more", async () => {
     await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
-    const source = `arn:aws:execute-api:${REGION}:123456789012:${world.apiId()}/production/$connect`;
+    const ours = [`sallyport-${world.apiId()}`];
+    expect(world.aws.functions.permissions(CHAT_FUNCTION)).toEqual(ours);
     expect(words(await world.define({ target: { lambda: OTHER_FUNCTION } }).apply()).slice(-2)).toEqual([
       "deploy stage production",
       `remove permission to invoke ${CHAT_FUNCTION}`,
     ]);
-    expect(world.aws.functions.allows(CHAT_FUNCTION, source)).toBe(false);
+    expect(world.aws.functions.permissions(CHAT_FUNCTION)).toEqual([]);
+    expect(world.aws.functions.permissions(OTHER_FUNCTION)).toEqual(ours);
     await world.define().apply();
-    expect(world.aws.functions.allows(OTHER_FUNCTION, source)).toBe(false);
+    expect(world.aws.functions.permissions(OTHER_FUNCTION)).toEqual([]);
   });
 
   test("take over from a server, and back", async () => {

@@ -9,6 +9,9 @@ interface Statement {
   readonly Condition?: { readonly ArnLike: { readonly "AWS:SourceArn": string } };
 }
 
+/** The account of whoever calls, whose functions these are. */
+const ACCOUNT = "123456789012";
+
 /** Who may invoke which function, as Lambda keeps it. */
 export class Functions {
   readonly #policies = new Map<string, Map<string, Statement>>();
@@ -16,6 +19,11 @@ export class Functions {
   /** A function that can be named. */
   add(arn: string): void {
     this.#policies.set(arn, new Map());
+  }
+
+  /** Ids of the statements of a function's policy. */
+  permissions(arn: string): readonly string[] {
+    return [...(this.#policies.get(arn)?.keys() ?? [])];
   }
 
   /** Whether an API may invoke a function for a route. */
@@ -69,6 +77,15 @@ export class Functions {
   }
 
   #policy({ FunctionName = "", Qualifier }: Readonly<Record<string, string>>): Map<string, Statement> {
+    if (Qualifier === "$LATEST" || FunctionName.endsWith(":$LATEST"))
+      throw new AwsError(
+        400,
+        "InvalidParameterValueException",
+        "We currently do not support adding policies for $LATEST.",
+      );
+    const [, , , , account = ACCOUNT] = FunctionName.split(":");
+    if (account !== ACCOUNT)
+      throw new AwsError(403, "AccessDeniedException", `No resource-based policy allows ${FunctionName}`);
     const arn = Qualifier === undefined ? FunctionName : `${FunctionName}:${Qualifier}`;
     const policy = this.#policies.get(arn);
     if (!policy) throw missing(`Function not found: ${arn}`);
