@@ -21,10 +21,21 @@ export function wanted(comparison: Comparison): readonly Step[] {
     ...planRecord(comparison),
     ...planAcceptance(comparison),
     ...planDeployment(comparison),
-    ...planRecordAfterwards(comparison),
-    ...planForbidden(comparison),
-    ...planFormerDomains(comparison),
+    ...[planRecordAfterwards, planForbidden, planFormerDomains]
+      .flatMap((plan) => plan(comparison))
+      .map(whenSettled),
   ];
+}
+
+/** A step that waits until everybody has what was made before it. */
+function whenSettled(step: Step): Step {
+  return {
+    ...step,
+    run: async (hand) => {
+      await hand.settled();
+      await step.run(hand);
+    },
+  };
 }
 
 /** The same, and what is to be forgotten once everything is so. */

@@ -127,10 +127,9 @@ export function removeMapping(mapping: ActualMapping): Step {
     action: "remove",
     what: `mapping of ${addressOf(mapping)}`,
     details: ["whoever connects there is refused from then on; open sockets stay"],
-    run: async (hand) => {
-      await hand.settled();
+    run: async ({ plane }) => {
       const { domain: DomainName, ApiMappingId } = mapping;
-      await hand.plane.write(new DeleteApiMappingCommand({ DomainName, ApiMappingId }));
+      await plane.write(new DeleteApiMappingCommand({ DomainName, ApiMappingId }));
     },
   };
 }

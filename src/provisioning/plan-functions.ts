@@ -41,10 +41,7 @@ export function planForbidden({ definition, actual, found }: Comparison): readon
       action: "remove",
       what: `permission to invoke ${lambda}`,
       details: [],
-      run: async (hand) => {
-        await hand.settled();
-        await removePermission(hand, lambda);
-      },
+      run: (hand) => removePermission(hand, lambda),
     };
     return [forbid];
   });
