@@ -30,14 +30,8 @@ export {
   SallyportError,
   StorageError,
 } from "./errors.ts";
-export {
-  type AccessLogOptions,
-  type DomainOptions,
-  defineGateway,
-  type GatewayDefinition,
-  type GatewayOptions,
-  type ThrottlingOptions,
-} from "./gateways/definition.ts";
+export { defineGateway, type GatewayDefinition, type GatewayOptions } from "./gateways/definition.ts";
+export type { AccessLogOptions, DomainOptions, ThrottlingOptions } from "./gateways/definition-parts.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
 export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./gateways/targets.ts";
 export type { Access, PermissionObject } from "./lifecycle/access.ts";

@@ -2,9 +2,31 @@ import { refuseUnknown } from "../options.ts";
 import { shown } from "../shown.ts";
 import { partitionOf } from "./arns.ts";
 import { check, isRecord, isText } from "./checks.ts";
-import type { AccessLogOptions, DomainOptions, GatewayDefinition, ThrottlingOptions } from "./definition.ts";
 import { TAG_PREFIX } from "./tags.ts";
-import { accountOf, functionsOf } from "./targets.ts";
+import { accountOf, functionsOf, type Target } from "./targets.ts";
+
+export interface DomainOptions {
+  /** Such as `ws.example.com`. Its parent domain is where your cookies must be valid. */
+  readonly name: string;
+  /** Of a certificate for the name in AWS Certificate Manager, in the API's own region. */
+  readonly certificateArn: string;
+  /** The path below the name, such as `chat` for `wss://ws.example.com/chat`. Default: none. */
+  readonly mappingKey?: string;
+}
+
+export interface ThrottlingOptions {
+  /** Requests a second, above 0: with 0 every connect would get 429. */
+  readonly ratePerSecond: number;
+  /** Requests at once, a whole number from 1. */
+  readonly burst: number;
+}
+
+export interface AccessLogOptions {
+  /** ARN of a log group in CloudWatch, or of a Firehose stream whose name begins with `amazon-apigateway-`. */
+  readonly destinationArn: string;
+  /** What a line says; with `$context.requestId` in it. Default: JSON of what identifies an event and how it ended. */
+  readonly format?: string;
+}
 
 const DOMAIN_OPTIONS = new Set<string>([
   "name",
@@ -57,7 +79,12 @@ export function domainAddress({ name, mappingKey }: Pick<DomainOptions, "name" |
 export function checkedAccount(
   where: string,
   given: string | undefined,
-  parts: Pick<GatewayDefinition, "target" | "routes" | "domains" | "accessLog">,
+  parts: {
+    readonly target: Target;
+    readonly routes: ReadonlyMap<string, Target>;
+    readonly domains: readonly DomainOptions[];
+    readonly accessLog: AccessLogOptions | undefined;
+  },
 ): string | undefined {
   check(
     where,

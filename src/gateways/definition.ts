@@ -5,11 +5,14 @@ import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
 import { check, isText } from "./checks.ts";
 import {
+  type AccessLogOptions,
   checkedAccount,
   checkedDomains,
   checkedLog,
   checkedTags,
   checkedThrottling,
+  type DomainOptions,
+  type ThrottlingOptions,
 } from "./definition-parts.ts";
 import { checkedRoutes, checkedTarget, type OwnTarget, type Target } from "./targets.ts";
 
@@ -63,29 +66,6 @@ export interface GatewayOptions {
   readonly timeoutMs?: number;
   /** How answers to messages reach the socket: as the route's response, or pushed. Default `route`. */
   readonly replies?: "route" | "push";
-}
-
-export interface DomainOptions {
-  /** Such as `ws.example.com`. Its parent domain is where your cookies must be valid. */
-  readonly name: string;
-  /** Of a certificate for the name in AWS Certificate Manager, in the API's own region. */
-  readonly certificateArn: string;
-  /** The path below the name, such as `chat` for `wss://ws.example.com/chat`. Default: none. */
-  readonly mappingKey?: string;
-}
-
-export interface ThrottlingOptions {
-  /** Requests a second, above 0: with 0 every connect would get 429. */
-  readonly ratePerSecond: number;
-  /** Requests at once, a whole number from 1. */
-  readonly burst: number;
-}
-
-export interface AccessLogOptions {
-  /** ARN of a log group in CloudWatch, or of a Firehose stream whose name begins with `amazon-apigateway-`. */
-  readonly destinationArn: string;
-  /** What a line says; with `$context.requestId` in it. Default: JSON of what identifies an event and how it ended. */
-  readonly format?: string;
 }
 
 /** A gateway as it is wanted, checked and complete. */

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { ConfigurationError } from "../errors.ts";
 import { callsArn } from "../gateways/arns.ts";
-import type { DomainOptions, GatewayDefinition } from "../gateways/definition.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import type { DomainOptions } from "../gateways/definition-parts.ts";
 import { domainAddress } from "../gateways/definition-parts.ts";
 import { functionsOf } from "../gateways/targets.ts";
 import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";

@@ -7,7 +7,7 @@ import {
   UpdateDomainNameCommand,
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
-import type { DomainOptions } from "../gateways/definition.ts";
+import type { DomainOptions } from "../gateways/definition-parts.ts";
 import { domainAddress } from "../gateways/definition-parts.ts";
 import { DOMAIN_TAG } from "../gateways/tags.ts";
 import type { ActualMapping } from "./actual.ts";
