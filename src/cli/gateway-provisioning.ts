@@ -119,11 +119,7 @@ async function apply(terminal: Terminal, provisioner: Provisioner): Promise<Repo
 }
 
 /** Each step is told on stderr when it begins, since a run takes a while. */
-async function run(
-  terminal: Terminal,
-  work: (told: (step: Plan["steps"][number]) => void) => Promise<Plan>,
-  end: string,
-): Promise<Report> {
+async function run(terminal: Terminal, work: (told: Told) => Promise<Plan>, end: string): Promise<Report> {
   const { steps } = await work((step) => {
     for (const line of shownSteps([step])) terminal.complain(plain(line));
   });
@@ -211,9 +207,9 @@ function addresses({ apiId, url, endpoint, deployedAt, secrets, dns }: GatewaySt
   ];
 }
 
-const SIGNS = { create: "+", change: "~", remove: "-", deploy: ">" } as const;
+const SIGNS = { create: "+", change: "~", remove: "-", deploy: ">", wait: "…" } as const;
 
-function shownSteps(steps: Plan["steps"]): readonly string[] {
+function shownSteps(steps: readonly Parameters<Told>[0][]): readonly string[] {
   return steps.flatMap(({ action, what, details }) => [
     `${SIGNS[action]} ${action} ${what}`,
     ...details.map((detail) => `    ${detail}`),

@@ -1,6 +1,6 @@
 /** Tags that are ours begin so. */
 export const TAG_PREFIX = "sallyport:";
-/** The tag by which the API of a gateway is found again. */
+/** The tag that names the gateway of an API or stage. */
 export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
 /** The tag by which it is known whose it is: the id of a database's record. */
 export const RECORD_TAG = `${TAG_PREFIX}record`;

@@ -127,6 +127,11 @@ async function readMappings(plane: ControlPlane, domain: string): Promise<readon
   return mappings.map((mapping) => ({ ...mapping, domain }));
 }
 
+/** ARN of the function that an integration calls; undefined of what calls none. */
+export function functionIn(uri = ""): string | undefined {
+  return /:lambda:path\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(uri)?.[1];
+}
+
 async function readStatements(
   plane: ControlPlane,
   definition: GatewayDefinition,
@@ -134,8 +139,7 @@ async function readStatements(
 ): Promise<ReadonlyMap<string, readonly PolicyStatement[]>> {
   const wanted = ownFunctionsOf(definition);
   const called = [...(found?.integrations.values() ?? [])].flatMap(
-    ({ IntegrationUri = "" }) =>
-      /:lambda:path\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(IntegrationUri)?.[1] ?? [],
+    ({ IntegrationUri }) => functionIn(IntegrationUri) ?? [],
   );
   const entries = [...new Set([...wanted, ...called])].map(
     async (arn) => [arn, await readPolicy(plane, definition, arn)] as const,

@@ -5,7 +5,7 @@ import type { GatewayDefinition } from "../gateways/definition.ts";
 import { domainAddress } from "../gateways/definition-parts.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { GATEWAY_TAG } from "../gateways/tags.ts";
-import { type Target, urlOfTarget } from "../gateways/targets.ts";
+import { functionsOf, type Target, urlOfTarget } from "../gateways/targets.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 
 /** An integration as AWS is to have it, in AWS's own words. */
@@ -40,6 +40,8 @@ export interface DesiredApi {
   /** Of the stage; the API has another one, which says whose it is. */
   readonly tags: Readonly<Record<string, string>>;
   readonly routes: readonly DesiredRoute[];
+  /** ARNs of the functions that routes call. */
+  readonly functions: readonly string[];
   /** Of all that takes effect by a deployment. */
   readonly fingerprint: string;
 }
@@ -96,7 +98,13 @@ export function desiredApi(definition: GatewayDefinition, secret: string | undef
   const { Name: _, Description: __, ...effective } = api;
   const deployed = [effective, routes];
   const fingerprint = createHash("sha256").update(JSON.stringify(deployed)).digest("hex").slice(0, 16);
-  return { api, tags: { ...tags, [GATEWAY_TAG]: name }, routes, fingerprint };
+  return {
+    api,
+    tags: { ...tags, [GATEWAY_TAG]: name },
+    routes,
+    functions: functionsOf(definition),
+    fingerprint,
+  };
 }
 
 /** Whether any call of a gateway is proved by a secret. Who may invoke a function says the function's own policy. */

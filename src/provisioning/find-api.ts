@@ -66,14 +66,14 @@ export async function findApi(
     all.filter((api) => isOurs(api, record)),
   );
   const named = all.filter((api) => !isOurs(api, record) && api.Tags?.[GATEWAY_TAG] === name);
+  if (ours.length === 0) return { api: (await existing(plane, named))[0], twins: [] };
   // One that says whose it is, is not ours.
-  const doubtful =
-    ours.length === 0
-      ? await existing(plane, named)
-      : named.filter(({ Tags }) => Tags?.[RECORD_TAG] === undefined);
-  const [first, ...others] = [...ours, ...doubtful];
-  if (others.length === 0) return { api: first, twins: [] };
+  const doubtful = await existing(
+    plane,
+    named.filter(({ Tags }) => Tags?.[RECORD_TAG] === undefined),
+  );
   if (doubtful.length > 0) throw ambiguous(plane, name, [...ours, ...doubtful]);
+  if (ours.length === 1) return { api: ours[0], twins: [] };
   const isEmpty = new Map<FoundApi, boolean>();
   for (const api of ours) isEmpty.set(api, await hasNothing(plane, api));
   const byAge = [...ours].sort((one, other) => ageOf(one) - ageOf(other));
@@ -91,7 +91,11 @@ export async function madeNevertheless(plane: ControlPlane, recordId: string): P
   );
 }
 
-async function recordedApi(plane: ControlPlane, record: Gateway | undefined): Promise<FoundApi | undefined> {
+/** The API whose id our record has; undefined where there is none, or AWS does not show it. */
+export async function recordedApi(
+  plane: ControlPlane,
+  record: Gateway | undefined,
+): Promise<FoundApi | undefined> {
   const id = record?.apiId;
   if (!id) return undefined;
   const api = await readApi(plane, id);

@@ -8,6 +8,11 @@ const KNOWN_AFTER_MS = MAX_AGE_MS + 1000;
  * twice.
  */
 export const DRAIN_MS = 60_000;
+/**
+ * How old a deployment is by AWS's clock that has got around for certain, in milliseconds: clocks differ by less, and none takes so long
+ * to be made.
+ */
+const CERTAINLY_SERVED_AFTER_MS = 10 * 60_000;
 
 /** What the steps of a run work with: the two sides, ids that come up on the way, and until when what was done has to get around. */
 export class Hand {
@@ -31,9 +36,10 @@ export class Hand {
   constructor(plane: ControlPlane, gateways: Gateways, deployedAt?: number) {
     this.plane = plane;
     this.gateways = gateways;
-    this.#knownAt = plane.now() + KNOWN_AFTER_MS;
-    // AWS's clock may be ahead of ours.
-    this.#servedAt = Math.min((deployedAt ?? 0) + DRAIN_MS, plane.now() + DRAIN_MS);
+    const now = plane.now();
+    this.#knownAt = now + KNOWN_AFTER_MS;
+    const isServed = deployedAt === undefined || now - deployedAt >= CERTAINLY_SERVED_AFTER_MS;
+    this.#servedAt = isServed ? now : now + DRAIN_MS;
   }
 
   /** To be called when our record has been changed. */
@@ -46,18 +52,17 @@ export class Hand {
     this.#servedAt = this.plane.now() + DRAIN_MS;
   }
 
-  /** Resolves when every process knows our record as it is. */
-  async known(): Promise<void> {
-    await this.#until(this.#knownAt);
-  }
-
-  /** Resolves when that is so, and what was deployed is served everywhere: what only the former needed may go. */
-  async settled(): Promise<void> {
-    await this.#until(Math.max(this.#knownAt, this.#servedAt));
-  }
-
-  async #until(at: number): Promise<void> {
+  /**
+   * Resolves when every process knows our record as it is; `settled`: and when what was deployed is served everywhere, so that what only
+   * the former needed may go.
+   *
+   * @param told is called where there is something to wait for
+   */
+  async until(what: "known" | "settled", told: () => void = () => undefined): Promise<void> {
+    const at = what === "known" ? this.#knownAt : Math.max(this.#knownAt, this.#servedAt);
     const ms = at - this.plane.now();
-    if (ms > 0) await this.plane.wait(ms);
+    if (ms <= 0) return;
+    told();
+    await this.plane.wait(ms);
   }
 }

@@ -1,10 +1,10 @@
 import type { Comparison, Step } from "./plan.ts";
 import { planApi } from "./plan-api.ts";
 import { planDomains, planFormerDomains } from "./plan-domain.ts";
-import { planForbidden, planFunctions } from "./plan-functions.ts";
-import { planAcceptance, planForgetting, planRecord, planRecordAfterwards } from "./plan-record.ts";
-import { planRoutes } from "./plan-routes.ts";
-import { planDeployment, planNoAutoDeploy, planStage } from "./plan-stage.ts";
+import { planFunctions } from "./plan-functions.ts";
+import { planForgetting, planRecord, planRecordAfterwards } from "./plan-record.ts";
+import { planFormerFunctions, planRoutes } from "./plan-routes.ts";
+import { planDeployment, planNoAutoDeploy, planRouteSettings, planStage } from "./plan-stage.ts";
 
 /**
  * What is to be done, in the order in which a run may be cut off anywhere: what is called comes before what calls it, our record before the
@@ -14,32 +14,23 @@ export function wanted(comparison: Comparison): readonly Step[] {
   return [
     ...planApi(comparison),
     ...planNoAutoDeploy(comparison),
+    ...planRouteSettings(comparison),
     ...planRoutes(comparison),
     ...planFunctions(comparison),
     ...planStage(comparison),
     ...planDomains(comparison),
     ...planRecord(comparison),
-    ...planAcceptance(comparison),
     ...planDeployment(comparison),
-    ...[planRecordAfterwards, planForbidden, planFormerDomains]
+    ...[planRecordAfterwards, planFormerFunctions, planFormerDomains]
       .flatMap((plan) => plan(comparison))
-      .map(whenSettled),
+      .map((step): Step => ({ ...step, after: "settled" })),
   ];
 }
 
-/** A step that waits until everybody has what was made before it. */
-function whenSettled(step: Step): Step {
-  return {
-    ...step,
-    run: async (hand) => {
-      await hand.settled();
-      await step.run(hand);
-    },
-  };
-}
-
-/** The same, and what is to be forgotten once everything is so. */
+/** The same, and what is to be forgotten where nothing of it says what is accepted, or is deployed. */
 export function planned(comparison: Comparison): readonly Step[] {
-  const steps = wanted(comparison);
-  return steps.length === 0 ? planForgetting(comparison) : steps;
+  const isAccepting = [planRecord, planDeployment, planRecordAfterwards].some(
+    (plan) => plan(comparison).length > 0,
+  );
+  return [...wanted(comparison), ...(isAccepting ? [] : planForgetting(comparison))];
 }

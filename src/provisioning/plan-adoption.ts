@@ -6,7 +6,7 @@ import type { Gateway } from "../gateways/gateways.ts";
 import { GATEWAY_TAG, RECORD_TAG } from "../gateways/tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { endpointOf } from "./desired.ts";
-import { isOurs, listApis, refuseStack } from "./find-api.ts";
+import { isOurs, listApis, recordedApi, refuseStack } from "./find-api.ts";
 import type { Step } from "./plan.ts";
 import { isServing } from "./recorded.ts";
 
@@ -22,8 +22,10 @@ export async function planAdoption(
   apiId: string,
 ): Promise<readonly Step[]> {
   const { name, region, stage } = definition;
-  const has = (await listApis(plane)).find((api) => isOurs(api, record));
-  if (has && has.ApiId !== apiId)
+  // A list shows what was made only after a while.
+  const has =
+    (await recordedApi(plane, record)) ?? (await listApis(plane)).find((api) => isOurs(api, record));
+  if (has && isOurs(has, record) && has.ApiId !== apiId)
     throw new ConfigurationError(`Gateway "${name}" has the API ${has.ApiId} already.`);
   const api = await plane.read(new GetApiCommand({ ApiId: apiId }));
   if (api.ProtocolType !== "WEBSOCKET")
@@ -36,10 +38,7 @@ export async function planAdoption(
     plane.read(new GetStagesCommand({ ApiId: apiId, NextToken })),
   );
   const names = stages.map(({ StageName = "" }) => StageName);
-  if (record && isServing(record) && record.stage !== stage)
-    throw new ConfigurationError(
-      `Gateway "${name}" is registered with the stage ${record.stage}, and defined with ${stage}. Its sockets are there: write stage: "${record.stage}".`,
-    );
+  const kept = keptRegistration(definition, record, apiId);
   if (names.length > 0 && !names.includes(stage))
     throw new ConfigurationError(
       `The API ${apiId} has no stage "${stage}" (it has: ${names.join(", ")}). Define the gateway with the stage at which its sockets are.`,
@@ -49,11 +48,8 @@ export async function planAdoption(
     what: "record in the database",
     details: [`apiId: ${apiId}`],
     run: async (hand) => {
-      // What sockets rest on stays as it is registered, until it is changed.
-      const { endpoint, replies } =
-        record && isServing(record)
-          ? record
-          : { endpoint: endpointOf(definition, api, undefined), replies: definition.replies };
+      const fresh = { endpoint: endpointOf(definition, api, undefined), replies: "push" } as const;
+      const { endpoint, replies } = kept ?? fresh;
       const { id } = await hand.gateways.register({ name, apiId, stage, replies, endpoint });
       hand.recordId = id;
     },
@@ -73,4 +69,29 @@ export async function planAdoption(
   };
   const isTagged = other === name && api.Tags?.[RECORD_TAG] === record?.id;
   return [...(record?.apiId === apiId ? [] : [note]), ...(isTagged ? [] : [tag])];
+}
+
+/**
+ * What is registered by hand of an API stays: sockets rest on it. Of one that is registered nowhere, answers are pushed until what is
+ * deployed is known to hand them over.
+ *
+ * @throws ConfigurationError where it is another API, or at another stage, than is to be imported
+ */
+function keptRegistration(
+  { name, stage }: GatewayDefinition,
+  record: Gateway | undefined,
+  apiId: string,
+): Gateway | undefined {
+  if (!isServing(record) || (record.apiId !== null && record.apiId !== apiId)) return undefined;
+  const [, id] = /^https:\/\/([a-z0-9]+)\.execute-api\./.exec(record.endpoint) ?? [];
+  if (id !== undefined && id !== apiId)
+    throw new ConfigurationError(
+      `Gateway "${name}" is registered with ${record.endpoint}, which is the API ${id}. Import that one, or register the gateway anew.`,
+    );
+  if (record.stage === stage) return record;
+  throw new ConfigurationError(
+    id === undefined
+      ? `Gateway "${name}" is registered with ${record.endpoint} and the stage "${record.stage}". If its sockets are at ${stage}, register it again with stage: "${stage}".`
+      : `Gateway "${name}" is registered with the stage ${record.stage}, and defined with ${stage}. Its sockets are there: write stage: "${record.stage}".`,
+  );
 }

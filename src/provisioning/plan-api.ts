@@ -67,17 +67,20 @@ export function planApi({ definition, desired, actual, found, record }: Comparis
   return [...steps, ...planTags("API", `apis/${found.api.ApiId}`, found.api.Tags, wanted)];
 }
 
+/** Makes an API. Where that is not answered, nor seen to be made, it is tried once more. */
 async function createApi(
   plane: ControlPlane,
   input: CreateApiCommandInput,
+  isLast = false,
 ): Promise<Pick<Api, "ApiId" | "ApiEndpoint">> {
   try {
     return await plane.write(new CreateApiCommand(input));
   } catch (error) {
-    const isUnknown = error instanceof ControlPlaneError && error.isPassing && !error.isThrottled;
-    const made = isUnknown ? await madeNevertheless(plane, input.Tags?.[RECORD_TAG] ?? "") : undefined;
+    if (!(error instanceof ControlPlaneError) || !error.isPassing || error.isThrottled) throw error;
+    const made = await madeNevertheless(plane, input.Tags?.[RECORD_TAG] ?? "");
     if (made) return made;
-    throw error;
+    if (!isLast) return createApi(plane, input, true);
+    throw new ControlPlaneError(`${error.message}. Whether an API was made shows later: run it again then.`);
   }
 }
 

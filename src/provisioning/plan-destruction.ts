@@ -1,12 +1,14 @@
 import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
 import { gatewayArn } from "../gateways/arns.ts";
+import type { GatewayDefinition } from "../gateways/definition.ts";
+import type { Gateway } from "../gateways/gateways.ts";
 import { DOMAIN_TAG, TAG_PREFIX } from "../gateways/tags.ts";
 import { isOfStack, isOurs } from "./find-api.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeTwin } from "./plan-api.ts";
 import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";
-import { removePermission, statementId } from "./plan-functions.ts";
-import { beingRemoved, isServing } from "./recorded.ts";
+import { forbid, formerFunctions } from "./plan-functions.ts";
+import { beingRemoved, isBeingRemoved } from "./recorded.ts";
 
 /** All that `apply` makes, in the order in which AWS lets it go: what leads to the API first, our record last. */
 export function planDestruction(comparison: Comparison): readonly Step[] {
@@ -17,17 +19,8 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
     ...unusedDomains(comparison, new Set(mappings)).map(removeDomain),
   ];
   if (found) {
-    const sid = statementId(found.api.ApiId);
-    for (const [lambda, statements] of actual.statements) {
-      if (!statements.some(({ Sid }) => Sid === sid)) continue;
-      steps.push({
-        action: "remove",
-        what: `permission to invoke ${lambda}`,
-        details: [],
-        run: (hand) => removePermission(hand, lambda),
-      });
-    }
-    if (isServing(record)) steps.push(noteRemoval(comparison));
+    steps.push(...formerFunctions(actual.statements, [], found).map(forbid));
+    if (record && !isBeingRemoved(record)) steps.push(noteRemoval(definition, record));
     steps.push({
       action: "remove",
       what: `API "${found.api.Name}"`,
@@ -42,9 +35,7 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
 }
 
 /** An API that is not there any more is then known to be gone, and not another account's. */
-function noteRemoval({ definition, record }: Comparison): Step {
-  const { name, region, stage, replies } = definition;
-  const apiId = record?.apiId;
+function noteRemoval({ name, region }: GatewayDefinition, { stage, replies, apiId }: Gateway): Step {
   return {
     action: "change",
     what: "note in the database that the API is being removed",

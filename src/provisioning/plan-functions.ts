@@ -1,5 +1,6 @@
 import { callsArn } from "../gateways/arns.ts";
-import { accountOf, functionsOf, ownFunctionsOf } from "../gateways/targets.ts";
+import { accountOf, ownFunctionsOf } from "../gateways/targets.ts";
+import type { Actual, ActualApi } from "./actual.ts";
 import { permits } from "./function-policies.ts";
 import type { Hand } from "./hand.ts";
 import type { Comparison, Step } from "./plan.ts";
@@ -29,28 +30,32 @@ export function planFunctions({ definition, actual, found }: Comparison): readon
   });
 }
 
-/** Functions that are called no more need not be callable: once nothing that is deployed calls them. */
-export function planForbidden({ definition, actual, found }: Comparison): readonly Step[] {
-  const wanted = new Set(functionsOf(definition));
-  const sid = found && statementId(found.api.ApiId);
-  // Another stage may still call it.
-  if ((found?.stages.size ?? 0) > 1) return [];
-  return [...actual.statements].flatMap(([lambda, statements]) => {
-    if (wanted.has(lambda) || !statements.some(({ Sid }) => Sid === sid)) return [];
-    const forbid: Step = {
-      action: "remove",
-      what: `permission to invoke ${lambda}`,
-      details: [],
-      run: (hand) => removePermission(hand, lambda),
-    };
-    return [forbid];
-  });
+/** Functions that we let an API call and that are wanted no more, by ARN. */
+export function formerFunctions(
+  statements: Actual["statements"],
+  wanted: readonly string[],
+  { api }: ActualApi,
+): readonly string[] {
+  const sid = statementId(api.ApiId);
+  return [...statements.keys()].filter(
+    (lambda) => !wanted.includes(lambda) && statements.get(lambda)?.some(({ Sid }) => Sid === sid),
+  );
 }
 
-export async function removePermission({ plane, apiId }: Hand, lambda: string): Promise<void> {
+/** Takes the permission to call a function away. */
+export function forbid(lambda: string): Step {
+  return {
+    action: "remove",
+    what: `permission to invoke ${lambda}`,
+    details: [],
+    run: (hand) => removePermission(hand, lambda),
+  };
+}
+
+async function removePermission({ plane, apiId }: Hand, lambda: string): Promise<void> {
   await (await plane.functions()).forbid(lambda, statementId(apiId));
 }
 
-export function statementId(apiId: string): string {
+function statementId(apiId: string): string {
   return `sallyport-${apiId}`;
 }

@@ -1,31 +1,13 @@
+import { ConfigurationError } from "../errors.ts";
+import { domainAddress } from "../gateways/definition-parts.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { endpointOf, needsSecret } from "./desired.ts";
 import type { Hand } from "./hand.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
-import { isServing } from "./recorded.ts";
+import { isBeingMade, isServing } from "./recorded.ts";
 
 /** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
 const FORGET_AFTER_MS = 10 * 60_000;
-
-/**
- * Another secret is accepted when all integrations have it, which keep it, and before the deployment, which sends it: so none is lost,
- * and nothing is refused, wherever this ends.
- */
-export function planAcceptance({ definition, accepted, record }: Comparison): readonly Step[] {
-  // Of one that had none, nobody has been told yet.
-  if (!record || record.secretHashes.length === 0) return [];
-  if (accepted.join() === record.secretHashes.join()) return [];
-  const accept: Step = {
-    action: "change",
-    what: "record in the database",
-    details: ["accepts another secret, beside the present one"],
-    run: async (hand) => {
-      await hand.gateways.accept(definition.name, accepted);
-      hand.recorded();
-    },
-  };
-  return [accept];
-}
 
 /** What of our record follows the deployment, and is as it was until then. */
 interface Followed {
@@ -36,16 +18,36 @@ interface Followed {
 }
 
 function followed({ definition, found, record }: Comparison): Followed {
-  const isLive = found?.deployment !== undefined && isServing(record);
   const wanted = found && endpointOf(definition, found.api, record);
-  if (!isLive) return { replies: definition.replies, endpoint: wanted };
+  if (!found?.deployment || !record || isBeingMade(record))
+    return { replies: definition.replies, endpoint: wanted };
+  const isKept = isServing(record) && !definition.disableExecuteApiEndpoint;
   return {
     replies: record.replies === "push" ? "push" : definition.replies,
-    endpoint: definition.disableExecuteApiEndpoint ? wanted : record.endpoint,
+    endpoint: isKept ? record.endpoint : wanted,
   };
 }
 
-/** Our record of the gateway: without it the app answers none of its calls. It comes before the deployment that makes the calls. */
+/** A domain that is only being made is in nobody's DNS yet. @throws ConfigurationError where sends would go there */
+function refuseUnknownDomain(
+  { definition, actual, found, record }: Comparison,
+  endpoint: string | undefined,
+): void {
+  const { name, disableExecuteApiEndpoint, domains } = definition;
+  if (!disableExecuteApiEndpoint || !found?.deployment || !isServing(record) || endpoint === record.endpoint)
+    return;
+  const chosen = domains.find((domain) => `https://${domainAddress(domain)}` === endpoint);
+  if (actual.domains.some(({ DomainName }) => DomainName === chosen?.name)) return;
+  throw new ConfigurationError(
+    `Gateway "${name}" is to be reached by ${chosen?.name} alone, which is not there yet. Apply it beside what there is, put it into DNS, and apply this then.`,
+  );
+}
+
+/**
+ * Our record of the gateway: without it the app answers none of its calls. It comes before the deployment that makes the calls. Another secret
+ * is accepted when all integrations have it, which keep it, and before the deployment, which sends it: so none is lost, and nothing
+ * is refused, wherever this ends.
+ */
 export function planRecord(comparison: Comparison): readonly Step[] {
   const { definition, accepted, found, record } = comparison;
   const { name, stage } = definition;
@@ -56,12 +58,13 @@ export function planRecord(comparison: Comparison): readonly Step[] {
     replies,
     ...(apiId === undefined ? {} : { apiId, endpoint }),
   });
-  const isFirst = record?.secretHashes.length === 0 && accepted.length > 0;
-  if (apiId !== undefined && record && details.length === 0 && !isFirst) return [];
+  refuseUnknownDomain(comparison, endpoint);
+  const isOther = record !== undefined && accepted.join() !== record.secretHashes.join();
+  if (apiId !== undefined && record && details.length === 0 && !isOther) return [];
   const keep: Step = {
     action: record ? "change" : "create",
     what: "record in the database",
-    details: record ? [...details, ...(isFirst ? ["accepts the gateway's secret"] : [])] : [],
+    details: record ? [...details, ...(isOther ? [acceptance(record)] : [])] : [],
     run: async (hand) => {
       const { gateways, apiId, apiEndpoint } = hand;
       await gateways.register({
@@ -78,10 +81,16 @@ export function planRecord(comparison: Comparison): readonly Step[] {
   return [keep];
 }
 
+function acceptance({ secretHashes }: Gateway): string {
+  return secretHashes.length === 0
+    ? "accepts the gateway's secret"
+    : "accepts another secret, beside the present one";
+}
+
 /** The rest of it, once what is deployed is so everywhere. */
 export function planRecordAfterwards(comparison: Comparison): readonly Step[] {
   const { definition, found, record } = comparison;
-  if (!found || !isServing(record)) return [];
+  if (!found?.deployment || !record || isBeingMade(record)) return [];
   const { name, stage, replies } = definition;
   const endpoint = endpointOf(definition, found.api, record);
   const { details } = differences(followed(comparison), { replies, endpoint });

@@ -11,17 +11,25 @@ import {
 } from "@aws-sdk/client-apigatewayv2";
 import { ConfigurationError } from "../errors.ts";
 import { INTEGRATION_TIMEOUT_MS, MAX_ROUTES } from "../protocol/quotas.ts";
-import type { ActualApi, ActualRoute } from "./actual.ts";
-import { type DesiredRoute, integrationDescription, isOurIntegration, SECRET_PARAMETER } from "./desired.ts";
+import { type ActualApi, type ActualRoute, functionIn } from "./actual.ts";
+import {
+  type DesiredIntegration,
+  type DesiredRoute,
+  integrationDescription,
+  isOurIntegration,
+  SECRET_PARAMETER,
+} from "./desired.ts";
 import { type Comparison, differences, entryDifferences, type Step, withoutQuery } from "./plan.ts";
+import { forbid, formerFunctions } from "./plan-functions.ts";
 
 /** Value of the route's two settings by which an answer reaches the socket. */
 const ANSWER = "$default";
 
 /** Each wanted route with its integration, and then those that are wanted no more. */
-export function planRoutes({ desired, found }: Comparison): readonly Step[] {
+export function planRoutes(comparison: Comparison): readonly Step[] {
+  const { desired, found } = comparison;
   const steps = desired.routes.flatMap((route) => {
-    const integration = found && integrationOf(route.key, found);
+    const integration = found && integrationOf(route, found);
     return [
       planIntegration(route, integration),
       planRoute(route, found?.routes.get(route.key), integration?.IntegrationId),
@@ -29,13 +37,13 @@ export function planRoutes({ desired, found }: Comparison): readonly Step[] {
   });
   if (!found) return steps;
   refuseTooMany(desired.routes, found);
-  return [...steps, ...planRemovals(desired.routes, found)];
+  return [...steps, ...planRemovals(comparison, found)];
 }
 
 /** What is new is made beside what is there. @throws ConfigurationError where that is more than an API takes */
 function refuseTooMany(wanted: readonly DesiredRoute[], found: ActualApi): void {
   const routes = wanted.filter(({ key }) => !found.routes.has(key)).length;
-  const integrations = wanted.filter(({ key }) => !integrationOf(key, found)).length;
+  const integrations = wanted.filter((route) => !integrationOf(route, found)).length;
   const most = Math.max(found.routes.size + routes, found.integrations.size + integrations);
   if (most <= MAX_ROUTES) return;
   throw new ConfigurationError(
@@ -47,26 +55,35 @@ function refuseTooMany(wanted: readonly DesiredRoute[], found: ActualApi): void 
  * The integration that a route is to keep: the one that it alone calls, or one that was made for it and not given to it, since a run ended
  * in between.
  */
-export function integrationOf(key: string, { routes, integrations }: ActualApi): Integration | undefined {
+export function integrationOf(
+  { key, integration: wanted }: DesiredRoute,
+  { routes, integrations }: ActualApi,
+): Integration | undefined {
   const targeted = targetOf(routes.get(key));
   const others = new Set([...routes.values()].filter(({ RouteKey }) => RouteKey !== key).map(targetOf));
   const own = targeted === undefined || others.has(targeted) ? undefined : integrations.get(targeted);
-  if (own && isPlain(own)) return own;
+  if (own && canBecome(own, wanted)) return own;
   return [...integrations.values()].find(
-    ({ IntegrationId, Description }) =>
-      Description === integrationDescription(key) && !others.has(IntegrationId) && IntegrationId !== targeted,
+    (integration) =>
+      integration.Description === integrationDescription(key) &&
+      !others.has(integration.IntegrationId) &&
+      integration.IntegrationId !== targeted &&
+      canBecome(integration, wanted),
   );
 }
 
 /**
- * Whether an integration is of a kind that can be brought to what is wanted. What is another kind, or leads through a VPC link, or has
- * credentials, is replaced: nobody has written down which of its settings AWS lets go.
+ * Whether an integration can be brought to what is wanted. What is another kind, or leads through a VPC link, or has credentials, is
+ * replaced: nobody has written down which of its settings AWS lets go. So is what calls another function, as it says whose permission
+ * is to be taken away.
  */
-function isPlain(integration: Integration): boolean {
+function canBecome(integration: Integration, wanted: DesiredIntegration): boolean {
   const { IntegrationType, ConnectionId, CredentialsArn, ContentHandlingStrategy } = integration;
+  const calls = functionIn(integration.IntegrationUri);
   return (
     (IntegrationType === "HTTP_PROXY" || IntegrationType === "AWS_PROXY") &&
-    [ConnectionId, CredentialsArn, ContentHandlingStrategy].every((setting) => (setting ?? "") === "")
+    [ConnectionId, CredentialsArn, ContentHandlingStrategy].every((setting) => (setting ?? "") === "") &&
+    (calls === undefined || calls === functionIn(wanted.IntegrationUri))
   );
 }
 
@@ -204,16 +221,11 @@ function silentStep(key: string, RouteResponseId: string | undefined): Step {
   };
 }
 
-/** Routes that are wanted no more, and integrations that were called and are no more; of others that nobody calls, those that are ours. */
-function planRemovals(wanted: readonly DesiredRoute[], found: ActualApi): readonly Step[] {
-  const keys = new Set(wanted.map(({ key }) => key));
+/** Routes that are wanted no more, and what only they called, but for functions that may still be called by us. */
+function planRemovals({ desired, actual }: Comparison, found: ActualApi): readonly Step[] {
+  const keys = new Set(desired.routes.map(({ key }) => key));
   const routes = [...found.routes.values()].filter(({ RouteKey = "" }) => !keys.has(RouteKey));
-  const kept = new Set(wanted.map(({ key }) => integrationOf(key, found)?.IntegrationId));
-  const targeted = new Set([...found.routes.values()].map(targetOf));
-  const integrations = [...found.integrations.values()].filter(
-    ({ IntegrationId, Description }) =>
-      !kept.has(IntegrationId) && (targeted.has(IntegrationId) || isOurIntegration(Description)),
-  );
+  const former = new Set(formerFunctions(actual.statements, desired.functions, found));
   return [
     ...routes.map(({ RouteKey = "", RouteId }): Step => {
       return {
@@ -225,17 +237,47 @@ function planRemovals(wanted: readonly DesiredRoute[], found: ActualApi): readon
         },
       };
     }),
-    ...integrations.map(({ IntegrationId, IntegrationUri = "" }): Step => {
-      return {
-        action: "remove",
-        what: "integration",
-        details: [withoutQuery(IntegrationUri)],
-        run: async ({ plane, apiId }) => {
-          await plane.write(new DeleteIntegrationCommand({ ApiId: apiId, IntegrationId }));
-        },
-      };
-    }),
+    ...unusedIntegrations(desired.routes, found)
+      .filter(({ IntegrationUri }) => !former.has(functionIn(IntegrationUri) ?? ""))
+      .map(removeIntegration),
   ];
+}
+
+/**
+ * Functions that are called no more need not be callable, once nothing that is deployed calls them. The integrations that called them go
+ * last: they are how it is known which functions those were.
+ */
+export function planFormerFunctions({ desired, actual, found }: Comparison): readonly Step[] {
+  // Another stage may still call them.
+  if (!found || found.stages.size > 1) return [];
+  const former = formerFunctions(actual.statements, desired.functions, found);
+  return [
+    ...former.map(forbid),
+    ...unusedIntegrations(desired.routes, found)
+      .filter(({ IntegrationUri }) => former.includes(functionIn(IntegrationUri) ?? ""))
+      .map(removeIntegration),
+  ];
+}
+
+/** Integrations that were called and are no more; of others that nobody calls, those that are ours. */
+function unusedIntegrations(wanted: readonly DesiredRoute[], found: ActualApi): readonly Integration[] {
+  const kept = new Set(wanted.map((route) => integrationOf(route, found)?.IntegrationId));
+  const targeted = new Set([...found.routes.values()].map(targetOf));
+  return [...found.integrations.values()].filter(
+    ({ IntegrationId, Description }) =>
+      !kept.has(IntegrationId) && (targeted.has(IntegrationId) || isOurIntegration(Description)),
+  );
+}
+
+function removeIntegration({ IntegrationId, IntegrationUri = "" }: Integration): Step {
+  return {
+    action: "remove",
+    what: "integration",
+    details: [withoutQuery(IntegrationUri)],
+    run: async ({ plane, apiId }) => {
+      await plane.write(new DeleteIntegrationCommand({ ApiId: apiId, IntegrationId }));
+    },
+  };
 }
 
 function shownParameter(

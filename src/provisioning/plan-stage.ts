@@ -2,6 +2,7 @@ import {
   CreateDeploymentCommand,
   CreateStageCommand,
   DeleteAccessLogSettingsCommand,
+  DeleteRouteSettingsCommand,
   type Deployment,
   GetDeploymentCommand,
   type Stage,
@@ -9,7 +10,7 @@ import {
 } from "@aws-sdk/client-apigatewayv2";
 import { ControlPlaneError } from "../errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { deploymentDescription } from "./desired.ts";
+import { type DesiredRoute, deploymentDescription, needsSecret } from "./desired.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
 import { planTags } from "./plan-api.ts";
 
@@ -55,6 +56,7 @@ export function planStage({ definition, desired, found }: Comparison): readonly 
   const path = `apis/${found?.api.ApiId}/stages/${StageName}`;
   return [
     ...planSettings(there, definition),
+    ...planOverrides(there, limitsOf(throttling ?? UNTHROTTLED), desired.routes),
     ...planTags(`stage ${StageName}`, path, there.Tags, desired.tags),
   ];
 }
@@ -72,7 +74,6 @@ function planSettings(
     : { details: [], changes: {} };
   const log = accessLog && { DestinationArn: accessLog.destinationArn, Format: accessLog.format };
   const logged = log ? differences(there.AccessLogSettings, log) : { details: [], changes: {} };
-  steps.push(...planOverrides(there, limitsOf(throttling ?? UNTHROTTLED)));
   const details = [
     ...throttled.details.map((detail) => `DefaultRouteSettings.${detail}`),
     ...logged.details.map((detail) => `AccessLogSettings.${detail}`),
@@ -108,12 +109,30 @@ function planSettings(
   return steps;
 }
 
+/** Settings of routes that are wanted no more: AWS changes no stage that has settings of a route which is gone. */
+export function planRouteSettings({ definition: { stage }, desired, found }: Comparison): readonly Step[] {
+  const keys = Object.keys(found?.stages.get(stage)?.RouteSettings ?? {});
+  const gone = keys.filter((key) => !desired.routes.some((route) => route.key === key));
+  return gone.map((RouteKey) => {
+    return {
+      action: "remove",
+      what: `settings of the route ${RouteKey} on the stage ${stage}`,
+      details: [],
+      run: async ({ plane, apiId }) => {
+        await plane.write(new DeleteRouteSettingsCommand({ ApiId: apiId, StageName: stage, RouteKey }));
+      },
+    };
+  });
+}
+
 /** Limits of one route hold in place of the stage's: of 0, none of its calls is let through. What else is set for a route stays. */
 function planOverrides(
   { StageName, RouteSettings }: Stage,
   limits: ReturnType<typeof limitsOf>,
+  wanted: readonly DesiredRoute[],
 ): readonly Step[] {
   return Object.entries(RouteSettings ?? {}).flatMap(([key, settings]) => {
+    if (!wanted.some((route) => route.key === key)) return [];
     const { ThrottlingRateLimit, ThrottlingBurstLimit } = settings;
     if (ThrottlingRateLimit === undefined && ThrottlingBurstLimit === undefined) return [];
     const { details } = differences(settings, limits);
@@ -147,7 +166,7 @@ export function planNoAutoDeploy({ definition: { stage }, found }: Comparison): 
 
 /** A deployment, where the stage serves anything else than what is wanted. */
 export function planDeployment({ definition, desired, found, accepted }: Comparison): readonly Step[] {
-  const description = deploymentDescription(desired.fingerprint, accepted);
+  const description = deploymentDescription(desired.fingerprint, needsSecret(definition) ? accepted : []);
   // What is changed back to what was deployed before is as it was; what was deployed by others says nothing of itself.
   if (found?.deployment?.Description === description && isDeployed(found.deployment)) return [];
   const { stage } = definition;
@@ -155,10 +174,10 @@ export function planDeployment({ definition, desired, found, accepted }: Compari
     action: "deploy",
     what: `stage ${stage}`,
     details: [],
+    // What is served from now on must be what every process takes.
+    after: "known",
     run: async (hand) => {
       const { plane, apiId } = hand;
-      // What is served from now on must be what every process takes.
-      if (found?.deployment) await hand.known();
       const before = found?.deployment?.CreatedDate?.getTime() ?? 0;
       const sinceMs = plane.now() - before;
       if (sinceMs >= 0 && sinceMs < DEPLOYMENT_GAP_MS) await plane.wait(DEPLOYMENT_GAP_MS - sinceMs);
@@ -173,7 +192,7 @@ export function planDeployment({ definition, desired, found, accepted }: Compari
 }
 
 /** Whether a deployment is served. One of which AWS says nothing is. */
-export function isDeployed({ DeploymentStatus }: Deployment): boolean {
+function isDeployed({ DeploymentStatus }: Deployment): boolean {
   return DeploymentStatus === undefined || DeploymentStatus === "DEPLOYED";
 }
 

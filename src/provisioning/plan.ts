@@ -11,6 +11,8 @@ export interface Step {
   readonly what: string;
   /** What becomes what. */
   readonly details: readonly string[];
+  /** What it waits for: that every process knows our record as it is, or also that what is deployed is served everywhere. */
+  readonly after?: "known" | "settled";
   readonly run: (hand: Hand) => Promise<void>;
 }
 

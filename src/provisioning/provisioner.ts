@@ -18,7 +18,7 @@ import { integrationOf } from "./plan-routes.ts";
 import { isBeingMade, isBeingRemoved, recordedRegion } from "./recorded.ts";
 import { type Keep, type Plan, type Purpose, Run, shownStep, type Told } from "./run.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
-import { type GatewayStatus, statusOf } from "./status.ts";
+import { type GatewayStatus, NOTHING, statusOf } from "./status.ts";
 
 /** What is to be done about how things stand. */
 type Think = (comparison: Comparison) => readonly Step[];
@@ -29,7 +29,7 @@ const ROUNDS = 6;
 const ROUND_PAUSE_MS = 2000;
 
 /**
- * Brings AWS to what a definition says. What is there is looked at each time, found by tag, so that a run which was cut off anywhere
+ * Brings AWS to what a definition says. What is there is looked at each time, found by our record and by tag, so that a run which was cut off anywhere
  * is gone on with by the next one.
  */
 export class Provisioner {
@@ -133,7 +133,7 @@ export class Provisioner {
         );
       }
       // Calls with the secret before the present one may be under way.
-      if (former !== undefined) await this.#plane.wait(DRAIN_MS);
+      if (former !== undefined) await this.#handFor(comparison).until("settled");
       const next = freshSecret([current]);
       await this.#carryOut(planned, run, next);
       await this.#plane.wait(DRAIN_MS);
@@ -159,12 +159,14 @@ export class Provisioner {
 
   /** How it stands: addresses, and what is not as it is wanted. */
   async status(): Promise<GatewayStatus> {
-    const comparison = await this.#look();
+    let known: Omit<GatewayStatus, "steps" | "problem"> = NOTHING;
     try {
-      return { ...statusOf(comparison), steps: planned(comparison).map(shownStep), problem: null };
+      const comparison = await this.#look();
+      known = statusOf(comparison);
+      return { ...known, steps: planned(comparison).map(shownStep), problem: null };
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;
-      return { ...statusOf(comparison), steps: [], problem: error.message };
+      return { ...known, steps: [], problem: error.message };
     }
   }
 
@@ -250,7 +252,7 @@ export class Provisioner {
     const { name, region, stage } = this.#definition;
     if (!found && record?.apiId && !isBeingRemoved(record)) {
       throw new ConfigurationError(
-        `Gateway "${name}" is the API ${record.apiId}, which AWS does not show in ${region} to these credentials. Are they of another account? If it is gone, forget it: npx sallyport gateway release "${name}"`,
+        `Gateway "${name}" is the API ${record.apiId}, which AWS does not show in ${region} to these credentials. Are they of another account, or is it in another region? If it is gone, forget it: npx sallyport gateway release "${name}"`,
       );
     }
     if (!found) return;
@@ -273,8 +275,9 @@ export class Provisioner {
     hand.recordId = record?.id ?? "";
     hand.apiId = found?.api.ApiId ?? "";
     hand.apiEndpoint = found?.api.ApiEndpoint ?? "";
-    for (const { key } of desired.routes) {
-      hand.integrationIds.set(key, (found && integrationOf(key, found)?.IntegrationId) ?? "");
+    for (const route of desired.routes) {
+      const { key } = route;
+      hand.integrationIds.set(key, (found && integrationOf(route, found)?.IntegrationId) ?? "");
       hand.routeIds.set(key, found?.routes.get(key)?.RouteId ?? "");
     }
     return hand;

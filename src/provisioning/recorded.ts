@@ -23,7 +23,7 @@ export function isBeingRemoved(record: Gateway | undefined): boolean {
   return record?.endpoint.endsWith(".being-removed.invalid") === true;
 }
 
-/** Whether processes call the Management API at what is recorded. */
+/** Whether what is recorded is where a Management API is to be reached. */
 export function isServing(record: Gateway | undefined): record is Gateway {
   return record !== undefined && !isBeingMade(record) && !isBeingRemoved(record);
 }

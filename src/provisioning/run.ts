@@ -16,8 +16,15 @@ export type Purpose = "apply" | "destroy" | "release" | "rotate-secret" | "impor
  */
 export type Keep = (purpose: Purpose, steps: Plan["steps"], unknown: Plan["steps"]) => Promise<void>;
 
-/** Told of each step before it is made. */
-export type Told = (step: Plan["steps"][number]) => void;
+/** Told of each step before it is made, and of what it waits for before that. */
+export type Told = (
+  step: Omit<Plan["steps"][number], "action"> & { readonly action: Step["action"] | "wait" },
+) => void;
+
+const WAITS = {
+  known: "every process knows the record",
+  settled: "what was deployed is served everywhere",
+} as const;
 
 /** The steps of a run, as it makes them. */
 export class Run {
@@ -35,6 +42,11 @@ export class Run {
   }
 
   async make(step: Step, hand: Hand): Promise<void> {
+    if (step.after) {
+      await hand.until(step.after, () =>
+        this.#told({ action: "wait", what: `until ${WAITS[step.after ?? "known"]}`, details: [] }),
+      );
+    }
     hand.plane.checkGoingOn();
     await this.#renew();
     const shown = shownStep(step);

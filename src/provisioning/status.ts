@@ -37,6 +37,17 @@ export interface DnsRecord {
   readonly status: string;
 }
 
+/** Of what nothing is known. */
+export const NOTHING: Omit<GatewayStatus, "steps" | "problem"> = Object.freeze({
+  apiId: null,
+  url: null,
+  endpoint: null,
+  deployedAt: null,
+  secrets: 0,
+  dns: [],
+  kept: [],
+});
+
 /** How a gateway stands, but for what is to be done about it. */
 export function statusOf({
   definition,

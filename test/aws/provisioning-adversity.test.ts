@@ -89,12 +89,14 @@ describe("an API that AWS does not show", () => {
       () => provisioner.apply(),
       () => provisioner.destroy(),
       () => provisioner.rotateSecret(),
-      () => provisioner.status(),
     ]) {
       await expect(run()).rejects.toThrow(
-        `Gateway "chat" is the API ${record?.apiId}, which AWS does not show in eu-west-1 to these credentials. Are they of another account? If it is gone, forget it: npx sallyport gateway release "chat"`,
+        `Gateway "chat" is the API ${record?.apiId}, which AWS does not show in eu-west-1 to these credentials. Are they of another account, or is it in another region? If it is gone, forget it: npx sallyport gateway release "chat"`,
       );
     }
+    const status = await provisioner.status();
+    expect(status).toMatchObject({ apiId: null, steps: [] });
+    expect(status.problem).toMatch(/does not show in eu-west-1 to these credentials/);
     expect(await world.record()).toEqual(record);
     expect(words(await provisioner.release())).toEqual([
       "remove record in the database, with the rows of its sockets",
@@ -118,6 +120,20 @@ describe("an API that AWS does not show", () => {
     }
   });
 
+  test("was only half made and is being removed: likewise", async () => {
+    const provisioner = world.define();
+    const dies = provisioner.apply(({ what }) => {
+      if (what === "route $connect") throw new Error("killed");
+    });
+    await expect(dies).rejects.toThrow("killed");
+    world.aws.fault = (operation) => (operation === "DeleteApi" ? { kind: "answer lost" } : undefined);
+    await provisioner.destroy();
+    world.aws.fault = () => undefined;
+    expect(await world.record()).toBeUndefined();
+    await provisioner.apply();
+    expect(ids()).toHaveLength(1);
+  });
+
   test("is in the region in which it was begun", async () => {
     world.aws.fault = () => ({ kind: "refused", status: 403, type: "AccessDeniedException" });
     await expect(world.define().apply()).rejects.toThrow(/CreateApi in eu-west-1 was answered 403/);
@@ -125,6 +141,15 @@ describe("an API that AWS does not show", () => {
       /^Gateway "chat" is in eu-west-1/,
     );
   });
+});
+
+test("an API whose making is never answered is made twice at most, and then a run ends", async () => {
+  world.aws.apis.showsAfterMs = 3_600_000;
+  world.aws.fault = (operation) => (operation === "CreateApi" ? { kind: "answer lost" } : undefined);
+  await expect(world.define().apply()).rejects.toThrow(
+    /^CreateApi in eu-west-1 was not answered: .*Whether an API was made shows later: run it again then\.$/,
+  );
+  expect(ids()).toHaveLength(2);
 });
 
 describe("what others have at AWS", () => {
@@ -330,6 +355,62 @@ describe("import", () => {
   });
 });
 
+describe("import finds", () => {
+  test("that the gateway has an API, though no list shows it yet", async () => {
+    world.aws.apis.showsAfterMs = 600_000;
+    const provisioner = world.define();
+    await provisioner.apply();
+    const record = await world.record();
+    const { ApiId = "" } = world.aws.apis.CreateApi({
+      Name: "other",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+    });
+    await expect(provisioner.adopt(ApiId)).rejects.toThrow(`has the API ${record?.apiId} already`);
+    expect(await world.record()).toEqual(record);
+  });
+
+  test("that what is registered by hand is another API, or says no stage", async () => {
+    const provisioner = world.define();
+    const { ApiId = "" } = world.aws.apis.CreateApi({
+      Name: "made by hand",
+      ProtocolType: "WEBSOCKET",
+      RouteSelectionExpression: "$request.body.action",
+    });
+    const secret = gatewaySecret();
+    const endpoint = "https://zzzzzzzzzz.execute-api.eu-west-1.amazonaws.com/production";
+    await world.app.registerGateway({ name: "chat", endpoint, secret });
+    await expect(provisioner.adopt(ApiId)).rejects.toThrow(
+      `${endpoint}, which is the API zzzzzzzzzz. Import that`,
+    );
+    await world.app.registerGateway({ name: "chat", endpoint: "https://ws.example.com", secret });
+    await expect(provisioner.adopt(ApiId)).rejects.toThrow(/register it again with stage: "production"/);
+    await world.app.registerGateway({
+      name: "chat",
+      endpoint: "https://ws.example.com",
+      stage: "production",
+      secret,
+    });
+    await provisioner.adopt(ApiId);
+    expect(await world.record()).toMatchObject({ apiId: ApiId, endpoint: "https://ws.example.com" });
+  });
+
+  test("how answers came, of a gateway that was released while it pushed: they are pushed until others come", async () => {
+    const pushing = world.define({ replies: "push" });
+    await pushing.apply();
+    const apiId = world.apiId();
+    await pushing.release();
+    const provisioner = world.define();
+    await provisioner.adopt(apiId);
+    world.aws.fault = async (operation) => {
+      if (operation === "CreateDeployment") expect((await world.record())?.replies).toBe("push");
+      return undefined;
+    };
+    await provisioner.apply();
+    expect((await world.record())?.replies).toBe("route");
+  });
+});
+
 describe("functions", () => {
   beforeEach(() => world.aws.functions.add(OWN));
 
@@ -388,7 +469,7 @@ test("a wait that a run was stopped in is waited by the next one", async () => {
   let recordedAt = 0;
   const ended = stopped.apply(({ action, what }) => {
     if (what === "record in the database") recordedAt = world.aws.clock.now;
-    if (action === "deploy") ending.abort();
+    if (action === "wait") ending.abort();
   });
   await expect(ended).rejects.toThrow(/told to stop/);
   let deployedAt = 0;
@@ -442,4 +523,62 @@ test("the audit names what was begun and not answered", async () => {
     ],
     perhaps: ['remove API "chat"'],
   });
+});
+
+test("settings of a route go before the route does: AWS changes no stage that still has them", async () => {
+  const routes = { moderate: "https://www.example.com/ws/moderation/moderate" };
+  await world.define({ routes }).apply();
+  const RouteSettings = { moderate: { LoggingLevel: "ERROR" as const } };
+  world.aws.apis.UpdateStage({ ApiId: world.apiId(), ...PRODUCTION, RouteSettings });
+  const provisioner = world.define({ throttling: { ratePerSecond: 5, burst: 5 } });
+  const done = words(await provisioner.apply());
+  expect(done[0]).toBe("remove settings of the route moderate on the stage production");
+  expect(await provisioner.plan()).toEqual({ steps: [] });
+});
+
+test("a domain that nobody can have in DNS yet does not become the only way to a gateway that serves", async () => {
+  await world.define().apply();
+  const alone = world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true });
+  await expect(alone.plan()).rejects.toThrow(
+    'Gateway "chat" is to be reached by ws.example.com alone, which is not there yet. Apply it beside what there is, put it into DNS, and apply this then.',
+  );
+  await world.define({ domain: DOMAIN }).apply();
+  await world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true }).apply();
+  expect(await world.record()).toMatchObject({ endpoint: "https://ws.example.com" });
+});
+
+test("what is deployed by AWS's clock, and whose clock differs, is served for a minute before anything is taken away", async () => {
+  for (const skewMs of [-120_000, 120_000]) {
+    await world.define({ domain: DOMAIN }).apply();
+    const provisioner = world.define({ timeoutMs: 10_000 });
+    let deployedAt = 0;
+    const dies = provisioner.apply(({ what }) => {
+      if (what.startsWith("mapping")) throw new Error("killed");
+    });
+    await expect(dies).rejects.toThrow("killed");
+    deployedAt = world.aws.clock.now;
+    // As if AWS had written down another time.
+    const { Items = [] } = world.aws.apis.GetDeployments({ ApiId: world.apiId() });
+    for (const deployment of Items) deployment.CreatedDate = new Date(deployedAt + skewMs);
+    let removedAt = 0;
+    world.aws.fault = (operation) => {
+      if (operation === "DeleteApiMapping") removedAt = world.aws.clock.now;
+      return undefined;
+    };
+    await provisioner.apply();
+    world.aws.fault = () => undefined;
+    expect(removedAt - deployedAt).toBeGreaterThanOrEqual(60_000);
+    await provisioner.destroy();
+  }
+});
+
+test("a run that another has taken over from while it waited takes nothing away", async () => {
+  await world.define({ domain: DOMAIN }).apply();
+  world.aws.fault = (operation) => {
+    if (operation === "DeleteApiMapping") throw new Error("it was taken away");
+    return undefined;
+  };
+  const { database } = world.app.provisioning;
+  world.whileWaiting = () => database.db.updateTable("sallyport_counters").set({ count: 1 }).execute();
+  await expect(world.define().apply()).rejects.toThrow(/Another run provisions gateway "chat" now/);
 });

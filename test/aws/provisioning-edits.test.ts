@@ -17,10 +17,11 @@ const words = ({ steps }: Plan) => steps.map(({ action, what }) => `${action} ${
 const CERTIFICATE = `arn:aws:acm:${REGION}:123456789012:certificate/0a1b2c3d-0000-4000-8000-000000000000`;
 const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:chat`;
 const LAMBDA = `arn:aws:lambda:${REGION}:123456789012:function:moderation`;
+const FORMER = `arn:aws:lambda:${REGION}:123456789012:function:former`;
 
 /** What there is of everything, and then is otherwise. */
 const BEFORE: Partial<GatewayOptions> = {
-  routes: { moderate: "https://www.example.com/ws/moderation/moderate", old: { lambda: LAMBDA } },
+  routes: { moderate: "https://www.example.com/ws/moderation/moderate", old: { lambda: FORMER } },
   tags: { team: "chat" },
   throttling: { ratePerSecond: 100, burst: 200 },
   accessLog: { destinationArn: LOG_GROUP },
@@ -35,6 +36,7 @@ const AFTER: Partial<GatewayOptions> = {
 };
 
 const OLD = { name: "ws.example.com", certificateArn: CERTIFICATE, mappingKey: "chat" };
+const NEXT = { ...OLD, name: "next.example.com" };
 
 /** What a stage serves, without its ids. */
 function shape({ routes, integrations }: Snapshot): readonly unknown[] {
@@ -68,15 +70,26 @@ async function isReached(endpoint: string): Promise<boolean> {
 }
 
 describe("whatever is edited, and wherever that is cut off", () => {
-  const lives: Record<string, { from: Partial<GatewayOptions>; to: Partial<GatewayOptions> }> = {
+  const lives: Record<
+    string,
+    { from: Partial<GatewayOptions>; to: Partial<GatewayOptions>; isAnew?: boolean }
+  > = {
     "everything, there": { from: BEFORE, to: AFTER },
     "everything, and back": { from: AFTER, to: BEFORE },
     "the only address, to another": {
-      from: { domain: OLD, disableExecuteApiEndpoint: true },
-      to: { domain: { ...OLD, name: "next.example.com" }, disableExecuteApiEndpoint: true },
+      from: { domain: [OLD, NEXT], disableExecuteApiEndpoint: true },
+      to: { domain: NEXT, disableExecuteApiEndpoint: true },
+      isAnew: true,
     },
-    "a domain alone, to none": { from: { domain: OLD, disableExecuteApiEndpoint: true }, to: {} },
-    "no domain, to one alone": { from: {}, to: { domain: OLD, disableExecuteApiEndpoint: true } },
+    "a domain alone, to none": {
+      from: { domain: OLD, disableExecuteApiEndpoint: true },
+      to: {},
+      isAnew: true,
+    },
+    "a domain beside, to it alone": {
+      from: { domain: OLD },
+      to: { domain: OLD, disableExecuteApiEndpoint: true },
+    },
   };
   const faults: Record<string, Fault> = {
     "AWS refuses": { kind: "refused", status: 403, type: "AccessDeniedException" },
@@ -90,9 +103,10 @@ describe("whatever is edited, and wherever that is cut off", () => {
   test.each(cases)(
     "%s, where %s: every call is proved and answered on the way, and the end is as defined",
     async (life, how) => {
-      const { from, to } = lives[life] as (typeof lives)[string];
-      world.aws.functions.add(LAMBDA);
+      const { from, to, isAnew } = lives[life] as (typeof lives)[string];
+      for (const arn of [LAMBDA, FORMER]) world.aws.functions.add(arn);
       for (let at = 1, isOver = false; !isOver; at++) {
+        if (isAnew) await world.define(from).destroy();
         await world.define(from).apply();
         // Whatever was deployed a moment ago.
         world.aws.clock.advance(60_000);
@@ -116,6 +130,12 @@ describe("whatever is edited, and wherever that is cut off", () => {
         world.aws.fault = () => undefined;
         await provisioner.apply();
         expect(await provisioner.plan(), `step ${at}`).toEqual({ steps: [] });
+        for (const arn of [LAMBDA, FORMER]) {
+          const isWanted = Object.values(to.routes ?? {}).some(
+            (target) => typeof target === "object" && "lambda" in target && target.lambda === arn,
+          );
+          expect(world.aws.functions.permissions(arn), `${arn}, step ${at}`).toHaveLength(isWanted ? 1 : 0);
+        }
         isOver = !isHit;
         if (isOver) expect(at).toBeGreaterThan(2);
       }
@@ -139,7 +159,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
   });
 
   test("a removal of everything", async () => {
-    world.aws.functions.add(LAMBDA);
+    for (const arn of [LAMBDA, FORMER]) world.aws.functions.add(arn);
     for (const fault of Object.values(faults)) {
       for (let at = 1, isOver = false; !isOver; at++) {
         const provisioner = world.define(BEFORE);
@@ -158,7 +178,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
         await provisioner.destroy();
         expect(world.aws.apis.all()).toEqual([]);
         expect(world.aws.apis.domains.GetDomainNames({}).Items).toEqual([]);
-        expect(world.aws.functions.permissions(LAMBDA)).toEqual([]);
+        expect([LAMBDA, FORMER].map((arn) => world.aws.functions.permissions(arn))).toEqual([[], []]);
         expect(await world.record()).toBeUndefined();
       }
     }

@@ -93,7 +93,7 @@ describe("whose an API is", () => {
     await world.app.provisioning.gateways.register({
       name: "chat",
       stage: "production",
-      endpoint: "https://being-made.invalid",
+      endpoint: "https://eu-west-1.being-made.invalid",
     });
     await expect(provisioner.apply()).rejects.toThrow(`import "chat" ${theirs}`);
     expect(ids()).toEqual([theirs]);

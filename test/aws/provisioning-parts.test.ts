@@ -195,9 +195,12 @@ describe("1e functions", () => {
     await world.define({ target: { lambda: CHAT_FUNCTION } }).apply();
     const ours = [`sallyport-${world.apiId()}`];
     expect(world.aws.functions.permissions(CHAT_FUNCTION)).toEqual(ours);
-    expect(words(await world.define({ target: { lambda: OTHER_FUNCTION } }).apply()).slice(-2)).toEqual([
+    expect(words(await world.define({ target: { lambda: OTHER_FUNCTION } }).apply()).slice(-5)).toEqual([
       "deploy stage production",
       `remove permission to invoke ${CHAT_FUNCTION}`,
+      "remove integration",
+      "remove integration",
+      "remove integration",
     ]);
     expect(world.aws.functions.permissions(CHAT_FUNCTION)).toEqual([]);
     expect(world.aws.functions.permissions(OTHER_FUNCTION)).toEqual(ours);
@@ -224,6 +227,7 @@ describe("1e functions", () => {
         .served()
         .integrations.every(({ RequestParameters }) => Object.keys(RequestParameters ?? {}).length === 0),
     ).toBe(true);
+    expect(await world.define({ target: { lambda: CHAT_FUNCTION } }).plan()).toEqual({ steps: [] });
     const back = world.define();
     await back.apply();
     expect(await back.plan()).toEqual({ steps: [] });
@@ -259,12 +263,7 @@ describe("what cannot be changed under open sockets", () => {
     const apiId = world.apiId();
     await world.app.provisioning.gateways.remove("chat");
     const another = world.define({ stage: "staging", target: "https://staging.example.com/ws/chat" });
-    for (const run of [
-      () => another.plan(),
-      () => another.apply(),
-      () => another.destroy(),
-      () => another.status(),
-    ]) {
+    for (const run of [() => another.plan(), () => another.apply(), () => another.destroy()]) {
       await expect(run()).rejects.toThrow(
         new RegExp(
           `^The API ${apiId} in eu-west-1 has the tag of gateway "chat", and this database knows no API by that name\\..*import "chat" ${apiId}$`,
@@ -272,7 +271,10 @@ describe("what cannot be changed under open sockets", () => {
       );
     }
     await provisioner.adopt(apiId);
-    expect(words(await provisioner.apply())).toEqual(["change record in the database"]);
+    expect(words(await provisioner.apply())).toEqual([
+      "change record in the database",
+      "change record in the database",
+    ]);
     const [api] = world.aws.apis.all();
     Object.assign(api?.Tags ?? {}, { "aws:cloudformation:stack-id": "arn:aws:cloudformation:x" });
     await expect(provisioner.destroy()).rejects.toThrow(/belongs to a stack of CloudFormation/);
@@ -326,6 +328,7 @@ describe("import", () => {
       "change tags of the stage production",
       "change record in the database",
       "deploy stage production",
+      "change record in the database",
     ]);
     await provisioner.apply();
     expect(world.apiId()).toBe(apiId);

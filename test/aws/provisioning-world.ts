@@ -18,6 +18,8 @@ const CREDENTIALS = { AWS_ACCESS_KEY_ID: "AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY: "
 /** An app, its database, and AWS's control plane as far as provisioning sees it. AWS's time passes where it is waited for. */
 export class ProvisioningWorld {
   readonly aws: ControlPlane;
+  /** What happens in each wait of a run. */
+  whileWaiting: () => Promise<unknown> = async () => undefined;
   readonly #database: TestDatabase;
   readonly #storage: Database;
   readonly #open: Provisioner[] = [];
@@ -62,7 +64,10 @@ export class ProvisioningWorld {
       by: "test",
       ...reached,
       endpoint: this.aws.endpoint,
-      wait: async (ms) => this.aws.clock.advance(ms),
+      wait: async (ms) => {
+        await this.whileWaiting();
+        this.aws.clock.advance(ms);
+      },
       now: () => this.aws.clock.now,
     });
     this.#open.push(opened);

@@ -300,7 +300,7 @@ export class Apis {
   }
 
   UpdateStage(input: Aws.UpdateStageRequest): Aws.UpdateStageResponse {
-    const { stages, deployments } = this.#api(input.ApiId);
+    const { stages, deployments, routes } = this.#api(input.ApiId);
     const stage = found(stages, input.StageName, "Stage");
     const { ApiId: _, ...rest } = input;
     const next = merged(stage, rest, ["StageVariables", "RouteSettings", "DefaultRouteSettings"]);
@@ -309,6 +309,11 @@ export class Apis {
       found(deployments, input.DeploymentId, "Deployment");
     }
     checkStage(next);
+    // As others have seen it of HTTP APIs.
+    const keys = [...routes.values()].map(({ RouteKey }) => RouteKey);
+    const gone = Object.keys(next.RouteSettings ?? {}).find((key) => !keys.includes(key));
+    if (gone !== undefined)
+      throw notFound(`Unable to find Route by key ${gone} within the provided RouteSettings`);
     stages.set(stage.StageName ?? "", next);
     return next;
   }
