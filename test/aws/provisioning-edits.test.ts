@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ControlPlaneError } from "../../src/errors.ts";
-import { hashSecret } from "../../src/gateways/gateways.ts";
 import type { GatewayOptions } from "../../src/index.ts";
 import type { Plan } from "../../src/provisioning.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 import type { Fault } from "./control-plane/server.ts";
+import { expectServed } from "./expect-served.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -44,29 +44,6 @@ function shape({ routes, integrations }: Snapshot): readonly unknown[] {
     const integration = integrations.find(({ IntegrationId }) => Target === `integrations/${IntegrationId}`);
     return [RouteKey, integration?.IntegrationType, integration?.IntegrationUri, responses.length];
   });
-}
-
-/** Whether what the stage serves is what the app takes: every call is proved, and every answer reaches the socket. */
-async function expectServed(where: string): Promise<void> {
-  const record = await world.record();
-  const { routes, integrations } = world.served();
-  for (const { IntegrationType, RequestParameters } of integrations) {
-    if (IntegrationType === "HTTP_PROXY")
-      expect(record?.secretHashes, where).toContain(hashSecret(secretOf({ RequestParameters })));
-  }
-  const isAnswered = routes.find(({ RouteKey }) => RouteKey === "$default")?.responses.length === 1;
-  expect(isAnswered || record?.replies === "push", `${where}: ${record?.replies}`).toBe(true);
-  expect(await isReached(record?.endpoint ?? ""), `${where}: ${record?.endpoint}`).toBe(true);
-}
-
-/** Whether the Management API is where a record says it is. */
-async function isReached(endpoint: string): Promise<boolean> {
-  if (endpoint.includes(".execute-api.")) return world.served().api.DisableExecuteApiEndpoint !== true;
-  const { host, pathname } = new URL(endpoint);
-  const { Items = [] } = world.aws.apis.domains.GetApiMappings({ DomainName: host });
-  return Items.some(
-    ({ ApiMappingKey, ApiId }) => `/${ApiMappingKey}` === pathname && ApiId === world.apiId(),
-  );
 }
 
 describe("whatever is edited, and wherever that is cut off", () => {
@@ -113,7 +90,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
         const first = world.aws.changes;
         let isHit = false;
         world.aws.fault = async (operation, change) => {
-          await expectServed(`${at}: before ${operation}`);
+          await expectServed(world, `${at}: before ${operation}`);
           if (change !== first + at) return undefined;
           isHit = true;
           return faults[how];
@@ -126,7 +103,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
         const isExpected = failure === undefined || failure instanceof ControlPlaneError;
         if (!isExpected) throw failure;
         expect(failure !== undefined, `step ${at}`).toBe(isHit && how === "AWS refuses");
-        await expectServed(`${at}: in the end`);
+        await expectServed(world, `${at}: in the end`);
         world.aws.fault = () => undefined;
         await provisioner.apply();
         expect(await provisioner.plan(), `step ${at}`).toEqual({ steps: [] });
