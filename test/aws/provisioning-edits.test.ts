@@ -74,7 +74,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
     "the answer is lost": { kind: "answer lost" },
   };
   const cases = Object.keys(lives).flatMap((life) =>
-    Object.keys(faults).map((fault) => [life, fault] as const),
+    [...Object.keys(faults), "the process dies"].map((fault) => [life, fault] as const),
   );
 
   test.each(cases)(
@@ -91,18 +91,24 @@ describe("whatever is edited, and wherever that is cut off", () => {
         let isHit = false;
         world.aws.fault = async (operation, change) => {
           await expectServed(world, `${at}: before ${operation}`);
-          if (change !== first + at) return undefined;
+          if (change !== first + at || !faults[how]) return undefined;
           isHit = true;
           return faults[how];
         };
         const provisioner = world.define(to);
-        const failure = await provisioner.apply().then(
+        let step = 0;
+        const dies = ({ action }: { action: string }) => {
+          if (faults[how] || action === "wait" || ++step !== at) return;
+          isHit = true;
+          throw new ControlPlaneError("killed");
+        };
+        const failure = await provisioner.apply(dies).then(
           () => undefined,
           (error: unknown) => error,
         );
         const isExpected = failure === undefined || failure instanceof ControlPlaneError;
         if (!isExpected) throw failure;
-        expect(failure !== undefined, `step ${at}`).toBe(isHit && how === "AWS refuses");
+        expect(failure !== undefined, `step ${at}`).toBe(isHit && /refuses|dies/.test(how));
         await expectServed(world, `${at}: in the end`);
         world.aws.fault = () => undefined;
         await provisioner.apply();
