@@ -1,6 +1,6 @@
 import { refuseUnknown } from "../options.ts";
+import { partitionOf } from "../protocol/partitions.ts";
 import { shown } from "../shown.ts";
-import { partitionOf } from "./arns.ts";
 import { check, isRecord, isText } from "./checks.ts";
 import { TAG_PREFIX } from "./tags.ts";
 import { accountOf, functionsOf, type Target } from "./targets.ts";

@@ -1,7 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
 import { refuseUnknown } from "../options.ts";
 import { API_KEY_SELECTION_EXPRESSIONS, type ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
-import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
+import { INTEGRATION_TIMEOUT_MS, MIN_INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
 import { check, isText } from "./checks.ts";
 import {
@@ -151,8 +151,10 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   );
   check(
     where,
-    Number.isInteger(timeoutMs) && timeoutMs >= 50 && timeoutMs <= INTEGRATION_TIMEOUT_MS,
-    `timeoutMs is a whole number from 50 to ${INTEGRATION_TIMEOUT_MS}, not ${shown(timeoutMs)}`,
+    Number.isInteger(timeoutMs) &&
+      timeoutMs >= MIN_INTEGRATION_TIMEOUT_MS &&
+      timeoutMs <= INTEGRATION_TIMEOUT_MS,
+    `timeoutMs is a whole number from ${MIN_INTEGRATION_TIMEOUT_MS} to ${INTEGRATION_TIMEOUT_MS}, not ${shown(timeoutMs)}`,
   );
   check(
     where,

@@ -1,6 +1,6 @@
+import { partitionOf } from "../protocol/partitions.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
 import { shown } from "../shown.ts";
-import { partitionOf } from "./arns.ts";
 import { check, isRecord } from "./checks.ts";
 
 /** A Lambda function that serves a view. */

@@ -11,7 +11,8 @@ export class ApiKeys {
    */
   constructor(where: string, keys: Readonly<Record<string, string>>) {
     for (const [id, value] of Object.entries(keys)) {
-      if (typeof value !== "string" || value === "" || this.#idByValue.has(value)) {
+      // A header's value has no outer spaces by the time it is read.
+      if (value === "" || value !== value.trim() || this.#idByValue.has(value)) {
         throw new ConfigurationError(
           `${where}: the API key "${id}" has no value of its own. Write: apiKeys: { id: "value" }.`,
         );

@@ -1,11 +1,19 @@
 import { ConfigurationError } from "../errors.ts";
 import type { ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
-import { compileGuard, type Guard, type LocalAuthorization } from "./admission.ts";
 import type { LambdaFunction } from "./function-call.ts";
+import { compileGuard, type Guard, type LocalAuthorization } from "./guards.ts";
+import { TOKEN } from "./http-headers.ts";
 import { checkedTimeout } from "./integration-timeout.ts";
-import { checkDeclared, compileParameters, type DeclaredParameters, type Parameters } from "./parameters.ts";
+import {
+  checkDeclared,
+  checkLater,
+  compileParameters,
+  type DeclaredParameters,
+  type Parameters,
+} from "./parameters.ts";
 import { RouteSelection } from "./route-selection.ts";
+import { checkShape, type Shape } from "./shape.ts";
 import type { SigningCredentials } from "./signature.ts";
 
 /** A WebSocket API on your desk. */
@@ -75,10 +83,14 @@ export interface FunctionIntegration {
 }
 
 export interface LocalStage {
+  /** Whether the API is deployed to it at the start. One that is not refuses everybody with 403 until `deploy()`. Default true. */
+  readonly deployed?: boolean;
   /** Default: none. */
   readonly variables?: Readonly<Record<string, string>>;
   /** How much a route takes, each for itself: more is refused with 429. Default: everything. */
   readonly throttling?: Throttling;
+  /** The same for routes by their keys, in place of `throttling`. Default: none. */
+  readonly routeSettings?: Readonly<Record<string, Throttling>>;
   /** Values by id: the API keys that a usage plan lets in here. Default: none, so that nobody has one. */
   readonly apiKeys?: Readonly<Record<string, string>>;
 }
@@ -89,6 +101,37 @@ export interface Throttling {
   /** Requests at once. */
   readonly burst: number;
 }
+
+const DEPLOYABLE = {
+  routes: "object of objects",
+  routeSelectionExpression: "text",
+  apiKeySelectionExpression: "text",
+  disableExecuteApiEndpoint: "boolean",
+} as const satisfies Shape<DeployableApi>;
+
+const API = { ...DEPLOYABLE, id: "text", stages: "object of objects" } as const satisfies Shape<LocalApi>;
+
+const ROUTE = {
+  integration: "object",
+  routeResponse: "boolean",
+  authorization: "object",
+  apiKeyRequired: "boolean",
+  requestParameters: "object of objects",
+} as const satisfies Shape<LocalRoute>;
+
+const HTTP_PROXY = {
+  type: "text",
+  uri: "text or list of texts",
+  method: "text",
+  requestParameters: "object of texts",
+  timeoutMs: "number",
+} as const satisfies Shape<HttpProxyIntegration>;
+
+const AWS_PROXY = {
+  type: "text",
+  handler: "function",
+  timeoutMs: "number",
+} as const satisfies Shape<FunctionIntegration>;
 
 /** A route as it is served. */
 export interface DeployedRoute {
@@ -116,13 +159,23 @@ export interface Deployment {
 
 const OWN_ROUTES = ["$connect", "$disconnect", "$default"];
 
+/** @throws ConfigurationError for what is no API */
+export function checkApi(api: LocalApi): void {
+  checkShape("apis: an API", api, API);
+}
+
+/** @throws ConfigurationError for what is none to deploy */
+export function checkDeployable(api: DeployableApi): void {
+  checkShape("deploy(): the API", api, DEPLOYABLE);
+}
+
 /** @throws ConfigurationError for what could not be deployed, saying what to write instead */
 export function compileApi(
   where: string,
   api: DeployableApi,
   credentials: SigningCredentials | undefined,
 ): Deployment {
-  const entries = Object.entries(api.routes);
+  const entries = Object.entries(api.routes ?? {});
   if (entries.length === 0) throw new ConfigurationError(`${where}: at least one route is needed.`);
   if (entries.length > MAX_ROUTES)
     throw new ConfigurationError(`${where}: ${entries.length} routes; an API has ${MAX_ROUTES} at most.`);
@@ -144,38 +197,51 @@ export function compileApi(
 }
 
 function compileRoute(where: string, key: string, route: LocalRoute): DeployedRoute {
+  checkShape(where, route, ROUTE);
   const { integration, requestParameters } = route;
+  if (!integration)
+    throw new ConfigurationError(
+      `${where} has no integration. Write: integration: { type: "HTTP_PROXY", uri }.`,
+    );
   if (requestParameters && key !== "$connect")
     throw new ConfigurationError(`${where}: requestParameters are for $connect, as at AWS.`);
   const deployed = compileIntegration(where, integration);
-  if (key === "$connect" && integration.type === "HTTP_PROXY")
-    checkDeclared(where, integration.requestParameters ?? {}, requestParameters ?? {});
+  const mapping = (integration.type === "HTTP_PROXY" && integration.requestParameters) || {};
+  if (key === "$connect") checkDeclared(where, mapping, requestParameters ?? {});
+  else checkLater(where, mapping);
   return { integration: deployed, routeResponse: route.routeResponse ?? false };
 }
 
 function compileIntegration(where: string, integration: LocalIntegration): DeployedIntegration {
-  const timeoutMs = checkedTimeout(where, integration.timeoutMs);
   if (integration.type === "AWS_PROXY") {
+    checkShape(`${where}: integration`, integration, AWS_PROXY);
     if (typeof integration.handler !== "function")
       throw new ConfigurationError(`${where}: handler is a function that takes an event, as Lambda's are.`);
-    return { type: "AWS_PROXY", handler: integration.handler, timeoutMs };
+    return {
+      type: "AWS_PROXY",
+      handler: integration.handler,
+      timeoutMs: checkedTimeout(where, integration.timeoutMs),
+    };
   }
   if (integration.type !== "HTTP_PROXY") {
     throw new ConfigurationError(
       `${where}: an integration's type is "HTTP_PROXY" or "AWS_PROXY"; MOCK, HTTP and AWS are not played here.`,
     );
   }
+  checkShape(`${where}: integration`, integration, HTTP_PROXY);
   const uris = typeof integration.uri === "string" ? [integration.uri] : integration.uri;
   if (!Array.isArray(uris) || uris.length === 0)
     throw new ConfigurationError(`${where}: uri is missing. Write your backend's URL.`);
   for (const uri of uris) checkUri(where, uri);
   const { method = "POST", requestParameters = {} } = integration;
+  if (!TOKEN.test(method))
+    throw new ConfigurationError(`${where}: "${method}" is no method. Write one such as "POST".`);
   return {
     type: "HTTP_PROXY",
     uris,
     method,
     parameters: compileParameters(where, requestParameters),
-    timeoutMs,
+    timeoutMs: checkedTimeout(where, integration.timeoutMs),
   };
 }
 

@@ -1,10 +1,12 @@
 import { ConfigurationError } from "../errors.ts";
-import type { Authorizer, ConnectEvent } from "./events.ts";
+import type { Authorizer } from "./connections.ts";
+import type { ConnectEvent } from "./events.ts";
 import { callFunction, type LambdaFunction } from "./function-call.ts";
-import { authorizerEvent } from "./function-proxy.ts";
+import { authorizerEvent } from "./function-event.ts";
 import { checkedTimeout } from "./integration-timeout.ts";
 import { compileSource, type Source } from "./parameters.ts";
 import { isAllowed } from "./policy.ts";
+import { checkShape, type Shape } from "./shape.ts";
 
 /** A function in this process that says who may connect, asked with the event that AWS Lambda would be invoked with. */
 export interface FunctionAuthorizer {
@@ -54,10 +56,18 @@ type AuthorizerVerdict =
 /** Largest result, in bytes of JSON. Source: AWS developer guide, quotas. */
 const MAX_RESULT_BYTES = 8 * 1024;
 
+const AUTHORIZER = {
+  type: "text",
+  handler: "function",
+  identitySource: "list of texts",
+  timeoutMs: "number",
+} as const satisfies Shape<FunctionAuthorizer>;
+
 const IDENTITY_SOURCE = /^(route\.request\.(header|querystring)|context|stageVariables)\.(?!authorizer\.)/;
 
 /** @throws ConfigurationError for what AWS would refuse */
 export function compileAuthorizer(where: string, authorizer: FunctionAuthorizer): DeployedAuthorizer {
+  checkShape(`${where}: authorization`, authorizer, AUTHORIZER);
   const { handler, identitySource = [] } = authorizer;
   if (typeof handler !== "function")
     throw new ConfigurationError(`${where}: handler is a function that takes an event, as Lambda's are.`);
@@ -106,11 +116,9 @@ function messageOf(error: unknown): unknown {
 
 /** @returns for a result that AWS would not take, what is wrong with it */
 function answerOf(result: unknown, methodArn: string): AuthorizerAnswer | string {
-  const json = jsonOf(result);
-  if (json === undefined) return "The authorizer's result is no JSON.";
-  const bytes = Buffer.byteLength(json);
+  const bytes = Buffer.byteLength(JSON.stringify(result));
   if (bytes > MAX_RESULT_BYTES) return `The authorizer's result has ${bytes} bytes; AWS takes 8 KB.`;
-  const { principalId, policyDocument, context, usageIdentifierKey } = (JSON.parse(json) ?? {}) as Readonly<
+  const { principalId, policyDocument, context, usageIdentifierKey } = (result ?? {}) as Readonly<
     Record<string, unknown>
   >;
   if (typeof principalId !== "string") return "The authorizer's result has no principalId.";
@@ -126,14 +134,6 @@ function answerOf(result: unknown, methodArn: string): AuthorizerAnswer | string
     context: texts,
     usageIdentifierKey: typeof usageIdentifierKey === "string" ? usageIdentifierKey : undefined,
   };
-}
-
-function jsonOf(result: unknown): string | undefined {
-  try {
-    return JSON.stringify(result);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Nothing is inherited: a mapping may name any value. */

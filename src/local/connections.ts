@@ -2,7 +2,6 @@ import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
 import type { Alarm, Clock } from "./clock.ts";
-import type { Authorizer } from "./events.ts";
 import { FrameMeter } from "./frame-meter.ts";
 import { settledWithin } from "./grace.ts";
 import { newId } from "./ids.ts";
@@ -29,6 +28,15 @@ const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
 
 /** What is wrong with a client. */
 export type Impairment = "none" | "half-open" | "not-reading";
+
+/** What an authorizer said of a client that it let in. */
+export interface Authorizer {
+  readonly principalId: string;
+  /** How long it took. */
+  readonly latencyMs: number;
+  /** Its context, as texts. Nothing is inherited. */
+  readonly context: Readonly<Record<string, string>>;
+}
 
 /** What becomes of a connection's life. `message` resolves when the backend has answered. */
 interface Life {
@@ -218,7 +226,7 @@ function endingOf(error: Error & { readonly code?: string }): Ending | undefined
   if (/MESSAGE_LENGTH|DATA_PAYLOAD_LENGTH/.test(error.code))
     return { code: 1009, reason: "Message too large" };
   if (error.code === "WS_ERR_INVALID_UTF8") return { code: 1007, reason: "Invalid UTF-8" };
-  return { code: error.code === "WS_ERR_TOO_MANY_BUFFERED_PARTS" ? 1008 : 1002, reason: "Protocol error" };
+  return { code: 1002, reason: "Protocol error" };
 }
 
 /** The open connections by id. One whose `$connect` is still being answered is not among them. */

@@ -139,9 +139,24 @@ test("an upgrade whose authorizer is still being asked is turned away, and no in
   const closing = gateway.close();
   const Statement = { Effect: "Allow", Action: "*", Resource: "*" };
   answer.resolve({ principalId: "anna", policyDocument: { Statement } });
-  await expect(other.opened).rejects.toThrow();
+  await expect(other.opened).rejects.toThrow("503");
   await closing;
   expect(connects).toBe(0);
+});
+
+test("an upgrade whose authorizer never answers is turned away with 503 at once", async () => {
+  const asked = deferred<void>();
+  const handler = () => {
+    asked.resolve();
+    return new Promise(() => {});
+  };
+  const integration = { type: "AWS_PROXY", handler: () => ({ statusCode: 200 }) } as const;
+  const $connect = { integration, authorization: { type: "CUSTOM", handler } } as const;
+  const gateway = await startLocalGateway({ port: 0, apis: [{ routes: { $connect }, stages: { dev: {} } }] });
+  const client = new Client(gateway.url);
+  await asked.promise;
+  await gateway.close();
+  await expect(client.opened).rejects.toThrow("503");
 });
 
 describe("a wrong option is refused with what to write instead", () => {
@@ -174,8 +189,8 @@ describe("a wrong option is refused with what to write instead", () => {
       { routeSelectionExpression: "$request.header.x" },
       /Write "\$request\.body\.action"/,
     ],
-    ["a timeout of nothing", { integrationTimeoutMs: 0 }, /Use milliseconds/],
-    ["an API id that cannot be a header", { apiId: "a\nb" }, /Use letters and digits/],
+    ["a timeout of nothing", { integrationTimeoutMs: 0 }, /^integrationTimeoutMs: .* at least 50/],
+    ["an API id that cannot be a header", { apiId: "a\nb" }, /Use lower-case letters and digits/],
     ["a host that is not here", { host: "203.0.113.1" }, /Choose another host or port/],
   ])("%s", async (_what, options, words) => {
     const starting = startLocalGateway({ target: "http://localhost:3000/", port: 0, ...options });

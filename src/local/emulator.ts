@@ -1,19 +1,17 @@
 /** AWS API Gateway's WebSocket APIs on your desk: sockets on one side, HTTP backends and functions on the other. */
 
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import type { DeployableApi } from "./apis.ts";
+import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
 import type { Impairment } from "./connections.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
 import { Integrations } from "./integration.ts";
-import { listen } from "./listener.ts";
+import { type Listener, listen } from "./listener.ts";
 import { managementApi } from "./management-api.ts";
 import { checkOptions, type LocalGatewayOptions, type Settings } from "./settings.ts";
+import { checkedChoice, checkShape, type Shape } from "./shape.ts";
 import { Sockets } from "./sockets.ts";
 import type { Stages } from "./stages.ts";
 
 export type { ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
-export type { IamAuthorization, LocalAuthorization } from "./admission.ts";
 export type {
   FunctionIntegration,
   HttpProxyIntegration,
@@ -28,11 +26,28 @@ export { type Alarm, type Clock, ManualClock } from "./clock.ts";
 export type { Impairment } from "./connections.ts";
 export type { Chance, Faults, FaultyEvent } from "./faults.ts";
 export type { LambdaFunction } from "./function-call.ts";
+export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
 export type { Certificate } from "./listener.ts";
 export type { DeclaredParameters } from "./parameters.ts";
 export type { LocalGatewayOptions } from "./settings.ts";
 export type { DomainMappings } from "./stages.ts";
 export type { AccountThrottling } from "./throttling.ts";
+
+/** Where an API is deployed to. */
+interface DeploymentPlace {
+  /** Default: the first API. */
+  readonly apiId?: string;
+  /** Default: the first stage of the first API. */
+  readonly stage?: string;
+  /** Of a stage that is made by the deployment. Default: none. */
+  readonly options?: LocalStage;
+}
+
+const DEPLOYMENT_PLACE = {
+  apiId: "text",
+  stage: "text",
+  options: "object",
+} as const satisfies Shape<DeploymentPlace>;
 
 /** How long `close()` waits for what is under way. */
 const SHUTDOWN_MS = 2_000;
@@ -55,10 +70,9 @@ export class LocalGateway {
   readonly apiId: string;
   /** The first one of the first API. */
   readonly stage: string;
-  readonly #server: Server;
+  readonly #listener: Listener;
   readonly #stages: Stages;
   readonly #address: string;
-  readonly #port: number;
   /** What stands behind "http" and "ws" in URLs. */
   readonly #secured: "" | "s";
   readonly #faults = new FaultSwitches();
@@ -67,20 +81,19 @@ export class LocalGateway {
   readonly #onError: Settings["onError"];
   #closing: Promise<void> | undefined;
 
-  /** @param server listening already, with no listener of its own */
-  constructor(server: Server, settings: Settings) {
+  constructor(listener: Listener, settings: Settings) {
     const { apiId, stage, host, stages, tls, onError } = settings;
     this.apiId = apiId;
     this.stage = stage;
-    this.#server = server;
+    this.#listener = listener;
     this.#stages = stages;
-    this.#port = (server.address() as AddressInfo).port;
-    this.#address = `${host.includes(":") ? `[${host}]` : host}:${this.#port}`;
+    const { server, port } = listener;
+    this.#address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     this.#secured = tls ? "s" : "";
     this.#onError = onError;
     this.#sockets = new Sockets(settings, this.#integrations, {
       address: this.#address,
-      port: this.#port,
+      port,
       report: (error, where) => this.#report(error, where),
     });
     server.on("request", managementApi(settings));
@@ -89,7 +102,7 @@ export class LocalGateway {
   }
 
   get port(): number {
-    return this.#port;
+    return this.#listener.port;
   }
 
   /** Where clients connect: `ws://host:port/stage`, with `tls` by `wss:`. */
@@ -115,11 +128,11 @@ export class LocalGateway {
    *
    * @throws ConfigurationError for what AWS would refuse
    */
-  deploy(
-    api: DeployableApi,
-    { apiId = this.apiId, stage = this.stage }: { readonly apiId?: string; readonly stage?: string } = {},
-  ): void {
-    this.#stages.deploy(apiId, stage, api);
+  deploy(api: DeployableApi, to: DeploymentPlace = {}): void {
+    checkDeployable(api);
+    checkShape("deploy()", to, DEPLOYMENT_PLACE);
+    const { apiId = this.apiId, stage = this.stage, options } = to;
+    this.#stages.deploy(apiId, stage, api, options);
   }
 
   /**
@@ -139,12 +152,14 @@ export class LocalGateway {
    * @param noticedAfterMs after how many milliseconds a half-open client is found out: its connection is gone, and `$disconnect` tells 1006.
    * Default: when it has been idle for too long, or open
    * @returns whether the connection is open
+   * @throws ConfigurationError for another impairment
    */
   impair(
     connectionId: string,
     impairment: Impairment,
     { noticedAfterMs }: { readonly noticedAfterMs?: number } = {},
   ): boolean {
+    checkedChoice("impairment", impairment, ["none", "half-open", "not-reading"]);
     for (const { connections } of this.#stages) {
       const connection = connections.find(connectionId);
       if (connection) return connection.impair(impairment, noticedAfterMs);
@@ -160,8 +175,8 @@ export class LocalGateway {
   /**
    * Ends every socket with 1001 "Going away" and frees the port.
    *
-   * Integrations under way, and the `$disconnect` of each socket, get two seconds; after that none runs. A second
-   * call waits for the first.
+   * Integrations under way, and the `$disconnect` of each socket, get two seconds; after that none runs. An upgrade whose authorizer is
+   * still being asked is refused with 503 at once. A second call waits for the first.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -169,12 +184,11 @@ export class LocalGateway {
   }
 
   async #close(): Promise<void> {
-    const freed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const freed = this.#listener.close();
     this.#sockets.takeNoMore();
     await Promise.all([...this.#stages].map(({ connections }) => connections.endAll()));
     await this.#integrations.close(SHUTDOWN_MS);
-    this.#sockets.cut();
-    this.#server.closeAllConnections();
+    this.#listener.cut();
     await freed;
   }
 

@@ -34,19 +34,12 @@ export interface Signer {
   readonly userArn: string;
 }
 
-/** What an authorizer said of a client that it let in. */
-export interface Authorizer {
-  readonly principalId: string;
-  /** How long it took. */
-  readonly latencyMs: number;
-  /** Its context, as texts. Nothing is inherited. */
-  readonly context: Readonly<Record<string, string>>;
-}
-
 /** One event to run an integration for. */
 export type GatewayEvent = {
   readonly connection: Connection;
   readonly requestId: string;
+  /** The same to all that are called for it, and another for each event. */
+  readonly traceId: string;
   readonly place: EventPlace;
   /** When it came, in epoch milliseconds. */
   readonly at: number;
@@ -69,6 +62,7 @@ export type GatewayEvent = {
 );
 
 export type ConnectEvent = Extract<GatewayEvent, { kind: "connect" }>;
+export type MessageEvent = Extract<GatewayEvent, { kind: "message" }>;
 
 /** A variable of `$context`, or undefined where an event has none. */
 export function contextVariable(event: GatewayEvent, name: string): string | undefined {

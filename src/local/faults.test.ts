@@ -106,13 +106,10 @@ describe("fault switches", () => {
   });
 });
 
-test("what is not delayed does not wait for a turn of the loop", async () => {
-  let isLate = false;
-  setImmediate(() => {
-    isLate = true;
-  });
-  await delayed(0);
-  expect(isLate).toBe(false);
-  await delayed(1);
-  expect(isLate).toBe(true);
+test("a delay is over at once where it is called off", async () => {
+  const closing = new AbortController();
+  const waiting = delayed(60_000, closing.signal);
+  closing.abort();
+  await expect(waiting).resolves.toBeUndefined();
+  await expect(delayed(60_000, closing.signal)).resolves.toBeUndefined();
 });

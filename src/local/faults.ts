@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigurationError } from "../errors.ts";
 import type { GatewayEvent } from "./events.ts";
+import { checkShape, type Shape } from "./shape.ts";
 
 /** An event as a fault chooses by it. */
 export interface FaultyEvent {
@@ -39,6 +40,15 @@ export interface Fate {
   readonly isJoined: boolean;
 }
 
+const FAULTS = {
+  delayMs: "number or function",
+  drop: "number or function",
+  duplicate: "number or function",
+  reorderMs: "number",
+  joinHeaders: "boolean",
+  seed: "number",
+} as const satisfies Shape<Faults>;
+
 const UNHARMED: Fate = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
 
 /** Decides what goes wrong. */
@@ -48,6 +58,7 @@ export class FaultSwitches {
 
   /** @throws ConfigurationError for a share that is none */
   set(faults: Faults): void {
+    checkShape("setFaults()", faults, FAULTS);
     for (const name of ["drop", "duplicate"] as const) {
       const chance = faults[name];
       if (typeof chance === "number" && !(chance >= 0 && chance <= 1))
@@ -81,9 +92,9 @@ export class FaultSwitches {
   }
 }
 
-/** Waits as long as a fate says. Nothing is waited for where it says nothing, so that a request is under way at once. */
-export async function delayed(ms: number): Promise<void> {
-  if (ms > 0) await sleep(ms);
+/** Waits so long, or until it is called off. */
+export async function delayed(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }
 
 /** Numbers from 0 to 1 that follow from a seed (mulberry32). */

@@ -19,6 +19,7 @@ type LambdaCallback = (error?: unknown, result?: unknown) => void;
 
 /** What came of a call. */
 type FunctionOutcome =
+  /** Read from its JSON; null where it gave nothing back. */
   | { readonly kind: "returned"; readonly result: unknown }
   | { readonly kind: "failed"; readonly error: unknown }
   | { readonly kind: "timed out" };
@@ -41,15 +42,19 @@ export async function callFunction(
     timer.unref();
   });
   // A copy, as what goes to Lambda is: nothing that a function changes is seen by another.
-  const called = resultOf(handler, structuredClone(event), context).then(
-    (result): FunctionOutcome => ({ kind: "returned", result }),
-    (error): FunctionOutcome => ({ kind: "failed", error }),
-  );
+  const called = resultOf(handler, structuredClone(event), context)
+    .then((result): FunctionOutcome => ({ kind: "returned", result: asJson(result) }))
+    .catch((error): FunctionOutcome => ({ kind: "failed", error }));
   try {
     return await Promise.race([called, late]);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What is left of a result on its way out of Lambda. */
+function asJson(result: unknown): unknown {
+  return JSON.parse(JSON.stringify(result) ?? "null");
 }
 
 /** Of a function that takes a callback and returns nothing, what it calls back with counts. */

@@ -1,5 +1,6 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import { TOKEN } from "./http-headers.ts";
 import { newId } from "./ids.ts";
 import type { Outcome } from "./integration.ts";
 import { isSuccess } from "./route-response.ts";
@@ -9,8 +10,6 @@ export const MAX_URL_CHARACTERS = 4096;
 
 /** Most that a request's headers have, in bytes. AWS says so of REST and HTTP APIs; of WebSocket APIs nothing is known. */
 const MAX_HEADER_BYTES = 10_240;
-
-const TOKEN_LIST = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*$/;
 
 /**
  * Judges an upgrade request before any integration runs.
@@ -33,12 +32,6 @@ export function judgeUpgrade(request: IncomingMessage, isStage: boolean): number
   return undefined;
 }
 
-/** A request target in two: "/dev" and "a=1". */
-export function splitUrl(url: string): { readonly path: string; readonly query: string } {
-  const mark = url.indexOf("?");
-  return mark < 0 ? { path: url, query: "" } : { path: url.slice(0, mark), query: url.slice(mark + 1) };
-}
-
 /** The status that a `$connect`'s outcome refuses with, or undefined where it opens the socket. */
 export function refusalStatus(outcome: Outcome): number | undefined {
   if (outcome.kind === "timed out") return 504;
@@ -49,7 +42,7 @@ export function refusalStatus(outcome: Outcome): number | undefined {
 
 /** Answers an upgrade request with a status instead of 101, and ends the socket. */
 export function refuseUpgrade(socket: Duplex, status: number): void {
-  if (socket.destroyed) return;
+  if (socket.destroyed || socket.writableEnded) return;
   const body = status === 304 ? "" : JSON.stringify({ message: refusalWords(status) });
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}`,
@@ -80,7 +73,6 @@ function refusalWords(status: number): string {
 
 /** `ws` refuses a malformed or repeated subprotocol only after `$connect` would have run. */
 function hasDistinctTokens(list: string): boolean {
-  if (!TOKEN_LIST.test(list)) return false;
-  const tokens = list.split(",").map((token) => token.trim());
-  return new Set(tokens).size === tokens.length;
+  const tokens = list.split(",").map((token) => token.replace(/^[ \t]+|[ \t]+$/g, ""));
+  return tokens.every((token) => TOKEN.test(token)) && new Set(tokens).size === tokens.length;
 }

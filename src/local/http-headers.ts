@@ -1,7 +1,9 @@
 import { API_ID_HEADER } from "../protocol/gateway-call.ts";
 import type { ConnectEvent, GatewayEvent } from "./events.ts";
-import { newTraceId } from "./ids.ts";
 import type { Parameters } from "./parameters.ts";
+
+/** A word of HTTP's: a method, a header's name, a subprotocol. Source: RFC 9110, section 5.6.2. */
+export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** Headers of a client that never reach an integration. Source: AWS developer guide, HTTP API and REST notes. */
 const NEVER_FORWARDED = new Set([
@@ -52,7 +54,7 @@ export function httpHeaders(
   if (event.kind === "message") headers.set("Content-Type", "application/json");
   const own = (name: string, value: string | undefined) =>
     headers.set(name, isJoined ? [headers.get(name), value].filter(Boolean).join(", ") || undefined : value);
-  own("X-Amzn-Trace-Id", newTraceId());
+  own("X-Amzn-Trace-Id", event.traceId);
   own(API_ID_HEADER, place.apiId);
   for (const { name, source } of mapped) own(name, headerText(source(event)));
   return headers.flat();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { eventOf } from "../../test/local/events.ts";
 import {
   type Call,
   deadTarget,
@@ -8,6 +9,8 @@ import {
   startGateway,
 } from "../../test/local/rig.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
+import { FaultSwitches } from "./faults.ts";
+import { Integrations } from "./integration.ts";
 
 const ID = /^[A-Za-z0-9_-]{15}=$/;
 
@@ -279,5 +282,38 @@ describe("X-Forwarded-*", () => {
     expect(connect.headers["x-forwarded-port"]).toBe(String(gateway.port));
     expect(connect.headers["x-forwarded-proto"]).toBe("http");
     expect(connect.headers["x-sallyport-source-ip"]).toBe("127.0.0.1");
+  });
+});
+
+describe("what is held up when the gateway closes", () => {
+  const place = () => {
+    let calls = 0;
+    const handler = () => {
+      calls++;
+      return { statusCode: 200 };
+    };
+    return { integration: { type: "AWS_PROXY", handler, timeoutMs: 29_000 } as const, calls: () => calls };
+  };
+
+  test.each([
+    ["is late", { delayMs: 60_000 }, "unreachable"],
+    ["is lost", { drop: 1 }, "timed out"],
+  ] as const)("is not called, and nothing waits for it: what %s", async (_what, wrong, kind) => {
+    const faults = new FaultSwitches();
+    faults.set(wrong);
+    const { integration, calls } = place();
+    const integrations = new Integrations(faults);
+    const running = integrations.run(eventOf("message"), integration);
+    await integrations.close(10);
+    expect(await running).toMatchObject({ kind });
+    expect(calls()).toBe(0);
+  });
+
+  test("nor is what comes later", async () => {
+    const { integration, calls } = place();
+    const integrations = new Integrations(new FaultSwitches());
+    await integrations.close(0);
+    expect(await integrations.run(eventOf("message"), integration)).toMatchObject({ kind: "unreachable" });
+    expect(calls()).toBe(0);
   });
 });

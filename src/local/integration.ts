@@ -5,9 +5,11 @@ import type { DeployedIntegration } from "./apis.ts";
 import type { GatewayEvent } from "./events.ts";
 import { delayed, type Fate, type FaultSwitches } from "./faults.ts";
 import { callFunction } from "./function-call.ts";
-import { lambdaAnswer, lambdaEvent } from "./function-proxy.ts";
+import { lambdaEvent } from "./function-event.ts";
+import { functionAnswer } from "./function-result.ts";
 import { settledWithin } from "./grace.ts";
 import { httpHeaders } from "./http-headers.ts";
+import { httpUrl } from "./http-url.ts";
 
 /** What came of an integration. `body` is undefined when it was over 128 KB, which no frame could carry. */
 export type Outcome =
@@ -32,8 +34,8 @@ export class Integrations {
   readonly #agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   readonly #running = new Set<Promise<Outcome>>();
   readonly #faults: FaultSwitches;
+  readonly #closing = new AbortController();
   #turn = 0;
-  #closed = false;
 
   constructor(faults: FaultSwitches) {
     this.#faults = faults;
@@ -41,12 +43,7 @@ export class Integrations {
 
   /** Never rejects. Where nothing goes wrong, the request has been handed to the HTTP client when this returns its promise. */
   async run(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
-    if (this.#closed) return { kind: "unreachable", error: new Error("The local gateway is closed.") };
-    const fate = this.#faults.fateOf(event);
-    const running =
-      fate.delayMs > 0 || fate.isDropped
-        ? this.#held(event, integration, fate)
-        : this.#call(event, integration, fate);
+    const running = this.#carry(event, integration).catch(unreachable);
     this.#running.add(running);
     try {
       return await running;
@@ -63,15 +60,19 @@ export class Integrations {
       // What has just been answered may start a $disconnect.
       await nextTurn();
     }
-    this.#closed = true;
+    this.#closing.abort();
     await this.#agent.destroy();
   }
 
-  async #held(event: GatewayEvent, integration: DeployedIntegration, fate: Fate): Promise<Outcome> {
-    await delayed(fate.delayMs);
+  /** Takes an event to its integration, through whatever goes wrong on the way. */
+  async #carry(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
+    const { signal } = this.#closing;
+    const fate = this.#faults.fateOf(event);
+    if (fate.delayMs > 0) await delayed(fate.delayMs, signal);
+    if (signal.aborted) return unreachable(new Error("The local gateway is closed."));
     if (!fate.isDropped) return this.#call(event, integration, fate);
     // Nobody waits for what a `$disconnect` is answered.
-    if (event.kind !== "disconnect") await delayed(integration.timeoutMs);
+    if (event.kind !== "disconnect") await delayed(integration.timeoutMs, signal);
     return { kind: "timed out" };
   }
 
@@ -85,7 +86,7 @@ export class Integrations {
         ? this.#deliver(event, integration, isJoined)
         : invoke(event, integration);
     const answer = call();
-    if (isDoubled) void call();
+    if (isDoubled) call().catch(unreachable);
     return answer;
   }
 
@@ -94,11 +95,8 @@ export class Integrations {
     const { uris } = integration;
     const first = this.#turn++;
     for (let tried = 1; ; tried++) {
-      const url = urlOf(event, uris[(first + tried) % uris.length] ?? "", integration);
-      const outcome: Outcome =
-        url === undefined
-          ? { kind: "unreachable", error: new Error("The stage has no variable that the URL names.") }
-          : await this.#send(event, url, integration, isJoined);
+      const url = httpUrl(event, uris[(first + tried) % uris.length] ?? "", integration.parameters);
+      const outcome = await this.#send(event, url, integration, isJoined);
       const isRefused = outcome.kind === "unreachable" && codeOf(outcome.error) === "ECONNREFUSED";
       if (!isRefused || tried === uris.length) return outcome;
     }
@@ -129,46 +127,25 @@ export class Integrations {
         subprotocol: Array.isArray(offered) ? offered[0] : offered,
       };
     } catch (error) {
-      return abort.signal.aborted ? { kind: "timed out" } : { kind: "unreachable", error };
+      return abort.signal.aborted ? { kind: "timed out" } : unreachable(error);
     } finally {
       clearTimeout(timer);
     }
   }
 }
 
+function unreachable(error: unknown): Outcome {
+  return { kind: "unreachable", error };
+}
+
 async function invoke(event: GatewayEvent, { handler, timeoutMs }: FunctionIntegration): Promise<Outcome> {
   const called = await callFunction(handler, lambdaEvent(event), { requestId: event.requestId, timeoutMs });
   if (called.kind !== "returned") return called;
-  const answer = lambdaAnswer(called.result);
+  const answer = functionAnswer(called.result);
   if (!answer) return { kind: "failed", error: new Error("The function's result is malformed.") };
   const { status, body, subprotocol } = answer;
   const isTooLong = body.length > MAX_MESSAGE_BYTES;
   return { kind: "answered", status, body: isTooLong ? undefined : body, subprotocol };
-}
-
-/** @returns undefined where a stage variable is missing */
-function urlOf(event: GatewayEvent, uri: string, { parameters }: HttpIntegration): URL | undefined {
-  let isComplete = true;
-  const filled = uri.replace(/\$\{stageVariables\.([A-Za-z0-9_]+)\}/g, (_, name: string) => {
-    const value = event.place.stageVariables[name];
-    if (value === undefined) isComplete = false;
-    return value ?? "";
-  });
-  if (!isComplete) return undefined;
-  let text = filled;
-  for (const { name, source } of parameters.path)
-    text = text.replaceAll(`{${name}}`, encodeURIComponent(source(event) ?? ""));
-  if (!URL.canParse(text)) return undefined;
-  const url = new URL(text);
-  const queries = [url.search.slice(1), event.kind === "connect" ? event.client.query : ""];
-  for (const { name, source } of parameters.query) {
-    const value = source(event);
-    if (value !== undefined) queries.push(`${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
-  }
-  const query = queries.filter(Boolean).join("&");
-  // Only where there is something to say: as it came, unescaped and in its order.
-  if (query !== "") url.search = query;
-  return url;
 }
 
 function codeOf(error: unknown): unknown {

@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { createServer as createSecureServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
 import { ConfigurationError } from "../errors.ts";
+import { checkShape, type Shape } from "./shape.ts";
 
 /** A private key and its certificate, in PEM. */
 export interface Certificate {
@@ -17,17 +19,32 @@ interface Listening {
   readonly tls: Certificate | undefined;
 }
 
+/** A server that listens. */
+export interface Listener {
+  /** It has no listener of its own for what is asked of it. */
+  readonly server: Server;
+  readonly port: number;
+  /** Takes nothing new, and resolves when it has let go of its port and of every socket. */
+  close(): Promise<void>;
+  /** Ends every socket, also one that is silent in the middle of its TLS handshake, of which HTTP knows nothing yet. */
+  cut(): void;
+}
+
 /**
- * A server that listens, with no listener of its own.
+ * Listens.
  *
  * @throws ConfigurationError for a certificate that cannot be used, and for a host or port that cannot be had
  */
-export async function listen({ host, port, tls }: Listening): Promise<Server> {
-  const server = tls ? secureServer(tls) : createServer();
+export async function listen({ host, port, tls }: Listening): Promise<Listener> {
+  const server = tls === undefined ? createServer() : secureServer(tls);
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   try {
     server.listen(port, host);
     await once(server, "listening");
-    return server;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE") {
@@ -37,9 +54,21 @@ export async function listen({ host, port, tls }: Listening): Promise<Server> {
       `Cannot listen on ${host}:${port} (${message}). Choose another host or port.`,
     );
   }
+  return {
+    server,
+    port: (server.address() as AddressInfo).port,
+    close: () => new Promise((resolve) => server.close(() => resolve())),
+    cut: () => {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
-function secureServer({ key, cert }: Certificate): Server {
+const CERTIFICATE = { key: "text or bytes", cert: "text or bytes" } as const satisfies Shape<Certificate>;
+
+function secureServer(certificate: Certificate): Server {
+  checkShape("tls", certificate, CERTIFICATE);
+  const { key, cert } = certificate;
   try {
     if (!key || !cert) throw new Error("one of them is missing");
     // Source: AWS developer guide, "Security policies for WebSocket APIs".

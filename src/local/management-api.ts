@@ -5,11 +5,11 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connections.ts";
-import { splitUrl } from "./handshake.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
 import { judgeSignature, type SigningCredentials } from "./signature.ts";
 import type { Stages } from "./stages.ts";
-import { type Account, TokenBuckets } from "./throttling.ts";
+import { type Account, TokenBucket, takeEach } from "./throttling.ts";
+import { decoded, splitUrl } from "./url.ts";
 
 interface ManagementSettings {
   readonly stages: Stages;
@@ -37,7 +37,7 @@ export function managementApi(
   settings: ManagementSettings,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const { managementThrottling, account, clock, credentials } = settings;
-  const buckets = managementThrottling && new TokenBuckets(managementThrottling, clock);
+  const bucket = managementThrottling && new TokenBucket(managementThrottling, clock);
   return (incoming, outgoing) => {
     // A caller that hangs up in the middle of its request is no error of ours.
     incoming.on("error", () => outgoing.destroy());
@@ -45,8 +45,8 @@ export function managementApi(
       const judge = (): Answer | undefined => {
         const refusal = credentials && judgeSignature(incoming, data, credentials);
         if (refusal !== undefined) return denied(refusal);
-        const isTaken = (buckets?.take("") ?? true) && account.takesRequest();
-        return isTaken ? undefined : nothing(429, "LimitExceededException");
+        if (takeEach([bucket, account.requests])) return undefined;
+        return nothing(429, "LimitExceededException");
       };
       const { status, headers, body } = answerTo(incoming, data, settings.stages, judge);
       outgoing.writeHead(status, {
@@ -133,14 +133,6 @@ function typed(errorType: string | undefined): OutgoingHttpHeaders {
 
 function badRequest(message: string): Answer {
   return json(400, { message }, "BadRequestException");
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 /** A body that is too large is read to its end all the same, so that the connection stays in step. */

@@ -174,12 +174,12 @@ describe("what a client sent", () => {
   const told = { rawHeaders, query: "tag=a%20b&tag=c&__proto__=d" };
 
   test.each([
-    ["route.request.header.x-OWN", "1"],
+    ["route.request.header.x-OWN", "2"],
     ["route.request.header.cookie", "a=1"],
     ["route.request.header.1", undefined],
     ["route.request.multivalueheader.x-own", "1,2"],
     ["route.request.multivalueheader.none", undefined],
-    ["route.request.querystring.tag", "a b"],
+    ["route.request.querystring.tag", "c"],
     ["route.request.querystring.Tag", undefined],
     ["route.request.querystring.__proto__", "d"],
     ["route.request.multivaluequerystring.tag", "a b,c"],

@@ -85,6 +85,19 @@ export function checkDeclared(
   );
 }
 
+/**
+ * Whether nothing of the client's request is mapped, which only `$connect` knows.
+ *
+ * @throws ConfigurationError for what is
+ */
+export function checkLater(where: string, mapping: Readonly<Record<string, string>>): void {
+  const stray = Object.values(mapping).find((value) => OF_CLIENT.test(value));
+  if (stray === undefined) return;
+  throw new ConfigurationError(
+    `${where}: "${stray}" is the client's own request, which AWS maps on $connect alone.`,
+  );
+}
+
 /** What may be mapped, compiled; undefined where it may not. */
 export function compileSource(value: string): Source | undefined {
   const literal = /^'([^']*)'$/.exec(value)?.[1];
@@ -124,11 +137,12 @@ function ofBody(path: string): Source | undefined {
   };
 }
 
+/** Of several values the last one counts, as in a function's event, where not all do. */
 function ofClient(values: (event: ConnectEvent) => readonly string[], isMany: boolean): Source {
   return (event) => {
     if (event.kind !== "connect") return undefined;
     const all = values(event);
-    return isMany && all.length > 0 ? all.join(",") : all[0];
+    return isMany && all.length > 0 ? all.join(",") : all.at(-1);
   };
 }
 

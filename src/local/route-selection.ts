@@ -22,21 +22,20 @@ export class RouteSelection {
   }
 
   /**
-   * The custom route key that the message selects, else `$default`, also for text that is not JSON. Nobody reaches `$connect` or
-   * `$disconnect` by naming them.
+   * The custom route key that the message selects, else `$default`, also for text that is not JSON and for values that are nested too
+   * deeply to be made a text. Nobody reaches `$connect` or `$disconnect` by naming them.
    */
   select(message: Buffer): string {
     if (this.#keys.size === 0) return "$default";
-    let body: unknown;
     try {
-      body = JSON.parse(message.toString("utf8"));
+      const body: unknown = JSON.parse(message.toString("utf8"));
+      const selected = this.#parts
+        .map((part) => (part.kind === "text" ? part.text : asText(find(body, part.path))))
+        .join("");
+      return this.#keys.has(selected) ? selected : "$default";
     } catch {
       return "$default";
     }
-    const selected = this.#parts
-      .map((part) => (part.kind === "text" ? part.text : asText(find(body, part.path))))
-      .join("");
-    return this.#keys.has(selected) ? selected : "$default";
   }
 }
 

@@ -1,13 +1,15 @@
 import { ConfigurationError } from "../errors.ts";
-import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import { IDLE_TIMEOUT_MS, INTEGRATION_TIMEOUT_MS, MAX_CONNECTION_MS } from "../protocol/quotas.ts";
-import type { LocalApi, LocalRoute, Throttling } from "./apis.ts";
+import { IDLE_TIMEOUT_MS, MAX_CONNECTION_MS } from "../protocol/quotas.ts";
+import { checkApi, type LocalApi, type Throttling } from "./apis.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { newApiId } from "./ids.ts";
 import type { Certificate } from "./listener.ts";
 import type { OnHttpError } from "./route-response.ts";
+import { checkedChoice, checkShape, type Shape } from "./shape.ts";
+import { checkCredentials, type SigningCredentials } from "./signature.ts";
+import { SINGLE_API, type SingleApiOptions, singleApi } from "./single-api.ts";
 import { type DomainMappings, Stages } from "./stages.ts";
-import { Account, type AccountThrottling, checkedThrottling } from "./throttling.ts";
+import { Account, type AccountThrottling, checkAccount, checkedThrottling } from "./throttling.ts";
 
 /** How a local gateway is set up. Only `target` is needed, or `apis` in its place. */
 export interface LocalGatewayOptions extends SingleApiOptions {
@@ -42,12 +44,7 @@ export interface LocalGatewayOptions extends SingleApiOptions {
    * Whose signature calls of the Management API must have, and upgrade requests where `$connect` is authorized by AWS_IAM. Others are answered
    * 403, as at AWS. Default: no signature is asked for.
    */
-  readonly credentials?: {
-    readonly accessKeyId: string;
-    readonly secretAccessKey: string;
-    /** Of the APIs. Default: whatever a call is signed for. */
-    readonly region?: string;
-  };
+  readonly credentials?: SigningCredentials;
   /** Bytes that may wait for a client that reads slowly; more is answered 429 by the Management API. Default 1 MB. */
   readonly maxBufferedBytes?: number;
   /** A socket without data for so long is closed with 1001, in milliseconds. Default 10 minutes. */
@@ -60,40 +57,24 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   readonly onError?: (error: unknown, where: string) => void;
 }
 
-/** One API with one stage, before one backend: what most need. */
-interface SingleApiOptions {
-  /**
-   * Base URL that the integrations are made from: `${target}connect`, `disconnect` and `default`, such as
-   * "http://localhost:3000/ws/chat". A missing trailing slash is added. Of several, as instances behind a load balancer, each
-   * event goes to the next one, and past one that nobody listens at.
-   */
-  readonly target?: string | readonly string[];
-  /** First part of every path. Default "dev". */
-  readonly stage?: string;
-  /** Mapped as `x-sallyport-secret` on every integration. Default: not mapped, and a client's own passes. */
-  readonly secret?: string;
-  /** Integration URL by custom route key, taken as it is. Default none: all messages go to `$default`. */
-  readonly routes?: Readonly<Record<string, string>>;
-  /** Default "$request.body.action". */
-  readonly routeSelectionExpression?: string;
-  /** Default ten random lower-case letters and digits. */
-  readonly apiId?: string;
-  /** Whether answers to messages reach the client. Default true. AWS has them off until they are set up. */
-  readonly routeResponses?: boolean;
-  /** Longest wait for an integration, in milliseconds, 50 to 29 000, as at AWS. Default 29 000. */
-  readonly integrationTimeoutMs?: number;
-}
-
-const SINGLE_OPTIONS = [
-  "target",
-  "stage",
-  "secret",
-  "routes",
-  "routeSelectionExpression",
-  "apiId",
-  "routeResponses",
-  "integrationTimeoutMs",
-] as const satisfies readonly (keyof SingleApiOptions)[];
+const OPTIONS = {
+  ...SINGLE_API,
+  apis: "list",
+  domains: "object of objects",
+  port: "number",
+  host: "text",
+  tls: "object",
+  onHttpError: "text",
+  onThrottledMessage: "text",
+  managementThrottling: "object",
+  accountThrottling: "object",
+  credentials: "object",
+  maxBufferedBytes: "number",
+  idleTimeoutMs: "number",
+  maxConnectionMs: "number",
+  clock: "object",
+  onError: "function",
+} as const satisfies Shape<LocalGatewayOptions>;
 
 /** AWS has such a limit, whose size is not established. */
 const MAX_BUFFERED_BYTES = 1024 * 1024;
@@ -111,7 +92,7 @@ export interface Settings {
   readonly tls: Certificate | undefined;
   readonly managementThrottling: Throttling | undefined;
   readonly account: Account;
-  readonly credentials: LocalGatewayOptions["credentials"];
+  readonly credentials: SigningCredentials | undefined;
   readonly maxBufferedBytes: number;
   readonly idleTimeoutMs: number;
   readonly maxConnectionMs: number;
@@ -121,6 +102,7 @@ export interface Settings {
 
 /** @throws ConfigurationError for an option that cannot work, saying what to write instead */
 export function checkOptions(options: LocalGatewayOptions): Settings {
+  checkShape("startLocalGateway()", options, OPTIONS);
   const { port = 3001, domains = {}, clock = systemClock, maxBufferedBytes = MAX_BUFFERED_BYTES } = options;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new ConfigurationError(
@@ -129,16 +111,18 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
   }
   if (!(maxBufferedBytes >= 0))
     throw new ConfigurationError(`maxBufferedBytes ${maxBufferedBytes} is no number of bytes from 0.`);
+  if (typeof clock.now !== "function" || typeof clock.after !== "function")
+    throw new ConfigurationError("clock tells no time. Write: clock: new ManualClock().");
   const apis = (options.apis ? severalApis(options, options.apis) : [singleApi(options)]).map((api) => {
     const id = api.id ?? newApiId();
-    if (/^[A-Za-z0-9]{1,64}$/.test(id)) return { ...api, id };
-    throw new ConfigurationError(`apiId "${id}" is no API id. Use letters and digits.`);
+    if (/^[a-z0-9]{1,64}$/.test(id)) return { ...api, id };
+    throw new ConfigurationError(`apiId "${id}" is no API id. Use lower-case letters and digits.`);
   });
   const [first] = apis;
   if (!first) throw new ConfigurationError("apis is empty, so there is nothing to connect to.");
   const { credentials, accountThrottling } = options;
-  for (const name of ["connections", "requests"] as const)
-    checkedThrottling(`accountThrottling: ${name}`, accountThrottling?.[name]);
+  if (credentials) checkCredentials(credentials);
+  if (accountThrottling) checkAccount(accountThrottling);
   const stages = new Stages(apis, { domains, clock, credentials });
   return {
     stages,
@@ -146,8 +130,11 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
     stage: Object.keys(first.stages)[0] ?? "",
     port,
     host: options.host ?? "127.0.0.1",
-    onHttpError: options.onHttpError ?? "body",
-    onThrottledMessage: options.onThrottledMessage ?? "silent",
+    onHttpError: checkedChoice("onHttpError", options.onHttpError, ["body", "errorFrame", "silent"]),
+    onThrottledMessage: checkedChoice("onThrottledMessage", options.onThrottledMessage, [
+      "silent",
+      "errorFrame",
+    ]),
     tls: options.tls,
     managementThrottling: checkedThrottling("managementThrottling", options.managementThrottling),
     account: new Account(accountThrottling, clock),
@@ -161,89 +148,11 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
 }
 
 function severalApis(options: LocalGatewayOptions, apis: readonly LocalApi[]): readonly LocalApi[] {
-  const stray = SINGLE_OPTIONS.find((name) => options[name] !== undefined);
+  for (const api of apis) checkApi(api);
+  const single = Object.keys(SINGLE_API) as readonly (keyof SingleApiOptions)[];
+  const stray = single.find((name) => options[name] !== undefined);
   if (stray === undefined) return apis;
   throw new ConfigurationError(`${stray} is for a gateway with one target; with apis, write it there.`);
-}
-
-/** The API that a target is short for: three routes and what `routes` names, mapped as an app of ours reads them. */
-function singleApi({
-  stage = "dev",
-  secret,
-  routes = {},
-  apiId,
-  routeResponses = true,
-  integrationTimeoutMs,
-  routeSelectionExpression = "$request.body.action",
-  target,
-}: SingleApiOptions): LocalApi {
-  if (secret !== undefined && !/^[\x21-\x26\x28-\x2b\x2d-\x7e]{1,510}$/.test(secret)) {
-    throw new ConfigurationError(
-      "The secret cannot travel as a header. Use 1 to 510 ASCII characters without comma, quote, space or control character.",
-    );
-  }
-  const targets = baseUrls(target);
-  const requestParameters = mappedHeaders(secret);
-  const timeoutMs = duration("integrationTimeoutMs", integrationTimeoutMs, INTEGRATION_TIMEOUT_MS);
-  const route = (uri: string | readonly string[], routeResponse: boolean): LocalRoute => ({
-    integration: { type: "HTTP_PROXY", uri, requestParameters, timeoutMs },
-    routeResponse,
-  });
-  const below = (name: string) => targets.map((base) => base + name);
-  const own: Record<string, LocalRoute> = {
-    $connect: route(below("connect"), false),
-    $disconnect: route(below("disconnect"), false),
-    $default: route(below("default"), routeResponses),
-  };
-  for (const [key, url] of Object.entries(routes)) {
-    if (key === "" || key.startsWith("$")) {
-      throw new ConfigurationError(
-        `routes: "${key}" is no custom route key. A key is not empty and does not begin with "$".`,
-      );
-    }
-    own[key] = route(checkUrl(`routes["${key}"]`, url).href, routeResponses);
-  }
-  return {
-    ...(apiId === undefined ? {} : { id: apiId }),
-    routeSelectionExpression,
-    routes: own,
-    stages: { [stage]: {} },
-  };
-}
-
-/** What an app of ours reads from every call. */
-function mappedHeaders(secret: string | undefined): Readonly<Record<string, string>> {
-  const headers: Record<string, string> = { ...CONTEXT_HEADERS };
-  if (secret !== undefined) headers[SECRET_HEADER] = `'${secret}'`;
-  const entries = Object.entries(headers).map(([name, value]) => [
-    `integration.request.header.${name}`,
-    value,
-  ]);
-  return Object.fromEntries(entries);
-}
-
-function baseUrls(target: string | readonly string[] | undefined): readonly string[] {
-  const targets = typeof target === "string" ? [target] : target;
-  if (Array.isArray(targets) && targets.length > 0) return targets.map(baseUrl);
-  throw new ConfigurationError(
-    'target is missing. Write the URL of your backend, such as "http://localhost:3000/ws/chat".',
-  );
-}
-
-function baseUrl(target: string): string {
-  const url = checkUrl("target", target);
-  if (url.search || url.hash) {
-    throw new ConfigurationError(`target "${target}" has a query or fragment. Write the URL up to its path.`);
-  }
-  return url.href.endsWith("/") ? url.href : `${url.href}/`;
-}
-
-function checkUrl(name: string, text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url?.protocol === "http:" || url?.protocol === "https:") return url;
-  throw new ConfigurationError(
-    `${name} "${text}" is no http or https URL. Write one such as "http://localhost:3000/ws/chat".`,
-  );
 }
 
 function duration(name: string, value: number | undefined, standard: number): number {

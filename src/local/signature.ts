@@ -1,13 +1,32 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { splitUrl } from "./handshake.ts";
+import { ConfigurationError } from "../errors.ts";
+import { checkShape, type Shape } from "./shape.ts";
+import { decoded, encoded, splitUrl } from "./url.ts";
 
 /** Who may call the Management API, and connect where `$connect` asks for a signature. */
 export interface SigningCredentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
-  /** Default: whatever a call is signed for. */
+  /** Of the APIs. Default: whatever a call is signed for. */
   readonly region?: string;
+}
+
+const CREDENTIALS = {
+  accessKeyId: "text",
+  secretAccessKey: "text",
+  region: "text",
+} as const satisfies Shape<SigningCredentials>;
+
+/** @throws ConfigurationError for credentials that nobody could sign with */
+export function checkCredentials(credentials: SigningCredentials): void {
+  // AWS's SDK leaves notes of its own on credentials that it is handed.
+  const { accessKeyId, secretAccessKey, region } = credentials;
+  checkShape("credentials", { accessKeyId, secretAccessKey, region }, CREDENTIALS);
+  if (accessKeyId && secretAccessKey) return;
+  throw new ConfigurationError(
+    "credentials are not complete. Write: credentials: { accessKeyId, secretAccessKey }.",
+  );
 }
 
 /** How far a signature's time may be from ours, in milliseconds. Source: AWS, "Signature Version 4". */
@@ -32,8 +51,6 @@ interface Claim {
   /** With semicolons between. */
   readonly signedHeaders: string;
   readonly mustBeSigned: readonly string[];
-  /** What is signed of the query: of its own, all but the signature itself. */
-  readonly query: string;
   readonly signature: string;
 }
 
@@ -53,7 +70,7 @@ export function judgeSignature(
 ): string | undefined {
   const { headers, method = "", url = "" } = request;
   const { path, query } = splitUrl(url);
-  const claim = claimOfHeaders(headers, query) ?? claimOfQuery(query);
+  const claim = claimOfHeaders(headers) ?? claimOfQuery(query);
   const [, keyId, day = "", region = "", service = ""] = CREDENTIAL.exec(claim?.credential ?? "") ?? [];
   if (!claim || keyId === undefined) return "Missing Authentication Token";
   if (keyId !== credentials.accessKeyId) return "The security token included in the request is invalid.";
@@ -70,7 +87,7 @@ export function judgeSignature(
   const canonical = [
     method,
     path.split("/").map(encoded).join("/"),
-    canonicalQuery(claim.query),
+    canonicalQuery(query),
     ...names.map((name) => `${name}:${canonicalValue(headers[name])}`),
     "",
     signedHeaders,
@@ -87,7 +104,7 @@ export function judgeSignature(
   return "The request signature we calculated does not match the signature you provided.";
 }
 
-function claimOfHeaders(headers: IncomingHttpHeaders, query: string): Claim | undefined {
+function claimOfHeaders(headers: IncomingHttpHeaders): Claim | undefined {
   const [, credential, signedHeaders, signature] = AUTHORIZATION.exec(headers.authorization ?? "") ?? [];
   if (credential === undefined || signedHeaders === undefined || signature === undefined) return undefined;
   const time = String(headers["x-amz-date"] ?? "");
@@ -97,7 +114,6 @@ function claimOfHeaders(headers: IncomingHttpHeaders, query: string): Claim | un
     holdsMs: MAX_SKEW_MS,
     signedHeaders,
     mustBeSigned: ["host", "x-amz-date"],
-    query,
     signature,
   };
 }
@@ -114,7 +130,6 @@ function claimOfQuery(query: string): Claim | undefined {
     holdsMs: expirySeconds * 1000,
     signedHeaders: of("SignedHeaders"),
     mustBeSigned: ["host"],
-    query: query.replace(/(^|&)X-Amz-Signature=[^&]*/, ""),
     signature: of("Signature"),
   };
 }
@@ -132,26 +147,25 @@ function canonicalValue(value: string | readonly string[] | undefined): string {
     .replace(/ +/g, " ");
 }
 
-/** By name, then by value: not by the pair, whose "=" is greater than what may stand in a name. */
+/**
+ * By name, then by value: not by the pair, whose "=" is greater than what may stand in a name. However a client wrote them, each is
+ * encoded as signers do; of its own, a query signs all but the signature itself.
+ */
 function canonicalQuery(query: string): string {
+  const canonical = (text: string) => encoded(decoded(text));
   const pairs = query
     .split("&")
     .filter(Boolean)
     .map((pair) => {
       const [name = "", ...value] = pair.split("=");
-      return { name, value: value.join("=") };
-    });
+      return { name: canonical(name), value: canonical(value.join("=")) };
+    })
+    .filter(({ name }) => name !== "X-Amz-Signature");
   const order = (one: string, other: string) => (one === other ? 0 : one < other ? -1 : 1);
   return pairs
     .sort((one, other) => order(one.name, other.name) || order(one.value, other.value))
     .map(({ name, value }) => `${name}=${value}`)
     .join("&");
-}
-
-function encoded(part: string): string {
-  return encodeURIComponent(part).replace(/[!'()*]/g, (character) => {
-    return `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
-  });
 }
 
 function sha256(data: string | Buffer): string {

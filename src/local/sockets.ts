@@ -4,20 +4,26 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { admit } from "./admission.ts";
+import type { Deployment } from "./apis.ts";
 import { CLOSE_GRACE_MS, Connection, type Ending } from "./connections.ts";
-import type { ConnectEvent, EventPlace, GatewayEvent } from "./events.ts";
-import { judgeUpgrade, refusalStatus, refuseUpgrade, splitUrl } from "./handshake.ts";
-import { newId } from "./ids.ts";
+import type { ConnectEvent, EventPlace, GatewayEvent, MessageEvent } from "./events.ts";
+import { judgeUpgrade, refusalStatus, refuseUpgrade } from "./handshake.ts";
+import { newId, newTraceId } from "./ids.ts";
 import type { Integrations, Outcome } from "./integration.ts";
 import { errorFrame, routeResponse } from "./route-response.ts";
 import type { Settings } from "./settings.ts";
 import type { Stage } from "./stages.ts";
+import { takeEach } from "./throttling.ts";
+import { splitUrl } from "./url.ts";
 
 /** Upgrades that may wait for their `$connect` at once; more are refused with 429. */
 const MAX_PENDING_UPGRADES = 4096;
 
-/** A client that leaves its side of a closing socket open is cut; the type of `ws` does not know the option yet. */
-const CLOSE_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS };
+/**
+ * What the types of `ws` do not know yet. A client that leaves its side of a closing socket open is cut. A message may come in any number
+ * of frames, which `ws` would close with 1008: how long it may be is bounded, and one without a byte takes no room.
+ */
+const WS_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS, maxFragments: 0, maxBufferedChunks: 0 };
 
 /** Where the sockets are, and who hears of what fails. */
 interface Surroundings {
@@ -41,7 +47,7 @@ export class Sockets {
   readonly #surroundings: Surroundings;
   readonly #subprotocols = new WeakMap<IncomingMessage, string>();
   readonly #webSockets: WebSocketServer;
-  readonly #streams = new Set<Duplex>();
+  readonly #unadmitted = new Set<Duplex>();
   #pendingUpgrades = 0;
   #takesNoMore = false;
 
@@ -54,7 +60,7 @@ export class Sockets {
       clientTracking: false,
       maxPayload: MAX_MESSAGE_BYTES,
       perMessageDeflate: false,
-      ...CLOSE_OPTIONS,
+      ...WS_OPTIONS,
       // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
       handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,
     });
@@ -62,8 +68,6 @@ export class Sockets {
 
   /** Takes an upgrade request, which becomes a socket or is refused. */
   take(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    this.#streams.add(socket);
-    socket.on("close", () => this.#streams.delete(socket));
     socket.on("error", () => socket.destroy());
     this.#connect(request, socket, head).catch((error) => {
       socket.destroy();
@@ -71,13 +75,10 @@ export class Sockets {
     });
   }
 
-  /** Refuses every upgrade from now on, those that are pending too. */
+  /** Refuses every upgrade from now on: at once also those whose authorizer is being asked, and others when `$connect` has been answered. */
   takeNoMore(): void {
     this.#takesNoMore = true;
-  }
-
-  cut(): void {
-    for (const stream of this.#streams) stream.destroy();
+    for (const socket of this.#unadmitted) refuseUpgrade(socket, 503);
   }
 
   async #connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -87,6 +88,7 @@ export class Sockets {
     const stage = found?.rest === "" ? found.stage : undefined;
     const refusal = this.#judge(request, stage);
     if (refusal !== undefined || !stage) return refuseUpgrade(socket, refusal ?? 403);
+    const { deployment } = stage;
     const connection = new Connection({
       sourceIp: request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "",
       userAgent: request.headers["user-agent"],
@@ -94,11 +96,12 @@ export class Sockets {
     });
     const place = this.#placeOf(stage, host);
     this.#pendingUpgrades++;
-    const outcome = await this.#arrive(request, stage, {
+    const outcome = await this.#arrive(request, socket, stage, deployment, {
       kind: "connect",
       routeKey: "$connect",
       connection,
       requestId: newId(),
+      traceId: newTraceId(),
       place,
       at: connection.connectedAt,
       client: { rawHeaders: request.rawHeaders, query },
@@ -119,23 +122,28 @@ export class Sockets {
     if (this.#takesNoMore) return 503;
     const refusal = judgeUpgrade(request, stage !== undefined);
     if (refusal !== undefined) return refusal;
-    const hasRoom = this.#pendingUpgrades < MAX_PENDING_UPGRADES;
-    return hasRoom && stage?.takes("$connect") && this.#settings.account.takesConnection() ? undefined : 429;
+    if (this.#pendingUpgrades >= MAX_PENDING_UPGRADES) return 429;
+    const { connections, requests } = this.#settings.account;
+    return takeEach([stage?.bucketOf("$connect"), connections, requests]) ? undefined : 429;
   }
 
   /** @returns the status to refuse with, or what came of `$connect`: undefined where there is no such route */
   async #arrive(
     request: IncomingMessage,
+    socket: Duplex,
     stage: Stage,
+    deployment: Deployment,
     event: ConnectEvent,
   ): Promise<Outcome | number | undefined> {
-    const admission = await admit(event, request, stage);
+    this.#unadmitted.add(socket);
+    const admission = await admit(event, request, stage, deployment);
+    this.#unadmitted.delete(socket);
     if (this.#takesNoMore) return 503;
     if (admission.kind === "refused") {
       if (admission.error !== undefined) this.#surroundings.report(admission.error, "$connect");
       return admission.status;
     }
-    const outcome = await this.#run(stage, admission.event);
+    const outcome = await this.#run(deployment, admission.event);
     return (outcome && refusalStatus(outcome)) ?? outcome;
   }
 
@@ -163,51 +171,69 @@ export class Sockets {
     });
   }
 
-  /** Not awaited by the next message: as at AWS, answers come in the order in which the backend finishes. */
-  async #message({ stage, place, connection }: SocketPlace, body: Buffer): Promise<void> {
-    const { routes, selection } = stage.deployment;
-    const routeKey = selection.select(body);
+  /** Not awaited by the next message: as at AWS, answers come in the order in which the backend finishes. Never rejects. */
+  async #message(at: SocketPlace, body: Buffer): Promise<void> {
+    const { connection, stage, place } = at;
+    const { deployment } = stage;
+    let routeKey = "$default";
     const requestId = newId();
-    const ids = { connectionId: connection.id, requestId };
-    if (!stage.takes(routeKey) || !this.#settings.account.takesRequest()) {
-      if (this.#settings.onThrottledMessage === "errorFrame")
-        connection.send(errorFrame("Too Many Requests", ids));
-      return;
-    }
-    const event = {
-      kind: "message",
-      routeKey,
-      connection,
-      requestId,
-      place,
-      at: this.#settings.clock.now(),
-      messageId: newId(),
-      body,
-    } as const;
-    const outcome = await this.#run(stage, event);
-    const frame = outcome
-      ? routeResponse(outcome, ids, {
-          ...this.#settings,
-          routeResponse: routes.get(routeKey)?.routeResponse ?? false,
-        })
-      : errorFrame("Forbidden", ids);
-    if (frame && connection.send(frame) === "busy") {
-      this.#surroundings.report(
-        new Error("The client reads too slowly; the answer to its message was dropped."),
+    const { report } = this.#surroundings;
+    try {
+      routeKey = deployment.selection.select(body);
+      const frame = await this.#answerTo(stage, deployment, {
+        kind: "message",
         routeKey,
-      );
+        connection,
+        requestId,
+        traceId: newTraceId(),
+        place,
+        at: this.#settings.clock.now(),
+        messageId: newId(),
+        body,
+      });
+      if (frame && connection.send(frame) === "busy")
+        report(new Error("The client reads too slowly; the answer to its message was dropped."), routeKey);
+    } catch (error) {
+      report(error, routeKey);
+      connection.send(errorFrame("Internal server error", { connectionId: connection.id, requestId }));
     }
   }
 
+  /** @returns the frame that a message is answered with, or undefined for none */
+  async #answerTo(stage: Stage, deployment: Deployment, event: MessageEvent): Promise<Buffer | undefined> {
+    const { routeKey, requestId, connection } = event;
+    const ids = { connectionId: connection.id, requestId };
+    const { account, onThrottledMessage, onHttpError } = this.#settings;
+    if (!takeEach([stage.bucketOf(routeKey), account.requests]))
+      return onThrottledMessage === "errorFrame" ? errorFrame("Too Many Requests", ids) : undefined;
+    const outcome = await this.#run(deployment, event);
+    if (!outcome) return errorFrame("Forbidden", ids);
+    const isTwoWay = deployment.routes.get(routeKey)?.routeResponse ?? false;
+    return routeResponse(outcome, ids, { onHttpError, routeResponse: isTwoWay });
+  }
+
+  /** Never rejects. */
   async #disconnect({ stage, place, connection }: SocketPlace, ending: Ending): Promise<void> {
     await connection.messagesStarted();
-    const event = { kind: "disconnect", routeKey: "$disconnect", connection, place, ending } as const;
-    await this.#run(stage, { ...event, requestId: newId(), at: this.#settings.clock.now() });
+    try {
+      await this.#run(stage.deployment, {
+        kind: "disconnect",
+        routeKey: "$disconnect",
+        connection,
+        requestId: newId(),
+        traceId: newTraceId(),
+        place,
+        at: this.#settings.clock.now(),
+        ending,
+      });
+    } catch (error) {
+      this.#surroundings.report(error, "$disconnect");
+    }
   }
 
-  /** @returns undefined where the stage has no such route */
-  async #run(stage: Stage, event: GatewayEvent): Promise<Outcome | undefined> {
-    const route = stage.deployment.routes.get(event.routeKey);
+  /** @returns undefined where there is no such route */
+  async #run({ routes }: Deployment, event: GatewayEvent): Promise<Outcome | undefined> {
+    const route = routes.get(event.routeKey);
     if (!route) return undefined;
     const { report } = this.#surroundings;
     const outcome = await this.#integrations.run(event, route.integration);

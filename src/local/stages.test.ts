@@ -3,6 +3,7 @@ import { ConfigurationError } from "../errors.ts";
 import type { LocalStage } from "./apis.ts";
 import { ManualClock } from "./clock.ts";
 import { type DomainMappings, Stages } from "./stages.ts";
+import { takeEach } from "./throttling.ts";
 
 const routes = {
   $default: { integration: { type: "HTTP_PROXY", uri: "http://127.0.0.1:3000/" } },
@@ -113,24 +114,39 @@ describe("a deployment", () => {
     expect([...stages]).toHaveLength(1);
   });
 
-  test("makes an API and a stage that are not there", () => {
+  test("makes a stage that is not there, with its options", () => {
     const stages = stagesOf({ first: { dev: {} } });
-    stages.deploy("second", "test", { routes: other });
-    expect([...stages].map(({ apiId, name }) => `${apiId}/${name}`)).toEqual(["first/dev", "second/test"]);
-    expect(found(stages, `second.${AWS}`, "/test")).toBe("second/test");
+    stages.deploy("first", "test", { routes: other }, { variables: { a: "1" } });
+    expect([...stages].map(({ apiId, name }) => `${apiId}/${name}`)).toEqual(["first/dev", "first/test"]);
+    expect(found(stages, `first.${AWS}`, "/test")).toBe("first/test");
+    expect(stages.at(undefined, "/test")?.stage.variables.a).toBe("1");
+  });
+
+  test("gives a stage that is there no other options", () => {
+    const stages = stagesOf({ first: { dev: {} } });
+    expect(() => stages.deploy("first", "dev", { routes: other }, { variables: {} })).toThrow(
+      'API "first": stage "dev" is there already',
+    );
+  });
+
+  test("makes no API", () => {
+    const stages = stagesOf({ first: { dev: {} } });
+    expect(() => stages.deploy("frist", "dev", { routes: other })).toThrow(
+      'There is no API "frist" to deploy to; there are "first".',
+    );
   });
 });
 
 describe("a stage", () => {
   test("takes everything without throttling", () => {
     const stage = stagesOf({ first: { dev: {} } }).at(undefined, "/dev")?.stage;
-    expect(Array.from({ length: 100 }, () => stage?.takes("$default")).every(Boolean)).toBe(true);
+    expect(stage?.bucketOf("$default")).toBeUndefined();
   });
 
   test("takes of each route as much as its throttling says", () => {
     const throttling = { ratePerSecond: 1, burst: 1 };
     const stage = stagesOf({ first: { dev: { throttling } } }).at(undefined, "/dev")?.stage;
-    const taken = ["$default", "send", "$default", "send"].map((key) => stage?.takes(key));
+    const taken = ["$default", "send", "$default", "send"].map((key) => takeEach([stage?.bucketOf(key)]));
     expect(taken).toEqual([true, true, false, false]);
   });
 
@@ -167,7 +183,6 @@ describe("a domain", () => {
   test.each([
     ["an API that is not there", { "": { apiId: "second", stage: "dev" } }, "ws.example.test/"],
     ["a stage that is not there", { chat: { apiId: "first", stage: "test" } }, "ws.example.test/chat"],
-    ["a key of two parts", { "a/b": { apiId: "first", stage: "dev" } }, "ws.example.test/a/b"],
   ])("is refused with %s", (_what, mappings, name) => {
     expect(() => stagesOf({ first: { dev: {} } }, { "ws.example.test": mappings })).toThrow(
       `domains: "${name}" leads to no stage that is there.`,

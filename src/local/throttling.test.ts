@@ -1,23 +1,23 @@
 import { describe, expect, test } from "vitest";
 import { ManualClock } from "./clock.ts";
-import { Account, TokenBuckets } from "./throttling.ts";
+import { Account, TokenBucket, takeEach } from "./throttling.ts";
 
 function setUp(ratePerSecond: number, burst: number) {
   const clock = new ManualClock(0);
-  const buckets = new TokenBuckets({ ratePerSecond, burst }, clock);
+  const bucket = new TokenBucket({ ratePerSecond, burst }, clock);
   /** How many of so many are taken at once. */
-  const taken = (tries: number, key = "") => {
-    return Array.from({ length: tries }, () => buckets.take(key)).filter(Boolean).length;
+  const taken = (tries: number) => {
+    return Array.from({ length: tries }, () => takeEach([bucket])).filter(Boolean).length;
   };
   return { clock, taken };
 }
 
-describe("token buckets", () => {
-  test("begin full", () => {
+describe("a token bucket", () => {
+  test("begins full", () => {
     expect(setUp(1, 3).taken(10)).toBe(3);
   });
 
-  test("fill again at their rate, a token when it is whole", () => {
+  test("fills again at its rate, a token when it is whole", () => {
     const { clock, taken } = setUp(4, 3);
     taken(3);
     clock.advance(249);
@@ -28,7 +28,7 @@ describe("token buckets", () => {
     expect(taken(3)).toBe(2);
   });
 
-  test("lose nothing of what has filled by being asked in vain", () => {
+  test("loses nothing of what has filled by being asked in vain", () => {
     const { clock, taken } = setUp(1, 1);
     taken(1);
     for (let count = 0; count < 10; count++) {
@@ -38,7 +38,7 @@ describe("token buckets", () => {
     expect(taken(2)).toBe(1);
   });
 
-  test("hold no more than their burst", () => {
+  test("holds no more than its burst", () => {
     const { clock, taken } = setUp(1000, 2);
     clock.advance(3_600_000);
     expect(taken(10)).toBe(2);
@@ -46,23 +46,28 @@ describe("token buckets", () => {
     expect(taken(10)).toBe(2);
   });
 
-  test("are one for each key", () => {
-    const { taken } = setUp(1, 1);
-    expect([taken(2, "one"), taken(2, "two"), taken(2, "one")]).toEqual([1, 1, 0]);
+  test("loses nothing where another one that is asked with it is empty", () => {
+    const clock = new ManualClock(0);
+    const [one, empty] = [
+      new TokenBucket({ ratePerSecond: 1, burst: 1 }, clock),
+      new TokenBucket({ ratePerSecond: 1, burst: 0 }, clock),
+    ];
+    expect([takeEach([one, empty]), takeEach([empty, one])]).toEqual([false, false]);
+    expect([takeEach([one, undefined]), takeEach([one])]).toEqual([true, false]);
   });
 
   test.each([
     [0, 0],
     [0, 5],
     [5, 0],
-  ])("take nothing by a rate of %d and a burst of %d, ever", (rate, burst) => {
+  ])("takes nothing by a rate of %d and a burst of %d, ever", (rate, burst) => {
     const { clock, taken } = setUp(rate, burst);
     expect(taken(3)).toBe(0);
     clock.advance(3_600_000);
     expect(taken(3)).toBe(0);
   });
 
-  test("take one in so many seconds by a rate below 1", () => {
+  test("takes one in so many seconds by a rate below 1", () => {
     const { clock, taken } = setUp(0.1, 1);
     taken(1);
     clock.advance(9_999);
@@ -80,22 +85,22 @@ describe("an account", () => {
   test("takes 5 000 requests at once and 10 000 a second, by AWS's quotas", () => {
     const clock = new ManualClock(0);
     const account = new Account({}, clock);
-    expect(count(6_000, () => account.takesRequest())).toBe(5_000);
+    expect(count(6_000, () => takeEach([account.requests]))).toBe(5_000);
     clock.advance(100);
-    expect(count(6_000, () => account.takesRequest())).toBe(1_000);
+    expect(count(6_000, () => takeEach([account.requests]))).toBe(1_000);
   });
 
   test("takes 500 new connections a second, by AWS's quotas, each of them a request", () => {
     const clock = new ManualClock(0);
     const account = new Account({}, clock);
-    expect(count(600, () => account.takesConnection())).toBe(500);
-    expect(count(6_000, () => account.takesRequest())).toBe(4_500);
+    expect(count(600, () => takeEach([account.connections, account.requests]))).toBe(500);
+    expect(count(6_000, () => takeEach([account.requests]))).toBe(4_500);
     clock.advance(100);
-    expect(count(600, () => account.takesConnection())).toBe(50);
+    expect(count(600, () => takeEach([account.connections, account.requests]))).toBe(50);
   });
 
   test("takes everything without throttling", () => {
     const account = new Account(undefined, new ManualClock(0));
-    expect(count(20_000, () => account.takesConnection())).toBe(20_000);
+    expect(count(20_000, () => takeEach([account.connections, account.requests]))).toBe(20_000);
   });
 });

@@ -1,6 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
 import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
+import { checkShape, type Shape } from "./shape.ts";
 
 /** What all APIs of an account may take together. */
 export interface AccountThrottling {
@@ -14,27 +15,27 @@ export interface AccountThrottling {
 const ACCOUNT_CONNECTIONS: Throttling = { ratePerSecond: 500, burst: 500 };
 const ACCOUNT_REQUESTS: Throttling = { ratePerSecond: 10_000, burst: 5_000 };
 
-/** What is left to an account, all its APIs together. */
+/** What is left to an account, all its APIs together. Undefined is an account, or a part of it, that takes everything. */
 export class Account {
-  readonly #connections: TokenBuckets | undefined;
-  readonly #requests: TokenBuckets | undefined;
+  readonly connections: TokenBucket | undefined;
+  readonly requests: TokenBucket | undefined;
 
-  /** @param throttling undefined for an account that takes everything */
   constructor(throttling: AccountThrottling | undefined, clock: Clock) {
     if (!throttling) return;
-    this.#connections = new TokenBuckets(throttling.connections ?? ACCOUNT_CONNECTIONS, clock);
-    this.#requests = new TokenBuckets(throttling.requests ?? ACCOUNT_REQUESTS, clock);
+    this.connections = new TokenBucket(throttling.connections ?? ACCOUNT_CONNECTIONS, clock);
+    this.requests = new TokenBucket(throttling.requests ?? ACCOUNT_REQUESTS, clock);
   }
+}
 
-  /** Whether it takes one more connection now, which is a request as well. */
-  takesConnection(): boolean {
-    return (this.#connections?.take("") ?? true) && this.takesRequest();
-  }
+const THROTTLING = { ratePerSecond: "number", burst: "number" } as const satisfies Shape<Throttling>;
 
-  /** Whether it takes one more request now. */
-  takesRequest(): boolean {
-    return this.#requests?.take("") ?? true;
-  }
+const ACCOUNT = { connections: "object", requests: "object" } as const satisfies Shape<AccountThrottling>;
+
+/** @throws ConfigurationError for what is none */
+export function checkAccount(throttling: AccountThrottling): void {
+  checkShape("accountThrottling", throttling, ACCOUNT);
+  for (const name of ["connections", "requests"] as const)
+    checkedThrottling(`accountThrottling: ${name}`, throttling[name]);
 }
 
 /** @throws ConfigurationError for what is no rate or burst */
@@ -42,33 +43,47 @@ export function checkedThrottling<Checked extends Throttling | undefined>(
   name: string,
   throttling: Checked,
 ): Checked {
-  if (throttling === undefined || (throttling.ratePerSecond >= 0 && throttling.burst >= 0)) return throttling;
+  if (throttling === undefined) return throttling;
+  checkShape(name, throttling, THROTTLING);
+  if (throttling.ratePerSecond >= 0 && throttling.burst >= 0) return throttling;
   throw new ConfigurationError(
     `${name} is no throttling. Write: { ratePerSecond: 10, burst: 5 }, numbers from 0.`,
   );
 }
 
-/** Token buckets, one for each key. Source: AWS developer guide, "Protect your WebSocket APIs". */
-export class TokenBuckets {
+/** A token bucket, full at first. Source: AWS developer guide, "Protect your WebSocket APIs". */
+export class TokenBucket {
   readonly #limit: Throttling;
   readonly #clock: Clock;
-  readonly #buckets = new Map<string, { tokens: number; at: number }>();
+  #tokens: number;
+  #at: number;
 
   constructor(limit: Throttling, clock: Clock) {
     this.#limit = limit;
     this.#clock = clock;
+    this.#tokens = limit.burst;
+    this.#at = clock.now();
   }
 
-  /** Takes a token where there is one. */
-  take(key: string): boolean {
-    const { ratePerSecond, burst } = this.#limit;
-    if (ratePerSecond === 0) return false;
-    const now = this.#clock.now();
-    const bucket = this.#buckets.get(key) ?? { tokens: burst, at: now };
-    const tokens = Math.min(burst, bucket.tokens + ((now - bucket.at) / 1000) * ratePerSecond);
-    // What is not taken leaves the bucket as it was: parts of a token, added up one by one, would never be a whole.
-    if (tokens < 1) return false;
-    this.#buckets.set(key, { tokens: tokens - 1, at: now });
-    return true;
+  get hasToken(): boolean {
+    return this.#limit.ratePerSecond > 0 && this.#filled() >= 1;
   }
+
+  take(): void {
+    this.#tokens = this.#filled() - 1;
+    this.#at = this.#clock.now();
+  }
+
+  /** What is not taken leaves the bucket as it was: parts of a token, added up one by one, would never be a whole. */
+  #filled(): number {
+    const { ratePerSecond, burst } = this.#limit;
+    return Math.min(burst, this.#tokens + ((this.#clock.now() - this.#at) / 1000) * ratePerSecond);
+  }
+}
+
+/** Takes a token of each bucket, or of none of them where one is empty. */
+export function takeEach(buckets: readonly (TokenBucket | undefined)[]): boolean {
+  if (!buckets.every((bucket) => bucket?.hasToken ?? true)) return false;
+  for (const bucket of buckets) bucket?.take();
+  return true;
 }

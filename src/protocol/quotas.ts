@@ -19,6 +19,9 @@ export const MAX_CONNECTION_MS = 2 * 60 * 60_000;
 /** A session row older than this is dead: the two hours, and five minutes for clocks and late `$disconnect`s. */
 export const MAX_SESSION_MS = MAX_CONNECTION_MS + 5 * 60_000;
 
+/** Shortest time that an integration may be given to answer one event. */
+export const MIN_INTEGRATION_TIMEOUT_MS = 50;
+
 /** Longest time an integration may take to answer one event. */
 export const INTEGRATION_TIMEOUT_MS = 29_000;
 

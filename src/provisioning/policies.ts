@@ -1,7 +1,8 @@
-import { gatewayArn, partitionOf } from "../gateways/arns.ts";
+import { gatewayArn } from "../gateways/arns.ts";
 import { check } from "../gateways/checks.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
 import { accountOf, ownFunctionsOf } from "../gateways/targets.ts";
+import { partitionOf } from "../protocol/partitions.ts";
 
 /** A policy of IAM, as JSON. */
 export interface PolicyDocument {

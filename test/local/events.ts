@@ -33,6 +33,7 @@ export function eventOf<Kind extends GatewayEvent["kind"]>(
   const common = {
     connection: new Connection({ sourceIp: "203.0.113.7", userAgent, clock }),
     requestId: "Qyi07eCbtjMCJKw=",
+    traceId: "Root=1-6a0123ab-0123456789abcdef01234567",
     place: { ...PLACE, ...told.place },
     at: clock.now(),
   };

@@ -15,6 +15,7 @@ import {
   handshake,
   idOf,
   manage,
+  NOBODY,
   onDesk,
   openBackend,
   openDesk,
@@ -130,10 +131,36 @@ describe("4 requests of an account", () => {
 
   onDesk("4 a $disconnect is none", ACCOUNT, async () => {
     const { desk } = await limited({ requests: { ratePerSecond: 1, burst: 1 } });
-    desk.local.deploy({ routes: { $disconnect: route(desk.backend, "disconnect") } });
-    const arrived = await connected(desk, { case: "leaver" });
+    desk.local.deploy({
+      routes: { $connect: route(desk.backend, "connect"), $disconnect: route(desk.backend, "disconnect") },
+    });
+    const arrived = await connected(desk);
     arrived.client.socket.close();
-    await expect.poll(() => desk.local.connectionCount).toBe(0);
+    await arrived.called("disconnect");
+    expect(await arrived.kinds()).toEqual(["connect", "disconnect"]);
+  });
+
+  onDesk("4 a connect that they refuse is no new connection", ACCOUNT, async () => {
+    const { desk, clock } = await limited({
+      connections: { ratePerSecond: 0.001, burst: 1 },
+      requests: { ratePerSecond: 1, burst: 1 },
+    });
+    expect((await manage(desk, "GET", at(NOBODY))).status).toBe(410);
+    expect(await statuses([desk])).toEqual([429]);
+    clock.advance(1000);
+    expect(await statuses([desk])).toEqual([101]);
+  });
+
+  onDesk("4 what they refuse is none of its stage's", ACCOUNT, async () => {
+    const clock = new ManualClock();
+    const routes = { $default: route("http://127.0.0.1:9", "default") };
+    const apis = [{ routes, stages: { dev: { throttling: { ratePerSecond: 0.001, burst: 1 } } } }];
+    const accountThrottling = { requests: { ratePerSecond: 1, burst: 1 } };
+    const desk = await openDesk({ clock, apis, accountThrottling });
+    expect((await manage(desk, "GET", at(NOBODY))).status).toBe(410);
+    expect(await statuses([desk])).toEqual([429]);
+    clock.advance(1000);
+    expect(await statuses([desk])).toEqual([101]);
   });
 
   onDesk("4 what a stage refuses is none", ACCOUNT, async () => {

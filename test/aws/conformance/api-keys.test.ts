@@ -1,5 +1,6 @@
 import { describe, expect } from "vitest";
-import type { FunctionAuthorizer, LocalApi } from "../../../src/local/emulator.ts";
+import type { FunctionAuthorizer, LambdaFunction, LocalApi } from "../../../src/local/emulator.ts";
+import { openClient } from "../../local/rig.ts";
 import {
   connect,
   connected,
@@ -76,6 +77,25 @@ describe("1.2 API keys on $connect", () => {
       ["value-of-two", "two"],
       [undefined, undefined],
     ]);
+  });
+
+  onDesk("1.6 so is a function", KEYS, async () => {
+    const identities: unknown[] = [];
+    const handler: LambdaFunction = ({ requestContext }) => {
+      identities.push(requestContext.identity);
+      return { statusCode: 200, body: "heard" };
+    };
+    const integration = { type: "AWS_PROXY", handler } as const;
+    const routes = {
+      $connect: { integration, apiKeyRequired: true },
+      $default: { integration, routeResponse: true },
+    };
+    const apis = [{ routes, stages: { dev: { apiKeys: { one: "value-of-one" } } } }];
+    const client = await openClient((await openDesk({ apis })).url, [], offered("value-of-one"));
+    client.socket.send("now");
+    await client.text();
+    const sourceIp = "127.0.0.1";
+    expect(identities).toEqual([{ sourceIp, apiKey: "value-of-one", apiKeyId: "one" }, { sourceIp }]);
   });
 
   onDesk("1.5 a key that no route asks for is not told of", KEYS, async () => {

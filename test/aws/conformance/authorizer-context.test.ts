@@ -1,7 +1,7 @@
 import { describe, expect } from "vitest";
 import type { LambdaFunction } from "../../../src/local/emulator.ts";
 import { deferred, openClient } from "../../local/rig.ts";
-import { connected, headerOf, onDesk, openBackend, openDesk, route, say } from "./desk.ts";
+import { connected, headerOf, LOCAL_KEY, onDesk, openBackend, openDesk, route, say } from "./desk.ts";
 import { AUTHORIZER, guarded, policy } from "./guarded.ts";
 
 /** What an authorizer was asked. */
@@ -46,6 +46,26 @@ describe("1.6 the event of an authorizer", () => {
       type: "REQUEST",
       methodArn: "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/dev/$connect",
     });
+  });
+
+  onDesk("1.6 the ARN has the region of the gateway's credentials", AUTHORIZER, async () => {
+    const asked = deferred<string>();
+    const handler: LambdaFunction = ({ methodArn }) => {
+      asked.resolve(methodArn);
+      return policy("Allow", methodArn);
+    };
+    const integration = { type: "AWS_PROXY", handler: () => ({ statusCode: 200 }) } as const;
+    const routes = { $connect: { integration, authorization: { type: "CUSTOM", handler } } } as const;
+    const credentials = { ...LOCAL_KEY, region: "eu-west-1" };
+    const desk = await openDesk({ apis: [{ id: "a1b2c3d4e5", routes, stages: { dev: {} } }], credentials });
+    await openClient(desk.url);
+    expect(await asked.promise).toBe("arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/dev/$connect");
+  });
+
+  onDesk("1.6 its length is 0 and said once, whatever the client says of its own", AUTHORIZER, async () => {
+    const { headers, multiValueHeaders } = await askedBy("", { "Content-Length": "0" });
+    const lengths = Object.entries(multiValueHeaders).filter(([name]) => /^content-length$/i.test(name));
+    expect([headers["content-length"], lengths]).toEqual(["0", [["content-length", ["0"]]]]);
   });
 
   onDesk(
@@ -95,6 +115,8 @@ describe("1.6 the event of an authorizer", () => {
     const { authorizer, ...context } = hello ?? {};
     expect(authorizer).toBeDefined();
     expect(asked).toEqual(context);
+    const traces = events.map(({ headers }) => headers["X-Amzn-Trace-Id"]);
+    expect(traces).toEqual([expect.stringMatching(/^Root=1-/), traces[0]]);
     expect(asked).toMatchObject({ eventType: "CONNECT", routeKey: "$connect" });
   });
 });

@@ -53,6 +53,25 @@ describe("1.1 the order of an upgrade with an authorizer", () => {
     expect((await handshake(desk)).status).toBe(403);
   });
 
+  onDesk(
+    "6.3 who was asked about before a deployment goes to the $connect of that time",
+    AUTHORIZER,
+    async () => {
+      const asked = deferred<string>();
+      const answer = deferred<object>();
+      const desk = await guarded(({ methodArn }) => {
+        asked.resolve(methodArn);
+        return answer.promise;
+      });
+      const arrived = connect(desk);
+      const methodArn = await asked.promise;
+      desk.local.deploy({ routes: { $connect: route(desk.backend, "unguarded") } });
+      answer.resolve(policy("Allow", methodArn));
+      await arrived.client.opened;
+      expect(await arrived.kinds()).toEqual(["connect"]);
+    },
+  );
+
   onDesk("1.6 it is asked at every connect: nothing is cached", AUTHORIZER, async () => {
     let asked = 0;
     const desk = await guarded(
@@ -115,6 +134,21 @@ describe("1.2 identity sources", () => {
     expect(await arrival(desk, { token: "" })).toEqual([401, false]);
   });
 
+  onDesk("1.2 of several values the last one counts, as in the event", AUTHORIZER, async () => {
+    const seen: unknown[] = [];
+    const desk = await guarded(
+      ({ methodArn, queryStringParameters }) => {
+        seen.push(queryStringParameters.token);
+        return policy("Allow", methodArn);
+      },
+      { identitySource: ["route.request.querystring.token"] },
+    );
+    const withQuery = (query: string) => ({ url: `${desk.url}?${query}`, backend: desk.backend });
+    expect((await handshake(withQuery("token=&token=x"))).status).toBe(101);
+    expect((await handshake(withQuery("token=x&token="))).status).toBe(401);
+    expect(seen).toEqual(["x"]);
+  });
+
   onDesk("1.2 every source must be there", AUTHORIZER, async () => {
     const identitySource = ["route.request.querystring.token", "route.request.header.x-token"];
     const desk = await guarded(admitting, { identitySource });
@@ -155,6 +189,17 @@ describe("1.2 what an authorizer says", () => {
     });
   }
 
+  onDesk(
+    "1.2 one that takes whatever there is, and gives back nothing, is 500 at once",
+    AUTHORIZER,
+    async () => {
+      const desk = await guarded((..._all: unknown[]) => undefined);
+      const startedAt = performance.now();
+      expect(await arrival(desk)).toEqual([500, false]);
+      expect(performance.now() - startedAt).toBeLessThan(5_000);
+    },
+  );
+
   onDesk("1.2 one that calls back with a policy lets in", AUTHORIZER, async () => {
     const desk = await guarded(({ methodArn }, _context, callback) => {
       setImmediate(() => callback(null, policy("Allow", methodArn)));
@@ -192,6 +237,40 @@ describe("1.2 what an authorizer says", () => {
       expect(await arrival(desk)).toEqual([status, status === 101]);
     });
   }
+
+  for (const [pattern, status] of [
+    ["*".repeat(40), 101],
+    [`${"*a".repeat(60)}`, 403],
+    [`${"a*".repeat(2_000)}!`, 403],
+    ["arn:*:execute-api:*:*:*/*/*connect", 101],
+    ["arn:*:execute-api:*:*:*/*/*connect?", 403],
+    ["*?*", 101],
+  ] as const) {
+    const shown = pattern.length > 40 ? `${pattern.slice(0, 6)}… (${pattern.length} characters)` : pattern;
+    onDesk(`1.2 a policy that allows ${shown} is ${status}, and soon`, AUTHORIZER, async () => {
+      const desk = await guarded(() => policy("Allow", pattern));
+      const startedAt = performance.now();
+      expect(await arrival(desk)).toEqual([status, status === 101]);
+      expect(performance.now() - startedAt).toBeLessThan(1000);
+    });
+  }
+
+  onDesk("1.2 what fails is told of, and a refusal is not", AUTHORIZER, async () => {
+    const errors: string[] = [];
+    const onError = (error: unknown, where: string) => errors.push(`${where}: ${error}`);
+    const answers = [() => Promise.reject(new Error("a bug")), () => policy("Deny", "*"), () => null];
+    const handler = () => answers.shift()?.();
+    const integration = { type: "HTTP_PROXY", uri: "http://127.0.0.1:9/" } as const;
+    const routes = { $connect: { integration, authorization: { type: "CUSTOM", handler } } } as const;
+    const desk = await openDesk({ apis: [{ routes, stages: { dev: {} } }], onError });
+    const statuses = [];
+    for (const _ of [1, 2, 3]) statuses.push((await handshake(desk)).status);
+    expect(statuses).toEqual([500, 403, 500]);
+    expect(errors).toEqual([
+      "$connect: Error: a bug",
+      "$connect: Error: The authorizer's result has no principalId.",
+    ]);
+  });
 
   const good = policy("Allow", "*");
   for (const [what, result] of [

@@ -168,8 +168,12 @@ export async function connected(...given: Parameters<typeof connect>): Promise<C
 }
 
 /** What a handshake is answered: 101, or what stands in its place. */
-export async function handshake(...given: Parameters<typeof connect>): Promise<HttpAnswer> {
-  const { socket } = connect(...given).client;
+export function handshake(...given: Parameters<typeof connect>): Promise<HttpAnswer> {
+  return upgradeOf(connect(...given).client);
+}
+
+/** The same of a client that is on its way. */
+export function upgradeOf({ socket }: Client): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     socket.once("upgrade", ({ headers, rawHeaders }) => {
       resolve({ status: 101, headers, rawHeaders, body: "" });

@@ -6,6 +6,7 @@ import {
   connected,
   type Desk,
   echo,
+  expectErrorFrame,
   handshake,
   headerOf,
   idOf,
@@ -185,6 +186,34 @@ describe("switches", () => {
       const { local } = await openDesk({});
       expect(() => local.setFaults(faults)).toThrow(words);
     });
+  }
+});
+
+describe("functions that choose events and throw", () => {
+  const throwing = () => {
+    throw new Error("a bug in a test");
+  };
+
+  for (const faults of [{ drop: throwing }, { duplicate: throwing }, { delayMs: throwing }] as const) {
+    onDesk(
+      `§9.21 one for ${Object.keys(faults)} fails the event, is told of, and ends nothing`,
+      FAULTS,
+      async () => {
+        const errors: string[] = [];
+        const onError = (error: unknown, where: string) => errors.push(`${where}: ${error}`);
+        const { desk, arrived } = await faulty(faults, { onError });
+        say(arrived, {});
+        expectErrorFrame(await arrived.client.text(), "Internal server error", await idOf(arrived));
+        expect((await handshake(desk)).status).toBe(500);
+        arrived.client.socket.close();
+        await expect.poll(() => errors).toHaveLength(3);
+        expect(errors).toEqual(
+          ["$default", "$connect", "$disconnect"].map((where) => `${where}: Error: a bug in a test`),
+        );
+        desk.local.setFaults({});
+        expect(await echo(await connected(desk), "here")).toBe("here");
+      },
+    );
   }
 });
 

@@ -294,6 +294,21 @@ const MALFORMED: Readonly<Record<string, unknown>> = {
   "has a body that is no text": { statusCode: 200, body: { not: "text" } },
   "has a key that AWS does not know": { statusCode: 200, headersOut: {} },
   "has cookies, as an HTTP API's may": { statusCode: 200, cookies: [] },
+  "throws when it is read": {
+    get statusCode() {
+      throw new Error("a bug");
+    },
+  },
+  "has no JSON": { statusCode: 200, body: 1n },
+  "has a status of 100": { statusCode: 100 },
+  "has a status of 101": { statusCode: 101 },
+  "has a status of 600": { statusCode: 600 },
+  "has a list for a status": { statusCode: [200] },
+  "has a subprotocol that is no token": { statusCode: 200, headers: { "Sec-WebSocket-Protocol": "a b" } },
+  "has a subprotocol that would add a header": {
+    statusCode: 200,
+    headers: { "Sec-WebSocket-Protocol": "chat\r\nx-evil: 1" },
+  },
 };
 
 describe("1.2 functions at $connect", () => {
@@ -417,6 +432,29 @@ describe("3.2 functions at messages", () => {
       expect(await toldOf(() => ({ statusCode: 500, body: "it failed" }))).toBe("it failed");
     },
   );
+
+  onDesk("1.6 its result is read as JSON, as what Lambda gives back is", FUNCTION, async () => {
+    const result = { statusCode: 200, body: { toJSON: () => "as JSON" }, cookies: undefined };
+    expect(await toldOf(() => result)).toBe("as JSON");
+  });
+
+  onDesk("1.6 what one makes of its event is seen by nobody else", FUNCTION, async () => {
+    const desk = await serving(
+      (event) => {
+        const { requestContext, stageVariables } = event;
+        const told = JSON.stringify([requestContext.identity.mark, stageVariables.color]);
+        requestContext.identity.mark = "changed";
+        stageVariables.color = "changed";
+        return { statusCode: 200, body: told };
+      },
+      { variables: { color: "red" } },
+    );
+    const client = await openClient(desk.url);
+    for (const _ of [1, 2]) {
+      client.socket.send("now");
+      expect(await client.text()).toBe('[null,"red"]');
+    }
+  });
 
   onDesk("1.6 one that calls back is heard as one that returns", FUNCTION, async () => {
     const calling: LambdaFunction = ({ body }, _context, callback) => {

@@ -1,5 +1,5 @@
 import type { FunctionAuthorizer, LambdaFunction } from "../../../src/local/emulator.ts";
-import { connect, type Desk, openBackend, openDesk, type Place, route } from "./desk.ts";
+import { connect, type Desk, openBackend, openDesk, type Place, route, upgradeOf } from "./desk.ts";
 
 export const AUTHORIZER = "an authorizer";
 
@@ -39,9 +39,6 @@ export async function arrival(
   headers: Record<string, string> = {},
 ): Promise<readonly [status: number, isCalled: boolean]> {
   const arrived = connect(place, query, { headers });
-  const status = await arrived.client.opened.then(
-    () => 101,
-    (error: Error) => Number(/response: (\d+)/.exec(error.message)?.[1]),
-  );
+  const { status } = await upgradeOf(arrived.client);
   return [status, (await arrived.kinds()).length > 0];
 }

@@ -2,7 +2,17 @@ import { describe, expect } from "vitest";
 import type { LambdaFunction, LocalGatewayOptions } from "../../../src/local/emulator.ts";
 import { Client } from "../../local/rig.ts";
 import { bySmithy, queryBySmithy } from "../by-smithy.ts";
-import { callsOf, type Desk, headerOf, LOCAL_KEY, onDesk, openBackend, openDesk, route } from "./desk.ts";
+import {
+  callsOf,
+  type Desk,
+  headerOf,
+  LOCAL_KEY,
+  onDesk,
+  openBackend,
+  openDesk,
+  route,
+  upgradeOf,
+} from "./desk.ts";
 
 const IAM = "an API that asks for signatures";
 const REGION = "eu-west-1";
@@ -31,10 +41,7 @@ async function signing(options: Partial<LocalGatewayOptions> = {}): Promise<Sign
 /** What a handshake with these headers is answered, and its client where it is 101. */
 async function arrive(url: string, headers: Record<string, string> = {}) {
   const client = new Client(url, [], { headers });
-  const status = await client.opened.then(
-    () => 101,
-    (error: Error) => Number(/response: (\d+)/.exec(error.message)?.[1]),
-  );
+  const { status } = await upgradeOf(client);
   return { client, status };
 }
 
@@ -110,6 +117,15 @@ describe("1.2 AWS_IAM on $connect", () => {
     const url = await signedUrl(`${desk.url}?room=a`);
     expect((await arrive(url.replace("room=a", "room=b"))).status).toBe(403);
     expect((await arrive(`${url}&more=1`)).status).toBe(403);
+  });
+
+  onDesk("1.1 a signature counts however the client writes its query", IAM, async () => {
+    const { desk } = await signing();
+    const plain = `${desk.url}?room=a%2Fb&who=a%3Ab%40c`;
+    const written = `${desk.url}?who=a:b@c&room=a%2fb`;
+    expect((await arrive(written, await signedHeaders(plain))).status).toBe(101);
+    const signed = (await signedUrl(plain)).replace("a%2Fb", "a/b");
+    expect((await arrive(signed)).status).toBe(101);
   });
 
   onDesk("1.2 a signature for another stage is 403", IAM, async () => {

@@ -10,6 +10,7 @@ import {
   connected,
   type Desk,
   echo,
+  expectErrorFrame,
   headerNames,
   headerOf,
   ID,
@@ -291,20 +292,22 @@ describe("§9 what reaches an HTTP backend, where AWS is not known", () => {
   });
 });
 
-/** An API whose $connect and $default have the parameters that are given. */
+/** An API whose routes have the parameters that are given: what is the client's own, $connect alone. */
 async function mapping(
   parameters: Record<string, string>,
-  { variables = {}, path = "" }: { variables?: Record<string, string>; path?: string } = {},
+  { variables = {} }: { variables?: Record<string, string> } = {},
 ): Promise<Desk> {
   const backend = await openBackend();
-  const ofClient = Object.values(parameters).filter((value) => /^route\.request\.(?!body)/.test(value));
+  const isOfClient = (value: string) => /^route\.request\.(?!body)/.test(value);
+  const ofClient = Object.values(parameters).filter(isOfClient);
   const requestParameters = Object.fromEntries(
     ofClient.map((value) => [value, { required: false as const }]),
   );
+  const later = Object.fromEntries(Object.entries(parameters).filter(([, value]) => !isOfClient(value)));
   const routes = {
-    $connect: route(backend, `${path}connect`, { parameters, requestParameters }),
-    $disconnect: route(backend, "disconnect", { parameters }),
-    $default: route(backend, `${path}default`, { parameters, routeResponse: true }),
+    $connect: route(backend, "connect", { parameters, requestParameters }),
+    $disconnect: route(backend, "disconnect", { parameters: later }),
+    $default: route(backend, "default", { parameters: later, routeResponse: true }),
   };
   return openDesk({ apis: [{ routes, stages: { dev: { variables } } }] }, backend);
 }
@@ -344,9 +347,9 @@ describe("1.4 parameter mapping", () => {
   });
 
   for (const [source, value] of [
-    ["route.request.header.x-own", "1"],
+    ["route.request.header.x-own", "2"],
     ["route.request.multivalueheader.x-own", "1,2"],
-    ["route.request.querystring.tag", "a"],
+    ["route.request.querystring.tag", "b"],
     ["route.request.multivaluequerystring.tag", "a,b"],
   ] as const) {
     onDesk(`1.4 a header is mapped on $connect to ${source}`, MAPPING, async () => {
@@ -356,13 +359,13 @@ describe("1.4 parameter mapping", () => {
       expect(headerOf(await arrived.called("connect"), "x-it")).toBe(value);
     });
 
-    onDesk(`1.4 later there is no ${source}`, MAPPING, async () => {
-      const { url, backend } = await mapping({ [HEADER]: source });
-      const place = { url: `${url}?tag=a&tag=b`, backend };
-      const arrived = await connected(place, {}, { headers: { "x-own": ["1", "2"] } });
-      const [, message, gone] = await lifeOf(arrived);
-      expect([headerOf(message, "x-it"), headerOf(gone, "x-it")]).toEqual([undefined, undefined]);
-    });
+    for (const key of ["$default", "$disconnect", "custom"]) {
+      onDesk(`1.4 ${source} cannot be mapped on ${key}`, MAPPING, async () => {
+        const { local, backend } = await openDesk({});
+        const routes = { [key]: route(backend, "default", { parameters: { [HEADER]: source } }) };
+        expect(() => local.deploy({ routes })).toThrow(`"${source}" is the client's own request`);
+      });
+    }
   }
 
   for (const source of ["route.request.header.x-own", "route.request.multivaluequerystring.tag"]) {
@@ -412,11 +415,65 @@ describe("1.4 parameter mapping", () => {
     expect(queryOf(await arrived.called("connect")).getAll("it")).toEqual(["theirs", "ours"]);
   });
 
-  onDesk("1.4 a part of the path is mapped, and cannot leave its place", MAPPING, async () => {
-    const parameters = { "integration.request.path.where": "route.request.body.where" };
-    const arrived = await connected(await mapping(parameters, { path: "{where}/" }));
-    await echo(arrived, "ok", { where: "../a b" });
-    expect((await arrived.called("default")).url).toBe("/ws/..%2Fa%20b/default");
+  /** A desk whose messages go to a path, of which parts are what the message says. */
+  async function pathOf(path: string): Promise<Desk> {
+    const backend = await openBackend();
+    const parameters = {
+      "integration.request.path.where": "route.request.body.where",
+      "integration.request.path.more": "route.request.body.more",
+    };
+    const routes = {
+      $connect: route(backend, "connect"),
+      $default: route(backend, path, { parameters, routeResponse: true }),
+    };
+    return openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
+  }
+
+  for (const [where, part] of [
+    ["../a b", "..%2Fa%20b"],
+    ["%2e%2e", "%252e%252e"],
+    ["...", "..."],
+    ["a?b#c", "a%3Fb%23c"],
+    ["$&{more}", "%24%26%7Bmore%7D"],
+    ["\ud800", "%EF%BF%BD"],
+  ] as const) {
+    onDesk(
+      `1.4 a part of the path is mapped to ${JSON.stringify(where)}, and cannot leave its place`,
+      MAPPING,
+      async () => {
+        const arrived = await connected(await pathOf("{where}/default"));
+        await echo(arrived, "ok", { where, more: "." });
+        expect((await arrived.called("default")).url).toBe(`/ws/${part}/default`);
+      },
+    );
+  }
+
+  for (const [path, said] of [
+    ["rooms/{where}/default", { where: "." }],
+    ["rooms/{where}/default", { where: ".." }],
+    ["rooms/{where}/default", { where: "" }],
+    ["rooms/{where}/default", {}],
+    ["rooms/{where}{more}/default", { where: ".", more: "." }],
+    ["rooms/.{where}/default", { where: "." }],
+    ["rooms/{where}%2E/default", { where: "." }],
+  ] as const) {
+    onDesk(
+      `1.4 a part of the path ${path} with ${JSON.stringify(said)} would leave its place, so nobody is called`,
+      MAPPING,
+      async () => {
+        const arrived = await connected(await pathOf(path));
+        say(arrived, { body: "unheard" }, said);
+        expectErrorFrame(await arrived.client.text(), "Internal server error", await idOf(arrived));
+        expect(await arrived.kinds()).toEqual(["connect"]);
+      },
+    );
+  }
+
+  onDesk("1.4 half a character in a mapped query parameter is a replacement character", MAPPING, async () => {
+    const desk = await mapping({ "integration.request.querystring.it": "route.request.body.it" });
+    const arrived = await connected(desk);
+    await echo(arrived, "ok", { it: "\ud800" });
+    expect((await arrived.called("default")).url).toBe("/ws/default?it=%EF%BF%BD");
   });
 
   const long = (characters: number) => `'${"x".repeat(characters - 2)}'`;

@@ -81,6 +81,28 @@ describe("4 sizes", () => {
     }
   });
 
+  onDesk("4 a message may come in any number of frames, and 1008 is never seen", "patience", async () => {
+    const arrived = await connected(await openDesk());
+    const text = filled(20_000);
+    const empty = frameOf("", { opcode: 0, fin: false });
+    const frames = [...text].map((character, index) =>
+      frameOf(character, { opcode: index === 0 ? 1 : 0, fin: index === text.length - 1 }),
+    );
+    write(
+      arrived,
+      Buffer.concat([...frames.slice(0, -1), ...Array(20_000).fill(empty), ...frames.slice(-1)]),
+    );
+    expect(await arrived.client.text()).toBe("got it");
+    expect((await arrived.called("default")).body).toBe(text);
+  });
+
+  onDesk("4 one that is too long in such frames closes the socket with 1009", "patience", async () => {
+    const arrived = await connected(await openDesk());
+    const more = Array(128 * KB).fill(frameOf("x", { opcode: 0, fin: false }));
+    write(arrived, Buffer.concat([frameOf("x", { fin: false }), ...more]));
+    await expectClosed(arrived, 1009);
+  });
+
   test("4 an answer of 128 KB arrives whole", async () => {
     const arrived = await connected(await openDesk());
     // What is asked for must fit into a message itself, so each of these characters is two bytes of the answer.

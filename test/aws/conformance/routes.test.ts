@@ -30,6 +30,15 @@ async function selecting(expression: string, keys: readonly string[], hasDefault
   return openDesk({ apis: [options] }, backend);
 }
 
+/** A message in frames that are none too large. */
+function framesOf(text: string): Buffer {
+  const parts = text.match(/.{1,30000}/gs) ?? [];
+  const frames = parts.map((part, index) =>
+    frameOf(part, { opcode: index === 0 ? 1 : 0, fin: index === parts.length - 1 }),
+  );
+  return Buffer.concat(frames);
+}
+
 /** The route that a message takes. */
 async function routeOf(desk: Desk, body: object): Promise<string | undefined> {
   const arrived = await connected(desk);
@@ -130,6 +139,24 @@ describe("2 route selection", () => {
     await arrived.called("default", 4);
     expect(await arrived.kinds()).not.toContain("custom");
   });
+
+  onDesk(
+    "2 a value that is nested too deeply to be made a text goes to $default",
+    "a gateway that nobody else uses",
+    async () => {
+      const arrived = await connected(await openDesk({}));
+      for (const [open, close] of [
+        ["[", "]"],
+        ['{"a":', "}"],
+      ] as const) {
+        arrived.client.socket.send(`{"action":${open.repeat(5_000)}1${close.repeat(5_000)}}`);
+        write(arrived, framesOf(`{"action":${open.repeat(20_000)}1${close.repeat(20_000)}}`));
+      }
+      for (const _ of [1, 2, 3, 4]) expect(await arrived.client.text()).toBe("");
+      expect(await echo(arrived, "still here")).toBe("still here");
+      expect(await arrived.kinds()).not.toContain("custom");
+    },
+  );
 
   test("§9.24 JSON is read strictly, so a key without quotes goes to $default", async () => {
     const arrived = await connected(await openDesk());

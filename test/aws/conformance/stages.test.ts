@@ -282,6 +282,26 @@ describe("6.3 deployments", () => {
     expect((await handshake(stageOf(desk, "new"))).status).toBe(101);
   });
 
+  onDesk("1.2 a stage that nothing is deployed to is 403, until something is", "a deployment", async () => {
+    const backend = await openBackend();
+    const first = api("first00000", backend, { dev: {}, test: { deployed: false, variables: { a: "1" } } });
+    const desk = await openDesk({ apis: [first] }, backend);
+    const test = stageOf(desk, "test");
+    expect((await handshake(test)).status).toBe(403);
+    expect((await manage(test, "GET", at("L0SM9cOFvHcCIhw="))).status).toBe(403);
+    const parameters = { "integration.request.header.x-a": "stageVariables.a" };
+    desk.local.deploy({ routes: { $connect: route(backend, "connect", { parameters }) } }, { stage: "test" });
+    expect(headerOf(await (await connected(test)).called("connect"), "x-a")).toBe("1");
+  });
+
+  onDesk("6.2 a deployment that makes a stage gives it its options", "a deployment", async () => {
+    const desk = await openDesk({});
+    const parameters = { "integration.request.header.x-a": "stageVariables.a" };
+    const routes = { $connect: route(desk.backend, "connect", { parameters }) };
+    desk.local.deploy({ routes }, { stage: "new", options: { variables: { a: "1" } } });
+    expect(headerOf(await (await connected(stageOf(desk, "new"))).called("connect"), "x-a")).toBe("1");
+  });
+
   onDesk("6.2 an API without a route cannot be deployed", "a deployment", async () => {
     const { local } = await openDesk({});
     expect(() => local.deploy({ routes: {} })).toThrow(/at least one route/);

@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { request } from "node:https";
 import { text } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
-import { Client } from "../../local/rig.ts";
+import { Client, RawClient } from "../../local/rig.ts";
 import { at, callsOf, headerOf, onDesk, openDesk } from "./desk.ts";
 
 /** A key and a certificate of their own, where there is an openssl to make them. */
@@ -20,7 +21,40 @@ function selfSigned(): { key: string; cert: string } | undefined {
 const TLS = "a certificate of one's own";
 const tls = selfSigned();
 
+if (tls === undefined) {
+  test("1.1 TLS", ({ skip }) => {
+    skip("No openssl is here to make a certificate with, so nothing is known of TLS.");
+  });
+}
+
 describe.skipIf(tls === undefined)("1.1 TLS", () => {
+  onDesk("1.1 TLS 1.2 and 1.3 are taken, and no older", TLS, async () => {
+    const desk = await openDesk({ tls, routes: {} });
+    for (const [version, isTaken] of [
+      ["TLSv1.1", false],
+      ["TLSv1.2", true],
+      ["TLSv1.3", true],
+    ] as const) {
+      const versions = { minVersion: version, maxVersion: version, ciphers: "DEFAULT@SECLEVEL=0" } as const;
+      const client = new Client(desk.url, [], { ca: tls?.cert, ...versions });
+      const opened = client.opened.then(
+        () => true,
+        () => false,
+      );
+      expect(await opened, version).toBe(isTaken);
+      client.socket.terminate();
+    }
+  });
+
+  onDesk("1.1 a gateway closes though a client is silent in its TLS handshake", TLS, async () => {
+    const { local } = await openDesk({ tls, routes: {} });
+    const silent = new RawClient(local.port);
+    await once(silent.socket, "connect");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await local.close();
+    await silent.readAll();
+  });
+
   onDesk("1.1 with a certificate sockets are reached by wss", TLS, async () => {
     const desk = await openDesk({ tls, routes: {} });
     expect(desk.url).toMatch(/^wss:\/\/127\.0\.0\.1:\d+\/dev$/);

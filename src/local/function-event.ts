@@ -1,16 +1,5 @@
 import { type ConnectEvent, contextVariable, type GatewayEvent, requestTime } from "./events.ts";
 import { forwardedHeaders } from "./http-headers.ts";
-import { newTraceId } from "./ids.ts";
-
-/** What a function gave back, as far as AWS takes it. */
-export interface LambdaAnswer {
-  readonly status: number;
-  readonly body: Buffer;
-  readonly subprotocol: string | undefined;
-}
-
-/** The keys that a result may have; with another one AWS takes all of it for malformed. */
-const RESULT_KEYS = new Set(["statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"]);
 
 /**
  * What AWS invokes a function with: on a message no headers and no query, on `$connect` both, on `$disconnect` the stub of headers
@@ -76,7 +65,7 @@ function requestContextOf(event: GatewayEvent): Readonly<Record<string, unknown>
     connectedAt: connection.connectedAt,
     requestTimeEpoch: event.at,
     identity: {
-      ...(event.kind === "connect" ? event.signer : {}),
+      ...(event.kind === "connect" ? { ...event.signer, ...event.key } : {}),
       ...(connection.userAgent === undefined ? {} : { userAgent: connection.userAgent }),
       sourceIp: connection.sourceIp,
     },
@@ -103,28 +92,6 @@ function queryOf({ client }: ConnectEvent) {
   };
 }
 
-/** Reads a function's result. @returns undefined for one that AWS takes for malformed */
-export function lambdaAnswer(result: unknown): LambdaAnswer | undefined {
-  if (typeof result !== "object" || result === null || Array.isArray(result)) return undefined;
-  if (Object.keys(result).some((key) => !RESULT_KEYS.has(key))) return undefined;
-  const { statusCode, headers, body, isBase64Encoded } = result as Readonly<Record<string, unknown>>;
-  const status = Number(statusCode);
-  if (!Number.isInteger(status) || status < 100 || status > 599) return undefined;
-  if (body !== undefined && body !== null && typeof body !== "string") return undefined;
-  const text = body ?? "";
-  return {
-    status,
-    body: Buffer.from(text, isBase64Encoded === true ? "base64" : "utf8"),
-    subprotocol: subprotocolOf(headers),
-  };
-}
-
-function subprotocolOf(headers: unknown): string | undefined {
-  const entries = Object.entries((headers ?? {}) as Readonly<Record<string, unknown>>);
-  const value = entries.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
-  return typeof value === "string" ? value : undefined;
-}
-
 type Entry = readonly [name: string, value: string];
 
 /** Client headers as AWS shows them to a function: without those of the connection itself, with its own trace and whom it forwards. */
@@ -139,7 +106,7 @@ function clientEntries(event: ConnectEvent): readonly Entry[] {
   }
   return [
     ...entries,
-    ["X-Amzn-Trace-Id", newTraceId()],
+    ["X-Amzn-Trace-Id", event.traceId],
     ...forwardedHeaders(event, claimed.join(",") || undefined),
   ];
 }

@@ -2,60 +2,12 @@ import { describe, expect, test } from "vitest";
 import { eventOf } from "../../test/local/events.ts";
 import { ManualClock } from "./clock.ts";
 import { requestTime } from "./events.ts";
-import { lambdaAnswer, lambdaEvent } from "./function-proxy.ts";
+import { lambdaEvent } from "./function-event.ts";
 
 interface HttpPart {
   readonly headers: Readonly<Record<string, string>>;
   readonly multiValueHeaders: Readonly<Record<string, readonly string[]>>;
 }
-
-describe("a function's result", () => {
-  test.each([
-    [
-      "all that it may have",
-      { statusCode: 200, headers: {}, multiValueHeaders: {}, body: "", isBase64Encoded: false },
-    ],
-    ["a status alone", { statusCode: 200 }],
-    ["a status in text", { statusCode: "200" }],
-    ["null for a body", { statusCode: 200, body: null }],
-    ["headers that are none", { statusCode: 200, headers: null }],
-    ["a subprotocol that is no text", { statusCode: 200, headers: { "Sec-WebSocket-Protocol": ["chat"] } }],
-  ])("is taken with %s", (_what, result) => {
-    expect(lambdaAnswer(result)).toEqual({ status: 200, body: Buffer.from(""), subprotocol: undefined });
-  });
-
-  test.each([
-    ["nothing", undefined],
-    ["null", null],
-    ["a text", "200"],
-    ["a number", 200],
-    ["a list", [{ statusCode: 200 }]],
-    ["no status", {}],
-    ["null for a status", { statusCode: null }],
-    ["a status of words", { statusCode: "OK" }],
-    ["a status with a fraction", { statusCode: 200.5 }],
-    ["a status below 100", { statusCode: 99 }],
-    ["a status above 599", { statusCode: 600 }],
-    ["a body that is a number", { statusCode: 200, body: 1 }],
-    ["a body that is an object", { statusCode: 200, body: {} }],
-    ["a key of another kind of API", { statusCode: 200, cookies: ["a=1"] }],
-    ["a key in another case", { statusCode: 200, Body: "" }],
-  ])("is malformed as %s", (_what, result) => {
-    expect(lambdaAnswer(result)).toBeUndefined();
-  });
-
-  test("has the bytes of its body", () => {
-    expect(lambdaAnswer({ statusCode: 200, body: "ü" })?.body).toEqual(Buffer.from([0xc3, 0xbc]));
-    const base64 = { statusCode: 200, body: "/w==", isBase64Encoded: true };
-    expect(lambdaAnswer(base64)?.body).toEqual(Buffer.from([0xff]));
-    expect(lambdaAnswer({ ...base64, isBase64Encoded: "true" })?.body.toString()).toBe("/w==");
-  });
-
-  test("has a subprotocol, by its header in any case", () => {
-    const headers = { "X-Other": "1", "SEC-WEBSOCKET-PROTOCOL": "chat" };
-    expect(lambdaAnswer({ statusCode: 200, headers })?.subprotocol).toBe("chat");
-  });
-});
 
 describe("a function's event", () => {
   test("of a $connect has one X-Forwarded-For, however many the client claims", () => {

@@ -1,6 +1,6 @@
 import { partition } from "@aws-sdk/core/client";
 import { expect, test } from "vitest";
-import { partitionOf, suffixOf } from "./arns.ts";
+import { partitionOf, suffixOf } from "./partitions.ts";
 
 test.each([
   "eu-west-1",
