@@ -193,7 +193,7 @@ describe("a definition", () => {
     ["an empty stage", { stage: "" }, /stage is 1 to 128 letters/],
     ["no target", { target: undefined }, /target is a URL such as https:/],
     ["a target that is null", { target: null }, /target is a URL such as https:/],
-    ["a target over http", { target: "http://www.example.com/ws/chat" }, /must be https:\/\//],
+    ["B55 a target over http", { target: "http://www.example.com/ws/chat" }, /must be https:\/\//],
     ["a target with a query", { target: "https://www.example.com/ws/chat?a=1" }, /has a query or fragment/],
     [
       "a target with a password",

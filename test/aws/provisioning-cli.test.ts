@@ -46,7 +46,7 @@ function sallyport(args: string[], env: Record<string, string> = {}, onError?: O
 /** Told of what comes on stderr. */
 type OnError = (text: string, child: ChildProcess) => void;
 
-test("a gateway from its plan to its end, as a terminal sees it", async () => {
+test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async () => {
   const migrated = await new Promise<string>((done) => {
     const env = {
       ...process.env,

@@ -28,7 +28,7 @@ const EVERYTHING: Partial<GatewayOptions> = {
 };
 
 describe("apply", () => {
-  test("makes an API whose every integration proves itself and says all that the app must know", async () => {
+  test("F44 makes an API whose every integration proves itself and says all that the app must know", async () => {
     const provisioner = world.define({ routes: { moderate: MODERATION } });
     await provisioner.apply();
     const { api, routes, integrations } = world.served();
@@ -102,7 +102,7 @@ describe("apply", () => {
     expect(world.aws.changes).toBe(changes);
   });
 
-  test("records the gateway, so that the app answers its calls and none before", async () => {
+  test("F52 records the gateway, so that the app answers its calls and none before", async () => {
     const provisioner = world.define();
     expect(await world.record()).toBeUndefined();
     await provisioner.apply();
@@ -260,7 +260,7 @@ describe("B50 what is edited reaches AWS", () => {
   };
   const DEPLOY = "deploy stage production";
 
-  test("another backend: the three base routes follow, with the same integrations", async () => {
+  test("F72 another backend: the three base routes follow, with the same integrations", async () => {
     const target = "https://other.example.com/ws/chat";
     await world.define().apply();
     const before = world.served().integrations.map(({ IntegrationId }) => IntegrationId);
@@ -276,7 +276,7 @@ describe("B50 what is edited reaches AWS", () => {
     ).toBe(true);
   });
 
-  test("B48 a further route is made once, changed, and taken away with what only it called", async () => {
+  test("F46, B48 a further route is made once, changed, and taken away with what only it called", async () => {
     expect(await changed({}, { routes: { moderate: MODERATION } })).toEqual([
       "create integration of moderate",
       "create route moderate",
