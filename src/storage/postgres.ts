@@ -309,7 +309,9 @@ async function currentSchema(db: Kysely<Tables>): Promise<string> {
  * dropped meanwhile. Source: PostgreSQL, "Error Codes": 3F000, 42P01, XX000 (a look-up that failed).
  */
 function isVanished(error: unknown): boolean {
-  return /^(3F000|42P01|XX000)$/.test(String((error as { code?: unknown } | null)?.code));
+  // Perhaps of our own kind already.
+  const { code, cause } = (error ?? {}) as { readonly code?: unknown; readonly cause?: unknown };
+  return /^(3F000|42P01|XX000)$/.test(String(code)) || (cause !== undefined && isVanished(cause));
 }
 
 /** The server says that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */

@@ -138,9 +138,8 @@ test("a restarted app that nobody asks anything ends what has expired meanwhile"
   await world.sql(`update sallyport_user_permissions set until_at = ${NOW} + 300`);
   const restarted = app(storageAt(world.database));
   nodeListener(restarted);
-  await expect
-    .poll(() => world.sql("select close_reason from sallyport_sessions"), { timeout: 3000 })
-    .toEqual([{ close_reason: "right ended" }]);
+  const reasons = () => world.sql("select close_reason from sallyport_sessions");
+  await expect.poll(reasons, { timeout: 10_000 }).toEqual([{ close_reason: "right ended" }]);
   await restarted.close();
 });
 
