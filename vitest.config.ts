@@ -29,7 +29,7 @@ export default defineConfig({
           include: [
             "test/{stories,django,storage,postgres}/**/*.test.ts",
             "test/frameworks/lambda.test.ts",
-            "test/aws/provisioning.test.ts",
+            "test/aws/provisioning-{identity,adversity}.test.ts",
           ],
           // It waits for what is held up, for a minute, and what it asks of a database the others ask as well.
           exclude: ["test/stories/sending-held.test.ts"],
