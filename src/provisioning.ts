@@ -1,5 +1,6 @@
 import type { ChangeOptions } from "./access/grants.ts";
-import { type ProvisioningRooms, provision } from "./lifecycle/provision.ts";
+import { provision } from "./lifecycle/provision.ts";
+import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
 import type { Provisioner } from "./provisioning/provisioner.ts";
 

@@ -38,7 +38,7 @@ import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/l
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
-import type { ProvisioningRooms } from "./lifecycle/provision.ts";
+import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Identify, Rooms } from "./lifecycle/rooms.ts";
 import type { Telemetry } from "./lifecycle/telemetry.ts";

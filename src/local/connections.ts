@@ -1,10 +1,10 @@
 import type { Duplex } from "node:stream";
-import type { WebSocket } from "ws";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
 import type { Alarm, Clock } from "./clock.ts";
 import { FrameMeter } from "./frame-meter.ts";
 import { settledWithin } from "./grace.ts";
 import { newId } from "./ids.ts";
+import type { Impairment } from "./impairment.ts";
 
 /** How long a client may take to answer a close frame before the socket is cut. */
 export const CLOSE_GRACE_MS = 1_000;
@@ -26,8 +26,20 @@ export interface Ending {
 
 const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
 
-/** What is wrong with a client. */
-export type Impairment = "none" | "half-open" | "not-reading";
+/** As much of a socket of `ws` as is needed: whoever compiles against the package need not have the types of that one. */
+export interface ClientSocket {
+  readonly readyState: number;
+  readonly OPEN: number;
+  readonly bufferedAmount: number;
+  on(event: "message", listener: (data: unknown, isBinary: boolean) => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "close", listener: (code: number, reason: Buffer) => void): unknown;
+  send(data: Buffer, options: { readonly binary: boolean; readonly fin: boolean }): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+  pause(): void;
+  resume(): void;
+}
 
 /** What an authorizer said of a client that it let in. */
 export interface Authorizer {
@@ -59,7 +71,7 @@ export class Connection {
   /** What an authorizer said when it let the client in; undefined where none was asked. */
   authorizer: Authorizer | undefined;
   readonly #meter = new FrameMeter(MAX_FRAME_BYTES);
-  #socket: WebSocket | undefined;
+  #socket: ClientSocket | undefined;
   readonly #clock: Clock;
   #lastActiveAt: number;
   #ending: Ending | undefined;
@@ -97,7 +109,7 @@ export class Connection {
   }
 
   /** Takes over a socket whose 101 has just been written. Must run before any of its bytes are read. */
-  open(socket: WebSocket, stream: Duplex, life: Life): void {
+  open(socket: ClientSocket, stream: Duplex, life: Life): void {
     this.#socket = socket;
     this.#maxBufferedBytes = life.maxBufferedBytes;
     this.#idle = this.#clock.after(life.idleTimeoutMs, () => this.end(GOING_AWAY));

@@ -1,8 +1,8 @@
 /** AWS API Gateway's WebSocket APIs on your desk: sockets on one side, HTTP backends and functions on the other. */
 
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
-import type { Impairment } from "./connections.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
+import type { Impairment } from "./impairment.ts";
 import { Integrations } from "./integration.ts";
 import { type Listener, listen } from "./listener.ts";
 import { managementApi } from "./management-api.ts";
@@ -23,10 +23,10 @@ export type {
 } from "./apis.ts";
 export type { FunctionAuthorizer } from "./authorizer.ts";
 export { type Alarm, type Clock, ManualClock } from "./clock.ts";
-export type { Impairment } from "./connections.ts";
 export type { Chance, Faults, FaultyEvent } from "./faults.ts";
 export type { LambdaFunction } from "./function-call.ts";
 export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
+export type { Impairment } from "./impairment.ts";
 export type { Certificate } from "./listener.ts";
 export type { DeclaredParameters } from "./parameters.ts";
 export type { LocalGatewayOptions } from "./settings.ts";

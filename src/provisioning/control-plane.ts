@@ -6,7 +6,7 @@ import {
   type ServiceOutputTypes,
 } from "@aws-sdk/client-apigatewayv2";
 import { ControlPlaneError } from "../errors.ts";
-import { FunctionPolicies } from "./function-policies.ts";
+import { type ClientConfig, FunctionPolicies } from "./function-policies.ts";
 
 /** How AWS is reached. */
 export interface ControlPlaneOptions {
@@ -133,7 +133,7 @@ export class ControlPlane {
     }
   }
 
-  #clientOptions() {
+  #clientOptions(): ClientConfig {
     const { endpoint, timeoutMs = REQUEST_TIMEOUT_MS } = this.#options;
     return {
       region: this.region,

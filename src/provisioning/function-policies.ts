@@ -1,4 +1,4 @@
-import type { LambdaClient, LambdaClientConfig } from "@aws-sdk/client-lambda";
+import type { LambdaClient } from "@aws-sdk/client-lambda";
 import { ControlPlaneError } from "../errors.ts";
 
 /** What API Gateway is permitted. */
@@ -12,6 +12,18 @@ export function permits(
 ): boolean {
   const isInvocation = Effect === "Allow" && Action === INVOKE && Principal?.Service === API_GATEWAY;
   return isInvocation && Condition?.ArnLike?.["AWS:SourceArn"] === sourceArn;
+}
+
+/** How both of AWS's clients are made; not their own words for it, since not everybody has the one of functions. */
+export interface ClientConfig {
+  readonly region: string;
+  readonly maxAttempts: number;
+  readonly requestHandler: {
+    readonly connectionTimeout: number;
+    readonly requestTimeout: number;
+    readonly throwOnRequestTimeout: boolean;
+  };
+  readonly endpoint?: string;
 }
 
 /** Makes a call, again where that is safe. */
@@ -38,7 +50,7 @@ export class FunctionPolicies {
   }
 
   /** @throws ControlPlaneError where the SDK's package is not installed */
-  static async open(config: LambdaClientConfig, call: Call): Promise<FunctionPolicies> {
+  static async open(config: ClientConfig, call: Call): Promise<FunctionPolicies> {
     const sdk = await import("@aws-sdk/client-lambda").catch((cause) => {
       throw new ControlPlaneError(
         "For a function as a target, provisioning needs its package: npm install --save-dev @aws-sdk/client-lambda",

@@ -1,0 +1,2 @@
+/** What is wrong with a client. */
+export type Impairment = "none" | "half-open" | "not-reading";
