@@ -1,4 +1,4 @@
-import { tooMany } from "./operations.ts";
+import { type AwsError, tooMany } from "./operations.ts";
 
 /** The time of a control plane. Tests move it; it also runs by itself where callers wait for real. */
 export class Clock {
@@ -33,12 +33,13 @@ class Bucket {
     this.#at = clock.now;
   }
 
-  take(): void {
+  take(): boolean {
     const gained = ((this.#clock.now - this.#at) / 1000) * this.#perSecond;
     this.#tokens = Math.min(this.#burst, this.#tokens + gained);
     this.#at = this.#clock.now;
-    if (this.#tokens < 1) throw tooMany();
+    if (this.#tokens < 1) return false;
     this.#tokens -= 1;
+    return true;
   }
 }
 
@@ -57,8 +58,9 @@ export class Rates {
     ]);
   }
 
-  take(operation: string): void {
-    this.#all.take();
-    this.#slow.get(operation)?.take();
+  /** Counts a call; what it is refused with where it is too much. */
+  refusal(operation: string): AwsError | undefined {
+    const isTaken = this.#all.take() && (this.#slow.get(operation)?.take() ?? true);
+    return isTaken ? undefined : tooMany();
   }
 }

@@ -84,7 +84,9 @@ export class ControlPlane {
       const { operation, input } = call;
       const arrived = { operation, input, method: request.method ?? "", path: url.pathname };
       const log = (status: number) => this.calls.push({ operation, input, at: this.clock.now, status });
-      const fault = /^Get/.test(operation) ? undefined : await this.#faultOf(operation);
+      // What is too much is refused before anything else can go wrong with it.
+      const excess = this.#rates.refusal(operation);
+      const fault = excess || /^Get/.test(operation) ? undefined : await this.#faultOf(operation);
       if (fault?.kind === "silent") {
         log(0);
         return;
@@ -97,7 +99,7 @@ export class ControlPlane {
       try {
         if (fault?.kind === "refused")
           throw new AwsError(fault.status, fault.type, fault.message ?? "The test says so");
-        this.#rates.take(operation);
+        if (excess) throw excess;
         const output = this.#run(arrived);
         if (fault?.kind === "answer lost") {
           log(0);
