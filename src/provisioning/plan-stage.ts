@@ -28,7 +28,7 @@ const UNTHROTTLED = { ratePerSecond: 10_000, burst: 5000 };
 export function planStage({ definition, desired, found }: Comparison): readonly Step[] {
   const { stage: StageName, throttling, accessLog } = definition;
   const there = found?.stages.get(StageName);
-  const log = accessLog && { DestinationArn: accessLog.destinationArn, Format: accessLog.format };
+  const log = accessLog && logOf(accessLog);
   if (!there) {
     const create: Step = {
       action: "create",
@@ -72,7 +72,7 @@ function planSettings(
   const throttled = limits
     ? differences(there.DefaultRouteSettings, limitsOf(limits))
     : { details: [], changes: {} };
-  const log = accessLog && { DestinationArn: accessLog.destinationArn, Format: accessLog.format };
+  const log = accessLog && logOf(accessLog);
   const logged = log ? differences(there.AccessLogSettings, log) : { details: [], changes: {} };
   const details = [
     ...throttled.details.map((detail) => `DefaultRouteSettings.${detail}`),
@@ -213,4 +213,8 @@ async function deployed(plane: ControlPlane, ApiId: string, made: Deployment): P
 
 function limitsOf({ ratePerSecond, burst }: { readonly ratePerSecond: number; readonly burst: number }) {
   return { ThrottlingRateLimit: ratePerSecond, ThrottlingBurstLimit: burst };
+}
+
+function logOf({ destinationArn, format }: { readonly destinationArn: string; readonly format: string }) {
+  return { DestinationArn: destinationArn, Format: format };
 }

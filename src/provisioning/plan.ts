@@ -20,7 +20,7 @@ export interface Step {
 export interface Comparison {
   readonly definition: GatewayDefinition;
   readonly desired: DesiredApi;
-  readonly actual: Actual;
+  readonly actual: Omit<Actual, "found">;
   readonly found: ActualApi | undefined;
   /** Our record of the gateway. */
   readonly record: Gateway | undefined;

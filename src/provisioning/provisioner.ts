@@ -3,7 +3,7 @@ import { ConfigurationError, ControlPlaneError } from "../errors.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateway, Gateways } from "../gateways/gateways.ts";
 import type { Database } from "../storage/database.ts";
-import { type Actual, readActual, secretsOf } from "./actual.ts";
+import { type ActualApi, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { deployedHash, desiredApi, needsSecret } from "./desired.ts";
 import { isOurs, refuseStack } from "./find-api.ts";
@@ -184,9 +184,8 @@ export class Provisioner {
     const definition = this.#definition;
     const record = await this.#gateways.named(definition.name);
     this.#refuseMove(record);
-    const actual = await readActual(this.#plane, definition, record);
-    if (think !== planRelease) this.#refuse(actual, record);
-    const { found } = actual;
+    const { found, ...actual } = await readActual(this.#plane, definition, record);
+    if (think !== planRelease) this.#refuse(found, record);
     const isProved = needsSecret(definition);
     const recorded = record?.secretHashes ?? [];
     const { secret, accepted } =
@@ -248,7 +247,7 @@ export class Provisioner {
   }
 
   /** What has our tag may be another environment's, a stack's, or of before something was changed that cannot be. */
-  #refuse({ found }: Actual, record: Gateway | undefined): void {
+  #refuse(found: ActualApi | undefined, record: Gateway | undefined): void {
     const { name, region, stage } = this.#definition;
     if (!found && record?.apiId && !isBeingRemoved(record)) {
       throw new ConfigurationError(
