@@ -47,9 +47,15 @@ export abstract class SallyportError extends Error {
 export class ConfigurationError extends SallyportError {
   constructor(
     message: string,
-    code: "SALLYPORT_CONFIGURATION" | "SALLYPORT_UNKNOWN_NAME" = "SALLYPORT_CONFIGURATION",
+    {
+      code = "SALLYPORT_CONFIGURATION",
+      cause,
+    }: {
+      readonly code?: "SALLYPORT_CONFIGURATION" | "SALLYPORT_UNKNOWN_NAME";
+      readonly cause?: unknown;
+    } = {},
   ) {
-    super(message, { code, status: 500 });
+    super(message, { code, status: 500, cause });
   }
 }
 

@@ -1,7 +1,8 @@
 export type { AuditAction, AuditEntry, AuditFilter } from "./access/audit.ts";
-export type { DecisionFilter, DecisionOptions } from "./access/decision-log.ts";
+export type { DecisionFilter, DecisionLogOptions } from "./access/decision-log.ts";
 export type { Decision, DecisionStep } from "./access/decisions.ts";
 export type { ChangeOptions, GrantOptions, Holder } from "./access/grants.ts";
+export type { OriginCheck } from "./access/origins.ts";
 export type { KnownPermission } from "./access/permission-rows.ts";
 export {
   definePermissions,
@@ -12,10 +13,11 @@ export {
 export type { Limits } from "./access/rate-limits.ts";
 export type { GroupRights, UserRights } from "./access/rights.ts";
 export type { Rule } from "./access/rules.ts";
+export type { SallyportOptions, TokenOptions, UserDirectory } from "./config.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
 export type { CredentialProvider } from "./delivery/credentials.ts";
 export type { ManagementApi, PostResult } from "./delivery/management-api.ts";
-export type { DeliveryOptions } from "./delivery/options.ts";
+export type { ApiGatewayOptions } from "./delivery/options.ts";
 export { type DeliveryPreview, type DeliveryReport, SendInterruptedError } from "./delivery/report.ts";
 export type { AwsCredentials } from "./delivery/sigv4.ts";
 export {
@@ -43,18 +45,13 @@ export type { Health } from "./lifecycle/health.ts";
 export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
 export type { Migrated } from "./lifecycle/migrate.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
-export type { Identify, Identity } from "./lifecycle/rooms.ts";
+export type { Authenticate, AuthenticatedUser } from "./lifecycle/rooms.ts";
 export type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
 export type { ApiKeySelectionExpression } from "./protocol/api-key-source.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
 export { type CloudFormationTemplate, cloudFormationTemplate } from "./provisioning/cloudformation.ts";
 export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./provisioning/policies.ts";
-export {
-  createSallyport,
-  type Sallyport,
-  type SallyportOptions,
-  type UserDirectory,
-} from "./sallyport.ts";
+export { createSallyport, type Sallyport } from "./sallyport.ts";
 export type { HeldGrant } from "./sessions/rights-of.ts";
 export type { Database } from "./storage/database.ts";
 export { changeChannel } from "./view/change-channel.ts";
@@ -78,3 +75,4 @@ export type {
 } from "./view/context.ts";
 export { type Handler, type HandlerAuthorizeContext, type HandlerOptions, handler } from "./view/handlers.ts";
 export { type ViewClass, WebSocketView } from "./view/view.ts";
+export type { ViewOptions } from "./view/view-options.ts";

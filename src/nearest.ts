@@ -1,7 +1,15 @@
-/** ` Did you mean "…"?` with the known word that differs least from `word`, or nothing when none is near. */
-export function nearest(word: string, known: Iterable<string>): string {
+/**
+ * Returns ` Did you mean "…"?` with the known word that differs least from `word`, or an empty text if none is similar.
+ *
+ * @param maxEdits how many letters may differ. Default: a third of the word's letters, at least 2
+ */
+export function nearest(
+  word: string,
+  known: Iterable<string>,
+  maxEdits = Math.max(2, Math.floor(word.length / 3)),
+): string {
   let best: string | undefined;
-  let fewest = Math.max(2, Math.floor(word.length / 3)) + 1;
+  let fewest = maxEdits + 1;
   for (const candidate of known) {
     const edits = distance(word.toLowerCase(), candidate.toLowerCase(), fewest);
     if (edits < fewest) [best, fewest] = [candidate, edits];
@@ -9,7 +17,7 @@ export function nearest(word: string, known: Iterable<string>): string {
   return best === undefined ? "" : ` Did you mean "${best}"?`;
 }
 
-/** Levenshtein distance, given up at `limit`. */
+/** Levenshtein distance. Stops at `limit`. */
 function distance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);

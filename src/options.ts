@@ -1,15 +1,193 @@
+import * as v from "valibot";
 import { ConfigurationError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
 
+/** A schema for each option of an interface. The compiler reports an option without a schema, and a schema without an option. */
+export type OptionSchemas<Options> = {
+  readonly [Name in keyof Options]-?: v.GenericSchema<Options[Name]>;
+};
+
+type Parsed<Schemas> = {
+  readonly [Name in keyof Schemas]: Schemas[Name] extends v.GenericSchema<unknown, infer Output>
+    ? Output
+    : never;
+};
+
 /**
- * A misspelt option must not pass for none.
+ * Returns the schema of a plain object that has the given options and no others.
  *
- * @throws ConfigurationError that names the nearest option
+ * The message of a schema is a predicate that follows the option's name, such as "must be true or false". {@link parseOptions} makes
+ * a sentence of it.
  */
-export function refuseUnknown(owner: string, options: object, known: ReadonlySet<string>): void {
-  for (const name of Object.keys(options)) {
-    if (!known.has(name)) {
-      throw new ConfigurationError(`${owner} has no option "${name}".${nearest(name, known)}`);
-    }
+export function optionsOf<Options extends object>() {
+  return <const Schemas extends OptionSchemas<Options>>(
+    schemas: Schemas,
+    /** Option → what to do about it, for names that this object does not have. */
+    hints: Readonly<Record<string, string>> = {},
+  ): v.GenericSchema<Options, Parsed<Schemas>> =>
+    v.pipe(
+      v.custom<Record<string, unknown>>(isPlainObject, "must be a plain object"),
+      v.strictObject(schemas as v.ObjectEntries, (issue) => {
+        const name = String(issue.path?.at(-1)?.key);
+        if (issue.expected !== "never") return `is missing. It ${predicateOf(schemas, name)}.`;
+        const hint = Object.hasOwn(hints, name) ? ` ${hints[name]}` : nearest(name, Object.keys(schemas));
+        return `is not an option.${hint || ` The options are: ${Object.keys(schemas).join(", ")}.`}`;
+      }),
+    ) as never;
+}
+
+/**
+ * Checks the options of a function and adds their defaults.
+ *
+ * @param owner begins each message, such as `createSallyport()` or `ChatView`
+ * @throws ConfigurationError with the name of the option, its value and what to change
+ */
+export function parseOptions<Options, Output>(
+  owner: string,
+  schema: v.GenericSchema<Options, Output>,
+  options: unknown,
+): Output {
+  const result = v.safeParse(schema, options);
+  if (result.success) return result.output;
+  // A misspelled name explains why another option is missing, so it is reported first.
+  const issue = result.issues.find(({ expected }) => expected === "never") ?? result.issues[0];
+  throw new ConfigurationError(`${owner}: ${sentenceOf(issue)}`);
+}
+
+function sentenceOf({ type, input, message, path: given }: v.BaseIssue<unknown>): string {
+  const path: readonly v.IssuePathItem[] = given ?? [];
+  const name = pathName(path);
+  // Complete already: an unknown or missing option, or a value that must not be repeated.
+  if (/[.?]$/.test(message)) return `${name || "the options"} ${message}`;
+  if (type !== "strict_object" && path.at(-1)?.origin === "key") {
+    return `the key ${JSON.stringify(path.at(-1)?.key)} of ${pathName(path.slice(0, -1))} ${message}.`;
   }
+  if (input === undefined && name) {
+    return `${name} is undefined. It ${message}. Give it a value, or leave it out if it is optional.`;
+  }
+  return `${name || "the options"} ${message}, but received ${describe(input)}.`;
+}
+
+/** `token.binding`, `origins[2]` or `routes["a b"]`. */
+function pathName(path: readonly { readonly key?: unknown }[]): string {
+  let name = "";
+  for (const { key } of path) {
+    if (typeof key === "number") name += `[${key}]`;
+    else if (typeof key === "string" && /^[\w$]+$/.test(key)) name += name ? `.${key}` : key;
+    else name += `[${JSON.stringify(String(key))}]`;
+  }
+  return name;
+}
+
+/** What a missing option should have been. */
+function predicateOf(schemas: object, name: string): string {
+  const { message } = (schemas as Record<string, { readonly message?: unknown }>)[name] ?? {};
+  return typeof message === "string" ? message : "must be given";
+}
+
+/** A value in a message. The content of an object is not repeated: it may hold a secret. */
+export function describe(value: unknown): string {
+  if (typeof value === "string") {
+    const text = value.length > 100 ? `${value.slice(0, 100)}…` : value;
+    return JSON.stringify(text);
+  }
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "symbol") return "a symbol";
+  if (typeof value === "function") return value.name ? `the function ${value.name}` : "a function";
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value !== "object" || value === null) return String(value);
+  const { name } = (value as object).constructor ?? {};
+  return typeof name === "string" && name !== "Object" && name !== ""
+    ? `an object of class ${name}`
+    : "an object";
+}
+
+/** Not an array, a Map, a Promise or an instance of another class: their properties are not options. */
+export function isPlainObject(value: unknown): value is object {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  // Object.prototype of another realm, such as that of a test runner, has no prototype either.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** `true` or `false`: a text such as "no" would count as true. */
+export const booleanOption = v.boolean("must be true or false");
+
+/** One of the given texts. */
+export function choiceOption<const Choice extends string>(...choices: readonly [Choice, ...Choice[]]) {
+  return v.picklist(choices, `must be ${choices.map((choice) => `"${choice}"`).join(" or ")}`);
+}
+
+/** A text of a form. `words` completes "must be …". */
+export function textOption(form: RegExp, words: string) {
+  const message = `must be ${words}`;
+  return v.pipe(v.string(message), v.regex(form, message));
+}
+
+/** A whole number between two bounds, both of them allowed. `unit` is a plural, such as "seconds". */
+export function wholeNumberOption(min: number, max = Number.MAX_SAFE_INTEGER, unit = "") {
+  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+  return numberOf(min, max, `must be a whole number${unit && ` of ${unit}`} ${range}`, Number.isInteger);
+}
+
+/** A number between two bounds, both of them allowed. */
+export function numberOption(min: number, max: number, words: string) {
+  return numberOf(min, max, `must be ${words}`, Number.isFinite);
+}
+
+/** A number that `isValid` accepts, or `false` for no limit. `words` completes "must be …, or false for no limit". */
+export function limitOption(isValid: (value: number) => boolean, words: string) {
+  return v.custom<number | false>(
+    (value) => value === false || (typeof value === "number" && isValid(value)),
+    `must be ${words}, or false for no limit`,
+  );
+}
+
+function numberOf(min: number, max: number, message: string, isKind: (value: number) => boolean) {
+  return v.pipe(
+    v.number(message),
+    v.check((value) => isKind(value) && value >= min && value <= max, message),
+  );
+}
+
+/** An instant: a Date, or epoch milliseconds. The output is in epoch milliseconds. */
+export const instantOption = v.pipe(
+  v.custom<number | Date>(
+    (value) => (typeof value === "number" || value instanceof Date) && Number.isSafeInteger(Number(value)),
+    "must be a Date or a whole number of epoch milliseconds",
+  ),
+  v.transform(Number),
+);
+
+/** A value that a column of text is compared with. */
+export const searchedText = v.custom<string>(
+  (value) => typeof value === "string" && !value.includes("\0"),
+  "must be a text without NUL",
+);
+
+/** The maximum number of rows of a list. */
+export const rowLimit = v.optional(wholeNumberOption(1, 1000, "rows"), 100);
+
+/** A function. `purpose` follows "must be a function", such as "that returns the user of a request". */
+export function functionOption<Type>(purpose = "") {
+  return v.custom<Type>(
+    (value) => typeof value === "function",
+    `must be a function${purpose && ` ${purpose}`}`,
+  );
+}
+
+/** An object with the given methods. `words` completes "must be …". */
+export function objectWith<Type extends object>(
+  methods: readonly (keyof Type & string)[],
+  words: string,
+  optional: readonly (keyof Type & string)[] = [],
+) {
+  return v.custom<Type>((value) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+    const given = value as Readonly<Record<string, unknown>>;
+    return (
+      methods.every((name) => typeof given[name] === "function") &&
+      optional.every((name) => given[name] === undefined || typeof given[name] === "function")
+    );
+  }, `must be ${words}`);
 }

@@ -1,26 +1,28 @@
+import * as v from "valibot";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
 import { Changes } from "./access/changes.ts";
 import { Channels } from "./access/channels.ts";
 import { ConnectLimits } from "./access/connect-limits.ts";
-import { DecisionLog, type DecisionOptions } from "./access/decision-log.ts";
-import { allowance, type Decision, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
+import { DecisionLog } from "./access/decision-log.ts";
+import { allowance, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
-import { type AnyPermissionSet, PermissionCatalog } from "./access/permissions.ts";
-import { checkedLimits, type Limits, MessageLimit, RateLimits } from "./access/rate-limits.ts";
+import { PermissionCatalog } from "./access/permissions.ts";
+import { MessageLimit, RateLimits } from "./access/rate-limits.ts";
 import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
+import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
-import { checkedDelivery, type DeliveryOptions } from "./delivery/options.ts";
+import { sendingBounds } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
-import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { RefusedError, SallyportError } from "./errors.ts";
 import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
 import type { GatewayDefinition } from "./gateways/definition.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
@@ -40,112 +42,15 @@ import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
-import type { Identify, Rooms } from "./lifecycle/rooms.ts";
-import type { Telemetry } from "./lifecycle/telemetry.ts";
-import { refuseUnknown } from "./options.ts";
+import type { Rooms } from "./lifecycle/rooms.ts";
+import { numberOption, optionsOf, parseOptions } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
 import { Activity } from "./sessions/activity.ts";
 import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
-import type { Database } from "./storage/database.ts";
-import type { ChannelDefinition } from "./view/channel.ts";
 import type { Outlet } from "./view/context.ts";
-import type { ViewClass } from "./view/view.ts";
-
-/** How people who type know the app's users; the command line asks it. */
-export interface UserDirectory {
-  /** The app's id for what somebody typed, such as an e-mail address; undefined for nobody. */
-  find?(text: string): string | undefined | Promise<string | undefined>;
-  /** Id → what a person reads. */
-  describe?(
-    ids: readonly string[],
-  ): Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>;
-  /** What `find` knows, for naming the nearest when it does not. */
-  suggest?(): readonly string[] | Promise<readonly string[]>;
-}
-
-export interface SallyportOptions {
-  /** Where everything is kept: `sqlite("data/app.db")`. Opened at first use. */
-  readonly storage: Database;
-  /** What `definePermissions()` returned. */
-  readonly permissions: readonly AnyPermissionSet[];
-  /** What `defineChannel()` returned. Default: no channels. */
-  readonly channels?: readonly ChannelDefinition[];
-  /** Path → class. API Gateway calls `<path>/connect`, `/disconnect`, `/default` or a custom route's own name. */
-  readonly views: Readonly<Record<string, ViewClass>>;
-  /** What `defineGateway()` returned, for `sallyport gateway`. Default: none. */
-  readonly gateways?: readonly GatewayDefinition[];
-  /** The app's own login: who is behind this request? */
-  readonly identify: Identify;
-  readonly users?: UserDirectory;
-  /** Pages that may connect, such as `https://www.example.com`; `"none"` for clients without Origin. */
-  readonly origins: readonly string[];
-  /** Where pages fetch tokens. Default `/api/ws-token`. */
-  readonly tokenPath?: string;
-  /** How long a token can be spent, in seconds. Default 60. */
-  readonly tokenExpirySeconds?: number;
-  /** `token`: for hosts that get no cookie at `$connect`. Default `login`: token and cookie must agree. */
-  readonly tokens?: { readonly binding: "login" | "token" };
-  /** Each a number a minute, or `false`. */
-  readonly limits?: Partial<Limits>;
-  /** `network`: nobody but the gateway can reach this backend. Default `secret`. */
-  readonly trust?: "secret" | "network";
-  /** Proxies in front of API Gateway, whose X-Forwarded-For is believed that far. Default: none. */
-  readonly sourceIp?: { readonly trustedHops: number };
-  /** How sends go out: their pace, and who calls AWS. */
-  readonly delivery?: DeliveryOptions;
-  /** Another way to API Gateway's Management API. Default: HTTP over kept connections, signed. */
-  readonly managementApi?: ManagementApi;
-  /** What is kept of decisions, so that `access.why()` can tell. */
-  readonly decisions?: DecisionOptions;
-  /** Told of every refusal, of rights that ended under an open socket, and of the allowed events that are kept. Default: nothing is told. */
-  readonly onDecision?: (decision: Decision) => void;
-  /** Traces and metrics: `openTelemetry()` of `sallyport/telemetry`. Default: none, and nothing is measured. */
-  readonly telemetry?: Telemetry;
-  /** Where a load balancer asks whether this process can serve, such as `/healthz`. Default: nowhere. */
-  readonly healthPath?: string;
-  /** Told of what fails in your code or ours, and where. Default: `console.error`. */
-  readonly onError?: (error: unknown, where: string) => void;
-}
-
-const OPTIONS = new Set<string>([
-  "storage",
-  "permissions",
-  "channels",
-  "views",
-  "gateways",
-  "identify",
-  "users",
-  "origins",
-  "tokenPath",
-  "tokenExpirySeconds",
-  "tokens",
-  "limits",
-  "trust",
-  "sourceIp",
-  "delivery",
-  "managementApi",
-  "decisions",
-  "onDecision",
-  "telemetry",
-  "healthPath",
-  "onError",
-] satisfies (keyof SallyportOptions)[]);
-
-const DELIVERY_OPTIONS = new Set<string>([
-  "ratePerSecond",
-  "concurrency",
-  "credentials",
-  "region",
-] satisfies (keyof DeliveryOptions)[]);
-
-const DECISION_OPTIONS = new Set<string>([
-  "sampleAllowed",
-  "keepDays",
-  "maxRows",
-] satisfies (keyof DecisionOptions)[]);
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
@@ -181,44 +86,32 @@ export class Sallyport {
   readonly healthPath: string | undefined;
 
   constructor(options: SallyportOptions) {
-    refuseUnknown("createSallyport()", options, OPTIONS);
+    const config = parseConfig(options);
     this.#options = options;
     const onError = guarded(
-      options.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
+      config.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
     );
-    refuseUnknown("delivery", options.delivery ?? {}, DELIVERY_OPTIONS);
-    const bounds = checkedDelivery(options.delivery ?? {});
-    this.#api = options.managementApi
-      ? new BoundedManagementApi(options.managementApi)
-      : new HttpManagementApi(options.delivery);
-    const database = options.storage;
-    const catalog = new PermissionCatalog(options.permissions);
-    const channels = new Channels(options.channels ?? [], catalog);
-    const views = mountViews(options.views, catalog);
+    const { client, credentials, region } = config.apiGateway;
+    this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
+    const { storage: database, limits } = config;
+    const catalog = new PermissionCatalog(config.permissions);
+    const channels = new Channels(config.channels, catalog);
+    const views = mountViews(config.views, catalog, channels);
     const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
     const evictions = new Evictions(database, judges.join("\n"));
     const rights = new Rights(database);
     const gateways = new Gateways(database);
-    const limits = checkedLimits(options.limits ?? {});
-    const tokenExpirySeconds = positiveSeconds("tokenExpirySeconds", options.tokenExpirySeconds ?? 60);
-    if (typeof options.identify !== "function") {
-      throw new ConfigurationError(
-        "identify is missing: a function that tells who is behind a request, or null.",
-      );
-    }
-    const onDecision = guarded(options.onDecision ?? (() => undefined), (error) =>
+    const onDecision = guarded(config.onDecision ?? (() => undefined), (error) =>
       onError(error, "onDecision"),
     );
-    const decisionOptions = options.decisions ?? {};
-    refuseUnknown("decisions", decisionOptions, DECISION_OPTIONS);
-    const decisionLog = new DecisionLog(database, decisionOptions, onError);
-    const tokens = new Tokens(database, tokenExpirySeconds, rights);
+    const decisionLog = new DecisionLog(database, config.decisionLog, onError);
+    const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
     const rateLimits = new RateLimits(database);
     this.#rooms = {
       database,
       permissions: catalog,
-      callers: new Callers(gateways, options.trust ?? "secret"),
-      origins: new Origins(options.origins),
+      callers: new Callers(gateways, config.gatewayAuth),
+      origins: new Origins(config.origins, config.allowMissingOrigin),
       limits,
       rateLimits,
       connectLimits: new ConnectLimits(database, limits, rateLimits, tokens),
@@ -237,34 +130,34 @@ export class Sallyport {
       entries: new Entries(database, rights, tokens),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
-      delivery: new Delivery(this.#api, bounds),
+      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway)),
       sendOrder: new SendOrder(),
       sends: new Set(),
       channels,
       views,
-      identify: options.identify,
-      tokenBinding: options.tokens?.binding ?? "login",
-      tokenExpirySeconds,
-      trustedHops: checkedHops(options.sourceIp?.trustedHops),
+      authenticate: config.authenticate,
+      tokenBinding: config.token.binding,
+      tokenExpirySeconds: config.token.expiresInSeconds,
+      trustProxy: config.trustProxy,
       keep: (decision) => {
         const reference = decisionLog.take(decision);
         onDecision({ ...decision, reference });
-        options.telemetry?.decided({ ...decision, reference });
+        config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
       watch: () => this.#loop.start(),
-      telemetry: options.telemetry,
+      telemetry: config.telemetry,
       onError,
     };
-    this.#tokenPath = options.tokenPath ?? "/api/ws-token";
-    this.healthPath = checkedHealthPath(options.healthPath);
+    this.#tokenPath = config.token.path;
+    this.healthPath = config.healthPath;
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
-    this.users = options.users ?? {};
+    this.users = config.users;
     const { audit } = this.#rooms;
-    const definitions = definedGateways(options.gateways ?? [], views);
+    const definitions = definedGateways(config.gateways, views);
     this.provisioning = { definitions, gateways, database, audit, evictions };
   }
 
@@ -278,9 +171,10 @@ export class Sallyport {
     return this.#tokenPath;
   }
 
-  /** The same app with other options, such as another database: for tests. This one is not touched. */
+  /** Returns the same app with other options, such as another database, for tests. The fields of `token` are merged. */
   with(options: Partial<SallyportOptions>): Sallyport {
-    return new Sallyport({ ...this.#options, ...options });
+    const token = { ...this.#options.token, ...options.token };
+    return new Sallyport({ ...this.#options, ...options, token });
   }
 
   /**
@@ -393,10 +287,8 @@ export class Sallyport {
    *
    * @param options.withinMs how long it may take at most; what is not done by then goes on later, here or elsewhere. Default 5000
    */
-  async settle({ withinMs = 5000 }: { readonly withinMs?: number } = {}): Promise<void> {
-    if (!Number.isFinite(withinMs) || withinMs < 0) {
-      throw new ConfigurationError(`settle({ withinMs: ${withinMs} }): milliseconds, from 0.`);
-    }
+  async settle(options: { readonly withinMs?: number | undefined } = {}): Promise<void> {
+    const { withinMs } = parseOptions("settle()", SETTLE_OPTIONS, options);
     await settle(this.#working, withinMs);
   }
 
@@ -422,10 +314,10 @@ export class Sallyport {
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
 
-  #token(http: HttpCall, path: string): Promise<HttpAnswer> {
-    const cors = this.#corsHeaders(http);
-    if (http.method === "OPTIONS") return Promise.resolve({ status: 204, headers: cors, body: null });
-    if (http.method !== "POST") return Promise.resolve(METHOD_NOT_ALLOWED);
+  async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
+    const cors = await this.#corsHeaders(http);
+    if (http.method === "OPTIONS") return { status: 204, headers: cors, body: null };
+    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     if (!telemetry) return this.#issue(http, trail, cors);
@@ -555,9 +447,16 @@ export class Sallyport {
     return { status, body: { ok: false, error: words, reference }, headers: {} };
   }
 
-  #corsHeaders(http: HttpCall): Record<string, string> {
+  async #corsHeaders(http: HttpCall): Promise<Record<string, string>> {
     const origin = http.header("origin");
-    if (origin === undefined || !this.#rooms.origins.has(origin)) return {};
+    if (origin === undefined) return {};
+    const { origins, onError } = this.#rooms;
+    try {
+      if (!(await origins.allows(origin))) return {};
+    } catch (error) {
+      onError(error, "origins()");
+      return {};
+    }
     return {
       "access-control-allow-origin": origin,
       "access-control-allow-credentials": "true",
@@ -567,6 +466,10 @@ export class Sallyport {
     };
   }
 }
+
+const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({
+  withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
+});
 
 const METHOD_NOT_ALLOWED = reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
 
@@ -582,21 +485,4 @@ function guarded<Arguments extends readonly unknown[]>(
       failed(error);
     }
   };
-}
-
-function checkedHealthPath(path: string | undefined): string | undefined {
-  if (path === undefined || /^\/[^?#\s]*$/.test(path)) return path;
-  throw new ConfigurationError(`healthPath is a path such as "/healthz", not ${JSON.stringify(path)}.`);
-}
-
-function positiveSeconds(name: string, value: number): number {
-  if (!Number.isFinite(value) || value <= 0) {
-    throw new ConfigurationError(`${name} must be a number of seconds above 0, not ${value}.`);
-  }
-  return value;
-}
-
-function checkedHops(hops: number | undefined): number | undefined {
-  if (hops === undefined || (Number.isInteger(hops) && hops >= 1)) return hops;
-  throw new ConfigurationError(`sourceIp.trustedHops must be a whole number from 1, not ${hops}.`);
 }

@@ -18,7 +18,7 @@ export const USERS = 1000;
 export const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
 
 class ChatView extends WebSocketView {
-  permissionsRequired = [chat.use, chat.moderate];
+  static permissionsRequired = [chat.use, chat.moderate];
   ping = handler(() => "pong");
 }
 
@@ -37,10 +37,10 @@ export function benchApp(storage: Database, options: Partial<SallyportOptions> =
     permissions: [chat],
     channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
     views: { "/ws/chat": ChatView },
-    origins: ["none"],
-    identify: () => null,
+    allowMissingOrigin: true,
+    authenticate: () => null,
     limits: UNLIMITED,
-    decisions: { sampleAllowed: 0 },
+    decisionLog: { sampleAllowed: 0 },
     ...options,
   });
 }

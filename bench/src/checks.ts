@@ -35,14 +35,16 @@ const subject = (userId: string): Subject => ({
 });
 
 class ChatView extends WebSocketView {
-  permissionsRequired = [chat.use, chat.moderate];
-  allPermissionsRequired = [chat.broadcast, chat.invite];
+  static permissionsRequired = [chat.use, chat.moderate];
+  static allPermissionsRequired = [chat.broadcast, chat.invite];
   say = handler({ allPermissionsRequired: [chat.moderate] }, () => ({ ok: true }));
 }
 
 /** What judging costs, with everything already in memory. */
 export async function checks(): Promise<readonly Figure[]> {
-  const [anyAll] = [...mountViews({ "/ws/chat": ChatView }, catalog).values()].map(({ rule }) => rule);
+  const [anyAll] = [...mountViews({ "/ws/chat": ChatView }, catalog, new Channels([], catalog)).values()].map(
+    ({ rule }) => rule,
+  );
   const user = subject("u1");
   const one = await timed(() => judge(anyAll as Rule, user), { runs: 2_000_000 });
   return [
@@ -112,7 +114,7 @@ function wholeGate(): Promise<number[]> {
     channels: ["rooms/general"],
   };
   const gateways = { list: async () => [gateway], listAnew: async () => [gateway] };
-  const views = mountViews({ "/ws/chat": ChatView }, catalog);
+  const views = mountViews({ "/ws/chat": ChatView }, catalog, new Channels([], catalog));
   const view = views.get("/ws/chat");
   if (!view) throw new Error("not mounted");
   const rooms = {

@@ -9,15 +9,15 @@ async function ours(): Promise<void> {
   const { postgres } = await import("sallyport/storage/postgres");
   const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
   class ChatView extends WebSocketView {
-    permissionsRequired = [chat.use, chat.moderate];
+    static permissionsRequired = [chat.use, chat.moderate];
     ping = handler(() => "pong");
   }
   const sallyport = createSallyport({
     storage: postgres(source, { listen: false, poolSize: 2 }),
     permissions: [chat],
     views: { "/ws/chat": ChatView },
-    origins: ["none"],
-    identify: () => null,
+    allowMissingOrigin: true,
+    authenticate: () => null,
   });
   const { statusCode, body } = await lambdaHandler(sallyport)({
     requestContext: {

@@ -21,11 +21,11 @@ const WARM_UP = 3;
 
 const chat = definePermissions("chat", { use: "Use", moderate: "Moderate", broadcast: "Broadcast" });
 class ChatView extends WebSocketView {
-  permissionsRequired = [chat.use, chat.moderate];
+  static permissionsRequired = [chat.use, chat.moderate];
   ping = handler(() => "pong");
 }
 class OpenView extends WebSocketView {
-  allowAnonymous = true;
+  static allowAnonymous = true;
   ping = handler(() => "pong");
 }
 
@@ -54,9 +54,9 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     permissions: [chat],
     channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
     views: { "/ws/chat": ChatView },
-    origins: ["none"],
-    identify: () => null,
-    delivery: { ratePerSecond: false, concurrency: CONCURRENCY },
+    allowMissingOrigin: true,
+    authenticate: () => null,
+    apiGateway: { maxRequestsPerSecond: false, concurrency: CONCURRENCY },
   });
   const open = sallyport.with({
     channels: [defineChannel("rooms/:slug", { allowAnonymous: true })],

@@ -4,7 +4,7 @@ import { sqlite } from "sallyport/storage/sqlite";
 
 /** Limits that are counted and never reached; a token alone says who connects, so that no login of an app is measured. */
 export const EVENT_OPTIONS: Partial<SallyportOptions> = {
-  tokens: { binding: "token" },
+  token: { binding: "token" },
   limits: {
     connectsPerUser: 1e9,
     connectsPerIp: 1e9,

@@ -18,7 +18,7 @@ const LOGIN = "x-bench-user";
 
 const chat = definePermissions("chat", { use: "Use" });
 class ChatView extends WebSocketView {
-  permissionsRequired = [chat.use];
+  static permissionsRequired = [chat.use];
   ping = handler(() => "pong");
 }
 
@@ -36,8 +36,8 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
       storage: sqlite(join(folder, "bench.db")),
       permissions: [chat],
       views: { "/ws/chat": ChatView },
-      origins: ["none"],
-      identify: (request) => {
+      allowMissingOrigin: true,
+      authenticate: (request) => {
         const userId = request.headers.get(LOGIN);
         return userId === null ? null : { userId };
       },

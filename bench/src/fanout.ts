@@ -71,7 +71,12 @@ async function ourSend(endpoint: string, size: number): Promise<Sender> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
   const storage = sqlite(join(folder, "bench.db"));
   const app = benchApp(storage, {
-    delivery: { ratePerSecond: false, concurrency: CONCURRENCY, credentials: CREDENTIALS, region: REGION },
+    apiGateway: {
+      maxRequestsPerSecond: false,
+      concurrency: CONCURRENCY,
+      credentials: CREDENTIALS,
+      region: REGION,
+    },
   });
   await prepare(app, storage, endpoint);
   await openSessions(storage, 1, size);

@@ -51,7 +51,7 @@ const gateway: ManagementApi = {
 };
 
 async function growthOf(path: string): Promise<number> {
-  const app = benchApp(sqlite(path), { managementApi: gateway, delivery: { ratePerSecond: false } });
+  const app = benchApp(sqlite(path), { apiGateway: { client: gateway, maxRequestsPerSecond: false } });
   await app.to({ channel: "rooms/all" }).preview();
   const before = process.memoryUsage.rss();
   let most = before;

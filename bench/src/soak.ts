@@ -49,7 +49,7 @@ async function soak(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-soak-"));
   const errors: string[] = [];
   class ChatView extends WebSocketView {
-    permissionsRequired = [chat.use];
+    static permissionsRequired = [chat.use];
     ping = handler(() => "pong");
     // From one room into another, so that the work of a message does not grow with the minutes.
     join = handler(async ({ body, move }) => {
@@ -63,7 +63,7 @@ async function soak(): Promise<void> {
   const app = benchApp(sqlite(join(folder, "soak.db")), {
     channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
     views: { "/ws/chat": ChatView },
-    identify: (request) => {
+    authenticate: (request) => {
       const userId = request.headers.get(LOGIN);
       return userId === null ? null : { userId };
     },

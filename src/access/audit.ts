@@ -1,7 +1,13 @@
 import type { Kysely } from "kysely";
-import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
-import { shown } from "../shown.ts";
+import * as v from "valibot";
+import {
+  instantOption,
+  optionsOf,
+  parseOptions,
+  rowLimit,
+  searchedText,
+  wholeNumberOption,
+} from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** What can be done to rights and sockets, as the audit names it. */
@@ -65,6 +71,16 @@ export interface AuditFilter {
   readonly limit?: number | undefined;
 }
 
+const AUDIT_FILTER = optionsOf<AuditFilter>()({
+  user: v.optional(searchedText),
+  group: v.optional(searchedText),
+  permission: v.optional(searchedText),
+  by: v.optional(searchedText),
+  since: v.optional(instantOption),
+  before: v.optional(wholeNumberOption(0)),
+  limit: rowLimit,
+});
+
 /** Who did what, when and why. Append-only: nothing here changes an entry, and only a cleanup takes old ones away. */
 export class Audit {
   readonly #database: Database;
@@ -110,22 +126,21 @@ export class Audit {
     return Number(numDeletedRows);
   }
 
-  /** @throws ConfigurationError for a limit or instant that is none */
+  /** @throws ConfigurationError with the name of the filter, its value and what to change */
   async list(filter: AuditFilter = {}): Promise<readonly AuditEntry[]> {
-    checkFilter("audit()", filter, ["user", "group", "permission", "by"], ["since", "before", "limit"]);
+    const { user, group, permission, by, since, before, limit } = parseOptions(
+      "audit()",
+      AUDIT_FILTER,
+      filter,
+    );
     const { db } = this.#database;
-    let query = db
-      .selectFrom("sallyport_audit")
-      .selectAll()
-      .orderBy("number", "desc")
-      .limit(checkedLimit(filter.limit));
-    if (filter.user !== undefined) query = query.where("user_id", "=", filter.user);
-    if (filter.group !== undefined) query = query.where("group_name", "=", filter.group);
-    if (filter.permission !== undefined) query = query.where("permission", "=", filter.permission);
-    if (filter.by !== undefined) query = query.where("made_by", "=", filter.by);
-    if (filter.since !== undefined) query = query.where("at", ">=", checkedInstant("since", filter.since));
-    if (filter.before !== undefined)
-      query = query.where("number", "<", checkedInstant("before", filter.before));
+    let query = db.selectFrom("sallyport_audit").selectAll().orderBy("number", "desc").limit(limit);
+    if (user !== undefined) query = query.where("user_id", "=", user);
+    if (group !== undefined) query = query.where("group_name", "=", group);
+    if (permission !== undefined) query = query.where("permission", "=", permission);
+    if (by !== undefined) query = query.where("made_by", "=", by);
+    if (since !== undefined) query = query.where("at", ">=", since);
+    if (before !== undefined) query = query.where("number", "<", before);
     return (await query.execute()).map((row) => ({
       number: Number(row.number),
       at: Number(row.at),
@@ -137,46 +152,5 @@ export class Audit {
       permission: row.permission,
       details: JSON.parse(row.details) as Record<string, unknown>,
     }));
-  }
-}
-
-/** @throws ConfigurationError for what is no number of rows */
-export function checkedLimit(limit = 100): number {
-  if (Number.isInteger(limit) && limit >= 1 && limit <= 1000) return limit;
-  throw new ConfigurationError(`limit is a whole number from 1 to 1000, not ${JSON.stringify(limit)}.`);
-}
-
-/** @throws ConfigurationError for what is no instant */
-export function checkedInstant(name: string, value: number | Date): number {
-  const instant = typeof value === "number" || value instanceof Date ? Number(value) : Number.NaN;
-  if (Number.isSafeInteger(instant)) return instant;
-  throw new ConfigurationError(`${name} is an instant: a Date, or whole epoch milliseconds.`);
-}
-
-/**
- * A misspelt filter must not pass for none.
- *
- * @param texts fields that are text, the `others` are looked at by whoever uses them
- * @throws ConfigurationError for a field that there is not, or a value that none can have
- */
-export function checkFilter(
-  owner: string,
-  filter: object,
-  texts: readonly string[],
-  others: readonly string[],
-): void {
-  if (typeof filter !== "object" || filter === null) {
-    throw new ConfigurationError(`${owner} takes a filter, not ${shown(filter)}.`);
-  }
-  for (const [name, value] of Object.entries(filter)) {
-    const isText = texts.includes(name);
-    if (!isText && !others.includes(name)) {
-      throw new ConfigurationError(
-        `${owner} has no filter "${name}".${nearest(name, [...texts, ...others])}`,
-      );
-    }
-    if (isText && value !== undefined && (typeof value !== "string" || value.includes("\0"))) {
-      throw new ConfigurationError(`${owner}: ${name} is text without NUL, not ${shown(value)}.`);
-    }
   }
 }

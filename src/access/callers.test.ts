@@ -70,10 +70,10 @@ describe("a caller with a secret", () => {
   });
 });
 
-describe("a caller on a trusted network", () => {
-  const callers = new Callers(gateways([ONE, TWO]), "network");
+describe("a caller with gatewayAuth none", () => {
+  const callers = new Callers(gateways([ONE, TWO]), "none");
 
-  test("is the gateway whose API id and stage it names; a secret is not asked for", async () => {
+  test("counts as the gateway of the API id and stage that it names, without a secret", async () => {
     expect(await callers.check(call({ apiId: "api-1", stage: "prod" }))).toBe(ONE);
     expect(await callers.check(call({ apiId: "api-1" }))).toBe(ONE);
   });

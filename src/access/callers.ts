@@ -11,12 +11,12 @@ import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
  */
 export class Callers {
   readonly #gateways: Gateways;
-  readonly #trust: "secret" | "network";
+  readonly #auth: "secret" | "none";
 
-  /** @param trust `network` takes any caller's word for its API id: for a backend that nobody else can reach */
-  constructor(gateways: Gateways, trust: "secret" | "network") {
+  /** @param auth `none` accepts the API id that any caller names: for a backend that only the gateway can reach */
+  constructor(gateways: Gateways, auth: "secret" | "none") {
     this.#gateways = gateways;
-    this.#trust = trust;
+    this.#auth = auth;
   }
 
   /** @throws RefusedError when the caller is not one of our gateways */
@@ -45,7 +45,7 @@ export class Callers {
   }
 
   #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
-    if (this.#trust === "network" || call.isInvocation) {
+    if (this.#auth === "none" || call.isInvocation) {
       const { apiId, stage } = call;
       return gateways.find(
         (gateway) =>
@@ -65,7 +65,7 @@ export class Callers {
   }
 
   #unknown(call: GatewayCall): RefusedError {
-    if (this.#trust === "network" || call.isInvocation)
+    if (this.#auth === "none" || call.isInvocation)
       return notOurs(`no gateway is registered for API ${JSON.stringify(call.apiId)}`);
     if (call.secret === undefined) {
       return notOurs("it has no x-sallyport-secret header; map the gateway's secret on every integration");

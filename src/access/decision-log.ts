@@ -1,17 +1,33 @@
-import { ConfigurationError } from "../errors.ts";
+import * as v from "valibot";
+import {
+  choiceOption,
+  instantOption,
+  numberOption,
+  optionsOf,
+  parseOptions,
+  rowLimit,
+  searchedText,
+  wholeNumberOption,
+} from "../options.ts";
 import type { Database } from "../storage/database.ts";
-import { checkedInstant, checkedLimit, checkFilter } from "./audit.ts";
 import type { Decision } from "./decisions.ts";
 
 /** What is kept of decisions, and how long. */
-export interface DecisionOptions {
-  /** Share of allowed events that are kept with their reasons, from 0 to 1. Default 0.01. */
-  readonly sampleAllowed?: number;
-  /** How long decisions are kept, in days. Default 30. */
-  readonly keepDays?: number;
-  /** How many are kept at most; the oldest go first. Default 100 000. */
-  readonly maxRows?: number;
+export interface DecisionLogOptions {
+  /** The share of allowed events that are stored with their reasons, from 0 to 1. Default 0.01. */
+  readonly sampleAllowed?: number | undefined;
+  /** How long decisions are stored, in days. Default 30. */
+  readonly keepDays?: number | undefined;
+  /** Maximum number of stored decisions. The oldest are removed first. Default 100 000. */
+  readonly maxRows?: number | undefined;
 }
+
+/** The option `decisionLog`, with its defaults. */
+export const decisionLogSchema = optionsOf<DecisionLogOptions>()({
+  sampleAllowed: v.optional(numberOption(0, 1, "a share from 0 to 1"), 0.01),
+  keepDays: v.optional(numberOption(1 / 86_400, 36_500, "a number of days above 0"), 30),
+  maxRows: v.optional(wholeNumberOption(1, undefined, "rows"), 100_000),
+});
 
 /** Which decisions, the newest first. */
 export interface DecisionFilter {
@@ -22,6 +38,13 @@ export interface DecisionFilter {
   /** At most this many. Default 100, at most 1 000. */
   readonly limit?: number | undefined;
 }
+
+const DECISION_FILTER = optionsOf<DecisionFilter>()({
+  user: v.optional(searchedText),
+  verdict: v.optional(choiceOption("allowed", "refused")),
+  since: v.optional(instantOption),
+  limit: rowLimit,
+});
 
 /** Refusals of one user for one reason that are kept in a window; further ones are counted on the last of them. */
 const KEPT_PER_WINDOW = 60;
@@ -60,17 +83,10 @@ export class DecisionLog {
 
   constructor(
     database: Database,
-    options: DecisionOptions,
+    options: v.InferOutput<typeof decisionLogSchema>,
     onError: (error: unknown, where: string) => void,
   ) {
-    const { sampleAllowed = 0.01, keepDays = 30, maxRows = 100_000 } = options;
-    if (!(sampleAllowed >= 0 && sampleAllowed <= 1)) {
-      throw new ConfigurationError(`decisions.sampleAllowed is a share from 0 to 1, not ${sampleAllowed}.`);
-    }
-    if (!(keepDays > 0)) throw new ConfigurationError(`decisions.keepDays is above 0, not ${keepDays}.`);
-    if (!(Number.isInteger(maxRows) && maxRows >= 1)) {
-      throw new ConfigurationError(`decisions.maxRows is a whole number from 1, not ${maxRows}.`);
-    }
+    const { sampleAllowed, keepDays, maxRows } = options;
     this.#database = database;
     this.#sampleAllowed = sampleAllowed;
     this.#keepMs = keepDays * DAY_MS;
@@ -134,22 +150,19 @@ export class DecisionLog {
     return row && fromRow(row);
   }
 
-  /** @throws ConfigurationError for a limit or instant that is none */
+  /** @throws ConfigurationError with the name of the filter, its value and what to change */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
-    checkFilter("decisions()", filter, ["user", "verdict"], ["since", "limit"]);
-    if (!["allowed", "refused", undefined].includes(filter.verdict)) {
-      throw new ConfigurationError('decisions(): verdict is "allowed" or "refused".');
-    }
+    const { user, verdict, since, limit } = parseOptions("decisions()", DECISION_FILTER, filter);
     await this.settle();
     let query = this.#database.db
       .selectFrom("sallyport_decisions")
       .select(["details", "repeats"])
       .orderBy("at", "desc")
       .orderBy("reference")
-      .limit(checkedLimit(filter.limit));
-    if (filter.user !== undefined) query = query.where("user_id", "=", filter.user);
-    if (filter.verdict !== undefined) query = query.where("verdict", "=", filter.verdict);
-    if (filter.since !== undefined) query = query.where("at", ">=", checkedInstant("since", filter.since));
+      .limit(limit);
+    if (user !== undefined) query = query.where("user_id", "=", user);
+    if (verdict !== undefined) query = query.where("verdict", "=", verdict);
+    if (since !== undefined) query = query.where("at", ">=", since);
     return (await query.execute()).map(fromRow);
   }
 

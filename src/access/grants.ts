@@ -1,6 +1,7 @@
 import type { InsertResult, Kysely } from "kysely";
+import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
+import { describe, instantOption, optionsOf, parseOptions } from "../options.ts";
 import { shown } from "../shown.ts";
 import type { Database, Tables } from "../storage/database.ts";
 import type { Permission } from "./permissions.ts";
@@ -300,7 +301,7 @@ export function checkHolder(holder: unknown): asserts holder is Holder {
 export function checkUserId(userId: unknown): asserts userId is string {
   if (isName(userId, 255)) return;
   throw new ConfigurationError(
-    `A user's id is text of 1 to 255 characters, well-formed and without NUL, not ${shown(userId)}.`,
+    `A user id must be a text of 1 to 255 characters that is not blank and has no control characters, but received ${describe(userId)}.`,
   );
 }
 
@@ -316,32 +317,55 @@ function checkGroupName(name: unknown): asserts name is string {
 export function checkLoginId(login: unknown): asserts login is string {
   if (isName(login, 255)) return;
   throw new ConfigurationError(
-    "session is the app's id of a login, as identify() gives it: text of 1 to 255 characters.",
+    "session must be a session id as authenticate() returns it: a text of 1 to 255 characters without control characters.",
   );
 }
 
 /**
- * Text that both databases keep as it is: PostgreSQL takes no NUL, and half a surrogate pair comes back from SQLite as
- * another character, which would make one person of two.
+ * Returns true for a text that identifies something: not blank, and without control characters, which would make two ids look alike.
+ * Both databases store it unchanged.
  */
 export function isName(text: unknown, most: number): text is string {
+  return isStorableText(text, most) && text.trim() !== "" && !/\p{Cc}/u.test(text);
+}
+
+/**
+ * Returns true for a text that both databases store unchanged. PostgreSQL rejects NUL, and SQLite returns half a surrogate pair as
+ * another character.
+ */
+function isStorableText(text: unknown, most: number): text is string {
   return typeof text === "string" && text !== "" && text.length <= most && !/\0|\p{Surrogate}/u.test(text);
 }
 
-/** @throws ConfigurationError for a giver or reason that could not be kept, or an option that there is not */
+const CHANGE_SCHEMAS = {
+  by: v.optional(
+    v.custom<string>(
+      (value) => value === "" || isName(value, 255),
+      "must be the user who makes the change: a text of at most 255 characters without control characters",
+    ),
+  ),
+  reason: v.optional(
+    v.custom<string>(
+      (value) => value === "" || isStorableText(value, 1000),
+      "must be why the change is made: a text of at most 1000 characters",
+    ),
+  ),
+};
+const CHANGE_OPTIONS = optionsOf<ChangeOptions>()(CHANGE_SCHEMAS, {
+  until: "Only access.grant() and access.addToGroup() have until.",
+});
+const GRANT_OPTIONS = optionsOf<GrantOptions>()({
+  ...CHANGE_SCHEMAS,
+  // Without it the grant would not end, so `undefined` is rejected.
+  until: v.exactOptional(instantOption),
+});
+
+/** @throws ConfigurationError for an unknown option or a value that cannot be stored */
 export function checkChangeOptions(options: ChangeOptions): void {
-  if (typeof options !== "object" || options === null) {
-    throw new ConfigurationError(`Options of a change are { by, reason }, not ${shown(options)}.`);
-  }
-  for (const name of Object.keys(options)) {
-    if (name === "by" || name === "reason") continue;
-    throw new ConfigurationError(
-      `A change has no option "${name}".${nearest(name, ["by", "reason", "until"])} until is for what is given.`,
-    );
-  }
-  const bad = (text: unknown, most: number) => text !== undefined && text !== "" && !isName(text, most);
-  if (bad(options.by, 255))
-    throw new ConfigurationError("by is who makes the change: text of at most 255 characters.");
-  if (bad(options.reason, 1000))
-    throw new ConfigurationError("reason is why a change is made: text of at most 1000 characters.");
+  parseOptions("options of a change", CHANGE_OPTIONS, options);
+}
+
+/** @throws ConfigurationError for an unknown option or a value that cannot be stored */
+export function checkGrantOptions(options: GrantOptions): void {
+  parseOptions("options of a grant", GRANT_OPTIONS, options);
 }

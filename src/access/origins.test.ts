@@ -1,15 +1,16 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import { Origins } from "./origins.ts";
+import { parseOptions } from "../options.ts";
+import { Origins, originSchema } from "./origins.ts";
 
 const PAGE = "https://www.example.com";
 
 describe("Origins", () => {
-  test("lets in exactly what is on the list", () => {
-    const origins = new Origins([PAGE, "http://localhost:3000"]);
+  test("allows exactly the origins that are listed", async () => {
+    const origins = new Origins([PAGE, "http://localhost:3000"], false);
     for (const origin of [PAGE, "http://localhost:3000"]) {
-      expect(() => origins.check(origin)).not.toThrow();
-      expect(origins.has(origin)).toBe(true);
+      await expect(origins.check(origin)).resolves.toBeUndefined();
+      expect(await origins.allows(origin)).toBe(true);
     }
     for (const other of [
       "https://example.com",
@@ -19,36 +20,76 @@ describe("Origins", () => {
       "none",
       "",
     ]) {
-      expect(() => origins.check(other), other).toThrow(RefusedError);
-      expect(origins.has(other), other).toBe(false);
+      await expect(origins.check(other), other).rejects.toThrow(RefusedError);
+      expect(await origins.allows(other), other).toBe(false);
     }
   });
 
-  test("a request without Origin needs the word none, which lets in nothing else", () => {
-    expect(() => new Origins([PAGE]).check(undefined)).toThrow(/has no Origin.*"none"/);
-    const open = new Origins([PAGE, "none"]);
-    expect(() => open.check(undefined)).not.toThrow();
-    expect(() => open.check("https://evil.example.com")).toThrow(
+  test("allows the subdomains of a wildcard, and nothing that only looks like one", async () => {
+    const origins = new Origins(["https://*.example.com", "http://*.local.test:3000"], false);
+    for (const origin of ["https://a.example.com", "https://a.b-1.example.com", "http://x.local.test:3000"]) {
+      expect(await origins.allows(origin), origin).toBe(true);
+    }
+    for (const other of [
+      "https://example.com",
+      "https://.example.com",
+      "https://evilexample.com",
+      "http://a.example.com",
+      "https://a.example.com:8443",
+      "https://a.example.com.evil.test",
+      "https://evil.test/.example.com",
+      "https://evil.test#.example.com",
+      "https://evil.test?.example.com",
+      "https://user@evil.test:1.example.com",
+      "https://a..example.com",
+      "https://a.example.com\n",
+    ]) {
+      expect(await origins.allows(other), other).toBe(false);
+    }
+  });
+
+  test("allows what a function returns exactly true for", async () => {
+    const answers: Record<string, unknown> = { [PAGE]: true, "https://a.test": 1, "https://b.test": "yes" };
+    const origins = new Origins(async (origin) => answers[origin] as boolean, false);
+    expect(await origins.allows(PAGE)).toBe(true);
+    for (const other of ["https://a.test", "https://b.test", "https://c.test"]) {
+      await expect(origins.check(other), other).rejects.toThrow(RefusedError);
+    }
+    await expect(origins.check(undefined)).rejects.toThrow(/has no Origin header/);
+    const failing = new Origins(() => {
+      throw new Error("down");
+    }, false);
+    await expect(failing.check(PAGE)).rejects.toThrow("down");
+  });
+
+  test("accepts a request without Origin only with allowMissingOrigin, which allows no other origin", async () => {
+    await expect(new Origins([PAGE], false).check(undefined)).rejects.toThrow(/Set allowMissingOrigin: true/);
+    const open = new Origins([PAGE], true);
+    await expect(open.check(undefined)).resolves.toBeUndefined();
+    await expect(open.check("https://evil.example.com")).rejects.toThrow(
       'Origin "https://evil.example.com" is not in origins.',
     );
-    expect(() => new Origins(["none"]).check(PAGE)).toThrow(RefusedError);
+    await expect(new Origins([], true).check(PAGE)).rejects.toThrow(RefusedError);
+    expect(() => new Origins([], false)).toThrow(/origins is empty/);
   });
 
   test.each([
-    ["an empty list", []],
-    ["no list", PAGE],
-    ["no URL", ["https://[", "https://"]],
-    ["a path behind", [`${PAGE}/chat`]],
-    ["a slash behind", [`${PAGE}/`]],
+    ["a text instead of an array", PAGE],
+    ["an incomplete URL", ["https://[", "https://"]],
+    ["a path", [`${PAGE}/chat`]],
+    ["a slash at the end", [`${PAGE}/`]],
     ["no scheme", ["www.example.com"]],
     ["another scheme", ["ftp://www.example.com"]],
     ["a scheme further on", ["x-https://www.example.com"]],
-    ["what is no URL", ["https://"]],
-    ["a star", ["https://*"]],
-    ["a pattern", ["https://*.example.com"]],
-    ["what is no text", [7]],
-    ["a default port that no browser sends", [`${PAGE}:443`]],
-  ])("refuses at start: %s", (_name, list) => {
-    expect(() => new Origins(list as string[])).toThrow(ConfigurationError);
+    ["a star for every host", ["https://*"]],
+    ["a star for every host below a top-level domain", ["https://*.com"]],
+    ["a star inside a label", ["https://a*.example.com"]],
+    ["two stars", ["https://*.*.example.com"]],
+    ["a star for the port", [`${PAGE}:*`]],
+    ["a number", [7]],
+    ["a default port, which browsers do not send", [`${PAGE}:443`]],
+    ["the word none", ["none"]],
+  ])("rejects at startup: %s", (_name, list) => {
+    expect(() => parseOptions("createSallyport()", originSchema, list)).toThrow(ConfigurationError);
   });
 });

@@ -1,60 +1,97 @@
+import * as v from "valibot";
 import { ConfigurationError, RefusedError } from "../errors.ts";
+import { functionOption } from "../options.ts";
+
+/** Returns true for the origin of a page that may connect. Every other result denies it. */
+export type OriginCheck = (origin: string) => boolean | Promise<boolean>;
+
+const WORDS =
+  'must be scheme, host and port of a page, such as "https://www.example.com", or "https://*.example.com" for all subdomains';
+
+const originText = v.pipe(
+  v.string(WORDS),
+  v.check(
+    (text) => text !== "none",
+    'is "none". Set allowMissingOrigin: true to accept clients without an Origin header.',
+  ),
+  v.check((text) => isOrigin(text) || isWildcard(text), WORDS),
+);
+
+const ORIGINS = "must be an array of origins, or a function that returns true for an allowed origin";
+
+/** The option `origins`. */
+export const originSchema = v.lazy(
+  (value): v.GenericSchema<readonly string[] | OriginCheck> =>
+    typeof value === "function"
+      ? functionOption<OriginCheck>()
+      : v.pipe(v.array(originText, ORIGINS), v.readonly()),
+);
 
 /**
- * The pages that may open sockets and ask for tokens. Exact: scheme, host and port.
+ * The pages that may connect and request tokens.
  *
- * API Gateway does not look at Origin, and a browser sends its cookies with any page's WebSocket, so this list
- * is what stops another site from using a visitor's login.
+ * API Gateway does not check Origin, and a browser sends its cookies with the WebSocket of any page. So this check is what prevents
+ * another site from using the session of a visitor.
  */
 export class Origins {
   readonly #allowed = new Set<string>();
+  /** Scheme and suffix of each wildcard: `["https://", ".example.com"]`. */
+  readonly #suffixes: (readonly [scheme: string, suffix: string])[] = [];
+  readonly #check: OriginCheck | undefined;
   readonly #allowMissing: boolean;
 
-  /**
-   * @param list origins such as `https://www.example.com`; `"none"` lets in clients that send no Origin at all,
-   *   which browsers never do
-   * @throws ConfigurationError for an empty list or an entry that is no origin
-   */
-  constructor(list: readonly string[]) {
-    if (!Array.isArray(list) || list.length === 0) {
+  /** @throws ConfigurationError if no client could connect */
+  constructor(origins: readonly string[] | OriginCheck, allowMissing: boolean) {
+    this.#allowMissing = allowMissing;
+    if (typeof origins === "function") {
+      this.#check = origins;
+      return;
+    }
+    if (origins.length === 0 && !allowMissing) {
       throw new ConfigurationError(
-        'origins is empty, so no browser could connect. List your pages\' origins, such as "https://www.example.com".',
+        "createSallyport(): origins is empty, so no client could connect. List the origins of your pages, such as " +
+          '"https://www.example.com", or set allowMissingOrigin: true if your clients are not browsers.',
       );
     }
-    for (const origin of list) {
-      if (origin === "none") continue;
-      if (!isOrigin(origin)) {
-        throw new ConfigurationError(
-          `origins: "${origin}" is no origin. Write scheme, host and port alone, such as "https://www.example.com".`,
-        );
-      }
-      this.#allowed.add(origin);
+    for (const origin of origins) {
+      const [scheme = "", suffix] = origin.split("*");
+      if (suffix === undefined) this.#allowed.add(origin);
+      else this.#suffixes.push([scheme, suffix]);
     }
-    this.#allowMissing = list.includes("none");
   }
 
-  has(origin: string): boolean {
-    return this.#allowed.has(origin);
+  /** Whether a page of this origin may connect. */
+  async allows(origin: string): Promise<boolean> {
+    if (this.#check) return (await this.#check(origin)) === true;
+    if (this.#allowed.has(origin)) return true;
+    return this.#suffixes.some(([scheme, suffix]) => isSubdomain(origin, scheme, suffix));
   }
 
-  /** @throws RefusedError unless the Origin is on the list */
-  check(origin: string | undefined): void {
-    if (origin === undefined ? this.#allowMissing : this.#allowed.has(origin)) return;
+  /** @throws RefusedError if the Origin is not allowed */
+  async check(origin: string | undefined): Promise<void> {
+    if (origin === undefined ? this.#allowMissing : await this.allows(origin)) return;
     throw new RefusedError(
       origin === undefined
-        ? 'The request has no Origin. Add "none" to origins if clients that are no browsers may connect.'
+        ? "The request has no Origin header. Set allowMissingOrigin: true if clients that are not browsers may connect."
         : `Origin ${JSON.stringify(origin)} is not in origins.`,
       { reason: "origin" },
     );
   }
 }
 
-function isOrigin(text: unknown): boolean {
-  // A star would look like a pattern and match nothing.
-  if (typeof text !== "string" || !/^https?:\/\/[^*]+$/.test(text)) return false;
-  try {
-    return new URL(text).origin === text;
-  } catch {
-    return false;
-  }
+function isSubdomain(origin: string, scheme: string, suffix: string): boolean {
+  if (!origin.startsWith(scheme) || !origin.endsWith(suffix)) return false;
+  // Labels only: no user name, port or path can be part of what the star stands for.
+  return /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(origin.slice(scheme.length, origin.length - suffix.length));
+}
+
+function isOrigin(text: string): boolean {
+  if (!/^https?:\/\/[^*]+$/.test(text)) return false;
+  return URL.canParse(text) && new URL(text).origin === text;
+}
+
+/** One star for the labels below a domain of at least two labels: `https://*.com` would allow almost every page. */
+function isWildcard(text: string): boolean {
+  const [, scheme, domain = ""] = /^(https?:\/\/)\*\.([^*]+)$/.exec(text) ?? [];
+  return /^[^.]+\.[^.]/.test(domain) && isOrigin(`${scheme}${domain}`);
 }

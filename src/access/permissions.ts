@@ -157,6 +157,6 @@ export class PermissionCatalog {
       typeof text === "string"
         ? `"${text}".${nearest(text, this.#labels.keys())}`
         : `${JSON.stringify(text)}.`;
-    throw new ConfigurationError(`There is no permission ${words}`, "SALLYPORT_UNKNOWN_NAME");
+    throw new ConfigurationError(`There is no permission ${words}`, { code: "SALLYPORT_UNKNOWN_NAME" });
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { RefusedError } from "../errors.ts";
-import { addressBlock, checkedLimits, MessageLimit } from "./rate-limits.ts";
+import { parseOptions } from "../options.ts";
+import { addressBlock, limitsSchema, MessageLimit } from "./rate-limits.ts";
 
 describe("addresses that are limited together", () => {
   test("an IPv4 address, however it is written", () => {
@@ -21,15 +22,20 @@ describe("addresses that are limited together", () => {
   });
 });
 
-test("limits are whole numbers, or false; others refuse to start", () => {
-  expect(checkedLimits({ tokensPerUser: 0, connectsPerIp: false })).toMatchObject({
-    tokensPerUser: 0,
-    connectsPerIp: false,
+test("limits are whole numbers or false, and have defaults", () => {
+  const parse = (limits: unknown) => parseOptions("limits", limitsSchema, limits);
+  expect(parse({ tokensPerUser: 0, connectsPerIp: false })).toEqual({
     connectsPerUser: 20,
+    connectsPerIp: false,
+    failedConnectsPerIp: 20,
+    tokensPerUser: 0,
+    messagesPerConnection: 600,
   });
-  expect(() => checkedLimits({ tokensPerUser: -1 })).toThrow(/whole number/);
-  expect(() => checkedLimits({ tokensPerUser: 1.5 })).toThrow(/whole number/);
-  expect(() => checkedLimits({ tokenPerUser: 5 } as never)).toThrow(/is not a limit/);
+  for (const value of [-1, 1.5, Number.NaN, "5", true, null]) {
+    expect(() => parse({ tokensPerUser: value }), String(value)).toThrow(
+      /tokensPerUser must be a whole number/,
+    );
+  }
 });
 
 /** Seconds until another try may succeed, as the refusal says. */

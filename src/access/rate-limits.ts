@@ -1,6 +1,8 @@
 import ipaddr from "ipaddr.js";
 import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import * as v from "valibot";
+import { RefusedError } from "../errors.ts";
+import { limitOption, optionsOf } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 
 /** How often something may happen a minute; `false` is without limit, 0 is never. */
@@ -17,32 +19,23 @@ export interface Limits {
   readonly messagesPerConnection: number | false;
 }
 
-const DEFAULTS: Limits = {
-  connectsPerUser: 20,
-  connectsPerIp: 300,
-  failedConnectsPerIp: 20,
-  tokensPerUser: 20,
-  messagesPerConnection: 600,
-};
+const LIMIT = limitOption(
+  (value) => Number.isSafeInteger(value) && value >= 0,
+  "a whole number per minute of at least 0",
+);
+
+/** The option `limits`, with its defaults. */
+export const limitsSchema = optionsOf<Partial<Limits>>()({
+  connectsPerUser: v.optional(LIMIT, 20),
+  connectsPerIp: v.optional(LIMIT, 300),
+  failedConnectsPerIp: v.optional(LIMIT, 20),
+  tokensPerUser: v.optional(LIMIT, 20),
+  messagesPerConnection: v.optional(LIMIT, 600),
+});
 
 const WINDOW_MS = 60_000;
 /** How long after it began a window's row is kept, in milliseconds. */
 const KEEP_WINDOW_MS = 10 * WINDOW_MS;
-
-/** @throws ConfigurationError for a name that is no limit, or a value that is neither a whole number nor false */
-export function checkedLimits(limits: Partial<Limits>): Limits {
-  for (const [name, value] of Object.entries(limits)) {
-    if (!(name in DEFAULTS)) {
-      throw new ConfigurationError(
-        `limits.${name} is not a limit. There are: ${Object.keys(DEFAULTS).join(", ")}.`,
-      );
-    }
-    if (value !== false && !(Number.isInteger(value) && value >= 0)) {
-      throw new ConfigurationError(`limits.${name} must be a whole number a minute, or false for none.`);
-    }
-  }
-  return { ...DEFAULTS, ...limits };
-}
 
 /**
  * Counts in the database, so that all instances count together.

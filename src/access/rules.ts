@@ -36,10 +36,11 @@ export type Verdict =
 const ALLOWED: Verdict = { allowed: true };
 
 /**
- * Makes one rule of several declarations, all of which must hold.
+ * Compiles several declarations into one rule. All of them must hold.
  *
  * @param owner begins the error's sentence, such as `ChatView` or `channel "rooms/:slug"`
- * @throws ConfigurationError for an empty list, a list that is none, or an unknown permission
+ * @param declarations options that a schema has accepted
+ * @throws ConfigurationError for a permission that the app does not declare, or a rule that contradicts itself
  */
 export function compileRule(
   owner: string,
@@ -47,22 +48,24 @@ export function compileRule(
   isKnown: (permission: string) => boolean,
 ): Rule {
   const anyOf: (readonly Permission[])[] = [];
-  const allOf: Permission[] = [];
+  const allOf = new Set<Permission>();
   let signedIn = false;
   for (const declaration of declarations) {
-    const any = permissionList(owner, "permissionsRequired", declaration.permissionsRequired, isKnown);
-    const all = permissionList(owner, "allPermissionsRequired", declaration.allPermissionsRequired, isKnown);
-    if (any) anyOf.push(any);
-    if (all) allOf.push(...all);
-    if (any || all || declaration.signedIn === true) signedIn = true;
+    const { permissionsRequired, allPermissionsRequired } = declaration;
+    const any = declaredPermissions(owner, "permissionsRequired", permissionsRequired, isKnown);
+    const all = declaredPermissions(owner, "allPermissionsRequired", allPermissionsRequired, isKnown);
+    // A handler that a class inherits states the rule of its parent once more.
+    if (any && !anyOf.some((list) => isSameList(list, any))) anyOf.push(any);
+    for (const permission of all ?? []) allOf.add(permission);
+    if (any || all || declaration.signedIn) signedIn = true;
     if (declaration.allowAnonymous && (any || all || declaration.signedIn)) {
       throw new ConfigurationError(
-        `${owner} says allowAnonymous beside ${any || all ? "a permission" : "signedIn"}, which no anonymous user ` +
-          "passes. Keep one of the two.",
+        `${owner} sets both allowAnonymous and ${any || all ? "a permission" : "signedIn"}, which no anonymous user passes. ` +
+          "Remove one of the two.",
       );
     }
   }
-  return Object.freeze({ signedIn, anyOf: Object.freeze(anyOf), allOf: Object.freeze(allOf) });
+  return Object.freeze({ signedIn, anyOf: Object.freeze(anyOf), allOf: Object.freeze([...allOf]) });
 }
 
 const NOBODY: Verdict = { allowed: false, reason: "anonymous", missing: [] };
@@ -124,29 +127,24 @@ export function judgeAll(rules: readonly Rule[], subject: Subject): Verdict {
   return ALLOWED;
 }
 
-function permissionList(
+/** The list, whose form was checked where the options were parsed, without permissions that the app does not declare. */
+function declaredPermissions(
   owner: string,
   field: string,
   list: readonly Permission[] | undefined,
   isKnown: (permission: string) => boolean,
 ): readonly Permission[] | undefined {
   if (list === undefined) return undefined;
-  if (!Array.isArray(list)) {
-    throw new ConfigurationError(`${owner}: ${field} is a list. Write ${field} = [${String(list)}].`);
-  }
-  if (list.length === 0) {
+  for (const permission of list) {
+    if (isKnown(permission)) continue;
     throw new ConfigurationError(
-      `${owner}: ${field} is empty, which would let everybody in. Name a permission, or say signedIn = true or ` +
-        "allowAnonymous = true.",
+      `${owner}: ${field} contains ${JSON.stringify(permission)}, which is not among the permissions given to ` +
+        "createSallyport({ permissions }). Add its definePermissions() set there.",
     );
   }
-  for (const permission of list) {
-    if (typeof permission !== "string" || !isKnown(permission)) {
-      throw new ConfigurationError(
-        `${owner}: ${field} names ${JSON.stringify(permission) ?? "undefined"}, which is not among the permissions ` +
-          "given to createSallyport({ permissions }). Add its definePermissions() set there.",
-      );
-    }
-  }
   return Object.freeze([...list]);
+}
+
+function isSameList(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((each, index) => each === other[index]);
 }

@@ -52,6 +52,11 @@ export function granting(
   changing(command, terminal, mean);
 }
 
+/** The end of a grant as a field of its change: left out without `--until`. */
+export function ending(until: number | undefined): { readonly until?: number } {
+  return until === undefined ? {} : { until };
+}
+
 /** Adds `--reason`. */
 export function withReason(command: Command): Command {
   return command.option("--reason <text>", "why, for the record");

@@ -3,7 +3,7 @@ import { ConfigurationError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { GROUP, PERMISSION, USER } from "./arguments.ts";
-import { changing, type GrantFormat, granting, type Meant } from "./change.ts";
+import { changing, ending, type GrantFormat, granting, type Meant } from "./change.ts";
 import { shownEnd } from "./instants.ts";
 import { describeUser, findUser } from "./people.ts";
 import { type Report, reporting } from "./report.ts";
@@ -44,7 +44,7 @@ async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
   if (groups.includes(name)) return name;
   throw new ConfigurationError(
     `There is no group ${quoted(name)}.${nearest(name, groups)} groups create makes one.`,
-    "SALLYPORT_UNKNOWN_NAME",
+    { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
 
@@ -84,7 +84,7 @@ async function grant(
   const permission = sallyport.permissions.parse(text);
   const group = await findGroup(sallyport, name);
   return {
-    change: { kind: "grant", holder: { group }, permission, until },
+    change: { kind: "grant", holder: { group }, permission, ...ending(until) },
     done: `The group "${group}" now has ${permission}${shownEnd(until)}.`,
     already: `The group "${group}" already has ${permission}${shownEnd(until)}.`,
   };
@@ -109,7 +109,7 @@ async function addMember(
   const user = await findUser(sallyport, text);
   const label = await describeUser(sallyport, user);
   return {
-    change: { kind: "add-to-group", user, group, until },
+    change: { kind: "add-to-group", user, group, ...ending(until) },
     done: `${label} is now in the group "${group}"${shownEnd(until)}.`,
     already: `${label} is already in the group "${group}"${shownEnd(until)}.`,
   };

@@ -36,7 +36,7 @@ export async function getSession(sallyport: Sallyport, id: string): Promise<Sess
   if (found) return found;
   throw new ConfigurationError(
     `There is no open session ${quoted(id)}. sessions list shows those there are.`,
-    "SALLYPORT_UNKNOWN_NAME",
+    { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
 
@@ -96,5 +96,5 @@ function isDefined(sallyport: Sallyport, channel: string): boolean {
 }
 
 function unknown(message: string): ConfigurationError {
-  return new ConfigurationError(message, "SALLYPORT_UNKNOWN_NAME");
+  return new ConfigurationError(message, { code: "SALLYPORT_UNKNOWN_NAME" });
 }

@@ -17,7 +17,7 @@ export async function findUser(sallyport: Sallyport, text: string): Promise<stri
   if (await sallyport.access.show(text)) return text;
   throw new ConfigurationError(
     `There is no user ${quoted(text)}.${nearest(text, (await suggest?.()) ?? [])}`,
-    "SALLYPORT_UNKNOWN_NAME",
+    { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
 

@@ -89,7 +89,7 @@ function refuseUnstale(sallyport: Sallyport, name: string, stale: readonly strin
   const why = sallyport.permissions.find(name)
     ? `${name} is declared in code. Remove it from definePermissions() first.`
     : `There is no stale permission ${quoted(name)}.${nearest(name, stale)}`;
-  throw new ConfigurationError(why, "SALLYPORT_UNKNOWN_NAME");
+  throw new ConfigurationError(why, { code: "SALLYPORT_UNKNOWN_NAME" });
 }
 
 async function diff(sallyport: Sallyport): Promise<Report> {

@@ -2,7 +2,7 @@ import { Argument, type Command } from "commander";
 import type { UserRights } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { PERMISSION, USER } from "./arguments.ts";
-import { changing, type GrantFormat, granting, type Meant } from "./change.ts";
+import { changing, ending, type GrantFormat, granting, type Meant } from "./change.ts";
 import { shownEnd } from "./instants.ts";
 import { describeUser, findUser, namesOf } from "./people.ts";
 import { type Report, reporting } from "./report.ts";
@@ -64,7 +64,7 @@ async function grant(
   const holder = await findUser(sallyport, user);
   const name = await describeUser(sallyport, holder);
   return {
-    change: { kind: "grant", holder, permission, until },
+    change: { kind: "grant", holder, permission, ...ending(until) },
     done: `${name} now has ${permission}${shownEnd(until)}.`,
     already: `${name} already has ${permission}${shownEnd(until)}.`,
     notes: async () =>

@@ -63,7 +63,7 @@ async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> 
   if (!decision) {
     throw new ConfigurationError(
       `Nothing is kept of the reference ${quoted(reference)}. A reference is 12 characters of 0-9 and a-f, and decisions are kept for a limited time.`,
-      "SALLYPORT_UNKNOWN_NAME",
+      { code: "SALLYPORT_UNKNOWN_NAME" },
     );
   }
   const change = await changeOf(sallyport, decision);

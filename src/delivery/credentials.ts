@@ -106,7 +106,7 @@ async function providerChain(): Promise<typeof import("@aws-sdk/credential-provi
   } catch (cause) {
     throw noCredentials(
       "Calls of AWS's Management API are signed, and the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. " +
-        "For profiles, roles of containers and instances: npm install @aws-sdk/credential-provider-node. Or give delivery: { credentials }.",
+        "For profiles, roles of containers and instances: npm install @aws-sdk/credential-provider-node. Or set apiGateway: { credentials }.",
       cause,
     );
   }

@@ -221,7 +221,7 @@ describe("a signed call", () => {
     const api = open({ credentials: KEY });
     expect(await post(api, "https://ws.example.com", "id=", "{}")).toMatchObject({
       kind: "failed",
-      reason: expect.stringContaining("delivery: { region }"),
+      reason: expect.stringContaining("apiGateway: { region }"),
     });
   });
 

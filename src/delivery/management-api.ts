@@ -328,7 +328,7 @@ function regionOf(hostname: string, given: string | undefined): string {
   const found = region ?? given ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
   if (found) return found;
   throw new DeliveryError(
-    `${hostname} does not tell its AWS region, which calls are signed for. Give delivery: { region } or AWS_REGION.`,
+    `${hostname} does not tell its AWS region, which calls are signed for. Set apiGateway: { region } or AWS_REGION.`,
     { code: "SALLYPORT_CREDENTIALS", status: 500 },
   );
 }

@@ -1,46 +1,71 @@
-import { ConfigurationError } from "../errors.ts";
-import { shown } from "../shown.ts";
+import * as v from "valibot";
+import { limitOption, objectWith, optionsOf, textOption, wholeNumberOption } from "../options.ts";
 import type { CredentialProvider } from "./credentials.ts";
+import type { ManagementApi } from "./management-api.ts";
 import type { AwsCredentials } from "./sigv4.ts";
 
-/** How an app's sends go out. */
-export interface DeliveryOptions {
+/** How messages are sent through the Management API of API Gateway. */
+export interface ApiGatewayOptions {
   /**
-   * Calls of the Management API that this process makes a second at most, evictions aside; `false` for as many as there are. AWS
-   * allows an account 10 000 in a region, events that come in included. Default 5000.
+   * Maximum number of requests that this process sends per second, without those that close connections. `false`: no limit. AWS allows
+   * 10 000 per second for an account in a region, incoming events included. Default 5000.
    */
-  readonly ratePerSecond?: number | false;
-  /** Calls under way to one gateway at once, each on a connection of its own. Default 256. */
-  readonly concurrency?: number;
-  /** Who calls AWS. Default: the environment's access key, or the AWS SDK's default chain. */
-  readonly credentials?: CredentialProvider | AwsCredentials;
-  /** Where gateways behind a domain of your own are. Default: AWS_REGION. */
-  readonly region?: string;
+  readonly maxRequestsPerSecond?: number | false | undefined;
+  /** Maximum number of requests in flight to one gateway, each on a connection of its own, from 1 to 10 000. Default 256. */
+  readonly concurrency?: number | undefined;
+  /** AWS credentials, or a function that returns them. Default: the access key of the environment, or the default chain of the AWS SDK. */
+  readonly credentials?: CredentialProvider | AwsCredentials | undefined;
+  /** The AWS region of gateways behind a domain of your own. Default: AWS_REGION. */
+  readonly region?: string | undefined;
+  /** Sends the requests in another way. Default: HTTP over kept connections, signed. */
+  readonly client?: ManagementApi | undefined;
 }
 
-const DEFAULT_RATE_PER_SECOND = 5000;
-const DEFAULT_CONCURRENCY = 256;
+const CREDENTIALS = v.custom<CredentialProvider | AwsCredentials>(
+  (value) => typeof value === "function" || isCredentials(value),
+  "must be an object with the texts accessKeyId and secretAccessKey, or a function that returns a promise of one",
+);
 
-/** Options with their defaults. */
+function isCredentials(value: unknown): boolean {
+  const given = (value ?? {}) as Readonly<Record<string, unknown>>;
+  return [given.accessKeyId, given.secretAccessKey].every((text) => typeof text === "string" && text !== "");
+}
+
+/** The option `apiGateway`, with its defaults. */
+export const apiGatewaySchema = optionsOf<ApiGatewayOptions>()({
+  maxRequestsPerSecond: v.optional(
+    limitOption((value) => Number.isFinite(value) && value >= 1, "a number of at least 1"),
+    5000,
+  ),
+  concurrency: v.optional(wholeNumberOption(1, 10_000), 256),
+  credentials: v.optional(CREDENTIALS),
+  region: v.optional(textOption(/^[a-z]{2,4}(-[a-z]+)+-\d$/, "an AWS region such as eu-west-1")),
+  client: v.optional(
+    objectWith<ManagementApi>(
+      ["post", "delete", "close"],
+      "an object with the methods post, delete and close",
+      ["ready"],
+    ),
+  ),
+});
+
+/** The bounds of sending. */
 export interface SendingBounds {
-  /** Calls a second; `Infinity` for as many as there are. */
+  /** Requests per second. `Infinity`: no limit. */
   readonly perSecond: number;
-  /** Calls under way to one gateway. */
+  /** Requests in flight to one gateway. */
   readonly concurrency: number;
 }
 
-/** @throws ConfigurationError for what cannot be */
-export function checkedDelivery(options: DeliveryOptions): SendingBounds {
-  const { ratePerSecond = DEFAULT_RATE_PER_SECOND, concurrency = DEFAULT_CONCURRENCY } = options;
-  if (ratePerSecond !== false && !(Number.isFinite(ratePerSecond) && ratePerSecond >= 1)) {
-    throw new ConfigurationError(
-      `delivery.ratePerSecond is a number from 1, or false for none, not ${shown(ratePerSecond)}.`,
-    );
-  }
-  if (!(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= 10_000)) {
-    throw new ConfigurationError(
-      `delivery.concurrency is a whole number from 1 to 10 000, not ${shown(concurrency)}.`,
-    );
-  }
-  return { perSecond: ratePerSecond === false ? Number.POSITIVE_INFINITY : ratePerSecond, concurrency };
+export function sendingBounds({
+  maxRequestsPerSecond,
+  concurrency,
+}: {
+  readonly maxRequestsPerSecond: number | false;
+  readonly concurrency: number;
+}): SendingBounds {
+  return {
+    perSecond: maxRequestsPerSecond === false ? Number.POSITIVE_INFINITY : maxRequestsPerSecond,
+    concurrency,
+  };
 }

@@ -47,7 +47,7 @@ export function definedAs(
   if (found) return found;
   throw new ConfigurationError(
     `The app defines no gateway "${name}".${nearest(name, definitions.keys())} ${known}`,
-    "SALLYPORT_UNKNOWN_NAME",
+    { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
 

@@ -1,8 +1,7 @@
-import { refuseUnknown } from "../options.ts";
+import * as v from "valibot";
+import { isPlainObject, numberOption, optionsOf, textOption, wholeNumberOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
-import { shown } from "../shown.ts";
-import { check, isRecord, isText } from "./checks.ts";
-import { TAG_PREFIX } from "./tags.ts";
+import { check } from "./checks.ts";
 import { accountOf, functionsOf, type Target } from "./targets.ts";
 
 export interface DomainOptions {
@@ -11,7 +10,7 @@ export interface DomainOptions {
   /** Of a certificate for the name in AWS Certificate Manager, in the API's own region. */
   readonly certificateArn: string;
   /** The path below the name, such as `chat` for `wss://ws.example.com/chat`. Default: none. */
-  readonly mappingKey?: string;
+  readonly mappingKey?: string | undefined;
 }
 
 export interface ThrottlingOptions {
@@ -25,16 +24,8 @@ export interface AccessLogOptions {
   /** ARN of a log group in CloudWatch, or of a Firehose stream whose name begins with `amazon-apigateway-`. */
   readonly destinationArn: string;
   /** What a line says; with `$context.requestId` in it. Default: JSON of what identifies an event and how it ended. */
-  readonly format?: string;
+  readonly format?: string | undefined;
 }
-
-const DOMAIN_OPTIONS = new Set<string>([
-  "name",
-  "certificateArn",
-  "mappingKey",
-] satisfies (keyof DomainOptions)[]);
-const THROTTLING_OPTIONS = new Set<string>(["ratePerSecond", "burst"] satisfies (keyof ThrottlingOptions)[]);
-const LOG_OPTIONS = new Set<string>(["destinationArn", "format"] satisfies (keyof AccessLogOptions)[]);
 
 const LOG_FORMAT = JSON.stringify(
   Object.fromEntries(
@@ -53,21 +44,100 @@ const LOG_FORMAT = JSON.stringify(
   ),
 );
 
-export function checkedDomains(
+const DOMAIN_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/;
+/** API Gateway answers /ping and /sping of every domain itself. */
+const MAPPING_KEY = /^(?!s?ping$)[A-Za-z0-9$_.+!*'()-]{0,300}$/;
+
+const domainSchema = optionsOf<DomainOptions>()({
+  name: textOption(DOMAIN_NAME, "a domain name in lower case, such as ws.example.com"),
+  certificateArn: textOption(
+    /^arn:[^:]*:acm:[^:]*:[^:]*:certificate\//,
+    "the ARN of a certificate in AWS Certificate Manager",
+  ),
+  mappingKey: v.optional(
+    textOption(MAPPING_KEY, 'at most 300 letters, digits and $-_.+!*\'(), and not "ping" or "sping"'),
+    "",
+  ),
+});
+
+export const domainsSchema = v.lazy(
+  (value): v.GenericSchema<DomainOptions | readonly DomainOptions[], Domains> =>
+    (Array.isArray(value) ? v.array(domainSchema) : domainSchema) as never,
+);
+
+type Domains = Required<DomainOptions> | readonly Required<DomainOptions>[];
+
+export const throttlingSchema = optionsOf<ThrottlingOptions>()({
+  ratePerSecond: numberOption(
+    Number.MIN_VALUE,
+    Number.MAX_VALUE,
+    "a number above 0: with 0 every connect would get 429",
+  ),
+  burst: wholeNumberOption(1),
+});
+
+const LOG_DESTINATION =
+  /^arn:aws[a-z-]*:(logs:[a-z0-9-]+:\d{12}:log-group:|firehose:[a-z0-9-]+:\d{12}:deliverystream\/amazon-apigateway-)/;
+
+export const accessLogSchema = optionsOf<AccessLogOptions>()({
+  destinationArn: textOption(
+    LOG_DESTINATION,
+    "the ARN of a log group, or of a Firehose stream whose name begins with amazon-apigateway-",
+  ),
+  format: v.optional(
+    textOption(
+      /^(?=.*\$context\.(?:extendedR|r)equestId)[^\r\n]{1,3072}$/,
+      "one line of at most 3072 characters that contains $context.requestId",
+    ),
+    LOG_FORMAT,
+  ),
+});
+
+export const tagsSchema = v.pipe(
+  v.custom<Readonly<Record<string, string>>>(isPlainObject, "must be an object of keys and their values"),
+  v.record(
+    textOption(
+      /^(?!aws:|sallyport:)[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/iu,
+      "1 to 128 letters, digits, spaces and _.:/=+-@, and not begin with aws: or sallyport:",
+    ),
+    textOption(/^[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256}$/u, "at most 256 letters, digits, spaces and _.:/=+-@"),
+  ),
+  v.check((tags) => Object.keys(tags).length <= 48, "must have at most 48 entries"),
+);
+
+/** In the order of their keys. */
+export function sorted(entries: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(entries).sort(([one], [other]) => (one < other ? -1 : 1)));
+}
+
+/** What a domain must agree with: the region of the API, and the other domains. @throws ConfigurationError */
+export function checkDomains(
   where: string,
-  given: DomainOptions | readonly DomainOptions[],
+  given: Domains,
   region: string,
-): readonly DomainOptions[] {
-  const list: readonly DomainOptions[] = Array.isArray(given) ? given : [given];
-  const domains = list.map((domain) => checkedDomain(where, domain, region));
+): readonly Required<DomainOptions>[] {
+  const domains = [given].flat() as readonly Required<DomainOptions>[];
+  for (const { certificateArn } of domains) {
+    const [, partition, , itsRegion] = certificateArn.split(":");
+    check(
+      where,
+      partition === partitionOf(region),
+      `domain.certificateArn is in partition ${partition}, but ${region} is in ${partitionOf(region)}`,
+    );
+    check(
+      where,
+      itsRegion === region,
+      `domain.certificateArn is in ${itsRegion}, but the certificate must be in ${region}, where the API is`,
+    );
+  }
   const addresses = domains.map(domainAddress);
   const twice = addresses.find((address, index) => addresses.indexOf(address) !== index);
-  check(where, twice === undefined, `domain has ${twice} twice`);
+  check(where, twice === undefined, `domain contains ${twice} twice`);
   for (const { name, certificateArn } of domains) {
     const other = domains.find((each) => each.name === name && each.certificateArn !== certificateArn);
-    check(where, other === undefined, `domain ${name} has two certificates, and takes one`);
+    check(where, other === undefined, `domain ${name} has two certificates, but can have only one`);
   }
-  return Object.freeze(domains);
+  return Object.freeze(domains.map((domain) => Object.freeze(domain)));
 }
 
 /** What comes after `wss://`. */
@@ -76,7 +146,7 @@ export function domainAddress({ name, mappingKey }: Pick<DomainOptions, "name" |
 }
 
 /** @throws ConfigurationError where a function's permission needs it, and nothing says which it is */
-export function checkedAccount(
+export function accountOfGateway(
   where: string,
   given: string | undefined,
   parts: {
@@ -86,11 +156,6 @@ export function checkedAccount(
     readonly accessLog: AccessLogOptions | undefined;
   },
 ): string | undefined {
-  check(
-    where,
-    given === undefined || isText(given, /^\d{12}$/),
-    `account is 12 digits as text, not ${shown(given)}`,
-  );
   const { domains, accessLog } = parts;
   const lambdas = functionsOf(parts);
   const [own] = [domains[0]?.certificateArn, accessLog?.destinationArn].flatMap((arn) => arn ?? []);
@@ -105,108 +170,19 @@ export function checkedAccount(
   return accounts[0];
 }
 
-function checkedDomain(where: string, domain: DomainOptions, region: string): DomainOptions {
-  refuseUnknown(`${where}: domain`, domain, DOMAIN_OPTIONS);
-  const { name, certificateArn, mappingKey = "" } = domain;
-  check(
-    where,
-    isText(name, /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/),
-    `domain.name is a name such as ws.example.com in small letters, not ${shown(name)}`,
-  );
-  const arn = isText(certificateArn, /^arn:/) ? certificateArn.split(":") : [];
-  check(
-    where,
-    arn[2] === "acm" && arn[5]?.startsWith("certificate/") === true,
-    `domain.certificateArn is the ARN of a certificate in ACM, not ${shown(certificateArn)}`,
-  );
-  check(
-    where,
-    arn[1] === partitionOf(region),
-    `domain.certificateArn is of ${arn[1]}, and ${region} is of ${partitionOf(region)}`,
-  );
-  check(
-    where,
-    arn[3] === region,
-    `domain.certificateArn is in ${arn[3]}; the certificate must be in ${region}, as the API is`,
-  );
-  check(
-    where,
-    isText(mappingKey, /^[A-Za-z0-9$_.+!*'()-]{0,300}$/),
-    `domain.mappingKey is up to 300 letters, digits and $-_.+!*'(), not ${shown(mappingKey)}`,
-  );
-  check(
-    where,
-    !/^s?ping$/.test(mappingKey),
-    `domain.mappingKey "${mappingKey}" is what API Gateway keeps for itself`,
-  );
-  return Object.freeze({ name, certificateArn, mappingKey });
-}
-
-export function checkedTags(
+/** The log with the region that it must be in. @throws ConfigurationError */
+export function checkLog(
   where: string,
-  tags: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  check(where, isRecord(tags), `tags is an object of keys and their values, not ${shown(tags)}`);
-  const entries = Object.entries(tags);
-  check(where, entries.length <= 48, `tags has ${entries.length}; at most 48`);
-  for (const [key, value] of entries) {
-    check(
-      where,
-      /^[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/u.test(key),
-      `tags: ${shown(key)} is no key that AWS takes`,
-    );
-    check(
-      where,
-      !/^(aws:|sallyport:)/i.test(key),
-      `tags: keys that begin with aws: are AWS's, with ${TAG_PREFIX} ours; call ${shown(key)} otherwise`,
-    );
-    check(
-      where,
-      isText(value, /^[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256}$/u),
-      `tags["${key}"] is no value that AWS takes`,
-    );
-  }
-  return Object.freeze(Object.fromEntries(entries.sort(([one], [other]) => (one < other ? -1 : 1))));
-}
-
-export function checkedThrottling(where: string, throttling: ThrottlingOptions): ThrottlingOptions {
-  refuseUnknown(`${where}: throttling`, throttling, THROTTLING_OPTIONS);
-  const { ratePerSecond, burst } = throttling;
+  log: Required<AccessLogOptions>,
+  region: string,
+): Required<AccessLogOptions> {
+  // AWS accepts the ARN of a log group only without the `:*` that its own listings end with.
+  const destinationArn = log.destinationArn.replace(/:\*$/, "");
+  const itsRegion = destinationArn.split(":")[3];
   check(
     where,
-    Number.isFinite(ratePerSecond) && ratePerSecond > 0,
-    "throttling.ratePerSecond is a number above 0: with 0 every connect would get 429",
+    itsRegion === region,
+    `accessLog.destinationArn is in ${itsRegion}, but the log must be in ${region}, where the API is`,
   );
-  check(where, Number.isInteger(burst) && burst >= 1, "throttling.burst is a whole number from 1");
-  return Object.freeze({ ratePerSecond, burst });
-}
-
-export function checkedLog(where: string, log: AccessLogOptions, region: string): Required<AccessLogOptions> {
-  refuseUnknown(`${where}: accessLog`, log, LOG_OPTIONS);
-  const { format = LOG_FORMAT } = log;
-  // AWS takes a log group's ARN without the `:*` that its own listings end with.
-  const destinationArn = isText(log.destinationArn, /^/) ? log.destinationArn.replace(/:\*$/, "") : "";
-  check(
-    where,
-    /^arn:aws[a-z-]*:(logs:[a-z0-9-]+:\d{12}:log-group:|firehose:[a-z0-9-]+:\d{12}:deliverystream\/amazon-apigateway-)/.test(
-      destinationArn,
-    ),
-    `accessLog.destinationArn is the ARN of a log group, or of a Firehose stream named amazon-apigateway-…, not ${shown(log.destinationArn)}`,
-  );
-  check(
-    where,
-    destinationArn.split(":")[3] === region,
-    `accessLog.destinationArn is in ${destinationArn.split(":")[3]}; the log must be in ${region}, as the API is`,
-  );
-  check(
-    where,
-    isText(format, /^[^\r\n]*$/),
-    "accessLog.format is one line: CloudWatch keeps one event a line",
-  );
-  check(
-    where,
-    isText(format, /\$context\.(extendedR|r)equestId/) && format.length <= 3072,
-    "accessLog.format is up to 3072 characters and has $context.requestId in it",
-  );
-  return Object.freeze({ destinationArn, format });
+  return Object.freeze({ destinationArn, format: log.format });
 }

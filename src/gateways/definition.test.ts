@@ -138,17 +138,25 @@ describe("a definition", () => {
   });
   const route = (key: string, url: unknown) => ({ routes: { [key]: url } });
   test.each<[string, object, RegExp]>([
-    ["an account that is none", { account: "1234" }, /account is 12 digits as text/],
-    ["an account that is a number", { account: 123456789012 }, /account is 12 digits as text/],
+    [
+      "an account that is none",
+      { account: "1234" },
+      /account must be the 12 digits of an AWS account as text, but received/,
+    ],
+    [
+      "an account that is a number",
+      { account: 123456789012 },
+      /account must be the 12 digits of an AWS account as text, but received/,
+    ],
     [
       "a source of keys that AWS has not",
       { apiKeySelectionExpression: "$request.body.key" },
-      /is one of \$req/,
+      /apiKeySelectionExpression must be "\$request/,
     ],
     [
       "one address twice",
       { domain: [domain({}).domain, domain({ mappingKey: "" }).domain] },
-      /domain has ws\.example\.com twice/,
+      /domain contains ws\.example\.com twice/,
     ],
     [
       "two certificates of one name",
@@ -158,41 +166,49 @@ describe("a definition", () => {
     [
       "a log elsewhere",
       { accessLog: { destinationArn: LOG_GROUP.replace("eu-west-1", "us-east-1") } },
-      /accessLog\.destinationArn is in us-east-1; the log must be in eu-west-1/,
+      /accessLog\.destinationArn is in us-east-1, but the log must be in eu-west-1/,
     ],
     [
       "a log line of two",
       { accessLog: { destinationArn: LOG_GROUP, format: "$context.requestId\n" } },
-      /accessLog\.format is one line/,
+      /accessLog\.format must be one line/,
     ],
     [
       "the latest version of a function, which takes no permission",
       { target: { lambda: LAMBDA.replace(":live", ":$LATEST") } },
       /target\.lambda ends with :\$LATEST/,
     ],
-    ["a name of spaces alone", { name: " " }, /name is 1 to 128 letters/],
+    ["a name of spaces alone", { name: " " }, /name must be 1 to 128 letters/],
     [
       "a function of China elsewhere",
       { target: { lambda: LAMBDA.replace("arn:aws:", "arn:aws-cn:") } },
-      /target\.lambda is of aws-cn, and eu-west-1 is of aws/,
+      /target\.lambda is in partition aws-cn, but eu-west-1 is in aws/,
     ],
     [
       "a certificate of China elsewhere",
       domain({ certificateArn: CERTIFICATE.replace("arn:aws:", "arn:aws-cn:") }),
-      /certificateArn is of aws-cn, and eu-west-1 is of aws/,
+      /certificateArn is in partition aws-cn, but eu-west-1 is in aws/,
     ],
     ["an address in place of a name", { target: "https://[::1]:81/ws/chat" }, /is an address of IPv6/],
-    ["a key with a space behind it", route("join ", "https://x.example.com/ws/a/b"), /no space at its ends/],
-    ["no name", { name: "" }, /name is 1 to 128 letters/],
-    ["a name too long", { name: "x".repeat(129) }, /name is 1 to 128 letters/],
-    ["a name with other signs", { name: "chat/production" }, /name is 1 to 128 letters/],
-    ["a name that is no text", { name: 7 }, /name is 1 to 128 letters/],
-    ["no region", { region: undefined }, /region is one of AWS's, such as eu-west-1/],
-    ["a region that is none", { region: "Ireland" }, /region is one of AWS's/],
-    ["a stage with a slash", { stage: "a/b" }, /stage is 1 to 128 letters, digits, _ or -, not "a\/b"/],
-    ["an empty stage", { stage: "" }, /stage is 1 to 128 letters/],
-    ["no target", { target: undefined }, /target is a URL such as https:/],
-    ["a target that is null", { target: null }, /target is a URL such as https:/],
+    [
+      "a key with a space behind it",
+      route("join ", "https://x.example.com/ws/a/b"),
+      /the key "join " of routes must be .*no space at their ends/,
+    ],
+    ["no name", { name: "" }, /name must be 1 to 128 letters/],
+    ["a name too long", { name: "x".repeat(129) }, /name must be 1 to 128 letters/],
+    ["a name with other signs", { name: "chat/production" }, /name must be 1 to 128 letters/],
+    ["a name that is no text", { name: 7 }, /name must be 1 to 128 letters/],
+    ["no region", { region: undefined }, /region is undefined\. It must be an AWS region such as eu-west-1/],
+    ["a region that is none", { region: "Ireland" }, /region must be an AWS region/],
+    [
+      "a stage with a slash",
+      { stage: "a/b" },
+      /stage must be 1 to 128 letters, digits, _ or -, but received "a\/b"/,
+    ],
+    ["an empty stage", { stage: "" }, /stage must be 1 to 128 letters/],
+    ["no target", { target: undefined }, /target is undefined\. It must be a URL such as https:/],
+    ["a target that is null", { target: null }, /target must be a URL such as https:/],
     ["B55 a target over http", { target: "http://www.example.com/ws/chat" }, /must be https:\/\//],
     ["a target with a query", { target: "https://www.example.com/ws/chat?a=1" }, /has a query or fragment/],
     [
@@ -204,7 +220,7 @@ describe("a definition", () => {
     [
       "a function that is no ARN",
       { target: { lambda: "chat" } },
-      /target\.lambda is a function's ARN, not "chat"/,
+      /target\.lambda must be the ARN of a Lambda function, but received "chat"/,
     ],
     [
       "a function elsewhere",
@@ -214,22 +230,22 @@ describe("a definition", () => {
     [
       "a route that begins with $",
       route("$other", "https://www.example.com/ws/chat/x"),
-      /does not begin with \$/,
+      /do not begin with \$/,
     ],
     [
       "a route without a name",
       route("", "https://www.example.com/ws/chat/x"),
-      /a route key is 1 to 128 characters/,
+      /of routes must be 1 to 128 characters/,
     ],
     [
       "a route to $connect's URL",
       route("moderate", "https://www.example.com/ws/chat/connect"),
-      /ends with a name of its own.*\/ws\/chat\/moderate/,
+      /must end with a name of its own.*\/ws\/chat\/moderate/,
     ],
     [
       "a route's URL that ends with nothing a route is called",
       route("a b", "https://www.example.com/ws/chat/ä"),
-      /ends with a name of its own/,
+      /must end with a name of its own/,
     ],
     [
       "too many routes",
@@ -238,43 +254,59 @@ describe("a definition", () => {
           Array.from({ length: 298 }, (_, n) => [`r${n}`, `https://x.example.com/ws/r${n}`]),
         ),
       },
-      /298 keys; an API has 300/,
+      /routes must have at most 297 keys: an API has at most 300/,
     ],
     [
       "a domain in capitals",
       domain({ name: "WS.example.com" }),
-      /domain\.name is a name such as ws\.example\.com/,
+      /domain\.name must be a domain name in lower case, such as ws\.example\.com/,
     ],
-    ["a domain that is a URL", domain({ name: "https://ws.example.com" }), /domain\.name is a name/],
+    [
+      "a domain that is a URL",
+      domain({ name: "https://ws.example.com" }),
+      /domain\.name must be a domain name/,
+    ],
     [
       "a certificate that is none",
       domain({ certificateArn: "arn:aws:iam::123456789012:server-certificate/x" }),
-      /a certificate in ACM/,
+      /must be the ARN of a certificate in AWS Certificate Manager/,
     ],
     [
       "a certificate elsewhere",
       domain({ certificateArn: CERTIFICATE.replace("eu-west-1", "us-east-1") }),
       /must be in eu-west-1/,
     ],
-    ["a mapping key with a space", domain({ mappingKey: "a b" }), /mappingKey is up to 300/],
-    ["a mapping key that AWS keeps", domain({ mappingKey: "ping" }), /keeps for itself/],
+    ["a mapping key with a space", domain({ mappingKey: "a b" }), /mappingKey must be at most 300/],
+    [
+      "a mapping key that AWS keeps",
+      domain({ mappingKey: "ping" }),
+      /and not "ping" or "sping", but received "ping"/,
+    ],
     [
       "a misspelt option of the domain",
       domain({ certificateARN: "x" }),
-      /no option "certificateARN".*Did you mean "certificateArn"/,
+      /domain\.certificateARN is not an option\. Did you mean "certificateArn"/,
     ],
     [
       "the default endpoint off without a domain",
       { disableExecuteApiEndpoint: true },
-      /nothing to connect to without a domain/,
+      /without a domain leaves no address/,
     ],
-    ["a tag of AWS's", { tags: { "aws:x": "1" } }, /begin with aws: are AWS's/],
-    ["a tag of ours", { tags: { "sallyport:gateway": "other" } }, /with sallyport: ours/],
-    ["a tag whose value is none", { tags: { team: 7 } }, /tags\["team"\] is no value/],
+    [
+      "a tag of AWS's",
+      { tags: { "aws:x": "1" } },
+      /the key "aws:x" of tags must be .*not begin with aws: or sallyport:/,
+    ],
+    [
+      "a tag of ours",
+      { tags: { "sallyport:gateway": "other" } },
+      /the key "sallyport:gateway" of tags must be/,
+    ],
+    ["a tag whose value is none", { tags: { team: 7 } }, /tags\.team must be at most 256/],
     [
       "too many tags",
       { tags: Object.fromEntries(Array.from({ length: 49 }, (_, n) => [`t${n}`, ""])) },
-      /tags has 49; at most 48/,
+      /tags must have at most 48 entries/,
     ],
     [
       "throttling of 0",
@@ -284,14 +316,18 @@ describe("a definition", () => {
     [
       "a burst that is no whole number",
       { throttling: { ratePerSecond: 1, burst: 1.5 } },
-      /burst is a whole number/,
+      /burst must be a whole number/,
     ],
-    ["half of throttling", { throttling: { ratePerSecond: 1 } }, /burst is a whole number/],
+    [
+      "half of throttling",
+      { throttling: { ratePerSecond: 1 } },
+      /throttling\.burst is missing\. It must be a whole number/,
+    ],
     ["a log that goes nowhere", { accessLog: { destinationArn: "chat" } }, /ARN of a log group/],
     [
       "a log to another stream",
       { accessLog: { destinationArn: "arn:aws:firehose:eu-west-1:123456789012:deliverystream/chat" } },
-      /named amazon-apigateway-/,
+      /whose name begins with amazon-apigateway-/,
     ],
     [
       "a log that names no request",
@@ -301,23 +337,31 @@ describe("a definition", () => {
           format: "$context.status",
         },
       },
-      /has \$context\.requestId in it/,
+      /that contains \$context\.requestId/,
     ],
-    ["a timeout too short", { timeoutMs: 49 }, /from 50 to 29000, not 49/],
-    ["a timeout too long", { timeoutMs: 29_001 }, /from 50 to 29000, not 29001/],
-    ["replies that are neither", { replies: "both" }, /replies is "route" or "push", not "both"/],
-    ["a description too long", { description: "x".repeat(1025) }, /up to 1024 characters/],
-    ["a misspelt option", { rotues: {} }, /no option "rotues".*Did you mean "routes"/],
+    ["a timeout too short", { timeoutMs: 49 }, /from 50 to 29000, but received 49/],
+    ["a timeout too long", { timeoutMs: 29_001 }, /from 50 to 29000, but received 29001/],
+    [
+      "replies that are neither",
+      { replies: "both" },
+      /replies must be "route" or "push", but received "both"/,
+    ],
+    ["a description too long", { description: "x".repeat(1025) }, /at most 1024 characters/],
+    ["a misspelt option", { rotues: {} }, /rotues is not an option\. Did you mean "routes"/],
     [
       "a region with a space behind",
       { region: "eu-west-1 " },
-      /region is one of AWS's, such as eu-west-1, not "eu-west-1 "/,
+      /region must be an AWS region such as eu-west-1, but received "eu-west-1 "/,
     ],
-    ["a name with a line's end", { name: "chat\n" }, /name is 1 to 128 letters/],
-    ["a stage too long", { stage: "x".repeat(129) }, /stage is 1 to 128 letters/],
-    ["a stage with a space", { stage: "my stage" }, /stage is 1 to 128 letters/],
-    ["a stage that is null", { stage: null }, /stage is .*not null/],
-    ["a target that is a path", { target: "/ws/chat" }, /target is a URL such as https:.*not "\/ws\/chat"/],
+    ["a name with a line's end", { name: "chat\n" }, /name must be 1 to 128 letters/],
+    ["a stage too long", { stage: "x".repeat(129) }, /stage must be 1 to 128 letters/],
+    ["a stage with a space", { stage: "my stage" }, /stage must be 1 to 128 letters/],
+    ["a stage that is null", { stage: null }, /stage must be .* but received null/],
+    [
+      "a target that is a path",
+      { target: "/ws/chat" },
+      /target must be a URL such as https:.*but received "\/ws\/chat"/,
+    ],
     ["a target for sockets", { target: "wss://www.example.com/ws/chat" }, /target wss:.*must be https:\/\//],
     ["a target with a fragment", { target: "https://www.example.com/ws/chat#a" }, /target .*has a query or/],
     [
@@ -335,127 +379,175 @@ describe("a definition", () => {
       { target: "https://me@www.example.com/ws" },
       /target has a name or password/,
     ],
-    ["a function that is not named", { target: {} }, /target\.lambda is a function's ARN, not undefined/],
+    [
+      "a function that is not named",
+      { target: {} },
+      /target\.lambda is missing\. It must be the ARN of a Lambda function/,
+    ],
     [
       "a function of an account that is none",
       { target: { lambda: LAMBDA.replace("123456789012", "1234") } },
-      /target\.lambda is a function's ARN/,
+      /target\.lambda must be the ARN of a Lambda function/,
     ],
-    ["routes that are a number", { routes: 7 }, /routes is an object of route keys and their targets, not 7/],
+    [
+      "routes that are a number",
+      { routes: 7 },
+      /routes must be an object of route keys and their targets, but received 7/,
+    ],
     [
       "routes in a Map",
       { routes: new Map([["a", { lambda: LAMBDA }]]) },
-      /routes is an object of route keys/,
+      /routes must be an object of route keys/,
     ],
-    ["routes in a list", { routes: [{ lambda: LAMBDA }] }, /routes is an object of route keys/],
-    ["a route of AWS's", route("$connect", { lambda: LAMBDA }), /key "\$connect".*does not begin with \$/],
+    ["routes in a list", { routes: [{ lambda: LAMBDA }] }, /routes must be an object of route keys/],
+    [
+      "a route of AWS's",
+      route("$connect", { lambda: LAMBDA }),
+      /the key "\$connect" of routes .*do not begin with \$/,
+    ],
     [
       "a route that begins with a space",
       route(" a", { lambda: LAMBDA }),
-      /a route key is 1 to 128 characters/,
+      /of routes must be 1 to 128 characters/,
     ],
-    ["a route too long", route("x".repeat(129), { lambda: LAMBDA }), /a route key is 1 to 128 characters/],
+    ["a route too long", route("x".repeat(129), { lambda: LAMBDA }), /of routes must be 1 to 128 characters/],
     [
       "a route over http",
       route("moderate", "http://www.example.com/ws/x/y"),
       /routes\["moderate"\] .*must be https/,
     ],
-    ["a route to nowhere", route("moderate", null), /routes\["moderate"\] is a URL such as .*not null/],
+    [
+      "a route to nowhere",
+      route("moderate", null),
+      /routes\.moderate must be a URL such as .*but received null/,
+    ],
     [
       "a route to a function elsewhere",
       route("moderate", { lambda: LAMBDA.replace("eu-west-1", "us-east-1") }),
-      /routes\["moderate"\]\.lambda is in us-east-1, and an API calls functions of its own region only/,
+      /routes\["moderate"\]\.lambda is in us-east-1, but an API calls only functions of its own region/,
     ],
     [
       "a route to $disconnect's URL",
       route("a b", "https://www.example.com/ws/chat/disconnect/"),
-      /routes\["a b"\] ends with a name of its own.*\/ws\/chat\/default/,
+      /routes\["a b"\] must end with a name of its own.*\/ws\/chat\/default/,
     ],
     [
       "a route to a host",
       route("moderate", "https://www.example.com"),
-      /routes\["moderate"\] ends with a name/,
+      /routes\["moderate"\] must end with a name/,
     ],
-    ["no expression", { routeSelectionExpression: "" }, /routeSelectionExpression is text such as \$request/],
-    ["an expression of two lines", { routeSelectionExpression: "a\nb" }, /routeSelectionExpression is text/],
+    [
+      "no expression",
+      { routeSelectionExpression: "" },
+      /routeSelectionExpression must be a text such as \$request/,
+    ],
+    [
+      "an expression of two lines",
+      { routeSelectionExpression: "a\nb" },
+      /routeSelectionExpression must be a text/,
+    ],
     [
       "a domain without a dot",
       domain({ name: "localhost" }),
-      /domain\.name is a name such as ws\.example\.com/,
+      /domain\.name must be a domain name in lower case, such as ws\.example\.com/,
     ],
-    ["a domain that ends with a dot", domain({ name: "ws.example.com." }), /domain\.name is a name such as/],
-    ["a domain that is a number", { domain: 7 }, /domain\.name is a name such as .*not undefined/],
+    [
+      "a domain that ends with a dot",
+      domain({ name: "ws.example.com." }),
+      /domain\.name must be a domain name in lower case, such as/,
+    ],
+    ["a domain that is a number", { domain: 7 }, /domain must be a plain object, but received 7/],
     [
       "no certificate",
       domain({ certificateArn: undefined }),
-      /domain\.certificateArn is the ARN of a certificate/,
+      /domain\.certificateArn is undefined\. It must be the ARN of a certificate/,
     ],
     [
       "a mapping key with a slash",
       domain({ mappingKey: "a/b" }),
-      /domain\.mappingKey is up to 300.*not "a\/b"/,
+      /domain\.mappingKey must be at most 300.*but received "a\/b"/,
     ],
-    ["a mapping key too long", domain({ mappingKey: "x".repeat(301) }), /domain\.mappingKey is up to 300/],
+    [
+      "a mapping key too long",
+      domain({ mappingKey: "x".repeat(301) }),
+      /domain\.mappingKey must be at most 300/,
+    ],
     [
       "the other mapping key that AWS keeps",
       domain({ mappingKey: "sping" }),
-      /domain\.mappingKey "sping" is what/,
+      /domain\.mappingKey must be .* and not "ping" or "sping", but received "sping"/,
     ],
     [
       "the default endpoint off and a domain that is null",
       { disableExecuteApiEndpoint: true, domain: null },
-      /disableExecuteApiEndpoint leaves nothing to connect to without a domain/,
+      /domain must be a plain object, but received null/,
     ],
     [
       "the default endpoint off by a word",
       { disableExecuteApiEndpoint: "yes", ...domain({}) },
-      /disableExecuteApiEndpoint is true or false, not "yes"/,
+      /disableExecuteApiEndpoint must be true or false, but received "yes"/,
     ],
-    ["tags that are text", { tags: "team" }, /tags is an object of keys and their values, not "team"/],
-    ["tags in a Map", { tags: new Map([["team", "chat"]]) }, /tags is an object of keys and their values/],
-    ["a tag of AWS's in capitals", { tags: { "AWS:x": "1" } }, /call "AWS:x" otherwise/],
-    ["a tag without a key", { tags: { "": "1" } }, /tags: "" is no key that AWS takes/],
-    ["a tag with other signs", { tags: { "a*b": "1" } }, /tags: "a\*b" is no key that AWS takes/],
-    ["a tag too long", { tags: { team: "x".repeat(257) } }, /tags\["team"\] is no value that AWS takes/],
+    [
+      "tags that are text",
+      { tags: "team" },
+      /tags must be an object of keys and their values, but received "team"/,
+    ],
+    [
+      "tags in a Map",
+      { tags: new Map([["team", "chat"]]) },
+      /tags must be an object of keys and their values/,
+    ],
+    ["a tag of AWS's in capitals", { tags: { "AWS:x": "1" } }, /the key "AWS:x" of tags must be/],
+    ["a tag without a key", { tags: { "": "1" } }, /the key "" of tags must be/],
+    ["a tag with other signs", { tags: { "a*b": "1" } }, /the key "a\*b" of tags must be/],
+    ["a tag too long", { tags: { team: "x".repeat(257) } }, /tags\.team must be at most 256/],
     [
       "throttling below 0",
       { throttling: { ratePerSecond: -1, burst: 1 } },
-      /ratePerSecond is a number above 0/,
+      /ratePerSecond must be a number above 0/,
     ],
     [
       "throttling without end",
       { throttling: { ratePerSecond: Infinity, burst: 1 } },
-      /ratePerSecond is a number/,
+      /ratePerSecond must be a number/,
     ],
     [
       "throttling as text",
       { throttling: { ratePerSecond: "9", burst: 1 } },
-      /ratePerSecond is a number above 0/,
+      /ratePerSecond must be a number above 0/,
     ],
     [
       "a burst of 0",
       { throttling: { ratePerSecond: 1, burst: 0 } },
-      /throttling\.burst is a whole number from 1/,
+      /throttling\.burst must be a whole number of at least 1/,
     ],
     [
       "a misspelt option of throttling",
       { throttling: { ratePerSecond: 1, bursts: 1 } },
-      /throttling has no option "bursts"\. Did you mean "burst"\?/,
+      /throttling\.bursts is not an option\. Did you mean "burst"\?/,
     ],
     [
       "a misspelt option of the log",
       { accessLog: { destinationARN: LOG_GROUP } },
-      /accessLog has no option "destinationARN"\. Did you mean "destinationArn"\?/,
+      /accessLog\.destinationARN is not an option\. Did you mean "destinationArn"\?/,
     ],
     [
       "a line of the log too long",
       { accessLog: { destinationArn: LOG_GROUP, format: `$context.requestId${"x".repeat(3072)}` } },
-      /accessLog\.format is up to 3072 characters/,
+      /accessLog\.format must be one line of at most 3072 characters/,
     ],
-    ["a timeout that is no whole number", { timeoutMs: 50.5 }, /timeoutMs is a whole number .*not 50\.5/],
-    ["a timeout that is text", { timeoutMs: "1000" }, /timeoutMs is a whole number .*not "1000"/],
-    ["a description that is no text", { description: 7 }, /description is text/],
-    ["an option that is like none", { zebra: 1 }, /defineGateway\(\) has no option "zebra"\.$/],
+    [
+      "a timeout that is no whole number",
+      { timeoutMs: 50.5 },
+      /timeoutMs must be a whole number .*but received 50\.5/,
+    ],
+    [
+      "a timeout that is text",
+      { timeoutMs: "1000" },
+      /timeoutMs must be a whole number .*but received "1000"/,
+    ],
+    ["a description that is no text", { description: 7 }, /description must be a text/],
+    ["an option that is like none", { zebra: 1 }, /zebra is not an option\. The options are: name, region/],
   ])("with %s is refused", (_, options, words) => {
     const attempt = () => define(options);
     expect(attempt).toThrow(ConfigurationError);
@@ -465,7 +557,7 @@ describe("a definition", () => {
   test.each([undefined, null, 7, "chat", true])("is made of options, not of %j", (options) => {
     const attempt = () => defineGateway(options as unknown as GatewayOptions);
     expect(attempt).toThrow(ConfigurationError);
-    expect(attempt).toThrow(/^defineGateway\(\) takes options such as \{ name, region, target \}, not /);
+    expect(attempt).toThrow(/^defineGateway\(\): the options must be a plain object, but received /);
   });
 
   test("is refused by its name, and a password in a URL is not repeated, whatever else is wrong with it", () => {
@@ -539,12 +631,14 @@ describe("the gateways of an app", () => {
     const definition = define({ routes: { billing: { service } } });
     expect(definition.routes.get("billing")).toEqual({ service });
     expect(definedGateways([definition], views).size).toBe(1);
-    expect(() => define({ target: { service } })).toThrow(/target is of this app/);
+    expect(() => define({ target: { service } })).toThrow(/target must belong to this app/);
     expect(() => define({ routes: { billing: { service: "http://billing" } } })).toThrow(
       /routes\["billing"\]\.service http:\/\/billing must be https:/,
     );
     for (const wrong of [7, "", undefined])
-      expect(() => define({ routes: { billing: { service: wrong } } })).toThrow(/\.service is a URL/);
+      expect(() => define({ routes: { billing: { service: wrong } } })).toThrow(
+        /\.service (?:is undefined\. It )?must be a URL/,
+      );
   });
 
   test("are none where none are given, and keep the order in which they are given", () => {

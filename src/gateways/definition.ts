@@ -1,20 +1,36 @@
-import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
+import * as v from "valibot";
+import {
+  booleanOption,
+  choiceOption,
+  optionsOf,
+  parseOptions,
+  textOption,
+  wholeNumberOption,
+} from "../options.ts";
 import { API_KEY_SELECTION_EXPRESSIONS, type ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
 import { INTEGRATION_TIMEOUT_MS, MIN_INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
-import { shown } from "../shown.ts";
-import { check, isText } from "./checks.ts";
+import { check } from "./checks.ts";
 import {
   type AccessLogOptions,
-  checkedAccount,
-  checkedDomains,
-  checkedLog,
-  checkedTags,
-  checkedThrottling,
+  accessLogSchema,
+  accountOfGateway,
+  checkDomains,
+  checkLog,
   type DomainOptions,
+  domainsSchema,
+  sorted,
   type ThrottlingOptions,
+  tagsSchema,
+  throttlingSchema,
 } from "./definition-parts.ts";
-import { checkedRoutes, checkedTarget, type OwnTarget, type Target } from "./targets.ts";
+import {
+  checkRoutes,
+  checkTarget,
+  type OwnTarget,
+  routesSchema,
+  type Target,
+  targetSchema,
+} from "./targets.ts";
 
 /** What a team writes of a WebSocket API at AWS. */
 export interface GatewayOptions {
@@ -90,103 +106,62 @@ export interface GatewayDefinition {
   readonly replies: "route" | "push";
 }
 
-const OPTIONS = new Set<string>([
-  "name",
-  "region",
-  "stage",
-  "target",
-  "routes",
-  "routeSelectionExpression",
-  "domain",
-  "disableExecuteApiEndpoint",
-  "tags",
-  "throttling",
-  "accessLog",
-  "apiKeySelectionExpression",
-  "account",
-  "description",
-  "timeoutMs",
-  "replies",
-] satisfies (keyof GatewayOptions)[]);
+const REGION = /^[a-z]{2,4}(-[a-z]+)+-\d$/;
+
+/** The form of each option. What must agree with another option is checked afterwards. */
+const GATEWAY_OPTIONS = optionsOf<GatewayOptions>()({
+  name: textOption(/^(?=.*\S)[A-Za-z0-9 _-]{1,128}$/, "1 to 128 letters, digits, spaces, _ or -"),
+  region: textOption(REGION, "an AWS region such as eu-west-1"),
+  stage: v.optional(textOption(/^[A-Za-z0-9_-]{1,128}$/, "1 to 128 letters, digits, _ or -"), "production"),
+  target: targetSchema as v.GenericSchema<OwnTarget>,
+  routes: v.optional(routesSchema, {}),
+  routeSelectionExpression: v.optional(
+    textOption(/^.{1,512}$/, "a text such as $request.body.action"),
+    "$request.body.action",
+  ),
+  domain: v.optional(domainsSchema, []),
+  disableExecuteApiEndpoint: v.optional(booleanOption, false),
+  tags: v.optional(tagsSchema, {}),
+  throttling: v.optional(throttlingSchema),
+  accessLog: v.optional(accessLogSchema),
+  apiKeySelectionExpression: v.optional(
+    choiceOption(...API_KEY_SELECTION_EXPRESSIONS),
+    "$request.header.x-api-key",
+  ),
+  account: v.optional(textOption(/^\d{12}$/, "the 12 digits of an AWS account as text")),
+  description: v.optional(textOption(/^.{0,1024}$/s, "a text of at most 1024 characters"), ""),
+  timeoutMs: v.optional(
+    wholeNumberOption(MIN_INTEGRATION_TIMEOUT_MS, INTEGRATION_TIMEOUT_MS, "milliseconds"),
+    INTEGRATION_TIMEOUT_MS,
+  ),
+  replies: v.optional(choiceOption("route", "push"), "route"),
+});
+
 /**
- * A WebSocket API at AWS as you want it, for `sallyport gateway plan` and `apply`. It makes no call.
+ * Defines a WebSocket API at AWS, for `sallyport gateway plan` and `apply`. It makes no call.
  *
- * @throws ConfigurationError for whatever AWS would refuse, with a sentence that says what to change
+ * @throws ConfigurationError for everything that AWS would reject, with what to change
  */
 export function defineGateway(options: GatewayOptions): GatewayDefinition {
-  if (typeof options !== "object" || options === null) {
-    throw new ConfigurationError(
-      `defineGateway() takes options such as { name, region, target }, not ${shown(options)}.`,
-    );
-  }
-  refuseUnknown("defineGateway()", options, OPTIONS);
-  const { name, stage = "production", region } = options;
-  const where = `Gateway "${name}"`;
-  check(
-    where,
-    isText(name, /^(?=.*\S)[A-Za-z0-9 _-]{1,128}$/),
-    `name is 1 to 128 letters, digits, spaces, _ or -`,
-  );
-  check(
-    where,
-    isText(region, /^[a-z]{2,4}(-[a-z]+)+-\d$/),
-    `region is one of AWS's, such as eu-west-1, not ${shown(region)}`,
-  );
-  check(
-    where,
-    isText(stage, /^[A-Za-z0-9_-]{1,128}$/),
-    `stage is 1 to 128 letters, digits, _ or -, not ${shown(stage)}`,
-  );
-  const { routeSelectionExpression = "$request.body.action" } = options;
-  check(
-    where,
-    isText(routeSelectionExpression, /^.{1,512}$/),
-    "routeSelectionExpression is text such as $request.body.action",
-  );
-  const { description = "", timeoutMs = INTEGRATION_TIMEOUT_MS, replies = "route" } = options;
-  check(
-    where,
-    isText(description, /^/) && description.length <= 1024,
-    "description is text of up to 1024 characters",
-  );
-  check(
-    where,
-    Number.isInteger(timeoutMs) &&
-      timeoutMs >= MIN_INTEGRATION_TIMEOUT_MS &&
-      timeoutMs <= INTEGRATION_TIMEOUT_MS,
-    `timeoutMs is a whole number from ${MIN_INTEGRATION_TIMEOUT_MS} to ${INTEGRATION_TIMEOUT_MS}, not ${shown(timeoutMs)}`,
-  );
-  check(
-    where,
-    replies === "route" || replies === "push",
-    `replies is "route" or "push", not ${shown(replies)}`,
-  );
-  const { apiKeySelectionExpression = "$request.header.x-api-key" } = options;
-  check(
-    where,
-    API_KEY_SELECTION_EXPRESSIONS.includes(apiKeySelectionExpression),
-    `apiKeySelectionExpression is one of ${API_KEY_SELECTION_EXPRESSIONS.join(", ")}, not ${shown(apiKeySelectionExpression)}`,
-  );
-  const { disableExecuteApiEndpoint = false } = options;
-  const domains = checkedDomains(where, options.domain ?? [], region);
-  check(
-    where,
-    typeof disableExecuteApiEndpoint === "boolean",
-    `disableExecuteApiEndpoint is true or false, not ${shown(disableExecuteApiEndpoint)}`,
-  );
+  const given: unknown = (options as Partial<GatewayOptions> | null | undefined)?.name;
+  const where = typeof given === "string" ? `Gateway "${given}"` : "defineGateway()";
+  const checked = parseOptions(where, GATEWAY_OPTIONS, options);
+  const { name, region, stage, routeSelectionExpression, description, timeoutMs, replies } = checked;
+  const { apiKeySelectionExpression, disableExecuteApiEndpoint } = checked;
+  const domains = checkDomains(where, checked.domain, region);
   check(
     where,
     !disableExecuteApiEndpoint || domains.length > 0,
-    "disableExecuteApiEndpoint leaves nothing to connect to without a domain",
+    "disableExecuteApiEndpoint without a domain leaves no address to connect to. Add a domain, or remove it",
   );
-  const target = checkedTarget(where, "target", options.target, region);
+  const target = checkTarget(where, "target", checked.target, region);
   check(
     where,
     typeof target === "string" || "lambda" in target,
-    "target is of this app: only routes lead to other services",
+    "target must belong to this app: only routes can lead to other services",
   );
-  const routes = checkedRoutes(where, options.routes ?? {}, region);
-  const accessLog = options.accessLog && checkedLog(where, options.accessLog, region);
+  const routes = checkRoutes(where, checked.routes, region);
+  const accessLog = checked.accessLog && checkLog(where, checked.accessLog, region);
   const definition: GatewayDefinition = Object.freeze({
     name,
     region,
@@ -196,11 +171,11 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
     routeSelectionExpression,
     domains,
     disableExecuteApiEndpoint,
-    tags: checkedTags(where, options.tags ?? {}),
-    throttling: options.throttling && checkedThrottling(where, options.throttling),
+    tags: Object.freeze(sorted(checked.tags)),
+    throttling: checked.throttling && Object.freeze(checked.throttling),
     accessLog,
     apiKeySelectionExpression,
-    account: checkedAccount(where, options.account, { target, routes, domains, accessLog }),
+    account: accountOfGateway(where, checked.account, { target, routes, domains, accessLog }),
     description,
     timeoutMs,
     replies,

@@ -1,5 +1,7 @@
 import { hash as digest, randomBytes, randomUUID } from "node:crypto";
+import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
+import { booleanOption, choiceOption, optionsOf, parseOptions, textOption } from "../options.ts";
 import type { Database } from "../storage/database.ts";
 
 /** Our record of one AWS WebSocket API and stage. */
@@ -23,17 +25,49 @@ export interface GatewayRegistration {
   readonly name: string;
   readonly endpoint: string;
   /** The secret mapped as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or `-`. Kept as SHA-256. Left out: the one it has. */
-  readonly secret?: string;
-  readonly apiId?: string;
+  readonly secret?: string | undefined;
+  readonly apiId?: string | undefined;
   /** Default: the last part of the endpoint's path. */
-  readonly stage?: string;
+  readonly stage?: string | undefined;
   /** Default `route`. */
-  readonly replies?: "route" | "push";
+  readonly replies?: "route" | "push" | undefined;
   /** Accept the former secret as well, until the gateway is registered once more. Default false. */
-  readonly keepPreviousSecret?: boolean;
+  readonly keepPreviousSecret?: boolean | undefined;
   /** Instead of `secret`: SHA-256 in hex of each secret that is accepted, newest first, two at most. */
-  readonly secretHashes?: readonly string[];
+  readonly secretHashes?: readonly string[] | undefined;
 }
+
+// A secret that was passed by mistake is not repeated.
+const HASH = "must be the SHA-256 of a secret in hexadecimal, not the secret itself.";
+
+const REGISTRATION = optionsOf<GatewayRegistration>()({
+  name: textOption(/^[A-Za-z0-9 _-]{1,128}$/, "1 to 128 letters, digits, spaces, _ or -"),
+  endpoint: v.string("must be a URL such as https://abc.execute-api.eu-west-1.amazonaws.com/prod"),
+  secret: v.optional(
+    v.custom<string>(
+      (value) => typeof value === "string" && isSecret(value),
+      // The secret is not repeated.
+      "must be 32 to 256 letters, digits, _ or -, as gatewaySecret() returns them.",
+    ),
+  ),
+  apiId: v.optional(textOption(/./, "the id that AWS gave the API, or left out")),
+  stage: v.optional(v.string("must be the name of a stage")),
+  replies: v.optional(choiceOption("route", "push"), "route"),
+  keepPreviousSecret: v.optional(booleanOption),
+  secretHashes: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(HASH),
+          v.check((text) => /^[0-9a-f]{64}$/.test(text), HASH),
+        ),
+        "must be an array of hashes",
+      ),
+      v.maxLength(2, "must have at most 2 entries: two secrets are accepted at the same time"),
+      v.readonly(),
+    ),
+  ),
+});
 
 /** Longest time that a removed secret is still accepted by a process that knew it, in milliseconds. */
 export const MAX_AGE_MS = 5000;
@@ -74,31 +108,11 @@ export class Gateways {
   }
 
   /** Records a gateway, or replaces the one of that name; its sessions stay. */
-  async register(registration: GatewayRegistration): Promise<Gateway> {
-    const { name, secret, apiId, replies = "route" } = registration;
+  async register(given: GatewayRegistration): Promise<Gateway> {
+    const registration = parseOptions("registerGateway()", REGISTRATION, given);
+    const { name, apiId, replies } = registration;
     const endpoint = checkedEndpoint(registration.endpoint);
     const stage = registration.stage ?? new URL(endpoint).pathname.split("/").at(-1) ?? "";
-    if (!/^[A-Za-z0-9 _-]{1,128}$/.test(name)) {
-      throw new ConfigurationError(`Gateway name "${name}" is not 1 to 128 letters, digits, spaces, _ or -.`);
-    }
-    if (apiId === "") {
-      throw new ConfigurationError(`Gateway "${name}": apiId is AWS's id of the API, or left out; not "".`);
-    }
-    if (secret !== undefined && !isSecret(secret)) {
-      throw new ConfigurationError(
-        `The secret of gateway "${name}" must be 32 to 256 letters, digits, _ or -. gatewaySecret() makes one.`,
-      );
-    }
-    if (registration.secretHashes?.some((hash) => !/^[0-9a-f]{64}$/.test(hash))) {
-      throw new ConfigurationError(
-        `The secretHashes of gateway "${name}" are SHA-256 in hex, not the secrets themselves.`,
-      );
-    }
-    if ((registration.secretHashes?.length ?? 0) > 2) {
-      throw new ConfigurationError(
-        `Gateway "${name}": secretHashes has ${registration.secretHashes?.length}, and two are accepted at most.`,
-      );
-    }
     const now = Date.now();
     const fields = {
       api_id: apiId ?? null,

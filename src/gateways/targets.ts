@@ -1,7 +1,8 @@
+import * as v from "valibot";
+import { describe, isPlainObject, optionsOf, textOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
-import { shown } from "../shown.ts";
-import { check, isRecord } from "./checks.ts";
+import { check } from "./checks.ts";
 
 /** A Lambda function that serves a view. */
 export interface LambdaTarget {
@@ -65,45 +66,70 @@ export function ownFunctionsOf(definition: {
   return functionsOf(definition).filter((lambda) => accountOf({ lambda }) === definition.account);
 }
 
-/** @throws ConfigurationError for what AWS could not call, or should not */
-export function checkedTarget(where: string, what: string, target: Target, region: string): Target {
-  if (typeof target === "object" && target !== null && "service" in target) {
-    check(
-      where,
-      typeof target.service === "string",
-      `${what}.service is a URL such as https://billing.example.com/ws/billing/default, not ${shown(target.service)}`,
-    );
+const serviceSchema = optionsOf<ServiceTarget>()({
+  service: v.string("must be a URL such as https://billing.example.com/ws/billing/default"),
+});
+const lambdaSchema = optionsOf<LambdaTarget>()({
+  lambda: textOption(LAMBDA_ARN, "the ARN of a Lambda function"),
+});
+
+/** Where calls go: a URL, a function, or another service. */
+export const targetSchema = v.lazy((target): v.GenericSchema<Target> => {
+  if (typeof target !== "object" || target === null) {
+    return v.string('must be a URL such as https://www.example.com/ws/chat, or { lambda: "arn:…" }');
+  }
+  return "service" in target ? serviceSchema : lambdaSchema;
+});
+
+export const routesSchema = v.pipe(
+  v.custom<Readonly<Record<string, Target>>>(
+    isPlainObject,
+    "must be an object of route keys and their targets",
+  ),
+  v.record(
+    textOption(
+      /^(?=.{1,128}$)[^$\s](?:.*\S)?$/s,
+      "1 to 128 characters that do not begin with $ and have no space at their ends",
+    ),
+    targetSchema,
+  ),
+  v.check(
+    (routes) => Object.keys(routes).length <= MAX_ROUTES - 3,
+    `must have at most ${MAX_ROUTES - 3} keys: an API has at most ${MAX_ROUTES} routes`,
+  ),
+);
+
+/** What a target must agree with, and what AWS could not call. @throws ConfigurationError */
+export function checkTarget(where: string, what: string, target: Target, region: string): Target {
+  if (typeof target === "string") return checkedUrl(where, what, target);
+  if ("service" in target) {
     return Object.freeze({ service: checkedUrl(where, `${what}.service`, target.service) });
   }
-  if (typeof target === "object" && target !== null) {
-    const { lambda } = target;
-    const arn = typeof lambda === "string" ? LAMBDA_ARN.exec(lambda) : null;
-    check(where, arn !== null, `${what}.lambda is a function's ARN, not ${shown(lambda)}`);
-    check(
-      where,
-      arn?.[2] === region,
-      `${what}.lambda is in ${arn?.[2]}, and an API calls functions of its own region only`,
-    );
-    check(
-      where,
-      arn?.[1] === partitionOf(region),
-      `${what}.lambda is of ${arn?.[1]}, and ${region} is of ${partitionOf(region)}`,
-    );
-    check(
-      where,
-      !lambda.endsWith(":$LATEST"),
-      `${what}.lambda ends with :$LATEST, which takes no permission; leave it out, or name an alias`,
-    );
-    return Object.freeze({ lambda });
-  }
-  return checkedUrl(where, what, target);
+  const { lambda } = target;
+  const [, partition, , itsRegion] = lambda.split(":");
+  check(
+    where,
+    itsRegion === region,
+    `${what}.lambda is in ${itsRegion}, but an API calls only functions of its own region ${region}`,
+  );
+  check(
+    where,
+    partition === partitionOf(region),
+    `${what}.lambda is in partition ${partition}, but ${region} is in ${partitionOf(region)}`,
+  );
+  check(
+    where,
+    !lambda.endsWith(":$LATEST"),
+    `${what}.lambda ends with :$LATEST, which cannot have a permission. Remove it, or name an alias`,
+  );
+  return Object.freeze({ lambda });
 }
 
 function checkedUrl(where: string, what: string, target: string): string {
   check(
     where,
-    typeof target === "string" && URL.canParse(target),
-    `${what} is a URL such as https://www.example.com/ws/chat, or { lambda: "arn:…" }, not ${shown(target)}`,
+    URL.canParse(target),
+    `${what} must be a URL such as https://www.example.com/ws/chat, but received ${describe(target)}`,
   );
   const url = new URL(target);
   // Before whatever repeats the URL.
@@ -128,34 +154,23 @@ function checkedUrl(where: string, what: string, target: string): string {
   return url.href.replace(/\/+$/, "");
 }
 
-/** By key, in the order of their names. @throws ConfigurationError */
-export function checkedRoutes(
+/** By key, in the order of the keys. @throws ConfigurationError */
+export function checkRoutes(
   where: string,
   routes: Readonly<Record<string, Target>>,
   region: string,
 ): ReadonlyMap<string, Target> {
-  check(where, isRecord(routes), `routes is an object of route keys and their targets, not ${shown(routes)}`);
   const entries = Object.entries(routes).map(([key, target]) => {
-    check(
-      where,
-      /^[^$\s](.*\S)?$/s.test(key) && key.length <= 128,
-      `routes has the key ${shown(key)}; a route key is 1 to 128 characters, does not begin with $, and has no space at its ends`,
-    );
-    const checked = checkedTarget(where, `routes["${key}"]`, target, region);
+    const checked = checkTarget(where, `routes["${key}"]`, target, region);
     if (typeof checked === "string") {
       const { route } = viewOf(checked);
       check(
         where,
         /^[A-Za-z0-9_-]+$/.test(route) && route !== "connect" && route !== "disconnect",
-        `routes["${key}"] ends with a name of its own below the view's path, such as /ws/chat/${/^[A-Za-z0-9_-]+$/.test(key) ? key : "default"}`,
+        `routes["${key}"] must end with a name of its own below the path of the view, such as /ws/chat/${/^[A-Za-z0-9_-]+$/.test(key) ? key : "default"}`,
       );
     }
     return [key, checked] as const;
   });
-  check(
-    where,
-    entries.length <= MAX_ROUTES - 3,
-    `routes has ${entries.length} keys; an API has ${MAX_ROUTES} routes at most`,
-  );
   return new Map(entries.sort(([one], [other]) => (one < other ? -1 : 1)));
 }

@@ -1,8 +1,15 @@
-import { type AuditEntry, type AuditFilter, checkFilter } from "../access/audit.ts";
+import * as v from "valibot";
+import type { AuditEntry, AuditFilter } from "../access/audit.ts";
 import type { DecisionFilter } from "../access/decision-log.ts";
 import type { Decision } from "../access/decisions.ts";
 import { newTrail } from "../access/decisions.ts";
-import { type ChangeOptions, checkUserId, type GrantOptions, type Holder } from "../access/grants.ts";
+import {
+  type ChangeOptions,
+  checkGrantOptions,
+  checkUserId,
+  type GrantOptions,
+  type Holder,
+} from "../access/grants.ts";
 import { askChannel, demandChannel } from "../access/guard.ts";
 import type { KnownPermission } from "../access/permission-rows.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
@@ -10,6 +17,7 @@ import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
+import { booleanOption, describe, isPlainObject, optionsOf, parseOptions } from "../options.ts";
 import { shown } from "../shown.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
@@ -70,7 +78,7 @@ export class Access {
    */
   async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<boolean> {
     const [until, rest] = endOf(options);
-    return (await this.change({ kind: "grant", holder, permission, until }, rest)).changed;
+    return (await this.change({ kind: "grant", holder, permission, ...until }, rest)).changed;
   }
 
   /**
@@ -89,7 +97,7 @@ export class Access {
    */
   async addToGroup(user: string, group: string, options: GrantOptions = {}): Promise<boolean> {
     const [until, rest] = endOf(options);
-    return (await this.change({ kind: "add-to-group", user, group, until }, rest)).changed;
+    return (await this.change({ kind: "add-to-group", user, group, ...until }, rest)).changed;
   }
 
   /** @returns whether the user was a member */
@@ -137,7 +145,12 @@ export class Access {
     permissions?: readonly string[],
     options?: ChangeOptions,
   ): Promise<readonly string[]> {
-    return (await this.change({ kind: "prune-permissions", permissions }, options)).pruned;
+    return (
+      await this.change(
+        { kind: "prune-permissions", ...(permissions === undefined ? {} : { permissions }) },
+        options,
+      )
+    ).pruned;
   }
 
   /** Ends a login of the app: its sockets close and its unused tokens die. */
@@ -221,16 +234,11 @@ export class Access {
    */
   async usersWithPermission(
     permission: Permission,
-    options: {
-      readonly active?: boolean | "any" | undefined;
-      readonly superusers?: boolean | undefined;
-      readonly object?: PermissionObject | undefined;
-    } = {},
+    options: UsersWithPermissionOptions = {},
   ): Promise<readonly string[]> {
     this.#rooms.permissions.parse(permission);
-    checkFilter("usersWithPermission()", options, [], ["active", "superusers", "object"]);
-    const { object } = options;
-    const holders = await this.#ask(() => this.#rooms.rights.holders(permission, options));
+    const { object, ...kinds } = parseOptions("usersWithPermission()", USERS_WITH_PERMISSION, options);
+    const holders = await this.#ask(() => this.#rooms.rights.holders(permission, kinds));
     if (object === undefined) return holders;
     const standing: string[] = [];
     for (const user of holders) {
@@ -321,10 +329,9 @@ export class Access {
   async #standsIn(subject: Subject, name: string): Promise<boolean> {
     const channel = this.#rooms.channels.match(name);
     if (!channel) {
-      throw new ConfigurationError(
-        `No channel definition matches ${JSON.stringify(name)}.`,
-        "SALLYPORT_UNKNOWN_NAME",
-      );
+      throw new ConfigurationError(`No channel definition matches ${JSON.stringify(name)}.`, {
+        code: "SALLYPORT_UNKNOWN_NAME",
+      });
     }
     const trail = newTrail("message", name);
     try {
@@ -338,11 +345,26 @@ export class Access {
   }
 }
 
-/** What is given has an end beside what every change has. */
-function endOf(options: GrantOptions): [until: number | Date | undefined, rest: ChangeOptions] {
-  if (typeof options !== "object" || options === null) {
-    throw new ConfigurationError(`Options of a grant are { until, by, reason }, not ${shown(options)}.`);
-  }
+interface UsersWithPermissionOptions {
+  readonly active?: boolean | "any" | undefined;
+  readonly superusers?: boolean | undefined;
+  readonly object?: PermissionObject | undefined;
+}
+
+const USERS_WITH_PERMISSION = optionsOf<UsersWithPermissionOptions>()({
+  active: v.optional(
+    v.custom<boolean | "any">(
+      (value) => typeof value === "boolean" || value === "any",
+      'must be true, false or "any"',
+    ),
+  ),
+  superusers: v.optional(booleanOption),
+  object: v.optional(v.custom<PermissionObject>(isPlainObject, "must be an object such as { channel }")),
+});
+
+/** Separates the end of a grant from the options that every change has. */
+function endOf(options: GrantOptions): [until: { until?: number | Date | undefined }, rest: ChangeOptions] {
+  checkGrantOptions(options);
   const { until, ...rest } = options;
-  return [until, rest];
+  return [until === undefined ? {} : { until }, rest];
 }

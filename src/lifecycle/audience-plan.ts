@@ -3,10 +3,10 @@ import { isName } from "../access/grants.ts";
 import { compileRule, type Rule } from "../access/rules.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
+import { optionsOf, parseOptions } from "../options.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { shown } from "../shown.ts";
-import { refuseUndefinedRules } from "../view/rule.ts";
+import { RULE_SCHEMAS } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Whom to read, and what each of them must meet beside the rule of its view. */
@@ -20,12 +20,8 @@ export interface Plan {
 /** @throws ConfigurationError for a channel that no definition matches, or an audience or requirement that cannot be */
 export function planOf(rooms: Rooms, audience: Audience, requirement: Requirement): Plan {
   const isKnown = (permission: string) => rooms.permissions.find(permission) !== undefined;
-  if (typeof requirement !== "object" || requirement === null) {
-    throw new ConfigurationError(`to(…, requirement): ${shown(requirement)} is no requirement.`);
-  }
-  refuseUnknown("to(…)", requirement, REQUIREMENTS);
-  refuseUndefinedRules("to(…)", requirement);
-  const required = { what: "this send", rule: compileRule("to(…)", [requirement], isKnown) };
+  const rule = compileRule("to(…)", [parseOptions("to(…)", REQUIREMENT, requirement)], isKnown);
+  const required = { what: "this send", rule };
   const plain = (selector: SessionSelector): Plan => ({ audience, selector, rules: [required], hooks: [] });
   if (audience === "everyone") return plain({ kind: "all" });
   // With two keys one of them would not count, and with it perhaps a channel's rule.
@@ -48,7 +44,7 @@ export function planOf(rooms: Rooms, audience: Audience, requirement: Requiremen
   if (!channel) {
     throw new ConfigurationError(
       `to({ channel: ${shown(audience.channel)} }): no channel definition matches. Declare it with defineChannel().`,
-      "SALLYPORT_UNKNOWN_NAME",
+      { code: "SALLYPORT_UNKNOWN_NAME" },
     );
   }
   const what = `channel "${channel.name}"`;
@@ -60,10 +56,10 @@ export function planOf(rooms: Rooms, audience: Audience, requirement: Requiremen
   };
 }
 
-const REQUIREMENTS = new Set<string>([
-  "permissionsRequired",
-  "allPermissionsRequired",
-] satisfies (keyof Requirement)[]);
+const REQUIREMENT = optionsOf<Requirement>()({
+  permissionsRequired: RULE_SCHEMAS.permissionsRequired,
+  allPermissionsRequired: RULE_SCHEMAS.allPermissionsRequired,
+});
 
 /** Undefined would select nothing and look like an empty audience. */
 function text(audience: Audience, id: unknown): string {

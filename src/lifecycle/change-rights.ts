@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import * as v from "valibot";
 import type { AuditSubject } from "../access/audit.ts";
 import { loginPrint } from "../access/decisions.ts";
 import type { Touched } from "../access/evictions.ts";
@@ -12,6 +13,14 @@ import {
 } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
+import {
+  booleanOption,
+  describe,
+  instantOption,
+  isPlainObject,
+  optionsOf,
+  parseOptions,
+} from "../options.ts";
 import { shown } from "../shown.ts";
 import type { Tables } from "../storage/database.ts";
 import type { Enforcer } from "./evict.ts";
@@ -64,20 +73,46 @@ export interface Written extends Applied {
   readonly evictionId: string | undefined;
 }
 
-const KINDS = new Set<string>([
-  "grant",
-  "revoke",
-  "add-to-group",
-  "remove-from-group",
-  "create-group",
-  "delete-group",
-  "set-active",
-  "set-superuser",
-  "delete-user",
-  "prune-permissions",
-  "end-session",
-  "recheck",
-] satisfies AccessChange["kind"][]);
+/** Whether its value can be is checked where it is used. */
+const any = v.exactOptional(v.unknown());
+/** Without it the grant would not end, so `undefined` is rejected. */
+const until = v.exactOptional(instantOption);
+
+/**
+ * The fields of each kind of change. A field that is not known is rejected: without a misspelled `until` a grant would not end, and
+ * without a misspelled `permissions` everything would be pruned.
+ */
+const FIELDS: Readonly<Record<AccessChange["kind"], v.ObjectEntries>> = {
+  grant: { holder: any, permission: any, until },
+  revoke: { holder: any, permission: any },
+  "add-to-group": { user: any, group: any, until },
+  "remove-from-group": { user: any, group: any },
+  "create-group": { group: any },
+  "delete-group": { group: any },
+  "set-active": { user: any, active: booleanOption },
+  "set-superuser": { user: any, superuser: booleanOption },
+  "delete-user": { user: any },
+  "prune-permissions": {
+    permissions: v.exactOptional(
+      v.array(v.string("must be the name of a permission"), "must be an array of the names of permissions"),
+    ),
+  },
+  "end-session": { session: any },
+  recheck: { user: any, channel: any },
+};
+
+/** @throws ConfigurationError for an unknown kind, an unknown field, or a field of the wrong kind */
+function checkChange(change: AccessChange): void {
+  const kinds = Object.keys(FIELDS);
+  if (!isPlainObject(change) || !Object.hasOwn(FIELDS, change.kind)) {
+    const given = isPlainObject(change) ? `the kind ${describe(change.kind)}` : describe(change);
+    throw new ConfigurationError(
+      `A change must be an object with a kind, but received ${given}. The kinds are: ${kinds.join(", ")}.`,
+    );
+  }
+  const schema = optionsOf<Record<string, unknown>>()({ kind: any, ...FIELDS[change.kind] });
+  parseOptions(`change "${change.kind}"`, schema, change);
+}
 
 /**
  * A change of rights, from the call to the last socket: written together with its audit entry and one record of itself,
@@ -120,11 +155,7 @@ export async function writeChange(
   change: AccessChange,
   options: ChangeOptions,
 ): Promise<Written> {
-  if (typeof change !== "object" || change === null || !KINDS.has(change.kind)) {
-    throw new ConfigurationError(
-      `${shown(change)} is no change. Its kind is one of: ${[...KINDS].join(", ")}.`,
-    );
-  }
+  checkChange(change);
   checkChangeOptions(options);
   let counted: Promise<number> | undefined;
   // Counting says that something changed, so it waits until something has.
@@ -250,10 +281,9 @@ async function editTables(
       }
       const { channel } = change;
       if (typeof channel !== "string" || !rooms.channels.match(channel)) {
-        throw new ConfigurationError(
-          `No channel definition matches ${shown(channel)}.`,
-          "SALLYPORT_UNKNOWN_NAME",
-        );
+        throw new ConfigurationError(`No channel definition matches ${shown(channel)}.`, {
+          code: "SALLYPORT_UNKNOWN_NAME",
+        });
       }
       return {
         changed: true,

@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
-import { shown } from "../shown.ts";
+import * as v from "valibot";
+import { numberOption, optionsOf, parseOptions } from "../options.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** How long what has ended is kept. */
 export interface CleanupOptions {
   /** Rows of sockets, after they connected. Default 24; at least 3, since a socket may live for two of them. */
-  readonly keepSessionHours?: number;
+  readonly keepSessionHours?: number | undefined;
   /** Entries of the audit. Default: for good; at least 30. */
-  readonly keepAuditDays?: number;
+  readonly keepAuditDays?: number | undefined;
 }
 
 /** What a cleanup removed. */
@@ -27,11 +26,19 @@ const BATCH = 1000;
 /** Longest rest between two statements, in milliseconds. */
 const REST_MS = 250;
 
-const OPTIONS = new Set<string>(["keepSessionHours", "keepAuditDays"] satisfies (keyof CleanupOptions)[]);
-const DEFAULT_SESSION_HOURS = 24;
-const LEAST_SESSION_HOURS = 3;
-const LEAST_AUDIT_DAYS = 30;
 const HOUR_MS = 3_600_000;
+
+const CLEANUP_OPTIONS = optionsOf<CleanupOptions>()({
+  keepSessionHours: v.optional(
+    numberOption(
+      3,
+      Number.MAX_SAFE_INTEGER,
+      "a number of hours of at least 3, since a connection can last two hours",
+    ),
+    24,
+  ),
+  keepAuditDays: v.optional(numberOption(30, Number.MAX_SAFE_INTEGER, "a number of days of at least 30")),
+});
 
 /**
  * Removes rows that nobody can need any more: of sockets long gone, tokens that expired, windows that are over, decisions that are
@@ -40,21 +47,11 @@ const HOUR_MS = 3_600_000;
  * @throws ConfigurationError for options that cannot be
  */
 export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<CleanedUp> {
-  if (typeof options !== "object" || options === null) {
-    throw new ConfigurationError(`cleanup() takes options, not ${shown(options)}.`);
-  }
-  refuseUnknown("cleanup()", options, OPTIONS);
-  const { keepSessionHours: hours = DEFAULT_SESSION_HOURS, keepAuditDays: days } = options;
-  if (!(typeof hours === "number" && hours >= LEAST_SESSION_HOURS)) {
-    throw new ConfigurationError(
-      `keepSessionHours is a number from ${LEAST_SESSION_HOURS}, since a socket may live for two hours, not ${shown(hours)}.`,
-    );
-  }
-  if (days !== undefined && !(typeof days === "number" && days >= LEAST_AUDIT_DAYS)) {
-    throw new ConfigurationError(
-      `keepAuditDays is a number from ${LEAST_AUDIT_DAYS}, or left out for good, not ${shown(days)}.`,
-    );
-  }
+  const { keepSessionHours: hours, keepAuditDays: days } = parseOptions(
+    "cleanup()",
+    CLEANUP_OPTIONS,
+    options,
+  );
   return {
     sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),
     tokens: await inBatches((limit) => rooms.tokens.removeExpired(limit)),

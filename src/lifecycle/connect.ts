@@ -12,9 +12,9 @@ import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import type { Tables } from "../storage/database.ts";
-import { identityOf } from "./identity.ts";
+import { authenticatedUser } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
-import type { Identity, Rooms } from "./rooms.ts";
+import type { AuthenticatedUser, Rooms } from "./rooms.ts";
 
 /**
  * Refusals that may be somebody guessing. A known user without the right is held by the user's own limit: counted
@@ -39,7 +39,7 @@ interface Admission {
 /**
  * `$connect`: decides whether a socket opens, and as whose.
  *
- * Guards, in the order that is the security design: caller, shape, Origin, address limit, the app's `identify()`,
+ * Guards, in the order that is the security design: caller, shape, Origin, address limit, the app's `authenticate()`,
  * token spent, login matches, user limit, user active, view's rule, channel's rules, `authorize`, the author's
  * `connect()`, the row. A token once spent stays spent, whatever follows.
  *
@@ -62,11 +62,11 @@ export async function connect(
   const address = sourceOf(rooms, call, http);
   if (address.text !== undefined) trail.sourceIp = address.text;
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
-  rooms.origins.check(call.origin);
+  await rooms.origins.check(call.origin);
 
   const knock = { gatewayId: gateway.id, block: address.block, token: call.token };
   const counted = await rooms.connectLimits.take(knock);
-  const identity = rooms.tokenBinding === "login" ? await identityOf(rooms, http.request) : null;
+  const identity = rooms.tokenBinding === "token" ? null : await authenticatedUser(rooms, http.request);
   const arrival = { view, call, gateway, identity, channel };
   const admission = await admit(rooms, arrival, counted, trail).catch(async (error: unknown) => {
     if (error instanceof RefusedError && FAILURES.has(error.reason)) await rooms.connectLimits.failed(knock);
@@ -90,7 +90,7 @@ interface Arrival {
   readonly view: MountedView;
   readonly call: ConnectCall;
   readonly gateway: Gateway;
-  readonly identity: Identity | null;
+  readonly identity: AuthenticatedUser | null;
   readonly channel: string | undefined;
 }
 
@@ -134,13 +134,13 @@ async function redeem(
   const grant = await rooms.tokens.spend(token);
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
-  if (rooms.tokenBinding === "login") {
+  if (rooms.tokenBinding !== "token") {
     const same = identity?.userId === grant.userId && (identity.sessionId ?? null) === grant.loginId;
     if (!same) {
       throw new RefusedError(
         identity
           ? `The token is of user ${grant.userId}, but the connect came with another login, of user ${identity.userId}.`
-          : 'The connect came without a login. Cookies reach $connect on a custom domain; elsewhere use tokens: { binding: "token" }.',
+          : 'The connect came without a login. Cookies reach $connect on a custom domain; elsewhere use token: { binding: "token" }.',
         { reason: "login" },
       );
     }
@@ -226,7 +226,7 @@ function sourceOf(
   call: ConnectCall,
   http: HttpCall,
 ): { text: string | undefined; block: string } {
-  const text = rooms.trustedHops === undefined ? call.sourceIp : forwardedFor(http, rooms.trustedHops);
+  const text = rooms.trustProxy === 0 ? call.sourceIp : forwardedFor(http, rooms.trustProxy);
   const block = text === undefined ? undefined : addressBlock(text);
   if (block !== undefined) return { text, block };
   const { connectsPerIp, failedConnectsPerIp } = rooms.limits;
@@ -237,8 +237,8 @@ function sourceOf(
   );
 }
 
-/** The entry that the outermost trusted proxy added, counted from the right: further left anyone can write. */
-function forwardedFor(http: HttpCall, trustedHops: number): string | undefined {
+/** The entry that the outermost trusted proxy added, counted from the right. Entries to the left of it can be written by the client. */
+function forwardedFor(http: HttpCall, proxies: number): string | undefined {
   const entries = (http.header("x-forwarded-for") ?? "").split(",").map((entry) => entry.trim());
-  return entries[entries.length - 1 - trustedHops];
+  return entries[entries.length - 1 - proxies];
 }

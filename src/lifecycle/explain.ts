@@ -1,3 +1,4 @@
+import * as v from "valibot";
 import type { MatchedChannel } from "../access/channels.ts";
 import { type DecisionStep, newTrail, stepOf, type Trail } from "../access/decisions.ts";
 import { checkUserId } from "../access/grants.ts";
@@ -6,6 +7,7 @@ import { ANONYMOUS, judge, judgeAll, type Rule, type Subject } from "../access/r
 import { userOf } from "../access/user.ts";
 import { ConfigurationError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
+import { optionsOf, parseOptions } from "../options.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { HeldGrant } from "../sessions/rights-of.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
@@ -20,6 +22,17 @@ export interface AccessQuestion {
   readonly handler?: string | undefined;
   readonly channel?: string | undefined;
 }
+
+const ACCESS_QUESTION = optionsOf<AccessQuestion>()({
+  // Whether a user, view, handler or channel of that name exists is checked with the question.
+  user: v.custom<string | null>(
+    (value) => value === null || typeof value === "string",
+    "must be a user id, or null for a user who is not signed in",
+  ),
+  view: v.string("must be the path of a view"),
+  handler: v.optional(v.string("must be the name of a handler")),
+  channel: v.optional(v.string("must be the name of a channel")),
+});
 
 /** The answer, with every rule that was asked, also those after the first no. */
 export interface Explanation {
@@ -68,7 +81,7 @@ export interface Reach {
 
 /** Asks every rule that stands before something, for a user as of now. Channel hooks are asked, those of handlers cannot be. */
 export async function explain(rooms: Rooms, question: AccessQuestion): Promise<Explanation> {
-  const { user } = question;
+  const { user } = parseOptions("why()", ACCESS_QUESTION, question);
   const view = requireView(rooms, question.view);
   const handler = question.handler === undefined ? undefined : requireHandler(view, question.handler);
   const channel = question.channel === undefined ? undefined : requireChannel(rooms, question.channel);
@@ -191,5 +204,5 @@ function requireChannel(rooms: Rooms, name: string): MatchedChannel {
 }
 
 function unknown(message: string): ConfigurationError {
-  return new ConfigurationError(message, "SALLYPORT_UNKNOWN_NAME");
+  return new ConfigurationError(message, { code: "SALLYPORT_UNKNOWN_NAME" });
 }

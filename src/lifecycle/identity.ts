@@ -1,21 +1,28 @@
 import { isName } from "../access/grants.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { Identity, Rooms } from "./rooms.ts";
+import { describe } from "../options.ts";
+import type { AuthenticatedUser, Rooms } from "./rooms.ts";
 
-/** The app's word about who is behind a request. @throws ConfigurationError when it is not of the agreed shape */
-export async function identityOf(rooms: Rooms, request: Request): Promise<Identity | null> {
-  const identity = await rooms.identify(request);
-  if (identity === null || identity === undefined) return null;
-  const { userId, sessionId } = identity;
+/**
+ * Returns the user of a request, as the app's `authenticate` has it, or null.
+ *
+ * @throws ConfigurationError if `authenticate` returned something else
+ */
+export async function authenticatedUser(rooms: Rooms, request: Request): Promise<AuthenticatedUser | null> {
+  const user: unknown = await rooms.authenticate(request);
+  if (user === null || user === undefined) return null;
+  const { userId, sessionId } = user as Partial<AuthenticatedUser>;
   if (!isName(userId, 255)) {
     throw new ConfigurationError(
-      "identify() must give null or { userId, sessionId }; userId is 1 to 255 characters, none of them NUL.",
+      `authenticate() must return null or { userId, sessionId }, where userId is a text of 1 to 255 characters that is not blank and ` +
+        `has no control characters, but userId is ${describe(userId)}.`,
     );
   }
   if (sessionId !== undefined && !isName(sessionId, 255)) {
+    // Its value is not repeated: whoever knows it may be able to use the session.
     throw new ConfigurationError(
-      "identify(): sessionId is 1 to 255 characters that name the login, or left out.",
+      "authenticate() returned a sessionId that is not a text of 1 to 255 characters without control characters. Leave sessionId out if your sessions have no id.",
     );
   }
-  return identity;
+  return { userId, sessionId };
 }

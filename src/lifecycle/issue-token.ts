@@ -7,7 +7,7 @@ import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
-import { identityOf } from "./identity.ts";
+import { authenticatedUser } from "./identity.ts";
 import { refusable } from "./refusable.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -27,9 +27,9 @@ interface TokenRequest {
  * told here whether the gate would let it in.
  */
 export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Promise<TokenBody> {
-  const identity = await identityOf(rooms, http.request);
+  const identity = await authenticatedUser(rooms, http.request);
   if (!identity) {
-    throw new RefusedError("A token was asked for by nobody: identify() gave null.", {
+    throw new RefusedError("The token request belongs to no session: authenticate() returned null.", {
       reason: "anonymous",
       status: 401,
       reply: "Authentication required.",
@@ -40,7 +40,7 @@ export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Pr
   if (loginId !== undefined) trail.loginId = loginId;
   const origin = http.header("origin");
   if (origin !== undefined) trail.origin = origin.slice(0, 500);
-  rooms.origins.check(origin);
+  await rooms.origins.check(origin);
   const wanted: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
   const subject = await refusable(rooms, async (db) => {
@@ -55,7 +55,10 @@ export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Pr
     rooms.tokens.issue(db, { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId }),
   );
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
-  if (rooms.tokenBinding === "token" && (await identityOf(rooms, http.request))?.sessionId !== loginId) {
+  if (
+    rooms.tokenBinding === "token" &&
+    (await authenticatedUser(rooms, http.request))?.sessionId !== loginId
+  ) {
     await rooms.database.writeBeside((db) => rooms.tokens.forget(db, { token }));
     throw new RefusedError("The login ended while the token was made.", { reason: "login" });
   }
@@ -91,7 +94,7 @@ async function checkWanted(
 
 /** A token that stands without a login is good at one gateway only. */
 async function gatewayFor(rooms: Rooms, wanted: TokenRequest): Promise<string | null> {
-  if (rooms.tokenBinding === "login") return null;
+  if (rooms.tokenBinding !== "token") return null;
   const gateways = await rooms.gateways.listAnew();
   if (wanted.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
   const named = gateways.find((gateway) => gateway.name === wanted.gateway);
@@ -103,7 +106,7 @@ async function gatewayFor(rooms: Rooms, wanted: TokenRequest): Promise<string | 
     );
   }
   throw malformed(
-    `With tokens: { binding: "token" } and ${gateways.length} gateways, the request must name one: { "gateway": "…" }.`,
+    `With token: { binding: "token" } and ${gateways.length} gateways, the request must name one: { "gateway": "…" }.`,
     "Name a gateway.",
   );
 }

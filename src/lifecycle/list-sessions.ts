@@ -1,4 +1,5 @@
-import { checkedLimit, checkFilter } from "../access/audit.ts";
+import * as v from "valibot";
+import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import type { SessionFilter } from "../sessions/sessions.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -28,10 +29,19 @@ export interface SessionQuery extends SessionFilter {
   readonly limit?: number | undefined;
 }
 
-/** Open sockets in the order of their ids, a page at a time. @throws ConfigurationError for a limit that is none */
+const SESSION_QUERY = optionsOf<SessionQuery>()({
+  session: v.optional(searchedText),
+  user: v.optional(searchedText),
+  channel: v.optional(searchedText),
+  view: v.optional(searchedText),
+  after: v.optional(searchedText),
+  limit: rowLimit,
+});
+
+/** Returns open connections in the order of their ids, a page at a time. @throws ConfigurationError for a filter that cannot be */
 export async function listSessions(rooms: Rooms, query: SessionQuery): Promise<readonly SessionInfo[]> {
-  checkFilter("listSessions()", query, ["session", "user", "channel", "view", "after"], ["limit"]);
-  const rows = await rooms.sessions.list(query, checkedLimit(query.limit));
+  const { limit, ...filter } = parseOptions("listSessions()", SESSION_QUERY, query);
+  const rows = await rooms.sessions.list(filter, limit);
   return Promise.all(
     rows.map(async (row) => ({
       session: row.id,

@@ -1,11 +1,13 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
+import type { Channels } from "../access/channels.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
 import { compileRule, type Rule } from "../access/rules.ts";
 import { ConfigurationError } from "../errors.ts";
+import { isChannelName } from "../protocol/channel-name.ts";
 import type { MessageContext } from "../view/context.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
 import { statesRule } from "../view/rule.ts";
-import { declareView, type ViewClass, type WebSocketView } from "../view/view.ts";
+import { type HandlerDeclaration, type ViewClass, ViewReader, type WebSocketView } from "../view/view.ts";
 
 /** A handler that sockets of a view may call. */
 export interface MountedHandler {
@@ -30,65 +32,102 @@ export interface MountedView {
 }
 
 /**
- * Makes each view's one instance, checks all it declares, and compiles its rules.
+ * Creates the instance of each view, checks what it declares, and compiles its rules.
  *
- * @throws ConfigurationError with a sentence that says what to change
+ * @param channels the declared channels, which a view's `defaultChannel` must match
+ * @throws ConfigurationError with what to change
  */
 export function mountViews(
   views: Readonly<Record<string, ViewClass>>,
   catalog: PermissionCatalog,
+  channels: Channels,
 ): ReadonlyMap<string, MountedView> {
+  const reader = new ViewReader();
   const mounted = new Map<string, MountedView>();
   for (const [path, View] of Object.entries(views)) {
-    if (!/^(?:\/[A-Za-z0-9._~-]+)+$/.test(path)) {
+    if (!isPath(path)) {
       throw new ConfigurationError(
-        `views: "${path}" is no path. Begin with / and end without, as in "/ws/chat".`,
+        `views: "${path}" is not a path. A path begins with / and does not end with it, as in "/ws/chat".`,
       );
     }
-    mounted.set(path, mountView(path, View, catalog));
+    mounted.set(path, mountView(path, View, { reader, catalog, channels }));
   }
-  if (mounted.size === 0) throw new ConfigurationError("views is empty, so there is nothing to connect to.");
+  if (mounted.size === 0) {
+    throw new ConfigurationError(
+      'views is empty, so no client could connect. Add a view: views: { "/ws/chat": ChatView }.',
+    );
+  }
   return mounted;
 }
 
-function mountView(path: string, View: ViewClass, catalog: PermissionCatalog): MountedView {
-  const { name, view, rules, handlers } = declareView(View);
+/** A path that is compared with the path of a request as it is. */
+export function isPath(text: string): boolean {
+  return /^(?:\/[A-Za-z0-9._~-]+)+$/.test(text);
+}
+
+interface Declarations {
+  readonly reader: ViewReader;
+  readonly catalog: PermissionCatalog;
+  readonly channels: Channels;
+}
+
+function mountView(path: string, View: ViewClass, { reader, catalog, channels }: Declarations): MountedView {
+  const { name, view, rules, options, handlers } = reader.read(View);
   const isKnown = (permission: string) => catalog.find(permission) !== undefined;
   if (!rules.some(statesRule)) {
     throw new ConfigurationError(
-      `${name} does not say who may use it. Add permissionsRequired = [...], allPermissionsRequired = [...], ` +
-        "signedIn = true, or allowAnonymous = true.",
+      `${name} has no rule. Add static permissionsRequired = [...], static allPermissionsRequired = [...], ` +
+        "static signedIn = true, or static allowAnonymous = true.",
     );
   }
   const rule = compileRule(name, rules, isKnown);
   if (rules[0]?.allowAnonymous && rule.signedIn) {
     throw new ConfigurationError(
-      `${name} says allowAnonymous = true but inherits a rule that no anonymous user passes. ` +
-        "Say inheritRules = false beside it if the view is meant to be open.",
+      `${name} sets allowAnonymous, but inherits a rule that no anonymous user passes. ` +
+        "Add static inheritRules = false if everyone may use the view.",
     );
   }
-  const mountedHandlers = new Map<string, MountedHandler>();
-  for (const [handlerName, { options, run }] of handlers) {
-    const owner = `${name}.${handlerName}`;
-    if (options.authorize !== undefined && typeof options.authorize !== "function") {
-      throw new ConfigurationError(`${owner}: authorize is a function that gives true or false.`);
-    }
-    mountedHandlers.set(handlerName, {
-      name: handlerName,
-      rule: compileRule(owner, [options], isKnown),
-      schema: options.body,
-      authorize: options.authorize as MountedHandler["authorize"],
-      run: run as MountedHandler["run"],
-    });
-  }
+  const { defaultChannel } = options;
+  if (defaultChannel !== undefined) checkDefaultChannel(name, defaultChannel, channels);
   return Object.freeze({
     path,
     name,
     view,
     rule,
-    handlers: mountedHandlers,
-    handlerKey: view.handlerKey ?? "handler",
-    routeKey: view.routeKey ?? "action",
-    defaultChannel: view.defaultChannel,
+    handlers: new Map([...handlers].map(([each, declared]) => [each, mountHandler(name, declared, isKnown)])),
+    handlerKey: options.handlerKey ?? "handler",
+    routeKey: options.routeKey ?? "action",
+    defaultChannel,
   });
+}
+
+function mountHandler(
+  view: string,
+  { name, options, rules, authorize, run }: HandlerDeclaration,
+  isKnown: (permission: string) => boolean,
+): MountedHandler {
+  return {
+    name,
+    rule: compileRule(`${view}.${name}`, rules, isKnown),
+    schema: options.body,
+    authorize: allOf(authorize),
+    run: run as MountedHandler["run"],
+  };
+}
+
+/** One function that returns true if each of them does. */
+function allOf(functions: HandlerDeclaration["authorize"]): MountedHandler["authorize"] {
+  if (functions.length <= 1) return functions[0];
+  return async (context) => {
+    for (const authorize of functions) if ((await authorize(context)) !== true) return false;
+    return true;
+  };
+}
+
+function checkDefaultChannel(view: string, channel: string, channels: Channels): void {
+  if (isChannelName(channel) && channels.match(channel)) return;
+  throw new ConfigurationError(
+    `${view}: defaultChannel ${JSON.stringify(channel)} matches no channel definition, so every connection without a channel would be ` +
+      "denied. Add a defineChannel() that matches it, or change defaultChannel.",
+  );
 }

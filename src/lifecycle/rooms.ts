@@ -25,16 +25,16 @@ import type { Database } from "../storage/database.ts";
 import type { MountedView } from "./mount-views.ts";
 import type { Telemetry } from "./telemetry.ts";
 
-/** The app's login behind a request. */
-export interface Identity {
-  /** The app's own id of the user: 1 to 255 characters. */
+/** The user of a request, as the app's own session has it. */
+export interface AuthenticatedUser {
+  /** The app's own id of the user: 1 to 255 characters without control characters. */
   readonly userId: string;
-  /** The app's id of this login, so that its sockets can end with it. */
+  /** The app's id of the session, so that its connections can be closed with it. */
   readonly sessionId?: string | undefined;
 }
 
-/** Asks the app who is behind a request; null for nobody. */
-export type Identify = (request: Request) => Identity | null | Promise<Identity | null>;
+/** Returns the user of a request, or null if the request belongs to no session. */
+export type Authenticate = (request: Request) => AuthenticatedUser | null | Promise<AuthenticatedUser | null>;
 
 /** Everything the stories bring together. Wired once, in `sallyport.ts`. */
 export interface Rooms {
@@ -66,12 +66,12 @@ export interface Rooms {
   readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
   readonly views: ReadonlyMap<string, MountedView>;
-  readonly identify: Identify;
-  /** `token`: hosts that get no cookie at `$connect` rely on the token alone. */
-  readonly tokenBinding: "login" | "token";
+  readonly authenticate: Authenticate;
+  /** `token`: hosts whose cookies do not reach `$connect` rely on the token alone. */
+  readonly tokenBinding: "session" | "token";
   readonly tokenExpirySeconds: number;
-  /** Proxies in front of API Gateway whose X-Forwarded-For entries are believed; undefined for none. */
-  readonly trustedHops: number | undefined;
+  /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. */
+  readonly trustProxy: number;
   /** From now on looks for what time and other processes change. */
   readonly watch: () => void;
   /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */

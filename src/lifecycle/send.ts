@@ -1,11 +1,10 @@
 import { setMaxListeners } from "node:events";
+import * as v from "valibot";
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
-import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
+import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
-import { shown } from "../shown.ts";
 import { breathe } from "../storage/database.ts";
 import type { SendOptions } from "../view/context.ts";
 import type { Plan } from "./audience-plan.ts";
@@ -22,21 +21,17 @@ import type { Rooms } from "./rooms.ts";
 /** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
 const EXPLAINED_PER_SEND = 20;
 
-const OPTIONS = new Set<string>(["signal", "onProgress", "after"] satisfies (keyof SendOptions)[]);
+const CURSOR = "must be the cursor of a delivery report";
 
-/** @throws ConfigurationError for options that cannot be */
+const SEND_OPTIONS = optionsOf<SendOptions>()({
+  signal: v.optional(v.instance(AbortSignal, "must be an AbortSignal")),
+  onProgress: v.optional(functionOption<(report: DeliveryReport) => void>()),
+  after: v.optional(v.pipe(v.string(CURSOR), v.maxLength(255, CURSOR))),
+});
+
+/** @throws ConfigurationError with the name of the option, its value and what to change */
 export function checkSendOptions(options: SendOptions): void {
-  refuseUnknown("send(…, options)", options, OPTIONS);
-  const { signal, onProgress, after } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new ConfigurationError(`send(…, { signal }): ${shown(signal)} is no AbortSignal.`);
-  }
-  if (onProgress !== undefined && typeof onProgress !== "function") {
-    throw new ConfigurationError(`send(…, { onProgress }): ${shown(onProgress)} is no function.`);
-  }
-  if (after !== undefined && !(typeof after === "string" && after.length <= 255)) {
-    throw new ConfigurationError(`send(…, { after }): ${shown(after)} is no report's cursor.`);
-  }
+  parseOptions("send()", SEND_OPTIONS, options);
 }
 
 /** How long a send waits for an earlier one to the same audience that does not move, in milliseconds. */

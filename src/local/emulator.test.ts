@@ -164,8 +164,12 @@ describe("a wrong option is refused with what to write instead", () => {
     ["no URL", { target: "localhost:3000" }, /target "localhost:3000" is no http or https URL\. Write/],
     ["a target of another protocol", { target: "ws://localhost/" }, /no http or https URL/],
     ["a target with a query", { target: "http://localhost/?a=1" }, /Write the URL up to its path/],
-    ["a port out of range", { port: 65_536 }, /Use a whole number from 0 to 65535/],
-    ["a port that is no number", { port: Number.NaN }, /port NaN is no port/],
+    [
+      "a port out of range",
+      { port: 65_536 },
+      /port must be a whole number from 0 to 65535, but received 65536/,
+    ],
+    ["a port that is no number", { port: Number.NaN }, /port must be a number, but received NaN/],
     ["an empty stage", { stage: "" }, /Use 1 to 128 letters/],
     ["a stage with a slash", { stage: "a/b" }, /stage "a\/b" is no stage name/],
     ["a stage too long", { stage: "s".repeat(129) }, /Use 1 to 128 letters/],
@@ -190,7 +194,11 @@ describe("a wrong option is refused with what to write instead", () => {
       /Write "\$request\.body\.action"/,
     ],
     ["a timeout of nothing", { integrationTimeoutMs: 0 }, /^integrationTimeoutMs: .* at least 50/],
-    ["an API id that cannot be a header", { apiId: "a\nb" }, /Use lower-case letters and digits/],
+    [
+      "an API id that cannot be a header",
+      { apiId: "a\nb" },
+      /apiId must be 1 to 64 lower-case letters and digits/,
+    ],
     ["a host that is not here", { host: "203.0.113.1" }, /Choose another host or port/],
   ])("%s", async (_what, options, words) => {
     const starting = startLocalGateway({ target: "http://localhost:3000/", port: 0, ...options });

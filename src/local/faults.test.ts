@@ -92,13 +92,16 @@ describe("fault switches", () => {
   });
 
   test.each([
-    [{ drop: -0.01 }, "drop -0.01 is no share"],
-    [{ drop: 1.01 }, "drop 1.01 is no share"],
-    [{ duplicate: Number.NaN }, "duplicate NaN is no share"],
-    [{ delayMs: -1 }, "delayMs -1 is no duration"],
-    [{ delayMs: 2 ** 31 }, "delayMs 2147483648 is no duration"],
-    [{ reorderMs: Number.NaN }, "reorderMs NaN is no duration"],
-  ])("refuse %j", (faults, words) => {
+    [{ drop: -0.01 }, "drop must be a number from 0 to 1 or a function, but received -0.01."],
+    [{ drop: 1.01 }, "drop must be a number from 0 to 1 or a function, but received 1.01."],
+    [{ duplicate: Number.NaN }, "duplicate must be a number or a function, but received NaN."],
+    [{ delayMs: -1 }, "delayMs must be a number of milliseconds from 0 to 2147483647, but received -1."],
+    [
+      { delayMs: 2 ** 31 },
+      "delayMs must be a number of milliseconds from 0 to 2147483647, but received 2147483648.",
+    ],
+    [{ reorderMs: Number.NaN }, "reorderMs must be a number, but received NaN."],
+  ])("reject %j", (faults, words) => {
     const switches = switched({ drop: 1 });
     expect(() => switches.set(faults)).toThrow(ConfigurationError);
     expect(() => switches.set(faults)).toThrow(words);

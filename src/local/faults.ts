@@ -62,12 +62,16 @@ export class FaultSwitches {
     for (const name of ["drop", "duplicate"] as const) {
       const chance = faults[name];
       if (typeof chance === "number" && !(chance >= 0 && chance <= 1))
-        throw new ConfigurationError(`${name} ${chance} is no share: a number from 0 to 1, or a function.`);
+        throw new ConfigurationError(
+          `setFaults(): ${name} must be a number from 0 to 1 or a function, but received ${chance}.`,
+        );
     }
     for (const name of ["delayMs", "reorderMs"] as const) {
       const ms = faults[name];
       if (typeof ms === "number" && !(ms >= 0 && ms < 2 ** 31))
-        throw new ConfigurationError(`${name} ${ms} is no duration in milliseconds.`);
+        throw new ConfigurationError(
+          `setFaults(): ${name} must be a number of milliseconds from 0 to ${2 ** 31 - 1}, but received ${ms}.`,
+        );
     }
     this.#faults = faults;
     this.#random = faults.seed === undefined ? Math.random : seeded(faults.seed);

@@ -106,20 +106,26 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
   const { port = 3001, domains = {}, clock = systemClock, maxBufferedBytes = MAX_BUFFERED_BYTES } = options;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new ConfigurationError(
-      `port ${port} is no port. Use a whole number from 0 to 65535; 0 takes a free one.`,
+      `port must be a whole number from 0 to 65535, but received ${port}. 0 uses a free port.`,
     );
   }
   if (!(maxBufferedBytes >= 0))
-    throw new ConfigurationError(`maxBufferedBytes ${maxBufferedBytes} is no number of bytes from 0.`);
+    throw new ConfigurationError(
+      `maxBufferedBytes must be a number of bytes of at least 0, but received ${maxBufferedBytes}.`,
+    );
   if (typeof clock.now !== "function" || typeof clock.after !== "function")
-    throw new ConfigurationError("clock tells no time. Write: clock: new ManualClock().");
+    throw new ConfigurationError(
+      "clock must be an object with the functions now and after. Write: clock: new ManualClock().",
+    );
   const apis = (options.apis ? severalApis(options, options.apis) : [singleApi(options)]).map((api) => {
     const id = api.id ?? newApiId();
     if (/^[a-z0-9]{1,64}$/.test(id)) return { ...api, id };
-    throw new ConfigurationError(`apiId "${id}" is no API id. Use lower-case letters and digits.`);
+    throw new ConfigurationError(
+      `apiId must be 1 to 64 lower-case letters and digits, but received "${id}".`,
+    );
   });
   const [first] = apis;
-  if (!first) throw new ConfigurationError("apis is empty, so there is nothing to connect to.");
+  if (!first) throw new ConfigurationError("apis is empty, so no client could connect. Add an API.");
   const { credentials, accountThrottling } = options;
   if (credentials) checkCredentials(credentials);
   if (accountThrottling) checkAccount(accountThrottling);
@@ -152,13 +158,15 @@ function severalApis(options: LocalGatewayOptions, apis: readonly LocalApi[]): r
   const single = Object.keys(SINGLE_API) as readonly (keyof SingleApiOptions)[];
   const stray = single.find((name) => options[name] !== undefined);
   if (stray === undefined) return apis;
-  throw new ConfigurationError(`${stray} is for a gateway with one target; with apis, write it there.`);
+  throw new ConfigurationError(
+    `${stray} is an option of a gateway with one target. With apis, set it in the API.`,
+  );
 }
 
 function duration(name: string, value: number | undefined, standard: number): number {
   if (value === undefined) return standard;
   if (Number.isFinite(value) && value >= 1 && value < 2 ** 31) return value;
   throw new ConfigurationError(
-    `${name} ${value} is no duration. Use milliseconds, from 1 to ${2 ** 31 - 1}.`,
+    `${name} must be a number of milliseconds from 1 to ${2 ** 31 - 1}, but received ${value}.`,
   );
 }

@@ -1,45 +1,64 @@
+import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
-import { shown } from "../shown.ts";
+import {
+  booleanOption,
+  describe,
+  functionOption,
+  isPlainObject,
+  optionsOf,
+  parseOptions,
+} from "../options.ts";
 
-/** What an option's value is. */
-type Kind = keyof typeof IS;
+/** The kind of an option's value. */
+type Kind = keyof typeof KINDS;
 
-/** What the options of an object are, all of them by name. */
+/** The kind of each option of an object. The compiler reports an option without a kind. */
 export type Shape<Options> = Readonly<Record<keyof Options, Kind>>;
 
-const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
-const isTexts = (value: unknown) => Array.isArray(value) && value.every((text) => typeof text === "string");
+/** An object with options, of any class: AWS's SDK adds properties of its own to some, and a clock is an object of a class. */
+const OBJECT = v.custom<object>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "must be an object",
+);
+const TEXTS = v.array(v.string("must be a text"), "must be an array of texts");
 
-const IS = {
-  text: (value: unknown) => typeof value === "string",
-  number: (value: unknown) => typeof value === "number",
-  boolean: (value: unknown) => typeof value === "boolean",
-  function: (value: unknown) => typeof value === "function",
-  object: isObject,
-  "object of texts": (value: unknown) =>
-    isObject(value) && Object.values(value as object).every((text) => typeof text === "string"),
-  "object of objects": (value: unknown) => isObject(value) && Object.values(value as object).every(isObject),
-  list: Array.isArray,
-  "list of texts": isTexts,
-  "text or list of texts": (value: unknown) => typeof value === "string" || isTexts(value),
-  "number or function": (value: unknown) => typeof value === "number" || typeof value === "function",
-  "text or bytes": (value: unknown) => typeof value === "string" || value instanceof Uint8Array,
+const KINDS = {
+  text: v.string("must be a text"),
+  number: v.number("must be a number"),
+  boolean: booleanOption,
+  function: functionOption(),
+  object: OBJECT,
+  "object of texts": recordOf(v.string("must be a text"), "must be an object of texts"),
+  "object of objects": recordOf(OBJECT, "must be an object of objects"),
+  list: v.array(v.unknown(), "must be an array"),
+  "list of texts": TEXTS,
+  "text or list of texts": v.union([v.string(), TEXTS], "must be a text or an array of texts"),
+  "number or function": v.union([v.number(), functionOption()], "must be a number or a function"),
+  "text or bytes": v.union([v.string(), v.instance(Uint8Array)], "must be a text or bytes"),
 };
 
-/** Words of AWS's for what is not played here, or has another name. */
-const AWS_WORDS: Readonly<Record<string, string>> = {
-  modelSelectionExpression: "Models are not played: AWS has them for integrations of other types.",
-  requestModels: "Models are not played: AWS has them for integrations of other types.",
-  requestTemplates: "Templates are not played: AWS has them for integrations of other types.",
-  templateSelectionExpression: "Templates are not played: AWS has them for integrations of other types.",
-  passthroughBehavior: "Templates are not played: AWS has them for integrations of other types.",
-  contentHandlingStrategy: "Content handling is not played: a backend gets the message's text.",
-  connectionType: "VPC links are not played: a backend is called from this machine.",
-  connectionId: "VPC links are not played: a backend is called from this machine.",
-  tlsConfig: "A backend's certificate is judged as Node does.",
-  credentialsArn: "Roles are not played.",
-  routeResponseSelectionExpression: "Write routeResponse: true, which stands for both of AWS's settings.",
+function recordOf(value: v.GenericSchema, message: string) {
+  return v.pipe(
+    v.custom<Record<string, unknown>>(isPlainObject, message),
+    v.record(v.string(), value, message),
+  );
+}
+
+/** Names that AWS uses for options that the emulator does not have, or that have another name here. */
+const AWS_NAMES: Readonly<Record<string, string>> = {
+  modelSelectionExpression: "The emulator has no models: AWS uses them for other types of integrations.",
+  requestModels: "The emulator has no models: AWS uses them for other types of integrations.",
+  requestTemplates: "The emulator has no templates: AWS uses them for other types of integrations.",
+  templateSelectionExpression:
+    "The emulator has no templates: AWS uses them for other types of integrations.",
+  passthroughBehavior: "The emulator has no templates: AWS uses them for other types of integrations.",
+  contentHandlingStrategy:
+    "The emulator does not convert content: a backend receives the text of the message.",
+  connectionType: "The emulator has no VPC links: it calls a backend from this machine.",
+  connectionId: "The emulator has no VPC links: it calls a backend from this machine.",
+  tlsConfig: "Node.js verifies the certificate of a backend.",
+  credentialsArn: "The emulator has no roles.",
+  routeResponseSelectionExpression: "Write routeResponse: true, which replaces both settings of AWS.",
   authorizationType: 'Write authorization: { type: "CUSTOM", handler } or { type: "AWS_IAM" }.',
   authorizerId: 'Write authorization: { type: "CUSTOM", handler }.',
   authorizerUri: "Write handler: a function in this process.",
@@ -50,27 +69,23 @@ const AWS_WORDS: Readonly<Record<string, string>> = {
   throttlingRateLimit: "Write ratePerSecond.",
   throttlingBurstLimit: "Write burst.",
   stageVariables: "Write variables.",
-  accessLogSettings: "Logs are not played.",
+  accessLogSettings: "The emulator has no access logs.",
 };
 
-/** @throws ConfigurationError for what is no object, has an option that is not known, or one whose value is of another kind */
+const SCHEMAS = new WeakMap<object, v.GenericSchema>();
+
+/** @throws ConfigurationError for an unknown option, or a value of another kind */
 export function checkShape(where: string, options: unknown, shape: Readonly<Record<string, Kind>>): void {
-  if (!isObject(options)) throw new ConfigurationError(`${where} is to be an object, not ${shown(options)}.`);
-  const given = options as Readonly<Record<string, unknown>>;
-  for (const name of Object.keys(given)) {
-    const said = Object.hasOwn(shape, name) || !Object.hasOwn(AWS_WORDS, name) ? undefined : AWS_WORDS[name];
-    if (said !== undefined) throw new ConfigurationError(`${where} has no option "${name}". ${said}`);
+  let schema = SCHEMAS.get(shape);
+  if (!schema) {
+    const schemas = Object.entries(shape).map(([name, kind]) => [name, v.optional(KINDS[kind])]);
+    schema = optionsOf<Record<string, unknown>>()(Object.fromEntries(schemas), AWS_NAMES);
+    SCHEMAS.set(shape, schema);
   }
-  refuseUnknown(where, given, new Set(Object.keys(shape)));
-  for (const [name, kind] of Object.entries(shape)) {
-    const value = given[name];
-    if (value === undefined || IS[kind](value)) continue;
-    const article = kind === "object" || kind.startsWith("object ") ? "an" : "a";
-    throw new ConfigurationError(`${where}: ${name} is to be ${article} ${kind}, not ${shown(value)}.`);
-  }
+  parseOptions(where, schema, options);
 }
 
-/** @throws ConfigurationError for what is none of the choices */
+/** @throws ConfigurationError for a value that is not one of the choices. The first is the default. */
 export function checkedChoice<Choice extends string>(
   name: string,
   value: Choice | undefined,
@@ -78,5 +93,7 @@ export function checkedChoice<Choice extends string>(
 ): Choice {
   if (value === undefined) return choices[0];
   if (choices.includes(value)) return value;
-  throw new ConfigurationError(`${name} is "${choices.join('" or "')}", not ${shown(value)}.`);
+  throw new ConfigurationError(
+    `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, but received ${describe(value)}.`,
+  );
 }

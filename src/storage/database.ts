@@ -191,3 +191,9 @@ interface Grant {
 export function breathe(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/** Returns true for a Kysely, of whichever copy of the package. */
+export function isKysely(value: unknown): boolean {
+  const { selectFrom, transaction } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  return typeof selectFrom === "function" && typeof transaction === "function";
+}

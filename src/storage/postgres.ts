@@ -10,9 +10,18 @@ import {
   type RawBuilder,
   sql,
 } from "kysely";
+import * as v from "valibot";
 import { ConfigurationError, StorageError } from "../errors.ts";
+import {
+  booleanOption,
+  describe,
+  optionsOf,
+  parseOptions,
+  textOption,
+  wholeNumberOption,
+} from "../options.ts";
 import { CheckedPool } from "./checked-pool.ts";
-import { CHANGES, type Database, type Tables } from "./database.ts";
+import { CHANGES, type Database, isKysely, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
 import { onConnection } from "./one-connection.ts";
@@ -21,15 +30,15 @@ import { WholeNumbers } from "./whole-numbers.ts";
 
 export interface PostgresOptions {
   /** The schema that holds Sallyport's tables; `migrate` makes it. Default: the first of the connection's search path. */
-  readonly schema?: string;
+  readonly schema?: string | undefined;
   /** Most connections of this process, beside the one that listens. Default 10. Not for a Kysely of the app's own. */
-  readonly poolSize?: number;
+  readonly poolSize?: number | undefined;
   /**
    * Whether one more connection listens (`LISTEN`) for changes of rights in other processes, so that they are looked at at once and not
    * within a quarter of a second. Nothing else rests on it. Default true; not for a Kysely of the app's own, and in vain behind
    * a pooler of transactions.
    */
-  readonly listen?: boolean;
+  readonly listen?: boolean | undefined;
 }
 
 /** How long a transaction that could not be made is tried again, in milliseconds, while the server restarts or is full. */
@@ -50,6 +59,23 @@ const IDLE_TIMEOUT_MS = 5000;
 /** How long a connection says nothing before it is asked whether it is there, in milliseconds: less than what lies between keeps it for. */
 const KEEP_ALIVE_MS = 30_000;
 
+const POSTGRES_OPTIONS = optionsOf<PostgresOptions>()({
+  schema: v.optional(
+    textOption(/^[a-z_][a-z0-9_]{0,62}$/, "a schema name: 1 to 63 lower-case letters, digits and _"),
+  ),
+  poolSize: v.optional(wholeNumberOption(2, 10_000, "connections"), 10),
+  listen: v.optional(booleanOption, true),
+});
+
+/** `pg` connects to a local server where the connection string is empty, for example because a variable is not set. */
+function checkSource(source: unknown): void {
+  if (typeof source === "string" ? source.trim() !== "" : isKysely(source)) return;
+  throw new ConfigurationError(
+    `postgres(): the source is ${describe(source)}, but must be a connection string or a Kysely. Set the variable that holds it, ` +
+      "such as DATABASE_URL. For a local server write postgres://localhost/app.",
+  );
+}
+
 /**
  * Storage in PostgreSQL 14 or later, for one process or many.
  *
@@ -59,15 +85,8 @@ const KEEP_ALIVE_MS = 30_000;
  * @throws ConfigurationError for options that cannot be
  */
 export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOptions = {}): Database {
-  const { schema, poolSize = 10, listen = true } = options;
-  if (schema !== undefined && !/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
-    throw new ConfigurationError(
-      `postgres(…, { schema: "${schema}" }): a schema's name is up to 63 small letters, digits and _.`,
-    );
-  }
-  if (!Number.isInteger(poolSize) || poolSize < 2) {
-    throw new ConfigurationError(`postgres(…, { poolSize: ${poolSize} }): a whole number from 2.`);
-  }
+  checkSource(source);
+  const { schema, poolSize, listen } = parseOptions("postgres()", POSTGRES_OPTIONS, options);
   if (typeof source !== "string") {
     return new PostgresDatabase(source.withPlugin(new WholeNumbers()) as unknown as Kysely<Tables>, {
       owned: false,

@@ -1,6 +1,7 @@
 import { type Expression, Kysely, Migrator, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
-import type { Database, Tables } from "./database.ts";
+import { describe } from "../options.ts";
+import { type Database, isKysely, type Tables } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { migrations } from "./migrations.ts";
 
@@ -15,10 +16,15 @@ export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
  * @throws ConfigurationError for a URL, such as PostgreSQL's
  */
 export function sqlite<Own>(source: string | Kysely<Own>): Database {
+  if (typeof source === "string" ? source.trim() === "" : !isKysely(source)) {
+    throw new ConfigurationError(
+      `sqlite(): the source is ${describe(source)}, but must be the path of a file, ":memory:" or a Kysely. Write sqlite("data/app.db").`,
+    );
+  }
   if (typeof source === "string" && /^[a-z][a-z0-9+.-]+:\/\//i.test(source)) {
     // Not repeated: it may hold a password.
     throw new ConfigurationError(
-      `sqlite(source): a file's path, not a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL: postgres(source).`,
+      `sqlite(): the source is a ${source.slice(0, source.indexOf("/"))} URL, but must be the path of a file. For PostgreSQL write postgres(source).`,
     );
   }
   return typeof source === "string"

@@ -14,7 +14,7 @@ const shop = definePermissions("shop", { buy: "Buy", sell: "Sell" });
 const left: (string | undefined)[] = [];
 
 class Shop extends WebSocketView {
-  override permissionsRequired = [shop.buy];
+  static override permissionsRequired = [shop.buy];
   order = handler(async ({ body, user, to }) => {
     await to({ channel: "aisles/fruit" }).send({ type: "ordered", by: user.id });
     return { ordered: body.what };
@@ -29,7 +29,7 @@ class Shop extends WebSocketView {
   }
 }
 class Open extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   hello = handler(({ user }) => ({ user: user.id ?? null }));
 }
 
@@ -43,7 +43,7 @@ const app = () =>
     ],
     views: { "/ws/shop": Shop, "/ws/open": Open },
     origins: ["https://www.example.com"],
-    identify: () => {
+    authenticate: () => {
       throw new Error("the app's login is not asked in a test");
     },
   });

@@ -85,14 +85,14 @@ export class Harness {
     const storage = new ClockedDatabase(options.storage ?? sqlite(":memory:"));
     this.sallyport = app.with({
       storage,
-      identify: loginOf,
+      authenticate: loginOf,
       origins: [ORIGIN],
-      tokenPath: TOKEN_PATH,
-      tokens: { binding: "login" },
-      trust: "secret",
+      token: { path: TOKEN_PATH, binding: "session" },
+      gatewayAuth: "secret",
+      allowMissingOrigin: false,
       limits: { ...NO_LIMITS, ...options.limits },
-      managementApi: this.#managementApi(),
-      decisions: { sampleAllowed: 0 },
+      apiGateway: { client: this.#managementApi() },
+      decisionLog: { sampleAllowed: 0 },
       onDecision: (decision) => this.decisions.push(decision),
       onError: (error) => this.errors.push(error),
     });
@@ -230,10 +230,9 @@ export class Harness {
     const { viewPaths } = this.sallyport;
     if (path !== undefined) {
       if (viewPaths.includes(path)) return path;
-      throw new ConfigurationError(
-        `No view is mounted at "${path}".${nearest(path, viewPaths)}`,
-        "SALLYPORT_UNKNOWN_NAME",
-      );
+      throw new ConfigurationError(`No view is mounted at "${path}".${nearest(path, viewPaths)}`, {
+        code: "SALLYPORT_UNKNOWN_NAME",
+      });
     }
     const [first, ...others] = viewPaths;
     if (first !== undefined && others.length === 0) return first;

@@ -26,11 +26,13 @@ describe("defineChannel", () => {
     expect(Object.entries(params ?? {})).toEqual([["constructor", "y"]]);
   });
 
-  test("refuses a pattern that no name can match, and one that says nothing of who may be in it", () => {
+  test("rejects a pattern that no name can match, and a channel without a rule", () => {
     for (const pattern of ["", "rooms/", "/rooms", "rooms/*", "rooms/:", "a b", "rooms/:a:b", "x/:id/:id"]) {
       expect(() => defineChannel(pattern, open), pattern).toThrow(ConfigurationError);
     }
-    expect(() => defineChannel("rooms/:slug", {})).toThrow(/does not say who may be in it/);
+    expect(() => defineChannel("rooms/:slug", {})).toThrow(
+      /^channel "rooms\/:slug" has no rule\. Add permissionsRequired/,
+    );
   });
 });
 

@@ -1,9 +1,10 @@
+import * as v from "valibot";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
+import { describe, functionOption, optionsOf, parseOptions } from "../options.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
-import { RULE_FIELDS, type RuleDeclaration, refuseUndefinedRules, statesRule } from "./rule.ts";
+import { permissionList, RULE_SCHEMAS, type RuleDeclaration, statesRule } from "./rule.ts";
 
 /** `{ slug: string }` for `rooms/:slug`. */
 export type ChannelParams<Pattern extends string> = Pattern extends `${string}:${infer Rest}`
@@ -29,20 +30,23 @@ export interface ChannelAuthorizeManyContext<Params = Readonly<Record<string, st
   readonly channel: string;
 }
 
+type Authorize<Params> = (context: ChannelAuthorizeContext<Params>) => boolean | Promise<boolean>;
+type AuthorizeMany<Params> = (
+  context: ChannelAuthorizeManyContext<Params>,
+) => Iterable<string> | Promise<Iterable<string>>;
+
 /** Who may be in a channel and who may send to it. */
 export interface ChannelOptions<Params> extends RuleDeclaration {
   /** What a sender must hold on top of the channel's rule: ANY of these. Default: the rule suffices. */
   readonly sendRequired?: readonly Permission[] | undefined;
   /** Asked last, about the data itself: "is this user a member of this room?" Anything but `true` refuses. */
-  readonly authorize?: ((context: ChannelAuthorizeContext<Params>) => boolean | Promise<boolean>) | undefined;
+  readonly authorize?: Authorize<Params> | undefined;
   /**
    * Asked once for each page of a send's recipients: gives those of the users who may have it, as one query of yours can
    * tell. Nobody else gets it, nor does somebody who has not signed in; when it fails, nobody of that page. Without an
    * `authorize`, it is asked about joining users as well.
    */
-  readonly authorizeMany?:
-    | ((context: ChannelAuthorizeManyContext<Params>) => Iterable<string> | Promise<Iterable<string>>)
-    | undefined;
+  readonly authorizeMany?: AuthorizeMany<Params> | undefined;
 }
 
 /** A kind of channel. Made by {@link defineChannel}. */
@@ -53,7 +57,14 @@ export interface ChannelDefinition {
   match(name: string): Readonly<Record<string, string>> | undefined;
 }
 
-const OPTIONS = new Set<string>([...RULE_FIELDS, "sendRequired", "authorize", "authorizeMany"]);
+const CHANNEL_OPTIONS = optionsOf<ChannelOptions<never>>()({
+  ...RULE_SCHEMAS,
+  sendRequired: v.exactOptional(permissionList),
+  authorize: v.exactOptional(functionOption<Authorize<never>>("that returns true or false")),
+  authorizeMany: v.exactOptional(
+    functionOption<AuthorizeMany<never>>("that returns the user ids that may receive"),
+  ),
+});
 
 /**
  * Declares a kind of channel. A name that no definition matches is refused; where several match, all their
@@ -67,6 +78,11 @@ export function defineChannel<const Pattern extends string>(
   pattern: Pattern,
   options: ChannelOptions<ChannelParams<Pattern>>,
 ): ChannelDefinition {
+  if (typeof pattern !== "string") {
+    throw new ConfigurationError(
+      `defineChannel() expects a pattern such as "rooms/:slug" and options, but received ${describe(pattern)} as the pattern.`,
+    );
+  }
   const owner = `channel "${pattern}"`;
   const parts = pattern.split("/");
   const names: string[] = [];
@@ -82,23 +98,17 @@ export function defineChannel<const Pattern extends string>(
     names.push(parameter);
     return `${prefix}([A-Za-z0-9_-]+)`;
   });
-  refuseUnknown(owner, options, OPTIONS);
-  refuseUndefinedRules(owner, options);
-  for (const hook of ["authorize", "authorizeMany"] as const) {
-    if (options[hook] !== undefined && typeof options[hook] !== "function") {
-      throw new ConfigurationError(`${owner}: ${hook} is a function.`);
-    }
-  }
-  if (!statesRule(options) && !options.authorize && !options.authorizeMany) {
+  const valid = parseOptions(owner, CHANNEL_OPTIONS, options);
+  if (!statesRule(valid) && !valid.authorize && !valid.authorizeMany) {
     throw new ConfigurationError(
-      `${owner} does not say who may be in it. Add permissionsRequired, allPermissionsRequired, authorize, ` +
-        "signedIn: true or allowAnonymous: true.",
+      `${owner} has no rule. Add permissionsRequired, allPermissionsRequired, authorize, authorizeMany, signedIn: true or ` +
+        "allowAnonymous: true.",
     );
   }
   const expression = new RegExp(`^${sources.join("/")}$`);
-  return Object.freeze({
+  const definition: ChannelDefinition = Object.freeze({
     pattern,
-    options: Object.freeze({ ...options }) as ChannelOptions<never>,
+    options: Object.freeze(valid),
     match(name: string) {
       const found = isChannelName(name) ? expression.exec(name) : null;
       if (!found) return undefined;
@@ -108,4 +118,13 @@ export function defineChannel<const Pattern extends string>(
       );
     },
   });
+  DEFINED.add(definition);
+  return definition;
+}
+
+const DEFINED = new WeakSet<object>();
+
+/** Returns true for what {@link defineChannel} of this copy of the package returned: its options have been checked. */
+export function isChannelDefinition(value: unknown): boolean {
+  return typeof value === "object" && value !== null && DEFINED.has(value);
 }

@@ -1,10 +1,11 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
+import * as v from "valibot";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import { refuseUnknown } from "../options.ts";
+import { booleanOption, functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
-import { type RuleDeclaration, refuseUndefinedRules } from "./rule.ts";
+import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 
 /** A message's fields where no schema was declared: whatever the peer sent, unchecked. */
 export type AnyFields = Readonly<Record<string, unknown>>;
@@ -35,21 +36,82 @@ type InputOf<Schema> = Schema extends StandardSchemaV1
   : // biome-ignore lint/suspicious/noConfusingVoidType: a call without arguments
     AnyFields | void;
 
-/** What a handler declares of itself, on top of its view's rule. */
+/** The options of a handler. They apply in addition to the rule of its view. */
 export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, Sender extends User = User>
   extends HandlerRule {
-  /** A schema of any Standard Schema library. A message that does not fit gets 400 with the schema's words. */
+  /** A schema of any Standard Schema library. A message that does not match is rejected with 400 and the schema's messages. */
   readonly body?: Schema | undefined;
   /**
-   * Asked last, about the data itself: "may this user touch this object?" Anything but `true` refuses. The user has
-   * an id for certain only where the handler has a rule of its own.
+   * Called last, to check the data itself, for example whether the user owns the object. Every result but `true` denies the call. The
+   * user is certain to have an id only if the handler has a rule of its own.
    */
   readonly authorize?:
     | ((context: HandlerAuthorizeContext<BodyOf<Schema>, Sender>) => boolean | Promise<boolean>)
     | undefined;
+  /**
+   * `false`: a handler that replaces one of a parent class does not keep its rule and its `authorize`. Default true: all of them apply.
+   */
+  readonly inheritRules?: boolean | undefined;
 }
 
-const OPTIONS = new Set(["body", "authorize", "permissionsRequired", "allPermissionsRequired", "signedIn"]);
+/** The options of any handler, checked. */
+export interface ValidHandlerOptions extends HandlerRule {
+  readonly body?: StandardSchemaV1;
+  readonly authorize?: (context: HandlerAuthorizeContext) => boolean | Promise<boolean>;
+  readonly inheritRules?: boolean;
+}
+
+const HANDLER_OPTIONS = optionsOf<ValidHandlerOptions>()(
+  {
+    permissionsRequired: RULE_SCHEMAS.permissionsRequired,
+    allPermissionsRequired: RULE_SCHEMAS.allPermissionsRequired,
+    signedIn: RULE_SCHEMAS.signedIn,
+    body: v.exactOptional(
+      v.custom<StandardSchemaV1>(
+        isStandardSchema,
+        "must be a schema of a Standard Schema library, such as Zod, Valibot or ArkType",
+      ),
+    ),
+    authorize: v.exactOptional(
+      functionOption<NonNullable<ValidHandlerOptions["authorize"]>>("that returns true or false"),
+    ),
+    inheritRules: v.exactOptional(booleanOption),
+  },
+  {
+    allowAnonymous:
+      "A handler cannot be more open than its view. Set static allowAnonymous = true on the view, and signedIn: true on handlers that need a user.",
+  },
+);
+
+function isStandardSchema(value: unknown): boolean {
+  // Some libraries use functions as schemas.
+  if ((typeof value !== "object" || value === null) && typeof value !== "function") return false;
+  const { "~standard": standard } = value as Partial<StandardSchemaV1>;
+  return typeof standard?.validate === "function";
+}
+
+/** @throws ConfigurationError that begins with `owner`, such as `ChatView.send_message` */
+export function parseHandlerOptions(owner: string, options: unknown): ValidHandlerOptions {
+  return parseOptions(owner, HANDLER_OPTIONS, options);
+}
+
+/** The handlers made while {@link recordHandlers} runs. */
+let recorded: Handler[] | undefined;
+
+/** Runs `work` and returns the handlers that it makes, in order. */
+export function recordHandlers<Result>(work: () => Result): {
+  readonly result: Result;
+  readonly made: readonly Handler[];
+} {
+  const outer = recorded;
+  const made: Handler[] = [];
+  recorded = made;
+  try {
+    return { result: work(), made };
+  } finally {
+    recorded = outer;
+  }
+}
 
 /** A field of a view that a socket may call. Made by {@link handler}; nothing else is reachable from a socket. */
 export class Handler<Input = never, Output = unknown> implements Callable<Input, Output> {
@@ -92,13 +154,16 @@ export function handler<
 ): Handler<InputOf<Schema>, Output>;
 export function handler(first: unknown, second?: unknown): Handler<never, unknown> {
   const [options, run] = second === undefined ? [{}, first] : [first, second];
-  if (typeof run !== "function" || typeof options !== "object" || options === null) {
-    throw new ConfigurationError("handler() takes a function, or options and a function.");
+  if (typeof run !== "function") {
+    throw new ConfigurationError(
+      "handler() expects a function, or options and a function: handler({ body: Schema }, async ({ body }) => { … }).",
+    );
   }
-  refuseUnknown("handler()", options, OPTIONS);
-  refuseUndefinedRules("handler()", options);
-  return new Handler(
+  // The options are checked when the view is mounted: only then the name of the handler is known.
+  const made = new Handler<never, unknown>(
     options as HandlerOptions<undefined>,
     run as (context: MessageContext<never>) => unknown,
   );
+  recorded?.push(made);
+  return made;
 }

@@ -1,36 +1,53 @@
+import * as v from "valibot";
 import type { Permission } from "../access/permissions.ts";
-import { ConfigurationError } from "../errors.ts";
+import { booleanOption } from "../options.ts";
 
-/** What a view, a handler or a channel may say of who gets in. Whatever is said must hold: all of it. */
+/** The access rule of a view, a handler or a channel. Everything that it states must hold. */
 export interface RuleDeclaration {
-  /** ANY of these. */
+  /** The user must have at least one of these permissions. */
   readonly permissionsRequired?: readonly Permission[] | undefined;
-  /** ALL of these. */
+  /** The user must have every one of these permissions. */
   readonly allPermissionsRequired?: readonly Permission[] | undefined;
-  /** A signed-in, active user, with whatever rights. */
+  /** `true`: the user must be signed in and active. No permission is needed. */
   readonly signedIn?: boolean | undefined;
-  /** Everybody, signed in or not. */
+  /** `true`: everyone is accepted, signed in or not. */
   readonly allowAnonymous?: boolean | undefined;
 }
 
-/** The names that state a rule. */
-export const RULE_FIELDS = [
-  "permissionsRequired",
-  "allPermissionsRequired",
-  "signedIn",
-  "allowAnonymous",
-] as const satisfies readonly (keyof RuleDeclaration)[];
+/** A list of permissions. Whether the app declares them is checked when the rule is compiled. */
+export const permissionList = v.pipe(
+  v.array(
+    v.custom<Permission>(
+      (value) => typeof value === "string",
+      "must be a permission from definePermissions(), such as chat.can_use_chat",
+    ),
+    "must be an array of permissions",
+  ),
+  v.minLength(
+    1,
+    "is empty, so it would not restrict access. List a permission, or use signedIn or allowAnonymous.",
+  ),
+  v.readonly(),
+);
 
-/** True when the declaration says anything of who gets in. */
+/**
+ * The schemas of the options that state a rule. `undefined` is rejected: a rule whose value is missing, for example after a wrong
+ * import, would not be checked.
+ */
+export const RULE_SCHEMAS = {
+  permissionsRequired: v.exactOptional(permissionList),
+  allPermissionsRequired: v.exactOptional(permissionList),
+  signedIn: v.exactOptional(booleanOption),
+  allowAnonymous: v.exactOptional(booleanOption),
+} as const;
+
+/** Returns true if the declaration states who is accepted. */
 export function statesRule(declaration: RuleDeclaration): boolean {
-  return RULE_FIELDS.some((field) => Boolean(declaration[field]));
-}
-
-/** A rule whose value went missing must not pass for none. @throws ConfigurationError */
-export function refuseUndefinedRules(owner: string, declaration: object): void {
-  for (const name of RULE_FIELDS) {
-    if (name in declaration && (declaration as RuleDeclaration)[name] === undefined) {
-      throw new ConfigurationError(`${owner}: ${name} is undefined. Give it a value, or leave it out.`);
-    }
-  }
+  const { permissionsRequired, allPermissionsRequired, signedIn, allowAnonymous } = declaration;
+  return (
+    permissionsRequired !== undefined ||
+    allPermissionsRequired !== undefined ||
+    signedIn === true ||
+    allowAnonymous === true
+  );
 }

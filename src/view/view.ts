@@ -1,208 +1,329 @@
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { ConnectContext, DisconnectContext } from "./context.ts";
-import { Handler } from "./handlers.ts";
-import { RULE_FIELDS, type RuleDeclaration } from "./rule.ts";
+import { nearest } from "../nearest.ts";
+import type { ConnectContext, DisconnectContext, MessageContext } from "./context.ts";
+import { Handler, parseHandlerOptions, recordHandlers, type ValidHandlerOptions } from "./handlers.ts";
+import type { RuleDeclaration } from "./rule.ts";
+import {
+  checkMethods,
+  isHook,
+  nameOf,
+  publicField,
+  readOwnOptions,
+  VIEW_OPTION_NAMES,
+  type ViewOptions,
+} from "./view-options.ts";
 
-/** Types only: what has every optional field of a view is not yet one. */
+/** Types only: an object with every optional field of a view is not a view. */
 declare const brand: unique symbol;
 
-/** While a view is being looked at: every field that its class chain defines, in order. */
-let recorded: [name: PropertyKey, value: unknown][] | undefined;
-
 /**
- * Extend it, declare who may use it and what a socket may call, and mount it:
+ * The base class of views. A subclass declares who may use it and which handlers clients may call:
  *
  * ```ts
  * class ChatView extends WebSocketView {
- *   permissionsRequired = [chat.can_use_chat];
+ *   static permissionsRequired = [chat.can_use_chat];
  *   say = handler({ body: Say }, async ({ body, to }) => { … });
  * }
  * ```
  *
- * One frozen instance serves every socket, so nothing about a peer may be kept on it.
+ * Options are static fields, handlers are instance fields. One frozen instance serves all connections, so do not store data of a client
+ * on it.
  */
 export abstract class WebSocketView {
+  /** The user must have at least one of these permissions. */
+  declare static readonly permissionsRequired?: readonly Permission[];
+  /** The user must have every one of these permissions. With `permissionsRequired`, both rules apply. */
+  declare static readonly allPermissionsRequired?: readonly Permission[];
+  /** `true`: the user must be signed in and active. No permission is needed. */
+  declare static readonly signedIn?: boolean;
+  /** `true`: everyone is accepted, signed in or not. Applies only to the class that is mounted, not to its subclasses. */
+  declare static readonly allowAnonymous?: boolean;
+  /** `false`: the rules of parent classes do not apply to this class. Default true. */
+  declare static readonly inheritRules?: boolean;
+  /** The handlers that clients may call. A subclass cannot allow handlers that a parent's list leaves out. Default: all handlers. */
+  declare static readonly allowedHandlers?: readonly string[];
+  /** `true`: the view has no handlers, its clients only receive. Default false. */
+  declare static readonly receiveOnly?: boolean;
+  /** The channel that a connection joins if the client names none. It must match a channel definition. Default: none. */
+  declare static readonly defaultChannel?: string;
+  /** The field of a message that contains the name of the handler. Default "handler". */
+  declare static readonly handlerKey?: string;
+  /** The field that selects the route in API Gateway and, without `handlerKey`, the handler. Default "action". */
+  declare static readonly routeKey?: string;
+
   declare readonly [brand]: true;
-  /** Who may use the view at all: ANY of these. */
-  declare readonly permissionsRequired?: readonly Permission[];
-  /** Who may use the view at all: ALL of these. Beside `permissionsRequired`, both hold. */
-  declare readonly allPermissionsRequired?: readonly Permission[];
-  /** Any signed-in, active user. */
-  declare readonly signedIn?: boolean;
-  /** Everybody. Counts only on the class that is mounted. */
-  declare readonly allowAnonymous?: boolean;
-  /** `false`: this class's rule stands alone. Default: the rules of all parent classes hold as well. */
-  declare readonly inheritRules?: boolean;
-  /** Narrows what a socket may call to these names. Default: every handler. */
-  declare readonly allowedHandlers?: readonly string[];
-  /** A view without handlers, for sockets that only listen. */
-  declare readonly receiveOnly?: boolean;
-  /** Joined at connect by a socket that names no channel. */
-  declare readonly defaultChannel?: string;
-  /** Field of a message that names the handler. Default `handler`. */
-  declare readonly handlerKey?: string;
-  /** Field that picks API Gateway's route and, failing `handlerKey`, the handler. Default `action`. */
-  declare readonly routeKey?: string;
 
-  constructor() {
-    const log = recorded;
-    if (log) {
-      // biome-ignore lint/correctness/noConstructorReturn: fields of subclasses are defined on what is returned
-      return new Proxy(this, {
-        defineProperty(target, name, descriptor) {
-          log.push([name, descriptor.value]);
-          return Reflect.defineProperty(target, name, descriptor);
-        },
-      });
-    }
-  }
-
-  /** After every guard, before the session opens. Throw `refuse("why")` to keep the peer out. */
+  /** Called after every check, before the connection is stored. Throw `refuse("reason")` to deny it. */
   connect?(context: ConnectContext): void | Promise<void>;
-  /** After the session's row was closed; once per session. */
+  /** Called once per connection, after its row was closed. */
   disconnect?(context: DisconnectContext): void | Promise<void>;
 }
 
-export type ViewClass = new () => WebSocketView;
+export type ViewClass = (new () => WebSocketView) & ViewOptions;
+
+/** A handler with everything that it inherits from handlers of the same name in parent classes. */
+export interface HandlerDeclaration {
+  readonly name: string;
+  /** Its own options. */
+  readonly options: ValidHandlerOptions;
+  /** The rules of the handler and of those that it replaces. All of them apply. */
+  readonly rules: readonly RuleDeclaration[];
+  /** The `authorize` functions of the handler and of those that it replaces. All of them must return true. */
+  readonly authorize: readonly NonNullable<ValidHandlerOptions["authorize"]>[];
+  readonly run: (context: MessageContext<never>) => unknown;
+}
 
 /** A view as its class declares it, before its rules are compiled. */
 export interface ViewDeclaration {
   readonly name: string;
   readonly view: WebSocketView;
-  /** What each class says, the mounted one first; every one of them must hold. */
+  /** The rules of the class and of its parents, the mounted class first. All of them apply. */
   readonly rules: readonly RuleDeclaration[];
-  readonly handlers: ReadonlyMap<string, Handler>;
+  /** Other options: the value of the most derived class that sets it. */
+  readonly options: Omit<ViewOptions, keyof RuleDeclaration | "inheritRules" | "allowedHandlers">;
+  readonly handlers: ReadonlyMap<string, HandlerDeclaration>;
 }
 
-/** Names that a handler may not have: members of the framework, and what JavaScript asks of any object. */
+/** What one class of a view's chain declares, and the handlers that an instance of it has. */
+interface ClassDeclaration {
+  readonly name: string;
+  readonly instance: WebSocketView;
+  /** Without those of its parents. */
+  readonly options: ViewOptions;
+  /** With those of its parents. */
+  readonly handlers: ReadonlyMap<string, FoundHandler>;
+  /** How many handlers its construction makes, those of its parents first. */
+  readonly madeHandlers: number;
+}
+
+interface FoundHandler {
+  readonly handler: Handler;
+  readonly options: ValidHandlerOptions;
+  /** Whether the class itself declares it. Otherwise a parent class does. */
+  readonly isOwn: boolean;
+}
+
+/** Names that a handler cannot have: options and methods of a view, and properties that JavaScript reads from any object. */
 const RESERVED = new Set<string>([
+  ...VIEW_OPTION_NAMES,
+  "authorize",
   "connect",
   "disconnect",
-  "constructor",
   "then",
-  "defaultChannel",
-  "handlerKey",
-  "routeKey",
-  "inheritRules",
-  "allowedHandlers",
-  "receiveOnly",
-  ...RULE_FIELDS,
   ...Object.getOwnPropertyNames(Object.prototype),
 ]);
 
-/**
- * Makes the one instance of a view and collects what it declares.
- *
- * @throws ConfigurationError with a sentence that says what to change
- */
-export function declareView(View: ViewClass): ViewDeclaration {
-  if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
-    const what = typeof View === "function" ? (View as ViewClass).name : String(View);
-    throw new ConfigurationError(`${what} is not a view. Mount a class that extends WebSocketView.`);
-  }
-  const name = View.name || "A view without a name";
-  const chain = classChain(View);
-  for (const ancestor of chain) refuseMisplacedRules(ancestor);
-  const view = Object.freeze(new View());
-  const handlers = collectHandlers(name, view);
-  return { name, view, rules: declaredRules(chain), handlers };
-}
+/** Reads view classes. Each class is constructed once, however many views extend it. */
+export class ViewReader {
+  readonly #classes = new Map<ViewClass, ClassDeclaration>();
 
-function classChain(View: ViewClass): ViewClass[] {
-  const chain: ViewClass[] = [];
-  for (
-    let ancestor = View;
-    ancestor.prototype instanceof WebSocketView;
-    ancestor = Object.getPrototypeOf(ancestor)
-  ) {
-    chain.push(ancestor);
-  }
-  return chain;
-}
-
-/** Own declarations of each class up to one that says `inheritRules = false`. */
-function declaredRules(chain: readonly ViewClass[]): RuleDeclaration[] {
-  const rules: RuleDeclaration[] = [];
-  for (const [index, View] of chain.entries()) {
-    const inherited = chain[index + 1] ? fieldsOf(chain[index + 1] as ViewClass).length : 0;
-    const own = new Map(fieldsOf(View).slice(inherited));
-    const declaration: Record<string, unknown> = {};
-    for (const field of RULE_FIELDS) {
-      if (field === "allowAnonymous" && index > 0) continue;
-      if (own.has(field)) declaration[field] = own.get(field);
+  /**
+   * Reads the options and handlers of a view from its chain of classes, and creates the instance that serves it.
+   *
+   * @throws ConfigurationError with what to change
+   */
+  read(View: ViewClass): ViewDeclaration {
+    if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
+      const what = typeof View === "function" ? nameOf(View) : String(View);
+      throw new ConfigurationError(
+        `${what} is not a view. Mount a class that extends the WebSocketView of this copy of sallyport.`,
+      );
     }
-    rules.push(declaration);
-    if (own.get("inheritRules") === false) break;
+    const chain = this.#chain(View);
+    const [mounted] = chain as [ClassDeclaration];
+    const handlers = allowedHandlers(chain);
+    const options = {
+      receiveOnly: nearestOption(chain, "receiveOnly"),
+      defaultChannel: nearestOption(chain, "defaultChannel"),
+      handlerKey: nearestOption(chain, "handlerKey"),
+      routeKey: nearestOption(chain, "routeKey"),
+    };
+    checkHandlerCount(mounted.name, handlers.size, options.receiveOnly === true);
+    return { name: mounted.name, view: mounted.instance, rules: rulesOf(chain), options, handlers };
+  }
+
+  /** The class and its parents below WebSocketView, the class first. */
+  #chain(View: ViewClass): readonly ClassDeclaration[] {
+    const classes: ViewClass[] = [];
+    for (
+      let each = View;
+      each.prototype instanceof WebSocketView;
+      each = Object.getPrototypeOf(each) as ViewClass
+    ) {
+      classes.push(each);
+    }
+    // Parents first: an error names the class that causes it, and a class is compared with its parent.
+    const chain: ClassDeclaration[] = [];
+    for (const each of classes.reverse()) {
+      const declaration = this.#classes.get(each) ?? readClass(each, chain[0]);
+      this.#classes.set(each, declaration);
+      chain.unshift(declaration);
+    }
+    return chain;
+  }
+}
+
+function readClass(View: ViewClass, parent: ClassDeclaration | undefined): ClassDeclaration {
+  const name = nameOf(View);
+  const options = readOwnOptions(View);
+  checkMethods(View);
+  const { instance, made } = construct(View);
+  const handlers = new Map<string, FoundHandler>();
+  for (const field of Object.getOwnPropertyNames(instance)) {
+    const value: unknown = Object.getOwnPropertyDescriptor(instance, field)?.value;
+    if (!(value instanceof Handler)) {
+      if (isHook(field) && typeof value === "function") continue;
+      throw publicField(View, field);
+    }
+    const handler = value as Handler;
+    checkHandlerName(name, field);
+    // A class makes the handlers of its parents first, then its own. Others were made before the class was constructed.
+    const index = made.indexOf(handler);
+    const isOwn =
+      index === -1 ? parent?.handlers.get(field)?.handler !== handler : index >= (parent?.madeHandlers ?? 0);
+    const valid = parseHandlerOptions(`${name}.${field}`, handler.options);
+    handlers.set(field, { handler, options: valid, isOwn });
+  }
+  return { name, instance: Object.freeze(instance), options, handlers, madeHandlers: made.length };
+}
+
+function construct(View: ViewClass): { readonly instance: WebSocketView; readonly made: readonly Handler[] } {
+  try {
+    const { result, made } = recordHandlers(() => new View());
+    return { instance: result, made };
+  } catch (error) {
+    if (error instanceof ConfigurationError) throw error;
+    const { message } = error instanceof Error ? error : { message: String(error) };
+    throw new ConfigurationError(
+      `${nameOf(View)} could not be constructed: ${message}. A view and its parent classes are constructed once at startup, without ` +
+        "arguments, to find their handlers. Make the constructor work without arguments.",
+      { cause: error },
+    );
+  }
+}
+
+function checkHandlerName(view: string, name: string): void {
+  if (name.startsWith("_")) {
+    throw new ConfigurationError(
+      `${view} declares a handler named "${name}". A name that begins with _ means that it is private, but clients could call it. Rename it, or make it a #private method.`,
+    );
+  }
+  if (RESERVED.has(name)) {
+    throw new ConfigurationError(
+      `${view} declares a handler named "${name}". The framework or JavaScript itself uses this name. Rename the handler.`,
+    );
+  }
+}
+
+/** The rules of each class, up to one that does not inherit. */
+function rulesOf(chain: readonly ClassDeclaration[]): readonly RuleDeclaration[] {
+  const rules: RuleDeclaration[] = [];
+  for (const [index, { options }] of chain.entries()) {
+    const { permissionsRequired, allPermissionsRequired, signedIn, allowAnonymous } = options;
+    rules.push({
+      permissionsRequired,
+      allPermissionsRequired,
+      signedIn,
+      allowAnonymous: index === 0 ? allowAnonymous : undefined,
+    });
+    if (options.inheritRules === false) break;
   }
   return rules;
 }
 
-/** What constructing a class defines, its parents' fields first: a child's list begins with its parent's. */
-function fieldsOf(View: ViewClass): [PropertyKey, unknown][] {
-  const fields: [PropertyKey, unknown][] = [];
-  recorded = fields;
-  try {
-    new View();
-  } finally {
-    recorded = undefined;
-  }
-  return fields;
+/** The value of the most derived class that sets the option. */
+function nearestOption<Name extends keyof ViewOptions>(
+  chain: readonly ClassDeclaration[],
+  name: Name,
+): ViewOptions[Name] {
+  return chain.find(({ options }) => options[name] !== undefined)?.options[name];
 }
 
-function collectHandlers(name: string, view: WebSocketView): ReadonlyMap<string, Handler> {
-  const handlers = new Map<string, Handler>();
-  for (const [field, value] of Object.entries(view)) {
-    if (!(value instanceof Handler)) continue;
-    if (RESERVED.has(field) || field.startsWith("_")) {
-      throw new ConfigurationError(
-        `${name} declares a handler named "${field}", which ${field.startsWith("_") ? "is private by its _" : "belongs to the framework"}. Rename it.`,
-      );
+/**
+ * The handlers that clients may call. A list of a subclass may contain its own handlers, but not those that the list of a parent class
+ * leaves out.
+ */
+function allowedHandlers(chain: readonly ClassDeclaration[]): ReadonlyMap<string, HandlerDeclaration> {
+  const [mounted] = chain as [ClassDeclaration];
+  let allowed: ReadonlySet<string> | undefined;
+  /** The handlers of the last class with a list: each of them is allowed or left out. */
+  let decided: ReadonlyMap<string, FoundHandler> = new Map();
+  for (const { name, options, handlers } of [...chain].reverse()) {
+    if (!options.allowedHandlers) continue;
+    for (const listed of options.allowedHandlers) {
+      if (!handlers.has(listed)) throw notDeclared(name, listed, handlers.keys());
+      if (decided.has(listed) && !allowed?.has(listed)) throw leftOut(name, listed);
     }
-    handlers.set(field, value as Handler);
+    allowed = new Set(options.allowedHandlers);
+    decided = handlers;
   }
-  const allowed = view.allowedHandlers;
-  if (allowed !== undefined) {
-    if (!Array.isArray(allowed)) throw new ConfigurationError(`${name}: allowedHandlers is a list of names.`);
-    for (const wanted of allowed) {
-      if (!handlers.has(wanted)) {
-        throw new ConfigurationError(
-          `${name} allows handler '${String(wanted)}' but declares none of that name. Add ${String(wanted)} = handler(...), ` +
-            "or remove it from allowedHandlers.",
-        );
-      }
-    }
-    for (const declared of [...handlers.keys()]) if (!allowed.includes(declared)) handlers.delete(declared);
-  }
-  if (handlers.size === 0 && view.receiveOnly !== true) {
-    throw new ConfigurationError(
-      `${name} has no handlers. Add one with handler(...), or say receiveOnly = true if its sockets only listen.`,
-    );
-  }
-  return handlers;
+  const names = [...mounted.handlers.keys()];
+  if (!allowed) return new Map(names.map((name) => [name, handlerOf(chain, name)]));
+  const unlisted = names.find((name) => !decided.has(name));
+  if (unlisted !== undefined) throw inNoList(mounted.name, unlisted);
+  return new Map(names.filter((name) => allowed.has(name)).map((name) => [name, handlerOf(chain, name)]));
 }
 
-/** A rule that stands where it would be overlooked must not pass for one that is not there. */
-function refuseMisplacedRules(View: ViewClass): void {
-  const known = new Map(
-    [...RULE_FIELDS, "inheritRules", "allowedHandlers"].map((field) => [plain(field), field]),
+function notDeclared(view: string, listed: string, declared: Iterable<string>): ConfigurationError {
+  return new ConfigurationError(
+    `${view} lists handler "${listed}" in allowedHandlers, but does not declare it.${nearest(listed, declared)} ` +
+      `Add ${listed} = handler(...), or remove it from allowedHandlers.`,
   );
-  const refuse = (name: PropertyKey, field: string) => {
-    throw new ConfigurationError(
-      `${View.name} declares "${String(name)}" where it has no effect. Write it as a field of the class: ${field} = …`,
-    );
-  };
-  for (const [name] of fieldsOf(View)) {
-    const field = typeof name === "string" ? known.get(plain(name)) : undefined;
-    if (field !== undefined && field !== name) refuse(name, field);
-  }
-  for (const name of [...Object.getOwnPropertyNames(View), ...Object.getOwnPropertyNames(View.prototype)]) {
-    const field = known.get(plain(name));
-    if (field !== undefined) refuse(name, field);
-  }
 }
 
-/** Python's `permissions_required` and `PermissionsRequired` are the same slip. */
-function plain(name: string): string {
-  return name.replaceAll("_", "").toLowerCase();
+function leftOut(view: string, listed: string): ConfigurationError {
+  return new ConfigurationError(
+    `${view} lists handler "${listed}" in allowedHandlers, but allowedHandlers of a parent class leaves it out. ` +
+      `A subclass cannot allow it again. Add "${listed}" to the list of the parent class, or remove it from the list of ${view}.`,
+  );
+}
+
+function inNoList(view: string, name: string): ConfigurationError {
+  return new ConfigurationError(
+    `${view} declares handler "${name}", but only a parent class has allowedHandlers, so no client could call it. ` +
+      `Add static allowedHandlers = [...] with "${name}" to ${view}.`,
+  );
+}
+
+/** A handler with the rules of those that it replaces: a subclass must not loosen access by accident. */
+function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDeclaration {
+  const [mounted] = chain as [ClassDeclaration];
+  const { handler, options } = mounted.handlers.get(name) as FoundHandler;
+  const rules: RuleDeclaration[] = [];
+  const authorize = options.authorize ? [options.authorize] : [];
+  let isDeclared = false;
+  for (const parent of chain) {
+    const found = parent.handlers.get(name);
+    if (!found) break;
+    rules.push(found.options);
+    // The mounted class's own function, or the one that it inherits, is in the list already.
+    if (isDeclared && found.isOwn && found.options.authorize) {
+      if (found.options.body && !options.body) throw bodyMissing(mounted.name, parent.name, name);
+      authorize.push(found.options.authorize);
+    }
+    isDeclared ||= found.isOwn;
+    if (found.options.inheritRules === false) break;
+  }
+  return { name, options, rules, authorize, run: handler.run };
+}
+
+function bodyMissing(view: string, parent: string, name: string): ConfigurationError {
+  return new ConfigurationError(
+    `${view}.${name} replaces ${parent}.${name} and keeps its authorize, which expects a validated body. Give the handler a body ` +
+      "schema, or set inheritRules: false and an authorize of its own.",
+  );
+}
+
+function checkHandlerCount(view: string, count: number, receiveOnly: boolean): void {
+  if (count === 0 && !receiveOnly) {
+    throw new ConfigurationError(
+      `${view} has no handlers. Add one with handler(...), or set static receiveOnly = true if its clients only receive.`,
+    );
+  }
+  if (count > 0 && receiveOnly) {
+    throw new ConfigurationError(
+      `${view} sets receiveOnly, but clients could call ${count} of its handlers. Remove receiveOnly, or set static allowedHandlers = [].`,
+    );
+  }
 }

@@ -80,7 +80,7 @@ export class ProvisioningWorld {
       permissions: [chat],
       channels,
       views: { "/ws/chat": ChatView, "/ws/moderation": class Moderation extends ChatView {} },
-      identify: async () => null,
+      authenticate: async () => null,
       origins: ["https://www.example.com"],
       gateways: [defineGateway({ name: "chat", region: REGION, target: CHAT, ...options })],
     });

@@ -26,7 +26,7 @@ const mayArchive = (user: Pick<User, "hasPermission">, openReports: number) =>
 
 /** A view with what the package leaves to the app. */
 class RoomView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
+  static override permissionsRequired = [chat.can_use_chat];
 
   where = handler(({ session, user }) => ({ user: user.id, channels: session.channels }));
 
@@ -98,7 +98,7 @@ const starting = (View: ViewClass) => () =>
     storage: sqlite(":memory:"),
     permissions: [chat],
     views: { "/ws/only": View },
-    identify: () => null,
+    authenticate: () => null,
     origins: ["https://www.example.com"],
   });
 
@@ -120,9 +120,9 @@ test("P4 a view that says nothing of who may use it refuses to start, instead of
     ping = handler(() => "pong");
   }
   class Said extends Silent {
-    override allowAnonymous = true;
+    static override allowAnonymous = true;
   }
-  expect(starting(Silent)).toThrow(/Silent does not say who may use it/);
+  expect(starting(Silent)).toThrow(/^Silent has no rule/);
   expect(starting(Said)).not.toThrow();
 });
 
@@ -221,9 +221,15 @@ test("P12 who a message is from is what the session says, whatever cookie or pay
 
 test("P15 no method of a view decides who passes: the predicate cannot be overridden", async () => {
   class Lenient extends ModerationView {
-    hasAnyPermission = () => true;
-    hasAllPermissions = () => true;
-    has_all_permission = () => true;
+    hasAnyPermission() {
+      return true;
+    }
+    hasAllPermissions() {
+      return true;
+    }
+    has_all_permission() {
+      return true;
+    }
     override connect() {}
   }
   const { connect, sallyport } = bound(
@@ -240,7 +246,9 @@ test("P15 no method of a view decides who passes: the predicate cannot be overri
 
 test("P16 nor can the words of a refusal: those that a handler gives are for the decisions alone", async () => {
   class Talkative extends RoomView {
-    permissionDenied = () => ({ ok: false, error: "You are not a moderator." });
+    permissionDenied() {
+      return { ok: false, error: "You are not a moderator." };
+    }
     override archive = handler({ body: z.object({ reports: z.int() }) }, () => {
       throw refuse("because it has reports");
     });
@@ -317,13 +325,13 @@ test("P22 what is allowed to be called and who may call it are two questions, an
 
 test("P24 a handler whose name begins with _ refuses to start, listed or not", async () => {
   class Private extends WebSocketView {
-    override signedIn = true;
+    static override signedIn = true;
     _purge = handler(() => "purged");
   }
   class Listed extends Private {
-    override allowedHandlers = ["_purge"];
+    static override allowedHandlers = ["_purge"];
   }
-  expect(starting(Private)).toThrow(/"_purge", which is private by its _/);
+  expect(starting(Private)).toThrow(/"_purge"\. A name that begins with _ means that it is private/);
   expect(starting(Listed)).toThrow(/"_purge"/);
 });
 
@@ -334,9 +342,11 @@ test("P25 a helper is not reachable: only what handler() made is", async () => {
   for (const name of ["helper", "slug", "#slug"]) expect(await rita.call(name), name).toMatchObject(DENIED);
   expect(ran).toEqual([]);
   class Listing extends ChatView {
-    override allowedHandlers = ["helper"];
+    static override allowedHandlers = ["helper"];
   }
-  expect(starting(Listing)).toThrow("allows handler 'helper' but declares none of that name");
+  expect(starting(Listing)).toThrow(
+    'Listing lists handler "helper" in allowedHandlers, but does not declare it.',
+  );
 });
 
 test("P31 no channel, room, tenant, user or role that a client names is believed", async () => {
@@ -410,20 +420,22 @@ test("P35 the decision has what the peer is not told: user, connection, gateway,
 
 test("P39 an unknown permission in a rule, or text instead of a list, refuses to start", async () => {
   class Misspelt extends WebSocketView {
-    override permissionsRequired = ["chat.can_use_chatt" as Permission];
+    static override permissionsRequired = ["chat.can_use_chatt" as Permission];
     ping = handler(() => "pong");
   }
   class Text extends WebSocketView {
-    override allPermissionsRequired = chat.can_use_chat as never;
+    static override allPermissionsRequired = chat.can_use_chat as never;
     ping = handler(() => "pong");
   }
   class Handler extends WebSocketView {
-    override signedIn = true;
+    static override signedIn = true;
     ping = handler({ permissionsRequired: ["chat.nothing" as Permission] }, () => "pong");
   }
   expect(starting(Misspelt)).toThrow(/"chat.can_use_chatt", which is not among the permissions/);
-  expect(starting(Text)).toThrow("Write allPermissionsRequired = [chat.can_use_chat].");
-  expect(starting(Handler)).toThrow(/Handler.ping: permissionsRequired names "chat.nothing"/);
+  expect(starting(Text)).toThrow(
+    'Text: allPermissionsRequired must be an array of permissions, but received "chat.can_use_chat".',
+  );
+  expect(starting(Handler)).toThrow(/Handler.ping: permissionsRequired contains "chat.nothing"/);
 });
 
 test("every statement from P1 to P39 is borne by the name of a test", () => {

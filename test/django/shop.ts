@@ -4,9 +4,10 @@ import pg from "pg";
 import { onTestFinished } from "vitest";
 import { z } from "zod";
 import { definePermissions, modelPermissions, type Permission } from "../../src/access/permissions.ts";
+import type { SallyportOptions } from "../../src/config.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import type { Access } from "../../src/lifecycle/access.ts";
-import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Tables } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
@@ -37,7 +38,7 @@ const Names = z.object({ names: z.array(z.string()) });
 
 /** For every signed-in user; it tells what it can find out about them. */
 export class ShopView extends WebSocketView {
-  override signedIn = true;
+  static override signedIn = true;
 
   ask = handler({ body: Names }, ({ body, user }) =>
     body.names.map((name) => user.hasPermission(asPermission(name))),
@@ -63,8 +64,8 @@ export class ShopView extends WebSocketView {
 
 /** The same for everybody. */
 export class LobbyView extends ShopView {
-  override inheritRules = false;
-  override allowAnonymous = true;
+  static override inheritRules = false;
+  static override allowAnonymous = true;
 }
 
 export const views = { "/ws/shop": ShopView, "/ws/lobby": LobbyView };
@@ -110,12 +111,12 @@ export async function openShop(options: Partial<SallyportOptions> = {}): Promise
       permissions: [shop, news],
       channels: [articles],
       views,
-      identify: (request) => {
+      authenticate: (request) => {
         const [, userId] = /login=(.+)/.exec(request.headers.get("cookie") ?? "") ?? [];
         return userId === undefined ? null : { userId };
       },
       origins: [ORIGIN],
-      decisions: { sampleAllowed: 0 },
+      decisionLog: { sampleAllowed: 0 },
       limits: { connectsPerUser: false, tokensPerUser: false },
       onError: (error) => errors.push(error),
       ...others,

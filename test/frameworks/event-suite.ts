@@ -17,7 +17,7 @@ const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.use] });
 let agent: string | null;
 let left: (code: number | undefined) => void;
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.use];
+  static override permissionsRequired = [chat.use];
   override connect = ({ request }: ConnectContext) => {
     agent = request.headers.get("x-client");
   };

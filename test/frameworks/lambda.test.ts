@@ -18,7 +18,7 @@ const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.use] });
 let api: { id: string; stage: string };
 let failing: Promise<unknown> | undefined;
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.use];
+  static override permissionsRequired = [chat.use];
   say = handler(async ({ body, to }) => {
     await to({ channel: "rooms/all" }).send({ type: "said", ...(body as object) });
     return body;

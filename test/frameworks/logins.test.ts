@@ -22,7 +22,7 @@ import { ORIGIN, Socket, World, type WorldOptions } from "../stories/world.ts";
 let shownToConnect: unknown;
 let look: (request: Request) => unknown;
 class OpenView extends WebSocketView {
-  override signedIn = true;
+  static override signedIn = true;
   override connect = ({ request }: ConnectContext) => {
     shownToConnect = look(request);
   };
@@ -30,7 +30,7 @@ class OpenView extends WebSocketView {
 }
 
 let world: World;
-async function open(options: Pick<WorldOptions, "identify" | "serve">): Promise<void> {
+async function open(options: Pick<WorldOptions, "authenticate" | "serve">): Promise<void> {
   shownToConnect = undefined;
   look = () => undefined;
   world = await World.open({ permissions: [], views: { "/ws/me": OpenView }, ...options });
@@ -89,7 +89,7 @@ describe("who somebody is", () => {
       telemetry: { enabled: false },
     });
     await open({
-      identify: async ({ headers }) => {
+      authenticate: async ({ headers }) => {
         const login = await auth.api.getSession({ headers });
         return login && { userId: login.user.id, sessionId: login.session.id };
       },
@@ -120,7 +120,7 @@ describe("who somebody is", () => {
       user?: { id: string };
     }
     await open({
-      identify: (request) => {
+      authenticate: (request) => {
         const own = expressRequest<Signed>(request);
         return own?.user ? { userId: own.user.id, sessionId: own.sessionID } : null;
       },
@@ -159,7 +159,7 @@ describe("who somebody is", () => {
   test("is what a JWT says, in a cookie, verified by jose", async () => {
     const key = new TextEncoder().encode(randomUUID());
     await open({
-      identify: async ({ headers }) => {
+      authenticate: async ({ headers }) => {
         const [, jwt = ""] = /(?:^|;\s*)jwt=([^;]+)/.exec(headers.get("cookie") ?? "") ?? [];
         const verified = await jwtVerify(jwt, key, { issuer: "the app" }).catch(() => undefined);
         const { sub, jti } = verified?.payload ?? {};
@@ -182,7 +182,7 @@ describe("who somebody is", () => {
       login?: { userId: string; sessionId: string };
     }
     await open({
-      identify: (request) => fastifyRequest<Signed>(request)?.login ?? null,
+      authenticate: (request) => fastifyRequest<Signed>(request)?.login ?? null,
       serve: async (sallyport) => {
         const app = fastify();
         app.decorateRequest("login");

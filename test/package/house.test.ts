@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { checkedLimits } from "../../src/access/rate-limits.ts";
+import { limitsSchema } from "../../src/access/rate-limits.ts";
+import { parseOptions } from "../../src/options.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const src = join(root, "src");
@@ -43,6 +44,7 @@ const ROWS = [
   ["adapters", "admin", "cli", "testing"],
   ["index.ts", "provisioning.ts", "telemetry.ts"],
   ["sallyport.ts"],
+  ["config.ts"],
   ["lifecycle"],
   ["view", "access", "delivery", "provisioning"],
   ["sessions", "gateways"],
@@ -149,7 +151,7 @@ describe("two lists of one truth agree", () => {
       name,
       Number(value),
     ]);
-    expect(Object.fromEntries(told)).toEqual(checkedLimits({}));
+    expect(Object.fromEntries(told)).toEqual(parseOptions("limits", limitsSchema, {}));
   });
 
   test("the stories of the lifecycle and docs/lifecycle.md", () => {

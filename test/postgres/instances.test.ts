@@ -17,8 +17,8 @@ const PEOPLE = Array.from({ length: 12 }, (_, index) => `user-${index}`);
 
 /** Answers with the view's rule as the instances have it, and serves nothing. */
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
-  override receiveOnly = true;
+  static override permissionsRequired = [chat.can_use_chat];
+  static override receiveOnly = true;
 }
 
 let database: TestDatabase;
@@ -37,7 +37,7 @@ beforeEach(async () => {
     permissions: [chat],
     views: { "/ws/chat": ChatView },
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
   await here.migrate();
   await sqlAt(database.source, "create table story_messages (text text, said_by text)");

@@ -10,8 +10,8 @@ import { ORIGIN, revoked, World } from "../stories/world.ts";
 import { emptyDatabase, searching, sqlAt, storageAt, type TestDatabase } from "./database.ts";
 
 class OtherView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
-  override receiveOnly = true;
+  static override permissionsRequired = [chat.can_use_chat];
+  static override receiveOnly = true;
 }
 
 let database: TestDatabase;
@@ -31,7 +31,7 @@ function stranger(storage: Database): Sallyport {
     permissions: [chat],
     views: { "/ws/other": OtherView },
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
   opened.push(sallyport);
   return sallyport;
@@ -152,7 +152,7 @@ test("a handler that another instance runs meanwhile: what it answers is refused
     entered = resolve;
   });
   class SlowView extends WebSocketView {
-    override permissionsRequired = [chat.can_use_chat];
+    static override permissionsRequired = [chat.can_use_chat];
     slow = handler(async () => {
       entered();
       await new Promise<void>((resolve) => {

@@ -15,7 +15,7 @@ const personal = defineChannel("notes/:id", {
 });
 
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
+  static override permissionsRequired = [chat.can_use_chat];
   ping = handler(() => ({ ok: true }));
   delete_message = handler(
     { allPermissionsRequired: [chat.can_moderate_chat], authorize: ({ user }) => user.id === "u1" },
@@ -36,7 +36,7 @@ export const sallyport = createSallyport({
   channels: [room, moderators, personal],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],
-  identify: () => null,
+  authenticate: () => null,
   users: {
     find: (text) => people[text],
     describe: (ids) =>

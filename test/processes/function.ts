@@ -16,7 +16,7 @@ globalThis.setTimeout = Object.assign((...given: Parameters<typeof make>) => {
 }, make);
 
 class OpenView extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   say = handler(async ({ to }) => {
     void to("everyone").send("said");
   });
@@ -26,8 +26,8 @@ const sallyport = createSallyport({
   storage: storyStorage(),
   permissions: [],
   views: { "/ws/open": OpenView },
-  origins: ["none"],
-  identify: () => null,
+  allowMissingOrigin: true,
+  authenticate: () => null,
 });
 const invoke = lambdaHandler(sallyport);
 const context = {

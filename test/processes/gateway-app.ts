@@ -3,7 +3,7 @@ import { createSallyport, defineGateway, handler, WebSocketView } from "sallypor
 import { storyStorage } from "./storage.ts";
 
 class ChatView extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   ping = handler(() => ({ ok: true }));
 }
 
@@ -12,7 +12,7 @@ export const sallyport = createSallyport({
   permissions: [],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],
-  identify: () => null,
+  authenticate: () => null,
   gateways: [
     defineGateway({
       name: "chat",

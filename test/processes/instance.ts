@@ -25,7 +25,7 @@ const stored = (text: string, by: string | undefined) =>
     .execute();
 
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
+  static override permissionsRequired = [chat.can_use_chat];
 
   /** Stored before it is answered. */
   say = handler(async ({ body, user, to }: MessageContext) => {
@@ -44,7 +44,7 @@ const sallyport = createSallyport({
   channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.can_use_chat] })],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],
-  identify: (request) => {
+  authenticate: (request) => {
     const [, userId, sessionId] = /login=([^:]+):(.+)/.exec(request.headers.get("cookie") ?? "") ?? [];
     return userId && sessionId ? { userId, sessionId } : null;
   },

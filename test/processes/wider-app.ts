@@ -15,7 +15,7 @@ const room = defineChannel("rooms/:slug", {
 });
 
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat, chat.can_watch_chat];
+  static override permissionsRequired = [chat.can_use_chat, chat.can_watch_chat];
   ping = handler(() => ({ ok: true }));
 }
 
@@ -25,7 +25,7 @@ export const sallyport = createSallyport({
   channels: [room],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],
-  identify: () => null,
+  authenticate: () => null,
   users: {
     find: (text) => {
       print(`the app is looking for ${text}`);

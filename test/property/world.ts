@@ -175,10 +175,10 @@ export class World {
       storage,
       permissions: [p],
       origins: [ORIGIN],
-      identify: loginFromCookie,
+      authenticate: loginFromCookie,
       limits: NO_LIMITS,
-      decisions: { sampleAllowed: this.#sample ? 1 : 0 },
-      managementApi: this.#gateway(name),
+      decisionLog: { sampleAllowed: this.#sample ? 1 : 0 },
+      apiGateway: { client: this.#gateway(name) },
       onError: (error, where) => this.errors.push(`${where}: ${error}`),
     });
     holdLoop(sallyport);
@@ -321,7 +321,7 @@ async function furnish({ source }: TestDatabase, design: Design): Promise<void> 
     storage: clocked(storageAt(searching(source))),
     permissions: [p],
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
   await sallyport.migrate();
   await sallyport.registerGateway({ name: "story", endpoint: "http://localhost/story", secret: SECRET });

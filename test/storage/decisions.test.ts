@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { DecisionLog, type DecisionOptions } from "../../src/access/decision-log.ts";
+import { DecisionLog, type DecisionLogOptions, decisionLogSchema } from "../../src/access/decision-log.ts";
 import { type Decision, newReference } from "../../src/access/decisions.ts";
+import { parseOptions } from "../../src/options.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
 
@@ -16,8 +17,13 @@ afterEach(() => {
   expect(errors).toEqual([]);
 });
 
-const logs = (options: DecisionOptions = {}) =>
-  at.each((database) => new DecisionLog(database, options, (error, where) => errors.push({ error, where })));
+const logs = (options: DecisionLogOptions = {}) =>
+  at.each(
+    (database) =>
+      new DecisionLog(database, parseOptions("decisionLog", decisionLogSchema, options), (error, where) =>
+        errors.push({ error, where }),
+      ),
+  );
 
 const decision = (given: Partial<Decision> = {}): Decision => ({
   event: "message",

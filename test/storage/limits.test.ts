@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConnectLimits } from "../../src/access/connect-limits.ts";
 import { Evictions } from "../../src/access/evictions.ts";
-import { checkedLimits, type Limits, RateLimits } from "../../src/access/rate-limits.ts";
+import { type Limits, limitsSchema, RateLimits } from "../../src/access/rate-limits.ts";
 import type { Rights } from "../../src/access/rights.ts";
 import { Tokens } from "../../src/access/tokens.ts";
 import { RefusedError } from "../../src/errors.ts";
+import { parseOptions } from "../../src/options.ts";
 import { rightsGiven } from "./people.ts";
 import { type Outcome, sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
@@ -152,7 +153,12 @@ describe("connects", () => {
   const connectLimits = (given: Partial<Limits>) =>
     at.each((database) => {
       const ofUsers = new Tokens(database, 60, rights);
-      return new ConnectLimits(database, checkedLimits(given), new RateLimits(database), ofUsers);
+      return new ConnectLimits(
+        database,
+        parseOptions("limits", limitsSchema, given),
+        new RateLimits(database),
+        ofUsers,
+      );
     });
   const issue = (userId: string) =>
     tokens.issue(at.one.db, { userId, loginId: null, origin: null, gatewayId: null });

@@ -31,7 +31,7 @@ const both = defineChannel("both", {
 class Kicker extends ChatView {
   kick = handler(async ({ to }) => (await to({ user: "bob" }).close()).sent);
   foresee = handler(({ to }) => to({ channel: "clubs/chess" }).preview());
-  override allowedHandlers = ["kick", "foresee", "whoami", "join_room"];
+  static override allowedHandlers = ["kick", "foresee", "whoami", "join_room"];
 }
 
 beforeEach(async () => {

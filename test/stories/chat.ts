@@ -41,7 +41,7 @@ const Say = z.object({ message: z.string().trim().min(1, "Message cannot be empt
 
 /** ANY of two permissions lets in. */
 export class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
+  static override permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
 
   send_message = handler({ body: Say }, async ({ body, user, session, to }) => {
     ran.push("send_message");
@@ -110,7 +110,7 @@ export class ChatView extends WebSocketView {
     return { ok: true };
   });
 
-  override allowedHandlers = [
+  static override allowedHandlers = [
     "send_message",
     "send_to",
     "delete_message",
@@ -137,20 +137,20 @@ export class ChatView extends WebSocketView {
 
 /** ALL of two permissions are needed. */
 export class ModerationView extends WebSocketView {
-  override allPermissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
+  static override allPermissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
   ping = handler(() => ({ pong: true }));
 }
 
 /** Both lists: both hold. */
 export class BroadcastView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
-  override allPermissionsRequired = [chat.can_broadcast_chat];
+  static override permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
+  static override allPermissionsRequired = [chat.can_broadcast_chat];
   ping = handler(() => ({ pong: true }));
 }
 
 /** Open to everybody, with one handler that is not. */
 export class LobbyView extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   ping = handler(({ user }) => ({ user: user.id ?? null }));
   members_only = handler({ signedIn: true }, ({ user }) => ({ user: user.id }));
 }

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { definePermissions } from "../../src/access/permissions.ts";
+import type { SallyportOptions } from "../../src/config.ts";
 import type { RuleChange } from "../../src/lifecycle/compare-rules.ts";
-import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
@@ -16,7 +17,7 @@ const aisle = defineChannel("aisles/:name", { permissionsRequired: [shop.buy] })
 const vault = defineChannel("aisles/vault", { allPermissionsRequired: [shop.audit] });
 
 class Shop extends WebSocketView {
-  override permissionsRequired = [shop.buy];
+  static override permissionsRequired = [shop.buy];
   order = handler({ signedIn: true }, () => ({}));
   offer = handler({ allPermissionsRequired: [shop.sell] }, () => ({}));
 }
@@ -32,7 +33,7 @@ function version(options: Partial<SallyportOptions>): Sallyport {
     channels: [aisle, vault],
     views: { "/ws/shop": Shop },
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
     ...options,
   });
   apps.push(app);
@@ -74,7 +75,7 @@ describe("a version compared with the running one", () => {
 
   test("that narrows a view: who would lose it, and no widening", async () => {
     class Narrow extends Shop {
-      override permissionsRequired = [shop.audit];
+      static override permissionsRequired = [shop.audit];
     }
     expect(brief(await version({ views: { "/ws/shop": Narrow } }).access.compareRules())).toEqual([
       { kind: "view", name: "/ws/shop", change: "changed", widens: false, gains: [], loses: ["ann"] },
@@ -83,8 +84,8 @@ describe("a version compared with the running one", () => {
 
   test("that adds a name to an any-list widens, whoever there is today", async () => {
     class Wide extends Shop {
-      override permissionsRequired = [shop.buy, shop.sell];
-      override inheritRules = false;
+      static override permissionsRequired = [shop.buy, shop.sell];
+      static override inheritRules = false;
     }
     expect(brief(await version({ views: { "/ws/shop": Wide } }).access.compareRules())).toEqual([
       { kind: "view", name: "/ws/shop", change: "changed", widens: true, gains: ["bob"], loses: [] },
@@ -97,7 +98,7 @@ describe("a version compared with the running one", () => {
 
   test("that takes a demand off a handler, or adds one: whoever reaches the view gains it", async () => {
     class Generous extends WebSocketView {
-      override permissionsRequired = [shop.buy];
+      static override permissionsRequired = [shop.buy];
       order = handler({ signedIn: true }, () => ({}));
       offer = handler(() => ({}));
       refund = handler({ allPermissionsRequired: [shop.audit] }, () => ({}));
@@ -166,7 +167,7 @@ test("migrate records the rules as the running ones, once, and in the audit only
   await running.migrate();
   expect((await running.access.audit()).filter(({ action }) => action === "rules-changed")).toEqual([]);
   class Narrow extends Shop {
-    override permissionsRequired = [shop.audit];
+    static override permissionsRequired = [shop.audit];
   }
   const next = version({ views: { "/ws/shop": Narrow } });
   await next.migrate();

@@ -103,8 +103,8 @@ describe("an audience or a requirement that cannot be is refused before anything
   });
 
   test.each([
-    ["null", null, /null is no requirement/],
-    ["text", "chat.can_use_chat", /is no requirement/],
+    ["null", null, /to\(…\): the options must be a plain object, but received null/],
+    ["text", "chat.can_use_chat", /must be a plain object, but received "chat/],
     ["a word that is none", { permissionRequired: [chat.can_use_chat] }, /permissionRequired/],
     ["a permission that is none", { permissionsRequired: ["chat.none"] }, /chat\.none/],
     ["an empty list", { allPermissionsRequired: [] }, /is empty/],
@@ -130,7 +130,7 @@ test("what no answer of authorizeMany is, lets nobody in, and is told", async ()
       channels: [odd],
       views,
       origins: [ORIGIN],
-      identify: () => null,
+      authenticate: () => null,
       onError: (error) => void errors.push(String(error)),
     });
     await world.sql("delete from sallyport_sessions");
@@ -150,7 +150,7 @@ test("sockets of a view that is not mounted here are nobody whom this app may sp
     permissions: [chat],
     views: { "/ws/lobby": LobbyView },
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
   expect(await other.to("everyone").preview()).toEqual({ recipients: 1, permitted: 0, withheld: 1 });
   expect(await other.to({ user: "ann" }).send("x")).toMatchObject({ recipients: 1, withheld: 1 });
@@ -247,7 +247,7 @@ test("a channel that the next version guards more strictly is left, by those who
     ],
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
   await next.migrate();
   expect(await ann?.message("sallyport.revoked")).toMatchObject({
@@ -307,7 +307,7 @@ test("an enforcement that fails is told, left for the next look, and done then",
     channels,
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
     onError: (error, where) => void errors.push(`${where}: ${error}`),
   });
   await rows(1, "ann");
@@ -342,7 +342,7 @@ test("an enforcement that fails after rows were closed, and cannot even be put o
     channels,
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
     onError: () => undefined,
   });
   let isRevoking = false;
@@ -388,7 +388,7 @@ test("what fails while hooks are asked leaves the record to the next look, which
     channels: [defineChannel("hooked", { signedIn: true, authorize: () => isMember })],
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
     onError: (error, where) => void errors.push(`${where}: ${error}`),
   });
   await rows(2, "ann");

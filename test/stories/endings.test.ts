@@ -129,15 +129,15 @@ describe("whatever a right rested on, its sockets end with it", () => {
       can_broadcast_chat: "Broadcast",
     });
     class Next extends ChatView {
-      override permissionsRequired = [next.can_moderate_chat];
-      override inheritRules = false;
+      static override permissionsRequired = [next.can_moderate_chat];
+      static override inheritRules = false;
     }
     const other = createSallyport({
       storage: storageAt(world.database),
       permissions: [next],
       views: { "/ws/chat": Next },
       origins: [ORIGIN],
-      identify: () => null,
+      authenticate: () => null,
     });
     expect(await other.access.preview({ kind: "prune-permissions" })).toMatchObject({
       pruned: ["chat.can_use_chat"],
@@ -205,7 +205,7 @@ describe("rules that change with a deployment", () => {
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
     const [ann, mo] = [await world.connect("ann"), await world.connect("mo")];
     class Stricter extends ChatView {
-      override permissionsRequired = [chat.can_moderate_chat];
+      static override permissionsRequired = [chat.can_moderate_chat];
     }
     const next = createSallyport({
       storage: storageAt(world.database),
@@ -213,7 +213,7 @@ describe("rules that change with a deployment", () => {
       channels,
       views: { "/ws/chat": Stricter },
       origins: [ORIGIN],
-      identify: () => null,
+      authenticate: () => null,
     });
     await next.migrate();
     await expectClosed(ann);

@@ -26,7 +26,7 @@ const another = (storage: Database = storageAt(world.database)) =>
     channels,
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
 
 test("a right revoked by another process: its sockets are closed when revoke() has resolved", async () => {
@@ -132,7 +132,7 @@ describe("an app of its own version on the same database", () => {
       permissions: [chat],
       views: { "/ws/other": ModerationView },
       origins: [ORIGIN],
-      identify: () => null,
+      authenticate: () => null,
     });
 
   test("that ends a login ends its sockets at once, though it does not know their view", async () => {
@@ -306,7 +306,7 @@ describe("authorize, the app's own word", () => {
         await gate;
         await join("asking");
       });
-      override allowedHandlers = ["late_join"];
+      static override allowedHandlers = ["late_join"];
     }
     await world.close();
     world = await World.open({ permissions: [chat], channels: [asking], views: { "/ws/chat": Patient } });

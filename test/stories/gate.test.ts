@@ -90,8 +90,8 @@ test("rights that change while the author's connect() runs: authorize is asked o
     },
   });
   class Slow extends WebSocketView {
-    override allowAnonymous = true;
-    override receiveOnly = true;
+    static override allowAnonymous = true;
+    static override receiveOnly = true;
     override connect = async (_context: ConnectContext) => {
       await meanwhile();
     };
@@ -150,8 +150,8 @@ describe("a connect", () => {
   test("shows the author's connect() the request that opens the socket", async () => {
     let agent: string | null | undefined;
     class Curious extends WebSocketView {
-      override allowAnonymous = true;
-      override receiveOnly = true;
+      static override allowAnonymous = true;
+      static override receiveOnly = true;
       override connect = ({ request }: ConnectContext) => {
         agent = request.headers.get("x-client");
       };
@@ -164,8 +164,8 @@ describe("a connect", () => {
   test("asks nobody for the login where the token alone says who it is", async () => {
     let asked = 0;
     await anew({
-      tokens: { binding: "token" },
-      identify: () => {
+      token: { binding: "token" },
+      authenticate: () => {
         asked++;
         return { userId: "ann", sessionId: "phone" };
       },
@@ -208,15 +208,15 @@ test("an author's hook that fails has not said yes, and the failure is told", as
 test("a login that ends while its token is made gets none, where no login comes along with the connect", async () => {
   let logins = ["desk", "desk"];
   await world.close();
-  world = await World.open({ permissions: [chat], channels, views, tokens: { binding: "token" } });
+  world = await World.open({ permissions: [chat], channels, views, token: { binding: "token" } });
   const app = createSallyport({
     storage: storageAt(world.database),
     permissions: [chat],
     channels,
     views,
     origins: [ORIGIN],
-    tokens: { binding: "token" },
-    identify: () => {
+    token: { binding: "token" },
+    authenticate: () => {
       const sessionId = logins.shift();
       return sessionId === undefined ? null : { userId: "ann", sessionId };
     },
@@ -248,7 +248,7 @@ test("a channel that another app declares is not left because this one does not 
     channels,
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
     onError: (error) => void errors.push(error),
   });
   await other.access.revoke("ann", chat.can_moderate_chat);
@@ -261,7 +261,7 @@ test("a channel that another app declares is not left because this one does not 
 
 test("moving to another channel leaves the old one, moving to the same one stays; leaving none leaves none", async () => {
   class Mover extends WebSocketView {
-    override signedIn = true;
+    static override signedIn = true;
     go = handler(async ({ body, move, session }) => {
       await move((body as { channel: string }).channel);
       return session.channels;
@@ -304,7 +304,7 @@ test("a call's id of 128 characters is an id, and one more is not; a number must
 
 describe("a message", () => {
   class Mirror extends WebSocketView {
-    override allowAnonymous = true;
+    static override allowAnonymous = true;
     look = handler(({ body }) => {
       const own = Object.getOwnPropertyDescriptors(body as object);
       return Object.entries(own).map(([key, { value, ...kind }]) => ({ key, value, ...kind }));
@@ -436,7 +436,7 @@ describe("a disconnect", () => {
   let fails = false;
 
   class HallView extends WebSocketView {
-    override allowAnonymous = true;
+    static override allowAnonymous = true;
     ping = handler(async () => "pong");
     override async disconnect({ userId, session, code, reason, to }: DisconnectContext) {
       if (fails) throw new Error("a bug in the app");
@@ -445,7 +445,7 @@ describe("a disconnect", () => {
     }
   }
   class OtherView extends WebSocketView {
-    override allowAnonymous = true;
+    static override allowAnonymous = true;
     ping = handler(async () => "pong");
     override disconnect({ userId, session, code, reason }: DisconnectContext) {
       departures.push({ view: "other", user: userId, channels: session.channels, code, reason });

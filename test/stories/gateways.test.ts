@@ -190,7 +190,7 @@ test("F74 a route of its own leads to another view, which checks its own rule on
 
 test("on a network that nobody else can reach, the API id suffices where the app says so", async () => {
   await world.close();
-  world = await World.open({ permissions: [chat], channels, views, trust: "network" });
+  world = await World.open({ permissions: [chat], channels, views, gatewayAuth: "none" });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   expect(await ann.result("whoami")).toMatchObject({ user: "ann" });

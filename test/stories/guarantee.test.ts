@@ -44,7 +44,7 @@ class SlowView extends ChatView {
     entered();
     return { secret: 42 };
   });
-  override allowedHandlers = ["slow", "slow_words", "slow_document", "guarded", "moderate", "whoami"];
+  static override allowedHandlers = ["slow", "slow_words", "slow_document", "guarded", "moderate", "whoami"];
 }
 let owner = "";
 const started: string[] = [];

@@ -32,7 +32,7 @@ const app = (storage: Database, more: object = {}) =>
     channels,
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
     ...more,
   });
 
@@ -273,22 +273,22 @@ describe("input that must not become something else", () => {
     [
       "a misspelt end",
       () => world.sallyport.access.grant("ann", chat.can_use_chat, { untill: 9e15 } as never),
-      /"untill"/,
+      /untill is not an option\. Did you mean "until"\?/,
     ],
     [
       "an end as text",
       () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: "1900000000000" } as never),
-      /instant/,
+      /until must be a Date or a whole number of epoch milliseconds/,
     ],
     [
       "an end beyond any Date",
       () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: 9e15 }),
-      /instant/,
+      /until must be a Date or a whole number of epoch milliseconds/,
     ],
     [
       "a reason where options belong",
       () => world.sallyport.access.revoke("ann", chat.can_use_chat, "fired" as never),
-      /\{ by, reason \}/,
+      /options of a (change|grant): the options must be a plain object/,
     ],
     [
       "null for options",
@@ -299,19 +299,31 @@ describe("input that must not become something else", () => {
     [
       "a question about nobody's id",
       () => world.sallyport.access.why({ user: "", view: "/ws/chat" }),
-      /A user's id/,
+      /A user id must be a text/,
     ],
-    ["null for a filter", () => world.sallyport.access.audit(null as never), /takes a filter/],
+    [
+      "null for a filter",
+      () => world.sallyport.access.audit(null as never),
+      /audit\(\): the options must be a plain object/,
+    ],
     ["a misspelt filter", () => world.sallyport.access.audit({ usr: "ann" } as never), /Did you mean "user"/],
     [
       "a number that is none",
       () => world.sallyport.access.audit({ before: "abc" as never }),
-      /before is an instant/,
+      /before must be a whole number/,
     ],
     ["a verdict that is none", () => world.sallyport.access.decisions({ verdict: "x" as never }), /verdict/],
     ["a filter with NUL", () => world.sallyport.listSessions({ user: "a\0" }), /NUL/],
-    ["a kick with text", () => world.sallyport.to("everyone").close("because" as never), /\{ by, reason \}/],
-    ["null for a requirement", async () => world.sallyport.to("everyone", null as never), /no requirement/],
+    [
+      "a kick with text",
+      () => world.sallyport.to("everyone").close("because" as never),
+      /options of a (change|grant): the options must be a plain object/,
+    ],
+    [
+      "null for a requirement",
+      async () => world.sallyport.to("everyone", null as never),
+      /must be a plain object, but received null/,
+    ],
     [
       "a circle for an audience",
       async () => {
@@ -324,7 +336,7 @@ describe("input that must not become something else", () => {
     [
       "half a character in an id",
       () => world.sallyport.access.grant("a\ud800", chat.can_use_chat),
-      /well-formed/,
+      /A user id must be a text/,
     ],
     [
       "a split that there is not",
@@ -397,7 +409,7 @@ describe("a session that ends while its handler runs", () => {
       await leave();
       return { channels: session.channels };
     });
-    override allowedHandlers = [
+    static override allowedHandlers = [
       "patient_join",
       "patient_leave",
       "patient_check",

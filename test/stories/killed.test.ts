@@ -56,10 +56,10 @@ const KILLED_AFTER_COMMIT = `
       return result;
     },
   });
-  class Idle extends WebSocketView { signedIn = true; receiveOnly = true; }
+  class Idle extends WebSocketView { static signedIn = true; static receiveOnly = true; }
   const sallyport = createSallyport({
     storage: dying, permissions: [], views: { "/ws/idle": Idle },
-    origins: ["https://www.example.com"], identify: () => null,
+    origins: ["https://www.example.com"], authenticate: () => null,
   });
   await sallyport.access.deleteGroup("Chatters", { by: "dying" });
   console.log("survived");

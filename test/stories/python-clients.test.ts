@@ -9,8 +9,8 @@ import { ORIGIN, World } from "./world.ts";
 
 /** A view that answers as a view of the Python package would, to the clients its documentation shows. */
 class CompatibleView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
-  override defaultChannel = "room_lobby";
+  static override permissionsRequired = [chat.can_use_chat];
+  static override defaultChannel = "room_lobby";
   send_message = handler(async ({ body, session, to }) => {
     await to({ channel: session.channel ?? "" }).send({ type: "chat_message", message: body.message });
   });

@@ -32,7 +32,7 @@ async function inAnotherProcess<Result>(ask: (app: ReturnType<typeof createSally
     channels,
     views,
     origins: [ORIGIN],
-    identify: () => null,
+    authenticate: () => null,
   });
   try {
     return await ask(other);
@@ -169,7 +169,7 @@ describe("what is kept", () => {
 
   test("is some of what was allowed, with its reasons", async () => {
     await world.close();
-    world = await open({ decisions: { sampleAllowed: 1 } });
+    world = await open({ decisionLog: { sampleAllowed: 1 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await ann.result("whoami");
@@ -190,7 +190,7 @@ describe("what is kept", () => {
 
   test("is bounded in number and in age, the oldest go first", async () => {
     await world.close();
-    world = await open({ decisions: { sampleAllowed: 0, maxRows: 10, keepDays: 1 } });
+    world = await open({ decisionLog: { sampleAllowed: 0, maxRows: 10, keepDays: 1 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann");
     const references: string[] = [];
@@ -394,7 +394,9 @@ describe("the audit", () => {
     const [newest] = await access.audit({ limit: 1 });
     const [next] = await access.audit({ limit: 1, before: newest?.number });
     expect([newest?.user, next?.user]).toEqual(["u3", "u2"]);
-    await expect(access.audit({ limit: 0 })).rejects.toThrow(/limit is a whole number/);
+    await expect(access.audit({ limit: 0 })).rejects.toThrow(
+      /audit\(\): limit must be a whole number of rows from 1 to 1000, but received 0/,
+    );
     await expect(access.audit({ since: Number.NaN })).rejects.toThrow(/since is an instant/);
   });
 });
@@ -407,8 +409,16 @@ describe("bad input changes nothing and says what to do", () => {
       /1 to 255 characters/,
     ],
     ["an id that is too long", () => world.sallyport.access.setActive("x".repeat(256), false), /1 to 255/],
-    ["an id with NUL", () => world.sallyport.access.deleteUser("a\0b"), /NUL/],
-    ["an id that is no text", () => world.sallyport.access.revoke(7 as never, chat.can_use_chat), /not 7/],
+    [
+      "an id with NUL",
+      () => world.sallyport.access.deleteUser("a\0b"),
+      /no control characters, but received "a\\u0000b"/,
+    ],
+    [
+      "an id that is no text",
+      () => world.sallyport.access.revoke(7 as never, chat.can_use_chat),
+      /but received 7/,
+    ],
     ["a group with spaces around", () => world.sallyport.access.createGroup(" Crew"), /spaces around/],
     ["a group name over 150", () => world.sallyport.access.addToGroup("ann", "g".repeat(151)), /150/],
     [
@@ -424,7 +434,7 @@ describe("bad input changes nothing and says what to do", () => {
     [
       "an end that is none",
       () => world.sallyport.access.grant("ann", chat.can_use_chat, { until: Number.NaN }),
-      /instant/,
+      /until must be a Date or a whole number of epoch milliseconds/,
     ],
     [
       "a reason that is a book",
@@ -434,20 +444,24 @@ describe("bad input changes nothing and says what to do", () => {
     [
       "a giver that is no text",
       () => world.sallyport.access.grant("ann", chat.can_use_chat, { by: 7 as never }),
-      /by is who/,
+      /by must be the user who makes the change/,
     ],
     ["a flag that is none", () => world.sallyport.access.setSuperuser("ann", "on" as never), /true or false/],
-    ["a login that is none", () => world.sallyport.access.endSession(""), /login/],
+    ["a login that is none", () => world.sallyport.access.endSession(""), /must be a session id/],
     [
       "a recheck of nothing",
       () => world.sallyport.access.recheck({} as never),
       /\{ user \} or \{ channel \}/,
     ],
-    ["no change at all", () => world.sallyport.access.change(null as never), /is no change/],
+    [
+      "no change at all",
+      () => world.sallyport.access.change(null as never),
+      /A change must be an object with a kind, but received null/,
+    ],
     [
       "a change of no kind",
       () => world.sallyport.access.preview({ kind: "promote" } as never),
-      /Its kind is one of: grant/,
+      /The kinds are: grant/,
     ],
     ["an audience that is none", async () => world.sallyport.to({} as never), /an audience is/],
     [
@@ -484,16 +498,16 @@ describe("bad input changes nothing and says what to do", () => {
   });
 
   test("options of decisions that cannot be", () => {
-    const make = (decisions: object) => () =>
+    const make = (decisionLog: object) => () =>
       createSallyport({
         storage: sqlite(":memory:"),
         permissions: [chat],
         views,
         origins: [ORIGIN],
-        identify: () => null,
-        decisions,
+        authenticate: () => null,
+        decisionLog,
       });
-    expect(make({ sampleAllowed: 2 })).toThrow(/from 0 to 1/);
+    expect(make({ sampleAllowed: 2 })).toThrow(/sampleAllowed must be a share from 0 to 1/);
     expect(make({ keepDays: 0 })).toThrow(/keepDays/);
     expect(make({ maxRows: 1.5 })).toThrow(/maxRows/);
     expect(make({ sampleAlowed: 1 })).toThrow(/Did you mean "sampleAllowed"/);

@@ -14,7 +14,7 @@ const circular: Record<string, unknown> = {};
 circular.self = circular;
 
 class OddView extends WebSocketView {
-  override signedIn = true;
+  static override signedIn = true;
   bigint = handler(() => ({ n: 1n }));
   circle = handler(() => circular);
   huge = handler(() => "x".repeat(130 * 1024));
@@ -35,7 +35,7 @@ class OddView extends WebSocketView {
 }
 
 class GuardedView extends WebSocketView {
-  override signedIn = true;
+  static override signedIn = true;
   ping = handler(() => 1);
   override connect({ user }: { user: { id: string | undefined } }) {
     if (user.id === "bug") throw new Error("a bug in connect()");
@@ -44,7 +44,7 @@ class GuardedView extends WebSocketView {
 }
 
 class OpenView extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   /** The object has no owner, and an anonymous peer has no id: both are undefined. */
   read = handler(
     { body: z.object({ n: z.int() }), authorize: ({ user }) => user.signedIn && user.id === undefined },
@@ -233,7 +233,7 @@ describe("registering gateways", () => {
 
 test("a token without a login is good at the gateway that it names and at no other", async () => {
   await world.close();
-  world = await open({ tokens: { binding: "token" } });
+  world = await open({ token: { binding: "token" } });
   const secret = gatewaySecret();
   const other = await startLocalGateway({ target: `${world.appUrl}/ws/odd/`, port: 0, secret });
   try {

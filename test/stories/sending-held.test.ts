@@ -17,7 +17,7 @@ const hall = defineChannel("hall", { authorize: ({ user }) => asked(user.id ?? "
 
 let reports: DeliveryReport[];
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
+  static override permissionsRequired = [chat.can_use_chat];
   ping = handler(async () => "pong");
   ended = handler(async ({ to }) => {
     reports.push(await to("everyone").send("news", { signal: AbortSignal.abort() }));
@@ -37,7 +37,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<void> {
     permissions: [chat],
     channels: [club, hall],
     views: { "/ws/chat": ChatView },
-    delivery: { concurrency: 32, ratePerSecond: false },
+    apiGateway: { concurrency: 32, maxRequestsPerSecond: false },
     ...options,
   });
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
@@ -181,7 +181,7 @@ describe("a revocation", () => {
     await gateway.open(world, "g", "bob", 1, 120);
     const worker = world.sallyport.with({
       storage: storageAt(world.database),
-      delivery: { ratePerSecond: 40, concurrency: 1 },
+      apiGateway: { maxRequestsPerSecond: 40, concurrency: 1 },
     });
     const sending = worker.to({ user: "bob" }).send("news");
     await expect.poll(() => received("news").length).toBeGreaterThan(10);
@@ -227,7 +227,7 @@ test("closing the app ends a send under way: nothing goes out any more, and the 
   await gateway.open(world, "g", "ann", 1, 300);
   const worker = world.sallyport.with({
     storage: storageAt(world.database),
-    delivery: { ratePerSecond: 100, concurrency: 4 },
+    apiGateway: { maxRequestsPerSecond: 100, concurrency: 4 },
   });
   const sending = worker
     .to("everyone")

@@ -16,7 +16,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<void> {
     permissions: [chat],
     channels,
     views: { "/ws/chat": ChatView },
-    delivery: { concurrency: 32, ratePerSecond: false },
+    apiGateway: { concurrency: 32, maxRequestsPerSecond: false },
     ...options,
   });
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
@@ -219,7 +219,7 @@ describe("a send to many", () => {
   });
 
   test("does not go beyond the pace that the app names", async () => {
-    await open({ delivery: { ratePerSecond: 400 } });
+    await open({ apiGateway: { maxRequestsPerSecond: 400 } });
     await gateway.open(world, "g", "ann", 1, 400);
     const arrived: number[] = [];
     gateway.answer = () => {
@@ -341,15 +341,17 @@ test("what cannot be an option is refused, and nothing is sent", async () => {
   await gateway.open(world, "g", "ann", 1, 1);
   const outlet = world.sallyport.to("everyone");
   for (const options of [{ signal: {} }, { onProgress: "x" }, { after: 7 }, { cursor: "x" }]) {
-    await expect(outlet.send("news", options as never), JSON.stringify(options)).rejects.toThrow(/send\(…/);
+    await expect(outlet.send("news", options as never), JSON.stringify(options)).rejects.toThrow(
+      /^send\(\): /,
+    );
   }
-  expect(() => world.sallyport.with({ delivery: { ratePerSecond: 0 } })).toThrow(
+  expect(() => world.sallyport.with({ apiGateway: { maxRequestsPerSecond: 0 } })).toThrow(
     /ratePerSecond is a number from 1/,
   );
-  expect(() => world.sallyport.with({ delivery: { concurrency: 1.5 } })).toThrow(
+  expect(() => world.sallyport.with({ apiGateway: { concurrency: 1.5 } })).toThrow(
     /concurrency is a whole number/,
   );
-  expect(() => world.sallyport.with({ delivery: { rate: 5 } as never })).toThrow(/rate/);
+  expect(() => world.sallyport.with({ apiGateway: { rate: 5 } as never })).toThrow(/rate/);
   await expect(outlet.send("x".repeat(131_073))).rejects.toThrow(/at most 131072/);
   expect(gateway.calls).toEqual([]);
 });

@@ -8,7 +8,7 @@ import { World } from "./world.ts";
 let left: (() => void) | undefined;
 
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.can_use_chat];
+  static override permissionsRequired = [chat.can_use_chat];
   whoami = handler(async ({ user }) => user.id);
   override disconnect() {
     left?.();
@@ -16,7 +16,7 @@ class ChatView extends WebSocketView {
 }
 
 class OpenView extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   ping = handler(async () => "pong");
 }
 

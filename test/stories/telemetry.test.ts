@@ -209,7 +209,9 @@ describe("the health endpoint", () => {
 
   test("is at a path, or refused at the start", () => {
     for (const healthPath of ["healthz", "https://www.example.com/healthz", ""])
-      expect(() => world.sallyport.with({ healthPath })).toThrow(/healthPath is a path such as "\/healthz"/);
+      expect(() => world.sallyport.with({ healthPath })).toThrow(
+        /healthPath must be a path .*such as "\/healthz"/,
+      );
   });
 
   test("is nowhere unless it is wanted", async () => {

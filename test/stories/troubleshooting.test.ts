@@ -11,7 +11,7 @@ import { ChatView, channels, chat } from "./chat.ts";
 import { Refused, Socket, World } from "./world.ts";
 
 class OpenView extends WebSocketView {
-  override allowAnonymous = true;
+  static override allowAnonymous = true;
   whoami = handler(({ user }) => ({ user: user.id }));
 }
 
@@ -177,7 +177,7 @@ test("T14 a custom domain: what AWS would refuse is refused at the start", () =>
       target: "https://www.example.com/ws/chat",
       domain: { name: "ws.example.com", certificateArn },
     });
-  expect(define).toThrow(/certificateArn is in us-east-1; the certificate must be in eu-west-1/);
+  expect(define).toThrow(/certificateArn is in us-east-1, but the certificate must be in eu-west-1/);
 });
 
 test("T16 a command that finds no app says the three ways to name it", async () => {

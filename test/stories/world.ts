@@ -5,9 +5,10 @@ import { expect } from "vitest";
 import WebSocket from "ws";
 import type { Decision } from "../../src/access/decisions.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
+import type { SallyportOptions } from "../../src/config.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
-import { createSallyport, type Sallyport, type SallyportOptions } from "../../src/sallyport.ts";
+import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { emptyDatabase, isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
 
@@ -99,12 +100,12 @@ export class World {
     const open = () =>
       Instance.open(serve, prefix, {
         origins: [ORIGIN],
-        identify: loginFromCookie,
+        authenticate: loginFromCookie,
         onDecision: (decision) => decisions.push(decision),
         onError: (error) => errors.push(error),
-        decisions: { sampleAllowed: 0 },
+        decisionLog: { sampleAllowed: 0 },
         // Few enough for a story to have them all under way.
-        delivery: { concurrency: 128 },
+        apiGateway: { concurrency: 128 },
         ...options,
         storage: storage(database.source),
       });

@@ -43,7 +43,7 @@ chat.use = chat.moderate;
 // Views
 
 class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.use, chat.moderate];
+  static override permissionsRequired = [chat.use, chat.moderate];
 
   say = handler(
     { body: z.object({ message: z.string(), at: z.coerce.date() }) },
@@ -78,18 +78,19 @@ class ChatView extends WebSocketView {
   change_channel = changeChannel();
   ping = handler(() => "pong" as const);
   helper() {}
-  constant = 1;
 }
 
 class Narrower extends ChatView {
-  override permissionsRequired = [chat.moderate];
+  static override permissionsRequired = [chat.moderate];
 }
 
+// @ts-expect-error a text is not a permission
 class Mistaken extends WebSocketView {
-  // @ts-expect-error plain text is no permission
-  override permissionsRequired = ["chat.use"];
-  // @ts-expect-error one permission is no list
-  override allPermissionsRequired = chat.use;
+  static override permissionsRequired = ["chat.use"];
+}
+class Misspelled extends WebSocketView {
+  // @ts-expect-error an option with "override" must exist
+  static override permissionRequired = [chat.use];
 }
 
 // @ts-expect-error text in a handler's rule
@@ -132,7 +133,7 @@ createSallyport({
   storage: sqlite("x.db"),
   permissions: [chat],
   views: { "/ws/chat": ChatView, "/ws/narrow": Narrower },
-  identify: () => null,
+  authenticate: () => null,
   origins: ["https://www.example.com"],
 });
 createSallyport({
@@ -141,8 +142,8 @@ createSallyport({
   permissions: [{ use: "chat.use" }],
   // @ts-expect-error no view
   views: { "/ws/chat": class {} },
-  // @ts-expect-error not an identity
-  identify: () => ({ id: "x" }),
+  // @ts-expect-error a user without userId
+  authenticate: () => ({ id: "x" }),
   origins: [],
 });
 
@@ -158,8 +159,6 @@ socket.call.say({ at: new Date() });
 socket.call.say({ message: 7, at: new Date() });
 // @ts-expect-error a method is not reachable
 socket.call.helper();
-// @ts-expect-error a field that handler() did not make
-socket.call.constant();
 // @ts-expect-error no such handler
 socket.call.shout({});
 socket.call.change_channel({ channel: "rooms/general" });
@@ -167,4 +166,4 @@ socket.call.ping();
 
 /** Has a type that a declaration file can name. */
 export const room = defineChannel("rooms/:slug", { signedIn: true });
-export { fromText, Mistaken };
+export { fromText, Misspelled, Mistaken };

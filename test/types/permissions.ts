@@ -80,35 +80,39 @@ const maybe: Permission = sallyport.permissions.find(text);
 
 class Base extends WebSocketView {
   // 14
-  override permissionsRequired = [chat.use, blog.publish];
+  static override permissionsRequired = [chat.use, blog.publish];
   // 15
-  override allPermissionsRequired = [chat.moderate];
+  static override allPermissionsRequired = [chat.moderate];
   ping = handler(() => "pong" as const);
 }
 // 16: a subclass narrows with other permissions
 class Narrow extends Base {
-  override permissionsRequired = [blog.add_article];
+  static override permissionsRequired = [blog.add_article];
 }
-class Wrong extends WebSocketView {
-  // 17: text
-  // @ts-expect-error
-  override permissionsRequired = ["chat.use"];
-  // 18: one permission is no list
-  // @ts-expect-error
-  override allPermissionsRequired = chat.use;
-  // 19: a flag is a boolean
-  // @ts-expect-error
-  override signedIn = "yes";
-  // 20
-  // @ts-expect-error
-  override allowAnonymous = 1;
-  ping = handler(() => "pong");
+// 17: a text is not a permission
+// @ts-expect-error
+class Text extends WebSocketView {
+  static override permissionsRequired = ["chat.use"];
 }
-// 21: a set is no list
+// 18: one permission is not a list
+// @ts-expect-error
+class Single extends WebSocketView {
+  static override allPermissionsRequired = chat.use;
+}
+// 19: a flag is a boolean
+// @ts-expect-error
+class SignedInText extends WebSocketView {
+  static override signedIn = "yes";
+}
+// 20
+// @ts-expect-error
+class AnonymousNumber extends WebSocketView {
+  static override allowAnonymous = 1;
+}
+// 21: a set is not a list
+// @ts-expect-error
 class Whole extends WebSocketView {
-  // @ts-expect-error
-  override permissionsRequired = chat;
-  ping = handler(() => "pong");
+  static override permissionsRequired = chat;
 }
 
 // Handlers, and what is known of the user in them
@@ -266,7 +270,7 @@ createSallyport({
   // 61: sets, and nothing else
   permissions: [chat, blog, readOnly],
   views: { "/ws/base": Base, "/ws/narrow": Narrow },
-  identify: () => null,
+  authenticate: () => null,
   origins: [],
 });
 // 62: a list of permissions is no set
@@ -275,14 +279,14 @@ createSallyport({
   // @ts-expect-error
   permissions: [[chat.use]],
   views: { "/ws/base": Base },
-  identify: () => null,
+  authenticate: () => null,
   origins: [],
 });
 
 // The client, and tests: only what a socket may call
 
 class Desk extends WebSocketView {
-  override signedIn = true;
+  static override signedIn = true;
   tell = handler(
     { body: z.object({ what: z.string() }), permissionsRequired: [chat.use] },
     ({ body }) => body.what,
@@ -318,4 +322,16 @@ tested.expectDenied("helper");
 // @ts-expect-error
 harness.connectAs("ann", { permissions: ["chat.use"] });
 
-export { asText, fromComputed, fromText, maybe, models, Narrow, Whole, Wrong };
+export {
+  AnonymousNumber,
+  asText,
+  fromComputed,
+  fromText,
+  maybe,
+  models,
+  Narrow,
+  SignedInText,
+  Single,
+  type Text,
+  Whole,
+};

@@ -31,8 +31,8 @@ function channelOf(session: Session): string {
 }
 
 export class ChatView extends WebSocketView {
-  permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
-  signedIn = true;
+  static permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
+  static signedIn = true;
 
   send_message = handler(
     { body: Text, signedIn: true },

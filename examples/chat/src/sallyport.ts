@@ -15,7 +15,7 @@ export const sallyport = createSallyport({
   permissions: [chat],
   channels: [room, moderators],
   views: { "/ws/chat": ChatView },
-  identify: async (request) => {
+  authenticate: async (request) => {
     const login = await (await auth()).api.getSession({ headers: request.headers });
     return login && { userId: login.user.id, sessionId: login.session.id };
   },
@@ -38,7 +38,7 @@ export const sallyport = createSallyport({
       (await db.selectFrom("user").select("email").limit(1000).execute()).map((row) => row.email),
   },
   origins: ownOrigins(),
-  tokenPath: "/api/ws-token",
+  token: { path: "/api/ws-token" },
   onDecision: log,
 });
 

@@ -22,56 +22,65 @@ const withMapping = (domain: string, key: string) => ({
 
 /** Options that are not understood, by the words that they are refused with. */
 const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
-  [/has no option "idleTimeout"\. Did you mean "idleTimeoutMs"/, { idleTimeout: 1 }],
-  [/an API has no option "route"\. Did you mean "routes"/, withApi({ route: {} })],
+  [/idleTimeout is not an option\. Did you mean "idleTimeoutMs"/, { idleTimeout: 1 }],
+  [/an API: route is not an option\. Did you mean "routes"/, withApi({ route: {} })],
   [
-    /routes\["\$connect"\] has no option "authorisation"\. Did you mean "authorization"/,
+    /routes\["\$connect"\]: authorisation is not an option\. Did you mean "authorization"/,
     withConnect({ authorisation: custom }),
   ],
-  [/has no option "apiKeyRequire"\. Did you mean "apiKeyRequired"/, withConnect({ apiKeyRequire: true })],
-  [/apiKeyRequired is to be a boolean, not "true"/, withConnect({ apiKeyRequired: "true" })],
+  [/apiKeyRequire is not an option\. Did you mean "apiKeyRequired"/, withConnect({ apiKeyRequire: true })],
+  [/apiKeyRequired must be true or false, but received "true"/, withConnect({ apiKeyRequired: "true" })],
   [
-    /has no option "modelSelectionExpression"\. Models are not played/,
+    /modelSelectionExpression is not an option\. The emulator has no models/,
     withConnect({ modelSelectionExpression: "x" }),
   ],
-  [/has no option "requestModels"\. Models are not played/, withConnect({ requestModels: {} })],
+  [/requestModels is not an option\. The emulator has no models/, withConnect({ requestModels: {} })],
   [
-    /has no option "routeResponseSelectionExpression"\. Write routeResponse/,
+    /routeResponseSelectionExpression is not an option\. Write routeResponse/,
     withConnect({ routeResponseSelectionExpression: "$default" }),
   ],
   [
-    /has no option "contentHandlingStrategy"\. Content handling/,
+    /contentHandlingStrategy is not an option\. The emulator does not convert/,
     withIntegration({ contentHandlingStrategy: "CONVERT_TO_BINARY" }),
   ],
-  [/has no option "connectionType"\. VPC links/, withIntegration({ connectionType: "VPC_LINK" })],
-  [/has no option "passthroughBehavior"\. Templates/, withIntegration({ passthroughBehavior: "NEVER" })],
-  [/has no option "requestTemplates"\. Templates/, withIntegration({ requestTemplates: {} })],
-  [/has no option "timeoutInMillis"\. Write timeoutMs/, withIntegration({ timeoutInMillis: 50 })],
-  [/"G ET" is no method/, withIntegration({ method: "G ET" })],
-  [/uri is to be a text or list of texts, not 5/, withIntegration({ uri: 5 })],
-  [/has no integration\. Write/, withApi({ routes: { $connect: {} } })],
-  [/routes is to be an object of objects/, withApi({ routes: { $connect: null } })],
-  [/stages is to be an object of objects/, withApi({ stages: { dev: null } })],
-  [/an API is to be an object, not null/, { apis: [null] }],
-  [/apis is to be a list/, { apis: {} }],
   [
-    /identitySource is to be a list of texts, not "text"/,
+    /connectionType is not an option\. The emulator has no VPC links/,
+    withIntegration({ connectionType: "VPC_LINK" }),
+  ],
+  [
+    /passthroughBehavior is not an option\. The emulator has no templates/,
+    withIntegration({ passthroughBehavior: "NEVER" }),
+  ],
+  [
+    /requestTemplates is not an option\. The emulator has no templates/,
+    withIntegration({ requestTemplates: {} }),
+  ],
+  [/timeoutInMillis is not an option\. Write timeoutMs/, withIntegration({ timeoutInMillis: 50 })],
+  [/"G ET" is no method/, withIntegration({ method: "G ET" })],
+  [/uri must be a text or an array of texts, but received 5/, withIntegration({ uri: 5 })],
+  [/has no integration\. Write/, withApi({ routes: { $connect: {} } })],
+  [/routes\.\$connect must be an object, but received null/, withApi({ routes: { $connect: null } })],
+  [/stages\.dev must be an object, but received null/, withApi({ stages: { dev: null } })],
+  [/an API: the options must be a plain object, but received null/, { apis: [null] }],
+  [/apis must be an array, but received an object/, { apis: {} }],
+  [
+    /identitySource must be an array of texts, but received "text"/,
     withConnect({ authorization: { ...custom, identitySource: "text" } }),
   ],
   [
-    /authorization has no option "identitySources"/,
+    /authorization: identitySources is not an option/,
     withConnect({ authorization: { ...custom, identitySources: [] } }),
   ],
   [
-    /authorization has no option "handler"/,
+    /authorization: handler is not an option/,
     { ...withConnect({ authorization: { ...custom, type: "AWS_IAM" } }) },
   ],
-  [/stage "dev" has no option "variable"\. Did you mean "variables"/, withStage({ variable: {} })],
+  [/stage "dev": variable is not an option\. Did you mean "variables"/, withStage({ variable: {} })],
   [
-    /stage "dev" has no option "defaultRouteSettings"\. Write throttling/,
+    /stage "dev": defaultRouteSettings is not an option\. Write throttling/,
     withStage({ defaultRouteSettings: {} }),
   ],
-  [/apiKeys is to be an object of texts/, withStage({ apiKeys: ["a"] })],
+  [/apiKeys must be an object of texts/, withStage({ apiKeys: ["a"] })],
   [/"one" has no value of its own/, withStage({ apiKeys: { one: " value" } })],
   [
     /routeSettings\["nobody"\] is for a route that is not there/,
@@ -79,20 +88,29 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
   ],
   [/routeSettings\["\$default"\] is no throttling/, withStage({ routeSettings: { $default: { burst: 1 } } })],
   [
-    /throttling has no option "throttlingRateLimit"\. Write ratePerSecond/,
+    /throttling: throttlingRateLimit is not an option\. Write ratePerSecond/,
     withStage({ throttling: { throttlingRateLimit: 1 } }),
   ],
-  [/accountThrottling has no option "ratePerSecond"/, { accountThrottling: { ratePerSecond: 1 } }],
-  [/managementThrottling is to be an object, not null/, { managementThrottling: null }],
+  [/accountThrottling: ratePerSecond is not an option/, { accountThrottling: { ratePerSecond: 1 } }],
+  [/managementThrottling must be an object, but received null/, { managementThrottling: null }],
   [/credentials are not complete/, { credentials: {} }],
   [/credentials are not complete/, { credentials: { accessKeyId: "a", secretKey: "b" } }],
-  [/onHttpError is "body" or "errorFrame" or "silent", not "nonsense"/, { onHttpError: "nonsense" }],
-  [/onThrottledMessage is "silent" or "errorFrame", not "close"/, { onThrottledMessage: "close" }],
-  [/host is to be a text, not 5/, { host: 5 }],
-  [/onError is to be a function/, { onError: "log" }],
-  [/clock tells no time/, { clock: {} }],
-  [/tls has no option "passphrase"/, { tls: { key: "x", cert: "y", passphrase: "z" } }],
-  [/"FIRST00000" is no API id\. Use lower-case/, withApi({ id: "FIRST00000" })],
+  [
+    /onHttpError must be "body" or "errorFrame" or "silent", but received "nonsense"/,
+    { onHttpError: "nonsense" },
+  ],
+  [
+    /onThrottledMessage must be "silent" or "errorFrame", but received "close"/,
+    { onThrottledMessage: "close" },
+  ],
+  [/host must be a text, but received 5/, { host: 5 }],
+  [/onError must be a function/, { onError: "log" }],
+  [/clock must be an object with the functions now and after/, { clock: {} }],
+  [/tls: passphrase is not an option/, { tls: { key: "x", cert: "y", passphrase: "z" } }],
+  [
+    /apiId must be .* lower-case letters and digits, but received "FIRST00000"/,
+    withApi({ id: "FIRST00000" }),
+  ],
   [/"WS\.example\.test" is no domain/, withMapping("WS.example.test", "")],
   [/"ws\.example\.test:443" is no domain/, withMapping("ws.example.test:443", "")],
   [/"ws\.example\.test\/a b" is no key that AWS takes/, withMapping("ws.example.test", "a b")],
@@ -101,7 +119,7 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
 
 describe("options that are not understood", () => {
   for (const [words, options] of NOT_UNDERSTOOD) {
-    onDesk(`6.2 are refused at the start: ${words.source}`, OWN, async () => {
+    onDesk(`6.2 are rejected at startup: ${words.source}`, OWN, async () => {
       const starting = openDesk(options as Partial<LocalGatewayOptions>, "http://127.0.0.1:9");
       await expect(starting).rejects.toMatchObject({
         name: "ConfigurationError",
@@ -112,9 +130,9 @@ describe("options that are not understood", () => {
 
   for (const [words, api, to] of [
     [/at least one route/, {}, {}],
-    [/deploy\(\): the API is to be an object, not undefined/, undefined, {}],
-    [/the API has no option "stages"/, withApi({}).apis[0], {}],
-    [/deploy\(\) has no option "name"/, { routes: {} }, { name: "dev" }],
+    [/deploy\(\): the API: the options must be a plain object, but received undefined/, undefined, {}],
+    [/the API: stages is not an option/, withApi({}).apis[0], {}],
+    [/deploy\(\): name is not an option/, { routes: {} }, { name: "dev" }],
     [
       /There is no API "another" to deploy to/,
       { routes: { $default: { integration } } },
@@ -122,7 +140,7 @@ describe("options that are not understood", () => {
     ],
     [/stage "dev" is there already/, { routes: { $default: { integration } } }, { options: {} }],
   ] as const) {
-    onDesk(`6.2 are refused by deploy(): ${words.source}`, OWN, async () => {
+    onDesk(`6.2 are rejected by deploy(): ${words.source}`, OWN, async () => {
       const { local } = await openDesk({});
       expect(() => local.deploy(api as never, to as never)).toThrow(
         expect.objectContaining({ name: "ConfigurationError", message: expect.stringMatching(words) }),
@@ -130,7 +148,7 @@ describe("options that are not understood", () => {
     });
   }
 
-  onDesk("§9.21 are refused by setFaults(): a name that is misspelt", OWN, async () => {
+  onDesk("§9.21 are rejected by setFaults(): a misspelled name", OWN, async () => {
     const { local } = await openDesk({});
     expect(() => local.setFaults({ drops: 1 } as never)).toThrow(/no option "drops"\. Did you mean "drop"/);
   });
@@ -140,7 +158,7 @@ describe("an impairment that there is not", () => {
   onDesk("§9.22 is refused", OWN, async () => {
     const { local } = await openDesk({});
     expect(() => local.impair("L0SM9cOFvHcCIhw=", "broken" as never)).toThrow(
-      'impairment is "none" or "half-open" or "not-reading", not "broken".',
+      'impairment must be "none" or "half-open" or "not-reading", but received "broken".',
     );
   });
 });

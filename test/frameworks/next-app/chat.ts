@@ -9,7 +9,7 @@ export const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.u
 
 /** The suite's own view, of the package as an app installs it. */
 export class ChatView extends WebSocketView {
-  override permissionsRequired = [chat.use];
+  static override permissionsRequired = [chat.use];
   override connect = ({ request }: ConnectContext) => {
     heard.publish({ agent: request.headers.get("x-client") });
   };

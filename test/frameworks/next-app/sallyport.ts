@@ -12,11 +12,11 @@ export const sallyport = createSallyport({
   channels: [rooms],
   views: { "/ws/chat": ChatView },
   origins: ["https://www.example.com"],
-  identify: ({ headers }) => {
+  authenticate: ({ headers }) => {
     const [, userId, sessionId] = /(?:^|;\s*)login=([^:;]+):([^;]+)/.exec(headers.get("cookie") ?? "") ?? [];
     return userId && sessionId ? { userId, sessionId } : null;
   },
-  decisions: { sampleAllowed: 0 },
+  decisionLog: { sampleAllowed: 0 },
   onDecision: (decision) => heard.publish({ decision }),
   onError: (error) => heard.publish({ error }),
 });

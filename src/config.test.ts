@@ -1,0 +1,359 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { definePermissions } from "./access/permissions.ts";
+import type { SallyportOptions } from "./config.ts";
+import { ConfigurationError } from "./errors.ts";
+import { defineGateway } from "./gateways/definition.ts";
+import { createSallyport } from "./sallyport.ts";
+import { postgres } from "./storage/postgres.ts";
+import { sqlite } from "./storage/sqlite.ts";
+import { defineChannel } from "./view/channel.ts";
+import { handler } from "./view/handlers.ts";
+import { WebSocketView } from "./view/view.ts";
+
+const chat = definePermissions("chat", { use: "Use" });
+
+class ChatView extends WebSocketView {
+  static override permissionsRequired = [chat.use];
+  ping = handler(() => "pong");
+}
+
+const REQUIRED = {
+  storage: sqlite(":memory:"),
+  permissions: [chat],
+  views: { "/ws/chat": ChatView },
+  authenticate: () => null,
+  origins: ["https://www.example.com"],
+};
+
+/** Every option with a value that is accepted, so that one can be spoiled at a time. */
+const ALL = {
+  ...REQUIRED,
+  channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
+  gateways: [defineGateway({ name: "main", region: "eu-west-1", target: "https://a.test/ws/chat" })],
+  users: { find: () => undefined, describe: () => ({}), suggest: () => [] },
+  allowMissingOrigin: true,
+  token: { path: "/api/token", expiresInSeconds: 30, binding: "token" },
+  limits: {
+    connectsPerUser: 1,
+    connectsPerIp: 1,
+    failedConnectsPerIp: false,
+    tokensPerUser: 0,
+    messagesPerConnection: 1,
+  },
+  gatewayAuth: "none",
+  trustProxy: 1,
+  apiGateway: {
+    maxRequestsPerSecond: 10,
+    concurrency: 2,
+    credentials: { accessKeyId: "a", secretAccessKey: "b" },
+    region: "eu-west-1",
+    client: {
+      post: async () => ({ kind: "ok" }),
+      delete: async () => ({ kind: "ok" }),
+      close: async () => {},
+    },
+  },
+  decisionLog: { sampleAllowed: 0.5, keepDays: 2, maxRows: 5 },
+  onDecision: () => undefined,
+  telemetry: { event: () => undefined, send: () => undefined, decided: () => undefined },
+  healthPath: "/healthz",
+  onError: () => undefined,
+} as const satisfies Required<Omit<SallyportOptions, "telemetry">> & { telemetry: object };
+
+const start = (options: object) => () => createSallyport(options as SallyportOptions);
+
+test("accepts every option, and the required ones alone", () => {
+  expect(start(ALL)).not.toThrow();
+  expect(start(REQUIRED)).not.toThrow();
+});
+
+describe("createSallyport() rejects", () => {
+  const secret = "postgres://user:secret@db.example.com/app";
+  const wrong: [string, object, RegExp][] = [
+    [
+      "a misspelled binding",
+      { token: { binding: "Session" } },
+      /token\.binding must be "session" or "token", but received "Session"\.$/,
+    ],
+    ["the binding of 0.1", { token: { binding: "login" } }, /token\.binding must be "session" or "token"/],
+    [
+      "an unknown token option",
+      { token: { bindings: "session" } },
+      /token\.bindings is not an option\. Did you mean "binding"\?$/,
+    ],
+    ["tokens", { tokens: { binding: "Login" } }, /tokens is not an option\. Did you mean "token"\?$/],
+    [
+      "trustProxy: true",
+      { trustProxy: true },
+      /trustProxy must be a whole number of proxies from 0 to 100, but received true\.$/,
+    ],
+    ["a negative trustProxy", { trustProxy: -1 }, /trustProxy must be/],
+    ["a trustProxy that is not whole", { trustProxy: 1.5 }, /trustProxy must be/],
+    ["sourceIp", { sourceIp: { trustedHop: 1 } }, /sourceIp is not an option\. Write trustProxy/],
+    ["trust", { trust: "netwrok" }, /trust is not an option\. Write gatewayAuth/],
+    [
+      "a misspelled gatewayAuth",
+      { gatewayAuth: "nome" },
+      /gatewayAuth must be "secret" or "none", but received "nome"\.$/,
+    ],
+    [
+      "an unknown function of users",
+      { users: { fnd: () => "x" } },
+      /users has "fnd", which is not an option\. The options are: find, describe, suggest\.$/,
+    ],
+    [
+      "users with something else than a function",
+      { users: { find: "x" } },
+      /users must be an object with the functions/,
+    ],
+    [
+      "users of a class without any of the functions",
+      { users: new Map() },
+      /users must be an object with the functions/,
+    ],
+    ["onDecision: 5", { onDecision: 5 }, /onDecision must be a function, but received 5\.$/],
+    ["telemetry: {}", { telemetry: {} }, /telemetry must be what openTelemetry\(\) returned/],
+    [
+      "an empty client",
+      { apiGateway: { client: {} } },
+      /apiGateway\.client must be an object with the methods post, delete and close/,
+    ],
+    [
+      "managementApi",
+      { managementApi: {} },
+      /managementApi is not an option\. Write apiGateway: \{ client \}/,
+    ],
+    [
+      "a token path without a slash",
+      { token: { path: "api/ws-token" } },
+      /token\.path must be a path that begins with \/ .*, but received "api\/ws-token"\.$/,
+    ],
+    ["an empty token path", { token: { path: "" } }, /token\.path must be a path/],
+    [
+      "a token path of an event",
+      { token: { path: "/ws/chat/connect" } },
+      /token\.path \/ws\/chat\/connect is below the view \/ws\/chat/,
+    ],
+    ["a token path below a view", { token: { path: "/ws/chat/my-token" } }, /is below the view/],
+    ["a health path below a view", { healthPath: "/ws/chat/disconnect" }, /healthPath .* is below the view/],
+    [
+      "one path for both",
+      { healthPath: "/x", token: { path: "/x" } },
+      /healthPath and token\.path are both \/x/,
+    ],
+    ["a health path with a query", { healthPath: "/x?y" }, /healthPath must be a path/],
+    [
+      "a connection string as storage",
+      { storage: secret },
+      /storage must be a database from sqlite\(\) or postgres\(\), but received a text\. Write/,
+    ],
+    ["a promise of a storage", { storage: Promise.resolve() }, /received an object of class Promise/],
+    ["no storage", { storage: undefined }, /storage/],
+    ["gateways: {}", { gateways: {} }, /gateways must be an array of what defineGateway\(\) returned/],
+    [
+      "a gateway that was not defined",
+      { gateways: [{ name: "x" }] },
+      /gateways\[0\] must be what defineGateway\(\) returned/,
+    ],
+    ["channels: {}", { channels: {} }, /channels must be an array of what defineChannel\(\) returned/],
+    [
+      "a channel that was not defined",
+      { channels: [{ pattern: "x", options: { signedIn: "yes" }, match: () => ({}) }] },
+      /channels\[0\] must be what defineChannel\(\) returned/,
+    ],
+    ["no permissions", { permissions: undefined }, /permissions/],
+    [
+      "permissions: {}",
+      { permissions: chat },
+      /permissions must be an array of what definePermissions\(\) returned/,
+    ],
+    [
+      "a permission instead of its set",
+      { permissions: ["chat.use"] },
+      /permissions\[0\] must be what definePermissions\(\) returned/,
+    ],
+    [
+      "no authenticate",
+      { authenticate: undefined },
+      /authenticate is undefined\. It must be a function that returns \{ userId, sessionId \}/,
+    ],
+    ["identify", { identify: () => null }, /identify is not an option\. Write authenticate/],
+    ["a list of views", { views: [ChatView] }, /views must be an object of paths and view classes/],
+    ["a Map of views", { views: new Map() }, /views must be an object/],
+    ["an empty list of origins", { origins: [] }, /origins is empty/],
+    ["a text as origins", { origins: "https://www.example.com" }, /origins must be an array of origins/],
+    ["a star as origin", { origins: ["*"] }, /origins\[0\] must be scheme, host and port/],
+    ["none as origin", { origins: ["none"] }, /origins\[0\] is "none"\. Set allowMissingOrigin: true/],
+    [
+      "allowMissingOrigin that is a text",
+      { allowMissingOrigin: "no" },
+      /allowMissingOrigin must be true or false, but received "no"\.$/,
+    ],
+    [
+      "an unknown limit",
+      { limits: { tokenPerUser: 5 } },
+      /limits\.tokenPerUser is not an option\. Did you mean "tokensPerUser"\?/,
+    ],
+    [
+      "a limit that is a text",
+      { limits: { tokensPerUser: "5" } },
+      /limits\.tokensPerUser must be a whole number per minute/,
+    ],
+    ["limits: true", { limits: true }, /limits must be a plain object, but received true\.$/],
+    ["limits: []", { limits: [] }, /limits must be a plain object, but received an array of 0\.$/],
+    ["a promise of limits", { limits: Promise.resolve({}) }, /limits must be a plain object/],
+    [
+      "no concurrency",
+      { apiGateway: { concurrency: 0 } },
+      /apiGateway\.concurrency must be a whole number from 1 to 10000/,
+    ],
+    [
+      "a pace of 0",
+      { apiGateway: { maxRequestsPerSecond: 0 } },
+      /apiGateway\.maxRequestsPerSecond must be a number of at least 1, or false/,
+    ],
+    [
+      "a region that is none",
+      { apiGateway: { region: "Ireland" } },
+      /apiGateway\.region must be an AWS region such as eu-west-1/,
+    ],
+    [
+      "credentials without a key",
+      { apiGateway: { credentials: { accessKeyId: "secret-id" } } },
+      /apiGateway\.credentials must be an object with the texts/,
+    ],
+    [
+      "a share above 1",
+      { decisionLog: { sampleAllowed: 2 } },
+      /decisionLog\.sampleAllowed must be a share from 0 to 1/,
+    ],
+    ["delivery", { delivery: { ratePerSecond: 5 } }, /delivery is not an option\. Write apiGateway/],
+    ["decisions", { decisions: {} }, /decisions is not an option\. Did you mean/],
+    [
+      "a token that expires never",
+      { token: { expiresInSeconds: Number.POSITIVE_INFINITY } },
+      /token\.expiresInSeconds must be a number of seconds/,
+    ],
+    ["a property of every object", { toString: "x" }, /toString is not an option/],
+  ];
+
+  test.each(wrong)("%s", (_name, options, words) => {
+    const run = start({ ...REQUIRED, ...options });
+    expect(run).toThrow(ConfigurationError);
+    expect(run).toThrow(words);
+    // Sentences for the developer, which repeat no secret.
+    expect(run).toThrow(/^createSallyport\(\): /);
+    expect(run).not.toThrow(/secret@|secret-id/);
+  });
+
+  test.each([undefined, null, 5, "x", [], new Date()])("%s instead of options", (options) => {
+    expect(start(options as never)).toThrow(/^createSallyport\(\): the options must be a plain object/);
+  });
+});
+
+test("rejects every misspelled name and every value of a wrong kind, and names the option", () => {
+  const paths = pathsOf(ALL);
+  const spoiled = fc.oneof(
+    fc.record({ path: fc.constantFrom(...paths), how: fc.constant("rename" as const), edit: edits() }),
+    fc.record({ path: fc.constantFrom(...paths), how: fc.constant("value" as const), value: wrongValues() }),
+  );
+  fc.assert(
+    fc.property(spoiled, (spoil) => {
+      const { path } = spoil;
+      const name = path.at(-1) ?? "";
+      const options = copyOf(ALL);
+      const parent = path
+        .slice(0, -1)
+        .reduce<Record<string, unknown>>((at, key) => at[key] as never, options);
+      let changed = name;
+      if (spoil.how === "rename") {
+        changed = spoil.edit(name);
+        fc.pre(!Object.hasOwn(parent, changed) && changed !== "");
+        const value = parent[name];
+        delete parent[name];
+        parent[changed] = value;
+      } else parent[name] = spoil.value;
+      let error: unknown;
+      try {
+        createSallyport(options as never);
+      } catch (thrown) {
+        error = thrown;
+      }
+      expect(error, `${path.join(".")} → ${changed}`).toBeInstanceOf(ConfigurationError);
+      const { message } = error as Error;
+      expect(message).toContain(changed);
+      expect(message).toMatch(/Did you mean|The options are|must be|A path begins|Write |Set /);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("postgres() rejects an empty connection string instead of connecting to a local server", () => {
+  for (const source of ["", " ", undefined, null, 5]) {
+    expect(() => postgres(source as string), String(source)).toThrow(/^postgres\(\): the source is/);
+    expect(() => postgres(source as string), String(source)).toThrow(/DATABASE_URL/);
+  }
+  expect(() => postgres("postgres://localhost/app", { poolsize: 3 } as never)).toThrow(
+    /postgres\(\): poolsize is not an option\. Did you mean "poolSize"\?/,
+  );
+  expect(() => postgres("postgres://localhost/app", { listen: "no" } as never)).toThrow(
+    /listen must be true or false/,
+  );
+});
+
+test("sqlite() rejects a path that is missing", () => {
+  for (const source of ["", " ", undefined, null, 5]) {
+    expect(() => sqlite(source as string), String(source)).toThrow(/^sqlite\(\): the source is/);
+  }
+});
+
+/** Changes of a name that a tired developer could make. */
+function edits(): fc.Arbitrary<(name: string) => string> {
+  return fc
+    .record({ kind: fc.constantFrom("drop", "double", "swap", "case", "snake", "plural"), at: fc.nat(20) })
+    .map(({ kind, at }) => (name: string) => {
+      const index = at % name.length;
+      const letters = [...name];
+      if (kind === "drop") letters.splice(index, 1);
+      if (kind === "double") letters.splice(index, 0, letters[index] ?? "");
+      if (kind === "swap") letters.splice(index, 2, ...letters.slice(index, index + 2).reverse());
+      if (kind === "case") letters[index] = letters[index]?.toUpperCase() ?? "";
+      if (kind === "snake") return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      if (kind === "plural") return name.endsWith("s") ? name.slice(0, -1) : `${name}s`;
+      return letters.join("");
+    });
+}
+
+/** Values that no option accepts. */
+function wrongValues(): fc.Arbitrary<unknown> {
+  return fc.constantFrom<unknown>(
+    null,
+    Number.NaN,
+    -7,
+    10n,
+    "no such value",
+    Symbol("x"),
+    new Date(0),
+    new Map(),
+    /x/,
+    [null],
+    { nonsense: 1 },
+    Promise.resolve(),
+  );
+}
+
+/** The path of every option, nested ones included. */
+function pathsOf(options: object): readonly (readonly string[])[] {
+  return Object.entries(options).flatMap(([name, value]) => {
+    const nested = ["token", "limits", "apiGateway", "decisionLog"].includes(name) ? pathsOf(value) : [];
+    return [[name], ...nested.map((path) => [name, ...path])];
+  });
+}
+
+function copyOf(options: object): Record<string, unknown> {
+  const nested = ["token", "limits", "apiGateway", "decisionLog", "users"];
+  return Object.fromEntries(
+    Object.entries(options).map(([name, value]) => [name, nested.includes(name) ? { ...value } : value]),
+  );
+}

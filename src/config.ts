@@ -1,0 +1,231 @@
+import * as v from "valibot";
+import { type DecisionLogOptions, decisionLogSchema } from "./access/decision-log.ts";
+import type { Decision } from "./access/decisions.ts";
+import { type OriginCheck, originSchema } from "./access/origins.ts";
+import type { AnyPermissionSet } from "./access/permissions.ts";
+import { type Limits, limitsSchema } from "./access/rate-limits.ts";
+import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts";
+import { ConfigurationError } from "./errors.ts";
+import { type GatewayDefinition, isDefined } from "./gateways/definition.ts";
+import { isPath } from "./lifecycle/mount-views.ts";
+import type { Authenticate } from "./lifecycle/rooms.ts";
+import type { Telemetry } from "./lifecycle/telemetry.ts";
+import {
+  booleanOption,
+  choiceOption,
+  describe,
+  functionOption,
+  isPlainObject,
+  numberOption,
+  objectWith,
+  optionsOf,
+  parseOptions,
+  wholeNumberOption,
+} from "./options.ts";
+import type { Database } from "./storage/database.ts";
+import { type ChannelDefinition, isChannelDefinition } from "./view/channel.ts";
+import type { ViewClass } from "./view/view.ts";
+
+/** Resolves the user names that an operator types on the command line, and formats user ids for people. */
+export interface UserDirectory {
+  /** Returns the app's id of a user for what an operator typed, such as an e-mail address, or undefined. */
+  find?(text: string): string | undefined | Promise<string | undefined>;
+  /** Returns a readable name for each id, such as an e-mail address. */
+  describe?(
+    ids: readonly string[],
+  ): Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>;
+  /** Returns texts that `find` accepts. The closest match is suggested if `find` returns undefined. */
+  suggest?(): readonly string[] | Promise<readonly string[]>;
+}
+
+export interface TokenOptions {
+  /** Path of the token endpoint. Default "/api/ws-token". */
+  readonly path?: string | undefined;
+  /** How long a token can be used, in seconds, from 1 to 3600. Default 60. */
+  readonly expiresInSeconds?: number | undefined;
+  /**
+   * `"session"`: the request to `$connect` must belong to the session that requested the token. `"token"`: for hosts whose cookies do not
+   * reach `$connect`, the token alone identifies the user. Default "session".
+   */
+  readonly binding?: "session" | "token" | undefined;
+}
+
+/** The options of `createSallyport()`. */
+export interface SallyportOptions {
+  /** The database to use, for example `sqlite("data/app.db")`. The connection opens on first use. */
+  readonly storage: Database;
+  /** What `definePermissions()` returned. */
+  readonly permissions: readonly AnyPermissionSet[];
+  /** What `defineChannel()` returned. Default: no channels. */
+  readonly channels?: readonly ChannelDefinition[] | undefined;
+  /** Path → class. API Gateway calls `<path>/connect`, `/disconnect`, `/default` or the name of a custom route. */
+  readonly views: Readonly<Record<string, ViewClass>>;
+  /** What `defineGateway()` returned, for `sallyport gateway`. Default: none. */
+  readonly gateways?: readonly GatewayDefinition[] | undefined;
+  /** Returns the user of a request, as the app's own session has it, or null. */
+  readonly authenticate: Authenticate;
+  /** How the command line finds users. Default: by their ids. */
+  readonly users?: UserDirectory | undefined;
+  /**
+   * The pages that may connect: `"https://www.example.com"`, `"https://*.example.com"` for all subdomains, or a function that returns
+   * true for an allowed origin. Optional with `allowMissingOrigin`.
+   */
+  readonly origins?: readonly string[] | OriginCheck | undefined;
+  /** `true`: also accepts clients that send no Origin header, such as devices and servers. Browsers always send one. Default false. */
+  readonly allowMissingOrigin?: boolean | undefined;
+  /** The tokens that clients connect with. */
+  readonly token?: TokenOptions | undefined;
+  /** Limits per minute. `false` turns a limit off. */
+  readonly limits?: Partial<Limits> | undefined;
+  /** `"none"`: every caller counts as the gateway, for a backend that only the gateway can reach. Default "secret". */
+  readonly gatewayAuth?: "secret" | "none" | undefined;
+  /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. Default 0. */
+  readonly trustProxy?: number | undefined;
+  /** How messages are sent through the Management API of API Gateway. */
+  readonly apiGateway?: ApiGatewayOptions | undefined;
+  /** Which decisions are stored for `access.why()`, and for how long. */
+  readonly decisionLog?: DecisionLogOptions | undefined;
+  /** Called with each denial, each revocation of an open connection, and the allowed events that are stored. */
+  readonly onDecision?: ((decision: Decision) => void) | undefined;
+  /** Traces and metrics: `openTelemetry()` of `sallyport/telemetry`. Default: none. */
+  readonly telemetry?: Telemetry | undefined;
+  /** Path of the health-check endpoint for a load balancer, such as `/healthz`. Disabled by default. */
+  readonly healthPath?: string | undefined;
+  /** Called with each error that is not returned to a caller, and the operation in which it occurred. Default: `console.error`. */
+  readonly onError?: ((error: unknown, where: string) => void) | undefined;
+}
+
+function pathOption(example: string) {
+  const message = `must be a path that begins with / and does not end with it, such as "${example}"`;
+  return v.pipe(v.string(message), v.check(isPath, message));
+}
+
+const TOKEN_OPTIONS = optionsOf<TokenOptions>()({
+  path: v.optional(pathOption("/api/ws-token"), "/api/ws-token"),
+  expiresInSeconds: v.optional(numberOption(1, 3600, "a number of seconds from 1 to 3600"), 60),
+  binding: v.optional(choiceOption("session", "token"), "session"),
+});
+
+const DIRECTORY_METHODS = ["find", "describe", "suggest"] as const;
+
+/** A directory may be an object of a class, which has other members. A plain object with other members has a misspelled one. */
+const USER_DIRECTORY = v.pipe(
+  objectWith<UserDirectory>([], "an object with the functions find, describe or suggest", DIRECTORY_METHODS),
+  v.check(
+    (directory) =>
+      !isPlainObject(directory) ||
+      Object.keys(directory).every((name) => DIRECTORY_METHODS.some((known) => known === name)),
+    (issue) => {
+      const unknown = Object.keys(issue.input).filter(
+        (name) => !(DIRECTORY_METHODS as readonly string[]).includes(name),
+      );
+      return `has ${unknown.map((name) => `"${name}"`).join(", ")}, which is not an option. The options are: ${DIRECTORY_METHODS.join(", ")}.`;
+    },
+  ),
+  v.check(
+    (directory) =>
+      isPlainObject(directory) || DIRECTORY_METHODS.some((name) => directory[name] !== undefined),
+    "must be an object with the functions find, describe or suggest",
+  ),
+);
+
+const STORAGE = v.custom<Database>(
+  (value) => {
+    const { write, migrate, db } = (value ?? {}) as Partial<Database>;
+    return typeof write === "function" && typeof migrate === "function" && typeof db === "object";
+  },
+  // A connection string is not repeated: it may contain a password.
+  ({ input }) =>
+    `must be a database from sqlite() or postgres(), but received ${typeof input === "string" ? "a text" : describe(input)}. ` +
+    'Write storage: sqlite("data/app.db") or storage: postgres(process.env.DATABASE_URL).',
+);
+
+const SALLYPORT_OPTIONS = optionsOf<SallyportOptions>()(
+  {
+    storage: STORAGE,
+    permissions: v.array(
+      v.custom<AnyPermissionSet>(
+        (value) => typeof value === "object" && value !== null,
+        "must be what definePermissions() returned",
+      ),
+      "must be an array of what definePermissions() returned",
+    ),
+    channels: v.optional(
+      v.array(
+        v.custom<ChannelDefinition>(isChannelDefinition, "must be what defineChannel() returned"),
+        "must be an array of what defineChannel() returned",
+      ),
+      [],
+    ),
+    views: v.pipe(
+      v.custom<Readonly<Record<string, ViewClass>>>(
+        isPlainObject,
+        "must be an object of paths and view classes",
+      ),
+      v.readonly(),
+    ),
+    gateways: v.optional(
+      v.array(
+        v.custom<GatewayDefinition>(
+          (value) => isDefined(value as GatewayDefinition),
+          "must be what defineGateway() returned",
+        ),
+        "must be an array of what defineGateway() returned",
+      ),
+      [],
+    ),
+    authenticate: functionOption<Authenticate>("that returns { userId, sessionId } for a request, or null"),
+    users: v.optional(USER_DIRECTORY, {}),
+    origins: v.optional(originSchema, []),
+    allowMissingOrigin: v.optional(booleanOption, false),
+    token: v.optional(TOKEN_OPTIONS, {}),
+    limits: v.optional(limitsSchema, {}),
+    gatewayAuth: v.optional(choiceOption("secret", "none"), "secret"),
+    trustProxy: v.optional(wholeNumberOption(0, 100, "proxies"), 0),
+    apiGateway: v.optional(apiGatewaySchema, {}),
+    decisionLog: v.optional(decisionLogSchema, {}),
+    onDecision: v.optional(functionOption<(decision: Decision) => void>()),
+    telemetry: v.optional(
+      objectWith<Telemetry>(
+        ["event", "send", "decided"],
+        "what openTelemetry() returned, or an object with the functions event, send and decided",
+      ),
+    ),
+    healthPath: v.optional(pathOption("/healthz")),
+    onError: v.optional(functionOption<(error: unknown, where: string) => void>()),
+  },
+  {
+    identify: "Write authenticate: a function that returns { userId, sessionId } for a request, or null.",
+    tokenPath: "Write token: { path }.",
+    tokenExpirySeconds: "Write token: { expiresInSeconds }.",
+    trust: 'Write gatewayAuth: "secret" or "none".',
+    sourceIp: "Write trustProxy: the number of proxies in front of API Gateway.",
+    delivery: "Write apiGateway.",
+    managementApi: "Write apiGateway: { client }.",
+  },
+);
+
+/** The options of `createSallyport()`, checked and complete. */
+export type SallyportConfig = v.InferOutput<typeof SALLYPORT_OPTIONS>;
+
+/** @throws ConfigurationError with the name of the option, its value and what to change */
+export function parseConfig(options: SallyportOptions): SallyportConfig {
+  const config = parseOptions("createSallyport()", SALLYPORT_OPTIONS, options);
+  checkPath("token.path", config.token.path, config);
+  checkPath("healthPath", config.healthPath, config);
+  if (config.healthPath === config.token.path) {
+    throw new ConfigurationError(
+      `createSallyport(): healthPath and token.path are both ${config.token.path}, so the health check would not be reached. Change one of them.`,
+    );
+  }
+  return config;
+}
+
+/** A path of our own must not be the path of an event: it would be answered in its place. */
+function checkPath(name: string, path: string | undefined, { views }: SallyportConfig): void {
+  const [, view = ""] = /^(.*)\/[A-Za-z0-9_-]+$/.exec(path ?? "") ?? [];
+  if (!Object.hasOwn(views, view)) return;
+  throw new ConfigurationError(
+    `createSallyport(): ${name} ${path} is below the view ${view}, so it would answer events of this view. Use a path that is not below a view.`,
+  );
+}

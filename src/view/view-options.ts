@@ -1,0 +1,196 @@
+import * as v from "valibot";
+import { ConfigurationError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { booleanOption, optionsOf, parseOptions, textOption } from "../options.ts";
+import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
+import type { ViewClass } from "./view.ts";
+
+/** The options of a view: static fields of its class. */
+export interface ViewOptions extends RuleDeclaration {
+  /** `false`: the rules of parent classes do not apply to this class. Default true. */
+  readonly inheritRules?: boolean | undefined;
+  /** The handlers that clients may call. A subclass cannot allow handlers that a parent's list leaves out. Default: all handlers. */
+  readonly allowedHandlers?: readonly string[] | undefined;
+  /** `true`: the view has no handlers, its clients only receive. Default false. */
+  readonly receiveOnly?: boolean | undefined;
+  /** The channel that a connection joins if the client names none. It must match a channel definition. Default: none. */
+  readonly defaultChannel?: string | undefined;
+  /** The field of a message that contains the name of the handler. Default "handler". */
+  readonly handlerKey?: string | undefined;
+  /** The field that selects the route in API Gateway and, without `handlerKey`, the handler. Default "action". */
+  readonly routeKey?: string | undefined;
+}
+
+/** A field name that a route selection expression can contain. `id` is the field of the call id. */
+const messageField = textOption(
+  /^(?!id$|__proto__$)[A-Za-z0-9_-]{1,128}$/,
+  'the name of a message field: 1 to 128 letters, digits, _ or -, and not "id"',
+);
+
+const SCHEMAS = {
+  ...RULE_SCHEMAS,
+  inheritRules: v.exactOptional(booleanOption),
+  allowedHandlers: v.exactOptional(
+    v.array(v.string("must be the name of a handler"), "must be an array of handler names"),
+  ),
+  receiveOnly: v.exactOptional(booleanOption),
+  defaultChannel: v.exactOptional(v.string("must be the name of a channel, such as lobby")),
+  handlerKey: v.exactOptional(messageField),
+  routeKey: v.exactOptional(messageField),
+};
+const VIEW_OPTIONS = optionsOf<ViewOptions>()(SCHEMAS);
+
+export const VIEW_OPTION_NAMES = Object.keys(SCHEMAS) as readonly (keyof ViewOptions)[];
+
+/**
+ * Names that are written for an option, and what to write instead. The keys have no underscores and are in lower case.
+ * Many are class attributes of the Python package Django-AWS-API-Gateway-WebSockets.
+ */
+const ALIASES: Readonly<Record<string, string>> = {
+  permission: 'Did you mean "permissionsRequired"?',
+  permissions: 'Did you mean "permissionsRequired"?',
+  requiredpermission: 'Did you mean "permissionsRequired"?',
+  requiredpermissions: 'Did you mean "permissionsRequired"?',
+  allpermissions: 'Did you mean "allPermissionsRequired"?',
+  requiredallpermissions: 'Did you mean "allPermissionsRequired"?',
+  additionalallowedhandlers: 'Did you mean "allowedHandlers"?',
+  defaultchannelname: 'Did you mean "defaultChannel"?',
+  handlerselectionkey: 'Did you mean "handlerKey"?',
+  routeselectionkey: 'Did you mean "routeKey"?',
+  authorize:
+    "A view has no authorize. Give it to a handler or to defineChannel(), or check the user in connect().",
+  onconnect: 'Did you mean the method "connect"?',
+  ondisconnect: 'Did you mean the method "disconnect"?',
+  additionalconnectionchecks: 'Did you mean the method "connect"?',
+  awsapigatewayid: "Only registered gateways can call the app: each has its own secret. Remove it.",
+  channelnamepattern: "Declare the channels with defineChannel(): other names are rejected.",
+  maxbodysize:
+    "API Gateway limits messages to 128 KB. Limit single fields in the body schema of the handler.",
+  ratelimitenabled: "Set createSallyport({ limits }).",
+  ratelimitmaxattempts: "Set createSallyport({ limits: { connectsPerUser, connectsPerIp } }).",
+  ratelimitwindowminutes: "Limits are counted per minute. Set createSallyport({ limits }).",
+  requiredheaders: "The secret of the gateway proves the caller. Check other headers in connect().",
+  additionalrequiredheaders: "The secret of the gateway proves the caller. Check other headers in connect().",
+  requiredconnectionheaders: "Check the headers of the handshake in connect().",
+};
+
+/**
+ * Returns the options that a class itself declares, without those of its parents.
+ *
+ * Every other public static field is rejected: a misspelled rule would not be checked.
+ *
+ * @throws ConfigurationError with the name and what to write instead
+ */
+export function readOwnOptions(View: ViewClass): ViewOptions {
+  const given: Record<string, unknown> = {};
+  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(View))) {
+    if (name === "prototype" || (isBuiltIn(name) && !descriptor.enumerable)) continue;
+    const isValue = "value" in descriptor;
+    if (isValue && isOption(name)) given[name] = descriptor.value;
+    else if (isValue && descriptor.enumerable) rejectStaticField(View, name, descriptor.value);
+    else checkMethodName(View, `static ${isValue ? "method" : "accessor"}`, name);
+  }
+  return parseOptions(nameOf(View), VIEW_OPTIONS, given);
+}
+
+/**
+ * Checks the methods of a class. They are the author's own, except those with the name of an option, which would not have an effect.
+ *
+ * @throws ConfigurationError with the name and what to write instead
+ */
+export function checkMethods(View: ViewClass): void {
+  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(View.prototype))) {
+    if (name === "constructor") continue;
+    const isMethod = typeof descriptor.value === "function";
+    if (isMethod && isHook(name)) continue;
+    if ("value" in descriptor && !isMethod) throw publicField(View, name);
+    checkMethodName(View, isMethod ? "method" : "accessor", name);
+  }
+}
+
+/** An error for a public field of an instance that is not a handler. */
+export function publicField(View: ViewClass, name: string): ConfigurationError {
+  if (isOption(name)) {
+    return new ConfigurationError(
+      `${nameOf(View)} declares "${name}" as an instance field, where it has no effect. Write it as a static field: static ${name} = ….`,
+    );
+  }
+  return new ConfigurationError(
+    `${nameOf(View)} has a public field "${name}", which is not a handler.${suggestion(name)} ${FOR_YOUR_DATA}`,
+  );
+}
+
+const FOR_YOUR_DATA =
+  "For your own data use a #private field: fields that TypeScript calls private and parameter properties are public at run time.";
+
+function rejectStaticField(View: ViewClass, name: string, value: unknown): never {
+  const { name: kind } = (value as object | null)?.constructor ?? {};
+  const hint = kind === "Handler" ? " Handlers are instance fields: remove static." : suggestion(name);
+  throw new ConfigurationError(
+    `${nameOf(View)} has a static field "${name}", which is not an option of a view.${hint} ${FOR_YOUR_DATA}`,
+  );
+}
+
+function checkMethodName(View: ViewClass, kind: string, name: string): void {
+  const isMisplacedHook = isHook(name);
+  const option = isMisplacedHook ? undefined : methodLikeOption(name);
+  if (!isMisplacedHook && option === undefined) return;
+  const fix = isMisplacedHook ? `Write ${name}() as a method without static.` : (option ?? "");
+  throw new ConfigurationError(
+    `${nameOf(View)} has the ${kind} "${name}", which has no effect under this name. ${fix} If it is a helper of yours, rename it.`,
+  );
+}
+
+/** What to write for a method whose name resembles an option or a hook, or undefined for other names. */
+function methodLikeOption(name: string): string | undefined {
+  const plain = plainName(name);
+  const alias = aliasOf(plain);
+  if (alias !== undefined) return alias;
+  const option = VIEW_OPTION_NAMES.find((each) => isSlipOf(plain, each.toLowerCase()));
+  if (option !== undefined) return `Write it as a static field: static ${option} = ….`;
+  const hook = HOOKS.find((each) => isSlipOf(plain, each));
+  return hook === undefined ? undefined : `Did you mean the method "${hook}"?`;
+}
+
+/** Names that are the same or differ in one letter. */
+function isSlipOf(name: string, known: string): boolean {
+  return name === known || (Math.abs(name.length - known.length) <= 1 && nearest(name, [known], 1) !== "");
+}
+
+function suggestion(name: string): string {
+  const plain = plainName(name);
+  const alias = aliasOf(plain);
+  if (alias !== undefined) return ` ${alias}`;
+  const same = VIEW_OPTION_NAMES.find((option) => option.toLowerCase() === plain);
+  return same === undefined ? nearest(name, [...VIEW_OPTION_NAMES, ...HOOKS]) : ` Did you mean "${same}"?`;
+}
+
+function aliasOf(plain: string): string | undefined {
+  return Object.hasOwn(ALIASES, plain) ? ALIASES[plain] : undefined;
+}
+
+/** `permissions_required`, `PERMISSIONS_REQUIRED` and `PermissionsRequired` are the same name. */
+function plainName(name: string): string {
+  return name.replaceAll("_", "").toLowerCase();
+}
+
+/** Methods of a view that the framework calls. */
+const HOOKS = ["connect", "disconnect"] as const;
+
+export function isHook(name: string): boolean {
+  return HOOKS.some((hook) => hook === name);
+}
+
+function isOption(name: string): name is keyof ViewOptions {
+  return Object.hasOwn(SCHEMAS, name);
+}
+
+/** Properties of every class. */
+function isBuiltIn(name: string): boolean {
+  return name === "name" || name === "length";
+}
+
+/** The class's name for messages. */
+export function nameOf(View: ViewClass): string {
+  return (typeof View.name === "string" && View.name) || "A view without a name";
+}
