@@ -150,12 +150,15 @@ function numberOf(min: number, max: number, message: string, isKind: (value: num
   );
 }
 
+/** The latest instant that a Date can represent, in epoch milliseconds. Source: ECMAScript, "Time Values and Time Range". */
+const MAX_INSTANT = 8.64e15;
+
 /** An instant: a Date, or epoch milliseconds. The output is in epoch milliseconds. */
 export const instantOption = v.pipe(
-  v.custom<number | Date>(
-    (value) => (typeof value === "number" || value instanceof Date) && Number.isSafeInteger(Number(value)),
-    "must be a Date or a whole number of epoch milliseconds",
-  ),
+  v.custom<number | Date>((value) => {
+    const at = typeof value === "number" || value instanceof Date ? Number(value) : Number.NaN;
+    return Number.isInteger(at) && Math.abs(at) <= MAX_INSTANT;
+  }, "must be a Date or a whole number of epoch milliseconds"),
   v.transform(Number),
 );
 

@@ -26,9 +26,6 @@ export interface GrantOptions extends ChangeOptions {
 /** What a user is of whom nothing is known. */
 const DEFAULT_FLAGS = { is_active: true, is_superuser: false } as const;
 
-/** Latest instant that a Date can be, in epoch milliseconds. Source: ECMAScript, "Time Values and Time Range". */
-const MAX_INSTANT = 8.64e15;
-
 /** A grant or membership whose end came. */
 export interface ExpiredGrant {
   readonly user: string | null;
@@ -263,14 +260,10 @@ export class Grants {
   }
 
   async #terms(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {
-    const isInstant = until === undefined || typeof until === "number" || until instanceof Date;
-    const until_at = until === undefined ? null : isInstant ? Number(until) : Number.NaN;
-    if (until_at !== null && !(Number.isInteger(until_at) && Math.abs(until_at) <= MAX_INSTANT)) {
-      throw new ConfigurationError("until is an instant: a Date, or whole epoch milliseconds.");
-    }
+    const until_at = until === undefined ? null : Number(until);
     if (until_at !== null && !(await this.#isComing(db, until_at))) {
       throw new ConfigurationError(
-        `until is ${new Date(until_at).toISOString()}, which has passed: the grant would never hold. Give a coming instant.`,
+        `until is ${new Date(until_at).toISOString()}, which has passed, so the grant would never apply. Give an instant in the future.`,
       );
     }
     return { until_at, granted_at: this.#database.now, granted_by: by ?? null, reason: reason ?? null };

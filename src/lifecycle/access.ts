@@ -17,7 +17,7 @@ import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import { booleanOption, describe, isPlainObject, optionsOf, parseOptions } from "../options.ts";
+import { booleanOption, isPlainObject, optionsOf, parseOptions } from "../options.ts";
 import { shown } from "../shown.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";

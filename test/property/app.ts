@@ -90,26 +90,30 @@ export function appOf(
     const start = path === "/any" && design.defaultChannel ? { defaultChannel: design.defaultChannel } : {};
     declared[path] =
       path === "/child"
-        ? viewClass(path, rule, declared["/any"])
-        : viewClass(path, { ...rule, ...start, ...fields, allowedHandlers: ALLOWED });
+        ? viewClass(path, rule, {}, declared["/any"])
+        : viewClass(path, { ...rule, ...start, allowedHandlers: ALLOWED }, fields);
   }
   return { views: declared, channels: channels.map((channel) => channelOf(channel, ports)) };
 }
 
 const ALLOWED = [...EVERYBODYS, "ruled", "owned"];
 
-function viewClass(path: string, fields: object, Parent: ViewClass | undefined = undefined): ViewClass {
+function viewClass(
+  path: string,
+  options: object,
+  handlers: object = {},
+  Parent: ViewClass = WebSocketView as unknown as ViewClass,
+): ViewClass {
   const name = `View${path.slice(1)}`;
-  const Base = Parent ?? (WebSocketView as ViewClass);
   const made = {
-    [name]: class extends Base {
+    [name]: class extends Parent {
       constructor() {
         super();
-        Object.assign(this, fields);
+        Object.assign(this, handlers);
       }
     },
   };
-  return made[name] as ViewClass;
+  return Object.assign(made[name] as ViewClass, options);
 }
 
 function declaration({ any, all, signedIn }: Rule): Requirement & { signedIn?: boolean } {

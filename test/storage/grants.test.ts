@@ -7,7 +7,7 @@ import type { Database } from "../../src/storage/database.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups, type Db, groupsIn } from "./tables.ts";
-import { ALIKE, ALIKE_TRIMMED } from "./texts.ts";
+import { ALIKE_TRIMMED, ALIKE_USERS } from "./texts.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -104,13 +104,13 @@ describe("a grant", () => {
 
   test("is taken from the one who had it, and from nobody who is called alike", async () => {
     await addGroups(at.one.db, ...ALIKE_TRIMMED);
-    for (const id of ALIKE) await change((db) => grants.grant(db, id, chat.read, {}));
+    for (const id of ALIKE_USERS) await change((db) => grants.grant(db, id, chat.read, {}));
     for (const group of ALIKE_TRIMMED) {
       await change((db) => grants.grant(db, { group }, chat.write, {}));
       await change((db) => grants.addToGroup(db, "ann", group, {}));
     }
-    const left = new Set(ALIKE);
-    for (const id of ALIKE.slice(0, 10)) {
+    const left = new Set(ALIKE_USERS);
+    for (const id of ALIKE_USERS.slice(0, 10)) {
       expect(await change((db) => grants.revoke(db, id, chat.read))).toBe(true);
       left.delete(id);
       expect(sorted(await rights.holders(chat.read))).toEqual(sorted(left));

@@ -7,7 +7,7 @@ import { watchedStorageAt } from "../postgres/database.ts";
 import { chat, rightsGiven, usersOf } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups, type Db } from "./tables.ts";
-import { ALIKE, ALIKE_TRIMMED } from "./texts.ts";
+import { ALIKE_TRIMMED, ALIKE_USERS } from "./texts.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -155,7 +155,7 @@ describe("a user's rights", () => {
   test("are nobody else's, however alike the users, groups and permissions", async () => {
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, ...ALIKE_TRIMMED);
-      for (const [index, id] of ALIKE.entries()) {
+      for (const [index, id] of ALIKE_USERS.entries()) {
         await give(grants, db, id, index % 2 === 0 ? chat.read : chat.Read);
       }
       for (const [index, group] of ALIKE_TRIMMED.entries()) {
@@ -163,7 +163,7 @@ describe("a user's rights", () => {
         await give(grants, db, { group }, chat.write);
       }
     });
-    for (const [index, id] of ALIKE.entries()) {
+    for (const [index, id] of ALIKE_USERS.entries()) {
       const { permissions } = await rights.subject(at.two.db, id);
       expect([id, permissions]).toEqual([id, [index % 2 === 0 ? "chat.read" : "chat.Read"]]);
     }
@@ -174,7 +174,7 @@ describe("a user's rights", () => {
       expect(shown?.grants).toEqual([{ permission: "chat.write", via: { group }, until: null }]);
     }
     expect(sorted(await rights.holders(chat.read))).toEqual(
-      sorted(ALIKE.filter((_, index) => index % 2 === 0)),
+      sorted(ALIKE_USERS.filter((_, index) => index % 2 === 0)),
     );
     expect(sorted((await rights.groups()).map(({ name }) => name))).toEqual(sorted(ALIKE_TRIMMED));
   });

@@ -25,8 +25,8 @@ export const ALIKE: readonly string[] = [
   "_",
   "a\\n",
   "a\\\\n",
-  "a n",
-  "a\u00a0n",
+  "a\nn",
+  "a\tn",
   "o'neil",
   "o''neil",
   'o"neil',
@@ -51,8 +51,13 @@ export const ALIKE: readonly string[] = [
   "'; drop table sallyport_users; --",
 ];
 
-/** The same for what may have no spaces around it. */
-export const ALIKE_TRIMMED: readonly string[] = ALIKE.filter((text) => text.trim() === text);
+/** Those that a user can be called. */
+export const ALIKE_USERS: readonly string[] = ALIKE.filter(
+  (text) => text.trim() !== "" && !/\p{Cc}/u.test(text),
+);
+
+/** Those that a group can be called: without spaces at the ends. */
+export const ALIKE_TRIMMED: readonly string[] = ALIKE_USERS.filter((text) => text.trim() === text);
 
 const FORMS = [
   (n: number) => `${n}`,

@@ -791,7 +791,7 @@ describe("hostile input", () => {
   test("never controls the terminal: names, labels and reasons are printed with escaped control characters", async () => {
     const { app } = await freshApp();
     const GROUP = "red\u202e";
-    const eve = "eve\u202e@example.com";
+    const eve = "eve\u001b[31m\u0007\u009b\u202e@example.com";
     await app("groups", "create", GROUP, "--reason", EVIL);
     await app("groups", "grant", GROUP, USE, "--reason", EVIL);
     await app("groups", "add", GROUP, eve, "--reason", EVIL);

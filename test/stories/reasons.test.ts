@@ -397,7 +397,9 @@ describe("the audit", () => {
     await expect(access.audit({ limit: 0 })).rejects.toThrow(
       /audit\(\): limit must be a whole number of rows from 1 to 1000, but received 0/,
     );
-    await expect(access.audit({ since: Number.NaN })).rejects.toThrow(/since is an instant/);
+    await expect(access.audit({ since: Number.NaN })).rejects.toThrow(
+      /since must be a Date or a whole number of epoch milliseconds/,
+    );
   });
 });
 

@@ -346,12 +346,14 @@ test("what cannot be an option is refused, and nothing is sent", async () => {
     );
   }
   expect(() => world.sallyport.with({ apiGateway: { maxRequestsPerSecond: 0 } })).toThrow(
-    /ratePerSecond is a number from 1/,
+    /apiGateway\.maxRequestsPerSecond must be a number of at least 1, or false/,
   );
   expect(() => world.sallyport.with({ apiGateway: { concurrency: 1.5 } })).toThrow(
-    /concurrency is a whole number/,
+    /apiGateway\.concurrency must be a whole number/,
   );
-  expect(() => world.sallyport.with({ apiGateway: { rate: 5 } as never })).toThrow(/rate/);
+  expect(() => world.sallyport.with({ apiGateway: { rate: 5 } as never })).toThrow(
+    /apiGateway\.rate is not an option/,
+  );
   await expect(outlet.send("x".repeat(131_073))).rejects.toThrow(/at most 131072/);
   expect(gateway.calls).toEqual([]);
 });
