@@ -1,0 +1,201 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { definePermissions } from "../../src/access/permissions.ts";
+import { defineChannel } from "../../src/view/channel.ts";
+import { type Handler, handler } from "../../src/view/handlers.ts";
+import { WebSocketView } from "../../src/view/view.ts";
+import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+
+const shop = definePermissions("shop", { enter: "Enter", moderate: "Moderate", ship: "Ship" });
+const owners = new Map([[1, "ann"]]);
+const OrderRef = z.object({ order: z.int() });
+
+class BaseView extends WebSocketView {
+  static override permissionsRequired = [shop.enter];
+  remove: Handler = handler({ permissionsRequired: [shop.moderate] }, () => "base") as never;
+  ship: Handler = handler(
+    { body: OrderRef, authorize: ({ body, user }) => owners.get(body.order) === user.id },
+    () => "base",
+  ) as never;
+  look = handler(() => "seen");
+}
+
+class ShopView extends BaseView {
+  static override permissionsRequired = [shop.enter, shop.ship];
+  override remove = handler(() => "removed") as never;
+  override ship = handler({ body: OrderRef, allPermissionsRequired: [shop.ship] }, () => "shipped") as never;
+}
+
+let world: World | undefined;
+afterEach(async () => {
+  const errors = world?.errors ?? [];
+  await world?.close();
+  world = undefined;
+  expect(errors.map(String)).toEqual([]);
+});
+
+async function open(options: Partial<WorldOptions> = {}): Promise<World> {
+  world = await World.open({ permissions: [shop], views: { "/ws/shop": ShopView }, ...options });
+  return world;
+}
+
+const denied = (status = 403) => expect.objectContaining({ status }) as Refused;
+
+describe("a view with rules in static fields and a parent class", () => {
+  test("denies the connection of a user who lacks the rule of the parent class", async () => {
+    const { sallyport, connect } = bound(await open());
+    await sallyport.access.grant("ann", shop.ship);
+    await expect(connect("ann")).rejects.toEqual(denied());
+    await sallyport.access.grant("ann", shop.enter);
+    const ann = await connect("ann");
+    expect(await ann.result("look")).toBe("seen");
+  });
+
+  test("denies a handler that replaces one of the parent class to a user who lacks the parent's rule", async () => {
+    const { sallyport, connect, decisions } = bound(await open());
+    await sallyport.access.grant("ann", shop.enter);
+    const ann = await connect("ann");
+    expect(await ann.call("remove")).toMatchObject({ ok: false, error: "Permission denied." });
+    expect(decisions.at(-1)).toMatchObject({ reason: "permission", missing: ["shop.moderate"] });
+    await sallyport.access.grant("ann", shop.moderate);
+    expect(await ann.result("remove")).toBe("removed");
+    await sallyport.access.revoke("ann", shop.moderate);
+    expect(await ann.call("remove")).toMatchObject({ ok: false, status: 403 });
+  });
+
+  test("calls the authorize of a replaced handler, and checks the rules of both", async () => {
+    const { sallyport, connect, decisions } = bound(await open());
+    for (const user of ["ann", "bob"]) {
+      await sallyport.access.grant(user, shop.enter);
+      await sallyport.access.grant(user, shop.ship);
+    }
+    const ann = await connect("ann");
+    const bob = await connect("bob");
+    expect(await ann.result("ship", { order: 1 })).toBe("shipped");
+    expect(await bob.call("ship", { order: 1 })).toMatchObject({ ok: false, status: 403 });
+    expect(decisions.at(-1)).toMatchObject({ reason: "authorize" });
+    await sallyport.access.revoke("ann", shop.ship);
+    expect(await ann.call("ship", { order: 1 })).toMatchObject({ ok: false, status: 403 });
+  });
+});
+
+describe("the session of a token", () => {
+  test("must be the session of the connect: another user's cookie is denied", async () => {
+    const { sallyport, connect, token, decisions } = bound(await open());
+    await sallyport.access.grant("ann", shop.enter);
+    await sallyport.access.grant("mallory", shop.enter);
+    await expect(connect("mallory", { token: await token("ann") })).rejects.toEqual(denied());
+    expect(decisions.at(-1)).toMatchObject({ reason: "login" });
+    await expect(connect(null, { token: await token("ann") })).rejects.toEqual(denied());
+    await connect("ann", { token: await token("ann") });
+  });
+});
+
+describe("a page", () => {
+  test("of a subdomain is accepted where origins has a wildcard, and a page that only looks like one is not", async () => {
+    const { sallyport, connect, requestToken } = bound(await open({ origins: ["https://*.example.com"] }));
+    await sallyport.access.grant("ann", shop.enter);
+    await connect("ann", { origin: "https://chat.example.com" });
+    const allowed = await requestToken("ann", undefined, "https://chat.example.com");
+    expect(allowed.headers.get("access-control-allow-origin")).toBe("https://chat.example.com");
+    for (const origin of [
+      "https://example.com",
+      "https://example.com.evil.test",
+      "https://evilexample.com",
+    ]) {
+      const response = await requestToken("ann", undefined, origin);
+      expect([response.status, response.headers.get("access-control-allow-origin")]).toEqual([403, null]);
+    }
+  });
+
+  test("is accepted where the function origins returns true, and denied where it returns anything else", async () => {
+    const answers: Record<string, unknown> = { [ORIGIN]: true, "https://a.test": "yes" };
+    const { sallyport, connect } = bound(
+      await open({ origins: async (origin) => answers[origin] as boolean }),
+    );
+    await sallyport.access.grant("ann", shop.enter);
+    await connect("ann");
+    await expect(connect("ann", { origin: "https://a.test" })).rejects.toThrow();
+  });
+
+  test("is denied while the function origins fails, and the failure is reported", async () => {
+    const opened = await open({
+      origins: () => {
+        throw new Error("no database");
+      },
+    });
+    const response = await opened.requestToken("ann");
+    expect([response.status, response.headers.get("access-control-allow-origin")]).toEqual([500, null]);
+    expect(opened.errors.splice(0).map(String)).toContain("Error: no database");
+  });
+
+  test("without an Origin header is accepted with allowMissingOrigin alone", async () => {
+    const { sallyport, connect } = bound(await open({ origins: undefined, allowMissingOrigin: true }));
+    await sallyport.access.grant("ann", shop.enter);
+    await connect("ann", { origin: null, token: await (world as World).token("ann", undefined, null) });
+    await expect(connect("ann")).rejects.toThrow();
+  });
+});
+
+test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
+  "rejects the user id %j everywhere",
+  async (userId) => {
+    const { sallyport, requestToken } = bound(await open({ authenticate: () => ({ userId }) }));
+    expect((await requestToken("ann")).status).toBe(500);
+    expect((world as World).errors.splice(0).map(String)).toEqual([
+      expect.stringMatching(/authenticate\(\) must return null or \{ userId, sessionId \}/),
+    ]);
+    for (const change of [
+      () => sallyport.access.grant(userId, shop.enter),
+      () => sallyport.access.addToGroup(userId, "Staff"),
+      () => sallyport.access.setActive(userId, true),
+    ]) {
+      await expect(change()).rejects.toThrow(
+        /A user id must be a text of 1 to 255 characters that is not blank/,
+      );
+    }
+    expect(await sallyport.access.usersWithPermission(shop.enter)).toEqual([]);
+  },
+);
+
+describe("a change", () => {
+  test("with a misspelled or missing end is rejected instead of becoming permanent", async () => {
+    const { access } = (await open()).sallyport;
+    const wrong = [
+      () => access.grant("ann", shop.enter, { untill: Date.now() + 1000 } as never),
+      () => access.grant("ann", shop.enter, { until: undefined }),
+      () => access.addToGroup("ann", "Staff", { until: null } as never),
+      () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, untl: 5 } as never),
+      () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, until: undefined }),
+      () => access.change({ kind: "set-superuser", user: "ann", superuser: "no" } as never),
+      () => access.change({ kind: "prune-permissions", permission: ["shop.ship"] } as never),
+    ];
+    for (const change of wrong)
+      await expect(change()).rejects.toThrow(/until|untl|superuser|permission is not/);
+    expect(await access.show("ann")).toBeUndefined();
+  });
+});
+
+test("a view whose default channel needs a permission denies connections without one", async () => {
+  class LobbyView extends WebSocketView {
+    static override signedIn = true;
+    static override defaultChannel = "lobby";
+    where = handler(({ session }) => session.channels);
+  }
+  const lobby = defineChannel("lobby", { permissionsRequired: [shop.enter] });
+  const { sallyport, connect } = bound(await open({ views: { "/ws/lobby": LobbyView }, channels: [lobby] }));
+  await expect(connect("ann")).rejects.toEqual(denied());
+  await sallyport.access.grant("ann", shop.enter);
+  expect(await (await connect("ann")).result("where")).toEqual(["lobby"]);
+});
+
+/** The functions of a world, to be called without it. */
+function bound(opened: World) {
+  return {
+    sallyport: opened.sallyport,
+    decisions: opened.decisions,
+    connect: opened.connect.bind(opened),
+    token: opened.token.bind(opened),
+    requestToken: opened.requestToken.bind(opened),
+  };
+}
