@@ -683,3 +683,9 @@ describe("close", () => {
     expect(backend.connects).toHaveLength(0);
   });
 });
+
+it("rejects an option that it does not have, and names those that it has", () => {
+  expect(() => connect({ url: "ws://127.0.0.1:1", tokens: "/api/ws-token" } as never)).toThrow(
+    /^connect\(\) has no option "tokens"\. The options are: url, token, view/,
+  );
+});

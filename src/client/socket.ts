@@ -85,6 +85,22 @@ export type CallsOf<View> = {
 const GOOD_AFTER_MS = 5_000;
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
 
+/** Names of options. A misspelled one, such as `tokens`, would not have an effect. */
+const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
+  url: true,
+  token: true,
+  view: true,
+  channel: true,
+  connectTimeoutMs: true,
+  callTimeoutMs: true,
+  backoff: true,
+  handlerKey: true,
+  action: true,
+  keepAlive: true,
+  WebSocket: true,
+  fetch: true,
+};
+
 /**
  * Opens a socket to a view, and opens it again when it ends.
  *
@@ -92,7 +108,7 @@ const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
  * const socket = connect<ChatView>({ url, token: "/api/ws-token", view: "/ws/chat", channel: "rooms/general" });
  * await socket.call.send_message({ message: "hello" });
  *
- * @throws TypeError when `url` is none
+ * @throws TypeError for an unknown option, or a `url` that is not a URL
  */
 export function connect<View, Message extends PushedMessage = PushedMessage>(
   options: ConnectOptions,
@@ -126,6 +142,13 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   #openedAt = 0;
 
   constructor(options: ConnectOptions) {
+    for (const name of Object.keys(options)) {
+      if (!Object.hasOwn(OPTIONS, name)) {
+        throw new TypeError(
+          `connect() has no option "${name}". The options are: ${Object.keys(OPTIONS).join(", ")}.`,
+        );
+      }
+    }
     new URL(options.url);
     this.#options = options;
     this.channel = options.channel;

@@ -5,22 +5,39 @@ import {
   type ServiceInputTypes,
   type ServiceOutputTypes,
 } from "@aws-sdk/client-apigatewayv2";
+import * as v from "valibot";
 import { ControlPlaneError } from "../errors.ts";
+import { functionOption, optionsOf, parseOptions, wholeNumberOption } from "../options.ts";
 import { type ClientConfig, FunctionPolicies } from "./function-policies.ts";
 
 /** How AWS is reached. */
 export interface ControlPlaneOptions {
   /** Another address than AWS's, for both services. Default: AWS's own. */
-  readonly endpoint?: string;
+  readonly endpoint?: string | undefined;
   /** Waits, in milliseconds; a test's may be shorter. Default: a timer. */
-  readonly wait?: (ms: number) => Promise<unknown>;
+  readonly wait?: ((ms: number) => Promise<unknown>) | undefined;
   /** How long a call may take, in milliseconds. Default 30 000. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** The time, in epoch milliseconds, for how old a deployment is. Default: this machine's. */
-  readonly now?: () => number;
+  readonly now?: (() => number) | undefined;
   /** Ends a run before its next change, or while it waits; the next run goes on from there. Default: nothing does. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
+
+const CONTROL_PLANE_OPTIONS = optionsOf<ControlPlaneOptions>()({
+  endpoint: v.optional(
+    v.pipe(
+      v.string("must be a URL"),
+      v.check((text) => URL.canParse(text), "must be a URL"),
+    ),
+  ),
+  wait: v.optional(
+    functionOption<(ms: number) => Promise<unknown>>("that waits for a number of milliseconds"),
+  ),
+  timeoutMs: v.optional(wholeNumberOption(1, 2 ** 31 - 1, "milliseconds")),
+  now: v.optional(functionOption<() => number>("that returns epoch milliseconds")),
+  signal: v.optional(v.instance(AbortSignal, "must be an AbortSignal")),
+});
 
 /** Longest time that a call is tried again because AWS has had enough of them, in milliseconds. */
 const THROTTLED_FOR_MS = 120_000;
@@ -51,7 +68,8 @@ export class ControlPlane {
   readonly #gateways: ApiGatewayV2Client;
   #functions: Promise<FunctionPolicies> | undefined;
 
-  constructor(region: string, options: ControlPlaneOptions = {}) {
+  constructor(region: string, given: ControlPlaneOptions = {}) {
+    const options = parseOptions("provisioner()", CONTROL_PLANE_OPTIONS, given);
     this.region = region;
     this.now = options.now ?? Date.now;
     this.#options = options;

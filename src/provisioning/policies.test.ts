@@ -261,13 +261,15 @@ describe("the policies of a gateway", () => {
     "refuse to let go of %j",
     (former) => {
       expect(() => gatewayPolicies(define(), { former: [former] })).toThrow(
-        `the policy of gateway "chat": former is the name of a domain, or the ARN of a function or an access log, not ${former}`,
+        `gatewayPolicies(): former[0] must be the name of a domain, or the ARN of a function or an access log, but received "${former}"`,
       );
     },
   );
 
   test.each(["a1b2/../c3", "", "a*"])("refuse %j for an API's id", (apiId) => {
-    expect(() => gatewayPolicies(define(), { apiId })).toThrow(/apiId is such as a1b2c3d4e5, or \*, not/);
+    expect(() => gatewayPolicies(define(), { apiId })).toThrow(
+      /apiId must be the id of an API such as a1b2c3d4e5, or "\*", but received/,
+    );
   });
 
   test.each<[string, string, Partial<GatewayOptions>]>([
@@ -316,7 +318,9 @@ describe("the policies of a gateway", () => {
 
   test("name an account, or any, and nothing that is none", () => {
     for (const account of ["abc:*", "", "12345678901", "*:*"])
-      expect(() => gatewayPolicies(define(), { account })).toThrow(`account is 12 digits, not ${account}`);
+      expect(() => gatewayPolicies(define(), { account })).toThrow(
+        `account must be the 12 digits of an account, or "*", but received ${JSON.stringify(account)}`,
+      );
   });
 
   test("take the account that is given, whatever the gateway names", () => {

@@ -1,7 +1,8 @@
+import * as v from "valibot";
 import { gatewayArn } from "../gateways/arns.ts";
-import { check } from "../gateways/checks.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
 import { accountOf, ownFunctionsOf } from "../gateways/targets.ts";
+import { optionsOf, parseOptions, textOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
 
 /** A policy of IAM, as JSON. */
@@ -38,6 +39,26 @@ const API_GATEWAY = "ops.apigateway.amazonaws.com";
 /** Who invokes functions. */
 const INVOKER = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com" } };
 
+const FORMER = "must be the name of a domain, or the ARN of a function or an access log";
+
+const POLICY_OPTIONS = optionsOf<PolicyOptions>()({
+  account: v.optional(textOption(/^(\d{12}|\*)$/, 'the 12 digits of an account, or "*"'), "*"),
+  apiId: v.optional(textOption(/^([a-z0-9]+|\*)$/, 'the id of an API such as a1b2c3d4e5, or "*"')),
+  former: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(FORMER),
+          v.check((name) => isDomain(name) || isFunction(name) || isLog(name), FORMER),
+        ),
+        "must be an array of names and ARNs",
+      ),
+      v.readonly(),
+    ),
+    [],
+  ),
+});
+
 /**
  * The least that provisioning a gateway needs (`deploy`), and that the app which serves it needs (`runtime`).
  *
@@ -50,18 +71,13 @@ const INVOKER = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com"
  */
 export function gatewayPolicies(
   definition: GatewayDefinition,
-  { account = definition.account ?? "*", apiId, former = [] }: PolicyOptions = {},
+  options: PolicyOptions = {},
 ): { readonly deploy: PolicyDocument; readonly runtime: PolicyDocument } {
   const { region, stage } = definition;
-  const where = `the policy of gateway "${definition.name}"`;
-  check(where, /^([a-z0-9]+|\*)$/.test(apiId ?? "*"), `apiId is such as a1b2c3d4e5, or *, not ${apiId}`);
-  check(where, /^(\d{12}|\*)$/.test(account), `account is 12 digits, not ${account}`);
-  for (const name of former)
-    check(
-      where,
-      isDomain(name) || isFunction(name) || isLog(name),
-      `former is the name of a domain, or the ARN of a function or an access log, not ${name}`,
-    );
+  const { account, apiId, former } = parseOptions("gatewayPolicies()", POLICY_OPTIONS, {
+    ...options,
+    account: options.account ?? definition.account,
+  });
   const connections = (method: string) =>
     `arn:${partitionOf(region)}:execute-api:${region}:${account}:${apiId ?? "*"}/${stage}/${method}/@connections/*`;
   const statements = [

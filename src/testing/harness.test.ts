@@ -204,3 +204,14 @@ describe("the access matrix", () => {
     expect(await readFile(file, "utf8")).toBe(kept);
   });
 });
+
+test("rejects misspelled options", async () => {
+  await expect(openHarness(app(), { limit: {} } as never)).rejects.toThrow(
+    /openHarness\(\): limit is not an option\. Did you mean "limits"\?/,
+  );
+  const harness = await openHarness(app());
+  await expect(harness.connectAs("ann", { permission: [] } as never)).rejects.toThrow(
+    /connectAs\(\): permission is not an option\. Did you mean "permissions"\?/,
+  );
+  await harness.close();
+});

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import * as v from "valibot";
 import type { Decision } from "../access/decisions.ts";
 import type { Permission } from "../access/permissions.ts";
 import type { Limits } from "../access/rate-limits.ts";
@@ -6,6 +7,7 @@ import type { ManagementApi } from "../delivery/management-api.ts";
 import { ConfigurationError } from "../errors.ts";
 import { gatewaySecret } from "../gateways/gateways.ts";
 import { nearest } from "../nearest.ts";
+import { booleanOption, isPlainObject, optionsOf, parseOptions } from "../options.ts";
 import { CHANNEL_PARAMETER, SECRET_HEADER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
 import type { Sallyport } from "../sallyport.ts";
 import type { Database } from "../storage/database.ts";
@@ -16,25 +18,50 @@ import { DeniedError, deniedDecision, TestSocket, type Wire } from "./socket.ts"
 /** How a test's world differs from the app's. */
 export interface HarnessOptions {
   /** Default: an empty SQLite database in memory. It is migrated, and closed with the harness. */
-  readonly storage?: Database;
+  readonly storage?: Database | undefined;
   /** Default: none, so that no test waits. */
-  readonly limits?: Partial<Limits>;
+  readonly limits?: Partial<Limits> | undefined;
 }
+
+const HARNESS_OPTIONS = optionsOf<HarnessOptions>()({
+  // createSallyport() checks what is in them.
+  storage: v.optional(v.custom<Database>(() => true)),
+  limits: v.optional(v.custom<Partial<Limits>>(isPlainObject, "must be a plain object")),
+});
 
 /** How somebody connects. */
 export interface ConnectAsOptions {
   /** Path of the view. Default: the app's only one. */
-  readonly view?: string;
-  readonly channel?: string;
+  readonly view?: string | undefined;
+  readonly channel?: string | undefined;
   /** Granted to the user directly, before connecting. */
-  readonly permissions?: readonly Permission[];
+  readonly permissions?: readonly Permission[] | undefined;
   /** Groups that the user is put into before connecting. */
-  readonly groups?: readonly string[];
+  readonly groups?: readonly string[] | undefined;
   /** Makes the user a superuser before connecting. */
-  readonly superuser?: boolean;
+  readonly superuser?: boolean | undefined;
   /** The app's id of the login. Default: one for each user. */
-  readonly session?: string;
+  readonly session?: string | undefined;
 }
+
+const CONNECT_AS_OPTIONS = optionsOf<ConnectAsOptions>()({
+  view: v.optional(v.string("must be the path of a view")),
+  channel: v.optional(v.string("must be the name of a channel")),
+  permissions: v.optional(
+    v.pipe(
+      v.array(
+        v.custom<Permission>((value) => typeof value === "string", "must be a permission"),
+        "must be an array of permissions",
+      ),
+      v.readonly(),
+    ),
+  ),
+  groups: v.optional(
+    v.pipe(v.array(v.string("must be the name of a group"), "must be an array of groups"), v.readonly()),
+  ),
+  superuser: v.optional(booleanOption),
+  session: v.optional(v.string("must be a session id")),
+});
 
 const ORIGIN = "https://test.example";
 const TOKEN_PATH = "/sallyport-test-token";
@@ -64,7 +91,7 @@ const NO_LIMITS: Limits = {
  *   context, does not arrive here
  */
 export async function openHarness(app: Sallyport, options: HarnessOptions = {}): Promise<Harness> {
-  const harness = new Harness(app, options);
+  const harness = new Harness(app, parseOptions("openHarness()", HARNESS_OPTIONS, options));
   await harness.prepare();
   return harness;
 }
@@ -113,8 +140,9 @@ export class Harness {
    */
   async connectAs<View = unknown>(
     user: string | null,
-    options: ConnectAsOptions = {},
+    given: ConnectAsOptions = {},
   ): Promise<TestSocket<View>> {
+    const options = parseOptions("connectAs()", CONNECT_AS_OPTIONS, given);
     const { access } = this.sallyport;
     const view = this.#viewOf(options.view);
     if (user !== null) {

@@ -365,7 +365,7 @@ describe("sallyport gateway policy", () => {
       }),
     );
     expect((await policy("gateway", "policy", "--former", "*")).err).toMatch(
-      /^sallyport: the policy of gateway "chat": former is the name of a domain, .*, not \*\.\n$/,
+      /^sallyport: gatewayPolicies\(\): former\[0\] must be the name of a domain, .*, but received "\*"\.\n$/,
     );
   }, 60_000);
 });
