@@ -14,7 +14,11 @@ const PEER_TESTS = [
   "test/aws/provisioning*.test.ts",
 ];
 
-/** Tests that `npm test` leaves out, because they install packages for several minutes: `npm run test:matrix`. */
+/**
+ * Tests that `npm test` leaves out, because they install packages for several minutes: `npm run test:matrix`.
+ *
+ * They are vitest tests, so that each combination has a name and can be run alone: `npm run test:matrix -- -t "pnpm 12"`.
+ */
 export default defineConfig({
   root,
   test: {
