@@ -21,6 +21,11 @@ export class CheckedPool implements PostgresPool {
     pool.on("release", (_error, client) => this.#releasedAt.set(client, Date.now()));
   }
 
+  /** Kysely 0.29 connects with them to cancel a query. */
+  get options(): object {
+    return this.#pool.options;
+  }
+
   async connect(): Promise<PostgresPoolClient> {
     for (;;) {
       const client = await this.#pool.connect();

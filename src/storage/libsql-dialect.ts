@@ -69,7 +69,8 @@ export class LibsqlDialect implements Dialect {
   }
 
   createAdapter() {
-    return new SqliteAdapter();
+    // Kysely 0.29 would wait for the one connection itself, without the time limit that LibsqlDriver has.
+    return Object.defineProperty(new SqliteAdapter(), "supportsMultipleConnections", { value: true });
   }
 
   createIntrospector(db: ConstructorParameters<typeof SqliteIntrospector>[0]) {

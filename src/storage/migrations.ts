@@ -1,4 +1,5 @@
-import { type CreateTableBuilder, type Kysely, type Migration, type MigrationProvider, sql } from "kysely";
+import { type CreateTableBuilder, type Kysely, sql } from "kysely";
+import type { Migration } from "./migration-runner.ts";
 
 /** Instants are whole milliseconds, which SQLite's INTEGER and PostgreSQL's BIGINT both hold. */
 const instant = sql`bigint`;
@@ -12,6 +13,7 @@ export type KeyedTable = <Name extends string>(
 ) => CreateTableBuilder<Name, never>;
 
 const firstTables = (keyed: KeyedTable): Migration => ({
+  name: "0001_first_tables",
   async up(db: Kysely<unknown>) {
     await keyed(db.schema.createTable("sallyport_users"))
       .addColumn("id", "text", (c) => c.primaryKey())
@@ -141,6 +143,7 @@ const firstTables = (keyed: KeyedTable): Migration => ({
 });
 
 const reasonsAndRecords: Migration = {
+  name: "0002_reasons_and_records",
   async up(db: Kysely<unknown>) {
     await db.schema.alterTable("sallyport_evictions").addColumn("change_number", instant).execute();
     await db.schema
@@ -203,6 +206,7 @@ const reasonsAndRecords: Migration = {
 
 /** What `cleanup` looks rows up by. */
 const connectedAt: Migration = {
+  name: "0003_connected_at",
   async up(db: Kysely<unknown>) {
     await index(db, "sallyport_sessions", ["connected_at"]);
   },
@@ -231,22 +235,7 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
     .execute();
 }
 
-/**
- * Every migration, by name.
- *
- * @param made names of those that the database has. One that is not known here is a newer version's: it stays as it is, so that an older
- *   version can be put back. Migrations only add
- */
-export function migrations(keyed: KeyedTable, made: readonly string[]): MigrationProvider {
-  return {
-    async getMigrations() {
-      const newer = made.map((name) => [name, { up: async () => undefined }] as const);
-      return {
-        ...Object.fromEntries(newer),
-        "0001_first_tables": firstTables(keyed),
-        "0002_reasons_and_records": reasonsAndRecords,
-        "0003_connected_at": connectedAt,
-      };
-    },
-  };
+/** Returns every migration of this version, in order. */
+export function migrations(keyed: KeyedTable): readonly Migration[] {
+  return [firstTables(keyed), reasonsAndRecords, connectedAt];
 }

@@ -4,7 +4,6 @@ import {
   CompiledQuery,
   type Expression,
   Kysely,
-  Migrator,
   PostgresDialect,
   type PostgresPool,
   type RawBuilder,
@@ -22,9 +21,9 @@ import {
 } from "../options.ts";
 import { CheckedPool } from "./checked-pool.ts";
 import { CHANGES, type Database, isKysely, type Tables } from "./database.ts";
+import { runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
-import { onConnection } from "./one-connection.ts";
 import { type ListeningClient, WakeUps } from "./wake-ups.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
@@ -45,8 +44,6 @@ export interface PostgresOptions {
 const RETRY_FOR_MS = 5000;
 /** Longest pause between two tries, in milliseconds. */
 const RETRY_PAUSE_MS = 400;
-/** How often a migration is made that met somebody who drops another schema. */
-const MIGRATION_TRIES = 5;
 /** How long a connection may take, and how long one is waited for, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
 /** How long a statement of a transaction may take, its wait for other writers included, in milliseconds. */
@@ -254,33 +251,19 @@ class PostgresDatabase implements Database {
   }
 
   async migrate(): Promise<readonly string[]> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.#transaction(MIGRATING, (db) => this.#migrateIn(db));
-      } catch (error) {
-        if (tries === MIGRATION_TRIES || !isVanished(error)) throw this.failure(error);
-      }
-      await sleep(Math.random() * RETRY_PAUSE_MS);
-    }
+    return this.#transaction(MIGRATING, (db) => this.#migrateIn(db));
   }
 
   async #migrateIn(transaction: Kysely<Tables>): Promise<readonly string[]> {
-    const schema = this.#schema;
-    if (schema !== undefined) await transaction.schema.createSchema(schema).ifNotExists().execute();
-    const db = onConnection(transaction as unknown as Kysely<never>);
-    // Left out, those of another schema would pass for ours.
-    const migrationTableSchema = schema ?? (await currentSchema(transaction));
-    const migrator = new Migrator({
-      db: schema === undefined ? db : db.withSchema(schema),
-      provider: migrations((table) => table, await madeMigrations(transaction, migrationTableSchema)),
-      migrationTableName: "sallyport_migrations",
-      migrationLockTableName: "sallyport_migrations_lock",
-      migrationTableSchema,
-      disableTransactions: true,
-    });
-    const { error, results = [] } = await migrator.migrateToLatest();
-    if (error) throw error;
-    return results.filter(({ status }) => status === "Success").map(({ migrationName }) => migrationName);
+    if (this.#schema !== undefined) await createSchema(transaction, this.#schema);
+    const schema = this.#schema ?? (await currentSchema(transaction));
+    // Named, so that tables of another schema on the search path do not count as these.
+    const db = transaction.withSchema(schema) as unknown as Kysely<never>;
+    return runMigrations(
+      db,
+      migrations((table) => table),
+      await hasMigrationTable(transaction, schema),
+    );
   }
 
   async close(): Promise<void> {
@@ -304,14 +287,16 @@ class PostgresDatabase implements Database {
   }
 }
 
-/** Names of the migrations that a schema has. */
-async function madeMigrations(db: Kysely<Tables>, schema: string): Promise<readonly string[]> {
-  const { rows: tables } = await sql`
+async function hasMigrationTable(db: Kysely<Tables>, schema: string): Promise<boolean> {
+  const { rows } = await sql`
     select 1 from pg_tables where schemaname = ${schema} and tablename = 'sallyport_migrations'`.execute(db);
-  if (tables.length === 0) return [];
-  const table = sql.table(`${schema}.sallyport_migrations`);
-  const { rows } = await sql<{ name: string }>`select name from ${table}`.execute(db);
-  return rows.map(({ name }) => name);
+  return rows.length > 0;
+}
+
+/** Creates a schema that does not exist. CREATE SCHEMA IF NOT EXISTS alone needs a right that a role may lack later. */
+async function createSchema(db: Kysely<Tables>, schema: string): Promise<void> {
+  const { rows } = await sql`select 1 from pg_namespace where nspname = ${schema}`.execute(db);
+  if (rows.length === 0) await db.schema.createSchema(schema).ifNotExists().execute();
 }
 
 async function currentSchema(db: Kysely<Tables>): Promise<string> {
@@ -321,16 +306,6 @@ async function currentSchema(db: Kysely<Tables>): Promise<string> {
   throw new ConfigurationError(
     "The connection's search path names no schema that exists. Create it, or name one: postgres(…, { schema }).",
   );
-}
-
-/**
- * A schema or table that was there a moment ago is not any more: Kysely's migrator looks at those of all schemas, and another one's may be
- * dropped meanwhile. Source: PostgreSQL, "Error Codes": 3F000, 42P01, XX000 (a look-up that failed).
- */
-function isVanished(error: unknown): boolean {
-  // Perhaps of our own kind already.
-  const { code, cause } = (error ?? {}) as { readonly code?: unknown; readonly cause?: unknown };
-  return /^(3F000|42P01|XX000)$/.test(String(code)) || (cause !== undefined && isVanished(cause));
 }
 
 /** The server says that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */

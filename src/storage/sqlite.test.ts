@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kysely, sql } from "kysely";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { LibsqlDialect, sqlite } from "./sqlite.ts";
 
@@ -38,6 +38,22 @@ describe("the SQLite storage", () => {
     const ran = await Promise.all(storages.map((storage) => storage.migrate()));
     expect(ran.flat()).toEqual(["0001_first_tables", "0002_reasons_and_records", "0003_connected_at"]);
     await Promise.all(storages.map((storage) => storage.close()));
+  });
+
+  test("rejects a call inside a transaction that waits for the same connection", async () => {
+    const storage = sqlite(path);
+    await storage.migrate();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const nested = storage.write(() => storage.db.selectFrom("sallyport_users").selectAll().execute());
+      const rejected = expect(nested).rejects.toThrow(/connection was not free for 20 s/);
+      await vi.advanceTimersByTimeAsync(20_000);
+      await rejected;
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(await storage.migrate()).toEqual([]);
+    await storage.close();
   });
 
   test("says what to run when the tables are missing", async () => {

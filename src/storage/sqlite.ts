@@ -1,8 +1,9 @@
-import { type Expression, Kysely, Migrator, type RawBuilder, sql } from "kysely";
+import { type Expression, Kysely, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { describe } from "../options.ts";
 import { type Database, isKysely, type Tables } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
+import { runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
@@ -32,14 +33,9 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
     : new SqliteDatabase(source as unknown as Kysely<Tables>, false);
 }
 
-/** Names of the migrations that the file has. */
-async function madeMigrations(db: Kysely<Tables>): Promise<readonly string[]> {
-  const { rows: tables } = await sql`select 1 from sqlite_master where name = 'sallyport_migrations'`.execute(
-    db,
-  );
-  if (tables.length === 0) return [];
-  const { rows } = await sql<{ name: string }>`select name from sallyport_migrations`.execute(db);
-  return rows.map(({ name }) => name);
+async function hasMigrationTable(db: Kysely<Tables>): Promise<boolean> {
+  const { rows } = await sql`select 1 from sqlite_master where name = 'sallyport_migrations'`.execute(db);
+  return rows.length > 0;
 }
 
 class SqliteDatabase implements Database {
@@ -120,15 +116,8 @@ class SqliteDatabase implements Database {
 
   async migrate(): Promise<readonly string[]> {
     return this.write(async (db) => {
-      const migrator = new Migrator({
-        db,
-        provider: migrations((table) => table.modifyEnd(sql`without rowid`), await madeMigrations(db)),
-        migrationTableName: "sallyport_migrations",
-        migrationLockTableName: "sallyport_migrations_lock",
-      });
-      const { error, results = [] } = await migrator.migrateToLatest();
-      if (error) throw error;
-      return results.filter((result) => result.status === "Success").map((result) => result.migrationName);
+      const all = migrations((table) => table.modifyEnd(sql`without rowid`));
+      return runMigrations(db as unknown as Kysely<never>, all, await hasMigrationTable(db));
     });
   }
 

@@ -1,65 +1,76 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Consumer, EXPECTED, packTarball } from "../matrix/consumer.ts";
+import { NPM } from "../matrix/package-managers.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const run = promisify(execFile);
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+const MAJOR = Number(process.versions.node.split(".")[0]);
 
 let folder: string;
+let tarball: string;
 beforeAll(async () => {
   await run(process.execPath, [tsc, "--build"], { cwd: root });
-  folder = await mkdtemp(join(tmpdir(), "sallyport-consumer-"));
-  await link("node_modules/@types/node", "undici-types");
-  const { dependencies } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
-  // What npm installs with it, and the one peer that is not optional: nothing of AWS's, no ws types, no database driver.
-  for (const name of [...Object.keys(dependencies), "kysely"]) await link(`node_modules/${name}`);
-  const own = join(folder, "node_modules/sallyport");
-  await mkdir(own, { recursive: true });
-  await cp(join(root, "dist"), join(own, "dist"), { recursive: true });
-  await cp(join(root, "package.json"), join(own, "package.json"));
+  folder = await mkdtemp(join(tmpdir(), "sallyport-tarball-"));
+  tarball = await packTarball(folder);
 }, 120_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function link(...paths: string[]): Promise<void> {
-  for (const path of paths.map((each) =>
-    each.startsWith("node_modules/") ? each : `node_modules/${each}`,
-  )) {
-    await mkdir(dirname(join(folder, path)), { recursive: true });
-    await symlink(join(root, path), join(folder, path));
+// `npm run test:matrix` does the same with other package managers, Nodes and versions of the peers.
+test("an app that installed the package with npm migrates, connects, calls, sends and revokes", async () => {
+  const consumer = await Consumer.install(NPM, MAJOR, [tarball, "libsql", "ws"]);
+  try {
+    expect(await consumer.exec(["sallyport", "migrate"])).toContain("migrated: 0001_first_tables");
+    expect(await consumer.exec(["sallyport", "permissions", "list", "--app", "app.ts"])).toContain(
+      "chat.can_use_chat",
+    );
+    expect(JSON.parse(await consumer.node("main.js"))).toEqual(EXPECTED);
+  } finally {
+    await consumer.remove();
   }
-}
+}, 120_000);
 
-async function compiled(source: string): Promise<string> {
-  await writeFile(join(folder, "package.json"), '{ "type": "module" }');
-  await writeFile(join(folder, "app.ts"), source);
-  const options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2023", "--types", "node"];
-  // Symbolic links stay in the folder: nothing of ours is found by way of them.
-  const args = [tsc, ...options, "--skipLibCheck", "false", "--preserveSymlinks", "app.ts"];
-  return run(process.execPath, args, { cwd: folder }).then(
-    () => "",
-    ({ stdout }: { stdout: string }) => stdout,
-  );
-}
+test("an app compiles without the optional peers", async () => {
+  const consumer = await Consumer.install(NPM, MAJOR, [tarball, "@types/node@20"], "types");
+  try {
+    const compiled = await run(process.execPath, [tsc, "-p", "."], { cwd: consumer.folder }).then(
+      () => "",
+      ({ stdout }: { stdout: string }) => stdout,
+    );
+    expect(compiled).toBe("");
+  } finally {
+    await consumer.remove();
+  }
+}, 120_000);
 
-test("an app compiles with what is installed beside the package, and none of the optional ones", async () => {
-  const source = `
-    import { createSallyport, defineGateway, definePermissions, handler, WebSocketView } from "sallyport";
-    import { nodeListener } from "sallyport/adapters/node";
-    import { lambdaHandler } from "sallyport/adapters/lambda";
-    import { honoMiddleware } from "sallyport/adapters/hono";
-    import { connect } from "sallyport/client";
-    import { startLocalGateway } from "sallyport/local";
-    import { sqlite } from "sallyport/storage/sqlite";
-    import { postgres } from "sallyport/storage/postgres";
-    export const all = [
-      createSallyport, defineGateway, definePermissions, handler, WebSocketView, nodeListener, lambdaHandler,
-      honoMiddleware, connect, startLocalGateway, sqlite, postgres,
-    ];
-  `;
-  expect(await compiled(source)).toBe("");
-}, 60_000);
+test("every package that the built files import is a dependency or a peer", async () => {
+  const { dependencies, peerDependencies } = JSON.parse(
+    await readFile(join(root, "package.json"), "utf8"),
+  ) as {
+    dependencies: object;
+    peerDependencies: object;
+  };
+  const declared = new Set([...Object.keys(dependencies), ...Object.keys(peerDependencies)]);
+  const undeclared: string[] = [];
+  for (const file of await readdir(join(root, "dist"), { recursive: true })) {
+    if (!/\.(js|d\.ts)$/.test(file)) continue;
+    for (const name of packagesIn(await readFile(join(root, "dist", file), "utf8"))) {
+      if (!declared.has(name)) undeclared.push(`${file}: ${name}`);
+    }
+  }
+  expect(undeclared).toEqual([]);
+});
+
+/** @returns the packages that a module imports, without Node's own */
+function packagesIn(text: string): string[] {
+  const imports = text.matchAll(/(?:^(?:import|export)\b[^"';]*\sfrom\s|\bimport\()\s*"([^."][^"]*)"/gm);
+  return [...imports]
+    .map(([, specifier = ""]) => /^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier)
+    .filter((name) => !name.startsWith("node:"));
+}

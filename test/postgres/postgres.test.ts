@@ -68,6 +68,25 @@ test("a schema of its own holds everything, and two of them see nothing of each 
   for (const schema of schemas) await sqlAt(inject("postgres"), `drop schema ${schema} cascade`);
 });
 
+test("a role that may not create anything can migrate a database that is up to date", async () => {
+  const schema = new URL(database.source).searchParams.get("schema") as string;
+  const role = `${schema}_app`;
+  await app(postgres(searching(database.source))).migrate();
+  await sqlAt(
+    database.source,
+    `create role ${role} login password 'app'; grant usage on schema ${schema} to ${role}; grant select on all tables in schema ${schema} to ${role}`,
+  );
+  opened.push({ close: () => sqlAt(database.source, `drop owned by ${role}; drop role ${role}`) });
+  const url = new URL(searching(database.source));
+  Object.assign(url, { username: role, password: "app" });
+  const named = new URL(url);
+  named.searchParams.delete("options");
+  for (const storage of [postgres(url.href), postgres(named.href, { schema })]) {
+    opened.unshift(storage);
+    expect(await storage.migrate()).toEqual([]);
+  }
+});
+
 test("tables of another schema, or of no schema at all, do not pass for ours", async () => {
   await app(postgres(searching(database.source))).migrate();
   const other = await emptyDatabase();

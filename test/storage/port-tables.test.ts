@@ -2,21 +2,21 @@ import { sql } from "kysely";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { StorageError } from "../../src/errors.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { emptyDatabase, storageAt, watchedStorageAt } from "../postgres/database.ts";
+import { emptyDatabase, sqlAt, storageAt, watchedStorageAt } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups, groupsIn } from "./tables.ts";
 
 const at = twoProcesses();
 
 /** A handle on a database without any tables. */
-async function unmigrated(): Promise<Database> {
+async function unmigrated(): Promise<Database & { readonly run: (statement: string) => Promise<unknown> }> {
   const database = await emptyDatabase();
   const storage = storageAt(database.source);
   onTestFinished(async () => {
     await storage.close();
     await database.drop();
   });
-  return storage;
+  return Object.assign(storage, { run: (statement: string) => sqlAt(database.source, statement) });
 }
 
 describe("failure", () => {
@@ -70,14 +70,23 @@ describe("failure", () => {
 });
 
 describe("migrate", () => {
+  const record = (storage: Database, name: string, timestamp: string) =>
+    storage.db
+      .insertInto("sallyport_migrations" as never)
+      .values({ name, timestamp } as never)
+      .execute();
+  const recorded = async (storage: Database) => {
+    const rows = await storage.db
+      .selectFrom("sallyport_migrations" as never)
+      .select("name" as never)
+      .execute();
+    return sorted(rows.map(({ name }) => name));
+  };
+
   test("leaves what a newer version has made as it is, so that an older one can be put back", async () => {
     const storage = await unmigrated();
     await storage.migrate();
-    const newer = { name: "9999_from_the_future", timestamp: new Date().toISOString() };
-    await storage.db
-      .insertInto("sallyport_migrations" as never)
-      .values(newer as never)
-      .execute();
+    await record(storage, "9999_from_the_future", new Date().toISOString());
     expect(await storage.migrate()).toEqual([]);
   });
 
@@ -107,6 +116,43 @@ describe("migrate", () => {
       expect(passed.filter((names) => names.length > 0)).toHaveLength(1);
       for (const storage of storages) expect(await groupsIn(storage.db)).toEqual([]);
     }
+  });
+
+  test("continues a history that Kysely's Migrator began, whatever the order of its rows", async () => {
+    const storage = await unmigrated();
+    const [first, second, third] = (await storage.migrate()) as [string, string, string];
+    await storage.run("drop index sallyport_sessions_connected_at");
+    await storage.run("drop table sallyport_migrations");
+    // As Kysely 0.28 created them.
+    await storage.run(
+      "create table sallyport_migrations (name varchar(255) not null primary key, timestamp varchar(255) not null)",
+    );
+    await storage.run(
+      "create table sallyport_migrations_lock (id varchar(255) not null primary key, is_locked integer default 0 not null)",
+    );
+    await record(storage, second, "2026-11-02T00:00:00.000Z");
+    await record(storage, first, "2026-11-02T00:00:00.000Z");
+    expect(await storage.migrate()).toEqual([third]);
+    expect(await storage.migrate()).toEqual([]);
+  });
+
+  test("rejects a history that lacks a migration before the last one, and changes nothing", async () => {
+    const storage = await unmigrated();
+    const [first, second, third] = (await storage.migrate()) as [string, string, string];
+    await storage.run(`delete from sallyport_migrations where name = '${second}'`);
+    const attempt = storage.migrate();
+    await expect(attempt).rejects.toBeInstanceOf(StorageError);
+    await expect(attempt).rejects.toThrow(`has the migration "${third}", but lacks "${second}"`);
+    expect(await recorded(storage)).toEqual([first, third]);
+  });
+
+  test("undoes every migration of a run that fails, and runs them all the next time", async () => {
+    const storage = await unmigrated();
+    await storage.run("create table sallyport_rules (kind text)");
+    await expect(storage.migrate()).rejects.toThrow(/sallyport_rules.* already exists/);
+    await expect(groupsIn(storage.db)).rejects.toThrow();
+    await storage.run("drop table sallyport_rules");
+    expect(await storage.migrate()).toHaveLength(3);
   });
 
   test("keeps what is in the tables", async () => {

@@ -1,0 +1,51 @@
+import { readFileSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { nodeFolder, run } from "./commands.ts";
+
+export type PeerVersions = Readonly<Record<string, string>>;
+export type PeerChoice = "lowest" | "newest";
+
+const root = resolve(import.meta.dirname, "../..");
+
+function peerRanges(): PeerVersions {
+  const text = readFileSync(join(root, "package.json"), "utf8");
+  return (JSON.parse(text) as { peerDependencies: PeerVersions }).peerDependencies;
+}
+
+export function peerNames(): readonly string[] {
+  return Object.keys(peerRanges());
+}
+
+/** The lowest version that each range in `peerDependencies` allows. */
+export function lowestPeers(): PeerVersions {
+  const ranges = Object.entries(peerRanges());
+  return Object.fromEntries(
+    ranges.map(([name, range]) => {
+      const version = /\d+\.\d+\.\d+/.exec(range)?.[0];
+      if (!version)
+        throw new Error(`peerDependencies: the range "${range}" of ${name} must name a full version.`);
+      return [name, version];
+    }),
+  );
+}
+
+/** The newest version of each peer that its range allows and whose `engines` admit a Node, as npm picks them there. */
+export async function newestPeers(major: number): Promise<PeerVersions> {
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-peers-"));
+  try {
+    const dependencies = peerRanges();
+    await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, dependencies }));
+    const command = ["npm", "install", "--package-lock-only", "--no-audit", "--no-fund"];
+    await run(command, { cwd: folder, bins: [await nodeFolder(major)] });
+    const lock = JSON.parse(await readFile(join(folder, "package-lock.json"), "utf8")) as {
+      packages: Record<string, { version: string }>;
+    };
+    return Object.fromEntries(
+      Object.keys(dependencies).map((name) => [name, lock.packages[`node_modules/${name}`]?.version ?? ""]),
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
