@@ -40,16 +40,15 @@ export async function startServer(isDurable = false): Promise<TestServer> {
       Promise.reject(new Error("The server at DATABASE_URL is not the tests' to restart."));
     return { url: given, stop: async () => undefined, restart: refuse };
   }
-  let folder: string | undefined;
+  let server: EmbeddedServer | undefined;
   try {
     const account = serverAccount();
-    folder = await accessibleFolder(account);
-    const server = new EmbeddedServer(folder, account, await freePort(), isDurable);
+    server = new EmbeddedServer(await accessibleFolder(account), account, await freePort(), isDurable);
     await server.initialize();
     await server.start();
     return server;
   } catch (error) {
-    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+    await server?.stop();
     throw new Error(
       `PostgreSQL did not start: ${(error as Error).message} Set DATABASE_URL to use a server of your own.`,
       { cause: error },
@@ -72,6 +71,8 @@ class EmbeddedServer implements TestServer {
     this.#port = port;
     this.#isDurable = isDurable;
     this.url = `postgres://postgres:tests@127.0.0.1:${port}/postgres`;
+    process.once("exit", this.#kill);
+    for (const signal of SIGNALS) process.once(signal, this.#onSignal);
   }
 
   /** Creates the data folder. */
@@ -115,12 +116,11 @@ class EmbeddedServer implements TestServer {
     if (outcome !== "ready") throw new Error(failure("postgres", outcome, output));
     // The rest of the log is read and dropped, so that the server never waits for it.
     child.stderr?.removeAllListeners("data").resume();
-    this.#process = child;
-    process.once("exit", this.#kill);
-    for (const signal of SIGNALS) process.once(signal, this.#onSignal);
   }
 
   async stop(): Promise<void> {
+    process.off("exit", this.#kill);
+    for (const signal of SIGNALS) process.off(signal, this.#onSignal);
     await this.#end();
     await rm(this.#folder, { recursive: true, force: true });
   }
@@ -132,11 +132,10 @@ class EmbeddedServer implements TestServer {
 
   async #end(): Promise<void> {
     const child = this.#process;
-    if (!child) return;
-    process.off("exit", this.#kill);
-    for (const signal of SIGNALS) process.off(signal, this.#onSignal);
     this.#process = undefined;
-    const ended = child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined;
+    const isRunning = child?.pid !== undefined && child.exitCode === null && child.signalCode === null;
+    if (!isRunning) return;
+    const ended = once(child, "exit");
     child.kill("SIGINT");
     await ended;
   }
@@ -166,6 +165,7 @@ class EmbeddedServer implements TestServer {
       env: { ...process.env, LC_MESSAGES: "C" },
       stdio: ["ignore", "ignore", "pipe"],
     });
+    this.#process = child;
     const output: string[] = [];
     child.stderr?.setEncoding("utf8").on("data", (text: string) => output.push(text));
     return { child, output };
