@@ -11,6 +11,7 @@ import {
   sql,
 } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 import { CheckedPool } from "./checked-pool.ts";
 import { CHANGES, type Database, type Tables } from "./database.ts";
 import { migrations } from "./migrations.ts";
@@ -343,12 +344,13 @@ const CONNECTING = {
 };
 
 async function loadPg() {
-  return import("pg").then(
-    (module) => module.default,
-    (cause) => {
-      throw new StorageError("The PostgreSQL storage needs the package pg: npm install pg", { cause });
-    },
-  );
+  try {
+    return (await import("pg")).default;
+  } catch (cause) {
+    throw new StorageError(loadingFailure({ name: "pg", neededBy: "The PostgreSQL storage" }, cause), {
+      cause,
+    });
+  }
 }
 
 async function openClient(connectionString: string): Promise<ListeningClient> {
