@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { emptyDatabase, isPostgres, type TestDatabase } from "../postgres/database.ts";
 import { BANNER, bundleWithEsbuild, deploymentFolder } from "./bundle.ts";
-import { expectConversation } from "./conversation.ts";
+import { expectConversation, type Seen } from "./conversation.ts";
 import { RunningApp } from "./running-app.ts";
 
 let database: TestDatabase;
@@ -58,6 +58,23 @@ test.skipIf(isPostgres)("says that an external package is missing beside the bun
       "StorageError: The SQLite storage needs the package libsql, which is not installed. Run: npm install libsql",
     );
   }
+});
+
+test.skipIf(isPostgres)("reports that nothing is sent from an ES module without the banner", async () => {
+  const app = await start(await bundleWithEsbuild(deployment.folder, "esm"));
+  await app.control("migrate");
+  const gateway = await app.httpGateway();
+  await app.control("grant", { user: "ann" });
+  const ann = await app.connect(gateway, "ann");
+  // The handler returns how many recipients the gateway accepted.
+  expect(await ann.result("say")).toBe(0);
+  await app.control("revoke", { user: "ann" });
+  const reported = async () => (await app.control<Seen>("seen")).errors.map(({ message }) => message);
+  const failure = expect.stringMatching(
+    /Sending could not load the package undici: Dynamic require of .* createRequire/,
+  );
+  await expect.poll(reported).toContainEqual(failure);
+  ann.terminate();
 });
 
 test.skipIf(isPostgres)("says what failed when libsql is bundled without its native file", async () => {

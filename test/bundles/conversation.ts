@@ -2,7 +2,8 @@ import { expect } from "vitest";
 import type { LocalGateway } from "../../src/local/emulator.ts";
 import type { RunningApp } from "./running-app.ts";
 
-interface Seen {
+/** What the app reported so far. */
+export interface Seen {
   readonly errors: readonly { readonly name: string; readonly message: string }[];
   readonly refusals: readonly object[];
 }
