@@ -40,6 +40,7 @@ const sallyport = createSallyport({
   channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.can_use_chat] })],
   views: { "/ws/chat": ChatView },
   origins: ["none"],
+  delivery: { region: "eu-west-1", credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" } },
   identify: (request) => {
     const [, userId] = /login=(\w+)/.exec(request.headers.get("cookie") ?? "") ?? [];
     return userId ? { userId, sessionId: "1" } : null;

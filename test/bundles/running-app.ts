@@ -6,6 +6,9 @@ import { Socket } from "../stories/world.ts";
 
 const SECRET = "s".repeat(32);
 
+/** The Management API accepts calls with the signature of these credentials, which `app.ts` has as well. */
+const credentials = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret", region: "eu-west-1" };
+
 /** A build of `app.ts` that runs in a process of its own. */
 export class RunningApp {
   readonly #child: ChildProcess;
@@ -53,7 +56,12 @@ export class RunningApp {
 
   /** A gateway whose events are HTTP requests to the app. */
   async httpGateway(): Promise<LocalGateway> {
-    const gateway = await startLocalGateway({ target: `${this.#url}/ws/chat/`, port: 0, secret: SECRET });
+    const gateway = await startLocalGateway({
+      target: `${this.#url}/ws/chat/`,
+      port: 0,
+      secret: SECRET,
+      credentials,
+    });
     return this.#registered(gateway, { secret: SECRET });
   }
 
