@@ -73,5 +73,5 @@ test("names the bundler's option where require() does not exist", async () => {
   expect(message).toMatch(
     /^The storage could not load the package driver: Dynamic require of "events" is not supported\. A bundler/,
   );
-  expect(message).toMatch(/const require = createRequire\(import\.meta\.url\);/);
+  expect(message).toMatch(/const require = bannerRequire\(import\.meta\.url\);/);
 });

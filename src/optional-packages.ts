@@ -28,7 +28,8 @@ export function loadingFailure({ name, neededBy, install }: OptionalPackage, cau
 }
 
 /** Defines `require` in an ES module. */
-const BANNER = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+const BANNER =
+  'import { createRequire as bannerRequire } from "node:module"; const require = bannerRequire(import.meta.url);';
 
 /** Errors that esbuild, Rolldown, Rollup and Node.js throw for `require()` in an ES module. */
 const NO_REQUIRE =

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,9 +9,10 @@ const root = join(import.meta.dirname, "../..");
 /** The app that each bundler bundles. */
 export const ENTRY = join(import.meta.dirname, "app.ts");
 
-/** Defines `require` in an ES module. Documentation: docs/deployment.md, "Bundle for Lambda". */
-export const BANNER =
-  'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+const page = readFileSync(join(root, "docs/deployment.md"), "utf8");
+
+/** Defines `require` in an ES module, as "Bundle for Lambda" documents it. */
+export const BANNER = /--banner:js="([^"]+)"/.exec(page)?.[1] ?? "";
 
 /** A folder outside the repository where bundles run with nothing but the packages that are kept external. */
 export async function deploymentFolder(...externals: readonly string[]) {
