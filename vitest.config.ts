@@ -17,7 +17,7 @@ export default defineConfig({
       {
         test: {
           name: "stories",
-          include: ["test/{stories,django,storage,frameworks,aws}/**/*.test.ts"],
+          include: ["test/{stories,django,storage,frameworks,aws,bundles}/**/*.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
@@ -27,7 +27,7 @@ export default defineConfig({
         test: {
           name: "stories-postgres",
           include: [
-            "test/{stories,django,storage,postgres}/**/*.test.ts",
+            "test/{stories,django,storage,postgres,bundles}/**/*.test.ts",
             "test/frameworks/lambda.test.ts",
             "test/aws/provisioning-identity.test.ts",
           ],

@@ -34,9 +34,11 @@ export abstract class SallyportError extends Error {
   /** What the peer hears. `message` is for the developer and never leaves the server. */
   readonly reply: string;
 
+  /** Written out in each class, because a bundler that minifies shortens the names of classes. */
+  override readonly name: string = "SallyportError";
+
   constructor(message: string, details: ErrorDetails) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
-    this.name = new.target.name;
     this.code = details.code;
     this.status = details.status;
     this.reply = details.reply ?? "Internal error.";
@@ -45,6 +47,8 @@ export abstract class SallyportError extends Error {
 
 /** The author must change something. Thrown at start, or by a call with a name that does not exist. */
 export class ConfigurationError extends SallyportError {
+  override readonly name: string = "ConfigurationError";
+
   constructor(
     message: string,
     {
@@ -96,6 +100,7 @@ interface Refusal {
 
 /** This caller, this time. `message` reaches `onDecision`, `reply` reaches the peer. */
 export class RefusedError extends SallyportError {
+  override readonly name: string = "RefusedError";
   readonly reason: Reason;
   readonly missing: readonly string[];
   readonly retryAfterSeconds: number | undefined;
@@ -125,10 +130,14 @@ export function malformed(why: string, reply = "Bad request."): RefusedError {
 }
 
 /** AWS would not take a message, or it could not be made. */
-export class DeliveryError extends SallyportError {}
+export class DeliveryError extends SallyportError {
+  override readonly name: string = "DeliveryError";
+}
 
 /** The database failed. Decisions that needed it were refused. */
 export class StorageError extends SallyportError {
+  override readonly name: string = "StorageError";
+
   constructor(
     message: string,
     options: { cause?: unknown; code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" } = {},
@@ -144,6 +153,7 @@ export class StorageError extends SallyportError {
 
 /** AWS's control plane refused or failed while a gateway was provisioned. What was done until then is found again by the next run. */
 export class ControlPlaneError extends SallyportError {
+  override readonly name: string = "ControlPlaneError";
   /** AWS's own name of the error, such as `ConflictException`; "" where there was none. */
   readonly awsError: string;
   /** HTTP status of AWS's answer; undefined where none came. */

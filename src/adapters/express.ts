@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { HttpAnswer } from "../protocol/http-call.ts";
 import type { AnsweringApp } from "./answering-app.ts";
 import { NodeCall, originOf, urlOf, writeAnswer } from "./node-call.ts";
 
@@ -21,22 +22,43 @@ export function expressMiddleware(
   return (request, response, next) => {
     const url = urlOf(request, request.url);
     // What makes no URL is not ours.
-    if (!url) return next();
+    if (!url) {
+      next();
+      return;
+    }
     const call = new NodeCall(request, url, {
       by: "express",
       source: request,
       parsedBody: () => request.body,
     });
-    app
-      .answer(call)
-      .then((answer) => {
+    // `next` is called once at most. An error that it throws is not passed to it again.
+    void app.answer(call).then(
+      (answer) => {
         if (!answer) return next();
-        writeAnswer(answer, response);
-        // A body that nobody read to its end must not hold up the connection's next request.
-        if (!request.complete) request.resume();
-      })
-      .catch(next);
+        const failure = respond(answer, request, response);
+        if (failure) next(failure.error);
+      },
+      (error) => next(error),
+    );
   };
+}
+
+/** Sends an answer. Returns an error only while nothing was sent, so that `next` never runs on a response that has begun. */
+function respond(
+  answer: HttpAnswer,
+  request: ExpressRequest,
+  response: ServerResponse,
+): { readonly error: unknown } | undefined {
+  try {
+    writeAnswer(answer, response);
+  } catch (error) {
+    if (!response.headersSent) return { error };
+    process.emitWarning(error as Error);
+    response.destroy();
+  }
+  // A body that nobody read to its end must not hold up the connection's next request.
+  if (!request.complete) request.resume();
+  return undefined;
 }
 
 /**

@@ -213,5 +213,7 @@ export function writeAnswer({ status, headers, body }: HttpAnswer, outgoing: Ser
   const all: Record<string, string | number> = {};
   for (const name in headers) all[name] = headers[name] as string;
   if (body !== null) all["content-length"] = Buffer.byteLength(body);
-  outgoing.writeHead(status, all).end(body ?? undefined);
+  // Two statements, because restify's writeHead() returns nothing.
+  outgoing.writeHead(status, all);
+  outgoing.end(body ?? undefined);
 }

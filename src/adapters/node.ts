@@ -54,7 +54,8 @@ async function answer(
 ): Promise<void> {
   const whole = urlOf(incoming, incoming.url);
   if (!whole) {
-    outgoing.writeHead(400).end();
+    outgoing.writeHead(400);
+    outgoing.end();
     return;
   }
   const url = withoutPrefix(whole, prefix);

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ConfigurationError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 import { SALLYPORT, type Sallyport } from "../sallyport.ts";
 
 const HOW =
@@ -56,8 +57,17 @@ export async function withApp(
 /** TypeScript runs through jiti, which takes it as it is written on every Node we support. */
 async function importModule(file: string): Promise<unknown> {
   if (!/\.[cm]?tsx?$/.test(file)) return import(pathToFileURL(file).href);
-  const { createJiti } = await import("jiti");
+  const { createJiti } = await loadJiti();
   return createJiti(import.meta.url).import(file);
+}
+
+async function loadJiti(): Promise<typeof import("jiti")> {
+  try {
+    return await import("jiti");
+  } catch (cause) {
+    const message = loadingFailure({ name: "jiti", neededBy: "An app in TypeScript" }, cause);
+    throw new ConfigurationError(message, { cause });
+  }
 }
 
 function isSallyport(value: unknown): value is Sallyport {

@@ -1,6 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
 import { ConfigurationError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 import type { GatewayStatus, Plan, Provisioner, Told } from "../provisioning.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
@@ -84,18 +85,24 @@ function provisioning(
   );
 }
 
+/** Imports the module, which imports the AWS SDK. */
+async function loadProvisioning(): Promise<typeof import("../provisioning.ts")> {
+  try {
+    return await import("../provisioning.ts");
+  } catch (cause) {
+    const name = "@aws-sdk/client-apigatewayv2";
+    const needed = { name, neededBy: "Provisioning", install: `npm install --save-dev ${name}` };
+    throw new ConfigurationError(loadingFailure(needed, cause), { cause });
+  }
+}
+
 async function provisionerOf(
   sallyport: Sallyport,
   name: string | undefined,
   reason: string | undefined,
   signal: AbortSignal,
 ): Promise<Provisioner> {
-  const { provisioner } = await import("../provisioning.ts").catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
-    throw new ConfigurationError(
-      "Provisioning needs the AWS SDK's package for it: npm install --save-dev @aws-sdk/client-apigatewayv2",
-    );
-  });
+  const { provisioner } = await loadProvisioning();
   return provisioner(sallyport, name, {
     by: actor(),
     signal,

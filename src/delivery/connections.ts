@@ -1,11 +1,75 @@
-import type { Client } from "undici";
+import { DeliveryError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
+import { FetchClient } from "./fetch-client.ts";
+
+/** A connection to one host, which makes one call at a time. undici's `Client` is one. */
+export interface CallClient {
+  dispatch(call: ClientCall, handler: CallHandler): unknown;
+  destroy(): Promise<void>;
+}
+
+export interface ClientCall {
+  readonly method: "POST" | "DELETE";
+  readonly path: string;
+  readonly headers: Record<string, string>;
+  readonly body: string | null;
+}
+
+/** Receives the progress of a call. The names are undici's. */
+export interface CallHandler {
+  onRequestStart(controller: CallController): void;
+  onResponseStart(
+    controller: CallController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void;
+  onResponseData(): void;
+  onResponseEnd(): void;
+  onResponseError(controller: CallController, error: Error): void;
+}
+
+export interface CallController {
+  abort(error: Error): void;
+}
+
+export interface ClientOptions {
+  readonly connectTimeout: number;
+  readonly headersTimeout: number;
+  readonly bodyTimeout: number;
+  readonly keepAliveTimeout: number;
+  readonly maxHeaderSize: number;
+}
 
 /** What makes connections. */
-export type ClientClass = new (origin: string, options: Client.Options) => Client;
+export type ClientClass = new (origin: string, options: ClientOptions) => CallClient;
 
-/** Loaded when the first call is to be made: it is a third of what a process would spend on importing us. */
+/**
+ * Loaded when the first call is to be made: it is a third of what a process would spend on importing us.
+ *
+ * Bun replaces undici with classes that send nothing, so calls go through `fetch` there.
+ *
+ * @throws DeliveryError if undici cannot be loaded, or if this runtime has replaced it with a class that sends nothing
+ */
 export async function loadClient(): Promise<ClientClass> {
-  return (await import("undici")).Client;
+  if (process.versions.bun !== undefined) return FetchClient;
+  const { Client } = await importUndici();
+  if (typeof Client?.prototype?.dispatch === "function") return Client;
+  throw unusable(
+    "Sends need the package undici, and this runtime or a bundler has replaced its Client with a class that cannot send. " +
+      "Keep undici as it is installed, or set apiGateway: { client }.",
+  );
+}
+
+async function importUndici(): Promise<typeof import("undici")> {
+  try {
+    return await import("undici");
+  } catch (cause) {
+    throw unusable(loadingFailure({ name: "undici", neededBy: "Sending" }, cause), cause);
+  }
+}
+
+function unusable(message: string, cause?: unknown): DeliveryError {
+  return new DeliveryError(message, { code: "SALLYPORT_DELIVERY", status: 500, cause });
 }
 
 /**
@@ -17,18 +81,18 @@ export async function loadClient(): Promise<ClientClass> {
 export class Connections {
   readonly #Client: ClientClass;
   readonly #origin: string;
-  readonly #options: Client.Options;
-  readonly #all: Client[] = [];
-  readonly #free: Client[] = [];
+  readonly #options: ClientOptions;
+  readonly #all: CallClient[] = [];
+  readonly #free: CallClient[] = [];
 
-  constructor(Client: ClientClass, origin: string, options: Client.Options) {
+  constructor(Client: ClientClass, origin: string, options: ClientOptions) {
     this.#Client = Client;
     this.#origin = origin;
     this.#options = options;
   }
 
   /** One to make a call on. Give it back by {@link give} once the call has ended. */
-  take(): Client {
+  take(): CallClient {
     const free = this.#free.pop();
     if (free) return free;
     const client = new this.#Client(this.#origin, this.#options);
@@ -36,7 +100,7 @@ export class Connections {
     return client;
   }
 
-  give(client: Client): void {
+  give(client: CallClient): void {
     this.#free.push(client);
   }
 

@@ -1,4 +1,5 @@
 import { DeliveryError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 import type { AwsCredentials } from "./sigv4.ts";
 
 /** Gives credentials: of the AWS SDK's form, so that each of its providers is one. */
@@ -76,6 +77,8 @@ export class Credentials {
 
 /** A provider failed: it may succeed the next time. */
 export class CredentialsError extends DeliveryError {
+  override readonly name: string = "CredentialsError";
+
   constructor(cause: unknown) {
     const why = cause instanceof Error ? cause.message : String(cause);
     super(`AWS credentials could not be had: ${why}`, { code: "SALLYPORT_CREDENTIALS", status: 503, cause });
@@ -101,12 +104,13 @@ export async function environmentCredentials(): Promise<AwsCredentials> {
 
 async function providerChain(): Promise<typeof import("@aws-sdk/credential-provider-node")> {
   try {
-    // Within try, so that a bundler takes it for one that may be missing.
     return await import("@aws-sdk/credential-provider-node");
   } catch (cause) {
+    const neededBy = "The search for credentials in profiles, containers and instances";
+    const failure = loadingFailure({ name: "@aws-sdk/credential-provider-node", neededBy }, cause);
     throw noCredentials(
       "Calls of AWS's Management API are signed, and the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. " +
-        "For profiles, roles of containers and instances: npm install @aws-sdk/credential-provider-node. Or set apiGateway: { credentials }.",
+        `Set them, or set apiGateway: { credentials }. ${failure}`,
       cause,
     );
   }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { SallyportError } from "../errors.ts";
 import { ARRIVAL_MS } from "../protocol/quotas.ts";
 import { Lane } from "./lane.ts";
 import type { ManagementApi, PostResult } from "./management-api.ts";
@@ -321,5 +322,7 @@ async function free(line: Line, urgent: boolean): Promise<void> {
 /** Whatever an app's own Management API throws. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 200);
+  // The code of our own errors is that of many causes.
+  if (error instanceof SallyportError) return error.message;
   return (error as { code?: string }).code ?? error.message;
 }

@@ -2,12 +2,15 @@ import { createHash, createHmac } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type ClientClass, loadClient } from "./connections.ts";
+import { FetchClient } from "./fetch-client.ts";
 import { HttpManagementApi, type ManagementApiOptions, type PostResult } from "./management-api.ts";
 import { Signer } from "./sigv4.ts";
 
 let server: Server;
 let endpoint: string;
 let answer: RequestListener;
+let load: () => Promise<ClientClass>;
 const opened: HttpManagementApi[] = [];
 
 beforeEach(async () => {
@@ -24,7 +27,7 @@ afterEach(async () => {
 });
 
 function open(options: Partial<ManagementApiOptions> = {}): HttpManagementApi {
-  const api = new HttpManagementApi(options);
+  const api = new HttpManagementApi(options, load);
   opened.push(api);
   return api;
 }
@@ -40,7 +43,17 @@ async function remove(api: HttpManagementApi, to: string, id: string): Promise<P
   return api.delete(to, id);
 }
 
-describe("a call", () => {
+/** The clients of Node.js and of Bun. */
+const CLIENTS: readonly [name: string, load: () => Promise<ClientClass>][] = [
+  ["undici", loadClient],
+  ["fetch", async () => FetchClient],
+];
+
+describe.each(CLIENTS)("a call over %s", (_client, given) => {
+  beforeEach(() => {
+    load = given;
+  });
+
   test.each<[status: number, headers: Record<string, string>, result: object]>([
     [200, {}, { kind: "ok" }],
     [204, {}, { kind: "ok" }],
@@ -88,10 +101,34 @@ describe("a call", () => {
     const api = open();
     answer = (request) => request.socket.destroy();
     expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "UND_ERR_SOCKET" });
-    expect(await post(api, "http://127.0.0.1:9/dev", "id=", "{}")).toEqual({
+    expect(await post(api, "http://127.0.0.1:2/dev", "id=", "{}")).toEqual({
       kind: "retry",
       reason: "ECONNREFUSED",
     });
+  });
+
+  test("fails and is not counted as sent when the client cannot send", async () => {
+    class Stub {
+      async destroy() {}
+    }
+    load = async () => Stub as unknown as ClientClass;
+    const api = open({ timeoutMs: 300 });
+    expect(await post(api, endpoint, "id=", "{}")).toMatchObject({
+      kind: "retry",
+      reason: expect.stringContaining("dispatch"),
+    });
+    expect(await remove(api, endpoint, "id=")).toMatchObject({ kind: "retry" });
+  });
+
+  test("ends when the API is closed", async () => {
+    const api = open();
+    const arrived = new Promise<void>((resolve) => {
+      answer = () => resolve();
+    });
+    const sent = post(api, endpoint, "id=", "{}");
+    await arrived;
+    await api.close();
+    expect(await sent).toMatchObject({ kind: "retry" });
   });
 
   test("uses a connection again", async () => {
@@ -138,7 +175,11 @@ async function isSigned(request: IncomingMessage, secret = KEY.secretAccessKey):
   return id.startsWith("AK") && createHmac("sha256", key).update(toSign).digest("hex") === signature;
 }
 
-describe("a signed call", () => {
+describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
+  beforeEach(() => {
+    load = given;
+  });
+
   test("bears the signature of what arrives, whatever the connection's id and the frame", async () => {
     const signed: boolean[] = [];
     answer = async (request, response) => {

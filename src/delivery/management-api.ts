@@ -1,6 +1,11 @@
-import type { Dispatcher } from "undici";
 import { DeliveryError } from "../errors.ts";
-import { type ClientClass, Connections, loadClient } from "./connections.ts";
+import {
+  type CallController,
+  type CallHandler,
+  type ClientClass,
+  Connections,
+  loadClient,
+} from "./connections.ts";
 import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
 import { Slots } from "./slots.ts";
@@ -78,6 +83,7 @@ interface Call {
  */
 export class HttpManagementApi implements ManagementApi {
   readonly #options: ManagementApiOptions;
+  readonly #loadClient: () => Promise<ClientClass>;
   readonly #timeoutMs: number;
   readonly #credentials: Credentials;
   readonly #endpoints = new Map<string, Endpoint>();
@@ -91,8 +97,10 @@ export class HttpManagementApi implements ManagementApi {
   /** By how much AWS's clock is ahead of ours, in milliseconds. */
   #skew = 0;
 
-  constructor(options: ManagementApiOptions = {}) {
+  /** @param load loads the client that sends. Default: the one that works on this runtime */
+  constructor(options: ManagementApiOptions = {}, load = loadClient) {
     this.#options = options;
+    this.#loadClient = load;
     this.#timeoutMs = options.timeoutMs ?? 10_000;
     this.#credentials = new Credentials(options.credentials);
   }
@@ -118,7 +126,7 @@ export class HttpManagementApi implements ManagementApi {
   }
 
   async #load(): Promise<void> {
-    this.#Client = await loadClient();
+    this.#Client = await this.#loadClient();
   }
 
   async close(): Promise<void> {
@@ -170,7 +178,11 @@ export class HttpManagementApi implements ManagementApi {
         resolve(answer instanceof Error ? unanswered(answer) : this.#resultOf(answer, to));
       });
       const slot = this.#underWay.add(call);
-      client.dispatch({ method, path, headers, body: body ?? null }, call);
+      try {
+        client.dispatch({ method, path, headers, body: body ?? null }, call);
+      } catch (error) {
+        call.abort(error as Error);
+      }
     });
   }
 
@@ -255,10 +267,10 @@ interface Answer {
 }
 
 /** One call under way. Its answer is its status; the body is read and dropped, so that the connection is free again. */
-class Exchange implements Dispatcher.DispatchHandler {
+class Exchange implements CallHandler {
   readonly startedAt = performance.now();
   #ended: ((answer: Answer | Error) => void) | undefined;
-  #controller: Dispatcher.DispatchController | undefined;
+  #controller: CallController | undefined;
   #answer: Answer | undefined;
 
   constructor(ended: (answer: Answer | Error) => void) {
@@ -272,14 +284,14 @@ class Exchange implements Dispatcher.DispatchHandler {
     controller?.abort(error);
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
+  onRequestStart(controller: CallController): void {
     // Nobody waits for it any more: it was given up before its connection was there.
     if (!this.#ended) controller.abort(new Error("timeout"));
     else this.#controller = controller;
   }
 
   onResponseStart(
-    _controller: Dispatcher.DispatchController,
+    _controller: CallController,
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {

@@ -32,6 +32,7 @@ export interface DeliveryPreview {
 
 /** A send broke off half-way: what it was to read, or to write, failed. */
 export class SendInterruptedError extends DeliveryError {
+  override readonly name: string = "SendInterruptedError";
   /** How far it came. Its `cursor` is where it goes on. */
   readonly report: DeliveryReport;
 

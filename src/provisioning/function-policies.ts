@@ -1,5 +1,6 @@
 import type { LambdaClient } from "@aws-sdk/client-lambda";
 import { ControlPlaneError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 
 /** What API Gateway is permitted. */
 const INVOKE = "lambda:InvokeFunction";
@@ -37,6 +38,20 @@ export interface PolicyStatement {
   readonly Condition?: { readonly ArnLike?: { readonly "AWS:SourceArn"?: string } };
 }
 
+async function loadSdk(): Promise<typeof import("@aws-sdk/client-lambda")> {
+  try {
+    return await import("@aws-sdk/client-lambda");
+  } catch (cause) {
+    const name = "@aws-sdk/client-lambda";
+    const needed = {
+      name,
+      neededBy: "A gateway that calls a function",
+      install: `npm install --save-dev ${name}`,
+    };
+    throw new ControlPlaneError(loadingFailure(needed, cause), { cause });
+  }
+}
+
 /** Who may invoke which function, at Lambda. Its SDK is loaded for those only whose gateways call functions. */
 export class FunctionPolicies {
   readonly #sdk: typeof import("@aws-sdk/client-lambda");
@@ -51,12 +66,7 @@ export class FunctionPolicies {
 
   /** @throws ControlPlaneError where the SDK's package is not installed */
   static async open(config: ClientConfig, call: Call): Promise<FunctionPolicies> {
-    const sdk = await import("@aws-sdk/client-lambda").catch((cause) => {
-      throw new ControlPlaneError(
-        "For a function as a target, provisioning needs its package: npm install --save-dev @aws-sdk/client-lambda",
-        { cause },
-      );
-    });
+    const sdk = await loadSdk();
     return new FunctionPolicies(sdk, new sdk.LambdaClient(config), call);
   }
 

@@ -13,6 +13,7 @@ import {
   type TransactionSettings,
 } from "kysely";
 import { StorageError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 
 /** The slice of the `libsql` package that we use. */
 interface LibsqlDatabase {
@@ -290,7 +291,9 @@ async function openDatabase(path: string): Promise<LibsqlDatabase> {
   try {
     module = (await import("libsql")) as unknown as { default: Constructor };
   } catch (cause) {
-    throw new StorageError("The SQLite storage needs the package libsql: npm install libsql", { cause });
+    throw new StorageError(loadingFailure({ name: "libsql", neededBy: "The SQLite storage" }, cause), {
+      cause,
+    });
   }
   try {
     return new module.default(path, { timeout: 0 });

@@ -11,6 +11,7 @@ import {
 } from "kysely";
 import * as v from "valibot";
 import { ConfigurationError, StorageError } from "../errors.ts";
+import { loadingFailure } from "../optional-packages.ts";
 import {
   booleanOption,
   describe,
@@ -337,12 +338,13 @@ const CONNECTING = {
 };
 
 async function loadPg() {
-  return import("pg").then(
-    (module) => module.default,
-    (cause) => {
-      throw new StorageError("The PostgreSQL storage needs the package pg: npm install pg", { cause });
-    },
-  );
+  try {
+    return (await import("pg")).default;
+  } catch (cause) {
+    throw new StorageError(loadingFailure({ name: "pg", neededBy: "The PostgreSQL storage" }, cause), {
+      cause,
+    });
+  }
 }
 
 async function openClient(connectionString: string): Promise<ListeningClient> {

@@ -31,7 +31,7 @@ const room = defineChannel("rooms/:slug", {
 });
 
 class ChatView extends WebSocketView {
-  permissionsRequired = [chat.can_use_chat];
+  static permissionsRequired = [chat.can_use_chat];
   whoami = handler(({ user }) => ({ user: user.id ?? null }));
 }
 
@@ -47,7 +47,7 @@ export const sallyport: Sallyport = createSallyport({
   views: { "/ws/chat": ChatView },
   gateways: [defineGateway({ name: "chat", region: "eu-west-1", target: "https://www.example.com/ws/chat" })],
   origins: ["https://www.example.com"],
-  identify: (request) => (request.headers.get("cookie") ? { userId: "ann", sessionId: "1" } : null),
+  authenticate: (request) => (request.headers.get("cookie") ? { userId: "ann", sessionId: "1" } : null),
 });
 
 export async function main(): Promise<string | null> {

@@ -1,0 +1,51 @@
+import type { CallClient, CallController, CallHandler, ClientCall } from "./connections.ts";
+
+/** Makes calls by the runtime's own `fetch`, which keeps the connections. For runtimes where undici does not work. */
+export class FetchClient implements CallClient {
+  readonly #origin: string;
+  #call: AbortController | undefined;
+
+  constructor(origin: string) {
+    this.#origin = origin;
+  }
+
+  dispatch(call: ClientCall, handler: CallHandler): void {
+    const aborting = new AbortController();
+    this.#call = aborting;
+    const controller: CallController = { abort: (error) => aborting.abort(error) };
+    handler.onRequestStart(controller);
+    this.#exchange(call, handler, controller, aborting.signal)
+      .then(
+        () => handler.onResponseEnd(),
+        (error) => handler.onResponseError(controller, errorOf(error)),
+      )
+      .finally(() => {
+        if (this.#call === aborting) this.#call = undefined;
+      });
+  }
+
+  /** Ends the call that is in flight. */
+  async destroy(): Promise<void> {
+    this.#call?.abort(new Error("The client is destroyed"));
+  }
+
+  async #exchange(
+    { method, path, headers, body }: ClientCall,
+    handler: CallHandler,
+    controller: CallController,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // The path is appended as it is, because the signature covers it as it is. A redirect would carry the signature elsewhere.
+    const response = await fetch(this.#origin + path, { method, headers, body, signal, redirect: "manual" });
+    handler.onResponseStart(controller, response.status, Object.fromEntries(response.headers));
+    // Read to its end, so that the connection can be used again.
+    for await (const _chunk of response.body ?? []) handler.onResponseData();
+  }
+}
+
+/** Node.js reports the failure of a connection in `cause`, Bun in the error itself. */
+function errorOf(error: unknown): Error {
+  const { cause } = (error ?? {}) as { readonly cause?: unknown };
+  if (cause instanceof Error) return cause;
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,44 @@
+/** What an error message needs to know about a package that an app installs only for a part of Sallyport. */
+export interface OptionalPackage {
+  readonly name: string;
+  /** The subject of the error message, such as "The PostgreSQL storage". */
+  readonly neededBy: string;
+  /** Command that installs the package. Default: `npm install` with its name. */
+  readonly install?: string;
+}
+
+/**
+ * Describes why `import("name")` failed.
+ *
+ * Each caller has the `import()` itself, with a literal, directly inside `try`. Bundlers read that as a package that
+ * may be missing.
+ *
+ * @returns advice to install the package only if it is this package that is missing. Otherwise the message of the error
+ */
+export function loadingFailure({ name, neededBy, install }: OptionalPackage, cause: unknown): string {
+  if (isMissing(name, cause)) {
+    return `${neededBy} needs the package ${name}, which is not installed. Run: ${install ?? `npm install ${name}`}`;
+  }
+  const [reason = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\n");
+  const failed = `${neededBy} could not load the package ${name}: ${reason.replace(/\.$/, "")}`;
+  if (NO_REQUIRE.test(reason)) {
+    return `${failed}. A bundler wrote this app as an ES module, in which require() does not exist. Bundle it as CommonJS, or add the banner ${BANNER} (docs/deployment.md, "Bundle for Lambda").`;
+  }
+  return `${failed}. Install the package again on this platform. If you bundle the app, keep ${name} external and deploy it beside the bundle (docs/deployment.md, "Bundle for Lambda").`;
+}
+
+/** Defines `require` in an ES module. */
+const BANNER =
+  'import { createRequire as bannerRequire } from "node:module"; const require = bannerRequire(import.meta.url);';
+
+/** Errors that esbuild, Rolldown, Rollup and Node.js throw for `require()` in an ES module. */
+const NO_REQUIRE =
+  /Dynamic require of|Calling `require` for|Could not dynamically require|require is not defined/;
+
+/** Whether the package itself was not found, and not a file of it or one of its own dependencies. */
+function isMissing(name: string, cause: unknown): boolean {
+  const { code, message } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
+  if (code !== "ERR_MODULE_NOT_FOUND" && code !== "MODULE_NOT_FOUND") return false;
+  const [, missing] = /Cannot find (?:package|module) ['"]([^'"]+)['"]/.exec(String(message)) ?? [];
+  return missing === name;
+}

@@ -1,0 +1,99 @@
+/**
+ * A chat as a single file: bundled by the tests of this folder, or run as it is on another runtime. It serves events over HTTP and
+ * as a Lambda function, and prints its URL as JSON. `/control/…` is the test's own way in.
+ */
+
+import { createServer, type IncomingMessage, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createSallyport, defineChannel, definePermissions, handler, refuse, WebSocketView } from "sallyport";
+import { lambdaHandler, type WebSocketEvent } from "sallyport/adapters/lambda";
+import { nodeListener } from "sallyport/adapters/node";
+import { postgres } from "sallyport/storage/postgres";
+import { sqlite } from "sallyport/storage/sqlite";
+
+const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
+const source = process.env.STORY_DATABASE as string;
+const schema = source.startsWith("postgres:") ? new URL(source).searchParams.get("schema") : null;
+const storage = source.startsWith("postgres:")
+  ? postgres(source.replace(/\?.*$/, ""), schema === null ? {} : { schema })
+  : sqlite(source);
+
+class ChatView extends WebSocketView {
+  static override permissionsRequired = [chat.can_use_chat];
+
+  say = handler(async ({ body, to }) => {
+    const report = await to({ channel: "rooms/all" }).send({ type: "said", ...(body as object) });
+    return report.sent;
+  });
+
+  forbidden = handler(() => {
+    throw refuse("never allowed");
+  });
+}
+
+const errors: { readonly name: string; readonly message: string }[] = [];
+const refusals: object[] = [];
+
+const sallyport = createSallyport({
+  storage,
+  permissions: [chat],
+  channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.can_use_chat] })],
+  views: { "/ws/chat": ChatView },
+  allowMissingOrigin: true,
+  apiGateway: { region: "eu-west-1", credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" } },
+  authenticate: (request) => {
+    const [, userId] = /login=(\w+)/.exec(request.headers.get("cookie") ?? "") ?? [];
+    return userId ? { userId, sessionId: "1" } : null;
+  },
+  onError: (error) => {
+    const { name, message } = error as Error;
+    errors.push({ name, message });
+  },
+  onDecision: ({ verdict, reason, view, handler }) => {
+    if (verdict === "refused") refusals.push({ reason, view, handler });
+  },
+});
+
+/** The function as Lambda would load it. */
+export const invoke = lambdaHandler(sallyport);
+
+type Control = (body: never) => unknown;
+
+const controls: Readonly<Record<string, Control>> = {
+  "/control/invoke": (event: WebSocketEvent) => invoke(event),
+  "/control/migrate": () => sallyport.migrate(),
+  "/control/register": (registration: Parameters<typeof sallyport.registerGateway>[0]) =>
+    sallyport.registerGateway(registration),
+  "/control/grant": ({ user }: { user: string }) => sallyport.access.grant(user, chat.can_use_chat),
+  "/control/revoke": ({ user }: { user: string }) => sallyport.access.revoke(user, chat.can_use_chat),
+  "/control/seen": () => ({ errors, refusals }),
+  "/control/close": () => sallyport.close(),
+};
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const chunk of request) text += chunk;
+  return text;
+}
+
+// Made by the first request that is no control: it starts a loop that reads the tables.
+let listener: RequestListener | undefined;
+const server = createServer(async (request, response) => {
+  const control = controls[request.url ?? ""];
+  if (!control) {
+    listener ??= nodeListener(sallyport);
+    return listener(request, response);
+  }
+  try {
+    const result = await control(JSON.parse((await textOf(request)) || "{}") as never);
+    response.end(JSON.stringify(result ?? null));
+  } catch (error) {
+    const { name, message } = error as Error;
+    response.writeHead(500);
+    response.end(JSON.stringify({ name, message }));
+  }
+});
+server.listen(0, "127.0.0.1", () => {
+  const { port } = server.address() as AddressInfo;
+  console.log(JSON.stringify({ url: `http://127.0.0.1:${port}` }));
+});

@@ -1,0 +1,79 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { startServer, type TestServer } from "../../bench/src/postgres-server.ts";
+import { expectConversation } from "../bundles/conversation.ts";
+import { RunningApp } from "../bundles/running-app.ts";
+import { type Installation, install } from "./bundles-install.ts";
+
+const APP = join(import.meta.dirname, "../bundles/app.ts");
+const isArm = process.arch === "arm64";
+
+/** Packages from npm that contain a runtime, and the command that runs a program. */
+const RUNTIMES = {
+  Bun: {
+    name: `@oven/bun-${process.platform}-${isArm ? "aarch64" : "x64"}`,
+    file: "bin/bun",
+    parameters: [],
+  },
+  Deno: {
+    name: `@deno/${process.platform}-${process.arch}${process.platform === "linux" ? "-glibc" : ""}`,
+    file: "deno",
+    parameters: ["run", "--allow-all", "--no-lock", "--node-modules-dir=manual"],
+  },
+} as const;
+
+let installation: Installation;
+let server: TestServer;
+let folder: string;
+const running: RunningApp[] = [];
+
+beforeAll(async () => {
+  installation = await install(...Object.values(RUNTIMES).map(({ name }) => name));
+  folder = await mkdtemp(join(tmpdir(), "sallyport-bun-"));
+  server = await startServer();
+}, 240_000);
+afterEach(async () => {
+  for (const app of running.splice(0)) await app.stop();
+});
+afterAll(async () => {
+  await server?.stop();
+  await installation?.remove();
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+async function start(runtime: keyof typeof RUNTIMES, database: string): Promise<RunningApp> {
+  const { name, file, parameters } = RUNTIMES[runtime];
+  const program = join(installation.folder, "node_modules", name, file);
+  const app = await RunningApp.start([program, ...parameters, APP], database);
+  running.push(app);
+  return app;
+}
+
+describe.each(["Bun", "Deno"] as const)("%s", (runtime) => {
+  test.each([
+    ["SQLite", () => join(folder, `${runtime}.db`)],
+    ["PostgreSQL", () => server.url],
+  ])(
+    "receives messages, sends, and closes a socket after a revoke, with %s",
+    async (_storage, database) => {
+      const app = await start(runtime, database());
+      await app.control("migrate");
+      await expectConversation(app, await app.httpGateway());
+      await expectConversation(app, await app.lambdaGateway());
+    },
+    60_000,
+  );
+
+  test("closes a socket after a revoke in another process, with PostgreSQL", async () => {
+    const [first, second] = [await start(runtime, server.url), await start(runtime, server.url)];
+    await first.control("migrate");
+    const gateway = await first.httpGateway();
+    await first.control("grant", { user: "cat" });
+    const socket = await first.connect(gateway, "cat");
+    await second.control("revoke", { user: "cat" });
+    await socket.closed;
+    expect(socket.received.at(-1)).toMatchObject({ type: "sallyport.revoked", scope: "view" });
+  }, 60_000);
+});

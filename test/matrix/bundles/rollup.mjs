@@ -1,0 +1,13 @@
+import commonjs from "@rollup/plugin-commonjs";
+import json from "@rollup/plugin-json";
+import resolve from "@rollup/plugin-node-resolve";
+import { rollup } from "rollup";
+
+const [format, folder] = process.argv.slice(2);
+const bundle = await rollup({
+  input: "app.mjs",
+  external: ["libsql", "pg-native"],
+  plugins: [resolve({ preferBuiltins: true }), commonjs(), json()],
+  onwarn: () => undefined,
+});
+await bundle.write({ dir: folder, format, entryFileNames: format === "esm" ? "app.mjs" : "app.cjs" });

