@@ -42,7 +42,7 @@ export async function runMigrations(
   return pending.map(({ name }) => name);
 }
 
-/** Without IF NOT EXISTS, which needs the right to create tables even where the table exists. */
+/** CREATE TABLE IF NOT EXISTS needs the CREATE privilege even if the table exists, so the caller checks first. */
 async function createMigrationTable(db: Kysely<MigrationTables>): Promise<void> {
   await db.schema
     .createTable("sallyport_migrations")

@@ -258,7 +258,7 @@ class PostgresDatabase implements Database {
   async #migrateIn(transaction: Kysely<Tables>): Promise<readonly string[]> {
     if (this.#schema !== undefined) await createSchema(transaction, this.#schema);
     const schema = this.#schema ?? (await currentSchema(transaction));
-    // Named, so that tables of another schema on the search path do not count as these.
+    // Without a schema, a table of the same name could be found elsewhere on the search path.
     const db = transaction.withSchema(schema) as unknown as Kysely<never>;
     return runMigrations(
       db,
@@ -294,7 +294,7 @@ async function hasMigrationTable(db: Kysely<Tables>, schema: string): Promise<bo
   return rows.length > 0;
 }
 
-/** Creates a schema that does not exist. CREATE SCHEMA IF NOT EXISTS alone needs a right that a role may lack later. */
+/** Creates a schema if it does not exist. CREATE SCHEMA IF NOT EXISTS needs the CREATE privilege in both cases. */
 async function createSchema(db: Kysely<Tables>, schema: string): Promise<void> {
   const { rows } = await sql`select 1 from pg_namespace where nspname = ${schema}`.execute(db);
   if (rows.length === 0) await db.schema.createSchema(schema).ifNotExists().execute();

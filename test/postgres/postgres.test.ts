@@ -68,7 +68,7 @@ test("a schema of its own holds everything, and two of them see nothing of each 
   for (const schema of schemas) await sqlAt(inject("postgres"), `drop schema ${schema} cascade`);
 });
 
-test("a role that may not create anything can migrate a database that is up to date", async () => {
+test("migrates a database that is up to date as a role without the CREATE privilege", async () => {
   const schema = new URL(database.source).searchParams.get("schema") as string;
   const role = `${schema}_app`;
   await app(postgres(searching(database.source))).migrate();
