@@ -8,7 +8,7 @@ export interface OptionalPackage {
 }
 
 /**
- * Describes why `import("name")` failed.
+ * Describes why the dynamic import of a package failed.
  *
  * Each caller has the `import()` itself, with a literal, directly inside `try`. Bundlers read that as a package that
  * may be missing.

@@ -6,7 +6,7 @@ export const ORIGIN = "https://www.example.com";
 export const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
 
 class ChatView extends WebSocketView {
-  permissionsRequired = [chat.can_use_chat];
+  static permissionsRequired = [chat.can_use_chat];
   whoami = handler(({ user }) => ({ user: user.id }));
 }
 
@@ -17,7 +17,7 @@ export const sallyport = createSallyport({
   permissions: [chat],
   views: { "/ws/chat": ChatView },
   origins: [ORIGIN],
-  identify: ({ headers }) => {
+  authenticate: ({ headers }) => {
     const userId = /^user=(\w+)$/.exec(headers.get("cookie") ?? "")?.[1];
     return userId ? { userId, sessionId: `session-of-${userId}` } : null;
   },
