@@ -6,8 +6,14 @@ export default defineConfig({
     reporters: ["default", "./test/closing-line.ts"],
     // One for each core: on two of them the default is one, and stories wait for most of their time.
     maxWorkers: 2,
+    // A limit only ends a test that hangs. It allows for two runs side by side on two slow cores.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    // expect.poll() is how a test waits for an event. Its limit is below testTimeout, so that the message says what never happened.
+    expect: { poll: { timeout: 60_000, interval: 20 } },
     projects: [
       {
+        extends: true,
         test: {
           name: "unit",
           include: ["src/**/*.test.ts", "test/suites/**/*.test.ts", "test/package/**/*.test.ts"],
@@ -15,15 +21,15 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: "stories",
           include: ["test/{stories,django,storage,frameworks,aws}/**/*.test.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
         },
       },
       {
+        extends: true,
         test: {
           name: "stories-postgres",
           include: [
@@ -37,12 +43,11 @@ export default defineConfig({
           // One of them cuts every connection to the server that they share.
           fileParallelism: false,
           globalSetup: ["test/postgres/global-setup.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 2 },
         },
       },
       {
+        extends: true,
         test: {
           name: "property",
           include: ["test/property/**/*.test.ts"],
@@ -50,6 +55,7 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: "property-postgres",
           include: ["test/property/**/*.test.ts"],
@@ -59,15 +65,15 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: "browser",
           include: ["test/browser/**/*.test.ts"],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
           sequence: { groupOrder: 4 },
         },
       },
       {
+        extends: true,
         test: {
           name: "alone",
           include: ["test/alone/**/*.test.ts"],
