@@ -367,7 +367,7 @@ describe("sallyport gateway policy", () => {
     expect((await policy("gateway", "policy", "--former", "*")).err).toMatch(
       /^sallyport: the policy of gateway "chat": former is the name of a domain, .*, not \*\.\n$/,
     );
-  }, 60_000);
+  });
 });
 
 describe("the policy of the app that serves", () => {

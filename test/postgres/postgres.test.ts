@@ -212,7 +212,7 @@ test("a connection that is lost while it commits: nobody knows, so it is not mad
       "select pg_terminate_backend(pid) from pg_stat_activity where query = 'commit' and state = 'active'",
     );
   const ended = expect(writing).rejects.toMatchObject({ code: "SALLYPORT_STORAGE", status: 503 });
-  await expect.poll(committing, { timeout: 5000 }).toHaveLength(1);
+  await expect.poll(committing).toHaveLength(1);
   await ended;
   expect(attempts).toBe(1);
 });
@@ -362,7 +362,7 @@ test("a server that restarts under load: 503 meanwhile, no wrong answer, and eve
     }
   })();
   await server.restart();
-  await expect.poll(async () => (await ann.call("whoami")).status, { timeout: 15_000 }).toBe(200);
+  await expect.poll(async () => (await ann.call("whoami")).status).toBe(200);
   isOver = true;
   await load;
   expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);

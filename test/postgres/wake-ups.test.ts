@@ -123,9 +123,7 @@ describe("with nothing to wake anybody", () => {
       const [before] = await listeners(database.source);
       await end([before as number]);
       await expect
-        .poll(async () => (await listeners(database.source)).filter((pid) => pid !== before), {
-          timeout: 10_000,
-        })
+        .poll(async () => (await listeners(database.source)).filter((pid) => pid !== before))
         .toHaveLength(1);
     }
     await notifyAll(database.source);

@@ -139,9 +139,9 @@ test("a restarted app that nobody asks anything ends what has expired meanwhile"
   const restarted = app(storageAt(world.database));
   nodeListener(restarted);
   const reasons = () => world.sql("select close_reason from sallyport_sessions");
-  await expect.poll(reasons, { timeout: 10_000 }).toEqual([{ close_reason: "right ended" }]);
+  await expect.poll(reasons).toEqual([{ close_reason: "right ended" }]);
   // Whichever process of several ends it is to have told the gateway before that goes.
-  await expect.poll(() => world.sql("select id from sallyport_evictions"), { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => world.sql("select id from sallyport_evictions")).toEqual([]);
   await restarted.close();
 });
 

@@ -122,7 +122,7 @@ describe("a revocation", () => {
     expect(gateway.calls.some((call) => call.method === "DELETE" && call.connection === "00033=")).toBe(true);
     await rechecking;
     expect(await sending).toMatchObject({ sent: 32, withheld: 1 });
-  }, 20_000);
+  });
 
   test("of more sockets than a page closes the others while one page's gateway says nothing, and stays its process's", async () => {
     await open();
@@ -151,7 +151,7 @@ describe("a revocation", () => {
     await revoking;
     expect(await lease()).toBeUndefined();
     expect(world.errors).toEqual([]);
-  }, 30_000);
+  });
 
   test("of more sockets than a page closes the others while the hook about one page's says nothing", async () => {
     await open();
@@ -174,7 +174,7 @@ describe("a revocation", () => {
     // Silence is a no.
     expect(times).toBe(500);
     expect(await world.sql("select session_id from sallyport_memberships")).toEqual([]);
-  }, 20_000);
+  });
 
   test("made elsewhere reaches a process that only sends within a second", async () => {
     await open();
@@ -192,7 +192,7 @@ describe("a revocation", () => {
     expect(await sending).toMatchObject({ failed: 0 });
     expect(received("news").length).toBe(late);
     await worker.close();
-  }, 20_000);
+  });
 });
 
 describe("a send whose hook says nothing", () => {
@@ -219,7 +219,7 @@ describe("a send whose hook says nothing", () => {
     named = () => never;
     expect(await world.sallyport.to({ channel: "club" }).send("one")).toMatchObject({ withheld: 3 });
     expect(world.errors.map(String).join()).toContain("authorizeMany has not answered for 5000 ms");
-  }, 15_000);
+  });
 });
 
 test("closing the app ends a send under way: nothing goes out any more, and the report says where it stopped", async () => {
@@ -269,36 +269,32 @@ describe("closing it while a gateway says nothing", () => {
         worker.start();
       },
     ],
-  ])(
-    "leaves the record that %s has in hand to others, and tells of no socket",
-    async (_whose, revoke) => {
-      let look = () => {};
-      const others = new Promise<boolean>((resolve) => {
-        look = () => resolve(false);
-      });
-      // The world's own loop is to leave it alone meanwhile.
-      await open({
-        storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => others }),
-      });
-      await gateway.open(world, "g", "bob", 1, 600);
-      const failures: unknown[] = [];
-      const worker = world.sallyport.with({
-        storage: storageAt(world.database),
-        onError: (error, where) => failures.push(`${where}: ${error}`),
-      });
-      gateway.answer = () => never;
-      const revoking = revoke(worker).catch(() => undefined);
-      await expect.poll(() => gateway.calls.length).toBeGreaterThan(1);
-      const begun = performance.now();
-      await worker.close();
-      expect(performance.now() - begun).toBeLessThan(8000);
-      await revoking;
-      expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
-      expect(failures).toEqual(["enforcing a change of user bob: Error: The app was closed meanwhile."]);
-      look();
-    },
-    20_000,
-  );
+  ])("leaves the record that %s has in hand to others, and tells of no socket", async (_whose, revoke) => {
+    let look = () => {};
+    const others = new Promise<boolean>((resolve) => {
+      look = () => resolve(false);
+    });
+    // The world's own loop is to leave it alone meanwhile.
+    await open({
+      storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => others }),
+    });
+    await gateway.open(world, "g", "bob", 1, 600);
+    const failures: unknown[] = [];
+    const worker = world.sallyport.with({
+      storage: storageAt(world.database),
+      onError: (error, where) => failures.push(`${where}: ${error}`),
+    });
+    gateway.answer = () => never;
+    const revoking = revoke(worker).catch(() => undefined);
+    await expect.poll(() => gateway.calls.length).toBeGreaterThan(1);
+    const begun = performance.now();
+    await worker.close();
+    expect(performance.now() - begun).toBeLessThan(8000);
+    await revoking;
+    expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+    expect(failures).toEqual(["enforcing a change of user bob: Error: The app was closed meanwhile."]);
+    look();
+  });
 });
 
 test("closing it while hooks are asked about thousands asks about no more of them", async () => {
@@ -317,7 +313,7 @@ test("closing it while hooks are asked about thousands asks about no more of the
   await pause(6000);
   expect(times).toBe(500);
   await rechecking;
-}, 20_000);
+});
 
 test("a large eviction leaves room for a small one at the same gateway", async () => {
   await open();
@@ -336,7 +332,7 @@ test("a large eviction leaves room for a small one at the same gateway", async (
   expect(meanwhile).toBeLessThan(3000);
   await large;
   expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(6001);
-}, 20_000);
+});
 
 test("rows of those who are gone that cannot be closed are told, and the send has succeeded", async () => {
   let fails = false;

@@ -95,7 +95,7 @@ describe("B1 events that do not come from our gateway", () => {
       return world.decisions.slice(-3);
     };
     const known = [1, 2, 3].map(() => expect.objectContaining({ gateway: "other", reason: "session" }));
-    await expect.poll(fromOther, { timeout: 5000 }).toEqual(known);
+    await expect.poll(fromOther).toEqual(known);
     expect((await world.event("/ws/chat/disconnect", headers)).status).toBe(200);
     expect(await connectionOf("ann")).toBe(connectionId);
     expect(ran).toEqual([]);

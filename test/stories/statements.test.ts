@@ -165,4 +165,4 @@ test("what need not be written at once is gathered, and written in one statement
   await ann.call("whoami");
   await world.sallyport.close();
   expect(await rowOf("ann")).toMatchObject({ request_count: 4 });
-}, 15_000);
+});
