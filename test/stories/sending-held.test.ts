@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { changedStorage, NOW, storageAt } from "../postgres/database.ts";
+import { changedStorage, NOW, observedStorageAt, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { GatewayServer } from "./gateway-server.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -212,14 +212,8 @@ describe("a revocation", () => {
       return 200;
     };
     let looks = 0;
-    const storage = storageAt(world.database);
     const worker = world.sallyport.with({
-      storage: changedStorage(storage, {
-        changedElsewhere: () => {
-          looks++;
-          return storage.changedElsewhere();
-        },
-      }),
+      storage: observedStorageAt(world.database, () => looks++),
       delivery: { concurrency: 1, ratePerSecond: false },
     });
     const sending = worker.to({ user: "bob" }).send("news");
