@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Groups run one after the other: stories and browser want the machine to themselves, `alone` even more so. */
+/** Groups run one after the other. */
 export default defineConfig({
   test: {
     reporters: ["default", "./test/closing-line.ts"],
@@ -24,7 +24,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "stories",
-          include: ["test/{stories,django,storage,frameworks,aws}/**/*.test.ts"],
+          include: ["test/{alone,stories,django,storage,frameworks,aws}/**/*.test.ts"],
           sequence: { groupOrder: 1 },
         },
       },
@@ -40,8 +40,6 @@ export default defineConfig({
           // What they ask of a database the others ask as well; one waits for what is held up, for a minute.
           exclude: ["test/stories/{sending-held,spoofing,telemetry,troubleshooting}.test.ts"],
           env: { TEST_STORAGE: "postgres" },
-          // One of them cuts every connection to the server that they share.
-          fileParallelism: false,
           globalSetup: ["test/postgres/global-setup.ts"],
           sequence: { groupOrder: 2 },
         },
@@ -70,15 +68,6 @@ export default defineConfig({
           name: "browser",
           include: ["test/browser/**/*.test.ts"],
           sequence: { groupOrder: 4 },
-        },
-      },
-      {
-        extends: true,
-        test: {
-          name: "alone",
-          include: ["test/alone/**/*.test.ts"],
-          fileParallelism: false,
-          sequence: { groupOrder: 5 },
         },
       },
     ],
