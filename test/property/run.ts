@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { told } from "./disagreement.ts";
 import { Tally } from "./tally.ts";
 
-/** Enough for every kind of step to happen with each of its outcomes. */
+/** Enough for all but the rarest kinds of step to happen with each of their outcomes. */
 export const DEFAULT_STEPS = 30_000;
 /** Steps of a run, over all worlds, unless `PROPERTY_STEPS` names another number. The long run takes 100 000. */
 export const STEPS = Number(process.env.PROPERTY_STEPS ?? DEFAULT_STEPS);
