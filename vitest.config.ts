@@ -1,13 +1,19 @@
 import { defineConfig } from "vitest/config";
 
-/** Groups run one after the other: stories and browser want the machine to themselves, `alone` even more so. */
+/** Groups run one after the other. */
 export default defineConfig({
   test: {
     reporters: ["default", "./test/closing-line.ts"],
     // One for each core: on two of them the default is one, and stories wait for most of their time.
     maxWorkers: 2,
+    // A limit only ends a test that hangs. It allows for two runs side by side on two slow cores.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    // expect.poll() is how a test waits for an event. Its limit is below testTimeout, so that the message says what never happened.
+    expect: { poll: { timeout: 60_000, interval: 20 } },
     projects: [
       {
+        extends: true,
         test: {
           name: "unit",
           include: ["src/**/*.test.ts", "test/suites/**/*.test.ts", "test/package/**/*.test.ts"],
@@ -15,15 +21,15 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: "stories",
-          include: ["test/{stories,django,storage,frameworks,aws,bundles}/**/*.test.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
+          include: ["test/{alone,stories,django,storage,frameworks,aws,bundles}/**/*.test.ts"],
           sequence: { groupOrder: 1 },
         },
       },
       {
+        extends: true,
         test: {
           name: "stories-postgres",
           include: [
@@ -34,15 +40,12 @@ export default defineConfig({
           // What they ask of a database the others ask as well; one waits for what is held up, for a minute.
           exclude: ["test/stories/{sending-held,spoofing,telemetry,troubleshooting}.test.ts"],
           env: { TEST_STORAGE: "postgres" },
-          // One of them cuts every connection to the server that they share.
-          fileParallelism: false,
           globalSetup: ["test/postgres/global-setup.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 2 },
         },
       },
       {
+        extends: true,
         test: {
           name: "property",
           include: ["test/property/**/*.test.ts"],
@@ -50,6 +53,7 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: "property-postgres",
           include: ["test/property/**/*.test.ts"],
@@ -59,20 +63,11 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: "browser",
           include: ["test/browser/**/*.test.ts"],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
           sequence: { groupOrder: 4 },
-        },
-      },
-      {
-        test: {
-          name: "alone",
-          include: ["test/alone/**/*.test.ts"],
-          fileParallelism: false,
-          sequence: { groupOrder: 5 },
         },
       },
     ],

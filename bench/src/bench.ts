@@ -7,6 +7,7 @@ import { growth } from "./growth.js";
 import { imports } from "./imports.js";
 import { memory } from "./memory.js";
 import { isKept, type Row } from "./pairs.js";
+import { twoWriters } from "./two-writers.js";
 
 /**
  * `npm run bench`: every part, or those that are named (`npm run bench -- fanout imports`). All of them together are written to
@@ -18,6 +19,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   growth,
   memory,
   imports,
+  "two-writers": twoWriters,
 };
 
 const named = process.argv.slice(2);

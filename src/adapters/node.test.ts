@@ -146,8 +146,13 @@ test.each([
   const cut = new Promise<void>((resolve) => {
     told = resolve;
   });
+  let begin: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
   const port = await listening(
     telling(async (http) => {
+      begin();
       try {
         if (looks) http.request.headers.get("x");
         return await text(http);
@@ -160,7 +165,8 @@ test.each([
   );
   const socket = connect(port, "127.0.0.1");
   socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\nhalf");
-  setTimeout(() => socket.destroy(), 50);
+  await begun;
+  socket.destroy();
   await cut;
   expect(seen).toEqual([400, "The request ended before its body did."]);
   expect((await ask(port, { body: "whole" })).json).toBe("whole");

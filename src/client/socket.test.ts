@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it, vi } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import type { Callable } from "../protocol/contract.ts";
 import { CallError, type ConnectOptions, connect, type Socket } from "./socket.ts";
@@ -103,14 +103,15 @@ function next(socket: Socket<DemoView>, name: EventName): Promise<unknown> {
   });
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  for (let waited = 0; !condition(); waited += 5) {
-    if (waited > 4_000) throw new Error(`Never came true: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+/** Makes the socket's own timers run only by {@link letTimePass}. Requests and frames stay real. */
+function stopTimers(): void {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
 }
 
-const reached = (socket: Socket<DemoView>, state: string) => until(() => socket.state === state);
+/** Runs every timer that is due within ten minutes, longer than any wait between two attempts. */
+const letTimePass = () => vi.advanceTimersByTimeAsync(600_000);
+
+const reached = (socket: Socket<DemoView>, state: string) => expect.poll(() => socket.state).toBe(state);
 
 async function errorOf(promise: Promise<unknown>): Promise<CallError> {
   const error = await promise.then(
@@ -132,6 +133,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  vi.useRealTimers();
   for (const socket of sockets.splice(0)) socket.close();
   await backend.stop();
 });
@@ -225,7 +227,7 @@ describe("a call", () => {
     await expect(call).rejects.toThrow("the user left");
     const aborted = AbortSignal.abort(new Error("long gone"));
     await expect(socket.call.echo({ text: "x" }, { signal: aborted })).rejects.toThrow("long gone");
-    await until(() => backend.frames.length === 1);
+    await expect.poll(() => backend.frames.length).toBe(1);
   });
 
   it("rejects when the socket is lost before the answer", async () => {
@@ -292,7 +294,7 @@ describe("send", () => {
     const socket = open();
     await reached(socket, "open");
     socket.send("typing", { on: true });
-    await until(() => backend.frames.length === 1);
+    await expect.poll(() => backend.frames.length).toBe(1);
     expect(backend.frames).toEqual([{ handler: "typing", on: true }]);
   });
 
@@ -330,7 +332,7 @@ describe("the token", () => {
     await reached(socket, "open");
     backend.refuseHandshakes = true;
     backend.sockets[0]?.terminate();
-    await until(() => backend.tokenRequests.length >= 4);
+    await expect.poll(() => backend.tokenRequests.length).toBeGreaterThanOrEqual(4);
     backend.refuseHandshakes = false;
     await reached(socket, "open");
     const used = backend.connects.at(-1)?.get("ws_token");
@@ -377,16 +379,20 @@ describe("the token", () => {
 });
 
 describe("a refusal by the token endpoint", () => {
-  it.each([401, 403])("of %i is told, not retried, and rejects the calls that wait", async (status) => {
+  it.each([401, 403])("of %i is reported, not retried, and rejects pending calls", async (status) => {
+    stopTimers();
     backend.onToken = () => refusal(status, "Permission denied.");
     const socket = open();
+    const states: string[] = [];
+    socket.on("state", (state) => states.push(state));
     const refused = next(socket, "refused");
     const call = errorOf(socket.call.echo({ text: "x" }));
     expect(await refused).toEqual({ status, error: "Permission denied.", reference: "ref-1" });
     expect(await call).toMatchObject({ status, reference: "ref-1", sent: false });
     expect(socket.state).toBe("refused");
     expect(await errorOf(socket.call.ping())).toMatchObject({ status, reference: "ref-1" });
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await letTimePass();
+    expect(states).toEqual(["refused"]);
     expect(backend.tokenRequests).toHaveLength(1);
   });
 
@@ -416,7 +422,8 @@ describe("a refusal by the token endpoint", () => {
     expect(await second).toEqual({ text: "second" });
   });
 
-  it("of 429 waits as long as it says, then tries by itself", async () => {
+  it("of 429 is retried after the time in Retry-After", async () => {
+    stopTimers();
     backend.onToken = () => refusal(429, "Too many requests.", { "retry-after": "1" });
     const socket = open();
     const waiting = errorOf(socket.call.ping());
@@ -424,8 +431,10 @@ describe("a refusal by the token endpoint", () => {
     expect(await waiting).toMatchObject({ status: 429, retryAfterMs: 1_000 });
     expect(socket.state).toBe("waiting");
     backend.onToken = () => ({});
-    await new Promise((resolve) => setTimeout(resolve, 800));
+    await vi.advanceTimersByTimeAsync(999);
+    expect(socket.state).toBe("waiting");
     expect(backend.tokenRequests).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1 + 50);
     await reached(socket, "open");
     expect(backend.tokenRequests).toHaveLength(2);
   });
@@ -465,10 +474,23 @@ describe("a failure on the way", () => {
   });
 
   it("such as a token endpoint that never answers ends after connectTimeoutMs", async () => {
-    backend.onToken = () => new Promise(() => undefined);
-    const socket = open({ connectTimeoutMs: 40 });
-    await until(() => backend.tokenRequests.length >= 2);
+    stopTimers();
+    // Not expect.poll(): it advances a stopped clock by its interval.
+    const requested = new Promise<void>((resolve) => {
+      backend.onToken = () => {
+        resolve();
+        return new Promise(() => undefined);
+      };
+    });
+    const socket = open({ connectTimeoutMs: 5000 });
+    const states: string[] = [];
+    socket.on("state", (state) => states.push(state));
+    await requested;
     backend.onToken = () => ({});
+    await vi.advanceTimersByTimeAsync(4999);
+    expect(states).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1 + 50);
+    expect(states).toEqual(["waiting", "connecting"]);
     await reached(socket, "open");
   });
 
@@ -484,19 +506,20 @@ describe("reconnecting", () => {
     socket.on("state", (state) => states.push(state));
     await reached(socket, "open");
     backend.sockets[0]?.close(1001, "Going away");
-    await until(() => backend.connects.length === 2);
+    await expect.poll(() => backend.connects.length).toBe(2);
     await reached(socket, "open");
     expect(states).toEqual(["connecting", "open", "waiting", "connecting", "open"]);
   });
 
   it("sends no call twice", async () => {
+    const echo = backend.onFrame;
     backend.onFrame = (_frame, peer) => peer.terminate();
     const socket = open();
     await errorOf(socket.call.echo({ text: "once" }));
-    await until(() => backend.connects.length === 2);
-    await reached(socket, "open");
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    expect(backend.frames).toHaveLength(1);
+    backend.onFrame = echo;
+    // A call that was sent twice would arrive before this one.
+    await socket.call.echo({ text: "later" });
+    expect(backend.frames.map(({ text }) => text)).toEqual(["once", "later"]);
   });
 
   it("takes a call made meanwhile along", async () => {
@@ -519,7 +542,7 @@ describe("reconnecting", () => {
     await reached(socket, "open");
     socket.channel = "rooms/c";
     backend.sockets.at(-1)?.terminate();
-    await until(() => backend.connects.length === 3);
+    await expect.poll(() => backend.connects.length).toBe(3);
     expect(backend.connects.map((query) => query.get("channel"))).toEqual(["rooms/a", "rooms/b", "rooms/c"]);
   });
 
@@ -536,15 +559,20 @@ describe("reconnecting", () => {
     await reached(socket, "open");
     for (let i = 0; i < 5; i++) socket.reconnect({ channel: `rooms/${i}` });
     await reached(socket, "open");
-    await until(() => backend.sockets.filter((peer) => peer.readyState === WebSocket.OPEN).length === 1);
+    await expect
+      .poll(() => backend.sockets.filter((peer) => peer.readyState === WebSocket.OPEN))
+      .toHaveLength(1);
     expect(backend.connects.at(-1)?.get("channel")).toBe("rooms/4");
   });
 });
 
 describe("a revoked right", () => {
-  it("of the view ends the socket at once; nothing is tried until the app asks", async () => {
+  it("of the view closes the socket, which is not opened again before reconnect() is called", async () => {
     const socket = open();
     await reached(socket, "open");
+    stopTimers();
+    const states: string[] = [];
+    socket.on("state", (state) => states.push(state));
     const revoked = next(socket, "revoked");
     backend.push({ type: "sallyport.revoked", scope: "view", reference: "0a1b2c3d4e5f" });
     expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "view", reference: "0a1b2c3d4e5f" });
@@ -554,7 +582,8 @@ describe("a revoked right", () => {
       message: "Permission denied.",
       reference: "0a1b2c3d4e5f",
     });
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await letTimePass();
+    expect(states).toEqual(["refused"]);
     expect(backend.tokenRequests).toHaveLength(1);
     socket.reconnect();
     await reached(socket, "open");
@@ -569,7 +598,7 @@ describe("a revoked right", () => {
     expect(await revoked).toEqual(notice);
     expect(socket.state).toBe("open");
     backend.sockets[0]?.terminate();
-    await until(() => backend.connects.length === 2);
+    await expect.poll(() => backend.connects.length).toBe(2);
     expect(backend.connects[1]?.has("channel")).toBe(false);
   });
 });
@@ -599,13 +628,13 @@ describe("what the server pushes", () => {
     const off = socket.on("message", ({ n }) => heard.push(n));
     await reached(socket, "open");
     backend.push({ n: 1 });
-    await until(() => heard.length === 1 && thrown.length === 1);
+    await expect.poll(() => [heard.length, thrown.length]).toEqual([1, 1]);
     for (const listener of before) process.on("uncaughtException", listener);
     expect(thrown).toMatchObject([{ message: "a listener's own" }]);
     off();
     socket.on("error", () => heard.push("end"));
     backend.push({ ok: false, error: "x", reference: "y" });
-    await until(() => heard.length === 2);
+    await expect.poll(() => heard).toHaveLength(2);
     expect(heard).toEqual([1, "end"]);
   });
 
@@ -639,7 +668,7 @@ describe("what the server pushes", () => {
 describe("keepAlive", () => {
   it("calls the handler at intervals", async () => {
     const socket = open({ keepAlive: { handler: "ping", everyMs: 20 } });
-    await until(() => backend.frames.length >= 2);
+    await expect.poll(() => backend.frames.length).toBeGreaterThanOrEqual(2);
     expect(backend.frames[0]).toMatchObject({ handler: "ping" });
     expect(socket.state).toBe("open");
   });
@@ -647,40 +676,57 @@ describe("keepAlive", () => {
   it("gives up a connection that answers no more", async () => {
     backend.onFrame = () => undefined;
     open({ keepAlive: { handler: "ping", everyMs: 20 }, callTimeoutMs: 40 });
-    await until(() => backend.connects.length >= 2);
+    await expect.poll(() => backend.connects.length).toBeGreaterThanOrEqual(2);
   });
 
   it("takes a refusal for a sign of life", async () => {
     backend.onFrame = ({ id }, peer) =>
       peer.send(JSON.stringify({ id, ok: false, status: 403, error: "Permission denied.", reference: "r" }));
     open({ keepAlive: { handler: "ping", everyMs: 20 } });
-    await until(() => backend.frames.length >= 3);
+    await expect.poll(() => backend.frames.length).toBeGreaterThanOrEqual(3);
     expect(backend.connects).toHaveLength(1);
   });
 });
 
 describe("close", () => {
-  it("ends the socket and every call, for good", async () => {
+  it("closes the socket for good and rejects every pending call", async () => {
     backend.onFrame = () => undefined;
     const socket = open();
     await reached(socket, "open");
+    stopTimers();
+    const states: string[] = [];
+    socket.on("state", (state) => states.push(state));
     const call = errorOf(socket.call.echo({ text: "x" }));
     socket.close();
     expect(socket.state).toBe("closed");
     expect(await call).toMatchObject({ status: 0, sent: true });
     expect(await errorOf(socket.call.ping())).toMatchObject({ status: 0, sent: false });
-    await until(() => backend.sockets[0]?.readyState === WebSocket.CLOSED);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(backend.connects).toHaveLength(1);
+    await expect.poll(() => backend.sockets[0]?.readyState).toBe(WebSocket.CLOSED);
+    await letTimePass();
+    expect(states).toEqual(["closed"]);
+    expect(backend.tokenRequests).toHaveLength(1);
   });
 
   it("while connecting opens nothing", async () => {
-    const socket = open();
+    let opened = 0;
+    class CountedWebSocket extends WebSocket {
+      constructor(url: string) {
+        super(url);
+        opened++;
+      }
+    }
+    let issue: (token: string) => void = () => undefined;
+    const token = new Promise<string>((resolve) => {
+      issue = resolve;
+    });
+    const socket = open({ token: () => token, WebSocket: CountedWebSocket });
     const call = errorOf(socket.call.ping());
     socket.close();
     expect(await call).toMatchObject({ status: 0, sent: false });
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(backend.connects).toHaveLength(0);
+    issue("token-1");
+    // The attempt continues in microtasks, all of which run before the next turn of the event loop.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(opened).toBe(0);
   });
 });
 

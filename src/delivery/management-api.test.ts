@@ -87,14 +87,21 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
         response.on("close", () => clearInterval(drip));
       },
     ],
-  ])("that %s ends, and its connection with it", async (_name, never) => {
+  ])("that %s times out, and its connection is closed", async (_name, never) => {
     const api = open({ timeoutMs: 300 });
-    answer = never;
-    const begun = performance.now();
+    let close: () => void = () => undefined;
+    const closed = new Promise<void>((resolve) => {
+      close = resolve;
+    });
+    answer = (request, response) => {
+      request.socket.once("close", close);
+      never(request, response);
+    };
     expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "timeout" });
-    expect(performance.now() - begun).toBeLessThan(2000);
+    await closed;
     answer = (_request, response) => response.end();
-    expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "ok" });
+    // On a busy machine a call may take longer than the timeout, but not every call does.
+    await expect.poll(() => post(api, endpoint, "id=", "{}")).toEqual({ kind: "ok" });
   });
 
   test("cut off half-way, or refused by everybody, says so", async () => {

@@ -258,8 +258,7 @@ describe("hostile HTTP", () => {
       headers: { "content-length": 100 },
     });
     post.on("error", () => {});
-    post.write("half");
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => post.write("half", resolve));
     post.destroy();
     await openClient(gateway.url);
   });

@@ -8,6 +8,7 @@ import {
 } from "@aws-sdk/client-apigatewaymanagementapi";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openClient, openRaw, startBackend, startGateway } from "../../test/local/rig.ts";
+import { ManualClock } from "./clock.ts";
 import type { LocalGateway } from "./emulator.ts";
 
 const KB = 1024;
@@ -170,17 +171,18 @@ describe("POST", () => {
 
 describe("GET", () => {
   test("describes the connection", async () => {
-    const { api, backend, client, ConnectionId } = await setUp();
+    const clock = new ManualClock();
+    const { api, backend, client, ConnectionId } = await setUp({ clock });
     const before = await api.send(new GetConnectionCommand({ ConnectionId }));
     expect(before.Identity).toEqual({ SourceIp: "127.0.0.1", UserAgent: "tester" });
     const connectedAt = Number((await backend.call("connect")).headers["x-sallyport-connected-at"]);
     expect(before.ConnectedAt?.getTime()).toBe(connectedAt);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    clock.advance(5);
     client.socket.send("{}");
     await client.text();
     const after = await api.send(new GetConnectionCommand({ ConnectionId }));
     expect(after.ConnectedAt).toEqual(before.ConnectedAt);
-    expect(after.LastActiveAt?.getTime()).toBeGreaterThan(before.LastActiveAt?.getTime() ?? 0);
+    expect(after.LastActiveAt?.getTime()).toBe(Number(before.LastActiveAt?.getTime()) + 5);
   });
 
   test("is printed as AWS prints it", async () => {

@@ -108,7 +108,7 @@ describe("the harness", () => {
       event: "eviction",
       missing: [shop.buy],
     });
-    await vi.waitFor(() => expect(left).toEqual(["ann"]));
+    await expect.poll(() => left).toEqual(["ann"]);
   });
 
   test("has a clock that can be put forward: grants end, and sockets with them", async () => {

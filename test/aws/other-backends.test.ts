@@ -41,7 +41,7 @@ test("4f the backend in docs/local-development.md, in Python, speaks and is hear
       ({ status }) => status,
       () => 0,
     );
-  await expect.poll(reached, { timeout: 10_000 }).toBe(501);
+  await expect.poll(reached).toBe(501);
   const [one, other] = [await openClient(gateway.url), await openClient(gateway.url)];
   one.socket.send('{"text":"hello"}');
   expect(JSON.parse(await one.text())).toEqual({ you_said: { text: "hello" } });

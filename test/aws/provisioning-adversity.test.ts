@@ -491,7 +491,7 @@ test("more routes than fit beside the present ones are refused before anything i
     "Beside its present routes the new ones make 323, and an API takes 300. Define and apply it without some of the new ones first.",
   );
   expect(world.aws.changes).toBe(changes);
-}, 60_000);
+});
 
 test("a removal goes no further than was agreed to, in whichever round", async () => {
   const provisioner = world.define();

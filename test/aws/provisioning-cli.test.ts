@@ -108,10 +108,19 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
     secrets: 1,
   });
 
-  // Told to end while it waits, a rotation keeps nobody out, and apply goes on from there: AWS's deployment is of this morning here.
+  // A rotation that is stopped while it waits after its deployment denies no call, and apply finishes it.
+  const deployments = () =>
+    aws.calls.filter(({ operation, status }) => operation === "CreateDeployment" && status === 201).length;
+  const before = deployments();
+  let stopping: Promise<unknown> | undefined;
   const stopped = await sallyport(["rotate-secret", "--reason", "leaked"], {}, (text, child) => {
-    if (text.includes("deploy stage production")) setTimeout(() => child.kill("SIGTERM"), 9000);
+    if (!text.includes("deploy stage production")) return;
+    stopping = expect
+      .poll(deployments)
+      .toBe(before + 1)
+      .finally(() => child.kill("SIGTERM"));
   });
+  await stopping;
   expect(stopped).toMatchObject({ code: 1, out: "" });
   expect(stopped.err).toMatch(
     /> deploy stage production\nsallyport: The run was told to stop\. .* the next one goes on from there\.\n$/,
@@ -148,7 +157,7 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
     code: 0,
     out: 'There is nothing of "chat".\n',
   });
-}, 60_000);
+});
 
 test("what is wrong is one line that says what to do", async () => {
   const wrong = async (args: string[], env?: Record<string, string>) => {
@@ -178,4 +187,4 @@ test("what is wrong is one line that says what to do", async () => {
   expect(err).toMatch(
     /sallyport: CreateApi in eu-west-1 was answered 403: AccessDeniedException: .*`sallyport gateway policy`/,
   );
-}, 60_000);
+});

@@ -122,7 +122,6 @@ describe("whatever is edited, and wherever that is cut off", () => {
         if (isOver) expect(at).toBeGreaterThan(2);
       }
     },
-    60_000,
   );
 
   test("an import, and what it changes then", async () => {

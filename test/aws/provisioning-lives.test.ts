@@ -166,4 +166,4 @@ test(`${LIVES} lives of gateways that are edited, rotated and removed, and whose
     await world.close();
     world = undefined;
   }
-}, 120_000);
+});

@@ -367,7 +367,7 @@ describe("sallyport gateway policy", () => {
     expect((await policy("gateway", "policy", "--former", "*")).err).toMatch(
       /^sallyport: gatewayPolicies\(\): former\[0\] must be the name of a domain, .*, but received "\*"\.\n$/,
     );
-  }, 60_000);
+  });
 });
 
 describe("the policy of the app that serves", () => {

@@ -231,12 +231,12 @@ describe("a run that fails", () => {
   });
 
   test("because AWS is silent is told in time, and gone on with", async () => {
-    const provisioner = world.define({}, { timeoutMs: 200 });
+    const provisioner = world.define({}, { timeoutMs: 300 });
     world.aws.fault = (_, change) => (change === 2 ? { kind: "silent" } : undefined);
     await provisioner.apply();
     await expectWhole(provisioner);
     world.aws.fault = () => ({ kind: "silent" });
-    const stuck = world.define({ description: "x" }, { timeoutMs: 50 }).apply();
+    const stuck = world.define({ description: "x" }, { timeoutMs: 300 }).apply();
     await expect(stuck).rejects.toThrow(/^UpdateApi in eu-west-1 was not answered: TimeoutError/);
   });
 

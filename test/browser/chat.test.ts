@@ -34,16 +34,15 @@ async function freePort(): Promise<number> {
 async function startChat(): Promise<void> {
   app = spawn(process.execPath, [join(root, "examples/chat/dist/main.js")], { env, cwd: folder });
   output = "";
-  for (const stream of [app.stdout, app.stderr]) {
-    stream?.on("data", (data) => {
-      output += data;
-    });
-  }
-  const deadline = Date.now() + 20_000;
-  while (!output.includes("Ctrl-C ends")) {
-    if (Date.now() > deadline || app.exitCode !== null) throw new Error(`the chat did not start: ${output}`);
-    await new Promise((done) => setTimeout(done, 50));
-  }
+  await new Promise<void>((started, failed) => {
+    for (const stream of [app.stdout, app.stderr]) {
+      stream?.on("data", (data) => {
+        output += data;
+        if (output.includes("Ctrl-C ends")) started();
+      });
+    }
+    app.once("exit", () => failed(new Error(`The chat did not start: ${output}`)));
+  });
 }
 
 const stopped = () => new Promise<number | null>((done) => app.once("exit", done));
@@ -53,6 +52,7 @@ const cli = (...args: string[]) =>
 
 async function signIn(name: string): Promise<Page> {
   const page = await (await browser.newContext()).newPage();
+  page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => {
     output += `page error: ${error}`;
   });

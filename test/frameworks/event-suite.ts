@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { definePermissions } from "../../src/access/permissions.ts";
 import { defineChannel } from "../../src/view/channel.ts";
@@ -90,8 +91,9 @@ export async function event(
   // It may come before all has been sent.
   const answered = once(outgoing, "response");
   for (const piece of pieces) {
-    outgoing.write(piece);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => outgoing.write(piece, resolve));
+    // A server in this process reads what has been sent before the next piece is.
+    for (let turn = 0; turn < 10; turn++) await nextTurn();
   }
   outgoing.end();
   const [response] = (await answered) as [IncomingMessage];
@@ -200,8 +202,8 @@ export function answersEvents(framework: Framework): void {
       },
     });
     outgoing.on("error", () => undefined);
-    outgoing.write('{"handler":"say"');
-    setTimeout(() => outgoing.destroy(), 30);
+    await new Promise((resolve) => outgoing.write('{"handler":"say"', resolve));
+    outgoing.destroy();
     await expect.poll(() => world.decisions.at(-1)).toMatchObject({ reason: "malformed", status: 400 });
     // And whoever comes then is answered as ever.
     expect((await event(['{"handler":"say"}'])).status).toBe(200);

@@ -143,4 +143,4 @@ test("a function that nobody calls any more keeps nothing running", async () => 
     env: { ...process.env, STORY_DATABASE: world.database },
   });
   expect(JSON.parse(stdout)).toEqual({ statuses: [200, 200], made: true, running: 0 });
-}, 30_000);
+});

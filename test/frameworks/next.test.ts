@@ -24,7 +24,7 @@ let printed: string;
 beforeAll(async () => {
   printed = await plain.build();
   await prefixed.build();
-}, 120_000);
+});
 afterAll(async () => {
   await plain.remove();
   await prefixed.remove();

@@ -5,7 +5,14 @@ import { join } from "node:path";
 import { inject } from "vitest";
 import { sqlAt } from "./storage-at.ts";
 
-export { changedStorage, searching, sqlAt, storageAt, watchedStorageAt } from "./storage-at.ts";
+export {
+  changedStorage,
+  observedStorageAt,
+  searching,
+  sqlAt,
+  storageAt,
+  watchedStorageAt,
+} from "./storage-at.ts";
 
 /** Whether this project's tests run on PostgreSQL. */
 export const isPostgres = process.env.TEST_STORAGE === "postgres";
@@ -14,6 +21,12 @@ export const isPostgres = process.env.TEST_STORAGE === "postgres";
 export const NOW = isPostgres
   ? "(extract(epoch from clock_timestamp()) * 1000)::bigint"
   : "cast(unixepoch('subsec') * 1000 as integer)";
+
+/** The time by the clock of the database at a source, in epoch milliseconds. */
+export async function databaseTime(source: string): Promise<number> {
+  const [row] = (await sqlAt(source, `select ${NOW} as now`)) as { now: number }[];
+  return Number(row?.now);
+}
 
 /** A number in SQL, with zeros before it. */
 export function padded(number: string, length: number): string {
@@ -44,6 +57,21 @@ export async function emptyDatabase(): Promise<TestDatabase> {
     source: source.href,
     drop: async () => {
       await sqlAt(server, `drop schema ${schema} cascade`);
+    },
+  };
+}
+
+/** A PostgreSQL database of a test's own, for tests that look at every connection or lock of a database. */
+export async function ownDatabase(): Promise<TestDatabase> {
+  const server = inject("postgres");
+  const name = `own_${randomBytes(8).toString("hex")}`;
+  await sqlAt(server, `create database ${name}`);
+  const source = new URL(server);
+  source.pathname = `/${name}`;
+  return {
+    source: source.href,
+    drop: async () => {
+      await sqlAt(server, `drop database ${name} with (force)`);
     },
   };
 }

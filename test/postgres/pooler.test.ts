@@ -46,7 +46,7 @@ max_client_conn = 100
   );
   const asRoot = process.getuid?.() === 0 ? ["-u", "postgres"] : [];
   pooler = spawn(PGBOUNCER, [...asRoot, join(folder, "pgbouncer.ini")], { stdio: "ignore" });
-  await expect.poll(() => reaches(port), { timeout: 5000 }).toBe(true);
+  await expect.poll(() => reaches(port)).toBe(true);
   schema = `pooled_${process.pid}_${Date.now()}`;
   source = `postgres://anybody@127.0.0.1:${port}/${name}?schema=${schema}`;
 });

@@ -33,6 +33,21 @@ export function changedStorage(storage: Database, changes: Partial<Database>): D
   });
 }
 
+/**
+ * The same storage, which reports each look of a process for changes that other processes made.
+ *
+ * A look has finished when the next one begins.
+ */
+export function observedStorageAt(source: string, onLook: () => void): Database {
+  const storage = storageAt(source);
+  return changedStorage(storage, {
+    changedElsewhere: () => {
+      onLook();
+      return storage.changedElsewhere();
+    },
+  });
+}
+
 function schemaOf(source: string): { readonly url: string; readonly options: { readonly schema?: string } } {
   if (!source.startsWith("postgres:")) return { url: source, options: {} };
   const url = new URL(source);

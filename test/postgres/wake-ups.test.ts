@@ -1,4 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
@@ -7,7 +8,14 @@ import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { ORIGIN, revoked, World } from "../stories/world.ts";
-import { emptyDatabase, searching, sqlAt, storageAt, type TestDatabase } from "./database.ts";
+import {
+  emptyDatabase,
+  observedStorageAt,
+  searching,
+  sqlAt,
+  storageAt,
+  type TestDatabase,
+} from "./database.ts";
 
 class OtherView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
@@ -123,29 +131,35 @@ describe("with nothing to wake anybody", () => {
       const [before] = await listeners(database.source);
       await end([before as number]);
       await expect
-        .poll(async () => (await listeners(database.source)).filter((pid) => pid !== before), {
-          timeout: 10_000,
-        })
+        .poll(async () => (await listeners(database.source)).filter((pid) => pid !== before))
         .toHaveLength(1);
     }
     await notifyAll(database.source);
     await expect.poll(() => told.times).toBe(4);
   });
 
-  test("because there is no server: it is tried again, until the storage is closed", async () => {
+  test("because no server answers: the connection is tried again until the storage is closed", async () => {
+    let tries = 0;
+    const server = createServer((socket) => {
+      tries++;
+      socket.destroy();
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    opened.push({ close: async () => server.close() });
     const url = new URL(searching(database.source));
-    url.port = "1";
+    url.port = String((server.address() as AddressInfo).port);
     const storage = postgres(url.href);
     let times = 0;
     const unlisten = storage.listen(() => times++);
-    await sleep(100);
+    await expect.poll(() => tries).toBeGreaterThan(1);
     await unlisten();
     await storage.close();
     expect(times).toBe(0);
   });
 });
 
-test("a handler that another instance runs meanwhile: what it answers is refused, and reaches nobody", async () => {
+test("denies the answer of a handler that another instance runs while the permission is revoked", async () => {
   let goOn: () => void = () => undefined;
   let entered: () => void = () => undefined;
   const running = new Promise<void>((resolve) => {
@@ -161,7 +175,17 @@ test("a handler that another instance runs meanwhile: what it answers is refused
       return { secret: 42 };
     });
   }
-  const world = await World.open({ permissions: [chat], views: { "/ws/chat": SlowView } });
+  const looks: number[] = [];
+  const world = await World.open({
+    permissions: [chat],
+    views: { "/ws/chat": SlowView },
+    storage: (source) => {
+      const index = looks.push(0) - 1;
+      return observedStorageAt(source, () => {
+        looks[index] = (looks[index] ?? 0) + 1;
+      });
+    },
+  });
   opened.push(world);
   const admin = stranger(storageAt(world.database));
   await admin.access.grant("ann", chat.can_use_chat);
@@ -170,8 +194,11 @@ test("a handler that another instance runs meanwhile: what it answers is refused
   await running;
   await admin.access.revoke("ann", chat.can_use_chat);
   await ann.closed;
-  // By then every instance has learnt of it.
-  await sleep(1000);
+  // Every instance has looked at what was changed when it has begun two more looks.
+  const before = [...looks];
+  await expect
+    .poll(() => looks.map((count, index) => count - (before[index] ?? 0) > 1))
+    .toEqual(before.map(() => true));
   goOn();
   await unanswered;
   await expect

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { StorageError } from "../../src/errors.ts";
@@ -61,6 +60,12 @@ describe("write", () => {
   });
 });
 
+/** Lets a third process read twenty times: long enough for a write that waits for nothing. */
+async function passTime(): Promise<void> {
+  const third = at.open();
+  for (let reads = 0; reads < 20; reads++) await counterIn(third.db);
+}
+
 describe("writeBeside", () => {
   test("gives what its work gives, and undoes everything where the work throws", async () => {
     const error = new Error("half-way");
@@ -79,7 +84,7 @@ describe("writeBeside", () => {
     const [before, after] = await at.one.writeBeside(async (db) => {
       const first = await counterIn(db);
       writing = at.two.write((other) => setCounter(other, 7));
-      for (let turns = 0; turns < 20; turns++) await sleep(5);
+      await passTime();
       return [first, await counterIn(db)];
     });
     expect([before, after]).toEqual([0, 0]);
@@ -92,7 +97,7 @@ describe("writeBeside", () => {
     await at.one.write(async (db) => {
       await setCounter(db, 1);
       beside = at.two.writeBeside(counterIn);
-      for (let turns = 0; turns < 20; turns++) await sleep(5);
+      await passTime();
       await setCounter(db, 2);
     });
     expect(await beside).toBe(2);
@@ -205,7 +210,7 @@ describe("rehearse", () => {
       const counts = await at.one.rehearse(async (db) => {
         const first = await counterIn(db);
         writing = at.two[way]((other) => setCounter(other, before + 1));
-        for (let turns = 0; turns < 20; turns++) await sleep(5);
+        await passTime();
         return [first, await counterIn(db)];
       });
       expect([way, counts]).toEqual([way, [before, before]]);

@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import { afterEach, beforeEach } from "vitest";
 import type { Database } from "../../src/storage/database.ts";
-import { emptyDatabase, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { databaseTime, emptyDatabase, storageAt, type TestDatabase } from "../postgres/database.ts";
 
 /** A database of each test's own with our tables, and handles on it: each is what one process has. */
 export class Processes {
@@ -19,6 +19,11 @@ export class Processes {
 
   get two(): Database {
     return this.#opened[1] as Database;
+  }
+
+  /** The time by the database's clock, in epoch milliseconds. */
+  time(): Promise<number> {
+    return databaseTime(this.source);
   }
 
   /** One more handle; it is closed with the others. */

@@ -347,7 +347,7 @@ describe("changes of rights", () => {
     );
     for (const entry of told)
       expect(entry).toMatchObject({ by: `cli:${userInfo().username}`, reason: "a story" });
-  }, 120_000);
+  });
 
   test("a dry run in words", async () => {
     const { app } = await freshApp();
@@ -384,11 +384,14 @@ describe("changes of rights", () => {
       expect((await app(...give)).out).not.toContain("already");
       expect((await app(...give)).out).toContain("already");
     }
+    const before = Date.now();
     await app("users", "grant", ANN, MODERATE, "--until", "2h");
+    const after = Date.now();
     expect((await app("users", "show", ANN)).out).toMatch(/can_moderate_chat {2}direct, until 20\S+Z\n/);
     const { grants } = document(await app("users", "show", ANN, "--json")) as { grants: { until: number }[] };
-    expect(Math.abs((grants[0]?.until ?? 0) - Date.now() - 2 * 60 * 60_000)).toBeLessThan(60_000);
-  }, 60_000);
+    const grantedAt = (grants[0]?.until ?? 0) - 2 * 60 * 60_000;
+    expect(before <= grantedAt && grantedAt <= after).toBe(true);
+  });
 
   test("an end that has passed or cannot be read is refused in one line that says what to write", async () => {
     const { app } = await freshApp();
@@ -625,7 +628,7 @@ describe("questions", () => {
       });
       expect(err, args.join(" ")).toContain(words);
     }
-  }, 60_000);
+  });
 
   test("the audit reads from the newest, since when and for whom it is asked", async () => {
     const { app } = await freshApp();
@@ -819,7 +822,7 @@ describe("hostile input", () => {
     expect((await app("groups", "list")).out).toContain("red\\u202e");
     expect(document(await app("groups", "list", "--json"))).toMatchObject([{ name: GROUP }]);
     expect(document(await app("audit", "--json"))).toContainEqual(expect.objectContaining({ reason: EVIL }));
-  }, 60_000);
+  });
 
   test("is refused in one line, without a trace of it in the terminal or the database", async () => {
     const { app } = await freshApp();
@@ -859,7 +862,7 @@ describe("hostile input", () => {
     }
     expect((await app("audit", "--json")).out).toBe(before);
     expect((await app("groups", "list")).out).toBe("There are no groups.\n");
-  }, 60_000);
+  });
 
   test("a reader that hangs up early is no error, and a change is made even so", async () => {
     await sallyport(["migrate"]);

@@ -472,7 +472,6 @@ describe("a disconnect", () => {
   test("is told once to the view that accepted the socket, with code and reason, and the others can be told", async () => {
     await world.connect("ann", { channel: "open" });
     const connection = await connectionOf();
-    await new Promise((resolve) => setTimeout(resolve, 5));
     const bob = await world.connect("bob", { channel: "open" });
     const told = { "x-sallyport-disconnect-code": "1001", "x-sallyport-disconnect-reason": "Going away" };
     expect((await gone("/ws/other/disconnect", connection, told)).status).toBe(200);

@@ -4,14 +4,14 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CompiledQuery, Kysely } from "kysely";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { nodeListener } from "../../src/adapters/node.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
-import { NOW, padded, storageAt } from "../postgres/database.ts";
+import { isPostgres, NOW, observedStorageAt, padded, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
@@ -36,7 +36,7 @@ const app = (storage: Database, more: object = {}) =>
     ...more,
   });
 
-test("a hook that never answers is a no after five seconds, and nobody else's eviction waits for it", async () => {
+test("a hook that does not answer counts as a no after five seconds, and holds up no other eviction", async () => {
   await world.close();
   let hanging = false;
   const stuck = defineChannel("stuck", {
@@ -46,33 +46,40 @@ test("a hook that never answers is a no after five seconds, and nobody else's ev
   world = await World.open({ permissions: [chat], channels: [...channels, stuck], views });
   const { access } = world.sallyport;
   for (const user of ["ann", "bob"]) await access.grant(user, chat.can_use_chat);
-  await access.grant("dee", chat.can_use_chat, { until: Date.now() + 1500 });
+  await access.grant("dee", chat.can_use_chat);
   const ann = await world.connect("ann", { channel: "stuck" });
   const [bob, dee] = [await world.connect("bob"), await world.connect("dee")];
   hanging = true;
+  // The five seconds pass only as far as this test lets them.
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const rechecking = access.recheck({ user: "ann" });
   let isOver = false;
   rechecking.then(() => {
     isOver = true;
   });
   await access.revoke("bob", chat.can_use_chat);
+  await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'dee'");
+  await vi.advanceTimersByTimeAsync(1000);
   expect((await bob.closed).code).toBe(1000);
   expect((await dee.closed).code).toBe(1000);
   expect(isOver).toBe(false);
+  await vi.advanceTimersByTimeAsync(5000);
+  await expect.poll(() => isOver).toBe(true);
   await rechecking;
+  vi.useRealTimers();
   expect(await ann.message("sallyport.revoked")).toEqual(revoked("stuck"));
   expect(world.errors.splice(0).map(String)).toEqual([
     expect.stringContaining("has not answered for 5000 ms"),
   ]);
 });
 
-test("a hook may change rights later, from a timer of its own, and that is enforced as any other", async () => {
+test("enforces a change of permissions that a hook makes after it has returned", async () => {
   await world.close();
   let later: Promise<unknown> | undefined;
   const lazy = defineChannel("lazy", {
     signedIn: true,
     authorize: () => {
-      later ??= new Promise((resolve) => setTimeout(resolve, 20)).then(() =>
+      later ??= new Promise((resolve) => setImmediate(resolve)).then(() =>
         world.sallyport.access.revoke("bob", chat.can_use_chat),
       );
       return true;
@@ -103,14 +110,12 @@ test("a process that died between closing rows and closing sockets: whoever take
 });
 
 describe("two apps with different views on one database", () => {
-  test("each closes its own sockets within a second, whoever made the change, and none waits for the other", async () => {
+  test("each closes its own sockets, whichever app made the change", async () => {
     const other = app(storageAt(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
-    const begun = Date.now();
     await other.access.revoke("ann", chat.can_use_chat);
     expect((await ann.closed).code).toBe(1000);
-    expect(Date.now() - begun).toBeLessThan(5000);
     await other.close();
   });
 
@@ -139,9 +144,9 @@ test("a restarted app that nobody asks anything ends what has expired meanwhile"
   const restarted = app(storageAt(world.database));
   nodeListener(restarted);
   const reasons = () => world.sql("select close_reason from sallyport_sessions");
-  await expect.poll(reasons, { timeout: 10_000 }).toEqual([{ close_reason: "right ended" }]);
+  await expect.poll(reasons).toEqual([{ close_reason: "right ended" }]);
   // Whichever process of several ends it is to have told the gateway before that goes.
-  await expect.poll(() => world.sql("select id from sallyport_evictions"), { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => world.sql("select id from sallyport_evictions")).toEqual([]);
   await restarted.close();
 });
 
@@ -217,14 +222,18 @@ test("a change of somebody else's, made here, costs a fan-out under way no secon
     },
   });
   const held: (() => void)[] = [];
+  let isHeld = true;
+  let looks = 0;
   let api: Server | undefined;
   try {
     api = createServer((request, response) => {
       request.resume();
-      held.push(() => response.end());
+      if (isHeld) held.push(() => response.end());
+      else response.end();
     });
     await new Promise<void>((resolve) => api?.listen(0, "127.0.0.1", resolve));
-    world = await World.open({ permissions: [chat], channels: [...channels, club], views });
+    const storage = (source: string) => observedStorageAt(source, () => looks++);
+    world = await World.open({ permissions: [chat], channels: [...channels, club], views, storage });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
     await world.sallyport.registerGateway({ name: "slow", endpoint });
@@ -237,12 +246,12 @@ test("a change of somebody else's, made here, costs a fan-out under way no secon
     const sending = world.sallyport.to({ channel: "club" }).send("news");
     await expect.poll(() => held.length).toBe(128);
     await world.sallyport.access.createGroup("Others");
-    await new Promise((resolve) => setTimeout(resolve, 1200));
-    const going = setInterval(() => {
-      for (const go of held.splice(0)) go();
-    }, 5);
+    // Every third look of each process looks at everything.
+    const before = looks;
+    await expect.poll(() => looks).toBeGreaterThan(before + 4 * (isPostgres ? 3 : 1));
+    isHeld = false;
+    for (const go of held) go();
     expect(await sending).toMatchObject({ recipients: 300, sent: 300 });
-    clearInterval(going);
     expect(asked).toBe(1);
   } finally {
     api?.closeAllConnections();

@@ -3,7 +3,7 @@ import { recompute } from "../../src/access/decisions.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/view/channel.ts";
-import { storageAt } from "../postgres/database.ts";
+import { databaseTime, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, World, type WorldOptions } from "./world.ts";
 
@@ -199,12 +199,13 @@ describe("what is kept", () => {
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
     const last = (await ann.call("delete_message", { message_id: 1 })).reference as string;
     await world.sallyport.enforce();
-    const kept = await world.sallyport.access.decisions();
-    expect(kept.length).toBeLessThanOrEqual(10);
-    expect(kept.map(({ reference }) => reference)).toContain(last);
+    // A sweep that the process has begun by itself may still run.
+    const kept = () => world.sallyport.access.decisions();
+    await expect.poll(async () => (await kept()).length).toBeLessThanOrEqual(10);
+    expect((await kept()).map(({ reference }) => reference)).toContain(last);
     vi.setSystemTime(Date.now() + 25 * 3_600_000);
     await world.sallyport.enforce();
-    expect(await world.sallyport.access.decisions()).toEqual([]);
+    await expect.poll(kept).toEqual([]);
   });
 
   test("is nothing of other people's rights, and never what was written in a message", async () => {
@@ -325,6 +326,7 @@ describe("why() for what has not happened", () => {
 
 describe("the audit", () => {
   test("tells who did what, when and why, in the order of commits", async () => {
+    const before = await databaseTime(world.database);
     const { access } = world.sallyport;
     const by = { by: "boss", reason: "because" };
     await access.grant("bob", chat.can_use_chat, { ...by, until });
@@ -361,7 +363,8 @@ describe("the audit", () => {
     expect(entries[0]).toMatchObject({ reason: "because", details: { until } });
     expect(entries[7]?.details).toEqual({ active: false });
     expect(entries[12]?.details).toEqual({ audience: { user: "bob" } });
-    expect(entries.every(({ at }) => Math.abs(at - Date.now()) < 60_000)).toBe(true);
+    const after = await databaseTime(world.database);
+    expect(entries.every(({ at }) => before <= at && at <= after)).toBe(true);
     const numbers = entries.map(({ number }) => number);
     expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
   });

@@ -95,7 +95,7 @@ describe("B1 events that do not come from our gateway", () => {
       return world.decisions.slice(-3);
     };
     const known = [1, 2, 3].map(() => expect.objectContaining({ gateway: "other", reason: "session" }));
-    await expect.poll(fromOther, { timeout: 5000 }).toEqual(known);
+    await expect.poll(fromOther).toEqual(known);
     expect((await world.event("/ws/chat/disconnect", headers)).status).toBe(200);
     expect(await connectionOf("ann")).toBe(connectionId);
     expect(ran).toEqual([]);
@@ -274,13 +274,13 @@ describe("tokens", () => {
 
   test("B7 expire when the page was told they would", async () => {
     await world.close();
-    world = await open({ token: { expiresInSeconds: 1 } });
+    world = await open({ token: { expiresInSeconds: 30 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const response = await world.requestToken("ann");
     const { token, expires_in } = (await response.json()) as { token: string; expires_in: number };
-    expect(expires_in).toBe(1);
+    expect(expires_in).toBe(30);
     expect(token).toMatch(/^[0-9a-f]{64}$/);
-    await new Promise((resolve) => setTimeout(resolve, 1100));
+    await world.sql("update sallyport_tokens set expires_at = expires_at - 30000");
     expect(await statusOf(world.connect("ann", { token }))).toBe(403);
     expect(world.decisions.at(-1)).toMatchObject({ reason: "token-expired" });
     await world.connect("ann");

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { handler, WebSocketView } from "../../src/index.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { isPostgres, watchedStorageAt } from "../postgres/database.ts";
@@ -153,7 +153,7 @@ test("what need not be written at once is gathered, and written in one statement
   expect(await world.sallyport.to({ channel: "rooms/general" }).preview()).toMatchObject({ recipients: 1 });
 
   sent = [];
-  await vi.waitFor(async () => expect(await rowOf("ann")).toMatchObject({ request_count: 3 }), 7000);
+  await expect.poll(() => rowOf("ann")).toMatchObject({ request_count: 3 });
   expect(await rowOf("bob")).toMatchObject({ request_count: 1 });
   expect(sent.filter((sql) => sql.includes("gathered"))).toHaveLength(1);
   expect(await world.sql("select session_id from sallyport_memberships")).toHaveLength(1);
@@ -165,4 +165,4 @@ test("what need not be written at once is gathered, and written in one statement
   await ann.call("whoami");
   await world.sallyport.close();
   expect(await rowOf("ann")).toMatchObject({ request_count: 4 });
-}, 15_000);
+});

@@ -290,7 +290,7 @@ export class Socket {
   }
 
   /** The first frame, received already or still to come, that fits. */
-  next(fits: (frame: Frame) => boolean, timeoutMs = 5000): Promise<Frame> {
+  next(fits: (frame: Frame) => boolean, timeoutMs = 60_000): Promise<Frame> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(look);

@@ -14,6 +14,7 @@ import {
   onDesk,
   openBackend,
   openDesk,
+  openImpatientDesk,
   route,
   say,
 } from "./desk.ts";
@@ -120,10 +121,12 @@ describe("3.1 one-way and two-way", () => {
 
   test("§9.20 messages run side by side, and are answered as they finish", async () => {
     const arrived = await connected(await openDesk());
-    say(arrived, { body: "first", delay_ms: 150 });
+    say(arrived, { body: "first", hold: true });
     await arrived.called("default");
     say(arrived, { body: "second" });
-    expect([await arrived.client.text(), await arrived.client.text()]).toEqual(["second", "first"]);
+    expect(await arrived.client.text()).toBe("second");
+    await arrived.release();
+    expect(await arrived.client.text()).toBe("first");
   });
 
   test("3.1 nothing of what $connect is answered reaches the open socket", async () => {
@@ -164,10 +167,8 @@ describe("3.2 error frames, byte for byte", () => {
       `3.2 a backend that is too slow gives Endpoint request timed out, ${where}`,
       "a time-out of 50 ms",
       async () => {
-        const arrived = await connected(
-          await openDesk({ integrationTimeoutMs: 50, routeResponses: routeResponse }),
-        );
-        say(arrived, { delay_ms: 5000 });
+        const arrived = await connected(await openImpatientDesk({ routeResponse }));
+        say(arrived, { hold: true });
         const requestId = expectErrorFrame(
           await arrived.client.text(),
           "Endpoint request timed out",
@@ -203,10 +204,10 @@ describe("3.2 error frames, byte for byte", () => {
   });
 
   onDesk("3.2 after an error frame the socket stays open", "a time-out of 50 ms", async () => {
-    const arrived = await connected(await openDesk({ integrationTimeoutMs: 50 }));
-    say(arrived, { delay_ms: 5000 });
+    const arrived = await connected(await openImpatientDesk());
+    say(arrived, { hold: true });
     expect(await arrived.client.text()).toContain("Endpoint request timed out");
-    expect(await echo(arrived, "here")).toBe("here");
+    expect(await echo(arrived, "here", { action: "custom" })).toBe("here");
   });
 });
 

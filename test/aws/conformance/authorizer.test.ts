@@ -1,4 +1,4 @@
-import { describe, expect } from "vitest";
+import { describe, expect, onTestFinished, vi } from "vitest";
 import type { LambdaFunction } from "../../../src/local/emulator.ts";
 import { deferred } from "../../local/rig.ts";
 import { connect, connected, echo, handshake, onDesk, openDesk, route } from "./desk.ts";
@@ -190,13 +190,14 @@ describe("1.2 what an authorizer says", () => {
   }
 
   onDesk(
-    "1.2 one that takes whatever there is, and gives back nothing, is 500 at once",
+    "1.2 one with rest parameters that returns nothing is 500, without waiting for its timeout",
     AUTHORIZER,
     async () => {
       const desk = await guarded((..._all: unknown[]) => undefined);
-      const startedAt = performance.now();
+      // Its timeout never comes, because timers stand still.
+      vi.useFakeTimers({ toFake: ["setTimeout"] });
+      onTestFinished(() => void vi.useRealTimers());
       expect(await arrival(desk)).toEqual([500, false]);
-      expect(performance.now() - startedAt).toBeLessThan(5_000);
     },
   );
 
@@ -247,11 +248,10 @@ describe("1.2 what an authorizer says", () => {
     ["*?*", 101],
   ] as const) {
     const shown = pattern.length > 40 ? `${pattern.slice(0, 6)}… (${pattern.length} characters)` : pattern;
-    onDesk(`1.2 a policy that allows ${shown} is ${status}, and soon`, AUTHORIZER, async () => {
+    // A matcher that backtracks does not finish the long ones at all.
+    onDesk(`1.2 a policy that allows ${shown} is ${status}`, AUTHORIZER, async () => {
       const desk = await guarded(() => policy("Allow", pattern));
-      const startedAt = performance.now();
       expect(await arrival(desk)).toEqual([status, status === 101]);
-      expect(performance.now() - startedAt).toBeLessThan(1000);
     });
   }
 

@@ -15,7 +15,6 @@ import { EventEmitter, once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
-import { setTimeout as sleep } from "node:timers/promises";
 
 /** A call as it arrived. */
 export interface Recorded {
@@ -38,8 +37,8 @@ export interface Wanted {
   /** Default none. */
   readonly body?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Default 0. */
-  readonly delay_ms?: number;
+  /** Whether the answer waits until the case is released. Default false. */
+  readonly hold?: boolean;
 }
 
 /** What a client's query asks to be answered to its `$connect`; `case` names it. */
@@ -52,14 +51,14 @@ export interface WantedOfConnect {
   readonly protocol?: string;
   /** The value of a header `x-own`. */
   readonly own?: string;
-  /** Default 0. */
-  readonly delay_ms?: number;
+  /** `1`: the answer waits until the case is released. Default: it does not. */
+  readonly hold?: 1;
   /** Of the answer to its `$disconnect`. Default 200. */
   readonly disconnect_status?: number;
 }
 
-/** How long a reader of calls waits for one that has not come. */
-const PATIENCE_MS = 10_000;
+/** How long a reader of calls waits for one that does not arrive, in milliseconds. Only a failing test waits as long. */
+const PATIENCE_MS = 60_000;
 
 export class ConformanceBackend {
   readonly #calls = new Map<string, Recorded[]>();
@@ -91,6 +90,12 @@ export class ConformanceBackend {
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await text(request);
     const { pathname, searchParams } = new URL(request.url ?? "", "http://backend");
+    const released = /^\/release\/([^/]+)$/.exec(pathname)?.[1];
+    if (released !== undefined) {
+      this.#news.emit(`release ${decodeURIComponent(released)}`);
+      response.end();
+      return;
+    }
     const asked = /^\/calls\/([^/]+)$/.exec(pathname)?.[1];
     if (asked === undefined) return this.#answer(request, response, body, pathname, searchParams);
     const calls = await this.#awaited(decodeURIComponent(asked), searchParams);
@@ -113,6 +118,10 @@ export class ConformanceBackend {
     }
     const client = this.#clients.get(connectionId);
     const name = named ?? client?.case ?? connectionId;
+    const wanted =
+      kind === "disconnect" ? { status: client?.disconnectStatus ?? 200 } : wantedOf(query, body);
+    // It listens before the call is reported, because whoever reads of the call may release it at once.
+    const released = wanted.hold ? once(this.#news, `release ${name}`) : undefined;
     const call = { kind, method, url, rawHeaders, body, isAnswered: false };
     this.#calls.set(name, [...(this.#calls.get(name) ?? []), call]);
     this.#news.emit("call");
@@ -120,9 +129,7 @@ export class ConformanceBackend {
       call.isAnswered = true;
       this.#news.emit("call");
     });
-    const wanted =
-      kind === "disconnect" ? { status: client?.disconnectStatus ?? 200 } : wantedOf(query, body);
-    if (wanted.delay_ms) await sleep(wanted.delay_ms);
+    await released;
     response.writeHead(wanted.status ?? 200, wanted.headers ?? {}).end(wanted.body ?? "");
   }
 
@@ -152,7 +159,7 @@ function wantedOf(query: URLSearchParams, body: string): Wanted {
         ...(protocol === null ? {} : { "sec-websocket-protocol": protocol }),
         ...(own === null ? {} : { "x-own": own }),
       },
-      delay_ms: Number(query.get("delay_ms") ?? 0),
+      hold: query.has("hold"),
     };
   }
   try {

@@ -100,17 +100,35 @@ export function route(
   kind: string,
   {
     parameters = {},
+    timeoutMs = 29_000,
     ...rest
-  }: { parameters?: Record<string, string> } & Omit<LocalRoute, "integration"> = {},
+  }: { parameters?: Record<string, string>; timeoutMs?: number } & Omit<LocalRoute, "integration"> = {},
 ): LocalRoute {
   return {
     integration: {
       type: "HTTP_PROXY",
       uri: `${origin}/ws/${kind}`,
+      timeoutMs,
       requestParameters: { "integration.request.header.connectionId": "context.connectionId", ...parameters },
     },
     ...rest,
   };
+}
+
+/**
+ * A desk whose messages time out soon, unless they go to the route `custom`. Its connects and disconnects have as long as AWS gives
+ * them, however busy the machine is.
+ */
+export async function openImpatientDesk({ timeoutMs = 50, routeResponse = true } = {}): Promise<Desk> {
+  const backend = await openBackend();
+  const parameters = { "integration.request.header.x-sallyport-request-id": "context.requestId" };
+  const routes = {
+    $connect: route(backend, "connect"),
+    $disconnect: route(backend, "disconnect"),
+    $default: route(backend, "default", { parameters, timeoutMs, routeResponse }),
+    custom: route(backend, "custom", { routeResponse }),
+  };
+  return openDesk({ apis: [{ routes, stages: { dev: {} } }] }, backend);
 }
 
 /** What a client's query says: what `$connect` is to be answered, and whatever else. */
@@ -131,6 +149,8 @@ export interface Connected {
   called(kind: string, count?: number): Promise<Recorded>;
   /** The same, once it has been answered. */
   answered(kind: string, count?: number): Promise<Recorded>;
+  /** Lets the backend send the answers that it holds. */
+  release(): Promise<void>;
 }
 
 /** A client on its way, whose `$connect` is answered as its query says. */
@@ -157,6 +177,7 @@ export function connect({ url, backend }: Place, query: Query = {}, offered: Off
     kinds: async () => (await callsOf(backend, name)).map(({ kind }) => kind),
     called: (kind, count = 1) => one(kind, count),
     answered: (kind, count = 1) => one(kind, count, "&answered"),
+    release: () => release(backend, name),
   };
 }
 
@@ -190,6 +211,11 @@ export function upgradeOf({ socket }: Client): Promise<HttpAnswer> {
 export async function callsOf(backend: string, name: string, query = ""): Promise<readonly Recorded[]> {
   const answer = await fetch(`${backend}/calls/${encodeURIComponent(name)}${query}`);
   return (await answer.json()) as readonly Recorded[];
+}
+
+/** Lets the backend send the answers of a case that it holds. */
+export async function release(backend: string, name: string): Promise<void> {
+  await fetch(`${backend}/release/${encodeURIComponent(name)}`, { method: "POST" });
 }
 
 /** Sends a message that is to be answered so. */

@@ -14,6 +14,7 @@ import {
   onDesk,
   openBackend,
   openDesk,
+  release,
   route,
   say,
 } from "./desk.ts";
@@ -25,22 +26,24 @@ describe("1.1 address and upgrade", () => {
   });
 
   test("1.1 the upgrade is pending until $connect has been answered", async () => {
-    const arrived = connect(await openDesk(), { delay_ms: 150 });
+    const arrived = connect(await openDesk(), { hold: 1 });
     let isAnswered = false;
     arrived.client.socket.once("upgrade", () => {
       isAnswered = true;
     });
     expect((await arrived.called("connect")).isAnswered).toBe(false);
     expect(isAnswered).toBe(false);
+    await arrived.release();
     await arrived.client.opened;
     expect((await arrived.answered("connect")).isAnswered).toBe(true);
   });
 
   onDesk("1.1 until then no connection exists", "a view of the gateway's connections", async () => {
     const desk = await openDesk();
-    const arrived = connect(desk, { delay_ms: 100 });
+    const arrived = connect(desk, { hold: 1 });
     await arrived.called("connect");
     expect(desk.local.connectionCount).toBe(0);
+    await arrived.release();
     await arrived.client.opened;
     expect(desk.local.connectionIds).toEqual([await idOf(arrived)]);
   });
@@ -73,7 +76,7 @@ describe("1.1 address and upgrade", () => {
   });
 
   test("1.1 the first message is routed after $connect has been answered", async () => {
-    const arrived = await connected(await openDesk(), { delay_ms: 50 });
+    const arrived = await connected(await openDesk());
     say(arrived, {});
     await arrived.called("default");
     const calls = await arrived.calls();
@@ -89,11 +92,12 @@ describe("1.1 address and upgrade", () => {
     async () => {
       const desk = await openDesk();
       const raw = new RawClient(desk.local.port);
-      raw.upgrade("/dev?case=early&delay_ms=50");
+      raw.upgrade("/dev?case=early&hold=1");
       raw.socket.write(frameOf("too soon"));
       expect((await callsOf(desk.backend, "early", "?kind=connect")).map(({ kind }) => kind)).toEqual([
         "connect",
       ]);
+      await release(desk.backend, "early");
       expect(await raw.head()).toMatch(/^HTTP\/1\.1 101 /);
       const calls = await callsOf(desk.backend, "early", "?kind=default");
       expect(calls.map(({ kind, body }) => [kind, body])).toEqual([
@@ -188,7 +192,7 @@ describe("§9 handshakes, where AWS is not known", () => {
 
   onDesk("§9.4 a $connect that takes too long is 504", "a time-out of 50 ms", async () => {
     const desk = await openDesk({ integrationTimeoutMs: 50 });
-    expect((await handshake(desk, { delay_ms: 5000 })).status).toBe(504);
+    expect((await handshake(desk, { hold: 1 })).status).toBe(504);
   });
 
   onDesk("§9.4 a backend that is not there is 500", "a backend that is not there", async () => {

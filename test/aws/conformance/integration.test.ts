@@ -606,7 +606,7 @@ describe("1.5 context variables and identifiers", () => {
   test("1.5 connectedAt is one instant in milliseconds for all of a connection's life", async () => {
     const calls = await lifeOf(await connected(await openDesk()));
     const [at, ...later] = calls.map((call) => headerOf(call, "x-sallyport-connected-at"));
-    expect(Math.abs(Number(at) - Date.now())).toBeLessThan(60_000);
+    expect(at).toMatch(/^\d{13}$/);
     expect(later).toEqual([at, at]);
   });
 
@@ -725,10 +725,11 @@ describe("1.7 the end of a connection", () => {
 
   test("1.7 $disconnect does not wait for a message to be answered that takes long", async () => {
     const arrived = await connected(await openDesk());
-    say(arrived, { delay_ms: 700 });
+    say(arrived, { hold: true });
     await arrived.called("default");
     arrived.client.socket.close();
     await arrived.called("disconnect");
     expect((await arrived.called("default")).isAnswered).toBe(false);
+    await arrived.release();
   });
 });

@@ -200,9 +200,10 @@ describe("4 time", () => {
 
   onDesk("4 an answer keeps it open for ten minutes more", CLOCK, async () => {
     const { desk, clock, arrived } = await waiting();
-    say(arrived, { body: "late", delay_ms: 50 });
+    say(arrived, { body: "late", hold: true });
     await arrived.called("default");
     clock.advance(9 * MINUTE_MS);
+    await arrived.release();
     expect(await arrived.client.text()).toBe("late");
     clock.advance(10 * MINUTE_MS - 1);
     expect(desk.local.connectionCount).toBe(1);

@@ -433,9 +433,10 @@ describe("5.4 semantics", () => {
 
   test("5.4 while $connect is being answered its connection is 410, and after that it is there", async () => {
     const desk = await openDesk();
-    const arrived = connect(desk, { delay_ms: 150 });
+    const arrived = connect(desk, { hold: 1 });
     const path = at(await idOf(arrived));
     for (const method of METHODS) expect((await manage(desk, method, path)).status, method).toBe(410);
+    await arrived.release();
     await arrived.client.opened;
     expect((await manage(desk, "POST", path, "now")).status).toBe(200);
     expect(await arrived.client.text()).toBe("now");

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { request } from "node:https";
 import { text } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
-import { Client, RawClient } from "../../local/rig.ts";
+import { Client, openClient, RawClient } from "../../local/rig.ts";
 import { at, callsOf, headerOf, onDesk, openDesk } from "./desk.ts";
 
 /** A key and a certificate of their own, where there is an openssl to make them. */
@@ -50,7 +50,8 @@ describe.skipIf(tls === undefined)("1.1 TLS", () => {
     const { local } = await openDesk({ tls, routes: {} });
     const silent = new RawClient(local.port);
     await once(silent.socket, "connect");
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    // Connections are accepted in their order: when this one is open, the silent one has been accepted.
+    await openClient(local.url, [], { ca: tls?.cert });
     await local.close();
     await silent.readAll();
   });
