@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LIMITS } from "./test/limits.ts";
 
 /** Groups run one after the other. */
 export default defineConfig({
@@ -6,11 +7,7 @@ export default defineConfig({
     reporters: ["default", "./test/closing-line.ts"],
     // One for each core: on two of them the default is one, and stories wait for most of their time.
     maxWorkers: 2,
-    // A limit only ends a test that hangs. It allows for two runs side by side on two slow cores.
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
-    // expect.poll() is how a test waits for an event. Its limit is below testTimeout, so that the message says what never happened.
-    expect: { poll: { timeout: 60_000, interval: 20 } },
+    ...LIMITS,
     projects: [
       {
         extends: true,

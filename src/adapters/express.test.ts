@@ -45,7 +45,7 @@ test("answers where writeHead() returns nothing, as in restify, and does not cal
       }) as never;
     },
   );
-  const response = await fetch(url, { signal: AbortSignal.timeout(5000) });
+  const response = await fetch(url);
   expect([response.status, response.headers.get("x-of"), await response.text()]).toEqual([
     200,
     "sallyport",
@@ -64,9 +64,7 @@ test("closes the connection and does not call next when the answer breaks after 
       };
     },
   );
-  await expect(
-    fetch(url, { signal: AbortSignal.timeout(5000) }).then((response) => response.text()),
-  ).rejects.toThrow(/terminated|fetch failed/);
+  await expect(fetch(url).then((response) => response.text())).rejects.toThrow(/terminated|fetch failed/);
   expect(nextCalls).toEqual([]);
 });
 

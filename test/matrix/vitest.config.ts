@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
+import { LIMITS } from "../limits.ts";
 import { importLowestPeers } from "./lowest-peers.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -22,30 +23,33 @@ const PEER_TESTS = [
 export default defineConfig({
   root,
   test: {
+    ...LIMITS,
     maxWorkers: 2,
     projects: [
       {
+        extends: true,
         test: {
           name: "matrix",
           include: ["test/matrix/**/*.test.ts"],
           // Package managers share caches, and the steps of one file share a server.
           fileParallelism: false,
-          testTimeout: 900_000,
-          hookTimeout: 300_000,
+          // Limits only end a step that hangs: package managers and clones take minutes on a busy machine.
+          testTimeout: 1_800_000,
+          hookTimeout: 900_000,
           sequence: { groupOrder: 0 },
         },
       },
       {
+        extends: true,
         resolve: kyselyNext,
         test: {
           name: "kysely-next",
           include: ["src/storage/**/*.test.ts", "test/storage/**/*.test.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
         },
       },
       {
+        extends: true,
         resolve: kyselyNext,
         test: {
           name: "kysely-next-postgres",
@@ -54,23 +58,21 @@ export default defineConfig({
           // One test cuts every connection to the shared server.
           fileParallelism: false,
           globalSetup: ["test/postgres/global-setup.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 2 },
         },
       },
       {
+        extends: true,
         plugins: [importLowestPeers()],
         test: {
           name: "lowest-peers",
           include: PEER_TESTS,
           globalSetup: ["test/matrix/lowest-peers.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 3 },
         },
       },
       {
+        extends: true,
         plugins: [importLowestPeers()],
         test: {
           name: "lowest-peers-postgres",
@@ -78,8 +80,6 @@ export default defineConfig({
           env: { TEST_STORAGE: "postgres" },
           fileParallelism: false,
           globalSetup: ["test/matrix/lowest-peers.ts", "test/postgres/global-setup.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
           sequence: { groupOrder: 4 },
         },
       },

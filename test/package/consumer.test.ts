@@ -19,7 +19,7 @@ beforeAll(async () => {
   await run(process.execPath, [tsc, "--build"], { cwd: root });
   folder = await mkdtemp(join(tmpdir(), "sallyport-tarball-"));
   tarball = await packTarball(folder);
-}, 120_000);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 // `npm run test:matrix` does the same with other package managers, Nodes and versions of the peers.
@@ -34,7 +34,7 @@ test("an app that installed the package with npm migrates, connects, calls, send
   } finally {
     await consumer.remove();
   }
-}, 120_000);
+});
 
 test("an app compiles without the optional peers", async () => {
   const consumer = await Consumer.install(NPM, MAJOR, [tarball, "@types/node@20"], "types");
@@ -47,7 +47,7 @@ test("an app compiles without the optional peers", async () => {
   } finally {
     await consumer.remove();
   }
-}, 120_000);
+});
 
 test("every package that the built files import is a dependency or a peer", async () => {
   const { dependencies, peerDependencies } = JSON.parse(

@@ -19,11 +19,11 @@ const FORBIDDEN: readonly { readonly pattern: RegExp; readonly instead: string }
   },
   {
     pattern: /vi\.waitFor\(/,
-    instead: "vi.waitFor() gives up after one second. Use expect.poll(), whose limit is in vitest.config.ts.",
+    instead: "vi.waitFor() gives up after one second. Use expect.poll(), whose limit is in test/limits.ts.",
   },
   {
     pattern: /(?:\btimeout: |^\s*\}, )(?:\d{1,5}|\d{1,2}_\d{3}|1[0-7]\d_?\d{3})\b(?! *[*_])/,
-    instead: "Its limit is below the one in vitest.config.ts, which allows for a busy machine. Leave it out.",
+    instead: "Its limit is below the one in test/limits.ts, which allows for a busy machine. Leave it out.",
   },
 ];
 
@@ -34,7 +34,6 @@ const ALLOWED: Readonly<Record<string, { readonly lines: number; readonly becaus
     because: "a server that sends a byte now and then, for ever",
   },
   "test/aws/conformance/backend.ts": { lines: 1, because: "a limit for a call that never arrives" },
-  "test/package/consumer.test.ts": { lines: 2, because: "limits for npm, which is slow" },
   "test/postgres/secret-rotation.test.ts": {
     lines: 1,
     because: "a rotation waits for other processes in real time; a longer wait is as good",
@@ -52,6 +51,7 @@ const files = [
 ].filter(
   (file) =>
     file.endsWith(".ts") &&
+    file !== "test/limits.ts" &&
     !/node_modules|\.next/.test(file) &&
     file !== relative(root, import.meta.filename).replaceAll("\\", "/"),
 );
