@@ -5,6 +5,6 @@ import { INTEGRATION_TIMEOUT_MS, MIN_INTEGRATION_TIMEOUT_MS } from "../protocol/
 export function checkedTimeout(where: string, timeoutMs: number = INTEGRATION_TIMEOUT_MS): number {
   if (timeoutMs >= MIN_INTEGRATION_TIMEOUT_MS && timeoutMs <= INTEGRATION_TIMEOUT_MS) return timeoutMs;
   throw new ConfigurationError(
-    `${where}: timeoutMs is at least ${MIN_INTEGRATION_TIMEOUT_MS} and at most ${INTEGRATION_TIMEOUT_MS}, not ${timeoutMs}.`,
+    `${where}: timeoutMs must be a number of milliseconds from ${MIN_INTEGRATION_TIMEOUT_MS} to ${INTEGRATION_TIMEOUT_MS}, but received ${timeoutMs}.`,
   );
 }

@@ -25,6 +25,11 @@ async function start(file: string): Promise<RunningApp> {
   return app;
 }
 
+/** Tests of one database's package are not defined where the other database is tested. */
+const ignore: typeof test = Object.assign(() => undefined, {}) as never;
+const onPostgres = isPostgres ? test : ignore;
+const onSqlite = isPostgres ? ignore : test;
+
 const FORMATS = [
   ["an ES module with the banner", "esm", { banner: { js: BANNER } }],
   ["CommonJS", "cjs", {}],
@@ -37,7 +42,7 @@ test.each(FORMATS)("serves HTTP and Lambda events when bundled as %s", async (_w
   await expectConversation(app, await app.lambdaGateway());
 });
 
-test.runIf(isPostgres)("says what an ES module without the banner lacks, and not to install pg", async () => {
+onPostgres("says what an ES module without the banner lacks, and not to install pg", async () => {
   const app = await start(await bundleWithEsbuild(deployment.folder, "esm"));
   // The second attempt must not find half of a package that failed the first time.
   for (let attempt = 0; attempt < 2; attempt++) {
@@ -49,7 +54,7 @@ test.runIf(isPostgres)("says what an ES module without the banner lacks, and not
   }
 });
 
-test.skipIf(isPostgres)("says that an external package is missing beside the bundle", async () => {
+onSqlite("says that an external package is missing beside the bundle", async () => {
   await deployment.remove();
   deployment = await deploymentFolder();
   for (const [, format, options] of FORMATS) {
@@ -60,7 +65,7 @@ test.skipIf(isPostgres)("says that an external package is missing beside the bun
   }
 });
 
-test.skipIf(isPostgres)("reports that nothing is sent from an ES module without the banner", async () => {
+onSqlite("reports that nothing is sent from an ES module without the banner", async () => {
   const app = await start(await bundleWithEsbuild(deployment.folder, "esm"));
   await app.control("migrate");
   const gateway = await app.httpGateway();
@@ -77,7 +82,7 @@ test.skipIf(isPostgres)("reports that nothing is sent from an ES module without 
   ann.terminate();
 });
 
-test.skipIf(isPostgres)("says what failed when libsql is bundled without its native file", async () => {
+onSqlite("says what failed when libsql is bundled without its native file", async () => {
   const app = await start(await bundleWithEsbuild(deployment.folder, "cjs", { external: ["@libsql/*"] }));
   await expect(app.control("migrate")).rejects.toThrow(
     /^StorageError: The SQLite storage could not load the package libsql: Cannot find module '@libsql\/.*keep libsql external/,

@@ -191,7 +191,7 @@ describe("4 throttling that is none", () => {
     [
       "an account's burst that is no number",
       { accountThrottling: { connections: { ratePerSecond: 1, burst: Number.NaN } } },
-      /accountThrottling: connections is no throttling/,
+      /accountThrottling: connections: burst must be a number/,
     ],
     [
       "a Management API's without a burst",

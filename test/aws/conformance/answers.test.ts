@@ -236,7 +236,7 @@ describe("3.4 the time-out of an integration", () => {
       const integration = { type: "HTTP_PROXY", uri: "http://127.0.0.1/", timeoutMs } as const;
       const deploying = () => local.deploy({ routes: { $default: { integration } } });
       if (isTaken) expect(deploying).not.toThrow();
-      else expect(deploying).toThrow(/timeoutMs is at least 50 and at most 29000/);
+      else expect(deploying).toThrow(/timeoutMs must be a number/);
     });
   }
 });

@@ -190,11 +190,14 @@ describe("switches", () => {
   });
 
   for (const [faults, words] of [
-    [{ drop: 2 }, /drop 2 is no share/],
-    [{ drop: -0.1 }, /drop -0.1 is no share/],
-    [{ duplicate: Number.NaN }, /duplicate NaN is no share/],
-    [{ delayMs: -1 }, /delayMs -1 is no duration/],
-    [{ reorderMs: Number.POSITIVE_INFINITY }, /reorderMs Infinity is no duration/],
+    [{ drop: 2 }, /drop must be a number from 0 to 1 or a function, but received 2/],
+    [{ drop: -0.1 }, /drop must be a number from 0 to 1 or a function, but received -0.1/],
+    [{ duplicate: Number.NaN }, /duplicate must be a number or a function, but received NaN/],
+    [{ delayMs: -1 }, /delayMs must be a number of milliseconds .* but received -1/],
+    [
+      { reorderMs: Number.POSITIVE_INFINITY },
+      /reorderMs must be a number of milliseconds .* but received Infinity/,
+    ],
   ] as const) {
     onDesk(`§9.21 ${words.source} is refused`, FAULTS, async () => {
       const { local } = await openDesk({});

@@ -428,7 +428,11 @@ describe("6.2 what cannot be", () => {
     ["two APIs of one id", { apis: [good, good] }, /Two APIs have the id/],
     ["an API without a stage", { apis: [{ ...good, stages: {} }] }, /has no stage/],
     ["an API without a route", { apis: [{ ...good, routes: {} }] }, /at least one route/],
-    ["an id with a dash", { apis: [{ ...good, id: "a-b" }] }, /is no API id/],
+    [
+      "an id with a dash",
+      { apis: [{ ...good, id: "a-b" }] },
+      /apiId must be 1 to 64 lower-case letters and digits/,
+    ],
     ["a stage with a space", { apis: [{ ...good, stages: { "a b": {} } }] }, /no stage name/],
     [
       "a stage of 129 characters",
@@ -448,7 +452,7 @@ describe("6.2 what cannot be", () => {
     [
       "a target beside APIs",
       { apis: [good], target: "http://127.0.0.1:9" },
-      /target is for a gateway with one/,
+      /target is an option of a gateway with one/,
     ],
   ] satisfies readonly (readonly [string, Partial<LocalGatewayOptions>, RegExp])[]) {
     onDesk(`6.2 ${what} is refused at the start`, "a gateway of one's own", async () => {
