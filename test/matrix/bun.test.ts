@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startServer, type TestServer } from "../../bench/src/postgres-server.ts";
 import { expectConversation } from "../bundles/conversation.ts";
@@ -50,6 +52,20 @@ async function start(runtime: keyof typeof RUNTIMES, database: string): Promise<
   running.push(app);
   return app;
 }
+
+test("Bun refuses to start the local gateway, which would not call a backend", async () => {
+  const { name, file } = RUNTIMES.Bun;
+  const program = `
+    import { startLocalGateway } from "sallyport/local";
+    await startLocalGateway({ target: "http://127.0.0.1:2/", port: 0 }).catch((error) => console.log(error.message));`;
+  const bun = join(installation.folder, "node_modules", name, file);
+  const { stdout } = await promisify(execFile)(bun, ["-e", program], {
+    cwd: join(import.meta.dirname, "../.."),
+  });
+  expect(stdout).toMatch(
+    /^The local gateway calls backends with the package undici, .* Run the gateway on Node\.js/,
+  );
+});
 
 describe.each(["Bun", "Deno"] as const)("%s", (runtime) => {
   test.each([
