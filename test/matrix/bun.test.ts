@@ -70,7 +70,7 @@ test("Bun refuses to start the local gateway, which would not call a backend", a
 describe.each(["Bun", "Deno"] as const)("%s", (runtime) => {
   test.each([
     ["SQLite", () => join(folder, `${runtime}.db`)],
-    ["PostgreSQL", () => server.url],
+    ["PostgreSQL", () => `${server.url}?schema=${runtime.toLowerCase()}`],
   ])(
     "receives messages, sends, and closes a socket after a revoke, with %s",
     async (_storage, database) => {
@@ -83,7 +83,8 @@ describe.each(["Bun", "Deno"] as const)("%s", (runtime) => {
   );
 
   test("closes a socket after a revoke in another process, with PostgreSQL", async () => {
-    const [first, second] = [await start(runtime, server.url), await start(runtime, server.url)];
+    const database = `${server.url}?schema=${runtime.toLowerCase()}_twice`;
+    const [first, second] = [await start(runtime, database), await start(runtime, database)];
     await first.control("migrate");
     const gateway = await first.httpGateway();
     await first.control("grant", { user: "cat" });
