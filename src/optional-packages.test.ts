@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { loadingFailure } from "./optional-packages.ts";
+import { exportsOf, loadingFailure } from "./optional-packages.ts";
 
 const PACKAGE = { name: "driver", neededBy: "The storage" };
 
@@ -74,4 +74,11 @@ test("names the bundler's option where require() does not exist", async () => {
     /^The storage could not load the package driver: Dynamic require of "events" is not supported\. A bundler/,
   );
   expect(message).toMatch(/const require = bannerRequire\(import\.meta\.url\);/);
+});
+
+test("returns the exports of a package by name, also where a bundler provides default alone", () => {
+  const exports = { Client: class {} };
+  expect(exportsOf({ ...exports })).toEqual(exports);
+  expect(exportsOf({ ...exports, default: exports })).toBe(exports);
+  expect(exportsOf({ default: exports } as never)).toBe(exports);
 });

@@ -27,6 +27,15 @@ export function loadingFailure({ name, neededBy, install }: OptionalPackage, cau
   return `${failed}. Install the package again on this platform. If you bundle the app, keep ${name} external and deploy it beside the bundle (docs/deployment.md, "Bundle for Lambda").`;
 }
 
+/**
+ * Returns the exports of a CommonJS package that `import("name")` loaded.
+ *
+ * Node.js provides them by name and as `default`. esbuild provides `default` alone where it splits the bundle.
+ */
+export function exportsOf<Exports extends object>(module: Exports): Exports {
+  return (module as { readonly default?: Exports }).default ?? module;
+}
+
 /** Defines `require` in an ES module. */
 const BANNER =
   'import { createRequire as bannerRequire } from "node:module"; const require = bannerRequire(import.meta.url);';

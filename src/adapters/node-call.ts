@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { ConfigurationError, malformed } from "../errors.ts";
+import { malformed } from "../errors.ts";
 import {
+  alreadyRead,
   cutShort,
   type HttpAnswer,
   type HttpCall,
@@ -168,7 +169,7 @@ function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8A
       if (length > maxBytes) settle(() => reject(tooLarge(maxBytes)));
     };
     const onEnd = () => settle(() => resolve(joined(chunks)));
-    const onCut = () => settle(() => reject(cutShort()));
+    const onCut = (error?: Error) => settle(() => reject(cutShort(error)));
     incoming.on("data", onData).on("end", onEnd).on("error", onCut).on("close", onCut);
     if (incoming.destroyed) onCut();
   });
@@ -181,9 +182,7 @@ function isRead({ readableDidRead, readableEnded }: IncomingMessage): boolean {
 /** @throws ConfigurationError for a body that is gone: waiting for it would last for good */
 function refuseRead(incoming: IncomingMessage): void {
   if (!isRead(incoming)) return;
-  throw new ConfigurationError(
-    "Something has read this request's body before Sallyport could. Mount Sallyport before any body parser.",
-  );
+  throw alreadyRead();
 }
 
 /** Read when asked for and not before; left alone, and not torn down, by an app that has read enough. */

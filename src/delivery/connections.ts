@@ -1,5 +1,5 @@
 import { DeliveryError } from "../errors.ts";
-import { loadingFailure } from "../optional-packages.ts";
+import { exportsOf, loadingFailure } from "../optional-packages.ts";
 import { FetchClient } from "./fetch-client.ts";
 
 /** A connection to one host, which makes one call at a time. undici's `Client` is one. */
@@ -62,7 +62,7 @@ export async function loadClient(): Promise<ClientClass> {
 
 async function importUndici(): Promise<typeof import("undici")> {
   try {
-    return await import("undici");
+    return exportsOf(await import("undici"));
   } catch (cause) {
     throw unusable(loadingFailure({ name: "undici", neededBy: "Sending" }, cause), cause);
   }

@@ -1,5 +1,5 @@
 import { DeliveryError } from "../errors.ts";
-import { loadingFailure } from "../optional-packages.ts";
+import { exportsOf, loadingFailure } from "../optional-packages.ts";
 import type { AwsCredentials } from "./sigv4.ts";
 
 /** Gives credentials: of the AWS SDK's form, so that each of its providers is one. */
@@ -104,7 +104,7 @@ export async function environmentCredentials(): Promise<AwsCredentials> {
 
 async function providerChain(): Promise<typeof import("@aws-sdk/credential-provider-node")> {
   try {
-    return await import("@aws-sdk/credential-provider-node");
+    return exportsOf(await import("@aws-sdk/credential-provider-node"));
   } catch (cause) {
     const neededBy = "The search for credentials in profiles, containers and instances";
     const failure = loadingFailure({ name: "@aws-sdk/credential-provider-node", neededBy }, cause);

@@ -3,7 +3,7 @@
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
 import type { Impairment } from "./impairment.ts";
-import { Integrations } from "./integration.ts";
+import { checkHttpClient, Integrations } from "./integration.ts";
 import { type Listener, listen } from "./listener.ts";
 import { managementApi } from "./management-api.ts";
 import { checkOptions, type LocalGatewayOptions, type Settings } from "./settings.ts";
@@ -61,6 +61,7 @@ const SHUTDOWN_MS = 2_000;
  */
 export async function startLocalGateway(options: LocalGatewayOptions): Promise<LocalGateway> {
   const settings = checkOptions(options);
+  checkHttpClient();
   return new LocalGateway(await listen(settings), settings);
 }
 

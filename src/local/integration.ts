@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Agent } from "undici";
+import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import type { GatewayEvent } from "./events.ts";
@@ -27,6 +28,15 @@ export type Outcome =
 
 type HttpIntegration = Extract<DeployedIntegration, { type: "HTTP_PROXY" }>;
 type FunctionIntegration = Extract<DeployedIntegration, { type: "AWS_PROXY" }>;
+
+/** @throws ConfigurationError on a runtime that replaces undici with classes that send nothing, such as Bun */
+export function checkHttpClient(): void {
+  if (typeof Agent.prototype.request === "function") return;
+  throw new ConfigurationError(
+    "The local gateway calls backends with the package undici, which this runtime replaces with one that sends nothing. " +
+      "Run the gateway on Node.js in a process of its own. The app itself can run on this runtime.",
+  );
+}
 
 /** Runs integrations: one call per event, never repeated. */
 export class Integrations {

@@ -1,4 +1,4 @@
-import { malformed, RefusedError, SallyportError } from "../errors.ts";
+import { ConfigurationError, malformed, RefusedError, SallyportError } from "../errors.ts";
 
 /**
  * An HTTP request as the core reads it, whoever brought it: an adapter makes one of what its server has, and need not build a
@@ -56,6 +56,7 @@ export function webResponse({ status, headers, body }: HttpAnswer): Response {
 export async function webBody(request: Request, maxBytes: number): Promise<Uint8Array> {
   refuseAnnounced(request.headers.get("content-length"), maxBytes);
   if (!request.body) return new Uint8Array();
+  if (request.bodyUsed || request.body.locked) throw alreadyRead();
   const chunks: Uint8Array[] = [];
   let length = 0;
   try {
@@ -65,7 +66,7 @@ export async function webBody(request: Request, maxBytes: number): Promise<Uint8
       chunks.push(chunk);
     }
   } catch (error) {
-    throw error instanceof SallyportError ? error : cutShort();
+    throw error instanceof SallyportError ? error : cutShort(error);
   }
   return joined(chunks);
 }
@@ -83,9 +84,18 @@ export function tooLarge(maxBytes: number): RefusedError {
   });
 }
 
-/** The peer hung up in the middle. */
-export function cutShort(): RefusedError {
-  return malformed("The request ended before its body did.");
+/** The client closed the connection before the end of the body. */
+export function cutShort(cause?: unknown): RefusedError {
+  const error = malformed("The request ended before its body did.");
+  if (cause !== undefined) error.cause = cause;
+  return error;
+}
+
+/** A body can be read once. Waiting for the rest of one that was read would never end. */
+export function alreadyRead(): ConfigurationError {
+  return new ConfigurationError(
+    "Something has read this request's body before Sallyport could. Mount Sallyport before any body parser.",
+  );
 }
 
 export function joined(chunks: readonly Uint8Array[]): Uint8Array {

@@ -1,6 +1,6 @@
 import type { LambdaClient } from "@aws-sdk/client-lambda";
 import { ControlPlaneError } from "../errors.ts";
-import { loadingFailure } from "../optional-packages.ts";
+import { exportsOf, loadingFailure } from "../optional-packages.ts";
 
 /** What API Gateway is permitted. */
 const INVOKE = "lambda:InvokeFunction";
@@ -40,7 +40,7 @@ export interface PolicyStatement {
 
 async function loadSdk(): Promise<typeof import("@aws-sdk/client-lambda")> {
   try {
-    return await import("@aws-sdk/client-lambda");
+    return exportsOf(await import("@aws-sdk/client-lambda"));
   } catch (cause) {
     const name = "@aws-sdk/client-lambda";
     const needed = {

@@ -22,8 +22,9 @@ class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
 
   say = handler(async ({ body, to }) => {
-    const report = await to({ channel: "rooms/all" }).send({ type: "said", ...(body as object) });
-    return report.sent;
+    const message = { type: "said", ...(body as object) };
+    const { sent, failures } = await to({ channel: "rooms/all" }).send(message);
+    return { sent, failures };
   });
 
   forbidden = handler(() => {

@@ -31,10 +31,11 @@ export async function bundleWithEsbuild(
   format: Extract<Format, "esm" | "cjs">,
   options: BuildOptions = {},
 ): Promise<string> {
-  const outfile = join(folder, format === "esm" ? "app.mjs" : "app.cjs");
+  const extension = format === "esm" ? ".mjs" : ".cjs";
   await build({
     entryPoints: [ENTRY],
-    outfile,
+    outdir: folder,
+    outExtension: { ".js": extension },
     format,
     bundle: true,
     minify: true,
@@ -44,5 +45,5 @@ export async function bundleWithEsbuild(
     logLevel: "silent",
     ...options,
   });
-  return outfile;
+  return join(folder, `app${extension}`);
 }

@@ -12,7 +12,7 @@ export interface Seen {
 export async function expectConversation(app: RunningApp, gateway: LocalGateway): Promise<void> {
   for (const user of ["ann", "bob"]) await app.control("grant", { user });
   const [ann, bob] = [await app.connect(gateway, "ann"), await app.connect(gateway, "bob")];
-  expect(await ann.result("say", { text: "grüß dich" })).toBe(2);
+  expect(await ann.result("say", { text: "grüß dich" })).toEqual({ sent: 2, failures: {} });
   for (const socket of [ann, bob]) {
     expect(await socket.next((frame) => frame.type === "said")).toMatchObject({ text: "grüß dich" });
   }

@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startServer, type TestServer } from "../../bench/src/postgres-server.ts";
 import { expectConversation } from "../bundles/conversation.ts";
@@ -33,7 +35,7 @@ beforeAll(async () => {
   installation = await install(...Object.values(RUNTIMES).map(({ name }) => name));
   folder = await mkdtemp(join(tmpdir(), "sallyport-bun-"));
   server = await startServer();
-}, 240_000);
+});
 afterEach(async () => {
   for (const app of running.splice(0)) await app.stop();
 });
@@ -51,10 +53,24 @@ async function start(runtime: keyof typeof RUNTIMES, database: string): Promise<
   return app;
 }
 
+test("Bun refuses to start the local gateway, which would not call a backend", async () => {
+  const { name, file } = RUNTIMES.Bun;
+  const program = `
+    import { startLocalGateway } from "sallyport/local";
+    await startLocalGateway({ target: "http://127.0.0.1:2/", port: 0 }).catch((error) => console.log(error.message));`;
+  const bun = join(installation.folder, "node_modules", name, file);
+  const { stdout } = await promisify(execFile)(bun, ["-e", program], {
+    cwd: join(import.meta.dirname, "../.."),
+  });
+  expect(stdout).toMatch(
+    /^The local gateway calls backends with the package undici, .* Run the gateway on Node\.js/,
+  );
+});
+
 describe.each(["Bun", "Deno"] as const)("%s", (runtime) => {
   test.each([
     ["SQLite", () => join(folder, `${runtime}.db`)],
-    ["PostgreSQL", () => server.url],
+    ["PostgreSQL", () => `${server.url}?schema=${runtime.toLowerCase()}`],
   ])("receives messages, sends, and closes a socket after a revoke, with %s", async (_storage, database) => {
     const app = await start(runtime, database());
     await app.control("migrate");
@@ -63,7 +79,8 @@ describe.each(["Bun", "Deno"] as const)("%s", (runtime) => {
   });
 
   test("closes a socket after a revoke in another process, with PostgreSQL", async () => {
-    const [first, second] = [await start(runtime, server.url), await start(runtime, server.url)];
+    const database = `${server.url}?schema=${runtime.toLowerCase()}_twice`;
+    const [first, second] = [await start(runtime, database), await start(runtime, database)];
     await first.control("migrate");
     const gateway = await first.httpGateway();
     await first.control("grant", { user: "cat" });

@@ -45,7 +45,8 @@ test.each(BUNDLERS.flatMap((bundler) => ["esm", "cjs"].map((format) => [bundler,
     try {
       const script = join(installation.folder, `${bundler}.mjs`);
       await run(process.execPath, [script, format, folder], { cwd: installation.folder });
-      for (const database of [join(folder, "app.db"), server.url]) {
+      // A schema for each bundle, because the limits of a user count all of a schema's requests.
+      for (const database of [join(folder, "app.db"), `${server.url}?schema=${bundler}_${format}`]) {
         const file = join(folder, format === "esm" ? "app.mjs" : "app.cjs");
         const app = await RunningApp.start([process.execPath, file], database);
         try {

@@ -8,7 +8,7 @@ await build({
   format: [format],
   platform: "node",
   minify: true,
-  noExternal: [/.*/],
+  noExternal: [/^(?!libsql|pg-native)/],
   external: ["libsql", "pg-native"],
   outExtension: () => ({ js: format === "esm" ? ".mjs" : ".cjs" }),
   banner: {

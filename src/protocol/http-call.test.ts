@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { webCall } from "./http-call.ts";
+
+const post = (body: BodyInit) =>
+  new Request("http://localhost/ws/chat/default", { method: "POST", body, duplex: "half" } as RequestInit);
+
+test.each<[what: string, read: (request: Request) => unknown]>([
+  ["was read", (request) => request.text()],
+  ["is being read", (request) => request.body?.getReader()],
+])("says so when the body %s before Sallyport could read it", async (_what, read) => {
+  const request = post("hello");
+  await read(request);
+  await expect(webCall(request).body(100)).rejects.toMatchObject({
+    name: "ConfigurationError",
+    message: expect.stringMatching(/^Something has read this request's body before Sallyport could\./),
+  });
+});
+
+test("keeps the error of a body that breaks off as the cause", async () => {
+  const broken = new Error("connection reset");
+  const body = new ReadableStream({ pull: (controller) => controller.error(broken) });
+  await expect(webCall(post(body)).body(100)).rejects.toMatchObject({
+    name: "RefusedError",
+    status: 400,
+    cause: broken,
+  });
+});
+
+test("returns a body that nobody has read", async () => {
+  expect(Buffer.from(await webCall(post("hello")).body(100)).toString()).toBe("hello");
+});
