@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { freePort } from "../../bench/src/postgres-server.ts";
+import { freePort } from "../../bench/src/free-port.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { openClient } from "../local/rig.ts";
 

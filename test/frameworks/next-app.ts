@@ -4,7 +4,6 @@ import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { createRequire } from "node:module";
-import { setPriority } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import type { Decision } from "../../src/access/decisions.ts";
@@ -56,13 +55,11 @@ export class NextApp {
       const file = join(folder, "app", route, "route");
       await rename(`${file}.ts`, `${file}.js`);
     }
-    const building = run(process.execPath, [require.resolve("next/dist/bin/next"), "build"], {
+    const { stdout } = await run(process.execPath, [require.resolve("next/dist/bin/next"), "build"], {
       cwd: folder,
       env: { ...process.env, NODE_ENV: "production", NEXT_TELEMETRY_DISABLED: "1", CI: "1" },
     });
-    // The tests beside it look at the clock.
-    if (building.child.pid) setPriority(building.child.pid, 10);
-    return (await building).stdout;
+    return stdout;
   }
 
   /** Whether the database that the app names by itself is there. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
-import { freePort } from "../../bench/src/postgres-server.ts";
+import { freePort } from "../../bench/src/free-port.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { ChatView, channels, chat } from "../stories/chat.ts";
 import { World } from "../stories/world.ts";
