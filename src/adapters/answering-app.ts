@@ -1,4 +1,5 @@
-import { ConfigurationError } from "../errors.ts";
+import * as v from "valibot";
+import { textOption } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 
 /** The slice of a Sallyport that a framework's adapter asks. */
@@ -11,16 +12,14 @@ export interface AnsweringApp {
 
 export interface PrefixOptions {
   /** What comes before Sallyport's own paths, such as `/realtime`. Default: nothing. */
-  readonly prefix?: string;
+  readonly prefix?: string | undefined;
 }
 
-/** @throws ConfigurationError for a prefix that no path begins with */
-export function checkedPrefix(prefix = ""): string {
-  if (prefix === "" || /^\/.*[^/]$/.test(prefix)) return prefix;
-  throw new ConfigurationError(
-    `prefix: ${JSON.stringify(prefix)} begins with a slash and ends without one, such as "/realtime".`,
-  );
-}
+/** The option `prefix`. Default: none. */
+export const prefixOption = v.optional(
+  textOption(/^(?:\/.*[^/])?$/, 'a path that begins with / and does not end with it, such as "/realtime"'),
+  "",
+);
 
 /** The URL without its prefix, or undefined where it has another one. */
 export function withoutPrefix(url: URL, prefix: string): URL | undefined {

@@ -62,7 +62,7 @@ function respond(
 }
 
 /**
- * Express's own request, with what middleware has put there, such as `session` and `user`: for `identify`, and for the author's
+ * Express's own request, with what middleware has put there, such as `session` and `user`: for `authenticate`, and for the author's
  * `connect()`.
  *
  * @returns undefined for a request that came another way

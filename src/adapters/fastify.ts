@@ -102,7 +102,7 @@ function eventOf({ params }: FastifyRequest): string {
 }
 
 /**
- * Fastify's own request, with what plugins have put there, such as `session` and `user`: for `identify`, and for the author's
+ * Fastify's own request, with what plugins have put there, such as `session` and `user`: for `authenticate`, and for the author's
  * `connect()`.
  *
  * @returns undefined for a request that came another way

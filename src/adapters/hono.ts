@@ -1,5 +1,7 @@
+import * as v from "valibot";
+import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import { type HttpCall, refuseAnnounced, tooLarge, webCall, webResponse } from "../protocol/http-call.ts";
-import { type AnsweringApp, checkedPrefix, type PrefixOptions, withoutPrefix } from "./answering-app.ts";
+import { type AnsweringApp, type PrefixOptions, prefixOption, withoutPrefix } from "./answering-app.ts";
 import { originOf, rememberOrigin } from "./node-call.ts";
 
 /** As much of Hono's context as is needed. */
@@ -16,8 +18,13 @@ export interface HonoOptions extends PrefixOptions {
    * Whether changes made elsewhere and grants that end are enforced from now on, and not only from the first event on. Default true; not where
    * the process is frozen between requests.
    */
-  readonly start?: boolean;
+  readonly start?: boolean | undefined;
 }
+
+const HONO_OPTIONS = optionsOf<HonoOptions>()({
+  prefix: prefixOption,
+  start: v.optional(booleanOption, true),
+});
 
 /**
  * Middleware for Hono: `app.use(honoMiddleware(sallyport))`. What is not Sallyport's goes on to the next one.
@@ -28,8 +35,8 @@ export function honoMiddleware(
   app: AnsweringApp,
   options: HonoOptions = {},
 ): (context: HonoContext, next: () => Promise<void>) => Promise<Response | undefined> {
-  const prefix = checkedPrefix(options.prefix);
-  if (options.start !== false) app.start?.();
+  const { prefix, start } = parseOptions("honoMiddleware()", HONO_OPTIONS, options);
+  if (start) app.start?.();
   return async (context, next) => {
     const url = withoutPrefix(new URL(context.req.raw.url), prefix);
     const answer = url && (await app.answer(callOf(context, url)));
@@ -40,7 +47,7 @@ export function honoMiddleware(
 }
 
 /**
- * Hono's own context, with what middleware has put there: for `identify`, and for the author's `connect()`.
+ * Hono's own context, with what middleware has put there: for `authenticate`, and for the author's `connect()`.
  *
  * @returns undefined for a request that came another way
  */

@@ -1,4 +1,6 @@
+import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
+import { optionsOf, parseOptions } from "../options.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
 import { originOf, rememberOrigin } from "./node-call.ts";
@@ -12,10 +14,22 @@ export interface LambdaApp {
 
 export interface LambdaOptions {
   /** Path of the view that `$connect`, `$disconnect` and `$default` are for. Default: the only one there is. */
-  readonly view?: string;
+  readonly view?: string | undefined;
   /** Route keys whose messages are for another view: `{ moderate: "/ws/moderation" }`. Default: none. */
-  readonly routes?: Readonly<Record<string, string>>;
+  readonly routes?: Readonly<Record<string, string>> | undefined;
 }
+
+const LAMBDA_OPTIONS = optionsOf<LambdaOptions>()({
+  view: v.optional(v.string("must be the path of a view")),
+  routes: v.optional(
+    v.record(
+      v.string(),
+      v.string("must be the path of a view"),
+      "must be an object of route keys and paths of views",
+    ),
+    {},
+  ),
+});
 
 /** Names with one value each, or with several. */
 type Values = Readonly<Record<string, string | readonly string[] | null | undefined>>;
@@ -74,12 +88,11 @@ const RESERVE_MS = 500;
  */
 export function lambdaHandler(
   app: LambdaApp,
-  options: LambdaOptions = {},
+  given: LambdaOptions = {},
 ): (event: WebSocketEvent, context?: LambdaContext) => Promise<LambdaResult> {
+  const options = parseOptions("lambdaHandler()", LAMBDA_OPTIONS, given);
   const view = mounted(app, options.view ?? onlyView(app));
-  const routes = new Map(
-    Object.entries(options.routes ?? {}).map(([key, path]) => [key, mounted(app, path)]),
-  );
+  const routes = new Map(Object.entries(options.routes).map(([key, path]) => [key, mounted(app, path)]));
   return async (event, context) => {
     const call = new LambdaCall(event, pathOf(event, view, routes));
     try {
@@ -93,7 +106,7 @@ export function lambdaHandler(
 }
 
 /**
- * The event that a request was made from, with what an authorizer has put there: for `identify`, and for the author's `connect()`.
+ * The event that a request was made from, with what an authorizer has put there: for `authenticate`, and for the author's `connect()`.
  *
  * @returns undefined for a request that came another way
  */

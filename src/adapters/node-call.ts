@@ -54,7 +54,7 @@ export function rememberOrigin(by: Adapter, request: Request, source: unknown): 
 }
 
 /**
- * Node's own request, for what middleware has put there, such as a session: for `identify`, and for the author's `connect()`.
+ * Node's own request, for what middleware has put there, such as a session: for `authenticate`, and for the author's `connect()`.
  *
  * @returns undefined for a request that came another way
  */

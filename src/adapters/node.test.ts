@@ -243,3 +243,14 @@ test("what the app throws is told, and an empty 500 to the peer", async () => {
   expect(await ask(port)).toMatchObject({ status: 500, json: undefined });
   expect(errors.map(String)).toEqual(["Error: broken"]);
 });
+
+test("rejects misspelled options and a prefix that is not a path", () => {
+  const app = { fetch: () => undefined };
+  expect(() => nodeListener(app, { nxt: () => {} } as never)).toThrow(
+    /nodeListener\(\): nxt is not an option\. Did you mean "next"\?/,
+  );
+  expect(() => nodeListener(app, { prefix: "realtime/" })).toThrow(
+    /nodeListener\(\): prefix must be a path that begins with \/ .* but received "realtime\/"\./,
+  );
+  expect(() => nodeListener(app, { onError: true } as never)).toThrow(/onError must be a function/);
+});

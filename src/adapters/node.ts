@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import * as v from "valibot";
+import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
-import { checkedPrefix, withoutPrefix } from "./answering-app.ts";
+import { prefixOption, withoutPrefix } from "./answering-app.ts";
 import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };
@@ -17,14 +19,25 @@ export interface FetchApp {
   answer?(http: HttpCall): Promise<HttpAnswer | undefined>;
 }
 
+type Next = (request: IncomingMessage, response: ServerResponse) => void;
+
 export interface NodeListenerOptions {
   /** Answers what the app leaves unanswered. Default: 404. */
-  readonly next?: (request: IncomingMessage, response: ServerResponse) => void;
+  readonly next?: Next | undefined;
   /** What comes before the app's own paths, such as `/realtime`. Default: nothing. */
-  readonly prefix?: string;
+  readonly prefix?: string | undefined;
   /** Told of what the app threw; the peer gets an empty 500. Default: `console.error`. */
-  readonly onError?: (error: unknown) => void;
+  readonly onError?: ((error: unknown) => void) | undefined;
 }
+
+const NODE_LISTENER_OPTIONS = optionsOf<NodeListenerOptions>()({
+  next: v.optional(functionOption<Next>(), () => notFound),
+  prefix: prefixOption,
+  onError: v.optional(
+    functionOption<(error: unknown) => void>(),
+    () => (error: unknown) => console.error(error),
+  ),
+});
 
 /**
  * A listener for `http.createServer()` that answers with an app's `answer`, or its `fetch`. A response is sent when all of
@@ -34,8 +47,7 @@ export function nodeListener(
   app: FetchApp,
   options: NodeListenerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { next = notFound, onError = (error) => console.error(error) } = options;
-  const prefix = checkedPrefix(options.prefix);
+  const { next, prefix, onError } = parseOptions("nodeListener()", NODE_LISTENER_OPTIONS, options);
   app.start?.();
   return (incoming, outgoing) => {
     answer(app, incoming, outgoing, { next, prefix }).catch((error) => {

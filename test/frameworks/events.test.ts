@@ -47,7 +47,7 @@ test.each([["realtime"], ["/realtime/"], ["/"]])(
   "a prefix that no path begins with, %s, is refused at once",
   (prefix) => {
     const app = { answer: async () => undefined, fetch: async () => undefined };
-    expect(() => nodeListener(app, { prefix })).toThrow(/begins with a slash and ends without one/);
-    expect(() => honoMiddleware(app, { prefix })).toThrow(/begins with a slash/);
+    expect(() => nodeListener(app, { prefix })).toThrow(/prefix must be a path that begins with \//);
+    expect(() => honoMiddleware(app, { prefix })).toThrow(/prefix must be a path/);
   },
 );

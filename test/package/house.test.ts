@@ -100,6 +100,7 @@ describe("the house", () => {
           "errors.ts",
           "nearest.ts",
           "optional-packages.ts",
+          "options.ts",
           "shown.ts",
           "protocol",
         ].includes(room(to)),

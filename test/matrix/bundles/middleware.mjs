@@ -6,7 +6,7 @@ import { sqlite } from "sallyport/storage/sqlite";
 const [framework] = process.argv.slice(2);
 
 class ChatView extends WebSocketView {
-  allowAnonymous = true;
+  static allowAnonymous = true;
   ping = handler(() => "pong");
 }
 
@@ -14,8 +14,8 @@ const sallyport = createSallyport({
   storage: sqlite(":memory:"),
   permissions: [],
   views: { "/ws/chat": ChatView },
-  origins: ["none"],
-  identify: () => null,
+  allowMissingOrigin: true,
+  authenticate: () => null,
 });
 await sallyport.migrate();
 const middleware = expressMiddleware(sallyport);
