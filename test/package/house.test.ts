@@ -3,6 +3,8 @@ import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { limitsSchema } from "../../src/access/rate-limits.ts";
 import { parseOptions } from "../../src/options.ts";
+import { createSallyport } from "../../src/sallyport.ts";
+import { VIEW_OPTION_NAMES } from "../../src/view/view-options.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const src = join(root, "src");
@@ -139,6 +141,17 @@ describe("the house", () => {
   });
 });
 
+/** The names that a message about an unknown option lists. */
+function knownOptions(call: () => unknown): string[] {
+  try {
+    call();
+  } catch (error) {
+    const [, names = ""] = /The options are: ([^.]*)\./.exec((error as Error).message) ?? [];
+    return names.split(", ").sort();
+  }
+  return [];
+}
+
 describe("two lists of one truth agree", () => {
   test("error codes and docs/errors.md", () => {
     const declared =
@@ -168,6 +181,22 @@ describe("two lists of one truth agree", () => {
       Number(value),
     ]);
     expect(Object.fromEntries(told)).toEqual(parseOptions("limits", limitsSchema, {}));
+  });
+
+  test("options and docs/options.md", () => {
+    const page = readFileSync(join(root, "docs/options.md"), "utf8");
+    const documented = (heading: string) => {
+      const [, part = ""] = page.split(`\n${heading}\n`);
+      const [table = ""] = part.split(/\n#/);
+      return [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name).sort();
+    };
+    const nested = (name: string) => knownOptions(() => createSallyport({ [name]: { q: 1 } } as never));
+    expect(documented("## `createSallyport()`")).toEqual(
+      knownOptions(() => createSallyport({ q: 1 } as never)),
+    );
+    for (const name of ["token", "apiGateway", "decisionLog"])
+      expect(documented(`### \`${name}\``), name).toEqual(nested(name));
+    expect(documented("## Views")).toEqual([...VIEW_OPTION_NAMES].sort());
   });
 
   test("the stories of the lifecycle and docs/lifecycle.md", () => {
