@@ -6,6 +6,7 @@ import type { AnyPermissionSet } from "./access/permissions.ts";
 import { type Limits, limitsSchema } from "./access/rate-limits.ts";
 import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
+import { formatValue, isPlainObject } from "./format-value.ts";
 import { type GatewayDefinition, isDefined } from "./gateways/definition.ts";
 import { isPath } from "./lifecycle/mount-views.ts";
 import type { Authenticate } from "./lifecycle/rooms.ts";
@@ -13,9 +14,7 @@ import type { Telemetry } from "./lifecycle/telemetry.ts";
 import {
   booleanOption,
   choiceOption,
-  describe,
   functionOption,
-  isPlainObject,
   numberOption,
   objectWith,
   optionsOf,
@@ -136,7 +135,7 @@ const STORAGE = v.custom<Database>(
   },
   // A connection string is not repeated: it may contain a password.
   ({ input }) =>
-    `must be a database from sqlite() or postgres(), but received ${typeof input === "string" ? "a text" : describe(input)}. ` +
+    `must be a database from sqlite() or postgres(), but received ${typeof input === "string" ? "a text" : formatValue(input)}. ` +
     'Write storage: sqlite("data/app.db") or storage: postgres(process.env.DATABASE_URL).',
 );
 

@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { closestMatch } from "./closest-match.ts";
 import { ConfigurationError } from "./errors.ts";
-import { nearest } from "./nearest.ts";
+import { formatValue, isPlainObject } from "./format-value.ts";
 
 /** A schema for each option of an interface. The compiler reports an option without a schema, and a schema without an option. */
 export type OptionSchemas<Options> = {
@@ -30,7 +31,9 @@ export function optionsOf<Options extends object>() {
       v.strictObject(schemas as v.ObjectEntries, (issue) => {
         const name = String(issue.path?.at(-1)?.key);
         if (issue.expected !== "never") return `is missing. It ${predicateOf(schemas, name)}.`;
-        const hint = Object.hasOwn(hints, name) ? ` ${hints[name]}` : nearest(name, Object.keys(schemas));
+        const hint = Object.hasOwn(hints, name)
+          ? ` ${hints[name]}`
+          : closestMatch(name, Object.keys(schemas));
         return `is not an option.${hint || ` The options are: ${Object.keys(schemas).join(", ")}.`}`;
       }),
     ) as never;
@@ -65,7 +68,7 @@ function sentenceOf({ type, input, message, path: given }: v.BaseIssue<unknown>)
   if (input === undefined && name) {
     return `${name} is undefined. It ${message}. Give it a value, or leave it out if it is optional.`;
   }
-  return `${name || "the options"} ${message}, but received ${describe(input)}.`;
+  return `${name || "the options"} ${message}, but received ${formatValue(input)}.`;
 }
 
 /** `token.binding`, `origins[2]` or `routes["a b"]`. */
@@ -83,31 +86,6 @@ function pathName(path: readonly { readonly key?: unknown }[]): string {
 function predicateOf(schemas: object, name: string): string {
   const { message } = (schemas as Record<string, { readonly message?: unknown }>)[name] ?? {};
   return typeof message === "string" ? message : "must be given";
-}
-
-/** A value in a message. The content of an object is not repeated: it may hold a secret. */
-export function describe(value: unknown): string {
-  if (typeof value === "string") {
-    const text = value.length > 100 ? `${value.slice(0, 100)}…` : value;
-    return JSON.stringify(text);
-  }
-  if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "symbol") return "a symbol";
-  if (typeof value === "function") return value.name ? `the function ${value.name}` : "a function";
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (typeof value !== "object" || value === null) return String(value);
-  const { name } = (value as object).constructor ?? {};
-  return typeof name === "string" && name !== "Object" && name !== ""
-    ? `an object of class ${name}`
-    : "an object";
-}
-
-/** Not an array, a Map, a Promise or an instance of another class: their properties are not options. */
-export function isPlainObject(value: unknown): value is object {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype = Object.getPrototypeOf(value);
-  // Object.prototype of another realm, such as that of a test runner, has no prototype either.
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** `true` or `false`: a text such as "no" would count as true. */

@@ -52,16 +52,16 @@ function line(row: Row): string[] {
   const kept = isKept(row);
   return [
     row.name.padEnd(24),
-    shown(row.value).padStart(9),
-    shown(row.floor).padStart(9),
+    formatValue(row.value).padStart(9),
+    formatValue(row.floor).padStart(9),
     row.ratio.toFixed(2).padStart(6),
-    `${shown(row.min)}–${shown(row.max)}`.padStart(17),
+    `${formatValue(row.min)}–${formatValue(row.max)}`.padStart(17),
     row.unit.padEnd(11),
     kept === undefined ? "" : kept ? "kept" : "MISSED",
   ];
 }
 
-function shown(value: number): string {
+function formatValue(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
@@ -83,10 +83,10 @@ function withTable(page: string): string {
       const cells = [
         row.name,
         row.unit,
-        shown(row.value),
-        shown(row.floor),
+        formatValue(row.value),
+        formatValue(row.floor),
         row.ratio.toFixed(2),
-        `${shown(row.min)}–${shown(row.max)}`,
+        `${formatValue(row.min)}–${formatValue(row.max)}`,
         promised(row),
         kept === undefined ? "" : kept ? "kept" : "missed",
       ];

@@ -1,8 +1,8 @@
 import type { InsertResult, Kysely } from "kysely";
 import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
-import { describe, instantOption, optionsOf, parseOptions } from "../options.ts";
-import { shown } from "../shown.ts";
+import { formatValue } from "../format-value.ts";
+import { instantOption, optionsOf, parseOptions } from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
 import type { Permission } from "./permissions.ts";
 
@@ -100,7 +100,8 @@ export class Grants {
   /** @returns whether the holder had it */
   async revoke(db: Kysely<Tables>, holder: Holder, permission: Permission): Promise<boolean> {
     checkHolder(holder);
-    if (!isName(permission, 255)) throw new ConfigurationError(`${shown(permission)} is no permission.`);
+    if (!isName(permission, 255))
+      throw new ConfigurationError(`${formatValue(permission)} is no permission.`);
     const { numDeletedRows } =
       typeof holder === "string"
         ? await db
@@ -287,14 +288,14 @@ function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
 export function checkHolder(holder: unknown): asserts holder is Holder {
   if (typeof holder !== "object" || holder === null) checkUserId(holder);
   else if (Object.keys(holder).join() === "group") checkGroupName((holder as { group: unknown }).group);
-  else throw new ConfigurationError(`A holder is a user's id or { group }, not ${shown(holder)}.`);
+  else throw new ConfigurationError(`A holder is a user's id or { group }, not ${formatValue(holder)}.`);
 }
 
 /** @throws ConfigurationError for what no user of an app can be called */
 export function checkUserId(userId: unknown): asserts userId is string {
   if (isName(userId, 255)) return;
   throw new ConfigurationError(
-    `A user id must be a text of 1 to 255 characters that is not blank and has no control characters, but received ${describe(userId)}.`,
+    `A user id must be a text of 1 to 255 characters that is not blank and has no control characters, but received ${formatValue(userId)}.`,
   );
 }
 
@@ -302,7 +303,7 @@ export function checkUserId(userId: unknown): asserts userId is string {
 function checkGroupName(name: unknown): asserts name is string {
   if (isName(name, 150) && name.trim() === name) return;
   throw new ConfigurationError(
-    `A group's name is text of 1 to 150 characters without spaces around it, not ${shown(name)}.`,
+    `A group's name is text of 1 to 150 characters without spaces around it, not ${formatValue(name)}.`,
   );
 }
 

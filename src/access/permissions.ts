@@ -1,5 +1,5 @@
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 
 declare const brand: unique symbol;
 
@@ -155,7 +155,7 @@ export class PermissionCatalog {
     if (permission) return permission;
     const words =
       typeof text === "string"
-        ? `"${text}".${nearest(text, this.#labels.keys())}`
+        ? `"${text}".${closestMatch(text, this.#labels.keys())}`
         : `${JSON.stringify(text)}.`;
     throw new ConfigurationError(`There is no permission ${words}`, { code: "SALLYPORT_UNKNOWN_NAME" });
   }

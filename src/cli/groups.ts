@@ -1,6 +1,6 @@
 import type { Command } from "commander";
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { GROUP, PERMISSION, USER } from "./arguments.ts";
 import { changing, ending, type GrantFormat, granting, type Meant } from "./change.ts";
@@ -43,7 +43,7 @@ async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
   const groups = (await sallyport.access.groups()).map((group) => group.name);
   if (groups.includes(name)) return name;
   throw new ConfigurationError(
-    `There is no group ${quoted(name)}.${nearest(name, groups)} groups create makes one.`,
+    `There is no group ${quoted(name)}.${closestMatch(name, groups)} groups create makes one.`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }

@@ -1,6 +1,6 @@
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { SessionInfo } from "../index.ts";
-import { nearest } from "../nearest.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { shownInstant } from "./instants.ts";
 import { namesOf } from "./people.ts";
@@ -78,11 +78,11 @@ async function refuseUnknown(sallyport: Sallyport, { channel, view }: Which): Pr
   const { views, channels } = await sallyport.access.whatCan(null);
   const paths = views.map(({ path }) => path);
   if (view !== undefined && !paths.includes(view))
-    throw unknown(`No view is mounted at ${quoted(view)}.${nearest(view, paths)}`);
+    throw unknown(`No view is mounted at ${quoted(view)}.${closestMatch(view, paths)}`);
   if (channel === undefined || isDefined(sallyport, channel)) return;
   const patterns = channels.map(({ pattern }) => pattern);
   throw unknown(
-    `No channel definition matches ${quoted(channel)}.${nearest(channel, patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
+    `No channel definition matches ${quoted(channel)}.${closestMatch(channel, patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
   );
 }
 

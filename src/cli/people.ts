@@ -1,5 +1,5 @@
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { quoted } from "./terminal.ts";
 
@@ -16,7 +16,7 @@ export async function findUser(sallyport: Sallyport, text: string): Promise<stri
   if (typeof id === "string" && id !== "") return id;
   if (await sallyport.access.show(text)) return text;
   throw new ConfigurationError(
-    `There is no user ${quoted(text)}.${nearest(text, (await suggest?.()) ?? [])}`,
+    `There is no user ${quoted(text)}.${closestMatch(text, (await suggest?.()) ?? [])}`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { KnownPermission, RuleChange } from "../index.ts";
-import { nearest } from "../nearest.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { actor, type ChangeFormat, changing, type Meant, withChangeOptions } from "./change.ts";
 import { migrated } from "./migrate.ts";
@@ -88,7 +88,7 @@ function refuseUnstale(sallyport: Sallyport, name: string, stale: readonly strin
   if (stale.includes(name)) return;
   const why = sallyport.permissions.find(name)
     ? `${name} is declared in code. Remove it from definePermissions() first.`
-    : `There is no stale permission ${quoted(name)}.${nearest(name, stale)}`;
+    : `There is no stale permission ${quoted(name)}.${closestMatch(name, stale)}`;
   throw new ConfigurationError(why, { code: "SALLYPORT_UNKNOWN_NAME" });
 }
 

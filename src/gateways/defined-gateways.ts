@@ -1,5 +1,5 @@
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import { check } from "./checks.ts";
 import { type GatewayDefinition, isDefined } from "./definition.ts";
 import { viewOf } from "./targets.ts";
@@ -46,7 +46,7 @@ export function definedAs(
   const found = definitions.get(name);
   if (found) return found;
   throw new ConfigurationError(
-    `The app defines no gateway "${name}".${nearest(name, definitions.keys())} ${known}`,
+    `The app defines no gateway "${name}".${closestMatch(name, definitions.keys())} ${known}`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }

@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { isPlainObject, numberOption, optionsOf, textOption, wholeNumberOption } from "../options.ts";
+import { isPlainObject } from "../format-value.ts";
+import { numberOption, optionsOf, textOption, wholeNumberOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
 import { check } from "./checks.ts";
 import { accountOf, functionsOf, type Target } from "./targets.ts";

@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { describe, isPlainObject, optionsOf, textOption } from "../options.ts";
+import { formatValue, isPlainObject } from "../format-value.ts";
+import { optionsOf, textOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
 import { check } from "./checks.ts";
@@ -129,7 +130,7 @@ function checkedUrl(where: string, what: string, target: string): string {
   check(
     where,
     URL.canParse(target),
-    `${what} must be a URL such as https://www.example.com/ws/chat, but received ${describe(target)}`,
+    `${what} must be a URL such as https://www.example.com/ws/chat, but received ${formatValue(target)}`,
   );
   const url = new URL(target);
   // Before whatever repeats the URL.

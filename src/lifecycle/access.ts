@@ -17,8 +17,8 @@ import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import { booleanOption, isPlainObject, optionsOf, parseOptions } from "../options.ts";
-import { shown } from "../shown.ts";
+import { formatValue, isPlainObject } from "../format-value.ts";
+import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -165,7 +165,7 @@ export class Access {
   ): Promise<void> {
     const { user, channel, ...others } = what as { user?: string; channel?: string };
     if ((user === undefined) === (channel === undefined) || Object.keys(others).length > 0) {
-      throw new ConfigurationError(`recheck takes { user } or { channel }, not ${shown(what)}.`);
+      throw new ConfigurationError(`recheck takes { user } or { channel }, not ${formatValue(what)}.`);
     }
     const change = user === undefined ? { channel: channel ?? "" } : { user };
     await this.change({ ...change, kind: "recheck" }, options);
@@ -212,7 +212,9 @@ export class Access {
     from: "all" | "user" | "group" = "all",
   ): Promise<ReadonlySet<Permission>> {
     if (!["all", "user", "group"].includes(from)) {
-      throw new ConfigurationError(`permissionsOf() takes "all", "user" or "group", not ${shown(from)}.`);
+      throw new ConfigurationError(
+        `permissionsOf() takes "all", "user" or "group", not ${formatValue(from)}.`,
+      );
     }
     const subject = await this.#subject(user);
     const grants = subject.isActive ? (subject.grants ?? []) : [];
@@ -269,7 +271,9 @@ export class Access {
   why(question: AccessQuestion): Promise<Explanation>;
   async why(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
     if (about === null || (typeof about !== "string" && typeof about !== "object")) {
-      throw new ConfigurationError(`why() takes a reference, or { user, view, … }, not ${shown(about)}.`);
+      throw new ConfigurationError(
+        `why() takes a reference, or { user, view, … }, not ${formatValue(about)}.`,
+      );
     }
     return this.#ask<Decision | Explanation | undefined>(() =>
       typeof about === "string" ? this.#rooms.decisionLog.find(about) : explain(this.#rooms, about),

@@ -3,9 +3,9 @@ import { isName } from "../access/grants.ts";
 import { compileRule, type Rule } from "../access/rules.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import { ConfigurationError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions } from "../options.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
-import { shown } from "../shown.ts";
 import { RULE_SCHEMAS } from "../view/rule.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -43,7 +43,7 @@ export function planOf(rooms: Rooms, audience: Audience, requirement: Requiremen
   const channel = typeof audience.channel === "string" ? rooms.channels.match(audience.channel) : undefined;
   if (!channel) {
     throw new ConfigurationError(
-      `to({ channel: ${shown(audience.channel)} }): no channel definition matches. Declare it with defineChannel().`,
+      `to({ channel: ${formatValue(audience.channel)} }): no channel definition matches. Declare it with defineChannel().`,
       { code: "SALLYPORT_UNKNOWN_NAME" },
     );
   }
@@ -69,6 +69,6 @@ function text(audience: Audience, id: unknown): string {
 
 function noAudience(audience: unknown): ConfigurationError {
   return new ConfigurationError(
-    `to(${shown(audience)}): an audience is one of { channel }, { user }, { session }, { connection }, { permission } or "everyone".`,
+    `to(${formatValue(audience)}): an audience is one of { channel }, { user }, { session }, { connection }, { permission } or "everyone".`,
   );
 }

@@ -13,15 +13,8 @@ import {
 } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import {
-  booleanOption,
-  describe,
-  instantOption,
-  isPlainObject,
-  optionsOf,
-  parseOptions,
-} from "../options.ts";
-import { shown } from "../shown.ts";
+import { formatValue, isPlainObject } from "../format-value.ts";
+import { booleanOption, instantOption, optionsOf, parseOptions } from "../options.ts";
 import type { Tables } from "../storage/database.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
@@ -105,7 +98,7 @@ const FIELDS: Readonly<Record<AccessChange["kind"], v.ObjectEntries>> = {
 function checkChange(change: AccessChange): void {
   const kinds = Object.keys(FIELDS);
   if (!isPlainObject(change) || !Object.hasOwn(FIELDS, change.kind)) {
-    const given = isPlainObject(change) ? `the kind ${describe(change.kind)}` : describe(change);
+    const given = isPlainObject(change) ? `the kind ${formatValue(change.kind)}` : formatValue(change);
     throw new ConfigurationError(
       `A change must be an object with a kind, but received ${given}. The kinds are: ${kinds.join(", ")}.`,
     );
@@ -273,7 +266,7 @@ async function editTables(
     }
     case "recheck": {
       if ("user" in change === "channel" in change) {
-        throw new ConfigurationError(`recheck takes { user } or { channel }, not ${shown(change)}.`);
+        throw new ConfigurationError(`recheck takes { user } or { channel }, not ${formatValue(change)}.`);
       }
       if ("user" in change) {
         checkUserId(change.user);
@@ -281,7 +274,7 @@ async function editTables(
       }
       const { channel } = change;
       if (typeof channel !== "string" || !rooms.channels.match(channel)) {
-        throw new ConfigurationError(`No channel definition matches ${shown(channel)}.`, {
+        throw new ConfigurationError(`No channel definition matches ${formatValue(channel)}.`, {
           code: "SALLYPORT_UNKNOWN_NAME",
         });
       }

@@ -5,8 +5,8 @@ import { checkUserId } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
 import { ANONYMOUS, judge, judgeAll, type Rule, type Subject } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import { optionsOf, parseOptions } from "../options.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { HeldGrant } from "../sessions/rights-of.ts";
@@ -183,14 +183,16 @@ export function refusalOf(step: DecisionStep): string {
 function requireView(rooms: Rooms, path: string): MountedView {
   const view = rooms.views.get(path);
   if (view) return view;
-  throw unknown(`No view is mounted at ${JSON.stringify(path)}.${nearest(String(path), rooms.views.keys())}`);
+  throw unknown(
+    `No view is mounted at ${JSON.stringify(path)}.${closestMatch(String(path), rooms.views.keys())}`,
+  );
 }
 
 function requireHandler(view: MountedView, name: string): MountedHandler {
   const handler = view.handlers.get(name);
   if (handler) return handler;
   throw unknown(
-    `${view.name} has no handler ${JSON.stringify(name)} that a socket may call.${nearest(String(name), view.handlers.keys())}`,
+    `${view.name} has no handler ${JSON.stringify(name)} that a socket may call.${closestMatch(String(name), view.handlers.keys())}`,
   );
 }
 
@@ -199,7 +201,7 @@ function requireChannel(rooms: Rooms, name: string): MatchedChannel {
   if (channel) return channel;
   const patterns = rooms.channels.list().map(({ pattern }) => pattern);
   throw unknown(
-    `No channel definition matches ${JSON.stringify(name)}.${nearest(String(name), patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
+    `No channel definition matches ${JSON.stringify(name)}.${closestMatch(String(name), patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
   );
 }
 

@@ -1,6 +1,6 @@
 import { isName } from "../access/grants.ts";
 import { ConfigurationError } from "../errors.ts";
-import { describe } from "../options.ts";
+import { formatValue } from "../format-value.ts";
 import type { AuthenticatedUser, Rooms } from "./rooms.ts";
 
 /**
@@ -15,7 +15,7 @@ export async function authenticatedUser(rooms: Rooms, request: Request): Promise
   if (!isName(userId, 255)) {
     throw new ConfigurationError(
       `authenticate() must return null or { userId, sessionId }, where userId is a text of 1 to 255 characters that is not blank and ` +
-        `has no control characters, but userId is ${describe(userId)}.`,
+        `has no control characters, but userId is ${formatValue(userId)}.`,
     );
   }
   if (sessionId !== undefined && !isName(sessionId, 255)) {

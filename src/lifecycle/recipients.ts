@@ -3,9 +3,9 @@ import { demand } from "../access/guard.ts";
 import { PageJudge, type Rule } from "../access/rules.ts";
 import type { Recipient, StillPermitted } from "../delivery/delivery.ts";
 import { RefusedError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
-import { shown } from "../shown.ts";
 import type { Plan } from "./audience-plan.ts";
 import type { Rooms } from "./rooms.ts";
 import { HOOK_DEADLINE_MS, trailOf, within } from "./standing.ts";
@@ -71,7 +71,7 @@ async function askMany(
       `authorizeMany has not answered for ${HOOK_DEADLINE_MS} ms.`,
     );
     if (typeof named !== "object" || named === null || !(Symbol.iterator in named)) {
-      throw new TypeError(`authorizeMany gives a list of user ids, not ${shown(named)}.`);
+      throw new TypeError(`authorizeMany gives a list of user ids, not ${formatValue(named)}.`);
     }
     return new Set(named as Iterable<string>);
   } catch (error) {

@@ -1,13 +1,7 @@
 import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
-import {
-  booleanOption,
-  describe,
-  functionOption,
-  isPlainObject,
-  optionsOf,
-  parseOptions,
-} from "../options.ts";
+import { formatValue, isPlainObject } from "../format-value.ts";
+import { booleanOption, functionOption, optionsOf, parseOptions } from "../options.ts";
 
 /** The kind of an option's value. */
 type Kind = keyof typeof KINDS;
@@ -94,6 +88,6 @@ export function checkedChoice<Choice extends string>(
   if (value === undefined) return choices[0];
   if (choices.includes(value)) return value;
   throw new ConfigurationError(
-    `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, but received ${describe(value)}.`,
+    `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, but received ${formatValue(value)}.`,
   );
 }

@@ -11,15 +11,9 @@ import {
 } from "kysely";
 import * as v from "valibot";
 import { ConfigurationError, StorageError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
 import { loadingFailure } from "../optional-packages.ts";
-import {
-  booleanOption,
-  describe,
-  optionsOf,
-  parseOptions,
-  textOption,
-  wholeNumberOption,
-} from "../options.ts";
+import { booleanOption, optionsOf, parseOptions, textOption, wholeNumberOption } from "../options.ts";
 import { CheckedPool } from "./checked-pool.ts";
 import { CHANGES, type Database, isKysely, type Tables } from "./database.ts";
 import { runMigrations } from "./migration-runner.ts";
@@ -69,7 +63,7 @@ const POSTGRES_OPTIONS = optionsOf<PostgresOptions>()({
 function checkSource(source: unknown): void {
   if (typeof source === "string" ? source.trim() !== "" : isKysely(source)) return;
   throw new ConfigurationError(
-    `postgres(): the source is ${describe(source)}, but must be a connection string or a Kysely. Set the variable that holds it, ` +
+    `postgres(): the source is ${formatValue(source)}, but must be a connection string or a Kysely. Set the variable that holds it, ` +
       "such as DATABASE_URL. For a local server write postgres://localhost/app.",
   );
 }

@@ -1,6 +1,6 @@
 import { type Expression, Kysely, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
-import { describe } from "../options.ts";
+import { formatValue } from "../format-value.ts";
 import { type Database, isKysely, type Tables } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
@@ -19,7 +19,7 @@ export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 export function sqlite<Own>(source: string | Kysely<Own>): Database {
   if (typeof source === "string" ? source.trim() === "" : !isKysely(source)) {
     throw new ConfigurationError(
-      `sqlite(): the source is ${describe(source)}, but must be the path of a file, ":memory:" or a Kysely. Write sqlite("data/app.db").`,
+      `sqlite(): the source is ${formatValue(source)}, but must be the path of a file, ":memory:" or a Kysely. Write sqlite("data/app.db").`,
     );
   }
   if (typeof source === "string" && /^[a-z][a-z0-9+.-]+:\/\//i.test(source)) {

@@ -3,11 +3,12 @@ import * as v from "valibot";
 import type { Decision } from "../access/decisions.ts";
 import type { Permission } from "../access/permissions.ts";
 import type { Limits } from "../access/rate-limits.ts";
+import { closestMatch } from "../closest-match.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
 import { ConfigurationError } from "../errors.ts";
+import { isPlainObject } from "../format-value.ts";
 import { gatewaySecret } from "../gateways/gateways.ts";
-import { nearest } from "../nearest.ts";
-import { booleanOption, isPlainObject, optionsOf, parseOptions } from "../options.ts";
+import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import { CHANNEL_PARAMETER, SECRET_HEADER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
 import type { Sallyport } from "../sallyport.ts";
 import type { Database } from "../storage/database.ts";
@@ -258,7 +259,7 @@ export class Harness {
     const { viewPaths } = this.sallyport;
     if (path !== undefined) {
       if (viewPaths.includes(path)) return path;
-      throw new ConfigurationError(`No view is mounted at "${path}".${nearest(path, viewPaths)}`, {
+      throw new ConfigurationError(`No view is mounted at "${path}".${closestMatch(path, viewPaths)}`, {
         code: "SALLYPORT_UNKNOWN_NAME",
       });
     }

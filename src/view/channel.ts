@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import { describe, functionOption, optionsOf, parseOptions } from "../options.ts";
+import { formatValue } from "../format-value.ts";
+import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
 import { permissionList, RULE_SCHEMAS, type RuleDeclaration, statesRule } from "./rule.ts";
@@ -80,7 +81,7 @@ export function defineChannel<const Pattern extends string>(
 ): ChannelDefinition {
   if (typeof pattern !== "string") {
     throw new ConfigurationError(
-      `defineChannel() expects a pattern such as "rooms/:slug" and options, but received ${describe(pattern)} as the pattern.`,
+      `defineChannel() expects a pattern such as "rooms/:slug" and options, but received ${formatValue(pattern)} as the pattern.`,
     );
   }
   const owner = `channel "${pattern}"`;

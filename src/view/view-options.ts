@@ -1,6 +1,6 @@
 import * as v from "valibot";
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import { booleanOption, optionsOf, parseOptions, textOption } from "../options.ts";
 import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 import type { ViewClass } from "./view.ts";
@@ -154,7 +154,9 @@ function methodLikeOption(name: string): string | undefined {
 
 /** Names that are the same or differ in one letter. */
 function isSlipOf(name: string, known: string): boolean {
-  return name === known || (Math.abs(name.length - known.length) <= 1 && nearest(name, [known], 1) !== "");
+  return (
+    name === known || (Math.abs(name.length - known.length) <= 1 && closestMatch(name, [known], 1) !== "")
+  );
 }
 
 function suggestion(name: string): string {
@@ -162,7 +164,9 @@ function suggestion(name: string): string {
   const alias = aliasOf(plain);
   if (alias !== undefined) return ` ${alias}`;
   const same = VIEW_OPTION_NAMES.find((option) => option.toLowerCase() === plain);
-  return same === undefined ? nearest(name, [...VIEW_OPTION_NAMES, ...HOOKS]) : ` Did you mean "${same}"?`;
+  return same === undefined
+    ? closestMatch(name, [...VIEW_OPTION_NAMES, ...HOOKS])
+    : ` Did you mean "${same}"?`;
 }
 
 function aliasOf(plain: string): string | undefined {

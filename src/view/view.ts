@@ -1,6 +1,6 @@
 import type { Permission } from "../access/permissions.ts";
+import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import type { ConnectContext, DisconnectContext, MessageContext } from "./context.ts";
 import { Handler, parseHandlerOptions, recordHandlers, type ValidHandlerOptions } from "./handlers.ts";
 import type { RuleDeclaration } from "./rule.ts";
@@ -267,7 +267,7 @@ function allowedHandlers(chain: readonly ClassDeclaration[]): ReadonlyMap<string
 
 function notDeclared(view: string, listed: string, declared: Iterable<string>): ConfigurationError {
   return new ConfigurationError(
-    `${view} lists handler "${listed}" in allowedHandlers, but does not declare it.${nearest(listed, declared)} ` +
+    `${view} lists handler "${listed}" in allowedHandlers, but does not declare it.${closestMatch(listed, declared)} ` +
       `Add ${listed} = handler(...), or remove it from allowedHandlers.`,
   );
 }

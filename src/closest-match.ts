@@ -3,7 +3,7 @@
  *
  * @param maxEdits how many letters may differ. Default: a third of the word's letters, at least 2
  */
-export function nearest(
+export function closestMatch(
   word: string,
   known: Iterable<string>,
   maxEdits = Math.max(2, Math.floor(word.length / 3)),
