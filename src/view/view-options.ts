@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, optionsOf, parseOptions, textOption } from "../options.ts";
+import { Handler } from "./handlers.ts";
 import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 import type { ViewClass } from "./view.ts";
 
@@ -124,18 +125,15 @@ const FOR_YOUR_DATA =
   "For your own data use a #private field: fields that TypeScript calls private and parameter properties are public at run time.";
 
 function rejectStaticField(View: ViewClass, name: string, value: unknown): never {
-  const { name: kind } = (value as object | null)?.constructor ?? {};
-  const hint = kind === "Handler" ? " Handlers are instance fields: remove static." : suggestion(name);
+  const hint = value instanceof Handler ? " Handlers are instance fields: remove static." : suggestion(name);
   throw new ConfigurationError(
     `${nameOf(View)} has a static field "${name}", which is not an option of a view.${hint} ${FOR_YOUR_DATA}`,
   );
 }
 
 function checkMethodName(View: ViewClass, kind: string, name: string): void {
-  const isMisplacedHook = isHook(name);
-  const option = isMisplacedHook ? undefined : methodLikeOption(name);
-  if (!isMisplacedHook && option === undefined) return;
-  const fix = isMisplacedHook ? `Write ${name}() as a method without static.` : (option ?? "");
+  const fix = isHook(name) ? `Write ${name}() as an instance method.` : methodLikeOption(name);
+  if (fix === undefined) return;
   throw new ConfigurationError(
     `${nameOf(View)} has the ${kind} "${name}", which has no effect under this name. ${fix} If it is a helper of yours, rename it.`,
   );
@@ -152,11 +150,9 @@ function methodLikeOption(name: string): string | undefined {
   return hook === undefined ? undefined : `Did you mean the method "${hook}"?`;
 }
 
-/** Names that are the same or differ in one letter. */
+/** Returns true for names that differ in at most one letter. */
 function isSlipOf(name: string, known: string): boolean {
-  return (
-    name === known || (Math.abs(name.length - known.length) <= 1 && closestMatch(name, [known], 1) !== "")
-  );
+  return closestMatch(name, [known], 1) !== "";
 }
 
 function suggestion(name: string): string {

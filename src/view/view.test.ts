@@ -369,7 +369,7 @@ describe("the app does not start with a rule that would be lost:", () => {
   test.each(["connect", "disconnect"])("a static %s", (name) => {
     const View = viewWith({});
     Object.defineProperty(View, name, { value: () => undefined, enumerable: false });
-    expect(() => mount(View)).toThrow(`Write ${name}() as a method without static.`);
+    expect(() => mount(View)).toThrow(`Write ${name}() as an instance method.`);
     expect(() => mount(viewWith({ [name]: () => undefined }))).toThrow(ConfigurationError);
     expect(() => mount(viewWith({}, { [name]: "x" }))).toThrow(ConfigurationError);
   });
