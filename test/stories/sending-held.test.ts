@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type DeliveryReport, defineChannel, handler, WebSocketView } from "../../src/index.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { changedStorage, NOW, observedStorageAt, storageAt } from "../postgres/database.ts";
+import { changedStorage, NOW, observedStorageAt, storageAt, withHeldLooks } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { GatewayServer } from "./gateway-server.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -324,14 +324,9 @@ describe("closing it while a gateway says nothing", () => {
       },
     ],
   ])("leaves the record that %s has in hand to others, and tells of no socket", async (_whose, revoke) => {
-    let look = () => {};
-    const others = new Promise<boolean>((resolve) => {
-      look = () => resolve(false);
-    });
-    // The world's own loop is to leave it alone meanwhile.
-    await open({
-      storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => others }),
-    });
+    // The world's own process leaves the record alone meanwhile.
+    const { storage, release } = withHeldLooks();
+    await open({ storage });
     await gateway.open(world, "g", "bob", 1, 600);
     const failures: unknown[] = [];
     const worker = world.sallyport.with({
@@ -345,7 +340,7 @@ describe("closing it while a gateway says nothing", () => {
     await revoking;
     expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
     expect(failures).toEqual(["enforcing a change of user bob: Error: The app was closed meanwhile."]);
-    look();
+    release();
   });
 });
 
