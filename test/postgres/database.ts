@@ -12,6 +12,7 @@ export {
   sqlAt,
   storageAt,
   watchedStorageAt,
+  withHeldLooks,
 } from "./storage-at.ts";
 
 /** Whether this project's tests run on PostgreSQL. */

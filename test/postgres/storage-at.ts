@@ -48,6 +48,18 @@ export function observedStorageAt(source: string, onLook: () => void): Database 
   });
 }
 
+/** Storages of processes whose looks for changes do not finish before `release` is called. Call it before they are closed. */
+export function withHeldLooks(): { readonly storage: (source: string) => Database; release(): void } {
+  let release: () => void = () => undefined;
+  const held = new Promise<boolean>((resolve) => {
+    release = () => resolve(false);
+  });
+  return {
+    storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => held }),
+    release,
+  };
+}
+
 function schemaOf(source: string): { readonly url: string; readonly options: { readonly schema?: string } } {
   if (!source.startsWith("postgres:")) return { url: source, options: {} };
   const url = new URL(source);

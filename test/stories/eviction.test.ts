@@ -3,7 +3,7 @@ import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
-import { changedStorage, NOW, padded, storageAt } from "../postgres/database.ts";
+import { NOW, padded, storageAt, withHeldLooks } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
@@ -394,17 +394,13 @@ describe("grants with an end", () => {
   });
 
   test("are judged by the database's clock before any process has removed them", async () => {
-    // The processes' looks for expired grants do not finish before this test does.
-    let look: (isChanged: boolean) => void = () => undefined;
-    const held = new Promise<boolean>((resolve) => {
-      look = resolve;
-    });
+    const { storage, release } = withHeldLooks();
     await world.close();
     world = await World.open({
       permissions: [chat],
       channels,
       views,
-      storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => held }),
+      storage,
     });
     try {
       const { access } = world.sallyport;
@@ -425,7 +421,7 @@ describe("grants with an end", () => {
         await world.sql("select user_id from sallyport_user_permissions where user_id = 'bob'"),
       ).toHaveLength(1);
     } finally {
-      look(false);
+      release();
     }
   });
 
