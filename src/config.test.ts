@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { Kysely } from "kysely";
 import { describe, expect, test } from "vitest";
 import { definePermissions } from "./access/permissions.ts";
 import type { SallyportOptions } from "./config.ts";
@@ -6,7 +7,7 @@ import { ConfigurationError } from "./errors.ts";
 import { defineGateway } from "./gateways/definition.ts";
 import { createSallyport } from "./sallyport.ts";
 import { postgres } from "./storage/postgres.ts";
-import { sqlite } from "./storage/sqlite.ts";
+import { LibsqlDialect, sqlite } from "./storage/sqlite.ts";
 import { defineChannel } from "./view/channel.ts";
 import { handler } from "./view/handlers.ts";
 import { WebSocketView } from "./view/view.ts";
@@ -146,7 +147,7 @@ describe("createSallyport() rejects", () => {
     [
       "a connection string as storage",
       { storage: secret },
-      /storage must be a database from sqlite\(\) or postgres\(\), but received a text\. Write/,
+      /storage must be a database from sqlite\(\) or postgres\(\), but received a string\. Write/,
     ],
     ["a promise of a storage", { storage: Promise.resolve() }, /received an object of class Promise/],
     ["no storage", { storage: undefined }, /storage/],
@@ -221,8 +222,24 @@ describe("createSallyport() rejects", () => {
     [
       "credentials without a key",
       { apiGateway: { credentials: { accessKeyId: "secret-id" } } },
-      /apiGateway\.credentials must be an object with the texts/,
+      /apiGateway\.credentials must be .* with strings/,
     ],
+    [
+      "a secret in place of credentials",
+      { apiGateway: { credentials: "secret-id" } },
+      /apiGateway\.credentials must be .* with strings/,
+    ],
+    [
+      "a misspelled session token",
+      { apiGateway: { credentials: { accessKeyId: "a", secretAccessKey: "b", sessionTokn: "c" } } },
+      /apiGateway\.credentials must be/,
+    ],
+    [
+      "a secret in place of token",
+      { token: "secret-id" },
+      /token must be a plain object, but received a string\.$/,
+    ],
+    ["a path with dots", { token: { path: "/api/.." } }, /token\.path must be a path/],
     [
       "a share above 1",
       { decisionLog: { sampleAllowed: 2 } },
@@ -250,6 +267,18 @@ describe("createSallyport() rejects", () => {
   test.each([undefined, null, 5, "x", [], new Date()])("%s instead of options", (options) => {
     expect(start(options as never)).toThrow(/^createSallyport\(\): the options must be a plain object/);
   });
+});
+
+test("with() rejects options that are not a plain object, so that a test never runs on the app's own database", () => {
+  const app = createSallyport(REQUIRED);
+  for (const options of [undefined, null, Promise.resolve({}), () => ({}), []]) {
+    expect(() => app.with(options as never)).toThrow(
+      /^with\(\): the options must be a plain object, but received/,
+    );
+  }
+  for (const token of [true, [], new Map(), "x"]) {
+    expect(() => app.with({ token: token as never })).toThrow(/token must be a plain object/);
+  }
 });
 
 test("rejects every misspelled name and every value of a wrong kind, and names the option", () => {
@@ -289,22 +318,54 @@ test("rejects every misspelled name and every value of a wrong kind, and names t
   );
 });
 
-test("postgres() rejects an empty connection string instead of connecting to a local server", () => {
-  for (const source of ["", " ", undefined, null, 5]) {
-    expect(() => postgres(source as string), String(source)).toThrow(/^postgres\(\): the source is/);
-    expect(() => postgres(source as string), String(source)).toThrow(/DATABASE_URL/);
+test("postgres() rejects a connection string that names no server, instead of connecting to a local one", () => {
+  const sources = [
+    "",
+    " ",
+    undefined,
+    null,
+    5,
+    "undefined",
+    "db.example.com",
+    "localhost:5432/app",
+    "postgres://",
+    "postgres:///app",
+    "postgres://user:secret@/app",
+    "mysql://user:secret@db.example.com/app",
+  ];
+  for (const source of sources) {
+    const open = () => postgres(source as string);
+    expect(open, String(source)).toThrow(
+      /^postgres\(\): the source must be a connection string that names a server/,
+    );
+    expect(open, String(source)).toThrow(/DATABASE_URL/);
+    expect(open, String(source)).not.toThrow(/secret/);
   }
+  for (const source of [
+    "postgres://localhost/app",
+    "postgresql://user:p%23ss@db.example.com:5432/app?sslmode=require",
+    "postgres:///app?host=/var/run/postgresql",
+    "postgres://%2Fvar%2Frun%2Fpostgresql/app",
+    "postgres://one.example.com,two.example.com/app",
+  ]) {
+    expect(() => postgres(source), source).not.toThrow();
+  }
+});
+
+test("postgres() rejects misspelled options, and options that a Kysely instance does not use", () => {
   expect(() => postgres("postgres://localhost/app", { poolsize: 3 } as never)).toThrow(
     /postgres\(\): poolsize is not an option\. Did you mean "poolSize"\?/,
   );
   expect(() => postgres("postgres://localhost/app", { listen: "no" } as never)).toThrow(
     /listen must be true or false/,
   );
+  const kysely = new Kysely<unknown>({ dialect: new LibsqlDialect({ path: ":memory:" }) });
+  expect(() => postgres(kysely, { poolSize: 5 })).toThrow(/poolSize and listen apply to connections/);
 });
 
 test("sqlite() rejects a path that is missing", () => {
   for (const source of ["", " ", undefined, null, 5]) {
-    expect(() => sqlite(source as string), String(source)).toThrow(/^sqlite\(\): the source is/);
+    expect(() => sqlite(source as string), String(source)).toThrow(/^sqlite\(\): the source must be/);
   }
 });
 

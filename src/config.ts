@@ -8,7 +8,6 @@ import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts"
 import { ConfigurationError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { type GatewayDefinition, isDefined } from "./gateways/definition.ts";
-import { isPath } from "./lifecycle/mount-views.ts";
 import type { Authenticate } from "./lifecycle/rooms.ts";
 import type { Telemetry } from "./lifecycle/telemetry.ts";
 import {
@@ -21,6 +20,7 @@ import {
   parseOptions,
   wholeNumberOption,
 } from "./options.ts";
+import { isPath } from "./protocol/path.ts";
 import type { Database } from "./storage/database.ts";
 import { type ChannelDefinition, isChannelDefinition } from "./view/channel.ts";
 import type { ViewClass } from "./view/view.ts";
@@ -135,7 +135,7 @@ const STORAGE = v.custom<Database>(
   },
   // A connection string is not repeated: it may contain a password.
   ({ input }) =>
-    `must be a database from sqlite() or postgres(), but received ${typeof input === "string" ? "a text" : formatValue(input)}. ` +
+    `must be a database from sqlite() or postgres(), but received ${typeof input === "string" ? "a string" : formatValue(input)}. ` +
     'Write storage: sqlite("data/app.db") or storage: postgres(process.env.DATABASE_URL).',
 );
 

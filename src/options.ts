@@ -27,7 +27,7 @@ export function optionsOf<Options extends object>() {
     hints: Readonly<Record<string, string>> = {},
   ): v.GenericSchema<Options, Parsed<Schemas>> =>
     v.pipe(
-      v.custom<Record<string, unknown>>(isPlainObject, "must be a plain object"),
+      v.custom<Record<string, unknown>>(isPlainObject, notPlain),
       v.strictObject(schemas as v.ObjectEntries, (issue) => {
         const name = String(issue.path?.at(-1)?.key);
         if (issue.expected !== "never") return `is missing. It ${predicateOf(schemas, name)}.`;
@@ -37,6 +37,11 @@ export function optionsOf<Options extends object>() {
         return `is not an option.${hint || ` The options are: ${Object.keys(schemas).join(", ")}.`}`;
       }),
     ) as never;
+}
+
+/** A string is not repeated: it may be a secret that was passed in place of an object with it. */
+function notPlain({ input }: v.BaseIssue<unknown>): string {
+  return `must be a plain object, but received ${typeof input === "string" ? "a string" : formatValue(input)}.`;
 }
 
 /**
@@ -128,6 +133,25 @@ function numberOf(min: number, max: number, message: string, isKind: (value: num
   );
 }
 
+/** Keys that valibot leaves out of a record. */
+const LOST_KEYS = ["__proto__", "prototype", "constructor"];
+
+/** A plain object with any keys. A Map or a list would count as an object without entries. */
+export function recordOption<Value, Parsed>(
+  key: v.GenericSchema<string>,
+  value: v.GenericSchema<Value, Parsed>,
+  words: string,
+): v.GenericSchema<Readonly<Record<string, Value>>, Readonly<Record<string, Parsed>>> {
+  return v.pipe(
+    v.custom<Record<string, Value>>(isPlainObject, `must be ${words}`),
+    v.check(
+      (record) => !Object.keys(record).some((name) => LOST_KEYS.includes(name)),
+      `must not have the keys ${LOST_KEYS.join(", ")}.`,
+    ),
+    v.record(key, value, `must be ${words}`),
+  );
+}
+
 /** The latest instant that a Date can represent, in epoch milliseconds. Source: ECMAScript, "Time Values and Time Range". */
 const MAX_INSTANT = 8.64e15;
 
@@ -143,7 +167,7 @@ export const instantOption = v.pipe(
 /** A value that a column of text is compared with. */
 export const searchedText = v.custom<string>(
   (value) => typeof value === "string" && !value.includes("\0"),
-  "must be a text without NUL",
+  "must be a string without NUL",
 );
 
 /** The maximum number of rows of a list. */

@@ -1,7 +1,8 @@
-import type { ChangeOptions } from "./access/grants.ts";
+import { CHANGE_SCHEMAS, type ChangeOptions } from "./access/grants.ts";
 import { provision } from "./lifecycle/provision.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
-import type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
+import { optionsOf, parseOptions } from "./options.ts";
+import { CONTROL_PLANE_SCHEMAS, type ControlPlaneOptions } from "./provisioning/control-plane.ts";
 import type { Provisioner } from "./provisioning/provisioner.ts";
 
 export type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
@@ -14,6 +15,11 @@ export interface ProvisionedApp {
   readonly provisioning: ProvisioningRooms;
 }
 
+const PROVISIONER_OPTIONS = optionsOf<ChangeOptions & ControlPlaneOptions>()({
+  ...CHANGE_SCHEMAS,
+  ...CONTROL_PLANE_SCHEMAS,
+});
+
 /**
  * Provisions a gateway that the app has defined, at AWS, with the credentials that the AWS SDK finds. It takes the package
  * `@aws-sdk/client-apigatewayv2`, and for functions `@aws-sdk/client-lambda`.
@@ -25,8 +31,9 @@ export interface ProvisionedApp {
 export function provisioner(
   app: ProvisionedApp,
   name?: string,
-  { by, reason, ...reached }: ChangeOptions & ControlPlaneOptions = {},
+  options: ChangeOptions & ControlPlaneOptions = {},
 ): Provisioner {
+  const { by, reason, ...reached } = parseOptions("provisioner()", PROVISIONER_OPTIONS, options);
   const who = { ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
   return provision(app.provisioning, name, who, reached);
 }

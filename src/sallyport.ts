@@ -9,7 +9,7 @@ import { allowance, newReference, newTrail, refusal, type Trail } from "./access
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
-import { Origins } from "./access/origins.ts";
+import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { PermissionCatalog } from "./access/permissions.ts";
 import { MessageLimit, RateLimits } from "./access/rate-limits.ts";
@@ -22,7 +22,8 @@ import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
-import { RefusedError, SallyportError } from "./errors.ts";
+import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { formatValue, isPlainObject } from "./format-value.ts";
 import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
 import type { GatewayDefinition } from "./gateways/definition.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
@@ -30,7 +31,7 @@ import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
 import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
 import { connect } from "./lifecycle/connect.ts";
-import { outletTo } from "./lifecycle/deliver.ts";
+import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
 import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
 import { Enforcer } from "./lifecycle/evict.ts";
@@ -173,7 +174,13 @@ export class Sallyport {
 
   /** Returns the same app with other options, such as another database, for tests. The fields of `token` are merged. */
   with(options: Partial<SallyportOptions>): Sallyport {
-    const token = { ...this.#options.token, ...options.token };
+    if (!isPlainObject(options)) {
+      throw new ConfigurationError(
+        `with(): the options must be a plain object, but received ${formatValue(options)}.`,
+      );
+    }
+    const own = this.#options.token ?? {};
+    const token = isPlainObject(options.token) ? { ...own, ...options.token } : (options.token ?? own);
     return new Sallyport({ ...this.#options, ...options, token });
   }
 
@@ -214,8 +221,8 @@ export class Sallyport {
    *
    * @throws ConfigurationError for a channel that no definition matches
    */
-  to(audience: Audience, requirement?: Requirement): Outlet {
-    return outletTo(this.#rooms, audience, requirement);
+  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Outlet {
+    return outletTo(this.#rooms, audience, givenRequirement(requirement));
   }
 
   /** Open sockets, a page at a time: of a user, at a view, in a channel. */
@@ -315,19 +322,20 @@ export class Sallyport {
   }
 
   async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
-    const cors = await this.#corsHeaders(http);
-    if (http.method === "OPTIONS") return { status: 204, headers: cors, body: null };
+    const page = await this.#rooms.origins.decide(http.header("origin"));
+    if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
     if (http.method !== "POST") return METHOD_NOT_ALLOWED;
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
-    if (!telemetry) return this.#issue(http, trail, cors);
-    const work = () => this.#issue(http, trail, cors);
+    const work = () => this.#issue(http, trail, page);
+    if (!telemetry) return work();
     return telemetry.event({ kind: "token", view: undefined }, work, ({ status }) => ({ status }));
   }
 
-  async #issue(http: HttpCall, trail: Trail, cors: Record<string, string>): Promise<HttpAnswer> {
+  async #issue(http: HttpCall, trail: Trail, page: OriginDecision): Promise<HttpAnswer> {
+    const cors = corsHeaders(page);
     try {
-      const token = await issueToken(this.#rooms, http, trail);
+      const token = await issueToken(this.#rooms, http, page, trail);
       this.#sample(trail);
       return reply(200, token, cors);
     } catch (error) {
@@ -446,25 +454,18 @@ export class Sallyport {
       known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];
     return { status, body: { ok: false, error: words, reference }, headers: {} };
   }
+}
 
-  async #corsHeaders(http: HttpCall): Promise<Record<string, string>> {
-    const origin = http.header("origin");
-    if (origin === undefined) return {};
-    const { origins, onError } = this.#rooms;
-    try {
-      if (!(await origins.allows(origin))) return {};
-    } catch (error) {
-      onError(error, "origins()");
-      return {};
-    }
-    return {
-      "access-control-allow-origin": origin,
-      "access-control-allow-credentials": "true",
-      "access-control-allow-methods": "POST",
-      "access-control-allow-headers": "content-type, x-csrftoken",
-      vary: "Origin",
-    };
-  }
+/** The headers that let a page of an allowed origin read the answer of the token endpoint. */
+function corsHeaders({ origin, isAllowed }: OriginDecision): Record<string, string> {
+  if (origin === undefined || !isAllowed) return {};
+  return {
+    "access-control-allow-origin": origin,
+    "access-control-allow-credentials": "true",
+    "access-control-allow-methods": "POST",
+    "access-control-allow-headers": "content-type, x-csrftoken",
+    vary: "Origin",
+  };
 }
 
 const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({

@@ -52,16 +52,16 @@ function line(row: Row): string[] {
   const kept = isKept(row);
   return [
     row.name.padEnd(24),
-    formatValue(row.value).padStart(9),
-    formatValue(row.floor).padStart(9),
+    formatNumber(row.value).padStart(9),
+    formatNumber(row.floor).padStart(9),
     row.ratio.toFixed(2).padStart(6),
-    `${formatValue(row.min)}–${formatValue(row.max)}`.padStart(17),
+    `${formatNumber(row.min)}–${formatNumber(row.max)}`.padStart(17),
     row.unit.padEnd(11),
     kept === undefined ? "" : kept ? "kept" : "MISSED",
   ];
 }
 
-function formatValue(value: number): string {
+function formatNumber(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
@@ -83,10 +83,10 @@ function withTable(page: string): string {
       const cells = [
         row.name,
         row.unit,
-        formatValue(row.value),
-        formatValue(row.floor),
+        formatNumber(row.value),
+        formatNumber(row.floor),
         row.ratio.toFixed(2),
-        `${formatValue(row.min)}–${formatValue(row.max)}`,
+        `${formatNumber(row.min)}–${formatNumber(row.max)}`,
         promised(row),
         kept === undefined ? "" : kept ? "kept" : "missed",
       ];

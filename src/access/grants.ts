@@ -295,7 +295,7 @@ export function checkHolder(holder: unknown): asserts holder is Holder {
 export function checkUserId(userId: unknown): asserts userId is string {
   if (isName(userId, 255)) return;
   throw new ConfigurationError(
-    `A user id must be a text of 1 to 255 characters that is not blank and has no control characters, but received ${formatValue(userId)}.`,
+    `A user id must be a string of 1 to 255 characters that is not blank and has no control characters, but received ${formatValue(userId)}.`,
   );
 }
 
@@ -311,7 +311,7 @@ function checkGroupName(name: unknown): asserts name is string {
 export function checkLoginId(login: unknown): asserts login is string {
   if (isName(login, 255)) return;
   throw new ConfigurationError(
-    "session must be a session id as authenticate() returns it: a text of 1 to 255 characters without control characters.",
+    "session must be a session id as authenticate() returns it: a string of 1 to 255 characters without control characters.",
   );
 }
 
@@ -331,17 +331,18 @@ function isStorableText(text: unknown, most: number): text is string {
   return typeof text === "string" && text !== "" && text.length <= most && !/\0|\p{Surrogate}/u.test(text);
 }
 
-const CHANGE_SCHEMAS = {
+/** The schemas of the options that every change has. */
+export const CHANGE_SCHEMAS = {
   by: v.optional(
     v.custom<string>(
       (value) => value === "" || isName(value, 255),
-      "must be the user who makes the change: a text of at most 255 characters without control characters",
+      "must be the user who makes the change: a string of at most 255 characters without control characters",
     ),
   ),
   reason: v.optional(
     v.custom<string>(
       (value) => value === "" || isStorableText(value, 1000),
-      "must be why the change is made: a text of at most 1000 characters",
+      "must be why the change is made: a string of at most 1000 characters",
     ),
   ),
 };

@@ -67,16 +67,37 @@ export class Origins {
     return this.#suffixes.some(([scheme, suffix]) => isSubdomain(origin, scheme, suffix));
   }
 
-  /** @throws RefusedError if the Origin is not allowed */
-  async check(origin: string | undefined): Promise<void> {
-    if (origin === undefined ? this.#allowMissing : await this.allows(origin)) return;
-    throw new RefusedError(
-      origin === undefined
-        ? "The request has no Origin header. Set allowMissingOrigin: true if clients that are not browsers may connect."
-        : `Origin ${JSON.stringify(origin)} is not in origins.`,
-      { reason: "origin" },
-    );
+  /** Decides about the Origin of a request, once. The function `origins` may fail, which denies the request. */
+  async decide(origin: string | undefined): Promise<OriginDecision> {
+    try {
+      return { origin, isAllowed: origin === undefined ? this.#allowMissing : await this.allows(origin) };
+    } catch (error) {
+      return { origin, isAllowed: false, error };
+    }
   }
+
+  /** @throws RefusedError if the Origin is not allowed, or the error of the function `origins` */
+  require({ origin, isAllowed, error }: OriginDecision): void {
+    if (isAllowed) return;
+    if (error !== undefined) throw error;
+    throw new RefusedError(this.#why(origin), { reason: "origin" });
+  }
+
+  #why(origin: string | undefined): string {
+    if (origin === undefined) {
+      return "The request has no Origin header. Set allowMissingOrigin: true if clients that are not browsers may connect.";
+    }
+    const text = JSON.stringify(origin);
+    return this.#check ? `origins() did not return true for ${text}.` : `Origin ${text} is not in origins.`;
+  }
+}
+
+/** Whether the page of a request may connect. */
+export interface OriginDecision {
+  readonly origin: string | undefined;
+  readonly isAllowed: boolean;
+  /** What the function `origins` threw. */
+  readonly error?: unknown;
 }
 
 function isSubdomain(origin: string, scheme: string, suffix: string): boolean {

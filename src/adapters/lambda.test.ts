@@ -215,3 +215,14 @@ describe("a function", () => {
     expect(settled).toEqual([5000, 1500, 0]);
   });
 });
+
+test("rejects routes that are not a plain object, instead of sending their messages to another view", () => {
+  const app = { viewPaths: ["/ws/chat"], answer: async () => undefined, settle: async () => undefined };
+  for (const routes of [new Map([["moderate", "/ws/chat"]]), [], Promise.resolve({}), "x"]) {
+    expect(() => lambdaHandler(app as never, { routes: routes as never })).toThrow(
+      /lambdaHandler\(\): routes must be an object of route keys and paths of views/,
+    );
+  }
+  const routes = JSON.parse('{ "constructor": "/ws/chat" }') as Record<string, string>;
+  expect(() => lambdaHandler(app as never, { routes })).toThrow(/routes must not have the keys/);
+});

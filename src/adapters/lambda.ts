@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
-import { optionsOf, parseOptions } from "../options.ts";
+import { optionsOf, parseOptions, recordOption } from "../options.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
 import { originOf, rememberOrigin } from "./node-call.ts";
@@ -22,10 +22,10 @@ export interface LambdaOptions {
 const LAMBDA_OPTIONS = optionsOf<LambdaOptions>()({
   view: v.optional(v.string("must be the path of a view")),
   routes: v.optional(
-    v.record(
+    recordOption(
       v.string(),
       v.string("must be the path of a view"),
-      "must be an object of route keys and paths of views",
+      "an object of route keys and paths of views",
     ),
     {},
   ),

@@ -21,14 +21,31 @@ export interface ApiGatewayOptions {
   readonly client?: ManagementApi | undefined;
 }
 
+/** Names that credentials of the AWS SDK have. */
+const CREDENTIAL_NAMES = [
+  "accessKeyId",
+  "secretAccessKey",
+  "sessionToken",
+  "expiration",
+  "credentialScope",
+  "accountId",
+];
+
 const CREDENTIALS = v.custom<CredentialProvider | AwsCredentials>(
   (value) => typeof value === "function" || isCredentials(value),
-  "must be an object with the texts accessKeyId and secretAccessKey, or a function that returns a promise of one",
+  // What was received is not repeated: it may be a secret.
+  "must be { accessKeyId, secretAccessKey, sessionToken } with strings, or a function that returns a promise of them.",
 );
 
 function isCredentials(value: unknown): boolean {
-  const given = (value ?? {}) as Readonly<Record<string, unknown>>;
-  return [given.accessKeyId, given.secretAccessKey].every((text) => typeof text === "string" && text !== "");
+  if (typeof value !== "object" || value === null) return false;
+  const { accessKeyId, secretAccessKey, sessionToken = "" } = value as Readonly<Record<string, unknown>>;
+  return (
+    [accessKeyId, secretAccessKey].every((text) => typeof text === "string" && text !== "") &&
+    typeof sessionToken === "string" &&
+    // The SDK adds names that begin with $.
+    Object.keys(value).every((name) => CREDENTIAL_NAMES.includes(name) || name.startsWith("$"))
+  );
 }
 
 /** The option `apiGateway`, with its defaults. */

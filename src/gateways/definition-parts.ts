@@ -1,6 +1,5 @@
 import * as v from "valibot";
-import { isPlainObject } from "../format-value.ts";
-import { numberOption, optionsOf, textOption, wholeNumberOption } from "../options.ts";
+import { numberOption, optionsOf, recordOption, textOption, wholeNumberOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
 import { check } from "./checks.ts";
 import { accountOf, functionsOf, type Target } from "./targets.ts";
@@ -95,13 +94,13 @@ export const accessLogSchema = optionsOf<AccessLogOptions>()({
 });
 
 export const tagsSchema = v.pipe(
-  v.custom<Readonly<Record<string, string>>>(isPlainObject, "must be an object of keys and their values"),
-  v.record(
+  recordOption(
     textOption(
       /^(?!aws:|sallyport:)[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/iu,
       "1 to 128 letters, digits, spaces and _.:/=+-@, and not begin with aws: or sallyport:",
     ),
     textOption(/^[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256}$/u, "at most 256 letters, digits, spaces and _.:/=+-@"),
+    "an object of keys and their values",
   ),
   v.check((tags) => Object.keys(tags).length <= 48, "must have at most 48 entries"),
 );

@@ -141,12 +141,12 @@ describe("a definition", () => {
     [
       "an account that is none",
       { account: "1234" },
-      /account must be the 12 digits of an AWS account as text, but received/,
+      /account must be the 12 digits of an AWS account as a string, but received/,
     ],
     [
       "an account that is a number",
       { account: 123456789012 },
-      /account must be the 12 digits of an AWS account as text, but received/,
+      /account must be the 12 digits of an AWS account as a string, but received/,
     ],
     [
       "a source of keys that AWS has not",
@@ -439,12 +439,12 @@ describe("a definition", () => {
     [
       "no expression",
       { routeSelectionExpression: "" },
-      /routeSelectionExpression must be a text such as \$request/,
+      /routeSelectionExpression must be a string such as \$request/,
     ],
     [
       "an expression of two lines",
       { routeSelectionExpression: "a\nb" },
-      /routeSelectionExpression must be a text/,
+      /routeSelectionExpression must be a string/,
     ],
     [
       "a domain without a dot",
@@ -546,7 +546,7 @@ describe("a definition", () => {
       { timeoutMs: "1000" },
       /timeoutMs must be a whole number .*but received "1000"/,
     ],
-    ["a description that is no text", { description: 7 }, /description must be a text/],
+    ["a description that is no text", { description: 7 }, /description must be a string/],
     ["an option that is like none", { zebra: 1 }, /zebra is not an option\. The options are: name, region/],
   ])("with %s is refused", (_, options, words) => {
     const attempt = () => define(options);

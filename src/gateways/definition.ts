@@ -116,7 +116,7 @@ const GATEWAY_OPTIONS = optionsOf<GatewayOptions>()({
   target: targetSchema as v.GenericSchema<OwnTarget>,
   routes: v.optional(routesSchema, {}),
   routeSelectionExpression: v.optional(
-    textOption(/^.{1,512}$/, "a text such as $request.body.action"),
+    textOption(/^.{1,512}$/, "a string such as $request.body.action"),
     "$request.body.action",
   ),
   domain: v.optional(domainsSchema, []),
@@ -128,8 +128,8 @@ const GATEWAY_OPTIONS = optionsOf<GatewayOptions>()({
     choiceOption(...API_KEY_SELECTION_EXPRESSIONS),
     "$request.header.x-api-key",
   ),
-  account: v.optional(textOption(/^\d{12}$/, "the 12 digits of an AWS account as text")),
-  description: v.optional(textOption(/^.{0,1024}$/s, "a text of at most 1024 characters"), ""),
+  account: v.optional(textOption(/^\d{12}$/, "the 12 digits of an AWS account as a string")),
+  description: v.optional(textOption(/^.{0,1024}$/s, "a string of at most 1024 characters"), ""),
   timeoutMs: v.optional(
     wholeNumberOption(MIN_INTEGRATION_TIMEOUT_MS, INTEGRATION_TIMEOUT_MS, "milliseconds"),
     INTEGRATION_TIMEOUT_MS,

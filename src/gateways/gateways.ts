@@ -25,7 +25,7 @@ export interface GatewayRegistration {
   readonly name: string;
   readonly endpoint: string;
   /** The secret mapped as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or `-`. Kept as SHA-256. Left out: the one it has. */
-  readonly secret?: string | undefined;
+  readonly secret?: string;
   readonly apiId?: string | undefined;
   /** Default: the last part of the endpoint's path. */
   readonly stage?: string | undefined;
@@ -34,7 +34,7 @@ export interface GatewayRegistration {
   /** Accept the former secret as well, until the gateway is registered once more. Default false. */
   readonly keepPreviousSecret?: boolean | undefined;
   /** Instead of `secret`: SHA-256 in hex of each secret that is accepted, newest first, two at most. */
-  readonly secretHashes?: readonly string[] | undefined;
+  readonly secretHashes?: readonly string[];
 }
 
 // A secret that was passed by mistake is not repeated.
@@ -43,7 +43,8 @@ const HASH = "must be the SHA-256 of a secret in hexadecimal, not the secret its
 const REGISTRATION = optionsOf<GatewayRegistration>()({
   name: textOption(/^[A-Za-z0-9 _-]{1,128}$/, "1 to 128 letters, digits, spaces, _ or -"),
   endpoint: v.string("must be a URL such as https://abc.execute-api.eu-west-1.amazonaws.com/prod"),
-  secret: v.optional(
+  // Rejects `undefined`: the former secret would stay in use.
+  secret: v.exactOptional(
     v.custom<string>(
       (value) => typeof value === "string" && isSecret(value),
       // The secret is not repeated.
@@ -54,7 +55,7 @@ const REGISTRATION = optionsOf<GatewayRegistration>()({
   stage: v.optional(v.string("must be the name of a stage")),
   replies: v.optional(choiceOption("route", "push"), "route"),
   keepPreviousSecret: v.optional(booleanOption),
-  secretHashes: v.optional(
+  secretHashes: v.exactOptional(
     v.pipe(
       v.array(
         v.pipe(
@@ -111,6 +112,11 @@ export class Gateways {
   async register(given: GatewayRegistration): Promise<Gateway> {
     const registration = parseOptions("registerGateway()", REGISTRATION, given);
     const { name, apiId, replies } = registration;
+    if (registration.secret !== undefined && registration.secretHashes !== undefined) {
+      throw new ConfigurationError(
+        `registerGateway(): gateway "${name}" has both secret and secretHashes. Keep one of them.`,
+      );
+    }
     const endpoint = checkedEndpoint(registration.endpoint);
     const stage = registration.stage ?? new URL(endpoint).pathname.split("/").at(-1) ?? "";
     const now = Date.now();

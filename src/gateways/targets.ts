@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { formatValue, isPlainObject } from "../format-value.ts";
-import { optionsOf, textOption } from "../options.ts";
+import { formatValue } from "../format-value.ts";
+import { optionsOf, recordOption, textOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
 import { check } from "./checks.ts";
@@ -83,16 +83,13 @@ export const targetSchema = v.lazy((target): v.GenericSchema<Target> => {
 });
 
 export const routesSchema = v.pipe(
-  v.custom<Readonly<Record<string, Target>>>(
-    isPlainObject,
-    "must be an object of route keys and their targets",
-  ),
-  v.record(
+  recordOption(
     textOption(
       /^(?=.{1,128}$)[^$\s](?:.*\S)?$/s,
       "1 to 128 characters that do not begin with $ and have no space at their ends",
     ),
     targetSchema,
+    "an object of route keys and their targets",
   ),
   v.check(
     (routes) => Object.keys(routes).length <= MAX_ROUTES - 3,

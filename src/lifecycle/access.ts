@@ -17,7 +17,7 @@ import type { GroupRights, UserRights } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import { formatValue, isPlainObject } from "../format-value.ts";
+import { formatValue } from "../format-value.ts";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
@@ -176,8 +176,14 @@ export class Access {
    *
    * @param object where the question is about data: the channel's rules and every hook of it must say yes as well
    */
-  async hasPermission(user: string, permission: Permission, object?: PermissionObject): Promise<boolean> {
+  async hasPermission(
+    user: string,
+    permission: Permission,
+    ...about: readonly [object?: PermissionObject]
+  ): Promise<boolean> {
     this.#rooms.permissions.parse(permission);
+    const [object] = about;
+    if (about.length > 0) parseOptions("hasPermission(): object", PERMISSION_OBJECT, object);
     const subject = await this.#subject(user);
     if (!userOf(subject, this.#rooms.permissions).hasPermission(permission)) return false;
     return object === undefined || this.#standsIn(subject, object.channel);
@@ -355,6 +361,10 @@ interface UsersWithPermissionOptions {
   readonly object?: PermissionObject | undefined;
 }
 
+const PERMISSION_OBJECT = optionsOf<PermissionObject>()({
+  channel: v.string("must be the name of a channel"),
+});
+
 const USERS_WITH_PERMISSION = optionsOf<UsersWithPermissionOptions>()({
   active: v.optional(
     v.custom<boolean | "any">(
@@ -363,7 +373,7 @@ const USERS_WITH_PERMISSION = optionsOf<UsersWithPermissionOptions>()({
     ),
   ),
   superusers: v.optional(booleanOption),
-  object: v.optional(v.custom<PermissionObject>(isPlainObject, "must be an object such as { channel }")),
+  object: v.exactOptional(PERMISSION_OBJECT),
 });
 
 /** Separates the end of a grant from the options that every change has. */

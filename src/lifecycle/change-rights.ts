@@ -66,7 +66,7 @@ export interface Written extends Applied {
   readonly evictionId: string | undefined;
 }
 
-/** Whether its value can be is checked where it is used. */
+/** The value is checked where it is used. */
 const any = v.exactOptional(v.unknown());
 /** Without it the grant would not end, so `undefined` is rejected. */
 const until = v.exactOptional(instantOption);
@@ -94,6 +94,13 @@ const FIELDS: Readonly<Record<AccessChange["kind"], v.ObjectEntries>> = {
   recheck: { user: any, channel: any },
 };
 
+const SCHEMAS = new Map(
+  Object.entries(FIELDS).map(([kind, fields]) => [
+    kind,
+    optionsOf<Record<string, unknown>>()({ kind: any, ...fields }),
+  ]),
+);
+
 /** @throws ConfigurationError for an unknown kind, an unknown field, or a field of the wrong kind */
 function checkChange(change: AccessChange): void {
   const kinds = Object.keys(FIELDS);
@@ -103,8 +110,7 @@ function checkChange(change: AccessChange): void {
       `A change must be an object with a kind, but received ${given}. The kinds are: ${kinds.join(", ")}.`,
     );
   }
-  const schema = optionsOf<Record<string, unknown>>()({ kind: any, ...FIELDS[change.kind] });
-  parseOptions(`change "${change.kind}"`, schema, change);
+  parseOptions(`change "${change.kind}"`, SCHEMAS.get(change.kind) as v.GenericSchema, change);
 }
 
 /**

@@ -62,7 +62,7 @@ export async function connect(
   const address = sourceOf(rooms, call, http);
   if (address.text !== undefined) trail.sourceIp = address.text;
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
-  await rooms.origins.check(call.origin);
+  rooms.origins.require(await rooms.origins.decide(call.origin));
 
   const knock = { gatewayId: gateway.id, block: address.block, token: call.token };
   const counted = await rooms.connectLimits.take(knock);

@@ -25,7 +25,7 @@ import { checkSendOptions, orderOf, send } from "./send.ts";
 export function outletTo(
   rooms: Rooms,
   audience: Audience,
-  requirement: Requirement = {},
+  requirement: Requirement,
   by?: string,
   kept?: SendPlace,
 ): Outlet {
@@ -43,6 +43,14 @@ export function outletTo(
     preview: () => previewPages(rooms, plan),
     close: (options = {}) => closeAll(rooms, plan, options, by),
   };
+}
+
+/**
+ * Returns the requirement of a send, or none. One that is `undefined`, for example after a wrong import, is passed on and rejected:
+ * the send would reach everyone.
+ */
+export function givenRequirement(given: readonly [requirement?: Requirement]): Requirement {
+  return given.length === 0 ? {} : (given[0] as Requirement);
 }
 
 async function previewPages(rooms: Rooms, plan: Plan): Promise<DeliveryPreview> {

@@ -1,6 +1,6 @@
 import type { Trail } from "../access/decisions.ts";
 import type { DisconnectCall } from "../protocol/gateway-call.ts";
-import { outletTo } from "./deliver.ts";
+import { givenRequirement, outletTo } from "./deliver.ts";
 import { sessionView } from "./message-context.ts";
 import type { MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
@@ -26,7 +26,7 @@ export async function disconnect(
       session: sessionView(row, gateway.name, row.channels).session,
       code: call.code,
       reason: call.reason,
-      to: (audience, requirement) => outletTo(rooms, audience, requirement),
+      to: (audience, ...requirement) => outletTo(rooms, audience, givenRequirement(requirement)),
     });
   } catch (error) {
     rooms.onError(error, `${owner.name}.disconnect()`);

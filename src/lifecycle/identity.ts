@@ -1,28 +1,39 @@
+import * as v from "valibot";
 import { isName } from "../access/grants.ts";
 import { ConfigurationError } from "../errors.ts";
-import { formatValue } from "../format-value.ts";
+import { formatValue, isPlainObject } from "../format-value.ts";
+import { optionsOf, parseOptions } from "../options.ts";
 import type { AuthenticatedUser, Rooms } from "./rooms.ts";
+
+const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
+  {
+    userId: v.custom<string>(
+      (value) => isName(value, 255),
+      "must be a string of 1 to 255 characters that is not blank and has no control characters",
+    ),
+    sessionId: v.exactOptional(
+      v.custom<string>(
+        (value) => isName(value, 255),
+        // Its value is not repeated: whoever has it may be able to use the session.
+        "must be a string of 1 to 255 characters without control characters. Leave it out if your sessions have no id.",
+      ),
+    ),
+  },
+  { id: "Return { userId } or { sessionId }." },
+);
 
 /**
  * Returns the user of a request, as the app's `authenticate` has it, or null.
  *
- * @throws ConfigurationError if `authenticate` returned something else
+ * @throws ConfigurationError if `authenticate` returned something else. A misspelled `sessionId` would not be found by `endSession()`
  */
 export async function authenticatedUser(rooms: Rooms, request: Request): Promise<AuthenticatedUser | null> {
   const user: unknown = await rooms.authenticate(request);
   if (user === null || user === undefined) return null;
-  const { userId, sessionId } = user as Partial<AuthenticatedUser>;
-  if (!isName(userId, 255)) {
+  if (!isPlainObject(user)) {
     throw new ConfigurationError(
-      `authenticate() must return null or { userId, sessionId }, where userId is a text of 1 to 255 characters that is not blank and ` +
-        `has no control characters, but userId is ${formatValue(userId)}.`,
+      `authenticate() must return { userId, sessionId } or null, but returned ${formatValue(user)}.`,
     );
   }
-  if (sessionId !== undefined && !isName(sessionId, 255)) {
-    // Its value is not repeated: whoever knows it may be able to use the session.
-    throw new ConfigurationError(
-      "authenticate() returned a sessionId that is not a text of 1 to 255 characters without control characters. Leave sessionId out if your sessions have no id.",
-    );
-  }
-  return { userId, sessionId };
+  return parseOptions("the result of authenticate()", AUTHENTICATED_USER, user);
 }

@@ -1,6 +1,7 @@
 import { checkChannelName } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
+import type { OriginDecision } from "../access/origins.ts";
 import type { Subject } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
 import { malformed, RefusedError } from "../errors.ts";
@@ -21,12 +22,19 @@ interface TokenRequest {
 }
 
 /**
- * Gives a signed-in page a token for one connect.
+ * Issues a token for one connect to the page of a signed-in user.
  *
  * A browser cannot see why a handshake was refused, so a request that names the view and channel it wants is
  * told here whether the gate would let it in.
+ *
+ * @param page whether the page of the request may connect
  */
-export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Promise<TokenBody> {
+export async function issueToken(
+  rooms: Rooms,
+  http: HttpCall,
+  page: OriginDecision,
+  trail: Trail,
+): Promise<TokenBody> {
   const identity = await authenticatedUser(rooms, http.request);
   if (!identity) {
     throw new RefusedError("The token request belongs to no session: authenticate() returned null.", {
@@ -38,9 +46,9 @@ export async function issueToken(rooms: Rooms, http: HttpCall, trail: Trail): Pr
   const { userId, sessionId: loginId } = identity;
   trail.userId = userId;
   if (loginId !== undefined) trail.loginId = loginId;
-  const origin = http.header("origin");
+  const { origin } = page;
   if (origin !== undefined) trail.origin = origin.slice(0, 500);
-  await rooms.origins.check(origin);
+  rooms.origins.require(page);
   const wanted: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
   const subject = await refusable(rooms, async (db) => {

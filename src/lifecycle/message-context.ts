@@ -8,7 +8,7 @@ import type { SendPlace } from "../delivery/send-order.ts";
 import { RefusedError } from "../errors.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
-import { outletTo } from "./deliver.ts";
+import { givenRequirement, outletTo } from "./deliver.ts";
 import { joinChannel } from "./join-channel.ts";
 import type { Rooms } from "./rooms.ts";
 import { orderOf, underWay } from "./send.ts";
@@ -90,7 +90,7 @@ export function messageContext(
     async requireChannel(channel) {
       await channelNow(rooms, row, channel, trail);
     },
-    to: (audience, requirement) => outletFor(rooms, row, audience, requirement, trail),
+    to: (audience, ...requirement) => outletFor(rooms, row, audience, givenRequirement(requirement), trail),
   };
 }
 
@@ -99,7 +99,7 @@ function outletFor(
   rooms: Rooms,
   row: SessionRow,
   audience: Audience,
-  requirement: Requirement | undefined,
+  requirement: Requirement,
   trail: Trail,
 ): Outlet {
   const permitted = async (place?: SendPlace): Promise<Outlet> => {

@@ -4,6 +4,7 @@ import type { PermissionCatalog } from "../access/permissions.ts";
 import { compileRule, type Rule } from "../access/rules.ts";
 import { ConfigurationError } from "../errors.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
+import { isPath } from "../protocol/path.ts";
 import type { MessageContext } from "../view/context.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
 import { statesRule } from "../view/rule.ts";
@@ -58,11 +59,6 @@ export function mountViews(
     );
   }
   return mounted;
-}
-
-/** A path that is compared with the path of a request as it is. */
-export function isPath(text: string): boolean {
-  return /^(?:\/[A-Za-z0-9._~-]+)+$/.test(text);
 }
 
 interface Declarations {

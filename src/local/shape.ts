@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
-import { formatValue, isPlainObject } from "../format-value.ts";
-import { booleanOption, functionOption, optionsOf, parseOptions } from "../options.ts";
+import { formatValue } from "../format-value.ts";
+import { booleanOption, functionOption, optionsOf, parseOptions, recordOption } from "../options.ts";
 
 /** The kind of an option's value. */
 type Kind = keyof typeof KINDS;
@@ -14,29 +14,22 @@ const OBJECT = v.custom<object>(
   (value) => typeof value === "object" && value !== null && !Array.isArray(value),
   "must be an object",
 );
-const TEXTS = v.array(v.string("must be a text"), "must be an array of texts");
+const TEXTS = v.array(v.string("must be a string"), "must be an array of strings");
 
 const KINDS = {
-  text: v.string("must be a text"),
+  text: v.string("must be a string"),
   number: v.number("must be a number"),
   boolean: booleanOption,
   function: functionOption(),
   object: OBJECT,
-  "object of texts": recordOf(v.string("must be a text"), "must be an object of texts"),
-  "object of objects": recordOf(OBJECT, "must be an object of objects"),
+  "object of texts": recordOption(v.string(), v.string("must be a string"), "an object of strings"),
+  "object of objects": recordOption(v.string(), OBJECT, "an object of objects"),
   list: v.array(v.unknown(), "must be an array"),
   "list of texts": TEXTS,
-  "text or list of texts": v.union([v.string(), TEXTS], "must be a text or an array of texts"),
+  "text or list of texts": v.union([v.string(), TEXTS], "must be a string or an array of strings"),
   "number or function": v.union([v.number(), functionOption()], "must be a number or a function"),
-  "text or bytes": v.union([v.string(), v.instance(Uint8Array)], "must be a text or bytes"),
+  "text or bytes": v.union([v.string(), v.instance(Uint8Array)], "must be a string or bytes"),
 };
-
-function recordOf(value: v.GenericSchema, message: string) {
-  return v.pipe(
-    v.custom<Record<string, unknown>>(isPlainObject, message),
-    v.record(v.string(), value, message),
-  );
-}
 
 /** Names that AWS uses for options that the emulator does not have, or that have another name here. */
 const AWS_NAMES: Readonly<Record<string, string>> = {

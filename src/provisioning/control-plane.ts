@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-apigatewayv2";
 import * as v from "valibot";
 import { ControlPlaneError } from "../errors.ts";
-import { functionOption, optionsOf, parseOptions, wholeNumberOption } from "../options.ts";
+import { functionOption, wholeNumberOption } from "../options.ts";
 import { type ClientConfig, FunctionPolicies } from "./function-policies.ts";
 
 /** How AWS is reached. */
@@ -24,7 +24,8 @@ export interface ControlPlaneOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const CONTROL_PLANE_OPTIONS = optionsOf<ControlPlaneOptions>()({
+/** The schemas of the options of calls to AWS. */
+export const CONTROL_PLANE_SCHEMAS = {
   endpoint: v.optional(
     v.pipe(
       v.string("must be a URL"),
@@ -37,7 +38,7 @@ const CONTROL_PLANE_OPTIONS = optionsOf<ControlPlaneOptions>()({
   timeoutMs: v.optional(wholeNumberOption(1, 2 ** 31 - 1, "milliseconds")),
   now: v.optional(functionOption<() => number>("that returns epoch milliseconds")),
   signal: v.optional(v.instance(AbortSignal, "must be an AbortSignal")),
-});
+};
 
 /** Longest time that a call is tried again because AWS has had enough of them, in milliseconds. */
 const THROTTLED_FOR_MS = 120_000;
@@ -68,8 +69,7 @@ export class ControlPlane {
   readonly #gateways: ApiGatewayV2Client;
   #functions: Promise<FunctionPolicies> | undefined;
 
-  constructor(region: string, given: ControlPlaneOptions = {}) {
-    const options = parseOptions("provisioner()", CONTROL_PLANE_OPTIONS, given);
+  constructor(region: string, options: ControlPlaneOptions = {}) {
     this.region = region;
     this.now = options.now ?? Date.now;
     this.#options = options;

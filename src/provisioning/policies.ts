@@ -42,7 +42,7 @@ const INVOKER = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com"
 const FORMER = "must be the name of a domain, or the ARN of a function or an access log";
 
 const POLICY_OPTIONS = optionsOf<PolicyOptions>()({
-  account: v.optional(textOption(/^(\d{12}|\*)$/, 'the 12 digits of an account, or "*"'), "*"),
+  account: v.optional(textOption(/^(\d{12}|\*)$/, 'the 12 digits of an account, or "*"')),
   apiId: v.optional(textOption(/^([a-z0-9]+|\*)$/, 'the id of an API such as a1b2c3d4e5, or "*"')),
   former: v.optional(
     v.pipe(
@@ -74,10 +74,8 @@ export function gatewayPolicies(
   options: PolicyOptions = {},
 ): { readonly deploy: PolicyDocument; readonly runtime: PolicyDocument } {
   const { region, stage } = definition;
-  const { account, apiId, former } = parseOptions("gatewayPolicies()", POLICY_OPTIONS, {
-    ...options,
-    account: options.account ?? definition.account,
-  });
+  const { apiId, former, ...given } = parseOptions("gatewayPolicies()", POLICY_OPTIONS, options);
+  const account = given.account ?? definition.account ?? "*";
   const connections = (method: string) =>
     `arn:${partitionOf(region)}:execute-api:${region}:${account}:${apiId ?? "*"}/${stage}/${method}/@connections/*`;
   const statements = [

@@ -59,13 +59,29 @@ const POSTGRES_OPTIONS = optionsOf<PostgresOptions>()({
   listen: v.optional(booleanOption, true),
 });
 
-/** `pg` connects to a local server where the connection string is empty, for example because a variable is not set. */
+/**
+ * Rejects a source that names no server. `pg` would connect to a local one, for example because the variable of the connection string
+ * is not set. The source is not repeated: it may contain a password.
+ *
+ * @throws ConfigurationError
+ */
 function checkSource(source: unknown): void {
-  if (typeof source === "string" ? source.trim() !== "" : isKysely(source)) return;
+  if (typeof source === "string" ? namesServer(source) : isKysely(source)) return;
+  const received =
+    typeof source === "string" && source.trim() !== ""
+      ? "the given string does not name one"
+      : `received ${formatValue(source)}`;
   throw new ConfigurationError(
-    `postgres(): the source is ${formatValue(source)}, but must be a connection string or a Kysely. Set the variable that holds it, ` +
-      "such as DATABASE_URL. For a local server write postgres://localhost/app.",
+    `postgres(): the source must be a connection string that names a server, or a Kysely instance, but ${received}. ` +
+      "Set the variable that holds it, such as DATABASE_URL, to postgres://user:password@host/database.",
   );
+}
+
+/** A URL with a host, or with the folder of a socket in `?host=`. */
+function namesServer(source: string): boolean {
+  if (!/^postgres(ql)?:\/\//.test(source) || !URL.canParse(source)) return false;
+  const { hostname, searchParams } = new URL(source);
+  return hostname !== "" || Boolean(searchParams.get("host"));
 }
 
 /**
@@ -76,14 +92,25 @@ function checkSource(source: unknown): void {
  *   (client) => client.on("error", …))`), or `pg` ends the process when a connection is lost
  * @throws ConfigurationError for options that cannot be
  */
-export function postgres<Own>(source: string | Kysely<Own>, options: PostgresOptions = {}): Database {
+export function postgres<Own>(
+  source: string | Kysely<Own> | undefined,
+  options: PostgresOptions = {},
+): Database {
   checkSource(source);
   const { schema, poolSize, listen } = parseOptions("postgres()", POSTGRES_OPTIONS, options);
   if (typeof source !== "string") {
-    return new PostgresDatabase(source.withPlugin(new WholeNumbers()) as unknown as Kysely<Tables>, {
-      owned: false,
-      schema,
-    });
+    if (options.poolSize !== undefined || options.listen !== undefined) {
+      throw new ConfigurationError(
+        "postgres(): poolSize and listen apply to connections that are opened from a connection string. Remove them, or set them on your Kysely instance.",
+      );
+    }
+    return new PostgresDatabase(
+      (source as Kysely<Own>).withPlugin(new WholeNumbers()) as unknown as Kysely<Tables>,
+      {
+        owned: false,
+        schema,
+      },
+    );
   }
   const dialect = new PostgresDialect({ pool: () => openPool(source, poolSize) });
   const connect = listen ? () => openClient(source) : undefined;

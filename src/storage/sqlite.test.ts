@@ -29,7 +29,7 @@ describe("the SQLite storage", () => {
   test("is no database at a URL, and keeps what the URL holds to itself", () => {
     const given = () => sqlite("postgres://app:secret@db.example.com/app");
     expect(given).toThrow(ConfigurationError);
-    expect(given).toThrow(/is a postgres: URL.*write postgres\(source\)/);
+    expect(given).toThrow(/but received a postgres: URL.*write postgres\(source\)/);
     expect(given).not.toThrow(/secret/);
   });
 

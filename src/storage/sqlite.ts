@@ -19,13 +19,13 @@ export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 export function sqlite<Own>(source: string | Kysely<Own>): Database {
   if (typeof source === "string" ? source.trim() === "" : !isKysely(source)) {
     throw new ConfigurationError(
-      `sqlite(): the source is ${formatValue(source)}, but must be the path of a file, ":memory:" or a Kysely. Write sqlite("data/app.db").`,
+      `sqlite(): the source must be the path of a file, ":memory:" or a Kysely instance, but received ${formatValue(source)}. Write sqlite("data/app.db").`,
     );
   }
   if (typeof source === "string" && /^[a-z][a-z0-9+.-]+:\/\//i.test(source)) {
     // Not repeated: it may hold a password.
     throw new ConfigurationError(
-      `sqlite(): the source is a ${source.slice(0, source.indexOf("/"))} URL, but must be the path of a file. For PostgreSQL write postgres(source).`,
+      `sqlite(): the source must be the path of a file, but received a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL write postgres(source).`,
     );
   }
   return typeof source === "string"

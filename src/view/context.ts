@@ -106,7 +106,7 @@ export interface MessageContext<Body = unknown, Sender extends User = User> {
    *
    * @throws RefusedError from `send` and `close`, when the user does not
    */
-  to(audience: Audience, requirement?: Requirement): Outlet;
+  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Outlet;
 }
 
 /** What `connect()` of a view is given: every guard has passed, the session is not open yet. */
@@ -127,5 +127,5 @@ export interface DisconnectContext {
   readonly code: number | undefined;
   readonly reason: string | undefined;
   /** The server speaking: no rule of the departed user is asked. */
-  to(audience: Audience, requirement?: Requirement): Outlet;
+  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Outlet;
 }

@@ -43,6 +43,9 @@ const VIEW_OPTIONS = optionsOf<ViewOptions>()(SCHEMAS);
 
 export const VIEW_OPTION_NAMES = Object.keys(SCHEMAS) as readonly (keyof ViewOptions)[];
 
+const AUTHORIZE =
+  "A view has no authorize. Move it to the options of a handler or of defineChannel(), or check the user in connect().";
+
 /**
  * Names that are written for an option, and what to write instead. The keys have no underscores and are in lower case.
  * Many are class attributes of the Python package Django-AWS-API-Gateway-WebSockets.
@@ -58,8 +61,20 @@ const ALIASES: Readonly<Record<string, string>> = {
   defaultchannelname: 'Did you mean "defaultChannel"?',
   handlerselectionkey: 'Did you mean "handlerKey"?',
   routeselectionkey: 'Did you mean "routeKey"?',
-  authorize:
-    "A view has no authorize. Give it to a handler or to defineChannel(), or check the user in connect().",
+  authorize: AUTHORIZE,
+  authorise: AUTHORIZE,
+  authorizemany: AUTHORIZE,
+  isauthorized: AUTHORIZE,
+  sendrequired: "Give sendRequired to defineChannel().",
+  loginrequired: 'Did you mean "signedIn"?',
+  isauthenticated: 'Did you mean "signedIn"?',
+  permissionclasses: 'Did you mean "permissionsRequired"?',
+  requiredperms: 'Did you mean "permissionsRequired"?',
+  hasperms: 'Did you mean "permissionsRequired"?',
+  onopen: 'Did you mean the method "connect"?',
+  onclose: 'Did you mean the method "disconnect"?',
+  onconnection: 'Did you mean the method "connect"?',
+  beforeconnect: 'Did you mean the method "connect"?',
   onconnect: 'Did you mean the method "connect"?',
   ondisconnect: 'Did you mean the method "disconnect"?',
   additionalconnectionchecks: 'Did you mean the method "connect"?',
@@ -113,7 +128,7 @@ export function checkMethods(View: ViewClass): void {
 export function publicField(View: ViewClass, name: string): ConfigurationError {
   if (isOption(name)) {
     return new ConfigurationError(
-      `${nameOf(View)} declares "${name}" as an instance field, where it has no effect. Write it as a static field: static ${name} = ….`,
+      `${nameOf(View)} declares "${name}" as an instance field, where it has no effect. Write it as a static field: static ${name} = …`,
     );
   }
   return new ConfigurationError(
@@ -145,7 +160,7 @@ function methodLikeOption(name: string): string | undefined {
   const alias = aliasOf(plain);
   if (alias !== undefined) return alias;
   const option = VIEW_OPTION_NAMES.find((each) => isSlipOf(plain, each.toLowerCase()));
-  if (option !== undefined) return `Write it as a static field: static ${option} = ….`;
+  if (option !== undefined) return `Write it as a static field: static ${option} = …;`;
   const hook = HOOKS.find((each) => isSlipOf(plain, each));
   return hook === undefined ? undefined : `Did you mean the method "${hook}"?`;
 }

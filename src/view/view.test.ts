@@ -271,6 +271,53 @@ describe("a handler that replaces one of a parent class", () => {
     ]);
   });
 
+  test("keeps the authorize of the parent when a method or a shared value makes the handlers", async () => {
+    class Setup extends WebSocketView {
+      static override signedIn = true;
+      constructor() {
+        super();
+        this.setup();
+      }
+      setup() {
+        Object.assign(this, { del: handler({ authorize: () => false }, () => "base") });
+      }
+    }
+    class Overriding extends Setup {
+      override setup() {
+        Object.assign(this, { del: handler(() => "child") });
+      }
+    }
+    let shared: Handler | undefined;
+    const guarded = () => {
+      shared ??= handler({ authorize: () => false }, () => "base") as never;
+      return shared as Handler;
+    };
+    class Sharing extends WebSocketView {
+      static override signedIn = true;
+      del: Handler = guarded();
+    }
+    class Replacing extends Sharing {
+      override del = handler(() => "child") as never;
+    }
+    expect(await mount(Overriding).handlers.get("del")?.authorize?.(context)).toBe(false);
+    expect(await mount(Replacing).handlers.get("del")?.authorize?.(context)).toBe(false);
+  });
+
+  test("keeps the rule of a grandparent when a class between them deletes the handler", () => {
+    class Deleting extends Base {
+      constructor() {
+        super();
+        Reflect.deleteProperty(this, "del");
+      }
+      ping = ping();
+    }
+    class Declaring extends Deleting {
+      override del = handler(() => "again") as never;
+    }
+    expect(mount(Deleting).handlers.has("del")).toBe(false);
+    expect(mount(Declaring).handlers.get("del")?.rule.anyOf).toEqual([["chat.moderate"]]);
+  });
+
   test("needs a body schema if the authorize that it keeps expects a validated body", () => {
     class Checked extends WebSocketView {
       static override signedIn = true;
@@ -315,9 +362,14 @@ describe("the app does not start with a rule that would be lost:", () => {
     MAX_BODY_SIZE: /128 KB/,
     required_headers: /connect\(\)/,
     authorize:
-      /A view has no authorize\. Give it to a handler or to defineChannel\(\), or check the user in connect\(\)/,
+      /A view has no authorize\. Move it to the options of a handler or of defineChannel\(\), or check the user in connect\(\)/,
     onConnect: /Did you mean the method "connect"\?/,
-    something: /Use a #private field|For your own data use a #private field/,
+    onOpen: /Did you mean the method "connect"\?/,
+    login_required: /Did you mean "signedIn"\?/,
+    permission_classes: /Did you mean "permissionsRequired"\?/,
+    isAuthorized: /A view has no authorize/,
+    sendRequired: /Give sendRequired to defineChannel/,
+    something: /For your own data use a #private field/,
   };
 
   test.each(Object.entries(misspelled))("%s as a static field", (name, words) => {
@@ -615,9 +667,22 @@ describe("the app does not start with", () => {
       /^Needy could not be constructed: no store\. .* without arguments/,
     ],
     [
+      "a class that inherits methods from another class than its static fields",
+      () => {
+        const Parent = viewWith({ permissionsRequired: [chat.use] });
+        class Child {
+          static signedIn = true;
+          ping = ping();
+        }
+        Object.setPrototypeOf(Child.prototype, Parent.prototype);
+        return Child;
+      },
+      /^Child inherits its methods from another class than its static fields/,
+    ],
+    [
       "a class that is not a view",
       () => class Other {},
-      /^Other is not a view\. .* extends the WebSocketView/,
+      /^Other is not a view\. .* extends WebSocketView\. If it does, two copies/,
     ],
     ["the base class itself", () => WebSocketView, /is not a view/],
     ["no class", () => undefined, /is not a view/],

@@ -93,12 +93,12 @@ interface ClassDeclaration {
   readonly options: ViewOptions;
   /** With those of its parents. */
   readonly handlers: ReadonlyMap<string, FoundHandler>;
-  /** How many handlers its construction makes, those of its parents first. */
-  readonly madeHandlers: number;
 }
 
 interface FoundHandler {
   readonly handler: Handler;
+  /** Its place among the handlers that constructing the class makes, or -1. */
+  readonly index: number;
   readonly options: ValidHandlerOptions;
   /** Whether the class itself declares it. Otherwise a parent class does. */
   readonly isOwn: boolean;
@@ -127,7 +127,7 @@ export class ViewReader {
     if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
       const what = typeof View === "function" ? nameOf(View) : String(View);
       throw new ConfigurationError(
-        `${what} is not a view. Mount a class that extends the WebSocketView of this copy of sallyport.`,
+        `${what} is not a view. Mount a class that extends WebSocketView. If it does, two copies of sallyport are installed: run npm ls sallyport.`,
       );
     }
     const chain = this.#chain(View);
@@ -152,6 +152,7 @@ export class ViewReader {
       each = Object.getPrototypeOf(each) as ViewClass
     ) {
       classes.push(each);
+      checkPrototypes(each);
     }
     // Parents first: an error names the class that causes it, and a class is compared with its parent.
     const chain: ClassDeclaration[] = [];
@@ -162,6 +163,17 @@ export class ViewReader {
     }
     return chain;
   }
+}
+
+/** Static fields are inherited from one object, instances from another. Rules would be lost if they are not of the same class. */
+function checkPrototypes(View: ViewClass): void {
+  const Parent: unknown = Object.getPrototypeOf(View);
+  const parent: unknown = Object.getPrototypeOf(View.prototype);
+  if (typeof Parent === "function" && Parent.prototype === parent) return;
+  throw new ConfigurationError(
+    `${nameOf(View)} inherits its methods from another class than its static fields, so rules of a parent class would be lost. ` +
+      "Write class … extends …, instead of changing prototypes.",
+  );
 }
 
 function readClass(View: ViewClass, parent: ClassDeclaration | undefined): ClassDeclaration {
@@ -178,14 +190,31 @@ function readClass(View: ViewClass, parent: ClassDeclaration | undefined): Class
     }
     const handler = value as Handler;
     checkHandlerName(name, field);
-    // A class makes the handlers of its parents first, then its own. Others were made before the class was constructed.
+    // A class makes the handlers of its parents first, in the same order as they do.
     const index = made.indexOf(handler);
-    const isOwn =
-      index === -1 ? parent?.handlers.get(field)?.handler !== handler : index >= (parent?.madeHandlers ?? 0);
     const valid = parseHandlerOptions(`${name}.${field}`, handler.options);
-    handlers.set(field, { handler, options: valid, isOwn });
+    const found = { handler, index, options: valid };
+    handlers.set(field, { ...found, isOwn: !isInherited(found, parent?.handlers.get(field)) });
   }
-  return { name, instance: Object.freeze(instance), options, handlers, madeHandlers: made.length };
+  return { name, instance: Object.freeze(instance), options, handlers };
+}
+
+/**
+ * Returns true if the handler is certainly the one that the parent class declares: the same object, or one that was made at the same
+ * place in the order and is written in the same way. If in doubt, the parent's `authorize` is called as well.
+ */
+function isInherited(
+  { handler, index, options }: Omit<FoundHandler, "isOwn">,
+  parent: FoundHandler | undefined,
+): boolean {
+  if (!parent) return false;
+  if (handler === parent.handler) return true;
+  return (
+    index !== -1 &&
+    index === parent.index &&
+    String(handler.run) === String(parent.handler.run) &&
+    String(options.authorize) === String(parent.options.authorize)
+  );
 }
 
 function construct(View: ViewClass): { readonly instance: WebSocketView; readonly made: readonly Handler[] } {
@@ -196,8 +225,8 @@ function construct(View: ViewClass): { readonly instance: WebSocketView; readonl
     if (error instanceof ConfigurationError) throw error;
     const { message } = error instanceof Error ? error : { message: String(error) };
     throw new ConfigurationError(
-      `${nameOf(View)} could not be constructed: ${message}. A view and its parent classes are constructed once at startup, without ` +
-        "arguments, to find their handlers. Make the constructor work without arguments.",
+      `${nameOf(View)} could not be constructed: ${message}. A view and its parent classes, abstract ones too, are constructed once at ` +
+        "startup without arguments, to find their handlers. Make the constructor work without arguments.",
       { cause: error },
     );
   }
@@ -295,7 +324,7 @@ function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDec
   let isDeclared = false;
   for (const parent of chain) {
     const found = parent.handlers.get(name);
-    if (!found) break;
+    if (!found) continue;
     rules.push(found.options);
     // The mounted class's own function, or the one that it inherits, is in the list already.
     if (isDeclared && found.isOwn && found.options.authorize) {

@@ -104,7 +104,7 @@ describe("an audience or a requirement that cannot be is refused before anything
 
   test.each([
     ["null", null, /to\(…\): the options must be a plain object, but received null/],
-    ["text", "chat.can_use_chat", /must be a plain object, but received "chat/],
+    ["text", "chat.can_use_chat", /must be a plain object, but received a string/],
     ["a word that is none", { permissionRequired: [chat.can_use_chat] }, /permissionRequired/],
     ["a permission that is none", { permissionsRequired: ["chat.none"] }, /chat\.none/],
     ["an empty list", { allPermissionsRequired: [] }, /is empty/],

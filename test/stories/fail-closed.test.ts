@@ -91,6 +91,51 @@ describe("the session of a token", () => {
   });
 });
 
+test.each([
+  { sessionID: "s1" },
+  { session_id: "s1" },
+  { sessionId: undefined },
+  { id: "s1" },
+  { sessionId: " " },
+])("rejects the session %j of authenticate(), which endSession() would not find", async (session) => {
+  const opened = await open({ authenticate: () => ({ userId: "ann", ...session }) });
+  expect((await opened.requestToken("ann")).status).toBe(500);
+  expect(opened.errors.splice(0).map(String)).toEqual([
+    expect.stringMatching(/the result of authenticate\(\): (session|id)/),
+  ]);
+});
+
+test("rejects a send whose requirement is undefined, instead of sending to everyone", async () => {
+  class SendingView extends WebSocketView {
+    static override signedIn = true;
+    shout = handler(({ to }) => to("everyone", undefined).send("x"));
+  }
+  const opened = await open({ views: { "/ws/sending": SendingView } });
+  expect(() => opened.sallyport.to("everyone", undefined)).toThrow(
+    /must be a plain object, but received undefined/,
+  );
+  const ann = await opened.connect("ann");
+  expect(await ann.call("shout")).toMatchObject({ ok: false, status: 500 });
+  expect(opened.errors.splice(0).map(String)).toEqual([expect.stringMatching(/to\(…\)/)]);
+  const { access } = opened.sallyport;
+  await expect(access.hasPermission("ann", shop.enter, undefined)).rejects.toThrow(/must be a plain object/);
+  await expect(access.usersWithPermission(shop.enter, { object: undefined })).rejects.toThrow(
+    /object must be a plain object, but received undefined/,
+  );
+});
+
+test("rejects a registration whose secret is undefined, so that the former secret does not stay in use", async () => {
+  const { sallyport, gateway } = await open();
+  const registration = { name: "local", endpoint: gateway.endpoint };
+  await expect(sallyport.registerGateway({ ...registration, secret: undefined as never })).rejects.toThrow(
+    /registerGateway\(\): secret/,
+  );
+  await expect(
+    sallyport.registerGateway({ ...registration, secret: "x".repeat(32), secretHashes: ["a".repeat(64)] }),
+  ).rejects.toThrow(/has both secret and secretHashes/);
+  await expect(sallyport.registerGateway({ ...registration, secret: "short" })).rejects.not.toThrow(/short/);
+});
+
 describe("a page", () => {
   test("of a subdomain is accepted where origins has a wildcard, and a page that only looks like one is not", async () => {
     const { sallyport, connect, requestToken } = bound(await open({ origins: ["https://*.example.com"] }));
@@ -109,13 +154,20 @@ describe("a page", () => {
   });
 
   test("is accepted where the function origins returns true, and denied where it returns anything else", async () => {
-    const answers: Record<string, unknown> = { [ORIGIN]: true, "https://a.test": "yes" };
+    const answers: Record<string, unknown> = { [ORIGIN]: true, "https://a.test": "yes", "https://b.test": 1 };
     const { sallyport, connect } = bound(
       await open({ origins: async (origin) => answers[origin] as boolean }),
     );
     await sallyport.access.grant("ann", shop.enter);
     await connect("ann");
-    await expect(connect("ann", { origin: "https://a.test" })).rejects.toThrow();
+    for (const origin of ["https://a.test", "https://b.test", "https://c.test"]) {
+      const token = await (world as World).token("ann");
+      await expect(connect("ann", { origin, token }), origin).rejects.toEqual(denied());
+    }
+    expect((world as World).decisions.at(-1)).toMatchObject({
+      reason: "origin",
+      message: 'origins() did not return true for "https://c.test".',
+    });
   });
 
   test("is denied while the function origins fails, and the failure is reported", async () => {
@@ -132,8 +184,9 @@ describe("a page", () => {
   test("without an Origin header is accepted with allowMissingOrigin alone", async () => {
     const { sallyport, connect } = bound(await open({ origins: undefined, allowMissingOrigin: true }));
     await sallyport.access.grant("ann", shop.enter);
-    await connect("ann", { origin: null, token: await (world as World).token("ann", undefined, null) });
-    await expect(connect("ann")).rejects.toThrow();
+    const token = () => (world as World).token("ann", undefined, null);
+    await connect("ann", { origin: null, token: await token() });
+    await expect(connect("ann", { origin: ORIGIN, token: await token() })).rejects.toEqual(denied());
   });
 });
 
@@ -143,7 +196,7 @@ test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
     const { sallyport, requestToken } = bound(await open({ authenticate: () => ({ userId }) }));
     expect((await requestToken("ann")).status).toBe(500);
     expect((world as World).errors.splice(0).map(String)).toEqual([
-      expect.stringMatching(/authenticate\(\) must return null or \{ userId, sessionId \}/),
+      expect.stringMatching(/the result of authenticate\(\): userId must be a string of 1 to 255 characters/),
     ]);
     for (const change of [
       () => sallyport.access.grant(userId, shop.enter),
@@ -151,7 +204,7 @@ test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
       () => sallyport.access.setActive(userId, true),
     ]) {
       await expect(change()).rejects.toThrow(
-        /A user id must be a text of 1 to 255 characters that is not blank/,
+        /A user id must be a string of 1 to 255 characters that is not blank/,
       );
     }
     expect(await sallyport.access.usersWithPermission(shop.enter)).toEqual([]);
@@ -161,17 +214,28 @@ test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
 describe("a change", () => {
   test("with a misspelled or missing end is rejected instead of becoming permanent", async () => {
     const { access } = (await open()).sallyport;
-    const wrong = [
-      () => access.grant("ann", shop.enter, { untill: Date.now() + 1000 } as never),
-      () => access.grant("ann", shop.enter, { until: undefined }),
-      () => access.addToGroup("ann", "Staff", { until: null } as never),
-      () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, untl: 5 } as never),
-      () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, until: undefined }),
-      () => access.change({ kind: "set-superuser", user: "ann", superuser: "no" } as never),
-      () => access.change({ kind: "prune-permissions", permission: ["shop.ship"] } as never),
+    const wrong: [RegExp, () => Promise<unknown>][] = [
+      [/untill is not an option/, () => access.grant("ann", shop.enter, { untill: 1 } as never)],
+      [/until is undefined/, () => access.grant("ann", shop.enter, { until: undefined })],
+      [/until must be a Date/, () => access.addToGroup("ann", "Staff", { until: null } as never)],
+      [
+        /untl is not an option/,
+        () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, untl: 5 } as never),
+      ],
+      [
+        /until is undefined/,
+        () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, until: undefined }),
+      ],
+      [
+        /superuser must be true or false/,
+        () => access.change({ kind: "set-superuser", user: "ann", superuser: "no" } as never),
+      ],
+      [
+        /permission is not an option/,
+        () => access.change({ kind: "prune-permissions", permission: ["shop.ship"] } as never),
+      ],
     ];
-    for (const change of wrong)
-      await expect(change()).rejects.toThrow(/until|untl|superuser|permission is not/);
+    for (const [words, change] of wrong) await expect(change(), String(words)).rejects.toThrow(words);
     expect(await access.show("ann")).toBeUndefined();
   });
 });

@@ -323,7 +323,7 @@ describe("input that must not become something else", () => {
     [
       "a question about nobody's id",
       () => world.sallyport.access.why({ user: "", view: "/ws/chat" }),
-      /A user id must be a text/,
+      /A user id must be a string/,
     ],
     [
       "null for a filter",
@@ -360,7 +360,7 @@ describe("input that must not become something else", () => {
     [
       "half a character in an id",
       () => world.sallyport.access.grant("a\ud800", chat.can_use_chat),
-      /A user id must be a text/,
+      /A user id must be a string/,
     ],
     [
       "a split that there is not",
