@@ -210,12 +210,12 @@ describe("createSallyport() rejects", () => {
       /apiGateway\.concurrency must be a whole number from 1 to 10000/,
     ],
     [
-      "a pace of 0",
+      "maxRequestsPerSecond of 0",
       { apiGateway: { maxRequestsPerSecond: 0 } },
       /apiGateway\.maxRequestsPerSecond must be a number of at least 1, or false/,
     ],
     [
-      "a region that is none",
+      "a value that is not a region",
       { apiGateway: { region: "Ireland" } },
       /apiGateway\.region must be an AWS region such as eu-west-1/,
     ],
@@ -248,7 +248,7 @@ describe("createSallyport() rejects", () => {
     ["delivery", { delivery: { ratePerSecond: 5 } }, /delivery is not an option\. Write apiGateway/],
     ["decisions", { decisions: {} }, /decisions is not an option\. Did you mean/],
     [
-      "a token that expires never",
+      "a token that never expires",
       { token: { expiresInSeconds: Number.POSITIVE_INFINITY } },
       /token\.expiresInSeconds must be a number of seconds/,
     ],

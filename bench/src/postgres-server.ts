@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { existsSync, rmSync } from "node:fs";
 import { chmod, chown, cp, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { freePort } from "./free-port.ts";
 
 /** A PostgreSQL from npm, for tests and measurements; it keeps nothing. */
 export interface TestServer {
@@ -285,13 +285,4 @@ function versionFailure(root: string, account: Account, cwd: string): string | u
   });
   if (error) return `postgres could not be started (${error.message}).`;
   return status === 0 ? undefined : failure("postgres --version", `exited with code ${status}`, [stderr]);
-}
-
-/** A port of 127.0.0.1 that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address ? address.port : 0;
 }

@@ -38,7 +38,7 @@ const SESSION_QUERY = optionsOf<SessionQuery>()({
   limit: rowLimit,
 });
 
-/** Returns open connections in the order of their ids, a page at a time. @throws ConfigurationError for a filter that cannot be */
+/** Returns open connections in the order of their ids, a page at a time. @throws ConfigurationError for an invalid filter */
 export async function listSessions(rooms: Rooms, query: SessionQuery): Promise<readonly SessionInfo[]> {
   const { limit, ...filter } = parseOptions("listSessions()", SESSION_QUERY, query);
   const rows = await rooms.sessions.list(filter, limit);

