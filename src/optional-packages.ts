@@ -28,7 +28,7 @@ export function loadingFailure({ name, neededBy, install }: OptionalPackage, cau
 }
 
 /**
- * Returns the exports of a CommonJS package that `import("name")` loaded.
+ * Returns the exports of a CommonJS package that a dynamic import loaded.
  *
  * Node.js provides them by name and as `default`. esbuild provides `default` alone where it splits the bundle.
  */

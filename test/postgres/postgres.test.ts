@@ -130,10 +130,10 @@ test("an app's own Kysely is shared and kept, and its whole numbers are numbers"
 });
 
 test.each([
-  [{ schema: "Robert'); drop" }, /small letters/],
-  [{ schema: "" }, /small letters/],
-  [{ poolSize: 1 }, /a whole number from 2/],
-  [{ poolSize: 2.5 }, /a whole number from 2/],
+  [{ schema: "Robert'); drop" }, /schema must be a schema name: 1 to 63 lower-case letters/],
+  [{ schema: "" }, /schema must be a schema name: 1 to 63 lower-case letters/],
+  [{ poolSize: 1 }, /poolSize must be a whole number of connections from 2/],
+  [{ poolSize: 2.5 }, /poolSize must be a whole number of connections from 2/],
 ])("an option that cannot be is refused at once: %j", (options, words) => {
   expect(() => postgres("postgres://nowhere/none", options)).toThrow(words);
 });
