@@ -8,7 +8,8 @@ import { isPath } from "../protocol/path.ts";
 import type { MessageContext } from "../view/context.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
 import { statesRule } from "../view/rule.ts";
-import { type HandlerDeclaration, type ViewClass, ViewReader, type WebSocketView } from "../view/view.ts";
+import type { ViewClass, WebSocketView } from "../view/view.ts";
+import { type HandlerDeclaration, ViewReader } from "../view/view-reader.ts";
 
 /** A handler that sockets of a view may call. */
 export interface MountedHandler {

@@ -1,0 +1,310 @@
+import { closestMatch } from "../closest-match.ts";
+import { ConfigurationError } from "../errors.ts";
+import type { MessageContext } from "./context.ts";
+import { Handler, parseHandlerOptions, recordHandlers, type ValidHandlerOptions } from "./handlers.ts";
+import type { RuleDeclaration } from "./rule.ts";
+import { type ViewClass, WebSocketView } from "./view.ts";
+import {
+  checkMethods,
+  isHook,
+  nameOf,
+  publicField,
+  readOwnOptions,
+  VIEW_OPTION_NAMES,
+  type ViewOptions,
+} from "./view-options.ts";
+
+/** A handler with everything that it inherits from handlers of the same name in parent classes. */
+export interface HandlerDeclaration {
+  readonly name: string;
+  /** Its own options. */
+  readonly options: ValidHandlerOptions;
+  /** The rules of the handler and of those that it replaces. All of them apply. */
+  readonly rules: readonly RuleDeclaration[];
+  /** The `authorize` functions of the handler and of those that it replaces. All of them must return true. */
+  readonly authorize: readonly NonNullable<ValidHandlerOptions["authorize"]>[];
+  readonly run: (context: MessageContext<never>) => unknown;
+}
+
+/** A view as its class declares it, before its rules are compiled. */
+export interface ViewDeclaration {
+  readonly name: string;
+  readonly view: WebSocketView;
+  /** The rules of the class and of its parents, the mounted class first. All of them apply. */
+  readonly rules: readonly RuleDeclaration[];
+  /** Other options: the value of the most derived class that sets it. */
+  readonly options: Omit<ViewOptions, keyof RuleDeclaration | "inheritRules" | "allowedHandlers">;
+  readonly handlers: ReadonlyMap<string, HandlerDeclaration>;
+}
+
+/** What one class of a view's chain declares, and the handlers that an instance of it has. */
+interface ClassDeclaration {
+  readonly name: string;
+  readonly instance: WebSocketView;
+  /** Without those of its parents. */
+  readonly options: ViewOptions;
+  /** With those of its parents. */
+  readonly handlers: ReadonlyMap<string, FoundHandler>;
+}
+
+interface FoundHandler {
+  readonly handler: Handler;
+  /** Its place among the handlers that constructing the class makes, or -1. */
+  readonly index: number;
+  readonly options: ValidHandlerOptions;
+  /** Whether the class itself declares it. Otherwise a parent class does. */
+  readonly isOwn: boolean;
+}
+
+/** Names that a handler cannot have: options and methods of a view, and properties that JavaScript reads from any object. */
+const RESERVED = new Set<string>([
+  ...VIEW_OPTION_NAMES,
+  "authorize",
+  "connect",
+  "disconnect",
+  "then",
+  ...Object.getOwnPropertyNames(Object.prototype),
+]);
+
+/** Reads view classes. Each class is constructed once, however many views extend it. */
+export class ViewReader {
+  readonly #classes = new Map<ViewClass, ClassDeclaration>();
+
+  /**
+   * Reads the options and handlers of a view from its chain of classes, and creates the instance that serves it.
+   *
+   * @throws ConfigurationError with what to change
+   */
+  read(View: ViewClass): ViewDeclaration {
+    if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
+      const what = typeof View === "function" ? nameOf(View) : String(View);
+      throw new ConfigurationError(
+        `${what} is not a view. Mount a class that extends WebSocketView. If it does, two copies of sallyport are installed: run npm ls sallyport.`,
+      );
+    }
+    const chain = this.#chain(View);
+    const [mounted] = chain as [ClassDeclaration];
+    const handlers = allowedHandlers(chain);
+    const options = {
+      receiveOnly: nearestOption(chain, "receiveOnly"),
+      defaultChannel: nearestOption(chain, "defaultChannel"),
+      handlerKey: nearestOption(chain, "handlerKey"),
+      routeKey: nearestOption(chain, "routeKey"),
+    };
+    checkHandlerCount(mounted.name, handlers.size, options.receiveOnly === true);
+    return { name: mounted.name, view: mounted.instance, rules: rulesOf(chain), options, handlers };
+  }
+
+  /** The class and its parents below WebSocketView, the class first. */
+  #chain(View: ViewClass): readonly ClassDeclaration[] {
+    const classes: ViewClass[] = [];
+    for (
+      let each = View;
+      each.prototype instanceof WebSocketView;
+      each = Object.getPrototypeOf(each) as ViewClass
+    ) {
+      classes.push(each);
+      checkPrototypes(each);
+    }
+    // Parents first: an error names the class that causes it, and a class is compared with its parent.
+    const chain: ClassDeclaration[] = [];
+    for (const each of classes.reverse()) {
+      const declaration = this.#classes.get(each) ?? readClass(each, chain[0]);
+      this.#classes.set(each, declaration);
+      chain.unshift(declaration);
+    }
+    return chain;
+  }
+}
+
+/** Static fields are inherited from one object, instances from another. Rules would be lost if they are not of the same class. */
+function checkPrototypes(View: ViewClass): void {
+  const Parent: unknown = Object.getPrototypeOf(View);
+  const parent: unknown = Object.getPrototypeOf(View.prototype);
+  if (typeof Parent === "function" && Parent.prototype === parent) return;
+  throw new ConfigurationError(
+    `${nameOf(View)} inherits its methods from another class than its static fields, so rules of a parent class would be lost. ` +
+      "Write class … extends …, instead of changing prototypes.",
+  );
+}
+
+function readClass(View: ViewClass, parent: ClassDeclaration | undefined): ClassDeclaration {
+  const name = nameOf(View);
+  const options = readOwnOptions(View);
+  checkMethods(View);
+  const { instance, made } = construct(View);
+  const handlers = new Map<string, FoundHandler>();
+  for (const field of Object.getOwnPropertyNames(instance)) {
+    const value: unknown = Object.getOwnPropertyDescriptor(instance, field)?.value;
+    if (!(value instanceof Handler)) {
+      if (isHook(field) && typeof value === "function") continue;
+      throw publicField(View, field);
+    }
+    const handler = value as Handler;
+    checkHandlerName(name, field);
+    // A class makes the handlers of its parents first, in the same order as they do.
+    const index = made.indexOf(handler);
+    const valid = parseHandlerOptions(`${name}.${field}`, handler.options);
+    const found = { handler, index, options: valid };
+    handlers.set(field, { ...found, isOwn: !isInherited(found, parent?.handlers.get(field)) });
+  }
+  return { name, instance: Object.freeze(instance), options, handlers };
+}
+
+/**
+ * Returns true if the handler is certainly the one that the parent class declares: the same object, or one that was made at the same
+ * place in the order and is written in the same way. If in doubt, the parent's `authorize` is called as well.
+ */
+function isInherited(
+  { handler, index, options }: Omit<FoundHandler, "isOwn">,
+  parent: FoundHandler | undefined,
+): boolean {
+  if (!parent) return false;
+  if (handler === parent.handler) return true;
+  return (
+    index !== -1 &&
+    index === parent.index &&
+    String(handler.run) === String(parent.handler.run) &&
+    String(options.authorize) === String(parent.options.authorize)
+  );
+}
+
+function construct(View: ViewClass): { readonly instance: WebSocketView; readonly made: readonly Handler[] } {
+  try {
+    const { result, made } = recordHandlers(() => new View());
+    return { instance: result, made };
+  } catch (error) {
+    if (error instanceof ConfigurationError) throw error;
+    const { message } = error instanceof Error ? error : { message: String(error) };
+    throw new ConfigurationError(
+      `${nameOf(View)} could not be constructed: ${message}. A view and its parent classes, abstract ones too, are constructed once at ` +
+        "startup without arguments, to find their handlers. Make the constructor work without arguments.",
+      { cause: error },
+    );
+  }
+}
+
+function checkHandlerName(view: string, name: string): void {
+  if (name.startsWith("_")) {
+    throw new ConfigurationError(
+      `${view} declares a handler named "${name}". A name that begins with _ means that it is private, but clients could call it. Rename it, or make it a #private method.`,
+    );
+  }
+  if (RESERVED.has(name)) {
+    throw new ConfigurationError(
+      `${view} declares a handler named "${name}". The framework or JavaScript itself uses this name. Rename the handler.`,
+    );
+  }
+}
+
+/** The rules of each class, up to one that does not inherit. */
+function rulesOf(chain: readonly ClassDeclaration[]): readonly RuleDeclaration[] {
+  const rules: RuleDeclaration[] = [];
+  for (const [index, { options }] of chain.entries()) {
+    const { permissionsRequired, allPermissionsRequired, signedIn, allowAnonymous } = options;
+    rules.push({
+      permissionsRequired,
+      allPermissionsRequired,
+      signedIn,
+      allowAnonymous: index === 0 ? allowAnonymous : undefined,
+    });
+    if (options.inheritRules === false) break;
+  }
+  return rules;
+}
+
+/** The value of the most derived class that sets the option. */
+function nearestOption<Name extends keyof ViewOptions>(
+  chain: readonly ClassDeclaration[],
+  name: Name,
+): ViewOptions[Name] {
+  return chain.find(({ options }) => options[name] !== undefined)?.options[name];
+}
+
+/**
+ * The handlers that clients may call. A list of a subclass may contain its own handlers, but not those that the list of a parent class
+ * leaves out.
+ */
+function allowedHandlers(chain: readonly ClassDeclaration[]): ReadonlyMap<string, HandlerDeclaration> {
+  const [mounted] = chain as [ClassDeclaration];
+  let allowed: ReadonlySet<string> | undefined;
+  /** The handlers of the last class with a list: each of them is allowed or left out. */
+  let decided: ReadonlyMap<string, FoundHandler> = new Map();
+  for (const { name, options, handlers } of [...chain].reverse()) {
+    if (!options.allowedHandlers) continue;
+    for (const listed of options.allowedHandlers) {
+      if (!handlers.has(listed)) throw notDeclared(name, listed, handlers.keys());
+      if (decided.has(listed) && !allowed?.has(listed)) throw leftOut(name, listed);
+    }
+    allowed = new Set(options.allowedHandlers);
+    decided = handlers;
+  }
+  const names = [...mounted.handlers.keys()];
+  if (!allowed) return new Map(names.map((name) => [name, handlerOf(chain, name)]));
+  const unlisted = names.find((name) => !decided.has(name));
+  if (unlisted !== undefined) throw inNoList(mounted.name, unlisted);
+  return new Map(names.filter((name) => allowed.has(name)).map((name) => [name, handlerOf(chain, name)]));
+}
+
+function notDeclared(view: string, listed: string, declared: Iterable<string>): ConfigurationError {
+  return new ConfigurationError(
+    `${view} lists handler "${listed}" in allowedHandlers, but does not declare it.${closestMatch(listed, declared)} ` +
+      `Add ${listed} = handler(...), or remove it from allowedHandlers.`,
+  );
+}
+
+function leftOut(view: string, listed: string): ConfigurationError {
+  return new ConfigurationError(
+    `${view} lists handler "${listed}" in allowedHandlers, but allowedHandlers of a parent class leaves it out. ` +
+      `A subclass cannot allow it again. Add "${listed}" to the list of the parent class, or remove it from the list of ${view}.`,
+  );
+}
+
+function inNoList(view: string, name: string): ConfigurationError {
+  return new ConfigurationError(
+    `${view} declares handler "${name}", but only a parent class has allowedHandlers, so no client could call it. ` +
+      `Add static allowedHandlers = [...] with "${name}" to ${view}.`,
+  );
+}
+
+/** A handler with the rules of those that it replaces: a subclass must not loosen access by accident. */
+function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDeclaration {
+  const [mounted] = chain as [ClassDeclaration];
+  const { handler, options } = mounted.handlers.get(name) as FoundHandler;
+  const rules: RuleDeclaration[] = [];
+  const authorize = options.authorize ? [options.authorize] : [];
+  let isDeclared = false;
+  for (const parent of chain) {
+    const found = parent.handlers.get(name);
+    if (!found) continue;
+    rules.push(found.options);
+    // The mounted class's own function, or the one that it inherits, is in the list already.
+    if (isDeclared && found.isOwn && found.options.authorize) {
+      if (found.options.body && !options.body) throw bodyMissing(mounted.name, parent.name, name);
+      authorize.push(found.options.authorize);
+    }
+    isDeclared ||= found.isOwn;
+    if (found.options.inheritRules === false) break;
+  }
+  return { name, options, rules, authorize, run: handler.run };
+}
+
+function bodyMissing(view: string, parent: string, name: string): ConfigurationError {
+  return new ConfigurationError(
+    `${view}.${name} replaces ${parent}.${name} and keeps its authorize, which expects a validated body. Give the handler a body ` +
+      "schema, or set inheritRules: false and an authorize of its own.",
+  );
+}
+
+function checkHandlerCount(view: string, count: number, receiveOnly: boolean): void {
+  if (count === 0 && !receiveOnly) {
+    throw new ConfigurationError(
+      `${view} has no handlers. Add one with handler(...), or set static receiveOnly = true if its clients only receive.`,
+    );
+  }
+  if (count > 0 && receiveOnly) {
+    throw new ConfigurationError(
+      `${view} sets receiveOnly, but clients could call ${count} of its handlers. Remove receiveOnly, or set static allowedHandlers = [].`,
+    );
+  }
+}
