@@ -3,6 +3,7 @@ import { Kysely } from "kysely";
 import { describe, expect, test } from "vitest";
 import { definePermissions } from "./access/permissions.ts";
 import type { SallyportOptions } from "./config.ts";
+import { sendingBounds } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
 import { defineGateway } from "./gateways/definition.ts";
 import { createSallyport } from "./sallyport.ts";
@@ -67,6 +68,38 @@ const start = (options: object) => () => createSallyport(options as SallyportOpt
 test("accepts every option, and the required ones alone", () => {
   expect(start(ALL)).not.toThrow();
   expect(start(REQUIRED)).not.toThrow();
+});
+
+test("accepts values at the bounds of what is allowed", () => {
+  class Directory {
+    find() {
+      return undefined;
+    }
+  }
+  const credentials = { accessKeyId: "a", secretAccessKey: "b", sessionToken: "c", $source: { x: "y" } };
+  for (const options of [
+    { users: new Directory() },
+    { apiGateway: { credentials: async () => credentials, maxRequestsPerSecond: 1, concurrency: 10_000 } },
+    { apiGateway: { credentials, maxRequestsPerSecond: false, region: "us-gov-west-1" } },
+    { trustProxy: 0 },
+    { limits: { tokensPerUser: 0, connectsPerUser: false } },
+    { origins: undefined, allowMissingOrigin: true },
+    { healthPath: "/ws/health" },
+    { healthPath: "/healthz", token: { path: "/api/v1/ws.token", expiresInSeconds: 3600 } },
+  ]) {
+    expect(start({ ...REQUIRED, ...options }), JSON.stringify(options)).not.toThrow();
+  }
+});
+
+test("sends without limit if maxRequestsPerSecond is false", () => {
+  expect(sendingBounds({ maxRequestsPerSecond: false, concurrency: 3 })).toEqual({
+    perSecond: Number.POSITIVE_INFINITY,
+    concurrency: 3,
+  });
+  expect(sendingBounds({ maxRequestsPerSecond: 7, concurrency: 3 })).toEqual({
+    perSecond: 7,
+    concurrency: 3,
+  });
 });
 
 describe("createSallyport() rejects", () => {
@@ -151,6 +184,31 @@ describe("createSallyport() rejects", () => {
     ],
     ["a promise of a storage", { storage: Promise.resolve() }, /received an object of class Promise/],
     ["no storage", { storage: undefined }, /storage/],
+    ...[
+      null,
+      {},
+      { write: () => 1 },
+      { migrate: () => 1 },
+      { write: () => 1, migrate: () => 1 },
+      { db: {} },
+    ].map((storage): [string, object, RegExp] => [
+      `${JSON.stringify(storage)} with ${Object.keys(storage ?? {})} as storage`,
+      { storage },
+      /storage must be a database from sqlite\(\) or postgres\(\)/,
+    ]),
+    ["credentials that are null", { apiGateway: { credentials: null } }, /credentials must be/],
+    [
+      "an empty access key",
+      { apiGateway: { credentials: { accessKeyId: "", secretAccessKey: "b" } } },
+      /credentials must be/,
+    ],
+    [
+      "a session token that is a number",
+      { apiGateway: { credentials: { accessKeyId: "a", secretAccessKey: "b", sessionToken: 5 } } },
+      /credentials must be/,
+    ],
+    ["text before a region", { apiGateway: { region: "x eu-west-1" } }, /region must be an AWS region/],
+    ["text after a region", { apiGateway: { region: "eu-west-1a" } }, /region must be an AWS region/],
     ["gateways: {}", { gateways: {} }, /gateways must be an array of what defineGateway\(\) returned/],
     [
       "a gateway that was not defined",

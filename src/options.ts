@@ -62,12 +62,12 @@ export function parseOptions<Options, Output>(
   throw new ConfigurationError(`${owner}: ${sentenceOf(issue)}`);
 }
 
-function sentenceOf({ type, input, message, path: given }: v.BaseIssue<unknown>): string {
+function sentenceOf({ input, message, path: given }: v.BaseIssue<unknown>): string {
   const path: readonly v.IssuePathItem[] = given ?? [];
   const name = pathName(path);
   // Complete already: an unknown or missing option, or a value that must not be repeated.
   if (/[.?]$/.test(message)) return `${name || "the options"} ${message}`;
-  if (type !== "strict_object" && path.at(-1)?.origin === "key") {
+  if (path.at(-1)?.origin === "key") {
     return `the key ${JSON.stringify(path.at(-1)?.key)} of ${pathName(path.slice(0, -1))} ${message}.`;
   }
   if (input === undefined && name) {

@@ -79,6 +79,20 @@ describe("Origins", () => {
   });
 
   test.each([
+    [["https://www.example.com", "http://localhost:3000"]],
+    [["https://*.example.com", "http://*.local.test:3000", "https://*.a.b.example.com:8443"]],
+    [[]],
+    [() => true],
+  ])("accepts %o", (origins) => {
+    expect(() => parseOptions("createSallyport()", originSchema, origins)).not.toThrow();
+  });
+
+  test.each([
+    ["text before a wildcard", ["x-https://*.example.com"]],
+    ["text after a wildcard", ["https://*.example.com*"]],
+    ["an empty label after the star", ["https://*..example.com"]],
+    ["a dot at the end", ["https://*.com."]],
+    ["null", null],
     ["a text instead of an array", PAGE],
     ["an incomplete URL", ["https://[", "https://"]],
     ["a path", [`${PAGE}/chat`]],

@@ -127,5 +127,5 @@ const DEFINED = new WeakSet<object>();
 
 /** Returns true for what {@link defineChannel} of this copy of the package returned: its options have been checked. */
 export function isChannelDefinition(value: unknown): boolean {
-  return typeof value === "object" && value !== null && DEFINED.has(value);
+  return DEFINED.has(value as object);
 }

@@ -100,7 +100,6 @@ const ALIASES: Readonly<Record<string, string>> = {
 export function readOwnOptions(View: ViewClass): ViewOptions {
   const given: Record<string, unknown> = {};
   for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(View))) {
-    if (name === "prototype" || (isBuiltIn(name) && !descriptor.enumerable)) continue;
     const isValue = "value" in descriptor;
     if (isValue && isOption(name)) given[name] = descriptor.value;
     else if (isValue && descriptor.enumerable) rejectStaticField(View, name, descriptor.value);
@@ -116,7 +115,6 @@ export function readOwnOptions(View: ViewClass): ViewOptions {
  */
 export function checkMethods(View: ViewClass): void {
   for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(View.prototype))) {
-    if (name === "constructor") continue;
     const isMethod = typeof descriptor.value === "function";
     if (isMethod && isHook(name)) continue;
     if ("value" in descriptor && !isMethod) throw publicField(View, name);
@@ -159,7 +157,7 @@ function methodLikeOption(name: string): string | undefined {
   const plain = plainName(name);
   const alias = aliasOf(plain);
   if (alias !== undefined) return alias;
-  const option = VIEW_OPTION_NAMES.find((each) => isSlipOf(plain, each.toLowerCase()));
+  const option = VIEW_OPTION_NAMES.find((each) => isSlipOf(plain, each));
   if (option !== undefined) return `Write it as a static field: static ${option} = …;`;
   const hook = HOOKS.find((each) => isSlipOf(plain, each));
   return hook === undefined ? undefined : `Did you mean the method "${hook}"?`;
@@ -173,11 +171,7 @@ function isSlipOf(name: string, known: string): boolean {
 function suggestion(name: string): string {
   const plain = plainName(name);
   const alias = aliasOf(plain);
-  if (alias !== undefined) return ` ${alias}`;
-  const same = VIEW_OPTION_NAMES.find((option) => option.toLowerCase() === plain);
-  return same === undefined
-    ? closestMatch(name, [...VIEW_OPTION_NAMES, ...HOOKS])
-    : ` Did you mean "${same}"?`;
+  return alias === undefined ? closestMatch(plain, [...VIEW_OPTION_NAMES, ...HOOKS]) : ` ${alias}`;
 }
 
 function aliasOf(plain: string): string | undefined {
@@ -198,11 +192,6 @@ export function isHook(name: string): boolean {
 
 function isOption(name: string): name is keyof ViewOptions {
   return Object.hasOwn(SCHEMAS, name);
-}
-
-/** Properties of every class. */
-function isBuiltIn(name: string): boolean {
-  return name === "name" || name === "length";
 }
 
 /** The class's name for messages. */

@@ -134,8 +134,7 @@ function readClass(View: ViewClass, parent: ClassDeclaration | undefined): Class
   checkMethods(View);
   const { instance, made } = construct(View);
   const handlers = new Map<string, FoundHandler>();
-  for (const field of Object.getOwnPropertyNames(instance)) {
-    const value: unknown = Object.getOwnPropertyDescriptor(instance, field)?.value;
+  for (const [field, { value }] of Object.entries(Object.getOwnPropertyDescriptors(instance))) {
     if (!(value instanceof Handler)) {
       if (isHook(field) && typeof value === "function") continue;
       throw publicField(View, field);

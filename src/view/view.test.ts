@@ -180,6 +180,22 @@ describe("a mounted view", () => {
     expect(constructed.sort()).toEqual(["A", "B", "Base"]);
   });
 
+  test("starts with any single rule, without handlers if it only receives, and with any message field", () => {
+    expect(mount(viewWith({ signedIn: false, allPermissionsRequired: [chat.use] })).rule.allOf).toEqual([
+      "chat.use",
+    ]);
+    expect(mount(viewWith({ signedIn: false, allowAnonymous: true })).rule.signedIn).toBe(false);
+    class Receiving extends WebSocketView {
+      static override signedIn = true;
+      static override receiveOnly = true;
+    }
+    expect(mount(Receiving).handlers.size).toBe(0);
+    expect(mount(viewWith({ handlerKey: "identity", routeKey: "__proto__x" }))).toMatchObject({
+      handlerKey: "identity",
+      routeKey: "__proto__x",
+    });
+  });
+
   test("accepts connect and disconnect as methods or as fields", () => {
     class Methods extends WebSocketView {
       static override signedIn = true;
@@ -301,6 +317,80 @@ describe("a handler that replaces one of a parent class", () => {
     }
     expect(await mount(Overriding).handlers.get("del")?.authorize?.(context)).toBe(false);
     expect(await mount(Replacing).handlers.get("del")?.authorize?.(context)).toBe(false);
+  });
+
+  test("keeps the authorize of the parent however alike the two handlers are written", async () => {
+    /** Handlers with the same source text, whose functions return different values. */
+    const made = (answer: boolean, run = "same") =>
+      handler({ authorize: () => answer }, () => run) as unknown as Handler;
+    const before = made(false);
+    const after = made(true);
+    const outside = viewWith({}, { del: after }, viewWith({}, { del: before }));
+    class Later extends WebSocketView {
+      static override signedIn = true;
+      del = made(false);
+    }
+    class Last extends Later {
+      override del = made(true);
+    }
+    const other = (answer: boolean) =>
+      handler({ authorize: () => !!answer }, () => "same") as unknown as Handler;
+    /** A class whose method makes the handler, so that the order of creation does not differ. */
+    const making = (first: () => Handler, second: () => Handler) => {
+      class Setup extends WebSocketView {
+        static override signedIn = true;
+        constructor() {
+          super();
+          Object.assign(this, { del: this.make() });
+        }
+        make() {
+          return first();
+        }
+      }
+      return class Overriding extends Setup {
+        override make() {
+          return second();
+        }
+      };
+    };
+    const otherRun = (answer: boolean) =>
+      handler({ authorize: () => answer }, () => `${"other"}`) as unknown as Handler;
+    for (const View of [
+      outside,
+      Last,
+      making(
+        () => made(false),
+        () => other(true),
+      ),
+      making(
+        () => made(false),
+        () => otherRun(true),
+      ),
+    ]) {
+      expect(await mount(View).handlers.get("del")?.authorize?.(context)).toBe(false);
+    }
+  });
+
+  test("calls both functions, and allows the call if both return true", async () => {
+    const calls: string[] = [];
+    const allowing = (name: string) => handler({ authorize: () => calls.push(name) > 0 }, () => name);
+    class Parent extends WebSocketView {
+      static override signedIn = true;
+      del: Handler = allowing("parent") as never;
+    }
+    class Child extends Parent {
+      override del = handler({ authorize: async () => calls.push("child") > 0 }, () => "child") as never;
+    }
+    expect(await mount(Child).handlers.get("del")?.authorize?.(context)).toBe(true);
+    expect(calls).toEqual(["child", "parent"]);
+  });
+
+  test("calls the authorize of a handler that two classes share once", async () => {
+    let calls = 0;
+    const shared = handler({ authorize: () => ++calls > 0 }, () => "x");
+    const View = viewWith({}, { own: shared }, viewWith({}, { own: shared }));
+    expect(await mount(View).handlers.get("own")?.authorize?.(context)).toBe(true);
+    expect(calls).toBe(1);
   });
 
   test("keeps the rule of a grandparent when a class between them deletes the handler", () => {
@@ -430,6 +520,18 @@ describe("the app does not start with a rule that would be lost:", () => {
     const View = viewWith({});
     Object.assign(View.prototype, { permissionsRequired: rule });
     expect(() => mount(View)).toThrow(/static permissionsRequired = /);
+  });
+
+  test("a value on the prototype that is not an option, or a method that is nearly a hook", () => {
+    const View = viewWith({});
+    Object.assign(View.prototype, { limits: 5 });
+    expect(() => mount(View)).toThrow('View has a public field "limits", which is not a handler.');
+    const slip = viewWith({});
+    Object.defineProperty(slip.prototype, "conect", { value: () => undefined });
+    expect(() => mount(slip)).toThrow(/method "conect", .* Did you mean the method "connect"\?/);
+    const fine = viewWith({});
+    Object.defineProperty(fine.prototype, "reconnectAll", { value: () => undefined });
+    expect(() => mount(fine)).not.toThrow();
   });
 
   test("a private field or parameter property of TypeScript", () => {
@@ -665,6 +767,45 @@ describe("the app does not start with", () => {
           }
         },
       /^Needy could not be constructed: no store\. .* without arguments/,
+    ],
+    [
+      "a class without a parent for its static fields",
+      () => {
+        class Child extends viewWith({}) {}
+        Object.setPrototypeOf(Child, null);
+        return Child;
+      },
+      /inherits its methods from another class than its static fields/,
+    ],
+    [
+      "a class whose name is hidden by a static method",
+      () => {
+        class Named extends WebSocketView {
+          static override signedIn = true;
+        }
+        Object.defineProperty(Named, "name", { value: () => "x" });
+        return Named;
+      },
+      /^A view without a name has no handlers/,
+    ],
+    [
+      "a handler without a function, by its own message",
+      () =>
+        class Broken extends WebSocketView {
+          static override signedIn = true;
+          a = handler({} as never);
+        },
+      /^handler\(\) expects a function/,
+    ],
+    [
+      "a body that is null",
+      () => viewWith({}, { a: handler({ body: null } as never, () => 1) }),
+      /View\.a: body must be/,
+    ],
+    [
+      "a body that is a string",
+      () => viewWith({}, { a: handler({ body: "x" } as never, () => 1) }),
+      /View\.a: body must be/,
     ],
     [
       "a class that inherits methods from another class than its static fields",

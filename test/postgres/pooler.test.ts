@@ -111,7 +111,7 @@ describe("behind a pooler of transactions", () => {
     for (const storage of storages) await storage.close();
   });
 
-  test("migrations of many at once end, and leave no lock with a connection that nobody has any more", async () => {
+  test("runs migrations of several processes at once, and leaves no lock with an idle connection", async () => {
     for (let round = 0; round < 5; round++) {
       const storages = Array.from({ length: 6 }, () =>
         storageAt(source.replace(schema, `${schema}_${round}`)),
@@ -121,8 +121,10 @@ describe("behind a pooler of transactions", () => {
       for (const storage of storages) await storage.close();
       await sqlAt(inject("postgres"), `drop schema ${schema}_${round} cascade`);
     }
-    const locks = "select pid from pg_locks where locktype = 'advisory'";
-    expect(await sqlAt(inject("postgres"), locks)).toEqual([]);
+    // Other tests take locks in transactions at the same time. A lock that is left belongs to a connection without one.
+    const left =
+      "select pid from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory' and state = 'idle'";
+    await expect.poll(() => sqlAt(inject("postgres"), left)).toEqual([]);
   });
 
   test("people connect, speak, and lose their sockets with their rights", async () => {

@@ -27,7 +27,7 @@ export async function ask(access: Access, facts: oracle.Facts, question: Questio
     case "has": {
       const { user, permission, channel } = question;
       const object = objectOf(facts, channel);
-      const core = await access.hasPermission(user, permission as Permission, object);
+      const core = await access.hasPermission(user, permission as Permission, ...(object ? [object] : []));
       same("has", core, hasFor(facts, user, permission, object?.channel));
       return;
     }

@@ -105,6 +105,19 @@ test.each([
   ]);
 });
 
+test("rejects a user of authenticate() that is not a plain object", async () => {
+  class Account {
+    userId = "ann";
+  }
+  const opened = await open({ authenticate: () => new Account() });
+  expect((await opened.requestToken("ann")).status).toBe(500);
+  expect(opened.errors.splice(0).map(String)).toEqual([
+    expect.stringMatching(
+      /must return \{ userId, sessionId \} or null, but returned an object of class Account/,
+    ),
+  ]);
+});
+
 test("rejects a send whose requirement is undefined, instead of sending to everyone", async () => {
   class SendingView extends WebSocketView {
     static override signedIn = true;
