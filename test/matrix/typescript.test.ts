@@ -11,7 +11,7 @@ const MAJOR = Number(process.versions.node.split(".")[0]);
 
 /** Each Kysely with the lowest TypeScript that its types support, and the newest of everything. */
 const COMPILERS = [
-  { typescript: "5.0", kysely: lowestPeers().kysely, nodeTypes: "20" },
+  { typescript: "5.2", kysely: lowestPeers().kysely, nodeTypes: "20" },
   { typescript: "5.4", kysely: "0.29", nodeTypes: "20" },
   { typescript: "latest", kysely: "0.29", nodeTypes: "latest" },
 ];
