@@ -190,6 +190,8 @@ describe("createSallyport() rejects", () => {
       { write: () => 1 },
       { migrate: () => 1 },
       { write: () => 1, migrate: () => 1 },
+      { write: () => 1, db: {} },
+      { migrate: () => 1, db: {} },
       { db: {} },
     ].map((storage): [string, object, RegExp] => [
       `${JSON.stringify(storage)} with ${Object.keys(storage ?? {})} as storage`,
@@ -220,6 +222,11 @@ describe("createSallyport() rejects", () => {
       "a channel that was not defined",
       { channels: [{ pattern: "x", options: { signedIn: "yes" }, match: () => ({}) }] },
       /channels\[0\] must be what defineChannel\(\) returned/,
+    ],
+    [
+      "a set of permissions that is null",
+      { permissions: [null] },
+      /permissions\[0\] must be what definePermissions/,
     ],
     ["no permissions", { permissions: undefined }, /permissions/],
     [

@@ -106,6 +106,7 @@ describe("a mounted view", () => {
       override hidden = ping();
     }
     expect(() => mount(Redeclared)).toThrow(/A subclass cannot allow it again/);
+    for (const View of [Middle, Again, Redeclared]) expect(() => mount(View)).toThrow(ConfigurationError);
   });
 
   test("inherits handlers and applies the rules of all its classes", () => {
@@ -333,8 +334,8 @@ describe("a handler that replaces one of a parent class", () => {
     class Last extends Later {
       override del = made(true);
     }
-    const other = (answer: boolean) =>
-      handler({ authorize: () => !!answer }, () => "same") as unknown as Handler;
+    const other = (answer: boolean, run = "same") =>
+      handler({ authorize: () => !!answer }, () => run) as unknown as Handler;
     /** A class whose method makes the handler, so that the order of creation does not differ. */
     const making = (first: () => Handler, second: () => Handler) => {
       class Setup extends WebSocketView {
@@ -420,6 +421,7 @@ describe("a handler that replaces one of a parent class", () => {
       override del = handler(() => "child") as never;
     }
     expect(() => mount(Unchecked)).toThrow(/Unchecked\.del replaces Checked\.del and keeps its authorize/);
+    expect(() => mount(Unchecked)).toThrow(ConfigurationError);
   });
 });
 

@@ -105,6 +105,14 @@ test.each([
   ]);
 });
 
+test.each([null, undefined])(
+  "answers a token request with 401 if authenticate() returns %s",
+  async (user) => {
+    const opened = await open({ authenticate: () => user as null });
+    expect((await opened.requestToken("ann")).status).toBe(401);
+  },
+);
+
 test("rejects a user of authenticate() that is not a plain object", async () => {
   class Account {
     userId = "ann";
