@@ -133,10 +133,11 @@ function numberOf(min: number, max: number, message: string, isKind: (value: num
   );
 }
 
-/** Keys that valibot leaves out of a record. */
-const LOST_KEYS = ["__proto__", "prototype", "constructor"];
-
-/** A plain object with any keys. A Map or a list would count as an object without entries. */
+/**
+ * A plain object with any keys. A Map or a list would count as an object without entries.
+ *
+ * Unlike valibot's own record, it keeps keys such as `constructor`, which are names like others here.
+ */
 export function recordOption<Value, Parsed>(
   key: v.GenericSchema<string>,
   value: v.GenericSchema<Value, Parsed>,
@@ -144,11 +145,30 @@ export function recordOption<Value, Parsed>(
 ): v.GenericSchema<Readonly<Record<string, Value>>, Readonly<Record<string, Parsed>>> {
   return v.pipe(
     v.custom<Record<string, Value>>(isPlainObject, `must be ${words}`),
-    v.check(
-      (record) => !Object.keys(record).some((name) => LOST_KEYS.includes(name)),
-      `must not have the keys ${LOST_KEYS.join(", ")}.`,
-    ),
-    v.record(key, value, `must be ${words}`),
+    v.rawTransform(({ dataset: { value: record }, addIssue }) => {
+      const parsed = Object.entries(record).map(([name, given]) => {
+        const item = { type: "object", input: record, key: name, value: given } as const;
+        const check = (schema: v.GenericSchema<never, unknown>, input: unknown, origin: "key" | "value") => {
+          const result = v.safeParse(schema, input);
+          for (const issue of result.issues ?? []) {
+            const path = [{ ...item, origin }, ...(issue.path ?? [])] as [
+              v.IssuePathItem,
+              ...v.IssuePathItem[],
+            ];
+            addIssue({
+              message: issue.message,
+              input: issue.input,
+              expected: issue.expected ?? undefined,
+              path,
+            });
+          }
+          return result.output;
+        };
+        check(key as never, name, "key");
+        return [name, check(value as never, given, "value") as Parsed] as const;
+      });
+      return Object.fromEntries(parsed);
+    }),
   );
 }
 

@@ -223,6 +223,9 @@ test("rejects routes that are not a plain object, instead of sending their messa
       /lambdaHandler\(\): routes must be an object of route keys and paths of views/,
     );
   }
-  const routes = JSON.parse('{ "constructor": "/ws/chat" }') as Record<string, string>;
-  expect(() => lambdaHandler(app as never, { routes })).toThrow(/routes must not have the keys/);
+  const routes = JSON.parse('{ "constructor": "/ws/chat", "__proto__": "/ws/none" }') as Record<
+    string,
+    string
+  >;
+  expect(() => lambdaHandler(app as never, { routes })).toThrow(/\/ws\/none/);
 });
