@@ -87,12 +87,26 @@ export async function message(
 
   await rejudge();
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
+  let ended = () => {};
+  const untilEnded = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const context = messageContext(rooms, session, live, user, body, trail, untilEnded);
+  let result: unknown;
   try {
-    return await handler.run(messageContext(rooms, session, live, user, body, trail));
+    result = await handler.run(context);
+  } catch (error) {
+    await rejudge().catch((denial: unknown) => {
+      if (!(error instanceof RefusedError)) rooms.onError(error, what);
+      throw denial;
+    });
+    throw error;
   } finally {
-    // What the handler found out, or complains of, is for somebody with the rights of now.
-    await rejudge();
+    ended();
   }
+  // The result may be sent only to a user who still has the permission.
+  await rejudge();
+  return result;
 }
 
 /** @throws RefusedError unless the handler's own hook, where it has one, says `true` */
