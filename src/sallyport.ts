@@ -105,7 +105,7 @@ export class Sallyport {
     const onDecision = guarded(config.onDecision ?? (() => undefined), (error) =>
       onError(error, "onDecision"),
     );
-    const decisionLog = new DecisionLog(database, config.decisionLog, onError);
+    const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
     const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
     const rateLimits = new RateLimits(database);
     this.#rooms = {
@@ -142,7 +142,6 @@ export class Sallyport {
       trustProxy: config.trustProxy,
       keep: (decision) => {
         const reference = decisionLog.take(decision);
-        onDecision({ ...decision, reference });
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
@@ -325,6 +324,7 @@ export class Sallyport {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
     if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    this.#loop.start();
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     const work = () => this.#issue(http, trail, page);

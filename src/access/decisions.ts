@@ -101,8 +101,10 @@ export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt" | "
   readonly steps: readonly DecisionStep[];
   /** From the event's arrival to the verdict, hooks and database included, in milliseconds. */
   readonly tookMs: number;
-  /** Alike refusals of the same user that were counted here instead of being kept. */
+  /** Further denials of the same kind that were counted on this decision and not stored. */
   readonly repeats: number;
+  /** True if the reference that led to this decision belongs to a denial that was only counted on it. */
+  readonly isCounted?: true;
 }
 
 /** Short enough to read out, random enough never to meet another: 12 hex characters. */
