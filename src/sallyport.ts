@@ -22,6 +22,7 @@ import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
+import { ErrorReporter, printError } from "./error-reporter.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
@@ -89,12 +90,13 @@ export class Sallyport {
   constructor(options: SallyportOptions) {
     const config = parseConfig(options);
     this.#options = options;
-    const onError = guarded(
-      config.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
-    );
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
     const { storage: database, limits } = config;
+    const errors = new ErrorReporter(guarded(config.onError ?? printError), (error) =>
+      database.failure(error),
+    );
+    const onError = (error: unknown, where: string) => errors.report(error, where);
     const catalog = new PermissionCatalog(config.permissions);
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
@@ -148,6 +150,7 @@ export class Sallyport {
       watch: () => this.#loop.start(),
       telemetry: config.telemetry,
       onError,
+      errors,
     };
     this.#tokenPath = config.token.path;
     this.healthPath = config.healthPath;
@@ -477,7 +480,7 @@ const METHOD_NOT_ALLOWED = reply(405, { ok: false, error: "Method not allowed." 
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(
   listener: (...args: Arguments) => unknown,
-  failed: (error: unknown) => void = (error) => console.error("sallyport: onError:", error),
+  failed: (error: unknown) => void = (error) => printError(error, "onError", 0),
 ): (...args: Arguments) => void {
   return (...args) => {
     try {

@@ -605,7 +605,7 @@ describe("questions", () => {
       [["why", "--view", "/ws/chat", "--channel", "room/x"], "No channel definition matches"],
       [["why", "--user", "anna@example.com", "--view", "/ws/chat"], `Did you mean "${ANN}"?`],
       [["why"], "Give a reference, or name a view"],
-      [["why", "0123456789ab"], 'Nothing is kept of the reference "0123456789ab".'],
+      [["why", "0123456789ab"], 'No decision is stored for the reference "0123456789ab".'],
       [["why", "0123456789ab", "--view", "/ws/chat"], "not both"],
       [["who-can", "chat.can_use_cha"], `Did you mean "${USE}"?`],
       [["what-can", "anna@example.com"], `Did you mean "${ANN}"?`],
