@@ -84,7 +84,8 @@ export type Reason =
   | "handler"
   | "channel"
   | "authorize"
-  | "author";
+  | "author"
+  | "reserved";
 
 interface Refusal {
   readonly reason: Reason;
