@@ -205,8 +205,8 @@ export class Sallyport {
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
-    if (!view) return undefined;
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    // Every event is a POST. Another method gets the answer of a path without a view, so that nobody can probe for views.
+    if (!view || http.method !== "POST") return undefined;
     this.#loop.start();
     this.#answering++;
     try {
@@ -316,7 +316,7 @@ export class Sallyport {
 
   /** Says no more than whether: anybody may ask. */
   async #health(http: HttpCall): Promise<HttpAnswer> {
-    if (http.method !== "GET" && http.method !== "HEAD") return METHOD_NOT_ALLOWED;
+    if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
     const { isHealthy } = await this.health();
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
@@ -324,7 +324,7 @@ export class Sallyport {
   async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     const work = () => this.#issue(http, trail, page);
@@ -472,7 +472,9 @@ const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
 });
 
-const METHOD_NOT_ALLOWED = reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+function methodNotAllowed(allow: string): HttpAnswer {
+  return reply(405, { ok: false, error: "Method not allowed." }, { allow });
+}
 
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(
