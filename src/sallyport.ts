@@ -22,6 +22,7 @@ import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
+import { printError } from "./error-output.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
@@ -89,9 +90,7 @@ export class Sallyport {
   constructor(options: SallyportOptions) {
     const config = parseConfig(options);
     this.#options = options;
-    const onError = guarded(
-      config.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
-    );
+    const onError = guarded(config.onError ?? ((error, where) => printError(error, `sallyport: ${where}`)));
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
     const { storage: database, limits } = config;
@@ -479,7 +478,7 @@ function methodNotAllowed(allow: string): HttpAnswer {
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(
   listener: (...args: Arguments) => unknown,
-  failed: (error: unknown) => void = (error) => console.error("sallyport: onError:", error),
+  failed: (error: unknown) => void = (error) => printError(error, "sallyport: onError"),
 ): (...args: Arguments) => void {
   return (...args) => {
     try {

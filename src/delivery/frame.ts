@@ -113,7 +113,8 @@ function notJson(value: unknown, name: string, cause: unknown): DeliveryError {
     // A getter or toJSON that throws is what JSON.stringify reported.
   }
   if (found) return lost(found, name);
-  const words = cause instanceof Error ? cause.message : String(cause);
+  // The lines after the first describe a cycle. The cause has them.
+  const [words = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\n");
   return cannotCarry(`${name || "The answer"} cannot be written as JSON: ${words}`, cause);
 }
 

@@ -51,7 +51,16 @@ const ROWS = [
   ["view", "access", "delivery", "provisioning"],
   ["sessions", "gateways"],
   ["storage"],
-  ["protocol", "errors.ts", "closest-match.ts", "optional-packages.ts", "options.ts", "format-value.ts"],
+  [
+    "protocol",
+    "errors.ts",
+    "closest-match.ts",
+    "optional-packages.ts",
+    "options.ts",
+    "format-value.ts",
+    "printable.ts",
+    "error-output.ts",
+  ],
 ];
 const height = (file: string) => ROWS.length - ROWS.findIndex((row) => row.includes(room(file)));
 
@@ -104,6 +113,8 @@ describe("the house", () => {
           "optional-packages.ts",
           "options.ts",
           "format-value.ts",
+          "printable.ts",
+          "error-output.ts",
           "protocol",
         ].includes(room(to)),
     );
