@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { describeError, ErrorReporter } from "./error-reporter.ts";
+import { ErrorReporter } from "./error-reporter.ts";
 import { StorageError } from "./errors.ts";
 
 interface Call {
@@ -105,44 +105,4 @@ test("passes on what was counted when it is flushed, and runs no timer afterward
   expect(vi.getTimerCount()).toBe(0);
   reporter.flush();
   expect(calls).toHaveLength(2);
-});
-
-describe("describeError()", () => {
-  const word = (error: unknown, repeats = 0) => describeError(error, "enforcement loop", repeats);
-
-  test("is one line for an error of the database", () => {
-    const cause = new Error("connect ECONNREFUSED 127.0.0.1:5432");
-    const line = word(new StorageError("The database cannot be reached.", { cause }));
-    expect(line).toBe("sallyport: enforcement loop: The database cannot be reached.");
-  });
-
-  test("contains the stack of an error of the app", () => {
-    expect(word(new Error("a bug"))).toMatch(/^sallyport: enforcement loop: Error: a bug\n {4}at /);
-  });
-
-  test("contains the causes of an error", () => {
-    const error = new Error("a bug", { cause: new Error("the reason", { cause: "the root" }) });
-    expect(word(error)).toMatch(/a bug[\s\S]*\n {2}cause: Error: the reason[\s\S]*\n {2}cause: the root/);
-  });
-
-  test("contains how many further errors were counted, on one line", () => {
-    expect(word(new Error("a bug"), 41)).toBe(
-      "sallyport: enforcement loop: Error: a bug (41 more like this)",
-    );
-  });
-
-  test("escapes characters that steer a terminal or turn the direction of writing", () => {
-    const text = "gnp\u202e\u009b31m\u001b]0;x\u0007\nsallyport: all is well";
-    const line = word(Object.assign(new Error(text), { stack: undefined }));
-    expect(line).toBe(
-      "sallyport: enforcement loop: Error: gnp\\u202e\\u009b31m\\u001b]0;x\\u0007\\u000asallyport: all is well",
-    );
-  });
-
-  test.each([undefined, null, 7, Symbol("s"), { a: 1 }, Object.create(null), "text"])(
-    "describes %o, which is not an error",
-    (value) => {
-      expect(word(value)).toMatch(/^sallyport: enforcement loop: /);
-    },
-  );
 });

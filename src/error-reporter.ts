@@ -1,4 +1,4 @@
-import { plain } from "./cli/terminal.ts";
+import { textOf } from "./error-output.ts";
 import { StorageError } from "./errors.ts";
 
 /** How long errors of one kind are counted before their number is passed on, in milliseconds. */
@@ -9,8 +9,6 @@ const STORAGE_WINDOW_MS = 60_000;
 const MAX_KINDS = 20;
 /** Characters of an error that tell its kind. */
 const COMPARED_CHARACTERS = 200;
-/** Causes of an error that are printed. */
-const MAX_CAUSES = 5;
 
 /**
  * Receives an error that is not returned to a caller.
@@ -101,50 +99,3 @@ function kindOf(error: unknown, where: string): string {
 }
 
 const NO_ERROR = { name: "", code: undefined, message: undefined };
-
-/** Prints an error, as `onError` does by default. */
-export function printError(error: unknown, where: string, repeats: number): void {
-  console.error(describeError(error, where, repeats));
-}
-
-/**
- * Returns the text that is printed for an error: with its stack, unless the message of a failed database says everything. Characters
- * that could steer a terminal are escaped.
- */
-export function describeError(error: unknown, where: string, repeats: number): string {
-  const head = `sallyport: ${plain(where)}: `;
-  if (repeats > 0) return `${head}${headline(error)} (${repeats} more like this)`;
-  if (error instanceof StorageError) return head + plain(error.message);
-  return head + withCauses(error);
-}
-
-function withCauses(error: unknown): string {
-  const parts = [headline(error) + framesOf(error)];
-  let cause = error instanceof Error ? error.cause : undefined;
-  for (; cause !== undefined && parts.length <= MAX_CAUSES; ) {
-    parts.push(`  cause: ${headline(cause)}${framesOf(cause)}`);
-    cause = cause instanceof Error ? cause.cause : undefined;
-  }
-  return parts.join("\n");
-}
-
-function headline(error: unknown): string {
-  if (error instanceof StorageError) return plain(error.message);
-  return plain(error instanceof Error ? `${error.name}: ${error.message}` : textOf(error));
-}
-
-/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off. */
-function framesOf(error: unknown): string {
-  if (!(error instanceof Error) || typeof error.stack !== "string") return "";
-  const end = error.stack.indexOf(error.message) + error.message.length;
-  const frames = error.stack.slice(end).split("\n").slice(1);
-  return frames.map((line) => `\n${plain(line)}`).join("");
-}
-
-function textOf(value: unknown): string {
-  try {
-    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
-  } catch {
-    return Object.prototype.toString.call(value);
-  }
-}

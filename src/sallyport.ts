@@ -22,7 +22,8 @@ import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
-import { ErrorReporter, printError } from "./error-reporter.ts";
+import { printError } from "./error-output.ts";
+import { ErrorReporter } from "./error-reporter.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
@@ -207,8 +208,8 @@ export class Sallyport {
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
-    if (!view) return undefined;
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    // Every event is a POST. Another method gets the answer of a path without a view, so that nobody can probe for views.
+    if (!view || http.method !== "POST") return undefined;
     this.#loop.start();
     this.#answering++;
     try {
@@ -318,7 +319,7 @@ export class Sallyport {
 
   /** Says no more than whether: anybody may ask. */
   async #health(http: HttpCall): Promise<HttpAnswer> {
-    if (http.method !== "GET" && http.method !== "HEAD") return METHOD_NOT_ALLOWED;
+    if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
     const { isHealthy } = await this.health();
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
@@ -326,7 +327,7 @@ export class Sallyport {
   async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
     this.#loop.start();
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
@@ -475,12 +476,14 @@ const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
 });
 
-const METHOD_NOT_ALLOWED = reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+function methodNotAllowed(allow: string): HttpAnswer {
+  return reply(405, { ok: false, error: "Method not allowed." }, { allow });
+}
 
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(
   listener: (...args: Arguments) => unknown,
-  failed: (error: unknown) => void = (error) => printError(error, "onError", 0),
+  failed: (error: unknown) => void = (error) => printError(error, "onError"),
 ): (...args: Arguments) => void {
   return (...args) => {
     try {

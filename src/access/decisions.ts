@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Reason, RefusedError } from "../errors.ts";
+import { printable } from "../printable.ts";
 import type { HeldGrant } from "../sessions/rights-of.ts";
 import { judge, type Rule, type Subject, type Verdict } from "./rules.ts";
 
@@ -137,10 +138,33 @@ export function loginPrint(loginId: string): string {
   return createHash("sha256").update(loginId).digest("hex").slice(0, 12);
 }
 
-function told({ steps, startedAt, loginId, gateMs: _, ...trail }: Trail) {
+function told({ steps, startedAt, loginId, gateMs: _, ...given }: Trail) {
+  const trail = { ...given, ...printableFields(given) };
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
   const login = loginId === undefined ? {} : { loginId: loginPrint(loginId) };
   return { ...trail, ...login, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
+}
+
+/** What a client or a gateway wrote, and ends in logs. Ids of users are the app's own and stay, because decisions are found by them. */
+const WRITTEN_OUTSIDE = [
+  "path",
+  "connectionId",
+  "requestId",
+  "sourceIp",
+  "origin",
+  "view",
+  "handler",
+  "channel",
+  "callId",
+] as const;
+
+function printableFields(trail: Partial<Trail>): Partial<Trail> {
+  const fields: Record<string, string> = {};
+  for (const name of WRITTEN_OUTSIDE) {
+    const value = trail[name];
+    if (typeof value === "string") fields[name] = printable(value);
+  }
+  return fields;
 }
 
 /** A step as it is told: what it needs to be judged again, and nothing of the user's other rights. */

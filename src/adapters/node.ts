@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import * as v from "valibot";
+import { printError } from "../error-output.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { prefixOption, withoutPrefix } from "./answering-app.ts";
@@ -26,7 +27,7 @@ export interface NodeListenerOptions {
   readonly next?: Next | undefined;
   /** What comes before the app's own paths, such as `/realtime`. Default: nothing. */
   readonly prefix?: string | undefined;
-  /** Told of what the app threw; the peer gets an empty 500. Default: `console.error`. */
+  /** Called with what the app threw; the client gets an empty 500. Default: writes to stderr. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
@@ -35,7 +36,7 @@ const NODE_LISTENER_OPTIONS = optionsOf<NodeListenerOptions>()({
   prefix: prefixOption,
   onError: v.optional(
     functionOption<(error: unknown) => void>(),
-    () => (error: unknown) => console.error(error),
+    () => (error: unknown) => printError(error, "nodeListener()"),
   ),
 });
 

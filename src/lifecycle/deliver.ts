@@ -1,7 +1,7 @@
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome } from "../delivery/delivery.ts";
-import { encodeFrame } from "../delivery/frame.ts";
+import { encodeMessage } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
 import { ReportedPromise } from "../reported-promise.ts";
@@ -35,7 +35,7 @@ export function outletTo(
     const place = kept ?? rooms.sendOrder.enter(orderOf(plan.audience));
     try {
       checkSendOptions(options);
-      return await send(rooms, plan, encodeFrame(message), options, place);
+      return await send(rooms, plan, encodeMessage(message), options, place);
     } finally {
       place.leave();
     }

@@ -132,7 +132,7 @@ export function answersEvents(framework: Framework): void {
     expect([own.status, await own.text()]).toEqual([200, "the app's own"]);
     expect(await statusOf(fetch(`${world.appUrl}/elsewhere`))).toBe(404);
     expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default/more`, { method: "POST" }))).toBe(404);
-    expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default`))).toBe(405);
+    expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default`))).toBe(404);
   });
 
   test("a page of another origin is answered as the token endpoint answers it", async () => {
