@@ -464,6 +464,8 @@ function corsHeaders({ origin, isAllowed }: OriginDecision): Record<string, stri
     "access-control-allow-credentials": "true",
     "access-control-allow-methods": "POST",
     "access-control-allow-headers": "content-type, x-csrftoken",
+    // Not among the response headers that a page on another origin can read. Source: Fetch, "CORS-safelisted response-header name".
+    "access-control-expose-headers": "retry-after",
     vary: "Origin",
   };
 }

@@ -114,7 +114,10 @@ export class RateLimits {
     const { now } = this.#database;
     return db
       .selectFrom("sallyport_counters")
-      .select(({ eb }) => ["count", eb("window_started_at", "-", eb(now, "-", WINDOW_MS)).as("left_ms")])
+      .select(({ eb }) => [
+        "count",
+        eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
+      ])
       .where("key", "=", key)
       .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
       .executeTakeFirst();
