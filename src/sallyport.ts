@@ -115,7 +115,7 @@ export class Sallyport {
       origins: new Origins(config.origins, config.allowMissingOrigin),
       limits,
       rateLimits,
-      connectLimits: new ConnectLimits(database, limits, rateLimits, tokens),
+      connectLimits: new ConnectLimits(database, limits, rateLimits),
       messageLimit: new MessageLimit(limits.messagesPerConnection),
       tokens,
       rights,

@@ -52,7 +52,7 @@ test("messages are counted per session, and a new minute begins anew", () => {
   const limit = new MessageLimit(2);
   limit.take("a", 0);
   limit.take("a", 10);
-  expect(() => limit.take("a", 20)).toThrow(/Limit of 2/);
+  expect(() => limit.take("a", 20)).toThrow(/which allows 2 per minute/);
   expect(retryAfter(() => limit.take("a", 10_500))).toBe(50);
   expect(retryAfter(() => limit.take("a", 59_999))).toBe(1);
   limit.take("b", 20);

@@ -4,14 +4,21 @@ import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
 import { limitOption, optionsOf } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
+import { describeReached } from "./limit-keys.ts";
 
 /** How often something may happen a minute; `false` is without limit, 0 is never. */
 export interface Limits {
-  /** Connects of one user through one gateway. Default 20. */
+  /** Connects of one user through one gateway, with a token that could be spent. Default 20. */
   readonly connectsPerUser: number | false;
-  /** Connects from one address (IPv6: one /64) through one gateway. Default 300. */
+  /**
+   * Connects from one address (IPv6: one /64) through one gateway: with a token that could be spent, or without a token at a view
+   * that allows anonymous users. Default 300.
+   */
   readonly connectsPerIp: number | false;
-  /** Connects with a bad token or another login, from one address through one gateway. Default 20. */
+  /**
+   * Connects without a usable token or with the token of another session, from one address through one gateway. It limits only such
+   * connects. Default 20.
+   */
   readonly failedConnectsPerIp: number | false;
   /** Tokens of one user. Default 20. */
   readonly tokensPerUser: number | false;
@@ -125,7 +132,7 @@ export class RateLimits {
 
   async #refusal(db: Kysely<Tables>, key: string, limit: number): Promise<RefusedError> {
     const row = await this.#window(db, key);
-    return tooMany(key, limit, Number(row?.left_ms ?? WINDOW_MS));
+    return tooMany(describeReached(key), limit, Number(row?.left_ms ?? WINDOW_MS));
   }
 }
 
@@ -159,13 +166,13 @@ export function reachedWindow(
   db: Kysely<Tables>,
   now: Expression<number>,
   key: Expression<string>,
-  limit: number,
+  limit: Expression<number>,
 ) {
   return db
     .selectFrom("sallyport_counters as full")
     .select("full.key")
     .where("full.key", "=", key)
-    .where("full.count", ">=", sql.lit(limit))
+    .where("full.count", ">=", limit)
     .where(({ eb }) => eb("full.window_started_at", ">", eb(now, "-", WINDOW_MS)));
 }
 
@@ -191,7 +198,11 @@ export class MessageLimit {
       this.#windows.set(sessionId, window);
     }
     if (window.count >= this.#limit) {
-      throw tooMany(`messages of session ${sessionId}`, this.#limit, window.startedAt + WINDOW_MS - now);
+      throw tooMany(
+        `Connection ${sessionId} has reached messagesPerConnection`,
+        this.#limit,
+        window.startedAt + WINDOW_MS - now,
+      );
     }
     window.count++;
   }
@@ -215,11 +226,11 @@ export function addressBlock(text: string): string | undefined {
   return `${parts.map((part) => part.toString(16)).join(":")}::/64`;
 }
 
-function tooMany(key: string, limit: number, leftMs: number): RefusedError {
-  return new RefusedError(`Limit of ${limit} a minute reached for ${key}.`, {
-    reason: "limit",
-    status: 429,
-    reply: "Too many requests.",
-    retryAfterSeconds: Math.max(1, Math.ceil(leftMs / 1000)),
-  });
+/** @param what a clause such as `User ann has reached connectsPerUser` */
+function tooMany(what: string, limit: number, leftMs: number): RefusedError {
+  const retryAfterSeconds = Math.max(1, Math.ceil(leftMs / 1000));
+  return new RefusedError(
+    `${what}, which allows ${limit} per minute. The window ends in ${retryAfterSeconds} s.`,
+    { reason: "limit", status: 429, reply: "Too many requests.", retryAfterSeconds },
+  );
 }

@@ -144,16 +144,6 @@ export class Tokens {
     return db.selectFrom("sallyport_tokens as token").select("token.hash").where("token.hash", "=", hash);
   }
 
-  /** The row of a token that {@link spend} would take now, as a subquery. */
-  spendable(db: Kysely<Tables>, hash: Expression<string>) {
-    return db
-      .selectFrom("sallyport_tokens as token")
-      .select("token.user_id")
-      .where("token.hash", "=", hash)
-      .where("token.spent_at", "is", null)
-      .where("token.expires_at", ">", this.#database.now);
-  }
-
   /** Takes back one token, or every token of a login that has ended or of a user who was deleted. */
   async forget(
     db: Kysely<Tables>,

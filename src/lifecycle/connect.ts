@@ -1,6 +1,5 @@
 import type { Kysely } from "kysely";
 import { checkChannelName } from "../access/channels.ts";
-import type { CountedKeys } from "../access/connect-limits.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { addressBlock } from "../access/rate-limits.ts";
@@ -14,11 +13,11 @@ import type { HttpCall } from "../protocol/http-call.ts";
 import type { Tables } from "../storage/database.ts";
 import { authenticatedUser } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
-import type { AuthenticatedUser, Rooms } from "./rooms.ts";
+import type { Rooms } from "./rooms.ts";
 
 /**
- * Refusals that may be somebody guessing. A known user without the right is held by the user's own limit: counted
- * here, one who lost a right and keeps reconnecting would lock out everybody behind the same address.
+ * Denials of a connect that may be an attempt to guess a token or to use a stolen one. A known user without a permission is not among
+ * them: the user's own limit applies.
  */
 const FAILURES: ReadonlySet<Reason> = new Set([
   "token-missing",
@@ -28,8 +27,8 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "login",
 ]);
 
-/** A connect whose token, login, user and rules have been found good. */
-interface Admission {
+/** A connect whose token and session were accepted. */
+interface AuthenticatedConnect {
   readonly subject: Subject;
   readonly loginId: string | null;
   /** How many changes had been recorded when the subject was read. */
@@ -37,11 +36,11 @@ interface Admission {
 }
 
 /**
- * `$connect`: decides whether a socket opens, and as whose.
+ * `$connect`: decides whether a connection opens, and as which user.
  *
- * Guards, in the order that is the security design: caller, shape, Origin, address limit, the app's `authenticate()`,
- * token spent, login matches, user limit, user active, view's rule, channel's rules, `authorize`, the author's
- * `connect()`, the row. A token once spent stays spent, whatever follows.
+ * The order of the checks is the security design: caller, form, Origin, token spent (a failure counts for its address, and limits
+ * only failures), same session, limits of address and user, user active, view's rule, channel's rules, `authorize`, the view's
+ * `connect()`, row. A spent token stays spent, whatever follows.
  *
  * @throws RefusedError
  */
@@ -64,15 +63,16 @@ export async function connect(
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
   rooms.origins.require(await rooms.origins.decide(call.origin));
 
-  const knock = { gatewayId: gateway.id, block: address.block, token: call.token };
-  const counted = await rooms.connectLimits.take(knock);
-  const identity = rooms.tokenBinding === "token" ? null : await authenticatedUser(rooms, http.request);
-  const arrival = { view, call, gateway, identity, channel };
-  const admission = await admit(rooms, arrival, counted, trail).catch(async (error: unknown) => {
-    if (error instanceof RefusedError && FAILURES.has(error.reason)) await rooms.connectLimits.failed(knock);
+  const request = { view, call, gateway, http, channel };
+  const attempt = { gatewayId: gateway.id, block: address.block };
+  const accepted = await authenticateConnect(rooms, request, trail).catch(async (error: unknown) => {
+    if (error instanceof RefusedError && FAILURES.has(error.reason))
+      await rooms.connectLimits.failed(attempt);
     throw error;
   });
-  const user = userOf(admission.subject, rooms.permissions, trail);
+  await rooms.connectLimits.take(attempt, accepted.subject.userId);
+  checkRules(rooms, trail, view, channel, accepted.subject);
+  const user = userOf(accepted.subject, rooms.permissions, trail);
   if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
   await view.view.connect?.({
@@ -83,27 +83,25 @@ export async function connect(
       return http.request;
     },
   });
-  await open(rooms, arrival, admission, address.text, trail);
+  await open(rooms, request, accepted, address.text, trail);
 }
 
-interface Arrival {
+interface ConnectRequest {
   readonly view: MountedView;
   readonly call: ConnectCall;
   readonly gateway: Gateway;
-  readonly identity: AuthenticatedUser | null;
+  readonly http: HttpCall;
   readonly channel: string | undefined;
 }
 
-async function admit(rooms: Rooms, arrival: Arrival, counted: CountedKeys, trail: Trail): Promise<Admission> {
-  const { view, call, gateway, channel } = arrival;
-  const admission =
-    call.token === undefined
-      ? { subject: withoutToken(view), loginId: null, changes: await changesBefore(rooms, channel) }
-      : await redeem(rooms, call.token, arrival, trail);
-  const { userId } = admission.subject;
-  if (userId !== null) await rooms.connectLimits.demandUser(gateway.id, userId, counted);
-  checkRules(rooms, trail, view, channel, admission.subject);
-  return admission;
+async function authenticateConnect(
+  rooms: Rooms,
+  request: ConnectRequest,
+  trail: Trail,
+): Promise<AuthenticatedConnect> {
+  const { view, call, channel } = request;
+  if (call.token !== undefined) return verifyToken(rooms, call.token, request, trail);
+  return { subject: withoutToken(view), loginId: null, changes: await changesBefore(rooms, channel) };
 }
 
 /** Asked only where somebody's word may be out of date by the time it is used. */
@@ -125,16 +123,18 @@ function withoutToken(view: MountedView): Subject {
   return ANONYMOUS;
 }
 
-async function redeem(
+/** Spends the token first: it is cheaper than the app's `authenticate`, which a flood of bad tokens then does not reach. */
+async function verifyToken(
   rooms: Rooms,
   token: string,
-  { call, gateway, identity }: Arrival,
+  { call, gateway, http }: ConnectRequest,
   trail: Trail,
-): Promise<Admission> {
+): Promise<AuthenticatedConnect> {
   const grant = await rooms.tokens.spend(token);
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
   if (rooms.tokenBinding !== "token") {
+    const identity = await authenticatedUser(rooms, http.request);
     const same = identity?.userId === grant.userId && (identity.sessionId ?? null) === grant.loginId;
     if (!same) {
       throw new RefusedError(
@@ -170,8 +170,8 @@ function checkRules(
  */
 async function open(
   rooms: Rooms,
-  { view, call, gateway, channel }: Arrival,
-  { subject, loginId, changes }: Admission,
+  { view, call, gateway, channel }: ConnectRequest,
+  { subject, loginId, changes }: AuthenticatedConnect,
   sourceIp: string | undefined,
   trail: Trail,
 ): Promise<void> {

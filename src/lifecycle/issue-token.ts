@@ -1,6 +1,7 @@
 import { checkChannelName } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
+import { limitKey } from "../access/limit-keys.ts";
 import type { OriginDecision } from "../access/origins.ts";
 import type { Subject } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
@@ -53,7 +54,8 @@ export async function issueToken(
 
   const subject = await refusable(rooms, async (db) => {
     await rooms.grants.know(db, userId);
-    await rooms.rateLimits.take(db, `token ${userId}`, rooms.limits.tokensPerUser);
+    const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view: null });
+    await rooms.rateLimits.take(db, key, rooms.limits.tokensPerUser);
     return rooms.rights.subject(db, userId);
   });
   await checkWanted(rooms, wanted, subject, trail);

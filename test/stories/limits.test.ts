@@ -1,30 +1,52 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ChatView, channels, chat } from "./chat.ts";
-import { ORIGIN, World, type WorldOptions } from "./world.ts";
+import { afterEach, describe, expect, test } from "vitest";
+import { ChatView, channels, chat, LobbyView } from "./chat.ts";
+import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
 
 const views = { "/ws/chat": ChatView };
 let world: World;
 
 async function open(options: Partial<WorldOptions> = {}): Promise<void> {
-  await world?.close();
   world = await World.open({ permissions: [chat], channels, views, ...options });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   await world.sallyport.access.grant("bob", chat.can_use_chat);
 }
 
-beforeEach(() => open());
 afterEach(() => world.close());
+
+/** The handshake's status. */
+const statusOf = (connecting: Promise<unknown>) =>
+  connecting.then(
+    () => 101,
+    (refused: Refused) => refused.status,
+  );
+
+const BAD_TOKEN = "0".repeat(64);
+
+/** The status of a connect with a token that was never issued. */
+const guess = () => statusOf(world.connect("ann", { token: BAD_TOKEN }));
+
+/** The windows of limits of connects, each with its count. */
+const counted = async () =>
+  (
+    (await world.sql("select key, count from sallyport_counters where key like '[%'")) as {
+      key: string;
+      count: number | string;
+    }[]
+  )
+    .map(({ key, count }) => [...(JSON.parse(key) as string[]).slice(0, 2), Number(count)].join(" "))
+    .filter((line) => !line.startsWith("tokensPerUser"))
+    .sort();
 
 /** Moves the start of every window of a limit back. */
 const age = (ms: number) =>
   world.sql(`update sallyport_counters set window_started_at = window_started_at - ${ms}`);
 
 /** A `$connect` as the gateway makes it, for tests that read the headers of its answer. */
-const connectEvent = (token: string, user: string, connectionId: string) =>
+const connectEvent = (token: string, user: string, connectionId: string, address = "203.0.113.5") =>
   world.event(`/ws/chat/connect?ws_token=${token}`, {
     connectionId,
     "x-sallyport-secret": world.secret,
-    "x-sallyport-source-ip": "203.0.113.5",
+    "x-sallyport-source-ip": address,
     origin: ORIGIN,
     cookie: `login=${user}:login-of-${user}`,
   });
@@ -62,5 +84,88 @@ describe("Retry-After", () => {
     const foreign = await world.requestToken("ann", undefined, "https://evil.test");
     expect(foreign.status).toBe(403);
     expect(foreign.headers.get("access-control-expose-headers")).toBeNull();
+  });
+});
+
+describe("bad tokens", () => {
+  test("do not lock out others at the same address", async () => {
+    await open();
+    for (let attempt = 0; attempt < 25; attempt++) await guess();
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", status: 429 });
+    expect(await statusOf(world.connect("ann"))).toBe(101);
+    expect(await statusOf(world.connect("bob"))).toBe(101);
+  });
+
+  test("are limited by bad tokens, and not by valid ones", async () => {
+    await open({ limits: { failedConnectsPerIp: 3, connectsPerUser: false } });
+    for (let attempt = 0; attempt < 5; attempt++) await world.connect("ann");
+    expect([await guess(), await guess(), await guess(), await guess()]).toEqual([403, 403, 403, 429]);
+    expect(await statusOf(world.connect("ann"))).toBe(101);
+  });
+
+  test("do not count against the limit of the address", async () => {
+    await open({ limits: { connectsPerIp: 2, failedConnectsPerIp: 10 } });
+    for (let attempt = 0; attempt < 4; attempt++) expect(await guess()).toBe(403);
+    expect(await statusOf(world.connect("ann"))).toBe(101);
+    expect(await counted()).toEqual([
+      "connectsPerIp 127.0.0.1 1",
+      "connectsPerUser ann 1",
+      "failedConnectsPerIp 127.0.0.1 4",
+    ]);
+  });
+
+  test("cause no write at the limit, and the 429 says when the window ends", async () => {
+    await open({ limits: { failedConnectsPerIp: 1 } });
+    await guess();
+    await age(20_000);
+    const before = await world.sql("select * from sallyport_counters order by key");
+    const response = await connectEvent(BAD_TOKEN, "ann", "AAAAAAAAAAAAAAA=", "127.0.0.1");
+    expect(response.status).toBe(429);
+    expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(1);
+    expect(Number(response.headers.get("retry-after"))).toBeLessThanOrEqual(40);
+    expect(await world.sql("select * from sallyport_counters order by key")).toEqual(before);
+  });
+
+  test("do not reach the app's authenticate", async () => {
+    let calls = 0;
+    await open({
+      authenticate: () => {
+        calls++;
+        return null;
+      },
+    });
+    await guess();
+    expect(calls).toBe(0);
+  });
+});
+
+describe("connects", () => {
+  test("that the user's limit denies are not counted for the address", async () => {
+    await open({ limits: { connectsPerUser: 1, connectsPerIp: 3 } });
+    await world.connect("ann");
+    for (let attempt = 0; attempt < 4; attempt++) expect(await statusOf(world.connect("ann"))).toBe(429);
+    expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 1", "connectsPerUser ann 1"]);
+    expect(await statusOf(world.connect("bob"))).toBe(101);
+  });
+
+  test("that race at the user's limit are not counted for the address either", async () => {
+    await open({ limits: { connectsPerUser: 3, tokensPerUser: false } });
+    const tokens = await Promise.all(Array.from({ length: 20 }, () => world.token("ann")));
+    const statuses = await Promise.all(tokens.map((token) => statusOf(world.connect("ann", { token }))));
+    expect(statuses.filter((status) => status === 101)).toHaveLength(3);
+    expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 3", "connectsPerUser ann 3"]);
+  });
+
+  test("that the limit of the address denies are not counted for the user", async () => {
+    await open({ limits: { connectsPerIp: 1 } });
+    await world.connect("bob");
+    expect(await statusOf(world.connect("ann"))).toBe(429);
+    expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 1", "connectsPerUser bob 1"]);
+  });
+
+  test("without a token count for the address at a view that allows anonymous users", async () => {
+    await open({ views: { "/ws/lobby": LobbyView }, limits: { connectsPerIp: 1 } });
+    expect([await statusOf(world.connect(null)), await statusOf(world.connect(null))]).toEqual([101, 429]);
+    expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 1"]);
   });
 });
