@@ -42,6 +42,7 @@ const ALL = {
     failedConnectsPerIp: false,
     tokensPerUser: 0,
     messagesPerConnection: 1,
+    messagesPerUser: 1,
   },
   gatewayAuth: "none",
   trustProxy: 1,

@@ -9,10 +9,11 @@ import { allowance, newReference, newTrail, refusal, type Trail } from "./access
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
+import { MessageLimits } from "./access/message-limits.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { PermissionCatalog } from "./access/permissions.ts";
-import { MessageLimit, RateLimits } from "./access/rate-limits.ts";
+import { RateLimits } from "./access/rate-limits.ts";
 import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
@@ -116,7 +117,7 @@ export class Sallyport {
       limits,
       rateLimits,
       connectLimits: new ConnectLimits(database, limits, rateLimits),
-      messageLimit: new MessageLimit(limits.messagesPerConnection),
+      messageLimits: new MessageLimits(limits),
       tokens,
       rights,
       permissionRows: new PermissionRows(database, catalog),

@@ -28,6 +28,7 @@ const UNLIMITED = {
   failedConnectsPerIp: false,
   tokensPerUser: false,
   messagesPerConnection: false,
+  messagesPerUser: false,
 } as const;
 
 /** The app that is measured: one view with a rule of two permissions, one kind of channel. */

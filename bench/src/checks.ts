@@ -3,8 +3,8 @@ import { Callers } from "../../dist/access/callers.js";
 import { Changes } from "../../dist/access/changes.js";
 import { Channels } from "../../dist/access/channels.js";
 import { newTrail } from "../../dist/access/decisions.js";
+import { MessageLimits } from "../../dist/access/message-limits.js";
 import { PermissionCatalog } from "../../dist/access/permissions.js";
-import { MessageLimit } from "../../dist/access/rate-limits.js";
 import { compileRule, judge, PageJudge, type Rule, type Subject } from "../../dist/access/rules.js";
 import { hashSecret } from "../../dist/gateways/gateways.js";
 import { succeeded } from "../../dist/lifecycle/answer.js";
@@ -124,7 +124,10 @@ function wholeGate(): Promise<number[]> {
     permissions: catalog,
     // Gathers, and writes nothing.
     activity: new Activity({} as never, () => undefined),
-    messageLimit: new MessageLimit(Number.MAX_SAFE_INTEGER),
+    messageLimits: new MessageLimits({
+      messagesPerConnection: Number.MAX_SAFE_INTEGER,
+      messagesPerUser: Number.MAX_SAFE_INTEGER,
+    }),
     sessions: { find: async () => session },
     views,
   } as unknown as Rooms;

@@ -10,6 +10,7 @@ export const EVENT_OPTIONS: Partial<SallyportOptions> = {
     connectsPerIp: 1e9,
     failedConnectsPerIp: 1e9,
     messagesPerConnection: false,
+    messagesPerUser: false,
   },
 };
 

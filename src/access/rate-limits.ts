@@ -24,6 +24,8 @@ export interface Limits {
   readonly tokensPerUser: number | false;
   /** Messages on one connection, counted in each process by itself. Default 600. */
   readonly messagesPerConnection: number | false;
+  /** Messages of one user on all connections, counted in each process by itself. Default 3000. */
+  readonly messagesPerUser: number | false;
 }
 
 const LIMIT = limitOption(
@@ -38,9 +40,11 @@ export const limitsSchema = optionsOf<Partial<Limits>>()({
   failedConnectsPerIp: v.optional(LIMIT, 20),
   tokensPerUser: v.optional(LIMIT, 20),
   messagesPerConnection: v.optional(LIMIT, 600),
+  messagesPerUser: v.optional(LIMIT, 3000),
 });
 
-const WINDOW_MS = 60_000;
+/** Length of the window of a limit, in milliseconds. */
+export const WINDOW_MS = 60_000;
 /** How long after it began a window's row is kept, in milliseconds. */
 const KEEP_WINDOW_MS = 10 * WINDOW_MS;
 
@@ -132,7 +136,7 @@ export class RateLimits {
 
   async #refusal(db: Kysely<Tables>, key: string, limit: number): Promise<RefusedError> {
     const row = await this.#window(db, key);
-    return tooMany(describeReached(key), limit, Number(row?.left_ms ?? WINDOW_MS));
+    return reachedLimit(describeReached(key), limit, Number(row?.left_ms ?? WINDOW_MS));
   }
 }
 
@@ -177,44 +181,6 @@ export function reachedWindow(
 }
 
 /**
- * Counts in this process, for what happens too often to be written: messages on one connection.
- */
-export class MessageLimit {
-  readonly #limit: number | false;
-  #windows = new Map<string, { startedAt: number; count: number }>();
-  #sweptAt = 0;
-
-  constructor(limit: number | false) {
-    this.#limit = limit;
-  }
-
-  /** @throws RefusedError with 429 when the limit is reached */
-  take(sessionId: string, now = Date.now()): void {
-    if (this.#limit === false) return;
-    if (now - this.#sweptAt > WINDOW_MS) this.#sweep(now);
-    let window = this.#windows.get(sessionId);
-    if (!window || now - window.startedAt >= WINDOW_MS) {
-      window = { startedAt: now, count: 0 };
-      this.#windows.set(sessionId, window);
-    }
-    if (window.count >= this.#limit) {
-      throw tooMany(
-        `Connection ${sessionId} has reached messagesPerConnection`,
-        this.#limit,
-        window.startedAt + WINDOW_MS - now,
-      );
-    }
-    window.count++;
-  }
-
-  #sweep(now: number): void {
-    this.#sweptAt = now;
-    for (const [id, window] of this.#windows)
-      if (now - window.startedAt >= WINDOW_MS) this.#windows.delete(id);
-  }
-}
-
-/**
  * The part of an address that one subscriber holds: an IPv4 address, or the /64 of an IPv6 one. An IPv4 address
  * written as IPv6 is the IPv4 address.
  */
@@ -226,8 +192,13 @@ export function addressBlock(text: string): string | undefined {
   return `${parts.map((part) => part.toString(16)).join(":")}::/64`;
 }
 
-/** @param what a clause such as `User ann has reached connectsPerUser` */
-function tooMany(what: string, limit: number, leftMs: number): RefusedError {
+/**
+ * Returns the error for an event that a limit denies.
+ *
+ * @param what a clause such as `User ann has reached connectsPerUser`
+ * @param leftMs until the window ends, in milliseconds
+ */
+export function reachedLimit(what: string, limit: number, leftMs: number): RefusedError {
   const retryAfterSeconds = Math.max(1, Math.ceil(leftMs / 1000));
   return new RefusedError(
     `${what}, which allows ${limit} per minute. The window ends in ${retryAfterSeconds} s.`,

@@ -33,7 +33,7 @@ export interface Envelope {
  * A message from an open socket, from the gateway's call to the handler's answer.
  *
  * Guards, in the order that is the security design: caller, size and form, session with its user's state and
- * rights in one statement, message limit, view's rule, handler, handler's rule, schema, `authorize`.
+ * rights in one statement, limits of connection and user, view's rule, handler, handler's rule, schema, `authorize`.
  *
  * @returns what the handler returned
  * @throws RefusedError
@@ -58,7 +58,7 @@ export async function message(
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
   if (session.loginId !== null) trail.loginId = session.loginId;
-  rooms.messageLimit.take(session.id);
+  rooms.messageLimits.take(session);
   rooms.activity.seen(session.id);
 
   demand(trail, view.name, view.rule, session);

@@ -73,6 +73,7 @@ const NO_LIMITS: Limits = {
   failedConnectsPerIp: false,
   tokensPerUser: false,
   messagesPerConnection: false,
+  messagesPerUser: false,
 };
 
 /**

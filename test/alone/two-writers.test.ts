@@ -20,6 +20,7 @@ beforeEach(async () => {
       tokensPerUser: false,
       connectsPerIp: false,
       messagesPerConnection: false,
+      messagesPerUser: false,
     },
   });
 });

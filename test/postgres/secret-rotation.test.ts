@@ -29,6 +29,7 @@ beforeEach(async () => {
       connectsPerIp: false,
       tokensPerUser: false,
       messagesPerConnection: false,
+      messagesPerUser: false,
     },
   });
   await world.sallyport.access.grant("ann", chat.can_use_chat);

@@ -242,6 +242,7 @@ const NO_LIMITS = {
   failedConnectsPerIp: false,
   tokensPerUser: false,
   messagesPerConnection: false,
+  messagesPerUser: false,
 } as const;
 
 /** The story moves the clock, so that a lease of seconds or a session's two hours cost no time; and nothing looks unless it says so. */

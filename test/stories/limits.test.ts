@@ -169,3 +169,20 @@ describe("connects", () => {
     expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 1"]);
   });
 });
+
+describe("messages", () => {
+  test("of one user are counted across connections", async () => {
+    // Counted in each process by itself.
+    await open({ limits: { messagesPerUser: 5 }, instances: 1 });
+    const [first, second, bob] = [
+      await world.connect("ann"),
+      await world.connect("ann"),
+      await world.connect("bob"),
+    ];
+    for (let index = 0; index < 5; index++) await (index % 2 ? first : second).result("whoami");
+    for (const socket of [first, second])
+      expect(await socket.call("whoami")).toMatchObject({ ok: false, status: 429 });
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", userId: "ann" });
+    await bob.result("whoami");
+  });
+});
