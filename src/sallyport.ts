@@ -9,6 +9,7 @@ import { allowance, newReference, newTrail, refusal, type Trail } from "./access
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
+import { LimitSettings } from "./access/limit-settings.ts";
 import { MessageLimits } from "./access/message-limits.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
@@ -95,7 +96,7 @@ export class Sallyport {
     );
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
-    const { storage: database, limits } = config;
+    const { storage: database } = config;
     const catalog = new PermissionCatalog(config.permissions);
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
@@ -108,6 +109,7 @@ export class Sallyport {
     );
     const decisionLog = new DecisionLog(database, config.decisionLog, onError);
     const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
+    const limits = new LimitSettings(config.limits, views);
     const rateLimits = new RateLimits(database);
     this.#rooms = {
       database,

@@ -1,12 +1,15 @@
 import { type Expression, type Kysely, sql } from "kysely";
 import type { Database } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
-import { limitKey } from "./limit-keys.ts";
-import { type Limits, type RateLimits, reachedWindow, unlessReached } from "./rate-limits.ts";
+import { type CountedLimit, limitKey } from "./limit-keys.ts";
+import type { LimitSettings } from "./limit-settings.ts";
+import { type RateLimits, reachedWindow, unlessReached } from "./rate-limits.ts";
 
 /** Where a connect comes from. */
 export interface ConnectAttempt {
   readonly gatewayId: string;
+  /** Path of the view. */
+  readonly view: string;
   /** The block of addresses that is limited together. */
   readonly block: string;
 }
@@ -29,13 +32,13 @@ type Count = (db: Kysely<never>, values: Values) => Promise<{ key: string }[]>;
 /** The limits of connects: of an address, of its failed connects, and of a user. */
 export class ConnectLimits {
   readonly #database: Database;
-  readonly #limits: Limits;
+  readonly #settings: LimitSettings;
   readonly #rateLimits: RateLimits;
   readonly #countBoth: Count;
 
-  constructor(database: Database, limits: Limits, rateLimits: RateLimits) {
+  constructor(database: Database, settings: LimitSettings, rateLimits: RateLimits) {
     this.#database = database;
-    this.#limits = limits;
+    this.#settings = settings;
     this.#rateLimits = rateLimits;
     this.#countBoth = countingBoth(database);
   }
@@ -49,16 +52,10 @@ export class ConnectLimits {
    * @param userId null for an anonymous connect, which has no limit of a user
    * @throws RefusedError with 429 if one of the limits is reached
    */
-  async take({ gatewayId, block }: ConnectAttempt, userId: string | null): Promise<void> {
-    const { connectsPerIp, connectsPerUser } = this.#limits;
-    const address = {
-      key: limitKey({ limit: "connectsPerIp", subject: block, gatewayId, view: null }),
-      limit: connectsPerIp,
-    };
-    const user = {
-      key: limitKey({ limit: "connectsPerUser", subject: userId ?? "", gatewayId, view: null }),
-      limit: userId === null ? false : connectsPerUser,
-    };
+  async take(attempt: ConnectAttempt, userId: string | null): Promise<void> {
+    const address = this.#keyOf("connectsPerIp", attempt, attempt.block);
+    const user =
+      userId === null ? { key: "", limit: false as const } : this.#keyOf("connectsPerUser", attempt, userId);
     const counted = await this.#count(address, user);
     const missing = [address, user].filter(({ key, limit }) => limit !== false && !counted.has(key));
     if (missing.length === 0) return;
@@ -75,11 +72,19 @@ export class ConnectLimits {
    *
    * @throws RefusedError with 429 if the address has failed too often
    */
-  async failed({ gatewayId, block }: ConnectAttempt): Promise<void> {
-    const { failedConnectsPerIp } = this.#limits;
-    const key = limitKey({ limit: "failedConnectsPerIp", subject: block, gatewayId, view: null });
-    await this.#rateLimits.check(this.#database.db, key, failedConnectsPerIp);
-    await this.#rateLimits.takeAlone(key, failedConnectsPerIp);
+  async failed(attempt: ConnectAttempt): Promise<void> {
+    const { key, limit } = this.#keyOf("failedConnectsPerIp", attempt, attempt.block);
+    await this.#rateLimits.check(this.#database.db, key, limit);
+    await this.#rateLimits.takeAlone(key, limit);
+  }
+
+  #keyOf(
+    limit: Exclude<CountedLimit, "tokensPerUser">,
+    { gatewayId, view }: ConnectAttempt,
+    subject: string,
+  ): CountedKey {
+    const setting = this.#settings.at(view, limit);
+    return { key: limitKey({ limit, subject, gatewayId, view: setting.view }), limit: setting.value };
   }
 
   /** Returns the keys that were counted. Each of them is counted only if the limits of both allow it. */

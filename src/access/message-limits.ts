@@ -1,4 +1,5 @@
-import type { Limits } from "./rate-limits.ts";
+import type { HandlerLimits } from "../view/limits.ts";
+import type { LimitSettings } from "./limit-settings.ts";
 import { reachedLimit, WINDOW_MS } from "./rate-limits.ts";
 
 /** Whose message it is. */
@@ -51,39 +52,100 @@ class MemoryWindows {
   }
 }
 
+/** The windows that a message or a call of a handler is counted in. */
+interface Scope {
+  readonly perConnection: MemoryWindows | undefined;
+  readonly perUser: MemoryWindows | undefined;
+}
+
+/** A handler with limits of its own. */
+interface LimitedHandler {
+  readonly name: string;
+  readonly limits: HandlerLimits;
+}
+
 /**
  * The limits of messages, counted in the memory of this process: messages are too many to be written.
  *
  * A message that one of the limits denies is counted for none of them.
  */
 export class MessageLimits {
-  readonly #perConnection: MemoryWindows | undefined;
+  readonly #settings: LimitSettings;
+  /** Shared by the views that use the app's value. */
   readonly #perUser: MemoryWindows | undefined;
+  readonly #views = new Map<string, Scope>();
+  readonly #handlers = new Map<LimitedHandler, Scope>();
 
-  constructor({
-    messagesPerConnection,
-    messagesPerUser,
-  }: Pick<Limits, "messagesPerConnection" | "messagesPerUser">) {
-    if (messagesPerConnection !== false) {
-      this.#perConnection = new MemoryWindows(
-        messagesPerConnection,
-        (key) => `Connection ${key} has reached messagesPerConnection`,
-      );
-    }
-    if (messagesPerUser !== false) {
-      this.#perUser = new MemoryWindows(messagesPerUser, (key) => `User ${key} has reached messagesPerUser`);
-    }
+  constructor(settings: LimitSettings) {
+    this.#settings = settings;
+    this.#perUser = windowsOf("User", "messagesPerUser", settings.app.messagesPerUser);
   }
 
   /**
-   * Counts a message for its connection and its user.
+   * Counts a message at a view for its connection and its user.
    *
    * @throws RefusedError with 429 if one of the limits is reached
    */
-  take({ id, userId }: MessageOrigin, now = Date.now()): void {
-    this.#perConnection?.check(id, now);
-    if (userId !== null) this.#perUser?.check(userId, now);
-    this.#perConnection?.count(id, now);
-    if (userId !== null) this.#perUser?.count(userId, now);
+  take(view: string, origin: MessageOrigin, now = Date.now()): void {
+    take(this.#scopeOfView(view), origin, now);
   }
+
+  /**
+   * Counts a call of a handler for its connection and its user, where the handler has limits of its own.
+   *
+   * @param view path of the view that has the handler
+   * @throws RefusedError with 429 if one of the limits is reached
+   */
+  takeCall(view: string, handler: LimitedHandler, origin: MessageOrigin, now = Date.now()): void {
+    take(this.#scopeOfHandler(view, handler), origin, now);
+  }
+
+  #scopeOfView(view: string): Scope {
+    let scope = this.#views.get(view);
+    if (!scope) {
+      const connection = this.#settings.at(view, "messagesPerConnection");
+      const user = this.#settings.at(view, "messagesPerUser");
+      const ofView = ` of view ${view}`;
+      scope = {
+        perConnection: windowsOf(
+          "Connection",
+          `messagesPerConnection${connection.view === null ? "" : ofView}`,
+          connection.value,
+        ),
+        perUser:
+          user.view === null ? this.#perUser : windowsOf("User", `messagesPerUser${ofView}`, user.value),
+      };
+      this.#views.set(view, scope);
+    }
+    return scope;
+  }
+
+  #scopeOfHandler(view: string, handler: LimitedHandler): Scope {
+    let scope = this.#handlers.get(handler);
+    if (!scope) {
+      const { messagesPerConnection = false, messagesPerUser = false } = handler.limits;
+      const ofHandler = ` of handler ${handler.name} of view ${view}`;
+      scope = {
+        perConnection: windowsOf("Connection", `messagesPerConnection${ofHandler}`, messagesPerConnection),
+        perUser: windowsOf("User", `messagesPerUser${ofHandler}`, messagesPerUser),
+      };
+      this.#handlers.set(handler, scope);
+    }
+    return scope;
+  }
+}
+
+function take({ perConnection, perUser }: Scope, { id, userId }: MessageOrigin, now: number): void {
+  perConnection?.check(id, now);
+  if (userId !== null) perUser?.check(userId, now);
+  perConnection?.count(id, now);
+  if (userId !== null) perUser?.count(userId, now);
+}
+
+function windowsOf(
+  who: "Connection" | "User",
+  name: string,
+  limit: number | false,
+): MemoryWindows | undefined {
+  return limit === false ? undefined : new MemoryWindows(limit, (key) => `${who} ${key} has reached ${name}`);
 }

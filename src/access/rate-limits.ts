@@ -2,7 +2,7 @@ import ipaddr from "ipaddr.js";
 import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
 import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
-import { limitOption, optionsOf } from "../options.ts";
+import { optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 import { describeReached } from "./limit-keys.ts";
 
@@ -28,19 +28,14 @@ export interface Limits {
   readonly messagesPerUser: number | false;
 }
 
-const LIMIT = limitOption(
-  (value) => Number.isSafeInteger(value) && value >= 0,
-  "a whole number per minute of at least 0",
-);
-
 /** The option `limits`, with its defaults. */
 export const limitsSchema = optionsOf<Partial<Limits>>()({
-  connectsPerUser: v.optional(LIMIT, 20),
-  connectsPerIp: v.optional(LIMIT, 300),
-  failedConnectsPerIp: v.optional(LIMIT, 20),
-  tokensPerUser: v.optional(LIMIT, 20),
-  messagesPerConnection: v.optional(LIMIT, 600),
-  messagesPerUser: v.optional(LIMIT, 3000),
+  connectsPerUser: v.optional(perMinuteOption, 20),
+  connectsPerIp: v.optional(perMinuteOption, 300),
+  failedConnectsPerIp: v.optional(perMinuteOption, 20),
+  tokensPerUser: v.optional(perMinuteOption, 20),
+  messagesPerConnection: v.optional(perMinuteOption, 600),
+  messagesPerUser: v.optional(perMinuteOption, 3000),
 });
 
 /** Length of the window of a limit, in milliseconds. */

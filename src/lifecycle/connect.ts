@@ -58,13 +58,13 @@ export async function connect(
     checkChannelName(channel);
     trail.channel = channel;
   }
-  const address = sourceOf(rooms, call, http);
+  const address = sourceOf(rooms, view, call, http);
   if (address.text !== undefined) trail.sourceIp = address.text;
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
   rooms.origins.require(await rooms.origins.decide(call.origin));
 
   const request = { view, call, gateway, http, channel };
-  const attempt = { gatewayId: gateway.id, block: address.block };
+  const attempt = { gatewayId: gateway.id, view: view.path, block: address.block };
   const accepted = await authenticateConnect(rooms, request, trail).catch(async (error: unknown) => {
     if (error instanceof RefusedError && FAILURES.has(error.reason))
       await rooms.connectLimits.failed(attempt);
@@ -223,14 +223,16 @@ async function whyNotOpened(
 /** The peer's address and the block of addresses that is limited together. */
 function sourceOf(
   rooms: Rooms,
+  view: MountedView,
   call: ConnectCall,
   http: HttpCall,
 ): { text: string | undefined; block: string } {
   const text = rooms.trustProxy === 0 ? call.sourceIp : forwardedFor(http, rooms.trustProxy);
   const block = text === undefined ? undefined : addressBlock(text);
   if (block !== undefined) return { text, block };
-  const { connectsPerIp, failedConnectsPerIp } = rooms.limits;
-  if (connectsPerIp === false && failedConnectsPerIp === false) return { text: undefined, block: "any" };
+  const names = ["connectsPerIp", "failedConnectsPerIp"] as const;
+  if (names.every((name) => rooms.limits.at(view.path, name).value === false))
+    return { text: undefined, block: "any" };
   throw malformed(
     `The connect brought no source address (${JSON.stringify(text) ?? "none"}). Map integration.request.header.x-sallyport-source-ip ` +
       "from context.identity.sourceIp, or turn off limits.connectsPerIp and limits.failedConnectsPerIp.",

@@ -55,7 +55,7 @@ export async function issueToken(
   const subject = await refusable(rooms, async (db) => {
     await rooms.grants.know(db, userId);
     const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view: null });
-    await rooms.rateLimits.take(db, key, rooms.limits.tokensPerUser);
+    await rooms.rateLimits.take(db, key, rooms.limits.app.tokensPerUser);
     return rooms.rights.subject(db, userId);
   });
   await checkWanted(rooms, wanted, subject, trail);

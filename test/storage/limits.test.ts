@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConnectLimits } from "../../src/access/connect-limits.ts";
 import { Evictions } from "../../src/access/evictions.ts";
 import { type CountedLimit, limitKey, parseLimitKey } from "../../src/access/limit-keys.ts";
+import { LimitSettings } from "../../src/access/limit-settings.ts";
 import { type Limits, limitsSchema, RateLimits } from "../../src/access/rate-limits.ts";
 import { RefusedError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
@@ -141,12 +142,16 @@ describe("windows that are over", () => {
 
 describe("connects", () => {
   const IP = "192.0.2.1";
-  const attempt = { gatewayId: "g", block: IP };
+  const attempt = { gatewayId: "g", view: "/ws", block: IP };
 
   const connectLimits = (given: Partial<Limits>) =>
     at.each(
       (database) =>
-        new ConnectLimits(database, parseOptions("limits", limitsSchema, given), new RateLimits(database)),
+        new ConnectLimits(
+          database,
+          new LimitSettings(parseOptions("limits", limitsSchema, given), new Map()),
+          new RateLimits(database),
+        ),
     );
   const keyOf = (limit: CountedLimit, subject: string, gatewayId = "g") =>
     limitKey({ limit, subject, gatewayId, view: null });
@@ -160,14 +165,14 @@ describe("connects", () => {
     expectRefusals(outcome, 34);
     expectRefusals(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
     expect(await counted()).not.toHaveProperty([keyOf("connectsPerUser", "eve")]);
-    await each[1].take({ gatewayId: "G", block: IP }, null);
-    await each[1].take({ gatewayId: "g", block: "192.0.2.10" }, null);
+    await each[1].take({ ...attempt, gatewayId: "G" }, null);
+    await each[1].take({ ...attempt, block: "192.0.2.10" }, null);
   });
 
   test("of a user are let through as many as the limit says, and no more are counted for any address", async () => {
     const each = connectLimits({ connectsPerIp: 1000, connectsPerUser: 7 });
     const outcome = await at.race(40, each, (one, index) =>
-      one.take({ gatewayId: "g", block: `192.0.2.${index % 5}` }, "ann"),
+      one.take({ ...attempt, block: `192.0.2.${index % 5}` }, "ann"),
     );
     expect(outcome.passed).toHaveLength(7);
     expectRefusals(outcome, 33);

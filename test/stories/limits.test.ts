@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
+import { handler, WebSocketView } from "../../src/index.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
 
@@ -184,5 +185,70 @@ describe("messages", () => {
       expect(await socket.call("whoami")).toMatchObject({ ok: false, status: 429 });
     expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", userId: "ann" });
     await bob.result("whoami");
+  });
+});
+
+/** A view with limits of its own, and a handler with its own. */
+class LimitedView extends WebSocketView {
+  static override signedIn = true;
+  static override limits = { messagesPerUser: 4, connectsPerUser: 2, connectsPerIp: false };
+  ping = handler(() => "pong");
+  search = handler({ limits: { messagesPerConnection: 1 } }, () => "found");
+}
+
+/** Uses the limits of the app. */
+class PlainView extends WebSocketView {
+  static override signedIn = true;
+  ping = handler(() => "pong");
+}
+
+describe("a view with limits of its own", () => {
+  const both = { "/ws/limited": LimitedView, "/ws/plain": PlainView };
+  const limits = { connectsPerUser: 3, connectsPerIp: 4, messagesPerUser: 3 };
+  /** Statuses of connects of a user at a view, as its gateway makes them. */
+  const connects = async (view: string, count: number, user = "ann") => {
+    const statuses: number[] = [];
+    for (let index = 0; index < count; index++) {
+      const response = await world.event(`${view}/connect?ws_token=${await world.token(user)}`, {
+        connectionId: `${view.slice(-5)}${user}${index}AAAAAAA=`.replaceAll("/", "a"),
+        "x-sallyport-secret": world.secret,
+        "x-sallyport-source-ip": "203.0.113.5",
+        origin: ORIGIN,
+        cookie: `login=${user}:login-of-${user}`,
+      });
+      statuses.push(response.status);
+    }
+    return statuses;
+  };
+
+  test("counts its connects alone, by its own values", async () => {
+    await open({ views: both, limits });
+    expect(await connects("/ws/limited", 3)).toEqual([200, 200, 429]);
+    expect(world.decisions.at(-1)?.message).toMatch(
+      /^User ann has reached connectsPerUser of view \/ws\/limited/,
+    );
+    expect(await connects("/ws/plain", 4)).toEqual([200, 200, 200, 429]);
+    expect(await connects("/ws/plain", 2, "bob")).toEqual([200, 429]);
+    expect(world.decisions.at(-1)?.message).toMatch(
+      /^Address 203\.0\.113\.5 has reached connectsPerIp, which/,
+    );
+    expect(await connects("/ws/limited", 2, "bob")).toEqual([200, 200]);
+  });
+
+  test("counts its messages alone, and the calls of a handler in addition", async () => {
+    await open({ views: both, limits, instances: 1 });
+    const ann = await world.connect("ann");
+    const second = await world.connect("ann");
+    expect(await ann.result("search")).toBe("found");
+    expect(await ann.call("search")).toMatchObject({ status: 429 });
+    expect(world.decisions.at(-1)?.message).toMatch(
+      /messagesPerConnection of handler search of view \/ws\/limited/,
+    );
+    expect(await second.result("search")).toBe("found");
+    expect(await second.result("ping")).toBe("pong");
+    expect(await second.call("ping")).toMatchObject({ status: 429 });
+    expect(world.decisions.at(-1)?.message).toMatch(/messagesPerUser of view \/ws\/limited, which allows 4/);
+    const bob = await world.connect("bob");
+    expect(await bob.result("ping")).toBe("pong");
   });
 });
