@@ -75,6 +75,7 @@ export type Reason =
   | "token-unknown"
   | "token-expired"
   | "token-replayed"
+  | "token-scope"
   | "login"
   | "anonymous"
   | "inactive"

@@ -4,7 +4,7 @@ import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { addressBlock } from "../access/rate-limits.ts";
 import { ANONYMOUS, type Subject } from "../access/rules.ts";
-import { hashToken } from "../access/tokens.ts";
+import { hashToken, type TokenGrant } from "../access/tokens.ts";
 import { userOf } from "../access/user.ts";
 import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
@@ -39,7 +39,7 @@ interface AuthenticatedConnect {
  * `$connect`: decides whether a connection opens, and as which user.
  *
  * The order of the checks is the security design: caller, form, Origin, token spent (a failure counts for its address, and limits
- * only failures), same session, limits of address and user, user active, view's rule, channel's rules, `authorize`, the view's
+ * only failures), same session, view and channel of the token, limits of address and user, user active, view's rule, channel's rules, `authorize`, the view's
  * `connect()`, row. A spent token stays spent, whatever follows.
  *
  * @throws RefusedError
@@ -127,9 +127,10 @@ function withoutToken(view: MountedView): Subject {
 async function verifyToken(
   rooms: Rooms,
   token: string,
-  { call, gateway, http }: ConnectRequest,
+  request: ConnectRequest,
   trail: Trail,
 ): Promise<AuthenticatedConnect> {
+  const { call, gateway, http } = request;
   const grant = await rooms.tokens.spend(token);
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
@@ -149,7 +150,25 @@ async function verifyToken(
       reason: "login",
     });
   }
+  requireScope(grant, request);
   return { subject: grant.subject, loginId: grant.loginId, changes: grant.changes };
+}
+
+/** A channel is compared with the one that the connect joins, which is the view's default if the client names none. */
+function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): void {
+  const isView = grant.view === null || grant.view === view.path;
+  const isChannel = grant.channel === null || grant.channel === channel;
+  if (isView && isChannel) return;
+  const scope = [
+    grant.view === null ? "" : `view ${grant.view}`,
+    grant.channel === null ? "" : `channel ${grant.channel}`,
+  ];
+  throw new RefusedError(
+    `The token was requested for ${scope.filter(Boolean).join(" and ")}, but is used for view ${view.path} ` +
+      `${channel === undefined ? "without a channel" : `and channel ${channel}`}. Request a token for each connect, with the view and ` +
+      "the channel of this connect.",
+    { reason: "token-scope" },
+  );
 }
 
 function checkRules(

@@ -127,6 +127,8 @@ export interface Tables {
     login_id: string | null;
     origin: string | null;
     gateway_id: string | null;
+    view: string | null;
+    channel: string | null;
     created_at: number;
     expires_at: number;
     spent_at: number | null;

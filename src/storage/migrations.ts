@@ -212,6 +212,16 @@ const connectedAt: Migration = {
   },
 };
 
+/** The view and the channel that a token was requested for. null: any. */
+const tokenScope: Migration = {
+  name: "0005_token_scope",
+  async up(db: Kysely<unknown>) {
+    for (const column of ["view", "channel"]) {
+      await db.schema.alterTable("sallyport_tokens").addColumn(column, "text").execute();
+    }
+  },
+};
+
 function grantTable(
   keyed: KeyedTable,
   db: Kysely<unknown>,
@@ -237,5 +247,5 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
 
 /** Returns every migration of this version, in order. */
 export function migrations(keyed: KeyedTable): readonly Migration[] {
-  return [firstTables(keyed), reasonsAndRecords, connectedAt];
+  return [firstTables(keyed), reasonsAndRecords, connectedAt, tokenScope];
 }
