@@ -38,6 +38,7 @@ const ALL = {
   token: { path: "/api/token", expiresInSeconds: 30, binding: "token" },
   limits: {
     connectsPerUser: 1,
+    connectionsPerUser: 1,
     connectsPerIp: 1,
     failedConnectsPerIp: false,
     tokensPerUser: 0,

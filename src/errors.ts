@@ -71,6 +71,7 @@ export type Reason =
   | "invalid"
   | "origin"
   | "limit"
+  | "connections"
   | "token-missing"
   | "token-unknown"
   | "token-expired"

@@ -132,6 +132,14 @@ export const perMinuteOption = limitOption(
   "a whole number per minute of at least 0",
 );
 
+/** The number of things that a limit allows at the same time. 0 allows none. `unit` is a plural, such as "connections". */
+export function atOnceOption(unit: string) {
+  return limitOption(
+    (value) => Number.isSafeInteger(value) && value >= 0,
+    `a whole number of ${unit} of at least 0`,
+  );
+}
+
 function numberOf(min: number, max: number, message: string, isKind: (value: number) => boolean) {
   return v.pipe(
     v.number(message),

@@ -43,6 +43,7 @@ import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/l
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
@@ -53,6 +54,7 @@ import { Activity } from "./sessions/activity.ts";
 import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
+import { UserConnections } from "./sessions/user-connections.ts";
 import type { Outlet } from "./view/context.ts";
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
@@ -110,6 +112,8 @@ export class Sallyport {
     const decisionLog = new DecisionLog(database, config.decisionLog, onError);
     const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
     const limits = new LimitSettings(config.limits, views);
+    const sessions = new Sessions(database, rights);
+    const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
     this.#rooms = {
       database,
@@ -130,7 +134,9 @@ export class Sallyport {
       evictions,
       changes: new Changes(),
       gateways,
-      sessions: new Sessions(database, rights),
+      sessions,
+      userConnections,
+      connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
       entries: new Entries(database, rights, tokens),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),

@@ -24,6 +24,7 @@ class ChatView extends WebSocketView {
 
 const UNLIMITED = {
   connectsPerUser: false,
+  connectionsPerUser: false,
   connectsPerIp: false,
   failedConnectsPerIp: false,
   tokensPerUser: false,

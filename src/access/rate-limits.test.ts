@@ -27,6 +27,7 @@ test("limits are whole numbers or false, and have defaults", () => {
     connectsPerUser: 20,
     connectsPerIp: false,
     failedConnectsPerIp: 20,
+    connectionsPerUser: 50,
     tokensPerUser: 0,
     messagesPerConnection: 600,
     messagesPerUser: 3000,

@@ -2,11 +2,11 @@ import ipaddr from "ipaddr.js";
 import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
 import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
-import { optionsOf, perMinuteOption } from "../options.ts";
+import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 import { describeReached } from "./limit-keys.ts";
 
-/** How often something may happen a minute; `false` is without limit, 0 is never. */
+/** The limits of the app: events per minute, and open connections. `false`: no limit. 0: none are allowed. */
 export interface Limits {
   /** Connects of one user through one gateway, with a token that could be spent. Default 20. */
   readonly connectsPerUser: number | false;
@@ -20,6 +20,8 @@ export interface Limits {
    * connects. Default 20.
    */
   readonly failedConnectsPerIp: number | false;
+  /** Open connections of one user at the same time, through all gateways. Default 50. */
+  readonly connectionsPerUser: number | false;
   /** Tokens of one user. Default 20. */
   readonly tokensPerUser: number | false;
   /** Messages on one connection, counted in each process by itself. Default 600. */
@@ -33,6 +35,7 @@ export const limitsSchema = optionsOf<Partial<Limits>>()({
   connectsPerUser: v.optional(perMinuteOption, 20),
   connectsPerIp: v.optional(perMinuteOption, 300),
   failedConnectsPerIp: v.optional(perMinuteOption, 20),
+  connectionsPerUser: v.optional(atOnceOption("connections"), 50),
   tokensPerUser: v.optional(perMinuteOption, 20),
   messagesPerConnection: v.optional(perMinuteOption, 600),
   messagesPerUser: v.optional(perMinuteOption, 3000),

@@ -10,7 +10,10 @@ import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import { lockOfConnections, type NewSession } from "../sessions/entries.ts";
+import type { ConnectionLimit } from "../sessions/user-connections.ts";
 import type { Tables } from "../storage/database.ts";
+import { tooManyConnections } from "./connection-slots.ts";
 import { authenticatedUser } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
@@ -202,17 +205,30 @@ async function open(
     tokenHash: token === undefined ? undefined : hashToken(token),
   };
   const asks = asksSomebody(rooms, channel);
+  const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
+  const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
+  let hasProbed = false;
   for (let asked = changes; ; ) {
-    const outcome = await rooms.database.writeBeside(async (db) => {
-      const opened = await rooms.entries.open(db, { ...session, changes: asks ? asked : undefined });
-      if (!opened) return { changes: await whyNotOpened(rooms, db, call, asks ? asked : undefined) };
-      const now = userId === null ? ANONYMOUS : { ...opened, userId };
-      checkRules(rooms, trail, view, channel, now);
-      return { sessionId: opened.id };
-    });
-    if (outcome.sessionId !== undefined) {
+    const outcome = await rooms.database.writeBeside<Outcome>(
+      async (db) => {
+        const row = { ...session, limit, changes: asks ? asked : undefined };
+        const opened = await rooms.entries.open(db, row);
+        if (!opened) return whyNotOpened(rooms, db, row, call);
+        const now = userId === null ? ANONYMOUS : { ...opened, userId };
+        checkRules(rooms, trail, view, channel, now);
+        return { kind: "opened", sessionId: opened.id };
+      },
+      { lock },
+    );
+    if (outcome.kind === "opened") {
       trail.sessionId = outcome.sessionId;
       return;
+    }
+    if (outcome.kind === "full") {
+      if (hasProbed || (await rooms.connectionProbes.closeGone(outcome.userId, outcome.limit.scope)) === 0)
+        throw tooManyConnections(outcome.userId, outcome.limit);
+      hasProbed = true;
+      continue;
     }
     asked = outcome.changes;
     const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
@@ -221,21 +237,30 @@ async function open(
   }
 }
 
-/**
- * @returns how many changes have been recorded, where somebody must be asked again
- * @throws RefusedError for what asking again does not change
- */
+/** What came of an attempt to write the row. */
+type Outcome =
+  | { readonly kind: "opened"; readonly sessionId: string }
+  /** Something was recorded to have changed since `authorize` was called. */
+  | { readonly kind: "changed"; readonly changes: number }
+  /** The user has as many open connections as the limit allows. */
+  | { readonly kind: "full"; readonly userId: string; readonly limit: ConnectionLimit };
+
+/** @throws RefusedError for what another attempt does not change */
 async function whyNotOpened(
   rooms: Rooms,
   db: Kysely<Tables>,
+  { changes: asked, limit, userId }: NewSession,
   { connectionId, token }: ConnectCall,
-  asked: number | undefined,
-): Promise<number> {
+): Promise<Outcome> {
   if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
     throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
   }
   const changes = await rooms.evictions.changes(db);
-  if (asked !== undefined && changes !== asked) return changes;
+  if (asked !== undefined && changes !== asked) return { kind: "changed", changes };
+  if (userId !== null && limit !== undefined) {
+    const open = await rooms.userConnections.count(db, userId, limit.scope);
+    if (open >= limit.max) return { kind: "full", userId, limit };
+  }
   throw malformed(`Connection ${connectionId} has already been opened.`);
 }
 

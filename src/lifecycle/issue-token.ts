@@ -10,6 +10,7 @@ import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import { requireConnectionSlot } from "./connection-slots.ts";
 import { authenticatedUser } from "./identity.ts";
 import { refusable } from "./refusable.ts";
 import type { Rooms } from "./rooms.ts";
@@ -62,6 +63,7 @@ export async function issueToken(
     return rooms.rights.subject(db, userId);
   });
   const scope = await checkWanted(rooms, wanted, subject, trail);
+  if (scope.view !== null) await requireConnectionSlot(rooms, scope.view, userId);
 
   const gatewayId = await gatewayFor(rooms, wanted);
   const grant = { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId, ...scope };

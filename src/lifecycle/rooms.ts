@@ -23,8 +23,10 @@ import type { Activity } from "../sessions/activity.ts";
 import type { Entries } from "../sessions/entries.ts";
 import type { Memberships } from "../sessions/memberships.ts";
 import type { Sessions } from "../sessions/sessions.ts";
+import type { UserConnections } from "../sessions/user-connections.ts";
 import type { Database } from "../storage/database.ts";
 import type { MountedView } from "./mount-views.ts";
+import type { ConnectionProbes } from "./probe-connections.ts";
 import type { Telemetry } from "./telemetry.ts";
 
 /** The user of a request, as the app's own session has it. */
@@ -60,6 +62,8 @@ export interface Rooms {
   readonly gateways: Gateways;
   readonly sessions: Sessions;
   readonly entries: Entries;
+  readonly userConnections: UserConnections;
+  readonly connectionProbes: ConnectionProbes;
   readonly activity: Activity;
   readonly memberships: Memberships;
   readonly delivery: Delivery;

@@ -22,6 +22,7 @@ describe("the SQLite storage", () => {
       "0002_reasons_and_records",
       "0003_connected_at",
       "0005_token_scope",
+      "0006_open_connections",
     ]);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
@@ -42,6 +43,7 @@ describe("the SQLite storage", () => {
       "0002_reasons_and_records",
       "0003_connected_at",
       "0005_token_scope",
+      "0006_open_connections",
     ]);
     await Promise.all(storages.map((storage) => storage.close()));
   });

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { optionsOf, perMinuteOption } from "../options.ts";
+import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 
 /**
  * The limits of a view. Each replaces the value of the app for this view and counts the events of this view alone. `false`: no limit
@@ -14,6 +14,8 @@ export interface ViewLimits {
   readonly connectsPerIp?: number | boolean | undefined;
   /** Connects to this view without a usable token, from one address through one gateway, per minute. */
   readonly failedConnectsPerIp?: number | boolean | undefined;
+  /** Open connections of one user to this view at the same time, through all gateways. */
+  readonly connectionsPerUser?: number | boolean | undefined;
   /** Messages on one connection, per minute and process. */
   readonly messagesPerConnection?: number | boolean | undefined;
   /** Messages of one user on all connections to this view, per minute and process. */
@@ -40,6 +42,7 @@ export const viewLimitsSchema = optionsOf<ValidViewLimits>()(
     connectsPerUser: v.exactOptional(perMinuteOption),
     connectsPerIp: v.exactOptional(perMinuteOption),
     failedConnectsPerIp: v.exactOptional(perMinuteOption),
+    connectionsPerUser: v.exactOptional(atOnceOption("connections")),
     messagesPerConnection: v.exactOptional(perMinuteOption),
     messagesPerUser: v.exactOptional(perMinuteOption),
   },
@@ -57,6 +60,7 @@ export const handlerLimitsSchema = optionsOf<HandlerLimits>()(
     connectsPerUser: NO_CONNECTS,
     connectsPerIp: NO_CONNECTS,
     failedConnectsPerIp: NO_CONNECTS,
+    connectionsPerUser: NO_CONNECTS,
     tokensPerUser: TOKENS_PER_USER,
   },
 );

@@ -17,6 +17,7 @@ beforeEach(async () => {
     views: { "/ws/chat": ChatView },
     limits: {
       connectsPerUser: false,
+      connectionsPerUser: false,
       tokensPerUser: false,
       connectsPerIp: false,
       messagesPerConnection: false,

@@ -26,6 +26,7 @@ beforeEach(async () => {
     gateways: [defineGateway({ name: "chat", region: "eu-west-1", target: `${APP}/ws/chat` })],
     limits: {
       connectsPerUser: false,
+      connectionsPerUser: false,
       connectsPerIp: false,
       tokensPerUser: false,
       messagesPerConnection: false,

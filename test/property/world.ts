@@ -238,6 +238,7 @@ function loginFromCookie(request: Request) {
 
 const NO_LIMITS = {
   connectsPerUser: false,
+  connectionsPerUser: false,
   connectsPerIp: false,
   failedConnectsPerIp: false,
   tokensPerUser: false,

@@ -44,6 +44,7 @@ const entry = (given: Partial<NewSession> = {}): NewSession => ({
   channel: undefined,
   tokenHash: undefined,
   changes: undefined,
+  limit: undefined,
   ...given,
 });
 
