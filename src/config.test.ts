@@ -38,10 +38,12 @@ const ALL = {
   token: { path: "/api/token", expiresInSeconds: 30, binding: "token" },
   limits: {
     connectsPerUser: 1,
+    connectionsPerUser: 1,
     connectsPerIp: 1,
     failedConnectsPerIp: false,
     tokensPerUser: 0,
     messagesPerConnection: 1,
+    messagesPerUser: 1,
   },
   gatewayAuth: "none",
   trustProxy: 1,

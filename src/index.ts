@@ -74,5 +74,6 @@ export type {
   User,
 } from "./view/context.ts";
 export { type Handler, type HandlerAuthorizeContext, type HandlerOptions, handler } from "./view/handlers.ts";
+export type { HandlerLimits, ViewLimits } from "./view/limits.ts";
 export { type ViewClass, WebSocketView } from "./view/view.ts";
 export type { ViewOptions } from "./view/view-options.ts";

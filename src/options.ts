@@ -126,6 +126,20 @@ export function limitOption(isValid: (value: number) => boolean, words: string) 
   );
 }
 
+/** The number of events that a limit allows per minute. 0 allows none. */
+export const perMinuteOption = limitOption(
+  (value) => Number.isSafeInteger(value) && value >= 0,
+  "a whole number per minute of at least 0",
+);
+
+/** The number of things that a limit allows at the same time. 0 allows none. `unit` is a plural, such as "connections". */
+export function atOnceOption(unit: string) {
+  return limitOption(
+    (value) => Number.isSafeInteger(value) && value >= 0,
+    `a whole number of ${unit} of at least 0`,
+  );
+}
+
 function numberOf(min: number, max: number, message: string, isKind: (value: number) => boolean) {
   return v.pipe(
     v.number(message),

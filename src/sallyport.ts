@@ -9,10 +9,12 @@ import { allowance, newReference, newTrail, refusal, type Trail } from "./access
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
+import { LimitSettings } from "./access/limit-settings.ts";
+import { MessageLimits } from "./access/message-limits.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { PermissionCatalog } from "./access/permissions.ts";
-import { MessageLimit, RateLimits } from "./access/rate-limits.ts";
+import { RateLimits } from "./access/rate-limits.ts";
 import { Rights } from "./access/rights.ts";
 import { Tokens } from "./access/tokens.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
@@ -43,6 +45,7 @@ import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/l
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
@@ -53,6 +56,7 @@ import { Activity } from "./sessions/activity.ts";
 import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
+import { UserConnections } from "./sessions/user-connections.ts";
 import type { Outlet } from "./view/context.ts";
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
@@ -93,7 +97,7 @@ export class Sallyport {
     this.#options = options;
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
-    const { storage: database, limits } = config;
+    const { storage: database } = config;
     const errors = new ErrorReporter(guarded(config.onError ?? printError), (error) =>
       database.failure(error),
     );
@@ -110,6 +114,9 @@ export class Sallyport {
     );
     const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
     const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
+    const limits = new LimitSettings(config.limits, views);
+    const sessions = new Sessions(database, rights);
+    const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
     this.#rooms = {
       database,
@@ -118,8 +125,8 @@ export class Sallyport {
       origins: new Origins(config.origins, config.allowMissingOrigin),
       limits,
       rateLimits,
-      connectLimits: new ConnectLimits(database, limits, rateLimits, tokens),
-      messageLimit: new MessageLimit(limits.messagesPerConnection),
+      connectLimits: new ConnectLimits(database, limits, rateLimits),
+      messageLimits: new MessageLimits(limits),
       tokens,
       rights,
       permissionRows: new PermissionRows(database, catalog),
@@ -130,7 +137,9 @@ export class Sallyport {
       evictions,
       changes: new Changes(),
       gateways,
-      sessions: new Sessions(database, rights),
+      sessions,
+      userConnections,
+      connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
       entries: new Entries(database, rights, tokens),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
@@ -468,6 +477,8 @@ function corsHeaders({ origin, isAllowed }: OriginDecision): Record<string, stri
     "access-control-allow-credentials": "true",
     "access-control-allow-methods": "POST",
     "access-control-allow-headers": "content-type, x-csrftoken",
+    // Not among the response headers that a page on another origin can read. Source: Fetch, "CORS-safelisted response-header name".
+    "access-control-expose-headers": "retry-after",
     vary: "Origin",
   };
 }

@@ -24,10 +24,12 @@ class ChatView extends WebSocketView {
 
 const UNLIMITED = {
   connectsPerUser: false,
+  connectionsPerUser: false,
   connectsPerIp: false,
   failedConnectsPerIp: false,
   tokensPerUser: false,
   messagesPerConnection: false,
+  messagesPerUser: false,
 } as const;
 
 /** The app that is measured: one view with a rule of two permissions, one kind of channel. */

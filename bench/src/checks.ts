@@ -3,14 +3,17 @@ import { Callers } from "../../dist/access/callers.js";
 import { Changes } from "../../dist/access/changes.js";
 import { Channels } from "../../dist/access/channels.js";
 import { newTrail } from "../../dist/access/decisions.js";
+import { LimitSettings } from "../../dist/access/limit-settings.js";
+import { MessageLimits } from "../../dist/access/message-limits.js";
 import { PermissionCatalog } from "../../dist/access/permissions.js";
-import { MessageLimit } from "../../dist/access/rate-limits.js";
+import { limitsSchema } from "../../dist/access/rate-limits.js";
 import { compileRule, judge, PageJudge, type Rule, type Subject } from "../../dist/access/rules.js";
 import { hashSecret } from "../../dist/gateways/gateways.js";
 import { succeeded } from "../../dist/lifecycle/answer.js";
 import { message } from "../../dist/lifecycle/message.js";
 import { mountViews } from "../../dist/lifecycle/mount-views.js";
 import type { Rooms } from "../../dist/lifecycle/rooms.js";
+import { parseOptions } from "../../dist/options.js";
 import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
 import type { HttpCall } from "../../dist/protocol/http-call.js";
 import { Activity } from "../../dist/sessions/activity.js";
@@ -90,6 +93,9 @@ function recipients(): Promise<number[]> {
   );
 }
 
+/** High enough to be counted and never reached. */
+const LIMITS = { messagesPerConnection: Number.MAX_SAFE_INTEGER, messagesPerUser: Number.MAX_SAFE_INTEGER };
+
 /** The real story of a message, from the decoded call to the encoded answer, over a session that is at hand. */
 function wholeGate(): Promise<number[]> {
   const secret = "s".repeat(64);
@@ -124,7 +130,7 @@ function wholeGate(): Promise<number[]> {
     permissions: catalog,
     // Gathers, and writes nothing.
     activity: new Activity({} as never, () => undefined),
-    messageLimit: new MessageLimit(Number.MAX_SAFE_INTEGER),
+    messageLimits: new MessageLimits(new LimitSettings(parseOptions("limits", limitsSchema, LIMITS), views)),
     sessions: { find: async () => session },
     views,
   } as unknown as Rooms;

@@ -7,9 +7,11 @@ export const EVENT_OPTIONS: Partial<SallyportOptions> = {
   token: { binding: "token" },
   limits: {
     connectsPerUser: 1e9,
+    connectionsPerUser: false,
     connectsPerIp: 1e9,
     failedConnectsPerIp: 1e9,
     messagesPerConnection: false,
+    messagesPerUser: false,
   },
 };
 

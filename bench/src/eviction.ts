@@ -43,6 +43,7 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
       },
       limits: {
         connectsPerUser: false,
+        connectionsPerUser: false,
         connectsPerIp: false,
         failedConnectsPerIp: false,
         tokensPerUser: false,

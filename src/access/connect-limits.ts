@@ -1,145 +1,153 @@
 import { type Expression, type Kysely, sql } from "kysely";
 import type { Database } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
-import { type Limits, type RateLimits, reachedWindow, unlessReached } from "./rate-limits.ts";
-import { hashToken, isToken, type Tokens } from "./tokens.ts";
+import { type CountedLimit, limitKey } from "./limit-keys.ts";
+import type { LimitSettings } from "./limit-settings.ts";
+import { type RateLimits, reachedWindow, unlessReached } from "./rate-limits.ts";
 
-/** A connect of which only its gateway, its address and a token's text are known. */
-export interface Knock {
+/** Where a connect comes from. */
+export interface ConnectAttempt {
   readonly gatewayId: string;
+  /** Path of the view. */
+  readonly view: string;
   /** The block of addresses that is limited together. */
   readonly block: string;
-  readonly token: string | undefined;
 }
 
-/** What was counted of a connect: shown again when the token has told the user. */
-export type CountedKeys = ReadonlySet<string>;
+/** A key and how often it can be counted per minute. */
+interface CountedKey {
+  readonly key: string;
+  readonly limit: number | false;
+}
 
-interface Keys {
-  readonly failures: string;
+interface Values {
+  readonly user: string;
+  readonly userLimit: number;
   readonly address: string;
-  /** What comes before the user's id in the key of a user's limit. */
-  readonly users: string;
-  readonly hash: string;
+  readonly addressLimit: number;
 }
 
-type Count = (db: Kysely<never>, keys: Keys) => Promise<{ key: string }[]>;
+type Count = (db: Kysely<never>, values: Values) => Promise<{ key: string }[]>;
 
-/**
- * The limits of connects: of an address, of what failed from there, and of the user whose token is brought.
- *
- * One statement counts and judges all of them, so a connect is counted for its user before its token is spent. That the user's
- * limit was reached is said in its own place in the order, by {@link ConnectLimits.demandUser}.
- */
+/** The limits of connects: of an address, of its failed connects, and of a user. */
 export class ConnectLimits {
   readonly #database: Database;
-  readonly #limits: Limits;
+  readonly #settings: LimitSettings;
   readonly #rateLimits: RateLimits;
-  readonly #count: Count | undefined;
-  readonly #countWithUser: Count | undefined;
+  readonly #countBoth: Count;
 
-  constructor(database: Database, limits: Limits, rateLimits: RateLimits, tokens: Tokens) {
+  constructor(database: Database, settings: LimitSettings, rateLimits: RateLimits) {
     this.#database = database;
-    this.#limits = limits;
+    this.#settings = settings;
     this.#rateLimits = rateLimits;
-    const { connectsPerIp, connectsPerUser, failedConnectsPerIp } = limits;
-    // Where nobody may connect, nothing is counted.
-    if (connectsPerIp === 0 || failedConnectsPerIp === 0) return;
-    this.#count = connectsPerIp === false ? undefined : counting(database, limits);
-    const isUserLimited = connectsPerUser !== false && connectsPerUser > 0;
-    this.#countWithUser = isUserLimited ? counting(database, limits, tokens) : this.#count;
+    this.#countBoth = countingBoth(database);
   }
 
   /**
-   * Counts a connect for its address and, where its token can be spent, for the token's user.
+   * Counts a connect whose token could be spent, or an anonymous one, for its address and its user.
    *
-   * @throws RefusedError with 429 when the address has connected, or failed, too often
+   * One statement counts both, or neither where one of the limits is reached. A connect that the user's limit denies is not counted
+   * for the address, which others may share.
+   *
+   * @param userId null for an anonymous connect, which has no limit of a user
+   * @throws RefusedError with 429 if one of the limits is reached
    */
-  async take(knock: Knock): Promise<CountedKeys> {
-    const { connectsPerIp, failedConnectsPerIp } = this.#limits;
-    const { block, gatewayId, token } = knock;
-    const address = `connect ip ${gatewayId} ${block}`;
-    const isUserKnowable = token !== undefined && isToken(token);
-    const count = isUserKnowable ? this.#countWithUser : this.#count;
-    const keys = {
-      failures: failuresKey(knock),
-      address,
-      users: userKey(gatewayId, ""),
-      hash: isUserKnowable ? hashToken(token) : "",
-    };
-    const rows = count
-      ? await this.#database.writeOne((db) => count(db as unknown as Kysely<never>, keys))
-      : [];
-    const counted = new Set(rows.map(({ key }) => key));
-    // A row counted says that the address had not failed too often either.
-    if (connectsPerIp === false ? counted.size > 0 : counted.has(address)) return counted;
-    await this.#rateLimits.check(this.#database.db, keys.failures, failedConnectsPerIp);
-    await this.#rateLimits.takeAlone(address, connectsPerIp);
-    return counted;
-  }
-
-  /** @throws RefusedError with 429 when the user has connected through the gateway too often */
-  async demandUser(gatewayId: string, userId: string, counted: CountedKeys): Promise<void> {
-    const key = userKey(gatewayId, userId);
-    if (counted.has(key)) return;
-    await this.#rateLimits.takeAlone(key, this.#limits.connectsPerUser);
+  async take(attempt: ConnectAttempt, userId: string | null): Promise<void> {
+    const address = this.#keyOf("connectsPerIp", attempt, attempt.block);
+    const user =
+      userId === null ? { key: "", limit: false as const } : this.#keyOf("connectsPerUser", attempt, userId);
+    const counted = await this.#count(address, user);
+    const missing = [address, user].filter(({ key, limit }) => limit !== false && !counted.has(key));
+    if (missing.length === 0) return;
+    for (const { key, limit } of [address, user]) await this.#rateLimits.check(this.#database.db, key, limit);
+    // The window that was reached has ended in between.
+    for (const { key, limit } of missing) await this.#rateLimits.takeAlone(key, limit);
   }
 
   /**
-   * Counts a connect that may have been somebody guessing.
+   * Counts a connect that may have been an attempt to guess a token or to use a stolen one.
    *
-   * In one statement: of guesses that race no more pass for misses than the limit allows.
+   * At the limit it only reads, so a flood of bad tokens causes no write per attempt. Counting is one statement: of concurrent
+   * attempts exactly as many are counted as the limit allows.
    *
-   * @throws RefusedError with 429 when the address has failed too often
+   * @throws RefusedError with 429 if the address has failed too often
    */
-  async failed(knock: Knock): Promise<void> {
-    const { failedConnectsPerIp } = this.#limits;
-    await this.#rateLimits.takeAlone(failuresKey(knock), failedConnectsPerIp);
+  async failed(attempt: ConnectAttempt): Promise<void> {
+    const { key, limit } = this.#keyOf("failedConnectsPerIp", attempt, attempt.block);
+    await this.#rateLimits.check(this.#database.db, key, limit);
+    await this.#rateLimits.takeAlone(key, limit);
+  }
+
+  #keyOf(
+    limit: Exclude<CountedLimit, "tokensPerUser">,
+    { gatewayId, view }: ConnectAttempt,
+    subject: string,
+  ): CountedKey {
+    const setting = this.#settings.at(view, limit);
+    return { key: limitKey({ limit, subject, gatewayId, view: setting.view }), limit: setting.value };
+  }
+
+  /** Returns the keys that were counted. Each of them is counted only if the limits of both allow it. */
+  async #count(address: CountedKey, user: CountedKey): Promise<ReadonlySet<string>> {
+    if (address.limit === 0 || user.limit === 0) return new Set();
+    if (address.limit !== false && user.limit !== false) {
+      const values = {
+        ...{ user: user.key, userLimit: user.limit },
+        ...{ address: address.key, addressLimit: address.limit },
+      };
+      const rows = await this.#database.writeOne((db) =>
+        this.#countBoth(db as unknown as Kysely<never>, values),
+      );
+      return new Set(rows.map(({ key }) => key));
+    }
+    const [only] = [address, user].filter(({ limit }) => limit !== false);
+    if (!only) return new Set();
+    await this.#rateLimits.takeAlone(only.key, only.limit);
+    return new Set([only.key]);
   }
 }
 
-function failuresKey({ gatewayId, block }: Knock): string {
-  return `failed connect ${gatewayId} ${block}`;
-}
-
-function userKey(gatewayId: string, userId: string): string {
-  return `connect ${gatewayId} ${userId}`;
-}
-
-/** @param tokens where the user is to be counted as well */
-function counting(database: Database, limits: Limits, tokens?: Tokens): Count {
-  const { db, now } = database;
-  const { connectsPerIp, connectsPerUser, failedConnectsPerIp } = limits;
-  const once = (key: Expression<string>) =>
-    [sql<string>`${key}`.as("key"), now.as("window_started_at"), sql.lit(1).as("count")] as const;
+function countingBoth(database: Database): Count {
+  const { db, now, writesInWith } = database;
   return prepared((value) => {
-    const text = (name: keyof Keys) => sql<string>`cast(${value(name)} as text)`;
-    const isReached = (key: keyof Keys, limit: number | false) =>
-      limit === false
-        ? sql<boolean>`false`
-        : sql<boolean>`exists ${reachedWindow(db, now, text(key), limit)}`;
-    const hasFailed = isReached("failures", failedConnectsPerIp);
-    const address = db.selectNoFrom(once(text("address"))).where(sql<boolean>`not ${hasFailed}`);
-    const user = tokens
-      ?.spendable(db, text("hash"))
-      .clearSelect()
-      .select(once(sql<string>`${text("users")} || token.user_id`))
-      .where(sql<boolean>`not ${hasFailed}`)
-      .where(sql<boolean>`not ${isReached("address", connectsPerIp)}`);
-    const addresses = connectsPerIp === false ? undefined : address;
-    const rows = addresses && user ? addresses.unionAll(user as never) : (addresses ?? user);
-    const [ipLimit, userLimit] = [sql.lit(Number(connectsPerIp)), sql.lit(Number(connectsPerUser))];
-    const limit =
-      addresses && user
-        ? sql<number>`case when sallyport_counters.key = ${text("address")} then ${ipLimit} else ${userLimit} end`
-        : addresses
-          ? ipLimit
-          : userLimit;
+    const text = (name: "user" | "address") => sql<string>`cast(${value(name)} as text)`;
+    const number = (name: "userLimit" | "addressLimit") => sql<number>`cast(${value(name)} as bigint)`;
+    const once = (key: Expression<string>) =>
+      [sql<string>`${key}`.as("key"), now.as("window_started_at"), sql.lit(1).as("count")] as const;
+    const isReached = (key: "user" | "address") =>
+      sql<boolean>`exists ${reachedWindow(db, now, text(key), number(`${key}Limit`))}`;
+    const user = db.selectNoFrom(once(text("user"))).where(sql<boolean>`not ${isReached("address")}`);
+    const counters = ["key", "window_started_at", "count"] as const;
+    if (!writesInWith) {
+      const address = db.selectNoFrom(once(text("address"))).where(sql<boolean>`not ${isReached("user")}`);
+      const limit = sql<number>`case when sallyport_counters.key = ${text("user")} then ${number("userLimit")} else ${number("addressLimit")} end`;
+      return db
+        .insertInto("sallyport_counters")
+        .columns(counters)
+        .expression(user.unionAll(address))
+        .onConflict(unlessReached(now, limit))
+        .returning("key");
+    }
+    // Concurrent connects of a user wait for the row of the user, and only those that it counts go on to the row of the address.
     return db
-      .insertInto("sallyport_counters")
-      .columns(["key", "window_started_at", "count"])
-      .expression(rows as never)
-      .onConflict(unlessReached(now, limit))
-      .returning("key");
+      .with("counted_user", () =>
+        db
+          .insertInto("sallyport_counters")
+          .columns(counters)
+          .expression(user)
+          .onConflict(unlessReached(now, number("userLimit")))
+          .returning("key"),
+      )
+      .with("counted_address", (cte) =>
+        cte
+          .insertInto("sallyport_counters")
+          .columns(counters)
+          .expression(cte.selectFrom("counted_user").select(once(text("address"))))
+          .onConflict(unlessReached(now, number("addressLimit")) as never)
+          .returning("key"),
+      )
+      .selectFrom("counted_user")
+      .select("counted_user.key")
+      .unionAll((eb) => eb.selectFrom("counted_address").select("counted_address.key"));
   });
 }

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { RefusedError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
-import { addressBlock, limitsSchema, MessageLimit } from "./rate-limits.ts";
+import { addressBlock, limitsSchema } from "./rate-limits.ts";
 
 describe("addresses that are limited together", () => {
   test("an IPv4 address, however it is written", () => {
@@ -28,33 +27,14 @@ test("limits are whole numbers or false, and have defaults", () => {
     connectsPerUser: 20,
     connectsPerIp: false,
     failedConnectsPerIp: 20,
+    connectionsPerUser: 50,
     tokensPerUser: 0,
     messagesPerConnection: 600,
+    messagesPerUser: 3000,
   });
   for (const value of [-1, 1.5, Number.NaN, "5", true, null]) {
     expect(() => parse({ tokensPerUser: value }), String(value)).toThrow(
       /tokensPerUser must be a whole number/,
     );
   }
-});
-
-/** Seconds until another try may succeed, as the refusal says. */
-function retryAfter(refused: () => void): number | undefined {
-  try {
-    refused();
-  } catch (error) {
-    return (error as RefusedError).retryAfterSeconds;
-  }
-  return undefined;
-}
-
-test("messages are counted per session, and a new minute begins anew", () => {
-  const limit = new MessageLimit(2);
-  limit.take("a", 0);
-  limit.take("a", 10);
-  expect(() => limit.take("a", 20)).toThrow(/Limit of 2/);
-  expect(retryAfter(() => limit.take("a", 10_500))).toBe(50);
-  expect(retryAfter(() => limit.take("a", 59_999))).toBe(1);
-  limit.take("b", 20);
-  limit.take("a", 60_000);
 });

@@ -2,38 +2,47 @@ import ipaddr from "ipaddr.js";
 import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
 import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
-import { limitOption, optionsOf } from "../options.ts";
+import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
+import { describeReached } from "./limit-keys.ts";
 
-/** How often something may happen a minute; `false` is without limit, 0 is never. */
+/** The limits of the app: events per minute, and open connections. `false`: no limit. 0: none are allowed. */
 export interface Limits {
-  /** Connects of one user through one gateway. Default 20. */
+  /** Connects of one user through one gateway, with a token that could be spent. Default 20. */
   readonly connectsPerUser: number | false;
-  /** Connects from one address (IPv6: one /64) through one gateway. Default 300. */
+  /**
+   * Connects from one address (IPv6: one /64) through one gateway: with a token that could be spent, or without a token at a view
+   * that allows anonymous users. Default 300.
+   */
   readonly connectsPerIp: number | false;
-  /** Connects with a bad token or another login, from one address through one gateway. Default 20. */
+  /**
+   * Connects without a usable token or with the token of another session, from one address through one gateway. It limits only such
+   * connects. Default 20.
+   */
   readonly failedConnectsPerIp: number | false;
+  /** Open connections of one user at the same time, through all gateways. Default 50. */
+  readonly connectionsPerUser: number | false;
   /** Tokens of one user. Default 20. */
   readonly tokensPerUser: number | false;
   /** Messages on one connection, counted in each process by itself. Default 600. */
   readonly messagesPerConnection: number | false;
+  /** Messages of one user on all connections, counted in each process by itself. Default 3000. */
+  readonly messagesPerUser: number | false;
 }
-
-const LIMIT = limitOption(
-  (value) => Number.isSafeInteger(value) && value >= 0,
-  "a whole number per minute of at least 0",
-);
 
 /** The option `limits`, with its defaults. */
 export const limitsSchema = optionsOf<Partial<Limits>>()({
-  connectsPerUser: v.optional(LIMIT, 20),
-  connectsPerIp: v.optional(LIMIT, 300),
-  failedConnectsPerIp: v.optional(LIMIT, 20),
-  tokensPerUser: v.optional(LIMIT, 20),
-  messagesPerConnection: v.optional(LIMIT, 600),
+  connectsPerUser: v.optional(perMinuteOption, 20),
+  connectsPerIp: v.optional(perMinuteOption, 300),
+  failedConnectsPerIp: v.optional(perMinuteOption, 20),
+  connectionsPerUser: v.optional(atOnceOption("connections"), 50),
+  tokensPerUser: v.optional(perMinuteOption, 20),
+  messagesPerConnection: v.optional(perMinuteOption, 600),
+  messagesPerUser: v.optional(perMinuteOption, 3000),
 });
 
-const WINDOW_MS = 60_000;
+/** Length of the window of a limit, in milliseconds. */
+export const WINDOW_MS = 60_000;
 /** How long after it began a window's row is kept, in milliseconds. */
 const KEEP_WINDOW_MS = 10 * WINDOW_MS;
 
@@ -114,7 +123,10 @@ export class RateLimits {
     const { now } = this.#database;
     return db
       .selectFrom("sallyport_counters")
-      .select(({ eb }) => ["count", eb("window_started_at", "-", eb(now, "-", WINDOW_MS)).as("left_ms")])
+      .select(({ eb }) => [
+        "count",
+        eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
+      ])
       .where("key", "=", key)
       .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
       .executeTakeFirst();
@@ -122,7 +134,7 @@ export class RateLimits {
 
   async #refusal(db: Kysely<Tables>, key: string, limit: number): Promise<RefusedError> {
     const row = await this.#window(db, key);
-    return tooMany(key, limit, Number(row?.left_ms ?? WINDOW_MS));
+    return reachedLimit(describeReached(key), limit, Number(row?.left_ms ?? WINDOW_MS));
   }
 }
 
@@ -156,48 +168,14 @@ export function reachedWindow(
   db: Kysely<Tables>,
   now: Expression<number>,
   key: Expression<string>,
-  limit: number,
+  limit: Expression<number>,
 ) {
   return db
     .selectFrom("sallyport_counters as full")
     .select("full.key")
     .where("full.key", "=", key)
-    .where("full.count", ">=", sql.lit(limit))
+    .where("full.count", ">=", limit)
     .where(({ eb }) => eb("full.window_started_at", ">", eb(now, "-", WINDOW_MS)));
-}
-
-/**
- * Counts in this process, for what happens too often to be written: messages on one connection.
- */
-export class MessageLimit {
-  readonly #limit: number | false;
-  #windows = new Map<string, { startedAt: number; count: number }>();
-  #sweptAt = 0;
-
-  constructor(limit: number | false) {
-    this.#limit = limit;
-  }
-
-  /** @throws RefusedError with 429 when the limit is reached */
-  take(sessionId: string, now = Date.now()): void {
-    if (this.#limit === false) return;
-    if (now - this.#sweptAt > WINDOW_MS) this.#sweep(now);
-    let window = this.#windows.get(sessionId);
-    if (!window || now - window.startedAt >= WINDOW_MS) {
-      window = { startedAt: now, count: 0 };
-      this.#windows.set(sessionId, window);
-    }
-    if (window.count >= this.#limit) {
-      throw tooMany(`messages of session ${sessionId}`, this.#limit, window.startedAt + WINDOW_MS - now);
-    }
-    window.count++;
-  }
-
-  #sweep(now: number): void {
-    this.#sweptAt = now;
-    for (const [id, window] of this.#windows)
-      if (now - window.startedAt >= WINDOW_MS) this.#windows.delete(id);
-  }
 }
 
 /**
@@ -212,11 +190,16 @@ export function addressBlock(text: string): string | undefined {
   return `${parts.map((part) => part.toString(16)).join(":")}::/64`;
 }
 
-function tooMany(key: string, limit: number, leftMs: number): RefusedError {
-  return new RefusedError(`Limit of ${limit} a minute reached for ${key}.`, {
-    reason: "limit",
-    status: 429,
-    reply: "Too many requests.",
-    retryAfterSeconds: Math.max(1, Math.ceil(leftMs / 1000)),
-  });
+/**
+ * Returns the error for an event that a limit denies.
+ *
+ * @param what a clause such as `User ann has reached connectsPerUser`
+ * @param leftMs until the window ends, in milliseconds
+ */
+export function reachedLimit(what: string, limit: number, leftMs: number): RefusedError {
+  const retryAfterSeconds = Math.max(1, Math.ceil(leftMs / 1000));
+  return new RefusedError(
+    `${what}, which allows ${limit} per minute. The window ends in ${retryAfterSeconds} s.`,
+    { reason: "limit", status: 429, reply: "Too many requests.", retryAfterSeconds },
+  );
 }

@@ -15,6 +15,10 @@ export interface TokenGrant {
   readonly origin: string | null;
   /** The gateway it may be spent at, or null for any. */
   readonly gatewayId: string | null;
+  /** The view that it opens, or null for any. */
+  readonly view: string | null;
+  /** The channel that it opens, or null for any and for none. */
+  readonly channel: string | null;
 }
 
 /** A token's grant, and what the statement that spent it read along: its user's state and rights. */
@@ -29,6 +33,8 @@ interface SpentRow extends RightsColumns {
   login_id: string | null;
   origin: string | null;
   gateway_id: string | null;
+  view: string | null;
+  channel: string | null;
   changes: number | null;
 }
 
@@ -62,6 +68,8 @@ export class Tokens {
           "login_id",
           "origin",
           "gateway_id",
+          "view",
+          "channel",
           ...rightsColumns(db, eb.ref("sallyport_tokens.user_id"), heldBy),
           changesRecorded(db).as("changes"),
         ]),
@@ -80,6 +88,8 @@ export class Tokens {
         login_id: grant.loginId,
         origin: grant.origin,
         gateway_id: grant.gatewayId,
+        view: grant.view,
+        channel: grant.channel,
         created_at: now,
         expires_at: eb(now, "+", this.#expiryMs),
         spent_at: null,
@@ -129,6 +139,8 @@ export class Tokens {
       loginId: spent.login_id,
       origin: spent.origin,
       gatewayId: spent.gateway_id,
+      view: spent.view,
+      channel: spent.channel,
       subject: { userId: spent.user_id, ...rightsFrom(spent) },
       changes: Number(spent.changes ?? 0),
     };
@@ -142,16 +154,6 @@ export class Tokens {
   /** The row of a token whose login has not ended, as a subquery. */
   standing(db: Kysely<Tables>, hash: Expression<string>) {
     return db.selectFrom("sallyport_tokens as token").select("token.hash").where("token.hash", "=", hash);
-  }
-
-  /** The row of a token that {@link spend} would take now, as a subquery. */
-  spendable(db: Kysely<Tables>, hash: Expression<string>) {
-    return db
-      .selectFrom("sallyport_tokens as token")
-      .select("token.user_id")
-      .where("token.hash", "=", hash)
-      .where("token.spent_at", "is", null)
-      .where("token.expires_at", ">", this.#database.now);
   }
 
   /** Takes back one token, or every token of a login that has ended or of a user who was deleted. */

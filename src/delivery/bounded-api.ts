@@ -26,6 +26,11 @@ export class BoundedManagementApi implements ManagementApi {
     return this.#within(this.#api.delete(endpoint, connectionId), SILENT);
   }
 
+  async get(endpoint: string, connectionId: string): Promise<PostResult> {
+    const result = this.#api.get?.(endpoint, connectionId);
+    return result ? this.#within(result, SILENT) : UNSUPPORTED;
+  }
+
   close(): Promise<void> {
     return this.#api.close();
   }
@@ -43,4 +48,5 @@ export class BoundedManagementApi implements ManagementApi {
   }
 }
 
+const UNSUPPORTED: PostResult = { kind: "failed", reason: "get() is not implemented" };
 const SILENT: PostResult = { kind: "retry", reason: "timeout" };

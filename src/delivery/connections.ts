@@ -9,7 +9,7 @@ export interface CallClient {
 }
 
 export interface ClientCall {
-  readonly method: "POST" | "DELETE";
+  readonly method: "POST" | "DELETE" | "GET";
   readonly path: string;
   readonly headers: Record<string, string>;
   readonly body: string | null;

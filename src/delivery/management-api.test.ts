@@ -76,6 +76,23 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     expect(await post(open(), endpoint, "id=", "{}")).toEqual(result);
   });
 
+  test.each<[status: number, result: object]>([
+    [200, { kind: "ok" }],
+    [410, { kind: "gone" }],
+    [403, { kind: "failed", reason: "status 403" }],
+    [429, { kind: "retry", reason: "status 429", isThrottled: true }],
+  ])("for a look at a connection, answered with %d, is %j", async (status, result) => {
+    const requests: string[] = [];
+    answer = (request, response) => {
+      requests.push(`${request.method} ${request.url}`);
+      response.writeHead(status).end('{"connectedAt":"2026-01-01T00:00:00Z"}');
+    };
+    const api = open();
+    await api.ready(endpoint);
+    expect(await api.get(endpoint, "id=")).toEqual(result);
+    expect(requests).toEqual(["GET /dev/@connections/id%3D"]);
+  });
+
   test.each<[name: string, answer: RequestListener]>([
     ["is never answered", () => undefined],
     ["is answered by a head alone", (_request, response) => response.writeHead(200).write("x")],

@@ -44,6 +44,8 @@ export interface ManagementApi {
   post(endpoint: string, connectionId: string, frame: string): Promise<PostResult>;
   /** Closes a socket. The client sees 1000. */
   delete(endpoint: string, connectionId: string): Promise<PostResult>;
+  /** Looks whether a connection exists. Default: every connection is taken to exist. */
+  get?(endpoint: string, connectionId: string): Promise<PostResult>;
   close(): Promise<void>;
 }
 
@@ -69,7 +71,7 @@ interface Endpoint {
 }
 
 interface Call {
-  readonly method: "POST" | "DELETE";
+  readonly method: "POST" | "DELETE" | "GET";
   readonly to: Endpoint;
   readonly path: string;
   readonly body: string | undefined;
@@ -113,6 +115,10 @@ export class HttpManagementApi implements ManagementApi {
     return this.#call("DELETE", endpoint, connectionId, undefined);
   }
 
+  get(endpoint: string, connectionId: string): Promise<PostResult> {
+    return this.#call("GET", endpoint, connectionId, undefined);
+  }
+
   ready(endpoint: string): Promise<unknown> | undefined {
     if (!this.#Client) return this.#load().then(() => this.ready(endpoint));
     try {
@@ -140,7 +146,7 @@ export class HttpManagementApi implements ManagementApi {
   }
 
   #call(
-    method: "POST" | "DELETE",
+    method: Call["method"],
     endpoint: string,
     connectionId: string,
     body: string | undefined,

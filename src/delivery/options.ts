@@ -61,7 +61,7 @@ export const apiGatewaySchema = optionsOf<ApiGatewayOptions>()({
     objectWith<ManagementApi>(
       ["post", "delete", "close"],
       "an object with the methods post, delete and close",
-      ["ready"],
+      ["ready", "get"],
     ),
   ),
 });

@@ -1,24 +1,26 @@
 import type { Kysely } from "kysely";
 import { checkChannelName } from "../access/channels.ts";
-import type { CountedKeys } from "../access/connect-limits.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { addressBlock } from "../access/rate-limits.ts";
 import { ANONYMOUS, type Subject } from "../access/rules.ts";
-import { hashToken } from "../access/tokens.ts";
+import { hashToken, type TokenGrant } from "../access/tokens.ts";
 import { userOf } from "../access/user.ts";
 import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import { lockOfConnections, type NewSession } from "../sessions/entries.ts";
+import type { ConnectionLimit } from "../sessions/user-connections.ts";
 import type { Tables } from "../storage/database.ts";
+import { tooManyConnections } from "./connection-slots.ts";
 import { authenticatedUser } from "./identity.ts";
 import type { MountedView } from "./mount-views.ts";
-import type { AuthenticatedUser, Rooms } from "./rooms.ts";
+import type { Rooms } from "./rooms.ts";
 
 /**
- * Refusals that may be somebody guessing. A known user without the right is held by the user's own limit: counted
- * here, one who lost a right and keeps reconnecting would lock out everybody behind the same address.
+ * Denials of a connect that may be an attempt to guess a token or to use a stolen one. A known user without a permission is not among
+ * them: the user's own limit applies.
  */
 const FAILURES: ReadonlySet<Reason> = new Set([
   "token-missing",
@@ -28,8 +30,8 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "login",
 ]);
 
-/** A connect whose token, login, user and rules have been found good. */
-interface Admission {
+/** A connect whose token and session were accepted. */
+interface AuthenticatedConnect {
   readonly subject: Subject;
   readonly loginId: string | null;
   /** How many changes had been recorded when the subject was read. */
@@ -37,11 +39,11 @@ interface Admission {
 }
 
 /**
- * `$connect`: decides whether a socket opens, and as whose.
+ * `$connect`: decides whether a connection opens, and as which user.
  *
- * Guards, in the order that is the security design: caller, shape, Origin, address limit, the app's `authenticate()`,
- * token spent, login matches, user limit, user active, view's rule, channel's rules, `authorize`, the author's
- * `connect()`, the row. A token once spent stays spent, whatever follows.
+ * The order of the checks is the security design: caller, form, Origin, token spent (a failure counts for its address, and limits
+ * only failures), same session, view and channel of the token, limits of address and user, user active, view's rule, channel's rules, `authorize`, the view's
+ * `connect()`, row. A spent token stays spent, whatever follows.
  *
  * @throws RefusedError
  */
@@ -59,20 +61,21 @@ export async function connect(
     checkChannelName(channel);
     trail.channel = channel;
   }
-  const address = sourceOf(rooms, call, http);
+  const address = sourceOf(rooms, view, call, http);
   if (address.text !== undefined) trail.sourceIp = address.text;
   if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
   rooms.origins.require(await rooms.origins.decide(call.origin));
 
-  const knock = { gatewayId: gateway.id, block: address.block, token: call.token };
-  const counted = await rooms.connectLimits.take(knock);
-  const identity = rooms.tokenBinding === "token" ? null : await authenticatedUser(rooms, http.request);
-  const arrival = { view, call, gateway, identity, channel };
-  const admission = await admit(rooms, arrival, counted, trail).catch(async (error: unknown) => {
-    if (error instanceof RefusedError && FAILURES.has(error.reason)) await rooms.connectLimits.failed(knock);
+  const request = { view, call, gateway, http, channel };
+  const attempt = { gatewayId: gateway.id, view: view.path, block: address.block };
+  const accepted = await authenticateConnect(rooms, request, trail).catch(async (error: unknown) => {
+    if (error instanceof RefusedError && FAILURES.has(error.reason))
+      await rooms.connectLimits.failed(attempt);
     throw error;
   });
-  const user = userOf(admission.subject, rooms.permissions, trail);
+  await rooms.connectLimits.take(attempt, accepted.subject.userId);
+  checkRules(rooms, trail, view, channel, accepted.subject);
+  const user = userOf(accepted.subject, rooms.permissions, trail);
   if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
   await view.view.connect?.({
@@ -83,27 +86,25 @@ export async function connect(
       return http.request;
     },
   });
-  await open(rooms, arrival, admission, address.text, trail);
+  await open(rooms, request, accepted, address.text, trail);
 }
 
-interface Arrival {
+interface ConnectRequest {
   readonly view: MountedView;
   readonly call: ConnectCall;
   readonly gateway: Gateway;
-  readonly identity: AuthenticatedUser | null;
+  readonly http: HttpCall;
   readonly channel: string | undefined;
 }
 
-async function admit(rooms: Rooms, arrival: Arrival, counted: CountedKeys, trail: Trail): Promise<Admission> {
-  const { view, call, gateway, channel } = arrival;
-  const admission =
-    call.token === undefined
-      ? { subject: withoutToken(view), loginId: null, changes: await changesBefore(rooms, channel) }
-      : await redeem(rooms, call.token, arrival, trail);
-  const { userId } = admission.subject;
-  if (userId !== null) await rooms.connectLimits.demandUser(gateway.id, userId, counted);
-  checkRules(rooms, trail, view, channel, admission.subject);
-  return admission;
+async function authenticateConnect(
+  rooms: Rooms,
+  request: ConnectRequest,
+  trail: Trail,
+): Promise<AuthenticatedConnect> {
+  const { view, call, channel } = request;
+  if (call.token !== undefined) return verifyToken(rooms, call.token, request, trail);
+  return { subject: withoutToken(view), loginId: null, changes: await changesBefore(rooms, channel) };
 }
 
 /** Asked only where somebody's word may be out of date by the time it is used. */
@@ -125,16 +126,19 @@ function withoutToken(view: MountedView): Subject {
   return ANONYMOUS;
 }
 
-async function redeem(
+/** Spends the token first: it is cheaper than the app's `authenticate`, which a flood of bad tokens then does not reach. */
+async function verifyToken(
   rooms: Rooms,
   token: string,
-  { call, gateway, identity }: Arrival,
+  request: ConnectRequest,
   trail: Trail,
-): Promise<Admission> {
+): Promise<AuthenticatedConnect> {
+  const { call, gateway, http } = request;
   const grant = await rooms.tokens.spend(token);
   trail.userId = grant.userId;
   if (grant.loginId !== null) trail.loginId = grant.loginId;
   if (rooms.tokenBinding !== "token") {
+    const identity = await authenticatedUser(rooms, http.request);
     const same = identity?.userId === grant.userId && (identity.sessionId ?? null) === grant.loginId;
     if (!same) {
       throw new RefusedError(
@@ -149,7 +153,25 @@ async function redeem(
       reason: "login",
     });
   }
+  requireScope(grant, request);
   return { subject: grant.subject, loginId: grant.loginId, changes: grant.changes };
+}
+
+/** A channel is compared with the one that the connect joins, which is the view's default if the client names none. */
+function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): void {
+  const isView = grant.view === null || grant.view === view.path;
+  const isChannel = grant.channel === null || grant.channel === channel;
+  if (isView && isChannel) return;
+  const scope = [
+    grant.view === null ? "" : `view ${grant.view}`,
+    grant.channel === null ? "" : `channel ${grant.channel}`,
+  ];
+  throw new RefusedError(
+    `The token was requested for ${scope.filter(Boolean).join(" and ")}, but is used for view ${view.path} ` +
+      `${channel === undefined ? "without a channel" : `and channel ${channel}`}. Request a token for each connect, with the view and ` +
+      "the channel of this connect.",
+    { reason: "token-scope" },
+  );
 }
 
 function checkRules(
@@ -170,8 +192,8 @@ function checkRules(
  */
 async function open(
   rooms: Rooms,
-  { view, call, gateway, channel }: Arrival,
-  { subject, loginId, changes }: Admission,
+  { view, call, gateway, channel }: ConnectRequest,
+  { subject, loginId, changes }: AuthenticatedConnect,
   sourceIp: string | undefined,
   trail: Trail,
 ): Promise<void> {
@@ -183,17 +205,30 @@ async function open(
     tokenHash: token === undefined ? undefined : hashToken(token),
   };
   const asks = asksSomebody(rooms, channel);
+  const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
+  const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
+  let hasProbed = false;
   for (let asked = changes; ; ) {
-    const outcome = await rooms.database.writeBeside(async (db) => {
-      const opened = await rooms.entries.open(db, { ...session, changes: asks ? asked : undefined });
-      if (!opened) return { changes: await whyNotOpened(rooms, db, call, asks ? asked : undefined) };
-      const now = userId === null ? ANONYMOUS : { ...opened, userId };
-      checkRules(rooms, trail, view, channel, now);
-      return { sessionId: opened.id };
-    });
-    if (outcome.sessionId !== undefined) {
+    const outcome = await rooms.database.writeBeside<Outcome>(
+      async (db) => {
+        const row = { ...session, limit, changes: asks ? asked : undefined };
+        const opened = await rooms.entries.open(db, row);
+        if (!opened) return whyNotOpened(rooms, db, row, call);
+        const now = userId === null ? ANONYMOUS : { ...opened, userId };
+        checkRules(rooms, trail, view, channel, now);
+        return { kind: "opened", sessionId: opened.id };
+      },
+      { lock },
+    );
+    if (outcome.kind === "opened") {
       trail.sessionId = outcome.sessionId;
       return;
+    }
+    if (outcome.kind === "full") {
+      if (hasProbed || (await rooms.connectionProbes.closeGone(outcome.userId, outcome.limit.scope)) === 0)
+        throw tooManyConnections(outcome.userId, outcome.limit);
+      hasProbed = true;
+      continue;
     }
     asked = outcome.changes;
     const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
@@ -202,35 +237,46 @@ async function open(
   }
 }
 
-/**
- * @returns how many changes have been recorded, where somebody must be asked again
- * @throws RefusedError for what asking again does not change
- */
+/** What came of an attempt to write the row. */
+type Outcome =
+  | { readonly kind: "opened"; readonly sessionId: string }
+  /** Something was recorded to have changed since `authorize` was called. */
+  | { readonly kind: "changed"; readonly changes: number }
+  /** The user has as many open connections as the limit allows. */
+  | { readonly kind: "full"; readonly userId: string; readonly limit: ConnectionLimit };
+
+/** @throws RefusedError for what another attempt does not change */
 async function whyNotOpened(
   rooms: Rooms,
   db: Kysely<Tables>,
+  { changes: asked, limit, userId }: NewSession,
   { connectionId, token }: ConnectCall,
-  asked: number | undefined,
-): Promise<number> {
+): Promise<Outcome> {
   if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
     throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
   }
   const changes = await rooms.evictions.changes(db);
-  if (asked !== undefined && changes !== asked) return changes;
+  if (asked !== undefined && changes !== asked) return { kind: "changed", changes };
+  if (userId !== null && limit !== undefined) {
+    const open = await rooms.userConnections.count(db, userId, limit.scope);
+    if (open >= limit.max) return { kind: "full", userId, limit };
+  }
   throw malformed(`Connection ${connectionId} has already been opened.`);
 }
 
 /** The peer's address and the block of addresses that is limited together. */
 function sourceOf(
   rooms: Rooms,
+  view: MountedView,
   call: ConnectCall,
   http: HttpCall,
 ): { text: string | undefined; block: string } {
   const text = rooms.trustProxy === 0 ? call.sourceIp : forwardedFor(http, rooms.trustProxy);
   const block = text === undefined ? undefined : addressBlock(text);
   if (block !== undefined) return { text, block };
-  const { connectsPerIp, failedConnectsPerIp } = rooms.limits;
-  if (connectsPerIp === false && failedConnectsPerIp === false) return { text: undefined, block: "any" };
+  const names = ["connectsPerIp", "failedConnectsPerIp"] as const;
+  if (names.every((name) => rooms.limits.at(view.path, name).value === false))
+    return { text: undefined, block: "any" };
   throw malformed(
     `The connect brought no source address (${JSON.stringify(text) ?? "none"}). Map integration.request.header.x-sallyport-source-ip ` +
       "from context.identity.sourceIp, or turn off limits.connectsPerIp and limits.failedConnectsPerIp.",

@@ -1,13 +1,16 @@
 import { checkChannelName } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
+import { limitKey } from "../access/limit-keys.ts";
 import type { OriginDecision } from "../access/origins.ts";
 import type { Subject } from "../access/rules.ts";
+import type { TokenGrant } from "../access/tokens.ts";
 import { userOf } from "../access/user.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import { requireConnectionSlot } from "./connection-slots.ts";
 import { authenticatedUser } from "./identity.ts";
 import { refusable } from "./refusable.ts";
 import type { Rooms } from "./rooms.ts";
@@ -16,7 +19,9 @@ import type { Rooms } from "./rooms.ts";
 const MAX_BODY_BYTES = 4096;
 
 interface TokenRequest {
+  /** Path of the view that the token shall open. Without it: any. */
   readonly view?: unknown;
+  /** The channel that the token shall open. Without it: any, and none. */
   readonly channel?: unknown;
   readonly gateway?: unknown;
 }
@@ -53,15 +58,16 @@ export async function issueToken(
 
   const subject = await refusable(rooms, async (db) => {
     await rooms.grants.know(db, userId);
-    await rooms.rateLimits.take(db, `token ${userId}`, rooms.limits.tokensPerUser);
+    const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view: null });
+    await rooms.rateLimits.take(db, key, rooms.limits.app.tokensPerUser);
     return rooms.rights.subject(db, userId);
   });
-  await checkWanted(rooms, wanted, subject, trail);
+  const scope = await checkWanted(rooms, wanted, subject, trail);
+  if (scope.view !== null) await requireConnectionSlot(rooms, scope.view, userId);
 
   const gatewayId = await gatewayFor(rooms, wanted);
-  const token = await rooms.database.writeBeside((db) =>
-    rooms.tokens.issue(db, { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId }),
-  );
+  const grant = { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId, ...scope };
+  const token = await rooms.database.writeBeside((db) => rooms.tokens.issue(db, grant));
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
   if (
     rooms.tokenBinding === "token" &&
@@ -73,12 +79,17 @@ export async function issueToken(
   return { token, expires_in: rooms.tokenExpirySeconds };
 }
 
+/**
+ * Checks whether the view and the channel of a token request would be allowed at `$connect`.
+ *
+ * @returns what the token is narrowed to. A view's default channel is not part of it: the client can still connect with another one
+ */
 async function checkWanted(
   rooms: Rooms,
   wanted: TokenRequest,
   subject: Subject,
   trail: Trail,
-): Promise<void> {
+): Promise<Pick<TokenGrant, "view" | "channel">> {
   if (!subject.isActive) {
     throw new RefusedError("The user is inactive.", { reason: "inactive" });
   }
@@ -92,12 +103,14 @@ async function checkWanted(
     demand(trail, view.name, view.rule, subject);
     name ??= view.defaultChannel;
   }
-  if (name === undefined || name === null || name === "") return;
+  const view = wanted.view ?? null;
+  if (name === undefined || name === null || name === "") return { view, channel: null };
   checkChannelName(name);
   trail.channel = name;
   const channel = rooms.channels.require(name);
   demandChannel(trail, channel, subject);
   await askChannel(trail, channel, userOf(subject, rooms.permissions, trail));
+  return { view, channel: wanted.channel === name ? name : null };
 }
 
 /** A token that stands without a login is good at one gateway only. */

@@ -35,7 +35,7 @@ export interface Envelope {
  * A message from an open socket, from the gateway's call to the handler's answer.
  *
  * Guards, in the order that is the security design: caller, size and form, session with its user's state and
- * rights in one statement, message limit, view's rule, handler, handler's rule, schema, `authorize`.
+ * rights in one statement, limits of connection and user, view's rule, handler, handler's rule, handler's limits, schema, `authorize`.
  *
  * @returns what the handler returned
  * @throws RefusedError
@@ -61,13 +61,14 @@ export async function message(
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
   if (session.loginId !== null) trail.loginId = session.loginId;
-  rooms.messageLimit.take(session.id);
+  rooms.messageLimits.take(view.path, session);
   rooms.activity.seen(session.id);
 
   demand(trail, view.name, view.rule, session);
   const handler = handlerFor(view, frame, trail);
   const what = `${view.name}.${handler.name}`;
   demand(trail, what, handler.rule, session);
+  rooms.messageLimits.takeCall(view.path, handler, session);
   const body = await checkedBody(handler, payloadOf(view, frame));
   const user = userOf(session, rooms.permissions, trail);
   const live = sessionView(session, gateway.name, permittedChannels(rooms, session));

@@ -7,6 +7,7 @@ import { isChannelName } from "../protocol/channel-name.ts";
 import { isPath } from "../protocol/path.ts";
 import type { MessageContext } from "../view/context.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
+import type { HandlerLimits, ValidViewLimits } from "../view/limits.ts";
 import { statesRule } from "../view/rule.ts";
 import type { ViewClass, WebSocketView } from "../view/view.ts";
 import { type HandlerDeclaration, ViewReader } from "../view/view-reader.ts";
@@ -18,6 +19,7 @@ export interface MountedHandler {
   readonly rule: Rule;
   readonly schema: StandardSchemaV1 | undefined;
   readonly authorize: ((context: HandlerAuthorizeContext) => boolean | Promise<boolean>) | undefined;
+  readonly limits: HandlerLimits;
   readonly run: (context: MessageContext) => unknown;
 }
 
@@ -31,6 +33,7 @@ export interface MountedView {
   readonly handlerKey: string;
   readonly routeKey: string;
   readonly defaultChannel: string | undefined;
+  readonly limits: ValidViewLimits;
 }
 
 /**
@@ -69,7 +72,7 @@ interface Declarations {
 }
 
 function mountView(path: string, View: ViewClass, { reader, catalog, channels }: Declarations): MountedView {
-  const { name, view, rules, options, handlers } = reader.read(View);
+  const { name, view, rules, options, limits, handlers } = reader.read(View);
   const isKnown = (permission: string) => catalog.find(permission) !== undefined;
   if (!rules.some(statesRule)) {
     throw new ConfigurationError(
@@ -95,12 +98,13 @@ function mountView(path: string, View: ViewClass, { reader, catalog, channels }:
     handlerKey: options.handlerKey ?? "handler",
     routeKey: options.routeKey ?? "action",
     defaultChannel,
+    limits,
   });
 }
 
 function mountHandler(
   view: string,
-  { name, options, rules, authorize, run }: HandlerDeclaration,
+  { name, options, rules, authorize, limits, run }: HandlerDeclaration,
   isKnown: (permission: string) => boolean,
 ): MountedHandler {
   return {
@@ -108,6 +112,7 @@ function mountHandler(
     rule: compileRule(`${view}.${name}`, rules, isKnown),
     schema: options.body,
     authorize: allOf(authorize),
+    limits,
     run: run as MountedHandler["run"],
   };
 }

@@ -8,10 +8,12 @@ import type { Decision } from "../access/decisions.ts";
 import type { DeclaredRules } from "../access/declared-rules.ts";
 import type { Evictions } from "../access/evictions.ts";
 import type { Grants } from "../access/grants.ts";
+import type { LimitSettings } from "../access/limit-settings.ts";
+import type { MessageLimits } from "../access/message-limits.ts";
 import type { Origins } from "../access/origins.ts";
 import type { PermissionRows } from "../access/permission-rows.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
-import type { Limits, MessageLimit, RateLimits } from "../access/rate-limits.ts";
+import type { RateLimits } from "../access/rate-limits.ts";
 import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Delivery } from "../delivery/delivery.ts";
@@ -22,8 +24,10 @@ import type { Activity } from "../sessions/activity.ts";
 import type { Entries } from "../sessions/entries.ts";
 import type { Memberships } from "../sessions/memberships.ts";
 import type { Sessions } from "../sessions/sessions.ts";
+import type { UserConnections } from "../sessions/user-connections.ts";
 import type { Database } from "../storage/database.ts";
 import type { MountedView } from "./mount-views.ts";
+import type { ConnectionProbes } from "./probe-connections.ts";
 import type { Telemetry } from "./telemetry.ts";
 
 /** The user of a request, as the app's own session has it. */
@@ -42,10 +46,10 @@ export interface Rooms {
   readonly database: Database;
   readonly callers: Callers;
   readonly origins: Origins;
-  readonly limits: Limits;
+  readonly limits: LimitSettings;
   readonly rateLimits: RateLimits;
   readonly connectLimits: ConnectLimits;
-  readonly messageLimit: MessageLimit;
+  readonly messageLimits: MessageLimits;
   readonly tokens: Tokens;
   readonly permissions: PermissionCatalog;
   readonly permissionRows: PermissionRows;
@@ -59,6 +63,8 @@ export interface Rooms {
   readonly gateways: Gateways;
   readonly sessions: Sessions;
   readonly entries: Entries;
+  readonly userConnections: UserConnections;
+  readonly connectionProbes: ConnectionProbes;
   readonly activity: Activity;
   readonly memberships: Memberships;
   readonly delivery: Delivery;

@@ -87,6 +87,7 @@ describe("the policies of a gateway", () => {
             Resource: [
               "arn:aws:execute-api:eu-west-1:*:*/production/POST/@connections/*",
               "arn:aws:execute-api:eu-west-1:*:*/production/DELETE/@connections/*",
+              "arn:aws:execute-api:eu-west-1:*:*/production/GET/@connections/*",
             ],
           },
         ],
@@ -213,6 +214,7 @@ describe("the policies of a gateway", () => {
     expect(runtime.Statement.flatMap(({ Resource }) => Resource)).toEqual([
       "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/live/POST/@connections/*",
       "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/live/DELETE/@connections/*",
+      "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/live/GET/@connections/*",
     ]);
   });
 
@@ -313,7 +315,11 @@ describe("the policies of a gateway", () => {
     ["what it says", { account: "210987654321" }, "210987654321"],
   ])("find the account in %s", (_, options, account) => {
     const { runtime } = gatewayPolicies(define(options));
-    expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual([account, account]);
+    expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual([
+      account,
+      account,
+      account,
+    ]);
   });
 
   test("name an account, or any, and nothing that is none", () => {
@@ -326,7 +332,7 @@ describe("the policies of a gateway", () => {
   test("take the account that is given, whatever the gateway names", () => {
     const { runtime } = gatewayPolicies(define(EVERYTHING), { account: "210987654321" });
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual(
-      Array(2).fill("210987654321"),
+      Array(3).fill("210987654321"),
     );
   });
 
@@ -343,7 +349,7 @@ describe("the policies of a gateway", () => {
         expect(allows(deploy, `apigateway:${method}`, api(id)), `${method} ${id}`).toBe(isOurs);
       expect(allows(deploy, "apigateway:POST", api(id, "/deployments")), id).toBe(isOurs);
       expect(allows(deploy, "apigateway:DELETE", api(id, "/routes/r/routeresponses/x")), id).toBe(isOurs);
-      for (const method of ["POST", "DELETE"])
+      for (const method of ["POST", "DELETE", "GET"])
         expect(
           allows(runtime, "execute-api:ManageConnections", socket(id, `live/${method}/@connections/x=`)),
           `${method} ${id}`,

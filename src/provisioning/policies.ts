@@ -85,7 +85,7 @@ export function gatewayPolicies(
     logStatement(definition, former.filter(isLog)),
     roleStatement(definition, account),
   ];
-  const calls = [connections("POST"), connections("DELETE")];
+  const calls = [connections("POST"), connections("DELETE"), connections("GET")];
   return {
     deploy: policyOf(statements.filter(({ Resource }) => Resource.length > 0)),
     runtime: policyOf([allow("SendAndClose", ["execute-api:ManageConnections"], calls)]),

@@ -9,6 +9,12 @@ import {
   rightsColumns,
   rightsFrom,
 } from "./rights-of.ts";
+import { type ConnectionLimit, type ConnectionScope, openConnections } from "./user-connections.ts";
+
+/** The lock under which the connections of a user are counted and opened. */
+export function lockOfConnections(userId: string): string {
+  return `connections of ${userId}`;
+}
 
 /** What opens a session. */
 export interface NewSession {
@@ -22,6 +28,8 @@ export interface NewSession {
   readonly channel: string | undefined;
   /** Hash of the token that was spent, whose login must not have ended meanwhile. */
   readonly tokenHash: string | undefined;
+  /** How many connections the user can have open, this one included; undefined for any number. */
+  readonly limit: ConnectionLimit | undefined;
   /** How many changes of rights may have been recorded; undefined for any number. */
   readonly changes: number | undefined;
 }
@@ -31,17 +39,19 @@ export interface OpenedSession extends ReadRights {
   readonly id: string;
 }
 
-interface Values extends NewSession {
+interface Values extends Omit<NewSession, "limit"> {
   readonly id: string;
+  readonly max: number;
 }
 
 type Open = (db: Kysely<never>, values: Values) => Promise<(RightsColumns & { id: string })[]>;
 
-/** What a row needs beside its own columns: three questions with two answers each. */
+/** The conditions of a row, and whether it joins a channel. */
 interface Shape {
   readonly hasToken: boolean;
   readonly asksChanges: boolean;
   readonly joins: boolean;
+  readonly counted: ConnectionScope | null;
 }
 
 /** Opens the rows of sessions. */
@@ -75,8 +85,11 @@ export class Entries {
   /**
    * Opens a row and puts it into its channel, inside the transaction of a caller who judges the rights that come back.
    *
-   * @returns undefined where nothing was opened: the token's login has ended, a change was recorded meanwhile, or a row, open or
-   *   closed, bears the connection's id, which AWS never gives twice
+   * With a limit, the caller's transaction has the lock of {@link lockOfConnections}: counting and opening are one statement, but on
+   * PostgreSQL two of them do not see each other's rows.
+   *
+   * @returns undefined where nothing was opened: the token's login has ended, a change was recorded meanwhile, the user's limit is
+   *   reached, or a row, open or closed, bears the connection's id, which AWS never gives twice
    */
   async open(db: Kysely<Tables>, session: NewSession): Promise<OpenedSession | undefined> {
     const { channel } = session;
@@ -86,8 +99,9 @@ export class Entries {
       hasToken: session.tokenHash !== undefined,
       asksChanges: session.changes !== undefined,
       joins,
+      counted: session.limit?.scope ?? null,
     });
-    const [row] = await open(on, { ...session, id: randomUUID() });
+    const [row] = await open(on, { ...session, id: randomUUID(), max: session.limit?.max ?? 0 });
     if (!row) return undefined;
     if (channel !== undefined && !joins) await this.#join(on, { id: row.id, channel });
     return { id: row.id, ...rightsFrom(row) };
@@ -100,7 +114,7 @@ export class Entries {
     return open;
   }
 
-  #prepare({ hasToken, asksChanges, joins }: Shape): Open {
+  #prepare({ hasToken, asksChanges, joins, counted }: Shape): Open {
     const { db, now } = this.#database;
     return prepared((value) => {
       const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
@@ -112,6 +126,11 @@ export class Entries {
       if (asksChanges) {
         const expected = sql<number>`cast(${value("changes")} as bigint)`;
         conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${expected}`);
+      }
+      if (counted !== null) {
+        const scope = "view" in counted ? { view: text("view") } : counted;
+        const count = openConnections(this.#database, db, text("userId"), scope);
+        conditions.push(sql<boolean>`${count} < cast(${value("max")} as bigint)`);
       }
       const row = db
         .selectNoFrom([

@@ -27,7 +27,10 @@ export interface Database {
    * may run beside others of its own kind, where the database can. So each of its statements is right by itself, whatever
    * another one does between two of them.
    */
-  writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  writeBeside<Result>(
+    work: (db: Kysely<Tables>) => Promise<Result>,
+    options?: BesideOptions,
+  ): Promise<Result>;
   /**
    * One statement that is right by itself, and that no other has to agree with: no transaction, so one trip to the database.
    *
@@ -62,6 +65,12 @@ export interface Database {
   migrate(): Promise<readonly string[]>;
   /** Closes what this port opened itself; a Kysely that the app brought stays open. */
   close(): Promise<void>;
+}
+
+/** Options of {@link Database.writeBeside}. */
+export interface BesideOptions {
+  /** Transactions with the same lock exclude each other. It costs no statement of its own. Default: none. */
+  readonly lock?: string | undefined;
 }
 
 /** A list as either database returns it: PostgreSQL parsed, SQLite as JSON text. */
@@ -127,6 +136,8 @@ export interface Tables {
     login_id: string | null;
     origin: string | null;
     gateway_id: string | null;
+    view: string | null;
+    channel: string | null;
     created_at: number;
     expires_at: number;
     spent_at: number | null;

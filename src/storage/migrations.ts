@@ -212,6 +212,29 @@ const connectedAt: Migration = {
   },
 };
 
+/** The view and the channel that a token was requested for. null: any. */
+const tokenScope: Migration = {
+  name: "0005_token_scope",
+  async up(db: Kysely<unknown>) {
+    for (const column of ["view", "channel"]) {
+      await db.schema.alterTable("sallyport_tokens").addColumn(column, "text").execute();
+    }
+  },
+};
+
+/** What `connectionsPerUser` counts, and in what order it probes. */
+const openConnections: Migration = {
+  name: "0006_open_connections",
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .createIndex("sallyport_sessions_open_user")
+      .on("sallyport_sessions")
+      .columns(["user_id", "connected_at"])
+      .where(sql.ref("closed_at"), "is", null)
+      .execute();
+  },
+};
+
 function grantTable(
   keyed: KeyedTable,
   db: Kysely<unknown>,
@@ -237,5 +260,5 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
 
 /** Returns every migration of this version, in order. */
 export function migrations(keyed: KeyedTable): readonly Migration[] {
-  return [firstTables(keyed), reasonsAndRecords, connectedAt];
+  return [firstTables(keyed), reasonsAndRecords, connectedAt, tokenScope, openConnections];
 }

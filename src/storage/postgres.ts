@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   CompiledQuery,
@@ -15,7 +15,7 @@ import { formatValue } from "../format-value.ts";
 import { loadingFailure } from "../optional-packages.ts";
 import { booleanOption, optionsOf, parseOptions, textOption, wholeNumberOption } from "../options.ts";
 import { CheckedPool } from "./checked-pool.ts";
-import { CHANGES, type Database, isKysely, type Tables } from "./database.ts";
+import { type BesideOptions, CHANGES, type Database, isKysely, type Tables } from "./database.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
@@ -119,6 +119,8 @@ export function postgres<Own>(
 
 interface TransactionKind {
   readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared";
+  /** Another lock, taken after the first and by the same round trip. Transactions with the same text exclude each other. */
+  readonly secondLock?: string | undefined;
   /** What the lock is of, beside the tables. Default: changes of rights and sessions. */
   readonly of?: string;
   /** Default {@link STATEMENT_TIMEOUT_MS}; 0 for as long as it takes. */
@@ -184,8 +186,11 @@ class PostgresDatabase implements Database {
     return this.#transaction({ lock: "pg_advisory_xact_lock" }, work);
   }
 
-  writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction({ lock: "pg_advisory_xact_lock_shared" }, work);
+  writeBeside<Result>(
+    work: (db: Kysely<Tables>) => Promise<Result>,
+    { lock: secondLock }: BesideOptions = {},
+  ): Promise<Result> {
+    return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock }, work);
   }
 
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
@@ -199,12 +204,17 @@ class PostgresDatabase implements Database {
    * Tried again for as long as it is certain that nothing was written: until the commit has been sent.
    */
   async #transaction<Result>(
-    { lock, of = "", statementTimeoutMs = STATEMENT_TIMEOUT_MS, end = "commit" }: TransactionKind,
+    { lock, secondLock, of = "", statementTimeoutMs = STATEMENT_TIMEOUT_MS, end = "commit" }: TransactionKind,
     work: (db: Kysely<Tables>) => Promise<Result>,
   ): Promise<Result> {
+    // As a hash: the text may come from a client, and a statement in several parts has no parameters.
+    const second =
+      secondLock === undefined
+        ? ""
+        : `; select pg_advisory_xact_lock(${this.#lockOf(`lock ${createHash("sha256").update(secondLock).digest("hex")} `)})`;
     // One round trip.
     const begin = CompiledQuery.raw(
-      `begin isolation level read committed; set local statement_timeout = ${statementTimeoutMs}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lockOf(of)})`,
+      `begin isolation level read committed; set local statement_timeout = ${statementTimeoutMs}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lockOf(of)})${second}`,
     );
     return this.#again(async (ending) => {
       return this.db.connection().execute(async (connection) => {

@@ -21,6 +21,8 @@ describe("the SQLite storage", () => {
       "0001_first_tables",
       "0002_reasons_and_records",
       "0003_connected_at",
+      "0005_token_scope",
+      "0006_open_connections",
     ]);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
@@ -36,7 +38,13 @@ describe("the SQLite storage", () => {
   test("migrates once when several start together", async () => {
     const storages = Array.from({ length: 5 }, () => sqlite(path));
     const ran = await Promise.all(storages.map((storage) => storage.migrate()));
-    expect(ran.flat()).toEqual(["0001_first_tables", "0002_reasons_and_records", "0003_connected_at"]);
+    expect(ran.flat()).toEqual([
+      "0001_first_tables",
+      "0002_reasons_and_records",
+      "0003_connected_at",
+      "0005_token_scope",
+      "0006_open_connections",
+    ]);
     await Promise.all(storages.map((storage) => storage.close()));
   });
 

@@ -60,7 +60,7 @@ class SqliteDatabase implements Database {
     return this.#transaction(work, sql`commit`);
   }
 
-  /** SQLite has one writer. */
+  /** SQLite has one writer, which also excludes transactions with the same lock. */
   writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.write(work);
   }

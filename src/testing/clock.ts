@@ -58,7 +58,7 @@ export class ClockedDatabase implements Database {
     this.now = sql<number>`(${storage.now} + (select offset_ms from sallyport_test_clock))`;
     this.listOf = (...given) => storage.listOf(...given);
     this.write = (work) => storage.write(work);
-    this.writeBeside = (work) => storage.writeBeside(work);
+    this.writeBeside = (work, options) => storage.writeBeside(work, options);
     this.writeOne = (work) => storage.writeOne(work);
     this.writesInWith = storage.writesInWith;
     this.rehearse = (work) => storage.rehearse(work);

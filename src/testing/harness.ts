@@ -69,10 +69,12 @@ const TOKEN_PATH = "/sallyport-test-token";
 const LOGIN_HEADER = "x-sallyport-test-login";
 const NO_LIMITS: Limits = {
   connectsPerUser: false,
+  connectionsPerUser: false,
   connectsPerIp: false,
   failedConnectsPerIp: false,
   tokensPerUser: false,
   messagesPerConnection: false,
+  messagesPerUser: false,
 };
 
 /**
@@ -251,6 +253,7 @@ export class Harness {
         this.#ending.add(ended);
         return { kind: "ok" };
       },
+      get: async (_endpoint, connectionId) => ({ kind: this.#sockets.has(connectionId) ? "ok" : "gone" }),
       close: async () => undefined,
     };
   }

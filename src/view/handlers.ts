@@ -5,6 +5,7 @@ import { ConfigurationError } from "../errors.ts";
 import { booleanOption, functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
+import { type HandlerLimits, handlerLimitsSchema } from "./limits.ts";
 import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 
 /** A message's fields where no schema was declared: whatever the peer sent, unchecked. */
@@ -48,6 +49,8 @@ export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, Sen
   readonly authorize?:
     | ((context: HandlerAuthorizeContext<BodyOf<Schema>, Sender>) => boolean | Promise<boolean>)
     | undefined;
+  /** Limits of calls of this handler, in addition to those of its view or of the app. Default: none. */
+  readonly limits?: HandlerLimits | undefined;
   /**
    * `false`: a handler that replaces one of a parent class does not keep its rule and its `authorize`. Default true: all of them apply.
    */
@@ -58,6 +61,7 @@ export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, Sen
 export interface ValidHandlerOptions extends HandlerRule {
   readonly body?: StandardSchemaV1;
   readonly authorize?: (context: HandlerAuthorizeContext) => boolean | Promise<boolean>;
+  readonly limits?: HandlerLimits;
   readonly inheritRules?: boolean;
 }
 
@@ -75,6 +79,7 @@ const HANDLER_OPTIONS = optionsOf<ValidHandlerOptions>()(
     authorize: v.exactOptional(
       functionOption<NonNullable<ValidHandlerOptions["authorize"]>>("that returns true or false"),
     ),
+    limits: v.exactOptional(handlerLimitsSchema),
     inheritRules: v.exactOptional(booleanOption),
   },
   {

@@ -3,6 +3,7 @@ import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, optionsOf, parseOptions, textOption } from "../options.ts";
 import { Handler } from "./handlers.ts";
+import { type ViewLimits, viewLimitsSchema } from "./limits.ts";
 import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 import type { ViewClass } from "./view.ts";
 
@@ -16,6 +17,8 @@ export interface ViewOptions extends RuleDeclaration {
   readonly receiveOnly?: boolean | undefined;
   /** The channel that a connection joins if the client names none. It must match a channel definition. Default: none. */
   readonly defaultChannel?: string | undefined;
+  /** Limits of this view, which replace those of the app. Subclasses inherit each value that they do not set. Default: the app's. */
+  readonly limits?: ViewLimits | undefined;
   /** The field of a message that contains the name of the handler. Default "handler". */
   readonly handlerKey?: string | undefined;
   /** The field that selects the route in API Gateway and, without `handlerKey`, the handler. Default "action". */
@@ -36,6 +39,7 @@ const SCHEMAS = {
   ),
   receiveOnly: v.exactOptional(booleanOption),
   defaultChannel: v.exactOptional(v.string("must be the name of a channel, such as lobby")),
+  limits: v.exactOptional(viewLimitsSchema as v.GenericSchema<ViewLimits, ViewLimits>),
   handlerKey: v.exactOptional(messageField),
   routeKey: v.exactOptional(messageField),
 };
@@ -82,7 +86,7 @@ const ALIASES: Readonly<Record<string, string>> = {
   channelnamepattern: "Declare the channels with defineChannel(): other names are rejected.",
   maxbodysize:
     "API Gateway limits messages to 128 KB. Limit single fields in the body schema of the handler.",
-  ratelimitenabled: "Set createSallyport({ limits }).",
+  ratelimitenabled: "Set createSallyport({ limits }), or static limits on the view.",
   ratelimitmaxattempts: "Set createSallyport({ limits: { connectsPerUser, connectsPerIp } }).",
   ratelimitwindowminutes: "Limits are counted per minute. Set createSallyport({ limits }).",
   requiredheaders: "The secret of the gateway proves the caller. Check other headers in connect().",

@@ -2,6 +2,7 @@ import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { MessageContext } from "./context.ts";
 import { Handler, parseHandlerOptions, recordHandlers, type ValidHandlerOptions } from "./handlers.ts";
+import type { HandlerLimits, ValidViewLimits } from "./limits.ts";
 import type { RuleDeclaration } from "./rule.ts";
 import { type ViewClass, WebSocketView } from "./view.ts";
 import {
@@ -23,6 +24,8 @@ export interface HandlerDeclaration {
   readonly rules: readonly RuleDeclaration[];
   /** The `authorize` functions of the handler and of those that it replaces. All of them must return true. */
   readonly authorize: readonly NonNullable<ValidHandlerOptions["authorize"]>[];
+  /** For each limit, the value of the most derived class whose handler sets it. */
+  readonly limits: HandlerLimits;
   readonly run: (context: MessageContext<never>) => unknown;
 }
 
@@ -33,7 +36,9 @@ export interface ViewDeclaration {
   /** The rules of the class and of its parents, the mounted class first. All of them apply. */
   readonly rules: readonly RuleDeclaration[];
   /** Other options: the value of the most derived class that sets it. */
-  readonly options: Omit<ViewOptions, keyof RuleDeclaration | "inheritRules" | "allowedHandlers">;
+  readonly options: Omit<ViewOptions, keyof RuleDeclaration | "inheritRules" | "allowedHandlers" | "limits">;
+  /** For each limit, the value of the most derived class that sets it. */
+  readonly limits: ValidViewLimits;
   readonly handlers: ReadonlyMap<string, HandlerDeclaration>;
 }
 
@@ -92,7 +97,8 @@ export class ViewReader {
       routeKey: nearestOption(chain, "routeKey"),
     };
     checkHandlerCount(mounted.name, handlers.size, options.receiveOnly === true);
-    return { name: mounted.name, view: mounted.instance, rules: rulesOf(chain), options, handlers };
+    const limits = mostDerived(chain.map((each) => each.options.limits)) as ValidViewLimits;
+    return { name: mounted.name, view: mounted.instance, rules: rulesOf(chain), options, limits, handlers };
   }
 
   /** The class and its parents below WebSocketView, the class first. */
@@ -220,6 +226,11 @@ function nearestOption<Name extends keyof ViewOptions>(
   return chain.find(({ options }) => options[name] !== undefined)?.options[name];
 }
 
+/** Merges limits, those of the most derived class first. A class inherits each limit that it does not set. */
+function mostDerived<Values extends object>(declared: readonly (Values | undefined)[]): Values {
+  return Object.freeze(Object.assign({}, ...[...declared].reverse()) as Values);
+}
+
 /**
  * The handlers that clients may call. A list of a subclass may contain its own handlers, but not those that the list of a parent class
  * leaves out.
@@ -285,7 +296,9 @@ function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDec
     isDeclared ||= found.isOwn;
     if (found.options.inheritRules === false) break;
   }
-  return { name, options, rules, authorize, run: handler.run };
+  // Limits are not rules: they are inherited with inheritRules: false, too. A class turns one off with false.
+  const limits = mostDerived(chain.map((each) => each.handlers.get(name)?.options.limits));
+  return { name, options, rules, authorize, limits, run: handler.run };
 }
 
 function bodyMissing(view: string, parent: string, name: string): ConfigurationError {

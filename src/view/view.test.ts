@@ -7,6 +7,7 @@ import { mountViews } from "../lifecycle/mount-views.ts";
 import { defineChannel } from "./channel.ts";
 import type { HandlerAuthorizeContext } from "./handlers.ts";
 import { type Handler, handler } from "./handlers.ts";
+import type { ViewLimits } from "./limits.ts";
 import { type ViewClass, WebSocketView } from "./view.ts";
 
 const chat = definePermissions("chat", { use: "Use", moderate: "Moderate" });
@@ -526,8 +527,8 @@ describe("the app does not start with a rule that would be lost:", () => {
 
   test("a value on the prototype that is not an option, or a method that is nearly a hook", () => {
     const View = viewWith({});
-    Object.assign(View.prototype, { limits: 5 });
-    expect(() => mount(View)).toThrow('View has a public field "limits", which is not a handler.');
+    Object.assign(View.prototype, { store: 5 });
+    expect(() => mount(View)).toThrow('View has a public field "store", which is not a handler.');
     const slip = viewWith({});
     Object.defineProperty(slip.prototype, "conect", { value: () => undefined });
     expect(() => mount(slip)).toThrow(/method "conect", .* Did you mean the method "connect"\?/);
@@ -863,4 +864,98 @@ test("accepts schemas that are objects or functions", () => {
     },
   );
   expect([...mount(View).handlers.keys()].sort()).toEqual(["a", "b", "ping"]);
+});
+
+describe("limits of views and handlers", () => {
+  class Base extends WebSocketView {
+    static override signedIn = true;
+    static override limits: ViewLimits = { messagesPerUser: 30, connectsPerUser: 5 };
+    ping = handler({ limits: { messagesPerConnection: 10, messagesPerUser: 20 } }, () => 1);
+  }
+
+  test("are those of the most derived class, each by itself", () => {
+    class Middle extends Base {
+      static override limits: ViewLimits = { messagesPerUser: 60, messagesPerConnection: 7 };
+    }
+    class Derived extends Middle {
+      static override limits = { connectsPerUser: false, messagesPerUser: 0 };
+      override ping = handler({ limits: { messagesPerUser: false } }, () => 1) as never;
+    }
+    expect(mount(Base).limits).toEqual({ messagesPerUser: 30, connectsPerUser: 5 });
+    expect(mount(Derived).limits).toEqual({
+      messagesPerUser: 0,
+      connectsPerUser: false,
+      messagesPerConnection: 7,
+    });
+    expect(mount(Derived).handlers.get("ping")?.limits).toEqual({
+      messagesPerConnection: 10,
+      messagesPerUser: false,
+    });
+    expect(mount(viewWith({ limits: { connectsPerIp: 1 } }, {}, Base)).limits).toEqual({
+      messagesPerUser: 30,
+      connectsPerUser: 5,
+      connectsPerIp: 1,
+    });
+    expect(mount(viewWith({})).limits).toEqual({});
+  });
+
+  test("are inherited by a class and a handler that do not inherit rules", () => {
+    const View = viewWith({ inheritRules: false }, { ping: handler({ inheritRules: false }, () => 1) }, Base);
+    expect(mount(View).limits).toEqual({ messagesPerUser: 30, connectsPerUser: 5 });
+    expect(mount(View).handlers.get("ping")?.limits).toEqual({
+      messagesPerConnection: 10,
+      messagesPerUser: 20,
+    });
+  });
+
+  test.each<[limits: unknown, words: RegExp]>([
+    [
+      { messagesPerUsr: 3 },
+      /^View: limits\.messagesPerUsr is not an option\. Did you mean "messagesPerUser"\?$/,
+    ],
+    [
+      { tokensPerUser: 3 },
+      /^View: limits\.tokensPerUser is not an option\. Tokens are not requested from a view\. Set tokensPerUser in the limits of createSallyport\(\)\.$/,
+    ],
+    [{ messagesPerUser: undefined }, /^View: limits\.messagesPerUser is undefined\./],
+    [
+      { messagesPerUser: "3" },
+      /^View: limits\.messagesPerUser must be a whole number per minute of at least 0, or false/,
+    ],
+    [{ connectsPerUser: -1 }, /limits\.connectsPerUser must be a whole number per minute/],
+    [5, /^View: limits must be a plain object, but received 5\.$/],
+    [undefined, /^View: limits must be a plain object, but received undefined\.$/],
+  ])("of a view are not %j", (limits, words) => {
+    expect(() => mount(viewWith({ limits }))).toThrow(words);
+    expect(() => mount(viewWith({ limits }))).toThrow(ConfigurationError);
+  });
+
+  test.each<[limits: unknown, words: RegExp]>([
+    [
+      { messagesPerConection: 3 },
+      /^View\.slow: limits\.messagesPerConection is not an option\. Did you mean "messagesPerConnection"\?$/,
+    ],
+    [
+      { connectsPerIp: 3 },
+      /^View\.slow: limits\.connectsPerIp is not an option\. A handler is called by messages, not by connects\. Set it in static limits of the view\.$/,
+    ],
+    [{ connectsPerUser: 3 }, /A handler is called by messages/],
+    [{ failedConnectsPerIp: 3 }, /A handler is called by messages/],
+    [
+      { tokensPerUser: 3 },
+      /^View\.slow: limits\.tokensPerUser is not an option\. Tokens are not requested from a view/,
+    ],
+    [{ messagesPerUser: undefined }, /^View\.slow: limits\.messagesPerUser is undefined\./],
+    [{ messagesPerUser: true }, /^View\.slow: limits\.messagesPerUser must be/],
+  ])("of a handler are not %j", (limits, words) => {
+    const slow = handler({ limits } as never, () => 1);
+    expect(() => mount(viewWith({}, { slow }))).toThrow(words);
+    expect(() => mount(viewWith({}, { slow }))).toThrow(ConfigurationError);
+  });
+
+  test("are static fields", () => {
+    expect(() => mount(viewWith({}, { limits: { messagesPerUser: 1 } }))).toThrow(
+      'View declares "limits" as an instance field, where it has no effect. Write it as a static field: static limits = …',
+    );
+  });
 });

@@ -1,5 +1,6 @@
 import type { Permission } from "../access/permissions.ts";
 import type { ConnectContext, DisconnectContext } from "./context.ts";
+import type { ViewLimits } from "./limits.ts";
 import type { ViewOptions } from "./view-options.ts";
 
 /** Types only: an object with every optional field of a view is not a view. */
@@ -35,6 +36,8 @@ export abstract class WebSocketView {
   declare static readonly receiveOnly?: boolean;
   /** The channel that a connection joins if the client names none. It must match a channel definition. Default: none. */
   declare static readonly defaultChannel?: string;
+  /** Limits of this view, which replace those of the app. Subclasses inherit each value that they do not set. Default: the app's. */
+  declare static readonly limits?: ViewLimits;
   /** The field of a message that contains the name of the handler. Default "handler". */
   declare static readonly handlerKey?: string;
   /** The field that selects the route in API Gateway and, without `handlerKey`, the handler. Default "action". */

@@ -17,9 +17,11 @@ beforeEach(async () => {
     views: { "/ws/chat": ChatView },
     limits: {
       connectsPerUser: false,
+      connectionsPerUser: false,
       tokensPerUser: false,
       connectsPerIp: false,
       messagesPerConnection: false,
+      messagesPerUser: false,
     },
   });
 });

@@ -26,9 +26,11 @@ beforeEach(async () => {
     gateways: [defineGateway({ name: "chat", region: "eu-west-1", target: `${APP}/ws/chat` })],
     limits: {
       connectsPerUser: false,
+      connectionsPerUser: false,
       connectsPerIp: false,
       tokensPerUser: false,
       messagesPerConnection: false,
+      messagesPerUser: false,
     },
   });
   await world.sallyport.access.grant("ann", chat.can_use_chat);

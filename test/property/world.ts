@@ -238,10 +238,12 @@ function loginFromCookie(request: Request) {
 
 const NO_LIMITS = {
   connectsPerUser: false,
+  connectionsPerUser: false,
   connectsPerIp: false,
   failedConnectsPerIp: false,
   tokensPerUser: false,
   messagesPerConnection: false,
+  messagesPerUser: false,
 } as const;
 
 /** The story moves the clock, so that a lease of seconds or a session's two hours cost no time; and nothing looks unless it says so. */

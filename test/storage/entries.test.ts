@@ -44,6 +44,7 @@ const entry = (given: Partial<NewSession> = {}): NewSession => ({
   channel: undefined,
   tokenHash: undefined,
   changes: undefined,
+  limit: undefined,
   ...given,
 });
 
@@ -52,7 +53,14 @@ const open = ({ database, entries }: Process, given: Partial<NewSession> = {}) =
   database.writeBeside((db) => entries.open(db, entry(given)));
 
 const issue = (loginId: string) =>
-  processes[0].tokens.issue(at.one.db, { userId: "ann", loginId, origin: null, gatewayId: null });
+  processes[0].tokens.issue(at.one.db, {
+    userId: "ann",
+    loginId,
+    origin: null,
+    gatewayId: null,
+    view: null,
+    channel: null,
+  });
 
 const rows = () => at.two.db.selectFrom("sallyport_sessions").selectAll().execute();
 const memberships = () => at.two.db.selectFrom("sallyport_memberships").selectAll().execute();

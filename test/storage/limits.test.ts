@@ -1,12 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConnectLimits } from "../../src/access/connect-limits.ts";
 import { Evictions } from "../../src/access/evictions.ts";
+import { type CountedLimit, limitKey, parseLimitKey } from "../../src/access/limit-keys.ts";
+import { LimitSettings } from "../../src/access/limit-settings.ts";
 import { type Limits, limitsSchema, RateLimits } from "../../src/access/rate-limits.ts";
-import type { Rights } from "../../src/access/rights.ts";
-import { Tokens } from "../../src/access/tokens.ts";
 import { RefusedError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
-import { rightsGiven } from "./people.ts";
 import { type Outcome, sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
 
@@ -97,7 +96,7 @@ describe("a limit", () => {
     await begun("key", MINUTE_MS - 20_000);
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10 * MINUTE_MS });
     const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
-    expect((error as RefusedError).retryAfterSeconds).toBeGreaterThan(0);
+    expect((error as RefusedError).retryAfterSeconds).toBeGreaterThan(1);
     expect((error as RefusedError).retryAfterSeconds).toBeLessThanOrEqual(20);
     await begun("key", MINUTE_MS);
     await limits[1].check(at.two.db, "key", 3);
@@ -143,108 +142,106 @@ describe("windows that are over", () => {
 
 describe("connects", () => {
   const IP = "192.0.2.1";
-  let tokens: Tokens;
-  let rights: Rights;
-  beforeEach(async () => {
-    rights = await rightsGiven(at);
-    tokens = new Tokens(at.one, 60, rights);
-  });
+  const attempt = { gatewayId: "g", view: "/ws", block: IP };
 
   const connectLimits = (given: Partial<Limits>) =>
-    at.each((database) => {
-      const ofUsers = new Tokens(database, 60, rights);
-      return new ConnectLimits(
-        database,
-        parseOptions("limits", limitsSchema, given),
-        new RateLimits(database),
-        ofUsers,
-      );
-    });
-  const issue = (userId: string) =>
-    tokens.issue(at.one.db, { userId, loginId: null, origin: null, gatewayId: null });
-  const issueMany = (count: number, userId: string) =>
-    Promise.all(Array.from({ length: count }, () => issue(userId)));
+    at.each(
+      (database) =>
+        new ConnectLimits(
+          database,
+          new LimitSettings(parseOptions("limits", limitsSchema, given), new Map()),
+          new RateLimits(database),
+        ),
+    );
+  const keyOf = (limit: CountedLimit, subject: string, gatewayId = "g") =>
+    limitKey({ limit, subject, gatewayId, view: null });
 
-  test("of an address are let through as many as the limit says, with tokens and without", async () => {
+  test("of an address are let through as many as the limit says, with users and without", async () => {
     const each = connectLimits({ connectsPerIp: 6, connectsPerUser: 1000 });
-    const brought = await issueMany(20, "ann");
     const outcome = await at.race(40, each, (one, index) =>
-      one.take({ gatewayId: "g", block: IP, token: index % 2 === 0 ? brought[index / 2] : undefined }),
+      one.take(attempt, index % 2 === 0 ? "ann" : null),
     );
     expect(outcome.passed).toHaveLength(6);
     expectRefusals(outcome, 34);
-    const token = await issue("eve");
-    expectRefusals(await at.race(2, each, (one) => one.take({ gatewayId: "g", block: IP, token })), 2);
-    expect(await counted()).not.toHaveProperty(["connect g eve"]);
-    await each[1].take({ gatewayId: "G", block: IP, token: undefined });
-    await each[1].take({ gatewayId: "g", block: "192.0.2.10", token: undefined });
+    expectRefusals(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
+    expect(await counted()).not.toHaveProperty([keyOf("connectsPerUser", "eve")]);
+    await each[1].take({ ...attempt, gatewayId: "G" }, null);
+    await each[1].take({ ...attempt, block: "192.0.2.10" }, null);
   });
 
-  test("of a user are let through as many as the limit says, whatever addresses they come from", async () => {
+  test("of a user are let through as many as the limit says, and no more are counted for any address", async () => {
     const each = connectLimits({ connectsPerIp: 1000, connectsPerUser: 7 });
-    const brought = await issueMany(40, "ann");
-    const outcome = await at.race(40, each, async (one, index) => {
-      const counted = await one.take({
-        gatewayId: "g",
-        block: `192.0.2.${index % 5}`,
-        token: brought[index],
-      });
-      await one.demandUser("g", "ann", counted);
-    });
+    const outcome = await at.race(40, each, (one, index) =>
+      one.take({ ...attempt, block: `192.0.2.${index % 5}` }, "ann"),
+    );
     expect(outcome.passed).toHaveLength(7);
     expectRefusals(outcome, 33);
-    for (const userId of ["Ann", "ann ", "an_", "%"]) {
-      const keys = await each[0].take({ gatewayId: "g", block: IP, token: await issue(userId) });
-      expect([...keys].some((key) => key.endsWith(` ${userId}`))).toBe(true);
-      await each[0].demandUser("g", userId, keys);
+    const windows = Object.entries(await counted());
+    const ofAddresses = windows.filter(([key]) => parseLimitKey(key)?.limit === "connectsPerIp");
+    expect(ofAddresses.reduce((sum, [, count]) => sum + count, 0)).toBe(7);
+    for (const userId of ["Ann", "ann ", "an_", "%", "o'neil 😀", '"]']) {
+      await each[0].take(attempt, userId);
+      expect(await counted()).toHaveProperty([keyOf("connectsPerUser", userId)], 1);
     }
   });
 
   test("of a user are counted by the user's own limit alone where addresses have none", async () => {
     const each = connectLimits({ connectsPerIp: false, failedConnectsPerIp: false, connectsPerUser: 3 });
-    const brought = await issueMany(20, "o'neil 😀");
-    const outcome = await at.race(20, each, async (one, index) => {
-      const keys = await one.take({ gatewayId: "g", block: IP, token: brought[index] });
-      await one.demandUser("g", "o'neil 😀", keys);
-    });
+    const outcome = await at.race(20, each, (one) => one.take(attempt, "o'neil 😀"));
     expect(outcome.passed).toHaveLength(3);
-    expect(await counted()).toEqual({ "connect g o'neil 😀": 3 });
+    expect(await counted()).toEqual({ [keyOf("connectsPerUser", "o'neil 😀")]: 3 });
   });
 
-  test("with a token that nobody can spend count for no user", async () => {
-    const each = connectLimits({});
-    const token = await issue("ann");
-    await tokens.spend(token);
-    for (const bad of [token, "a".repeat(64), "no token", undefined]) {
-      const keys = await each[1].take({ gatewayId: "g", block: IP, token: bad });
-      expect([...keys]).toEqual([`connect ip g ${IP}`]);
-    }
-    expect(await counted()).toEqual({ [`connect ip g ${IP}`]: 4 });
+  test("of an anonymous client have no limit of a user", async () => {
+    const each = connectLimits({ connectsPerUser: 0 });
+    await each[0].take(attempt, null);
+    expect(await counted()).toEqual({ [keyOf("connectsPerIp", IP)]: 1 });
   });
 
-  test("that failed are let through as many as the limit says, and then the address not at all", async () => {
+  test("that failed are let through as many as the limit says, and change nothing for others", async () => {
     const each = connectLimits({ failedConnectsPerIp: 4 });
-    const knock = { gatewayId: "g", block: IP, token: undefined };
-    const outcome = await at.race(40, each, (one) => one.failed(knock));
+    const outcome = await at.race(40, each, (one) => one.failed(attempt));
     expect(outcome.passed).toHaveLength(4);
     expectRefusals(outcome, 36);
-    const token = await issue("ann");
-    expectRefusals(await at.race(10, each, (one) => one.take({ ...knock, token })), 10);
-    await each[0].take({ ...knock, block: "192.0.2.2" });
-    expect(await counted()).toEqual({ [`failed connect g ${IP}`]: 4, "connect ip g 192.0.2.2": 1 });
-    await begun(`failed connect g ${IP}`, MINUTE_MS);
-    await each[1].take({ ...knock, token });
+    expect((await at.race(10, each, (one) => one.take(attempt, "ann"))).passed).toHaveLength(10);
+    await each[0].failed({ ...attempt, block: "192.0.2.2" });
+    expect(await counted()).toEqual({
+      [keyOf("connectsPerIp", IP)]: 10,
+      [keyOf("connectsPerUser", "ann")]: 10,
+      [keyOf("failedConnectsPerIp", IP)]: 4,
+      [keyOf("failedConnectsPerIp", "192.0.2.2")]: 1,
+    });
+    await begun(keyOf("failedConnectsPerIp", IP), MINUTE_MS);
+    await each[1].failed(attempt);
+  });
+
+  test("are counted again when the window that was reached has ended", async () => {
+    const each = connectLimits({ connectsPerIp: 2, connectsPerUser: 1 });
+    await each[0].take(attempt, "ann");
+    expectRefusals(await at.race(2, each, (one) => one.take(attempt, "ann")), 2);
+    await begun(keyOf("connectsPerUser", "ann"), MINUTE_MS);
+    await each[1].take(attempt, "ann");
+    expectRefusals(await at.race(2, each, (one) => one.take(attempt, "eve")), 2);
+    await begun(keyOf("connectsPerIp", IP), MINUTE_MS);
+    await each[1].take(attempt, "eve");
+    expect(await counted()).toMatchObject({
+      [keyOf("connectsPerIp", IP)]: 1,
+      [keyOf("connectsPerUser", "eve")]: 1,
+    });
   });
 
   test("are not let through at all where the limit is none", async () => {
-    for (const given of [{ connectsPerIp: 0 }, { failedConnectsPerIp: 0 }]) {
-      const token = await issue("ann");
-      const take = at.race(4, connectLimits(given), (one) => one.take({ gatewayId: "g", block: IP, token }));
-      expectRefusals(await take, 4);
+    for (const given of [
+      { connectsPerIp: 0 },
+      { connectsPerUser: 0 },
+      { connectsPerUser: 0, connectsPerIp: 0 },
+    ]) {
+      expectRefusals(await at.race(4, connectLimits(given), (one) => one.take(attempt, "ann")), 4);
     }
-    const each = connectLimits({ connectsPerUser: 0 });
-    const keys = await each[0].take({ gatewayId: "g", block: IP, token: await issue("ann") });
-    expectRefusals(await at.race(4, each, (one) => one.demandUser("g", "ann", keys)), 4);
-    expect(await counted()).toEqual({ [`connect ip g ${IP}`]: 1 });
+    expectRefusals(
+      await at.race(4, connectLimits({ failedConnectsPerIp: 0 }), (one) => one.failed(attempt)),
+      4,
+    );
+    expect(await counted()).toEqual({});
   });
 });

@@ -102,6 +102,26 @@ describe("writeBeside", () => {
     });
     expect(await beside).toBe(2);
   });
+
+  test("excludes others with the same lock: none loses what another one counted", async () => {
+    const lock = "connections of o'neil 😀\\'; select 1";
+    const { failed } = await at.race(40, [at.one, at.two], (database) =>
+      database.writeBeside(countSlowly, { lock }),
+    );
+    expect(failed).toEqual([]);
+    expect(await counterIn(at.one.db)).toBe(40);
+  });
+
+  test("with a lock still waits for a write that is under way", async () => {
+    let beside: Promise<number> | undefined;
+    await at.one.write(async (db) => {
+      await setCounter(db, 1);
+      beside = at.two.writeBeside(counterIn, { lock: "ann" });
+      await passTime();
+      await setCounter(db, 2);
+    });
+    expect(await beside).toBe(2);
+  });
 });
 
 describe("writeOne", () => {

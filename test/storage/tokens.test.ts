@@ -8,7 +8,14 @@ import { addGroups } from "./tables.ts";
 import { ALIKE } from "./texts.ts";
 
 const HOUR_MS = 3_600_000;
-const ANN: TokenGrant = { userId: "ann", loginId: null, origin: null, gatewayId: null };
+const ANN: TokenGrant = {
+  userId: "ann",
+  loginId: null,
+  origin: null,
+  gatewayId: null,
+  view: null,
+  channel: null,
+};
 
 const at = twoProcesses();
 let tokens: readonly [Tokens, Tokens];
@@ -63,7 +70,14 @@ describe("a token", () => {
 
   test("gives back what it was issued for, as it was, or null", async () => {
     for (const text of ALIKE) {
-      const grant = { userId: text, loginId: `login ${text}`, origin: `https://${text}`, gatewayId: text };
+      const grant = {
+        userId: text,
+        loginId: `login ${text}`,
+        origin: `https://${text}`,
+        gatewayId: text,
+        view: text,
+        channel: text,
+      };
       expect(await tokens[1].spend(await issue(grant))).toMatchObject(grant);
     }
     expect(await tokens[1].spend(await issue(ANN))).toMatchObject(ANN);

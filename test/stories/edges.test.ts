@@ -308,9 +308,9 @@ test("reports an enforcement that fails, and finishes it at the next look", asyn
   const errors: string[] = [];
   const app = createSallyport({
     storage: changedStorage(storage, {
-      writeBeside: async (work) => {
+      writeBeside: async (work, options) => {
         if (failures-- > 0) throw new Error("the disk is full");
-        return storage.writeBeside(work);
+        return storage.writeBeside(work, options);
       },
     }),
     permissions: [chat],
@@ -339,7 +339,7 @@ test("an enforcement that fails after rows were closed, and cannot even be put o
   const fail = () => Promise.reject(new Error("the database is away"));
   const app = createSallyport({
     storage: changedStorage(storage, {
-      writeBeside: (work) => (writes-- > 0 ? storage.writeBeside(work) : fail()),
+      writeBeside: (work, options) => (writes-- > 0 ? storage.writeBeside(work, options) : fail()),
       write: async (work) => {
         if (writes <= 0) return fail();
         const done = await storage.write(work);
@@ -391,8 +391,8 @@ test("what fails while hooks are asked leaves the record to the next look, which
   const errors: string[] = [];
   const app = createSallyport({
     storage: changedStorage(storage, {
-      writeBeside: (work) =>
-        isAway ? Promise.reject(new Error("the database is away")) : storage.writeBeside(work),
+      writeBeside: (work, options) =>
+        isAway ? Promise.reject(new Error("the database is away")) : storage.writeBeside(work, options),
     }),
     permissions: [chat],
     channels: [defineChannel("hooked", { signedIn: true, authorize: () => isMember })],

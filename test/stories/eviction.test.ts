@@ -434,7 +434,12 @@ describe("grants with an end", () => {
 
 test("more sockets than one page: all of them end", async () => {
   await world.close();
-  world = await World.open({ permissions: [chat], channels, views, limits: { connectsPerUser: false } });
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views,
+    limits: { connectsPerUser: false, connectionsPerUser: false },
+  });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)

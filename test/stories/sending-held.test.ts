@@ -39,6 +39,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<void> {
     channels: [club, hall],
     views: { "/ws/chat": ChatView },
     apiGateway: { concurrency: 32, maxRequestsPerSecond: false },
+    limits: { connectionsPerUser: false },
     ...options,
   });
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
@@ -408,8 +409,8 @@ test("rows of those who are gone that cannot be closed are told, and the send ha
   let fails = false;
   const failing = (storage: Database) =>
     changedStorage(storage, {
-      writeBeside: (work) =>
-        fails ? Promise.reject(new Error("the disk is full")) : storage.writeBeside(work),
+      writeBeside: (work, options) =>
+        fails ? Promise.reject(new Error("the disk is full")) : storage.writeBeside(work, options),
     });
   await open({ storage: (source) => failing(storageAt(source)) });
   await gateway.open(world, "g", "ann", 1, 3);

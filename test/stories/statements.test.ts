@@ -64,7 +64,7 @@ async function statementsOf(prepare: () => Promise<() => Promise<unknown>>): Pro
 /** What each statement does first, and to which table of ours. */
 const deeds = (statements: readonly string[]) =>
   statements.map((sql) => {
-    const [, verb = ""] = /^(?:with "opened" as \()?(insert|update|delete|select) /.exec(sql) ?? [];
+    const [, verb = ""] = /^(?:with "\w+" as \()?(insert|update|delete|select) /.exec(sql) ?? [];
     const written = /(?:insert into|update|delete from) (?:"\w+"\.)?"sallyport_(\w+)"/.exec(sql);
     const read = /from (?:"\w+"\.)?"sallyport_(\w+)" as "s"/.exec(sql);
     return `${verb} ${(written ?? read)?.[1]}`;
@@ -76,12 +76,12 @@ test("a message is one statement, a read", async () => {
   expect(deeds(statements)).toEqual(["select sessions"]);
 });
 
-test("a connect is three statements: limits, token, row", async () => {
+test("a connect is three statements: token, limits, row", async () => {
   const statements = await statementsOf(async () => {
     const token = await world.token("ann");
     return () => world.connect("ann", { token });
   });
-  expect(deeds(statements)).toEqual(["insert counters", "update tokens", "insert sessions"]);
+  expect(deeds(statements)).toEqual(["update tokens", "insert counters", "insert sessions"]);
 });
 
 test("a connect to a channel joins in the row's statement where a WITH may write, and in the row's transaction elsewhere", async () => {
@@ -91,15 +91,30 @@ test("a connect to a channel joins in the row's statement where a WITH may write
       return () => world.connect("ann", { token, channel });
     });
     expect(deeds(statements), channel).toEqual([
-      "insert counters",
       "update tokens",
+      "insert counters",
       "insert sessions",
       ...(isPostgres ? [] : ["insert memberships"]),
     ]);
   }
 });
 
-test("a connect of nobody is two statements: limits and row", async () => {
+test("a bad token at the limit of its address is an update that matches no row, and reads", async () => {
+  const guess = () => world.connect("ann", { token: "0".repeat(64) }).catch(() => undefined);
+  // 20 are counted, and 60 decisions of one reason are stored per minute.
+  for (let attempt = 0; attempt < 85; attempt++) await guess();
+  const statements = await statementsOf(async () => guess);
+  expect(world.decisions.at(-1)).toMatchObject({ reason: "limit" });
+  const kinds = statements.map((sql) => `${/^\w+/.exec(sql)?.[0]} ${/sallyport_\w+/.exec(sql)?.[0]}`);
+  expect(kinds).toEqual([
+    "update sallyport_tokens",
+    "select sallyport_tokens",
+    "select sallyport_counters",
+    "select sallyport_counters",
+  ]);
+});
+
+test("an anonymous connect is two statements: limits and row", async () => {
   await world.close();
   await storage?.[Symbol.asyncDispose]();
   world = await World.open({

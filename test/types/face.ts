@@ -10,6 +10,7 @@ import {
   handler,
   type Permission,
   type Sallyport,
+  type ViewLimits,
   WebSocketView,
 } from "../../src/index.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
@@ -78,6 +79,27 @@ class ChatView extends WebSocketView {
   change_channel = changeChannel();
   ping = handler(() => "pong" as const);
   helper() {}
+}
+
+class Limited extends WebSocketView {
+  static override signedIn = true;
+  static override limits: ViewLimits = { messagesPerUser: 30, connectsPerUser: false };
+  slow = handler({ limits: { messagesPerConnection: 10 } }, ({ user, body }) => {
+    same<string | undefined>()<typeof user.id>();
+    same<Readonly<Record<string, unknown>>>()<typeof body>();
+  });
+  // @ts-expect-error a limit of connects on a handler
+  wrong = handler({ limits: { connectsPerIp: 1 } }, () => undefined);
+  // @ts-expect-error a misspelled limit
+  misspelled = handler({ limits: { messagesPerUsr: 1 } }, () => undefined);
+}
+class Looser extends Limited {
+  static override limits = { connectsPerIp: false };
+}
+same<{ connectsPerIp: boolean }>()<typeof Looser.limits>();
+// @ts-expect-error a limit is a number or false
+class Unlimited extends WebSocketView {
+  static override limits = { messagesPerUser: "30" };
 }
 
 class Narrower extends ChatView {
@@ -166,4 +188,4 @@ socket.call.ping();
 
 /** Has a type that a declaration file can name. */
 export const room = defineChannel("rooms/:slug", { signedIn: true });
-export { fromText, Misspelled, Mistaken };
+export { fromText, Misspelled, Mistaken, Unlimited };

@@ -1,0 +1,49 @@
+/** The limits whose windows are rows of the database, so that all processes count together. */
+export const COUNTED_LIMITS = [
+  "tokensPerUser",
+  "connectsPerUser",
+  "connectsPerIp",
+  "failedConnectsPerIp",
+] as const;
+
+export type CountedLimit = (typeof COUNTED_LIMITS)[number];
+
+/** What a window of a limit counts. */
+export interface LimitKey {
+  readonly limit: CountedLimit;
+  /** The user's id, or the block of addresses that is limited together. */
+  readonly subject: string;
+  /** The gateway whose connects are counted; null for tokens, which are not requested through a gateway. */
+  readonly gatewayId: string | null;
+  /** The view whose events alone are counted; null for all views without a value of their own. */
+  readonly view: string | null;
+}
+
+/** Returns the key under which a window is stored. {@link parseLimitKey} reads it. */
+export function limitKey({ limit, subject, gatewayId, view }: LimitKey): string {
+  return JSON.stringify([limit, subject, gatewayId, view]);
+}
+
+/** Returns what a stored window counts, or undefined for a key of another kind or of another version. */
+export function parseLimitKey(key: string): LimitKey | undefined {
+  if (!key.startsWith("[")) return undefined;
+  try {
+    const [limit, subject, gatewayId, view] = JSON.parse(key) as [CountedLimit, string, string, string];
+    return COUNTED_LIMITS.includes(limit) ? { limit, subject, gatewayId, view } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns true for limits that count events of an address. The others count events of a user. */
+export function isOfAddress(limit: CountedLimit): boolean {
+  return limit.endsWith("PerIp");
+}
+
+/** Such as `User ann has reached connectsPerUser`. */
+export function describeReached(key: string): string {
+  const known = parseLimitKey(key);
+  if (!known) return `${key} has reached its limit`;
+  const who = `${isOfAddress(known.limit) ? "Address" : "User"} ${known.subject}`;
+  return `${who} has reached ${known.limit}${known.view === null ? "" : ` of view ${known.view}`}`;
+}

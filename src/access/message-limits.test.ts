@@ -1,0 +1,108 @@
+import { expect, test } from "vitest";
+import type { RefusedError } from "../errors.ts";
+import { parseOptions } from "../options.ts";
+import type { ValidViewLimits } from "../view/limits.ts";
+import { LimitSettings } from "./limit-settings.ts";
+import { MessageLimits } from "./message-limits.ts";
+import { type Limits, limitsSchema } from "./rate-limits.ts";
+
+const VIEW = "/ws";
+const limitsOf = (app: Partial<Limits>, views: Readonly<Record<string, ValidViewLimits>> = {}) => {
+  const byPath = new Map(Object.entries(views).map(([path, limits]) => [path, { limits }]));
+  return new MessageLimits(new LimitSettings(parseOptions("limits", limitsSchema, app), byPath));
+};
+
+const ann = (id: string) => ({ id, userId: "ann" });
+
+/** Seconds until another attempt can succeed, as the error says. */
+function retryAfter(take: () => void): number | undefined {
+  try {
+    take();
+  } catch (error) {
+    return (error as RefusedError).retryAfterSeconds;
+  }
+  return undefined;
+}
+
+test("counts messages per connection, and starts a new window after a minute", () => {
+  const limits = limitsOf({ messagesPerConnection: 2, messagesPerUser: false });
+  limits.take(VIEW, ann("a"), 0);
+  limits.take(VIEW, ann("a"), 10);
+  expect(() => limits.take(VIEW, ann("a"), 20)).toThrow(
+    /^Connection a has reached messagesPerConnection, which allows 2 per minute\. The window ends in 60 s\.$/,
+  );
+  expect(retryAfter(() => limits.take(VIEW, ann("a"), 10_500))).toBe(50);
+  expect(retryAfter(() => limits.take(VIEW, ann("a"), 59_999))).toBe(1);
+  limits.take(VIEW, ann("b"), 20);
+  limits.take(VIEW, ann("a"), 60_000);
+});
+
+test("counts messages per user on all connections, and none of anonymous users", () => {
+  const limits = limitsOf({ messagesPerConnection: false, messagesPerUser: 3 });
+  for (const id of ["a", "b", "c"]) limits.take(VIEW, ann(id), 0);
+  expect(() => limits.take(VIEW, ann("d"), 1)).toThrow(/^User ann has reached messagesPerUser/);
+  expect(retryAfter(() => limits.take(VIEW, ann("d"), 30_000))).toBe(30);
+  limits.take(VIEW, { id: "e", userId: "bob" }, 1);
+  for (let index = 0; index < 10; index++) limits.take(VIEW, { id: "f", userId: null }, 1);
+  limits.take(VIEW, ann("d"), 60_000);
+});
+
+test("counts a message that one limit denies for neither", () => {
+  const limits = limitsOf({ messagesPerConnection: 1, messagesPerUser: 3 });
+  limits.take(VIEW, ann("a"), 0);
+  for (let index = 0; index < 5; index++)
+    expect(() => limits.take(VIEW, ann("a"), 1)).toThrow(/Connection a/);
+  limits.take(VIEW, ann("b"), 1);
+  limits.take(VIEW, ann("c"), 1);
+  for (let index = 0; index < 5; index++) expect(() => limits.take(VIEW, ann("d"), 2)).toThrow(/User ann/);
+  limits.take(VIEW, ann("d"), 60_000);
+});
+
+test("denies every message where a limit is 0", () => {
+  const limits = limitsOf({ messagesPerConnection: false, messagesPerUser: 0 });
+  expect(retryAfter(() => limits.take(VIEW, ann("a"), 0))).toBe(60);
+  limits.take(VIEW, { id: "b", userId: null }, 0);
+});
+
+test("replaces the app's values at a view that sets its own, and counts its messages alone", () => {
+  const limits = limitsOf(
+    { messagesPerConnection: 9, messagesPerUser: 2 },
+    { "/own": { messagesPerUser: 1 } },
+  );
+  limits.take("/own", ann("a"), 0);
+  expect(() => limits.take("/own", ann("b"), 0)).toThrow(
+    /^User ann has reached messagesPerUser of view \/own,/,
+  );
+  limits.take("/one", ann("c"), 0);
+  limits.take("/two", ann("d"), 0);
+  expect(() => limits.take("/one", ann("e"), 0)).toThrow(
+    /^User ann has reached messagesPerUser, which allows 2/,
+  );
+});
+
+test("has no limit at a view that sets false", () => {
+  const limits = limitsOf(
+    { messagesPerConnection: 0, messagesPerUser: 0 },
+    { "/open": { messagesPerConnection: false, messagesPerUser: false } },
+  );
+  for (let index = 0; index < 10; index++) limits.take("/open", ann("a"), 0);
+  expect(() => limits.take("/ws", ann("a"), 0)).toThrow(/messagesPerConnection/);
+});
+
+test("counts the calls of a handler alone, for the same handler at two views separately", () => {
+  const limits = limitsOf({});
+  const [slow, free] = [
+    { name: "slow", limits: { messagesPerConnection: 1, messagesPerUser: 2 } },
+    { name: "free", limits: {} },
+  ];
+  limits.takeCall("/one", slow, ann("a"), 0);
+  expect(() => limits.takeCall("/one", slow, ann("a"), 0)).toThrow(
+    /^Connection a has reached messagesPerConnection of handler slow of view \/one, which allows 1 per minute/,
+  );
+  limits.takeCall("/one", slow, ann("b"), 0);
+  expect(() => limits.takeCall("/one", slow, ann("c"), 0)).toThrow(
+    /^User ann has reached messagesPerUser of handler/,
+  );
+  limits.takeCall("/two", { ...slow }, ann("a"), 0);
+  for (let index = 0; index < 10; index++) limits.takeCall("/one", free, ann("a"), 0);
+});

@@ -1,0 +1,65 @@
+import type { ManagementApi } from "../delivery/management-api.ts";
+import type { Sessions } from "../sessions/sessions.ts";
+import type { ConnectionScope, OpenConnection, UserConnections } from "../sessions/user-connections.ts";
+import { within } from "./within.ts";
+
+/** Connections of one user that are probed at the same time. */
+const MAX_PROBES = 20;
+/** How long the probes of one user may take together, in milliseconds. */
+const PROBE_TIMEOUT_MS = 2000;
+
+interface Probe {
+  readonly scope: string;
+  readonly closed: Promise<number>;
+}
+
+/**
+ * Closes rows of connections that no longer exist at API Gateway, because their `$disconnect` was lost.
+ *
+ * A connection counts as open unless API Gateway says that it is gone: a probe that fails or takes too long closes nothing.
+ */
+export class ConnectionProbes {
+  readonly #api: ManagementApi;
+  readonly #connections: UserConnections;
+  readonly #sessions: Sessions;
+  /** By user: there is one probe at a time for each. */
+  readonly #inFlight = new Map<string, Probe>();
+
+  constructor(api: ManagementApi, connections: UserConnections, sessions: Sessions) {
+    this.#api = api;
+    this.#connections = connections;
+    this.#sessions = sessions;
+  }
+
+  /**
+   * Probes the oldest connections of a user, all at the same time. Concurrent calls for a user share one probe.
+   *
+   * @returns how many rows were closed
+   */
+  async closeGone(userId: string, scope: ConnectionScope): Promise<number> {
+    const key = JSON.stringify(scope);
+    for (let other = this.#inFlight.get(userId); other; other = this.#inFlight.get(userId)) {
+      if (other.scope === key) return other.closed;
+      await other.closed.catch(() => undefined);
+    }
+    const closed = this.#probe(userId, scope).finally(() => this.#inFlight.delete(userId));
+    this.#inFlight.set(userId, { scope: key, closed });
+    return closed;
+  }
+
+  async #probe(userId: string, scope: ConnectionScope): Promise<number> {
+    const oldest = await this.#connections.oldest(userId, scope, MAX_PROBES);
+    const gone: string[] = [];
+    const probes = oldest.map(async (connection) => {
+      if (await this.#isGone(connection)) gone.push(connection.id);
+    });
+    await within(PROBE_TIMEOUT_MS, Promise.allSettled(probes));
+    // Probes that are answered later do not change this list.
+    return (await this.#sessions.closeMany([...gone], "gone")).size;
+  }
+
+  async #isGone({ endpoint, connectionId }: OpenConnection): Promise<boolean> {
+    await this.#api.ready?.(endpoint);
+    return (await this.#api.get?.(endpoint, connectionId))?.kind === "gone";
+  }
+}

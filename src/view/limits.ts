@@ -1,0 +1,66 @@
+import * as v from "valibot";
+import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
+
+/**
+ * The limits of a view. Each replaces the value of the app for this view and counts the events of this view alone. `false`: no limit
+ * for this view.
+ *
+ * TypeScript infers `boolean` for `static limits = { connectsPerIp: false }`, so the type allows `true`. It is rejected at startup.
+ */
+export interface ViewLimits {
+  /** Connects of one user to this view through one gateway, per minute. */
+  readonly connectsPerUser?: number | boolean | undefined;
+  /** Connects from one address (IPv6: one /64) to this view through one gateway, per minute. */
+  readonly connectsPerIp?: number | boolean | undefined;
+  /** Connects to this view without a usable token, from one address through one gateway, per minute. */
+  readonly failedConnectsPerIp?: number | boolean | undefined;
+  /** Open connections of one user to this view at the same time, through all gateways. */
+  readonly connectionsPerUser?: number | boolean | undefined;
+  /** Messages on one connection, per minute and process. */
+  readonly messagesPerConnection?: number | boolean | undefined;
+  /** Messages of one user on all connections to this view, per minute and process. */
+  readonly messagesPerUser?: number | boolean | undefined;
+}
+
+/** The limits of a view, checked. */
+export type ValidViewLimits = { readonly [Name in keyof ViewLimits]?: number | false };
+
+/** The limits of a handler. They count its calls alone, in addition to the limits of its view or of the app. */
+export interface HandlerLimits {
+  /** Calls of this handler on one connection, per minute and process. */
+  readonly messagesPerConnection?: number | false | undefined;
+  /** Calls of this handler by one user on all connections to its view, per minute and process. */
+  readonly messagesPerUser?: number | false | undefined;
+}
+
+const TOKENS_PER_USER =
+  "Tokens are not requested from a view. Set tokensPerUser in the limits of createSallyport().";
+
+/** A value that is missing, for example after a wrong import, is an error. It would be no limit. */
+export const viewLimitsSchema = optionsOf<ValidViewLimits>()(
+  {
+    connectsPerUser: v.exactOptional(perMinuteOption),
+    connectsPerIp: v.exactOptional(perMinuteOption),
+    failedConnectsPerIp: v.exactOptional(perMinuteOption),
+    connectionsPerUser: v.exactOptional(atOnceOption("connections")),
+    messagesPerConnection: v.exactOptional(perMinuteOption),
+    messagesPerUser: v.exactOptional(perMinuteOption),
+  },
+  { tokensPerUser: TOKENS_PER_USER },
+);
+
+const NO_CONNECTS = "A handler is called by messages, not by connects. Set it in static limits of the view.";
+
+export const handlerLimitsSchema = optionsOf<HandlerLimits>()(
+  {
+    messagesPerConnection: v.exactOptional(perMinuteOption),
+    messagesPerUser: v.exactOptional(perMinuteOption),
+  },
+  {
+    connectsPerUser: NO_CONNECTS,
+    connectsPerIp: NO_CONNECTS,
+    failedConnectsPerIp: NO_CONNECTS,
+    connectionsPerUser: NO_CONNECTS,
+    tokensPerUser: TOKENS_PER_USER,
+  },
+);

@@ -1,0 +1,99 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { handler, WebSocketView } from "../../src/index.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { type Refused, World } from "./world.ts";
+
+/** Puts connections that name no channel into a room. */
+class LoungeView extends WebSocketView {
+  static override permissionsRequired = [chat.can_use_chat];
+  static override defaultChannel = "rooms/lounge";
+  whoami = handler(({ session }) => ({ channels: session.channels }));
+}
+
+const CHAT = "/ws/chat";
+const LOUNGE = "/ws/lounge";
+let world: World;
+
+async function open(gatewayView: string): Promise<void> {
+  world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { [CHAT]: ChatView, [LOUNGE]: LoungeView },
+    gatewayView,
+    limits: { failedConnectsPerIp: 0 },
+  });
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+}
+beforeEach(() => open(CHAT));
+afterEach(() => world.close());
+
+/** The status of a connect of ann with a token that was requested with a body. */
+async function statusWith(body: object, channel?: string): Promise<number> {
+  const token = await world.token("ann", body);
+  return world.connect("ann", { token, ...(channel === undefined ? {} : { channel }) }).then(
+    () => 101,
+    (refused: Refused) => refused.status,
+  );
+}
+
+test("a token that was requested without a view and a channel opens every view and channel", async () => {
+  expect([await statusWith({}), await statusWith({}, "rooms/general")]).toEqual([101, 101]);
+  expect(await statusWith({ channel: "" }, "rooms/general")).toBe(101);
+});
+
+test("a token that was requested with a view opens this view, with any channel that its rules allow", async () => {
+  expect(await statusWith({ view: CHAT })).toBe(101);
+  expect(await statusWith({ view: CHAT }, "rooms/general")).toBe(101);
+  expect(await statusWith({ view: CHAT }, "rooms/moderators")).toBe(403);
+  expect(world.decisions.at(-1)).toMatchObject({ reason: "permission" });
+});
+
+test("a token that was requested with a view does not open another view, and is spent", async () => {
+  const token = await world.token("ann", { view: LOUNGE });
+  await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 403 });
+  expect(world.decisions.at(-1)).toMatchObject({
+    event: "connect",
+    reason: "token-scope",
+    userId: "ann",
+    message:
+      "The token was requested for view /ws/lounge, but is used for view /ws/chat without a channel. Request a token for each connect, with the view and the channel of this connect.",
+  });
+  await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 429 });
+  expect(await world.sql("select 1 from sallyport_tokens where spent_at is null")).toEqual([]);
+});
+
+test("a token that was requested with a channel opens this channel only", async () => {
+  expect(await statusWith({ channel: "rooms/general" }, "rooms/general")).toBe(101);
+  for (const used of [undefined, "rooms/other", "announcements"]) {
+    expect(await statusWith({ channel: "rooms/general" }, used), used).toBe(403);
+    expect(world.decisions.at(-1), used).toMatchObject({ reason: "token-scope" });
+  }
+});
+
+test("a token that was requested with both opens this view with this channel only", async () => {
+  expect(await statusWith({ view: CHAT, channel: "rooms/general" }, "rooms/general")).toBe(101);
+  const wrong: [object, string | undefined][] = [
+    [{ view: CHAT, channel: "rooms/general" }, undefined],
+    [{ view: CHAT, channel: "rooms/general" }, "rooms/other"],
+    [{ view: LOUNGE, channel: "rooms/general" }, "rooms/general"],
+  ];
+  for (const [body, used] of wrong) {
+    expect(await statusWith(body, used), JSON.stringify([body, used])).toBe(403);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "token-scope", status: 403 });
+  }
+});
+
+test("a connect without a channel uses the view's default channel, which must be that of the token", async () => {
+  await world.close();
+  await open(LOUNGE);
+  expect(await statusWith({ view: LOUNGE })).toBe(101);
+  expect(await statusWith({ view: LOUNGE }, "rooms/general")).toBe(101);
+  expect(await statusWith({ view: LOUNGE, channel: "rooms/lounge" })).toBe(101);
+  expect(await statusWith({ view: LOUNGE, channel: "rooms/general" })).toBe(403);
+  expect(world.decisions.at(-1)).toMatchObject({ reason: "token-scope" });
+});
+
+test("a token that is used outside of its scope does not count as a failed connect of its address", async () => {
+  // With failedConnectsPerIp: 0, a failed connect would be denied with 429.
+  expect(await statusWith({ view: LOUNGE })).toBe(403);
+});
