@@ -1,4 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
+import { suffixOf } from "../protocol/partitions.ts";
 import { ApiKeys } from "./api-keys.ts";
 import {
   compileApi,
@@ -207,7 +208,7 @@ export class Stages {
     const [label = ""] = name.split(".");
     const own = this.#byApi.get(label);
     if (own) return byEndpoint(own.get(first), rest);
-    if (/\.execute-api\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/.test(name)) return undefined;
+    if (isAwsHost(name)) return undefined;
     for (const stages of this.#byApi.values()) {
       const found = byEndpoint(stages.get(first), rest);
       if (found) return found;
@@ -215,11 +216,22 @@ export class Stages {
     return undefined;
   }
 
+  /** Returns true for a name of `domains`, the id of an API and a name of AWS: no page can point those at this machine. */
+  isOwnHost(name: string): boolean {
+    return Object.hasOwn(this.#surroundings.domains, name) || this.#byApi.has(name) || isAwsHost(name);
+  }
+
   /** Whether a host is one that clients use for an API; any other is this machine's. */
   isKnownHost(host: string): boolean {
     const name = host.replace(/:\d+$/, "").toLowerCase();
     return Object.hasOwn(this.#surroundings.domains, name) || this.#byApi.has(name.split(".")[0] ?? "");
   }
+}
+
+/** Returns true for the name of an API at AWS, in any partition. */
+function isAwsHost(name: string): boolean {
+  const [, region = "", suffix] = /^[^.]+\.execute-api\.([^.]+)\.(.+)$/.exec(name) ?? [];
+  return suffix !== undefined && suffix === suffixOf(region);
 }
 
 /** A stage that is reached by the API's own endpoint, where that is not switched off. */
