@@ -1,5 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
-import { suffixOf } from "../protocol/partitions.ts";
+import { regionOfHost } from "../protocol/partitions.ts";
 import { ApiKeys } from "./api-keys.ts";
 import {
   compileApi,
@@ -208,7 +208,7 @@ export class Stages {
     const [label = ""] = name.split(".");
     const own = this.#byApi.get(label);
     if (own) return byEndpoint(own.get(first), rest);
-    if (isAwsHost(name)) return undefined;
+    if (regionOfHost(name) !== undefined) return undefined;
     for (const stages of this.#byApi.values()) {
       const found = byEndpoint(stages.get(first), rest);
       if (found) return found;
@@ -218,7 +218,11 @@ export class Stages {
 
   /** Returns true for a name of `domains`, the id of an API and a name of AWS: no page can point those at this machine. */
   isOwnHost(name: string): boolean {
-    return Object.hasOwn(this.#surroundings.domains, name) || this.#byApi.has(name) || isAwsHost(name);
+    return (
+      Object.hasOwn(this.#surroundings.domains, name) ||
+      this.#byApi.has(name) ||
+      regionOfHost(name) !== undefined
+    );
   }
 
   /** Whether a host is one that clients use for an API; any other is this machine's. */
@@ -226,12 +230,6 @@ export class Stages {
     const name = host.replace(/:\d+$/, "").toLowerCase();
     return Object.hasOwn(this.#surroundings.domains, name) || this.#byApi.has(name.split(".")[0] ?? "");
   }
-}
-
-/** Returns true for the name of an API at AWS, in any partition. */
-function isAwsHost(name: string): boolean {
-  const [, region = "", suffix] = /^[^.]+\.execute-api\.([^.]+)\.(.+)$/.exec(name) ?? [];
-  return suffix !== undefined && suffix === suffixOf(region);
 }
 
 /** A stage that is reached by the API's own endpoint, where that is not switched off. */
