@@ -51,7 +51,7 @@ import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
 import { numberOption, optionsOf, parseOptions } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
-import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
+import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
 import { Activity } from "./sessions/activity.ts";
 import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
@@ -202,7 +202,8 @@ export class Sallyport {
    * @returns undefined where the path is not ours
    */
   async fetch(request: Request): Promise<Response | undefined> {
-    const answer = await this.answer(webCall(request));
+    const call = ownWebCall(request);
+    const answer = call && (await this.answer(call));
     return answer && webResponse(answer);
   }
 

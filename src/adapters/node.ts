@@ -3,8 +3,9 @@ import * as v from "valibot";
 import { printError } from "../error-output.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
-import { prefixOption, withoutPrefix } from "./answering-app.ts";
-import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
+import { isUnambiguous } from "../protocol/path.ts";
+import { prefixOption } from "./answering-app.ts";
+import { NodeCall, nodeRequest, ownUrl, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };
 
@@ -71,7 +72,9 @@ async function answer(
     outgoing.end();
     return;
   }
-  const url = withoutPrefix(whole, prefix);
+  const { url: target = "/" } = incoming;
+  // A router that only has `fetch` may have other paths than Sallyport's.
+  const url = app.answer ? ownUrl(incoming, target, prefix) : routerUrl(whole, target, prefix);
   if (!url) return next(incoming, outgoing);
   const call = new NodeCall(incoming, url);
   if (app.answer) {
@@ -85,6 +88,14 @@ async function answer(
   }
   // A body that nobody read to its end must not hold up the connection's next request.
   if (!incoming.complete) incoming.resume();
+}
+
+/** Returns the URL without its prefix, or undefined if it has another one or its path would change when it is resolved. */
+function routerUrl(whole: URL, target: string, prefix: string): URL | undefined {
+  if (!isUnambiguous(target) || !whole.pathname.startsWith(`${prefix}/`)) return undefined;
+  const url = new URL(whole);
+  url.pathname = whole.pathname.slice(prefix.length);
+  return url;
 }
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {
