@@ -59,6 +59,7 @@ const ALL = {
     },
   },
   decisionLog: { sampleAllowed: 0.5, keepDays: 2, maxRows: 5 },
+  endedSessions: { keepDays: 2, maxRows: 5 },
   onDecision: () => undefined,
   telemetry: { event: () => undefined, send: () => undefined, decided: () => undefined },
   healthPath: "/healthz",

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { type DecisionLogOptions, decisionLogSchema } from "./access/decision-log.ts";
 import type { Decision } from "./access/decisions.ts";
+import { type EndedSessionsOptions, endedSessionsSchema } from "./access/ended-sessions.ts";
 import { type OriginCheck, originSchema } from "./access/origins.ts";
 import type { AnyPermissionSet } from "./access/permissions.ts";
 import { type Limits, limitsSchema } from "./access/rate-limits.ts";
@@ -85,6 +86,8 @@ export interface SallyportOptions {
   readonly apiGateway?: ApiGatewayOptions | undefined;
   /** Which decisions are stored for `access.why()`, and for how long. */
   readonly decisionLog?: DecisionLogOptions | undefined;
+  /** How long sessions that were ended with `access.endSession()` are denied. */
+  readonly endedSessions?: EndedSessionsOptions | undefined;
   /**
    * Called with each denial, each revocation of an open connection, and the allowed events that are stored. Of many denials of the same
    * kind, the number is passed once per second, as `repeats` of the last one.
@@ -191,6 +194,7 @@ const SALLYPORT_OPTIONS = optionsOf<SallyportOptions>()(
     trustProxy: v.optional(wholeNumberOption(0, 100, "proxies"), 0),
     apiGateway: v.optional(apiGatewaySchema, {}),
     decisionLog: v.optional(decisionLogSchema, {}),
+    endedSessions: v.optional(endedSessionsSchema, {}),
     onDecision: v.optional(functionOption<(decision: Decision) => void>()),
     telemetry: v.optional(
       objectWith<Telemetry>(

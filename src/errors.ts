@@ -79,6 +79,7 @@ export type Reason =
   | "token-expired"
   | "token-replayed"
   | "token-scope"
+  | "session-ended"
   | "login"
   | "anonymous"
   | "inactive"

@@ -7,6 +7,7 @@ import { ConnectLimits } from "./access/connect-limits.ts";
 import { DecisionLog } from "./access/decision-log.ts";
 import { allowance, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
 import { DeclaredRules } from "./access/declared-rules.ts";
+import { EndedSessions } from "./access/ended-sessions.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { LimitSettings } from "./access/limit-settings.ts";
@@ -128,6 +129,7 @@ export class Sallyport {
       connectLimits: new ConnectLimits(database, limits, rateLimits),
       messageLimits: new MessageLimits(limits),
       tokens,
+      endedSessions: new EndedSessions(database, config.endedSessions, onError),
       rights,
       permissionRows: new PermissionRows(database, catalog),
       grants: new Grants(database),

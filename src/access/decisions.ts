@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import type { Reason, RefusedError } from "../errors.ts";
 import { printable } from "../printable.ts";
 import type { HeldGrant } from "../sessions/rights-of.ts";
@@ -23,6 +23,7 @@ export interface Trail {
   origin?: string;
   sessionId?: string;
   userId?: string;
+  /** Hash of the id of the app's session. */
   loginId?: string;
   view?: string;
   handler?: string;
@@ -83,7 +84,7 @@ export type DecisionStep =
 
 /** One yes or no with its reasons. The peer hears the reference and nothing else of it. */
 export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt" | "gateMs">> {
-  /** The login's {@link loginPrint}, since some apps use a secret for its id. */
+  /** The {@link sessionFingerprint} of the app's session. */
   readonly loginId?: string;
   /** Leads from what the peer heard to this decision. */
   readonly reference: string;
@@ -133,15 +134,15 @@ export function allowance(trail: Trail, reference: string): Decision {
   };
 }
 
-/** Tells one login from another and is no use for anything else: 12 hex characters of its id's SHA-256. */
-export function loginPrint(loginId: string): string {
-  return createHash("sha256").update(loginId).digest("hex").slice(0, 12);
+/** Returns what a decision contains of a session of the app: the first 12 hexadecimal characters of its hash. */
+export function sessionFingerprint(sessionHash: string): string {
+  return sessionHash.slice(0, 12);
 }
 
 function told({ steps, startedAt, loginId, gateMs: _, ...given }: Trail) {
   const trail = { ...given, ...printableFields(given) };
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
-  const login = loginId === undefined ? {} : { loginId: loginPrint(loginId) };
+  const login = loginId === undefined ? {} : { loginId: sessionFingerprint(loginId) };
   return { ...trail, ...login, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
 }
 

@@ -4,6 +4,7 @@ import { RefusedError } from "../errors.ts";
 import { type RightsColumns, type RightsOf, rightsColumns, rightsFrom } from "../sessions/rights-of.ts";
 import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
+import { sessionEnded } from "./ended-sessions.ts";
 import type { Subject } from "./rules.ts";
 
 /** Whose a token is. */
@@ -62,6 +63,7 @@ export class Tokens {
         .set({ spent_at: now })
         .where("hash", "=", value("hash"))
         .where("spent_at", "is", null)
+        .where("ended_at", "is", null)
         .where("expires_at", ">", now)
         .returning((eb) => [
           "user_id",
@@ -93,6 +95,7 @@ export class Tokens {
         created_at: now,
         expires_at: eb(now, "+", this.#expiryMs),
         spent_at: null,
+        ended_at: null,
       }))
       .execute();
     await this.#removeExpired(db, REMOVED_WITH_EACH);
@@ -153,30 +156,43 @@ export class Tokens {
 
   /** The row of a token whose login has not ended, as a subquery. */
   standing(db: Kysely<Tables>, hash: Expression<string>) {
-    return db.selectFrom("sallyport_tokens as token").select("token.hash").where("token.hash", "=", hash);
+    return db
+      .selectFrom("sallyport_tokens as token")
+      .select("token.hash")
+      .where("token.hash", "=", hash)
+      .where("token.ended_at", "is", null);
   }
 
-  /** Takes back one token, or every token of a login that has ended or of a user who was deleted. */
+  /** Removes one token, or every token of a user who was deleted. */
   async forget(
     db: Kysely<Tables>,
-    which: { readonly token: string } | { readonly login: string } | { readonly user: string },
+    which: { readonly token: string } | { readonly user: string },
   ): Promise<void> {
     await db
       .deleteFrom("sallyport_tokens")
-      .where((eb) => {
-        if ("token" in which) return eb("hash", "=", hashToken(which.token));
-        return "login" in which ? eb("login_id", "=", which.login) : eb("user_id", "=", which.user);
-      })
+      .where((eb) =>
+        "token" in which ? eb("hash", "=", hashToken(which.token)) : eb("user_id", "=", which.user),
+      )
+      .execute();
+  }
+
+  /** Ends the tokens of a session of the app, in the transaction that ends it. A connect in flight is denied, too. */
+  async end(db: Kysely<Tables>, sessionHash: string): Promise<void> {
+    await db
+      .updateTable("sallyport_tokens")
+      .set({ ended_at: this.#database.now })
+      .where("login_id", "=", sessionHash)
       .execute();
   }
 
   async #whyNot(db: Kysely<Tables>, hash: string): Promise<RefusedError> {
     const row = await db
       .selectFrom("sallyport_tokens")
-      .select(["spent_at", "user_id"])
+      .select(["spent_at", "ended_at", "user_id"])
       .where("hash", "=", hash)
       .executeTakeFirst();
     if (!row) return unusable("token-unknown", "The token was never issued, or long ago");
+    if (row.ended_at !== null) return sessionEnded();
     if (row.spent_at === null)
       return unusable("token-expired", `The token of user ${row.user_id} has expired`);
     return unusable(

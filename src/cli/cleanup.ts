@@ -91,10 +91,18 @@ function signalled(): { within(ms: number): Promise<boolean> } {
 }
 
 /** Undefined where nothing was removed. */
-function told({ sessions, tokens, counters, decisions, audit }: CleanedUp): string | undefined {
+function told({
+  sessions,
+  tokens,
+  endedSessions,
+  counters,
+  decisions,
+  audit,
+}: CleanedUp): string | undefined {
   const parts = [
     counted(sessions, "session", "sessions"),
     counted(tokens, "token", "tokens"),
+    counted(endedSessions, "ended session", "ended sessions"),
     counted(counters, "window of a limit", "windows of limits"),
     counted(decisions, "decision", "decisions"),
     counted(audit, "entry of the audit", "entries of the audit"),

@@ -1,7 +1,8 @@
 import type { Kysely } from "kysely";
 import * as v from "valibot";
 import type { AuditSubject } from "../access/audit.ts";
-import { loginPrint } from "../access/decisions.ts";
+import { sessionFingerprint } from "../access/decisions.ts";
+import { hashSessionId } from "../access/ended-sessions.ts";
 import type { Touched } from "../access/evictions.ts";
 import {
   type ChangeOptions,
@@ -265,10 +266,12 @@ async function editTables(
     case "end-session": {
       const { session } = change;
       checkLoginId(session);
-      await rooms.tokens.forget(db, { login: session });
-      await rooms.sessions.closeOf(db, { login: session }, "login ended");
-      const touched = { scope: "login", subject: session } as const;
-      return { changed: true, audit: { details: { session: loginPrint(session) } }, touched };
+      const hash = hashSessionId(session);
+      await rooms.endedSessions.remember(db, hash);
+      await rooms.tokens.end(db, hash);
+      await rooms.sessions.closeOf(db, { login: hash }, "login ended");
+      const touched = { scope: "login", subject: hash } as const;
+      return { changed: true, audit: { details: { session: sessionFingerprint(hash) } }, touched };
     }
     case "recheck": {
       if ("user" in change === "channel" in change) {

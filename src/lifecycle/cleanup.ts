@@ -15,6 +15,8 @@ export interface CleanupOptions {
 export interface CleanedUp {
   readonly sessions: number;
   readonly tokens: number;
+  /** Sessions that were ended with `endSession()` and are no longer remembered. */
+  readonly endedSessions: number;
   /** Windows of limits that are over. */
   readonly counters: number;
   readonly decisions: number;
@@ -55,6 +57,7 @@ export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<Cl
   return {
     sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),
     tokens: await inBatches((limit) => rooms.tokens.removeExpired(limit)),
+    endedSessions: await inBatches((limit) => rooms.endedSessions.removeOld(limit)),
     counters: await inBatches((limit) => rooms.rateLimits.removeOver(limit)),
     decisions: await inBatches((limit) => rooms.decisionLog.removeOld(limit)),
     audit:

@@ -139,7 +139,7 @@ async function verifyToken(
   if (grant.loginId !== null) trail.loginId = grant.loginId;
   if (rooms.tokenBinding !== "token") {
     const identity = await authenticatedUser(rooms, http.request);
-    const same = identity?.userId === grant.userId && (identity.sessionId ?? null) === grant.loginId;
+    const same = identity?.userId === grant.userId && identity.loginId === grant.loginId;
     if (!same) {
       throw new RefusedError(
         identity

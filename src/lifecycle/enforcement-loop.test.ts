@@ -27,6 +27,7 @@ beforeEach(() => {
   const rooms = {
     database,
     decisionLog: { settleWhenDue: async () => undefined, sweep: async () => undefined },
+    endedSessions: { sweep: async () => undefined },
     activity: { writeWhenDue: async () => undefined },
     evictions: { takeOwn: () => 0, changes: async () => 0 },
     changes: { mark: () => undefined },

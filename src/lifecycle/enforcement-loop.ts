@@ -113,6 +113,7 @@ export class EnforcementLoop {
     try {
       await this.#rooms.decisionLog.settleWhenDue();
       await this.#rooms.decisionLog.sweep();
+      await this.#rooms.endedSessions.sweep();
       await this.#rooms.activity.writeWhenDue();
       const changed = await this.#rooms.database.changedElsewhere();
       if (!changed && !isWoken && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;

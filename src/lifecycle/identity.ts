@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { hashSessionId } from "../access/ended-sessions.ts";
 import { isName } from "../access/grants.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue, isPlainObject } from "../format-value.ts";
@@ -22,12 +23,19 @@ const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
   { id: "Return { userId } or { sessionId }." },
 );
 
+/** The user and the session that a request belongs to. */
+export interface Identity {
+  readonly userId: string;
+  /** Hash of the session id, or null if the app's sessions have none. The id itself goes no further than this file. */
+  readonly loginId: string | null;
+}
+
 /**
  * Returns the user of a request, as the app's `authenticate` has it, or null.
  *
  * @throws ConfigurationError if `authenticate` returned something else. A misspelled `sessionId` would not be found by `endSession()`
  */
-export async function authenticatedUser(rooms: Rooms, request: Request): Promise<AuthenticatedUser | null> {
+export async function authenticatedUser(rooms: Rooms, request: Request): Promise<Identity | null> {
   const user: unknown = await rooms.authenticate(request);
   if (user === null || user === undefined) return null;
   if (!isPlainObject(user)) {
@@ -35,5 +43,6 @@ export async function authenticatedUser(rooms: Rooms, request: Request): Promise
       `authenticate() must return { userId, sessionId } or null, but returned ${formatValue(user)}.`,
     );
   }
-  return parseOptions("the result of authenticate()", AUTHENTICATED_USER, user);
+  const { userId, sessionId } = parseOptions("the result of authenticate()", AUTHENTICATED_USER, user);
+  return { userId, loginId: sessionId === undefined ? null : hashSessionId(sessionId) };
 }

@@ -48,15 +48,16 @@ export async function issueToken(
       reply: "Authentication required.",
     });
   }
-  const { userId, sessionId: loginId } = identity;
+  const { userId, loginId } = identity;
   trail.userId = userId;
-  if (loginId !== undefined) trail.loginId = loginId;
+  if (loginId !== null) trail.loginId = loginId;
   const { origin } = page;
   if (origin !== undefined) trail.origin = origin.slice(0, 500);
   rooms.origins.require(page);
   const wanted: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
   const subject = await refusable(rooms, async (db) => {
+    await rooms.endedSessions.requireOpen(db, identity);
     await rooms.grants.know(db, userId);
     const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view: null });
     await rooms.rateLimits.take(db, key, rooms.limits.app.tokensPerUser);
@@ -66,13 +67,14 @@ export async function issueToken(
   if (scope.view !== null) await requireConnectionSlot(rooms, scope.view, userId);
 
   const gatewayId = await gatewayFor(rooms, wanted);
-  const grant = { userId, loginId: loginId ?? null, origin: origin ?? null, gatewayId, ...scope };
-  const token = await rooms.database.writeBeside((db) => rooms.tokens.issue(db, grant));
+  const grant = { userId, loginId, origin: origin ?? null, gatewayId, ...scope };
+  const token = await rooms.database.writeBeside(async (db) => {
+    // The session can have ended since it was checked. This transaction runs either before or after the one that ends it.
+    await rooms.endedSessions.requireOpen(db, identity);
+    return rooms.tokens.issue(db, grant);
+  });
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
-  if (
-    rooms.tokenBinding === "token" &&
-    (await authenticatedUser(rooms, http.request))?.sessionId !== loginId
-  ) {
+  if (rooms.tokenBinding === "token" && (await authenticatedUser(rooms, http.request))?.loginId !== loginId) {
     await rooms.database.writeBeside((db) => rooms.tokens.forget(db, { token }));
     throw new RefusedError("The login ended while the token was made.", { reason: "login" });
   }

@@ -6,6 +6,7 @@ import type { ConnectLimits } from "../access/connect-limits.ts";
 import type { DecisionLog } from "../access/decision-log.ts";
 import type { Decision } from "../access/decisions.ts";
 import type { DeclaredRules } from "../access/declared-rules.ts";
+import type { EndedSessions } from "../access/ended-sessions.ts";
 import type { Evictions } from "../access/evictions.ts";
 import type { Grants } from "../access/grants.ts";
 import type { LimitSettings } from "../access/limit-settings.ts";
@@ -51,6 +52,7 @@ export interface Rooms {
   readonly connectLimits: ConnectLimits;
   readonly messageLimits: MessageLimits;
   readonly tokens: Tokens;
+  readonly endedSessions: EndedSessions;
   readonly permissions: PermissionCatalog;
   readonly permissionRows: PermissionRows;
   readonly rights: Rights;

@@ -55,7 +55,7 @@ export function ownWebCall(request: Request, prefix = ""): HttpCall | undefined 
 }
 
 /** A web `Request` as a call. */
-export function webCall(request: Request, url = new URL(request.url)): HttpCall {
+export function webCall(request: Request, url: URL = new URL(request.url)): HttpCall {
   return {
     method: request.method,
     url,

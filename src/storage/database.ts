@@ -141,7 +141,10 @@ export interface Tables {
     created_at: number;
     expires_at: number;
     spent_at: number | null;
+    /** When the session of the app was ended that the token was issued to. */
+    ended_at: number | null;
   };
+  sallyport_ended_sessions: { session_hash: string; ended_at: number };
   sallyport_counters: { key: string; window_started_at: number; count: number };
   sallyport_evictions: {
     id: string;

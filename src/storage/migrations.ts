@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import { type CreateTableBuilder, type Kysely, sql } from "kysely";
+import type { Tables } from "./database.ts";
 import type { Migration } from "./migration-runner.ts";
 
 /** Instants are whole milliseconds, which SQLite's INTEGER and PostgreSQL's BIGINT both hold. */
@@ -212,6 +214,34 @@ const connectedAt: Migration = {
   },
 };
 
+/** Ended sessions are remembered, and session ids of the app are stored as hashes. */
+const endedSessions = (keyed: KeyedTable): Migration => ({
+  name: "0004_ended_sessions",
+  async up(db: Kysely<unknown>) {
+    await keyed(db.schema.createTable("sallyport_ended_sessions"))
+      .addColumn("session_hash", "text", (c) => c.primaryKey())
+      .addColumn("ended_at", instant, (c) => c.notNull())
+      .execute();
+    await index(db, "sallyport_ended_sessions", ["ended_at"]);
+    await db.schema.alterTable("sallyport_tokens").addColumn("ended_at", instant).execute();
+    const tables = db as unknown as Kysely<Tables>;
+    for (const table of ["sallyport_sessions", "sallyport_tokens"] as const) {
+      const rows = await tables.selectFrom(table).select("login_id").distinct().execute();
+      for (const { login_id: id } of rows) {
+        if (id === null) continue;
+        const hash = createHash("sha256").update(id).digest("hex");
+        await tables.updateTable(table).set({ login_id: hash }).where("login_id", "=", id).execute();
+      }
+    }
+    // Records of ended sessions that no process has finished yet.
+    const records = tables.selectFrom("sallyport_evictions").select(["id", "subject"]);
+    for (const { id, subject } of await records.where("scope", "=", "login").execute()) {
+      const hash = createHash("sha256").update(subject).digest("hex");
+      await tables.updateTable("sallyport_evictions").set({ subject: hash }).where("id", "=", id).execute();
+    }
+  },
+});
+
 /** The view and the channel that a token was requested for. null: any. */
 const tokenScope: Migration = {
   name: "0005_token_scope",
@@ -260,5 +290,12 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
 
 /** Returns every migration of this version, in order. */
 export function migrations(keyed: KeyedTable): readonly Migration[] {
-  return [firstTables(keyed), reasonsAndRecords, connectedAt, tokenScope, openConnections];
+  return [
+    firstTables(keyed),
+    reasonsAndRecords,
+    connectedAt,
+    endedSessions(keyed),
+    tokenScope,
+    openConnections,
+  ];
 }

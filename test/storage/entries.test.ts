@@ -171,7 +171,7 @@ describe("a session that opens", () => {
 describe("a session does not open", () => {
   test("when its token's login has ended, in a channel or not", async () => {
     const [ended, other] = [hashToken(await issue("login")), hashToken(await issue("Login"))];
-    await processes[1].tokens.forget(at.two.db, { login: "login" });
+    await processes[1].tokens.end(at.two.db, "login");
     for (const channel of [undefined, "room"]) {
       const connectionId = `${channel}`;
       expect(await open(processes[0], { connectionId, channel, tokenHash: ended })).toBeUndefined();
@@ -207,7 +207,7 @@ describe("sessions that open while something ends", () => {
         if (index !== 10)
           return open(each, { connectionId: `${round} ${index}`, loginId, tokenHash, channel: "room" });
         closed = await each.database.write(async (db) => {
-          await each.tokens.forget(db, { login: loginId });
+          await each.tokens.end(db, loginId);
           return each.sessions.closeOf(db, { login: loginId }, "login ended");
         });
         return undefined;

@@ -52,6 +52,7 @@ describe("cleanup", () => {
     expect(await world.sallyport.cleanup()).toEqual({
       sessions: 2500,
       tokens: 5,
+      endedSessions: 0,
       counters: 1,
       decisions: 0,
       audit: 0,
@@ -67,7 +68,12 @@ describe("cleanup", () => {
     await world.sallyport.access.grant("bob", chat.can_use_chat);
     expect((await world.sallyport.access.audit())[0]?.number).toBe((before.changes[0]?.number ?? 0) + 1);
 
-    expect(await world.sallyport.cleanup()).toMatchObject({ sessions: 0, tokens: 0, counters: 0 });
+    expect(await world.sallyport.cleanup()).toMatchObject({
+      sessions: 0,
+      tokens: 0,
+      endedSessions: 0,
+      counters: 0,
+    });
   });
 
   test("keeps for as long as it is told, but never less than a socket can live", async () => {
@@ -149,7 +155,7 @@ describe("sallyport cleanup", () => {
     const again = command("--json");
     expect(await again.ended).toEqual([0, null]);
     expect(again.lines.map((line) => JSON.parse(line))).toEqual([
-      { sessions: 0, tokens: 0, counters: 0, decisions: 0, audit: 0 },
+      { sessions: 0, tokens: 0, endedSessions: 0, counters: 0, decisions: 0, audit: 0 },
     ]);
   });
 
