@@ -283,7 +283,7 @@ function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
 }
 
 /**
- * Returns the holder as the tables have it.
+ * Returns the holder with the name of a group as it is stored.
  *
  * @throws ConfigurationError for what cannot hold a permission
  */
@@ -307,8 +307,8 @@ export function checkUserId(userId: unknown): asserts userId is string {
 }
 
 /**
- * Returns the name of a group as the tables have it: in Unicode's composed form (NFC), so that names which look the same are one
- * group, whatever keyboard or file they came from.
+ * Returns the name of a group as it is stored, in Unicode's composed form (NFC). Programs and file systems write the same letter in
+ * several forms, and two groups with the same visible name would be confused.
  *
  * @throws ConfigurationError for what cannot be the name of a group
  */

@@ -787,7 +787,7 @@ describe("open sockets", () => {
   });
 });
 
-test("groups take a name in any Unicode form for the same group", async () => {
+test("treats all Unicode forms of a group name as one group", async () => {
   const { app } = await freshApp();
   const [composed, decomposed] = ["Caf\u00e9", "Cafe\u0301"];
   const create = await app("groups", "create", decomposed);
