@@ -136,7 +136,7 @@ export class Audit {
     const { db } = this.#database;
     let query = db.selectFrom("sallyport_audit").selectAll().orderBy("number", "desc").limit(limit);
     if (user !== undefined) query = query.where("user_id", "=", user);
-    if (group !== undefined) query = query.where("group_name", "=", group);
+    if (group !== undefined) query = query.where("group_name", "=", group.normalize("NFC"));
     if (permission !== undefined) query = query.where("permission", "=", permission);
     if (by !== undefined) query = query.where("made_by", "=", by);
     if (since !== undefined) query = query.where("at", ">=", since);

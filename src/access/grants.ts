@@ -66,14 +66,14 @@ export class Grants {
     permission: Permission,
     options: GrantOptions,
   ): Promise<boolean> {
-    checkHolder(holder);
+    const who = holderOf(holder);
     const fields = { ...(await this.#terms(db, options)), permission };
-    if (typeof holder === "string") {
-      await this.know(db, holder);
+    if (typeof who === "string") {
+      await this.know(db, who);
       return wrote(
         await db
           .insertInto("sallyport_user_permissions")
-          .values({ ...fields, user_id: holder })
+          .values({ ...fields, user_id: who })
           .onConflict((conflict) =>
             conflict
               .columns(["user_id", "permission"])
@@ -86,7 +86,7 @@ export class Grants {
     return wrote(
       await db
         .insertInto("sallyport_group_permissions")
-        .values({ ...fields, group_name: holder.group })
+        .values({ ...fields, group_name: who.group })
         .onConflict((conflict) =>
           conflict
             .columns(["group_name", "permission"])
@@ -99,19 +99,19 @@ export class Grants {
 
   /** @returns whether the holder had it */
   async revoke(db: Kysely<Tables>, holder: Holder, permission: Permission): Promise<boolean> {
-    checkHolder(holder);
+    const who = holderOf(holder);
     if (!isName(permission, 255))
       throw new ConfigurationError(`${formatValue(permission)} is no permission.`);
     const { numDeletedRows } =
-      typeof holder === "string"
+      typeof who === "string"
         ? await db
             .deleteFrom("sallyport_user_permissions")
-            .where("user_id", "=", holder)
+            .where("user_id", "=", who)
             .where("permission", "=", permission)
             .executeTakeFirst()
         : await db
             .deleteFrom("sallyport_group_permissions")
-            .where("group_name", "=", holder.group)
+            .where("group_name", "=", who.group)
             .where("permission", "=", permission)
             .executeTakeFirst();
     return numDeletedRows > 0n;
@@ -133,7 +133,7 @@ export class Grants {
     return wrote(
       await db
         .insertInto("sallyport_user_groups")
-        .values({ ...fields, user_id: userId, group_name: group })
+        .values({ ...fields, user_id: userId, group_name: groupNameOf(group) })
         .onConflict((conflict) =>
           conflict
             .columns(["user_id", "group_name"])
@@ -147,39 +147,37 @@ export class Grants {
   /** @returns whether the user was a member */
   async removeFromGroup(db: Kysely<Tables>, userId: string, group: string): Promise<boolean> {
     checkUserId(userId);
-    checkGroupName(group);
     const { numDeletedRows } = await db
       .deleteFrom("sallyport_user_groups")
       .where("user_id", "=", userId)
-      .where("group_name", "=", group)
+      .where("group_name", "=", groupNameOf(group))
       .executeTakeFirst();
     return numDeletedRows > 0n;
   }
 
   /** @returns whether there was none of that name */
   async createGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
-    checkGroupName(name);
     return wrote(
       await db
         .insertInto("sallyport_groups")
-        .values({ name, created_at: this.#database.now })
+        .values({ name: groupNameOf(name), created_at: this.#database.now })
         .onConflict((conflict) => conflict.column("name").doNothing())
         .executeTakeFirst(),
     );
   }
 
   async hasGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
-    checkGroupName(name);
     const row = await db
       .selectFrom("sallyport_groups")
       .select("name")
-      .where("name", "=", name)
+      .where("name", "=", groupNameOf(name))
       .executeTakeFirst();
     return row !== undefined;
   }
 
   /** Removes a group with its grants and memberships; an app's own Kysely may have foreign keys turned off. */
-  async deleteGroup(db: Kysely<Tables>, name: string): Promise<void> {
+  async deleteGroup(db: Kysely<Tables>, given: string): Promise<void> {
+    const name = groupNameOf(given);
     await db.deleteFrom("sallyport_group_permissions").where("group_name", "=", name).execute();
     await db.deleteFrom("sallyport_user_groups").where("group_name", "=", name).execute();
     await db.deleteFrom("sallyport_groups").where("name", "=", name).execute();
@@ -284,11 +282,20 @@ function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
   return numInsertedOrUpdatedRows > 0n;
 }
 
-/** @throws ConfigurationError for what can hold nothing */
-export function checkHolder(holder: unknown): asserts holder is Holder {
-  if (typeof holder !== "object" || holder === null) checkUserId(holder);
-  else if (Object.keys(holder).join() === "group") checkGroupName((holder as { group: unknown }).group);
-  else throw new ConfigurationError(`A holder is a user's id or { group }, not ${formatValue(holder)}.`);
+/**
+ * Returns the holder with the name of a group as it is stored.
+ *
+ * @throws ConfigurationError for what cannot hold a permission
+ */
+export function holderOf(holder: unknown): Holder {
+  if (typeof holder !== "object" || holder === null) {
+    checkUserId(holder);
+    return holder;
+  }
+  if (Object.keys(holder).join() === "group") {
+    return { group: groupNameOf((holder as { group: unknown }).group) };
+  }
+  throw new ConfigurationError(`A holder is a user's id or { group }, not ${formatValue(holder)}.`);
 }
 
 /** @throws ConfigurationError for what no user of an app can be called */
@@ -299,11 +306,18 @@ export function checkUserId(userId: unknown): asserts userId is string {
   );
 }
 
-/** @throws ConfigurationError for what no group can be called */
-function checkGroupName(name: unknown): asserts name is string {
-  if (isName(name, 150) && name.trim() === name) return;
+/**
+ * Returns the name of a group as it is stored, in Unicode's composed form (NFC). Programs and file systems write the same letter in
+ * several forms, and two groups with the same visible name would be confused.
+ *
+ * @throws ConfigurationError for what cannot be the name of a group
+ */
+export function groupNameOf(name: unknown): string {
+  const composed = typeof name === "string" ? name.normalize("NFC") : name;
+  if (isName(composed, 150) && composed.trim() === composed) return composed;
   throw new ConfigurationError(
-    `A group's name is text of 1 to 150 characters without spaces around it, not ${formatValue(name)}.`,
+    "The name of a group must be a string of 1 to 150 characters that is not blank, has no control characters and no spaces around it, " +
+      `but received ${formatValue(name)}.`,
   );
 }
 
@@ -320,8 +334,11 @@ export function checkLoginId(login: unknown): asserts login is string {
  * Both databases store it unchanged.
  */
 export function isName(text: unknown, most: number): text is string {
-  return isStorableText(text, most) && text.trim() !== "" && !/\p{Cc}/u.test(text);
+  return isStorableText(text, most) && VISIBLE.test(text) && !/\p{Cc}/u.test(text);
 }
+
+/** A character that can be seen. U+2800 is a Braille pattern without dots. */
+const VISIBLE = /[^\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
  * Returns true for a text that both databases store unchanged. PostgreSQL rejects NUL, and SQLite returns half a surrogate pair as

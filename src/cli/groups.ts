@@ -41,7 +41,8 @@ export function addGroups(program: Command, terminal: Terminal): void {
 /** @throws ConfigurationError that names the nearest group when there is none of that name */
 async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
   const groups = (await sallyport.access.groups()).map((group) => group.name);
-  if (groups.includes(name)) return name;
+  const composed = name.normalize("NFC");
+  if (groups.includes(composed)) return composed;
   throw new ConfigurationError(
     `There is no group ${quoted(name)}.${closestMatch(name, groups)} groups create makes one.`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
@@ -59,7 +60,8 @@ async function list(sallyport: Sallyport): Promise<Report> {
   return { json: groups, lines: first(aligned(rows)) };
 }
 
-async function create(_sallyport: Sallyport, [group = ""]: readonly string[]): Promise<Meant> {
+async function create(_sallyport: Sallyport, [name = ""]: readonly string[]): Promise<Meant> {
+  const group = name.normalize("NFC");
   return {
     change: { kind: "create-group", group },
     done: `There is now a group "${group}".`,

@@ -338,7 +338,7 @@ describe("the id of a call", () => {
     expect(await Promise.all([first, second])).toEqual(["own", "own"]);
   });
 
-  it("belongs to an answer whose other fields may be missing", async () => {
+  it("settles the call although other fields of the answer are missing", async () => {
     backend.onFrame = ({ id }, peer) =>
       peer.send(JSON.stringify({ id, ok: false, error: { a: 1 }, status: "x" }));
     expect(await errorOf(open().call.ping())).toMatchObject({

@@ -7,10 +7,11 @@ import type { Touched } from "../access/evictions.ts";
 import {
   type ChangeOptions,
   checkChangeOptions,
-  checkHolder,
   checkLoginId,
   checkUserId,
+  groupNameOf,
   type Holder,
+  holderOf,
 } from "../access/grants.ts";
 import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
@@ -213,36 +214,40 @@ async function editTables(
   const { grants } = rooms;
   switch (change.kind) {
     case "grant": {
-      const { holder, permission, until } = change;
+      const { permission, until } = change;
       await rooms.permissionRows.require(db, permission);
-      checkHolder(holder);
+      const holder = holderOf(change.holder);
       const made = typeof holder === "string" ? {} : await groupMade(rooms, db, holder.group);
       const changed = await grants.grant(db, holder, permission, { ...options, until });
       const details = { ...ending(until), ...made };
       return { changed, audit: { ...named(holder), permission, details }, touched: of(holder) };
     }
     case "revoke": {
-      const { holder, permission } = change;
+      const { permission } = change;
+      const holder = holderOf(change.holder);
       const changed = await grants.revoke(db, holder, permission);
       return { changed, audit: { ...named(holder), permission }, touched: of(holder) };
     }
     case "add-to-group": {
-      const { user, group, until } = change;
+      const { user, until } = change;
+      const group = groupNameOf(change.group);
       const made = await groupMade(rooms, db, group);
       const changed = await grants.addToGroup(db, user, group, { ...options, until });
       return { changed, audit: { user, group, details: { ...ending(until), ...made } }, touched: of(user) };
     }
     case "remove-from-group": {
-      const { user, group } = change;
+      const { user } = change;
+      const group = groupNameOf(change.group);
       const changed = await grants.removeFromGroup(db, user, group);
       return { changed, audit: { user, group }, touched: of(user) };
     }
     case "create-group": {
-      const changed = await grants.createGroup(db, change.group);
-      return { changed, audit: { group: change.group } };
+      const group = groupNameOf(change.group);
+      const changed = await grants.createGroup(db, group);
+      return { changed, audit: { group } };
     }
     case "delete-group":
-      return deleteGroup(rooms, db, change.group, numbered);
+      return deleteGroup(rooms, db, groupNameOf(change.group), numbered);
     case "set-active": {
       const { user, active } = change;
       const changed = await grants.setFlag(db, user, "is_active", active);

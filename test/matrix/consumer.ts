@@ -41,13 +41,13 @@ export class Consumer {
 
   /**
    * @param dependencies what the app installs, as `name@version` or paths
-   * @param app the folder with the app's files: "app" to run it, "types" to compile it
+   * @param app the folder with the app's files: "app" to run it, "types" to compile it, "jest" to test it
    */
   static async install(
     manager: PackageManager,
     nodeMajor: number,
     dependencies: readonly string[],
-    app: "app" | "types" = "app",
+    app: "app" | "types" | "jest" = "app",
   ): Promise<Consumer> {
     // mkdtemp creates the folder with mode 0700.
     const folder = await mkdtemp(join(tmpdir(), "sallyport-consumer-"));

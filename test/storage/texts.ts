@@ -56,8 +56,10 @@ export const ALIKE_USERS: readonly string[] = ALIKE.filter(
   (text) => text.trim() !== "" && !/\p{Cc}/u.test(text),
 );
 
-/** Those that a group can be called: without spaces at the ends. */
-export const ALIKE_TRIMMED: readonly string[] = ALIKE_USERS.filter((text) => text.trim() === text);
+/** Those that a group can be called: without spaces at the ends, and in Unicode's composed form. */
+export const ALIKE_TRIMMED: readonly string[] = ALIKE_USERS.filter(
+  (text) => text.trim() === text && text === text.normalize("NFC"),
+);
 
 const FORMS = [
   (n: number) => `${n}`,

@@ -819,6 +819,16 @@ describe("open sockets", () => {
   });
 });
 
+test("treats all Unicode forms of a group name as one group", async () => {
+  const { app } = await freshApp();
+  const [composed, decomposed] = ["Caf\u00e9", "Cafe\u0301"];
+  const create = await app("groups", "create", decomposed);
+  expect(create.out).toContain(`There is now a group "${composed}".`);
+  expect((await app("groups", "create", composed)).out).toContain(`There is already a group "${composed}".`);
+  expect((await app("groups", "grant", decomposed, USE)).code).toBe(0);
+  expect((await app("groups", "delete", decomposed)).out).toContain(`The group "${composed}" is gone`);
+});
+
 describe("hostile input", () => {
   const CONTROL = /(?!\n)[\p{Cc}\p{Bidi_Control}]/u;
   const EVIL = "red\u001b[31m\u009b2J\nfake line\u202e";

@@ -1,0 +1,97 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { AccessChange } from "../../src/lifecycle/change-rights.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { revoked, World } from "./world.ts";
+
+/** One name in its composed and in its decomposed form. */
+const [NFC, NFD] = ["Caf\u00e9", "Cafe\u0301"];
+
+let world: World;
+beforeEach(async () => {
+  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } });
+});
+afterEach(async () => {
+  await world.close();
+  expect(world.errors.map(String)).toEqual([]);
+});
+
+describe("a group whose name has several Unicode forms", () => {
+  test("is one group for every change", async () => {
+    const { access } = world.sallyport;
+    expect(await access.createGroup(NFD)).toBe(true);
+    expect(await access.createGroup(NFC)).toBe(false);
+    expect(await access.grant({ group: NFD }, chat.can_use_chat)).toBe(true);
+    expect(await access.grant({ group: NFC }, chat.can_use_chat)).toBe(false);
+    expect(await access.addToGroup("ann", NFD)).toBe(true);
+    expect(await access.addToGroup("ann", NFC)).toBe(false);
+    expect((await access.groups()).map(({ name, members }) => [name, members])).toEqual([[NFC, 1]]);
+    expect(await access.show("ann")).toMatchObject({
+      groups: [{ name: NFC }],
+      grants: [{ via: { group: NFC } }],
+    });
+
+    expect(await access.revoke({ group: NFD }, chat.can_use_chat)).toBe(true);
+    expect(await access.removeFromGroup("ann", NFD)).toBe(true);
+    expect(await access.deleteGroup(NFD)).toBe(true);
+    expect(await access.groups()).toEqual([]);
+    for (const group of [NFC, NFD]) {
+      const entries = await access.audit({ group });
+      expect(entries.map(({ action, group: name }) => [action, name])).toEqual([
+        ["delete-group", NFC],
+        ["remove-from-group", NFC],
+        ["revoke", NFC],
+        ["add-to-group", NFC],
+        ["grant", NFC],
+        ["create-group", NFC],
+      ]);
+    }
+  });
+
+  test("closes the sockets of its members when a right of the other form ends", async () => {
+    const { access } = world.sallyport;
+    await access.grant({ group: NFC }, chat.can_use_chat);
+    await access.addToGroup("ann", NFC);
+    for (const end of [
+      () => access.revoke({ group: NFD }, chat.can_use_chat),
+      () => access.deleteGroup(NFD),
+    ]) {
+      await access.grant({ group: NFC }, chat.can_use_chat);
+      await access.addToGroup("ann", NFC);
+      const ann = await world.connect("ann");
+      await end();
+      await ann.closed;
+      expect(ann.received).toEqual([revoked()]);
+    }
+  });
+
+  test("is one group for a preview", async () => {
+    const { access } = world.sallyport;
+    await access.grant({ group: NFC }, chat.can_use_chat);
+    await access.addToGroup("ann", NFC);
+    await world.connect("ann");
+    const changes: AccessChange[] = [
+      { kind: "revoke", holder: { group: NFD }, permission: chat.can_use_chat },
+      { kind: "remove-from-group", user: "ann", group: NFD },
+      { kind: "delete-group", group: NFD },
+    ];
+    for (const change of changes) {
+      expect(await access.preview(change), change.kind).toMatchObject({
+        changed: true,
+        users: [{ user: "ann", loses: [chat.can_use_chat] }],
+        sessions: [{ user: "ann" }],
+      });
+    }
+    expect(await access.preview({ kind: "create-group", group: NFD })).toMatchObject({ changed: false });
+  });
+});
+
+test.each([" ", "\u3000", "\u200b", "\u2060\u200d", "\u00ad", "\u3164", "\ufeff", "\u2800", "\u202e"])(
+  "a name that shows nothing, such as %j, is rejected",
+  async (name) => {
+    const { access } = world.sallyport;
+    await expect(access.createGroup(name)).rejects.toThrow(/group/);
+    await expect(access.addToGroup("ann", name)).rejects.toThrow(/group/);
+    await expect(access.grant(name, chat.can_use_chat)).rejects.toThrow(/^A user id must be/);
+    expect(await access.groups()).toEqual([]);
+  },
+);
