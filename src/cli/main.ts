@@ -1,8 +1,10 @@
 import { Command, CommanderError } from "commander";
 import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
+import { addDecisions } from "./decisions.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
+import { addLimits } from "./limits.ts";
 import { addMigrate } from "./migrate.ts";
 import { addPermissions } from "./permissions.ts";
 import { addSessions } from "./sessions.ts";
@@ -56,7 +58,9 @@ export function commandLine(place: Omit<Terminal, "app">): Command {
   addWhoCan(program, terminal);
   addWhatCan(program, terminal);
   addAudit(program, terminal);
+  addDecisions(program, terminal);
   addSessions(program, terminal);
+  addLimits(program, terminal);
   addCleanup(program, terminal);
   addGateway(program, terminal);
   quiet(program, terminal);
