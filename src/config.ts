@@ -5,6 +5,7 @@ import { type OriginCheck, originSchema } from "./access/origins.ts";
 import type { AnyPermissionSet } from "./access/permissions.ts";
 import { type Limits, limitsSchema } from "./access/rate-limits.ts";
 import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts";
+import type { ErrorListener } from "./error-reporter.ts";
 import { ConfigurationError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { type GatewayDefinition, isDefined } from "./gateways/definition.ts";
@@ -84,14 +85,21 @@ export interface SallyportOptions {
   readonly apiGateway?: ApiGatewayOptions | undefined;
   /** Which decisions are stored for `access.why()`, and for how long. */
   readonly decisionLog?: DecisionLogOptions | undefined;
-  /** Called with each denial, each revocation of an open connection, and the allowed events that are stored. */
+  /**
+   * Called with each denial, each revocation of an open connection, and the allowed events that are stored. Of many denials of the same
+   * kind, the number is passed once per second, as `repeats` of the last one.
+   */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
   /** Traces and metrics: `openTelemetry()` of `sallyport/telemetry`. Default: none. */
   readonly telemetry?: Telemetry | undefined;
   /** Path of the health-check endpoint for a load balancer, such as `/healthz`. Disabled by default. */
   readonly healthPath?: string | undefined;
-  /** Called with each error that is not returned to a caller, and the operation in which it occurred. Default: `console.error`. */
-  readonly onError?: ((error: unknown, where: string) => void) | undefined;
+  /**
+   * Called with each error that is not returned to a caller, and the operation in which it occurred. Of equal errors, the first is
+   * passed at once with `repeats` 0. The number of the others is passed as `repeats` with the last of them, once per second, or once per
+   * minute for failures of the database. Default: prints to stderr.
+   */
+  readonly onError?: ErrorListener | undefined;
 }
 
 function pathOption(example: string) {
@@ -191,7 +199,7 @@ const SALLYPORT_OPTIONS = optionsOf<SallyportOptions>()(
       ),
     ),
     healthPath: v.optional(pathOption("/healthz")),
-    onError: v.optional(functionOption<(error: unknown, where: string) => void>()),
+    onError: v.optional(functionOption<ErrorListener>()),
   },
   {
     identify: "Write authenticate: a function that returns { userId, sessionId } for a request, or null.",

@@ -3,6 +3,7 @@
  * `docs/errors.md`.
  */
 
+import { printable } from "./printable.ts";
 import { PERMISSION_DENIED } from "./protocol/frames.ts";
 
 export type ErrorCode =
@@ -38,7 +39,8 @@ export abstract class SallyportError extends Error {
   override readonly name: string = "SallyportError";
 
   constructor(message: string, details: ErrorDetails) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    // Names, headers and fields of a client end in messages, and messages end in logs.
+    super(printable(message), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = details.code;
     this.status = details.status;
     this.reply = details.reply ?? "Internal error.";
@@ -86,7 +88,8 @@ export type Reason =
   | "handler"
   | "channel"
   | "authorize"
-  | "author";
+  | "author"
+  | "reserved";
 
 interface Refusal {
   readonly reason: Reason;

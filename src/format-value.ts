@@ -1,3 +1,5 @@
+import { printable } from "./printable.ts";
+
 /** The longest text that a message repeats, in characters. */
 const MAX_TEXT = 100;
 /** The most keys of an object that a message repeats. */
@@ -9,6 +11,10 @@ const MAX_KEYS = 5;
  * Of an object only the keys are repeated: its values may be secret.
  */
 export function formatValue(value: unknown): string {
+  return printable(format(value));
+}
+
+function format(value: unknown): string {
   if (typeof value === "string") {
     const text =
       value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}… (${value.length} characters)` : value;

@@ -76,8 +76,8 @@ function sentenceOf({ input, message, path: given }: v.BaseIssue<unknown>): stri
   return `${name || "the options"} ${message}, but received ${formatValue(input)}.`;
 }
 
-/** `token.binding`, `origins[2]` or `routes["a b"]`. */
-function pathName(path: readonly { readonly key?: unknown }[]): string {
+/** Returns the place of a value in an object, such as `token.binding`, `origins[2]` or `routes["a b"]`. */
+export function pathName(path: readonly { readonly key?: unknown }[]): string {
   let name = "";
   for (const { key } of path) {
     if (typeof key === "number") name += `[${key}]`;

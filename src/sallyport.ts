@@ -24,6 +24,8 @@ import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { SendOrder } from "./delivery/send-order.ts";
+import { printError } from "./error-output.ts";
+import { ErrorReporter } from "./error-reporter.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
@@ -49,7 +51,7 @@ import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
 import { numberOption, optionsOf, parseOptions } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
-import { type HttpAnswer, type HttpCall, webCall, webResponse } from "./protocol/http-call.ts";
+import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
 import { Activity } from "./sessions/activity.ts";
 import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
@@ -93,12 +95,13 @@ export class Sallyport {
   constructor(options: SallyportOptions) {
     const config = parseConfig(options);
     this.#options = options;
-    const onError = guarded(
-      config.onError ?? ((error, where) => console.error(`sallyport: ${where}:`, error)),
-    );
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
     const { storage: database } = config;
+    const errors = new ErrorReporter(guarded(config.onError ?? printError), (error) =>
+      database.failure(error),
+    );
+    const onError = (error: unknown, where: string) => errors.report(error, where);
     const catalog = new PermissionCatalog(config.permissions);
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
@@ -109,7 +112,7 @@ export class Sallyport {
     const onDecision = guarded(config.onDecision ?? (() => undefined), (error) =>
       onError(error, "onDecision"),
     );
-    const decisionLog = new DecisionLog(database, config.decisionLog, onError);
+    const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
     const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
     const limits = new LimitSettings(config.limits, views);
     const sessions = new Sessions(database, rights);
@@ -151,13 +154,13 @@ export class Sallyport {
       trustProxy: config.trustProxy,
       keep: (decision) => {
         const reference = decisionLog.take(decision);
-        onDecision({ ...decision, reference });
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
       watch: () => this.#loop.start(),
       telemetry: config.telemetry,
       onError,
+      errors,
     };
     this.#tokenPath = config.token.path;
     this.healthPath = config.healthPath;
@@ -199,7 +202,8 @@ export class Sallyport {
    * @returns undefined where the path is not ours
    */
   async fetch(request: Request): Promise<Response | undefined> {
-    const answer = await this.answer(webCall(request));
+    const call = ownWebCall(request);
+    const answer = call && (await this.answer(call));
     return answer && webResponse(answer);
   }
 
@@ -214,8 +218,8 @@ export class Sallyport {
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
-    if (!view) return undefined;
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    // Every event is a POST. Another method gets the answer of a path without a view, so that nobody can probe for views.
+    if (!view || http.method !== "POST") return undefined;
     this.#loop.start();
     this.#answering++;
     try {
@@ -325,7 +329,7 @@ export class Sallyport {
 
   /** Says no more than whether: anybody may ask. */
   async #health(http: HttpCall): Promise<HttpAnswer> {
-    if (http.method !== "GET" && http.method !== "HEAD") return METHOD_NOT_ALLOWED;
+    if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
     const { isHealthy } = await this.health();
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
@@ -333,7 +337,8 @@ export class Sallyport {
   async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
-    if (http.method !== "POST") return METHOD_NOT_ALLOWED;
+    if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
+    this.#loop.start();
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     const work = () => this.#issue(http, trail, page);
@@ -483,12 +488,14 @@ const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
 });
 
-const METHOD_NOT_ALLOWED = reply(405, { ok: false, error: "Method not allowed." }, { allow: "POST" });
+function methodNotAllowed(allow: string): HttpAnswer {
+  return reply(405, { ok: false, error: "Method not allowed." }, { allow });
+}
 
 /** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
 function guarded<Arguments extends readonly unknown[]>(
   listener: (...args: Arguments) => unknown,
-  failed: (error: unknown) => void = (error) => console.error("sallyport: onError:", error),
+  failed: (error: unknown) => void = (error) => printError(error, "onError"),
 ): (...args: Arguments) => void {
   return (...args) => {
     try {

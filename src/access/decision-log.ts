@@ -1,3 +1,4 @@
+import type { SelectQueryBuilder } from "kysely";
 import * as v from "valibot";
 import {
   choiceOption,
@@ -9,8 +10,9 @@ import {
   searchedText,
   wholeNumberOption,
 } from "../options.ts";
-import type { Database } from "../storage/database.ts";
+import type { Database, Tables } from "../storage/database.ts";
 import type { Decision } from "./decisions.ts";
+import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 
 /** What is kept of decisions, and how long. */
 export interface DecisionLogOptions {
@@ -18,7 +20,7 @@ export interface DecisionLogOptions {
   readonly sampleAllowed?: number | undefined;
   /** How long decisions are stored, in days. Default 30. */
   readonly keepDays?: number | undefined;
-  /** Maximum number of stored decisions. The oldest are removed first. Default 100 000. */
+  /** Maximum number of stored decisions. If there are more, the oldest of the user with the most are removed. Default 100 000. */
   readonly maxRows?: number | undefined;
 }
 
@@ -49,11 +51,6 @@ const DECISION_FILTER = optionsOf<DecisionFilter>()({
   limit: rowLimit,
 });
 
-/** Refusals of one user for one reason that are kept in a window; further ones are counted on the last of them. */
-const KEPT_PER_WINDOW = 60;
-/** As many of the sends that passed a recipient by: a lively channel would fill the table with one user. */
-const KEPT_DELIVERIES_PER_WINDOW = 1;
-const WINDOW_MS = 60_000;
 /** Rows that one statement of a sweep removes. */
 const ROWS_PER_SWEEP = 1000;
 /** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
@@ -62,13 +59,16 @@ const ROWS_PER_INSERT = 500;
 const SWEEP_MS = 60_000;
 const DAY_MS = 24 * 60 * 60_000;
 
-interface Window {
-  readonly startedAt: number;
-  kept: number;
-  reference: string;
-  /** Counted since they were last written. */
-  repeats: number;
+/** Receives each decision that is stored, the number of those that were only counted, and errors. */
+export interface DecisionListener {
+  onDecision(decision: Decision): void;
+  onError(error: unknown, where: string): void;
 }
+
+/** How often what was only counted is written and reported, in milliseconds. */
+const COUNT_MS = 1000;
+/** Users whose rows are compared when the table is too long. */
+const COMPARED_USERS = 100;
 
 /**
  * Keeps decisions in a bounded table. Those that are kept at the same time are written by one statement.
@@ -78,23 +78,24 @@ export class DecisionLog {
   readonly #sampleAllowed: number;
   readonly #keepMs: number;
   readonly #maxRows: number;
-  readonly #onError: (error: unknown, where: string) => void;
-  readonly #windows = new Map<string, Window>();
+  readonly #listener: DecisionListener;
+  readonly #counter = new DenialCounter();
   #pending: Decision[] = [];
   #writing: Promise<void> = Promise.resolve();
   #sweptAt = Date.now();
+  #countedAt = 0;
 
   constructor(
     database: Database,
     options: v.InferOutput<typeof decisionLogSchema>,
-    onError: (error: unknown, where: string) => void,
+    listener: DecisionListener,
   ) {
     const { sampleAllowed, keepDays, maxRows } = options;
     this.#database = database;
     this.#sampleAllowed = sampleAllowed;
     this.#keepMs = keepDays * DAY_MS;
     this.#maxRows = maxRows;
-    this.#onError = onError;
+    this.#listener = listener;
   }
 
   /** Whether this one of the allowed events is kept. */
@@ -103,16 +104,18 @@ export class DecisionLog {
   }
 
   /**
-   * Takes a decision in. It is in the table when {@link flush} has resolved.
+   * Takes a decision. It is in the table when {@link flush} has resolved, unless it is one of many denials of the same kind: those are
+   * counted, and passed to the listener with their number once per second.
    *
-   * @returns the reference that leads to it: its own, or that of the decision on which it was counted
+   * @returns the reference for the client
    */
   take(decision: Decision): string {
     if (decision.verdict === "refused") {
-      const counted = this.#count(decision);
-      if (counted !== undefined) return counted;
+      const { reference, isStored } = this.#counter.count(decision);
+      if (!isStored) return reference;
     }
     this.#pending.push(decision);
+    this.#listener.onDecision(decision);
     return decision.reference;
   }
 
@@ -122,13 +125,21 @@ export class DecisionLog {
     return this.#writing;
   }
 
-  /**
-   * The same, and what was only counted. Not for each refusal: whoever repeats himself must not cause a write each time.
-   */
-  settle(): Promise<void> {
-    const repeats = this.#takeRepeats();
-    if (repeats.length === 0) return this.flush();
-    this.#writing = this.#writing.then(() => this.#write(repeats));
+  /** The same, and what was only counted, at most once per second: a client that repeats itself must not cause a write each time. */
+  settleWhenDue(now = Date.now()): Promise<void> {
+    // Also due if the clock was set back.
+    return Math.abs(now - this.#countedAt) < COUNT_MS ? this.flush() : this.settle(now);
+  }
+
+  /** The same at once. */
+  settle(now = Date.now()): Promise<void> {
+    this.#countedAt = now;
+    const taken = this.#counter.take(now);
+    for (const { decision, storedAs, repeats } of taken) {
+      this.#listener.onDecision({ ...decision, reference: storedAs ?? decision.reference, repeats });
+    }
+    if (taken.length === 0) return this.flush();
+    this.#writing = this.#writing.then(() => this.#write(taken));
     return this.#writing;
   }
 
@@ -137,20 +148,26 @@ export class DecisionLog {
     if (Date.now() - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = Date.now();
     try {
-      while ((await this.removeOld(ROWS_PER_SWEEP)) === ROWS_PER_SWEEP);
+      while ((await this.removeOld(ROWS_PER_SWEEP)) > 0);
     } catch (error) {
-      this.#onError(error, "sweeping decisions");
+      this.#listener.onError(error, "sweeping decisions");
     }
   }
 
+  /**
+   * Returns the decision that a reference leads to. For a denial that was only counted, that is the stored one of the same kind, with
+   * `isCounted`.
+   */
   async find(reference: string): Promise<Decision | undefined> {
     await this.settle();
+    const { stored, isCounted } = storedReference(reference);
     const row = await this.#database.db
       .selectFrom("sallyport_decisions")
       .select(["details", "repeats"])
-      .where("reference", "=", reference)
+      .where("reference", "=", stored)
       .executeTakeFirst();
-    return row && fromRow(row);
+    if (!row) return undefined;
+    return isCounted ? { ...fromRow(row), isCounted } : fromRow(row);
   }
 
   /** @throws ConfigurationError with the name of the filter, its value and what to change */
@@ -170,96 +187,99 @@ export class DecisionLog {
     return (await query.execute()).map(fromRow);
   }
 
-  /** @returns the reference it was counted on, or undefined when it is to be kept */
-  #count({ event, userId, reason, reference, at }: Decision): string | undefined {
-    const key = JSON.stringify([event === "delivery", userId, reason]);
-    const most = event === "delivery" ? KEPT_DELIVERIES_PER_WINDOW : KEPT_PER_WINDOW;
-    const window = this.#windows.get(key);
-    if (!window || at - window.startedAt >= WINDOW_MS) {
-      if (window && window.repeats > 0) this.#windows.set(`${key} ${window.startedAt}`, window);
-      this.#windows.set(key, { startedAt: at, kept: 1, reference, repeats: 0 });
-      return undefined;
-    }
-    if (window.kept < most) {
-      window.kept++;
-      window.reference = reference;
-      return undefined;
-    }
-    window.repeats++;
-    return window.reference;
-  }
-
-  async #write(repeats: readonly { reference: string; repeats: number }[]): Promise<void> {
+  async #write(counted: readonly Repeats[]): Promise<void> {
     const decisions = this.#pending.splice(0);
-    if (decisions.length + repeats.length === 0) return;
+    if (decisions.length + counted.length === 0) return;
     try {
       await this.#database.writeBeside(async (db) => {
         for (let from = 0; from < decisions.length; from += ROWS_PER_INSERT) {
           const rows = decisions.slice(from, from + ROWS_PER_INSERT).map(toRow);
           await db.insertInto("sallyport_decisions").values(rows).execute();
         }
-        for (const { reference, repeats: count } of repeats) {
+        for (const { storedAs, repeats } of counted) {
+          if (storedAs === undefined) continue;
           await db
             .updateTable("sallyport_decisions")
-            .set(({ eb }) => ({ repeats: eb("repeats", "+", count) }))
-            .where("reference", "=", reference)
+            .set(({ eb }) => ({ repeats: eb("repeats", "+", repeats) }))
+            .where("reference", "=", storedAs)
             .execute();
         }
       });
     } catch (error) {
-      this.#onError(error, `keeping ${decisions.length} decisions`);
+      this.#listener.onError(error, `keeping ${decisions.length} decisions`);
     }
   }
 
-  /** What was counted since the last time; windows that are over are forgotten. */
-  #takeRepeats(): { reference: string; repeats: number }[] {
-    const counted: { reference: string; repeats: number }[] = [];
-    for (const [key, window] of this.#windows) {
-      if (window.repeats > 0) counted.push({ reference: window.reference, repeats: window.repeats });
-      window.repeats = 0;
-      if (Date.now() - window.startedAt >= WINDOW_MS) this.#windows.delete(key);
-    }
-    return counted;
-  }
-
-  /** Removes decisions that are too old, or more than there may be. @returns how many, at most `limit` */
+  /** Removes decisions that are too old, or more than `maxRows`. @returns how many, at most `limit` */
   async removeOld(limit: number): Promise<number> {
-    const until = await this.#surplus();
-    if (until === undefined) return 0;
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
+    return (await this.#removeExpired(limit)) || (await this.#removeSurplus(limit));
+  }
+
+  async #removeExpired(limit: number): Promise<number> {
+    const until = Date.now() - this.#keepMs;
+    const expired = this.#database.db.selectFrom("sallyport_decisions").select("reference");
+    const oldest = expired.where("at", "<=", until).orderBy("at").limit(limit);
+    // A read takes no lock, and most of the time there is nothing to remove.
+    if (!(await oldest.limit(1).executeTakeFirst())) return 0;
+    return this.#remove(oldest);
+  }
+
+  /**
+   * Removes the oldest rows of the user who has the most, so that a user who causes many denials removes nobody else's. Clients without a
+   * user count as one.
+   */
+  async #removeSurplus(limit: number): Promise<number> {
+    const { db } = this.#database;
+    const rows = await db
+      .selectFrom("sallyport_decisions")
+      .select(({ fn }) => fn.countAll<number>().as("count"))
+      .executeTakeFirst();
+    const surplus = Number(rows?.count ?? 0) - this.#maxRows;
+    if (surplus <= 0) return 0;
+    const users = await db
+      .selectFrom("sallyport_decisions")
+      .select(({ fn }) => ["user_id", fn.countAll<number>().as("count")])
+      .groupBy("user_id")
+      .orderBy("count", "desc")
+      .limit(COMPARED_USERS)
+      .execute();
+    const counts = users.map(({ count }) => Number(count));
+    const userId = users[0]?.user_id ?? null;
+    return this.#remove(
       db
-        .deleteFrom("sallyport_decisions")
-        .where("reference", "in", (eb) =>
-          eb
-            .selectFrom("sallyport_decisions as old")
-            .select("old.reference")
-            .where("old.at", "<=", until)
-            .orderBy("old.at")
-            .limit(limit),
-        )
-        .executeTakeFirst(),
+        .selectFrom("sallyport_decisions")
+        .select("reference")
+        .where("user_id", userId === null ? "is" : "=", userId)
+        .orderBy("at", "desc")
+        .orderBy("reference")
+        // The newest rows are skipped, in place of a number of rows to remove: two processes can run this at the same time.
+        .offset(fairShare(counts, surplus))
+        .limit(limit),
+    );
+  }
+
+  async #remove(references: SelectQueryBuilder<Tables, "sallyport_decisions", { reference: string }>) {
+    const { numDeletedRows } = await this.#database.writeOne((db) =>
+      db.deleteFrom("sallyport_decisions").where("reference", "in", references).executeTakeFirst(),
     );
     return Number(numDeletedRows);
   }
+}
 
-  /** Until when they are too old or too many; undefined when none is. It only looks, so a table in bounds costs no lock. */
-  async #surplus(): Promise<number | undefined> {
-    const { db } = this.#database;
-    const surplus = await db
-      .selectFrom("sallyport_decisions")
-      .select("at")
-      .orderBy("at", "desc")
-      .limit(1)
-      .offset(this.#maxRows)
-      .executeTakeFirst();
-    const oldest = await db
-      .selectFrom("sallyport_decisions")
-      .select(({ fn }) => fn.min("at").as("at"))
-      .executeTakeFirst();
-    const until = Math.max(Date.now() - this.#keepMs, Number(surplus?.at ?? 0));
-    const isEmpty = oldest?.at === null || oldest?.at === undefined;
-    return isEmpty || Number(oldest.at) > until ? undefined : until;
+/**
+ * Returns how many rows each user can keep so that `surplus` rows are removed from those who have more.
+ *
+ * @param counts rows of each user, the largest first
+ */
+export function fairShare(counts: readonly number[], surplus: number): number {
+  let [sum, users] = [0, 0];
+  for (const [index, count] of counts.entries()) {
+    sum += count;
+    users = index + 1;
+    // Those before the next user could give the surplus and still have as many rows as that one.
+    if (sum - users * (counts[users] ?? 0) >= surplus) break;
   }
+  return Math.max(0, Math.floor((sum - surplus) / users));
 }
 
 function toRow(decision: Decision) {

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Reason, RefusedError } from "../errors.ts";
+import { printable } from "../printable.ts";
 import type { HeldGrant } from "../sessions/rights-of.ts";
 import { judge, type Rule, type Subject, type Verdict } from "./rules.ts";
 
@@ -101,8 +102,10 @@ export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt" | "
   readonly steps: readonly DecisionStep[];
   /** From the event's arrival to the verdict, hooks and database included, in milliseconds. */
   readonly tookMs: number;
-  /** Alike refusals of the same user that were counted here instead of being kept. */
+  /** Further denials of the same kind that were counted on this decision and not stored. */
   readonly repeats: number;
+  /** True if the reference that led to this decision belongs to a denial that was only counted on it. */
+  readonly isCounted?: true;
 }
 
 /** Short enough to read out, random enough never to meet another: 12 hex characters. */
@@ -135,10 +138,33 @@ export function loginPrint(loginId: string): string {
   return createHash("sha256").update(loginId).digest("hex").slice(0, 12);
 }
 
-function told({ steps, startedAt, loginId, gateMs: _, ...trail }: Trail) {
+function told({ steps, startedAt, loginId, gateMs: _, ...given }: Trail) {
+  const trail = { ...given, ...printableFields(given) };
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
   const login = loginId === undefined ? {} : { loginId: loginPrint(loginId) };
   return { ...trail, ...login, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
+}
+
+/** What a client or a gateway wrote, and ends in logs. Ids of users are the app's own and stay, because decisions are found by them. */
+const WRITTEN_OUTSIDE = [
+  "path",
+  "connectionId",
+  "requestId",
+  "sourceIp",
+  "origin",
+  "view",
+  "handler",
+  "channel",
+  "callId",
+] as const;
+
+function printableFields(trail: Partial<Trail>): Partial<Trail> {
+  const fields: Record<string, string> = {};
+  for (const name of WRITTEN_OUTSIDE) {
+    const value = trail[name];
+    if (typeof value === "string") fields[name] = printable(value);
+  }
+  return fields;
 }
 
 /** A step as it is told: what it needs to be judged again, and nothing of the user's other rights. */

@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { textOption } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
+import { isPath } from "../protocol/path.ts";
 
 /** The slice of a Sallyport that a framework's adapter asks. */
 export interface AnsweringApp {
@@ -15,17 +15,14 @@ export interface PrefixOptions {
   readonly prefix?: string | undefined;
 }
 
+const PREFIX =
+  'must be a path that begins with / and does not end with it, of letters, digits and - . _ ~, such as "/realtime"';
+
 /** The option `prefix`. Default: none. */
 export const prefixOption = v.optional(
-  textOption(/^(?:\/.*[^/])?$/, 'a path that begins with / and does not end with it, such as "/realtime"'),
+  v.pipe(
+    v.string(PREFIX),
+    v.check((prefix) => prefix === "" || isPath(prefix), PREFIX),
+  ),
   "",
 );
-
-/** The URL without its prefix, or undefined where it has another one. */
-export function withoutPrefix(url: URL, prefix: string): URL | undefined {
-  if (prefix === "") return url;
-  if (!url.pathname.startsWith(`${prefix}/`)) return undefined;
-  const own = new URL(url);
-  own.pathname = url.pathname.slice(prefix.length);
-  return own;
-}

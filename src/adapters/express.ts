@@ -1,12 +1,15 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpAnswer } from "../protocol/http-call.ts";
+import { isNormalForm } from "../protocol/path.ts";
 import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, originOf, urlOf, writeAnswer } from "./node-call.ts";
+import { NodeCall, originOf, ownUrl, writeAnswer } from "./node-call.ts";
 
 /** As much of Express's request as is needed. */
 export interface ExpressRequest extends IncomingMessage {
   /** What a body parser has made of the body. */
   readonly body?: unknown;
+  /** The request target as the client sent it. `url` does not contain the path under which the middleware is mounted. */
+  readonly originalUrl?: string;
 }
 
 /**
@@ -20,8 +23,8 @@ export function expressMiddleware(
 ): (request: ExpressRequest, response: ServerResponse, next: (error?: unknown) => void) => void {
   app.start?.();
   return (request, response, next) => {
-    const url = urlOf(request, request.url);
-    // What makes no URL is not ours.
+    const { url: target = "/", originalUrl = target } = request;
+    const url = isNormalForm(originalUrl) ? ownUrl(request, target) : undefined;
     if (!url) {
       next();
       return;

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
+import { endsWithOwnPath } from "../protocol/path.ts";
 import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, originOf, urlOf } from "./node-call.ts";
+import { NodeCall, originOf, ownUrl } from "./node-call.ts";
 
 /** A Sallyport, which tells its paths. */
 export interface FastifyApp extends AnsweringApp {
@@ -62,8 +63,10 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
     /** @param path Sallyport's own, whatever Fastify's prefix is */
     const handle = async (request: FastifyRequest, reply: FastifyReply, path: string): Promise<unknown> => {
       const { raw } = request;
-      const [, query = ""] = /(\?.*)$/s.exec(raw.url ?? "") ?? [];
-      const url = urlOf(raw, `${path}${query}`);
+      const { url: target = "/" } = raw;
+      const [query = ""] = /\?.*$/s.exec(target) ?? [];
+      // Fastify decodes a path before it finds the route, and may ignore case and slashes.
+      const url = endsWithOwnPath(target, path) ? ownUrl(raw, `${path}${query}`) : undefined;
       const call =
         url && new NodeCall(raw, url, { by: "fastify", source: request, parsedBody: () => undefined });
       const answer = call && (await app.answer(call));
@@ -77,8 +80,9 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
     for (const path of app.viewPaths) {
       fastify.route({
         method: [...METHODS],
-        url: `${path}/:event`,
-        handler: (request, reply) => handle(request, reply, `${path}/${eventOf(request)}`),
+        // A parameter could have 100 characters at most: Fastify answers 414 for more.
+        url: `${path}/*`,
+        handler: (request, reply) => handle(request, reply, `${path}/${restOf(request)}`),
       });
     }
     fastify.route({
@@ -97,8 +101,8 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
   };
 }
 
-function eventOf({ params }: FastifyRequest): string {
-  return encodeURIComponent(String((params as { readonly event?: unknown } | undefined)?.event));
+function restOf({ params }: FastifyRequest): string {
+  return String((params as { readonly "*"?: unknown } | undefined)?.["*"]);
 }
 
 /**

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
-import { type HttpCall, refuseAnnounced, tooLarge, webCall, webResponse } from "../protocol/http-call.ts";
-import { type AnsweringApp, type PrefixOptions, prefixOption, withoutPrefix } from "./answering-app.ts";
+import { type HttpCall, ownWebCall, refuseAnnounced, tooLarge, webResponse } from "../protocol/http-call.ts";
+import { endsWithOwnPath } from "../protocol/path.ts";
+import { type AnsweringApp, type PrefixOptions, prefixOption } from "./answering-app.ts";
 import { originOf, rememberOrigin } from "./node-call.ts";
 
 /** As much of Hono's context as is needed. */
@@ -11,6 +12,8 @@ export interface HonoContext {
     /** All of the body, though somebody has read it before. */
     arrayBuffer(): Promise<ArrayBuffer>;
   };
+  /** What the server passes. `@hono/node-server` passes Node's request as `incoming`. */
+  readonly env?: unknown;
 }
 
 export interface HonoOptions extends PrefixOptions {
@@ -38,8 +41,8 @@ export function honoMiddleware(
   const { prefix, start } = parseOptions("honoMiddleware()", HONO_OPTIONS, options);
   if (start) app.start?.();
   return async (context, next) => {
-    const url = withoutPrefix(new URL(context.req.raw.url), prefix);
-    const answer = url && (await app.answer(callOf(context, url)));
+    const call = callOf(context, prefix);
+    const answer = call && (await app.answer(call));
     if (answer) return webResponse(answer);
     await next();
     return undefined;
@@ -57,12 +60,12 @@ export function honoContext<Context extends HonoContext = HonoContext>(
   return originOf("hono", request) as Context | undefined;
 }
 
-function callOf(context: HonoContext, url: URL): HttpCall {
+function callOf(context: HonoContext, prefix: string): HttpCall | undefined {
   const { raw } = context.req;
-  const call = webCall(rememberOrigin("hono", raw, context));
+  const call = ownWebCall(rememberOrigin("hono", raw, context), prefix);
+  if (!call || !isAsReceived(context, call.url.pathname)) return undefined;
   return {
     ...call,
-    url,
     async body(maxBytes) {
       if (!raw.bodyUsed) return call.body(maxBytes);
       refuseAnnounced(raw.headers.get("content-length"), maxBytes);
@@ -71,4 +74,10 @@ function callOf(context: HonoContext, url: URL): HttpCall {
       return bytes;
     },
   };
+}
+
+/** Returns false if the client sent another path. On Node the path of a `Request` is what is left after `..` was resolved. */
+function isAsReceived({ env }: HonoContext, path: string): boolean {
+  const { incoming } = (env ?? {}) as { readonly incoming?: { readonly url?: unknown } };
+  return typeof incoming?.url !== "string" || endsWithOwnPath(incoming.url, path);
 }

@@ -1,4 +1,4 @@
-import { webCall, webResponse } from "../protocol/http-call.ts";
+import { ownWebCall, webResponse } from "../protocol/http-call.ts";
 import type { AnsweringApp } from "./answering-app.ts";
 
 type Handler = (request: Request) => Promise<Response>;
@@ -23,7 +23,8 @@ export interface NextHandlers {
  */
 export function nextHandlers(app: AnsweringApp): NextHandlers {
   const handle: Handler = async (request) => {
-    const answer = await app.answer(webCall(request));
+    const call = ownWebCall(request);
+    const answer = call && (await app.answer(call));
     return answer ? webResponse(answer) : Response.json({ ok: false, error: "Not found." }, { status: 404 });
   };
   return { GET: handle, POST: handle, OPTIONS: handle };

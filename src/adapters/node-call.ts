@@ -10,6 +10,19 @@ import {
   tooLarge,
   webBody,
 } from "../protocol/http-call.ts";
+import { ownPath } from "../protocol/path.ts";
+
+/**
+ * Returns the URL of a request to one of Sallyport's paths, without the prefix, or undefined if the path is not in their form.
+ *
+ * @param target the request target, as it was received
+ */
+export function ownUrl(incoming: IncomingMessage, target: string, prefix = ""): URL | undefined {
+  const path = ownPath(target, prefix);
+  const url = path === undefined ? undefined : urlOf(incoming, target);
+  if (url && path !== undefined) url.pathname = path;
+  return url;
+}
 
 /** Undefined for a request that makes no URL or no web `Request`, which only a hostile client sends. @param url path and query */
 export function urlOf({ headers, method = "GET" }: IncomingMessage, url = "/"): URL | undefined {

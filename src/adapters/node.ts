@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import * as v from "valibot";
+import { printError } from "../error-output.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
-import { prefixOption, withoutPrefix } from "./answering-app.ts";
-import { NodeCall, nodeRequest, urlOf, writeAnswer } from "./node-call.ts";
+import { isUnambiguous } from "../protocol/path.ts";
+import { prefixOption } from "./answering-app.ts";
+import { NodeCall, nodeRequest, ownUrl, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };
 
@@ -26,7 +28,7 @@ export interface NodeListenerOptions {
   readonly next?: Next | undefined;
   /** What comes before the app's own paths, such as `/realtime`. Default: nothing. */
   readonly prefix?: string | undefined;
-  /** Told of what the app threw; the peer gets an empty 500. Default: `console.error`. */
+  /** Called with what the app threw; the client gets an empty 500. Default: writes to stderr. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
@@ -35,7 +37,7 @@ const NODE_LISTENER_OPTIONS = optionsOf<NodeListenerOptions>()({
   prefix: prefixOption,
   onError: v.optional(
     functionOption<(error: unknown) => void>(),
-    () => (error: unknown) => console.error(error),
+    () => (error: unknown) => printError(error, "nodeListener()"),
   ),
 });
 
@@ -70,7 +72,9 @@ async function answer(
     outgoing.end();
     return;
   }
-  const url = withoutPrefix(whole, prefix);
+  const { url: target = "/" } = incoming;
+  // A router that only has `fetch` may have other paths than Sallyport's.
+  const url = app.answer ? ownUrl(incoming, target, prefix) : routerUrl(whole, target, prefix);
   if (!url) return next(incoming, outgoing);
   const call = new NodeCall(incoming, url);
   if (app.answer) {
@@ -84,6 +88,14 @@ async function answer(
   }
   // A body that nobody read to its end must not hold up the connection's next request.
   if (!incoming.complete) incoming.resume();
+}
+
+/** Returns the URL without its prefix, or undefined if it has another one or its path would change when it is resolved. */
+function routerUrl(whole: URL, target: string, prefix: string): URL | undefined {
+  if (!isUnambiguous(target) || !whole.pathname.startsWith(`${prefix}/`)) return undefined;
+  const url = new URL(whole);
+  url.pathname = whole.pathname.slice(prefix.length);
+  return url;
 }
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {

@@ -58,7 +58,8 @@ export async function withApp(
 async function importModule(file: string): Promise<unknown> {
   if (!/\.[cm]?tsx?$/.test(file)) return import(pathToFileURL(file).href);
   const { createJiti } = await loadJiti();
-  return createJiti(import.meta.url).import(file);
+  // jiti's cache would be in the system's temporary folder, where other users can write code that the app then runs.
+  return createJiti(import.meta.url, { fsCache: false }).import(file);
 }
 
 async function loadJiti(): Promise<typeof import("jiti")> {
@@ -74,12 +75,20 @@ function isSallyport(value: unknown): value is Sallyport {
   return typeof value === "object" && value !== null && SALLYPORT in value;
 }
 
+/**
+ * Returns the app that the nearest package.json names. As in npm, that file is where the project ends: the code that a package.json
+ * above it names belongs to another package and is not run.
+ */
 async function named(): Promise<string> {
   for (let folder = process.cwd(); ; folder = dirname(folder)) {
     const file = resolve(folder, "package.json");
     if (existsSync(file)) {
       const app = appOf(await readFile(file, "utf8"), file);
       if (app !== undefined) return resolve(folder, app);
+      throw new ConfigurationError(
+        `No app was named. ${file} does not contain "sallyport": { "app" }, and a package.json above it is not read, because it ` +
+          `belongs to another package. ${HOW}`,
+      );
     }
     if (dirname(folder) === folder) throw new ConfigurationError(`No app was named. ${HOW}`);
   }

@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { cloudFormationTemplate, gatewayPolicies } from "../index.ts";
 import { NAME } from "./gateway-provisioning.ts";
 import { type Format, reporting } from "./report.ts";
+import { templateText } from "./template-text.ts";
 import type { Terminal } from "./terminal.ts";
 
 interface PolicyFormat extends Format {
@@ -53,7 +54,9 @@ export function addGatewayDocuments(gateway: Command, terminal: Terminal): void 
     );
   reporting(template, terminal, async (sallyport, _, [name]) => {
     const json = cloudFormationTemplate(sallyport.gatewayDefinition(name));
-    return { json, lines: pretty(json) };
+    const { lines, notes } = templateText(json);
+    for (const note of notes) terminal.complain(note);
+    return { json, lines };
   });
 }
 

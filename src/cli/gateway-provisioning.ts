@@ -2,12 +2,13 @@ import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
 import { ConfigurationError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
+import { printable } from "../printable.ts";
 import type { GatewayStatus, Plan, Provisioner, Told } from "../provisioning.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { actor, withReason } from "./change.ts";
 import { type Format, print, type Report, withJson } from "./report.ts";
-import { plain, type Terminal } from "./terminal.ts";
+import type { Terminal } from "./terminal.ts";
 
 export const NAME = ["[name]", "of the gateway, where the app defines several"] as const;
 const NEEDED_NAME = ["<name>", "of the gateway"] as const;
@@ -128,7 +129,7 @@ async function apply(terminal: Terminal, provisioner: Provisioner): Promise<Repo
 /** Each step is told on stderr when it begins, since a run takes a while. */
 async function run(terminal: Terminal, work: (told: Told) => Promise<Plan>, end: string): Promise<Report> {
   const { steps } = await work((step) => {
-    for (const line of shownSteps([step])) terminal.complain(plain(line));
+    for (const line of shownSteps([step])) terminal.complain(printable(line));
   });
   return { json: { steps }, lines: [steps.length === 0 ? `It is ${end} already.` : `It is ${end}.`] };
 }
@@ -174,7 +175,7 @@ async function end(
 
 /** @throws ConfigurationError where the answer is not yes, or nobody can give it */
 async function ask(terminal: Terminal, { steps }: Plan, warning: string, name: string): Promise<void> {
-  for (const line of shownSteps(steps)) terminal.complain(plain(line));
+  for (const line of shownSteps(steps)) terminal.complain(printable(line));
   if (!process.stdin.isTTY) throw new ConfigurationError(`${warning} Nobody is here to be asked: say --yes.`);
   const asking = createInterface({ input: process.stdin, output: process.stderr });
   const answer = await asking.question(`${warning} Type ${name} to go on: `);

@@ -20,7 +20,12 @@ export function addGateway(program: Command, terminal: Terminal): void {
     )
     .option("--port <number>", "where to listen on 127.0.0.1", port, 3001)
     .option("--stage <name>", "the stage in the socket's URL", "dev")
-    .option("--secret <text>", "sent to the backend as x-sallyport-secret");
+    .option("--secret <text>", "sent to the backend as x-sallyport-secret")
+    .option(
+      "--allowed-host <name>",
+      "another name of this machine that clients use, such as a container's; once for each",
+      (name: string, before: readonly string[] = []) => [...before, name],
+    );
   withJson(local).action((options: LocalOptions) => runLocally(terminal, options));
 }
 
@@ -29,14 +34,16 @@ interface LocalOptions extends Format {
   readonly port: number;
   readonly stage: string;
   readonly secret?: string;
+  readonly allowedHost?: readonly string[];
 }
 
 /** Says where it listens, and runs until a signal ends it. */
 async function runLocally(terminal: Terminal, options: LocalOptions): Promise<void> {
   const { startLocalGateway } = await import("../local/emulator.ts");
-  const { json: _, ...settings } = options;
+  const { json: _, allowedHost, ...settings } = options;
   const running = await startLocalGateway({
     ...settings,
+    ...(allowedHost ? { allowedHosts: allowedHost } : {}),
     onError: (error, where) => terminal.complain(`${where}: ${oneLine(error)}`),
   });
   const lines = [

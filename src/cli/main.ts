@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { printableLines } from "../printable.ts";
 import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
 import { addDecisions } from "./decisions.ts";
@@ -29,13 +30,18 @@ export async function run(
   const end = (code: number) => {
     exitCode = code;
   };
-  const program = commandLine({ print, complain, end });
+  const complainSafely = (line: string) => complain(printableLines(line));
+  const program = commandLine({
+    print: (line) => print(printableLines(line)),
+    complain: complainSafely,
+    end,
+  });
   try {
     await program.parseAsync([...args], { from: "user" });
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 1;
-    complain(`sallyport: ${oneLine(error)}`);
+    complainSafely(`sallyport: ${oneLine(error)}`);
     return 1;
   }
 }

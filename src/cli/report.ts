@@ -1,7 +1,8 @@
 import type { Command } from "commander";
+import { printable } from "../printable.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
-import { plain, type Terminal } from "./terminal.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** What a command has to say, told both ways. */
 export interface Report {
@@ -39,6 +40,6 @@ export function withJson(command: Command): Command {
 
 /** Prints a report in the form that was asked for. */
 export function print(terminal: Terminal, options: Format, { json, lines, code = 0 }: Report): void {
-  for (const line of options.json ? [JSON.stringify(json)] : lines) terminal.print(plain(line));
+  for (const line of options.json ? [JSON.stringify(json)] : lines) terminal.print(printable(line));
   terminal.end(code);
 }

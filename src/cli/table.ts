@@ -1,11 +1,11 @@
-import { plain } from "./terminal.ts";
+import { printable } from "../printable.ts";
 
 /** Rows that a person is shown at most; `--json` has all of them. */
 export const MAX_ROWS = 50;
 
 /** Lines whose columns stand below each other. */
 export function aligned(rows: readonly (readonly string[])[]): readonly string[] {
-  const cells = rows.map((row) => row.map(plain));
+  const cells = rows.map((row) => row.map(printable));
   const widths = cells.reduce<number[]>((most, row) => {
     row.forEach((cell, index) => {
       most[index] = Math.max(most[index] ?? 0, cell.length);

@@ -1,3 +1,5 @@
+import { printable } from "../printable.ts";
+
 /** What a command needs of the place it runs in. */
 export interface Terminal {
   print(line: string): void;
@@ -6,17 +8,6 @@ export interface Terminal {
   app(): string | undefined;
   /** The exit code of a command that went well. Default 0. */
   end(code: number): void;
-}
-
-/**
- * Text with all that steers a terminal or turns the direction of writing spelled out as `\u001b`, for names come from
- * anybody. JSON stays the same JSON.
- */
-export function plain(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
 
 /** What somebody typed, in quotes and short enough to be read. */
@@ -30,7 +21,7 @@ const SHOWN_OF_ERROR = 1000;
 /** An error's message as one line, however its author broke it. */
 export function oneLine(error: unknown): string {
   const words = error instanceof Error ? error.message || error.name : String(error);
-  const line = plain(words.trim().replaceAll(/\s*[\r\n]+\s*/g, " "));
+  const line = printable(words.trim().replaceAll(/\s*[\r\n]+\s*/g, " "));
   if (line.length <= 2 * SHOWN_OF_ERROR) return line;
   return `${line.slice(0, SHOWN_OF_ERROR)} … ${line.slice(-SHOWN_OF_ERROR)}`;
 }

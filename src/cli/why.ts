@@ -62,7 +62,8 @@ async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> 
   const decision = await sallyport.access.why(reference);
   if (!decision) {
     throw new ConfigurationError(
-      `Nothing is kept of the reference ${quoted(reference)}. A reference is 12 characters of 0-9 and a-f, and decisions are kept for a limited time.`,
+      `No decision is stored for the reference ${quoted(reference)}. A reference has 12 characters of 0-9 and a-f. ` +
+        "A + at its end means that the denial was counted and not stored. Decisions are removed after a limited time.",
       { code: "SALLYPORT_UNKNOWN_NAME" },
     );
   }
@@ -70,6 +71,7 @@ async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> 
   const { userId = null } = decision;
   const names = await namesOf(sallyport, [userId, change?.user ?? null, change?.by ?? null]);
   const lines = [
+    ...(decision.isCounted ? [COUNTED] : []),
     `${decision.verdict} (${[decision.status, decision.reason].filter(Boolean).join(", ")}): ${decision.message}`,
     ...aligned(facts(decision, names)),
     ...decision.steps.flatMap(stepLines),
@@ -77,6 +79,9 @@ async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> 
   ];
   return { json: { label: names.label(userId), ...decision, followedFrom: change ?? null }, lines };
 }
+
+const COUNTED =
+  "This denial was counted and not stored, because many of its kind occurred. An earlier denial of the same kind:";
 
 /** The change that an eviction followed from. */
 async function changeOf(sallyport: Sallyport, { change }: Decision): Promise<AuditEntry | undefined> {

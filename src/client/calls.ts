@@ -1,4 +1,3 @@
-import type { CallAnswer } from "../protocol/frames.ts";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
 
 /** What a call that was not answered with `ok` says beside its words. */
@@ -63,7 +62,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  * @throws TypeError when the input has fields that the wire needs for itself
  * @throws CallError 413 when it does not fit into one frame
  */
-export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMessage, id?: number): string {
+export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMessage, id?: string): string {
   for (const own of ["id", handlerKey, "toJSON", ...(action === undefined ? [] : ["action"])]) {
     if (input && own in input) {
       throw new TypeError(
@@ -81,6 +80,16 @@ export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMe
   return text;
 }
 
+/** A frame that looks like the answer to a call. Its fields are not checked yet. */
+export interface ReceivedAnswer {
+  readonly id: unknown;
+  readonly ok: boolean;
+  readonly result?: unknown;
+  readonly status?: unknown;
+  readonly error?: unknown;
+  readonly reference?: unknown;
+}
+
 interface PendingCall {
   readonly text: string;
   sent: boolean;
@@ -88,16 +97,26 @@ interface PendingCall {
   readonly reject: (error: unknown) => void;
 }
 
+/** Random bytes of an id, so that no other client can guess which call waits for an answer. */
+const ID_BYTES = 16;
+
+function randomPrefix(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(ID_BYTES));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** The calls that wait for their answer, or for a connection to be sent on. */
 export class Calls {
-  readonly #pending = new Map<number, PendingCall>();
+  readonly #pending = new Map<string, PendingCall>();
+  /** Begins the ids of new calls. Each connection gets another one. */
+  #prefix = randomPrefix();
   #lastId = 0;
 
   /** Adds a call; {@link transmit} sends it. The promise settles once, and nothing of the call remains then. */
   add(message: OutgoingMessage, { signal, timeoutMs }: CallOptions): Promise<unknown> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const id = ++this.#lastId;
+      const id = `${this.#prefix}-${++this.#lastId}`;
       const text = encodeMessage(message, id);
       const settle = () => {
         this.#pending.delete(id);
@@ -139,19 +158,26 @@ export class Calls {
     }
   }
 
-  /** Answers the call that waits for it; an answer that comes too late is nobody's. */
-  answer(answer: CallAnswer): void {
-    const call = this.#pending.get(answer.id as number);
-    if (!call) return;
-    if (answer.ok) call.resolve(answer.result);
+  /** Settles the call that was sent with this id. An answer with any other id, for example one that is too late, is ignored. */
+  answer({ id, ok, result, status, error, reference }: ReceivedAnswer): void {
+    const call = typeof id === "string" ? this.#pending.get(id) : undefined;
+    if (!call?.sent) return;
+    if (ok) call.resolve(result);
     else {
-      const { status, error, reference } = answer;
-      call.reject(new CallError(String(error), { status, reference, sent: true }));
+      const words = typeof error === "string" ? error : "The server rejected the call and gave no reason.";
+      call.reject(
+        new CallError(words, {
+          status: typeof status === "number" ? status : 500,
+          reference: typeof reference === "string" ? reference : "",
+          sent: true,
+        }),
+      );
     }
   }
 
   /** The connection is gone, and with it the answers to what was sent. */
   lose(): void {
+    this.#prefix = randomPrefix();
     for (const call of this.#pending.values()) {
       if (call.sent)
         call.reject(new CallError("The connection ended before the answer came.", { sent: true }));

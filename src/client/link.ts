@@ -39,13 +39,16 @@ export interface LinkOptions {
 interface LinkEvents {
   open(): void;
   text(text: string): void;
-  /** Told once. `error` is undefined where a socket or handshake just ended. */
+  /** Called once. `error` is undefined when an open socket has ended. */
   end(error: unknown): void;
 }
 
 /** Longer than API Gateway waits for the answer to `$connect`. */
 const CONNECT_TIMEOUT_MS = 40_000;
 const OPEN = 1;
+const HANDSHAKE_FAILED =
+  "The WebSocket handshake failed. A browser does not reveal why: the url may be wrong, or the server denied the connection. " +
+  'With the option "view", the token endpoint reports the reason.';
 const TOKEN: typeof TOKEN_PARAMETER = "ws_token";
 const CHANNEL: typeof CHANNEL_PARAMETER = "channel";
 
@@ -90,21 +93,62 @@ export class Link {
     const { signal } = this.#ended;
     const token = await freshToken(this.#options, channel, signal);
     if (signal.aborted) return;
-    const url = new URL(this.#options.url);
-    if (token !== undefined) url.searchParams.set(TOKEN, token);
-    if (channel !== undefined) url.searchParams.set(CHANNEL, channel);
-    const socket = new (this.#options.WebSocket ?? WebSocket)(url.href);
+    const url = withQuery(this.#options.url, { [TOKEN]: token, [CHANNEL]: channel });
+    const socket = new (this.#options.WebSocket ?? WebSocket)(url);
     this.#socket = socket;
+    let isOpened = false;
     socket.addEventListener("open", () => {
+      isOpened = true;
       clearTimeout(this.#timer);
       if (!signal.aborted) this.#events.open();
     });
     socket.addEventListener("message", ({ data }) => {
       if (!signal.aborted && typeof data === "string") this.#events.text(data);
     });
-    socket.addEventListener("close", () => this.end());
+    socket.addEventListener("close", () => this.end(isOpened ? undefined : new Error(HANDSHAKE_FAILED)));
     // It says nothing that close does not, but an unheard "error" of `ws` ends the process.
     socket.addEventListener("error", () => undefined);
+  }
+}
+
+/** Adds parameters to a URL as text: the `URL` of React Native has no working `searchParams`. */
+function withQuery(url: string, parameters: Readonly<Record<string, string | undefined>>): string {
+  let whole = url;
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === undefined) continue;
+    whole += `${whole.includes("?") ? "&" : "?"}${name}=${encodeURIComponent(value)}`;
+  }
+  return whole;
+}
+
+/**
+ * Checks what no attempt to connect can change.
+ *
+ * @throws TypeError for a URL that no WebSocket accepts, or where the environment lacks what the client needs
+ */
+export function checkEnvironment({ url, WebSocket: given }: LinkOptions): void {
+  if (typeof url !== "string" || !/^wss?:\/\/[^/?#]/i.test(url)) {
+    throw new TypeError(
+      `connect(): url is ${JSON.stringify(url)}. It must be a string that begins with wss:// or ws:// and a host.`,
+    );
+  }
+  if (url.includes("#")) {
+    throw new TypeError(
+      `connect(): url is ${JSON.stringify(url)}. WebSockets accept no URL with a fragment. Remove "#" and what follows.`,
+    );
+  }
+  // Throws a TypeError for a URL that is malformed otherwise.
+  new URL(url);
+  if (typeof (given ?? globalThis.WebSocket) !== "function") {
+    throw new TypeError(
+      'connect(): this environment has no WebSocket. Pass one as the option "WebSocket", such as that of the package ws.',
+    );
+  }
+  if (typeof globalThis.crypto?.getRandomValues !== "function") {
+    throw new TypeError(
+      "connect(): this environment has no crypto.getRandomValues(), which makes the ids of calls. In React Native, import the " +
+        "package react-native-get-random-values first.",
+    );
   }
 }
 

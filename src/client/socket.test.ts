@@ -134,6 +134,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   vi.useRealTimers();
+  vi.unstubAllGlobals();
   for (const socket of sockets.splice(0)) socket.close();
   await backend.stop();
 });
@@ -142,7 +143,7 @@ describe("a call", () => {
   it("brings the handler's result", async () => {
     const socket = open();
     expect(await socket.call.echo({ text: "hello" })).toEqual({ text: "hello" });
-    expect(backend.frames).toEqual([{ id: 1, handler: "echo", text: "hello" }]);
+    expect(backend.frames).toEqual([{ id: expect.any(String), handler: "echo", text: "hello" }]);
   });
 
   it("is typed by the view's class: in, out, and nothing but handlers", () => {
@@ -199,7 +200,7 @@ describe("a call", () => {
     const error = await errorOf(socket.call.echo({ text: "slow" }, { timeoutMs: 30 }));
     expect(error).toMatchObject({ status: 0, reference: "", sent: true });
     expect(error.message).toContain("30 ms");
-    backend.push({ id: 1, ok: true, status: 200, result: {} });
+    backend.push({ id: backend.frames[0]?.id, ok: true, status: 200, result: {} });
     backend.onFrame = ({ id }, peer) =>
       peer.send(JSON.stringify({ id, ok: true, status: 200, result: { ok: 1 } }));
     expect(await socket.call.ping()).toEqual({ ok: 1 });
@@ -285,7 +286,67 @@ describe("a call", () => {
   it("names the handler and the route as the view and the gateway want it", async () => {
     const socket = open({ handlerKey: "do", action: "chat" });
     await socket.call.echo({ text: "x" });
-    expect(backend.frames).toEqual([{ id: 1, do: "echo", action: "chat", text: "x" }]);
+    expect(backend.frames).toEqual([{ id: expect.any(String), do: "echo", action: "chat", text: "x" }]);
+  });
+});
+
+describe("the id of a call", () => {
+  const idOf = (frame: Json | undefined) => /^([0-9a-f]{32})-(\d+)$/.exec(String(frame?.id)) ?? [];
+
+  it("begins with random text, which is another one for each connection and each socket", async () => {
+    const socket = open();
+    await socket.call.ping();
+    await socket.call.ping();
+    backend.sockets[0]?.terminate();
+    await expect.poll(() => backend.connects.length).toBe(2);
+    await reached(socket, "open");
+    await socket.call.ping();
+    await open().call.ping();
+    const [first, second, third, fourth] = backend.frames.map((frame) => idOf(frame)[1]);
+    expect(first).toMatch(/./);
+    expect(second).toBe(first);
+    expect(new Set([first, third, fourth]).size).toBe(3);
+  });
+
+  it("is accepted in an answer only exactly, and only while the call waits", async () => {
+    backend.onFrame = () => undefined;
+    const socket = open();
+    await reached(socket, "open");
+    const first = socket.call.echo({ text: "first" });
+    const second = socket.call.echo({ text: "second" });
+    await expect.poll(() => backend.frames.length).toBe(2);
+    const [id = "", otherId = ""] = backend.frames.map((frame) => frame.id as string);
+    const number = idOf(backend.frames[0])[2];
+    const guesses = [
+      1,
+      2,
+      number,
+      `-${number}`,
+      ` ${id}`,
+      id.toUpperCase(),
+      [id],
+      { id },
+      true,
+      null,
+      `0${id}`,
+    ];
+    for (const guess of guesses) backend.push({ id: guess, ok: true, status: 200, result: "forged" });
+    backend.push({ id, ok: true, status: 200, result: "own" });
+    backend.push({ id, ok: false, status: 403, error: "forged", reference: "x" });
+    backend.push({ type: "chat", id: otherId, ok: true, result: "forged" });
+    backend.push({ id: otherId, ok: true, status: 200, result: "own" });
+    expect(await Promise.all([first, second])).toEqual(["own", "own"]);
+  });
+
+  it("belongs to an answer whose other fields may be missing", async () => {
+    backend.onFrame = ({ id }, peer) =>
+      peer.send(JSON.stringify({ id, ok: false, error: { a: 1 }, status: "x" }));
+    expect(await errorOf(open().call.ping())).toMatchObject({
+      message: "The server rejected the call and gave no reason.",
+      status: 500,
+      reference: "",
+      sent: true,
+    });
   });
 });
 
@@ -656,6 +717,7 @@ describe("what the server pushes", () => {
       '{"type":"sallyport.revoked"}',
       '{"type":"sallyport.revoked","scope":"channel","channel":7}',
       '{"type":"sallyport.revoked","scope":"__proto__"}',
+      '{"type":"sallyport.later","scope":"view"}',
     ]) {
       backend.push(frame);
     }
@@ -734,4 +796,50 @@ it("rejects an option that it does not have, and names those that it has", () =>
   expect(() => connect({ url: "ws://127.0.0.1:1", tokens: "/api/ws-token" } as never)).toThrow(
     /^connect\(\) has no option "tokens"\. The options are: url, token, view/,
   );
+});
+
+describe("an environment where no attempt to connect can succeed", () => {
+  const rejected = (options: Partial<ConnectOptions>) => {
+    expect(() => open(options)).toThrow(TypeError);
+    return expect(() => open(options));
+  };
+
+  it("is reported by connect(), before a token is requested", async () => {
+    rejected({ url: "https://ws.example.com" }).toThrow("must be a string that begins with wss:// or ws://");
+    rejected({ url: "/ws" }).toThrow('url is "/ws"');
+    rejected({ url: "wss://" }).toThrow("and a host");
+    rejected({ url: undefined as never }).toThrow("url is undefined");
+    rejected({ url: "wss://a b/dev" }).toThrow(TypeError);
+    rejected({ url: "wss://ws.example.com/dev#x" }).toThrow('Remove "#"');
+    vi.stubGlobal("WebSocket", undefined);
+    const { WebSocket: _, ...withoutWebSocket } = { WebSocket: undefined };
+    expect(() => connect({ url: "wss://ws.example.com", ...withoutWebSocket })).toThrow("has no WebSocket");
+    vi.stubGlobal("crypto", {});
+    rejected({}).toThrow("react-native-get-random-values");
+    expect(backend.tokenRequests).toEqual([]);
+  });
+
+  it("does not include a URL whose searchParams do not work, as in React Native", async () => {
+    const set = vi.spyOn(URLSearchParams.prototype, "set").mockImplementation(() => {
+      throw new Error("URLSearchParams.set is not implemented");
+    });
+    const url = `ws://127.0.0.1:${backend.port}/dev?a=1`;
+    const socket = open({ url, token: async () => "a&b=c d", channel: "rooms/a" });
+    await reached(socket, "open");
+    set.mockRestore();
+    expect(Object.fromEntries(backend.connects[0] ?? [])).toEqual({
+      a: "1",
+      ws_token: "a&b=c d",
+      channel: "rooms/a",
+    });
+  });
+});
+
+it("reports a failed handshake as an error event, and tries again", async () => {
+  backend.refuseHandshakes = true;
+  const socket = open();
+  const error = await next(socket, "error");
+  expect(error).toEqual({ message: expect.stringMatching(/^The WebSocket handshake failed\..*"view"/) });
+  backend.refuseHandshakes = false;
+  await reached(socket, "open");
 });

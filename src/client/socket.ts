@@ -1,8 +1,8 @@
 import type { CallableNames, InputOf, OutputOf } from "../protocol/contract.ts";
-import type { CallAnswer, PERMISSION_DENIED, RevokedNotice } from "../protocol/frames.ts";
+import type { PERMISSION_DENIED, RevokedNotice } from "../protocol/frames.ts";
 import { Backoff, type BackoffOptions } from "./backoff.ts";
 import { CallError, type CallOptions, Calls, encodeMessage } from "./calls.ts";
-import { Link, type LinkOptions } from "./link.ts";
+import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 
 export type { BackoffOptions, CallOptions, LinkOptions, RevokedNotice };
 export { CallError };
@@ -83,6 +83,8 @@ export type CallsOf<View> = {
 
 /** A socket that lasted this long was a good one: the waits begin anew with a short one. */
 const GOOD_AFTER_MS = 5_000;
+/** Begins the types of the server's own notices. */
+const NOTICES = "sallyport.";
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
 
 /** Names of options. A misspelled one, such as `tokens`, would not have an effect. */
@@ -108,7 +110,7 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
  * const socket = connect<ChatView>({ url, token: "/api/ws-token", view: "/ws/chat", channel: "rooms/general" });
  * await socket.call.send_message({ message: "hello" });
  *
- * @throws TypeError for an unknown option, or a `url` that is not a URL
+ * @throws TypeError for an unknown option, for a `url` that no WebSocket accepts, or where WebSocket or crypto is missing
  */
 export function connect<View, Message extends PushedMessage = PushedMessage>(
   options: ConnectOptions,
@@ -131,7 +133,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   channel: string | undefined;
 
   readonly #options: ConnectOptions;
-  readonly #calls = new Calls();
+  readonly #calls: Calls;
   readonly #backoff: Backoff;
   readonly #listeners = new Map<string, Set<(event: never) => void>>();
   #state: SocketState = "connecting";
@@ -149,7 +151,8 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
         );
       }
     }
-    new URL(options.url);
+    checkEnvironment(options);
+    this.#calls = new Calls();
     this.#options = options;
     this.channel = options.channel;
     this.#backoff = new Backoff(options.backoff);
@@ -298,16 +301,21 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
       return;
     }
     if (typeof frame !== "object" || frame === null || Array.isArray(frame)) return;
-    const { type, id, ok, scope, channel, error, reference, message, connectionId, requestId } =
-      frame as Readonly<Record<string, unknown>>;
-    if (type === "sallyport.revoked") this.#revoked(scope, channel, String(reference ?? ""));
-    else if (type !== undefined) this.#tell("message", frame as Message);
-    else if (id !== undefined && typeof ok === "boolean") this.#calls.answer(frame as CallAnswer);
+    const fields = frame as Readonly<Record<string, unknown>>;
+    const { type, id, ok, error, reference, message, connectionId, requestId } = fields;
+    if (typeof type === "string" && type.startsWith(NOTICES)) this.#noticed(type, fields);
+    else if (type !== undefined && type !== null) this.#tell("message", frame as Message);
+    else if (id !== undefined && typeof ok === "boolean") this.#calls.answer({ ...fields, id, ok });
     else if (ok === false && typeof error === "string" && typeof reference === "string") {
       this.#tell("error", { message: error, reference });
     } else if (connectionId !== undefined && typeof requestId === "string") {
       this.#tell("error", { message: String(message), requestId });
     } else this.#tell("message", frame as Message);
+  }
+
+  /** The server sends these types only itself. One that this version does not know is no message of the app. */
+  #noticed(type: string, { scope, channel, reference }: Readonly<Record<string, unknown>>): void {
+    if (type === "sallyport.revoked") this.#revoked(scope, channel, String(reference ?? ""));
   }
 
   #revoked(scope: unknown, channel: unknown, reference: string): void {

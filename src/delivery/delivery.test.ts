@@ -156,7 +156,7 @@ test("a report's parts sum to its recipients", () => {
 test("a message that is no JSON, or larger than API Gateway carries, is refused before anything is sent", () => {
   expect(encodeFrame({ a: new Date(0) })).toBe('{"a":"1970-01-01T00:00:00.000Z"}');
   expect(() => encodeFrame(undefined)).toThrow(DeliveryError);
-  expect(() => encodeFrame({ big: 1n })).toThrow(/cannot become JSON/);
+  expect(() => encodeFrame({ big: 1n })).toThrow(/JSON cannot carry/);
   expect(encodeFrame("x".repeat(128 * 1024 - 2))).toHaveLength(128 * 1024);
   expect(() => encodeFrame("x".repeat(128 * 1024 - 1))).toThrow(/at most 131072/);
   expect(() => encodeFrame("é".repeat(70_000))).toThrow(DeliveryError);

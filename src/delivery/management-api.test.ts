@@ -302,6 +302,8 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
       "a.execute-api.eu-west-1.amazonaws.com",
       "a.execute-api.cn-north-1.amazonaws.com.cn",
       "a-vpce-1.execute-api.us-east-1.vpce.amazonaws.com",
+      "a.execute-api.eusc-de-east-1.amazonaws.eu",
+      "a.execute-api.us-iso-east-1.c2s.ic.gov",
     ]) {
       await post(api, `https://${host}/prod`, "id=", "{}");
     }
@@ -312,5 +314,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     expect(credentials[0]).toMatch(/Credential=AKENV\/\d{8}\/eu-west-1\/execute-api\/.* t$/);
     expect(credentials[1]).toContain("/cn-north-1/");
     expect(credentials[2]).toContain("/us-east-1/");
+    expect(credentials[3]).toContain("/eusc-de-east-1/");
+    expect(credentials[4]).toContain("/us-iso-east-1/");
   });
 });

@@ -1,4 +1,5 @@
 import { DeliveryError } from "../errors.ts";
+import { regionOfHost } from "../protocol/partitions.ts";
 import {
   type CallController,
   type CallHandler,
@@ -340,13 +341,11 @@ function text(header: string | string[] | undefined): string | undefined {
   return typeof header === "string" ? header.slice(0, 200) : undefined;
 }
 
-/** Source: AWS, "Regions and endpoints"; an endpoint inside a VPC has its own form. */
 function regionOf(hostname: string, given: string | undefined): string {
-  const [, region] = /\.execute-api\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$/.exec(hostname) ?? [];
-  const found = region ?? given ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
+  const found = regionOfHost(hostname) ?? given ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
   if (found) return found;
   throw new DeliveryError(
-    `${hostname} does not tell its AWS region, which calls are signed for. Set apiGateway: { region } or AWS_REGION.`,
+    `The host ${hostname} does not contain an AWS region, and requests must be signed for one. Set apiGateway: { region } or AWS_REGION.`,
     { code: "SALLYPORT_CREDENTIALS", status: 500 },
   );
 }

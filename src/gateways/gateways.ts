@@ -81,6 +81,10 @@ export class Gateways {
   #known: readonly Gateway[] = [];
   #readAt = 0;
   #reading: Promise<readonly Gateway[]> | undefined;
+  /** Reads that have started. */
+  #started = 0;
+  /** The number of the newest read that has finished. */
+  #finished = 0;
 
   constructor(database: Database) {
     this.#database = database;
@@ -154,7 +158,8 @@ export class Gateways {
         await db.insertInto("sallyport_gateways").values(row).execute();
       }
     });
-    const gateway = (await this.#read()).find((candidate) => candidate.name === name);
+    // A read that is in flight already may have started before the write.
+    const gateway = await this.named(name);
     if (!gateway) throw new ConfigurationError(`Gateway "${name}" was removed while it was registered.`);
     return gateway;
   }
@@ -190,7 +195,7 @@ export class Gateways {
     return result.numDeletedRows > 0n;
   }
 
-  /** One reading at a time serves everybody who asks meanwhile. */
+  /** Returns the read in flight, or starts one: many events at the same time cause a single query. */
   #read(): Promise<readonly Gateway[]> {
     this.#reading ??= this.#readNow().finally(() => {
       this.#reading = undefined;
@@ -198,12 +203,21 @@ export class Gateways {
     return this.#reading;
   }
 
+  /**
+   * Starts a read of its own.
+   *
+   * Reads may finish in another order than they started. The result of an older read is dropped, and its callers get the newer one.
+   */
   async #readNow(): Promise<readonly Gateway[]> {
+    const number = ++this.#started;
+    const startedAt = Date.now();
     const rows = await this.#database.db
       .selectFrom("sallyport_gateways")
       .selectAll()
       .orderBy("name")
       .execute();
+    if (number < this.#finished) return this.#known;
+    this.#finished = number;
     this.#known = rows.map((row) => ({
       id: row.id,
       name: row.name,
@@ -213,7 +227,8 @@ export class Gateways {
       secretHashes: hashesOf(row),
       replies: row.replies,
     }));
-    this.#readAt = Date.now();
+    // The rows may be as old as the start of the read.
+    this.#readAt = startedAt;
     return this.#known;
   }
 }

@@ -29,11 +29,11 @@ export interface Refusal {
  */
 export function succeeded(result: unknown, { event, callId }: Trail): Answer {
   if (event !== "message") return { status: 200, body: "{}", isAllowed: true };
-  const body =
-    callId === undefined
-      ? (result ?? {})
-      : ({ id: callId, ok: true, status: 200, result } satisfies CallAnswer);
-  return { status: 200, body: encodeFrame(body), isAllowed: true };
+  if (callId === undefined) {
+    return { status: 200, body: encodeFrame(result ?? {}, "result"), isAllowed: true };
+  }
+  const answer: CallAnswer = { id: callId, ok: true, status: 200, result };
+  return { status: 200, body: encodeFrame(answer, ""), isAllowed: true };
 }
 
 /** A call hears of its refusal as HTTP 200: another status may never reach the socket. */

@@ -1,16 +1,17 @@
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome } from "../delivery/delivery.ts";
-import { encodeFrame } from "../delivery/frame.ts";
+import { encodeMessage } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
+import { ReportedPromise } from "../reported-promise.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE } from "../sessions/sessions.ts";
-import type { Outlet } from "../view/context.ts";
+import type { Outlet, SendOptions } from "../view/context.ts";
 import { type Plan, planOf } from "./audience-plan.ts";
 import { pagesOf, permittedOf, recipientAt } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
-import { checkSendOptions, orderOf, send } from "./send.ts";
+import { checkSendOptions, orderOf, send, underWay } from "./send.ts";
 
 /**
  * The server speaking to an audience.
@@ -30,18 +31,25 @@ export function outletTo(
   kept?: SendPlace,
 ): Outlet {
   const plan = planOf(rooms, audience, requirement);
+  const sendAll = async (message: unknown, options: SendOptions) => {
+    const place = kept ?? rooms.sendOrder.enter(orderOf(plan.audience));
+    try {
+      checkSendOptions(options);
+      return await send(rooms, plan, encodeMessage(message), options, place);
+    } finally {
+      place.leave();
+    }
+  };
+  const reported = <Result>(work: Promise<Result>, name: string) =>
+    ReportedPromise.of(work, {
+      report: (error) =>
+        rooms.onError(error, `to(${orderOf(plan.audience)}).${name}(), which was not awaited`),
+      track: (reporting) => void underWay(rooms, reporting),
+    });
   return {
-    send: async (message, options = {}) => {
-      const place = kept ?? rooms.sendOrder.enter(orderOf(plan.audience));
-      try {
-        checkSendOptions(options);
-        return await send(rooms, plan, encodeFrame(message), options, place);
-      } finally {
-        place.leave();
-      }
-    },
-    preview: () => previewPages(rooms, plan),
-    close: (options = {}) => closeAll(rooms, plan, options, by),
+    send: (message, options = {}) => reported(sendAll(message, options), "send"),
+    preview: () => reported(previewPages(rooms, plan), "preview"),
+    close: (options = {}) => reported(closeAll(rooms, plan, options, by), "close"),
   };
 }
 

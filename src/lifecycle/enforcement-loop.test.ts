@@ -26,7 +26,7 @@ beforeEach(() => {
   };
   const rooms = {
     database,
-    decisionLog: { settle: async () => undefined, sweep: async () => undefined },
+    decisionLog: { settleWhenDue: async () => undefined, sweep: async () => undefined },
     activity: { writeWhenDue: async () => undefined },
     evictions: { takeOwn: () => 0, changes: async () => 0 },
     changes: { mark: () => undefined },

@@ -111,7 +111,7 @@ export class EnforcementLoop {
 
   async #look(isWoken: boolean): Promise<void> {
     try {
-      await this.#rooms.decisionLog.settle();
+      await this.#rooms.decisionLog.settleWhenDue();
       await this.#rooms.decisionLog.sweep();
       await this.#rooms.activity.writeWhenDue();
       const changed = await this.#rooms.database.changedElsewhere();

@@ -1,13 +1,15 @@
 import { checkChannelName } from "../access/channels.ts";
-import type { Trail } from "../access/decisions.ts";
+import { newReference, refusal, type Trail } from "../access/decisions.ts";
 import { askChannel, demandChannel, demandSending } from "../access/guard.ts";
 import { judgeAll } from "../access/rules.ts";
 import { userOf } from "../access/user.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
 import { RefusedError } from "../errors.ts";
+import { ReportedPromise } from "../reported-promise.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
+import { refusalOf } from "./answer.ts";
 import { givenRequirement, outletTo } from "./deliver.ts";
 import { joinChannel } from "./join-channel.ts";
 import type { Rooms } from "./rooms.ts";
@@ -59,7 +61,11 @@ export function permittedChannels(rooms: Rooms, row: SessionWithChannels): reado
   });
 }
 
-/** What a handler is given: everything it does goes through the same guards again. */
+/**
+ * Returns what a handler receives. Each of its operations checks the permissions again.
+ *
+ * @param untilEnded resolves when the handler has ended. A rejection that no code has handled by then is reported
+ */
 export function messageContext(
   rooms: Rooms,
   row: SessionRow,
@@ -67,31 +73,52 @@ export function messageContext(
   user: User,
   body: unknown,
   trail: Trail,
+  untilEnded: Promise<void>,
 ): MessageContext {
+  const operation: Operation = (work) => {
+    const report = (error: unknown) => reportRejection(rooms, error, trail);
+    const track = (reporting: Promise<void>) => void underWay(rooms, reporting);
+    return ReportedPromise.of(underWay(rooms, work()), { report, track, until: untilEnded });
+  };
   return {
     user,
     session,
     body,
-    async join(channel) {
-      await joinChannel(rooms, row, channel, trail);
-      joined(channel);
-    },
-    async leave(channel = session.channel) {
-      if (channel === undefined) return;
-      await rooms.database.writeBeside((db) => rooms.memberships.leave(db, row.id, channel));
-      left(channel);
-    },
-    async move(channel) {
-      const leaving = session.channel;
-      await joinChannel(rooms, row, channel, trail, leaving);
-      if (leaving !== undefined) left(leaving);
-      joined(channel);
-    },
-    async requireChannel(channel) {
-      await channelNow(rooms, row, channel, trail);
-    },
-    to: (audience, ...requirement) => outletFor(rooms, row, audience, givenRequirement(requirement), trail),
+    join: (channel) =>
+      operation(async () => {
+        await joinChannel(rooms, row, channel, trail);
+        joined(channel);
+      }),
+    leave: (channel = session.channel) =>
+      operation(async () => {
+        if (channel === undefined) return;
+        await rooms.database.writeBeside((db) => rooms.memberships.leave(db, row.id, channel));
+        left(channel);
+      }),
+    move: (channel) =>
+      operation(async () => {
+        const leaving = session.channel;
+        await joinChannel(rooms, row, channel, trail, leaving);
+        if (leaving !== undefined) left(leaving);
+        joined(channel);
+      }),
+    requireChannel: (channel) =>
+      operation(async () => {
+        await channelNow(rooms, row, channel, trail);
+      }),
+    to: (audience, ...requirement) =>
+      outletFor(rooms, row, audience, givenRequirement(requirement), trail, operation),
   };
+}
+
+/** Runs an operation of a handler. Its rejection is reported if the handler does not await it. */
+type Operation = <Result>(work: () => Promise<Result>) => Promise<Result>;
+
+/** Reports an error that no caller received: a denial as a decision, any other error to `onError`. */
+function reportRejection(rooms: Rooms, error: unknown, trail: Trail): void {
+  const known = refusalOf(rooms.database.failure(error));
+  if (known instanceof RefusedError) rooms.keep(refusal(trail, known, newReference()));
+  else rooms.onError(known, `${trail.path}: a promise that handler ${trail.handler} did not await`);
 }
 
 /** A send on a user's behalf: to a channel, only if the user meets its rules at that moment. */
@@ -101,6 +128,7 @@ function outletFor(
   audience: Audience,
   requirement: Requirement,
   trail: Trail,
+  operation: Operation,
 ): Outlet {
   const permitted = async (place?: SendPlace): Promise<Outlet> => {
     if (typeof audience === "object" && audience !== null && "channel" in audience) {
@@ -111,17 +139,18 @@ function outletFor(
   };
   return {
     send: (message, options) => {
-      // Taken at once: nobody's question may reverse the order of what a handler sends.
+      // The place is taken before the first await, so that sends go out in the order of the calls.
       const place = rooms.sendOrder.enter(orderOf(audience));
-      const sending = permitted(place).then((outlet) => outlet.send(message, options));
-      return underWay(rooms, sending).finally(() => place.leave());
+      return operation(async () => {
+        try {
+          return await (await permitted(place)).send(message, options);
+        } finally {
+          place.leave();
+        }
+      });
     },
-    preview: async () => (await permitted()).preview(),
-    close: (options) =>
-      underWay(
-        rooms,
-        permitted().then((outlet) => outlet.close(options)),
-      ),
+    preview: () => operation(async () => (await permitted()).preview()),
+    close: (options) => operation(async () => (await permitted()).close(options)),
   };
 }
 

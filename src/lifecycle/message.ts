@@ -4,10 +4,12 @@ import { ask, demand } from "../access/guard.ts";
 import { userOf } from "../access/user.ts";
 import type { StillPermitted } from "../delivery/delivery.ts";
 import { malformed, RefusedError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
 import type { Gateway } from "../gateways/gateways.ts";
-import { readJson } from "../protocol/body.ts";
+import { readJsonText } from "../protocol/body.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import { numberSource } from "../protocol/json-source.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
@@ -49,9 +51,10 @@ export async function message(
   const gateway = await rooms.callers.check(call);
   envelope.gateway = gateway;
   trail.gateway = gateway.name;
-  const frame = await readJson(http, MAX_MESSAGE_BYTES);
-  if (frame === undefined) throw malformed("The message is empty.");
-  if ("id" in frame) trail.callId = callId(frame.id);
+  const json = await readJsonText(http, MAX_MESSAGE_BYTES);
+  if (json === undefined) throw malformed("The message is empty.");
+  const frame = json.value;
+  if ("id" in frame) trail.callId = callId(frame.id, json.text);
 
   let judgedAt = rooms.changes.now();
   const session = await liveSession(rooms, gateway, call);
@@ -88,12 +91,26 @@ export async function message(
 
   await rejudge();
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
+  let ended = () => {};
+  const untilEnded = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const context = messageContext(rooms, session, live, user, body, trail, untilEnded);
+  let result: unknown;
   try {
-    return await handler.run(messageContext(rooms, session, live, user, body, trail));
+    result = await handler.run(context);
+  } catch (error) {
+    await rejudge().catch((denial: unknown) => {
+      if (!(error instanceof RefusedError)) rooms.onError(error, what);
+      throw denial;
+    });
+    throw error;
   } finally {
-    // What the handler found out, or complains of, is for somebody with the rights of now.
-    await rejudge();
+    ended();
   }
+  // The result may be sent only to a user who still has the permission.
+  await rejudge();
+  return result;
 }
 
 /** @throws RefusedError unless the handler's own hook, where it has one, says `true` */
@@ -176,8 +193,28 @@ function placeName(part: PropertyKey | StandardSchemaV1.PathSegment): string {
   return String(typeof part === "object" ? part.key : part);
 }
 
-function callId(id: unknown): string | number {
-  if (typeof id === "string" && id.length <= 128) return id;
-  if (typeof id === "number" && Number.isFinite(id)) return id;
-  throw malformed("A call's id is a number, or text of at most 128 characters.");
+/** Longest text that is the id of a call, in characters. */
+const MAX_CALL_ID = 128;
+
+/**
+ * Checks the id of a call. The answer repeats it, so a number that would be written differently there is rejected.
+ *
+ * @param json the message as it arrived
+ * @throws RefusedError with 400
+ */
+function callId(id: unknown, json: string): string | number {
+  if (typeof id === "string" && id.length <= MAX_CALL_ID) return id;
+  if (typeof id === "number") {
+    const source = numberSource(json, "id");
+    if (Math.abs(id) <= Number.MAX_SAFE_INTEGER && String(id) === source) return id;
+    throw badCallId(`${source?.slice(0, MAX_CALL_ID)}, which the answer could not repeat exactly`);
+  }
+  throw badCallId(typeof id === "string" ? `a text of ${id.length} characters` : formatValue(id));
+}
+
+function badCallId(given: string): RefusedError {
+  const rule =
+    `The id of a call must be text of at most ${MAX_CALL_ID} characters, or a number from -(2^53 - 1) to 2^53 - 1 in its ` +
+    "shortest form. Use text for anything else.";
+  return malformed(`The id of the call is ${given}. ${rule}`, rule);
 }

@@ -3,6 +3,7 @@ import type { Channels } from "../access/channels.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
 import { compileRule, type Rule } from "../access/rules.ts";
 import { ConfigurationError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import { isPath } from "../protocol/path.ts";
 import type { MessageContext } from "../view/context.ts";
@@ -52,7 +53,8 @@ export function mountViews(
   for (const [path, View] of Object.entries(views)) {
     if (!isPath(path)) {
       throw new ConfigurationError(
-        `views: "${path}" is not a path. A path begins with / and does not end with it, as in "/ws/chat".`,
+        `views: ${formatValue(path)} is not a path. A path begins with / and does not end with it, and its segments consist of letters, ` +
+          'digits and - . _ ~, as in "/ws/chat". It is compared with the path of a request without decoding.',
       );
     }
     mounted.set(path, mountView(path, View, { reader, catalog, channels }));

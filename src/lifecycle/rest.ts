@@ -37,6 +37,7 @@ export async function settle(
     await delivery.settled();
     await decisionLog.settle();
     await activity.write();
+    rooms.errors.flush();
   };
   await within(withinMs, work());
 }
@@ -59,5 +60,6 @@ export async function close({ rooms, api, enforcer, loop }: Working): Promise<vo
   await within(CLOSING_MS, Promise.allSettled(sends));
   // Records whose work was cut off are left to others.
   await within(CLOSING_MS, idle());
+  rooms.errors.flush();
   await database.close();
 }

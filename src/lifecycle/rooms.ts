@@ -18,6 +18,7 @@ import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { SendOrder } from "../delivery/send-order.ts";
+import type { ErrorReporter } from "../error-reporter.ts";
 import type { Gateways } from "../gateways/gateways.ts";
 import type { Activity } from "../sessions/activity.ts";
 import type { Entries } from "../sessions/entries.ts";
@@ -86,4 +87,6 @@ export interface Rooms {
   readonly telemetry: Telemetry | undefined;
   /** Told of what goes wrong off the path of an answer. */
   readonly onError: (error: unknown, where: string) => void;
+  /** Counts equal errors before they reach the app's `onError`. */
+  readonly errors: ErrorReporter;
 }

@@ -5,6 +5,7 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connections.ts";
+import type { AllowedHosts } from "./hosts.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
 import { judgeSignature, type SigningCredentials } from "./signature.ts";
 import type { Stages } from "./stages.ts";
@@ -13,6 +14,7 @@ import { decoded, splitUrl } from "./url.ts";
 
 interface ManagementSettings {
   readonly stages: Stages;
+  readonly allowedHosts: AllowedHosts;
   readonly managementThrottling: Throttling | undefined;
   readonly account: Account;
   readonly clock: Clock;
@@ -48,7 +50,9 @@ export function managementApi(
         if (takeEach([bucket, account.requests])) return undefined;
         return nothing(429, "LimitExceededException");
       };
-      const { status, headers, body } = answerTo(incoming, data, settings.stages, judge);
+      const { status, headers, body } = settings.allowedHosts.allows(incoming)
+        ? answerTo(incoming, data, settings.stages, judge)
+        : FORBIDDEN;
       outgoing.writeHead(status, {
         "x-amzn-requestid": randomUUID(),
         "x-amz-apigw-id": newId(),
@@ -65,7 +69,7 @@ export function managementApi(
  * @param judge whether the caller may call at all, and now; asked of what is a call
  */
 function answerTo(
-  { method, url = "", headers: { host } }: IncomingMessage,
+  { method, url = "", headers: { host, origin } }: IncomingMessage,
   data: Buffer | undefined,
   stages: Stages,
   judge: () => Answer | undefined,
@@ -74,6 +78,8 @@ function answerTo(
   if (found?.rest === "" && method === "GET") return json(426, { message: "Upgrade Required" });
   const [, text] = /^\/(?:@|%40)connections\/([^/]+)$/.exec(found?.rest ?? "") ?? [];
   if (!found || text === undefined) return FORBIDDEN;
+  // A page sends an Origin, and an SDK does not. A page could send a "simple" request of type text/plain without being asked first.
+  if (origin !== undefined) return FORBIDDEN;
   const refusal = judge();
   if (refusal) return refusal;
   const id = decoded(text);

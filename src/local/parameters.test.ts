@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { eventOf } from "../../test/local/events.ts";
 import { ConfigurationError } from "../errors.ts";
+import { printable } from "../printable.ts";
 import { ManualClock } from "./clock.ts";
 import type { GatewayEvent } from "./events.ts";
 import { compileParameters } from "./parameters.ts";
@@ -42,7 +43,7 @@ describe("a parameter's key", () => {
   ])("is refused as %j", (key) => {
     const compiling = () => compileParameters("here", { [key]: "context.stage" });
     expect(compiling).toThrow(ConfigurationError);
-    expect(compiling).toThrow(`here: "${key}" cannot be mapped to "context.stage". Write`);
+    expect(compiling).toThrow(`here: "${printable(key)}" cannot be mapped to "context.stage". Write`);
   });
 
   test.each(["Content-Length", "transfer-encoding", "X-AMZN-TRACE-ID", "x-amzn-apigateway-api-id"])(

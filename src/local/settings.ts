@@ -2,6 +2,7 @@ import { ConfigurationError } from "../errors.ts";
 import { IDLE_TIMEOUT_MS, MAX_CONNECTION_MS } from "../protocol/quotas.ts";
 import { checkApi, type LocalApi, type Throttling } from "./apis.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import { AllowedHosts } from "./hosts.ts";
 import { newApiId } from "./ids.ts";
 import type { Certificate } from "./listener.ts";
 import type { OnHttpError } from "./route-response.ts";
@@ -24,6 +25,12 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   readonly port?: number;
   /** Address to listen on. Default "127.0.0.1", so that only this machine can connect. */
   readonly host?: string;
+  /**
+   * Names of this machine that a Host header may contain beside `localhost`, its loopback addresses, `host` and the names of APIs and `domains`,
+   * such as the name of a container. `*.example.test` stands for all names below `example.test`. Requests with another Host are answered 403.
+   * Default: none.
+   */
+  readonly allowedHosts?: readonly string[];
   /** Whose certificate clients see, by `wss:` and `https:`. Default: they come without TLS. */
   readonly tls?: Certificate;
   /**
@@ -63,6 +70,7 @@ const OPTIONS = {
   domains: "object of objects",
   port: "number",
   host: "text",
+  allowedHosts: "list of texts",
   tls: "object",
   onHttpError: "text",
   onThrottledMessage: "text",
@@ -87,6 +95,7 @@ export interface Settings {
   readonly stage: string;
   readonly port: number;
   readonly host: string;
+  readonly allowedHosts: AllowedHosts;
   readonly onHttpError: OnHttpError;
   readonly onThrottledMessage: "silent" | "errorFrame";
   readonly tls: Certificate | undefined;
@@ -130,12 +139,18 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
   if (credentials) checkCredentials(credentials);
   if (accountThrottling) checkAccount(accountThrottling);
   const stages = new Stages(apis, { domains, clock, credentials });
+  const host = options.host ?? "127.0.0.1";
   return {
     stages,
     apiId: first.id,
     stage: Object.keys(first.stages)[0] ?? "",
     port,
-    host: options.host ?? "127.0.0.1",
+    host,
+    allowedHosts: new AllowedHosts({
+      host,
+      allowedHosts: options.allowedHosts ?? [],
+      isGatewayHost: (name) => stages.isOwnHost(name),
+    }),
     onHttpError: checkedChoice("onHttpError", options.onHttpError, ["body", "errorFrame", "silent"]),
     onThrottledMessage: checkedChoice("onThrottledMessage", options.onThrottledMessage, [
       "silent",

@@ -120,7 +120,8 @@ export class Sockets {
   /** @returns the status to refuse with, before anybody is asked */
   #judge(request: IncomingMessage, stage: Stage | undefined): number | undefined {
     if (this.#takesNoMore) return 503;
-    const refusal = judgeUpgrade(request, stage !== undefined);
+    const isStage = stage !== undefined && this.#settings.allowedHosts.allows(request);
+    const refusal = judgeUpgrade(request, isStage);
     if (refusal !== undefined) return refusal;
     if (this.#pendingUpgrades >= MAX_PENDING_UPGRADES) return 429;
     const { connections, requests } = this.#settings.account;

@@ -71,6 +71,7 @@ describe("a request", () => {
     ["first.localhost", "/test"],
     [`third.${AWS}`, "/dev"],
     ["third.execute-api.cn-north-1.amazonaws.com.cn", "/dev"],
+    ["third.execute-api.eusc-de-east-1.amazonaws.eu", "/dev"],
     ["ws.example.test", "/"],
     ["ws.example.test", "/dev"],
     ["ws.example.test", "/constructor"],

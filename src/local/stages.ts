@@ -1,4 +1,5 @@
 import { ConfigurationError } from "../errors.ts";
+import { regionOfHost } from "../protocol/partitions.ts";
 import { ApiKeys } from "./api-keys.ts";
 import {
   compileApi,
@@ -207,12 +208,21 @@ export class Stages {
     const [label = ""] = name.split(".");
     const own = this.#byApi.get(label);
     if (own) return byEndpoint(own.get(first), rest);
-    if (/\.execute-api\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/.test(name)) return undefined;
+    if (regionOfHost(name) !== undefined) return undefined;
     for (const stages of this.#byApi.values()) {
       const found = byEndpoint(stages.get(first), rest);
       if (found) return found;
     }
     return undefined;
+  }
+
+  /** Returns true for a name of `domains`, the id of an API and a name of AWS: no page can point those at this machine. */
+  isOwnHost(name: string): boolean {
+    return (
+      Object.hasOwn(this.#surroundings.domains, name) ||
+      this.#byApi.has(name) ||
+      regionOfHost(name) !== undefined
+    );
   }
 
   /** Whether a host is one that clients use for an API; any other is this machine's. */

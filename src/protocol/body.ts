@@ -6,15 +6,23 @@ const MAX_DEPTH = 64;
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Returns the `value` of {@link readJsonText}. */
+export async function readJson(
+  http: HttpCall,
+  maxBytes: number,
+): Promise<Record<string, unknown> | undefined> {
+  return (await readJsonText(http, maxBytes))?.value;
+}
+
 /**
  * Reads a call's body as a JSON object; undefined when it is empty.
  *
  * @throws RefusedError with 413 over `maxBytes`, with 400 for anything that is not a JSON object in UTF-8
  */
-export async function readJson(
+export async function readJsonText(
   http: HttpCall,
   maxBytes: number,
-): Promise<Record<string, unknown> | undefined> {
+): Promise<{ readonly text: string; readonly value: Record<string, unknown> } | undefined> {
   const bytes = await http.body(maxBytes);
   if (bytes.length === 0) return undefined;
   let text: string;
@@ -36,7 +44,7 @@ export async function readJson(
     );
   }
   if (text.includes("\\u0000") && holdsNul(value)) throw malformed("The body has a NUL character in a text.");
-  return value as Record<string, unknown>;
+  return { text, value: value as Record<string, unknown> };
 }
 
 /** Neither database stores NUL in text, so no app could do anything with it but fail. */

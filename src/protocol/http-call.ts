@@ -1,4 +1,5 @@
 import { ConfigurationError, malformed, RefusedError, SallyportError } from "../errors.ts";
+import { ownPath } from "./path.ts";
 
 /**
  * An HTTP request as the core reads it, whoever brought it: an adapter makes one of what its server has, and need not build a
@@ -6,6 +7,7 @@ import { ConfigurationError, malformed, RefusedError, SallyportError } from "../
  */
 export interface HttpCall {
   readonly method: string;
+  /** Its path is the one that the client sent. An adapter checks this before it creates the URL, because `new URL()` resolves `..`. */
   readonly url: URL;
   /**
    * A header's value; undefined where none came. Repeated ones are joined by a comma, so that two secrets are none.
@@ -37,11 +39,26 @@ export interface HttpAnswer {
   readonly body: string | null;
 }
 
+/**
+ * Converts a web `Request` to one of Sallyport's paths.
+ *
+ * @param prefix what comes before Sallyport's own paths. Default: nothing
+ * @returns undefined if the path has another prefix, or is not in the form of Sallyport's paths
+ */
+export function ownWebCall(request: Request, prefix = ""): HttpCall | undefined {
+  const target = request.url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "");
+  const path = ownPath(target, prefix);
+  if (path === undefined) return undefined;
+  const url = new URL(request.url);
+  url.pathname = path;
+  return webCall(request, url);
+}
+
 /** A web `Request` as a call. */
-export function webCall(request: Request): HttpCall {
+export function webCall(request: Request, url = new URL(request.url)): HttpCall {
   return {
     method: request.method,
-    url: new URL(request.url),
+    url,
     header: (name) => request.headers.get(name) ?? undefined,
     body: (maxBytes) => webBody(request, maxBytes),
     request,

@@ -1,8 +1,8 @@
 import { partition } from "@aws-sdk/core/client";
 import { expect, test } from "vitest";
-import { partitionOf, suffixOf } from "./partitions.ts";
+import { partitionOf, regionOfHost, suffixOf } from "./partitions.ts";
 
-test.each([
+const REGIONS = [
   "eu-west-1",
   "ap-southeast-2",
   "cn-north-1",
@@ -13,8 +13,30 @@ test.each([
   "eu-isoe-west-1",
   "us-isof-south-1",
   "eusc-de-east-1",
-])("the part of AWS that %s is in, and its hosts, are those that AWS's SDK knows", (region) => {
-  const { name, dnsSuffix } = partition(region);
-  expect(partitionOf(region)).toBe(name);
-  expect(suffixOf(region)).toBe(dnsSuffix);
+];
+
+test.each(REGIONS)(
+  "the part of AWS that %s is in, and its hosts, are those that AWS's SDK knows",
+  (region) => {
+    const { name, dnsSuffix } = partition(region);
+    expect(partitionOf(region)).toBe(name);
+    expect(suffixOf(region)).toBe(dnsSuffix);
+  },
+);
+
+test.each(REGIONS)("reads the region %s from the host of an API", (region) => {
+  const { dnsSuffix } = partition(region);
+  expect(regionOfHost(`abc123.execute-api.${region}.${dnsSuffix}`)).toBe(region);
+  expect(regionOfHost(`abc123-vpce-1.execute-api.${region}.vpce.${dnsSuffix}`)).toBe(region);
+});
+
+test.each([
+  "ws.example.com",
+  "abc.execute-api.eu-west-1.example.com",
+  "abc.execute-api.eusc-de-east-1.amazonaws.com",
+  "abc.execute-api.eu-west-1.amazonaws.com.evil.example",
+  "execute-api.eu-west-1.amazonaws.com",
+  "abc.s3.eu-west-1.amazonaws.com",
+])("reads no region from %s", (host) => {
+  expect(regionOfHost(host)).toBeUndefined();
 });

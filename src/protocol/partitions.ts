@@ -28,3 +28,13 @@ export function partitionOf(region: string): string {
 export function suffixOf(region: string): string {
   return SUFFIXES[partitionOf(region)] ?? "amazonaws.com";
 }
+
+/**
+ * Returns the region of an API's host at AWS, such as `abc.execute-api.eu-west-1.amazonaws.com`, or undefined for any other host.
+ *
+ * An endpoint inside a VPC has `vpce.` before the suffix.
+ */
+export function regionOfHost(hostname: string): string | undefined {
+  const [, region, suffix] = /^[^.]+\.execute-api\.([a-z0-9-]+)\.(?:vpce\.)?(.+)$/.exec(hostname) ?? [];
+  return region !== undefined && suffix === suffixOf(region) ? region : undefined;
+}

@@ -84,11 +84,32 @@ describe("a template of CloudFormation", () => {
     const { api } = desiredApi(definition, undefined);
     // Not ours, by which apply and destroy would find it.
     const { tags } = definition;
-    expect(of(template, "Api")).toEqual([{ ...api, ProtocolType: "WEBSOCKET", Tags: tags }]);
+    const tagged = Object.keys(tags).length > 0 ? { Tags: tags } : {};
+    expect(of(template, "Api")).toEqual([{ ...api, ProtocolType: "WEBSOCKET", ...tagged }]);
     expect(of(template, "Stage")).toMatchObject([
-      { ApiId: { Ref: "Api" }, StageName: definition.stage, AutoDeploy: true, Tags: tags },
+      { ApiId: { Ref: "Api" }, StageName: definition.stage, AutoDeploy: true, ...tagged },
     ]);
   });
+
+  test.each(GATEWAYS)(
+    "%s has no Fn::Sub without a variable and no empty object, such as Tags",
+    (_, definition) => {
+      const template = cloudFormationTemplate(definition);
+      const subs: string[] = [];
+      const empty: string[] = [];
+      const visit = (value: unknown, path: string): void => {
+        if (typeof value !== "object" || value === null) return;
+        if (Object.keys(value).length === 0) empty.push(path);
+        for (const [name, inner] of Object.entries(value)) {
+          if (name === "Fn::Sub") subs.push(String(inner));
+          visit(inner, `${path}.${name}`);
+        }
+      };
+      visit(template, "");
+      expect(subs.filter((text) => !/\$\{[^!]/.test(text))).toEqual([]);
+      expect(empty).toEqual([]);
+    },
+  );
 
   test("says both limits of the stage or none, and its log where one is wanted", () => {
     const [plain] = of(cloudFormationTemplate(define()), "Stage");
@@ -304,6 +325,7 @@ function resolved(value: unknown): string {
     "AWS::Region": "eu-west-1",
     "AWS::URLSuffix": "amazonaws.com",
   };
+  if (typeof value === "string") return value;
   const { Ref = "", "Fn::Sub": text } = value as { readonly Ref?: string; readonly "Fn::Sub"?: string };
   return text?.replace(/\$\{([^}]+)\}/g, (_, name: string) => values[name] ?? "") ?? values[Ref] ?? "";
 }

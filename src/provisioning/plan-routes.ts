@@ -138,7 +138,7 @@ function planIntegration(
           IntegrationType: fields.IntegrationType,
           IntegrationMethod: fields.IntegrationMethod,
           ...changes,
-          ...(parameters.names.length === 0 ? {} : { RequestParameters: { ...parameters.changes } }),
+          ...(parameters.names.length === 0 ? {} : { RequestParameters: { ...parameters.update } }),
         }),
       );
     },
@@ -293,6 +293,6 @@ function shownParameter(
 
 /** A fixed value may be somebody's secret. */
 function shownSource(value: string | undefined): string {
-  if (value === undefined) return "nothing";
+  if (!value) return "nothing";
   return value.startsWith("'") ? "a fixed value" : value;
 }

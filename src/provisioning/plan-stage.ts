@@ -88,8 +88,11 @@ function planSettings(
           new UpdateStageCommand({
             ApiId: apiId,
             StageName,
-            // Both or none: a limit that AWS takes for 0 refuses every connect.
-            ...(throttled.details.length > 0 && limits ? { DefaultRouteSettings: limitsOf(limits) } : {}),
+            // Both limits or none: AWS reads a missing one as 0, which denies every connect. The rest is for a control plane that
+            // replaces the map.
+            ...(throttled.details.length > 0 && limits
+              ? { DefaultRouteSettings: { ...there.DefaultRouteSettings, ...limitsOf(limits) } }
+              : {}),
             ...(logged.details.length > 0 && log ? { AccessLogSettings: log } : {}),
           }),
         );
@@ -125,29 +128,36 @@ export function planRouteSettings({ definition: { stage }, desired, found }: Com
   });
 }
 
-/** Limits of one route hold in place of the stage's: of 0, none of its calls is let through. What else is set for a route stays. */
+/**
+ * Limits of one route hold in place of the stage's: of 0, none of its calls is let through. What else is set for a route stays. Each step
+ * sends the settings of all routes, because a control plane other than AWS's may replace the map.
+ */
 function planOverrides(
-  { StageName, RouteSettings }: Stage,
+  { StageName, RouteSettings = {} }: Stage,
   limits: ReturnType<typeof limitsOf>,
   wanted: readonly DesiredRoute[],
 ): readonly Step[] {
-  return Object.entries(RouteSettings ?? {}).flatMap(([key, settings]) => {
-    if (!wanted.some((route) => route.key === key)) return [];
+  const present = Object.entries(RouteSettings).filter(([key]) => wanted.some((route) => route.key === key));
+  const repaired = present.map(([key, settings]) => {
     const { ThrottlingRateLimit, ThrottlingBurstLimit } = settings;
-    if (ThrottlingRateLimit === undefined && ThrottlingBurstLimit === undefined) return [];
-    const { details } = differences(settings, limits);
-    if (details.length === 0) return [];
-    const change: Step = {
+    const isLimited = ThrottlingRateLimit !== undefined || ThrottlingBurstLimit !== undefined;
+    return {
+      key,
+      settings: isLimited ? { ...settings, ...limits } : settings,
+      details: isLimited ? differences(settings, limits).details : [],
+    };
+  });
+  const all = Object.fromEntries(repaired.map(({ key, settings }) => [key, settings]));
+  return repaired
+    .filter(({ details }) => details.length > 0)
+    .map(({ key, details }) => ({
       action: "change",
       what: `limits of the route ${key} on the stage ${StageName}`,
       details,
       run: async ({ plane, apiId }) => {
-        const all = { [key]: { ...settings, ...limits } };
         await plane.write(new UpdateStageCommand({ ApiId: apiId, StageName, RouteSettings: all }));
       },
-    };
-    return [change];
-  });
+    }));
 }
 
 /** Nothing is served by itself from now on: what is half changed must not be. */

@@ -48,16 +48,22 @@ function isSame(there: unknown, wanted: unknown): boolean {
   return (there ?? "") === (wanted ?? "") || (there === undefined && wanted === false);
 }
 
-/** The entries of a map that differ, and what changes them at AWS, where an entry goes by being sent empty. */
+/**
+ * The entries of a map that differ, and the map to send.
+ *
+ * AWS merges the entries of an update and removes those that are empty. Other control planes, such as moto, replace the map. So all wanted
+ * entries are sent, and an empty one for each entry to remove.
+ */
 export function entryDifferences(
   actual: Readonly<Record<string, string>> | undefined,
   desired: Readonly<Record<string, string>>,
-): { readonly names: readonly string[]; readonly changes: Readonly<Record<string, string>> } {
-  const there = actual ?? {};
-  const gone = Object.keys(there).filter((name) => !(name in desired));
+): { readonly names: readonly string[]; readonly update: Readonly<Record<string, string>> } {
+  // What replaces a map may keep the empty entries.
+  const there = Object.fromEntries(Object.entries(actual ?? {}).filter(([, value]) => value !== ""));
+  const gone = Object.keys(there).filter((name) => !Object.hasOwn(desired, name));
   const others = Object.keys(desired).filter((name) => there[name] !== desired[name]);
-  const changes = [...others.map((name) => [name, desired[name] ?? ""]), ...gone.map((name) => [name, ""])];
-  return { names: [...others, ...gone].sort(), changes: Object.fromEntries(changes) };
+  const removed = Object.fromEntries(gone.map((name) => [name, ""]));
+  return { names: [...others, ...gone].sort(), update: { ...removed, ...desired } };
 }
 
 function shownValue(value: unknown): string {

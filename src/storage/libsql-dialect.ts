@@ -1,5 +1,3 @@
-import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   CompiledQuery,
@@ -14,6 +12,7 @@ import {
 } from "kysely";
 import { StorageError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
+import { createPrivateFile } from "./sqlite-file.ts";
 
 /** The slice of the `libsql` package that we use. */
 interface LibsqlDatabase {
@@ -32,7 +31,10 @@ interface LibsqlStatement {
 }
 
 export interface LibsqlDialectOptions {
-  /** The database file; its folder is made when missing. `":memory:"` lives as long as the process. */
+  /**
+   * The database file. If it or its folder is missing, it is created for the owner only, 0600 and 0700. `":memory:"` keeps the database
+   * in memory until the process ends.
+   */
   readonly path: string;
   /** How long a writer waits for another process's write to end, in milliseconds. Default 5 000. */
   readonly busyTimeoutMs?: number;
@@ -94,7 +96,7 @@ class LibsqlDriver implements Driver {
 
   async init(): Promise<void> {
     const { path, busyTimeoutMs = 5000 } = this.#options;
-    if (path !== ":memory:") await mkdir(dirname(path), { recursive: true });
+    createPrivateFile(path);
     const database = await openDatabase(path);
     this.#connection = new LibsqlConnection(database, busyTimeoutMs);
     for (const pragma of PRAGMAS) {

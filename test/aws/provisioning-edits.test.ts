@@ -229,6 +229,94 @@ const AFTER_WITHOUT_FUNCTIONS: Partial<GatewayOptions> = {
   routes: { next: "https://www.example.org/ws/moderation/next" },
 };
 
+describe.each(["merge", "replace"] as const)("a control plane whose updates %s maps", (updates) => {
+  beforeEach(() => {
+    world.aws.apis.mapUpdates = updates;
+  });
+  /** The entries of an integration's map. Some implementations keep those that were removed, as empty ones. */
+  const parameters = (index: number) => {
+    const entries = Object.entries(world.served().integrations[index]?.RequestParameters ?? {});
+    return Object.fromEntries(entries.filter(([, value]) => value !== ""));
+  };
+
+  test("keeps the other headers of an integration when one of them is repaired", async () => {
+    const provisioner = world.define({});
+    await provisioner.apply();
+    const before = [0, 1, 2].map(parameters);
+    const [connect] = world.served().integrations;
+    const { "integration.request.header.connectionId": _, ...others } = connect?.RequestParameters ?? {};
+    const drifted = {
+      "integration.request.header.x-sallyport-stage": "'another'",
+      "integration.request.header.x-more": "'1'",
+    };
+    const RequestParameters = {
+      ...(updates === "merge" ? { "integration.request.header.connectionId": "" } : others),
+      ...drifted,
+    };
+    world.aws.apis.UpdateIntegration({
+      ApiId: world.apiId(),
+      IntegrationId: connect?.IntegrationId,
+      RequestParameters,
+    });
+    world.aws.apis.CreateDeployment({ ApiId: world.apiId(), StageName: "production" });
+    expect((await provisioner.plan()).steps.map(({ details }) => details)).toEqual([
+      [
+        "header.connectionId: nothing → context.connectionId",
+        "header.x-more: a fixed value → nothing",
+        "header.x-sallyport-stage: a fixed value → context.stage",
+      ],
+      [],
+    ]);
+    await provisioner.apply();
+    expect([0, 1, 2].map(parameters)).toEqual(before);
+    await expectServed(world, "after the repair");
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+  });
+
+  test("keeps the settings of other routes and of the stage when limits are repaired", async () => {
+    const provisioner = world.define({ throttling: { ratePerSecond: 100, burst: 200 } });
+    await provisioner.apply();
+    const none = { ThrottlingRateLimit: 0, ThrottlingBurstLimit: 0 };
+    world.aws.apis.UpdateStage({
+      ApiId: world.apiId(),
+      StageName: "production",
+      DefaultRouteSettings: { ...none, LoggingLevel: "INFO", DetailedMetricsEnabled: true },
+      RouteSettings: {
+        $connect: { ...none, LoggingLevel: "INFO" },
+        $default: none,
+        $disconnect: { LoggingLevel: "ERROR" },
+      },
+    });
+    await provisioner.apply();
+    expect(await provisioner.plan()).toEqual({ steps: [] });
+    const limits = { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 };
+    const stage = world.aws.apis.GetStage({ ApiId: world.apiId(), StageName: "production" });
+    expect(stage.DefaultRouteSettings).toEqual({
+      ...limits,
+      LoggingLevel: "INFO",
+      DetailedMetricsEnabled: true,
+    });
+    expect(stage.RouteSettings).toEqual({
+      $connect: { ...limits, LoggingLevel: "INFO" },
+      $default: limits,
+      $disconnect: { LoggingLevel: "ERROR" },
+    });
+  });
+
+  test("is left as defined after everything was edited, rotated and edited back", async () => {
+    for (const arn of [LAMBDA, FORMER]) world.aws.functions.add(arn);
+    for (const options of [BEFORE, AFTER, BEFORE]) {
+      await world.define(options).apply();
+      world.aws.clock.advance(60_000);
+      await expectServed(world, updates);
+      expect(await world.define(options).plan()).toEqual({ steps: [] });
+    }
+    await world.define(BEFORE).rotateSecret();
+    await expectServed(world, updates);
+    expect(await world.define(BEFORE).plan()).toEqual({ steps: [] });
+  });
+});
+
 describe("drift", () => {
   const path = "production";
 

@@ -10,6 +10,7 @@ import { WebSocketView } from "../../src/view/view.ts";
 import { emptyDatabase } from "../postgres/database.ts";
 import { ORIGIN, type Socket, World } from "../stories/world.ts";
 import type { Framework, SetUp } from "./frameworks.ts";
+import { hostileTargets, requestAsWritten, strippedTargets } from "./hostile-targets.ts";
 import type { Heard } from "./next-app.ts";
 
 const chat = definePermissions("chat", { use: "Use" });
@@ -132,8 +133,10 @@ export function answersEvents(framework: Framework): void {
     expect([own.status, await own.text()]).toEqual([200, "the app's own"]);
     expect(await statusOf(fetch(`${world.appUrl}/elsewhere`))).toBe(404);
     expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default/more`, { method: "POST" }))).toBe(404);
-    expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default`))).toBe(405);
+    expect(await statusOf(fetch(`${world.appUrl}/ws/chat/default`))).toBe(404);
   });
+
+  if (!framework.resolvesPaths) leavesHostileTargets(framework);
 
   test("a page of another origin is answered as the token endpoint answers it", async () => {
     await open(framework);
@@ -260,4 +263,29 @@ export function answersEvents(framework: Framework): void {
     expect((await event(['{"handler":"say"}'])).status).toBe(503);
     expect(world.errors.splice(0).join()).toContain("sallyport_memberships");
   });
+}
+
+function leavesHostileTargets(framework: Framework): void {
+  test.each([[""], ["/realtime"]])(
+    "leaves each path that is not in normal form to the app, under the prefix %j",
+    async (prefix) => {
+      await open(framework, prefix === "" ? {} : { prefix });
+      const reached: unknown[] = [];
+      for (const own of ["/api/ws-token", "/ws/chat/default"]) {
+        const path = prefix + own;
+        // Sallyport denies a request without a session or a secret.
+        const { status } = await requestAsWritten(world.appUrl, path);
+        expect([path, status]).toEqual([path, own === "/api/ws-token" ? 401 : 403]);
+        const hostile = [...hostileTargets(path), ...strippedTargets(path)];
+        if (prefix !== "") hostile.push(...hostileTargets(own).map((target) => `${prefix}${target}`));
+        for (const target of hostile) {
+          const before = world.decisions.length;
+          const { status } = await requestAsWritten(world.appUrl, target);
+          const isLeft = status === 400 || status === 404;
+          if (!isLeft || world.decisions.length > before) reached.push([target, status]);
+        }
+      }
+      expect(reached).toEqual([]);
+    },
+  );
 }

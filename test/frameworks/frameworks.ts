@@ -32,6 +32,8 @@ export interface Suite {
 export interface Framework {
   readonly name: string;
   readonly parsers: readonly NonNullable<SetUp["parser"]>[];
+  /** True if it resolves `..` before any code of the app, its own proxy included, receives the request. */
+  readonly resolvesPaths?: true;
   /** An app with a route of its own, `/own` (under the prefix: `/realtime/own`), which answers "the app's own". */
   serve(sallyport: Sallyport, setUp: SetUp, suite: Suite): RequestListener | Promise<RequestListener>;
   /** Ends what `serve` began. */

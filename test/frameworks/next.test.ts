@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { answersEvents, event, member, open, statusOf } from "./event-suite.ts";
 import type { Framework } from "./frameworks.ts";
+import { requestAsWritten } from "./hostile-targets.ts";
 import { NextApp } from "./next-app.ts";
 
 const plain = new NextApp();
@@ -12,6 +13,7 @@ const prefixed = new NextApp("next-app-prefixed");
 const next: Framework = {
   name: "next",
   parsers: [],
+  resolvesPaths: true,
   serve: (_sallyport, { prefix }, { database, hear }) =>
     (prefix === undefined ? plain : prefixed).serve(database, hear),
   async close() {
@@ -46,6 +48,19 @@ describe("behind next", () => {
     const post = { method: "POST", redirect: "manual" } as const;
     expect(await statusOf(fetch(`${appUrl}/ws/chat/default`, post))).toBe(403);
     expect(await statusOf(fetch(`${appUrl}/api/ws-token`, post))).toBe(401);
+  });
+
+  test("receives a path that Next.js has resolved for its proxy as well", async () => {
+    const { appUrl } = await open(next);
+    for (const [target, status] of [
+      ["/x/../api/ws-token", 401],
+      ["/x/%2e%2e/ws/chat/default", 403],
+      // The proxy redirects every other path to the login.
+      ["/api/ws-token/../../members", 302],
+      ["/ws/%2e%2e/members", 302],
+    ] as const) {
+      expect([target, (await requestAsWritten(appUrl, target)).status]).toEqual([target, status]);
+    }
   });
 
   test("a proxy that has read the body, a base path and trailing slashes break no event", async () => {

@@ -241,17 +241,17 @@ export class RawClient {
   }
 
   /** Sends an upgrade request. */
-  upgrade(path: string, headers: readonly string[] = []): void {
+  upgrade(path: string, headers: readonly string[] = [], host = "localhost"): void {
     const lines = [
       `GET ${path} HTTP/1.1`,
-      "Host: localhost",
+      `Host: ${host}`,
       "Connection: Upgrade",
       "Upgrade: websocket",
       "Sec-WebSocket-Version: 13",
       `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}`,
       ...headers,
     ];
-    this.socket.write(`${lines.join("\r\n")}\r\n\r\n`);
+    this.socket.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
   }
 
   /** Waits for the response head and takes it. */

@@ -51,7 +51,18 @@ const ROWS = [
   ["view", "access", "delivery", "provisioning"],
   ["sessions", "gateways"],
   ["storage"],
-  ["protocol", "errors.ts", "closest-match.ts", "optional-packages.ts", "options.ts", "format-value.ts"],
+  [
+    "protocol",
+    "errors.ts",
+    "closest-match.ts",
+    "optional-packages.ts",
+    "options.ts",
+    "format-value.ts",
+    "printable.ts",
+    "error-output.ts",
+    "reported-promise.ts",
+    "error-reporter.ts",
+  ],
 ];
 const height = (file: string) => ROWS.length - ROWS.findIndex((row) => row.includes(room(file)));
 
@@ -104,6 +115,8 @@ describe("the house", () => {
           "optional-packages.ts",
           "options.ts",
           "format-value.ts",
+          "printable.ts",
+          "error-output.ts",
           "protocol",
         ].includes(room(to)),
     );

@@ -20,9 +20,10 @@ afterEach(() => {
 const logs = (options: DecisionLogOptions = {}) =>
   at.each(
     (database) =>
-      new DecisionLog(database, parseOptions("decisionLog", decisionLogSchema, options), (error, where) =>
-        errors.push({ error, where }),
-      ),
+      new DecisionLog(database, parseOptions("decisionLog", decisionLogSchema, options), {
+        onDecision: () => undefined,
+        onError: (error, where) => errors.push({ error, where }),
+      }),
   );
 
 const decision = (given: Partial<Decision> = {}): Decision => ({
@@ -116,10 +117,10 @@ describe("decisions", () => {
     const others = both.map((log) => log.take(refused({ userId: "Ann" })));
     await Promise.all(both.map((log) => log.settle()));
     await Promise.all(both.map((log) => log.settle()));
-    expect(await references()).toEqual(sorted(new Set([...told.flat(), ...others])));
+    const stored = [...told.flatMap((mine) => mine.slice(0, 60)), ...others];
+    expect(await references()).toEqual(sorted(stored));
     for (const [index, mine] of told.entries()) {
-      expect(new Set(mine).size).toBe(60);
-      expect(new Set(mine.slice(59)).size).toBe(1);
+      expect(new Set(mine.slice(60))).toEqual(new Set([`${mine[59]}+`]));
       expect(await both[1 - index]?.find(mine[59] as string)).toMatchObject({ repeats: 40 });
       expect(await both[1 - index]?.find(mine[58] as string)).toMatchObject({ repeats: 0 });
     }

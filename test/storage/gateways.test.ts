@@ -6,6 +6,7 @@ import {
   gatewaySecret,
   hashSecret,
 } from "../../src/gateways/gateways.ts";
+import { changedStorage } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addSessions } from "./tables.ts";
 
@@ -141,5 +142,71 @@ describe("what is known of gateways in another process", () => {
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 5000 });
     expect(await gateways[1].find(id)).toBeUndefined();
     expect([...(await gateways[1].findMany([id])).keys()]).toEqual([]);
+  });
+});
+
+describe("a read that is in flight during a change", () => {
+  /** Gateways whose first read returns its rows only after `release()`. The rows are those of its beginning. */
+  function withHeldRead() {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let isRead = false;
+    const heldDb = at.one.db.withPlugin({
+      transformQuery: ({ node }) => node,
+      transformResult: async ({ result }) => {
+        isRead = true;
+        await held;
+        return result;
+      },
+    });
+    // The held read keeps its connection, so everything after it uses another one.
+    const dbs = [heldDb];
+    const storage = changedStorage(at.two, {
+      get db() {
+        return dbs.shift() ?? at.two.db;
+      },
+    });
+    const isHeld = () => expect.poll(() => isRead).toBe(true);
+    return { slow: new Gateways(storage), release, isHeld };
+  }
+
+  test("does not decide what a new registration returns", async () => {
+    const { slow, release, isHeld } = withHeldRead();
+    const before = slow.list();
+    await isHeld();
+    const registered = slow.register({ name: "new", endpoint: ENDPOINT });
+    await expect(registered).resolves.toMatchObject({ name: "new", endpoint: ENDPOINT });
+    release();
+    await before;
+    expect((await slow.list()).map(({ name }) => name)).toEqual(["new"]);
+  });
+
+  test("does not bring back the endpoint that a second registration replaced", async () => {
+    await register();
+    const { slow, release, isHeld } = withHeldRead();
+    const before = slow.list();
+    await isHeld();
+    const endpoint = "https://new.example.com/prod";
+    await expect(slow.register({ name: "main", endpoint })).resolves.toMatchObject({ endpoint });
+    release();
+    // The caller of the older read gets the newer rows, too.
+    expect(await before).toMatchObject([{ endpoint }]);
+    expect(await slow.list()).toMatchObject([{ endpoint }]);
+  });
+
+  test("does not bring back a removed gateway or a secret that is no longer accepted", async () => {
+    const secret = gatewaySecret();
+    await register({ secret });
+    await register({ name: "other", endpoint: ENDPOINT });
+    const { slow, release, isHeld } = withHeldRead();
+    const before = slow.list();
+    await isHeld();
+    await slow.accept("main", [hashSecret("next")]);
+    await slow.remove("other");
+    release();
+    await before;
+    expect(await slow.list()).toMatchObject([{ name: "main", secretHashes: [hashSecret("next")] }]);
   });
 });

@@ -1,7 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
@@ -113,6 +113,38 @@ describe("the command line, on an app in TypeScript", () => {
     expect((await sallyport(["migrate", "--app", "empty.mjs"])).err).toContain("exports no Sallyport");
     await writeFile(join(folder, "package.json"), '{"sallyport":{"app":"./gone.ts"}}');
     expect((await sallyport(["migrate"], { SALLYPORT_APP: "" })).err).toContain("gone.ts does not exist");
+  });
+
+  test("does not run the app of a package.json above the nearest one", async () => {
+    const parent = await mkdtemp(join(folder, "parent-"));
+    const member = join(parent, "packages", "member");
+    await mkdir(join(member, "src"), { recursive: true });
+    await writeFile(join(parent, "package.json"), '{"sallyport":{"app":"./other.mjs"}}');
+    await writeFile(join(parent, "other.mjs"), 'console.error("The code of the parent ran.");');
+    // Between the two, where no package.json is, the parent's is the nearest one.
+    const above = await sallyport(["permissions", "list"], { SALLYPORT_APP: "" }, join(parent, "packages"));
+    expect(above.err).toContain("The code of the parent ran.");
+    for (const text of ["{}", '{"sallyport":{}}', '{"sallyport":{"app":1}}', "null"]) {
+      await writeFile(join(member, "package.json"), text);
+      const { code, err } = await sallyport(
+        ["permissions", "list"],
+        { SALLYPORT_APP: "" },
+        join(member, "src"),
+      );
+      expect([text, code, err]).toEqual([
+        text,
+        1,
+        `sallyport: No app was named. ${join(member, "package.json")} does not contain "sallyport": { "app" }, and a package.json ` +
+          "above it is not read, because it belongs to another package. Name the module that exports it: " +
+          '"sallyport": { "app": "src/sallyport.ts" } in package.json, --app FILE, or SALLYPORT_APP.\n',
+      ]);
+    }
+  });
+
+  test("writes no compiled code of the app to a folder that other users share", async () => {
+    const shared = await mkdtemp(join(folder, "tmp-"));
+    expect((await sallyport(["migrate"], { TMPDIR: shared })).code).toBe(0);
+    expect(await readdir(shared)).toEqual([]);
   });
 
   test("says to migrate where the tables are missing", async () => {
@@ -605,7 +637,7 @@ describe("questions", () => {
       [["why", "--view", "/ws/chat", "--channel", "room/x"], "No channel definition matches"],
       [["why", "--user", "anna@example.com", "--view", "/ws/chat"], `Did you mean "${ANN}"?`],
       [["why"], "Give a reference, or name a view"],
-      [["why", "0123456789ab"], 'Nothing is kept of the reference "0123456789ab".'],
+      [["why", "0123456789ab"], 'No decision is stored for the reference "0123456789ab".'],
       [["why", "0123456789ab", "--view", "/ws/chat"], "not both"],
       [["who-can", "chat.can_use_cha"], `Did you mean "${USE}"?`],
       [["what-can", "anna@example.com"], `Did you mean "${ANN}"?`],

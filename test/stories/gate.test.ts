@@ -302,6 +302,41 @@ test("a call's id of 128 characters is an id, and one more is not; a number must
   }
 });
 
+test("repeats the id of a call as it was sent, or rejects it with a sentence", async () => {
+  await world.sallyport.access.grant("ann", chat.can_use_chat);
+  const ann = await world.connect("ann");
+  const rule =
+    "The id of a call must be text of at most 128 characters, or a number from -(2^53 - 1) to 2^53 - 1";
+  for (const [id, fits] of [
+    ["9007199254740991", true],
+    ["-9007199254740991", true],
+    ["9007199254740992", false],
+    ["9007199254740993", false],
+    ["12345678901234567890", false],
+    ["-0", false],
+    ["1.0", false],
+    ["1e2", false],
+    ["1E2", false],
+    ["1e400", false],
+    ["0.5", true],
+    ["0.50", false],
+    ["0.1000000000000000055511151231257827", false],
+    ["0", true],
+    ['"12345678901234567890"', true],
+    ['"\\ud800"', true],
+  ] as const) {
+    ann.received.length = 0;
+    ann.send(`{"handler":"whoami","id":${id}}`);
+    const frame = await ann.next(() => true);
+    if (fits) expect([frame.ok, JSON.stringify(frame.id)]).toEqual([true, id]);
+    else
+      expect([id, frame]).toEqual([
+        id,
+        { ok: false, error: expect.stringContaining(rule), reference: expect.any(String) },
+      ]);
+  }
+});
+
 describe("a message", () => {
   class Mirror extends WebSocketView {
     static override allowAnonymous = true;

@@ -152,7 +152,7 @@ describe("what is kept", () => {
     for (let i = 0; i < 75; i++)
       references.push((await ann.call("delete_message", { message_id: i })).reference);
     expect(new Set(references.slice(0, 60)).size).toBe(60);
-    expect(new Set(references.slice(59))).toEqual(new Set([references[59]]));
+    expect(new Set(references.slice(60))).toEqual(new Set([`${references[59]}+`]));
     // Another reason has a count of its own.
     const other = await ann.call("hidden");
     expect(other.reference).not.toBe(references[59]);
@@ -160,6 +160,15 @@ describe("what is kept", () => {
     expect(kept.filter(({ reason }) => reason === "permission")).toHaveLength(60);
     expect(await world.sallyport.access.why(references[59] as string)).toMatchObject({ repeats: 15 });
     expect(await world.sallyport.access.why(references[58] as string)).toMatchObject({ repeats: 0 });
+    expect(await world.sallyport.access.why(references[60] as string)).toMatchObject({
+      reference: references[59],
+      repeats: 15,
+      isCounted: true,
+    });
+    // onDecision received each that is stored, and the number of the others.
+    const received = world.decisions.filter(({ reason }) => reason === "permission");
+    const told = received.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
+    expect([received.filter(({ repeats }) => repeats === 0).length, told]).toEqual([60, 75]);
     // A minute later refusals are kept again.
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
     const { reference } = await ann.call("delete_message", { message_id: 1 });
@@ -206,6 +215,59 @@ describe("what is kept", () => {
     vi.setSystemTime(Date.now() + 25 * 3_600_000);
     await world.sallyport.enforce();
     await expect.poll(kept).toEqual([]);
+  });
+
+  test("of one user stays when others cause more denials than the table holds", async () => {
+    await world.close();
+    world = await open({ instances: 1, decisionLog: { sampleAllowed: 0, maxRows: 300 } });
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    const first = (await ann.call("delete_message", { message_id: 1 })).reference as string;
+    for (const user of ["u1", "u2", "u3", "u4", "u5", "u6"]) {
+      await world.sallyport.access.grant(user, chat.can_use_chat);
+      const socket = await world.connect(user);
+      for (let i = 0; i < 60; i++) await socket.call("delete_message", { message_id: i });
+    }
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    await world.sallyport.cleanup();
+    const kept = await world.sallyport.access.decisions({ limit: 1000 });
+    expect(kept.length).toBeLessThanOrEqual(300);
+    expect(kept.length).toBeGreaterThan(290);
+    expect(await world.sallyport.access.why(first)).toMatchObject({ userId: "ann", repeats: 0 });
+  });
+
+  test("of one address is never what the reference of another address leads to", async () => {
+    await world.close();
+    world = await open({ instances: 1, limits: { failedConnectsPerIp: false } });
+    const knock = async (address: string) => {
+      const headers = {
+        connectionId: `${Math.random().toString(36).slice(2)}=`,
+        origin: ORIGIN,
+        "x-sallyport-secret": world.secret,
+        "x-sallyport-source-ip": address,
+      };
+      const response = await world.event(`/ws/chat/connect?ws_token=${"0".repeat(64)}`, headers);
+      return ((await response.json()) as { reference: string }).reference;
+    };
+    for (let i = 0; i < 80; i++) await knock("203.0.113.66");
+    expect(await world.sallyport.access.why(await knock("198.51.100.7"))).toMatchObject({
+      sourceIp: "198.51.100.7",
+    });
+    expect(await world.sallyport.access.why(await knock("203.0.113.66"))).toMatchObject({
+      sourceIp: "203.0.113.66",
+      isCounted: true,
+    });
+  });
+
+  test("is passed to onDecision as a number when a stranger repeats itself", async () => {
+    await world.close();
+    world = await open({ instances: 1 });
+    for (let i = 0; i < 500; i++)
+      await world.event("/ws/chat/default", { connectionId: "AAAAAAAAAAAAAAA=" }, "{}");
+    await world.sallyport.settle();
+    const told = world.decisions.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
+    expect(told).toBe(500);
+    expect(world.decisions.length).toBeLessThan(150);
   });
 
   test("is nothing of other people's rights, and never what was written in a message", async () => {

@@ -71,7 +71,9 @@ describe("what a handler returns", () => {
       await ann.next((frame) => frame.ok === false && !("id" in frame));
       ann.received.length = 0;
     }
-    expect(world.errors.splice(0).map(String)).toContainEqual(expect.stringContaining("cannot become JSON"));
+    expect(world.errors.splice(0).map(String)).toContainEqual(
+      expect.stringContaining("cannot be written as JSON"),
+    );
     expect(await ann.call("nothing")).toEqual({ id: expect.any(String), ok: true, status: 200 });
     expect(await ann.call("nul")).toEqual({ id: expect.any(String), ok: true, status: 200, result: null });
   });

@@ -137,6 +137,7 @@ describe("a send to many", () => {
       },
     });
     expect(report).toMatchObject({ sent: 600 });
+    await world.sallyport.settle();
     expect(world.errors.map(String)).toEqual(["Error: a bug in the app", "Error: a bug in the app"]);
   });
 

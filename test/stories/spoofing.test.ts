@@ -462,6 +462,26 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
   });
 
+  test("whose characters cannot be seen are written as escapes in decisions", async () => {
+    const ann = await world.connect("ann");
+    const handler = "\u202egnp\u009b31m\u2028\ud800\u200b";
+    const written = "\\u202egnp\\u009b31m\\u2028\\ud800\\u200b";
+    ann.send({ handler, id: "\u202ecall" });
+    await ann.next((frame) => frame.ok === false);
+    const origin = "https://a\u009b31m.example";
+    await world.requestToken("ann", { view: "/ws/\u202egnp", channel: "\u2028" }, origin);
+    const view = await world.requestToken("ann", { view: "/ws/\u202egnp" });
+    expect(view.status).toBe(403);
+    expect(world.decisions).toMatchObject([
+      { handler: written, callId: "\\u202ecall", message: expect.stringContaining(`"${written}"`) },
+      { origin: "https://a\\u009b31m.example", message: expect.stringContaining("\\u009b31m") },
+      { view: "/ws/\\u202egnp", message: expect.stringContaining("/ws/\\u202egnp") },
+    ]);
+    expect(JSON.stringify(world.decisions)).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+    const kept = await world.sallyport.access.decisions();
+    expect(JSON.stringify(kept)).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+  });
+
   test("B60 for a connection that is unknown, closed, or gone long ago", async () => {
     const headers = { connectionId: CONNECTION, "x-sallyport-secret": world.secret };
     const message = JSON.stringify({ handler: "whoami" });
@@ -478,8 +498,19 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
   });
 
   test("on other methods and paths", async () => {
-    expect((await fetch(`${world.appUrl}/ws/chat/default`)).status).toBe(405);
-    expect((await fetch(`${world.appUrl}/api/ws-token`)).status).toBe(405);
+    for (const method of ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]) {
+      const [view, nowhere] = await Promise.all(
+        ["chat", "nowhere"].map(async (name) => {
+          const response = await fetch(`${world.appUrl}/ws/${name}/default`, { method });
+          const headers = [...response.headers].filter(([header]) => header !== "date");
+          return { status: response.status, headers, body: await response.text() };
+        }),
+      );
+      expect(view, method).toEqual(nowhere);
+      expect(view?.status).toBe(404);
+    }
+    const token = await fetch(`${world.appUrl}/api/ws-token`);
+    expect([token.status, token.headers.get("allow")]).toEqual([405, "POST, OPTIONS"]);
     expect((await fetch(`${world.appUrl}/ws/nowhere/default`, { method: "POST" })).status).toBe(404);
     expect((await fetch(`${world.appUrl}/ws/chat`, { method: "POST" })).status).toBe(404);
     const bad = await fetch(`${world.appUrl}/api/ws-token`, {

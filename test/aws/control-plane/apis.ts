@@ -3,7 +3,7 @@ import * as check from "./checks.ts";
 import { Domains } from "./domains.ts";
 import { AwsError, badRequest, conflict, notFound } from "./operations.ts";
 import type { Clock } from "./rates.ts";
-import { found, merged, newId, paged } from "./resources.ts";
+import { found, type MapUpdates, merged, newId, paged } from "./resources.ts";
 
 /** What a stage serves: the API as it was when it was deployed. */
 export interface Snapshot {
@@ -50,6 +50,9 @@ export class Apis {
 
   /** What becomes of the next deployments, in order: `PENDING` ones are deployed when they are looked at. Default: deployed at once. */
   readonly nextDeployments: ("PENDING" | "FAILED")[] = [];
+
+  /** What an update does with the map of an integration or a stage. */
+  mapUpdates: MapUpdates = "merge";
 
   /** How long after it was made an API is in no list yet, in milliseconds. Default 0. */
   showsAfterMs = 0;
@@ -187,7 +190,7 @@ export class Apis {
     const { integrations } = this.#api(input.ApiId);
     const integration = found(integrations, input.IntegrationId, "Integration");
     const { ApiId: _, TlsConfig: __, ...rest } = input;
-    const next = merged(integration, rest, ["RequestParameters", "RequestTemplates"]);
+    const next = merged(integration, rest, ["RequestParameters", "RequestTemplates"], this.mapUpdates);
     checkIntegration(next);
     integrations.set(integration.IntegrationId ?? "", next);
     return next;
@@ -303,7 +306,12 @@ export class Apis {
     const { stages, deployments, routes } = this.#api(input.ApiId);
     const stage = found(stages, input.StageName, "Stage");
     const { ApiId: _, ...rest } = input;
-    const next = merged(stage, rest, ["StageVariables", "RouteSettings", "DefaultRouteSettings"]);
+    const next = merged(
+      stage,
+      rest,
+      ["StageVariables", "RouteSettings", "DefaultRouteSettings"],
+      this.mapUpdates,
+    );
     if (input.DeploymentId !== undefined) {
       if (next.AutoDeploy) throw badRequest("Deployment ID cannot be set when AutoDeploy is enabled");
       found(deployments, input.DeploymentId, "Deployment");
@@ -479,7 +487,8 @@ function checkIntegration(integration: Aws.Integration): void {
   const { TimeoutInMillis = 29_000 } = integration;
   if (TimeoutInMillis < 50 || TimeoutInMillis > 29_000)
     throw badRequest("Timeout should be between 50 ms and 29000 ms");
-  check.requestParameters(RequestParameters);
+  const mapped = Object.entries(RequestParameters).filter(([, value]) => value !== "");
+  check.requestParameters(Object.fromEntries(mapped));
 }
 
 function checkStage(stage: Aws.Stage): void {

@@ -2,6 +2,12 @@ import { randomInt } from "node:crypto";
 import { badRequest, notFound } from "./operations.ts";
 
 /**
+ * What an update does with a map: AWS merges the entries. Other implementations, such as moto, replace the map, and some of them keep
+ * entries that are empty.
+ */
+export type MapUpdates = "merge" | "replace";
+
+/**
  * How AWS changes a resource: what is absent stays, "" clears, and in maps a key with "" goes; an empty map clears nothing.
  * Source: observed by others on AWS, written down in no document of its own.
  */
@@ -9,12 +15,13 @@ export function merged<Resource extends object>(
   resource: Resource,
   changes: Partial<Resource>,
   maps: readonly (keyof Resource)[] = [],
+  updates: MapUpdates = "merge",
 ): Resource {
   const next = { ...resource };
   for (const [name, value] of Object.entries(changes) as [keyof Resource, Resource[keyof Resource]][]) {
     if (value === undefined) continue;
     if (value === "") delete next[name];
-    else if (maps.includes(name)) {
+    else if (maps.includes(name) && updates === "merge") {
       const entries = Object.entries({ ...(next[name] as object), ...(value as object) });
       next[name] = Object.fromEntries(entries.filter(([, item]) => item !== "")) as never;
     } else next[name] = value;

@@ -1,0 +1,107 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import type { Decision } from "./decisions.ts";
+import { newReference } from "./decisions.ts";
+import { DenialCounter, storedReference } from "./denial-counter.ts";
+
+const NOW = 1_700_000_000_000;
+let counter: DenialCounter;
+beforeEach(() => {
+  counter = new DenialCounter();
+});
+
+function denial(fields: Partial<Decision>): Decision {
+  return {
+    ...{ event: "connect", path: "/ws/chat/connect", view: "/ws/chat", reference: newReference(), at: NOW },
+    ...{ verdict: "refused", status: 403, reason: "permission", message: "denied", missing: [], steps: [] },
+    ...{ tookMs: 1, repeats: 0 },
+    ...fields,
+  };
+}
+
+const count = (times: number, fields: Partial<Decision>) =>
+  Array.from({ length: times }, () => counter.count(denial(fields)));
+const stored = (counted: readonly { isStored: boolean }[]) =>
+  counted.filter(({ isStored }) => isStored).length;
+
+describe("denials of one user for one reason", () => {
+  test("are stored 60 times per minute, and counted from then on", () => {
+    const counted = count(75, { userId: "ann" });
+    expect(stored(counted)).toBe(60);
+    const last = counted[59]?.reference;
+    expect(new Set(counted.slice(60).map(({ reference }) => reference))).toEqual(new Set([`${last}+`]));
+    expect(storedReference(`${last}+`)).toEqual({ stored: last, isCounted: true });
+    expect(counter.take(NOW)).toMatchObject([{ storedAs: last, repeats: 15, decision: { userId: "ann" } }]);
+    expect(counter.take(NOW)).toEqual([]);
+  });
+
+  test("are stored again when a minute has passed, and the counts of the minute before are kept", () => {
+    count(61, { userId: "ann" });
+    const [again] = count(1, { userId: "ann", at: NOW + 60_000 });
+    expect(again?.isStored).toBe(true);
+    expect(counter.take(NOW + 60_000)).toMatchObject([{ repeats: 1 }]);
+  });
+
+  test.each([{ userId: "bob" }, { reason: "limit" as const }, { event: "delivery" as const }])(
+    "do not count for %o",
+    (other) => {
+      count(75, { userId: "ann" });
+      expect(stored(count(1, { userId: "ann", ...other }))).toBe(1);
+    },
+  );
+
+  test("are stored once per minute for deliveries", () => {
+    expect(stored(count(10, { userId: "ann", event: "delivery" }))).toBe(1);
+  });
+
+  test("are one kind at every view, so that a user cannot multiply them", () => {
+    const views = ["/a", "/b", "/c"].flatMap((view) => count(30, { userId: "ann", view }));
+    expect(stored(views)).toBe(60);
+  });
+});
+
+describe("denials without a user", () => {
+  test("of one address never lead to a decision about another address", () => {
+    const [first] = count(80, { sourceIp: "203.0.113.66" });
+    const [other] = count(1, { sourceIp: "198.51.100.7" });
+    expect(other?.isStored).toBe(true);
+    expect(other?.reference).not.toBe(first?.reference);
+  });
+
+  test("of one IPv6 network are one kind", () => {
+    const counted = Array.from({ length: 80 }, (_, n) =>
+      counter.count(denial({ sourceIp: `2001:db8::${n}` })),
+    );
+    expect(stored(counted)).toBe(60);
+  });
+
+  test("of two anonymous connections are two kinds", () => {
+    count(80, { sessionId: "one" });
+    expect(stored(count(1, { sessionId: "two" }))).toBe(1);
+  });
+
+  test("of an unknown source receive a reference of their own when they are counted", () => {
+    const counted = count(80, { reason: "caller" }).slice(60);
+    expect(new Set(counted.map(({ reference }) => reference)).size).toBe(20);
+    for (const { reference } of counted) expect(reference).toMatch(/^[0-9a-f]{12}\+$/);
+  });
+
+  test("are stored 600 times per minute in all, whatever their addresses", () => {
+    const counted = Array.from({ length: 5000 }, (_, n) =>
+      counter.count(denial({ sourceIp: `10.0.${n >> 8}.${n & 255}` })),
+    );
+    expect(stored(counted)).toBe(600);
+    expect(counter.take(NOW)).toMatchObject([{ storedAs: undefined, repeats: 4400 }]);
+    expect(stored(count(1, { userId: "ann" }))).toBe(1);
+    expect(stored(count(1, { sourceIp: "10.9.9.9", at: NOW + 60_000 }))).toBe(1);
+  });
+});
+
+test("counts denials of more kinds than it can hold by their reason", () => {
+  for (let n = 0; n < 10_000; n++) counter.count(denial({ userId: `user-${n}` }));
+  const [counted] = count(3, { userId: "one-more" });
+  expect(counted?.isStored).toBe(false);
+  expect(counter.take(NOW)).toMatchObject([{ storedAs: undefined, repeats: 3 }]);
+  expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(0);
+  counter.take(NOW + 60_000);
+  expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(1);
+});

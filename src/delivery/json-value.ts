@@ -1,0 +1,133 @@
+import { formatValue, isPlainObject } from "../format-value.ts";
+
+/** A part of a value that JSON would drop or write as something else. */
+export interface JsonLoss {
+  /** Property names and indices that lead to the part, the outermost first. */
+  readonly path: (string | number)[];
+  /** What the part is, and what JSON makes of it. Follows "is". */
+  readonly problem: string;
+  /** What to do about it, as a sentence. */
+  readonly advice: string;
+}
+
+/**
+ * Finds the first part of a value that a receiver of its JSON would not get.
+ *
+ * A property whose value is `undefined` is not a loss: the receiver reads `undefined`, too.
+ *
+ * @param seen the objects that were visited, for a value that may contain itself
+ * @returns undefined if JSON carries all of the value
+ */
+export function findJsonLoss(value: unknown, key = "", seen?: Set<object>): JsonLoss | undefined {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+    case "undefined":
+      return undefined;
+    case "number":
+      return Number.isFinite(value)
+        ? undefined
+        : loss(`${value}, which JSON writes as null`, "Send null or a number.");
+    case "symbol":
+      return loss("a symbol, which JSON cannot carry", "Send a string.");
+    case "bigint":
+      if (hasToJson(value)) return findJsonLoss(value.toJSON(key), key, seen);
+      return loss("a bigint, which JSON cannot carry", "Send String(value).");
+    case "function":
+      if (hasToJson(value)) return findJsonLoss(value.toJSON(key), key, seen);
+      return loss("a function, which JSON cannot carry", "Send its result, or remove it.");
+    default:
+      return value === null ? undefined : lossInObject(value as object, key, seen);
+  }
+}
+
+function lossInObject(value: object, key: string, seen: Set<object> | undefined): JsonLoss | undefined {
+  if (seen?.has(value)) return undefined;
+  seen?.add(value);
+  if (Array.isArray(value)) return lossInArray(value, seen);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) {
+    const lost = lossOfClass(value);
+    if (lost) return lost;
+    // Common, and writing each one a second time would double the cost.
+    if (value instanceof Date && value.toJSON === Date.prototype.toJSON) return undefined;
+  }
+  if (hasToJson(value)) {
+    const json = value.toJSON(key);
+    return json === value ? lossInProperties(value, seen) : lossInJson(json, key, seen);
+  }
+  return lossInProperties(value, seen);
+}
+
+/** JSON calls `toJSON` once: one of its result is not called. */
+function lossInJson(json: unknown, key: string, seen: Set<object> | undefined): JsonLoss | undefined {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return findJsonLoss(json, key, seen);
+  return lossOfClass(json) ?? lossInProperties(json, seen);
+}
+
+function lossInProperties(value: object, seen: Set<object> | undefined): JsonLoss | undefined {
+  for (const name of Object.keys(value)) {
+    const found = findJsonLoss((value as Record<string, unknown>)[name], name, seen);
+    if (found) {
+      found.path.unshift(name);
+      return found;
+    }
+  }
+  return undefined;
+}
+
+function lossInArray(list: readonly unknown[], seen: Set<object> | undefined): JsonLoss | undefined {
+  for (let index = 0; index < list.length; index++) {
+    const item = list[index];
+    const found =
+      item === undefined
+        ? loss("undefined, which JSON writes as null in an array", "Send null, or remove it.")
+        : findJsonLoss(item, String(index), seen);
+    if (found) {
+      found.path.unshift(index);
+      return found;
+    }
+  }
+  return undefined;
+}
+
+const BINARY = "binary data, which JSON cannot carry";
+
+/** Objects whose content is not in their properties. */
+function lossOfClass(value: object): JsonLoss | undefined {
+  // Before toJSON: that of a Buffer writes a list of numbers.
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) {
+    return loss(
+      `${formatValue(value)}, ${BINARY}`,
+      'Send text, for example Buffer.from(value).toString("base64").',
+    );
+  }
+  if (value instanceof Date) {
+    if (!Number.isNaN(value.getTime())) return undefined;
+    return loss("an invalid Date, which JSON writes as null", "Send null or a valid Date.");
+  }
+  if (hasToJson(value)) return undefined;
+  if (value instanceof Map) {
+    return loss("a Map, which JSON writes as {}", "Send Object.fromEntries(map) or [...map].");
+  }
+  if (value instanceof Set) return loss("a Set, which JSON writes as {}", "Send [...set].");
+  if (value instanceof Promise) return loss("a Promise, which JSON writes as {}", "Await it first.");
+  if (value instanceof Number) return findJsonLoss(Number(value));
+  if (value instanceof String || value instanceof Boolean) return undefined;
+  const isPlain: boolean = isPlainObject(value);
+  if (isPlain || Object.keys(value).length > 0) return undefined;
+  return loss(
+    `${formatValue(value)} without enumerable properties, which JSON writes as {}`,
+    value instanceof Error
+      ? "Send its message, for example { error: error.message }."
+      : "Send a plain object with what the client needs, or give the class a toJSON method.",
+  );
+}
+
+function hasToJson(value: bigint | object): value is (bigint | object) & { toJSON(key: string): unknown } {
+  return typeof (value as { readonly toJSON?: unknown }).toJSON === "function";
+}
+
+function loss(problem: string, advice: string): JsonLoss {
+  return { path: [], problem, advice };
+}

@@ -1,0 +1,64 @@
+import { StorageError } from "./errors.ts";
+import { printable } from "./printable.ts";
+
+/** Causes of an error that are printed. */
+const MAX_CAUSES = 5;
+
+/**
+ * Writes an error to stderr: what `onError` does by default.
+ *
+ * @param where the operation in which the error occurred
+ * @param repeats how many further errors the text stands for. Default 0
+ */
+export function printError(error: unknown, where: string, repeats = 0): void {
+  console.error(describeError(error, where, repeats));
+}
+
+/**
+ * Returns the text that is printed for an error: with its stack, unless the message of a failed database says everything. Characters
+ * that could steer a terminal are escaped.
+ */
+export function describeError(error: unknown, where: string, repeats: number): string {
+  const head = `sallyport: ${printable(where)}: `;
+  if (repeats > 0) return `${head}${headline(error)} (${repeats} more like this)`;
+  if (error instanceof StorageError) return head + printable(error.message);
+  return head + withCauses(error);
+}
+
+function withCauses(error: unknown): string {
+  const parts = [headline(error) + framesOf(error)];
+  let cause = error instanceof Error ? error.cause : undefined;
+  for (; cause !== undefined && parts.length <= MAX_CAUSES; ) {
+    parts.push(`  cause: ${headline(cause)}${framesOf(cause)}`);
+    cause = cause instanceof Error ? cause.cause : undefined;
+  }
+  return parts.join("\n");
+}
+
+function headline(error: unknown): string {
+  if (error instanceof StorageError) return printable(error.message);
+  if (error instanceof AggregateError && error.message === "") {
+    return `${error.name}: ${error.errors.map(headline).join(", ")}`;
+  }
+  return printable(error instanceof Error ? `${error.name}: ${error.message}` : textOf(error));
+}
+
+/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off. */
+function framesOf(error: unknown): string {
+  if (!(error instanceof Error) || typeof error.stack !== "string") return "";
+  const start = error.stack.indexOf(error.message);
+  const frames = error.stack.slice(Math.max(0, start) + (start < 0 ? 0 : error.message.length)).split("\n");
+  return frames
+    .slice(1)
+    .map((line) => `\n${printable(line)}`)
+    .join("");
+}
+
+/** Returns a short text for a value that was thrown and is not an Error. */
+export function textOf(value: unknown): string {
+  try {
+    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}

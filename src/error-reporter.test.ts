@@ -1,0 +1,108 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ErrorReporter } from "./error-reporter.ts";
+import { StorageError } from "./errors.ts";
+
+interface Call {
+  readonly error: unknown;
+  readonly where: string;
+  readonly repeats: number;
+}
+
+let calls: Call[];
+let reporter: ErrorReporter;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  calls = [];
+  reporter = new ErrorReporter(
+    (error, where, repeats) => calls.push({ error, where, repeats }),
+    (error) => error,
+  );
+});
+afterEach(() => vi.useRealTimers());
+
+const total = () => calls.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
+
+describe("equal errors", () => {
+  test("are passed on once, and then with their number after one second", () => {
+    for (let n = 0; n < 2000; n++) reporter.report(new Error(`row ${n} is locked`), "handler");
+    expect(calls).toMatchObject([{ repeats: 0, error: { message: "row 0 is locked" } }]);
+    vi.advanceTimersByTime(1000);
+    expect(calls).toMatchObject([
+      { repeats: 0 },
+      { repeats: 1999, error: { message: "row 1999 is locked" } },
+    ]);
+    vi.advanceTimersByTime(60_000);
+    expect(calls).toHaveLength(2);
+  });
+
+  test("that continue are passed on once per second, and no error is lost", () => {
+    for (let second = 0; second < 10; second++) {
+      for (let n = 0; n < 100; n++) reporter.report(new Error("away"), "handler");
+      vi.advanceTimersByTime(1000);
+    }
+    expect(calls.length).toBeLessThanOrEqual(20);
+    expect(total()).toBe(1000);
+  });
+
+  test("are equal whatever reference or connection the place names", () => {
+    reporter.report(new Error("away"), "/ws/chat/default (reference 3f0a9c1b2d4e)");
+    reporter.report(new Error("away"), "/ws/chat/default (reference aaaaaaaaaaaa)");
+    reporter.report(new Error("away"), "evicting connection Kx3jNdOqoAMCJ-w=");
+    reporter.report(new Error("away"), "evicting connection Lx3jNdOqoAMCJ-w=");
+    expect(calls).toHaveLength(2);
+  });
+
+  test("that occur once per second are each passed on", () => {
+    for (let n = 0; n < 5; n++) {
+      reporter.report(new Error("away"), "handler");
+      vi.advanceTimersByTime(1000);
+    }
+    expect(calls.map(({ repeats }) => repeats)).toEqual([0, 0, 0, 0, 0]);
+  });
+});
+
+test("passes on errors of different kinds at once", () => {
+  reporter.report(new Error("away"), "handler");
+  reporter.report(new TypeError("away"), "handler");
+  reporter.report(new Error("gone"), "handler");
+  reporter.report(new Error("away"), "another handler");
+  reporter.report("away", "handler");
+  expect(calls.map(({ repeats }) => repeats)).toEqual([0, 0, 0, 0, 0]);
+});
+
+test("counts further kinds together when a client makes each message different", () => {
+  const letters = (n: number) => [...String(n)].map((digit) => "abcdefghij"[Number(digit)]).join("");
+  for (let n = 0; n < 5000; n++) reporter.report(new Error(`no ${letters(n)}`), "handler");
+  expect(calls).toHaveLength(20);
+  vi.advanceTimersByTime(1000);
+  expect(calls).toHaveLength(21);
+  expect(total()).toBe(5000);
+});
+
+test("reports failures of the database once per minute, whichever work they interrupt", () => {
+  for (let second = 0; second < 50; second++) {
+    for (const where of ["enforcement loop", "sweeping decisions", "/ws/chat/default"]) {
+      reporter.report(new StorageError("The database cannot be reached."), where);
+    }
+    vi.advanceTimersByTime(1000);
+  }
+  expect(calls).toMatchObject([{ repeats: 0 }]);
+  vi.advanceTimersByTime(10_000);
+  expect(calls).toMatchObject([{ repeats: 0 }, { repeats: 149 }]);
+});
+
+test("passes on a missing table and an unreachable database separately", () => {
+  reporter.report(new StorageError("Run migrate.", { code: "SALLYPORT_NOT_MIGRATED" }), "loop");
+  reporter.report(new StorageError("The database cannot be reached."), "loop");
+  expect(calls).toHaveLength(2);
+});
+
+test("passes on what was counted when it is flushed, and runs no timer afterwards", () => {
+  for (let n = 0; n < 3; n++) reporter.report(new Error("away"), "handler");
+  reporter.flush();
+  expect(calls.map(({ repeats }) => repeats)).toEqual([0, 2]);
+  expect(vi.getTimerCount()).toBe(0);
+  reporter.flush();
+  expect(calls).toHaveLength(2);
+});

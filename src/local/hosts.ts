@@ -1,0 +1,91 @@
+import type { IncomingMessage } from "node:http";
+import { BlockList, isIP } from "node:net";
+import { ConfigurationError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
+
+interface HostSettings {
+  /** What the gateway listens on. */
+  readonly host: string;
+  /** Names that an option adds, such as that of a container. `*.example.test` stands for all names below `example.test`. */
+  readonly allowedHosts: readonly string[];
+  /** Returns true for a name of an API or a domain. */
+  readonly isGatewayHost: (name: string) => boolean;
+}
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+const NAME = /^(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/i;
+
+/**
+ * Checks the Host header of requests, so that no web page can use the gateway.
+ *
+ * A page of another site can point a name of its own at this machine (DNS rebinding). Its requests are same-origin then, and only their
+ * Host header shows where they come from.
+ */
+export class AllowedHosts {
+  readonly #names: ReadonlySet<string>;
+  readonly #suffixes: readonly string[];
+  readonly #isGatewayHost: (name: string) => boolean;
+  #hasReported = false;
+
+  constructor({ host, allowedHosts, isGatewayHost }: HostSettings) {
+    allowedHosts.forEach((name, index) => {
+      if (NAME.test(name) || isIP(name) !== 0) return;
+      throw new ConfigurationError(
+        `startLocalGateway(): allowedHosts[${index}] must be the name or address of a host, without a port, such as "gateway" or ` +
+          `"*.example.test", but received ${formatValue(name)}.`,
+      );
+    });
+    const names = [host, ...allowedHosts].map((name) => name.toLowerCase());
+    this.#names = new Set(names.filter((name) => !name.startsWith("*.")));
+    this.#suffixes = names.filter((name) => name.startsWith("*.")).map((name) => name.slice(1));
+    this.#isGatewayHost = isGatewayHost;
+  }
+
+  /** Returns false for a request that names another host, and reports the first such request on the console. */
+  allows({ headers: { host }, socket }: IncomingMessage): boolean {
+    // No browser sends a request without a Host header.
+    if (host === undefined) return true;
+    const name = nameOf(host);
+    if (name !== undefined && this.#isAllowed(name, socket.localAddress)) return true;
+    this.#report(host, name);
+    return false;
+  }
+
+  #isAllowed(name: string, localAddress: string | undefined): boolean {
+    if (name === "localhost" || name.endsWith(".localhost")) return true;
+    if (this.#names.has(name) || this.#suffixes.some((suffix) => name.endsWith(suffix))) return true;
+    const version = isIP(name);
+    if (version === 0) return this.#isGatewayHost(name);
+    return LOOPBACK.check(name, version === 4 ? "ipv4" : "ipv6") || name === withoutMapping(localAddress);
+  }
+
+  #report(host: string, name: string | undefined): void {
+    if (this.#hasReported) return;
+    this.#hasReported = true;
+    const isName = name !== undefined && (NAME.test(name) || isIP(name) !== 0);
+    const option = isName ? name : "the name";
+    console.warn(
+      `sallyport local gateway: a request was answered 403, because its Host header ${asciiOnly(formatValue(host))} is not a known ` +
+        "name of this machine. A web page could otherwise use the gateway through DNS rebinding. If the name is yours, set " +
+        `allowedHosts: ["${option}"], or pass --allowed-host ${option}. Further requests are not reported.`,
+    );
+  }
+}
+
+/** Returns the name of a Host header without its port, or undefined if it is malformed. */
+function nameOf(host: string): string | undefined {
+  const [, address, name] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]/@]+))(?::\d*)?$/i.exec(host) ?? [];
+  return (address ?? name)?.toLowerCase().replace(/\.$/, "");
+}
+
+function withoutMapping(address: string | undefined): string | undefined {
+  return address?.replace(/^::ffff:(?=\d+\.)/, "");
+}
+
+/** A terminal takes some characters above ASCII as commands. */
+function asciiOnly(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
