@@ -11,7 +11,7 @@ export {
   type PermissionSet,
 } from "./access/permissions.ts";
 export type { Limits } from "./access/rate-limits.ts";
-export type { GroupRights, UserRights } from "./access/rights.ts";
+export type { GroupRights, UserFilter, UserRights, UserSummary } from "./access/rights.ts";
 export type { Rule } from "./access/rules.ts";
 export type { SallyportOptions, TokenOptions, UserDirectory } from "./config.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
@@ -36,12 +36,13 @@ export { defineGateway, type GatewayDefinition, type GatewayOptions } from "./ga
 export type { AccessLogOptions, DomainOptions, ThrottlingOptions } from "./gateways/definition-parts.ts";
 export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
 export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./gateways/targets.ts";
-export type { Access, PermissionObject } from "./lifecycle/access.ts";
+export type { Access, PermissionObject, UserListFilter } from "./lifecycle/access.ts";
 export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
 export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";
 export type { RuleChange } from "./lifecycle/compare-rules.ts";
 export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
 export type { Health } from "./lifecycle/health.ts";
+export type { LimitFilter, LimitsToClear, LimitWindow } from "./lifecycle/limit-windows.ts";
 export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
 export type { Migrated } from "./lifecycle/migrate.ts";
 export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";

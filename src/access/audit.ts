@@ -25,6 +25,7 @@ export type AuditAction =
   | "end-session"
   | "recheck"
   | "close-sessions"
+  | "clear-limits"
   | "rules-changed"
   | "expired"
   | "provision";

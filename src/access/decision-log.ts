@@ -35,6 +35,8 @@ export const decisionLogSchema = optionsOf<DecisionLogOptions>()({
 export interface DecisionFilter {
   readonly user?: string | undefined;
   readonly verdict?: "allowed" | "refused" | undefined;
+  /** Why it was refused, such as `permission` or `limit`. */
+  readonly reason?: string | undefined;
   /** Epoch milliseconds, or a Date; that instant included. */
   readonly since?: number | Date | undefined;
   /** At most this many. Default 100, at most 1 000. */
@@ -44,6 +46,7 @@ export interface DecisionFilter {
 const DECISION_FILTER = optionsOf<DecisionFilter>()({
   user: v.optional(searchedText),
   verdict: v.optional(choiceOption("allowed", "refused")),
+  reason: v.optional(searchedText),
   since: v.optional(instantOption),
   limit: rowLimit,
 });
@@ -169,7 +172,7 @@ export class DecisionLog {
 
   /** @throws ConfigurationError with the name of the filter, its value and what to change */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
-    const { user, verdict, since, limit } = parseOptions("decisions()", DECISION_FILTER, filter);
+    const { user, verdict, reason, since, limit } = parseOptions("decisions()", DECISION_FILTER, filter);
     await this.settle();
     let query = this.#database.db
       .selectFrom("sallyport_decisions")
@@ -179,6 +182,7 @@ export class DecisionLog {
       .limit(limit);
     if (user !== undefined) query = query.where("user_id", "=", user);
     if (verdict !== undefined) query = query.where("verdict", "=", verdict);
+    if (reason !== undefined) query = query.where("reason", "=", reason);
     if (since !== undefined) query = query.where("at", ">=", since);
     return (await query.execute()).map(fromRow);
   }

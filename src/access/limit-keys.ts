@@ -35,6 +35,26 @@ export function parseLimitKey(key: string): LimitKey | undefined {
   }
 }
 
+/** Returns what the keys of all windows of a subject begin with, whatever their gateway and view. */
+export function keyPrefixes({
+  user,
+  address,
+}: {
+  readonly user?: string | undefined;
+  readonly address?: string | undefined;
+}): readonly string[] {
+  const prefixOf = (limit: CountedLimit, subject: string) =>
+    `${JSON.stringify([limit, subject]).slice(0, -1)},`;
+  const [ofAddress, ofUser] = [
+    COUNTED_LIMITS.filter(isOfAddress),
+    COUNTED_LIMITS.filter((limit) => !isOfAddress(limit)),
+  ];
+  return [
+    ...(user === undefined ? [] : ofUser.map((limit) => prefixOf(limit, user))),
+    ...(address === undefined ? [] : ofAddress.map((limit) => prefixOf(limit, address))),
+  ];
+}
+
 /** Returns true for limits that count events of an address. The others count events of a user. */
 export function isOfAddress(limit: CountedLimit): boolean {
   return limit.endsWith("PerIp");

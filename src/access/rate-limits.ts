@@ -1,10 +1,10 @@
 import ipaddr from "ipaddr.js";
-import { type Expression, type Kysely, type OnConflictBuilder, sql } from "kysely";
+import { type Expression, type ExpressionBuilder, type Kysely, type OnConflictBuilder, sql } from "kysely";
 import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
-import { describeReached } from "./limit-keys.ts";
+import { describeReached, keyPrefixes } from "./limit-keys.ts";
 
 /** The limits of the app: events per minute, and open connections. `false`: no limit. 0: none are allowed. */
 export interface Limits {
@@ -108,6 +108,49 @@ export class RateLimits {
     return Number(numDeletedRows);
   }
 
+  /**
+   * Returns open windows, those with the highest counts first.
+   *
+   * @param of the user or the address that they count; all of them without either
+   */
+  async windows(
+    of: LimitSubject,
+    skip: number,
+    limit: number,
+  ): Promise<readonly { readonly key: string; readonly count: number; readonly secondsLeft: number }[]> {
+    const { db, now } = this.#database;
+    const rows = await db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => [
+        "key",
+        "count",
+        eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
+      ])
+      .where(isOf(of))
+      .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
+      .orderBy("count", "desc")
+      .orderBy("key")
+      .offset(skip)
+      .limit(limit)
+      .execute();
+    return rows.map(({ key, count, left_ms }) => ({
+      key,
+      count: Number(count),
+      secondsLeft: Math.max(1, Math.ceil(Number(left_ms) / 1000)),
+    }));
+  }
+
+  /** Removes the windows of a user or of an address, or all. @returns how many of them were open */
+  async clear(db: Kysely<Tables>, of: LimitSubject): Promise<number> {
+    const { now } = this.#database;
+    const removed = await db
+      .deleteFrom("sallyport_counters")
+      .where(isOf(of))
+      .returning(({ eb }) => eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"))
+      .execute();
+    return removed.filter(({ left_ms }) => Number(left_ms) > 0).length;
+  }
+
   async #count(db: Kysely<Tables>, key: string, limit: number): Promise<boolean> {
     const { now } = this.#database;
     const rows = await db
@@ -136,6 +179,22 @@ export class RateLimits {
     const row = await this.#window(db, key);
     return reachedLimit(describeReached(key), limit, Number(row?.left_ms ?? WINDOW_MS));
   }
+}
+
+/** Whose windows: of a user, of a block of addresses, or of everyone. */
+interface LimitSubject {
+  readonly user?: string | undefined;
+  readonly address?: string | undefined;
+}
+
+/** A condition for the keys of {@link limitKey}. Other counters never match. */
+function isOf(of: LimitSubject) {
+  const prefixes = of.user === undefined && of.address === undefined ? ["["] : keyPrefixes(of);
+  return ({ eb, or }: ExpressionBuilder<Tables, "sallyport_counters">) =>
+    or(
+      // A LIKE would have to escape the user's id, and compares without regard to case on SQLite.
+      prefixes.map((prefix) => eb(sql<string>`substr(key, 1, ${sql.lit([...prefix].length)})`, "=", prefix)),
+    );
 }
 
 /**

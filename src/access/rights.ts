@@ -33,6 +33,29 @@ export interface GroupRights {
   readonly permissions: readonly { readonly name: string; readonly until: number | null }[];
 }
 
+/** A user as a list shows it. */
+export interface UserSummary {
+  readonly id: string;
+  readonly isActive: boolean;
+  readonly isSuperuser: boolean;
+  /** The groups whose membership holds now. */
+  readonly groups: readonly string[];
+  /** How many grants of permissions hold now, directly or through a group. */
+  readonly grants: number;
+}
+
+/** Which users. Everything that is given must hold. */
+export interface UserFilter {
+  readonly active?: boolean | undefined;
+  readonly superuser?: boolean | undefined;
+  /** Members of this group now. */
+  readonly group?: string | undefined;
+  /** Users with this permission of their own or through a group now, and superusers. */
+  readonly permission?: string | undefined;
+  /** The last id of the page before. */
+  readonly after?: string | undefined;
+}
+
 /** Users that one statement reads. */
 export const USER_PAGE = 500;
 
@@ -159,6 +182,55 @@ export class Rights {
     if (!superusers) query = query.where("u.is_superuser", "=", 0);
     if (active !== "any") query = query.where("u.is_active", "=", active ? 1 : 0);
     return (await query.execute()).map((row) => row.id);
+  }
+
+  /** Returns a page of users in the order of their ids. */
+  async users(filter: UserFilter, limit: number): Promise<readonly UserSummary[]> {
+    const { active, superuser, group, permission, after = "" } = filter;
+    const { db } = this.#database;
+    let query = db
+      .selectFrom("sallyport_users as u")
+      .select((eb) => [
+        "u.id",
+        "u.is_active",
+        "u.is_superuser",
+        this.heldBy(db, eb.ref("u.id")).as("grants"),
+        this.#database
+          .listOf(
+            eb
+              .selectFrom("sallyport_user_groups as member")
+              .select("member.group_name")
+              .whereRef("member.user_id", "=", "u.id")
+              .where((inner) => this.#holds(inner, "member.until_at"))
+              .orderBy("member.group_name"),
+            "group_name",
+          )
+          .as("groups"),
+      ])
+      .where("u.id", ">", after)
+      .orderBy("u.id")
+      .limit(limit);
+    if (active !== undefined) query = query.where("u.is_active", "=", active ? 1 : 0);
+    if (superuser !== undefined) query = query.where("u.is_superuser", "=", superuser ? 1 : 0);
+    if (group !== undefined) {
+      const members = db
+        .selectFrom("sallyport_user_groups as joined")
+        .select("joined.user_id")
+        .where("joined.group_name", "=", group)
+        .where((eb) => this.#holds(eb, "joined.until_at"));
+      query = query.where("u.id", "in", members);
+    }
+    if (permission !== undefined) {
+      const holding = this.holdersOf(db, permission);
+      query = query.where((eb) => eb.or([eb("u.is_superuser", "=", 1), eb("u.id", "in", holding)]));
+    }
+    return (await query.execute()).map((row) => ({
+      id: row.id,
+      isActive: row.is_active === 1,
+      isSuperuser: row.is_superuser === 1,
+      groups: parseList(row.groups),
+      grants: parseList(row.grants).length,
+    }));
   }
 
   /** Every group with its permissions that hold now. */

@@ -1,6 +1,7 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import type { AuditEntry } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
+import { rowCount } from "./arguments.ts";
 import { deed } from "./deeds.ts";
 import { pastInstant, shownInstant } from "./instants.ts";
 import { findUser, type Names, namesOf } from "./people.ts";
@@ -21,7 +22,7 @@ export function addAudit(program: Command, terminal: Terminal): void {
     .description("Tell who changed what, when and why, the newest first")
     .option("--user <user>", "only what was done to this user")
     .option("--since <start>", "only since then: 30m, 2h, 7d or 4w ago, or a date (UTC)", pastInstant)
-    .option("--limit <number>", "at most so many, 1000 being the most", limit, MAX_ROWS);
+    .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS);
   reporting<AuditFormat>(command, terminal, audit);
 }
 
@@ -52,9 +53,4 @@ async function findOnceKnown(sallyport: Sallyport, text: string): Promise<string
     if (entry) return text;
     throw error;
   });
-}
-
-function limit(text: string): number {
-  if (/^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= 1000) return Number(text);
-  throw new InvalidArgumentError("Give a whole number from 1 to 1000.");
 }

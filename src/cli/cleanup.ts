@@ -3,6 +3,7 @@ import type { CleanedUp, CleanupOptions } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { type Format, print, withJson } from "./report.ts";
+import { endSignal } from "./signals.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 
 const SECOND_MS = 1000;
@@ -50,7 +51,7 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
     print(terminal, options, { json: done, lines: [told(done) ?? "Nothing to remove."] });
     return;
   }
-  const ending = signalled();
+  const ending = endSignal();
   for (;;) {
     try {
       const done = await sallyport.cleanup(keep);
@@ -62,32 +63,6 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
     }
     if (await ending.within(every)) return;
   }
-}
-
-/** Whether a signal to end has come, or comes within a time. */
-function signalled(): { within(ms: number): Promise<boolean> } {
-  let isOver = false;
-  let end = (): void => undefined;
-  const over = new Promise<true>((resolve) => {
-    end = () => {
-      isOver = true;
-      resolve(true);
-    };
-  });
-  process.once("SIGINT", end);
-  process.once("SIGTERM", end);
-  return {
-    within: async (ms) => {
-      if (isOver) return true;
-      let timer: NodeJS.Timeout | undefined;
-      const passed = new Promise<false>((resolve) => {
-        timer = setTimeout(() => resolve(false), ms);
-      });
-      const came = await Promise.race([over, passed]);
-      clearTimeout(timer);
-      return came;
-    },
-  };
 }
 
 /** Undefined where nothing was removed. */

@@ -35,6 +35,8 @@ export function deed(entry: AuditEntry, { name }: Names): string {
       return `asked every authorize again for ${user === null ? told(details.channel) : holder}`;
     case "close-sessions":
       return `closed ${closedOf(entry, holder)}`;
+    case "clear-limits":
+      return `cleared ${told(details.cleared)} limits of ${clearedOf(entry, holder)}`;
     case "rules-changed":
       return `recorded other rules: ${told(details.rules)}`;
     case "expired":
@@ -53,6 +55,11 @@ function closedOf({ user, details }: AuditEntry, holder: string): string {
   if ("user" in audience) return `the sockets of ${holder}`;
   const whose = user === null ? "" : `, which was ${holder}'s`;
   return `the sockets of ${told(details.audience)}${whose}`;
+}
+
+function clearedOf({ user, details }: AuditEntry, holder: string): string {
+  if (user !== null) return holder;
+  return details.address === undefined ? "everyone" : told(details.address);
 }
 
 function told(value: unknown): string {

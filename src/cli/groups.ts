@@ -39,7 +39,7 @@ export function addGroups(program: Command, terminal: Terminal): void {
 }
 
 /** @throws ConfigurationError that names the nearest group when there is none of that name */
-async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
+export async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
   const groups = (await sallyport.access.groups()).map((group) => group.name);
   const composed = name.normalize("NFC");
   if (groups.includes(composed)) return composed;

@@ -1,15 +1,25 @@
-import { Argument, type Command } from "commander";
+import { Argument, type Command, Option } from "commander";
 import type { UserRights } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { PERMISSION, USER } from "./arguments.ts";
+import { PERMISSION, rowCount, USER } from "./arguments.ts";
 import { changing, ending, type GrantFormat, granting, type Meant } from "./change.ts";
+import { findGroup } from "./groups.ts";
 import { shownEnd } from "./instants.ts";
 import { describeUser, findUser, namesOf } from "./people.ts";
-import { type Report, reporting } from "./report.ts";
-import { aligned, first } from "./table.ts";
+import { type Format, type Report, reporting } from "./report.ts";
+import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** `users grant | revoke | activate | deactivate | superuser | delete | show`. */
+interface ListFormat extends Format {
+  readonly state?: "active" | "inactive";
+  readonly superusers?: boolean;
+  readonly group?: string;
+  readonly permission?: string;
+  readonly after?: string;
+  readonly limit: number;
+}
+
+/** `users list | grant | revoke | activate | deactivate | superuser | delete | show`. */
 export function addUsers(program: Command, terminal: Terminal): void {
   const users = program.command("users").description("Give, take and show users' rights");
   const command = (name: string, description: string) =>
@@ -18,6 +28,19 @@ export function addUsers(program: Command, terminal: Terminal): void {
       .description(description)
       .argument(...USER);
 
+  reporting<ListFormat>(
+    users
+      .command("list")
+      .description("List users that are known here, in the order of their ids")
+      .addOption(new Option("--state <state>", "only these").choices(["active", "inactive"]))
+      .option("--superusers", "only superusers")
+      .option("--group <group>", "only members of this group")
+      .option("--permission <permission>", "only those who have this permission, superusers included")
+      .option("--after <id>", "only ids after this one, for the next page")
+      .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS),
+    terminal,
+    list,
+  );
   granting(command("grant", "Give a user a permission").argument(...PERMISSION), terminal, grant);
   changing(
     command("revoke", "Take a permission from a user; sockets that rested on it end at once").argument(
@@ -53,6 +76,35 @@ export function addUsers(program: Command, terminal: Terminal): void {
     terminal,
     (sallyport, _options, [user = ""]) => show(sallyport, user),
   );
+}
+
+async function list(sallyport: Sallyport, options: ListFormat): Promise<Report> {
+  const { state, superusers, group, permission, after, limit } = options;
+  if (group !== undefined) await findGroup(sallyport, group);
+  const filter = {
+    active: state === undefined ? undefined : state === "active",
+    superuser: superusers,
+    group,
+    permission: permission === undefined ? undefined : sallyport.permissions.parse(permission),
+  };
+  const found = await sallyport.access.listUsers({ ...filter, after, limit });
+  const names = await namesOf(
+    sallyport,
+    found.map(({ id }) => id),
+  );
+  const json = found.map((user) => ({ label: names.label(user.id), ...user }));
+  if (found.length === 0) return { json, lines: ["There is no such user."] };
+  const last = found.at(-1)?.id ?? "";
+  const [next] = await sallyport.access.listUsers({ ...filter, after: last, limit: 1 });
+  const lines = aligned(
+    found.map((user) => [
+      names.name(user.id),
+      stateOf(user),
+      user.groups.join(", ") || "in no group",
+      user.grants === 1 ? "1 grant" : `${user.grants} grants`,
+    ]),
+  );
+  return { json, lines: next ? [...lines, `There are more users: --after ${last} shows the next.`] : lines };
 }
 
 async function grant(

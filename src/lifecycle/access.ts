@@ -13,12 +13,12 @@ import {
 import { askChannel, demandChannel } from "../access/guard.ts";
 import type { KnownPermission } from "../access/permission-rows.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
-import type { GroupRights, UserRights } from "../access/rights.ts";
+import type { GroupRights, UserFilter, UserRights, UserSummary } from "../access/rights.ts";
 import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import { booleanOption, optionsOf, parseOptions } from "../options.ts";
+import { booleanOption, optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -31,6 +31,13 @@ import {
   whatCan,
   whoCan,
 } from "./explain.ts";
+import {
+  clearLimitWindows,
+  type LimitFilter,
+  type LimitsToClear,
+  type LimitWindow,
+  listLimitWindows,
+} from "./limit-windows.ts";
 import { type AccessPreview, effective, previewChange } from "./preview.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -267,6 +274,32 @@ export class Access {
   }
 
   /**
+   * Returns users that are known here, in the order of their ids. Read the next page with the last id as `after`.
+   *
+   * @throws ConfigurationError for a permission that is not declared, or another filter that is not valid
+   */
+  async listUsers(filter: UserListFilter = {}): Promise<readonly UserSummary[]> {
+    const { limit, ...rest } = parseOptions("listUsers()", USER_FILTER, filter);
+    if (rest.permission !== undefined) this.#rooms.permissions.parse(rest.permission);
+    return this.#ask(() => this.#rooms.rights.users(rest, limit));
+  }
+
+  /** Returns the open windows of limits that are counted in the database, those with the highest counts first. */
+  limits(filter?: LimitFilter): Promise<readonly LimitWindow[]> {
+    return this.#ask(() => listLimitWindows(this.#rooms, filter));
+  }
+
+  /**
+   * Clears windows of limits, so that the events of a user or from an address are accepted again. The limits of messages are counted
+   * in the memory of each process and are not cleared.
+   *
+   * @returns how many windows were cleared
+   */
+  clearLimits(which: LimitsToClear, options?: ChangeOptions): Promise<number> {
+    return this.#ask(() => clearLimitWindows(this.#rooms, which, options));
+  }
+
+  /**
    * Why something was decided, by the reference that the peer was told; or what the gate would say of a user now, with
    * every rule that stands before a view, a handler or a channel.
    *
@@ -354,6 +387,21 @@ export class Access {
     }
   }
 }
+
+/** Which users {@link Access.listUsers} returns. */
+export interface UserListFilter extends UserFilter {
+  /** At most this many. Default 100, at most 1000. */
+  readonly limit?: number | undefined;
+}
+
+const USER_FILTER = optionsOf<UserListFilter>()({
+  active: v.optional(booleanOption),
+  superuser: v.optional(booleanOption),
+  group: v.optional(searchedText),
+  permission: v.optional(searchedText),
+  after: v.optional(searchedText),
+  limit: rowLimit,
+});
 
 interface UsersWithPermissionOptions {
   readonly active?: boolean | "any" | undefined;

@@ -850,6 +850,10 @@ describe("hostile input", () => {
       ["what-can", eve],
       ["why", "--user", eve, "--view", "/ws/chat"],
       ["audit"],
+      ["users", "list"],
+      ["users", "list", "--group", GROUP],
+      ["limits", "list"],
+      ["decisions"],
     ];
     for (const args of commands) {
       const { code, out } = await app(...args);
@@ -890,6 +894,10 @@ describe("hostile input", () => {
       ["why", EVIL],
       ["why", "--view", EVIL],
       ["sessions", "close", EVIL],
+      ["limits", "list", "--address", EVIL],
+      ["limits", "clear", "--user", EVIL],
+      ["decisions", "--user", EVIL],
+      ["users", "list", "--group", EVIL],
       [EVIL],
       ["users", EVIL],
       ["users", "show", ANN, EVIL],

@@ -1,0 +1,128 @@
+import { type Command, Option } from "commander";
+import type { Decision, DecisionFilter } from "../index.ts";
+import type { Sallyport } from "../sallyport.ts";
+import { withApp } from "./app.ts";
+import { rowCount } from "./arguments.ts";
+import { pastInstant, shownInstant } from "./instants.ts";
+import { findUser, namesOf } from "./people.ts";
+import { type Format, print, withJson } from "./report.ts";
+import { endSignal } from "./signals.ts";
+import { aligned, MAX_ROWS } from "./table.ts";
+import { oneLine, type Terminal } from "./terminal.ts";
+
+interface DecisionsFormat extends Format {
+  readonly user?: string;
+  readonly verdict?: "allowed" | "refused";
+  readonly reason?: string;
+  readonly since?: number;
+  readonly limit: number;
+  readonly follow?: boolean;
+}
+
+/** How often `--follow` reads the database, in milliseconds. */
+const FOLLOW_EVERY_MS = 1000;
+/** How late another process may store a decision, and how much its clock may differ, in milliseconds. */
+const LATE_MS = 10_000;
+/** Decisions that `--follow` reads at once. */
+const MAX_FOLLOWED = 1000;
+
+/** `decisions`: what was decided, once or as it happens. */
+export function addDecisions(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("decisions")
+    .description("List stored decisions, the newest first")
+    .option("--user <user>", "only about this user")
+    .addOption(new Option("--verdict <verdict>", "only these").choices(["allowed", "refused"]))
+    .option("--reason <reason>", "only refused for this reason, such as limit or token-replayed")
+    .option("--since <start>", "only since then: 30m, 2h, 7d or 4w ago, or a date (UTC)", pastInstant)
+    .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS)
+    .option("--follow", "print the newest last, and continue with new ones until Ctrl-C");
+  withJson(command).action(() =>
+    withApp(terminal.app(), async (sallyport) => {
+      const options = command.opts<DecisionsFormat>();
+      const filter = await filterOf(sallyport, options);
+      if (options.follow) await follow(sallyport, terminal, options, filter);
+      else await list(sallyport, terminal, options, filter);
+    }),
+  );
+}
+
+async function filterOf(
+  sallyport: Sallyport,
+  { user, verdict, reason, since, limit }: DecisionsFormat,
+): Promise<DecisionFilter> {
+  const id = user === undefined ? undefined : await findUser(sallyport, user);
+  return { user: id, verdict, reason, since, limit };
+}
+
+async function list(
+  sallyport: Sallyport,
+  terminal: Terminal,
+  options: Format,
+  filter: DecisionFilter,
+): Promise<void> {
+  const decisions = await sallyport.access.decisions(filter);
+  const { json, lines } = await described(sallyport, decisions);
+  print(terminal, options, { json, lines: lines.length > 0 ? lines : ["No decision is stored."] });
+}
+
+/**
+ * Prints each decision once. A decision can be stored some seconds after it was made, so each look goes back for {@link LATE_MS} and
+ * leaves out what was printed.
+ */
+async function follow(
+  sallyport: Sallyport,
+  terminal: Terminal,
+  options: Format,
+  filter: DecisionFilter,
+): Promise<void> {
+  const ending = endSignal();
+  let printed = new Map<string, number>();
+  for (let next = filter; ; ) {
+    try {
+      const found = await sallyport.access.decisions(next);
+      const fresh = found.filter(({ reference }) => !printed.has(reference)).reverse();
+      const { json, lines } = await described(sallyport, fresh);
+      for (const [index, line] of lines.entries())
+        print(terminal, options, { json: json[index], lines: [line] });
+      if (next !== filter && fresh.length === MAX_FOLLOWED)
+        terminal.complain(`sallyport: more than ${MAX_FOLLOWED} new decisions, some are not shown`);
+      const [newest] = found;
+      if (newest) {
+        // By the clock of the process that decided, which may differ from the clock here.
+        const since = Math.max(newest.at - LATE_MS, Number(filter.since ?? 0));
+        const known = [...printed, ...fresh.map(({ reference, at }) => [reference, at] as const)];
+        printed = new Map(known.filter(([, at]) => at >= since));
+        next = { ...filter, since, limit: MAX_FOLLOWED };
+      }
+    } catch (error) {
+      // The database may be back by the next time.
+      terminal.complain(`sallyport: ${oneLine(error)}`);
+    }
+    if (await ending.within(FOLLOW_EVERY_MS)) return;
+  }
+}
+
+/** Decisions as documents and as lines, in the same order. */
+async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
+  const names = await namesOf(
+    sallyport,
+    decisions.map(({ userId = null }) => userId),
+  );
+  const rows = decisions.map((decision) => {
+    const { at, verdict, status, reason, userId = null, event, view, handler, channel } = decision;
+    return [
+      shownInstant(at),
+      verdict,
+      reason === undefined ? `${status}` : `${status} ${reason}`,
+      names.name(userId),
+      [event, view, handler, channel].filter(Boolean).join(" "),
+      decision.reference,
+      decision.repeats > 0 ? `and ${decision.repeats} alike` : "",
+    ];
+  });
+  return {
+    json: decisions.map((decision) => ({ label: names.label(decision.userId ?? null), ...decision })),
+    lines: aligned(rows),
+  };
+}

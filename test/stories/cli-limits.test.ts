@@ -1,0 +1,291 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join, resolve } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ConfigurationError, handler, WebSocketView } from "../../src/index.ts";
+import { ChatView, channels, chat } from "./chat.ts";
+import { type Refused, World, type WorldOptions } from "./world.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const bin = join(root, "bin/sallyport.js");
+const BAD_TOKEN = "0".repeat(64);
+const EVIL = "eve\u001b[31m\u202e";
+let world: World;
+
+async function open(options: Partial<WorldOptions> = {}): Promise<void> {
+  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView }, ...options });
+  for (const user of ["u1", "u2"]) await world.sallyport.access.grant(user, chat.can_use_chat);
+}
+beforeEach(() => open());
+afterEach(() => world.close());
+
+const env = () => ({
+  ...process.env,
+  SALLYPORT_APP: join(root, "test/processes/app.ts"),
+  STORY_DATABASE: world.database,
+});
+
+/** Runs the command line on an app with the same database. */
+function cli(...args: string[]) {
+  return new Promise<{ code: number | null; out: string; err: string }>((done) => {
+    const child = execFile(process.execPath, [bin, ...args], { env: env() }, (_error, out, err) =>
+      done({ code: child.exitCode, out, err }),
+    );
+  });
+}
+
+const json = async (...args: string[]) => JSON.parse((await cli(...args, "--json")).out) as unknown;
+
+/** The handshake's status. */
+const statusOf = (connecting: Promise<unknown>) =>
+  connecting.then(
+    () => 101,
+    (refused: Refused) => refused.status,
+  );
+
+describe("sallyport limits", () => {
+  test("lists who is counted by which limit, how often, and until when", async () => {
+    expect((await cli("limits", "list")).out).toBe("No window of a limit is open.\n");
+    await world.connect("u1");
+    await world.connect("u1");
+    await world.connect("u2");
+    await statusOf(world.connect("u2", { token: BAD_TOKEN }));
+    const { out } = await cli("limits", "list");
+    const lines = out.trimEnd().split("\n");
+    expect(lines).toHaveLength(6);
+    expect(lines[0]).toMatch(/^connectsPerIp +127\.0\.0\.1 +gateway local +3 of 300 +\d+ s left$/);
+    expect(out).toMatch(/^connectsPerUser +ann@example\.com \(u1\) +gateway local +2 of 20 +\d+ s left$/m);
+    expect(out).toMatch(/^tokensPerUser +bob@example\.com \(u2\) +1 of 20 +\d+ s left$/m);
+    expect(out).toMatch(/^failedConnectsPerIp +127\.0\.0\.1 +gateway local +1 of 20 +\d+ s left$/m);
+    expect(await json("limits", "list", "--user", "ann@example.com")).toMatchObject([
+      {
+        limit: "connectsPerUser",
+        user: "u1",
+        address: null,
+        gateway: "local",
+        view: null,
+        count: 2,
+        max: 20,
+        label: "ann@example.com",
+      },
+      { limit: "tokensPerUser", user: "u1", gateway: null, count: 2 },
+    ]);
+    expect(await json("limits", "list", "--address", "127.0.0.1")).toMatchObject([
+      { limit: "connectsPerIp", user: null, address: "127.0.0.1", count: 3 },
+      { limit: "failedConnectsPerIp", count: 1 },
+    ]);
+    expect(await json("limits", "list", "--address", "203.0.113.5")).toEqual([]);
+    await world.sql("update sallyport_counters set window_started_at = window_started_at - 60000");
+    expect(await json("limits", "list")).toEqual([]);
+  });
+
+  test("clears those of a user, of an address, or all, and the audit stores it", async () => {
+    await world.close();
+    await open({ limits: { connectsPerUser: 1, failedConnectsPerIp: 1 } });
+    const guess = () => statusOf(world.connect("u1", { token: BAD_TOKEN }));
+    await world.connect("u1");
+    expect(await statusOf(world.connect("u1"))).toBe(429);
+    expect(
+      (await cli("limits", "clear", "--user", "ann@example.com", "--reason", "a loop in the page")).out,
+    ).toBe("Cleared 2 windows.\n");
+    expect(await statusOf(world.connect("u1"))).toBe(101);
+    expect([await guess(), await guess()]).toEqual([403, 429]);
+    expect(await json("limits", "clear", "--address", "127.0.0.1")).toEqual({ cleared: 2 });
+    expect(await guess()).toBe(403);
+    expect((await cli("limits", "clear", "--all")).out).toMatch(/^Cleared \d windows\.\n$/);
+    expect((await cli("limits", "clear", "--all")).out).toBe("Cleared 0 windows.\n");
+    const entries = await world.sallyport.access.audit({ limit: 4 });
+    expect(entries.map(({ action, user, details }) => ({ action, user, details }))).toMatchObject([
+      { action: "clear-limits", user: null, details: { cleared: 0 } },
+      { action: "clear-limits", user: null },
+      { action: "clear-limits", user: null, details: { cleared: 2, address: "127.0.0.1" } },
+      { action: "clear-limits", user: "u1", details: { cleared: 2 } },
+    ]);
+    expect(entries[3]).toMatchObject({ reason: "a loop in the page", by: expect.stringMatching(/^cli:/) });
+    expect((await cli("audit")).out).toContain("cleared 2 limits of ann@example.com (u1)");
+    expect(await world.sallyport.access.why({ user: "u1", view: "/ws/chat" })).toMatchObject({
+      verdict: "allowed",
+    });
+  });
+
+  test("names what is missing or wrong in one line, and clears nothing", async () => {
+    await world.connect("u1");
+    const attempts: [string[], RegExp][] = [
+      [["clear"], /one of --user USER, --address IP and --all/],
+      [["clear", "--user", "ann@example.com", "--all"], /one of --user/],
+      [
+        ["clear", "--address", "the moon"],
+        /address must be an IP address such as 203\.0\.113\.7, but received "the moon"/,
+      ],
+      [["list", "--address", "127.0.0.1, 1.2.3.4"], /must be an IP address/],
+      [["clear", "--user", "anne@example.com"], /Did you mean "ann@example\.com"\?/],
+    ];
+    for (const [args, words] of attempts) {
+      const { code, out, err } = await cli("limits", ...args);
+      expect({ code, out }, args.join(" ")).toEqual({ code: 1, out: "" });
+      expect(err, args.join(" ")).toMatch(words);
+      expect(err.trimEnd(), args.join(" ")).not.toContain("\n");
+    }
+    expect(await json("limits", "list")).toHaveLength(3);
+  });
+
+  test("tells users and addresses apart that look alike, and never controls the terminal", async () => {
+    const ids = ["127.0.0.1", '","', "%", "U1", "u", "u1 ", EVIL];
+    for (const id of ids) {
+      const key = JSON.stringify(["tokensPerUser", id, null, null]);
+      await world.sql(
+        `insert into sallyport_counters (key, window_started_at, count) values ('${key}', 9000000000000, 1)`,
+      );
+    }
+    for (const id of ids.filter((id) => id !== EVIL)) {
+      expect(await world.sallyport.access.limits({ user: id }), id).toMatchObject([{ user: id }]);
+      expect(await world.sallyport.access.clearLimits({ user: id }), id).toBe(1);
+    }
+    expect(await world.sallyport.access.limits({ address: "127.0.0.1" })).toEqual([]);
+    const { out } = await cli("limits", "list");
+    expect(out).toContain("eve\\u001b[31m\\u202e");
+    expect(await world.sallyport.access.clearLimits({ all: true })).toBe(1);
+  });
+
+  test("shows the limits of a view as its own, and pages", async () => {
+    class OwnView extends WebSocketView {
+      static override signedIn = true;
+      static override limits = { connectsPerUser: 7 };
+      ping = handler(() => "pong");
+    }
+    await world.close();
+    await open({ views: { "/ws/own": OwnView } });
+    await world.connect("u1");
+    const { access } = world.sallyport;
+    const windows = await access.limits();
+    expect(windows).toContainEqual(
+      expect.objectContaining({ limit: "connectsPerUser", user: "u1", view: "/ws/own", max: 7, count: 1 }),
+    );
+    expect(windows).toHaveLength(3);
+    expect(await access.limits({ limit: 2 })).toHaveLength(2);
+    expect(await access.limits({ skip: 2 })).toHaveLength(1);
+    for (const which of [{}, { user: "a", all: true }, { all: false }, null, { usr: "a" }, { user: "" }])
+      await expect(access.clearLimits(which as never), JSON.stringify(which)).rejects.toThrow(
+        ConfigurationError,
+      );
+    await expect(access.limits({ usr: "a" } as never)).rejects.toThrow(
+      /usr is not an option\. Did you mean "user"\?/,
+    );
+  });
+});
+
+describe("sallyport decisions", () => {
+  test("lists by user, verdict, reason and time, the newest first", async () => {
+    expect((await cli("decisions")).out).toBe("No decision is stored.\n");
+    await statusOf(world.connect("u1", { channel: "rooms/moderators" }));
+    await statusOf(world.connect("u2", { token: BAD_TOKEN }));
+    await statusOf(world.connect("u2", { channel: "nowhere" }));
+    const { out } = await cli("decisions");
+    const lines = out.trimEnd().split("\n");
+    expect(lines).toHaveLength(3);
+    expect(lines[2]).toMatch(
+      /^20\S+Z +refused +403 permission +ann@example\.com \(u1\) +connect \/ws\/chat rooms\/moderators +[0-9a-f]{12}$/,
+    );
+    expect(lines[1]).toMatch(/ 403 token-unknown +nobody +connect \/ws\/chat /);
+    expect(await json("decisions", "--user", "ann@example.com")).toMatchObject([
+      { userId: "u1", label: "ann@example.com", reason: "permission" },
+    ]);
+    expect(await json("decisions", "--reason", "token-unknown")).toMatchObject([{ reason: "token-unknown" }]);
+    expect(await json("decisions", "--verdict", "allowed")).toEqual([]);
+    expect(await json("decisions", "--verdict", "refused", "--limit", "2")).toHaveLength(2);
+    expect(await json("decisions", "--since", "2100-01-01")).toEqual([]);
+    expect(await json("decisions", "--since", "1h")).toHaveLength(3);
+    expect((await cli("decisions", "--verdict", "denied")).err).toMatch(
+      /Allowed choices are allowed, refused/,
+    );
+    expect((await cli("decisions", "--limit", "0")).err).toMatch(/from 1 to 1000/);
+  });
+
+  const following = (...args: string[]) => {
+    const child = spawn(process.execPath, [bin, "decisions", "--follow", ...args], { env: env() });
+    const [lines, complaints]: [string[], string[]] = [[], []];
+    child.stdout.on("data", (text) => lines.push(...String(text).trimEnd().split("\n")));
+    child.stderr.on("data", (text) => complaints.push(String(text)));
+    return { child, lines, complaints, ended: once(child, "close") };
+  };
+
+  test("follows: each decision once, the newest last, until Ctrl-C", async () => {
+    await statusOf(world.connect("u1", { channel: "rooms/moderators" }));
+    const { child, lines, complaints, ended } = following("--reason", "permission");
+    await expect.poll(() => lines).toHaveLength(1);
+    for (let count = 2; count <= 4; count++) {
+      await statusOf(world.connect("u2", { channel: "rooms/moderators" }));
+      await statusOf(world.connect("u2", { token: BAD_TOKEN }));
+      await expect.poll(() => lines).toHaveLength(count);
+    }
+    expect(lines[0]).toContain("(u1)");
+    for (const line of lines.slice(1)) expect(line).toContain("(u2)");
+    child.kill("SIGINT");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual([]);
+    expect(new Set(lines.map((line) => /[0-9a-f]{12}$/.exec(line)?.[0])).size).toBe(4);
+  });
+
+  test("follows on when the database was away, and prints one document per line with --json", async () => {
+    const { child, lines, complaints, ended } = following("--json");
+    await statusOf(world.connect("u1", { channel: "rooms/moderators" }));
+    await expect.poll(() => lines).toHaveLength(1);
+    await world.sql("alter table sallyport_decisions rename to away");
+    await expect.poll(() => complaints.length).toBeGreaterThan(0);
+    await world.sql("alter table away rename to sallyport_decisions");
+    await statusOf(world.connect("u2", { channel: "rooms/moderators" }));
+    await expect.poll(() => lines).toHaveLength(2);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(lines.map((line) => (JSON.parse(line) as { userId: string }).userId)).toEqual(["u1", "u2"]);
+    for (const line of complaints.join("").trimEnd().split("\n")) expect(line).toMatch(/^sallyport: /);
+  });
+});
+
+describe("sallyport users list", () => {
+  beforeEach(async () => {
+    const { access } = world.sallyport;
+    await access.addToGroup("u2", "crew");
+    await access.grant({ group: "crew" }, chat.can_moderate_chat);
+    await access.setSuperuser("u3", true);
+    await access.setActive("u4", false);
+    await access.grant("u4", chat.can_use_chat);
+  });
+  const ids = async (...args: string[]) =>
+    ((await json("users", "list", ...args)) as { id: string }[]).map(({ id }) => id);
+
+  test("shows state, groups and grants", async () => {
+    const lines = (await cli("users", "list")).out.trimEnd().split("\n");
+    expect(lines[0]).toMatch(/^ann@example\.com \(u1\) +active +in no group +1 grant$/);
+    expect(lines[1]).toMatch(/^bob@example\.com \(u2\) +active +crew +2 grants$/);
+    expect(lines[2]).toMatch(
+      /^eve\\u001b\[31m\\u0007\\u009b\\u202e@example\.com \(u3\) +active, superuser +in no group +0 grants$/,
+    );
+    expect(lines[3]).toMatch(/^u4 +inactive +in no group +1 grant$/);
+    expect(await json("users", "list", "--limit", "1")).toEqual([
+      { id: "u1", label: "ann@example.com", isActive: true, isSuperuser: false, groups: [], grants: 1 },
+    ]);
+  });
+
+  test("filters", async () => {
+    expect(await ids("--state", "active")).toEqual(["u1", "u2", "u3"]);
+    expect(await ids("--state", "inactive")).toEqual(["u4"]);
+    expect(await ids("--superusers")).toEqual(["u3"]);
+    expect(await ids("--group", "crew")).toEqual(["u2"]);
+    expect(await ids("--permission", "chat.can_moderate_chat")).toEqual(["u2", "u3"]);
+    expect(await ids("--permission", "chat.can_use_chat", "--state", "active")).toEqual(["u1", "u2", "u3"]);
+    expect((await cli("users", "list", "--superusers", "--group", "crew")).out).toBe(
+      "There is no such user.\n",
+    );
+    expect((await cli("users", "list", "--group", "crow")).err).toMatch(/Did you mean "crew"\?/);
+    expect((await cli("users", "list", "--permission", "chat.can_use_caht")).err).toMatch(/Did you mean/);
+  });
+
+  test("pages", async () => {
+    const { out } = await cli("users", "list", "--limit", "3");
+    expect(out.trimEnd().split("\n")[3]).toBe("There are more users: --after u3 shows the next.");
+    expect(await ids("--after", "u3", "--limit", "3")).toEqual(["u4"]);
+    expect((await cli("users", "list", "--after", "u3")).out).not.toContain("There are more");
+    expect(await ids("--after", "u4")).toEqual([]);
+  });
+});
