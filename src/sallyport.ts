@@ -5,12 +5,13 @@ import { Changes } from "./access/changes.ts";
 import { Channels } from "./access/channels.ts";
 import { ConnectLimits } from "./access/connect-limits.ts";
 import { DecisionLog } from "./access/decision-log.ts";
-import { allowance, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
+import { allowance, type Decision, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
 import { DeclaredRules } from "./access/declared-rules.ts";
 import { EndedSessions } from "./access/ended-sessions.ts";
 import { Evictions } from "./access/evictions.ts";
 import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { LimitSettings } from "./access/limit-settings.ts";
+import { LoopbackDenials } from "./access/loopback-denials.ts";
 import { MessageLimits } from "./access/message-limits.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
@@ -110,7 +111,7 @@ export class Sallyport {
     const evictions = new Evictions(database, judges.join("\n"));
     const rights = new Rights(database);
     const gateways = new Gateways(database);
-    const onDecision = guarded(config.onDecision ?? (() => undefined), (error) =>
+    const onDecision = guarded(config.onDecision ?? developmentLog(), (error) =>
       onError(error, "onDecision"),
     );
     const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
@@ -484,6 +485,13 @@ function corsHeaders({ origin, isAllowed }: OriginDecision): Record<string, stri
     "access-control-expose-headers": "retry-after",
     vary: "Origin",
   };
+}
+
+/** What receives decisions if the app has no `onDecision`. */
+function developmentLog(): (decision: Decision) => void {
+  if (process.env.NODE_ENV === "production") return () => undefined;
+  const denials = new LoopbackDenials();
+  return (decision) => denials.print(decision);
 }
 
 const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import { functionOption } from "../options.ts";
+import { loopbackOrigin } from "../protocol/loopback.ts";
 
 /** Returns true for the origin of a page that may connect. Every other result denies it. */
 export type OriginCheck = (origin: string) => boolean | Promise<boolean>;
@@ -88,7 +89,13 @@ export class Origins {
       return "The request has no Origin header. Set allowMissingOrigin: true if clients that are not browsers may connect.";
     }
     const text = JSON.stringify(origin);
-    return this.#check ? `origins() did not return true for ${text}.` : `Origin ${text} is not in origins.`;
+    if (this.#check) return `origins() did not return true for ${text}.`;
+    const listed = loopbackOrigin(origin) && [...this.#allowed].find(loopbackOrigin);
+    if (listed === undefined) return `Origin ${text} is not in origins.`;
+    return (
+      `Origin ${text} is not in origins, which contains "${listed}". Both are names of this machine. ` +
+      `Open the page at ${listed}, or add ${text} to origins.`
+    );
   }
 }
 

@@ -176,6 +176,80 @@ describe("an event", () => {
   });
 });
 
+const SCHEDULED = {
+  version: "0",
+  id: "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+  "detail-type": "Scheduled Event",
+  source: "aws.events",
+  account: "123456789012",
+  time: "2026-11-29T12:00:00Z",
+  region: "eu-west-1",
+  resources: ["arn:aws:events:eu-west-1:123456789012:rule/each-minute"],
+  detail: {},
+};
+
+describe("an event that no gateway sends", () => {
+  test.each([
+    ["a rule of EventBridge", SCHEDULED],
+    ["a schedule of EventBridge Scheduler", { ...SCHEDULED, source: "aws.scheduler", detail: "{}" }],
+    ["serverless-plugin-warmup", { source: "serverless-plugin-warmup" }],
+  ])("from %s calls no view, and finishes what a frozen runtime left undone", async (_from, event) => {
+    const { app, calls, settled } = remembering();
+    const handler = lambdaHandler(app);
+    expect(await handler(event)).toEqual({ statusCode: 200, headers: {} });
+    expect(await handler(event, { getRemainingTimeInMillis: () => 30_000 })).toEqual({
+      statusCode: 200,
+      headers: {},
+    });
+    expect(calls).toEqual([]);
+    // No client waits for the answer, so that it may take all of the time that is left.
+    expect(settled).toEqual([5000, 29_500]);
+  });
+
+  test("is not what a client sends: a message that looks like one is a message", async () => {
+    for (const looking of [SCHEDULED, { source: "serverless-plugin-warmup" }]) {
+      const { app, calls } = remembering();
+      const handler = lambdaHandler(app);
+      await handler({ ...MESSAGE, body: JSON.stringify(looking) });
+      await handler({ ...MESSAGE, body: JSON.stringify({ ...looking, requestContext: undefined }) });
+      await handler({ ...looking, ...CONNECT, queryStringParameters: looking as never });
+      await handler({ ...looking, ...MESSAGE } as never);
+      expect(calls.map(({ url }) => url.pathname.split("/").at(-1))).toEqual([
+        "default",
+        "default",
+        "connect",
+        "default",
+      ]);
+    }
+  });
+
+  test.each([
+    ["undefined", undefined],
+    ["null", null],
+    ['"text"', "text"],
+    ["5", 5],
+    ["an array of 1", [SCHEDULED]],
+    ["an empty object", {}],
+    [
+      'an object with the keys "version", "routeKey", "requestContext"',
+      { version: "2.0", routeKey: "$default", requestContext: { http: {} } },
+    ],
+    ['an object with the keys "source"', { source: "aws.s3" }],
+    ['an object with the keys "source"', { source: "aws.events" }],
+    [
+      'an object with the keys "requestContext", "source"',
+      { requestContext: undefined, source: "serverless-plugin-warmup" },
+    ],
+    ['an object with the keys "body", "source"', { body: "", source: "serverless-plugin-warmup" }],
+  ])("is named in the error if it is %s", async (named, event) => {
+    const { app, calls } = remembering();
+    await expect(lambdaHandler(app)(event as never)).rejects.toThrow(
+      `lambdaHandler() received no event of a WebSocket API, but ${named}`,
+    );
+    expect(calls).toEqual([]);
+  });
+});
+
 describe("a function", () => {
   test("has one view, or is told which; other routes have theirs", async () => {
     const views = ["/ws/chat", "/ws/moderation"];

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ConfigurationError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions, recordOption } from "../options.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
@@ -61,6 +62,16 @@ export interface WebSocketEvent {
   readonly isBase64Encoded?: boolean | null;
 }
 
+/**
+ * An event that no gateway sends: of a schedule of EventBridge, or of `serverless-plugin-warmup`.
+ *
+ * Source: Amazon EventBridge user guide, "Scheduled event"; EventBridge Scheduler user guide, "Lambda targets".
+ */
+export interface BackgroundEvent {
+  readonly source: string;
+  readonly "detail-type"?: string;
+}
+
 /** As much of Lambda's context as is needed. */
 export interface LambdaContext {
   getRemainingTimeInMillis?(): number;
@@ -73,7 +84,7 @@ export interface LambdaResult {
   readonly body?: string;
 }
 
-/** How long what goes on behind an answer may hold it up, in milliseconds. */
+/** Longest time that an answer waits for what is left to do, in milliseconds. */
 const SETTLE_MS = 5000;
 /** What is left of a function's time for the answer itself, in milliseconds. */
 const RESERVE_MS = 500;
@@ -84,25 +95,43 @@ const RESERVE_MS = 500;
  * Who may invoke the function says its resource policy, so API id and stage of the event are proof: the gateway is registered with its
  * `apiId`, and needs no secret. When the answer is given, nothing is under way any more.
  *
- * @throws ConfigurationError for a view that is not mounted
+ * The function can be the target of a schedule too: it then enforces grants that have ended, and calls no view.
+ *
+ * @throws ConfigurationError for a view that is not mounted. The function throws it for an event of another kind
  */
 export function lambdaHandler(
   app: LambdaApp,
   given: LambdaOptions = {},
-): (event: WebSocketEvent, context?: LambdaContext) => Promise<LambdaResult> {
+): (event: WebSocketEvent | BackgroundEvent, context?: LambdaContext) => Promise<LambdaResult> {
   const options = parseOptions("lambdaHandler()", LAMBDA_OPTIONS, given);
   const view = mounted(app, options.view ?? onlyView(app));
   const routes = new Map(Object.entries(options.routes).map(([key, path]) => [key, mounted(app, path)]));
   return async (event, context) => {
+    const leftMs = () => {
+      const remainingMs = context?.getRemainingTimeInMillis?.();
+      return remainingMs === undefined ? undefined : Math.max(0, remainingMs - RESERVE_MS);
+    };
+    if (isBackgroundEvent(event)) {
+      await app.settle({ withinMs: leftMs() ?? SETTLE_MS });
+      return { statusCode: 200, headers: {} };
+    }
     const call = new LambdaCall(event, pathOf(event, view, routes));
     try {
       const { status, headers, body } = (await app.answer(call)) ?? NOT_FOUND;
       return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
     } finally {
-      const leftMs = (context?.getRemainingTimeInMillis?.() ?? Number.POSITIVE_INFINITY) - RESERVE_MS;
-      await app.settle({ withinMs: Math.max(0, Math.min(SETTLE_MS, leftMs)) });
+      await app.settle({ withinMs: Math.min(SETTLE_MS, leftMs() ?? SETTLE_MS) });
     }
   };
+}
+
+/** Returns true only for what has no part of a gateway's event: what a client sends is in the body of one. */
+function isBackgroundEvent(event: WebSocketEvent | BackgroundEvent): event is BackgroundEvent {
+  if (typeof event !== "object" || event === null) return false;
+  if (["requestContext", "body", "headers"].some((name) => name in event)) return false;
+  const { source, "detail-type": type } = event as BackgroundEvent;
+  if (source === "aws.events" || source === "aws.scheduler") return type === "Scheduled Event";
+  return source === "serverless-plugin-warmup";
 }
 
 /**
@@ -135,12 +164,14 @@ function mounted({ viewPaths }: LambdaApp, path: string): string {
 
 /** What an HTTP integration's URL would say. A message's own route key decides which view it is for, and never what it is. */
 function pathOf(event: WebSocketEvent, view: string, routes: ReadonlyMap<string, string>): string {
-  const { eventType, routeKey } = event.requestContext ?? {};
+  const { eventType, routeKey } = event?.requestContext ?? {};
   if (eventType === "CONNECT") return `${view}/connect`;
   if (eventType === "DISCONNECT") return `${view}/disconnect`;
   if (eventType === "MESSAGE") return `${routes.get(routeKey ?? "") ?? view}/default`;
   throw new ConfigurationError(
-    `This is no event of a WebSocket API: its requestContext.eventType is ${JSON.stringify(eventType)}. Integrate the function with the API's routes by AWS_PROXY.`,
+    `lambdaHandler() received no event of a WebSocket API, but ${formatValue(event)}. Its requestContext.eventType must be "CONNECT", ` +
+      `"DISCONNECT" or "MESSAGE", and is ${formatValue(eventType)}, so no view can be called. Integrate the function with the routes ` +
+      "of the API by AWS_PROXY. Other sources than a schedule of EventBridge need another function.",
   );
 }
 

@@ -23,7 +23,7 @@ export interface CallHandler {
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void;
-  onResponseData(): void;
+  onResponseData(controller: CallController, chunk: Uint8Array): void;
   onResponseEnd(): void;
   onResponseError(controller: CallController, error: Error): void;
 }

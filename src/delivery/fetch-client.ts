@@ -39,7 +39,7 @@ export class FetchClient implements CallClient {
     const response = await fetch(this.#origin + path, { method, headers, body, signal, redirect: "manual" });
     handler.onResponseStart(controller, response.status, Object.fromEntries(response.headers));
     // Read to its end, so that the connection can be used again.
-    for await (const _chunk of response.body ?? []) handler.onResponseData();
+    for await (const chunk of response.body ?? []) handler.onResponseData(controller, chunk);
   }
 }
 

@@ -93,6 +93,32 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     expect(requests).toEqual(["GET /dev/@connections/id%3D"]);
   });
 
+  test.each<[status: number, kind: string]>([
+    [404, "failed"],
+    [403, "failed"],
+    [302, "failed"],
+    [429, "retry"],
+    [502, "retry"],
+  ])("answered %d with the page of a proxy quotes its beginning and the URL", async (status, kind) => {
+    const page = `<html>\r\n<h1>\u001b[2J${"é".repeat(300)}`;
+    answer = (_request, response) => response.writeHead(status, { "content-type": "text/html" }).end(page);
+    const excerpt = `"<html>\\r\\n<h1>\\u001b[2J${"\\u00e9".repeat(184)}" …`;
+    expect(await post(open(), endpoint, "id=", "{}")).toMatchObject({
+      kind,
+      reason: `status ${status} from ${endpoint}/@connections, which is not an answer of API Gateway: ${excerpt}`,
+    });
+  });
+
+  test("has one reason for pages that differ, so that a report does not grow with its recipients", async () => {
+    let count = 0;
+    answer = (_request, response) => response.writeHead(502).end(`<p>Request ID: ${count++}`);
+    const api = open();
+    const results = [];
+    for (let index = 0; index < 5; index++) results.push(await post(api, endpoint, `${index}=`, "{}"));
+    expect(new Set(results.map((result) => JSON.stringify(result))).size).toBe(1);
+    expect(results[0]).toMatchObject({ reason: expect.stringContaining('"<p>Request ID: 0"') });
+  });
+
   test.each<[name: string, answer: RequestListener]>([
     ["is never answered", () => undefined],
     ["is answered by a head alone", (_request, response) => response.writeHead(200).write("x")],

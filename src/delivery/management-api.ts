@@ -1,4 +1,5 @@
 import { DeliveryError } from "../errors.ts";
+import { FOREIGN_BODY_BYTES, foreignExcerpt } from "../protocol/foreign-body.ts";
 import { regionOfHost } from "../protocol/partitions.ts";
 import {
   type CallController,
@@ -27,6 +28,8 @@ export type PostResult =
 const SWEEP_MS = 250;
 /** How long a connection that nobody uses is kept, in milliseconds. */
 const KEEP_ALIVE_MS = 20_000;
+/** How long the first page of a status stands for later ones, in milliseconds. Pages with an id of their own would be many reasons. */
+const PAGE_MS = 60_000;
 /** A clock that differs by more is put right, in milliseconds. AWS refuses signatures of five minutes ago. */
 const SKEW_MS = 60_000;
 
@@ -65,10 +68,21 @@ const JSON_TYPE = { "content-type": "application/json" };
 interface Endpoint {
   readonly connections: Connections;
   readonly host: string;
+  /** For messages, without the id of a connection. */
+  readonly url: string;
   /** What comes before a connection's id in the path. */
   readonly prefix: string;
   /** Undefined for a gateway on this machine, which asks for no signature. */
   readonly region: string | undefined;
+  /** By status, the latest answers that did not come from API Gateway. */
+  readonly pages: Map<number, Page>;
+}
+
+/** The beginning of a page that a proxy or load balancer answered with. */
+interface Page {
+  readonly excerpt: string;
+  /** By `performance.now()`. */
+  readonly at: number;
 }
 
 interface Call {
@@ -222,11 +236,14 @@ export class HttpManagementApi implements ManagementApi {
     // A gateway on this machine asks for no signature; whoever names both has its calls signed all the same.
     const { credentials, region } = this.#options;
     const isSigned = url.protocol === "https:" || (credentials !== undefined && region !== undefined);
+    const path = `${url.pathname.replace(/\/+$/, "")}/@connections`;
     const to = {
       connections,
       host: url.host,
-      prefix: `${url.pathname.replace(/\/+$/, "")}/@connections/`,
+      url: url.origin + path,
+      prefix: `${path}/`,
       region: isSigned ? regionOf(url.hostname, region) : undefined,
+      pages: new Map<number, Page>(),
     };
     this.#endpoints.set(endpoint, to);
     return to;
@@ -243,10 +260,11 @@ export class HttpManagementApi implements ManagementApi {
     return signer;
   }
 
-  #resultOf({ status, errorType, date }: Answer, to: Endpoint): PostResult {
+  #resultOf(answer: Answer, to: Endpoint): PostResult {
+    const { status, date } = answer;
     if (status >= 200 && status < 300) return { kind: "ok" };
     if (status === 410) return { kind: "gone" };
-    const reason = errorType === undefined ? `status ${status}` : `status ${status} ${errorType}`;
+    const reason = reasonOf(answer, to);
     if (status === 429) return { kind: "retry", reason, isThrottled: true };
     if (status >= 500) return { kind: "retry", reason };
     if (status === 403 && to.region !== undefined && this.#isSkewed(date)) {
@@ -271,14 +289,32 @@ interface Answer {
   readonly errorType: string | undefined;
   /** The server's clock, where the answer tells it. */
   readonly date: string | undefined;
+  /** The beginning of the body of an error. */
+  readonly body: string;
 }
 
-/** One call under way. Its answer is its status; the body is read and dropped, so that the connection is free again. */
+/** Returns what an error is reported as. An error of API Gateway is JSON, and a page of something in between is quoted. */
+function reasonOf({ status, errorType, body }: Answer, { url, pages }: Endpoint): string {
+  if (errorType !== undefined) return `status ${status} ${errorType}`;
+  const excerpt = foreignExcerpt(body);
+  if (excerpt === undefined) return `status ${status}`;
+  const now = performance.now();
+  let page = pages.get(status);
+  if (!page || now - page.at > PAGE_MS) {
+    page = { excerpt, at: now };
+    pages.set(status, page);
+  }
+  return `status ${status} from ${url}, which is not an answer of API Gateway: ${page.excerpt}`;
+}
+
+/** One call under way. Its answer is its status; the body of a success is read and dropped, so that the connection is free again. */
 class Exchange implements CallHandler {
   readonly startedAt = performance.now();
   #ended: ((answer: Answer | Error) => void) | undefined;
   #controller: CallController | undefined;
-  #answer: Answer | undefined;
+  #answer: Omit<Answer, "body"> | undefined;
+  #chunks: Uint8Array[] | undefined;
+  #bytes = 0;
 
   constructor(ended: (answer: Answer | Error) => void) {
     this.#ended = ended;
@@ -305,12 +341,20 @@ class Exchange implements CallHandler {
     // AWS may add where the error is described after a colon.
     const [errorType] = /^[A-Za-z]{1,80}/.exec(text(headers["x-amzn-errortype"]) ?? "") ?? [];
     this.#answer = { status, errorType, date: text(headers.date) };
+    if (status >= 300) this.#chunks = [];
   }
 
-  onResponseData(): void {}
+  onResponseData(_controller: CallController, chunk: Uint8Array): void {
+    if (!this.#chunks || this.#bytes >= FOREIGN_BODY_BYTES) return;
+    // The chunk may be a part of a buffer that is used again.
+    const part = Buffer.from(chunk.subarray(0, FOREIGN_BODY_BYTES - this.#bytes));
+    this.#chunks.push(part);
+    this.#bytes += part.length;
+  }
 
   onResponseEnd(): void {
-    this.#end(this.#answer ?? new Error("an answer without a status"));
+    const body = this.#chunks ? Buffer.concat(this.#chunks).toString("utf8") : "";
+    this.#end(this.#answer ? { ...this.#answer, body } : new Error("an answer without a status"));
   }
 
   onResponseError(_controller: unknown, error: Error): void {

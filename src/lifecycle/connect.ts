@@ -10,6 +10,7 @@ import { malformed, type Reason, RefusedError } from "../errors.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import { loopbackOrigin } from "../protocol/loopback.ts";
 import { lockOfConnections, type NewSession } from "../sessions/entries.ts";
 import type { ConnectionLimit } from "../sessions/user-connections.ts";
 import type { Tables } from "../storage/database.ts";
@@ -144,7 +145,7 @@ async function verifyToken(
       throw new RefusedError(
         identity
           ? `The token is of user ${grant.userId}, but the connect came with another login, of user ${identity.userId}.`
-          : 'The connect came without a login. Cookies reach $connect on a custom domain; elsewhere use token: { binding: "token" }.',
+          : withoutLogin(call.origin),
         { reason: "login" },
       );
     }
@@ -172,6 +173,17 @@ function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): voi
       "the channel of this connect.",
     { reason: "token-scope" },
   );
+}
+
+function withoutLogin(origin: string | undefined): string {
+  const page = loopbackOrigin(origin)?.hostname;
+  const other = page === "localhost" ? "127.0.0.1" : "localhost";
+  const hint =
+    page === undefined
+      ? "Cookies reach $connect on a custom domain; elsewhere"
+      : `The page is on ${page}. If the socket has another name of this machine, such as ${other}, the browser sends it no cookies: ` +
+        "use one name for both. If cookies cannot reach $connect,";
+  return `The connect came without a login. ${hint} use token: { binding: "token" }.`;
 }
 
 function checkRules(

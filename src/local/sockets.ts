@@ -10,6 +10,7 @@ import type { ConnectEvent, EventPlace, GatewayEvent, MessageEvent } from "./eve
 import { judgeUpgrade, refusalStatus, refuseUpgrade } from "./handshake.ts";
 import { newId, newTraceId } from "./ids.ts";
 import type { Integrations, Outcome } from "./integration.ts";
+import { PageHosts } from "./page-hosts.ts";
 import { errorFrame, routeResponse } from "./route-response.ts";
 import type { Settings } from "./settings.ts";
 import type { Stage } from "./stages.ts";
@@ -48,6 +49,7 @@ export class Sockets {
   readonly #subprotocols = new WeakMap<IncomingMessage, string>();
   readonly #webSockets: WebSocketServer;
   readonly #unadmitted = new Set<Duplex>();
+  readonly #pageHosts = new PageHosts();
   #pendingUpgrades = 0;
   #takesNoMore = false;
 
@@ -106,7 +108,10 @@ export class Sockets {
       at: connection.connectedAt,
       client: { rawHeaders: request.rawHeaders, query },
     }).finally(() => this.#pendingUpgrades--);
-    if (typeof outcome === "number") return refuseUpgrade(socket, outcome);
+    if (typeof outcome === "number") {
+      this.#pageHosts.denied(request, outcome);
+      return refuseUpgrade(socket, outcome);
+    }
     if (outcome?.kind === "answered" && outcome.subprotocol)
       this.#subprotocols.set(request, outcome.subprotocol);
     const socketPlace: SocketPlace = { stage, place, connection };

@@ -8,6 +8,7 @@ import {
 import * as v from "valibot";
 import { ControlPlaneError } from "../errors.ts";
 import { functionOption, wholeNumberOption } from "../options.ts";
+import { rejectForeignAnswers } from "./foreign-answers.ts";
 import { type ClientConfig, FunctionPolicies } from "./function-policies.ts";
 
 /** How AWS is reached. */
@@ -74,6 +75,7 @@ export class ControlPlane {
     this.now = options.now ?? Date.now;
     this.#options = options;
     this.#gateways = new ApiGatewayV2Client(this.#clientOptions());
+    rejectForeignAnswers(this.#gateways, region);
   }
 
   /** @throws ControlPlaneError where the run is to end */

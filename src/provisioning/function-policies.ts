@@ -1,6 +1,7 @@
 import type { LambdaClient } from "@aws-sdk/client-lambda";
 import { ControlPlaneError } from "../errors.ts";
 import { exportsOf, loadingFailure } from "../optional-packages.ts";
+import { rejectForeignAnswers } from "./foreign-answers.ts";
 
 /** What API Gateway is permitted. */
 const INVOKE = "lambda:InvokeFunction";
@@ -67,7 +68,9 @@ export class FunctionPolicies {
   /** @throws ControlPlaneError where the SDK's package is not installed */
   static async open(config: ClientConfig, call: Call): Promise<FunctionPolicies> {
     const sdk = await loadSdk();
-    return new FunctionPolicies(sdk, new sdk.LambdaClient(config), call);
+    const client = new sdk.LambdaClient(config);
+    rejectForeignAnswers(client, config.region);
+    return new FunctionPolicies(sdk, client, call);
   }
 
   /** What a function's policy says; nothing where it has none. @throws ControlPlaneError */

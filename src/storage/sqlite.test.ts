@@ -21,6 +21,7 @@ describe("the SQLite storage", () => {
       "0001_first_tables",
       "0002_reasons_and_records",
       "0003_connected_at",
+      "0004_ended_sessions",
       "0005_token_scope",
       "0006_open_connections",
     ]);
@@ -42,6 +43,7 @@ describe("the SQLite storage", () => {
       "0001_first_tables",
       "0002_reasons_and_records",
       "0003_connected_at",
+      "0004_ended_sessions",
       "0005_token_scope",
       "0006_open_connections",
     ]);

@@ -133,6 +133,16 @@ test("a right that ended elsewhere is enforced by the next event, of whoever it 
   expect((await ann.closed).code).toBe(1000);
 });
 
+test("closes the socket of a user whose grant has ended at the next scheduled event", async () => {
+  await world.sallyport.access.grant("bob", chat.use);
+  const bob = await world.connect("bob");
+  await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'bob'");
+  const invoke = lambdaHandler(world.sallyport);
+  const scheduled = { source: "aws.events", "detail-type": "Scheduled Event" };
+  expect(await invoke(scheduled)).toEqual({ statusCode: 200, headers: {} });
+  expect((await bob.closed).code).toBe(1000);
+});
+
 test("a function that nobody calls any more keeps nothing running", async () => {
   await world.sallyport.registerGateway({ name: "aws", endpoint: "http://127.0.0.1:9/dev", apiId: "abc" });
   const run = promisify(execFile);

@@ -2,11 +2,19 @@ import type { Decision } from "sallyport";
 
 let isServing = false;
 
-/** From now on each refusal and each right that ended is a line of JSON; a command in another terminal prints none. */
+/** From now on each denial and each permission that ended is printed in one line. A command in another terminal prints none. */
 export function logDecisions(): void {
   isServing = true;
 }
 
 export function log(decision: Decision): void {
-  if (isServing) console.log(JSON.stringify(decision));
+  if (isServing) console.log(lineOf(decision));
+}
+
+/** Who was denied what and why. The reference leads to the whole decision: `npx sallyport why REFERENCE`. */
+function lineOf({ verdict, event, path, userId, status, message, reference }: Decision): string {
+  const who = userId === undefined ? "" : ` of user ${userId}`;
+  const line = `${verdict} ${status}: ${event} ${path}${who}: ${message} (reference ${reference})`;
+  // Names come from clients, and control characters would reach the terminal.
+  return line.replace(/\p{C}/gu, "?");
 }

@@ -108,6 +108,6 @@ ${people}
   Why, for any reference on the page:
     ${database}npx sallyport why REFERENCE
 
-  Each refusal is printed here as a line of JSON. Ctrl-C ends.
+  Each denial is printed here in one line. Ctrl-C ends.
 `);
 }
