@@ -46,14 +46,19 @@ describe("the audit", () => {
   });
 
   test("is filtered by exact names", async () => {
+    // Changes store the name of a group in Unicode's composed form.
+    const groups = ALIKE.map((text) => text.normalize("NFC"));
     for (const [index, text] of ALIKE.entries()) {
-      await record(index + 1, { action: "grant", by: text, user: text, group: text, permission: text });
+      const group = groups[index] as string;
+      await record(index + 1, { action: "grant", by: text, user: text, group, permission: text });
     }
     for (const [index, text] of ALIKE.entries()) {
       const found = await Promise.all(
-        (["by", "user", "group", "permission"] as const).map((name) => numbers({ [name]: text })),
+        (["by", "user", "permission"] as const).map((name) => numbers({ [name]: text })),
       );
-      expect([text, found]).toEqual([text, Array(4).fill([index + 1])]);
+      expect([text, found]).toEqual([text, Array(3).fill([index + 1])]);
+      const sameGroup = ALIKE.flatMap((_, other) => (groups[other] === groups[index] ? [other + 1] : []));
+      expect([text, sorted(await numbers({ group: text }))]).toEqual([text, sorted(sameGroup)]);
     }
     expect(await numbers({ by: "Ann", user: "ann" })).toEqual([]);
   });
