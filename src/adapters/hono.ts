@@ -12,7 +12,7 @@ export interface HonoContext {
     /** All of the body, though somebody has read it before. */
     arrayBuffer(): Promise<ArrayBuffer>;
   };
-  /** What the server passes. `@hono/node-server` passes Node's request as `incoming`. */
+  /** What the server passes, such as Node's request as `incoming` or the event of a Lambda function. */
   readonly env?: unknown;
 }
 
@@ -76,8 +76,16 @@ function callOf(context: HonoContext, prefix: string): HttpCall | undefined {
   };
 }
 
-/** Returns false if the client sent another path. On Node the path of a `Request` is what is left after `..` was resolved. */
+/** Returns false if the client sent another path: that of a `Request` is what is left after `..` was resolved. */
 function isAsReceived({ env }: HonoContext, path: string): boolean {
-  const { incoming } = (env ?? {}) as { readonly incoming?: { readonly url?: unknown } };
-  return typeof incoming?.url !== "string" || endsWithOwnPath(incoming.url, path);
+  const { incoming, event } = (env ?? {}) as Received;
+  const targets = [incoming?.url, event?.rawPath, event?.path].filter((target) => typeof target === "string");
+  return targets.every((target) => endsWithOwnPath(target, path));
+}
+
+/** What the servers for Node and for Lambda functions pass as `env`. */
+interface Received {
+  readonly incoming?: { readonly url?: unknown };
+  /** Of a function URL or an HTTP API, and of a REST API. */
+  readonly event?: { readonly rawPath?: unknown; readonly path?: unknown };
 }

@@ -37,7 +37,7 @@ export function endsWithOwnPath(target: string, own: string): boolean {
  */
 export function isNormalForm(target: string): boolean {
   const path = pathOf(target);
-  return isUnambiguous(target) && !path.includes("//") && !ENCODED_WITHOUT_NEED.test(path);
+  return isUnambiguous(target) && !EMPTY_SEGMENT.test(path) && !ENCODED_WITHOUT_NEED.test(path);
 }
 
 /**
@@ -49,7 +49,9 @@ export function isUnambiguous(target: string): boolean {
   return path.startsWith("/") && !/[\\#]/.test(path) && !DOT_SEGMENT.test(path);
 }
 
-const DOT_SEGMENT = /(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?:$|\/|%2f|%5c)/i;
+/** Some servers ignore what follows a semicolon in a segment. */
+const DOT_SEGMENT = /(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?:$|\/|;|%2f|%5c|%3b)/i;
+const EMPTY_SEGMENT = /\/(?:\/|;|%3b)/i;
 /** Letters, digits and `-._~`. Source: RFC 3986 §2.3, "unreserved". */
 const ENCODED_WITHOUT_NEED = /%(?:2[de]|3\d|4[1-9a-f]|5[\daf]|6[1-9a-f]|7[\dae])/i;
 

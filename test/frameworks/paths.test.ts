@@ -189,6 +189,23 @@ describe("hono", () => {
   );
 });
 
+test.each(["rawPath", "path"])("hono on Lambda compares the %s of the event", async (name) => {
+  const root = new Hono();
+  root.use(honoMiddleware(await app(), { start: false }));
+  for (const path of PATHS) {
+    const ask = (received: string) =>
+      root.request(
+        `https://abc.lambda-url.eu-west-1.on.aws${path}`,
+        { method: "POST" },
+        { event: { [name]: received } },
+      );
+    for (const received of [path, `/stage${path}`])
+      expect([401, 403]).toContain((await ask(received)).status);
+    const hostile = hostileTargets(path).filter((target) => !/^\S*\?/.test(target));
+    for (const received of hostile) expect([received, (await ask(received)).status]).toEqual([received, 404]);
+  }
+});
+
 describe("a router that calls sallyport.fetch", () => {
   const router = async (prefix = "") => {
     const sallyport = await app();
