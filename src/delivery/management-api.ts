@@ -1,14 +1,9 @@
 import { DeliveryError } from "../errors.ts";
-import { FOREIGN_BODY_BYTES, foreignExcerpt } from "../protocol/foreign-body.ts";
+import { foreignExcerpt } from "../protocol/foreign-body.ts";
 import { regionOfHost } from "../protocol/partitions.ts";
-import {
-  type CallController,
-  type CallHandler,
-  type ClientClass,
-  Connections,
-  loadClient,
-} from "./connections.ts";
+import { type ClientClass, Connections, loadClient } from "./connections.ts";
 import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
+import { type Answer, Exchange } from "./exchange.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
 import { Slots } from "./slots.ts";
 
@@ -283,16 +278,6 @@ export class HttpManagementApi implements ManagementApi {
   }
 }
 
-interface Answer {
-  readonly status: number;
-  /** AWS's name for what is wrong, such as `LimitExceededException`. */
-  readonly errorType: string | undefined;
-  /** The server's clock, where the answer tells it. */
-  readonly date: string | undefined;
-  /** The beginning of the body of an error. */
-  readonly body: string;
-}
-
 /** Returns what an error is reported as. An error of API Gateway is JSON, and a page of something in between is quoted. */
 function reasonOf({ status, errorType, body }: Answer, { url, pages }: Endpoint): string {
   if (errorType !== undefined) return `status ${status} ${errorType}`;
@@ -307,69 +292,6 @@ function reasonOf({ status, errorType, body }: Answer, { url, pages }: Endpoint)
   return `status ${status} from ${url}, which is not an answer of API Gateway: ${page.excerpt}`;
 }
 
-/** One call under way. Its answer is its status; the body of a success is read and dropped, so that the connection is free again. */
-class Exchange implements CallHandler {
-  readonly startedAt = performance.now();
-  #ended: ((answer: Answer | Error) => void) | undefined;
-  #controller: CallController | undefined;
-  #answer: Omit<Answer, "body"> | undefined;
-  #chunks: Uint8Array[] | undefined;
-  #bytes = 0;
-
-  constructor(ended: (answer: Answer | Error) => void) {
-    this.#ended = ended;
-  }
-
-  /** Ends it at once; what comes later is nobody's. */
-  abort(error: Error): void {
-    const controller = this.#controller;
-    this.#end(error);
-    controller?.abort(error);
-  }
-
-  onRequestStart(controller: CallController): void {
-    // Nobody waits for it any more: it was given up before its connection was there.
-    if (!this.#ended) controller.abort(new Error("timeout"));
-    else this.#controller = controller;
-  }
-
-  onResponseStart(
-    _controller: CallController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    // AWS may add where the error is described after a colon.
-    const [errorType] = /^[A-Za-z]{1,80}/.exec(text(headers["x-amzn-errortype"]) ?? "") ?? [];
-    this.#answer = { status, errorType, date: text(headers.date) };
-    if (status >= 300) this.#chunks = [];
-  }
-
-  onResponseData(_controller: CallController, chunk: Uint8Array): void {
-    if (!this.#chunks || this.#bytes >= FOREIGN_BODY_BYTES) return;
-    // The chunk may be a part of a buffer that is used again.
-    const part = Buffer.from(chunk.subarray(0, FOREIGN_BODY_BYTES - this.#bytes));
-    this.#chunks.push(part);
-    this.#bytes += part.length;
-  }
-
-  onResponseEnd(): void {
-    const body = this.#chunks ? Buffer.concat(this.#chunks).toString("utf8") : "";
-    this.#end(this.#answer ? { ...this.#answer, body } : new Error("an answer without a status"));
-  }
-
-  onResponseError(_controller: unknown, error: Error): void {
-    this.#end(error);
-  }
-
-  /** Once. */
-  #end(answer: Answer | Error): void {
-    const ended = this.#ended;
-    this.#ended = undefined;
-    this.#controller = undefined;
-    ended?.(answer);
-  }
-}
-
 /** A provider may have credentials the next time; an environment without any will not. */
 function unsigned(error: unknown): PostResult {
   const isHopeless = error instanceof DeliveryError && !(error instanceof CredentialsError);
@@ -379,10 +301,6 @@ function unsigned(error: unknown): PostResult {
 /** A call without an answer: nobody knows whether it arrived. */
 function unanswered(error: Error): PostResult {
   return { kind: "retry", reason: (error as { code?: string }).code ?? error.message };
-}
-
-function text(header: string | string[] | undefined): string | undefined {
-  return typeof header === "string" ? header.slice(0, 200) : undefined;
 }
 
 function regionOf(hostname: string, given: string | undefined): string {
