@@ -386,8 +386,9 @@ describe("the policy of the app that serves", () => {
     const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/production`;
     await management.ready(endpoint);
     await management.post(endpoint, "L0SM9cOFvHcCIhw=", "hello");
+    await management.get(endpoint, "L0SM9cOFvHcCIhw=");
     await management.delete(endpoint, "L0SM9cOFvHcCIhw=");
-    expect(arrived.map(({ method }) => method)).toEqual(["POST", "DELETE"]);
+    expect(arrived.map(({ method }) => method)).toEqual(["POST", "GET", "DELETE"]);
 
     const definition = defineGateway({
       name: "chat",

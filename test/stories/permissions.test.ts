@@ -464,7 +464,7 @@ describe("rights that change while connected", () => {
     const token = await world.token("ann:phone");
     await world.sallyport.access.endSession("phone");
     expect((await phone.closed).code).toBe(1000);
-    await expect(world.connect("ann:phone", { token })).rejects.toEqual(refused(403));
+    await expect(world.connect("ann:phone", { token })).rejects.toEqual(refused(401));
     expect(await desk.result("whoami")).toMatchObject({ user: "ann" });
   });
 });
