@@ -411,7 +411,7 @@ describe("the policy of the app that serves", () => {
         allows(runtime, demand("a1b2c3d4e5", { ...each, path: each.path.replace("production", "other") })),
       ).toBe(false);
     }
-    expect(allows(runtime, demand("a1b2c3d4e5", { method: "GET", path: post?.path ?? "" }))).toBe(false);
+    expect(allows(runtime, demand("a1b2c3d4e5", { method: "PUT", path: post?.path ?? "" }))).toBe(false);
     for (const { resource } of asked)
       expect(allows(runtime, { action: "execute-api:Invoke", resource })).toBe(false);
   });
