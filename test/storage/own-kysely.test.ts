@@ -31,7 +31,7 @@ test.each(copies)("works on an app's own Kysely from $origin", async (copy) => {
     await database.drop();
   });
   const storage = isPostgres ? postgres(own) : sqlite(own);
-  expect(await storage.migrate()).toHaveLength(3);
+  expect((await storage.migrate())[0]).toBe("0001_first_tables");
   const counter = { key: "a", window_started_at: 2 ** 40, count: 1 };
   await storage.write((db) => db.insertInto("sallyport_counters").values(counter).execute());
   await expect(
