@@ -30,7 +30,7 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "login",
 ]);
 
-/** A connect whose token and session were accepted. */
+/** A connect with an accepted token and session, or an accepted anonymous one. */
 interface AuthenticatedConnect {
   readonly subject: Subject;
   readonly loginId: string | null;
