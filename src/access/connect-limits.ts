@@ -44,7 +44,7 @@ export class ConnectLimits {
   }
 
   /**
-   * Counts a connect whose token could be spent, or an anonymous one, for its address and its user.
+   * Counts a connect with a token that could be spent, or an anonymous one, for its address and its user.
    *
    * One statement counts both, or neither where one of the limits is reached. A connect that the user's limit denies is not counted
    * for the address, which others may share.

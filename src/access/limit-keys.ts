@@ -1,4 +1,4 @@
-/** The limits whose windows are rows of the database, so that all processes count together. */
+/** The limits that are counted in rows of the database, so that all processes count together. */
 export const COUNTED_LIMITS = [
   "tokensPerUser",
   "connectsPerUser",
@@ -13,9 +13,9 @@ export interface LimitKey {
   readonly limit: CountedLimit;
   /** The user's id, or the block of addresses that is limited together. */
   readonly subject: string;
-  /** The gateway whose connects are counted; null for tokens, which are not requested through a gateway. */
+  /** Connects through this gateway are counted; null for tokens, which are not requested through a gateway. */
   readonly gatewayId: string | null;
-  /** The view whose events alone are counted; null for all views without a value of their own. */
+  /** Only events of this view are counted; null for all views without a value of their own. */
   readonly view: string | null;
 }
 

@@ -5,7 +5,7 @@ import type { Limits } from "./rate-limits.ts";
 /** The value of a limit at a view. */
 export interface LimitSetting {
   readonly value: number | false;
-  /** The view whose events alone are counted. null: the value is the app's, and views that use it are counted together. */
+  /** Only events of this view are counted. null: the value is the app's, and views that use it are counted together. */
   readonly view: string | null;
 }
 

@@ -2,7 +2,7 @@ import type { HandlerLimits } from "../view/limits.ts";
 import type { LimitSettings } from "./limit-settings.ts";
 import { reachedLimit, WINDOW_MS } from "./rate-limits.ts";
 
-/** Whose message it is. */
+/** Where a message comes from. */
 export interface MessageOrigin {
   /** The id of the connection's row. */
   readonly id: string;

@@ -181,7 +181,7 @@ export class RateLimits {
   }
 }
 
-/** Whose windows: of a user, of a block of addresses, or of everyone. */
+/** Selects windows: of a user, of a block of addresses, or all of them. */
 interface LimitSubject {
   readonly user?: string | undefined;
   readonly address?: string | undefined;

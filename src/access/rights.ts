@@ -38,7 +38,7 @@ export interface UserSummary {
   readonly id: string;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
-  /** The groups whose membership holds now. */
+  /** The groups that the user is a member of now. */
   readonly groups: readonly string[];
   /** How many grants of permissions hold now, directly or through a group. */
   readonly grants: number;

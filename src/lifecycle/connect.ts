@@ -31,7 +31,7 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "login",
 ]);
 
-/** A connect whose token and session were accepted. */
+/** A connect with an accepted token and session, or an accepted anonymous one. */
 interface AuthenticatedConnect {
   readonly subject: Subject;
   readonly loginId: string | null;
@@ -43,8 +43,8 @@ interface AuthenticatedConnect {
  * `$connect`: decides whether a connection opens, and as which user.
  *
  * The order of the checks is the security design: caller, form, Origin, token spent (a failure counts for its address, and limits
- * only failures), same session, view and channel of the token, limits of address and user, user active, view's rule, channel's rules, `authorize`, the view's
- * `connect()`, row. A spent token stays spent, whatever follows.
+ * only failures), same session, view and channel of the token, limits of address and user, user active, view's rule, channel's rules,
+ * `authorize`, the view's `connect()`, row and open connections of the user. A spent token stays spent, whatever follows.
  *
  * @throws RefusedError
  */

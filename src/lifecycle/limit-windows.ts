@@ -10,9 +10,9 @@ import type { Rooms } from "./rooms.ts";
 /** An open window of a limit that is counted in the database. */
 export interface LimitWindow {
   readonly limit: CountedLimit;
-  /** The user whose events are counted; null for limits of an address. */
+  /** Events of this user are counted; null for limits of an address. */
   readonly user: string | null;
-  /** The address whose events are counted, an IPv6 address as its /64; null for limits of a user. */
+  /** Events from this address are counted, an IPv6 address as its /64; null for limits of a user. */
   readonly address: string | null;
   /** Name of the gateway, or its id if it was removed; null for tokens. */
   readonly gateway: string | null;

@@ -11,7 +11,7 @@ export interface ConnectionLimit {
   readonly scope: ConnectionScope;
 }
 
-/** An open row, and where API Gateway can be asked about its connection. */
+/** An open row, and the endpoint of its connection in the Management API. */
 export interface OpenConnection {
   readonly id: string;
   readonly connectionId: string;

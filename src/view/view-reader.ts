@@ -24,7 +24,7 @@ export interface HandlerDeclaration {
   readonly rules: readonly RuleDeclaration[];
   /** The `authorize` functions of the handler and of those that it replaces. All of them must return true. */
   readonly authorize: readonly NonNullable<ValidHandlerOptions["authorize"]>[];
-  /** For each limit, the value of the most derived class whose handler sets it. */
+  /** For each limit, the value of the most derived class that sets it on this handler. */
   readonly limits: HandlerLimits;
   readonly run: (context: MessageContext<never>) => unknown;
 }

@@ -88,12 +88,11 @@ test("migrates a database that is up to date as a role without the CREATE privil
 });
 
 test("tables of another schema, or of no schema at all, do not pass for ours", async () => {
-  await app(postgres(searching(database.source))).migrate();
+  const { migrations } = await app(postgres(searching(database.source))).migrate();
+  expect(migrations.length).toBeGreaterThan(0);
   const other = await emptyDatabase();
   opened.push({ close: other.drop });
-  expect(await app(postgres(searching(other.source))).migrate()).toMatchObject({
-    migrations: [expect.any(String), expect.any(String), expect.any(String)],
-  });
+  expect(await app(postgres(searching(other.source))).migrate()).toMatchObject({ migrations });
   const nowhere = new URL(searching(database.source));
   nowhere.searchParams.set("options", "-c search_path=nowhere");
   await expect(app(postgres(nowhere.href)).migrate()).rejects.toThrow(
@@ -509,7 +508,9 @@ test("a schema can be migrated while others of the same database are dropped", a
     const storages = schemas.map((schema) => postgres(inject("postgres"), { schema, poolSize: 3 }));
     const done = Promise.all(storages.map((storage) => storage.migrate()));
     await dropped(before);
-    expect((await done).map(({ length }) => length)).toEqual([3, 3, 3, 3]);
+    const [first = [], ...others] = await done;
+    expect(first).toContain("0001_first_tables");
+    expect(others).toEqual([first, first, first]);
     for (const storage of storages) await storage.close();
     before = schemas;
   }

@@ -12,8 +12,13 @@ import {
 /** A minute: what `tokenExpirySeconds` is by default. */
 const TOKEN_MS = 60_000;
 
-export function issue(facts: Facts, text: string, user: string, login: string): Token {
-  const token = { text, user, login, ends: facts.now + TOKEN_MS, spent: false };
+export function issue(
+  facts: Facts,
+  text: string,
+  owner: Pick<Token, "user" | "login"> & Partial<Pick<Token, "view" | "channel">>,
+): Token {
+  const { user, login, view, channel } = owner;
+  const token = { text, user, login, view, channel, ends: facts.now + TOKEN_MS, spent: false };
   facts.tokens.push(token);
   return token;
 }

@@ -22,7 +22,16 @@ export type Person = {
   grants: Map<string, End>;
   groups: Map<string, End>;
 };
-export type Token = { text: string; user: string; login: string; ends: number; spent: boolean };
+/** Without a view or a channel, a token opens any. */
+export type Token = {
+  text: string;
+  user: string;
+  login: string;
+  view: string | undefined;
+  channel: string | undefined;
+  ends: number;
+  spent: boolean;
+};
 /** `open`: its row; `connected`: no $disconnect has come. One that has `vanished` took neither along. */
 export type Socket = {
   id: string;

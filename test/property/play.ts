@@ -171,7 +171,7 @@ export class Play {
       (start === undefined || oracle.mayEnter(this.#facts, user, start));
     same("token's status", answer.status, allowed ? 200 : 403);
     if (!allowed) return this.#follow(at, answer.body.reference, "token");
-    const token = issue(this.#facts, answer.body.token as string, user, login);
+    const token = issue(this.#facts, answer.body.token as string, { user, login, view, channel });
     this.#tokens.push(token);
     return token;
   }
@@ -192,7 +192,11 @@ export class Play {
     };
     const { status, body } = await this.world.event(at, `${view}/connect?${query}`, headers);
     const start = channel ?? this.world.start(view);
-    const comes = knock.forged ? undefined : token ? this.#spent(token, cookie, login) : null;
+    const comes = knock.forged
+      ? undefined
+      : token
+        ? this.#spent(token, { cookie, login, view, start })
+        : null;
     const allowed =
       comes !== undefined &&
       oracle.mayUse(this.#facts, comes, view) &&
@@ -226,10 +230,15 @@ export class Play {
     return this.#token({ at, user, login });
   }
 
-  /** Whose a token was, if the cookie is of the same login. */
-  #spent(token: oracle.Token, cookie: string | null, login: string): string | undefined {
+  /** The user of a token, if the cookie is of the same login and the token is for this view and channel. */
+  #spent(
+    token: oracle.Token,
+    used: { cookie: string | null; login: string; view: string; start: string | undefined },
+  ): string | undefined {
     const spent = spend(this.#facts, token.text);
-    return spent && spent.user === cookie && spent.login === login ? spent.user : undefined;
+    if (!spent || spent.user !== used.cookie || spent.login !== used.login) return undefined;
+    if (spent.view !== undefined && spent.view !== used.view) return undefined;
+    return spent.channel === undefined || spent.channel === used.start ? spent.user : undefined;
   }
 
   async #hangUp(at: Name, number: number): Promise<string> {

@@ -181,7 +181,7 @@ export class Race {
     const { status, body } = await this.#world.event(at, "/api/ws-token", page);
     for (const facts of [this.#world.facts, this.#before]) known(facts, user);
     const id = `racing-${String(++this.#number)}`;
-    if (status === 200) issue(this.#world.facts, body.token as string, user, login);
+    if (status === 200) issue(this.#world.facts, body.token as string, { user, login });
     return async () => {
       if (status !== 200) return;
       const query = new URLSearchParams({ ws_token: body.token as string, ...(channel ? { channel } : {}) });

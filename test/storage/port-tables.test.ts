@@ -120,8 +120,7 @@ describe("migrate", () => {
 
   test("continues a history that Kysely's Migrator began, whatever the order of its rows", async () => {
     const storage = await unmigrated();
-    const all = [...(await storage.migrate())];
-    const last = all.pop();
+    const names = await storage.migrate();
     await storage.run("drop index sallyport_sessions_open_user");
     await storage.run("drop table sallyport_migrations");
     // As Kysely 0.28 created them.
@@ -131,20 +130,20 @@ describe("migrate", () => {
     await storage.run(
       "create table sallyport_migrations_lock (id varchar(255) not null primary key, is_locked integer default 0 not null)",
     );
-    for (const name of all.reverse()) await record(storage, name, "2026-11-02T00:00:00.000Z");
-    expect(await storage.migrate()).toEqual([last]);
+    for (const name of names.slice(0, -1).reverse()) await record(storage, name, "2026-11-02T00:00:00.000Z");
+    expect(await storage.migrate()).toEqual(names.slice(-1));
     expect(await storage.migrate()).toEqual([]);
   });
 
   test("rejects a history that lacks a migration before the last one, and changes nothing", async () => {
     const storage = await unmigrated();
-    const all = await storage.migrate();
-    const second = all[1] as string;
+    const names = await storage.migrate();
+    const [, second] = names;
     await storage.run(`delete from sallyport_migrations where name = '${second}'`);
     const attempt = storage.migrate();
     await expect(attempt).rejects.toBeInstanceOf(StorageError);
-    await expect(attempt).rejects.toThrow(`has the migration "${all.at(-1)}", but lacks "${second}"`);
-    expect(await recorded(storage)).toEqual(all.filter((name) => name !== second));
+    await expect(attempt).rejects.toThrow(`has the migration "${names.at(-1)}", but lacks "${second}"`);
+    expect(await recorded(storage)).toEqual(names.filter((name) => name !== second));
   });
 
   test("undoes every migration of a run that fails, and runs them all the next time", async () => {
@@ -153,9 +152,7 @@ describe("migrate", () => {
     await expect(storage.migrate()).rejects.toThrow(/sallyport_rules.* already exists/);
     await expect(groupsIn(storage.db)).rejects.toThrow();
     await storage.run("drop table sallyport_rules");
-    const names = await storage.migrate();
-    expect(names[0]).toBe("0001_first_tables");
-    expect(await recorded(storage)).toEqual(names);
+    expect(await storage.migrate()).toEqual(await (await unmigrated()).migrate());
   });
 
   test("keeps what is in the tables", async () => {

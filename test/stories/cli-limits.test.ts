@@ -129,7 +129,7 @@ describe("sallyport limits", () => {
     expect(await json("limits", "list")).toHaveLength(3);
   });
 
-  test("tells users and addresses apart that look alike, and never controls the terminal", async () => {
+  test("distinguishes users and addresses that look alike, and never controls the terminal", async () => {
     const ids = ["127.0.0.1", '","', "%", "U1", "u", "u1 ", EVIL];
     for (const id of ids) {
       const key = JSON.stringify(["tokensPerUser", id, null, null]);

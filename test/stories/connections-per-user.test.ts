@@ -45,7 +45,7 @@ async function connectLost(user: string, view = "/ws/chat"): Promise<number> {
 /** Makes every connection older than the time within which API Gateway may not know it yet. */
 const age = () => world.sql("update sallyport_sessions set connected_at = connected_at - 60000");
 
-/** A Management API whose looks at connections a test decides. */
+/** A Management API with another lookup of connections, or without one. */
 const apiWith = (get?: ManagementApi["get"]): ManagementApi => ({
   post: async () => ({ kind: "ok" }),
   delete: async () => ({ kind: "ok" }),
@@ -72,7 +72,7 @@ describe("a user at the limit of open connections", () => {
     expect(await openRows("ann")).toHaveLength(3);
   });
 
-  test("is told by the token endpoint where the request names the view", async () => {
+  test("is denied a token where the request names the view", async () => {
     await open({ limits: { connectionsPerUser: 1 } });
     await world.connect("ann");
     expect((await world.requestToken("ann")).status).toBe(200);
@@ -124,7 +124,7 @@ describe("a user at the limit of open connections", () => {
   });
 });
 
-describe("connections whose $disconnect was lost", () => {
+describe("connections that closed without a $disconnect", () => {
   test("are closed by a probe, and those that exist stay open", async () => {
     await open({ limits: { connectionsPerUser: 4 } });
     const lost = [await connectLost("ann"), await connectLost("ann"), await connectLost("ann")];
