@@ -64,6 +64,12 @@ export class ConnectLimits {
     for (const { key, limit } of missing) await this.#rateLimits.takeAlone(key, limit);
   }
 
+  /** Takes back what {@link take} counted for the address, after another limit of the user has denied the connect. */
+  async giveBack(attempt: ConnectAttempt): Promise<void> {
+    const { key, limit } = this.#keyOf("connectsPerIp", attempt, attempt.block);
+    if (limit !== false) await this.#rateLimits.giveBack(key);
+  }
+
   /**
    * Counts a connect that may have been an attempt to guess a token or to use a stolen one.
    *

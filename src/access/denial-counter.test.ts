@@ -80,7 +80,9 @@ describe("denials without a user", () => {
   });
 
   test("of an unknown source receive a reference of their own when they are counted", () => {
-    const counted = count(80, { reason: "caller" }).slice(60);
+    expect(stored(count(10, { reason: "caller" }))).toBe(10);
+    const counted = count(20, { reason: "caller" });
+    expect(stored(counted)).toBe(0);
     expect(new Set(counted.map(({ reference }) => reference)).size).toBe(20);
     for (const { reference } of counted) expect(reference).toMatch(/^[0-9a-f]{12}\+$/);
   });

@@ -3,6 +3,8 @@ import { addressBlock } from "./rate-limits.ts";
 
 /** Denials of one kind that are stored within a window. Further ones are counted on the last of them. */
 const STORED_PER_WINDOW = 60;
+/** The same for calls that no user, address or connection is known of. Everyone can cause them, without a limit. */
+const STORED_WITHOUT_SOURCE_PER_WINDOW = 10;
 /** The same for recipients that were denied a message, because a busy channel would fill the table with one user. */
 const STORED_DELIVERIES_PER_WINDOW = 1;
 /** Denials of unknown clients that are stored within a window, of all kinds together. */
@@ -62,7 +64,7 @@ export class DenialCounter {
       this.#end(key, window);
       window = undefined;
     }
-    if (this.#mayStore(decision, window)) {
+    if (this.#mayStore(decision, source, window)) {
       if (window) {
         window.stored++;
         window.reference = reference;
@@ -90,8 +92,8 @@ export class DenialCounter {
     return taken;
   }
 
-  #mayStore(decision: Decision, window: Window | undefined): boolean {
-    const most = decision.event === "delivery" ? STORED_DELIVERIES_PER_WINDOW : STORED_PER_WINDOW;
+  #mayStore(decision: Decision, source: string | undefined, window: Window | undefined): boolean {
+    const most = mostStored(decision, source);
     if (window ? window.stored >= most : this.#windows.size >= MAX_KINDS) return false;
     if (decision.userId !== undefined) return true;
     if (decision.at - this.#strangers.startedAt >= WINDOW_MS) {
@@ -132,6 +134,11 @@ function takeRepeats(window: Window): Repeats[] {
   window.repeats = 0;
   window.last = undefined;
   return last === undefined ? [] : [{ decision: last, storedAs: reference, repeats }];
+}
+
+function mostStored({ event }: Decision, source: string | undefined): number {
+  if (event === "delivery") return STORED_DELIVERIES_PER_WINDOW;
+  return source === undefined ? STORED_WITHOUT_SOURCE_PER_WINDOW : STORED_PER_WINDOW;
 }
 
 /** Returns what one client cannot change at will. */

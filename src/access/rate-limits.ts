@@ -79,6 +79,20 @@ export class RateLimits {
     if (!counted) throw await this.#refusal(this.#database.db, key, limit);
   }
 
+  /** Counts one event less in the open window of a key. */
+  async giveBack(key: string): Promise<void> {
+    const { now } = this.#database;
+    await this.#database.writeOne((db) =>
+      db
+        .updateTable("sallyport_counters")
+        .set(({ eb }) => ({ count: eb("count", "-", 1) }))
+        .where("key", "=", key)
+        .where("count", ">", 0)
+        .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
+        .execute(),
+    );
+  }
+
   /** @throws RefusedError with 429 when the limit is reached; counts nothing */
   async check(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
     if (limit === false) return;

@@ -87,7 +87,12 @@ export async function connect(
       return http.request;
     },
   });
-  await open(rooms, request, accepted, address.text, trail);
+  await open(rooms, request, accepted, address.text, trail).catch(async (error: unknown) => {
+    // Others may share the address of a user who has too many connections.
+    if (error instanceof RefusedError && error.reason === "connections")
+      await rooms.connectLimits.giveBack(attempt);
+    throw error;
+  });
 }
 
 interface ConnectRequest {

@@ -157,6 +157,14 @@ describe("connects", () => {
     expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 3", "connectsPerUser ann 3"]);
   });
 
+  test("that the number of the user's connections denies are not counted for the address", async () => {
+    await open({ limits: { connectionsPerUser: 1, connectsPerIp: 3 } });
+    await world.connect("ann");
+    for (let attempt = 0; attempt < 4; attempt++) expect(await statusOf(world.connect("ann"))).toBe(429);
+    expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 1", "connectsPerUser ann 5"]);
+    expect(await statusOf(world.connect("bob"))).toBe(101);
+  });
+
   test("that the limit of the address denies are not counted for the user", async () => {
     await open({ limits: { connectsPerIp: 1 } });
     await world.connect("bob");

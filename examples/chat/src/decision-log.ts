@@ -12,9 +12,10 @@ export function log(decision: Decision): void {
 }
 
 /** Who was denied what and why. The reference leads to the whole decision: `npx sallyport why REFERENCE`. */
-function lineOf({ verdict, event, path, userId, status, message, reference }: Decision): string {
+function lineOf({ verdict, event, path, userId, status, message, reference, repeats }: Decision): string {
   const who = userId === undefined ? "" : ` of user ${userId}`;
-  const line = `${verdict} ${status}: ${event} ${path}${who}: ${message} (reference ${reference})`;
+  const more = repeats === 0 ? "" : `, ${repeats} more of this kind`;
+  const line = `${verdict} ${status}: ${event} ${path}${who}: ${message} (reference ${reference}${more})`;
   // Names come from clients, and control characters would reach the terminal.
   return line.replace(/\p{C}/gu, "?");
 }
