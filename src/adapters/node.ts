@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import * as v from "valibot";
 import { printError } from "../error-output.ts";
+import { ErrorReporter } from "../error-reporter.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isUnambiguous } from "../protocol/path.ts";
@@ -28,17 +29,17 @@ export interface NodeListenerOptions {
   readonly next?: Next | undefined;
   /** What comes before the app's own paths, such as `/realtime`. Default: nothing. */
   readonly prefix?: string | undefined;
-  /** Called with what the app threw; the client gets an empty 500. Default: writes to stderr. */
+  /** Called with what the app threw; the client gets an empty 500. Default: prints to stderr, equal errors once per second. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
 const NODE_LISTENER_OPTIONS = optionsOf<NodeListenerOptions>()({
   next: v.optional(functionOption<Next>(), () => notFound),
   prefix: prefixOption,
-  onError: v.optional(
-    functionOption<(error: unknown) => void>(),
-    () => (error: unknown) => printError(error, "nodeListener()"),
-  ),
+  onError: v.optional(functionOption<(error: unknown) => void>(), () => {
+    const reporter = new ErrorReporter(printError, (error) => error);
+    return (error: unknown) => reporter.report(error, "nodeListener()");
+  }),
 });
 
 /**
