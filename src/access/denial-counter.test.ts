@@ -79,6 +79,17 @@ describe("denials without a user", () => {
     expect(stored(count(1, { sessionId: "two" }))).toBe(1);
   });
 
+  test("of two connections whose messages were rejected before they were read are two kinds", () => {
+    const message = { event: "message" as const, reason: "malformed" as const, gateway: "main" };
+    count(80, { ...message, connectionId: "one" });
+    expect(stored(count(60, { ...message, connectionId: "two" }))).toBe(60);
+  });
+
+  test("without a known gateway are one kind, whatever connection the caller names", () => {
+    const ids = Array.from({ length: 30 }, (_, n) => count(1, { reason: "caller", connectionId: `${n}` }));
+    expect(stored(ids.flat())).toBe(10);
+  });
+
   test("of an unknown source receive a reference of their own when they are counted", () => {
     expect(stored(count(10, { reason: "caller" }))).toBe(10);
     const counted = count(20, { reason: "caller" });

@@ -141,9 +141,10 @@ function mostStored({ event }: Decision, source: string | undefined): number {
   return source === undefined ? STORED_WITHOUT_SOURCE_PER_WINDOW : STORED_PER_WINDOW;
 }
 
-/** Returns what one client cannot change at will. */
-function sourceOf({ userId, sessionId, sourceIp }: Decision): string | undefined {
-  return userId ?? sessionId ?? (sourceIp === undefined ? undefined : (addressBlock(sourceIp) ?? sourceIp));
+/** Returns what one client cannot change at will. The id of a connection counts if a known gateway has sent it. */
+function sourceOf({ userId, sessionId, sourceIp, gateway, connectionId }: Decision): string | undefined {
+  if (sourceIp !== undefined) return userId ?? sessionId ?? addressBlock(sourceIp) ?? sourceIp;
+  return userId ?? sessionId ?? (gateway === undefined ? undefined : connectionId);
 }
 
 function kindOf({ event, userId, view, reason }: Decision, source: string | undefined): string {

@@ -72,7 +72,7 @@ describe("B1 events that do not come from our gateway", () => {
         expect(await response.json()).toEqual({
           ok: false,
           error: "Permission denied.",
-          reference: expect.stringMatching(/^[0-9a-f]{12}$/),
+          reference: expect.stringMatching(/^[0-9a-f]{12}\+?$/),
         });
         expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
       }
