@@ -45,9 +45,29 @@ export function encodeFrame(value: unknown, name = "message"): string {
  */
 export function encodeMessage(message: unknown): string {
   const frame = encodeFrame(message);
-  const problem = reservedForm(frame);
-  if (problem === undefined) return frame;
-  throw new RefusedError(`send(): ${problem}`, {
+  requireNoReservedForm(frame, "send(): the message");
+  return frame;
+}
+
+/**
+ * Encodes what a handler returned for a message without an `id`, which the client receives as it is.
+ *
+ * The result may be data that another client stored. A client does not act on `ok: true` without its own call id, so a result may be
+ * `{ ok: true }`.
+ *
+ * @throws RefusedError as {@link encodeMessage}
+ * @throws DeliveryError as {@link encodeFrame}
+ */
+export function encodeResult(result: unknown): string {
+  const frame = encodeFrame(result, "result");
+  requireNoReservedForm(frame, "The result of the handler", (ok) => ok === true);
+  return frame;
+}
+
+function requireNoReservedForm(frame: string, what: string, acceptsOk?: (ok: unknown) => boolean): void {
+  const problem = reservedForm(frame, acceptsOk);
+  if (problem === undefined) return;
+  throw new RefusedError(`${what} ${problem}`, {
     reason: "reserved",
     status: 400,
     reply: "The message has a reserved form.",
@@ -64,36 +84,40 @@ const RESERVED_TYPE = "sallyport.";
  * The JSON is checked, because `toJSON`, getters and proxies may return something else each time. Most frames need no parsing:
  * JSON.stringify writes each name once, without spaces, and without escapes for letters. Only `JSON.rawJSON` may escape them.
  */
-function reservedForm(frame: string): string | undefined {
+function reservedForm(frame: string, acceptsOk?: (ok: unknown) => boolean): string | undefined {
   if (!frame.startsWith("{")) return undefined;
   if (frame.startsWith(TYPE_FIRST)) {
     const start = frame.slice(TYPE_FIRST.length, TYPE_FIRST.length + RESERVED_TYPE.length);
-    if (!start.includes("\\")) return start === RESERVED_TYPE ? reservedTypeOf(frame) : undefined;
+    if (!start.includes("\\")) return start === RESERVED_TYPE ? reservedTypeOf(frame, acceptsOk) : undefined;
   } else if (!MAY_BE_RESERVED.some((text) => frame.includes(text))) return undefined;
-  return reservedTypeOf(frame);
+  return reservedTypeOf(frame, acceptsOk);
 }
 
 const MAY_BE_RESERVED = [`"type":"${RESERVED_TYPE}`, '"ok":', '"requestId":', "\\u00"];
 
-function reservedTypeOf(frame: string): string | undefined {
+function reservedTypeOf(
+  frame: string,
+  acceptsOk: (ok: unknown) => boolean = () => false,
+): string | undefined {
   const message = JSON.parse(frame) as Readonly<Record<string, unknown>>;
   const { type } = message;
   if (typeof type === "string" && type.startsWith(RESERVED_TYPE)) {
     return (
-      `the message has the type ${JSON.stringify(type.slice(0, MAX_PATH))}. Clients act on types that begin with ` +
+      `has the type ${JSON.stringify(type.slice(0, MAX_PATH))}. Clients act on types that begin with ` +
       `"${RESERVED_TYPE}" as notices of the server. Use another type, and do not relay a client's fields unchecked.`
     );
   }
   if (type !== undefined && type !== null) return undefined;
   const has = (field: string) => Object.hasOwn(message, field);
-  const fields = has("ok")
-    ? '"ok"'
-    : has("connectionId") && has("requestId")
-      ? '"connectionId" and "requestId"'
-      : "";
+  const fields =
+    has("ok") && !acceptsOk(message.ok)
+      ? '"ok"'
+      : has("connectionId") && has("requestId")
+        ? '"connectionId" and "requestId"'
+        : "";
   if (fields === "") return undefined;
   return (
-    `the message has ${fields} and no type. Clients take such a message for an answer of the server or an error of ` +
+    `has ${fields} and no type. Clients take such a message for an answer of the server or an error of ` +
     "API Gateway. Give the message a type, and do not relay a client's fields unchecked."
   );
 }

@@ -1,5 +1,5 @@
 import type { Trail } from "../access/decisions.ts";
-import { encodeFrame } from "../delivery/frame.ts";
+import { encodeFrame, encodeResult } from "../delivery/frame.ts";
 import { DeliveryError, RefusedError } from "../errors.ts";
 import type { CallAnswer, RefusalBody } from "../protocol/frames.ts";
 import type { HttpAnswer } from "../protocol/http-call.ts";
@@ -30,7 +30,7 @@ export interface Refusal {
 export function succeeded(result: unknown, { event, callId }: Trail): Answer {
   if (event !== "message") return { status: 200, body: "{}", isAllowed: true };
   if (callId === undefined) {
-    return { status: 200, body: encodeFrame(result ?? {}, "result"), isAllowed: true };
+    return { status: 200, body: encodeResult(result ?? {}), isAllowed: true };
   }
   const answer: CallAnswer = { id: callId, ok: true, status: 200, result };
   return { status: 200, body: encodeFrame(answer, ""), isAllowed: true };

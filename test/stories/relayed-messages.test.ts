@@ -7,6 +7,9 @@ import { WebSocketView } from "../../src/view/view.ts";
 import { channels, chat } from "./chat.ts";
 import { World } from "./world.ts";
 
+/** What the last client saved. */
+let stored: unknown;
+
 /** Relays whatever a client sends, as a careless app does. */
 class RelayView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
@@ -19,6 +22,10 @@ class RelayView extends WebSocketView {
     await to({ channel: "rooms/general" }).send({ type: "picture", bytes: Buffer.from("a") });
   });
   scores = handler(() => ({ byUser: new Map([["ann", 1]]) }));
+  save = handler({ body: z.object({ value: z.unknown() }) }, ({ body }) => {
+    stored = body.value;
+  });
+  latest = handler(() => stored);
   quiet = handler(() => new Promise<void>(() => undefined));
 }
 
@@ -79,6 +86,28 @@ describe("a message that only the server or API Gateway sends", () => {
     expect([errors, notices, ann.state]).toEqual([[], [], "open"]);
     expect(mallory.received.filter((frame) => !("id" in frame))).toEqual([{ type: "chat", text: "hello" }]);
     expect(world.errors).toEqual([]);
+  });
+
+  test("is not returned by a handler for a message without an id", async () => {
+    const { ann, messages, errors, notices } = await annsPage();
+    const mallory = await world.connect("mallory");
+    for (const value of [...FORGED, { ok: false, id: 1, error: "forged", reference: "x" }]) {
+      if ((value as { ok?: unknown }).ok === true) continue;
+      await mallory.result("save", { value });
+      const before = errors.length;
+      ann.send("latest");
+      await expect.poll(() => errors.length).toBe(before + 1);
+      expect(errors.at(-1)?.message).not.toBe("forged");
+      expect(world.decisions.at(-1)).toMatchObject({
+        reason: "reserved",
+        userId: "ann",
+        handler: "latest",
+      });
+    }
+    expect([messages, notices, ann.state]).toEqual([[], [], "open"]);
+    await mallory.result("save", { value: { ok: true, type: null } });
+    ann.send("latest");
+    await expect.poll(() => messages).toEqual([{ ok: true, type: null }]);
   });
 
   test("is not sent by the server, either", async () => {
