@@ -40,25 +40,39 @@ function headline(error: unknown): string {
   if (error instanceof AggregateError && error.message === "") {
     return `${error.name}: ${error.errors.map(headline).join(", ")}`;
   }
-  return printable(error instanceof Error ? `${error.name}: ${error.message}` : textOf(error));
+  return printable(
+    error instanceof Error ? `${fieldOf(error, "name")}: ${fieldOf(error, "message")}` : textOf(error),
+  );
 }
 
 /** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off. */
 function framesOf(error: unknown): string {
-  if (!(error instanceof Error) || typeof error.stack !== "string") return "";
-  const start = error.stack.indexOf(error.message);
-  const frames = error.stack.slice(Math.max(0, start) + (start < 0 ? 0 : error.message.length)).split("\n");
+  if (!(error instanceof Error)) return "";
+  const [stack, message] = [fieldOf(error, "stack"), fieldOf(error, "message")];
+  const start = stack.indexOf(message);
+  const frames = stack.slice(Math.max(0, start) + (start < 0 ? 0 : message.length)).split("\n");
   return frames
     .slice(1)
     .map((line) => `\n${printable(line)}`)
     .join("");
 }
 
-/** Returns a short text for a value that was thrown and is not an Error. */
+/** Returns a field of an error as text. A field can have any type, and reading it can fail. */
+export function fieldOf(error: Error, name: "name" | "message" | "stack" | "code"): string {
+  try {
+    return textOf((error as { readonly [Name in typeof name]?: unknown })[name]);
+  } catch {
+    return "";
+  }
+}
+
+/** Returns a text for any value: what was thrown, or a field of an error that is not what it should be. */
 export function textOf(value: unknown): string {
   try {
-    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+    const text = typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+    if (typeof text === "string") return text;
   } catch {
-    return Object.prototype.toString.call(value);
+    // A value whose own code fails is described below.
   }
+  return "a value that cannot be written as text";
 }

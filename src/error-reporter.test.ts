@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describeError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
 import { StorageError } from "./errors.ts";
 
@@ -74,10 +75,15 @@ test("passes on errors of different kinds at once", () => {
 test("counts further kinds together when a client makes each message different", () => {
   const letters = (n: number) => [...String(n)].map((digit) => "abcdefghij"[Number(digit)]).join("");
   for (let n = 0; n < 5000; n++) reporter.report(new Error(`no ${letters(n)}`), "handler");
-  expect(calls).toHaveLength(20);
+  expect(calls).toHaveLength(5);
+  reporter.report(new Error("payment failed"), "another handler");
+  expect(calls.at(-1)).toMatchObject({ where: "another handler", repeats: 0 });
   vi.advanceTimersByTime(1000);
-  expect(calls).toHaveLength(21);
-  expect(total()).toBe(5000);
+  expect(calls).toHaveLength(7);
+  expect(total()).toBe(5001);
+  reporter.report(new Error("no later"), "handler");
+  vi.advanceTimersByTime(10_000);
+  expect(total()).toBe(5002);
 });
 
 test("reports failures of the database once per minute, whichever work they interrupt", () => {
@@ -105,4 +111,38 @@ test("passes on what was counted when it is flushed, and runs no timer afterward
   expect(vi.getTimerCount()).toBe(0);
   reporter.flush();
   expect(calls).toHaveLength(2);
+});
+
+test("counts errors of more places than it can hold together", () => {
+  const letters = (n: number) => [...String(n)].map((digit) => "abcdefghij"[Number(digit)]).join("");
+  for (let n = 0; n < 200; n++) reporter.report(new Error("away"), `handler ${letters(n)}`);
+  expect(calls).toHaveLength(50);
+  vi.advanceTimersByTime(1000);
+  expect(calls).toHaveLength(51);
+  expect(total()).toBe(200);
+});
+
+test.each([
+  ["a message that is a number", Object.assign(new Error("x"), { message: 5 })],
+  ["no name", Object.assign(new Error("x"), { name: undefined })],
+  [
+    "a code that is an object without a prototype",
+    Object.assign(new Error("x"), { code: Object.create(null) }),
+  ],
+  ["a stack that is a symbol", Object.assign(new Error("x"), { stack: Symbol("s") })],
+  ["a toJSON that returns nothing", { toJSON() {} }],
+  [
+    "getters that throw",
+    Object.defineProperties(new Error("x"), {
+      message: { get: () => expect.unreachable() },
+      name: { get: () => expect.unreachable() },
+    }),
+  ],
+  ["nothing", undefined],
+])("passes on and describes an error with %s", (_what, error) => {
+  reporter.report(error, "handler");
+  reporter.report(error, "handler");
+  expect(calls).toHaveLength(1);
+  expect(calls[0]?.error).toBe(error);
+  expect(describeError(error, "handler", 0)).toMatch(/^sallyport: handler: /);
 });

@@ -1,6 +1,7 @@
 export type { AuditAction, AuditEntry, AuditFilter } from "./access/audit.ts";
 export type { DecisionFilter, DecisionLogOptions } from "./access/decision-log.ts";
 export type { Decision, DecisionStep } from "./access/decisions.ts";
+export type { EndedSessionsOptions } from "./access/ended-sessions.ts";
 export type { ChangeOptions, GrantOptions, Holder } from "./access/grants.ts";
 export type { OriginCheck } from "./access/origins.ts";
 export type { KnownPermission } from "./access/permission-rows.ts";
@@ -20,6 +21,7 @@ export type { ManagementApi, PostResult } from "./delivery/management-api.ts";
 export type { ApiGatewayOptions } from "./delivery/options.ts";
 export { type DeliveryPreview, type DeliveryReport, SendInterruptedError } from "./delivery/report.ts";
 export type { AwsCredentials } from "./delivery/sigv4.ts";
+export type { ErrorListener } from "./error-reporter.ts";
 export {
   ConfigurationError,
   ControlPlaneError,

@@ -466,7 +466,8 @@ export class Sallyport {
       return { status: known.status, body: { ok: false, error: known.reply, reference }, headers };
     }
     const reference = newReference();
-    this.#rooms.onError(known, `${trail.path} (reference ${reference})`);
+    const handler = trail.handler === undefined ? "" : ` handler ${trail.handler}`;
+    this.#rooms.onError(known, `${trail.path}${handler} (reference ${reference})`);
     const [status, words] =
       known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];
     return { status, body: { ok: false, error: words, reference }, headers: {} };

@@ -42,7 +42,8 @@ export class EndedSessions {
   readonly #keepMs: number;
   readonly #maxRows: number;
   readonly #onError: (error: unknown, where: string) => void;
-  #sweptAt = Date.now();
+  /** Swept soon after the start: a process of a serverless runtime may not live for ten minutes. */
+  #sweptAt = 0;
   #isSurplusReported = false;
   #isUserIdReported = false;
 

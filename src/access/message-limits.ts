@@ -67,7 +67,8 @@ interface LimitedHandler {
 /**
  * The limits of messages, counted in the memory of this process: messages are too many to be written.
  *
- * A message that one of the limits denies is counted for none of them.
+ * A message that a limit of the app or the view denies is not counted. One that a limit of its handler denies has been counted for the
+ * app or the view, which limit all messages.
  */
 export class MessageLimits {
   readonly #settings: LimitSettings;

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { type Expression, type Kysely, sql } from "kysely";
+import type { Expression, Kysely } from "kysely";
 import { RefusedError } from "../errors.ts";
 import { type RightsColumns, type RightsOf, rightsColumns, rightsFrom } from "../sessions/rights-of.ts";
 import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
@@ -149,9 +149,18 @@ export class Tokens {
     };
   }
 
-  /** True while a spent token's login has not ended: a connect may still be on its way when it does. */
-  async stands(db: Kysely<Tables>, token: string): Promise<boolean> {
-    return (await this.standing(db, sql.val(hashToken(token))).executeTakeFirst()) !== undefined;
+  /** Returns why a spent token is good for nothing any more, or undefined. A connect can still be in flight when its session ends. */
+  async whyEnded(db: Kysely<Tables>, token: string): Promise<RefusedError | undefined> {
+    const row = await db
+      .selectFrom("sallyport_tokens")
+      .select("ended_at")
+      .where("hash", "=", hashToken(token))
+      .executeTakeFirst();
+    if (!row) {
+      const why = "The user was deleted while the connection opened, and the token with it.";
+      return new RefusedError(why, { reason: "login" });
+    }
+    return row.ended_at === null ? undefined : sessionEnded();
   }
 
   /** The row of a token whose login has not ended, as a subquery. */

@@ -29,6 +29,8 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "token-expired",
   "token-replayed",
   "login",
+  // A token of an ended session can be sent again and again, like one that was spent.
+  "session-ended",
 ]);
 
 /** A connect with an accepted token and session, or an accepted anonymous one. */
@@ -269,9 +271,8 @@ async function whyNotOpened(
   { changes: asked, limit, userId }: NewSession,
   { connectionId, token }: ConnectCall,
 ): Promise<Outcome> {
-  if (token !== undefined && !(await rooms.tokens.stands(db, token))) {
-    throw new RefusedError("The login ended while the socket was connecting.", { reason: "login" });
-  }
+  const ended = token === undefined ? undefined : await rooms.tokens.whyEnded(db, token);
+  if (ended) throw ended;
   const changes = await rooms.evictions.changes(db);
   if (asked !== undefined && changes !== asked) return { kind: "changed", changes };
   if (userId !== null && limit !== undefined) {

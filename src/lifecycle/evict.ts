@@ -49,6 +49,7 @@ export class Enforcer {
     const lost = await Promise.all(mine);
     await this.#rooms.decisionLog.settle();
     await this.#rooms.decisionLog.sweep();
+    await this.#rooms.endedSessions.sweep();
     return lost.reduce((sum, count) => sum + count, 0);
   }
 

@@ -288,6 +288,16 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
     .execute();
 }
 
+/** Columns that a migration added to a table that was there before. */
+const ADDED_COLUMNS = ["change_number", "done_by", "ended_at", "view", "channel"];
+
+const MISSING_COLUMN = new RegExp(`column:? (named )?"?(\\w+\\.)?(${ADDED_COLUMNS.join("|")})\\b`);
+
+/** Returns true for the message of a database that lacks a column which a migration adds, so that migrations have to run. */
+export function namesMissingColumn(message: string): boolean {
+  return MISSING_COLUMN.test(message);
+}
+
 /** Returns every migration of this version, in order. */
 export function migrations(keyed: KeyedTable): readonly Migration[] {
   return [

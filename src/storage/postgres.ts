@@ -17,7 +17,7 @@ import { booleanOption, optionsOf, parseOptions, textOption, wholeNumberOption }
 import { CheckedPool } from "./checked-pool.ts";
 import { type BesideOptions, CHANGES, type Database, isKysely, type Tables } from "./database.ts";
 import { runMigrations } from "./migration-runner.ts";
-import { migrations } from "./migrations.ts";
+import { migrations, namesMissingColumn } from "./migrations.ts";
 import { isNamesFault, NamedStatements } from "./named-statements.ts";
 import { type ListeningClient, WakeUps } from "./wake-ups.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
@@ -305,7 +305,8 @@ class PostgresDatabase implements Database {
   failure(error: unknown): unknown {
     const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
     if (error instanceof StorageError) return error;
-    if ((code === "42P01" || code === "42703") && /[".]sallyport_/.test(message ?? "")) {
+    const isTableMissing = code === "42P01" && /[".]sallyport_/.test(message ?? "");
+    if (isTableMissing || (code === "42703" && namesMissingColumn(message ?? ""))) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",

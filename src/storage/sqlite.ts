@@ -4,7 +4,7 @@ import { formatValue } from "../format-value.ts";
 import { type Database, isKysely, type Tables } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
-import { migrations } from "./migrations.ts";
+import { migrations, namesMissingColumn } from "./migrations.ts";
 
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 
@@ -129,7 +129,7 @@ class SqliteDatabase implements Database {
     const code = (error as { code?: unknown } | null)?.code;
     if (typeof code !== "string" || !code.startsWith("SQLITE_")) return error;
     const message = (error as Error).message;
-    if (/no such table: sallyport_|table sallyport_\w+ has no column/.test(message)) {
+    if (/no such table: sallyport_/.test(message) || namesMissingColumn(message)) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",

@@ -117,6 +117,7 @@ describe("the house", () => {
           "format-value.ts",
           "printable.ts",
           "error-output.ts",
+          "error-reporter.ts",
           "protocol",
         ].includes(room(to)),
     );

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import type { SallyportOptions } from "../../src/config.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
@@ -94,12 +95,7 @@ describe("a session that was ended with endSession()", () => {
   test("stays ended when the app is started again", async () => {
     await open();
     await world.sallyport.access.endSession("phone");
-    const app = createSallyport({
-      ...{ permissions: [chat], views: { "/ws/chat": ChatView }, origins: [ORIGIN] },
-      storage: storageAt(world.database),
-      authenticate: () => ({ userId: "ann", sessionId: "phone" }),
-    });
-    onTestFinished(() => app.close());
+    const app = sameApp();
     const headers = { origin: ORIGIN };
     const request = new Request("http://localhost/api/ws-token", { method: "POST", headers });
     expect((await app.fetch(request))?.status).toBe(401);
@@ -126,6 +122,41 @@ describe("a session that was ended with endSession()", () => {
     expect((await requested).status).toBe(401);
     expect(await world.sql("select * from sallyport_tokens")).toEqual([]);
   });
+});
+
+describe("a token of an ended session", () => {
+  test("is denied with 401 when the session ends while the view's connect() runs", async () => {
+    class SlowView extends ChatView {
+      override async connect() {
+        await world.sallyport.access.endSession("phone");
+      }
+    }
+    await open({ views: { "/ws/chat": SlowView } });
+    await expect(world.connect("ann:phone")).rejects.toEqual(denied(401));
+    expect(world.decisions.at(-1)).toMatchObject({ event: "connect", reason: "session-ended" });
+  });
+
+  test("counts as a failure of its address when it is used again and again", async () => {
+    await open({ limits: { failedConnectsPerIp: 3 } });
+    const token = await world.token("ann:phone");
+    await world.sallyport.access.endSession("phone");
+    const statuses = [];
+    for (let n = 0; n < 5; n++) {
+      statuses.push(await world.connect("ann:phone", { token }).catch((error: Refused) => error.status));
+    }
+    expect(statuses).toEqual([401, 401, 401, 429, 429]);
+  });
+});
+
+test("bounds the ended sessions also where only enforce() runs, as on Lambda", async () => {
+  await open({ endedSessions: { maxRows: 2 }, instances: 1 });
+  for (const id of ["one", "two", "three", "four", "five", "six"])
+    await world.sallyport.access.endSession(id);
+  const errors: unknown[] = [];
+  const app = sameApp({ endedSessions: { maxRows: 2 }, onError: (error) => errors.push(error) });
+  await app.enforce();
+  expect(await world.sql("select * from sallyport_ended_sessions")).toHaveLength(2);
+  expect(errors).toHaveLength(1);
 });
 
 test("removes the oldest ended sessions above maxRows, and reports it once", async () => {
@@ -208,6 +239,18 @@ describe("the session id of the app", () => {
     await expect(world.connect(`ann:${SECRET}`, { token })).rejects.toEqual(denied(401));
   });
 });
+
+/** A process that starts later. */
+function sameApp(options: Partial<SallyportOptions> = {}) {
+  const app = createSallyport({
+    ...{ permissions: [chat], views: { "/ws/chat": ChatView }, origins: [ORIGIN] },
+    storage: storageAt(world.database),
+    authenticate: () => ({ userId: "ann", sessionId: "phone" }),
+    ...options,
+  });
+  onTestFinished(() => app.close());
+  return app;
+}
 
 /** Makes the ended sessions older. */
 const age = (days: number) =>

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
+import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
@@ -9,6 +10,12 @@ import { ORIGIN, World } from "./world.ts";
 
 class ChatView extends WebSocketView {
   static override signedIn = true;
+  odd = handler({ body: z.object({ message: z.unknown() }) }, ({ body }) => {
+    throw Object.assign(new Error("x"), body);
+  });
+  pay = handler(() => {
+    throw new Error("payment failed");
+  });
   fail = handler({ body: z.object({ text: z.string() }) }, ({ body }) => {
     throw new Error(`cannot read ${body.text}`);
   });
@@ -52,6 +59,54 @@ describe("a client that makes a handler fail again and again", () => {
     expect(total(calls)).toBe(400);
     expect(calls.length).toBeLessThan(100);
   });
+});
+
+test("a client that chooses the fields of an error still gets an answer, and onError gets the error", async () => {
+  const calls: Call[] = [];
+  const onError = (error: unknown, _where: string, repeats: number) => calls.push({ error, repeats });
+  world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1, onError });
+  const ann = await world.connect("ann");
+  for (const message of [5, { length: 2 }, null, ["a"]]) {
+    expect(await ann.call("odd", { message })).toMatchObject({ ok: false, status: 500 });
+  }
+  await world.sallyport.settle();
+  expect(total(calls)).toBe(4);
+});
+
+test("a client that varies its errors does not hide the errors of another handler", async () => {
+  const calls: Call[] = [];
+  const onError = (error: unknown, _where: string, repeats: number) => calls.push({ error, repeats });
+  world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1, onError });
+  const ann = await world.connect("ann");
+  for (const text of "abcdefghijklmnopqrstuvwxyz") await ann.call("fail", { text });
+  await ann.call("pay");
+  expect(calls.map(({ error }) => String(error))).toContain("Error: payment failed");
+});
+
+test("a server whose tables are of an older version says which command to run", async () => {
+  const errors: string[] = [];
+  const onError = (error: unknown) => errors.push(String(error));
+  world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1, onError });
+  const token = await world.token("ann");
+  for (const column of ["ended_at", "view", "channel"]) {
+    await world.sql(`alter table sallyport_tokens drop column ${column}`);
+  }
+  await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 503 });
+  expect((await world.requestToken("ann")).status).toBe(503);
+  expect(errors[0]).toMatch(/^StorageError: .*Run: npx sallyport migrate$/);
+});
+
+test("an app's own statement that names a missing column is the app's error", async () => {
+  world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1 });
+  const storage = storageAt(world.database);
+  try {
+    const query = storage.db.selectFrom("sallyport_tokens").select("nothing" as never);
+    const failure: unknown = await query.execute().catch((error: unknown) => storage.failure(error));
+    expect(String(failure)).toMatch(/column/);
+    expect(failure).not.toBeInstanceOf(StorageError);
+  } finally {
+    await storage.close();
+  }
 });
 
 test("a server whose tables are missing prints one line with the command to run", async () => {
