@@ -23,6 +23,23 @@ export function issue(
   return token;
 }
 
+/** Returns the id of the session that a user has now, such as `dan-phone.2` after two endings of `dan-phone`. */
+export function sessionOf({ endings }: Facts, device: string): string {
+  const number = endings.get(device) ?? 0;
+  return number === 0 ? device : `${device}.${number}`;
+}
+
+/** Returns the ids of the sessions that were ended. */
+export function endedSessions({ endings }: Facts, device: string): string[] {
+  const count = endings.get(device) ?? 0;
+  return Array.from({ length: count }, (_, number) => (number === 0 ? device : `${device}.${number}`));
+}
+
+/** Returns a change that ends the session of now, if it ends a session. */
+export function ofNow(facts: Facts, change: Change): Change {
+  return change.kind === "end-session" ? { ...change, session: sessionOf(facts, change.session) } : change;
+}
+
 /** Spends a token. What follows may still be refused; spent it is. */
 export function spend(facts: Facts, text: string): Token | undefined {
   const token = facts.tokens.find((one) => one.text === text && !one.spent && one.ends > facts.now);
@@ -83,7 +100,10 @@ export function make(facts: Facts, change: Change): boolean {
       facts.tokens = facts.tokens.filter((token) => !whose(token));
       const closed = sockets.filter((socket) => socket.open && whose(socket));
       for (const socket of closed) socket.open = false;
-      return change.kind === "end-session" || people.delete(change.user) || closed.length > 0;
+      if (change.kind === "delete-user") return people.delete(change.user) || closed.length > 0;
+      const [device = "", number = "0"] = change.session.split(".");
+      facts.endings.set(device, Math.max(facts.endings.get(device) ?? 0, Number(number) + 1));
+      return true;
     }
     case "recheck":
       return true;

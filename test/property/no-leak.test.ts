@@ -52,6 +52,7 @@ const HAPPENED = [
   "connect: open, not signed in",
   "connect: refused",
   "token: issued",
+  "token: session ended",
   "token: refused",
   ...["ruled", "owned", "enter", "move", "say", "tell", "check", "demand"].flatMap((name) => [
     `message: ${name} answered`,

@@ -73,6 +73,8 @@ export type Facts = {
   clubs: Map<string, Set<string>>;
   tokens: Token[];
   sockets: Socket[];
+  /** How often a session was ended, such as `dan-phone`. The next sign-in has a session id of its own. */
+  endings: Map<string, number>;
 };
 
 const OLDEST_SOCKET_MS = (2 * 60 + 5) * 60_000;

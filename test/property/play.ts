@@ -6,7 +6,7 @@ import { type Design, requirement } from "./app.ts";
 import { audienceOf, counted, takeable } from "./chosen.ts";
 import { Disagreement, same } from "./disagreement.ts";
 import { Expected, MALFORMED, REFUSED } from "./expected.ts";
-import { consequenceOf, issue, known, make, spend } from "./facts.ts";
+import { consequenceOf, endedSessions, issue, known, make, ofNow, sessionOf, spend } from "./facts.ts";
 import { judgeAgain } from "./judged-again.ts";
 import * as oracle from "./oracle.ts";
 import { ask, comparePreview, compareRows, effective } from "./questions.ts";
@@ -123,7 +123,7 @@ export class Play {
     if (draft.kind === "take") {
       return counted(takeable(this.#facts), draft.number) ?? { kind: "recheck", user: "ann" };
     }
-    if (!("lasts" in draft)) return draft as oracle.Change;
+    if (!("lasts" in draft)) return ofNow(this.#facts, draft as oracle.Change);
     const { lasts = 0, ...change } = draft;
     return { ...change, until: this.#facts.now + lasts };
   }
@@ -160,7 +160,9 @@ export class Play {
 
   async #token(wanted: { at: Name; user: string; login: string; view?: string; channel?: string }) {
     const { at, user, view, channel } = wanted;
-    const login = `${user}-${wanted.login}`;
+    const device = `${user}-${wanted.login}`;
+    const login = sessionOf(this.#facts, device);
+    await this.#endedAgain(at, user, device);
     const body = view || channel ? JSON.stringify({ view, channel }) : undefined;
     const answer = await this.world.event(at, "/api/ws-token", pageHeaders(cookieOf(user, login)), body);
     const { active } = known(this.#facts, user);
@@ -176,11 +178,23 @@ export class Play {
     return token;
   }
 
+  /** A session that was ended receives no token, although the app's own authentication still accepts it. */
+  async #endedAgain(at: Name, user: string, device: string): Promise<void> {
+    const ended = endedSessions(this.#facts, device).at(-1);
+    if (ended === undefined) return;
+    const { status } = await this.world.event(at, "/api/ws-token", pageHeaders(cookieOf(user, ended)));
+    same("token's status of an ended session", status, 401);
+    this.#tally.count("token: session ended");
+  }
+
   async #connect(at: Name, { user, view, channel, ...knock }: Knock): Promise<string> {
     const token = await this.#tokenFor(at, user, knock);
     const id = `socket-${String(++this.#number).padStart(4, "0")}`;
     const cookie = knock.cookie ?? token?.user ?? user;
-    const login = cookie !== null && cookie === token?.user ? token.login : `${cookie}-${knock.login}`;
+    const login =
+      cookie !== null && cookie === token?.user
+        ? token.login
+        : sessionOf(this.#facts, `${cookie}-${knock.login}`);
     const query = new URLSearchParams({
       ...(token ? { ws_token: token.text } : {}),
       ...(channel ? { channel } : {}),
@@ -201,7 +215,9 @@ export class Play {
       comes !== undefined &&
       oracle.mayUse(this.#facts, comes, view) &&
       (start === undefined || oracle.mayEnter(this.#facts, comes, start));
-    same("connect's status", status, allowed ? 200 : 403);
+    // 401 for as long as the row of the ended session's token is kept.
+    const denied = status === 401 && this.#isOfEnded(token) ? 401 : 403;
+    same("connect's status", status, allowed ? 200 : denied);
     if (!allowed) {
       await this.#follow(at, body.reference, "connect");
       return "refused";
@@ -228,6 +244,11 @@ export class Play {
     if (token === "none" || user === null) return undefined;
     if (token === "held") return counted(this.#tokens.toReversed(), held);
     return this.#token({ at, user, login });
+  }
+
+  #isOfEnded(token: oracle.Token | undefined): boolean {
+    const [device = ""] = token?.login.split(".") ?? [];
+    return token !== undefined && endedSessions(this.#facts, device).includes(token.login);
   }
 
   /** The user of a token, if the cookie is of the same login and the token is for this view and channel. */
@@ -337,11 +358,15 @@ export class Play {
     if (typeof reference !== "string") throw new Disagreement("a refusal without a reference");
     if (this.#tally.steps % FOLLOWED > 0) return;
     const decision = await this.world.at(at).access.why(reference);
-    if (!decision) throw new Disagreement(`nothing is kept of reference ${reference}`);
+    const isCounted = reference.endsWith("+");
+    if (!decision) {
+      if (isCounted) return;
+      throw new Disagreement(`nothing is kept of reference ${reference}`);
+    }
     this.#tally.count("references followed");
     same("decision", [decision.verdict, decision.event], ["refused", event]);
     // A refusal that was counted on an earlier one leads there, and the facts may have changed since.
-    judgeAgain(decision, this.#followed.has(reference) ? undefined : this.#facts);
+    judgeAgain(decision, isCounted || this.#followed.has(reference) ? undefined : this.#facts);
     this.#followed.add(reference);
   }
 }

@@ -3,7 +3,7 @@ import type { AccessChange } from "../../src/lifecycle/change-rights.ts";
 import { type Ran, requirement } from "./app.ts";
 import { audienceOf, counted, takeable } from "./chosen.ts";
 import { Disagreement, same } from "./disagreement.ts";
-import { issue, known, make } from "./facts.ts";
+import { issue, known, make, ofNow, sessionOf } from "./facts.ts";
 import * as oracle from "./oracle.ts";
 import type { Racer, Taking } from "./steps.ts";
 import type { Tally } from "./tally.ts";
@@ -111,7 +111,7 @@ export class Race {
     if (taking.kind === "out") {
       return taking.all ? { kind: "recheck", channel: taking.club } : { kind: "recheck", user: taking.user };
     }
-    if (taking.kind !== "take") return taking as oracle.Change;
+    if (taking.kind !== "take") return ofNow(this.#world.facts, taking as oracle.Change);
     return counted(takeable(this.#before), taking.number) ?? { kind: "recheck", user: "ann" };
   }
 
@@ -176,7 +176,7 @@ export class Race {
 
   /** The token is fetched before the race, as a page does; the handshake races. */
   async #connecting({ at, view, user, channel }: Extract<Racer, { race: "connect" }>) {
-    const login = `${user}-phone`;
+    const login = sessionOf(this.#world.facts, `${user}-phone`);
     const page = pageHeaders(cookieOf(user, login));
     const { status, body } = await this.#world.event(at, "/api/ws-token", page);
     for (const facts of [this.#world.facts, this.#before]) known(facts, user);

@@ -88,6 +88,7 @@ export class World {
       clubs: new Map(),
       tokens: [],
       sockets: [],
+      endings: new Map(),
     };
   }
 
