@@ -20,6 +20,8 @@ async function open(options: object = {}): Promise<void> {
     views: { "/ws/chat": ChatView },
     origins: [OWN],
     onDecision: undefined,
+    // Each process prints its own lines.
+    instances: 1,
     ...options,
   });
   await world.sallyport.access.grant("ann", chat.can_use_chat);

@@ -43,6 +43,8 @@ beforeEach(async () => {
     permissions: [chat],
     channels: [defineChannel("secret/:room", { permissionsRequired: [chat.moderate] })],
     views: { "/ws/chat": ChatView },
+    // A revoke counts at once in its own process, and within one second in others.
+    instances: 1,
   });
   await world.sallyport.access.grant("ann", chat.talk);
 });
