@@ -53,6 +53,7 @@ describe("the path of a request without the prefix", () => {
     ["/api", "/api", undefined],
     ["/apiws/chat", "/api", undefined],
     ["/ws/chat", "/api", undefined],
+    ["/app/ws/chat", "/api", undefined],
     ["/x?/api/ws", "/api", undefined],
     ["/x/api/ws", "/api", undefined],
     ["/api/../ws", "/api", undefined],
