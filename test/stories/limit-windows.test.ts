@@ -113,7 +113,7 @@ test.each([IPV6, "2001:db8:1:2::", "2001:db8:1:2:3:4:5:6"])("finds the windows o
   expect(await list()).toMatchObject([{ address: "2001:db8:1:3::/64" }]);
 });
 
-test.each(["", "localhost", "127.0.0.1:80", "2001:db8:1:2::/64x", "10.0.0.0/8", 7])(
+test.each(["", "localhost", "127.0.0.1:80", "2001:db8:1:2::/64x", "2001:db8:1:2::/64ab", "10.0.0.0/8", 7])(
   "rejects %j, which is not an address",
   async (address) => {
     const filter = { address } as { address: string };
