@@ -15,7 +15,7 @@ export default defineConfig({
       "src/{config,options,printable,reported-promise,error-reporter,error-output}.test.ts",
       "test/stories/{permissions,fail-closed,spoofing,robustness,gateways,endings,audience,reasons,guarantee,sending,statements,eviction,holes,edges,gate,declared-rules}.test.ts",
       "test/stories/{limits,limit-windows,connections-per-user,ended-sessions,unawaited,error-reports}.test.ts",
-      "test/storage/{limits,gateways,decisions,user-connections}.test.ts",
+      "test/storage/{limits,gateways,decisions,ended-sessions,user-connections}.test.ts",
       "test/django/{permissions,package-statements}.test.ts",
       "test/property/no-leak.test.ts",
     ],
