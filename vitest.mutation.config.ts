@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** The tests that guard the gate, for `npm run mutate`: those that run in one process, without timings or browsers. */
+/** The tests for `npm run mutate`: those of the checks that run in one process, without timings or browsers. */
 export default defineConfig({
   test: {
     include: [
@@ -10,8 +10,12 @@ export default defineConfig({
       "src/adapters/**/*.test.ts",
       "src/gateways/**/*.test.ts",
       "src/testing/**/*.test.ts",
-      "src/{config,options}.test.ts",
+      "src/protocol/**/*.test.ts",
+      "src/client/**/*.test.ts",
+      "src/{config,options,printable,reported-promise,error-reporter,error-output}.test.ts",
       "test/stories/{permissions,fail-closed,spoofing,robustness,gateways,endings,audience,reasons,guarantee,sending,statements,eviction,holes,edges,gate,declared-rules}.test.ts",
+      "test/stories/{limits,limit-windows,connections-per-user,ended-sessions,unawaited,error-reports}.test.ts",
+      "test/storage/{limits,gateways,decisions,ended-sessions,user-connections}.test.ts",
       "test/django/{permissions,package-statements}.test.ts",
       "test/property/no-leak.test.ts",
     ],

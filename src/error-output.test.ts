@@ -58,8 +58,39 @@ describe("describeError()", () => {
   test("contains no line that a message added to the stack", () => {
     const text = word(new Error("a bug\n    at forged (file.js:1:1)"));
     expect(text.split("\n").filter((line) => line.includes("forged"))).toHaveLength(1);
+    const short = word(new Error("a bug\n at f"));
+    expect(short.match(/ at f$/gm)).toHaveLength(1);
+    class Nameless extends Error {}
+    Nameless.prototype.name = "";
+    expect(word(new Nameless("a bug\n    at forged")).match(/forged/g)).toHaveLength(1);
     const renamed = Object.assign(new Error("first"), { message: "second" });
     expect(word(renamed)).toMatch(/^sallyport: enforcement loop: Error: second\n {4}at /);
+  });
+
+  test("contains at most five causes, also of an error that causes itself", () => {
+    const causes = (text: string) => text.match(/cause: /g);
+    const chain = Array.from({ length: 9 }).reduce<Error>(
+      (cause, _, n) => new Error(`${n}`, { cause }),
+      Error(),
+    );
+    expect(causes(word(chain))).toHaveLength(5);
+    const itself = new Error("a bug");
+    itself.cause = itself;
+    expect(causes(word(itself))).toHaveLength(5);
+  });
+
+  test("describes a value that cannot be formatted", () => {
+    const circle: Record<string, unknown> = {};
+    circle.self = circle;
+    const failing = {
+      toJSON() {
+        throw new Error("a bug");
+      },
+    };
+    for (const value of [circle, failing]) {
+      expect(word(value)).toBe("sallyport: enforcement loop: [object Object]");
+    }
+    expect(word({ a: 1 })).toBe('sallyport: enforcement loop: {"a":1}');
   });
 
   test.each([undefined, null, 7, Symbol("s"), { a: 1 }, Object.create(null), "text"])(

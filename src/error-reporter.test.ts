@@ -54,6 +54,22 @@ describe("equal errors", () => {
     expect(calls).toHaveLength(2);
   });
 
+  test("are equal whatever the letters around the digits of an id are", () => {
+    reporter.report(new Error("no row x1ab of y"), "handler");
+    reporter.report(new Error("no row y22cd of y"), "handler");
+    expect(calls).toHaveLength(1);
+    reporter.report(new Error("no row y22cd in y"), "handler");
+    expect(calls).toHaveLength(2);
+  });
+
+  test("are equal when only the end of a long message differs", () => {
+    reporter.report(new Error(`${"x".repeat(200)}a`), "handler");
+    reporter.report(new Error(`${"x".repeat(200)}b`), "handler");
+    expect(calls).toHaveLength(1);
+    reporter.report(new Error(`${"x".repeat(199)}b`), "handler");
+    expect(calls).toHaveLength(2);
+  });
+
   test("that occur once per second are each passed on", () => {
     for (let n = 0; n < 5; n++) {
       reporter.report(new Error("away"), "handler");
@@ -69,7 +85,9 @@ test("passes on errors of different kinds at once", () => {
   reporter.report(new Error("gone"), "handler");
   reporter.report(new Error("away"), "another handler");
   reporter.report("away", "handler");
-  expect(calls.map(({ repeats }) => repeats)).toEqual([0, 0, 0, 0, 0]);
+  reporter.report(Object.assign(new Error("away"), { code: "ECONNRESET" }), "handler");
+  reporter.report(Object.assign(new Error("away"), { code: "EPIPE" }), "handler");
+  expect(calls.map(({ repeats }) => repeats)).toEqual([0, 0, 0, 0, 0, 0, 0]);
 });
 
 test("counts further kinds together when a client makes each message different", () => {
@@ -106,11 +124,12 @@ test("passes on a missing table and an unreachable database separately", () => {
 
 test("passes on what was counted when it is flushed, and runs no timer afterwards", () => {
   for (let n = 0; n < 3; n++) reporter.report(new Error("away"), "handler");
+  reporter.report(new Error("gone"), "handler");
   reporter.flush();
-  expect(calls.map(({ repeats }) => repeats)).toEqual([0, 2]);
+  expect(calls.map(({ repeats }) => repeats)).toEqual([0, 0, 2]);
   expect(vi.getTimerCount()).toBe(0);
   reporter.flush();
-  expect(calls).toHaveLength(2);
+  expect(calls).toHaveLength(3);
 });
 
 test("counts errors of more places than it can hold together", () => {

@@ -100,7 +100,7 @@ export class DecisionLog {
 
   /** Whether this one of the allowed events is kept. */
   isSampled(): boolean {
-    return this.#sampleAllowed > 0 && Math.random() < this.#sampleAllowed;
+    return Math.random() < this.#sampleAllowed;
   }
 
   /**

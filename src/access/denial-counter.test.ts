@@ -53,6 +53,13 @@ describe("denials of one user for one reason", () => {
     expect(stored(count(10, { userId: "ann", event: "delivery" }))).toBe(1);
   });
 
+  test("are stored again in the next minute as in the first, without those of the minute before", () => {
+    count(60, { userId: "ann" });
+    expect(stored(count(75, { userId: "ann", at: NOW + 60_000 }))).toBe(60);
+    expect(stored(count(1, { userId: "ann", at: NOW + 119_999 }))).toBe(0);
+    expect(counter.take(NOW + 119_999)).toMatchObject([{ repeats: 16 }]);
+  });
+
   test("are one kind at every view, so that a user cannot multiply them", () => {
     const views = ["/a", "/b", "/c"].flatMap((view) => count(30, { userId: "ann", view }));
     expect(stored(views)).toBe(60);
@@ -72,6 +79,16 @@ describe("denials without a user", () => {
       counter.count(denial({ sourceIp: `2001:db8::${n}` })),
     );
     expect(stored(counted)).toBe(60);
+  });
+
+  test("of one address at two views are two kinds", () => {
+    count(75, { sourceIp: "203.0.113.66", view: "/a" });
+    expect(stored(count(75, { sourceIp: "203.0.113.66", view: "/b" }))).toBe(60);
+  });
+
+  test("are not of one kind with those of a user who is named like their address", () => {
+    count(75, { sourceIp: "203.0.113.66" });
+    expect(stored(count(75, { userId: "203.0.113.66" }))).toBe(60);
   });
 
   test("of two anonymous connections are two kinds", () => {
@@ -113,8 +130,28 @@ test("counts denials of more kinds than it can hold by their reason", () => {
   for (let n = 0; n < 10_000; n++) counter.count(denial({ userId: `user-${n}` }));
   const [counted] = count(3, { userId: "one-more" });
   expect(counted?.isStored).toBe(false);
+  expect(counted?.reference).toMatch(/^[0-9a-f]{12}\+$/);
   expect(counter.take(NOW)).toMatchObject([{ storedAs: undefined, repeats: 3 }]);
   expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(0);
   counter.take(NOW + 60_000);
   expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(1);
+});
+
+test("counts denials of more kinds than it can hold by reason and event, beside those of stored kinds", () => {
+  const [ann] = count(1, { userId: "ann", event: "delivery" });
+  for (let n = 0; n < 9999; n++) counter.count(denial({ userId: `user-${n}` }));
+  count(1, { userId: "ann", event: "delivery" });
+  // The window of this kind ends, and its count waits with the others.
+  count(1, { userId: "ann", event: "delivery", at: NOW + 60_000 });
+  count(1, { userId: "bob", event: "delivery" });
+  count(2, { userId: "bob" });
+  count(3, { userId: "bob", reason: "limit" });
+  count(1, { userId: "eve" });
+  const permission = { reason: "permission" as const };
+  expect(counter.take(NOW)).toMatchObject([
+    { storedAs: ann?.reference, repeats: 1, decision: { userId: "ann", event: "delivery", ...permission } },
+    { storedAs: undefined, repeats: 1, decision: { userId: "bob", event: "delivery", ...permission } },
+    { storedAs: undefined, repeats: 3, decision: { userId: "bob", event: "connect", reason: "limit" } },
+    { storedAs: undefined, repeats: 3, decision: { userId: "eve", event: "connect", ...permission } },
+  ]);
 });

@@ -26,7 +26,6 @@ export function limitKey({ limit, subject, gatewayId, view }: LimitKey): string 
 
 /** Returns what a stored window counts, or undefined for a key of another kind or of another version. */
 export function parseLimitKey(key: string): LimitKey | undefined {
-  if (!key.startsWith("[")) return undefined;
   try {
     const [limit, subject, gatewayId, view] = JSON.parse(key) as [CountedLimit, string, string, string];
     return COUNTED_LIMITS.includes(limit) ? { limit, subject, gatewayId, view } : undefined;

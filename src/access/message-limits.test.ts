@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import type { RefusedError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
 import type { ValidViewLimits } from "../view/limits.ts";
@@ -11,6 +11,14 @@ const limitsOf = (app: Partial<Limits>, views: Readonly<Record<string, ValidView
   const byPath = new Map(Object.entries(views).map(([path, limits]) => [path, { limits }]));
   return new MessageLimits(new LimitSettings(parseOptions("limits", limitsSchema, app), byPath));
 };
+
+/** A point in time, since a window can begin at any. */
+const START = Date.UTC(2026, 0, 1);
+const MINUTE_MS = 60_000;
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 const ann = (id: string) => ({ id, userId: "ann" });
 
@@ -105,4 +113,32 @@ test("counts the calls of a handler alone, for the same handler at two views sep
   );
   limits.takeCall("/two", { ...slow }, ann("a"), 0);
   for (let index = 0; index < 10; index++) limits.takeCall("/one", free, ann("a"), 0);
+});
+
+test("counts in the new window as in the first", () => {
+  const limits = limitsOf({ messagesPerConnection: 2, messagesPerUser: false });
+  for (const startedAt of [START, START + MINUTE_MS, START + 5 * MINUTE_MS]) {
+    limits.take(VIEW, ann("a"), startedAt);
+    limits.take(VIEW, ann("a"), startedAt + 1);
+    expect(retryAfter(() => limits.take(VIEW, ann("a"), startedAt + 2))).toBe(60);
+    expect(retryAfter(() => limits.take(VIEW, ann("a"), startedAt + MINUTE_MS - 1))).toBe(1);
+  }
+});
+
+test("keeps the windows that are open when it removes those that have ended", () => {
+  const limits = limitsOf({ messagesPerConnection: 1, messagesPerUser: false });
+  limits.take(VIEW, ann("a"), START);
+  limits.take(VIEW, ann("b"), START + 30_000);
+  limits.take(VIEW, ann("c"), START + MINUTE_MS + 1);
+  expect(retryAfter(() => limits.take(VIEW, ann("b"), START + MINUTE_MS + 1))).toBe(30);
+  limits.take(VIEW, ann("a"), START + MINUTE_MS + 1);
+});
+
+test("removes the windows of connections that send no more messages", () => {
+  const limits = limitsOf({ messagesPerConnection: 5, messagesPerUser: false });
+  for (let index = 0; index < 100; index++) limits.take(VIEW, ann(`${index}`), START + index);
+  const set = vi.spyOn(Map.prototype, "set");
+  limits.take(VIEW, ann("last"), START + 2 * MINUTE_MS);
+  const windows = set.mock.contexts[set.mock.calls.findIndex(([key]) => key === "last")];
+  expect([...(windows as Map<string, unknown>).keys()]).toEqual(["last"]);
 });

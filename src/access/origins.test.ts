@@ -30,7 +30,12 @@ describe("Origins", () => {
 
   test("allows the subdomains of a wildcard, and nothing that only looks like one", async () => {
     const origins = new Origins(["https://*.example.com", "http://*.local.test:3000"], false);
-    for (const origin of ["https://a.example.com", "https://a.b-1.example.com", "http://x.local.test:3000"]) {
+    for (const origin of [
+      "https://a.example.com",
+      "https://www.example.com",
+      "https://a.b-1.example.com",
+      "http://x.local.test:3000",
+    ]) {
       expect(await origins.allows(origin), origin).toBe(true);
     }
     for (const other of [

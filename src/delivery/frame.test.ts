@@ -9,6 +9,10 @@ class Money {
   }
 }
 
+class Shape {
+  readonly points = new Set([1]);
+}
+
 class Point {
   readonly x = 1;
   move() {
@@ -61,6 +65,22 @@ describe("a value that JSON cannot carry", () => {
       { a: { toJSON: () => Buffer.from("a") } },
       /^message\.a is an object of class Buffer/,
     ],
+    [
+      "a Map that toJSON returns with a toJSON method beside it, which JSON does not call",
+      { a: { toJSON: () => ({ map: new Map(), toJSON: () => 1 }) } },
+      /^message\.a\.map is a Map/,
+    ],
+    ["a Set in an object of a class", { shape: new Shape() }, /^message\.shape\.points is a Set/],
+    [
+      "a Map that the toJSON of a Date returns",
+      { at: Object.assign(new Date(0), { toJSON: () => new Map() }) },
+      /^message\.at is a Map/,
+    ],
+    [
+      "a Set that the toJSON of a function returns",
+      { a: Object.assign(() => 1, { toJSON: () => [new Set()] }) },
+      /^message\.a\[0\] is a Set/,
+    ],
     ["a bigint beside a cycle", { circle, total: 1n }, /^message\.total is a bigint/],
     ["an object that contains itself", { circle }, /^message cannot be written as JSON: .*circular/i],
     ["undefined", undefined, /^message is undefined/],
@@ -109,6 +129,8 @@ describe("a value that JSON cannot carry", () => {
       yes: Object(true) as boolean,
       three: Object(3) as number,
       own: { toJSON: (key: string) => `json of ${key}` },
+      run: Object.assign(() => 1, { toJSON: () => "run" }),
+      noJson: { toJSON: () => null },
       empty: {},
       zero: -0,
       nothing: null,
@@ -123,10 +145,22 @@ describe("a value that JSON cannot carry", () => {
       yes: true,
       three: 3,
       own: "json of own",
+      run: "run",
+      noJson: null,
       empty: {},
       zero: 0,
       nothing: null,
     });
+  });
+
+  test("does not include an object that toJSON returns unchanged", () => {
+    class Self {
+      readonly a = 1;
+      toJSON() {
+        return this;
+      }
+    }
+    expect(encodeFrame([new Self()])).toBe('[{"a":1}]');
   });
 
   test("does not include a bigint that the app gave a toJSON method", () => {
@@ -139,6 +173,21 @@ describe("a value that JSON cannot carry", () => {
     } finally {
       delete prototype.toJSON;
     }
+  });
+});
+
+describe("the size of a frame", () => {
+  test.each([
+    ["letters", "x"],
+    ["characters of several bytes", "€"],
+  ])("is at most 128 KB in UTF-8 for %s", (_, character) => {
+    const bytes = Buffer.byteLength(character);
+    const text = character.repeat(Math.floor((128 * 1024 - 2) / bytes));
+    const rest = "x".repeat(128 * 1024 - 2 - Buffer.byteLength(text));
+    expect(Buffer.byteLength(encodeFrame(text + rest))).toBe(128 * 1024);
+    const rejection = { name: "DeliveryError", code: "SALLYPORT_TOO_LARGE", status: 500 };
+    expect(() => encodeFrame(`${text}${rest}x`)).toThrow(expect.objectContaining(rejection));
+    expect(() => encodeMessage({ text })).toThrow(expect.objectContaining(rejection));
   });
 });
 
@@ -223,6 +272,8 @@ describe("a message that only the server or API Gateway sends", () => {
     ["a notice inside a message", { type: "chat", body: { type: "sallyport.revoked" } }],
     ["a notice inside a message without a type", { body: { type: "sallyport.revoked", ok: true } }],
     ["a typed message with ok", { type: "saved", ok: true }],
+    ["a typed message whose type comes after ok", { ok: true, type: "saved" }],
+    ["a message whose type is a number", { ok: true, type: 0 }],
     [
       "a typed message with the ids of a connection and a request",
       { type: "log", connectionId: "a", requestId: "b" },

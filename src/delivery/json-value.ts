@@ -52,11 +52,7 @@ function lossInObject(value: object, key: string, seen: Set<object> | undefined)
     // Common, and writing each one a second time would double the cost.
     if (value instanceof Date && value.toJSON === Date.prototype.toJSON) return undefined;
   }
-  if (hasToJson(value)) {
-    const json = value.toJSON(key);
-    return json === value ? lossInProperties(value, seen) : lossInJson(json, key, seen);
-  }
-  return lossInProperties(value, seen);
+  return hasToJson(value) ? lossInJson(value.toJSON(key), key, seen) : lossInProperties(value, seen);
 }
 
 /** JSON calls `toJSON` once: one of its result is not called. */

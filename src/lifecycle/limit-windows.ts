@@ -111,8 +111,8 @@ function maxOf(rooms: Rooms, limit: CountedLimit, view: string | null): number |
   return rooms.limits.at(view, limit).value;
 }
 
-function blockOf(owner: string, address: string): string {
-  const block = addressBlock(address.replace(/::\/64$/, "::"));
+function blockOf(owner: string, address: unknown): string {
+  const block = typeof address === "string" ? addressBlock(address.replace(/::\/64$/, "::")) : undefined;
   if (block !== undefined) return block;
   throw new ConfigurationError(
     `${owner}: address must be an IP address such as 203.0.113.7, but received ${formatValue(address)}.`,

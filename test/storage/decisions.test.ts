@@ -9,11 +9,15 @@ const DAY_MS = 24 * 60 * 60_000;
 
 const at = twoProcesses();
 let errors: { readonly error: unknown; readonly where: string }[];
+/** What onDecision received. */
+let received: Decision[];
 beforeEach(() => {
   errors = [];
+  received = [];
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
   expect(errors).toEqual([]);
 });
 
@@ -21,7 +25,7 @@ const logs = (options: DecisionLogOptions = {}) =>
   at.each(
     (database) =>
       new DecisionLog(database, parseOptions("decisionLog", decisionLogSchema, options), {
-        onDecision: () => undefined,
+        onDecision: (one) => received.push(one),
         onError: (error, where) => errors.push({ error, where }),
       }),
   );
@@ -72,6 +76,31 @@ describe("a decision", () => {
       await keep(one, [kept]);
       expect(await two.find(kept.reference)).toEqual(kept);
     }
+    const row = { event: "message", verdict: "refused", reason: "limit", user_id: "u", session_id: "s" };
+    const place = { view: "/v", handler: "h", channel: "c", at: 7, repeats: 0 };
+    const fields = { userId: "u", sessionId: "s", view: "/v", handler: "h", channel: "c", at: 7 };
+    await keep(one, [
+      refused({ ...fields, reason: "limit", reference: "row" }),
+      decision({ reference: "none" }),
+    ]);
+    const rows = await at.two.db
+      .selectFrom("sallyport_decisions")
+      .selectAll()
+      .where("reference", "in", ["row", "none"])
+      .orderBy("reference", "desc")
+      .execute();
+    expect(rows.map((one) => ({ ...one, at: Number(one.at) }))).toMatchObject([
+      { ...row, ...place },
+      {
+        verdict: "allowed",
+        reason: null,
+        user_id: null,
+        session_id: null,
+        view: null,
+        handler: null,
+        channel: null,
+      },
+    ]);
     await keep(one, [decision({ reference: "abcdef" })]);
     for (const other of ["ABCDEF", "abcde", "abcdef ", "%", "abcde_"]) {
       expect(await two.find(other)).toBeUndefined();
@@ -95,6 +124,8 @@ describe("a decision", () => {
       expect([user, await listed({ user })]).toEqual([user, mine]);
     }
     expect(await listed({ verdict: "refused" })).toEqual(["refused"]);
+    expect(await listed({ reason: "permission" })).toEqual(["refused"]);
+    expect(await listed({ reason: "Permission" })).toEqual([]);
     expect(await listed({ user: "Ann", verdict: "allowed", limit: 1 })).toEqual(["0"]);
     const since = 2 ** 41 + ALIKE.length - 2;
     expect(await listed({ since })).toEqual([`${ALIKE.length - 1}`, `${ALIKE.length - 2}`]);
@@ -126,6 +157,73 @@ describe("decisions", () => {
     }
     for (let times = 0; times < 5; times++) both[0].take(refused());
     expect(await both[0].find(told[0]?.[59] as string)).toMatchObject({ repeats: 45 });
+  });
+
+  test("that were only counted are written and reported once per second, also when the clock is set back", async () => {
+    const [log, other] = logs();
+    const start = Date.now();
+    const stored = Array.from({ length: 60 }, () => log.take(refused())).at(-1) as string;
+    const repeats = async () => (await other.find(stored))?.repeats;
+    await log.settleWhenDue(start);
+    const steps = [
+      [start + 999, 0],
+      [start + 1000, 2],
+      [start + 1999, 2],
+      [start + 1, 2],
+      [start, 5],
+    ] as const;
+    for (const [now, expected] of steps) {
+      log.take(refused());
+      const allowed = decision();
+      log.take(allowed);
+      await log.settleWhenDue(now);
+      expect(await references()).toContain(allowed.reference);
+      expect([now - start, await repeats()]).toEqual([now - start, expected]);
+    }
+  });
+
+  test("are written with those that were only counted, which are reported with their number", async () => {
+    const [log, other] = logs();
+    const stored = Array.from({ length: 60 }, () => log.take(refused())).at(-1) as string;
+    await log.settle();
+    received.length = 0;
+    const allowed = decision();
+    log.take(allowed);
+    log.take(refused());
+    expect(received).toEqual([allowed]);
+    await log.settle();
+    expect(received.slice(1)).toMatchObject([{ reference: stored, repeats: 1, userId: "ann" }]);
+    expect(await other.find(allowed.reference)).toEqual(allowed);
+    expect(await other.find(stored)).toMatchObject({ repeats: 1 });
+  });
+
+  test("that are counted on no stored one are reported only", async () => {
+    const [log] = logs();
+    const denied = Array.from({ length: 603 }, (_, index) =>
+      log.take(refused({ userId: undefined, sourceIp: `10.0.${index >> 8}.${index & 255}` })),
+    );
+    received.length = 0;
+    await log.settle();
+    expect(received).toMatchObject([{ repeats: 3 }]);
+    expect(`${received[0]?.reference}+`).toBe(denied.at(-1));
+    expect(await references()).toHaveLength(600);
+  });
+
+  test("are sampled by the share of allowed events that the app chose", () => {
+    const random = vi.spyOn(Math, "random");
+    for (const [sampleAllowed, value, isSampled] of [
+      [0, 0, false],
+      [0.5, 0.49, true],
+      [0.5, 0.5, false],
+      [1, 0.999, true],
+    ] as const) {
+      random.mockReturnValue(value);
+      expect([sampleAllowed, value, logs({ sampleAllowed })[0].isSampled()]).toEqual([
+        sampleAllowed,
+        value,
+        isSampled,
+      ]);
+    }
   });
 
   test("that cannot be kept together are told as an error, all of them, and later ones are kept", async () => {
@@ -167,6 +265,34 @@ describe("decisions that are too old or too many", () => {
     expect(removed).toBe(50);
     expect(await references()).toEqual(sorted(decisions.slice(0, 20).map(({ reference }) => reference)));
     expect(await both[0].removeOld(15)).toBe(0);
+  });
+
+  test("go from the users who have most of them, and stay for all others", async () => {
+    const [log] = logs({ maxRows: 30 });
+    const many = aged(40, 0).map((one) => ({ ...one, userId: "ann" }));
+    const few = aged(5, 1000).map((one) => ({ ...one, userId: "Ann" }));
+    const unknown = aged(5, 2000);
+    await keep(log, [...many, ...few, ...unknown]);
+    expect(await log.removeOld(1000)).toBe(20);
+    const kept = [...many.slice(0, 20), ...few, ...unknown];
+    expect(await references()).toEqual(sorted(kept.map(({ reference }) => reference)));
+  });
+
+  test("are swept again after exactly one minute, and a sweep that fails is reported", async () => {
+    const now = Date.now();
+    vi.useFakeTimers({ toFake: ["Date"], now });
+    const [log] = logs({ maxRows: 1 });
+    await keep(log, aged(3, 0));
+    vi.setSystemTime(now + 59_999);
+    await log.sweep();
+    expect(await references()).toHaveLength(3);
+    vi.setSystemTime(now + 60_000);
+    await log.sweep();
+    expect(await references()).toHaveLength(1);
+    await at.one.db.schema.dropTable("sallyport_decisions").execute();
+    vi.setSystemTime(now + 120_000);
+    await log.sweep();
+    expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "sweeping decisions" }]);
   });
 
   test("are swept by whichever processes come to it, once a minute at the most", async () => {

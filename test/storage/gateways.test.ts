@@ -111,6 +111,170 @@ describe("a secret", () => {
   });
 });
 
+describe("a registration", () => {
+  const rejection = async (given: unknown) => {
+    const error = await register(given as Partial<GatewayRegistration>).catch((cause: unknown) => cause);
+    expect(error, JSON.stringify(given)).toBeInstanceOf(ConfigurationError);
+    expect(await listed()).toEqual([]);
+    return String(error);
+  };
+
+  test.each<[what: string, secret: unknown]>([
+    ["too short", "a".repeat(31)],
+    ["too long", "a".repeat(257)],
+    ["with a comma, as of two headers", `${"a".repeat(32)},${"b".repeat(32)}`],
+    ["with a space before it", ` ${"a".repeat(40)}`],
+    ["with a line break after it", `${"a".repeat(40)}\n`],
+    ["with a letter that is not ASCII", "ä".repeat(40)],
+    ["empty", ""],
+    ["undefined", undefined],
+    ["a number", 1e40],
+    ["an array of one", ["a".repeat(40)]],
+  ])("rejects a secret that is %s, and does not repeat it", async (_, secret) => {
+    const message = await rejection({ secret });
+    expect(message).toMatch(/secret must be 32 to 256 letters, digits, _ or -/);
+    if (typeof secret === "string" && secret !== "") expect(message).not.toContain(secret);
+  });
+
+  test.each(["a".repeat(32), "Z".repeat(256), `${"_-09azAZ".repeat(4)}`])(
+    "accepts the secret %s",
+    async (secret) => {
+      expect(await register({ secret })).toMatchObject({ secretHashes: [hashSecret(secret)] });
+    },
+  );
+
+  test("stores the SHA-256 of a secret", async () => {
+    await register({ secret: "0".repeat(64) });
+    const [row] = await at.two.db.selectFrom("sallyport_gateways").selectAll().execute();
+    expect(row).toMatchObject({
+      secret_hash: "60e05bd1b195af2f94112fa7197a5c88289058840ce7c6df9693756bc6250f55",
+      previous_secret_hash: null,
+    });
+  });
+
+  test.each<[what: string, secretHashes: unknown]>([
+    ["a secret", [gatewaySecret().slice(1)]],
+    ["capital letters", ["A".repeat(64)]],
+    ["a hash with a line break", [`${"a".repeat(64)}\n`]],
+    ["a hash with something before it", [`x${"a".repeat(64)}`]],
+    ["a letter that is not hexadecimal", ["g".repeat(64)]],
+    ["a number", [7]],
+    ["three hashes", ["a", "b", "c"].map((letter) => letter.repeat(64))],
+    ["a hash instead of an array", "a".repeat(64)],
+    ["undefined", undefined],
+  ])("rejects %s as secretHashes", async (_, secretHashes) => {
+    expect(await rejection({ secretHashes })).toMatch(/secretHashes/);
+  });
+
+  test("accepts up to two hashes in place of a secret, the newest first", async () => {
+    const [a, b] = ["a".repeat(64), "b".repeat(64)] as const;
+    await rejection({ secret: gatewaySecret(), secretHashes: [a] });
+    expect(await register({ secretHashes: [b, a] })).toMatchObject({ secretHashes: [b, a] });
+    expect(await register({ secretHashes: [a] })).toMatchObject({ secretHashes: [a] });
+    await expect(register({ name: "another", secretHashes: [b, a] })).rejects.toThrow(ConfigurationError);
+    expect(await register({ secretHashes: [] })).toMatchObject({ secretHashes: [] });
+  });
+
+  test("accepts only the new secret where no former one exists to be kept", async () => {
+    const secret = gatewaySecret();
+    const expected = { secretHashes: [hashSecret(secret)] };
+    expect(await register({ secret, keepPreviousSecret: true })).toMatchObject(expected);
+    expect(await register({ secret, keepPreviousSecret: true })).toMatchObject(expected);
+  });
+
+  test.each([
+    ["no URL", "abc.execute-api"],
+    ["an empty text", ""],
+    ["http on another host", "http://abc.execute-api.eu-west-1.amazonaws.com/prod"],
+    ["http on a host that begins like this machine", "http://localhost.example.com/prod"],
+    ["another scheme on this machine", "ws://localhost/prod"],
+    ["another scheme", "wss://abc.execute-api.eu-west-1.amazonaws.com/prod"],
+    ["a number", 7],
+    ["undefined", undefined],
+  ])("rejects %s as the endpoint", async (_, endpoint) => {
+    await rejection({ endpoint });
+  });
+
+  test.each([
+    ["https://x.example.com/prod//", "https://x.example.com/prod", "prod"],
+    ["https://x.example.com", "https://x.example.com", ""],
+    ["https://x.example.com/a/b", "https://x.example.com/a/b", "b"],
+    ["http://localhost:3001/local", "http://localhost:3001/local", "local"],
+    ["http://127.0.0.1:3001/local", "http://127.0.0.1:3001/local", "local"],
+    ["http://[::1]:3001/local", "http://[::1]:3001/local", "local"],
+  ])("stores the endpoint %s and its stage", async (given, endpoint, stage) => {
+    expect(await register({ endpoint: given })).toMatchObject({ endpoint, stage });
+  });
+
+  test.each<Record<string, unknown>>([
+    { name: "" },
+    { name: "a".repeat(129) },
+    { name: "main\n" },
+    { name: "ä" },
+    { name: undefined },
+    { apiId: "" },
+    { apiId: 7 },
+    { stage: 7 },
+    { replies: "both" },
+    { keepPreviousSecret: "yes" },
+    { secretHash: "a".repeat(64) },
+  ])("rejects %j", async (given) => {
+    await rejection(given);
+  });
+
+  test("accepts a name of 128 characters", async () => {
+    const name = "aZ0 _-".padEnd(128, "x");
+    expect(await register({ name })).toMatchObject({ name });
+  });
+});
+
+describe("a change of gateways", () => {
+  test("of secrets stays where only other fields are registered again, and concerns one gateway", async () => {
+    const [first, second] = [gatewaySecret(), gatewaySecret()];
+    await register({ secret: first });
+    await register({ name: "other", secret: second });
+    const hashes = [hashSecret(gatewaySecret()), hashSecret(first)];
+    await gateways[0].accept("main", hashes);
+    expect(await gateways[0].list()).toMatchObject([
+      { name: "main", secretHashes: hashes },
+      { name: "other", secretHashes: [hashSecret(second)] },
+    ]);
+    await gateways[0].accept("main", []);
+    expect(await listed()).toMatchObject([{ secretHashes: [] }, { secretHashes: [hashSecret(second)] }]);
+  });
+
+  test("reports whether a gateway was removed", async () => {
+    await register();
+    await register({ name: "other" });
+    expect(await gateways[0].remove("main")).toBe(true);
+    expect(await gateways[0].remove("main")).toBe(false);
+    expect(await gateways[0].list()).toMatchObject([{ name: "other" }]);
+    expect(await gateways[1].named("main")).toBeUndefined();
+    expect(await gateways[1].named("other")).toMatchObject({ name: "other" });
+  });
+
+  test("cannot be read from a database that is closed, as ping() finds out", async () => {
+    const database = at.open();
+    const closed = new Gateways(database);
+    await expect(closed.ping()).resolves.toBeUndefined();
+    await database.close();
+    await expect(closed.ping()).rejects.toThrow();
+  });
+
+  test("is read by a lookup of a known gateway only when it is five seconds old", async () => {
+    const now = Date.now();
+    vi.useFakeTimers({ toFake: ["Date"], now });
+    const { id } = await register();
+    const { id: other } = await register({ name: "other" });
+    await gateways[1].list();
+    await at.one.db.deleteFrom("sallyport_gateways").where("id", "=", id).execute();
+    vi.setSystemTime(now + 4999);
+    expect(await gateways[1].find(id)).toMatchObject({ id });
+    expect(sorted((await gateways[1].findMany([id, other])).keys())).toEqual(sorted([id, other]));
+    expect([...(await gateways[1].findMany([])).keys()]).toHaveLength(2);
+  });
+});
+
 describe("what is known of gateways in another process", () => {
   test("is at most five seconds old, and one when somebody unknown calls", async () => {
     const now = Date.now();

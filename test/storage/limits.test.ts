@@ -71,6 +71,9 @@ describe("a limit", () => {
   test("of nothing is never passed, and without one nothing is counted", async () => {
     expectRefusals(await at.race(4, limits, (each) => each.takeAlone("never", 0)), 4);
     expectRefusals(await at.race(4, limits, (each) => each.check(at.one.db, "never", 0)), 4);
+    const [error] = (await at.race(1, limits, (each) => each.take(at.one.db, "never", 0))).failed;
+    expect(error).toMatchObject({ reason: "limit", status: 429, retryAfterSeconds: 60 });
+    await limits[0].take(at.one.db, "always", false);
     await limits[0].takeAlone("always", false);
     await limits[0].check(at.one.db, "always", false);
     expect(await counted()).toEqual({});
@@ -140,6 +143,105 @@ describe("windows that are over", () => {
   });
 });
 
+describe("open windows", () => {
+  const keyOf = (limit: CountedLimit, subject: string, gatewayId: string | null = "g") =>
+    limitKey({ limit, subject, gatewayId, view: null });
+  const taken = async (key: string, times = 1) => {
+    for (let time = 0; time < times; time++) await limits[0].takeAlone(key, 100);
+  };
+  const keys = async (of: { user?: string; address?: string }, skip = 0, limit = 1000) =>
+    (await limits[1].windows(of, skip, limit)).map(({ key }) => key);
+  const clear = (of: { user?: string; address?: string }) => at.one.write((db) => limits[0].clear(db, of));
+
+  test("are listed with the highest counts first, and with the time until they end", async () => {
+    const [a, b, c, over] = ["a", "b", "c", "over"].map((subject) => keyOf("connectsPerUser", subject));
+    await taken(b as string, 3);
+    await taken(a as string, 3);
+    await taken(c as string, 5);
+    await taken(over as string, 9);
+    await taken("another counter", 9);
+    await begun(b as string, MINUTE_MS - 20_000);
+    await begun(over as string, MINUTE_MS);
+    const [first, ...others] = await limits[1].windows({}, 0, 10);
+    expect([first, ...others]).toMatchObject([
+      { key: c, count: 5 },
+      { key: a, count: 3 },
+      { key: b, count: 3 },
+    ]);
+    expect(first?.secondsLeft).toBeGreaterThan(20);
+    expect(first?.secondsLeft).toBeLessThanOrEqual(60);
+    expect(others[1]?.secondsLeft).toBeGreaterThan(1);
+    expect(others[1]?.secondsLeft).toBeLessThanOrEqual(20);
+    expect(await keys({}, 1, 1)).toEqual([a]);
+    expect(await keys({}, 3)).toEqual([]);
+  });
+
+  test("are those of exactly one user or one address, however alike, through all gateways", async () => {
+    for (const text of ALIKE) await taken(keyOf("connectsPerUser", text));
+    await taken(keyOf("tokensPerUser", "ann", null));
+    await taken(keyOf("connectsPerUser", "ann", "another"));
+    for (const address of ["ann", "192.0.2.1", "192.0.2.10"]) {
+      await taken(keyOf("connectsPerIp", address));
+      await taken(keyOf("failedConnectsPerIp", address));
+    }
+    for (const user of ALIKE.filter((text) => text !== "ann")) {
+      expect(await keys({ user }), user).toEqual([keyOf("connectsPerUser", user)]);
+    }
+    expect(sorted(await keys({ user: "ann" }))).toEqual(
+      sorted([
+        keyOf("connectsPerUser", "ann"),
+        keyOf("connectsPerUser", "ann", "another"),
+        keyOf("tokensPerUser", "ann", null),
+      ]),
+    );
+    expect(sorted(await keys({ address: "192.0.2.1" }))).toEqual(
+      sorted([keyOf("connectsPerIp", "192.0.2.1"), keyOf("failedConnectsPerIp", "192.0.2.1")]),
+    );
+    expect(await keys({ address: "Ann" })).toEqual([]);
+    expect(await keys({})).toHaveLength(ALIKE.length + 8);
+  });
+
+  test("are cleared for one user or one address, or all, and their number is returned", async () => {
+    const evictions = new Evictions(at.one, "app");
+    await at.one.write((db) => evictions.number(db));
+    const kept = [keyOf("connectsPerUser", "Ann"), keyOf("connectsPerIp", "ann")];
+    const ended = keyOf("tokensPerUser", "ann", null);
+    for (const key of [...kept, ended, keyOf("connectsPerUser", "ann")]) await taken(key, 2);
+    await begun(ended, MINUTE_MS);
+    expect(await clear({ user: "ann" })).toBe(1);
+    expect(sorted(await keys({}))).toEqual(sorted(kept));
+    expect(await counted()).not.toHaveProperty([ended]);
+    expect(await clear({ address: "ann" })).toBe(1);
+    expect(await clear({ address: "ann" })).toBe(0);
+    expect(await keys({})).toEqual([kept[0]]);
+    await taken("another counter");
+    await taken(keyOf("connectsPerUser", "bob"));
+    expect(await clear({})).toBe(2);
+    expect(sorted(Object.keys(await counted()))).toEqual(["another counter", "changes recorded"]);
+  });
+});
+
+test("a key is read as it was written, and no other key is read", () => {
+  for (const subject of ALIKE) {
+    const key = { limit: "connectsPerUser", subject, gatewayId: "g", view: "/ws" } as const;
+    expect(parseLimitKey(limitKey(key))).toEqual(key);
+  }
+  for (const key of [
+    "changes recorded",
+    "",
+    "null",
+    "{}",
+    "7",
+    '"connectsPerUser"',
+    "[]",
+    '["connectsPerUser"',
+    '["messagesPerUser","ann",null,null]',
+    '[["connectsPerUser"],"ann",null,null]',
+  ]) {
+    expect(parseLimitKey(key), key).toBeUndefined();
+  }
+});
+
 describe("connects", () => {
   const IP = "192.0.2.1";
   const attempt = { gatewayId: "g", view: "/ws", block: IP };
@@ -190,6 +292,21 @@ describe("connects", () => {
     const outcome = await at.race(20, each, (one) => one.take(attempt, "o'neil 😀"));
     expect(outcome.passed).toHaveLength(3);
     expect(await counted()).toEqual({ [keyOf("connectsPerUser", "o'neil 😀")]: 3 });
+  });
+
+  test("are not counted where neither has a limit", async () => {
+    const each = connectLimits({ connectsPerIp: false, connectsPerUser: false });
+    expect((await at.race(10, each, (one) => one.take(attempt, "ann"))).passed).toHaveLength(10);
+    await each[0].take(attempt, null);
+    expect(await counted()).toEqual({});
+  });
+
+  test("of an address are limited where users are not", async () => {
+    const each = connectLimits({ connectsPerIp: 3, connectsPerUser: false });
+    const outcome = await at.race(20, each, (one, index) => one.take(attempt, `user ${index}`));
+    expect(outcome.passed).toHaveLength(3);
+    expectRefusals(outcome, 17);
+    expect(await counted()).toEqual({ [keyOf("connectsPerIp", IP)]: 3 });
   });
 
   test("of an anonymous client have no limit of a user", async () => {

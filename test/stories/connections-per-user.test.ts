@@ -82,6 +82,41 @@ describe("a user at the limit of open connections", () => {
     expect(world.decisions.at(-1)).toMatchObject({ event: "token", reason: "connections" });
   });
 
+  test("receives a token below the limit and where a view has none, and none where the limit is 0", async () => {
+    const tokenStatus = async () => (await world.requestToken("ann", { view: "/ws/chat" })).status;
+    await open({ limits: { connectionsPerUser: 2 } });
+    await world.connect("ann");
+    expect(await tokenStatus()).toBe(200);
+    await world.close();
+    await open({ limits: { connectionsPerUser: false } });
+    await world.connect("ann");
+    expect(await tokenStatus()).toBe(200);
+    await world.close();
+    await open({ limits: { connectionsPerUser: 0 } });
+    expect(await tokenStatus()).toBe(429);
+  });
+
+  test("receives a token when a probe frees a place, and none when it frees too few", async () => {
+    const gone = new Set<string>();
+    const client = apiWith(async (_endpoint, connectionId) => ({
+      kind: gone.has(connectionId) ? "gone" : "ok",
+    }));
+    await open({ limits: { connectionsPerUser: 2 }, apiGateway: { client } });
+    for (const user of ["ann", "ann", "bob"]) expect(await connectLost(user)).toBe(200);
+    await world.sql("update sallyport_sessions set user_id = 'ann'");
+    await age();
+    const tokenStatus = async () => (await world.requestToken("ann", { view: "/ws/chat" })).status;
+    const [first, second] = await openRows("ann");
+    expect(await tokenStatus()).toBe(429);
+    expect(await openRows("ann")).toHaveLength(3);
+    gone.add(first as string);
+    expect(await tokenStatus()).toBe(429);
+    expect(await openRows("ann")).toHaveLength(2);
+    gone.add(second as string);
+    expect(await tokenStatus()).toBe(200);
+    expect(await openRows("ann")).toHaveLength(1);
+  });
+
   test("opens exactly as many connections as allowed when many connects race at two processes", async () => {
     await open({
       limits: { connectionsPerUser: 5, connectsPerUser: false, tokensPerUser: false },

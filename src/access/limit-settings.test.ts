@@ -1,0 +1,62 @@
+import { describe, expect, test } from "vitest";
+import { parseOptions } from "../options.ts";
+import type { ValidViewLimits } from "../view/limits.ts";
+import { LimitSettings } from "./limit-settings.ts";
+import { type Limits, limitsSchema } from "./rate-limits.ts";
+
+const settings = (app: Partial<Limits>, views: Readonly<Record<string, ValidViewLimits>>) =>
+  new LimitSettings(
+    parseOptions("limits", limitsSchema, app),
+    new Map(Object.entries(views).map(([path, limits]) => [path, { limits }])),
+  );
+
+describe("a limit at a view", () => {
+  test("is the view's own value, also 0 and false, and otherwise the app's", () => {
+    const limits = settings(
+      { connectsPerUser: 7 },
+      { "/one": { connectsPerUser: 0 }, "/two": { connectsPerUser: false }, "/three": { connectsPerIp: 3 } },
+    );
+    expect(limits.at("/one", "connectsPerUser")).toEqual({ value: 0, view: "/one" });
+    expect(limits.at("/two", "connectsPerUser")).toEqual({ value: false, view: "/two" });
+    expect(limits.at("/three", "connectsPerUser")).toEqual({ value: 7, view: null });
+    expect(limits.at("/three", "connectsPerIp")).toEqual({ value: 3, view: "/three" });
+    expect(limits.at("/unknown", "connectsPerUser")).toEqual({ value: 7, view: null });
+  });
+});
+
+describe("the limit of open connections at a view", () => {
+  const views = {
+    "/own": { connectionsPerUser: 2 },
+    "/unlimited": { connectionsPerUser: false },
+    "/one": {},
+    "/two": { connectsPerUser: 1 },
+  } as const;
+
+  test("is counted for the view alone if the view sets it", () => {
+    expect(settings({ connectionsPerUser: 9 }, views).connectionsAt("/own")).toEqual({
+      max: 2,
+      scope: { view: "/own" },
+    });
+  });
+
+  test("is the app's for all other views together, without those that set their own", () => {
+    const limits = settings({ connectionsPerUser: 9 }, views);
+    const others = { max: 9, scope: { exceptViews: ["/own", "/unlimited"] } };
+    expect(limits.connectionsAt("/one")).toEqual(others);
+    expect(limits.connectionsAt("/two")).toEqual(others);
+  });
+
+  test("does not exist where the value is false", () => {
+    expect(settings({ connectionsPerUser: 9 }, views).connectionsAt("/unlimited")).toBeUndefined();
+    const limits = settings({ connectionsPerUser: false }, views);
+    expect(limits.connectionsAt("/one")).toBeUndefined();
+    expect(limits.connectionsAt("/own")).toMatchObject({ max: 2 });
+  });
+
+  test("can be 0, which allows no connection", () => {
+    expect(settings({ connectionsPerUser: 0 }, {}).connectionsAt("/one")).toEqual({
+      max: 0,
+      scope: { exceptViews: [] },
+    });
+  });
+});

@@ -1,0 +1,120 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import {
+  EndedSessions,
+  type EndedSessionsOptions,
+  endedSessionsSchema,
+  hashSessionId,
+} from "../../src/access/ended-sessions.ts";
+import { ConfigurationError, RefusedError } from "../../src/errors.ts";
+import { parseOptions } from "../../src/options.ts";
+import { twoProcesses } from "./processes.ts";
+import { ALIKE } from "./texts.ts";
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+
+const at = twoProcesses();
+let errors: { readonly error: unknown; readonly where: string }[];
+beforeEach(() => {
+  errors = [];
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const ended = (options: EndedSessionsOptions = {}) =>
+  new EndedSessions(at.one, parseOptions("endedSessions", endedSessionsSchema, options), (error, where) =>
+    errors.push({ error, where }),
+  );
+
+/** Remembers sessions, each as ended so long ago. */
+async function add(count: number, agoMs: number): Promise<void> {
+  const endedAt = (await at.time()) - agoMs;
+  const rows = Array.from({ length: count }, (_, index) => ({
+    session_hash: hashSessionId(`${agoMs} ${index}`),
+    ended_at: endedAt - index,
+  }));
+  await at.one.db.insertInto("sallyport_ended_sessions").values(rows).execute();
+}
+
+const rowCount = async () =>
+  (await at.two.db.selectFrom("sallyport_ended_sessions").select("session_hash").execute()).length;
+
+describe("an ended session", () => {
+  test("is denied with 401, and no other session is, however alike its id", async () => {
+    const sessions = ended();
+    await sessions.remember(at.one.db, hashSessionId("ann"));
+    await sessions.remember(at.one.db, hashSessionId("ann"));
+    for (const id of ALIKE) {
+      const loginId = hashSessionId(id);
+      const checked = sessions.requireOpen(at.two.db, { userId: "user-1", loginId });
+      if (id !== "ann") await expect(checked, id).resolves.toBeUndefined();
+      else {
+        const error = await checked.catch((cause: unknown) => cause);
+        expect(error).toBeInstanceOf(RefusedError);
+        expect(error).toMatchObject({ status: 401, reason: "session-ended" });
+      }
+    }
+    await expect(sessions.requireOpen(at.two.db, { userId: "ann", loginId: null })).resolves.toBeUndefined();
+    expect(await rowCount()).toBe(1);
+  });
+
+  test("is not denied where its id is the id of the user, which is reported once", async () => {
+    const sessions = ended();
+    const loginId = hashSessionId("ann");
+    await sessions.remember(at.one.db, loginId);
+    for (let times = 0; times < 2; times++) await sessions.requireOpen(at.one.db, { userId: "ann", loginId });
+    expect(errors).toEqual([{ error: expect.any(ConfigurationError), where: "authenticate()" }]);
+    await expect(sessions.requireOpen(at.one.db, { userId: "bob", loginId })).rejects.toThrow(RefusedError);
+  });
+});
+
+describe("rows of ended sessions", () => {
+  test("are removed when they are older than keepDays, at most as many as a call allows", async () => {
+    const sessions = ended({ keepDays: 2 });
+    await add(5, 2 * DAY_MS);
+    await add(3, 2 * DAY_MS - MINUTE_MS);
+    expect(await sessions.removeOld(3)).toBe(3);
+    expect(await sessions.removeOld(3)).toBe(2);
+    expect(await sessions.removeOld(3)).toBe(0);
+    expect(await rowCount()).toBe(3);
+    expect(errors).toEqual([]);
+  });
+
+  test("are removed above maxRows and not at it, the oldest first", async () => {
+    const sessions = ended({ maxRows: 4 });
+    await add(2, 2000);
+    await add(2, 1000);
+    expect(await sessions.removeOld(10)).toBe(0);
+    expect(errors).toEqual([]);
+    await add(2, 0);
+    expect(await sessions.removeOld(1)).toBe(1);
+    expect(await sessions.removeOld(10)).toBe(1);
+    const kept = [0, 1000].flatMap((ago) => [`${ago} 0`, `${ago} 1`].map(hashSessionId));
+    const rows = await at.two.db.selectFrom("sallyport_ended_sessions").select("session_hash").execute();
+    expect(new Set(rows.map(({ session_hash }) => session_hash))).toEqual(new Set(kept));
+    expect(errors).toEqual([{ error: expect.any(ConfigurationError), where: "removing ended sessions" }]);
+  });
+
+  test("are swept once in ten minutes, also when the clock is set back, and a failure is reported", async () => {
+    const now = Date.now();
+    vi.useFakeTimers({ toFake: ["Date"], now });
+    const sessions = ended({ keepDays: 1 });
+    const sweptAt = async (time: number) => {
+      vi.setSystemTime(time);
+      await sessions.sweep();
+      return rowCount();
+    };
+    await add(1500, 2 * DAY_MS);
+    expect(await sweptAt(now)).toBe(1500);
+    expect(await sweptAt(now + 10 * MINUTE_MS - 1)).toBe(1500);
+    expect(await sweptAt(now + 10 * MINUTE_MS)).toBe(0);
+    await add(1, 2 * DAY_MS);
+    expect(await sweptAt(now + 1)).toBe(1);
+    expect(await sweptAt(now)).toBe(0);
+    await at.one.db.schema.dropTable("sallyport_ended_sessions").execute();
+    vi.setSystemTime(now + 10 * MINUTE_MS);
+    await sessions.sweep();
+    expect(errors).toEqual([{ error: expect.any(Error), where: "removing ended sessions" }]);
+  });
+});
