@@ -88,7 +88,9 @@ describe("describeError()", () => {
       },
     };
     for (const value of [circle, failing]) {
-      expect(word(value)).toBe("sallyport: enforcement loop: [object Object]");
+      expect(word(value)).toBe(
+        "sallyport: enforcement loop: a value of type object that cannot be written as text",
+      );
     }
     expect(word({ a: 1 })).toBe('sallyport: enforcement loop: {"a":1}');
   });

@@ -74,5 +74,5 @@ export function textOf(value: unknown): string {
   } catch {
     // A value whose own code fails is described below.
   }
-  return "a value that cannot be written as text";
+  return `a value of type ${typeof value} that cannot be written as text`;
 }

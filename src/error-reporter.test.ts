@@ -85,8 +85,8 @@ test("passes on errors of different kinds at once", () => {
   reporter.report(new Error("gone"), "handler");
   reporter.report(new Error("away"), "another handler");
   reporter.report("away", "handler");
-  reporter.report(Object.assign(new Error("away"), { code: "ECONNRESET" }), "handler");
-  reporter.report(Object.assign(new Error("away"), { code: "EPIPE" }), "handler");
+  reporter.report(Object.assign(new Error("away"), { code: "ECONNRESET" }), "socket");
+  reporter.report(Object.assign(new Error("away"), { code: "EPIPE" }), "socket");
   expect(calls.map(({ repeats }) => repeats)).toEqual([0, 0, 0, 0, 0, 0, 0]);
 });
 
