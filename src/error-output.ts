@@ -43,13 +43,14 @@ function headline(error: unknown): string {
   return printable(error instanceof Error ? `${error.name}: ${error.message}` : textOf(error));
 }
 
-/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off. */
+/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off where the stack contains it. */
 function framesOf(error: unknown): string {
   if (!(error instanceof Error) || typeof error.stack !== "string") return "";
   const start = error.stack.indexOf(error.message);
   const frames = error.stack.slice(Math.max(0, start) + (start < 0 ? 0 : error.message.length)).split("\n");
   return frames
     .slice(1)
+    .filter((line) => /^\s+at /.test(line))
     .map((line) => `\n${printable(line)}`)
     .join("");
 }
