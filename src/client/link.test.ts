@@ -1,41 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ManualWebSocket } from "../../test/manual-web-socket.ts";
 import { CallError } from "./calls.ts";
-import { checkEnvironment, Link, type LinkOptions, type WebSocketLike } from "./link.ts";
-
-type Listener = (event: { readonly type: string; readonly data?: unknown }) => void;
-
-/** A WebSocket without a network, as an app may pass one. */
-class ManualWebSocket implements WebSocketLike {
-  static opened: ManualWebSocket[] = [];
-  readonly url: string;
-  readonly sent: string[] = [];
-  readyState = 0;
-  isClosed = false;
-  readonly #listeners: [type: string, listener: Listener][] = [];
-
-  constructor(url: string) {
-    this.url = url;
-    ManualWebSocket.opened.push(this);
-  }
-
-  send(text: string): void {
-    this.sent.push(text);
-  }
-
-  close(): void {
-    this.isClosed = true;
-  }
-
-  addEventListener(type: string, listener: Listener): void {
-    this.#listeners.push([type, listener]);
-  }
-
-  emit(type: string, data?: unknown): void {
-    if (type === "open") this.readyState = 1;
-    if (type === "close") this.readyState = 3;
-    for (const [name, listener] of this.#listeners) if (name === type) listener({ type, data });
-  }
-}
+import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 
 /** What a link reported. */
 let events: unknown[];
