@@ -110,6 +110,16 @@ describe("calls that wait", () => {
     expect(new Set(sent.map(({ id }) => id)).size).toBe(3);
   });
 
+  test("stay behind one that the connection does not accept", () => {
+    add("a");
+    add("b");
+    const answers = [false, true, true];
+    calls.transmit(() => answers.shift() ?? true);
+    expect(answers).toEqual([true, true]);
+    transmit();
+    expect(sent.map(({ handler }) => handler)).toEqual(["a", "b"]);
+  });
+
   test("are rejected with the connection only if they were sent, and then have other ids", async () => {
     const [lost, kept] = [add("lost"), add("kept")];
     transmit(1);

@@ -190,6 +190,16 @@ describe("the token endpoint", () => {
     expect(requests[0]?.[1]?.signal?.aborted).toBe(false);
     link.close();
     expect(requests[0]?.[1]?.signal?.aborted).toBe(true);
+    let issue: (token: string) => void = () => undefined;
+    const token = new Promise<string>((resolve) => {
+      issue = resolve;
+    });
+    ManualWebSocket.opened = [];
+    dial({ token: () => token }).close();
+    issue("t");
+    await vi.advanceTimersByTimeAsync(0);
+    expect(ManualWebSocket.opened).toEqual([]);
+    expect(events).toEqual([]);
   });
 
   test.each([{}, null, { token: 7 }, { token: null }, [], "text"])(
@@ -239,6 +249,7 @@ describe("the token endpoint", () => {
     ["Thu, 01 Jan 2026 00:00:30 GMT", 30_000],
     ["Wed, 31 Dec 2025 23:59:00 GMT", 0],
     ["Thu, 01 Jan 2032 00:00:00 GMT", 3_600_000],
+    ["2032-01-01", 3_600_000],
   ])("that answers with Retry-After %j asks for a wait of %s ms", async (header, ms) => {
     vi.setSystemTime(Date.UTC(2026, 0, 1));
     const headers = new Headers(header === undefined ? [] : [["retry-after", header]]);
