@@ -45,7 +45,7 @@ function headline(error: unknown): string {
   );
 }
 
-/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off. */
+/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off where the stack contains it. */
 function framesOf(error: unknown): string {
   if (!(error instanceof Error)) return "";
   const [stack, message] = [fieldOf(error, "stack"), fieldOf(error, "message")];
@@ -53,6 +53,7 @@ function framesOf(error: unknown): string {
   const frames = stack.slice(Math.max(0, start) + (start < 0 ? 0 : message.length)).split("\n");
   return frames
     .slice(1)
+    .filter((line) => /^\s+at /.test(line))
     .map((line) => `\n${printable(line)}`)
     .join("");
 }
