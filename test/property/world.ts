@@ -303,6 +303,7 @@ const EMPTIED = [
   "memberships",
   "sessions",
   "tokens",
+  "ended_sessions",
   "user_permissions",
   "user_groups",
   "group_permissions",

@@ -120,8 +120,8 @@ test("a right revoked while the socket is still connecting: the row never opens"
 
 test("a login that ends while its socket is still connecting: the row never opens", async () => {
   const ended = () => world.sallyport.access.endSession("phone");
-  expect(await whileConnecting("ann:phone", ended)).toBe(403);
-  expect(world.decisions.at(-1)).toMatchObject({ reason: "login", userId: "ann" });
+  expect(await whileConnecting("ann:phone", ended)).toBe(401);
+  expect(world.decisions.at(-1)).toMatchObject({ reason: "session-ended", userId: "ann" });
 });
 
 describe("an app of its own version on the same database", () => {
