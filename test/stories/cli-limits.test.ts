@@ -281,6 +281,13 @@ describe("sallyport users list", () => {
     expect((await cli("users", "list", "--permission", "chat.can_use_caht")).err).toMatch(/Did you mean/);
   });
 
+  test("finds a group in each of its Unicode forms", async () => {
+    await world.sallyport.access.addToGroup("u1", "caf\u00e9");
+    expect(await ids("--group", "caf\u00e9")).toEqual(["u1"]);
+    expect(await ids("--group", "cafe\u0301")).toEqual(["u1"]);
+    expect((await cli("users", "list", "--group", "cafe\u0301s")).err).toMatch(/Did you mean "caf\u00e9"\?/);
+  });
+
   test("pages", async () => {
     const { out } = await cli("users", "list", "--limit", "3");
     expect(out.trimEnd().split("\n")[3]).toBe("There are more users: --after u3 shows the next.");
