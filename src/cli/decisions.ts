@@ -4,6 +4,7 @@ import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { rowCount } from "./arguments.ts";
 import { pastInstant, shownInstant } from "./instants.ts";
+import { NewDecisions } from "./new-decisions.ts";
 import { findUser, namesOf } from "./people.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { endSignal } from "./signals.ts";
@@ -21,11 +22,6 @@ interface DecisionsFormat extends Format {
 
 /** How often `--follow` reads the database, in milliseconds. */
 const FOLLOW_EVERY_MS = 1000;
-/** How late another process may store a decision, and how much its clock may differ, in milliseconds. */
-const LATE_MS = 10_000;
-/** Decisions that `--follow` reads at once. */
-const MAX_FOLLOWED = 1000;
-
 /** `decisions`: what was decided, once or as it happens. */
 export function addDecisions(program: Command, terminal: Terminal): void {
   const command = program
@@ -63,13 +59,13 @@ async function list(
 ): Promise<void> {
   const decisions = await sallyport.access.decisions(filter);
   const { json, lines } = await described(sallyport, decisions);
-  print(terminal, options, { json, lines: lines.length > 0 ? lines : ["No decision is stored."] });
+  if (lines.length === 0) return print(terminal, options, { json, lines: ["No decision is stored."] });
+  const [older] = await sallyport.access.decisions({ ...filter, after: decisions.at(-1), limit: 1 });
+  const more = older ? ["There are older decisions: --limit shows more."] : [];
+  print(terminal, options, { json, lines: [...lines, ...more] });
 }
 
-/**
- * Prints each decision once. A decision can be stored some seconds after it was made, so each look goes back for {@link LATE_MS} and
- * leaves out what was printed.
- */
+/** Prints each decision that is stored from now on, after the newest ones that are stored already. */
 async function follow(
   sallyport: Sallyport,
   terminal: Terminal,
@@ -77,24 +73,17 @@ async function follow(
   filter: DecisionFilter,
 ): Promise<void> {
   const ending = endSignal();
-  let printed = new Map<string, number>();
-  for (let next = filter; ; ) {
+  const decisions = new NewDecisions(sallyport, filter);
+  let notice: string | undefined;
+  for (;;) {
     try {
-      const found = await sallyport.access.decisions(next);
-      const fresh = found.filter(({ reference }) => !printed.has(reference)).reverse();
-      const { json, lines } = await described(sallyport, fresh);
+      const look = await decisions.next();
+      const { json, lines } = await described(sallyport, look.decisions);
       for (const [index, line] of lines.entries())
         print(terminal, options, { json: json[index], lines: [line] });
-      if (next !== filter && fresh.length === MAX_FOLLOWED)
-        terminal.complain(`sallyport: more than ${MAX_FOLLOWED} new decisions, some are not shown`);
-      const [newest] = found;
-      if (newest) {
-        // By the clock of the process that decided, which may differ from the clock here.
-        const since = Math.max(newest.at - LATE_MS, Number(filter.since ?? 0));
-        const known = [...printed, ...fresh.map(({ reference, at }) => [reference, at] as const)];
-        printed = new Map(known.filter(([, at]) => at >= since));
-        next = { ...filter, since, limit: MAX_FOLLOWED };
-      }
+      decisions.printed(look);
+      if (look.notice !== undefined && look.notice !== notice) terminal.complain(`sallyport: ${look.notice}`);
+      notice = look.notice;
     } catch (error) {
       // The database may be back by the next time.
       terminal.complain(`sallyport: ${oneLine(error)}`);

@@ -1,6 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError, handler, WebSocketView } from "../../src/index.ts";
 import { ChatView, channels, chat } from "./chat.ts";
@@ -204,7 +205,7 @@ describe("sallyport decisions", () => {
   const following = (...args: string[]) => {
     const child = spawn(process.execPath, [bin, "decisions", "--follow", ...args], { env: env() });
     const [lines, complaints]: [string[], string[]] = [[], []];
-    child.stdout.on("data", (text) => lines.push(...String(text).trimEnd().split("\n")));
+    createInterface(child.stdout).on("line", (line) => lines.push(line));
     child.stderr.on("data", (text) => complaints.push(String(text)));
     return { child, lines, complaints, ended: once(child, "close") };
   };
@@ -224,6 +225,75 @@ describe("sallyport decisions", () => {
     expect(await ended).toEqual([0, null]);
     expect(complaints).toEqual([]);
     expect(new Set(lines.map((line) => /[0-9a-f]{12}$/.exec(line)?.[0])).size).toBe(4);
+  });
+
+  /** Stores decisions as another process does. The first of them was made at this instant, and each other one a millisecond before. */
+  const store = (name: string, at: number, count = 1) =>
+    world.sql(`
+      insert into sallyport_decisions (reference, at, event, verdict, repeats, details)
+      with recursive n(i) as (select 0 union all select i + 1 from n where i < ${count - 1})
+      select '${name}' || i, ${at} - i, 'connect', 'allowed', 0,
+        '{"reference":"${name}' || i || '","at":' || (${at} - i) || ',"event":"connect","verdict":"allowed","status":200,"repeats":0}'
+      from n`);
+  const last = (line = "") => line.split(/ +/).at(-1);
+
+  test("follows: prints as many earlier decisions as --limit says, says so, and then only new ones", async () => {
+    await store("old", Date.now(), 80);
+    const { child, lines, complaints, ended } = following("--limit", "5");
+    await expect.poll(() => lines).toHaveLength(5);
+    expect(lines.map(last)).toEqual(["old4", "old3", "old2", "old1", "old0"]);
+    await store("new", Date.now());
+    await expect.poll(() => lines).toHaveLength(6);
+    await store("newer", Date.now(), 3);
+    await expect.poll(() => lines).toHaveLength(9);
+    expect(lines.slice(5).map(last)).toEqual(["new0", "newer2", "newer1", "newer0"]);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual(["sallyport: There are older decisions. --limit prints more of them.\n"]);
+  });
+
+  test("follows decisions of processes whose clocks are ahead or behind, and those that are stored late", async () => {
+    const { child, lines, complaints, ended } = following();
+    await store("first", Date.now());
+    await expect.poll(() => lines).toHaveLength(1);
+    await store("ahead", Date.now() + 3_600_000, 1500);
+    await expect.poll(() => lines.length).toBe(1501);
+    await store("right", Date.now());
+    await expect.poll(() => lines.length).toBe(1502);
+    await store("behind", Date.now() - 40_000);
+    await expect.poll(() => lines.length).toBe(1503);
+    await store("late", Date.now() - 20_000, 2);
+    await expect.poll(() => lines.length).toBe(1505);
+    expect(lines.slice(1501).map(last)).toEqual(["right0", "behind0", "late1", "late0"]);
+    expect(new Set(lines.map(last)).size).toBe(1505);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual([]);
+  });
+
+  test("follows no faster than it can read, and says so once", async () => {
+    const { child, lines, complaints, ended } = following();
+    await store("first", Date.now());
+    await expect.poll(() => lines).toHaveLength(1);
+    await store("flood", Date.now(), 5001);
+    await expect.poll(() => lines.length).toBe(5000);
+    await store("new", Date.now() + 10_000);
+    await expect.poll(() => lines.length).toBe(5001);
+    expect([lines[1], ...lines.slice(-2)].map(last)).toEqual(["flood4998", "flood0", "new0"]);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual([
+      "sallyport: More than 5000 decisions of the last minute match. Older ones are not printed. Use a filter, or list them with --since.\n",
+    ]);
+  });
+
+  test("says that there are older decisions than it lists", async () => {
+    await store("old", Date.now(), 51);
+    const more = (await cli("decisions")).out.trimEnd().split("\n");
+    expect(more).toHaveLength(51);
+    expect(more.at(-1)).toBe("There are older decisions: --limit shows more.");
+    expect((await cli("decisions", "--limit", "51")).out.trimEnd().split("\n")).toHaveLength(51);
+    expect(await json("decisions")).toHaveLength(50);
   });
 
   test("follows on when the database was away, and prints one document per line with --json", async () => {
