@@ -13,7 +13,7 @@ import { oneLine, type Terminal } from "./terminal.ts";
 
 interface DecisionsFormat extends Format {
   readonly user?: string;
-  readonly verdict?: "allowed" | "refused";
+  readonly verdict?: "allowed" | "denied";
   readonly reason?: string;
   readonly since?: number;
   readonly limit: number;
@@ -28,8 +28,8 @@ export function addDecisions(program: Command, terminal: Terminal): void {
     .command("decisions")
     .description("List stored decisions, the newest first")
     .option("--user <user>", "only about this user")
-    .addOption(new Option("--verdict <verdict>", "only these").choices(["allowed", "refused"]))
-    .option("--reason <reason>", "only refused for this reason, such as limit or token-replayed")
+    .addOption(new Option("--verdict <verdict>", "only these").choices(["allowed", "denied"]))
+    .option("--reason <reason>", "only denied for this reason, such as limit or token-replayed")
     .option("--since <start>", "only since then: 30m, 2h, 7d or 4w ago, or a date (UTC)", pastInstant)
     .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS)
     .option("--follow", "print the newest last, and continue with new ones until Ctrl-C");
@@ -48,7 +48,12 @@ async function filterOf(
   { user, verdict, reason, since, limit }: DecisionsFormat,
 ): Promise<DecisionFilter> {
   const id = user === undefined ? undefined : await findUser(sallyport, user);
-  return { user: id, verdict, reason, since, limit };
+  return { user: id, verdict: verdict === "denied" ? "refused" : verdict, reason, since, limit };
+}
+
+/** The verdict as the command prints it. It is stored as "refused". */
+function verdictOf({ verdict }: Decision): "allowed" | "denied" {
+  return verdict === "refused" ? "denied" : verdict;
 }
 
 async function list(
@@ -99,10 +104,10 @@ async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
     decisions.map(({ userId = null }) => userId),
   );
   const rows = decisions.map((decision) => {
-    const { at, verdict, status, reason, userId = null, event, view, handler, channel } = decision;
+    const { at, status, reason, userId = null, event, view, handler, channel } = decision;
     return [
       shownInstant(at),
-      verdict,
+      verdictOf(decision),
       reason === undefined ? `${status}` : `${status} ${reason}`,
       names.name(userId),
       [event, view, handler, channel].filter(Boolean).join(" "),
@@ -111,7 +116,11 @@ async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
     ];
   });
   return {
-    json: decisions.map((decision) => ({ label: names.label(decision.userId ?? null), ...decision })),
+    json: decisions.map((decision) => ({
+      label: names.label(decision.userId ?? null),
+      ...decision,
+      verdict: verdictOf(decision),
+    })),
     lines: aligned(rows),
   };
 }

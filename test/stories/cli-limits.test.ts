@@ -185,7 +185,7 @@ describe("sallyport decisions", () => {
     const lines = out.trimEnd().split("\n");
     expect(lines).toHaveLength(3);
     expect(lines[2]).toMatch(
-      /^20\S+Z +refused +403 permission +ann@example\.com \(u1\) +connect \/ws\/chat rooms\/moderators +[0-9a-f]{12}$/,
+      /^20\S+Z +denied +403 permission +ann@example\.com \(u1\) +connect \/ws\/chat rooms\/moderators +[0-9a-f]{12}$/,
     );
     expect(lines[1]).toMatch(/ 403 token-unknown +nobody +connect \/ws\/chat /);
     expect(await json("decisions", "--user", "ann@example.com")).toMatchObject([
@@ -193,11 +193,14 @@ describe("sallyport decisions", () => {
     ]);
     expect(await json("decisions", "--reason", "token-unknown")).toMatchObject([{ reason: "token-unknown" }]);
     expect(await json("decisions", "--verdict", "allowed")).toEqual([]);
-    expect(await json("decisions", "--verdict", "refused", "--limit", "2")).toHaveLength(2);
+    expect(await json("decisions", "--verdict", "denied", "--limit", "2")).toMatchObject([
+      { verdict: "denied" },
+      { verdict: "denied" },
+    ]);
     expect(await json("decisions", "--since", "2100-01-01")).toEqual([]);
     expect(await json("decisions", "--since", "1h")).toHaveLength(3);
-    expect((await cli("decisions", "--verdict", "denied")).err).toMatch(
-      /Allowed choices are allowed, refused/,
+    expect((await cli("decisions", "--verdict", "refused")).err).toMatch(
+      /Allowed choices are allowed, denied/,
     );
     expect((await cli("decisions", "--limit", "0")).err).toMatch(/from 1 to 1000/);
   });
