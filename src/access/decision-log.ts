@@ -35,7 +35,7 @@ export const decisionLogSchema = optionsOf<DecisionLogOptions>()({
 export interface DecisionFilter {
   readonly user?: string | undefined;
   readonly verdict?: "allowed" | "refused" | undefined;
-  /** Why it was refused, such as `permission` or `limit`. */
+  /** The reason of a denial, such as `permission` or `limit`. */
   readonly reason?: string | undefined;
   /** Epoch milliseconds, or a Date; that instant included. */
   readonly since?: number | Date | undefined;
@@ -247,8 +247,8 @@ export class DecisionLog {
   }
 
   /**
-   * Removes the oldest rows of the user who has the most, so that a user who causes many denials removes nobody else's. Clients without a
-   * user count as one.
+   * Removes the oldest rows of the user who has the most, so that a user who causes many denials does not remove those of others.
+   * Clients without a user count as one.
    */
   async #removeSurplus(limit: number): Promise<number> {
     const { db } = this.#database;
