@@ -118,8 +118,7 @@ export async function clearLimitWindows(
 }
 
 function maxOf(rooms: Rooms, limit: CountedLimit, view: string | null): number | false {
-  if (view === null || limit === "tokensPerUser") return rooms.limits.app[limit];
-  return rooms.limits.at(view, limit).value;
+  return view === null ? rooms.limits.app[limit] : rooms.limits.at(view, limit).value;
 }
 
 function blockOf(owner: string, address: string): string {
