@@ -204,6 +204,12 @@ export const searchedText = v.custom<string>(
   "must be a string without NUL",
 );
 
+/** The name of a group that a list is filtered by. The output is in the form that names of groups are stored in (NFC). */
+export const searchedGroup = v.pipe(
+  searchedText,
+  v.transform((name) => name.normalize("NFC")),
+);
+
 /** The maximum number of rows of a list. */
 export const rowLimit = v.optional(wholeNumberOption(1, 1000, "rows"), 100);
 

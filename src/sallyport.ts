@@ -221,7 +221,7 @@ export class Sallyport {
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
-    // Every event is a POST. Another method gets the answer of a path without a view, so that nobody can probe for views.
+    // Every event is a POST. Another method gets the answer of a path without a view, so that clients cannot probe for views.
     if (!view || http.method !== "POST") return undefined;
     this.#loop.start();
     this.#answering++;

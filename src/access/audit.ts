@@ -5,6 +5,7 @@ import {
   optionsOf,
   parseOptions,
   rowLimit,
+  searchedGroup,
   searchedText,
   wholeNumberOption,
 } from "../options.ts";
@@ -74,7 +75,7 @@ export interface AuditFilter {
 
 const AUDIT_FILTER = optionsOf<AuditFilter>()({
   user: v.optional(searchedText),
-  group: v.optional(searchedText),
+  group: v.optional(searchedGroup),
   permission: v.optional(searchedText),
   by: v.optional(searchedText),
   since: v.optional(instantOption),
@@ -137,7 +138,7 @@ export class Audit {
     const { db } = this.#database;
     let query = db.selectFrom("sallyport_audit").selectAll().orderBy("number", "desc").limit(limit);
     if (user !== undefined) query = query.where("user_id", "=", user);
-    if (group !== undefined) query = query.where("group_name", "=", group.normalize("NFC"));
+    if (group !== undefined) query = query.where("group_name", "=", group);
     if (permission !== undefined) query = query.where("permission", "=", permission);
     if (by !== undefined) query = query.where("made_by", "=", by);
     if (since !== undefined) query = query.where("at", ">=", since);

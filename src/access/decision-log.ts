@@ -35,12 +35,18 @@ export const decisionLogSchema = optionsOf<DecisionLogOptions>()({
 export interface DecisionFilter {
   readonly user?: string | undefined;
   readonly verdict?: "allowed" | "refused" | undefined;
-  /** Why it was refused, such as `permission` or `limit`. */
+  /** The reason of a denial, such as `permission` or `limit`. */
   readonly reason?: string | undefined;
   /** Epoch milliseconds, or a Date; that instant included. */
   readonly since?: number | Date | undefined;
+  /** The last decision of the page before: only decisions that come after it in the list. Default: none. */
+  readonly after?: Pick<Decision, "at" | "reference"> | undefined;
   /** At most this many. Default 100, at most 1 000. */
   readonly limit?: number | undefined;
+}
+
+function isReference(value: unknown): boolean {
+  return typeof value === "string" && !value.includes("\0");
 }
 
 const DECISION_FILTER = optionsOf<DecisionFilter>()({
@@ -48,6 +54,13 @@ const DECISION_FILTER = optionsOf<DecisionFilter>()({
   verdict: v.optional(choiceOption("allowed", "refused")),
   reason: v.optional(searchedText),
   since: v.optional(instantOption),
+  after: v.optional(
+    v.custom<Pick<Decision, "at" | "reference">>(
+      (value) =>
+        Number.isSafeInteger((value as Decision | null)?.at) && isReference((value as Decision).reference),
+      "must be a decision of the page before, with at and reference",
+    ),
+  ),
   limit: rowLimit,
 });
 
@@ -172,7 +185,11 @@ export class DecisionLog {
 
   /** @throws ConfigurationError with the name of the filter, its value and what to change */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
-    const { user, verdict, reason, since, limit } = parseOptions("decisions()", DECISION_FILTER, filter);
+    const { user, verdict, reason, since, after, limit } = parseOptions(
+      "decisions()",
+      DECISION_FILTER,
+      filter,
+    );
     await this.settle();
     let query = this.#database.db
       .selectFrom("sallyport_decisions")
@@ -184,6 +201,11 @@ export class DecisionLog {
     if (verdict !== undefined) query = query.where("verdict", "=", verdict);
     if (reason !== undefined) query = query.where("reason", "=", reason);
     if (since !== undefined) query = query.where("at", ">=", since);
+    if (after !== undefined) {
+      query = query.where(({ and, eb, or }) =>
+        or([eb("at", "<", after.at), and([eb("at", "=", after.at), eb("reference", ">", after.reference)])]),
+      );
+    }
     return (await query.execute()).map(fromRow);
   }
 
@@ -225,8 +247,8 @@ export class DecisionLog {
   }
 
   /**
-   * Removes the oldest rows of the user who has the most, so that a user who causes many denials removes nobody else's. Clients without a
-   * user count as one.
+   * Removes the oldest rows of the user who has the most, so that a user who causes many denials does not remove those of others.
+   * Clients without a user count as one.
    */
   async #removeSurplus(limit: number): Promise<number> {
     const { db } = this.#database;

@@ -116,7 +116,7 @@ export function newReference(): string {
 
 export function refusal(trail: Trail, error: RefusedError, reference: string): Decision {
   const { status, reason, message, missing } = error;
-  return { ...told(trail), reference, verdict: "refused", status, reason, message, missing };
+  return { ...fieldsOf(trail), reference, verdict: "refused", status, reason, message, missing };
 }
 
 export function allowance(trail: Trail, reference: string): Decision {
@@ -124,7 +124,7 @@ export function allowance(trail: Trail, reference: string): Decision {
   const message =
     trail.steps.length === 0 ? "Nothing demanded anything." : `${what} and all before it said yes.`;
   return {
-    ...told(trail),
+    ...fieldsOf(trail),
     reference,
     verdict: "allowed",
     status: 200,
@@ -139,7 +139,7 @@ export function sessionFingerprint(sessionHash: string): string {
   return sessionHash.slice(0, 12);
 }
 
-function told({ steps, startedAt, loginId, gateMs: _, ...given }: Trail) {
+function fieldsOf({ steps, startedAt, loginId, gateMs: _, ...given }: Trail) {
   const trail = { ...given, ...printableFields(given) };
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
   const login = loginId === undefined ? {} : { loginId: sessionFingerprint(loginId) };

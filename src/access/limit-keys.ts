@@ -15,7 +15,7 @@ export interface LimitKey {
   readonly subject: string;
   /** Connects through this gateway are counted; null for tokens, which are not requested through a gateway. */
   readonly gatewayId: string | null;
-  /** Only events of this view are counted; null for all views without a value of their own. */
+  /** Only events of this view are counted; null for all views without a value of their own, and for tokens of any view. */
   readonly view: string | null;
 }
 

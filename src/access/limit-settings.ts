@@ -25,10 +25,14 @@ export class LimitSettings {
     this.#others = { exceptViews: own.map(([path]) => path) };
   }
 
-  /** Returns the value that applies at a view. */
-  at(view: string, name: keyof ValidViewLimits): LimitSetting {
-    const value = this.#views.get(view)?.limits[name];
-    return value === undefined ? { value: this.app[name], view: null } : { value, view };
+  /**
+   * Returns the value that applies at a view.
+   *
+   * @param view its path, or any value that a client wrote. The app's value applies to what is not the path of a view
+   */
+  at(view: unknown, name: keyof ValidViewLimits): LimitSetting {
+    const value = typeof view === "string" ? this.#views.get(view)?.limits[name] : undefined;
+    return value === undefined ? { value: this.app[name], view: null } : { value, view: view as string };
   }
 
   /** Returns how many connections a user can have open at a view, or undefined for no limit. */

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
-import { describeReached, keyPrefixes } from "./limit-keys.ts";
+import { COUNTED_LIMITS, describeReached, keyPrefixes } from "./limit-keys.ts";
 
 /** The limits of the app: events per minute, and open connections. `false`: no limit. 0: none are allowed. */
 export interface Limits {
@@ -123,31 +123,35 @@ export class RateLimits {
   }
 
   /**
-   * Returns open windows, those with the highest counts first.
+   * Returns a page of open windows, those with the highest counts first.
    *
    * @param of the user or the address that they count; all of them without either
+   * @param after the last window of the page before. Default: none
    */
   async windows(
     of: LimitSubject,
-    skip: number,
     limit: number,
-  ): Promise<readonly { readonly key: string; readonly count: number; readonly secondsLeft: number }[]> {
+    after?: WindowPosition,
+  ): Promise<readonly (WindowPosition & { readonly secondsLeft: number })[]> {
     const { db, now } = this.#database;
-    const rows = await db
+    let query = db
       .selectFrom("sallyport_counters")
       .select(({ eb }) => [
         "key",
         "count",
         eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
       ])
-      .where(isOf(of))
+      .where(isOf(of, KNOWN_KEYS))
       .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
       .orderBy("count", "desc")
       .orderBy("key")
-      .offset(skip)
-      .limit(limit)
-      .execute();
-    return rows.map(({ key, count, left_ms }) => ({
+      .limit(limit);
+    if (after !== undefined) {
+      query = query.where(({ and, eb, or }) =>
+        or([eb("count", "<", after.count), and([eb("count", "=", after.count), eb("key", ">", after.key)])]),
+      );
+    }
+    return (await query.execute()).map(({ key, count, left_ms }) => ({
       key,
       count: Number(count),
       secondsLeft: Math.max(1, Math.ceil(Number(left_ms) / 1000)),
@@ -157,12 +161,17 @@ export class RateLimits {
   /** Removes the windows of a user or of an address, or all. @returns how many of them were open */
   async clear(db: Kysely<Tables>, of: LimitSubject): Promise<number> {
     const { now } = this.#database;
-    const removed = await db
-      .deleteFrom("sallyport_counters")
-      .where(isOf(of))
-      .returning(({ eb }) => eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"))
-      .execute();
-    return removed.filter(({ left_ms }) => Number(left_ms) > 0).length;
+    const removed = async (comparison: ">" | "<=") => {
+      const { numDeletedRows } = await db
+        .deleteFrom("sallyport_counters")
+        .where(isOf(of))
+        .where(({ eb }) => eb("window_started_at", comparison, eb(now, "-", WINDOW_MS)))
+        .executeTakeFirst();
+      return Number(numDeletedRows);
+    };
+    const open = await removed(">");
+    await removed("<=");
+    return open;
   }
 
   async #count(db: Kysely<Tables>, key: string, limit: number): Promise<boolean> {
@@ -201,9 +210,22 @@ interface LimitSubject {
   readonly address?: string | undefined;
 }
 
-/** A condition for the keys of {@link limitKey}. Other counters never match. */
-function isOf(of: LimitSubject) {
-  const prefixes = of.user === undefined && of.address === undefined ? ["["] : keyPrefixes(of);
+/** The place of a window in the order of a list. */
+export interface WindowPosition {
+  readonly key: string;
+  readonly count: number;
+}
+
+/** What the keys of each limit begin with. An earlier version may have left windows of other limits. */
+const KNOWN_KEYS = COUNTED_LIMITS.map((limit) => `["${limit}",`);
+
+/**
+ * A condition for the keys of {@link limitKey}. Other counters never match.
+ *
+ * @param all what the keys begin with if `of` names neither a user nor an address. Default: windows of every version
+ */
+function isOf(of: LimitSubject, all: readonly string[] = ["["]) {
+  const prefixes = of.user === undefined && of.address === undefined ? all : keyPrefixes(of);
   return ({ eb, or }: ExpressionBuilder<Tables, "sallyport_counters">) =>
     or(
       // A LIKE would have to escape the user's id, and compares without regard to case on SQLite.

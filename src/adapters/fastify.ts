@@ -14,6 +14,8 @@ export interface FastifyApp extends AnsweringApp {
 export interface FastifyRequest {
   readonly raw: IncomingMessage;
   readonly params: unknown;
+  /** `url` is the whole pattern of the route as the app wrote it, prefixes included. */
+  readonly routeOptions?: { readonly url?: string | undefined };
 }
 
 /** As much of Fastify's reply as is needed. */
@@ -42,7 +44,7 @@ export interface FastifyInstance {
   }): unknown;
 }
 
-/** All but POST is answered by the core as well: with what it allows. */
+/** The methods of each route. Sallyport decides which of them a path accepts, so that all adapters answer alike. */
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
 
 /**
@@ -66,7 +68,8 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
       const { url: target = "/" } = raw;
       const [query = ""] = /\?.*$/s.exec(target) ?? [];
       // Fastify decodes a path before it finds the route, and may ignore case and slashes.
-      const url = endsWithOwnPath(target, path) ? ownUrl(raw, `${path}${query}`) : undefined;
+      const isWritten = endsWithOwnPath(target, path) && hasSpellingOf(target, request.routeOptions?.url);
+      const url = isWritten ? ownUrl(raw, `${path}${query}`) : undefined;
       const call =
         url && new NodeCall(raw, url, { by: "fastify", source: request, parsedBody: () => undefined });
       const answer = call && (await app.answer(call));
@@ -99,6 +102,25 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
       });
     }
   };
+}
+
+/**
+ * Returns true if each segment of a request target is written like that of the route, letters included. With `caseSensitive: false`
+ * Fastify ignores case, also in the app's prefix. Segments with a parameter match any text.
+ */
+function hasSpellingOf(target: string, pattern = ""): boolean {
+  const segments = target.replace(/\?.*$/s, "").split("/");
+  return pattern
+    .split("/")
+    .every((written, index) => /[:*]/.test(written) || written === decoded(segments[index] ?? ""));
+}
+
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
 }
 
 function restOf({ params }: FastifyRequest): string {

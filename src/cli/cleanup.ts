@@ -48,14 +48,14 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
   };
   if (every === undefined) {
     const done = await sallyport.cleanup(keep);
-    print(terminal, options, { json: done, lines: [told(done) ?? "Nothing to remove."] });
+    print(terminal, options, { json: done, lines: [removedRows(done) ?? "Nothing to remove."] });
     return;
   }
   const ending = endSignal();
   for (;;) {
     try {
       const done = await sallyport.cleanup(keep);
-      const line = told(done);
+      const line = removedRows(done);
       if (line !== undefined) print(terminal, options, { json: done, lines: [line] });
     } catch (error) {
       // The database may be back by the next time.
@@ -65,8 +65,8 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
   }
 }
 
-/** Undefined where nothing was removed. */
-function told({
+/** Returns a sentence with the number of rows that were removed, or undefined if there were none. */
+function removedRows({
   sessions,
   tokens,
   endedSessions,

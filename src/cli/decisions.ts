@@ -4,6 +4,7 @@ import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { rowCount } from "./arguments.ts";
 import { pastInstant, shownInstant } from "./instants.ts";
+import { NewDecisions } from "./new-decisions.ts";
 import { findUser, namesOf } from "./people.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { endSignal } from "./signals.ts";
@@ -12,7 +13,7 @@ import { oneLine, type Terminal } from "./terminal.ts";
 
 interface DecisionsFormat extends Format {
   readonly user?: string;
-  readonly verdict?: "allowed" | "refused";
+  readonly verdict?: "allowed" | "denied";
   readonly reason?: string;
   readonly since?: number;
   readonly limit: number;
@@ -21,19 +22,14 @@ interface DecisionsFormat extends Format {
 
 /** How often `--follow` reads the database, in milliseconds. */
 const FOLLOW_EVERY_MS = 1000;
-/** How late another process may store a decision, and how much its clock may differ, in milliseconds. */
-const LATE_MS = 10_000;
-/** Decisions that `--follow` reads at once. */
-const MAX_FOLLOWED = 1000;
-
 /** `decisions`: what was decided, once or as it happens. */
 export function addDecisions(program: Command, terminal: Terminal): void {
   const command = program
     .command("decisions")
     .description("List stored decisions, the newest first")
     .option("--user <user>", "only about this user")
-    .addOption(new Option("--verdict <verdict>", "only these").choices(["allowed", "refused"]))
-    .option("--reason <reason>", "only refused for this reason, such as limit or token-replayed")
+    .addOption(new Option("--verdict <verdict>", "only these").choices(["allowed", "denied"]))
+    .option("--reason <reason>", "only denied for this reason, such as limit or token-replayed")
     .option("--since <start>", "only since then: 30m, 2h, 7d or 4w ago, or a date (UTC)", pastInstant)
     .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS)
     .option("--follow", "print the newest last, and continue with new ones until Ctrl-C");
@@ -52,7 +48,12 @@ async function filterOf(
   { user, verdict, reason, since, limit }: DecisionsFormat,
 ): Promise<DecisionFilter> {
   const id = user === undefined ? undefined : await findUser(sallyport, user);
-  return { user: id, verdict, reason, since, limit };
+  return { user: id, verdict: verdict === "denied" ? "refused" : verdict, reason, since, limit };
+}
+
+/** The verdict as the command prints it. It is stored as "refused". */
+function verdictOf({ verdict }: Decision): "allowed" | "denied" {
+  return verdict === "refused" ? "denied" : verdict;
 }
 
 async function list(
@@ -63,13 +64,13 @@ async function list(
 ): Promise<void> {
   const decisions = await sallyport.access.decisions(filter);
   const { json, lines } = await described(sallyport, decisions);
-  print(terminal, options, { json, lines: lines.length > 0 ? lines : ["No decision is stored."] });
+  if (lines.length === 0) return print(terminal, options, { json, lines: ["No decision is stored."] });
+  const [older] = await sallyport.access.decisions({ ...filter, after: decisions.at(-1), limit: 1 });
+  const more = older ? ["There are older decisions: --limit shows more."] : [];
+  print(terminal, options, { json, lines: [...lines, ...more] });
 }
 
-/**
- * Prints each decision once. A decision can be stored some seconds after it was made, so each look goes back for {@link LATE_MS} and
- * leaves out what was printed.
- */
+/** Prints each decision that is stored from now on, after the newest ones that are stored already. */
 async function follow(
   sallyport: Sallyport,
   terminal: Terminal,
@@ -77,24 +78,17 @@ async function follow(
   filter: DecisionFilter,
 ): Promise<void> {
   const ending = endSignal();
-  let printed = new Map<string, number>();
-  for (let next = filter; ; ) {
+  const decisions = new NewDecisions(sallyport, filter);
+  let notice: string | undefined;
+  for (;;) {
     try {
-      const found = await sallyport.access.decisions(next);
-      const fresh = found.filter(({ reference }) => !printed.has(reference)).reverse();
-      const { json, lines } = await described(sallyport, fresh);
+      const look = await decisions.next();
+      const { json, lines } = await described(sallyport, look.decisions);
       for (const [index, line] of lines.entries())
         print(terminal, options, { json: json[index], lines: [line] });
-      if (next !== filter && fresh.length === MAX_FOLLOWED)
-        terminal.complain(`sallyport: more than ${MAX_FOLLOWED} new decisions, some are not shown`);
-      const [newest] = found;
-      if (newest) {
-        // By the clock of the process that decided, which may differ from the clock here.
-        const since = Math.max(newest.at - LATE_MS, Number(filter.since ?? 0));
-        const known = [...printed, ...fresh.map(({ reference, at }) => [reference, at] as const)];
-        printed = new Map(known.filter(([, at]) => at >= since));
-        next = { ...filter, since, limit: MAX_FOLLOWED };
-      }
+      decisions.printed(look);
+      if (look.notice !== undefined && look.notice !== notice) terminal.complain(`sallyport: ${look.notice}`);
+      notice = look.notice;
     } catch (error) {
       // The database may be back by the next time.
       terminal.complain(`sallyport: ${oneLine(error)}`);
@@ -110,10 +104,10 @@ async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
     decisions.map(({ userId = null }) => userId),
   );
   const rows = decisions.map((decision) => {
-    const { at, verdict, status, reason, userId = null, event, view, handler, channel } = decision;
+    const { at, status, reason, userId = null, event, view, handler, channel } = decision;
     return [
       shownInstant(at),
-      verdict,
+      verdictOf(decision),
       reason === undefined ? `${status}` : `${status} ${reason}`,
       names.name(userId),
       [event, view, handler, channel].filter(Boolean).join(" "),
@@ -122,7 +116,11 @@ async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
     ];
   });
   return {
-    json: decisions.map((decision) => ({ label: names.label(decision.userId ?? null), ...decision })),
+    json: decisions.map((decision) => ({
+      label: names.label(decision.userId ?? null),
+      ...decision,
+      verdict: verdictOf(decision),
+    })),
     lines: aligned(rows),
   };
 }

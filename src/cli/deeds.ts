@@ -28,25 +28,25 @@ export function deed(entry: AuditEntry, { name }: Names): string {
     case "delete-user":
       return `forgot ${holder}`;
     case "prune-permissions":
-      return `pruned ${told(details.permissions)}`;
+      return `pruned ${formatDetail(details.permissions)}`;
     case "end-session":
-      return `ended the login ${told(details.session)}`;
+      return `ended the login ${formatDetail(details.session)}`;
     case "recheck":
-      return `asked every authorize again for ${user === null ? told(details.channel) : holder}`;
+      return `asked every authorize again for ${user === null ? formatDetail(details.channel) : holder}`;
     case "close-sessions":
       return `closed ${closedOf(entry, holder)}`;
     case "clear-limits":
-      return `cleared ${told(details.cleared)} limits of ${clearedOf(entry, holder)}`;
+      return `cleared ${formatDetail(details.cleared)} limits of ${clearedOf(entry, holder)}`;
     case "rules-changed":
-      return `recorded other rules: ${told(details.rules)}`;
+      return `recorded other rules: ${formatDetail(details.rules)}`;
     case "expired":
       return permission === null
         ? `${holder} was in the group "${group}"${until}`
         : `${holder} had ${permission}${until}`;
     case "provision":
-      return `ran gateway ${told(details.run)} for "${told(details.gateway)}": ${told(details.steps)}`;
+      return `ran gateway ${formatDetail(details.run)} for "${formatDetail(details.gateway)}": ${formatDetail(details.steps)}`;
     default:
-      return `${entry.action as string} ${told(details)}`;
+      return `${entry.action as string} ${formatDetail(details)}`;
   }
 }
 
@@ -54,14 +54,14 @@ function closedOf({ user, details }: AuditEntry, holder: string): string {
   const audience = (details.audience ?? {}) as Record<string, unknown>;
   if ("user" in audience) return `the sockets of ${holder}`;
   const whose = user === null ? "" : `, which was ${holder}'s`;
-  return `the sockets of ${told(details.audience)}${whose}`;
+  return `the sockets of ${formatDetail(details.audience)}${whose}`;
 }
 
 function clearedOf({ user, details }: AuditEntry, holder: string): string {
   if (user !== null) return holder;
-  return details.address === undefined ? "everyone" : told(details.address);
+  return details.address === undefined ? "everyone" : formatDetail(details.address);
 }
 
-function told(value: unknown): string {
+function formatDetail(value: unknown): string {
   return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
 }

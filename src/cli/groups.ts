@@ -44,7 +44,7 @@ export async function findGroup(sallyport: Sallyport, name: string): Promise<str
   const composed = name.normalize("NFC");
   if (groups.includes(composed)) return composed;
   throw new ConfigurationError(
-    `There is no group ${quoted(name)}.${closestMatch(name, groups)} groups create makes one.`,
+    `There is no group ${quoted(name)}.${closestMatch(composed, groups)} groups create makes one.`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
 import { ConfigurationError } from "../errors.ts";
-import type { LimitsToClear, LimitWindow } from "../index.ts";
+import type { LimitFilter, LimitsToClear, LimitWindow } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
+import { rowCount } from "./arguments.ts";
 import { actor, withReason } from "./change.ts";
 import { findUser, type Names, namesOf } from "./people.ts";
 import { type Format, type Report, reporting } from "./report.ts";
-import { aligned, first, MAX_ROWS } from "./table.ts";
+import { aligned, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
 interface Which {
@@ -18,8 +19,9 @@ interface ClearFormat extends Format, Which {
   readonly reason?: string;
 }
 
-/** Windows read at once. */
-const PAGE = 1000;
+interface ListFormat extends Format, Which {
+  readonly limit: number;
+}
 
 /** `limits list | clear`. */
 export function addLimits(program: Command, terminal: Terminal): void {
@@ -28,40 +30,31 @@ export function addLimits(program: Command, terminal: Terminal): void {
     .command("list")
     .description("List the open windows of limits, those with the highest counts first")
     .option("--user <user>", "only of this user")
-    .option("--address <ip>", "only of this address");
+    .option("--address <ip>", "only of this address")
+    .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS);
   const clearing = limits
     .command("clear")
     .description("Clear the windows of a user or of an address, so that events are accepted again")
     .option("--user <user>", "the windows of this user")
     .option("--address <ip>", "the windows of this address")
     .option("--all", "all windows");
-  reporting<Format & Which>(listing, terminal, list);
+  reporting<ListFormat>(listing, terminal, list);
   reporting<ClearFormat>(withReason(clearing), terminal, clear);
 }
 
-async function list(sallyport: Sallyport, options: Format & Which): Promise<Report> {
-  const windows: LimitWindow[] = [];
-  const user = options.user === undefined ? undefined : await findUser(sallyport, options.user);
-  for (;;) {
-    const page = await sallyport.access.limits({
-      ...{ user, address: options.address },
-      ...{ skip: windows.length, limit: PAGE },
-    });
-    windows.push(...page);
-    if (page.length < PAGE) break;
-  }
-  const shown = options.json ? windows : windows.slice(0, MAX_ROWS);
+async function list(sallyport: Sallyport, { user, address, limit }: ListFormat): Promise<Report> {
+  const id = user === undefined ? undefined : await findUser(sallyport, user);
+  const page = (filter: LimitFilter) => sallyport.access.limits({ user: id, address, ...filter });
+  const windows = await page({ limit });
   const names = await namesOf(
     sallyport,
-    shown.map((window) => window.user),
+    windows.map((window) => window.user),
   );
-  return {
-    json: shown.map((window) => ({ ...window, label: names.label(window.user) })),
-    lines:
-      windows.length === 0
-        ? ["No window of a limit is open."]
-        : first(aligned(shown.map((window) => row(window, names))), windows.length),
-  };
+  const json = windows.map((window) => ({ ...window, label: names.label(window.user) }));
+  if (windows.length === 0) return { json, lines: ["No window of a limit is open."] };
+  const [next] = await page({ after: windows.at(-1), limit: 1 });
+  const lines = aligned(windows.map((window) => row(window, names)));
+  return { json, lines: next ? [...lines, "There are more windows: --limit shows more."] : lines };
 }
 
 function row(window: LimitWindow, names: Names): readonly string[] {

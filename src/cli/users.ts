@@ -80,11 +80,10 @@ export function addUsers(program: Command, terminal: Terminal): void {
 
 async function list(sallyport: Sallyport, options: ListFormat): Promise<Report> {
   const { state, superusers, group, permission, after, limit } = options;
-  if (group !== undefined) await findGroup(sallyport, group);
   const filter = {
     active: state === undefined ? undefined : state === "active",
     superuser: superusers,
-    group,
+    group: group === undefined ? undefined : await findGroup(sallyport, group),
     permission: permission === undefined ? undefined : sallyport.permissions.parse(permission),
   };
   const found = await sallyport.access.listUsers({ ...filter, after, limit });

@@ -248,7 +248,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
         });
       this.#keepAliveTimer = setInterval(ping, keepAlive.everyMs ?? 540_000);
     }
-    this.#tell("state", "open");
+    this.#emit("state", "open");
   }
 
   #ended(error: unknown): void {
@@ -256,20 +256,20 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     this.#hangUp();
     if (!(error instanceof CallError)) {
       this.#retryIn();
-      if (error) this.#tell("error", { message: error instanceof Error ? error.message : String(error) });
+      if (error) this.#emit("error", { message: error instanceof Error ? error.message : String(error) });
       return;
     }
     const { status, message, reference, retryAfterMs } = error;
     if (status < 400 || status >= 500 || status === 408) {
       this.#retryIn(retryAfterMs);
-      this.#tell("error", { message, reference });
+      this.#emit("error", { message, reference });
       return;
     }
     if (status === 429) {
       this.#calls.refuse(error);
       this.#retryIn(retryAfterMs);
     } else this.#refuse(error);
-    this.#tell("refused", { status, error: message, reference, retryAfterMs });
+    this.#emit("refused", { status, error: message, reference, retryAfterMs });
   }
 
   #refuse(refusal: CallError): void {
@@ -304,13 +304,13 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     const fields = frame as Readonly<Record<string, unknown>>;
     const { type, id, ok, error, reference, message, connectionId, requestId } = fields;
     if (typeof type === "string" && type.startsWith(NOTICES)) this.#noticed(type, fields);
-    else if (type !== undefined && type !== null) this.#tell("message", frame as Message);
+    else if (type !== undefined && type !== null) this.#emit("message", frame as Message);
     else if (id !== undefined && typeof ok === "boolean") this.#calls.answer({ ...fields, id, ok });
     else if (ok === false && typeof error === "string" && typeof reference === "string") {
-      this.#tell("error", { message: error, reference });
+      this.#emit("error", { message: error, reference });
     } else if (connectionId !== undefined && typeof requestId === "string") {
-      this.#tell("error", { message: String(message), requestId });
-    } else this.#tell("message", frame as Message);
+      this.#emit("error", { message: String(message), requestId });
+    } else this.#emit("message", frame as Message);
   }
 
   /** The server sends these types only itself. One that this version does not know is no message of the app. */
@@ -322,21 +322,21 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     if (scope === "view") {
       this.#hangUp();
       this.#refuse(new CallError(DENIED, { status: 403, reference }));
-      this.#tell("revoked", { type: "sallyport.revoked", scope, reference });
+      this.#emit("revoked", { type: "sallyport.revoked", scope, reference });
     } else if (scope === "channel" && typeof channel === "string") {
       // Asked for again it would refuse the whole connect.
       if (this.channel === channel) this.channel = undefined;
-      this.#tell("revoked", { type: "sallyport.revoked", scope, channel, reference });
+      this.#emit("revoked", { type: "sallyport.revoked", scope, channel, reference });
     }
   }
 
   #enter(state: SocketState): void {
     if (this.#state === state) return;
     this.#state = state;
-    this.#tell("state", state);
+    this.#emit("state", state);
   }
 
-  #tell<Name extends keyof SocketEvents<Message>>(name: Name, event: SocketEvents<Message>[Name]): void {
+  #emit<Name extends keyof SocketEvents<Message>>(name: Name, event: SocketEvents<Message>[Name]): void {
     for (const listener of this.#listeners.get(name) ?? []) {
       try {
         listener(event as never);

@@ -1,18 +1,18 @@
 import { FOREIGN_BODY_BYTES } from "../protocol/foreign-body.ts";
 import type { CallController, CallHandler } from "./connections.ts";
 
-/** What one call was answered. */
+/** The response to one call. */
 export interface Answer {
   readonly status: number;
-  /** AWS's name for what is wrong, such as `LimitExceededException`. */
+  /** The name of the error at AWS, such as `LimitExceededException`. */
   readonly errorType: string | undefined;
-  /** The server's clock, where the answer tells it. */
+  /** The header `date`; undefined if there is none. */
   readonly date: string | undefined;
-  /** The beginning of the body of an error. */
+  /** The beginning of the body of an error; empty for a success. */
   readonly body: string;
 }
 
-/** One call under way. Its answer is its status; the body of a success is read and dropped, so that the connection is free again. */
+/** One call in flight. The body of a success is read and dropped, so that the connection can be used again. */
 export class Exchange implements CallHandler {
   readonly startedAt = performance.now();
   #ended: ((answer: Answer | Error) => void) | undefined;
@@ -25,7 +25,7 @@ export class Exchange implements CallHandler {
     this.#ended = ended;
   }
 
-  /** Ends it at once; what comes later is nobody's. */
+  /** Ends the call at once with an error. A response that arrives later is ignored. */
   abort(error: Error): void {
     const controller = this.#controller;
     this.#end(error);
@@ -33,7 +33,7 @@ export class Exchange implements CallHandler {
   }
 
   onRequestStart(controller: CallController): void {
-    // Nobody waits for it any more: it was given up before its connection was there.
+    // The call was aborted before its connection was open.
     if (!this.#ended) controller.abort(new Error("timeout"));
     else this.#controller = controller;
   }
@@ -43,7 +43,7 @@ export class Exchange implements CallHandler {
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {
-    // AWS may add where the error is described after a colon.
+    // AWS can append the address of a description after a colon.
     const [errorType] = /^[A-Za-z]{1,80}/.exec(text(headers["x-amzn-errortype"]) ?? "") ?? [];
     this.#answer = { status, errorType, date: text(headers.date) };
     if (status >= 300) this.#chunks = [];
@@ -66,7 +66,7 @@ export class Exchange implements CallHandler {
     this.#end(error);
   }
 
-  /** Once. */
+  /** Only the first call has an effect. */
   #end(answer: Answer | Error): void {
     const ended = this.#ended;
     this.#ended = undefined;

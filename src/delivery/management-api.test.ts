@@ -95,6 +95,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
 
   test.each<[status: number, kind: string]>([
     [404, "failed"],
+    [410, "failed"],
     [403, "failed"],
     [302, "failed"],
     [429, "retry"],
@@ -107,6 +108,21 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
       kind,
       reason: `status ${status} from ${endpoint}/@connections, which is not an answer of API Gateway: ${excerpt}`,
     });
+  });
+
+  test.each<[form: string, headers: Record<string, string>, body: string]>([
+    ["API Gateway", { "x-amzn-errortype": "GoneException", "content-type": "application/json" }, ""],
+    ["API Gateway with a suffix", { "x-amzn-errortype": "GoneException:http://internal.amazon.com/" }, ""],
+    ["API Gateway with text", { "x-amzn-errortype": "GoneException" }, "The connection is gone."],
+    ["an emulator without the header", {}, ""],
+    ["an emulator with JSON", {}, '{"message":"Gone"}'],
+    ["LocalStack", {}, '\n{"__type":"GoneException"}'],
+  ])("answered 410 in the form of %s is gone", async (_form, headers, body) => {
+    answer = (_request, response) => response.writeHead(410, headers).end(body);
+    const api = open();
+    expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "gone" });
+    expect(await remove(api, endpoint, "id=")).toEqual({ kind: "gone" });
+    expect(await api.get(endpoint, "id=")).toEqual({ kind: "gone" });
   });
 
   test("has one reason for pages that differ, so that a report does not grow with its recipients", async () => {

@@ -258,7 +258,7 @@ export class HttpManagementApi implements ManagementApi {
   #resultOf(answer: Answer, to: Endpoint): PostResult {
     const { status, date } = answer;
     if (status >= 200 && status < 300) return { kind: "ok" };
-    if (status === 410) return { kind: "gone" };
+    if (status === 410 && !isForeign(answer)) return { kind: "gone" };
     const reason = reasonOf(answer, to);
     if (status === 429) return { kind: "retry", reason, isThrottled: true };
     if (status >= 500) return { kind: "retry", reason };
@@ -276,6 +276,14 @@ export class HttpManagementApi implements ManagementApi {
     this.#skew = skew;
     return true;
   }
+}
+
+/**
+ * Returns true for the page of a proxy or load balancer. API Gateway sends the header `x-amzn-errortype` with an error, and emulators
+ * without it send JSON or an empty body.
+ */
+function isForeign({ errorType, body }: Answer): boolean {
+  return errorType === undefined && foreignExcerpt(body) !== undefined;
 }
 
 /** Returns what an error is reported as. An error of API Gateway is JSON, and a page of something in between is quoted. */

@@ -18,7 +18,7 @@ import type { Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import { booleanOption, optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
+import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -397,7 +397,7 @@ export interface UserListFilter extends UserFilter {
 const USER_FILTER = optionsOf<UserListFilter>()({
   active: v.optional(booleanOption),
   superuser: v.optional(booleanOption),
-  group: v.optional(searchedText),
+  group: v.optional(searchedGroup),
   permission: v.optional(searchedText),
   after: v.optional(searchedText),
   limit: rowLimit,

@@ -59,8 +59,9 @@ export async function issueToken(
   const subject = await refusable(rooms, async (db) => {
     await rooms.endedSessions.requireOpen(db, identity);
     await rooms.grants.know(db, userId);
-    const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view: null });
-    await rooms.rateLimits.take(db, key, rooms.limits.app.tokensPerUser);
+    const { value, view } = rooms.limits.at(wanted.view, "tokensPerUser");
+    const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view });
+    await rooms.rateLimits.take(db, key, value);
     return rooms.rights.subject(db, userId);
   });
   const scope = await checkWanted(rooms, wanted, subject, trail);

@@ -4,11 +4,13 @@ import { type CountedLimit, isOfAddress, parseLimitKey } from "../access/limit-k
 import { addressBlock } from "../access/rate-limits.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import { optionsOf, parseOptions, rowLimit, searchedText, wholeNumberOption } from "../options.ts";
+import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** An open window of a limit that is counted in the database. */
 export interface LimitWindow {
+  /** Identifies the window. */
+  readonly key: string;
   readonly limit: CountedLimit;
   /** Events of this user are counted; null for limits of an address. */
   readonly user: string | null;
@@ -31,8 +33,11 @@ export interface LimitFilter {
   readonly user?: string | undefined;
   /** An IPv4 address, or any address of the /64 of an IPv6 one. */
   readonly address?: string | undefined;
-  /** How many windows of the list to skip. Default 0. */
-  readonly skip?: number | undefined;
+  /**
+   * The last window of the page before: only windows that come after it in the list. Default: none. The order is that of the counts, so
+   * a window whose count rises between two pages can be missed.
+   */
+  readonly after?: Pick<LimitWindow, "key" | "count"> | undefined;
   /** At most this many. Default 100, at most 1000. */
   readonly limit?: number | undefined;
 }
@@ -43,7 +48,12 @@ export type LimitsToClear = { readonly user: string } | { readonly address: stri
 const LIMIT_FILTER = optionsOf<LimitFilter>()({
   user: v.optional(searchedText),
   address: v.optional(v.string("must be an IP address")),
-  skip: v.optional(wholeNumberOption(0, undefined, "windows"), 0),
+  after: v.optional(
+    v.custom<Pick<LimitWindow, "key" | "count">>((value) => {
+      const { key, count } = (value ?? {}) as Partial<LimitWindow>;
+      return typeof key === "string" && !key.includes("\0") && Number.isSafeInteger(count);
+    }, "must be a window of the page before, with key and count"),
+  ),
   limit: rowLimit,
 });
 
@@ -52,15 +62,16 @@ export async function listLimitWindows(
   rooms: Rooms,
   filter: LimitFilter = {},
 ): Promise<readonly LimitWindow[]> {
-  const { user, address, skip, limit } = parseOptions("limits()", LIMIT_FILTER, filter);
+  const { user, address, after, limit } = parseOptions("limits()", LIMIT_FILTER, filter);
   const subject = { user, address: address === undefined ? undefined : blockOf("limits()", address) };
-  const rows = await rooms.rateLimits.windows(subject, skip, limit);
+  const rows = await rooms.rateLimits.windows(subject, limit, after);
   const gateways = new Map((await rooms.gateways.listAnew()).map(({ id, name }) => [id, name]));
   return rows.flatMap(({ key, count, secondsLeft }) => {
     const known = parseLimitKey(key);
     if (!known) return [];
     const { gatewayId, view } = known;
     return {
+      key,
       limit: known.limit,
       user: isOfAddress(known.limit) ? null : known.subject,
       address: isOfAddress(known.limit) ? known.subject : null,
@@ -107,8 +118,7 @@ export async function clearLimitWindows(
 }
 
 function maxOf(rooms: Rooms, limit: CountedLimit, view: string | null): number | false {
-  if (view === null || limit === "tokensPerUser") return rooms.limits.app[limit];
-  return rooms.limits.at(view, limit).value;
+  return view === null ? rooms.limits.app[limit] : rooms.limits.at(view, limit).value;
 }
 
 function blockOf(owner: string, address: unknown): string {

@@ -8,6 +8,8 @@ import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
  * TypeScript infers `boolean` for `static limits = { connectsPerIp: false }`, so the type allows `true`. It is rejected at startup.
  */
 export interface ViewLimits {
+  /** Tokens of one user that are requested with the path of this view, per minute. */
+  readonly tokensPerUser?: number | boolean | undefined;
   /** Connects of one user to this view through one gateway, per minute. */
   readonly connectsPerUser?: number | boolean | undefined;
   /** Connects from one address (IPv6: one /64) to this view through one gateway, per minute. */
@@ -33,21 +35,16 @@ export interface HandlerLimits {
   readonly messagesPerUser?: number | false | undefined;
 }
 
-const TOKENS_PER_USER =
-  "Tokens are not requested from a view. Set tokensPerUser in the limits of createSallyport().";
-
 /** A value that is missing, for example after a wrong import, is an error. It would be no limit. */
-export const viewLimitsSchema = optionsOf<ValidViewLimits>()(
-  {
-    connectsPerUser: v.exactOptional(perMinuteOption),
-    connectsPerIp: v.exactOptional(perMinuteOption),
-    failedConnectsPerIp: v.exactOptional(perMinuteOption),
-    connectionsPerUser: v.exactOptional(atOnceOption("connections")),
-    messagesPerConnection: v.exactOptional(perMinuteOption),
-    messagesPerUser: v.exactOptional(perMinuteOption),
-  },
-  { tokensPerUser: TOKENS_PER_USER },
-);
+export const viewLimitsSchema = optionsOf<ValidViewLimits>()({
+  tokensPerUser: v.exactOptional(perMinuteOption),
+  connectsPerUser: v.exactOptional(perMinuteOption),
+  connectsPerIp: v.exactOptional(perMinuteOption),
+  failedConnectsPerIp: v.exactOptional(perMinuteOption),
+  connectionsPerUser: v.exactOptional(atOnceOption("connections")),
+  messagesPerConnection: v.exactOptional(perMinuteOption),
+  messagesPerUser: v.exactOptional(perMinuteOption),
+});
 
 const NO_CONNECTS = "A handler is called by messages, not by connects. Set it in static limits of the view.";
 
@@ -61,6 +58,6 @@ export const handlerLimitsSchema = optionsOf<HandlerLimits>()(
     connectsPerIp: NO_CONNECTS,
     failedConnectsPerIp: NO_CONNECTS,
     connectionsPerUser: NO_CONNECTS,
-    tokensPerUser: TOKENS_PER_USER,
+    tokensPerUser: "A token opens a view, not a handler. Set it in static limits of the view.",
   },
 );

@@ -869,7 +869,7 @@ test("accepts schemas that are objects or functions", () => {
 describe("limits of views and handlers", () => {
   class Base extends WebSocketView {
     static override signedIn = true;
-    static override limits: ViewLimits = { messagesPerUser: 30, connectsPerUser: 5 };
+    static override limits: ViewLimits = { messagesPerUser: 30, connectsPerUser: 5, tokensPerUser: 2 };
     ping = handler({ limits: { messagesPerConnection: 10, messagesPerUser: 20 } }, () => 1);
   }
 
@@ -881,11 +881,12 @@ describe("limits of views and handlers", () => {
       static override limits = { connectsPerUser: false, messagesPerUser: 0 };
       override ping = handler({ limits: { messagesPerUser: false } }, () => 1) as never;
     }
-    expect(mount(Base).limits).toEqual({ messagesPerUser: 30, connectsPerUser: 5 });
+    expect(mount(Base).limits).toEqual({ messagesPerUser: 30, connectsPerUser: 5, tokensPerUser: 2 });
     expect(mount(Derived).limits).toEqual({
       messagesPerUser: 0,
       connectsPerUser: false,
       messagesPerConnection: 7,
+      tokensPerUser: 2,
     });
     expect(mount(Derived).handlers.get("ping")?.limits).toEqual({
       messagesPerConnection: 10,
@@ -895,13 +896,14 @@ describe("limits of views and handlers", () => {
       messagesPerUser: 30,
       connectsPerUser: 5,
       connectsPerIp: 1,
+      tokensPerUser: 2,
     });
     expect(mount(viewWith({})).limits).toEqual({});
   });
 
   test("are inherited by a class and a handler that do not inherit rules", () => {
     const View = viewWith({ inheritRules: false }, { ping: handler({ inheritRules: false }, () => 1) }, Base);
-    expect(mount(View).limits).toEqual({ messagesPerUser: 30, connectsPerUser: 5 });
+    expect(mount(View).limits).toEqual({ messagesPerUser: 30, connectsPerUser: 5, tokensPerUser: 2 });
     expect(mount(View).handlers.get("ping")?.limits).toEqual({
       messagesPerConnection: 10,
       messagesPerUser: 20,
@@ -914,8 +916,8 @@ describe("limits of views and handlers", () => {
       /^View: limits\.messagesPerUsr is not an option\. Did you mean "messagesPerUser"\?$/,
     ],
     [
-      { tokensPerUser: 3 },
-      /^View: limits\.tokensPerUser is not an option\. Tokens are not requested from a view\. Set tokensPerUser in the limits of createSallyport\(\)\.$/,
+      { tokensPerUser: -3 },
+      /^View: limits\.tokensPerUser must be a whole number per minute of at least 0, or false for no limit/,
     ],
     [{ messagesPerUser: undefined }, /^View: limits\.messagesPerUser is undefined\./],
     [
@@ -943,7 +945,7 @@ describe("limits of views and handlers", () => {
     [{ failedConnectsPerIp: 3 }, /A handler is called by messages/],
     [
       { tokensPerUser: 3 },
-      /^View\.slow: limits\.tokensPerUser is not an option\. Tokens are not requested from a view/,
+      /^View\.slow: limits\.tokensPerUser is not an option\. A token opens a view, not a handler\. Set it in static limits of the view\.$/,
     ],
     [{ messagesPerUser: undefined }, /^View\.slow: limits\.messagesPerUser is undefined\./],
     [{ messagesPerUser: true }, /^View\.slow: limits\.messagesPerUser must be/],

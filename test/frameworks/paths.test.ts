@@ -25,11 +25,13 @@ class ChatView extends WebSocketView {
 }
 const PATHS = ["/api/ws-token", "/ws/chat/default"] as const;
 
-async function app(): Promise<Sallyport> {
+/** @param prefix what the paths of the view and of the token endpoint begin with */
+async function app(prefix = ""): Promise<Sallyport> {
   const sallyport = createSallyport({
     storage: sqlite(":memory:"),
     permissions: [chat],
-    views: { "/ws/chat": ChatView },
+    views: { [`${prefix}/ws/chat`]: ChatView },
+    token: { path: `${prefix}/api/ws-token` },
     authenticate: () => null,
     origins: ["https://www.example.com"],
   });
@@ -58,6 +60,10 @@ async function reaching(url: string, targets: readonly string[]): Promise<readon
   }
   return reached;
 }
+
+/** The path below a mount path in other cases. */
+const otherCases = (path: string) =>
+  ["/REALTIME", "/Realtime", "/realtimE"].map((mount) => `${mount}${path}`);
 
 const hostile = (path: string) => [...hostileTargets(path), ...strippedTargets(path)];
 
@@ -93,6 +99,46 @@ describe.each([
         (one) => `/${one}${path}`,
       );
       expect(await reaching(url, targets)).toEqual([]);
+    }
+  });
+
+  /** @param mount adds Sallyport behind a check that answers 418 for raw paths that begin with /realtime/ */
+  const checkedByRawPath = async (mount: (server: Express) => Promise<unknown>) => {
+    const server = make();
+    await mount(server);
+    return listening((request, response) => {
+      if (request.url?.startsWith("/realtime/")) response.writeHead(418).end();
+      else server(request, response);
+    });
+  };
+
+  // The remedies of docs/frameworks.md: Express ignores the case of a mount path, and middleware cannot see its configured spelling.
+  test("ignores no case of a mount path with case sensitive routing", async () => {
+    const url = await checkedByRawPath(async (server) => {
+      server.set("case sensitive routing", true);
+      server.use("/realtime", expressMiddleware(await app()));
+    });
+    for (const path of PATHS) {
+      expect((await requestAsWritten(url, `/realtime${path}`)).status).toBe(418);
+      expect(await reaching(url, otherCases(path))).toEqual([]);
+    }
+  });
+
+  test("lets no case of a mount path past a check that the same router mounts", async () => {
+    const url = await guarded((server, sallyport) => server.use("/realtime", expressMiddleware(sallyport)));
+    for (const path of PATHS) {
+      const statuses = (await reaching(url, otherCases(path))).map((each) => (each as [string, number])[1]);
+      expect(statuses).toEqual([418, 418, 418]);
+    }
+  });
+
+  test("lets no case of a path past a check where Sallyport has no mount path", async () => {
+    const url = await checkedByRawPath(async (server) =>
+      server.use(expressMiddleware(await app("/realtime"))),
+    );
+    for (const path of PATHS) {
+      expect((await requestAsWritten(url, `/realtime${path}`)).status).toBe(418);
+      expect(await reaching(url, otherCases(path))).toEqual([]);
     }
   });
 
@@ -140,6 +186,32 @@ describe("fastify", () => {
         ).toEqual([]);
       }
     }
+  });
+
+  test.each(["/realtime", "/realtime/", "/:tenant/realtime", "/v1-:tenant/realtime", "/café/realtime"])(
+    "leaves other cases of the prefix %s to the app when Fastify ignores case",
+    async (prefix) => {
+      const url = await served({ routerOptions: { caseSensitive: false } }, prefix);
+      const before = prefix
+        .replace(":tenant", "Acme")
+        .replace("é", "%C3%A9")
+        .replace(/realtime\/?$/, "");
+      for (const path of PATHS) {
+        expect(await reaching(url, [`${before}realtime${path}`])).toHaveLength(1);
+        expect(
+          await reaching(
+            url,
+            otherCases(path).map((target) => `${before}${target.slice(1)}`),
+          ),
+        ).toEqual([]);
+      }
+    },
+  );
+
+  test("accepts a prefix with capitals as it is written", async () => {
+    const url = await served({ routerOptions: { caseSensitive: false } }, "/Realtime");
+    expect(await reaching(url, ["/Realtime/api/ws-token"])).toHaveLength(1);
+    expect(await reaching(url, ["/realtime/api/ws-token", "/REALTIME/api/ws-token"])).toEqual([]);
   });
 
   test("answers a route name of 100 characters and more as it answers others", async () => {

@@ -133,6 +133,25 @@ describe("a decision", () => {
   });
 });
 
+test("decisions are listed in pages, each after the last decision of the page before", async () => {
+  const [one, two] = logs();
+  const made = ["d", "a", "c", "b", "e", "f"].map((reference, index) =>
+    decision({ reference, at: 100 + Math.floor(index / 4), userId: reference === "f" ? "bob" : "ann" }),
+  );
+  await keep(one, made);
+  const all = await two.list();
+  expect(all.map(({ reference }) => reference)).toEqual(["e", "f", "a", "b", "c", "d"]);
+  for (const [index, last] of all.entries()) {
+    expect(await two.list({ after: last })).toEqual(all.slice(index + 1));
+    expect(await two.list({ after: last, limit: 2 })).toEqual(all.slice(index + 1, index + 3));
+  }
+  expect(await two.list({ after: all[0], user: "ann", since: 101 })).toEqual([]);
+  // The last decision of a page may have been removed since.
+  expect(await two.list({ after: { at: 100, reference: "bb" } })).toEqual(all.slice(4));
+  for (const after of [null, "a", {}, { at: 1 }, { at: "1", reference: "a" }, { at: 1, reference: "\0" }])
+    await expect(two.list({ after: after as never })).rejects.toThrow(/after must be a decision/);
+});
+
 describe("decisions", () => {
   test("of two processes are all kept, however many are written together", async () => {
     const decisions = Array.from({ length: 11_002 }, () => decision());

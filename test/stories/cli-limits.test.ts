@@ -1,8 +1,9 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ConfigurationError, handler, WebSocketView } from "../../src/index.ts";
+import { ConfigurationError, handler, type LimitWindow, WebSocketView } from "../../src/index.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { type Refused, World, type WorldOptions } from "./world.ts";
 
@@ -147,7 +148,7 @@ describe("sallyport limits", () => {
     expect(await world.sallyport.access.clearLimits({ all: true })).toBe(1);
   });
 
-  test("shows the limits of a view as its own, and pages", async () => {
+  test("shows the limits of a view as its own", async () => {
     class OwnView extends WebSocketView {
       static override signedIn = true;
       static override limits = { connectsPerUser: 7 };
@@ -162,8 +163,6 @@ describe("sallyport limits", () => {
       expect.objectContaining({ limit: "connectsPerUser", user: "u1", view: "/ws/own", max: 7, count: 1 }),
     );
     expect(windows).toHaveLength(3);
-    expect(await access.limits({ limit: 2 })).toHaveLength(2);
-    expect(await access.limits({ skip: 2 })).toHaveLength(1);
     for (const which of [{}, { user: "a", all: true }, { all: false }, null, { usr: "a" }, { user: "" }])
       await expect(access.clearLimits(which as never), JSON.stringify(which)).rejects.toThrow(
         ConfigurationError,
@@ -171,6 +170,53 @@ describe("sallyport limits", () => {
     await expect(access.limits({ usr: "a" } as never)).rejects.toThrow(
       /usr is not an option\. Did you mean "user"\?/,
     );
+  });
+});
+
+describe("many windows", () => {
+  const COUNTED = 130;
+  beforeEach(async () => {
+    // An earlier version may have left windows of another kind.
+    for (const limit of ["tokensPerUser", "connectsPerUser", "ofAnotherVersion"]) {
+      await world.sql(`
+        insert into sallyport_counters (key, window_started_at, count)
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < ${COUNTED / 2})
+        select '["${limit}","user' || i || '",null,null]', 9000000000000, i / 3 from n`);
+    }
+  });
+
+  test("are listed in pages by access.limits(), those with the highest counts first", async () => {
+    const { access } = world.sallyport;
+    const all = await access.limits({ limit: 1000 });
+    expect(all).toHaveLength(COUNTED);
+    expect(all.map(({ count }) => count)).toEqual(all.map(({ count }) => count).toSorted((a, b) => b - a));
+    const paged: LimitWindow[] = [];
+    for (let page = all; page.length > 0; paged.push(...page)) {
+      page = await access.limits({ after: paged.at(-1), limit: 7 });
+    }
+    expect(paged).toEqual(all);
+    expect(await access.limits({ user: "user5", after: all[0] })).toHaveLength(2);
+    // The last window of a page may have ended since.
+    await access.clearLimits({ user: all[9]?.user as string });
+    expect(await access.limits({ after: all[9], limit: 3 })).toEqual(
+      all
+        .slice(10)
+        .filter(({ user }) => user !== all[9]?.user)
+        .slice(0, 3),
+    );
+    for (const after of [null, "", {}, { count: 1 }, { key: "a", count: "1" }, { key: "\0", count: 1 }])
+      await expect(access.limits({ after: after as never })).rejects.toThrow(/after must be a window/);
+  });
+
+  test("are listed up to --limit by limits list, which says that there are more", async () => {
+    const lines = (await cli("limits", "list")).out.trimEnd().split("\n");
+    expect(lines).toHaveLength(51);
+    expect(lines.at(-1)).toBe("There are more windows: --limit shows more.");
+    expect(await json("limits", "list")).toHaveLength(50);
+    expect((await cli("limits", "list", "--limit", `${COUNTED}`)).out.trimEnd().split("\n")).toHaveLength(
+      COUNTED,
+    );
+    expect((await cli("limits", "list", "--limit", "0")).err).toMatch(/from 1 to 1000/);
   });
 });
 
@@ -184,7 +230,7 @@ describe("sallyport decisions", () => {
     const lines = out.trimEnd().split("\n");
     expect(lines).toHaveLength(3);
     expect(lines[2]).toMatch(
-      /^20\S+Z +refused +403 permission +ann@example\.com \(u1\) +connect \/ws\/chat rooms\/moderators +[0-9a-f]{12}$/,
+      /^20\S+Z +denied +403 permission +ann@example\.com \(u1\) +connect \/ws\/chat rooms\/moderators +[0-9a-f]{12}$/,
     );
     expect(lines[1]).toMatch(/ 403 token-unknown +nobody +connect \/ws\/chat /);
     expect(await json("decisions", "--user", "ann@example.com")).toMatchObject([
@@ -192,11 +238,14 @@ describe("sallyport decisions", () => {
     ]);
     expect(await json("decisions", "--reason", "token-unknown")).toMatchObject([{ reason: "token-unknown" }]);
     expect(await json("decisions", "--verdict", "allowed")).toEqual([]);
-    expect(await json("decisions", "--verdict", "refused", "--limit", "2")).toHaveLength(2);
+    expect(await json("decisions", "--verdict", "denied", "--limit", "2")).toMatchObject([
+      { verdict: "denied" },
+      { verdict: "denied" },
+    ]);
     expect(await json("decisions", "--since", "2100-01-01")).toEqual([]);
     expect(await json("decisions", "--since", "1h")).toHaveLength(3);
-    expect((await cli("decisions", "--verdict", "denied")).err).toMatch(
-      /Allowed choices are allowed, refused/,
+    expect((await cli("decisions", "--verdict", "refused")).err).toMatch(
+      /Allowed choices are allowed, denied/,
     );
     expect((await cli("decisions", "--limit", "0")).err).toMatch(/from 1 to 1000/);
   });
@@ -204,7 +253,7 @@ describe("sallyport decisions", () => {
   const following = (...args: string[]) => {
     const child = spawn(process.execPath, [bin, "decisions", "--follow", ...args], { env: env() });
     const [lines, complaints]: [string[], string[]] = [[], []];
-    child.stdout.on("data", (text) => lines.push(...String(text).trimEnd().split("\n")));
+    createInterface(child.stdout).on("line", (line) => lines.push(line));
     child.stderr.on("data", (text) => complaints.push(String(text)));
     return { child, lines, complaints, ended: once(child, "close") };
   };
@@ -224,6 +273,75 @@ describe("sallyport decisions", () => {
     expect(await ended).toEqual([0, null]);
     expect(complaints).toEqual([]);
     expect(new Set(lines.map((line) => /[0-9a-f]{12}$/.exec(line)?.[0])).size).toBe(4);
+  });
+
+  /** Stores decisions as another process does. The first of them was made at this instant, and each other one a millisecond before. */
+  const store = (name: string, at: number, count = 1) =>
+    world.sql(`
+      insert into sallyport_decisions (reference, at, event, verdict, repeats, details)
+      with recursive n(i) as (select 0 union all select i + 1 from n where i < ${count - 1})
+      select '${name}' || i, ${at} - i, 'connect', 'allowed', 0,
+        '{"reference":"${name}' || i || '","at":' || (${at} - i) || ',"event":"connect","verdict":"allowed","status":200,"repeats":0}'
+      from n`);
+  const last = (line = "") => line.split(/ +/).at(-1);
+
+  test("follows: prints as many earlier decisions as --limit says, says so, and then only new ones", async () => {
+    await store("old", Date.now(), 80);
+    const { child, lines, complaints, ended } = following("--limit", "5");
+    await expect.poll(() => lines).toHaveLength(5);
+    expect(lines.map(last)).toEqual(["old4", "old3", "old2", "old1", "old0"]);
+    await store("new", Date.now());
+    await expect.poll(() => lines).toHaveLength(6);
+    await store("newer", Date.now(), 3);
+    await expect.poll(() => lines).toHaveLength(9);
+    expect(lines.slice(5).map(last)).toEqual(["new0", "newer2", "newer1", "newer0"]);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual(["sallyport: There are older decisions. --limit prints more of them.\n"]);
+  });
+
+  test("follows decisions of processes whose clocks are ahead or behind, and those that are stored late", async () => {
+    const { child, lines, complaints, ended } = following();
+    await store("first", Date.now());
+    await expect.poll(() => lines).toHaveLength(1);
+    await store("ahead", Date.now() + 3_600_000, 1500);
+    await expect.poll(() => lines.length).toBe(1501);
+    await store("right", Date.now());
+    await expect.poll(() => lines.length).toBe(1502);
+    await store("behind", Date.now() - 40_000);
+    await expect.poll(() => lines.length).toBe(1503);
+    await store("late", Date.now() - 20_000, 2);
+    await expect.poll(() => lines.length).toBe(1505);
+    expect(lines.slice(1501).map(last)).toEqual(["right0", "behind0", "late1", "late0"]);
+    expect(new Set(lines.map(last)).size).toBe(1505);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual([]);
+  });
+
+  test("follows no faster than it can read, and says so once", async () => {
+    const { child, lines, complaints, ended } = following();
+    await store("first", Date.now());
+    await expect.poll(() => lines).toHaveLength(1);
+    await store("flood", Date.now(), 5001);
+    await expect.poll(() => lines.length).toBe(5000);
+    await store("new", Date.now() + 10_000);
+    await expect.poll(() => lines.length).toBe(5001);
+    expect([lines[1], ...lines.slice(-2)].map(last)).toEqual(["flood4998", "flood0", "new0"]);
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+    expect(complaints).toEqual([
+      "sallyport: More than 5000 decisions of the last minute match. Older ones are not printed. Use a filter, or list them with --since.\n",
+    ]);
+  });
+
+  test("says that there are older decisions than it lists", async () => {
+    await store("old", Date.now(), 51);
+    const more = (await cli("decisions")).out.trimEnd().split("\n");
+    expect(more).toHaveLength(51);
+    expect(more.at(-1)).toBe("There are older decisions: --limit shows more.");
+    expect((await cli("decisions", "--limit", "51")).out.trimEnd().split("\n")).toHaveLength(51);
+    expect(await json("decisions")).toHaveLength(50);
   });
 
   test("follows on when the database was away, and prints one document per line with --json", async () => {
@@ -279,6 +397,13 @@ describe("sallyport users list", () => {
     );
     expect((await cli("users", "list", "--group", "crow")).err).toMatch(/Did you mean "crew"\?/);
     expect((await cli("users", "list", "--permission", "chat.can_use_caht")).err).toMatch(/Did you mean/);
+  });
+
+  test("finds a group in each of its Unicode forms", async () => {
+    await world.sallyport.access.addToGroup("u1", "caf\u00e9");
+    expect(await ids("--group", "caf\u00e9")).toEqual(["u1"]);
+    expect(await ids("--group", "cafe\u0301")).toEqual(["u1"]);
+    expect((await cli("users", "list", "--group", "cafe\u0301s")).err).toMatch(/Did you mean "caf\u00e9"\?/);
   });
 
   test("pages", async () => {

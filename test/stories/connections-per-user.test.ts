@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import type { ManagementApi } from "../../src/delivery/management-api.ts";
 import { handler, WebSocketView } from "../../src/index.ts";
@@ -222,6 +224,34 @@ describe("connections that closed without a $disconnect", () => {
     expect(await connectLost("ann")).toBe(429);
     expect(await openRows("ann")).toHaveLength(1);
     expect(world.errors).toEqual([]);
+  });
+
+  test("count as open if a proxy in front of API Gateway answers 410 with a page", async () => {
+    await open({ limits: { connectionsPerUser: 1 } });
+    const { apiId, endpoint } = world.gateway;
+    const proxy = createServer((_request, response) => {
+      response.writeHead(410, { "content-type": "text/html" }).end("<h1>410 Gone</h1>");
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const socket = await world.connect("ann");
+    await age();
+    const { port } = proxy.address() as AddressInfo;
+    const gateway = { name: "local", apiId, secret: world.secret };
+    try {
+      await world.sallyport.registerGateway({ ...gateway, endpoint: `http://127.0.0.1:${port}/dev` });
+      expect(await statusOf(world.connect("ann"))).toBe(429);
+      const report = await world.sallyport.to({ user: "ann" }).send({ type: "news" });
+      expect(report).toMatchObject({ sent: 0, gone: 0, failed: 1 });
+      expect(Object.keys(report.failures)).toEqual([
+        expect.stringMatching(/^status 410 from .*, which is not an answer of API Gateway: "<h1>410 Gone/),
+      ]);
+      expect(await openRows("ann")).toHaveLength(1);
+      await world.sallyport.registerGateway({ ...gateway, endpoint });
+      expect(await socket.result("whoami")).toMatchObject({ user: "ann" });
+    } finally {
+      proxy.closeAllConnections();
+      await new Promise((resolve) => proxy.close(resolve));
+    }
   });
 
   test("are probed once for connects of a user at the same time, and at most 20 of them", async () => {

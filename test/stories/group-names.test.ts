@@ -47,6 +47,15 @@ describe("a group whose name has several Unicode forms", () => {
     }
   });
 
+  test("is one group for a filter of users", async () => {
+    const { access } = world.sallyport;
+    await access.addToGroup("ann", NFC);
+    await access.addToGroup("bob", "other");
+    for (const group of [NFC, NFD]) {
+      expect((await access.listUsers({ group })).map(({ id }) => id)).toEqual(["ann"]);
+    }
+  });
+
   test("closes the sockets of its members when a right of the other form ends", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: NFC }, chat.can_use_chat);

@@ -243,6 +243,50 @@ describe("a view with limits of its own", () => {
     expect(await connects("/ws/limited", 2, "bob")).toEqual([200, 200]);
   });
 
+  test("counts the tokens that were requested with its path alone", async () => {
+    class TokenView extends WebSocketView {
+      static override signedIn = true;
+      static override limits = { tokensPerUser: 2 };
+      ping = handler(() => "pong");
+    }
+    class OpenView extends WebSocketView {
+      static override signedIn = true;
+      static override limits = { tokensPerUser: false };
+      ping = handler(() => "pong");
+    }
+    const tokens = async (body: object | undefined, count: number, user = "ann") => {
+      const statuses: number[] = [];
+      for (let index = 0; index < count; index++)
+        statuses.push((await world.requestToken(user, body)).status);
+      return statuses;
+    };
+    await open({
+      views: { "/ws/plain": PlainView, "/ws/token": TokenView, "/ws/open": OpenView },
+      limits: { tokensPerUser: 3 },
+    });
+    expect(await tokens({ view: "/ws/token" }, 3)).toEqual([200, 200, 429]);
+    expect(world.decisions.at(-1)?.message).toMatch(
+      /^User ann has reached tokensPerUser of view \/ws\/token, which allows 2 per minute/,
+    );
+    expect(await tokens({ view: "/ws/token" }, 1, "bob")).toEqual([200]);
+    expect(await tokens({ view: "/ws/open" }, 5)).toEqual([200, 200, 200, 200, 200]);
+    // Views without a value of their own, unknown ones and requests without a view share the value of the app.
+    expect(await tokens({ view: "/ws/plain" }, 1)).toEqual([200]);
+    expect(await tokens({ view: "/ws/unknown" }, 1)).toEqual([403]);
+    expect(await tokens(undefined, 2)).toEqual([200, 429]);
+    for (const view of ["/ws/plain", "/ws/unknown", "/ws/token/", "constructor", 7, null])
+      expect([view, await tokens({ view }, 1)]).toEqual([view, [429]]);
+    expect(world.decisions.at(-1)?.message).toMatch(/^User ann has reached tokensPerUser, which allows 3/);
+    expect(await tokens({ view: "/ws/open" }, 1)).toEqual([200]);
+
+    expect(await world.sallyport.access.limits({ user: "ann" })).toMatchObject([
+      { limit: "tokensPerUser", view: null, count: 3, max: 3 },
+      { limit: "tokensPerUser", view: "/ws/token", count: 2, max: 2 },
+    ]);
+    expect(await world.sallyport.access.clearLimits({ user: "ann" })).toBe(2);
+    expect(await tokens({ view: "/ws/token" }, 1)).toEqual([200]);
+  });
+
   test("counts its messages alone, and the calls of a handler in addition", async () => {
     await open({ views: both, limits, instances: 1 });
     const ann = await world.connect("ann");

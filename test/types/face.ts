@@ -83,13 +83,15 @@ class ChatView extends WebSocketView {
 
 class Limited extends WebSocketView {
   static override signedIn = true;
-  static override limits: ViewLimits = { messagesPerUser: 30, connectsPerUser: false };
+  static override limits: ViewLimits = { messagesPerUser: 30, connectsPerUser: false, tokensPerUser: 5 };
   slow = handler({ limits: { messagesPerConnection: 10 } }, ({ user, body }) => {
     same<string | undefined>()<typeof user.id>();
     same<Readonly<Record<string, unknown>>>()<typeof body>();
   });
   // @ts-expect-error a limit of connects on a handler
   wrong = handler({ limits: { connectsPerIp: 1 } }, () => undefined);
+  // @ts-expect-error a limit of tokens on a handler
+  tokens = handler({ limits: { tokensPerUser: 1 } }, () => undefined);
   // @ts-expect-error a misspelled limit
   misspelled = handler({ limits: { messagesPerUsr: 1 } }, () => undefined);
 }
