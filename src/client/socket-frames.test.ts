@@ -250,6 +250,18 @@ describe("the waits between attempts", () => {
     expect(events.filter(([name]) => name === "error")).toEqual([]);
   });
 
+  test("grow with each failed attempt, also after a connection that lasted", async () => {
+    await opened();
+    await vi.advanceTimersByTimeAsync(60_000);
+    for (const waitMs of [250, 500, 1000, 2000]) {
+      peer().emit("close");
+      await vi.advanceTimersByTimeAsync(waitMs - 1);
+      expect(states().at(-1)).toBe("waiting");
+      await vi.advanceTimersByTimeAsync(1);
+      expect(states().at(-1)).toBe("connecting");
+    }
+  });
+
   test("end with reconnect() and with close()", async () => {
     const socket = await opened();
     peer().emit("close");
@@ -366,6 +378,7 @@ describe("reconnect()", () => {
       ["b", false],
     ]);
     expect(socket.channel).toBe("b");
+    expect(states()).toEqual([]);
   });
 
   test("replaces an open connection, whose late frames have no effect", async () => {
