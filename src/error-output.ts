@@ -49,7 +49,6 @@ function framesOf(error: unknown): string {
   const start = error.stack.indexOf(error.message);
   const frames = error.stack.slice(Math.max(0, start) + (start < 0 ? 0 : error.message.length)).split("\n");
   return frames
-    .slice(1)
     .filter((line) => /^\s+at /.test(line))
     .map((line) => `\n${printable(line)}`)
     .join("");
