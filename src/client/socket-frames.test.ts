@@ -125,6 +125,17 @@ describe("a frame", () => {
   });
 });
 
+test("a listener receives nothing after it is removed", async () => {
+  const socket = await opened();
+  const received: unknown[] = [];
+  const remove = socket.on("message", (message) => received.push(message));
+  push({ n: 1 });
+  remove();
+  push({ n: 2 });
+  expect(received).toEqual([{ n: 1 }]);
+  expect(events).toHaveLength(2);
+});
+
 describe("a notice that a permission has ended", () => {
   test("for the view closes the socket, and rejects calls until reconnect()", async () => {
     const socket = await opened();
