@@ -64,7 +64,7 @@ describe("describeError()", () => {
     const message = "a bug\n    at forged";
     const nameless = Object.assign(new Error(message), { name: "", stack: `${message}\n    at f` });
     expect(word(nameless)).toBe(`sallyport: enforcement loop: : a bug\\u000a    at forged\n    at f`);
-    const stack = "Error: first\nsallyport: all is well\n    at f";
+    const stack = "Error: first\nsallyport: all is well at noon\n    at f";
     const renamed = Object.assign(new Error("first"), { message: "second", stack });
     expect(word(renamed)).toBe("sallyport: enforcement loop: Error: second\n    at f");
   });

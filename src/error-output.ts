@@ -52,7 +52,6 @@ function framesOf(error: unknown): string {
   const start = stack.indexOf(message);
   const frames = stack.slice(Math.max(0, start) + (start < 0 ? 0 : message.length)).split("\n");
   return frames
-    .slice(1)
     .filter((line) => /^\s+at /.test(line))
     .map((line) => `\n${printable(line)}`)
     .join("");

@@ -125,6 +125,17 @@ describe("a frame", () => {
   });
 });
 
+test("a listener receives nothing after it is removed", async () => {
+  const socket = await opened();
+  const received: unknown[] = [];
+  const remove = socket.on("message", (message) => received.push(message));
+  push({ n: 1 });
+  remove();
+  push({ n: 2 });
+  expect(received).toEqual([{ n: 1 }]);
+  expect(events).toHaveLength(2);
+});
+
 describe("a notice that a permission has ended", () => {
   test("for the view closes the socket, and rejects calls until reconnect()", async () => {
     const socket = await opened();
@@ -250,6 +261,18 @@ describe("the waits between attempts", () => {
     expect(events.filter(([name]) => name === "error")).toEqual([]);
   });
 
+  test("grow with each failed attempt, also after a connection that lasted", async () => {
+    await opened();
+    await vi.advanceTimersByTimeAsync(60_000);
+    for (const waitMs of [250, 500, 1000, 2000]) {
+      peer().emit("close");
+      await vi.advanceTimersByTimeAsync(waitMs - 1);
+      expect(states().at(-1)).toBe("waiting");
+      await vi.advanceTimersByTimeAsync(1);
+      expect(states().at(-1)).toBe("connecting");
+    }
+  });
+
   test("end with reconnect() and with close()", async () => {
     const socket = await opened();
     peer().emit("close");
@@ -366,6 +389,7 @@ describe("reconnect()", () => {
       ["b", false],
     ]);
     expect(socket.channel).toBe("b");
+    expect(states()).toEqual([]);
   });
 
   test("replaces an open connection, whose late frames have no effect", async () => {
