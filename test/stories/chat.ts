@@ -5,6 +5,7 @@ import { changeChannel } from "../../src/view/change-channel.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
+import { World, type WorldOptions } from "./world.ts";
 
 export const chat = definePermissions("chat", {
   can_use_chat: "Can use chat",
@@ -153,4 +154,19 @@ export class LobbyView extends WebSocketView {
   static override allowAnonymous = true;
   ping = handler(({ user }) => ({ user: user.id ?? null }));
   members_only = handler({ signedIn: true }, ({ user }) => ({ user: user.id }));
+}
+
+/** Opens a world with the chat, and with users who have its permission. */
+export async function openChat(
+  users: readonly string[],
+  options: Partial<WorldOptions> = {},
+): Promise<World> {
+  const world = await World.open({
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    ...options,
+  });
+  for (const user of users) await world.sallyport.access.grant(user, chat.can_use_chat);
+  return world;
 }

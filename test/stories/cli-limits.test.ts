@@ -4,8 +4,8 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError, handler, type LimitWindow, WebSocketView } from "../../src/index.ts";
-import { ChatView, channels, chat } from "./chat.ts";
-import { type Refused, World, type WorldOptions } from "./world.ts";
+import { chat, openChat } from "./chat.ts";
+import { statusOf, type World, type WorldOptions } from "./world.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const bin = join(root, "bin/sallyport.js");
@@ -14,8 +14,7 @@ const EVIL = "eve\u001b[31m\u202e";
 let world: World;
 
 async function open(options: Partial<WorldOptions> = {}): Promise<void> {
-  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView }, ...options });
-  for (const user of ["u1", "u2"]) await world.sallyport.access.grant(user, chat.can_use_chat);
+  world = await openChat(["u1", "u2"], options);
 }
 beforeEach(() => open());
 afterEach(() => world.close());
@@ -36,13 +35,6 @@ function cli(...args: string[]) {
 }
 
 const json = async (...args: string[]) => JSON.parse((await cli(...args, "--json")).out) as unknown;
-
-/** The handshake's status. */
-const statusOf = (connecting: Promise<unknown>) =>
-  connecting.then(
-    () => 101,
-    (refused: Refused) => refused.status,
-  );
 
 describe("sallyport limits", () => {
   test("lists who is counted by which limit, how often, and until when", async () => {

@@ -3,25 +3,16 @@ import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import type { ManagementApi } from "../../src/delivery/management-api.ts";
 import { handler, WebSocketView } from "../../src/index.ts";
-import { ChatView, channels, chat, LobbyView } from "./chat.ts";
-import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+import { ChatView, LobbyView, openChat } from "./chat.ts";
+import { ORIGIN, statusOf, type World, type WorldOptions } from "./world.ts";
 
 let world: World;
 let connections = 0;
 
 async function open(options: Partial<WorldOptions> = {}): Promise<void> {
-  world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView }, ...options });
-  await world.sallyport.access.grant("ann", chat.can_use_chat);
-  await world.sallyport.access.grant("bob", chat.can_use_chat);
+  world = await openChat(["ann", "bob"], options);
 }
 afterEach(() => world.close());
-
-/** The handshake's status. */
-const statusOf = (connecting: Promise<unknown>) =>
-  connecting.then(
-    () => 101,
-    (refused: Refused) => refused.status,
-  );
 
 /** Ids of the open rows of a user. */
 const openRows = async (user: string) =>

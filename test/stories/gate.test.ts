@@ -8,7 +8,7 @@ import { handler } from "../../src/view/handlers.ts";
 import { WebSocketView } from "../../src/view/view.ts";
 import { storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
-import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+import { ORIGIN, statusOf, World, type WorldOptions } from "./world.ts";
 
 const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
 let world: World;
@@ -25,13 +25,6 @@ async function anew(options: Partial<WorldOptions>): Promise<World> {
   world = await World.open({ permissions: [chat], channels, views, ...options });
   return world;
 }
-
-/** The handshake's status. */
-const statusOf = (connecting: Promise<unknown>) =>
-  connecting.then(
-    () => 101,
-    (refused: Refused) => refused.status,
-  );
 
 test("somebody without the right who tries again and again is no guesser of tokens: nobody is locked out", async () => {
   await anew({ limits: { failedConnectsPerIp: 3 } });

@@ -1,25 +1,15 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { handler, WebSocketView } from "../../src/index.ts";
-import { ChatView, channels, chat, LobbyView } from "./chat.ts";
-import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
+import { LobbyView, openChat } from "./chat.ts";
+import { ORIGIN, statusOf, type World, type WorldOptions } from "./world.ts";
 
-const views = { "/ws/chat": ChatView };
 let world: World;
 
 async function open(options: Partial<WorldOptions> = {}): Promise<void> {
-  world = await World.open({ permissions: [chat], channels, views, ...options });
-  await world.sallyport.access.grant("ann", chat.can_use_chat);
-  await world.sallyport.access.grant("bob", chat.can_use_chat);
+  world = await openChat(["ann", "bob"], options);
 }
 
 afterEach(() => world.close());
-
-/** The handshake's status. */
-const statusOf = (connecting: Promise<unknown>) =>
-  connecting.then(
-    () => 101,
-    (refused: Refused) => refused.status,
-  );
 
 const BAD_TOKEN = "0".repeat(64);
 

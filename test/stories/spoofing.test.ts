@@ -3,7 +3,7 @@ import type { Limits } from "../../src/access/rate-limits.ts";
 import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { ChatView, channels, chat, LobbyView, ran } from "./chat.ts";
-import { ORIGIN, Refused, Socket, World } from "./world.ts";
+import { ORIGIN, Socket, statusOf, World } from "./world.ts";
 
 const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
 const CONNECTION = "AAAAAAAAAAAAAAA=";
@@ -22,16 +22,6 @@ afterEach(async () => {
   await world.close();
   expect(world.errors.map(String)).toEqual([]);
 });
-
-const statusOf = async (attempt: Promise<unknown>): Promise<number> => {
-  try {
-    await attempt;
-    return 101;
-  } catch (error) {
-    if (error instanceof Refused) return error.status;
-    throw error;
-  }
-};
 
 /** The connection id of a user's only socket, as the server knows it. */
 const connectionOf = async (user: string) => {

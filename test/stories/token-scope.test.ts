@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { handler, WebSocketView } from "../../src/index.ts";
 import { ChatView, channels, chat } from "./chat.ts";
-import { type Refused, World } from "./world.ts";
+import { statusOf, World } from "./world.ts";
 
 /** Puts connections that name no channel into a room. */
 class LoungeView extends WebSocketView {
@@ -30,10 +30,7 @@ afterEach(() => world.close());
 /** The status of a connect of ann with a token that was requested with a body. */
 async function statusWith(body: object, channel?: string): Promise<number> {
   const token = await world.token("ann", body);
-  return world.connect("ann", { token, ...(channel === undefined ? {} : { channel }) }).then(
-    () => 101,
-    (refused: Refused) => refused.status,
-  );
+  return statusOf(world.connect("ann", { token, ...(channel === undefined ? {} : { channel }) }));
 }
 
 test("a token that was requested without a view and a channel opens every view and channel", async () => {

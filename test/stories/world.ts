@@ -233,6 +233,17 @@ export class Refused extends Error {
   }
 }
 
+/** Returns the status of a handshake: 101 for a connection that opened. @throws what is not a rejected handshake */
+export async function statusOf(connecting: Promise<unknown>): Promise<number> {
+  try {
+    await connecting;
+    return 101;
+  } catch (error) {
+    if (error instanceof Refused) return error.status;
+    throw error;
+  }
+}
+
 /** A browser's socket that remembers everything it was sent. */
 export class Socket {
   readonly received: Frame[] = [];
