@@ -347,6 +347,18 @@ describe("a read that is in flight during a change", () => {
     expect((await slow.list()).map(({ name }) => name)).toEqual(["new"]);
   });
 
+  test("fails a registration of a gateway that was removed meanwhile", async () => {
+    const storage = changedStorage(at.two, {
+      write: async (work) => {
+        const result = await at.two.write(work);
+        await at.one.db.deleteFrom("sallyport_gateways").execute();
+        return result;
+      },
+    });
+    const registered = new Gateways(storage).register({ name: "main", endpoint: ENDPOINT });
+    await expect(registered).rejects.toThrow(/^Gateway "main" was removed while it was registered\.$/);
+  });
+
   test("does not bring back the endpoint that a second registration replaced", async () => {
     await register();
     const { slow, release, isHeld } = withHeldRead();
