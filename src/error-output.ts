@@ -8,7 +8,7 @@ const MAX_CAUSES = 5;
  * Writes an error to stderr: what `onError` does by default.
  *
  * @param where the operation in which the error occurred
- * @param repeats how many further errors the text stands for. Default 0
+ * @param repeats how many equal errors are counted in the text. Default 0
  */
 export function printError(error: unknown, where: string, repeats = 0): void {
   console.error(describeError(error, where, repeats));

@@ -3,7 +3,7 @@ import { StorageError } from "./errors.ts";
 
 /** How long errors of one kind are counted before their number is passed on, in milliseconds. */
 const WINDOW_MS = 1000;
-/** The same for failures of the database, which all work of a process runs into until somebody repairs it. */
+/** The same for failures of the database. All work of a process fails until an operator repairs it. */
 const STORAGE_WINDOW_MS = 60_000;
 /** Kinds of one place that are counted by themselves at the same time. Further ones of the place are counted together. */
 const MAX_KINDS_PER_PLACE = 5;

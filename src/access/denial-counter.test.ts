@@ -96,7 +96,7 @@ describe("denials without a user", () => {
     expect(stored(count(1, { sessionId: "two" }))).toBe(1);
   });
 
-  test("of two connections whose messages were rejected before they were read are two kinds", () => {
+  test("of two connections that sent malformed messages are two kinds", () => {
     const message = { event: "message" as const, reason: "malformed" as const, gateway: "main" };
     count(80, { ...message, connectionId: "one" });
     expect(stored(count(60, { ...message, connectionId: "two" }))).toBe(60);

@@ -23,7 +23,7 @@ export type PostResult =
 const SWEEP_MS = 250;
 /** How long a connection that nobody uses is kept, in milliseconds. */
 const KEEP_ALIVE_MS = 20_000;
-/** How long the first page of a status stands for later ones, in milliseconds. Pages with an id of their own would be many reasons. */
+/** How long the reason of a status quotes the same page, in milliseconds. If each page has its own id, a report would have many reasons. */
 const PAGE_MS = 60_000;
 /** A clock that differs by more is put right, in milliseconds. AWS refuses signatures of five minutes ago. */
 const SKEW_MS = 60_000;

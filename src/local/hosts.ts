@@ -6,7 +6,7 @@ import { formatValue } from "../format-value.ts";
 interface HostSettings {
   /** What the gateway listens on. */
   readonly host: string;
-  /** Names that an option adds, such as that of a container. `*.example.test` stands for all names below `example.test`. */
+  /** Names that an option adds, such as that of a container. `*.example.test` matches all names below `example.test`. */
   readonly allowedHosts: readonly string[];
   /** Returns true for a name of an API or a domain. */
   readonly isGatewayHost: (name: string) => boolean;

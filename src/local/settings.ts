@@ -27,7 +27,7 @@ export interface LocalGatewayOptions extends SingleApiOptions {
   readonly host?: string;
   /**
    * Names of this machine that a Host header may contain beside `localhost`, its loopback addresses, `host` and the names of APIs and `domains`,
-   * such as the name of a container. `*.example.test` stands for all names below `example.test`. Requests with another Host are answered 403.
+   * such as the name of a container. `*.example.test` matches all names below `example.test`. Requests with another Host are answered 403.
    * Default: none.
    */
   readonly allowedHosts?: readonly string[];

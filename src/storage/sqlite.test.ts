@@ -14,17 +14,19 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
+const MIGRATIONS = [
+  "0001_first_tables",
+  "0002_reasons_and_records",
+  "0003_connected_at",
+  "0004_ended_sessions",
+  "0005_token_scope",
+  "0006_open_connections",
+];
+
 describe("the SQLite storage", () => {
   test("makes the file's folder, and its tables once", async () => {
     const storage = sqlite(path);
-    expect(await storage.migrate()).toEqual([
-      "0001_first_tables",
-      "0002_reasons_and_records",
-      "0003_connected_at",
-      "0004_ended_sessions",
-      "0005_token_scope",
-      "0006_open_connections",
-    ]);
+    expect(await storage.migrate()).toEqual(MIGRATIONS);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
   });
@@ -39,14 +41,7 @@ describe("the SQLite storage", () => {
   test("migrates once when several start together", async () => {
     const storages = Array.from({ length: 5 }, () => sqlite(path));
     const ran = await Promise.all(storages.map((storage) => storage.migrate()));
-    expect(ran.flat()).toEqual([
-      "0001_first_tables",
-      "0002_reasons_and_records",
-      "0003_connected_at",
-      "0004_ended_sessions",
-      "0005_token_scope",
-      "0006_open_connections",
-    ]);
+    expect(ran.flat()).toEqual(MIGRATIONS);
     await Promise.all(storages.map((storage) => storage.close()));
   });
 
