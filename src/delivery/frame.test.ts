@@ -202,6 +202,21 @@ function changing(...values: unknown[]) {
 
 const raw = (JSON as { rawJSON?: (text: string) => unknown }).rawJSON;
 
+test("checks what the toJSON method of an array returns, and not the array", () => {
+  const listWith = (toJSON: () => unknown) => Object.assign([undefined, 1n], { toJSON });
+  expect(encodeFrame({ list: listWith(() => "two items") })).toBe('{"list":"two items"}');
+  expect(encodeFrame({ list: listWith(() => [1, 2]) })).toBe('{"list":[1,2]}');
+  expect(() => encodeFrame({ list: listWith(() => ({ a: new Map() })) })).toThrow(
+    /^message\.list\.a is a Map/,
+  );
+  expect(() => encodeFrame({ list: listWith(() => [undefined]) })).toThrow(
+    /^message\.list\[0\] is undefined/,
+  );
+  const same: unknown[] = [];
+  Object.assign(same, { toJSON: () => same });
+  expect(encodeFrame(same)).toBe("[]");
+});
+
 describe("a message that only the server or API Gateway sends", () => {
   test.each<[string, unknown]>([
     ["a notice", { type: "sallyport.revoked", scope: "view", reference: "x" }],

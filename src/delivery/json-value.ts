@@ -44,7 +44,9 @@ export function findJsonLoss(value: unknown, key = "", seen?: Set<object>): Json
 function lossInObject(value: object, key: string, seen: Set<object> | undefined): JsonLoss | undefined {
   if (seen?.has(value)) return undefined;
   seen?.add(value);
-  if (Array.isArray(value)) return lossInArray(value, seen);
+  if (Array.isArray(value)) {
+    return hasToJson(value) ? lossInJson(value.toJSON(key), key, seen) : lossInArray(value, seen);
+  }
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
     const lost = lossOfClass(value);
@@ -57,7 +59,8 @@ function lossInObject(value: object, key: string, seen: Set<object> | undefined)
 
 /** JSON calls `toJSON` once: one of its result is not called. */
 function lossInJson(json: unknown, key: string, seen: Set<object> | undefined): JsonLoss | undefined {
-  if (typeof json !== "object" || json === null || Array.isArray(json)) return findJsonLoss(json, key, seen);
+  if (Array.isArray(json)) return lossInArray(json, seen);
+  if (typeof json !== "object" || json === null) return findJsonLoss(json, key, seen);
   return lossOfClass(json) ?? lossInProperties(json, seen);
 }
 
