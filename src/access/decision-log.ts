@@ -1,4 +1,4 @@
-import type { SelectQueryBuilder } from "kysely";
+import { type Kysely, sql } from "kysely";
 import * as v from "valibot";
 import {
   choiceOption,
@@ -68,6 +68,8 @@ const DECISION_FILTER = optionsOf<DecisionFilter>()({
 const ROWS_PER_SWEEP = 1000;
 /** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
 const ROWS_PER_INSERT = 500;
+/** Transactions with this lock exclude each other. */
+const SWEEP_LOCK = "decisions sweep";
 /** How often what is too old or too much is swept, in milliseconds. */
 const SWEEP_MS = 60_000;
 const DAY_MS = 24 * 60 * 60_000;
@@ -243,7 +245,10 @@ export class DecisionLog {
     const oldest = expired.where("at", "<=", until).orderBy("at").limit(limit);
     // A read takes no lock, and most of the time there is nothing to remove.
     if (!(await oldest.limit(1).executeTakeFirst())) return 0;
-    return this.#remove(oldest);
+    const { numDeletedRows } = await this.#database.writeOne((db) =>
+      db.deleteFrom("sallyport_decisions").where("reference", "in", oldest).executeTakeFirst(),
+    );
+    return Number(numDeletedRows);
   }
 
   /**
@@ -251,39 +256,45 @@ export class DecisionLog {
    * Clients without a user count as one.
    */
   async #removeSurplus(limit: number): Promise<number> {
-    const { db } = this.#database;
-    const rows = await db
+    const rows = await this.#database.db
       .selectFrom("sallyport_decisions")
       .select(({ fn }) => fn.countAll<number>().as("count"))
       .executeTakeFirst();
-    const surplus = Number(rows?.count ?? 0) - this.#maxRows;
-    if (surplus <= 0) return 0;
+    if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
+    // Another process can run this at the same time: rows are counted and removed under one lock.
+    return this.#database.writeBeside((db) => this.#removeOldestOfOne(db, limit), { lock: SWEEP_LOCK });
+  }
+
+  async #removeOldestOfOne(db: Kysely<Tables>, limit: number): Promise<number> {
     const users = await db
       .selectFrom("sallyport_decisions")
-      .select(({ fn }) => ["user_id", fn.countAll<number>().as("count")])
+      .select(({ fn }) => [
+        "user_id",
+        fn.countAll<number>().as("count"),
+        sql<number>`sum(count(*)) over ()`.as("total"),
+      ])
       .groupBy("user_id")
       .orderBy("count", "desc")
       .limit(COMPARED_USERS)
       .execute();
-    const counts = users.map(({ count }) => Number(count));
-    const userId = users[0]?.user_id ?? null;
-    return this.#remove(
-      db
-        .selectFrom("sallyport_decisions")
-        .select("reference")
-        .where("user_id", userId === null ? "is" : "=", userId)
-        .orderBy("at", "desc")
-        .orderBy("reference")
-        // The newest rows are skipped, in place of a number of rows to remove: two processes can run this at the same time.
-        .offset(fairShare(counts, surplus))
-        .limit(limit),
+    const [most] = users;
+    const surplus = Number(most?.total ?? 0) - this.#maxRows;
+    if (!most || surplus <= 0) return 0;
+    const share = fairShare(
+      users.map(({ count }) => Number(count)),
+      surplus,
     );
-  }
-
-  async #remove(references: SelectQueryBuilder<Tables, "sallyport_decisions", { reference: string }>) {
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
-      db.deleteFrom("sallyport_decisions").where("reference", "in", references).executeTakeFirst(),
-    );
+    const oldest = db
+      .selectFrom("sallyport_decisions")
+      .select("reference")
+      .where("user_id", most.user_id === null ? "is" : "=", most.user_id)
+      .orderBy("at")
+      .orderBy("reference", "desc")
+      .limit(Math.min(limit, surplus, Number(most.count) - share));
+    const { numDeletedRows } = await db
+      .deleteFrom("sallyport_decisions")
+      .where("reference", "in", oldest)
+      .executeTakeFirst();
     return Number(numDeletedRows);
   }
 }

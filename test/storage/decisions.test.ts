@@ -298,6 +298,20 @@ describe("decisions that are too old or too many", () => {
     expect(await references()).toEqual(sorted(kept.map(({ reference }) => reference)));
   });
 
+  test("go only as far as needed while several sweeps remove them at the same time", async () => {
+    const both = logs({ maxRows: 50 });
+    const decisions = aged(400, 0);
+    await keep(both[0], decisions);
+    const sweepAll = async (log: DecisionLog) => {
+      let removed = 0;
+      for (let more = 1; more > 0; removed += more) more = await log.removeOld(7);
+      return removed;
+    };
+    const { passed } = await at.race(6, both, sweepAll);
+    expect(passed.reduce((sum, count) => sum + count, 0)).toBe(350);
+    expect(await references()).toEqual(sorted(decisions.slice(0, 50).map(({ reference }) => reference)));
+  });
+
   test("are swept again after exactly one minute, and a sweep that fails is reported", async () => {
     const now = Date.now();
     vi.useFakeTimers({ toFake: ["Date"], now });
