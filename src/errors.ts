@@ -89,6 +89,7 @@ export type Reason =
   | "handler"
   | "channel"
   | "authorize"
+  | "unstable"
   | "author"
   | "reserved";
 

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
-import { Changes } from "./access/changes.ts";
+import { ChangeLog } from "./access/change-log.ts";
+import { ChangedSubjects } from "./access/changed-subjects.ts";
 import { Channels } from "./access/channels.ts";
 import { ConnectLimits } from "./access/connect-limits.ts";
 import { DecisionLog } from "./access/decision-log.ts";
@@ -108,6 +109,7 @@ export class Sallyport {
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
     const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
+    const changeLog = new ChangeLog(database);
     const evictions = new Evictions(database, judges.join("\n"));
     const rights = new Rights(database);
     const gateways = new Gateways(database);
@@ -138,12 +140,13 @@ export class Sallyport {
       declaredRules: new DeclaredRules(database),
       decisionLog,
       evictions,
-      changes: new Changes(),
+      changeLog,
+      changedSubjects: new ChangedSubjects(),
       gateways,
       sessions,
       userConnections,
       connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
-      entries: new Entries(database, rights, tokens),
+      entries: new Entries(database, rights, tokens, changeLog),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api, sendingBounds(config.apiGateway)),
@@ -174,7 +177,7 @@ export class Sallyport {
     this.users = config.users;
     const { audit } = this.#rooms;
     const definitions = definedGateways(config.gateways, views);
-    this.provisioning = { definitions, gateways, database, audit, evictions };
+    this.provisioning = { definitions, gateways, database, audit, changeLog };
   }
 
   /** Paths of the mounted views. */

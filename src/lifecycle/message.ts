@@ -20,6 +20,9 @@ import type { Rooms } from "./rooms.ts";
 /** Complaints of a schema that are passed on: a hostile message can cause one for each of its bytes. */
 const MAX_ISSUES = 5;
 
+/** How often a message is checked again because changes keep concerning its connection, before it is denied. */
+const MAX_CHECKS = 20;
+
 /** What is known of a message before anything was decided about its session. */
 export interface Envelope {
   gateway?: Gateway;
@@ -56,7 +59,7 @@ export async function message(
   const frame = json.value;
   if ("id" in frame) trail.callId = callId(frame.id, json.text);
 
-  let judgedAt = rooms.changes.now();
+  let judgedAt = rooms.changedSubjects.now();
   const session = await liveSession(rooms, gateway, call);
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
@@ -74,10 +77,12 @@ export async function message(
   const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
   await authorized(handler, what, { user, session: live.session, body }, trail);
 
-  /** Asks everything again for as long as rights changed since they were asked about: hooks and handlers take their time. */
+  /** Checks everything again if a change since the last check concerns the connection: hooks and handlers take their time. */
+  const isStale = () => rooms.changedSubjects.isStale(session, judgedAt);
   const rejudge = async () => {
-    while (rooms.changes.touched(session.userId, judgedAt)) {
-      judgedAt = rooms.changes.now();
+    for (let attempt = 1; isStale(); attempt++) {
+      if (attempt > MAX_CHECKS) throw unstable(what);
+      judgedAt = rooms.changedSubjects.now();
       const now = await liveSession(rooms, gateway, call);
       demand(trail, view.name, view.rule, now);
       demand(trail, what, handler.rule, now);
@@ -86,8 +91,7 @@ export async function message(
     }
   };
   envelope.recipient = session;
-  envelope.stillPermitted = () =>
-    rooms.changes.touched(session.userId, judgedAt) ? rejudge().then(() => true, isNotRefused) : true;
+  envelope.stillPermitted = () => (isStale() ? rejudge().then(() => true, isNotRefused) : true);
 
   await rejudge();
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
@@ -111,6 +115,13 @@ export async function message(
   // The result may be sent only to a user who still has the permission.
   await rejudge();
   return result;
+}
+
+function unstable(what: string): RefusedError {
+  return new RefusedError(
+    `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel changed meanwhile.`,
+    { reason: "unstable" },
+  );
 }
 
 /** @throws RefusedError unless the handler's own hook, where it has one, says `true` */

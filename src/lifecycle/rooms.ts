@@ -1,6 +1,7 @@
 import type { Audit } from "../access/audit.ts";
 import type { Callers } from "../access/callers.ts";
-import type { Changes } from "../access/changes.ts";
+import type { ChangeLog } from "../access/change-log.ts";
+import type { ChangedSubjects } from "../access/changed-subjects.ts";
 import type { Channels } from "../access/channels.ts";
 import type { ConnectLimits } from "../access/connect-limits.ts";
 import type { DecisionLog } from "../access/decision-log.ts";
@@ -61,7 +62,8 @@ export interface Rooms {
   readonly declaredRules: DeclaredRules;
   readonly decisionLog: DecisionLog;
   readonly evictions: Evictions;
-  readonly changes: Changes;
+  readonly changeLog: ChangeLog;
+  readonly changedSubjects: ChangedSubjects;
   readonly gateways: Gateways;
   readonly sessions: Sessions;
   readonly entries: Entries;

@@ -8,14 +8,8 @@ import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { breathe } from "../storage/database.ts";
 import type { SendOptions } from "../view/context.ts";
 import type { Plan } from "./audience-plan.ts";
-import {
-  explainWithheld,
-  type Page,
-  pagesOf,
-  permittedOf,
-  permittedSince,
-  recipientAt,
-} from "./recipients.ts";
+import { PageFreshness } from "./page-freshness.ts";
+import { explainWithheld, type Page, pagesOf, permittedOf, recipientAt } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
@@ -141,12 +135,13 @@ class Send {
   }
 
   /** @returns false when the send was ended before the last of the page */
-  async #page({ page, readAt, at }: Page): Promise<boolean> {
+  async #page(read: Page): Promise<boolean> {
+    const { page, at } = read;
     const { delivery, gateways } = this.#rooms;
     const permitted = await this.#orEnd(permittedOf(this.#rooms, this.#plan, page));
     if (!permitted) return false;
     const known = await gateways.findMany(page.map((session) => session.gatewayId));
-    const options = { stillPermitted: permittedSince(this.#rooms, this.#plan, readAt) };
+    const options = { stillPermitted: new PageFreshness(this.#rooms, this.#plan, read, permitted).check };
     for (const session of page) {
       const isPermitted = permitted.has(session.id);
       const gateway = isPermitted ? known.get(session.gatewayId) : undefined;

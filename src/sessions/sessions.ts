@@ -337,12 +337,12 @@ export class Sessions {
   /**
    * The same page for a fan-out, without the channels.
    *
-   * @param only the permissions that will be asked about; others are left out of the rows
+   * @param only the permissions that the rows contain. undefined: all
    */
   async recipients(
     selector: SessionSelector,
     after: string,
-    only: readonly string[],
+    only: readonly string[] | undefined,
   ): Promise<readonly SessionRow[]> {
     const read = this.#readRecipients(selector, only);
     const values = { subject: selectedBy(selector), after };
@@ -361,7 +361,7 @@ export class Sessions {
     return Number(row?.count ?? 0);
   }
 
-  #readRecipients(selector: SessionSelector, only: readonly string[]): PreparedPage {
+  #readRecipients(selector: SessionSelector, only: readonly string[] | undefined): PreparedPage {
     const by = selector.kind === "holders" ? selector.permission : "";
     const key = JSON.stringify([selector.kind, by, only]);
     let read = this.#recipients.get(key);
