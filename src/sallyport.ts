@@ -226,7 +226,7 @@ export class Sallyport {
     const view = this.#rooms.views.get(viewPath);
     // Every event is a POST. Another method gets the answer of a path without a view, so that clients cannot probe for views.
     if (!view || http.method !== "POST") return undefined;
-    this.#loop.start();
+    void this.#loop.start();
     this.#answering++;
     try {
       return await this.#observedEvent(view, pathname, route, http);
@@ -264,7 +264,7 @@ export class Sallyport {
 
   /** Enforces changes made elsewhere from now on. The first event starts it too, and {@link settle} pauses it. */
   start(): void {
-    this.#loop.start();
+    void this.#loop.start();
   }
 
   /** The gateway that was defined by that name, or the only one. @throws ConfigurationError where there is none */
@@ -344,7 +344,7 @@ export class Sallyport {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
     if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
-    this.#loop.start();
+    void this.#loop.start();
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     const work = () => this.#issue(http, trail, page);

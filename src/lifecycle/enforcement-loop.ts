@@ -27,6 +27,8 @@ export class EnforcementLoop {
   #lookedAt = Number.NEGATIVE_INFINITY;
   /** Number of the last change that was read. */
   #lastChange: number | undefined;
+  /** The first reading of that number. */
+  #begun: Promise<void> | undefined;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
   readonly #enforcing = new Set<Promise<void>>();
@@ -36,8 +38,22 @@ export class EnforcementLoop {
     this.#enforcer = enforcer;
   }
 
-  /** Starting twice is starting once. */
-  start(): void {
+  /**
+   * Starting twice is starting once.
+   *
+   * @returns resolves when the number of the last change is known: a send that reads its recipients afterwards reads none of them again
+   *   because the process has just started
+   */
+  start(): Promise<void> {
+    this.#begun ??= this.#markElsewhere().catch((error) => {
+      this.#begun = undefined;
+      this.#rooms.onError(error, "enforcement loop");
+    });
+    this.#schedule();
+    return this.#begun;
+  }
+
+  #schedule(): void {
     this.#isWanted = true;
     if (this.#timer || this.#stopped || this.#isPaused) return;
     this.#lookAfter(LOOK_MS);
@@ -53,7 +69,7 @@ export class EnforcementLoop {
     this.#unlisten = undefined;
     this.#timer = undefined;
     this.#isPaused = false;
-    if (this.#isWanted) this.start();
+    if (this.#isWanted) this.#schedule();
   }
 
   /** Resolves when what it has begun by now is done. */
@@ -102,7 +118,7 @@ export class EnforcementLoop {
     const { changeLog, changedSubjects } = this.#rooms;
     const { number, subjects } = await changeLog.since(this.#lastChange);
     changedSubjects.mark(subjects);
-    this.#lastChange = number;
+    this.#lastChange = Math.max(number, this.#lastChange ?? 0);
   }
 
   async #look(isWoken: boolean): Promise<void> {

@@ -83,8 +83,8 @@ export interface Rooms {
   readonly tokenExpirySeconds: number;
   /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. */
   readonly trustProxy: number;
-  /** From now on looks for what time and other processes change. */
-  readonly watch: () => void;
+  /** Starts to look for what time and other processes change. Resolves when it is known what has changed so far. */
+  readonly watch: () => Promise<void>;
   /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
   readonly keep: (decision: Decision) => string;
   /** Told of events and sends as they happen, where somebody wants to know. */

@@ -95,8 +95,8 @@ class Send {
   }
 
   async run(): Promise<DeliveryReport> {
-    // Whoever only sends is to hear of rights that end elsewhere, too.
-    this.#rooms.watch();
+    // A process that only sends must notice changes of other processes, too.
+    await this.#rooms.watch();
     const { signal } = this.#options;
     const end = () => this.#ended?.();
     if (signal) setMaxListeners(0, signal);
