@@ -1,0 +1,107 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import type { Figure } from "./figures.js";
+import { SCENARIOS } from "./scenarios.js";
+
+/**
+ * `npm run bench:load`: measures how load or a failure in one place affects other clients. Runs every scenario, or those that are named
+ * (`npm run bench:load -- changing-grants`), each in a process of its own.
+ *
+ * `--compare <folder>` also runs them with the package that was built in another checkout, in alternation, and prints both figures.
+ * `--write` puts the table into docs/performance.md.
+ */
+const ROOT = resolve(import.meta.dirname, "../..");
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    compare: { type: "string" },
+    write: { type: "boolean", default: false },
+    run: { type: "string" },
+  },
+});
+
+if (values.run !== undefined) {
+  process.send?.(await SCENARIOS[values.run]?.());
+  process.exit(0);
+}
+
+const unknown = positionals.filter((name) => !Object.hasOwn(SCENARIOS, name));
+if (unknown.length > 0) {
+  console.error(
+    `There is no scenario ${unknown.join(", ")}. The scenarios are: ${Object.keys(SCENARIOS).join(", ")}.`,
+  );
+  process.exit(1);
+}
+
+const [cpu] = cpus();
+console.log(
+  `Node ${process.version}, ${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB\n`,
+);
+const other = values.compare === undefined ? undefined : await otherBuild(resolve(values.compare));
+const lines: string[] = [];
+try {
+  for (const name of positionals.length > 0 ? positionals : Object.keys(SCENARIOS)) {
+    const before = other === undefined ? [] : await measure(other, name);
+    const figures = await measure(join(import.meta.dirname, "bench-load.js"), name);
+    for (const figure of figures) {
+      const cells = [
+        name,
+        figure.name,
+        formatFigure(before.find((one) => one.name === figure.name)),
+        formatFigure(figure),
+        figure.target === undefined ? "" : `≤ ${figure.target} ${figure.unit}`,
+        figure.target === undefined ? "" : figure.value <= figure.target ? "kept" : "missed",
+      ];
+      lines.push(`| ${cells.join(" | ")} |`);
+      console.log(cells.join("  "));
+    }
+  }
+} finally {
+  if (other !== undefined) await rm(join(other, ".."), { recursive: true, force: true });
+}
+if (values.write) await writeTable(lines);
+
+/** Copies the compiled scenarios into another checkout, where they load that checkout's package. @returns the script to run there */
+async function otherBuild(folder: string): Promise<string> {
+  const copy = join(folder, "bench", "dist-compare");
+  await rm(copy, { recursive: true, force: true });
+  await cp(import.meta.dirname, copy, { recursive: true });
+  return join(copy, "bench-load.js");
+}
+
+async function measure(script: string, name: string): Promise<readonly Figure[]> {
+  const child = fork(script, ["--run", name]);
+  let figures: readonly Figure[] | undefined;
+  child.once("message", (message) => {
+    figures = message as readonly Figure[];
+  });
+  const [code] = (await once(child, "exit")) as [number | null];
+  if (figures === undefined) throw new Error(`Scenario ${name} ended with code ${code} and no figures.`);
+  return figures;
+}
+
+function formatFigure(figure: Figure | undefined): string {
+  if (figure === undefined) return "";
+  const { value, unit } = figure;
+  return `${value >= 100 || value === 0 ? value.toFixed(0) : value.toPrecision(3)} ${unit}`;
+}
+
+async function writeTable(rows: readonly string[]): Promise<void> {
+  const page = join(ROOT, "docs/performance.md");
+  const text = await readFile(page, "utf8");
+  const table = [
+    "| scenario | figure | before | now | goal | |",
+    "| --- | --- | --- | --- | --- | --- |",
+    ...rows,
+  ];
+  const marked = /(<!-- load -->\n)[\s\S]*?(\n<!-- \/load -->)/;
+  await writeFile(
+    page,
+    text.replace(marked, (_all, begin: string, end: string) => `${begin}\n${table.join("\n")}\n${end}`),
+  );
+}

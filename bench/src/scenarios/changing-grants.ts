@@ -1,0 +1,63 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sqlite } from "sallyport/storage/sqlite";
+import { benchApp, chat, openSessions, prepare } from "../bench-app.js";
+import { type Figure, figure } from "../figures.js";
+
+const RECIPIENTS = 10_000;
+/** Time between two grants in the other process, in milliseconds. */
+const GRANT_EVERY_MS = 50;
+const ROUNDS = 5;
+
+/** Measures a send to 10 000 connections while another instance grants permissions to other users 20 times per second. */
+export async function changingGrants(): Promise<readonly Figure[]> {
+  const folder = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
+  const server = createServer((incoming, response) => {
+    incoming.resume().on("end", () => response.end());
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address() as AddressInfo;
+  const storage = sqlite(join(folder, "bench.db"));
+  const otherStorage = sqlite(join(folder, "bench.db"));
+  const app = benchApp(storage);
+  const other = benchApp(otherStorage);
+  await prepare(app, storage, `http://127.0.0.1:${port}/dev`);
+  await openSessions(storage, 1, RECIPIENTS);
+  app.start();
+  other.start();
+  const send = async () => {
+    const begun = performance.now();
+    await app.to({ channel: "rooms/all" }).send({ type: "news" });
+    return performance.now() - begun;
+  };
+  await send();
+  const quiet: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) quiet.push(await send());
+  let isGranting = true;
+  const granting = (async () => {
+    for (let n = 0; isGranting; n++) {
+      await other.access.grant(`other-${n}`, chat.use);
+      await sleep(GRANT_EVERY_MS);
+    }
+  })();
+  const busy: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    busy.push(await send());
+    await sleep(100);
+  }
+  isGranting = false;
+  await granting;
+  await app.close();
+  await other.close();
+  server.closeAllConnections();
+  server.close();
+  await rm(folder, { recursive: true, force: true });
+  return [
+    figure(`send to ${RECIPIENTS} connections, no other change`, "ms", quiet),
+    figure("the same while another instance grants permissions", "ms", busy),
+  ];
+}
