@@ -36,6 +36,7 @@ import type { GatewayDefinition } from "./gateways/definition.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
+import { BackgroundCleanup } from "./lifecycle/background-cleanup.ts";
 import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
@@ -89,6 +90,7 @@ export class Sallyport {
   readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
+  readonly #cleanup: BackgroundCleanup;
   /** Events that are being answered. */
   #answering = 0;
   readonly #tokenPath: string;
@@ -163,7 +165,7 @@ export class Sallyport {
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
-      watch: () => this.#loop.start(),
+      watch: () => this.start(),
       telemetry: config.telemetry,
       onError,
       errors,
@@ -172,6 +174,7 @@ export class Sallyport {
     this.healthPath = config.healthPath;
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
+    this.#cleanup = new BackgroundCleanup(this.#rooms);
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
     this.users = config.users;
@@ -226,7 +229,7 @@ export class Sallyport {
     const view = this.#rooms.views.get(viewPath);
     // Every event is a POST. Another method gets the answer of a path without a view, so that clients cannot probe for views.
     if (!view || http.method !== "POST") return undefined;
-    void this.#loop.start();
+    this.start();
     this.#answering++;
     try {
       return await this.#observedEvent(view, pathname, route, http);
@@ -262,9 +265,10 @@ export class Sallyport {
     return this.#enforcer.enforce();
   }
 
-  /** Enforces changes made elsewhere from now on. The first event starts it too, and {@link settle} pauses it. */
+  /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link settle} pauses it. */
   start(): void {
     void this.#loop.start();
+    this.#cleanup.start();
   }
 
   /** The gateway that was defined by that name, or the only one. @throws ConfigurationError where there is none */
@@ -329,6 +333,7 @@ export class Sallyport {
       api: this.#api,
       enforcer: this.#enforcer,
       loop: this.#loop,
+      cleanup: this.#cleanup,
       isAnswering: () => this.#answering > 0,
     };
   }
@@ -344,7 +349,7 @@ export class Sallyport {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
     if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
-    void this.#loop.start();
+    this.start();
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     const work = () => this.#issue(http, trail, page);

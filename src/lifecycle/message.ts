@@ -7,6 +7,7 @@ import { malformed, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJsonText } from "../protocol/body.ts";
+import { PING_TYPE } from "../protocol/frames.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { numberSource } from "../protocol/json-source.ts";
@@ -38,7 +39,7 @@ export interface Envelope {
  * A message from an open socket, from the gateway's call to the handler's answer.
  *
  * Guards, in the order that is the security design: caller, size and form, session with its user's state and
- * rights in one statement, limits of connection and user, view's rule, handler, handler's rule, handler's limits, schema, `authorize`.
+ * rights in one statement, limits of connection and user, view's rule, answer to a ping, handler, handler's rule, handler's limits, schema, `authorize`.
  *
  * @returns what the handler returned
  * @throws RefusedError
@@ -68,6 +69,7 @@ export async function message(
   rooms.activity.seen(session.id);
 
   demand(trail, view.name, view.rule, session);
+  if (isPing(view, frame)) return undefined;
   const handler = handlerFor(view, frame, trail);
   const what = `${view.name}.${handler.name}`;
   demand(trail, what, handler.rule, session);
@@ -146,6 +148,14 @@ async function liveSession(rooms: Rooms, gateway: Gateway, call: MessageCall): P
   throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
     reason: "session",
   });
+}
+
+/**
+ * Returns whether the message is the ping of a client that checks its connection. A field with the name of a handler makes it a
+ * message of the app, whatever its `type`.
+ */
+function isPing(view: MountedView, frame: Readonly<Record<string, unknown>>): boolean {
+  return frame.type === PING_TYPE && !Object.hasOwn(frame, view.handlerKey);
 }
 
 /** The handler that the message names: by `handlerKey`, or failing that by `routeKey`. */
