@@ -165,7 +165,10 @@ export class Sallyport {
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
-      watch: () => this.start(),
+      watch: () => {
+        this.#cleanup.start();
+        return this.#loop.start();
+      },
       telemetry: config.telemetry,
       onError,
       errors,
