@@ -25,6 +25,7 @@ import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
+import { SendCapacity } from "./delivery/send-capacity.ts";
 import { SendOrder } from "./delivery/send-order.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
@@ -36,6 +37,7 @@ import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gat
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
 import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
+import { closeTooSlow } from "./lifecycle/close-too-slow.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
@@ -146,8 +148,11 @@ export class Sallyport {
       entries: new Entries(database, rights, tokens),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
-      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway)),
+      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
+        closeTooSlow(this.#rooms, recipient),
+      ),
       sendOrder: new SendOrder(),
+      sendCapacity: new SendCapacity(config.apiGateway.maxQueuedBytes),
       sends: new Set(),
       channels,
       views,

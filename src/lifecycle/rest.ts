@@ -47,6 +47,7 @@ export async function close({ rooms, api, enforcer, loop }: Working): Promise<vo
   const { delivery, sends, decisionLog, activity, database } = rooms;
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
+  rooms.sendCapacity.letAllIn();
   await loop.stop();
   const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
   await within(

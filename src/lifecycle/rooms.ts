@@ -18,6 +18,7 @@ import type { RateLimits } from "../access/rate-limits.ts";
 import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Delivery } from "../delivery/delivery.ts";
+import type { SendCapacity } from "../delivery/send-capacity.ts";
 import type { SendOrder } from "../delivery/send-order.ts";
 import type { ErrorReporter } from "../error-reporter.ts";
 import type { Gateways } from "../gateways/gateways.ts";
@@ -71,6 +72,7 @@ export interface Rooms {
   readonly memberships: Memberships;
   readonly delivery: Delivery;
   readonly sendOrder: SendOrder;
+  readonly sendCapacity: SendCapacity;
   /** Sends under way, which closing waits for. */
   readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
