@@ -13,6 +13,7 @@ import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { LimitSettings } from "./access/limit-settings.ts";
 import { LoopbackDenials } from "./access/loopback-denials.ts";
 import { MessageLimits } from "./access/message-limits.ts";
+import { MessagesInFlight } from "./access/messages-in-flight.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { PermissionCatalog } from "./access/permissions.ts";
@@ -131,6 +132,7 @@ export class Sallyport {
       rateLimits,
       connectLimits: new ConnectLimits(database, limits, rateLimits),
       messageLimits: new MessageLimits(limits),
+      messagesInFlight: new MessagesInFlight(config.limits),
       tokens,
       endedSessions: new EndedSessions(database, config.endedSessions, onError),
       rights,
@@ -372,8 +374,9 @@ export class Sallyport {
     trail.view = view.path;
     const { telemetry } = this.#rooms;
     const envelope: Envelope = {};
-    if (!telemetry) return this.#event(view, kind, http, trail, envelope);
-    const work = () => this.#event(view, kind, http, trail, envelope);
+    const work = () =>
+      this.#event(view, kind, http, trail, envelope).finally(() => envelope.inFlight?.leave());
+    if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
       // Known to be one of ours once it has been admitted.

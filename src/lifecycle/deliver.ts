@@ -45,8 +45,7 @@ export function outletTo(
   };
   const reported = <Result>(work: Promise<Result>, name: string) =>
     ReportedPromise.of(work, {
-      report: (error) =>
-        rooms.onError(error, `to(${order}).${name}(), which was not awaited`),
+      report: (error) => rooms.onError(error, `to(${order}).${name}(), which was not awaited`),
       track: (reporting) => void underWay(rooms, reporting),
     });
   return {

@@ -11,6 +11,7 @@ import type { Evictions } from "../access/evictions.ts";
 import type { Grants } from "../access/grants.ts";
 import type { LimitSettings } from "../access/limit-settings.ts";
 import type { MessageLimits } from "../access/message-limits.ts";
+import type { MessagesInFlight } from "../access/messages-in-flight.ts";
 import type { Origins } from "../access/origins.ts";
 import type { PermissionRows } from "../access/permission-rows.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
@@ -52,6 +53,7 @@ export interface Rooms {
   readonly rateLimits: RateLimits;
   readonly connectLimits: ConnectLimits;
   readonly messageLimits: MessageLimits;
+  readonly messagesInFlight: MessagesInFlight;
   readonly tokens: Tokens;
   readonly endedSessions: EndedSessions;
   readonly permissions: PermissionCatalog;

@@ -102,14 +102,7 @@ class Send {
   /** Called when the send is ended, or has to give up its page, while it waits. */
   #wake: (() => void) | undefined;
 
-  constructor(
-    rooms: Rooms,
-    plan: Plan,
-    frame: string,
-    options: SendOptions,
-    place: SendPlace,
-    flow: string,
-  ) {
+  constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions, place: SendPlace, flow: string) {
     this.#rooms = rooms;
     this.#plan = plan;
     this.#frame = frame;
