@@ -248,6 +248,7 @@ export class Delivery {
       if (turn) await turn;
       let isThrottled: boolean | undefined;
       let result: PostResult;
+      let ms: number | undefined;
       try {
         if (queue.isTooSlow && !urgent) return giveUp(post);
         const ready = this.#api.ready?.(recipient.endpoint);
@@ -263,15 +264,17 @@ export class Delivery {
           if (!(await inTime(answer))) return WITHHELD;
         }
         if (this.#isShut || (this.#isStopped && !urgent)) return CLOSED;
+        const calledAt = performance.now();
         post.answered = this.#call(post);
         queue.calling = post.answered;
         result = await post.answered;
+        if (result.kind === "ok" && !urgent) ms = performance.now() - calledAt;
         isThrottled = evidenceOf(result, throttling, queue);
       } finally {
         if (post.answered && queue.calling === post.answered) queue.calling = undefined;
         post.answered = undefined;
         if (isSetAside) lane.leaveAside(isThrottled);
-        else lane.leave(isThrottled);
+        else lane.leave(isThrottled, ms);
       }
       if (!urgent && !queue.isTooSlow && throttling.isTooSlow(queue.refusals)) {
         this.#endTooSlow(queue, recipient);

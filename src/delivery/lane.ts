@@ -1,3 +1,4 @@
+import { ConcurrencyLimit } from "./concurrency-limit.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { Rate } from "./rate.ts";
 
@@ -18,6 +19,7 @@ export const SET_ASIDE_CALLS = 8;
 export class Lane {
   readonly #rate: Rate;
   readonly #most: number;
+  readonly #limit: ConcurrencyLimit;
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
   readonly #setAside: (() => void)[] = [];
@@ -34,6 +36,7 @@ export class Lane {
   constructor(rate: Rate, most: number) {
     this.#rate = rate;
     this.#most = most;
+    this.#limit = new ConcurrencyLimit(most);
   }
 
   /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
@@ -53,8 +56,13 @@ export class Lane {
     return turn;
   }
 
-  /** @param isThrottled what the gateway said to the call; undefined where it says nothing about the pace, or where none was made */
-  leave(isThrottled?: boolean): void {
+  /**
+   * @param isThrottled what the gateway said to the call; undefined where it says nothing about the pace, or where none was made
+   * @param ms how long an ordinary call took that was accepted
+   */
+  leave(isThrottled?: boolean, ms?: number): void {
+    // Fewer calls than allowed say nothing about the limit.
+    if (ms !== undefined && this.#underWay >= this.#limit.limit) this.#limit.answered(ms);
     this.#underWay--;
     if (isThrottled !== undefined) this.#rate.answered(isThrottled);
     this.#admit();
@@ -116,7 +124,8 @@ export class Lane {
   }
 
   #hasRoom(isUrgent: boolean): boolean {
-    const bound = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+    const slowed = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+    const bound = Math.min(slowed, this.#limit.limit);
     return this.#underWay < (isUrgent ? bound + URGENT_RESERVE : bound);
   }
 
