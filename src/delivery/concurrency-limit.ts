@@ -53,18 +53,22 @@ export class ConcurrencyLimit {
     const slower = meanMs / before.meanMs - 1;
     const isProportional = this.#isDown ? slower < change / 2 : slower > change / 2;
     // Down goes on while calls waited at the endpoint, and up while they do not.
-    if (isProportional === this.#isDown) return this.#step(meanMs);
-    this.#limit = before.limit;
-    this.#turn();
+    if (isProportional === this.#isDown) this.#step(meanMs);
+    else {
+      this.#limit = before.limit;
+      this.#turn();
+    }
   }
 
   #step(meanMs: number): void {
     const limit = this.#isDown
       ? Math.max(Math.min(LOWEST_CONCURRENCY, this.#most), Math.floor(this.#limit * STEP))
       : Math.min(this.#most, Math.ceil(this.#limit / STEP));
-    if (limit === this.#limit) return this.#turn();
-    this.#before = { limit: this.#limit, meanMs };
-    this.#limit = limit;
+    if (limit === this.#limit) this.#turn();
+    else {
+      this.#before = { limit: this.#limit, meanMs };
+      this.#limit = limit;
+    }
   }
 
   /** Tries the other direction, after a while if both were tried. */

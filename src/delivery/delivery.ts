@@ -269,7 +269,7 @@ export class Delivery {
         queue.calling = post.answered;
         result = await post.answered;
         if (result.kind === "ok" && !urgent) ms = performance.now() - calledAt;
-        isThrottled = evidenceOf(result, throttling, queue);
+        isThrottled = evidenceOf(result, throttling, queue, urgent);
       } finally {
         if (post.answered && queue.calling === post.answered) queue.calling = undefined;
         post.answered = undefined;
@@ -329,9 +329,11 @@ function evidenceOf(
   result: PostResult,
   throttling: Throttling,
   queue: ConnectionQueue<Post>,
+  urgent: boolean,
 ): boolean | undefined {
   if (result.kind !== "retry") {
-    throttling.accepted(queue.refusals);
+    // A client whose socket is closed, or is gone, has not begun to read.
+    throttling.accepted(result.kind === "ok" && !urgent ? queue.refusals : undefined);
     return false;
   }
   const { isThrottled = false } = result;
