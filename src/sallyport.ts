@@ -14,6 +14,7 @@ import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { LimitSettings } from "./access/limit-settings.ts";
 import { LoopbackDenials } from "./access/loopback-denials.ts";
 import { MessageLimits } from "./access/message-limits.ts";
+import { MessagesInFlight } from "./access/messages-in-flight.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { PermissionCatalog } from "./access/permissions.ts";
@@ -26,6 +27,7 @@ import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
+import { SendCapacity } from "./delivery/send-capacity.ts";
 import { SendOrder } from "./delivery/send-order.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
@@ -38,6 +40,7 @@ import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
 import { BackgroundCleanup } from "./lifecycle/background-cleanup.ts";
 import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
+import { closeTooSlow } from "./lifecycle/close-too-slow.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
@@ -133,6 +136,7 @@ export class Sallyport {
       rateLimits,
       connectLimits: new ConnectLimits(database, limits, rateLimits),
       messageLimits: new MessageLimits(limits),
+      messagesInFlight: new MessagesInFlight(config.limits),
       tokens,
       endedSessions: new EndedSessions(database, config.endedSessions, onError),
       rights,
@@ -151,8 +155,11 @@ export class Sallyport {
       entries: new Entries(database, rights, tokens, changeLog),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
-      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway)),
+      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
+        closeTooSlow(this.#rooms, recipient),
+      ),
       sendOrder: new SendOrder(),
+      sendCapacity: new SendCapacity(config.apiGateway.maxQueuedBytes),
       sends: new Set(),
       channels,
       views,
@@ -378,8 +385,9 @@ export class Sallyport {
     trail.view = view.path;
     const { telemetry } = this.#rooms;
     const envelope: Envelope = {};
-    if (!telemetry) return this.#event(view, kind, http, trail, envelope);
-    const work = () => this.#event(view, kind, http, trail, envelope);
+    const work = () =>
+      this.#event(view, kind, http, trail, envelope).finally(() => envelope.inFlight?.leave());
+    if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
       // Known to be one of ours once it has been admitted.

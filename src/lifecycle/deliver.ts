@@ -32,19 +32,21 @@ export function outletTo(
   kept?: SendPlace,
 ): Outlet {
   const plan = planOf(rooms, audience, requirement);
+  const order = orderOf(plan.audience);
+  // A user has one turn, however many audiences the user sends to.
+  const flow = by === undefined ? order : `user ${by}`;
   const sendAll = async (message: unknown, options: SendOptions) => {
-    const place = kept ?? rooms.sendOrder.enter(orderOf(plan.audience));
+    const place = kept ?? rooms.sendOrder.enter(order);
     try {
       checkSendOptions(options);
-      return await send(rooms, plan, encodeMessage(message), options, place);
+      return await send(rooms, plan, encodeMessage(message), options, place, flow);
     } finally {
       place.leave();
     }
   };
   const reported = <Result>(work: Promise<Result>, name: string) =>
     ReportedPromise.of(work, {
-      report: (error) =>
-        rooms.onError(error, `to(${orderOf(plan.audience)}).${name}(), which was not awaited`),
+      report: (error) => rooms.onError(error, `to(${order}).${name}(), which was not awaited`),
       track: (reporting) => void underWay(rooms, reporting),
     });
   return {

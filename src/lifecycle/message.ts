@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Trail } from "../access/decisions.ts";
 import { ask, demand } from "../access/guard.ts";
+import type { MessageInFlight } from "../access/messages-in-flight.ts";
 import { userOf } from "../access/user.ts";
 import type { StillPermitted } from "../delivery/delivery.ts";
 import { malformed, RefusedError } from "../errors.ts";
@@ -27,6 +28,8 @@ const MAX_CHECKS = 20;
 /** What is known of a message before anything was decided about its session. */
 export interface Envelope {
   gateway?: Gateway;
+  /** Counts the message until its answer was sent. */
+  inFlight?: MessageInFlight;
   /** Whose the answer is, once the session has been found. */
   recipient?: SessionRow;
   /** HTTP status that a refusal has, however it is answered. */
@@ -38,7 +41,7 @@ export interface Envelope {
 /**
  * A message from an open socket, from the gateway's call to the handler's answer.
  *
- * Guards, in the order that is the security design: caller, size and form, session with its user's state and
+ * Guards, in the order that is the security design: caller, size and form, messages in flight, session with its user's state and
  * rights in one statement, limits of connection and user, view's rule, answer to a ping, handler, handler's rule, handler's limits, schema, `authorize`.
  *
  * @returns what the handler returned
@@ -60,11 +63,14 @@ export async function message(
   const frame = json.value;
   if ("id" in frame) trail.callId = callId(frame.id, json.text);
 
+  const inFlight = rooms.messagesInFlight.enter(gateway.id, call.connectionId);
+  envelope.inFlight = inFlight;
   let judgedAt = rooms.changedSubjects.now();
   const session = await liveSession(rooms, gateway, call);
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
   if (session.loginId !== null) trail.loginId = session.loginId;
+  inFlight.countFor(session.userId);
   rooms.messageLimits.take(view.path, session);
   rooms.activity.seen(session.id);
 

@@ -12,6 +12,7 @@ import type { Evictions } from "../access/evictions.ts";
 import type { Grants } from "../access/grants.ts";
 import type { LimitSettings } from "../access/limit-settings.ts";
 import type { MessageLimits } from "../access/message-limits.ts";
+import type { MessagesInFlight } from "../access/messages-in-flight.ts";
 import type { Origins } from "../access/origins.ts";
 import type { PermissionRows } from "../access/permission-rows.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
@@ -19,6 +20,7 @@ import type { RateLimits } from "../access/rate-limits.ts";
 import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Delivery } from "../delivery/delivery.ts";
+import type { SendCapacity } from "../delivery/send-capacity.ts";
 import type { SendOrder } from "../delivery/send-order.ts";
 import type { ErrorReporter } from "../error-reporter.ts";
 import type { Gateways } from "../gateways/gateways.ts";
@@ -52,6 +54,7 @@ export interface Rooms {
   readonly rateLimits: RateLimits;
   readonly connectLimits: ConnectLimits;
   readonly messageLimits: MessageLimits;
+  readonly messagesInFlight: MessagesInFlight;
   readonly tokens: Tokens;
   readonly endedSessions: EndedSessions;
   readonly permissions: PermissionCatalog;
@@ -73,6 +76,7 @@ export interface Rooms {
   readonly memberships: Memberships;
   readonly delivery: Delivery;
   readonly sendOrder: SendOrder;
+  readonly sendCapacity: SendCapacity;
   /** Sends under way, which closing waits for. */
   readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
