@@ -232,7 +232,7 @@ export class Sallyport {
    * @returns undefined where the path is not ours
    */
   async answer(http: HttpCall): Promise<HttpAnswer | undefined> {
-    const { pathname } = http.url;
+    const pathname = http.path ?? http.url.pathname;
     if (pathname === this.#tokenPath) return this.#token(http, pathname);
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];

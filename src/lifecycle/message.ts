@@ -15,7 +15,7 @@ import { numberSource } from "../protocol/json-source.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
-import { messageContext, permittedChannels, sessionView } from "./message-context.ts";
+import { LiveSession, messageContext, permittedChannels } from "./message-context.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -80,10 +80,11 @@ export async function message(
   const what = `${view.name}.${handler.name}`;
   demand(trail, what, handler.rule, session);
   rooms.messageLimits.takeCall(view.path, handler, session);
-  const body = await checkedBody(handler, payloadOf(view, frame));
+  const payload = payloadOf(view, frame);
+  const body = handler.schema ? await checkedBody(handler.name, handler.schema, payload) : payload;
   const user = userOf(session, rooms.permissions, trail);
-  const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
-  await authorized(handler, what, { user, session: live.session, body }, trail);
+  const live = new LiveSession(session, gateway.name, permittedChannels(rooms, session));
+  if (handler.authorize) await authorized(handler, what, { user, session: live, body }, trail);
 
   /** Checks everything again if a change since the last check concerns the connection: hooks and handlers take their time. */
   const isStale = () => rooms.changedSubjects.isStale(session, judgedAt);
@@ -95,13 +96,13 @@ export async function message(
       demand(trail, view.name, view.rule, now);
       demand(trail, what, handler.rule, now);
       const asker = userOf(now, rooms.permissions, trail);
-      await authorized(handler, what, { user: asker, session: live.session, body }, trail);
+      await authorized(handler, what, { user: asker, session: live, body }, trail);
     }
   };
   envelope.recipient = session;
   envelope.stillPermitted = () => (isStale() ? rejudge().then(() => true, isNotRefused) : true);
 
-  await rejudge();
+  if (isStale()) await rejudge();
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
   let ended = () => {};
   const untilEnded = new Promise<void>((resolve) => {
@@ -121,7 +122,7 @@ export async function message(
     ended();
   }
   // The result may be sent only to a user who still has the permission.
-  await rejudge();
+  if (isStale()) await rejudge();
   return result;
 }
 
@@ -205,14 +206,13 @@ function payloadOf(view: MountedView, frame: Readonly<Record<string, unknown>>):
 
 const PLAIN = { writable: true, enumerable: true, configurable: true };
 
-async function checkedBody(handler: MountedHandler, payload: unknown): Promise<unknown> {
-  if (!handler.schema) return payload;
-  const result = await handler.schema["~standard"].validate(payload);
+async function checkedBody(name: string, schema: StandardSchemaV1, payload: unknown): Promise<unknown> {
+  const result = await schema["~standard"].validate(payload);
   if (!result.issues) return result.value;
   const issues = result.issues.slice(0, MAX_ISSUES);
   const words = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
   const places = issues.map((issue) => issue.path?.map(placeName).join(".") || "body").join(", ");
-  const why = `The message does not fit the schema of ${handler.name} at ${places.slice(0, 500)}: ${words}`;
+  const why = `The message does not fit the schema of ${name} at ${places.slice(0, 500)}: ${words}`;
   throw new RefusedError(why, { reason: "invalid", status: 400, reply: words });
 }
 

@@ -1,4 +1,4 @@
-import type { Expression, Generated, Kysely, RawBuilder } from "kysely";
+import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder } from "kysely";
 
 /**
  * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
@@ -38,6 +38,11 @@ export interface Database {
    * @throws StorageError when the database cannot be reached or stays locked
    */
   writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
+   * Reads at most one row, outside of any transaction, by the cheapest call of the driver. undefined: the connection is in use or the
+   * database is locked, so the caller runs the statement through `db`. Absent where there is no such call.
+   */
+  readRow?(query: CompiledQuery): { readonly row: unknown } | undefined;
   /** Whether a `with` may write, so that two rows that belong together need one trip. */
   readonly writesInWith: boolean;
   /**
