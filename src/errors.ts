@@ -17,6 +17,7 @@ export type ErrorCode =
   | "SALLYPORT_INTERRUPTED"
   | "SALLYPORT_STORAGE"
   | "SALLYPORT_NOT_MIGRATED"
+  | "SALLYPORT_COMMITTED"
   | "SALLYPORT_CONTROL_PLANE";
 
 interface ErrorDetails {
@@ -146,7 +147,10 @@ export class StorageError extends SallyportError {
 
   constructor(
     message: string,
-    options: { cause?: unknown; code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" } = {},
+    options: {
+      cause?: unknown;
+      code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" | "SALLYPORT_COMMITTED";
+    } = {},
   ) {
     super(message, {
       code: options.code ?? "SALLYPORT_STORAGE",

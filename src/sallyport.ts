@@ -41,12 +41,13 @@ import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
 import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
 import { Enforcer } from "./lifecycle/evict.ts";
-import { type Health, health } from "./lifecycle/health.ts";
+import { type Health, HealthCheck } from "./lifecycle/health.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
 import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import { PendingDisconnects } from "./lifecycle/pending-disconnects.ts";
 import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
@@ -59,6 +60,7 @@ import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { UserConnections } from "./sessions/user-connections.ts";
+import { withStorageErrors } from "./storage/storage-errors.ts";
 import type { Outlet } from "./view/context.ts";
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
@@ -88,6 +90,8 @@ export class Sallyport {
   readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
+  readonly #healthCheck: HealthCheck;
+  readonly #pendingDisconnects: PendingDisconnects;
   /** Events that are being answered. */
   #answering = 0;
   readonly #tokenPath: string;
@@ -169,6 +173,8 @@ export class Sallyport {
     this.healthPath = config.healthPath;
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
+    this.#healthCheck = new HealthCheck(database);
+    this.#pendingDisconnects = new PendingDisconnects(this.#rooms);
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
     this.users = config.users;
@@ -243,20 +249,20 @@ export class Sallyport {
 
   /** Open sockets, a page at a time: of a user, at a view, in a channel. */
   listSessions(query: SessionQuery = {}): Promise<readonly SessionInfo[]> {
-    return listSessions(this.#rooms, query);
+    return this.#ask(() => listSessions(this.#rooms, query));
   }
 
   /**
-   * Whether this process can serve: it is not closed, and its database answers within two seconds. The endpoint at `healthPath` says the
-   * same with 200 or 503.
+   * Whether this process can serve: it is not closed, and its database accepts a write within two seconds. The endpoint at `healthPath`
+   * returns the same as 200 or 503, with a result that is at most one second old.
    */
   health(): Promise<Health> {
-    return health(this.#rooms);
+    return this.#healthCheck.check();
   }
 
   /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
   enforce(): Promise<number> {
-    return this.#enforcer.enforce();
+    return this.#ask(() => this.#enforcer.enforce());
   }
 
   /** Enforces changes made elsewhere from now on. The first event starts it too, and {@link settle} pauses it. */
@@ -271,7 +277,7 @@ export class Sallyport {
 
   /** Records a gateway, or replaces the one of that name. */
   registerGateway(registration: GatewayRegistration): Promise<Gateway> {
-    return this.#rooms.gateways.register(registration);
+    return this.#ask(() => this.#rooms.gateways.register(registration));
   }
 
   /**
@@ -281,7 +287,7 @@ export class Sallyport {
    * @returns how many there were
    */
   async forgetSessions(gateway: Gateway): Promise<number> {
-    return this.#rooms.sessions.closeAllOf(gateway.id, "gateway started anew");
+    return this.#ask(() => this.#rooms.sessions.closeAllOf(gateway.id, "gateway started anew"));
   }
 
   /**
@@ -291,7 +297,7 @@ export class Sallyport {
    * @param options who does it and why, for the audit
    */
   async migrate(options?: ChangeOptions): Promise<Migrated> {
-    return migrate(this.#rooms, this.#enforcer, options);
+    return this.#ask(() => migrate(this.#rooms, this.#enforcer, options));
   }
 
   /**
@@ -301,7 +307,7 @@ export class Sallyport {
    * @throws ConfigurationError for options that cannot be
    */
   cleanup(options: CleanupOptions = {}): Promise<CleanedUp> {
-    return cleanup(this.#rooms, options);
+    return this.#ask(() => cleanup(this.#rooms, options));
   }
 
   /**
@@ -320,12 +326,17 @@ export class Sallyport {
     return close(this.#working);
   }
 
+  #ask<Result>(work: () => Promise<Result>): Promise<Result> {
+    return withStorageErrors(this.#rooms.database, work);
+  }
+
   get #working(): Working {
     return {
       rooms: this.#rooms,
       api: this.#api,
       enforcer: this.#enforcer,
       loop: this.#loop,
+      pendingDisconnects: this.#pendingDisconnects,
       isAnswering: () => this.#answering > 0,
     };
   }
@@ -333,7 +344,7 @@ export class Sallyport {
   /** Says no more than whether: anybody may ask. */
   async #health(http: HttpCall): Promise<HttpAnswer> {
     if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
-    const { isHealthy } = await this.health();
+    const { isHealthy } = await this.#healthCheck.recent();
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
 
@@ -414,7 +425,12 @@ export class Sallyport {
     envelope: Envelope,
   ): Promise<unknown> {
     if (call.kind === "connect") return connect(this.#rooms, view, call, http, trail);
-    if (call.kind === "disconnect") return disconnect(this.#rooms, view, call, trail);
+    if (call.kind === "disconnect") {
+      return disconnect(this.#rooms, view, call, trail).catch((error: unknown) => {
+        this.#pendingDisconnects.keep(error, view, call, trail.path);
+        throw error;
+      });
+    }
     return message(this.#rooms, view, call, http, trail, envelope);
   }
 

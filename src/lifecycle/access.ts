@@ -19,6 +19,7 @@ import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
+import { withStorageErrors } from "../storage/storage-errors.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -69,7 +70,7 @@ export class Access {
    * @throws ConfigurationError for input that cannot be; nothing has changed then
    */
   change(change: AccessChange, options?: ChangeOptions): Promise<Applied> {
-    return changeRights(this.#rooms, this.#enforcer, change, options);
+    return this.#ask(() => changeRights(this.#rooms, this.#enforcer, change, options));
   }
 
   /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
@@ -350,12 +351,8 @@ export class Access {
   }
 
   /** What a database says of itself becomes what to do about it, as in changes. */
-  async #ask<Result>(question: () => Promise<Result>): Promise<Result> {
-    try {
-      return await question();
-    } catch (error) {
-      throw this.#rooms.database.failure(error);
-    }
+  #ask<Result>(question: () => Promise<Result>): Promise<Result> {
+    return withStorageErrors(this.#rooms.database, question);
   }
 
   #subject(user: string): Promise<Subject> {

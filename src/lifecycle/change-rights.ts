@@ -18,6 +18,7 @@ import { ConfigurationError } from "../errors.ts";
 import { formatValue, isPlainObject } from "../format-value.ts";
 import { booleanOption, instantOption, optionsOf, parseOptions } from "../options.ts";
 import type { Tables } from "../storage/database.ts";
+import { afterCommit } from "../storage/storage-errors.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -121,6 +122,8 @@ function checkChange(change: AccessChange): void {
  * had started has arrived or failed.
  *
  * @throws ConfigurationError for input that cannot be; nothing has changed then
+ * @throws StorageError with the code SALLYPORT_COMMITTED where the change is made, but the database failed before the open connections
+ *   were judged. With another code, nothing has changed, or the message says that this is not known
  */
 export async function changeRights(
   rooms: Rooms,
@@ -139,7 +142,13 @@ export async function changeRights(
     rooms.changes.mark(user);
     await rooms.delivery.settled(user);
   }
-  if (touched && evictionId !== undefined) await enforcer.enforceOne(evictionId);
+  if (touched && evictionId !== undefined) {
+    const committed = {
+      change: `The change "${change.kind}" (number ${number} in the audit)`,
+      next: "A process that serves will judge the open connections. Do not repeat the change.",
+    };
+    await afterCommit(rooms.database, committed, () => enforcer.enforceOne(evictionId));
+  }
   return { changed, number, pruned };
 }
 

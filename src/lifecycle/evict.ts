@@ -1,5 +1,5 @@
 import type { Eviction } from "../access/evictions.ts";
-import { RefusedError } from "../errors.ts";
+import { RefusedError, StorageError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
 import type { Rooms } from "./rooms.ts";
@@ -20,8 +20,8 @@ export class Enforcer {
   readonly #rooms: Rooms;
   /** Records in hand, each with how many sessions lost something. */
   readonly #inHand = new Map<string, Promise<number>>();
-  /** Records that failed half-way here: some of their sockets may have lost their rows and have been told nothing. */
-  readonly #halfDone = new Set<string>();
+  /** Records that failed half-way here, and why: some of their sockets may have lost their rows and have been told nothing. */
+  readonly #halfDone = new Map<string, unknown>();
 
   constructor(rooms: Rooms) {
     this.#rooms = rooms;
@@ -53,14 +53,25 @@ export class Enforcer {
     return lost.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Enforces one change's record, whatever else is under way: nobody waits for hooks about somebody else. */
+  /**
+   * Enforces one change's record, whatever else is under way: nobody waits for hooks about somebody else.
+   *
+   * @throws StorageError where the database failed before it was done. The record stays, and is claimed again
+   */
   async enforceOne(id: string): Promise<void> {
-    const eviction =
-      this.#inHand.has(id) ||
-      (await this.#rooms.evictions.claim({ except: new Set(this.#inHand.keys()), only: id }));
-    // Claimed in between by a loop of this process, it is in hand now.
-    if (typeof eviction === "object") await this.#take(eviction);
-    else await this.#inHand.get(id);
+    const { evictions, database, onError } = this.#rooms;
+    try {
+      const eviction =
+        this.#inHand.has(id) || (await evictions.claim({ except: new Set(this.#inHand.keys()), only: id }));
+      // Claimed in between by a loop of this process, it is in hand now.
+      if (typeof eviction === "object") await this.#take(eviction);
+      else await this.#inHand.get(id);
+    } catch (error) {
+      onError(error, "claiming a change of permissions");
+      throw database.failure(error);
+    }
+    const failure = database.failure(this.#halfDone.get(id));
+    if (failure instanceof StorageError) throw failure;
   }
 
   /** Resolves when what is in hand now is done. */
@@ -90,7 +101,7 @@ export class Enforcer {
       return lost;
     } catch (error) {
       // The change itself is committed. Its record stays and is claimed again when the lease is over.
-      this.#halfDone.add(id);
+      this.#halfDone.set(id, error);
       onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
       await evictions.postpone(id).catch((failure) => onError(failure, "postponing an eviction"));
       return 0;

@@ -1,6 +1,7 @@
 import type { Kysely } from "kysely";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Tables } from "../storage/database.ts";
+import { afterCommit } from "../storage/storage-errors.ts";
 import { type RuleChange, recordRules } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
@@ -32,7 +33,11 @@ export async function migrate(
     return { rules, ...(await rooms.permissionRows.sync(db)) };
   });
   if (synced.rules.length > 0) rooms.evictions.committed();
-  await enforcer.enforce();
+  const committed = {
+    change: "The migration",
+    next: "A process that serves will judge the open connections.",
+  };
+  await afterCommit(rooms.database, committed, () => enforcer.enforce());
   return { migrations, ...synced };
 }
 

@@ -1,8 +1,9 @@
 import type { ManagementApi } from "../delivery/management-api.ts";
+import { within } from "../within.ts";
 import type { EnforcementLoop } from "./enforcement-loop.ts";
 import type { Enforcer } from "./evict.ts";
+import type { PendingDisconnects } from "./pending-disconnects.ts";
 import type { Rooms } from "./rooms.ts";
-import { within } from "./within.ts";
 
 /** What goes on in a process behind the answers. */
 export interface Working {
@@ -10,16 +11,19 @@ export interface Working {
   readonly api: ManagementApi;
   readonly enforcer: Enforcer;
   readonly loop: EnforcementLoop;
+  readonly pendingDisconnects: PendingDisconnects;
   /** Whether an event is being answered at this moment. */
   readonly isAnswering: () => boolean;
 }
 
 /** How long closing waits for evictions in hand, and for calls that are under way, in milliseconds. */
 const CLOSING_MS = 2000;
+/** How long closing waits in all, in milliseconds, before it closes the database. */
+const CLOSING_IN_ALL_MS = 6000;
 
 /** Brings to an end what goes on so far, within a time; what is not done by then goes on. */
 export async function settle(
-  { rooms, enforcer, loop, isAnswering }: Working,
+  { rooms, enforcer, loop, pendingDisconnects, isAnswering }: Working,
   withinMs: number,
 ): Promise<void> {
   const { delivery, sends, decisionLog, activity } = rooms;
@@ -35,6 +39,7 @@ export async function settle(
     await pause();
     await Promise.all([loop.idle(), enforcer.idle()]);
     await delivery.settled();
+    await pendingDisconnects.flush();
     await decisionLog.settle();
     await activity.write();
     rooms.errors.flush();
@@ -42,24 +47,28 @@ export async function settle(
   await within(withinMs, work());
 }
 
-/** Ends sends under way, stops the loop, and closes what was opened. */
-export async function close({ rooms, api, enforcer, loop }: Working): Promise<void> {
+/**
+ * Ends sends under way, stops the loop, and closes what was opened. Each part has a limit, and so has the whole: what waits for a
+ * database or a gateway that does not answer is cut off.
+ */
+export async function close({ rooms, api, enforcer, loop, pendingDisconnects }: Working): Promise<void> {
   const { delivery, sends, decisionLog, activity, database } = rooms;
+  const deadline = performance.now() + CLOSING_IN_ALL_MS;
+  const bounded = (work: Promise<unknown>) =>
+    within(Math.max(0, Math.min(CLOSING_MS, deadline - performance.now())), work);
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
-  await loop.stop();
+  await bounded(loop.stop());
   const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
-  await within(
-    CLOSING_MS,
-    idle().then(() => delivery.settled()),
-  );
+  await bounded(idle().then(() => delivery.settled()));
   delivery.shut();
-  await decisionLog.settle();
-  await activity.write();
-  await api.close();
-  await within(CLOSING_MS, Promise.allSettled(sends));
+  await bounded(pendingDisconnects.stop());
+  await bounded(decisionLog.settle().then(() => activity.write()));
+  await bounded(api.close());
+  await bounded(Promise.allSettled(sends));
   // Records whose work was cut off are left to others.
-  await within(CLOSING_MS, idle());
+  await bounded(idle());
   rooms.errors.flush();
+  // Has a limit of its own.
   await database.close();
 }

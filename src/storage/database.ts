@@ -59,6 +59,14 @@ export interface Database {
    * @returns what ends it
    */
   listen(woken: () => void): () => Promise<void>;
+  /**
+   * Checks that the database accepts writes, by a write that leaves no row: one round trip, and no lock that another one waits for.
+   *
+   * @throws what the driver reports, for example for a standby, or a disk that is full or read-only
+   */
+  checkWritable(): Promise<void>;
+  /** Why no connection can be made at the moment, where the database has connections and that is known. */
+  readonly unreachable?: string | undefined;
   /** Turns what the driver threw into a {@link StorageError} that says what to do; other errors pass. */
   failure(error: unknown): unknown;
   /** Brings the tables up to date, one process at a time. Gives the names of the migrations that ran. */
@@ -81,6 +89,9 @@ export function parseList<Item = string>(value: unknown): readonly Item[] {
 /** Key of the counter that each recorded change of rights raises: the same count twice means that nothing changed
  * between. Whoever asked an author's hook can tell by it whether the answer may be out of date. */
 export const CHANGES = "changes recorded";
+
+/** Key of the counter that {@link Database.checkWritable} writes and removes. */
+export const WRITE_CHECK = "check that the database accepts writes";
 
 /** How many changes of rights were recorded, as a subquery: null for none. */
 export function changesRecorded(db: Kysely<Tables>) {
