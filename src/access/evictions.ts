@@ -52,9 +52,9 @@ export class Evictions {
     this.#app = createHash("sha256").update(app).digest("hex").slice(0, 16);
   }
 
-  /** Notes that a change counted here was committed. */
-  committed(): void {
-    this.#own++;
+  /** Notes that changes counted here were committed. */
+  committed(count = 1): void {
+    this.#own += count;
   }
 
   /** How many changes this process has committed since the last time. */
@@ -65,16 +65,23 @@ export class Evictions {
   }
 
   /** Counts a change, of which other processes hear when it commits. @returns its number, in the order of commits */
-  async number(db: Kysely<Tables>): Promise<number> {
+  number(db: Kysely<Tables>): Promise<number> {
+    return this.numbers(db, 1);
+  }
+
+  /** Counts several changes in one statement. @returns the first of their numbers; the others follow it */
+  async numbers(db: Kysely<Tables>, count: number): Promise<number> {
     const row = await db
       .insertInto("sallyport_counters")
-      .values({ key: CHANGES, window_started_at: 0, count: 1 })
+      .values({ key: CHANGES, window_started_at: 0, count })
       .onConflict((conflict) =>
-        conflict.column("key").doUpdateSet(({ eb }) => ({ count: eb("sallyport_counters.count", "+", 1) })),
+        conflict
+          .column("key")
+          .doUpdateSet(({ eb }) => ({ count: eb("sallyport_counters.count", "+", count) })),
       )
       .returning(["count", this.#database.notification.as("notified")])
       .executeTakeFirstOrThrow();
-    return Number(row.count);
+    return Number(row.count) - count + 1;
   }
 
   /**
@@ -100,6 +107,33 @@ export class Evictions {
       .execute();
     if (touched.scope === "users") await this.#list(db, id, touched.users);
     return id;
+  }
+
+  /** Records several changes, each of one user or group, in one statement. */
+  async recordMany(
+    db: Kysely<Tables>,
+    records: readonly {
+      readonly scope: "user" | "group";
+      readonly subject: string;
+      readonly change: number;
+    }[],
+  ): Promise<void> {
+    if (records.length === 0) return;
+    const { now } = this.#database;
+    await db
+      .insertInto("sallyport_evictions")
+      .values(({ eb }) =>
+        records.map(({ scope, subject, change }) => ({
+          id: randomUUID(),
+          scope,
+          subject,
+          created_at: now,
+          claimed_by: this.#claimant,
+          claimed_until: eb(now, "+", LEASE_MS),
+          change_number: change,
+        })),
+      )
+      .execute();
   }
 
   /** Notes whom a change touches, while the tables still tell it. */

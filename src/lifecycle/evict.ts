@@ -1,7 +1,9 @@
+import type { Kysely } from "kysely";
 import type { Eviction } from "../access/evictions.ts";
 import { RefusedError, StorageError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
+import type { Tables } from "../storage/database.ts";
 import type { Rooms } from "./rooms.ts";
 import { type Standing, standingByRules, standingOfView, trailOf } from "./standing.ts";
 import { type EndedPage, keepLoss, type Loss, Telling } from "./tell-ended.ts";
@@ -109,34 +111,49 @@ export class Enforcer {
   }
 }
 
-/** Grants whose end has come counted for nothing from that moment on; this is for the sockets open on them. */
-async function expireGrants(rooms: Rooms): Promise<void> {
-  if (!(await rooms.grants.hasExpired())) return;
-  const { evictions } = rooms;
-  let committed = 0;
-  await rooms.database.write(async (db) => {
-    const expired = await rooms.grants.expire(db);
-    committed = expired.length;
-    const last = new Map<string, number>();
-    for (const { user, group, permission, until } of expired) {
-      const number = await evictions.number(db);
-      const subject = { user, group, permission, details: { until } };
-      await rooms.audit.record(db, number, { action: "expired", by: "sallyport", ...subject });
-      if (user !== null) last.set(user, number);
-      else if (group !== null) await evictions.record(db, { scope: "group", subject: group }, number);
-    }
-    if (last.size > RECORDS_PER_EXPIRY) {
-      await evictions.record(db, { scope: "users", users: [...last.keys()] }, null);
-      return;
-    }
-    for (const [user, number] of last) await evictions.record(db, { scope: "user", subject: user }, number);
-  });
-  for (let count = 0; count < committed; count++) evictions.committed();
-  rooms.changes.mark();
-}
-
+/** Grants that one transaction ends. Other writers wait for it, and get their turn before the next one. */
+const GRANTS_PER_BATCH = 500;
 /** With more users whose grants end together, one record lists them all, and none of them is told which entry it was. */
 const RECORDS_PER_EXPIRY = 100;
+
+/** Grants stop applying when they end. This is for the connections that are open because of them. */
+async function expireGrants(rooms: Rooms): Promise<void> {
+  if (!(await rooms.grants.hasExpired())) return;
+  for (;;) {
+    const count = await rooms.database.write((db) => expireBatch(rooms, db));
+    rooms.evictions.committed(count);
+    if (count > 0) rooms.changes.mark();
+    if (count < GRANTS_PER_BATCH) return;
+  }
+}
+
+/** Ends up to {@link GRANTS_PER_BATCH} grants in at most eight statements. @returns how many */
+async function expireBatch({ evictions, grants, audit }: Rooms, db: Kysely<Tables>): Promise<number> {
+  const expired = await grants.expire(db, GRANTS_PER_BATCH);
+  if (expired.length === 0) return 0;
+  const first = await evictions.numbers(db, expired.length);
+  await audit.recordMany(
+    db,
+    first,
+    expired.map(({ user, group, permission, until }) => ({
+      ...{ action: "expired", by: "sallyport", user, group, permission },
+      details: { until },
+    })),
+  );
+  const users = new Map<string, number>();
+  const groups = new Map<string, number>();
+  expired.forEach(({ user, group }, index) => {
+    if (user !== null) users.set(user, first + index);
+    else if (group !== null) groups.set(group, first + index);
+  });
+  const isListed = users.size > RECORDS_PER_EXPIRY;
+  if (isListed) await evictions.record(db, { scope: "users", users: [...users.keys()] }, null);
+  await evictions.recordMany(db, [
+    ...[...groups].map(([subject, change]) => ({ scope: "group", subject, change }) as const),
+    ...(isListed ? [] : [...users].map(([subject, change]) => ({ scope: "user", subject, change }) as const)),
+  ]);
+  return expired.length;
+}
 
 /**
  * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
