@@ -158,19 +158,25 @@ function userOf(change: AccessChange): string | undefined {
   return "holder" in change && typeof change.holder === "string" ? change.holder : undefined;
 }
 
-/** Writes a change and what must be told of it, in a transaction of the caller's. */
+/**
+ * Writes a change and what must be told of it, in a transaction of the caller's.
+ *
+ * @param isTentative the transaction will be undone: the change gets no number and no audit entry, because the counter would make all
+ *   other changes wait for the transaction
+ */
 export async function writeChange(
   rooms: Rooms,
   db: Kysely<Tables>,
   change: AccessChange,
   options: ChangeOptions,
+  { isTentative = false }: { readonly isTentative?: boolean } = {},
 ): Promise<Written> {
   checkChange(change);
   checkChangeOptions(options);
   let counted: Promise<number> | undefined;
   // Counting says that something changed, so it waits until something has.
   const numbered = () => {
-    counted ??= rooms.evictions.number(db);
+    counted ??= isTentative ? Promise.resolve(0) : rooms.evictions.number(db);
     return counted;
   };
   const edit = await editTables(rooms, db, change, options, numbered);
@@ -180,7 +186,7 @@ export async function writeChange(
   }
   const { by, reason } = options;
   const number = await numbered();
-  await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
+  if (!isTentative) await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
   const evictionId =
     edit.recorded ??
     (touched && narrows(change) ? await rooms.evictions.record(db, touched, number) : undefined);

@@ -41,8 +41,9 @@ export interface Database {
   /** Whether a `with` may write, so that two rows that belong together need one trip. */
   readonly writesInWith: boolean;
   /**
-   * Runs `work` as {@link write} does and then undoes it: what a change would do, told by the very statements that
-   * would do it. Other writers wait meanwhile.
+   * Runs `work` and then undoes it: what a change would do, by the very statements that would do it. `work` reads a snapshot of the
+   * database, with its own changes. On PostgreSQL, other writers wait only for the rows that `work` changes, so it changes none that all
+   * of them change, such as the counter of changes. On SQLite, which has one writer, they wait for all of it.
    */
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**

@@ -155,7 +155,8 @@ export function postgres<Own>(
 }
 
 interface TransactionKind {
-  readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared";
+  /** undefined for none: the transaction reads a snapshot, and waits for others only where it changes the rows that they change. */
+  readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared" | undefined;
   /** Another lock, taken after the first and by the same round trip. Transactions with the same text exclude each other. */
   readonly secondLock?: string | undefined;
   /** What the lock is of, beside the tables. Default: changes of rights and sessions. */
@@ -235,7 +236,7 @@ class PostgresDatabase implements Database {
   }
 
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction({ lock: "pg_advisory_xact_lock", end: "rollback" }, work);
+    return this.#transaction({ lock: undefined, end: "rollback" }, work);
   }
 
   /**
@@ -257,7 +258,7 @@ class PostgresDatabase implements Database {
     const waitMs = Math.min(LOCK_WAIT_MS, statementTimeoutMs);
     const limit = (ms: number) => `set local statement_timeout = ${ms}`;
     const begin = CompiledQuery.raw(
-      `begin isolation level read committed; ${limit(waitMs)}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lockOf(of)})${second}; ${limit(statementTimeoutMs)}`,
+      `begin isolation level ${lock ? "read committed" : "repeatable read"}; ${limit(waitMs)}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}${lock ? `; select ${lock}(${this.#lockOf(of)})` : ""}${second}; ${limit(statementTimeoutMs)}`,
     );
     return this.#again(async (ending, beginning) => {
       return this.db.connection().execute(async (connection) => {
