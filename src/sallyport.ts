@@ -52,7 +52,7 @@ import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
-import { numberOption, optionsOf, parseOptions } from "./options.ts";
+import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
 import { Activity } from "./sessions/activity.ts";
@@ -315,10 +315,12 @@ export class Sallyport {
    * way and no timer runs, until the next request: for a runtime that is frozen between them.
    *
    * @param options.withinMs how long it may take at most; what is not done by then goes on later, here or elsewhere. Default 5000
+   * @param options.onlyDue leaves for later what was done a few seconds ago: the look for grants that have ended and for changes that other
+   *   processes recorded (every 3 s), and the notes of activity (every 5 s). For a call after each event. Default false
    */
-  async settle(options: { readonly withinMs?: number | undefined } = {}): Promise<void> {
-    const { withinMs } = parseOptions("settle()", SETTLE_OPTIONS, options);
-    await settle(this.#working, withinMs);
+  async settle(options: SettleOptions = {}): Promise<void> {
+    const { withinMs, onlyDue } = parseOptions("settle()", SETTLE_OPTIONS, options);
+    await settle(this.#working, withinMs, onlyDue);
   }
 
   /** Ends sends under way, stops the loop, and closes what was opened here. */
@@ -511,8 +513,14 @@ function developmentLog(): (decision: Decision) => void {
   return (decision) => denials.print(decision);
 }
 
-const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({
+interface SettleOptions {
+  readonly withinMs?: number | undefined;
+  readonly onlyDue?: boolean | undefined;
+}
+
+const SETTLE_OPTIONS = optionsOf<SettleOptions>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
+  onlyDue: v.optional(booleanOption, false),
 });
 
 function methodNotAllowed(allow: string): HttpAnswer {

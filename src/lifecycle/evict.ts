@@ -25,8 +25,17 @@ export class Enforcer {
   /** Records that failed half-way here, and why: some of their sockets may have lost their rows and have been told nothing. */
   readonly #halfDone = new Map<string, unknown>();
 
+  /** Epoch milliseconds of the last look for records and ended grants: what goes on while a process is frozen. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
+
   constructor(rooms: Rooms) {
     this.#rooms = rooms;
+  }
+
+  /** Whether the last look for records and ended grants was so long ago. */
+  isDue(everyMs: number): boolean {
+    // Also due if the clock was set back.
+    return Math.abs(Date.now() - this.#lookedAt) >= everyMs;
   }
 
   /** Whether one more record would wait. */
@@ -40,6 +49,7 @@ export class Enforcer {
    * @returns how many sessions lost their view or a channel
    */
   async enforce(): Promise<number> {
+    this.#lookedAt = Date.now();
     await expireGrants(this.#rooms);
     const mine: Promise<number>[] = [];
     for (;;) {

@@ -21,10 +21,22 @@ const CLOSING_MS = 2000;
 /** How long closing waits in all, in milliseconds, before it closes the database. */
 const CLOSING_IN_ALL_MS = 6000;
 
-/** Brings to an end what goes on so far, within a time; what is not done by then goes on. */
+/**
+ * How often a function looks, after one of its events, for grants that have ended and changes that other processes recorded, in
+ * milliseconds.
+ */
+const LOOK_EVERY_MS = 3000;
+
+/**
+ * Brings to an end what goes on so far, within a time; what is not done by then goes on.
+ *
+ * @param onlyDue leaves for later what was done a few seconds ago: the look for ended grants and recorded changes, and the notes of
+ *   activity
+ */
 export async function settle(
   { rooms, enforcer, loop, pendingDisconnects, isAnswering }: Working,
   withinMs: number,
+  onlyDue: boolean,
 ): Promise<void> {
   const { delivery, sends, decisionLog, activity } = rooms;
   // Under another request it has to go on.
@@ -34,14 +46,16 @@ export async function settle(
   const work = async () => {
     // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
     await pause();
-    await enforcer.enforce().catch((error) => rooms.onError(error, "settling"));
+    if (!onlyDue || enforcer.isDue(LOOK_EVERY_MS)) {
+      await enforcer.enforce().catch((error) => rooms.onError(error, "settling"));
+    }
     while (sends.size > 0) await Promise.allSettled(sends);
     await pause();
     await Promise.all([loop.idle(), enforcer.idle()]);
     await delivery.settled();
     await pendingDisconnects.flush();
-    await decisionLog.settle();
-    await activity.write();
+    await (onlyDue ? decisionLog.settleWhenDue() : decisionLog.settle());
+    await (onlyDue ? activity.writeWhenDue() : activity.write());
     rooms.errors.flush();
   };
   await within(withinMs, work());
