@@ -2,8 +2,11 @@ import type { Figure } from "./figures.js";
 import { changingGrants } from "./scenarios/changing-grants.js";
 import { expiringGrants } from "./scenarios/expiring-grants.js";
 import { failover } from "./scenarios/failover.js";
+import { keepAliveGateway } from "./scenarios/keep-alive-gateway.js";
 import { lostConnections } from "./scenarios/lost-connections.js";
 import { refusedConnections } from "./scenarios/refused-connections.js";
+import { slowSockets } from "./scenarios/slow-sockets.js";
+import { talkingUser } from "./scenarios/talking-user.js";
 
 /** Runs one scenario and returns its figures. It uses only the public API, so that an older build can be measured by the same code. */
 export type Scenario = () => Promise<readonly Figure[]>;
@@ -11,6 +14,9 @@ export type Scenario = () => Promise<readonly Figure[]>;
 /** The scenarios of `npm run bench:load`, in the order of the table. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "changing-grants": changingGrants,
+  "keep-alive-gateway": keepAliveGateway,
+  "slow-sockets": slowSockets,
+  "talking-user": talkingUser,
   "lost-connections": lostConnections,
   failover,
   "refused-connections": refusedConnections,

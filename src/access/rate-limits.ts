@@ -6,7 +6,7 @@ import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 import { COUNTED_LIMITS, describeReached, keyPrefixes } from "./limit-keys.ts";
 
-/** The limits of the app: events per minute, and open connections. `false`: no limit. 0: none are allowed. */
+/** The limits of the app: events per minute, open connections, and messages in flight. `false`: no limit. 0: none are allowed. */
 export interface Limits {
   /** Connects of one user through one gateway, with a token that could be spent. Default 20. */
   readonly connectsPerUser: number | false;
@@ -28,6 +28,12 @@ export interface Limits {
   readonly messagesPerConnection: number | false;
   /** Messages of one user on all connections, counted in each process by itself. Default 3000. */
   readonly messagesPerUser: number | false;
+  /** Messages on one connection that a process handles at the same time. Default 50. */
+  readonly messagesInFlightPerConnection: number | false;
+  /** Messages of one user on all connections that a process handles at the same time. Default 100. */
+  readonly messagesInFlightPerUser: number | false;
+  /** Messages that a process handles at the same time. Default 2000. */
+  readonly messagesInFlightPerProcess: number | false;
 }
 
 /** The option `limits`, with its defaults. */
@@ -39,6 +45,9 @@ export const limitsSchema = optionsOf<Partial<Limits>>()({
   tokensPerUser: v.optional(perMinuteOption, 20),
   messagesPerConnection: v.optional(perMinuteOption, 600),
   messagesPerUser: v.optional(perMinuteOption, 3000),
+  messagesInFlightPerConnection: v.optional(atOnceOption("messages"), 50),
+  messagesInFlightPerUser: v.optional(atOnceOption("messages"), 100),
+  messagesInFlightPerProcess: v.optional(atOnceOption("messages"), 2000),
 });
 
 /** Length of the window of a limit, in milliseconds. */
@@ -120,6 +129,47 @@ export class RateLimits {
         .executeTakeFirst(),
     );
     return Number(numDeletedRows);
+  }
+
+  /**
+   * Removes those of a page of windows, in the order of their keys, that have been over for a while. The cost does not depend on
+   * the number of windows.
+   *
+   * @param after the last key of the page before, `""` for the first page
+   * @returns the last key of the page, or undefined if there are no more windows
+   */
+  async removeOverAfter(after: string, limit: number): Promise<{ readonly last: string | undefined }> {
+    const { db, now } = this.#database;
+    const page = await db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => [
+        "key",
+        eb
+          .case()
+          .when("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS))
+          .then(1)
+          .else(0)
+          .end()
+          .as("is_over"),
+      ])
+      .where("key", ">", after)
+      .orderBy("key")
+      .limit(limit)
+      .execute();
+    const over = page
+      .filter(({ key, is_over }) => Number(is_over) === 1 && key !== CHANGES)
+      .map(({ key }) => key);
+    if (over.length > 0) {
+      await this.#database.writeOne((to) =>
+        to
+          .deleteFrom("sallyport_counters")
+          .where("key", "in", over)
+          // A new window of the same key stays.
+          .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
+          .execute(),
+      );
+    }
+    return { last: page.length < limit ? undefined : page.at(-1)?.key };
   }
 
   /**

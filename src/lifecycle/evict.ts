@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import type { ChangedSubject } from "../access/changed-subjects.ts";
 import type { Eviction } from "../access/evictions.ts";
 import { RefusedError, StorageError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
@@ -130,18 +131,28 @@ const RECORDS_PER_EXPIRY = 100;
 async function expireGrants(rooms: Rooms): Promise<void> {
   if (!(await rooms.grants.hasExpired())) return;
   for (;;) {
-    const count = await rooms.database.write((db) => expireBatch(rooms, db));
-    rooms.evictions.committed(count);
-    if (count > 0) rooms.changes.mark();
-    if (count < GRANTS_PER_BATCH) return;
+    const subjects = await rooms.database.write((db) => expireBatch(rooms, db));
+    rooms.changedSubjects.mark(subjects);
+    if (subjects.length < GRANTS_PER_BATCH) return;
   }
 }
 
-/** Ends up to {@link GRANTS_PER_BATCH} grants in at most eight statements. @returns how many */
-async function expireBatch({ evictions, grants, audit }: Rooms, db: Kysely<Tables>): Promise<number> {
+/** Ends up to {@link GRANTS_PER_BATCH} grants in at most nine statements. @returns what each of them changed */
+async function expireBatch(
+  { evictions, changeLog, grants, audit }: Rooms,
+  db: Kysely<Tables>,
+): Promise<readonly ChangedSubject[]> {
   const expired = await grants.expire(db, GRANTS_PER_BATCH);
-  if (expired.length === 0) return 0;
-  const first = await evictions.numbers(db, expired.length);
+  if (expired.length === 0) return [];
+  const first = await changeLog.numbers(db, expired.length);
+  const subjects = expired.map(
+    ({ user, group }): ChangedSubject =>
+      user === null ? { scope: "group", subject: group ?? "" } : { scope: "user", subject: user },
+  );
+  await changeLog.record(
+    db,
+    subjects.map((subject, index) => ({ number: first + index, subjects: [subject], removes: true })),
+  );
   await audit.recordMany(
     db,
     first,
@@ -152,9 +163,8 @@ async function expireBatch({ evictions, grants, audit }: Rooms, db: Kysely<Table
   );
   const users = new Map<string, number>();
   const groups = new Map<string, number>();
-  expired.forEach(({ user, group }, index) => {
-    if (user !== null) users.set(user, first + index);
-    else if (group !== null) groups.set(group, first + index);
+  subjects.forEach(({ scope, subject }, index) => {
+    (scope === "user" ? users : groups).set(subject, first + index);
   });
   const isListed = users.size > RECORDS_PER_EXPIRY;
   if (isListed) await evictions.record(db, { scope: "users", users: [...users.keys()] }, null);
@@ -162,7 +172,7 @@ async function expireBatch({ evictions, grants, audit }: Rooms, db: Kysely<Table
     ...[...groups].map(([subject, change]) => ({ scope: "group", subject, change }) as const),
     ...(isListed ? [] : [...users].map(([subject, change]) => ({ scope: "user", subject, change }) as const)),
   ]);
-  return expired.length;
+  return subjects;
 }
 
 /**

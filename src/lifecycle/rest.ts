@@ -1,5 +1,6 @@
 import type { ManagementApi } from "../delivery/management-api.ts";
 import { within } from "../within.ts";
+import type { BackgroundCleanup } from "./background-cleanup.ts";
 import type { EnforcementLoop } from "./enforcement-loop.ts";
 import type { Enforcer } from "./evict.ts";
 import type { PendingDisconnects } from "./pending-disconnects.ts";
@@ -12,6 +13,7 @@ export interface Working {
   readonly enforcer: Enforcer;
   readonly loop: EnforcementLoop;
   readonly pendingDisconnects: PendingDisconnects;
+  readonly cleanup: BackgroundCleanup;
   /** Whether an event is being answered at this moment. */
   readonly isAnswering: () => boolean;
 }
@@ -34,14 +36,14 @@ const LOOK_EVERY_MS = 3000;
  *   activity
  */
 export async function settle(
-  { rooms, enforcer, loop, pendingDisconnects, isAnswering }: Working,
+  { rooms, enforcer, loop, cleanup, pendingDisconnects, isAnswering }: Working,
   withinMs: number,
   onlyDue: boolean,
 ): Promise<void> {
   const { delivery, sends, decisionLog, activity } = rooms;
   // Under another request it has to go on.
   const pause = async () => {
-    if (!isAnswering()) await loop.pause();
+    if (!isAnswering()) await Promise.all([loop.pause(), cleanup.pause()]);
   };
   const work = async () => {
     // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
@@ -65,14 +67,22 @@ export async function settle(
  * Ends sends under way, stops the loop, and closes what was opened. Each part has a limit, and so has the whole: what waits for a
  * database or a gateway that does not answer is cut off.
  */
-export async function close({ rooms, api, enforcer, loop, pendingDisconnects }: Working): Promise<void> {
+export async function close({
+  rooms,
+  api,
+  enforcer,
+  loop,
+  cleanup,
+  pendingDisconnects,
+}: Working): Promise<void> {
   const { delivery, sends, decisionLog, activity, database } = rooms;
   const deadline = performance.now() + CLOSING_IN_ALL_MS;
   const bounded = (work: Promise<unknown>) =>
     within(Math.max(0, Math.min(CLOSING_MS, deadline - performance.now())), work);
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
-  await bounded(loop.stop());
+  rooms.sendCapacity.letAllIn();
+  await bounded(Promise.all([loop.stop(), cleanup.close()]));
   const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
   await bounded(idle().then(() => delivery.settled()));
   delivery.shut();
