@@ -38,7 +38,9 @@ export class Line {
   }
 
   sent(text: string, limitMs?: number): void {
-    if (/^(begin|start transaction)\b/i.test(text)) {
+    if (!this.isInTransaction && isRead(text)) {
+      this.#limitMs = READ_TIMEOUT_MS;
+    } else if (/^(begin|start transaction)\b/i.test(text)) {
       // A text of several statements may end what it begins.
       this.isInTransaction = !/\b(commit|rollback)$/i.test(text);
       const limits = [...text.matchAll(/statement_timeout = (\d+)/g)].map(([, ms]) => Number(ms));
@@ -50,7 +52,7 @@ export class Line {
       this.#limitMs = this.#transactionLimitMs;
       if (/^(commit|rollback)$/i.test(text)) this.isInTransaction = false;
     } else {
-      this.#limitMs = isRead(text) ? READ_TIMEOUT_MS : WRITE_TIMEOUT_MS;
+      this.#limitMs = WRITE_TIMEOUT_MS;
     }
     if (limitMs !== undefined) this.#limitMs = limitMs;
     this.#isLate = false;
@@ -94,7 +96,8 @@ function withGrace(serverLimitMs: number): number {
 
 /** A statement that can be repeated without harm. */
 export function isRead(text: string): boolean {
-  return /^\s*select\b/i.test(text);
+  // Every message sends one that begins like this.
+  return text.startsWith("select ") || /^\s*select\b/i.test(text);
 }
 
 export function asError(error: unknown): Error {

@@ -29,7 +29,8 @@ export async function expiringGrants(): Promise<readonly Figure[]> {
   const waits: number[] = [];
   for (let n = 0; !isDone; n++) {
     const at = performance.now();
-    await other.access.grant(`other-${n}`, chat.use);
+    // One that fails has waited for as long as it could.
+    await other.access.grant(`other-${n}`, chat.use).catch(() => undefined);
     waits.push(performance.now() - at);
     await sleep(10);
   }
