@@ -37,7 +37,7 @@ export class NamedStatements {
     let isInTransaction = false;
     client.query = (statement, values, callback) => {
       if (typeof statement !== "string" || callback !== undefined) return send(statement, values, callback);
-      if (/^begin\b/i.test(statement)) isInTransaction = true;
+      if (/^begin\b/i.test(statement)) isInTransaction = !/\brollback$/i.test(statement);
       if (/^(commit|rollback)\b/i.test(statement)) isInTransaction = false;
       const isPlain = Array.isArray(values) && values.length > 0;
       if (this.#isOff || !isPlain) return send(statement, values);

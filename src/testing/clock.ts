@@ -49,6 +49,7 @@ export class ClockedDatabase implements Database {
   readonly changedElsewhere: Database["changedElsewhere"];
   readonly notification: Database["notification"];
   readonly listen: Database["listen"];
+  readonly checkWritable: Database["checkWritable"];
   readonly failure: Database["failure"];
   readonly close: Database["close"];
   readonly #storage: Database;
@@ -66,6 +67,7 @@ export class ClockedDatabase implements Database {
     this.changedElsewhere = () => storage.changedElsewhere();
     this.notification = storage.notification;
     this.listen = (woken) => storage.listen(woken);
+    this.checkWritable = () => storage.checkWritable();
     this.failure = (error) => storage.failure(error);
     this.close = () => storage.close();
   }
