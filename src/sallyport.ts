@@ -48,6 +48,7 @@ import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/l
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import { OrphanedConnections } from "./lifecycle/orphaned-connections.ts";
 import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
@@ -122,6 +123,8 @@ export class Sallyport {
     const sessions = new Sessions(database, rights);
     const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
+    const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway));
+    const sends = new Set<Promise<unknown>>();
     this.#rooms = {
       database,
       permissions: catalog,
@@ -146,11 +149,12 @@ export class Sallyport {
       userConnections,
       connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
       entries: new Entries(database, rights, tokens),
+      orphanedConnections: new OrphanedConnections({ sessions, delivery, sends, onError }),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
-      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway)),
+      delivery,
       sendOrder: new SendOrder(),
-      sends: new Set(),
+      sends,
       channels,
       views,
       authenticate: config.authenticate,
