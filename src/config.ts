@@ -76,7 +76,7 @@ export interface SallyportOptions {
   readonly allowMissingOrigin?: boolean | undefined;
   /** The tokens that clients connect with. */
   readonly token?: TokenOptions | undefined;
-  /** Limits per minute. `false` turns a limit off. */
+  /** Limits of events per minute, open connections and messages in flight. `false` turns a limit off. */
   readonly limits?: Partial<Limits> | undefined;
   /** `"none"`: every caller counts as the gateway, for a backend that only the gateway can reach. Default "secret". */
   readonly gatewayAuth?: "secret" | "none" | undefined;

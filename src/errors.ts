@@ -14,6 +14,7 @@ export type ErrorCode =
   | "SALLYPORT_DELIVERY"
   | "SALLYPORT_TOO_LARGE"
   | "SALLYPORT_CREDENTIALS"
+  | "SALLYPORT_QUEUE_FULL"
   | "SALLYPORT_INTERRUPTED"
   | "SALLYPORT_STORAGE"
   | "SALLYPORT_NOT_MIGRATED"
@@ -89,6 +90,7 @@ export type Reason =
   | "handler"
   | "channel"
   | "authorize"
+  | "unstable"
   | "author"
   | "reserved";
 

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
-import { Changes } from "./access/changes.ts";
+import { ChangeLog } from "./access/change-log.ts";
+import { ChangedSubjects } from "./access/changed-subjects.ts";
 import { Channels } from "./access/channels.ts";
 import { ConnectLimits } from "./access/connect-limits.ts";
 import { DecisionLog } from "./access/decision-log.ts";
@@ -13,6 +14,7 @@ import { type ChangeOptions, Grants } from "./access/grants.ts";
 import { LimitSettings } from "./access/limit-settings.ts";
 import { LoopbackDenials } from "./access/loopback-denials.ts";
 import { MessageLimits } from "./access/message-limits.ts";
+import { MessagesInFlight } from "./access/messages-in-flight.ts";
 import { type OriginDecision, Origins } from "./access/origins.ts";
 import { PermissionRows } from "./access/permission-rows.ts";
 import { PermissionCatalog } from "./access/permissions.ts";
@@ -25,6 +27,7 @@ import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
+import { SendCapacity } from "./delivery/send-capacity.ts";
 import { SendOrder } from "./delivery/send-order.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
@@ -37,6 +40,7 @@ import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
 import { BackgroundCleanup } from "./lifecycle/background-cleanup.ts";
 import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
+import { closeTooSlow } from "./lifecycle/close-too-slow.ts";
 import { connect } from "./lifecycle/connect.ts";
 import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
@@ -111,6 +115,7 @@ export class Sallyport {
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
     const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
+    const changeLog = new ChangeLog(database);
     const evictions = new Evictions(database, judges.join("\n"));
     const rights = new Rights(database);
     const gateways = new Gateways(database);
@@ -123,7 +128,9 @@ export class Sallyport {
     const sessions = new Sessions(database, rights);
     const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
-    const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway));
+    const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
+      closeTooSlow(this.#rooms, recipient),
+    );
     const sends = new Set<Promise<unknown>>();
     this.#rooms = {
       database,
@@ -134,6 +141,7 @@ export class Sallyport {
       rateLimits,
       connectLimits: new ConnectLimits(database, limits, rateLimits),
       messageLimits: new MessageLimits(limits),
+      messagesInFlight: new MessagesInFlight(config.limits),
       tokens,
       endedSessions: new EndedSessions(database, config.endedSessions, onError),
       rights,
@@ -143,17 +151,19 @@ export class Sallyport {
       declaredRules: new DeclaredRules(database),
       decisionLog,
       evictions,
-      changes: new Changes(),
+      changeLog,
+      changedSubjects: new ChangedSubjects(),
       gateways,
       sessions,
       userConnections,
       connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
-      entries: new Entries(database, rights, tokens),
+      entries: new Entries(database, rights, tokens, changeLog),
       orphanedConnections: new OrphanedConnections({ sessions, delivery, sends, onError }),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
       delivery,
       sendOrder: new SendOrder(),
+      sendCapacity: new SendCapacity(config.apiGateway.maxQueuedBytes),
       sends,
       channels,
       views,
@@ -166,7 +176,10 @@ export class Sallyport {
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
-      watch: () => this.start(),
+      watch: () => {
+        this.#cleanup.start();
+        return this.#loop.start();
+      },
       telemetry: config.telemetry,
       onError,
       errors,
@@ -181,7 +194,7 @@ export class Sallyport {
     this.users = config.users;
     const { audit } = this.#rooms;
     const definitions = definedGateways(config.gateways, views);
-    this.provisioning = { definitions, gateways, database, audit, evictions };
+    this.provisioning = { definitions, gateways, database, audit, changeLog };
   }
 
   /** Paths of the mounted views. */
@@ -223,7 +236,7 @@ export class Sallyport {
    * @returns undefined where the path is not ours
    */
   async answer(http: HttpCall): Promise<HttpAnswer | undefined> {
-    const { pathname } = http.url;
+    const pathname = http.path ?? http.url.pathname;
     if (pathname === this.#tokenPath) return this.#token(http, pathname);
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
@@ -268,7 +281,7 @@ export class Sallyport {
 
   /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link settle} pauses it. */
   start(): void {
-    this.#loop.start();
+    void this.#loop.start();
     this.#cleanup.start();
   }
 
@@ -376,8 +389,9 @@ export class Sallyport {
     trail.view = view.path;
     const { telemetry } = this.#rooms;
     const envelope: Envelope = {};
-    if (!telemetry) return this.#event(view, kind, http, trail, envelope);
-    const work = () => this.#event(view, kind, http, trail, envelope);
+    const work = () =>
+      this.#event(view, kind, http, trail, envelope).finally(() => envelope.inFlight?.leave());
+    if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
       // Known to be one of ours once it has been admitted.

@@ -13,7 +13,7 @@ import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Tables } from "../storage/database.ts";
 import { COUNTED_LIMITS, describeReached, keyPrefixes } from "./limit-keys.ts";
 
-/** The limits of the app: events per minute, and open connections. `false`: no limit. 0: none are allowed. */
+/** The limits of the app: events per minute, open connections, and messages in flight. `false`: no limit. 0: none are allowed. */
 export interface Limits {
   /** Connects of one user through one gateway, with a token that could be spent. Default 20. */
   readonly connectsPerUser: number | false;
@@ -35,6 +35,12 @@ export interface Limits {
   readonly messagesPerConnection: number | false;
   /** Messages of one user on all connections, counted in each process by itself. Default 3000. */
   readonly messagesPerUser: number | false;
+  /** Messages on one connection that a process handles at the same time. Default 50. */
+  readonly messagesInFlightPerConnection: number | false;
+  /** Messages of one user on all connections that a process handles at the same time. Default 100. */
+  readonly messagesInFlightPerUser: number | false;
+  /** Messages that a process handles at the same time. Default 2000. */
+  readonly messagesInFlightPerProcess: number | false;
 }
 
 /** The option `limits`, with its defaults. */
@@ -46,6 +52,9 @@ export const limitsSchema = optionsOf<Partial<Limits>>()({
   tokensPerUser: v.optional(perMinuteOption, 20),
   messagesPerConnection: v.optional(perMinuteOption, 600),
   messagesPerUser: v.optional(perMinuteOption, 3000),
+  messagesInFlightPerConnection: v.optional(atOnceOption("messages"), 50),
+  messagesInFlightPerUser: v.optional(atOnceOption("messages"), 100),
+  messagesInFlightPerProcess: v.optional(atOnceOption("messages"), 2000),
 });
 
 /** Length of the window of a limit, in milliseconds. */

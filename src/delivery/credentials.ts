@@ -40,7 +40,7 @@ export class Credentials {
     const endsIn = known.expiration === undefined ? Infinity : known.expiration.getTime() - Date.now();
     if (endsIn <= 0) return this.#renew();
     // Those that still hold are used meanwhile, whatever becomes of the attempt.
-    if (endsIn < RENEW_BEFORE_MS && Date.now() - this.#fetchedAt > RENEW_EVERY_MS) {
+    if (endsIn < RENEW_BEFORE_MS && performance.now() - this.#fetchedAt > RENEW_EVERY_MS) {
       this.#renew().catch(() => undefined);
     }
     return known;
@@ -48,7 +48,7 @@ export class Credentials {
 
   #renew(): Promise<AwsCredentials> {
     if (!this.#fetching) {
-      this.#fetchedAt = Date.now();
+      this.#fetchedAt = performance.now();
       this.#fetching = this.#fetchNow().finally(() => {
         this.#fetching = undefined;
       });
@@ -57,7 +57,7 @@ export class Credentials {
   }
 
   async #fetchNow(): Promise<AwsCredentials> {
-    if (this.#failure && Date.now() < this.#failure.until) throw this.#failure.error;
+    if (this.#failure && performance.now() < this.#failure.until) throw this.#failure.error;
     let timer: NodeJS.Timeout | undefined;
     const silence = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => reject(new Error(`no answer for ${FETCH_MS} ms`)), FETCH_MS);
@@ -67,7 +67,7 @@ export class Credentials {
       return this.#known;
     } catch (cause) {
       const error = cause instanceof DeliveryError ? cause : new CredentialsError(cause);
-      this.#failure = { error, until: Date.now() + FAILED_FOR_MS };
+      this.#failure = { error, until: performance.now() + FAILED_FOR_MS };
       throw error;
     } finally {
       clearTimeout(timer);

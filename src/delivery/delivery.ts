@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SallyportError } from "../errors.ts";
 import { ARRIVAL_MS } from "../protocol/quotas.ts";
+import { ConnectionQueue } from "./connection-queue.ts";
 import { Lane } from "./lane.ts";
 import type { ManagementApi, PostResult } from "./management-api.ts";
 import type { SendingBounds } from "./options.ts";
 import { Rate } from "./rate.ts";
 import { Slots } from "./slots.ts";
+import { Throttling } from "./throttling.ts";
 
 /** A recipient that has been decided on: where it is, and since when. */
 export interface Recipient {
@@ -32,6 +34,7 @@ export type StillPermitted = (recipient: Recipient) => true | Promise<boolean>;
 
 const ATTEMPTS = 4;
 const RETRY_BASE_MS = 100;
+const MAX_BACKOFF_MS = 1000;
 /** How long a call is tried again whose gateway has too many, in milliseconds. */
 const THROTTLED_RETRY_MS = 10_000;
 /** How long a 410 for a connection that is still arriving is tried again, in milliseconds. */
@@ -48,21 +51,10 @@ interface PostOptions {
 /** What goes to one gateway. */
 interface Way {
   readonly lane: Lane;
-  /** Where the line of each connection is that has posts. */
-  readonly lines: Map<string, number>;
-}
-
-/** The posts to one connection, one after another. */
-interface Line {
-  slot: number;
-  posts: number;
-  /** How many of them are urgent. */
-  pressing: number;
-  /** The last ordinary one, and the last urgent one. */
-  last: Post | undefined;
-  urgent: Post | undefined;
-  /** The call under way. */
-  calling: Promise<unknown> | undefined;
+  readonly rate: Rate;
+  readonly throttling: Throttling;
+  /** Where the queue of each connection is that has posts. */
+  readonly queues: Map<string, number>;
 }
 
 /** A call that is to be made, perhaps more than once. */
@@ -71,6 +63,8 @@ interface Post {
   /** Undefined closes the socket. */
   readonly frame: string | undefined;
   readonly options: PostOptions;
+  /** When the connection was opened, by `performance.now()`: a wall clock that is set back would make it younger. */
+  readonly connectedAt: number;
   /** Settles when it has its outcome; never rejects. */
   outcome: Promise<Outcome> | undefined;
   /** Settles with the gateway's answer while a call is under way. */
@@ -83,16 +77,26 @@ interface Post {
 export class Delivery {
   readonly #api: ManagementApi;
   readonly #concurrency: number;
+  readonly #perSecond: number;
+  /** Of all endpoints together. */
   readonly #rate: Rate;
   readonly #ways = new Map<string, Way>();
-  readonly #lines = new Slots<Line>();
+  readonly #queues = new Slots<ConnectionQueue<Post>>();
+  readonly #tooSlow: (recipient: Recipient) => void;
   readonly #posts = new Slots<Post>();
   #isStopped = false;
   #isShut = false;
 
-  constructor(api: ManagementApi, bounds: SendingBounds) {
+  /** @param tooSlow closes a connection whose client does not read. Default: it stays open */
+  constructor(
+    api: ManagementApi,
+    bounds: SendingBounds,
+    tooSlow: (recipient: Recipient) => void = () => undefined,
+  ) {
     this.#api = api;
+    this.#tooSlow = tooSlow;
     this.#concurrency = bounds.concurrency;
+    this.#perSecond = bounds.perSecond;
     this.#rate = new Rate(bounds.perSecond);
   }
 
@@ -115,11 +119,16 @@ export class Delivery {
   }
 
   /**
-   * Whoever has many to post asks before each, so that few wait: undefined when one more would be under way now, or a promise of
-   * asking again.
+   * Waits for the capacity to post one more message. Call it again afterwards.
+   *
+   * @param connectionId the queue of this connection must have a place too. A connection that does not read is not waited for
+   * @param flow what waits in turn with others, such as a user or an audience
+   * @returns undefined if there is capacity now
    */
-  room(endpoint: string): Promise<void> | undefined {
-    return this.#isStopped ? undefined : this.#way(endpoint).lane.room();
+  room(endpoint: string, connectionId = "", flow = ""): Promise<void> | undefined {
+    if (this.#isStopped) return undefined;
+    const way = this.#way(endpoint);
+    return way.lane.room(flow) ?? this.#known(way, connectionId)?.place();
   }
 
   /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
@@ -149,91 +158,104 @@ export class Delivery {
   #way(endpoint: string): Way {
     let way = this.#ways.get(endpoint);
     if (!way) {
-      way = { lane: new Lane(this.#rate, this.#concurrency), lines: new Map() };
+      const rate = new Rate(this.#perSecond, { within: this.#rate });
+      const lane = new Lane(rate, this.#concurrency);
+      way = { lane, rate, throttling: new Throttling(rate), queues: new Map() };
       this.#ways.set(endpoint, way);
     }
     return way;
   }
 
-  #line({ lines }: Way, connectionId: string): Line {
-    const slot = lines.get(connectionId);
-    const known = slot === undefined ? undefined : this.#lines.get(slot);
-    if (known) return known;
-    const line: Line = {
-      slot: 0,
-      posts: 0,
-      pressing: 0,
-      last: undefined,
-      urgent: undefined,
-      calling: undefined,
-    };
-    line.slot = this.#lines.add(line);
-    lines.set(connectionId, line.slot);
-    return line;
+  #known({ queues }: Way, connectionId: string): ConnectionQueue<Post> | undefined {
+    const slot = queues.get(connectionId);
+    return slot === undefined ? undefined : this.#queues.get(slot);
   }
 
-  /** What was sent to a connection first arrives first; only what is urgent overtakes what has not begun. */
+  #queue(way: Way, connectionId: string): ConnectionQueue<Post> {
+    const known = this.#known(way, connectionId);
+    if (known) return known;
+    const queue = new ConnectionQueue<Post>();
+    queue.slot = this.#queues.add(queue);
+    way.queues.set(connectionId, queue.slot);
+    return queue;
+  }
+
+  /** What was sent to a connection first arrives first. Only urgent posts overtake what has not begun. */
   #inOrder(recipient: Recipient, frame: string | undefined, options: PostOptions): Promise<Outcome> {
     const way = this.#way(recipient.endpoint);
-    const line = this.#line(way, recipient.connectionId);
-    // What is urgent goes before anything ordinary anyway, so each kind waits for its own.
-    const before = options.urgent ? line.urgent : line.last;
+    const queue = this.#queue(way, recipient.connectionId);
+    const { urgent = false } = options;
+    if (!urgent) {
+      if (queue.isFull && queue.isStuck && !queue.isTooSlow) {
+        if (queue.isRefused && !way.throttling.isAlone(queue.refusals)) return QUEUE_FULL;
+        this.#endTooSlow(queue, recipient);
+      }
+      if (queue.isTooSlow) return Promise.resolve(TOO_SLOW);
+    }
+    // Urgent posts go before ordinary ones anyway, so each kind waits for its own.
+    const before = urgent ? queue.urgent : queue.last;
     const post: Post = {
       recipient,
       frame,
       options,
+      connectedAt: performance.now() - (Date.now() - recipient.connectedAt),
       outcome: undefined,
       answered: undefined,
       isGivenUp: false,
     };
-    line.posts++;
-    if (options.urgent) {
-      line.pressing++;
-      line.urgent = post;
-    } else line.last = post;
-    post.outcome = this.#deliver(way, line, post, before);
+    queue.add(post, urgent, frame?.length ?? 0);
+    post.outcome = this.#deliver(way, queue, post, before);
     return post.outcome;
   }
 
-  async #deliver(way: Way, line: Line, post: Post, before: Post | undefined): Promise<Outcome> {
+  async #deliver(
+    way: Way,
+    queue: ConnectionQueue<Post>,
+    post: Post,
+    before: Post | undefined,
+  ): Promise<Outcome> {
     const slot = this.#posts.add(post);
+    const { urgent = false } = post.options;
     try {
       if (before) {
         const outcome = await before.outcome;
-        // A socket that takes nothing would hold up whoever sends to it once more for each message.
-        if (before.isGivenUp && outcome?.kind === "failed" && !post.options.urgent) {
+        // The messages behind one that was given up would hold up their senders once more.
+        if (before.isGivenUp && outcome?.kind === "failed" && !urgent) {
           post.isGivenUp = true;
           return outcome;
         }
       }
-      return await this.#persist(way.lane, line, post);
+      return await this.#persist(way, queue, post);
     } catch (error) {
       return { kind: "failed", reason: reasonOf(error) };
     } finally {
       this.#posts.remove(slot);
-      if (post.options.urgent) line.pressing--;
-      if (--line.posts === 0) {
-        way.lines.delete(post.recipient.connectionId);
-        this.#lines.remove(line.slot);
+      if (queue.remove(urgent, post.frame?.length ?? 0)) {
+        way.queues.delete(post.recipient.connectionId);
+        this.#queues.remove(queue.slot);
       }
     }
   }
 
-  async #persist(lane: Lane, line: Line, post: Post): Promise<Outcome> {
+  async #persist(way: Way, queue: ConnectionQueue<Post>, post: Post): Promise<Outcome> {
+    const { lane, rate, throttling } = way;
     const { recipient, options } = post;
     const { urgent = false, stillPermitted } = options;
     let begun: number | undefined;
     for (let attempt = 1; ; attempt++) {
-      const turn = lane.enter(urgent);
+      const isSetAside = !urgent && throttling.isSetAside(queue.refusals);
+      const turn = isSetAside ? lane.enterAside() : lane.enter(urgent);
       if (turn) await turn;
       let isThrottled: boolean | undefined;
       let result: PostResult;
+      let ms: number | undefined;
       try {
+        if (queue.isTooSlow && !urgent) return giveUp(post);
         const ready = this.#api.ready?.(recipient.endpoint);
         if (ready) await ready;
         for (;;) {
-          if (isTaken(line, urgent)) {
-            await free(line, urgent);
+          if (isTaken(queue, urgent)) {
+            await free(queue, urgent);
             continue;
           }
           const answer = stillPermitted ? stillPermitted(recipient) : true;
@@ -242,26 +264,45 @@ export class Delivery {
           if (!(await inTime(answer))) return WITHHELD;
         }
         if (this.#isShut || (this.#isStopped && !urgent)) return CLOSED;
+        const calledAt = performance.now();
         post.answered = this.#call(post);
-        line.calling = post.answered;
+        queue.calling = post.answered;
         result = await post.answered;
-        isThrottled = result.kind === "retry" && result.isThrottled === true;
+        if (result.kind === "ok" && !urgent) ms = performance.now() - calledAt;
+        isThrottled = evidenceOf(result, throttling, queue, urgent);
       } finally {
-        if (post.answered && line.calling === post.answered) line.calling = undefined;
+        if (post.answered && queue.calling === post.answered) queue.calling = undefined;
         post.answered = undefined;
-        lane.leave(isThrottled);
+        if (isSetAside) lane.leaveAside(isThrottled);
+        else lane.leave(isThrottled, ms);
       }
-      begun ??= Date.now();
-      const isPatient = !urgent && this.#rate.isSlowed;
-      const outcome = outcomeOf(result, recipient, { attempt, isPatient, forMs: Date.now() - begun });
+      if (!urgent && !queue.isTooSlow && throttling.isTooSlow(queue.refusals)) {
+        this.#endTooSlow(queue, recipient);
+      }
+      if (queue.isTooSlow && result.kind === "retry" && !urgent) return giveUp(post);
+      begun ??= performance.now();
+      // A gateway that has too many calls will accept this one later. What is urgent does not wait: the socket is to be closed.
+      const isPatient =
+        !urgent &&
+        result.kind === "retry" &&
+        result.isThrottled === true &&
+        (rate.isSlowed || throttling.isSetAside(queue.refusals));
+      const outcome = outcomeOf(result, post, { attempt, isPatient, forMs: performance.now() - begun });
       if (outcome) {
         post.isGivenUp = outcome.kind === "failed" && result.kind !== "failed";
         return outcome;
       }
-      const stepBack = lane.stepAside();
-      await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, 1000));
-      stepBack();
+      const isApart = !urgent && throttling.isSetAside(queue.refusals);
+      const stepBack = isApart ? undefined : lane.stepAside();
+      await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, MAX_BACKOFF_MS));
+      stepBack?.();
     }
+  }
+
+  /** From now on, nothing ordinary goes to the connection any more. */
+  #endTooSlow(queue: ConnectionQueue<Post>, recipient: Recipient): void {
+    queue.endTooSlow();
+    if (!this.#isStopped) this.#tooSlow(recipient);
   }
 
   #call({ recipient: { endpoint, connectionId }, frame }: Post): Promise<PostResult> {
@@ -274,24 +315,49 @@ export class Delivery {
 const SENT: Outcome = { kind: "sent" };
 const WITHHELD: Outcome = { kind: "withheld" };
 const CLOSED: Outcome = { kind: "failed", reason: "closed" };
+const TOO_SLOW: Outcome = { kind: "failed", reason: "slow" };
+const QUEUE_FULL: Promise<Outcome> = Promise.resolve({ kind: "failed", reason: "queue full" });
+
+/** The messages behind it are given up too. */
+function giveUp(post: Post): Outcome {
+  post.isGivenUp = true;
+  return TOO_SLOW;
+}
+
+/** Counts an answer. @returns whether it is evidence that the endpoint throttles; undefined if it says nothing about that */
+function evidenceOf(
+  result: PostResult,
+  throttling: Throttling,
+  queue: ConnectionQueue<Post>,
+  urgent: boolean,
+): boolean | undefined {
+  if (result.kind !== "retry") {
+    // A client whose socket is closed, or is gone, has not begun to read.
+    throttling.accepted(result.kind === "ok" && !urgent ? queue.refusals : undefined);
+    return false;
+  }
+  const { isThrottled = false } = result;
+  return queue.refused((refusals) => {
+    if (isThrottled) return throttling.refused(refusals) ? true : undefined;
+    throttling.failed(refusals);
+    return false;
+  });
+}
 
 /** What an answer means, or undefined when the call is to be made again. */
 function outcomeOf(
   result: PostResult,
-  { connectedAt }: Recipient,
+  { connectedAt }: Post,
   tried: { readonly attempt: number; readonly isPatient: boolean; readonly forMs: number },
 ): Outcome | undefined {
   if (result.kind === "ok") return SENT;
   if (result.kind === "failed") return { kind: "failed", reason: result.reason };
   if (result.kind === "gone") {
     // AWS answers 410 until $connect has been answered, so for a row this young it may mean "not yet".
-    if (Date.now() - connectedAt > ARRIVAL_MS) return { kind: "gone" };
+    if (performance.now() - connectedAt > ARRIVAL_MS) return { kind: "gone" };
     return tried.forMs > ARRIVAL_RETRY_MS ? { kind: "failed", reason: "arriving" } : undefined;
   }
-  // A gateway that has too many calls will take this one by and by. A 429 that others do not meet is of a client that does not
-  // read, and what is urgent does not wait: the socket is to be closed.
-  const isPatient = result.isThrottled === true && tried.isPatient;
-  const isGivenUp = isPatient ? tried.forMs > THROTTLED_RETRY_MS : tried.attempt >= ATTEMPTS;
+  const isGivenUp = tried.isPatient ? tried.forMs > THROTTLED_RETRY_MS : tried.attempt >= ATTEMPTS;
   return isGivenUp ? { kind: "failed", reason: result.reason } : undefined;
 }
 
@@ -308,14 +374,14 @@ async function inTime(answer: Promise<boolean>): Promise<boolean> {
   }
 }
 
-/** Whether a call to the connection is under way, or something urgent is to go before. */
-function isTaken(line: Line, urgent: boolean): boolean {
-  return line.calling !== undefined || (!urgent && line.pressing > 0);
+/** Whether a call to the connection is in flight, or something urgent is to go before. */
+function isTaken(queue: ConnectionQueue<Post>, urgent: boolean): boolean {
+  return queue.calling !== undefined || (!urgent && queue.hasUrgent);
 }
 
-async function free(line: Line, urgent: boolean): Promise<void> {
-  while (isTaken(line, urgent)) {
-    await (line.calling ?? line.urgent?.outcome)?.catch(() => undefined);
+async function free(queue: ConnectionQueue<Post>, urgent: boolean): Promise<void> {
+  while (isTaken(queue, urgent)) {
+    await (queue.calling ?? queue.urgent?.outcome)?.catch(() => undefined);
   }
 }
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Lane, URGENT_RESERVE } from "./lane.ts";
+import { Lane, SET_ASIDE_CALLS, URGENT_RESERVE } from "./lane.ts";
 import { Rate } from "./rate.ts";
 
 beforeEach(() => {
@@ -56,15 +56,15 @@ describe("a lane", () => {
   });
 
   test("goes at its pace though nobody leaves, and wastes no turn", async () => {
-    const lane = new Lane(new Rate(100), 1000);
+    const lane = new Lane(new Rate(60), 1000);
     const { entered, enter } = queue(lane);
-    for (let call = 0; call < 200; call++) enter(`${call}`);
-    expect(entered).toHaveLength(5);
+    for (let call = 0; call < 120; call++) enter(`${call}`);
+    expect(entered).toHaveLength(3);
     await vi.advanceTimersByTimeAsync(1000);
-    expect(entered.length).toBeGreaterThan(90);
-    expect(entered.length).toBeLessThanOrEqual(105);
+    expect(entered.length).toBeGreaterThan(54);
+    expect(entered.length).toBeLessThanOrEqual(63);
     await vi.advanceTimersByTimeAsync(1000);
-    expect(entered.length).toBeGreaterThan(190);
+    expect(entered.length).toBeGreaterThan(114);
   });
 
   test("takes urgent calls up to a second in advance, and others pay for it", async () => {
@@ -75,6 +75,7 @@ describe("a lane", () => {
     enter("ordinary");
     await vi.advanceTimersByTimeAsync(500);
     expect(entered.length).toBeGreaterThan(145);
+    for (let call = 0; call < 100; call++) lane.leave();
     expect(entered).not.toContain("ordinary");
     await vi.advanceTimersByTimeAsync(900);
     expect(entered).not.toContain("ordinary");
@@ -114,7 +115,53 @@ test("a lane that lets ordinary calls in has none of them wait any more", async 
   expect(lane.room()).toBeUndefined();
 });
 
+test("calls to connections that are set aside use slots of their own, after all other calls", async () => {
+  const lane = new Lane(unbounded(), 1);
+  const { entered, enter } = queue(lane);
+  enter("a");
+  let aside = 0;
+  for (let call = 0; call < SET_ASIDE_CALLS + 2; call++) void lane.enterAside()?.then(() => aside++);
+  await Promise.resolve();
+  expect(aside).toBe(SET_ASIDE_CALLS);
+  // They have taken no slot of the others.
+  lane.leave(false);
+  enter("b");
+  expect(entered).toEqual(["a", "b"]);
+  enter("c");
+  lane.leaveAside();
+  await Promise.resolve();
+  expect(aside).toBe(SET_ASIDE_CALLS);
+  lane.leave(false);
+  await Promise.resolve();
+  expect(entered).toEqual(["a", "b", "c"]);
+  await Promise.resolve();
+  expect(aside).toBe(SET_ASIDE_CALLS + 1);
+  lane.letOrdinaryIn();
+  await Promise.resolve();
+  expect(aside).toBe(SET_ASIDE_CALLS + 2);
+  expect(lane.enterAside()).toBeUndefined();
+});
+
 describe("a rate", () => {
+  test("within another one is slower while it throttles, and slows down no other one", () => {
+    const all = new Rate(1000);
+    const [one, other] = [new Rate(1000, { within: all }), new Rate(1000, { within: all })];
+    for (let window = 0; window < 5; window++) answers(one, 50, 0);
+    vi.advanceTimersByTime(10_000);
+    const taken = (rate: Rate) => {
+      let count = 0;
+      while (rate.take(false) === 0) count++;
+      return count;
+    };
+    expect([one.share < 0.2, other.share, all.share]).toEqual([true, 1, 1]);
+    // The burst is that of the full pace. After it, an endpoint has its share, and the other one the rest.
+    taken(one);
+    vi.advanceTimersByTime(40);
+    expect(taken(one)).toBeLessThan(10);
+    expect(taken(other)).toBeGreaterThan(30);
+    expect(taken(one)).toBe(0);
+  });
+
   const answers = (rate: Rate, throttled: number, others: number) => {
     for (let call = 0; call < throttled; call++) rate.answered(true);
     for (let call = 0; call < others; call++) rate.answered(false);
@@ -222,6 +269,19 @@ describe("whoever has many to send", () => {
     await vi.advanceTimersByTimeAsync(0);
     await idle;
     expect([asked, state.sent]).toEqual([1, 1]);
+  });
+
+  test("takes turns with other flows, though one flow has many senders", async () => {
+    const lane = new Lane(unbounded(), 1);
+    lane.enter(false);
+    const served: string[] = [];
+    for (const flow of ["large", "large", "large", "small"]) lane.room(flow)?.then(() => served.push(flow));
+    for (let turn = 0; turn < 4; turn++) {
+      lane.leave(false);
+      await vi.advanceTimersByTimeAsync(0);
+      lane.enter(false);
+    }
+    expect(served.slice(0, 2)).toEqual(["large", "small"]);
   });
 
   test("waits while a thousand calls and more are to be made again, and goes on when fewer are", async () => {

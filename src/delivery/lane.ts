@@ -1,3 +1,5 @@
+import { ConcurrencyLimit } from "./concurrency-limit.ts";
+import { FairQueue } from "./fair-queue.ts";
 import type { Rate } from "./rate.ts";
 
 /** Calls that urgent ones may have under way beyond the others' bound: a slow gateway does not hold up an eviction. */
@@ -6,18 +8,24 @@ export const URGENT_RESERVE = 32;
 const FEWEST = 8;
 /** Calls that may wait to be made again before whoever sends has to wait. */
 const MOST_ASIDE = 1024;
+/** Calls in flight to connections that are set aside because their clients do not read. */
+export const SET_ASIDE_CALLS = 8;
 
 /**
- * The way to one endpoint, a bounded queue with priorities: a bound on calls under way, which narrows while the gateway refuses for their number; urgent ones first;
- * in the pace that all endpoints share.
+ * The calls to one endpoint: a bounded queue with priorities. The number of calls in flight is limited, and the limit is lower while the
+ * endpoint throttles. Urgent calls go first. Senders that wait for capacity are served in turn. Calls to connections that are set aside
+ * use slots of their own.
  */
 export class Lane {
   readonly #rate: Rate;
   readonly #most: number;
+  readonly #limit: ConcurrencyLimit;
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
-  readonly #outside: (() => void)[] = [];
+  readonly #setAside: (() => void)[] = [];
+  readonly #outside = new FairQueue<() => void>();
   #underWay = 0;
+  #setAsideUnderWay = 0;
   #aside = 0;
   #timer: NodeJS.Timeout | undefined;
   #dueAt = Number.POSITIVE_INFINITY;
@@ -28,6 +36,7 @@ export class Lane {
   constructor(rate: Rate, most: number) {
     this.#rate = rate;
     this.#most = most;
+    this.#limit = new ConcurrencyLimit(most);
   }
 
   /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
@@ -47,9 +56,31 @@ export class Lane {
     return turn;
   }
 
-  /** @param isThrottled what the gateway said to the call; undefined where none was made */
-  leave(isThrottled?: boolean): void {
+  /**
+   * @param isThrottled what the gateway said to the call; undefined where it says nothing about the pace, or where none was made
+   * @param ms how long an ordinary call took that was accepted
+   */
+  leave(isThrottled?: boolean, ms?: number): void {
+    // Fewer calls than allowed say nothing about the limit.
+    if (ms !== undefined && this.#underWay >= this.#limit.limit) this.#limit.answered(ms);
     this.#underWay--;
+    if (isThrottled !== undefined) this.#rate.answered(isThrottled);
+    this.#admit();
+  }
+
+  /** Waits for a turn of a connection that is set aside. Give it back by {@link leaveAside}. */
+  enterAside(): Promise<void> | undefined {
+    if (this.#isOpenToAll) {
+      this.#setAsideUnderWay++;
+      return undefined;
+    }
+    const turn = new Promise<void>((resolve) => this.#setAside.push(resolve));
+    this.#admit();
+    return turn;
+  }
+
+  leaveAside(isThrottled?: boolean): void {
+    this.#setAsideUnderWay--;
     if (isThrottled !== undefined) this.#rate.answered(isThrottled);
     this.#admit();
   }
@@ -63,10 +94,15 @@ export class Lane {
     };
   }
 
-  /** Waits until an ordinary call would be under way soon: undefined when it would be now. Ask again afterwards. */
-  room(): Promise<void> | undefined {
+  /**
+   * Waits until an ordinary call would be in flight soon. Call it again afterwards.
+   *
+   * @param flow what waits in turn with others, such as a user or an audience
+   * @returns undefined if the call would be in flight at once
+   */
+  room(flow = ""): Promise<void> | undefined {
     if (this.#isOpen || this.#isOpenToAll) return undefined;
-    return new Promise((resolve) => this.#outside.push(resolve));
+    return new Promise((resolve) => this.#outside.push(flow, resolve));
   }
 
   /** Nobody ordinary waits here any more: they are to find that there is nothing left to do. */
@@ -76,7 +112,11 @@ export class Lane {
       this.#underWay++;
       goOn();
     }
-    for (const goOn of this.#outside.splice(0)) goOn();
+    for (const goOn of this.#setAside.splice(0)) {
+      this.#setAsideUnderWay++;
+      goOn();
+    }
+    for (let goOn = this.#outside.shift(); goOn; goOn = this.#outside.shift()) goOn();
   }
 
   get #isOpen(): boolean {
@@ -84,7 +124,8 @@ export class Lane {
   }
 
   #hasRoom(isUrgent: boolean): boolean {
-    const bound = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+    const slowed = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+    const bound = Math.min(slowed, this.#limit.limit);
     return this.#underWay < (isUrgent ? bound + URGENT_RESERVE : bound);
   }
 
@@ -100,6 +141,20 @@ export class Lane {
         this.#underWay++;
         waiting.shift()?.();
       }
+    }
+    // Last, and only with tokens that no other call waits for.
+    while (
+      this.#setAside.length > 0 &&
+      this.#ordinary.length === 0 &&
+      this.#setAsideUnderWay < SET_ASIDE_CALLS
+    ) {
+      const wait = this.#rate.take(false);
+      if (wait > 0) {
+        this.#admitAfter(wait);
+        break;
+      }
+      this.#setAsideUnderWay++;
+      this.#setAside.shift()?.();
     }
     this.#callIn();
   }

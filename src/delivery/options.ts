@@ -13,6 +13,11 @@ export interface ApiGatewayOptions {
   readonly maxRequestsPerSecond?: number | false | undefined;
   /** Maximum number of requests in flight to one gateway, each on a connection of its own, from 1 to 10 000. Default 256. */
   readonly concurrency?: number | undefined;
+  /**
+   * Maximum size of the messages that wait to be sent in this process, in bytes, from 1 048 576. Beyond it, `send()` waits, and rejects
+   * with a `DeliveryError` after ten seconds. Default 67 108 864 (64 MiB).
+   */
+  readonly maxQueuedBytes?: number | undefined;
   /** AWS credentials, or a function that returns them. Default: the access key of the environment, or the default chain of the AWS SDK. */
   readonly credentials?: CredentialProvider | AwsCredentials | undefined;
   /** The AWS region of gateways behind a domain of your own. Default: AWS_REGION. */
@@ -55,6 +60,7 @@ export const apiGatewaySchema = optionsOf<ApiGatewayOptions>()({
     5000,
   ),
   concurrency: v.optional(wholeNumberOption(1, 10_000), 256),
+  maxQueuedBytes: v.optional(wholeNumberOption(1024 * 1024, Number.MAX_SAFE_INTEGER), 64 * 1024 * 1024),
   credentials: v.optional(CREDENTIALS),
   region: v.optional(textOption(/^[a-z]{2,4}(-[a-z]+)+-\d$/, "an AWS region such as eu-west-1")),
   client: v.optional(

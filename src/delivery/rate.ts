@@ -1,39 +1,47 @@
-/** How long calls that were not made are saved up, in milliseconds. */
+/** The time for which unused requests are saved up, in milliseconds. */
 const BURST_MS = 50;
-/** How far ahead urgent calls are taken, in milliseconds. */
+/** How far ahead urgent requests are allowed, in milliseconds. */
 const ADVANCE_MS = 1000;
-/** How long answers are counted before the pace is judged, in milliseconds. */
+/** The length of the window in which answers are counted before the pace is judged, in milliseconds. */
 const WINDOW_MS = 100;
-/** A share of refusals that one slow client alone does not make. */
+/** The fewest throttled requests, and their least share in a window, that lower the pace. */
 const THROTTLED_SHARE = 0.05;
 const THROTTLED_CALLS = 5;
+/** What the pace is multiplied by for each window with too many throttled requests. */
 const SLOWER = 0.7;
-/** What is gained back in a window, as a share of the whole. */
+/** What is added to the share of the pace in each other window. */
 const GAIN = 0.05;
 const LEAST = 0.02;
+/** The pace from which an endpoint without a limit is slowed down, in requests per second. */
+const UNBOUNDED_PER_SECOND = 10_000;
 
 /**
- * How many calls a second a process makes, whatever endpoints they go to: the quota is the account's. A token bucket, whose rate
- * grows by addition and shrinks by multiplication (AIMD).
+ * A limit of requests per second: a token bucket whose rate grows by addition and shrinks by multiplication (AIMD).
  *
- * Slower by three tenths for as long as the gateway says that there are too many, and then by and by as before.
+ * The process has one for `maxRequestsPerSecond`. Each endpoint has one `within` it, which is slower while that endpoint throttles. So an
+ * endpoint that throttles slows down no other endpoint.
  */
 export class Rate {
   readonly #most: number;
+  readonly #within: Rate | undefined;
   #share = 1;
   #saved: number;
   #at: number;
   #window = { from: 0, calls: 0, throttled: 0 };
 
-  /** @param perSecond `Infinity` for as many as there are */
-  constructor(perSecond: number, now = performance.now()) {
+  /**
+   * @param perSecond `Infinity`: no limit
+   * @param within a limit that the requests count against as well
+   */
+  constructor(perSecond: number, { within, now = performance.now() }: RateOptions = {}) {
     this.#most = perSecond;
+    this.#within = within;
     this.#saved = this.#burst;
     this.#at = now;
     this.#window.from = now;
   }
 
-  /** Whether the gateway has lately had too many calls. */
+  /** Whether too many requests were throttled lately. */
   get isSlowed(): boolean {
     return this.#share < 1 || this.#isTooFast;
   }
@@ -43,31 +51,34 @@ export class Rate {
     return throttled >= THROTTLED_CALLS && throttled >= calls * THROTTLED_SHARE;
   }
 
-  /** What is left of the whole pace after refusals: from 1 down to a fiftieth. */
+  /** The share of the full pace that is left: from 1 down to 0.02. */
   get share(): number {
     return this.#share;
   }
 
   /**
-   * Takes one call's turn.
+   * Takes one token.
    *
-   * @param isUrgent may be taken up to a second in advance, for which others wait then
-   * @returns 0, or after how many milliseconds to ask again: nothing was taken
+   * @param isUrgent may be taken up to a second in advance, at the expense of later requests
+   * @returns 0, or the number of milliseconds after which to try again, when no token was taken
    */
   take(isUrgent: boolean, now = performance.now()): number {
+    // At the full pace, the limit that this one is within is at least as strict.
+    if (this.#share === 1 && this.#within) return this.#within.take(isUrgent, now);
     if (this.#most === Infinity && this.#share === 1) return 0;
     const perMs = this.#perMs();
     this.#saved = Math.min(this.#burst, this.#saved + (now - this.#at) * perMs);
-    // What was taken in advance at a faster pace is not to be made good at a slower one.
+    // Tokens that were taken in advance at a faster pace are not paid back at a slower one.
     this.#saved = Math.max(this.#saved, -perMs * ADVANCE_MS);
     this.#at = now;
     const needed = isUrgent ? 1 - perMs * ADVANCE_MS : 1;
     if (this.#saved < needed) return (needed - this.#saved) / perMs;
-    this.#saved--;
-    return 0;
+    const wait = this.#within?.take(isUrgent, now) ?? 0;
+    if (wait === 0) this.#saved--;
+    return wait;
   }
 
-  /** Notes an answer. */
+  /** Counts an answer. @param isThrottled whether it is evidence that there were too many requests */
   answered(isThrottled: boolean, now = performance.now()): void {
     const window = this.#window;
     window.calls++;
@@ -89,5 +100,8 @@ export class Rate {
   }
 }
 
-/** What a pace without bounds is slowed down from. */
-const UNBOUNDED_PER_SECOND = 10_000;
+interface RateOptions {
+  readonly within?: Rate;
+  /** By `performance.now()`. */
+  readonly now?: number;
+}

@@ -1,49 +1,74 @@
 /**
- * Keeps sends to one audience in their order at each of its sockets, though they are under way together: a later one does not
- * pass the place in the order of ids that the one before it has come to.
+ * Keeps sends to one audience in their order at each of its connections, though they are in progress together: a later one does not
+ * pass the place in the order of ids that the one before it has reached.
  */
 export class SendOrder {
-  readonly #last = new Map<string, SendPlace>();
+  readonly #audiences = new Map<string, Audience>();
 
-  /** @param audience whatever names it */
-  enter(audience: string): SendPlace {
-    const place = new SendPlace(this.#last.get(audience), (before) => {
-      if (this.#last.get(audience) !== place) return;
-      if (before) this.#last.set(audience, before);
-      else this.#last.delete(audience);
+  /** @param key names the audience */
+  enter(key: string): SendPlace {
+    const audience = this.#audiences.get(key) ?? { last: undefined, moves: 0 };
+    const place: SendPlace = new SendPlace(audience, (before) => {
+      if (audience.last !== place) return;
+      audience.last = before;
+      if (!before) this.#audiences.delete(key);
     });
-    this.#last.set(audience, place);
+    audience.last = place;
+    this.#audiences.set(key, audience);
     return place;
   }
 }
 
-/** How far a send has come. Those that are under way know their neighbours, and nobody who has left. */
+interface Audience {
+  last: SendPlace | undefined;
+  /** How often one of its sends has come further. */
+  moves: number;
+}
+
+/** How far a send has come. Those in progress refer to their neighbours only. */
 export class SendPlace {
+  readonly #audience: Audience;
+  readonly #left: (before: SendPlace | undefined) => void;
   #before: SendPlace | undefined;
   #after: SendPlace | undefined;
-  readonly #left: (before: SendPlace | undefined) => void;
   #cursor = "";
+  /** The last recipient of the last page that was handed over completely. */
+  #pageEnd = "";
   #isOut = false;
   /** What the send after this one waits for. */
-  #awaited: { readonly id: string; readonly goOn: () => void } | undefined;
+  #awaited: { readonly isOver: () => boolean; readonly goOn: () => void } | undefined;
 
-  /** @param left told who is the last one now, if this one was */
-  constructor(before: SendPlace | undefined, left: (before: SendPlace | undefined) => void) {
-    this.#before = before;
+  /** @param left is called with the send that is the last one now, if this one was */
+  constructor(audience: Audience, left: (before: SendPlace | undefined) => void) {
+    this.#audience = audience;
+    this.#before = audience.last;
     this.#left = left;
-    if (before) before.#after = this;
+    if (this.#before) this.#before.#after = this;
   }
 
-  /** Waits until the send before has passed a recipient, or is over: undefined when it has. Ask again afterwards. */
+  /** How often a send to the audience has come further. A send that waits for a send that waits is not stuck while this grows. */
+  get moves(): number {
+    return this.#audience.moves;
+  }
+
+  /** Waits until the send before has passed a recipient, or has finished. Call it again afterwards. @returns undefined if it has */
   mayPass(id: string): Promise<void> | undefined {
     const before = this.#before;
-    if (!before || before.#cursor >= id) return undefined;
-    return new Promise((goOn) => {
-      before.#awaited = { id, goOn };
-    });
+    return !before || before.#cursor >= id ? undefined : before.#until(() => before.#cursor >= id);
   }
 
-  /** The one before has not moved for too long: nobody waits for it any more. */
+  /**
+   * Waits until the send before has handed over the page after a recipient, or has finished. Call it again afterwards.
+   *
+   * @param after the last recipient before the page that is to be read
+   * @returns undefined if it has
+   */
+  mayRead(after: string): Promise<void> | undefined {
+    const before = this.#before;
+    return !before || before.#pageEnd > after ? undefined : before.#until(() => before.#pageEnd > after);
+  }
+
+  /** The one before has not moved for too long: no send waits for it any more. */
   goAhead(): void {
     const before = this.#before;
     if (before) before.#stepOut();
@@ -52,16 +77,34 @@ export class SendPlace {
   /** Notes that a recipient was dealt with. */
   passed(id: string): void {
     this.#cursor = id;
-    if (this.#awaited && this.#awaited.id <= id) this.#callOn();
+    this.#moved();
+  }
+
+  /** Notes that a page was handed over completely, up to the recipient that was passed last. */
+  pageDone(): void {
+    this.#pageEnd = this.#cursor;
+    this.#moved();
   }
 
   leave(): void {
     this.#stepOut();
   }
 
+  #until(isOver: () => boolean): Promise<void> {
+    return new Promise((goOn) => {
+      this.#awaited = { isOver, goOn };
+    });
+  }
+
+  #moved(): void {
+    this.#audience.moves++;
+    if (this.#awaited?.isOver()) this.#callOn();
+  }
+
   #stepOut(): void {
     if (this.#isOut) return;
     this.#isOut = true;
+    this.#audience.moves++;
     if (this.#before) this.#before.#after = this.#after;
     if (this.#after) this.#after.#before = this.#before;
     this.#left(this.#before);

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
+import type { ChangeLog } from "../access/change-log.ts";
 import type { RateLimits } from "../access/rate-limits.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Sessions } from "../sessions/sessions.ts";
@@ -36,11 +37,12 @@ export interface CleanedTables {
   readonly sessions: Pick<Sessions, "removeOlder">;
   readonly tokens: Pick<Tokens, "removeExpired">;
   readonly rateLimits: Pick<RateLimits, "removeOverAfter">;
+  readonly changeLog: Pick<ChangeLog, "removeOld">;
   readonly onError: (error: unknown, where: string) => void;
 }
 
 /**
- * Removes windows of limits that are over, expired tokens and rows of old connections, in a process that serves events. Statements
+ * Removes windows of limits that are over, expired tokens, old entries of the change log and rows of old connections, in a process that serves events. Statements
  * are small, with rests in between. Several processes at once remove the same rows, which is harmless.
  */
 export class BackgroundCleanup {
@@ -101,7 +103,7 @@ export class BackgroundCleanup {
   }
 
   async #run(): Promise<void> {
-    const { database, sessions, tokens, rateLimits } = this.#tables;
+    const { database, sessions, tokens, rateLimits, changeLog } = this.#tables;
     const { rows } = await sql<{ now: number }>`select ${database.now} as now`.execute(database.db);
     this.#clock.read(Number(rows[0]?.now), performance.now());
     await this.#inBatches(async (limit) => {
@@ -110,6 +112,7 @@ export class BackgroundCleanup {
       return last !== undefined;
     });
     await this.#inBatches(async (limit) => (await tokens.removeExpired(limit)) > 0);
+    await this.#inBatches(async (limit) => (await changeLog.removeOld(limit)) > 0);
     // A clock that stepped forward makes every connection look old, and a row that is gone cannot be restored.
     if (!this.#clock.isEven) return;
     const keepMs = KEEP_SESSION_HOURS * HOUR_MS;

@@ -57,6 +57,8 @@ export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<Cl
     CLEANUP_OPTIONS,
     options,
   );
+  // Not counted: these rows are of no use to a person, and serving processes remove them after minutes.
+  await inBatches((limit) => rooms.changeLog.removeOld(limit));
   return {
     sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),
     tokens: await inBatches((limit) => rooms.tokens.removeExpired(limit)),

@@ -49,6 +49,7 @@ export async function close({ rooms, api, enforcer, loop, cleanup }: Working): P
   const { delivery, sends, decisionLog, activity, database } = rooms;
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
+  rooms.sendCapacity.letAllIn();
   await Promise.all([loop.stop(), cleanup.close()]);
   const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
   await within(

@@ -1,6 +1,7 @@
 import type { Audit } from "../access/audit.ts";
 import type { Callers } from "../access/callers.ts";
-import type { Changes } from "../access/changes.ts";
+import type { ChangeLog } from "../access/change-log.ts";
+import type { ChangedSubjects } from "../access/changed-subjects.ts";
 import type { Channels } from "../access/channels.ts";
 import type { ConnectLimits } from "../access/connect-limits.ts";
 import type { DecisionLog } from "../access/decision-log.ts";
@@ -11,6 +12,7 @@ import type { Evictions } from "../access/evictions.ts";
 import type { Grants } from "../access/grants.ts";
 import type { LimitSettings } from "../access/limit-settings.ts";
 import type { MessageLimits } from "../access/message-limits.ts";
+import type { MessagesInFlight } from "../access/messages-in-flight.ts";
 import type { Origins } from "../access/origins.ts";
 import type { PermissionRows } from "../access/permission-rows.ts";
 import type { PermissionCatalog } from "../access/permissions.ts";
@@ -18,6 +20,7 @@ import type { RateLimits } from "../access/rate-limits.ts";
 import type { Rights } from "../access/rights.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Delivery } from "../delivery/delivery.ts";
+import type { SendCapacity } from "../delivery/send-capacity.ts";
 import type { SendOrder } from "../delivery/send-order.ts";
 import type { ErrorReporter } from "../error-reporter.ts";
 import type { Gateways } from "../gateways/gateways.ts";
@@ -52,6 +55,7 @@ export interface Rooms {
   readonly rateLimits: RateLimits;
   readonly connectLimits: ConnectLimits;
   readonly messageLimits: MessageLimits;
+  readonly messagesInFlight: MessagesInFlight;
   readonly tokens: Tokens;
   readonly endedSessions: EndedSessions;
   readonly permissions: PermissionCatalog;
@@ -62,7 +66,8 @@ export interface Rooms {
   readonly declaredRules: DeclaredRules;
   readonly decisionLog: DecisionLog;
   readonly evictions: Evictions;
-  readonly changes: Changes;
+  readonly changeLog: ChangeLog;
+  readonly changedSubjects: ChangedSubjects;
   readonly gateways: Gateways;
   readonly sessions: Sessions;
   readonly entries: Entries;
@@ -73,6 +78,7 @@ export interface Rooms {
   readonly memberships: Memberships;
   readonly delivery: Delivery;
   readonly sendOrder: SendOrder;
+  readonly sendCapacity: SendCapacity;
   /** Sends under way, which closing waits for. */
   readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
@@ -83,8 +89,8 @@ export interface Rooms {
   readonly tokenExpirySeconds: number;
   /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. */
   readonly trustProxy: number;
-  /** From now on looks for what time and other processes change. */
-  readonly watch: () => void;
+  /** Starts to look for what time and other processes change. Resolves when it is known what has changed so far. */
+  readonly watch: () => Promise<void>;
   /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
   readonly keep: (decision: Decision) => string;
   /** Told of events and sends as they happen, where somebody wants to know. */

@@ -2,20 +2,15 @@ import { setMaxListeners } from "node:events";
 import * as v from "valibot";
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
+import type { PageTurn } from "../delivery/send-capacity.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { breathe } from "../storage/database.ts";
 import type { SendOptions } from "../view/context.ts";
 import type { Plan } from "./audience-plan.ts";
-import {
-  explainWithheld,
-  type Page,
-  pagesOf,
-  permittedOf,
-  permittedSince,
-  recipientAt,
-} from "./recipients.ts";
+import { PageFreshness } from "./page-freshness.ts";
+import { explainWithheld, type Page, pagesOf, permittedOf, recipientAt } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
@@ -38,9 +33,10 @@ export function checkSendOptions(options: SendOptions): void {
 const PATIENCE_MS = 5000;
 
 /**
- * Sends a frame to whoever may have it: a few pages of the audience are in memory, however large it is.
+ * Sends a frame to the permitted recipients of an audience. One page of the audience is in memory, however large it is.
  *
- * @param place among the sends to the same audience; left when this one is over
+ * @param place among the sends to the same audience; left when this one has finished
+ * @param flow the user or the audience on whose behalf capacity is taken, in turn with others
  */
 export function send(
   rooms: Rooms,
@@ -48,8 +44,16 @@ export function send(
   frame: string,
   options: SendOptions,
   place: SendPlace,
+  flow: string,
 ): Promise<DeliveryReport> {
-  const run = () => new Send(rooms, plan, frame, options, place).run();
+  const run = async () => {
+    const release = await rooms.sendCapacity.reserve(Buffer.byteLength(frame), flow);
+    try {
+      return await new Send(rooms, plan, frame, options, place, flow).run();
+    } finally {
+      release();
+    }
+  };
   return underWay(rooms, rooms.telemetry ? rooms.telemetry.send(kindOf(plan.audience), run) : run());
 }
 
@@ -81,6 +85,7 @@ class Send {
   readonly #frame: string;
   readonly #options: SendOptions;
   readonly #place: SendPlace;
+  readonly #flow: string;
   readonly #tally = new DeliveryTally();
   /** The last recipient that was dealt with: all before it were too. */
   #cursor: string;
@@ -88,32 +93,32 @@ class Send {
   readonly #closing: Promise<void>[] = [];
   #underWay = 0;
   #drained: (() => void) | undefined;
-  /** Called when the send is ended while it waits. */
-  #ended: (() => void) | undefined;
+  /** Called when the send is ended, or has to give up its page, while it waits. */
+  #wake: (() => void) | undefined;
 
-  constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions, place: SendPlace) {
+  constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions, place: SendPlace, flow: string) {
     this.#rooms = rooms;
     this.#plan = plan;
     this.#frame = frame;
     this.#options = options;
     this.#place = place;
+    this.#flow = flow;
     this.#cursor = options.after ?? "";
   }
 
   async run(): Promise<DeliveryReport> {
-    // Whoever only sends is to hear of rights that end elsewhere, too.
-    this.#rooms.watch();
+    // A process that only sends must notice changes of other processes, too.
+    await this.#rooms.watch();
     const { signal } = this.#options;
-    const end = () => this.#ended?.();
+    const end = () => this.#wake?.();
     if (signal) setMaxListeners(0, signal);
     signal?.addEventListener("abort", end);
     try {
       const isComplete = await this.#pages().finally(() => this.#place.leave());
       await this.#settle();
-      if (!isComplete) {
-        this.#tally.leave(await this.#rooms.sessions.count(this.#plan.selector, this.#cursor));
-      }
-      return this.#tally.report(isComplete ? null : this.#cursor);
+      const left = isComplete ? 0 : await this.#rooms.sessions.count(this.#plan.selector, this.#cursor);
+      this.#tally.leave(left);
+      return this.#tally.report(left === 0 ? null : this.#cursor);
     } catch (cause) {
       throw await this.#interrupted(cause);
     } finally {
@@ -125,75 +130,94 @@ class Send {
     return this.#options.signal?.aborted === true || this.#rooms.delivery.isStopped;
   }
 
-  /** While one page is handed over the next is read; a change since then is noticed before each post. */
+  /** Reads and hands over page after page, each when it is this send's turn. @returns false when the send was ended before the last one */
   async #pages(): Promise<boolean> {
-    const pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
-    let reading = pages.next();
+    let pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
     for (;;) {
-      const { done, value } = await reading;
-      if (done) return true;
-      if (this.#isEnded) return value.page.length === 0;
-      reading = breathe().then(() => pages.next());
-      reading.catch(() => undefined);
-      if (!(await this.#page(value))) return false;
-      this.#tell();
+      const turn = await this.#turn();
+      try {
+        if (this.#isEnded) return false;
+        const { done, value } = await pages.next();
+        if (done) return true;
+        const readAt = performance.now();
+        await breathe();
+        const progress = await this.#page(value, turn, readAt);
+        if (progress === "ended") return false;
+        if (progress === "yielded") pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
+        else {
+          this.#place.pageDone();
+          this.#tell();
+          if (value.page.length < PAGE_SIZE) return true;
+        }
+      } finally {
+        turn.leave();
+      }
     }
   }
 
-  /** @returns false when the send was ended before the last of the page */
-  async #page({ page, readAt, at }: Page): Promise<boolean> {
+  /** Waits until the send before has handed over the next page, and then for the capacity to hold one. */
+  async #turn(): Promise<PageTurn> {
+    await this.#whileBefore(() => this.#place.mayRead(this.#cursor));
+    const turn = this.#rooms.sendCapacity.enter(this.#flow);
+    if (turn.granted && !this.#isEnded) await this.#orWoken(turn.granted);
+    return turn;
+  }
+
+  /** @param readAt when the page had been read, by `performance.now()` */
+  async #page(read: Page, turn: PageTurn, readAt: number): Promise<"done" | "yielded" | "ended"> {
+    const { page } = read;
     const { delivery, gateways } = this.#rooms;
-    const permitted = await this.#orEnd(permittedOf(this.#rooms, this.#plan, page));
-    if (!permitted) return false;
+    const permitted = await this.#orWoken(permittedOf(this.#rooms, this.#plan, page));
+    if (!permitted) return "ended";
     const known = await gateways.findMany(page.map((session) => session.gatewayId));
-    const options = { stillPermitted: permittedSince(this.#rooms, this.#plan, readAt) };
+    const options = { stillPermitted: new PageFreshness(this.#rooms, this.#plan, read, permitted).check };
+    turn.beginHandover(() => this.#wake?.());
     for (const session of page) {
       const isPermitted = permitted.has(session.id);
       const gateway = isPermitted ? known.get(session.gatewayId) : undefined;
-      if (this.#place.mayPass(session.id)) await this.#inOrder(session.id);
-      const room = gateway && delivery.room(gateway.endpoint);
-      if (room) await this.#roomAt(room, gateway.endpoint);
-      if (this.#isEnded) return false;
+      if (this.#place.mayPass(session.id)) {
+        // The send before may wait for a page itself.
+        turn.leave();
+        await this.#whileBefore(() => this.#place.mayPass(session.id));
+      }
+      const hasRoom = () => gateway && delivery.room(gateway.endpoint, session.connectionId, this.#flow);
+      for (let room = hasRoom(); room && !this.#isEnded && !turn.mustYield; room = hasRoom()) {
+        await this.#orWoken(room);
+      }
+      if (this.#isEnded) return "ended";
+      if (turn.mustYield) return "yielded";
       if (!isPermitted) this.#withhold(session);
       else if (gateway) {
-        this.#count(session, delivery.post(recipientAt(gateway, session, at), this.#frame, options));
+        // By the monotonic clock: the wall clock may have been set since the page was read.
+        const now = Date.now() - (performance.now() - readAt);
+        this.#count(session, delivery.post(recipientAt(gateway, session, now), this.#frame, options));
       } else this.#count(session, GATEWAY_REMOVED);
       this.#cursor = session.id;
       this.#place.passed(session.id);
     }
-    return true;
+    return "done";
   }
 
-  async #inOrder(id: string): Promise<void> {
-    for (let before = this.#place.mayPass(id); before && !this.#isEnded; before = this.#place.mayPass(id)) {
+  /** Waits for the send before. One that does not move for too long, nor any other send to the audience, is not waited for. */
+  async #whileBefore(waiting: () => Promise<void> | undefined): Promise<void> {
+    for (let before = waiting(); before && !this.#isEnded; before = waiting()) {
       let timer: NodeJS.Timeout | undefined;
+      const { moves } = this.#place;
       const patience = new Promise<void>((resolve) => {
         timer = setTimeout(() => {
-          this.#place.goAhead();
+          if (this.#place.moves === moves) this.#place.goAhead();
           resolve();
         }, PATIENCE_MS);
       });
-      await this.#orEnd(Promise.race([before, patience]));
+      await this.#orWoken(Promise.race([before, patience]));
       clearTimeout(timer);
     }
   }
 
-  async #roomAt(first: Promise<void>, endpoint: string): Promise<void> {
-    const { delivery } = this.#rooms;
-    for (
-      let room: Promise<void> | undefined = first;
-      room && !this.#isEnded;
-      room = delivery.room(endpoint)
-    ) {
-      await this.#orEnd(room);
-    }
-  }
-
-  /** What comes of it, or undefined when the send is ended first. */
-  #orEnd<Result>(coming: Promise<Result>): Promise<Result | undefined> {
-    if (!this.#options.signal) return coming;
+  /** The result, or undefined when the send is ended, or has to give up its page, before. */
+  #orWoken<Result>(coming: Promise<Result>): Promise<Result | undefined> {
     return new Promise((resolve, reject) => {
-      this.#ended = () => resolve(undefined);
+      this.#wake = () => resolve(undefined);
       coming.then(resolve, reject);
       if (this.#isEnded) resolve(undefined);
     });

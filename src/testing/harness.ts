@@ -75,6 +75,9 @@ const NO_LIMITS: Limits = {
   tokensPerUser: false,
   messagesPerConnection: false,
   messagesPerUser: false,
+  messagesInFlightPerConnection: false,
+  messagesInFlightPerUser: false,
+  messagesInFlightPerProcess: false,
 };
 
 /**

@@ -35,16 +35,27 @@ export interface HandlerLimits {
   readonly messagesPerUser?: number | false | undefined;
 }
 
+const IN_FLIGHT = "It is a limit of the app. Set it in createSallyport({ limits }).";
+
+const APP_LIMITS = {
+  messagesInFlightPerConnection: IN_FLIGHT,
+  messagesInFlightPerUser: IN_FLIGHT,
+  messagesInFlightPerProcess: IN_FLIGHT,
+};
+
 /** A value that is missing, for example after a wrong import, is an error. It would be no limit. */
-export const viewLimitsSchema = optionsOf<ValidViewLimits>()({
-  tokensPerUser: v.exactOptional(perMinuteOption),
-  connectsPerUser: v.exactOptional(perMinuteOption),
-  connectsPerIp: v.exactOptional(perMinuteOption),
-  failedConnectsPerIp: v.exactOptional(perMinuteOption),
-  connectionsPerUser: v.exactOptional(atOnceOption("connections")),
-  messagesPerConnection: v.exactOptional(perMinuteOption),
-  messagesPerUser: v.exactOptional(perMinuteOption),
-});
+export const viewLimitsSchema = optionsOf<ValidViewLimits>()(
+  {
+    tokensPerUser: v.exactOptional(perMinuteOption),
+    connectsPerUser: v.exactOptional(perMinuteOption),
+    connectsPerIp: v.exactOptional(perMinuteOption),
+    failedConnectsPerIp: v.exactOptional(perMinuteOption),
+    connectionsPerUser: v.exactOptional(atOnceOption("connections")),
+    messagesPerConnection: v.exactOptional(perMinuteOption),
+    messagesPerUser: v.exactOptional(perMinuteOption),
+  },
+  APP_LIMITS,
+);
 
 const NO_CONNECTS = "A handler is called by messages, not by connects. Set it in static limits of the view.";
 
@@ -54,6 +65,7 @@ export const handlerLimitsSchema = optionsOf<HandlerLimits>()(
     messagesPerUser: v.exactOptional(perMinuteOption),
   },
   {
+    ...APP_LIMITS,
     connectsPerUser: NO_CONNECTS,
     connectsPerIp: NO_CONNECTS,
     failedConnectsPerIp: NO_CONNECTS,

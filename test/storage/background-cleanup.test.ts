@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ChangeLog } from "../../src/access/change-log.ts";
 import { RateLimits } from "../../src/access/rate-limits.ts";
 import { Rights } from "../../src/access/rights.ts";
 import { Tokens } from "../../src/access/tokens.ts";
@@ -32,6 +33,7 @@ const cleanups = (evenForMs = 0) =>
           sessions: new Sessions(database, new Rights(database)),
           tokens: new Tokens(database, 60, new Rights(database)),
           rateLimits: new RateLimits(database),
+          changeLog: new ChangeLog(database),
           onError: (error) => errors.push(error),
         },
         { evenForMs },
@@ -83,6 +85,14 @@ const keysOf = async (table: "sallyport_sessions" | "sallyport_counters", column
 describe("the clean-up of a process that serves events", () => {
   test("removes old rows in small batches, in two processes at once, and nothing else", async () => {
     await addOld(450);
+    for (const number of [1, 2, 3]) {
+      const change = { number, scope: "user", subject: "ann", removes: 1 } as const;
+      const recorded_at = number < 3 ? 0 : at.one.now;
+      await at.one.db
+        .insertInto("sallyport_changes")
+        .values({ ...change, recorded_at })
+        .execute();
+    }
     const [one, other] = cleanups();
     one.begin();
     other.begin();
@@ -90,6 +100,9 @@ describe("the clean-up of a process that serves events", () => {
     expect(await keysOf("sallyport_sessions", "id")).toEqual(["young"]);
     expect(await keysOf("sallyport_counters", "key")).toEqual(["running"]);
     expect(await at.one.db.selectFrom("sallyport_memberships").selectAll().execute()).toEqual([]);
+    expect(await at.one.db.selectFrom("sallyport_changes").select("number").execute()).toEqual([
+      { number: 3 },
+    ]);
   });
 
   test("runs once per minute, measured by the monotonic clock", async () => {

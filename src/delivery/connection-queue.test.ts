@@ -1,0 +1,47 @@
+import { expect, test } from "vitest";
+import { ConnectionQueue, MAX_QUEUED_CHARACTERS, MAX_QUEUED_MESSAGES } from "./connection-queue.ts";
+
+function full(): ConnectionQueue<string> {
+  const queue = new ConnectionQueue<string>();
+  for (let post = 0; post < MAX_QUEUED_MESSAGES; post++) queue.add(`${post}`, false, 10);
+  return queue;
+}
+
+test("a queue is full by the number of its messages, or by their size, and urgent posts do not count", () => {
+  expect(full().isFull).toBe(true);
+  const queue = new ConnectionQueue<string>();
+  queue.add("large", false, MAX_QUEUED_CHARACTERS - 1);
+  for (let post = 0; post < MAX_QUEUED_MESSAGES; post++) queue.add(`${post}`, true, 1000);
+  expect([queue.isFull, queue.hasUrgent]).toEqual([false, true]);
+  queue.add("small", false, 1);
+  expect(queue.isFull).toBe(true);
+  queue.remove(false, 1);
+  expect(queue.isFull).toBe(false);
+});
+
+test("a sender waits for a place in a full queue that moves", async () => {
+  const queue = full();
+  const waiting = queue.place();
+  expect(waiting).toBeInstanceOf(Promise);
+  queue.remove(false, 10);
+  await waiting;
+  expect(queue.place()).toBeUndefined();
+});
+
+test("no sender waits for a queue whose calls are not accepted, that is too slow, or for which many wait", async () => {
+  const refused = full();
+  const waiting = refused.place();
+  for (let call = 0; call < 3; call++) refused.refused((refusals) => refusals.inRow++);
+  await waiting;
+  expect([refused.place(), refused.isStuck]).toEqual([undefined, true]);
+
+  const slow = full();
+  const left = slow.place();
+  slow.endTooSlow();
+  await left;
+  expect(slow.place()).toBeUndefined();
+
+  const popular = full();
+  for (let sender = 0; sender < 16; sender++) expect(popular.place()).toBeInstanceOf(Promise);
+  expect([popular.place(), popular.isStuck]).toEqual([undefined, true]);
+});

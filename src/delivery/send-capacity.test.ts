@@ -1,0 +1,131 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { DeliveryError } from "../errors.ts";
+import { type PageTurn, SendCapacity } from "./send-capacity.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const MIB = 1024 * 1024;
+
+/** Whether a turn is granted, or a promise is fulfilled, by now. */
+async function isGranted(promise: Promise<unknown> | undefined): Promise<boolean> {
+  let isDone = promise === undefined;
+  promise?.then(
+    () => {
+      isDone = true;
+    },
+    () => undefined,
+  );
+  await vi.advanceTimersByTimeAsync(0);
+  return isDone;
+}
+
+describe("pages of recipients", () => {
+  test("are four for one user or audience, and others get theirs at once", async () => {
+    const capacity = new SendCapacity(MIB);
+    const turns = Array.from({ length: 6 }, () => capacity.enter("user ann"));
+    expect(turns.map(({ granted }) => granted === undefined)).toEqual([true, true, true, true, false, false]);
+    expect(capacity.enter("user bob").granted).toBeUndefined();
+    turns[0]?.leave();
+    expect(await isGranted(turns[4]?.granted)).toBe(true);
+    expect(await isGranted(turns[5]?.granted)).toBe(false);
+  });
+
+  test("are 128 in all, given out in turn", async () => {
+    const capacity = new SendCapacity(MIB);
+    const turns = Array.from({ length: 128 }, (_, flow) => capacity.enter(`${flow}`));
+    expect(turns.every(({ granted }) => granted === undefined)).toBe(true);
+    const waiting = ["a", "a", "b"].map((flow) => capacity.enter(flow));
+    turns[0]?.leave();
+    turns[1]?.leave();
+    const granted = await Promise.all(waiting.map((turn) => isGranted(turn.granted)));
+    expect(granted).toEqual([true, false, true]);
+  });
+
+  test("are not granted to a send that was ended while it waited", async () => {
+    const capacity = new SendCapacity(MIB);
+    const turns = Array.from({ length: 6 }, () => capacity.enter("a"));
+    const [held, , , , ended, next] = turns as [PageTurn, PageTurn, PageTurn, PageTurn, PageTurn, PageTurn];
+    ended.leave();
+    held.leave();
+    held.leave();
+    expect(await isGranted(next.granted)).toBe(true);
+    expect(await isGranted(ended.granted)).toBe(false);
+  });
+
+  test("are given up after a second if others wait, counted from the beginning of the hand-over", async () => {
+    const capacity = new SendCapacity(MIB);
+    const turns = Array.from({ length: 4 }, () => capacity.enter("a"));
+    const yielded: number[] = [];
+    turns[0]?.beginHandover(() => yielded.push(0));
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(yielded).toEqual([]);
+    const waiting = capacity.enter("a");
+    await vi.advanceTimersByTimeAsync(500);
+    expect(yielded).toEqual([0]);
+    expect(turns.map(({ mustYield }) => mustYield)).toEqual([true, false, false, false]);
+    turns[1]?.beginHandover(() => yielded.push(1));
+    await vi.advanceTimersByTimeAsync(500);
+    expect(yielded).toEqual([0]);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(yielded).toEqual([0, 1]);
+    turns[0]?.leave();
+    expect(await isGranted(waiting.granted)).toBe(true);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("are granted to every send when the process shuts down", async () => {
+    const capacity = new SendCapacity(MIB);
+    const turns = Array.from({ length: 6 }, () => capacity.enter("a"));
+    capacity.letAllIn();
+    expect(await isGranted(turns[5]?.granted)).toBe(true);
+    expect(capacity.enter("a").granted).toBeUndefined();
+  });
+});
+
+describe("the space for messages", () => {
+  test("is waited for, in turn, and given back", async () => {
+    const capacity = new SendCapacity(MIB);
+    const release = await capacity.reserve(MIB - 10_000, "a");
+    const small = await capacity.reserve(100, "a");
+    const waiting = [
+      capacity.reserve(100_000, "a"),
+      capacity.reserve(100_000, "a"),
+      capacity.reserve(100, "b"),
+    ];
+    expect(await Promise.all(waiting.map(isGranted))).toEqual([false, false, false]);
+    small();
+    small();
+    expect(await Promise.all(waiting.map(isGranted))).toEqual([false, false, false]);
+    release();
+    expect(await Promise.all(waiting.map(isGranted))).toEqual([true, true, true]);
+  });
+
+  test("is missing for too long: the send is rejected", async () => {
+    const capacity = new SendCapacity(MIB);
+    const release = await capacity.reserve(MIB - 10_000, "a");
+    const waiting = capacity.reserve(100_000, "b").catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(9999);
+    expect(await isGranted(waiting)).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    const error = await waiting;
+    expect(error).toBeInstanceOf(DeliveryError);
+    expect(error).toMatchObject({ code: "SALLYPORT_QUEUE_FULL", status: 503 });
+    expect(String(error)).toContain("apiGateway.maxQueuedBytes");
+    // A send that was rejected keeps no other one waiting.
+    expect(await isGranted(capacity.reserve(100, "c"))).toBe(true);
+    release();
+  });
+
+  test("is not waited for when the process shuts down", async () => {
+    const capacity = new SendCapacity(MIB);
+    await capacity.reserve(MIB - 10_000, "a");
+    const waiting = capacity.reserve(100_000, "b");
+    capacity.letAllIn();
+    expect(await isGranted(waiting)).toBe(true);
+  });
+});
