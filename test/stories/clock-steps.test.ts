@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ClockedDatabase } from "../../src/testing/clock.ts";
-import { storageAt } from "../postgres/database.ts";
+import { searching, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { statusOf, World, type WorldOptions } from "./world.ts";
 
@@ -18,7 +18,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<void> {
     permissions: [chat],
     channels,
     views: { "/ws/chat": ChatView },
-    storage: (source) => new ClockedDatabase(storageAt(source)),
+    storage: (source) => new ClockedDatabase(storageAt(searching(source))),
     ...options,
   });
   await world.sallyport.access.grant("ann", chat.can_use_chat);

@@ -63,6 +63,8 @@ describe("a connection without an open row", () => {
     await expect.poll(() => world.gateway.connectionIds).not.toEqual(first);
     await expect.poll(() => client.state).toBe("open");
     expect(await client.call.whoami()).toMatchObject({ user: "ann" });
+    client.close();
+    await expect.poll(() => world.gateway.connectionIds).toEqual([]);
   });
 
   test.each([
