@@ -13,6 +13,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
   expect(errors).toEqual([]);
 });
 
@@ -102,6 +103,9 @@ describe("messages", () => {
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(1);
     for (const id of ids) activities[0].seen(id);
+    await activities[0].writeWhenDue();
+    expect((await counts())["1"]).toBe(1);
+    for (let n = ids.length; n < 20_000; n++) activities[0].seen(`without a row ${n}`);
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(2);
   });
