@@ -308,12 +308,12 @@ async function retryWhileBusy<Result>(
   timeoutMs: number,
   attempt: () => Result | Promise<Result>,
 ): Promise<Result> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
-      if (!isBusy(error) || Date.now() > deadline) throw error;
+      if (!isBusy(error) || performance.now() > deadline) throw error;
     }
     await sleep(1 + Math.random() * BUSY_RETRY_MS);
   }
