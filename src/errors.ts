@@ -90,6 +90,7 @@ export type Reason =
   | "handler"
   | "channel"
   | "authorize"
+  | "unstable"
   | "author"
   | "reserved";
 

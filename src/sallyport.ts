@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
-import { Changes } from "./access/changes.ts";
+import { ChangeLog } from "./access/change-log.ts";
+import { ChangedSubjects } from "./access/changed-subjects.ts";
 import { Channels } from "./access/channels.ts";
 import { ConnectLimits } from "./access/connect-limits.ts";
 import { DecisionLog } from "./access/decision-log.ts";
@@ -37,6 +38,7 @@ import type { GatewayDefinition } from "./gateways/definition.ts";
 import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
 import { Access } from "./lifecycle/access.ts";
 import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
+import { BackgroundCleanup } from "./lifecycle/background-cleanup.ts";
 import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
 import { closeTooSlow } from "./lifecycle/close-too-slow.ts";
 import { connect } from "./lifecycle/connect.ts";
@@ -91,6 +93,7 @@ export class Sallyport {
   readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
+  readonly #cleanup: BackgroundCleanup;
   /** Events that are being answered. */
   #answering = 0;
   readonly #tokenPath: string;
@@ -111,6 +114,7 @@ export class Sallyport {
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
     const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
+    const changeLog = new ChangeLog(database);
     const evictions = new Evictions(database, judges.join("\n"));
     const rights = new Rights(database);
     const gateways = new Gateways(database);
@@ -142,12 +146,13 @@ export class Sallyport {
       declaredRules: new DeclaredRules(database),
       decisionLog,
       evictions,
-      changes: new Changes(),
+      changeLog,
+      changedSubjects: new ChangedSubjects(),
       gateways,
       sessions,
       userConnections,
       connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
-      entries: new Entries(database, rights, tokens),
+      entries: new Entries(database, rights, tokens, changeLog),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
       delivery: new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
@@ -167,7 +172,10 @@ export class Sallyport {
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
-      watch: () => this.#loop.start(),
+      watch: () => {
+        this.#cleanup.start();
+        return this.#loop.start();
+      },
       telemetry: config.telemetry,
       onError,
       errors,
@@ -176,12 +184,13 @@ export class Sallyport {
     this.healthPath = config.healthPath;
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
+    this.#cleanup = new BackgroundCleanup(this.#rooms);
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
     this.users = config.users;
     const { audit } = this.#rooms;
     const definitions = definedGateways(config.gateways, views);
-    this.provisioning = { definitions, gateways, database, audit, evictions };
+    this.provisioning = { definitions, gateways, database, audit, changeLog };
   }
 
   /** Paths of the mounted views. */
@@ -223,14 +232,14 @@ export class Sallyport {
    * @returns undefined where the path is not ours
    */
   async answer(http: HttpCall): Promise<HttpAnswer | undefined> {
-    const { pathname } = http.url;
+    const pathname = http.path ?? http.url.pathname;
     if (pathname === this.#tokenPath) return this.#token(http, pathname);
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#rooms.views.get(viewPath);
     // Every event is a POST. Another method gets the answer of a path without a view, so that clients cannot probe for views.
     if (!view || http.method !== "POST") return undefined;
-    this.#loop.start();
+    this.start();
     this.#answering++;
     try {
       return await this.#observedEvent(view, pathname, route, http);
@@ -266,9 +275,10 @@ export class Sallyport {
     return this.#enforcer.enforce();
   }
 
-  /** Enforces changes made elsewhere from now on. The first event starts it too, and {@link settle} pauses it. */
+  /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link settle} pauses it. */
   start(): void {
-    this.#loop.start();
+    void this.#loop.start();
+    this.#cleanup.start();
   }
 
   /** The gateway that was defined by that name, or the only one. @throws ConfigurationError where there is none */
@@ -333,6 +343,7 @@ export class Sallyport {
       api: this.#api,
       enforcer: this.#enforcer,
       loop: this.#loop,
+      cleanup: this.#cleanup,
       isAnswering: () => this.#answering > 0,
     };
   }
@@ -348,7 +359,7 @@ export class Sallyport {
     const page = await this.#rooms.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
     if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
-    this.#loop.start();
+    this.start();
     const trail = newTrail("token", path);
     const { telemetry } = this.#rooms;
     const work = () => this.#issue(http, trail, page);

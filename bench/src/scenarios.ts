@@ -1,5 +1,6 @@
 import type { Figure } from "./figures.js";
 import { changingGrants } from "./scenarios/changing-grants.js";
+import { keepAliveGateway } from "./scenarios/keep-alive-gateway.js";
 import { slowSockets } from "./scenarios/slow-sockets.js";
 import { talkingUser } from "./scenarios/talking-user.js";
 
@@ -9,6 +10,7 @@ export type Scenario = () => Promise<readonly Figure[]>;
 /** The scenarios of `npm run bench:load`, in the order of the table. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "changing-grants": changingGrants,
+  "keep-alive-gateway": keepAliveGateway,
   "slow-sockets": slowSockets,
   "talking-user": talkingUser,
 };

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { type AliasableExpression, type ExpressionBuilder, type Kysely, sql } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
-import { CHANGES, type Database, type Tables } from "../storage/database.ts";
+import type { Database, Tables } from "../storage/database.ts";
 
 type Scope = Tables["sallyport_evictions"]["scope"];
 
@@ -40,8 +40,6 @@ export class Evictions {
   readonly #database: Database;
   readonly #app: string;
   readonly #claimant = randomUUID();
-  /** Numbers that this process has counted since it was last asked. */
-  #own = 0;
   /** Records in work here, each with when it last came further. */
   readonly #leases = new Map<string, { advancedAt: number }>();
   #renewing: NodeJS.Timeout | undefined;
@@ -50,31 +48,6 @@ export class Evictions {
   constructor(database: Database, app: string) {
     this.#database = database;
     this.#app = createHash("sha256").update(app).digest("hex").slice(0, 16);
-  }
-
-  /** Notes that a change counted here was committed. */
-  committed(): void {
-    this.#own++;
-  }
-
-  /** How many changes this process has committed since the last time. */
-  takeOwn(): number {
-    const own = this.#own;
-    this.#own = 0;
-    return own;
-  }
-
-  /** Counts a change, of which other processes hear when it commits. @returns its number, in the order of commits */
-  async number(db: Kysely<Tables>): Promise<number> {
-    const row = await db
-      .insertInto("sallyport_counters")
-      .values({ key: CHANGES, window_started_at: 0, count: 1 })
-      .onConflict((conflict) =>
-        conflict.column("key").doUpdateSet(({ eb }) => ({ count: eb("sallyport_counters.count", "+", 1) })),
-      )
-      .returning(["count", this.#database.notification.as("notified")])
-      .executeTakeFirstOrThrow();
-    return Number(row.count);
   }
 
   /**
@@ -131,24 +104,15 @@ export class Evictions {
     }
   }
 
-  /** The users whom a record lists. */
-  async listed(db: Kysely<Tables>, id: string): Promise<readonly string[]> {
+  /** Returns the users whom a record lists, at most `limit`. */
+  async listed(db: Kysely<Tables>, id: string, limit = Number.MAX_SAFE_INTEGER): Promise<readonly string[]> {
     const rows = await db
       .selectFrom("sallyport_eviction_users")
       .select("user_id")
       .where("eviction_id", "=", id)
+      .limit(limit)
       .execute();
     return rows.map((row) => row.user_id);
-  }
-
-  /** How many changes have been recorded: the same number twice means that nothing changed between. */
-  async changes(db: Kysely<Tables>): Promise<number> {
-    const row = await db
-      .selectFrom("sallyport_counters")
-      .select("count")
-      .where("key", "=", CHANGES)
-      .executeTakeFirst();
-    return Number(row?.count ?? 0);
   }
 
   /**
@@ -198,12 +162,12 @@ export class Evictions {
    * @param work calls `advanced` whenever it has come further
    */
   async withLease<Result>(id: string, work: (advanced: () => void) => Promise<Result>): Promise<Result> {
-    const lease = { advancedAt: Date.now() };
+    const lease = { advancedAt: performance.now() };
     this.#leases.set(id, lease);
     if (!this.#renewing) this.#renewLater();
     try {
       return await work(() => {
-        lease.advancedAt = Date.now();
+        lease.advancedAt = performance.now();
       });
     } finally {
       this.#leases.delete(id);
@@ -217,7 +181,7 @@ export class Evictions {
   /** One statement for all records, and one at a time. */
   #renewLater(): void {
     const timer = setTimeout(async () => {
-      const now = Date.now();
+      const now = performance.now();
       const alive = [...this.#leases].filter(([, { advancedAt }]) => now - advancedAt < STUCK_MS);
       if (alive.length > 0) await this.#renew(alive.map(([id]) => id)).catch(() => undefined);
       // Those of then are all done, and whoever came since has a timer.
@@ -289,10 +253,13 @@ export class Evictions {
 
   /** Ours, nobody's yet, or of a process that took too long; and not done already as far as this app can. */
   #claimable(eb: ExpressionBuilder<Tables, "sallyport_evictions">) {
+    const { now } = this.#database;
     const free = eb.or([
       eb("claimed_by", "=", this.#claimant),
       eb("claimed_until", "is", null),
-      eb("claimed_until", "<", this.#database.now),
+      eb("claimed_until", "<", now),
+      // The clock was set back, and the process that claimed it may be gone.
+      eb("claimed_until", ">", eb(now, "+", LEASE_MS)),
     ]);
     return eb.and([free, eb("done_by", "not like", `%,${this.#app},%`)]);
   }

@@ -132,6 +132,47 @@ export class RateLimits {
   }
 
   /**
+   * Removes those of a page of windows, in the order of their keys, that have been over for a while. The cost does not depend on
+   * the number of windows.
+   *
+   * @param after the last key of the page before, `""` for the first page
+   * @returns the last key of the page, or undefined if there are no more windows
+   */
+  async removeOverAfter(after: string, limit: number): Promise<{ readonly last: string | undefined }> {
+    const { db, now } = this.#database;
+    const page = await db
+      .selectFrom("sallyport_counters")
+      .select(({ eb }) => [
+        "key",
+        eb
+          .case()
+          .when("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS))
+          .then(1)
+          .else(0)
+          .end()
+          .as("is_over"),
+      ])
+      .where("key", ">", after)
+      .orderBy("key")
+      .limit(limit)
+      .execute();
+    const over = page
+      .filter(({ key, is_over }) => Number(is_over) === 1 && key !== CHANGES)
+      .map(({ key }) => key);
+    if (over.length > 0) {
+      await this.#database.writeOne((to) =>
+        to
+          .deleteFrom("sallyport_counters")
+          .where("key", "in", over)
+          // A new window of the same key stays.
+          .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
+          .execute(),
+      );
+    }
+    return { last: page.length < limit ? undefined : page.at(-1)?.key };
+  }
+
+  /**
    * Returns a page of open windows, those with the highest counts first.
    *
    * @param of the user or the address that they count; all of them without either

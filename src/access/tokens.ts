@@ -25,8 +25,8 @@ export interface TokenGrant {
 /** A token's grant, and what the statement that spent it read along: its user's state and rights. */
 export interface SpentToken extends TokenGrant {
   readonly subject: Subject;
-  /** How many changes of rights had been recorded. */
-  readonly changes: number;
+  /** Number of the last change before its user's permissions were read. */
+  readonly since: number;
 }
 
 interface SpentRow extends RightsColumns {
@@ -36,7 +36,7 @@ interface SpentRow extends RightsColumns {
   gateway_id: string | null;
   view: string | null;
   channel: string | null;
-  changes: number | null;
+  last_change: number | null;
 }
 
 /** How long after its expiry a token is kept, so that a replay can still be told from a guess. */
@@ -73,7 +73,7 @@ export class Tokens {
           "view",
           "channel",
           ...rightsColumns(db, eb.ref("sallyport_tokens.user_id"), heldBy),
-          changesRecorded(db).as("changes"),
+          changesRecorded(db).as("last_change"),
         ]),
     );
   }
@@ -145,7 +145,7 @@ export class Tokens {
       view: spent.view,
       channel: spent.channel,
       subject: { userId: spent.user_id, ...rightsFrom(spent) },
-      changes: Number(spent.changes ?? 0),
+      since: Number(spent.last_change ?? 0),
     };
   }
 

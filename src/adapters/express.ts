@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpAnswer } from "../protocol/http-call.ts";
 import { isNormalForm } from "../protocol/path.ts";
 import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, originOf, ownUrl, writeAnswer } from "./node-call.ts";
+import { NodeCall, OwnTarget, originOf, writeAnswer } from "./node-call.ts";
 
 /** As much of Express's request as is needed. */
 export interface ExpressRequest extends IncomingMessage {
@@ -24,12 +24,12 @@ export function expressMiddleware(
   app.start?.();
   return (request, response, next) => {
     const { url: target = "/", originalUrl = target } = request;
-    const url = isNormalForm(originalUrl) ? ownUrl(request, target) : undefined;
-    if (!url) {
+    const own = isNormalForm(originalUrl) ? OwnTarget.of(request, target) : undefined;
+    if (!own) {
       next();
       return;
     }
-    const call = new NodeCall(request, url, {
+    const call = new NodeCall(request, own, {
       by: "express",
       source: request,
       parsedBody: () => request.body,

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { endsWithOwnPath } from "../protocol/path.ts";
 import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, originOf, ownUrl } from "./node-call.ts";
+import { NodeCall, OwnTarget, originOf } from "./node-call.ts";
 
 /** A Sallyport, which tells its paths. */
 export interface FastifyApp extends AnsweringApp {
@@ -69,9 +69,9 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
       const [query = ""] = /\?.*$/s.exec(target) ?? [];
       // Fastify decodes a path before it finds the route, and may ignore case and slashes.
       const isWritten = endsWithOwnPath(target, path) && hasSpellingOf(target, request.routeOptions?.url);
-      const url = isWritten ? ownUrl(raw, `${path}${query}`) : undefined;
+      const own = isWritten ? OwnTarget.of(raw, `${path}${query}`) : undefined;
       const call =
-        url && new NodeCall(raw, url, { by: "fastify", source: request, parsedBody: () => undefined });
+        own && new NodeCall(raw, own, { by: "fastify", source: request, parsedBody: () => undefined });
       const answer = call && (await app.answer(call));
       // A body that nobody read to its end must not hold up the connection's next request.
       if (!raw.complete) raw.resume();

@@ -13,22 +13,65 @@ import {
 import { ownPath } from "../protocol/path.ts";
 
 /**
- * Returns the URL of a request to one of Sallyport's paths, without the prefix, or undefined if the path is not in their form.
- *
- * @param target the request target, as it was received
+ * The target of a request to one of Sallyport's paths, without the prefix. The URL is created when it is read for the first time, as
+ * it costs more than the checks of a message.
  */
-export function ownUrl(incoming: IncomingMessage, target: string, prefix = ""): URL | undefined {
-  const path = ownPath(target, prefix);
-  const url = path === undefined ? undefined : urlOf(incoming, target);
-  if (url && path !== undefined) url.pathname = path;
-  return url;
+export class OwnTarget {
+  readonly path: string;
+  readonly #incoming: IncomingMessage;
+  readonly #target: string;
+  #url: URL | undefined;
+
+  private constructor(incoming: IncomingMessage, target: string, path: string) {
+    this.#incoming = incoming;
+    this.#target = target;
+    this.path = path;
+  }
+
+  /**
+   * @param target the request target, as it was received
+   * @returns undefined if the path is not in the form of Sallyport's paths, or no URL can be created
+   */
+  static of(incoming: IncomingMessage, target: string, prefix = ""): OwnTarget | undefined {
+    const path = ownPath(target, prefix);
+    if (path === undefined || !target.startsWith("/")) return undefined;
+    const { headers, method = "GET" } = incoming;
+    if (FORBIDDEN_METHODS.has(method) || !isHost(headers.host ?? "localhost")) return undefined;
+    return new OwnTarget(incoming, target, path);
+  }
+
+  get url(): URL {
+    if (!this.#url) {
+      this.#url = new URL(`http://${this.#incoming.headers.host ?? "localhost"}${this.#target}`);
+      this.#url.pathname = this.path;
+    }
+    return this.#url;
+  }
 }
+
+/** Hosts that were found to be valid or not. API Gateway sends the same one with each event. */
+const knownHosts = new Map<string, boolean>();
+const MAX_KNOWN_HOSTS = 100;
+
+/** Returns true for a host that a URL can be created of. */
+function isHost(host: string): boolean {
+  let isValid = knownHosts.get(host);
+  if (isValid === undefined) {
+    // Before the path, a host with a / or ? in it would choose the path.
+    isValid = /^[A-Za-z0-9.:[\]_-]+$/.test(host) && URL.canParse(`http://${host}/`);
+    if (knownHosts.size >= MAX_KNOWN_HOSTS) knownHosts.clear();
+    if (host.length <= MAX_HOST) knownHosts.set(host, isValid);
+  }
+  return isValid;
+}
+
+/** Longest host that is remembered. Source: RFC 1035 §2.3.4, 255 octets of a name. */
+const MAX_HOST = 300;
 
 /** Undefined for a request that makes no URL or no web `Request`, which only a hostile client sends. @param url path and query */
 export function urlOf({ headers, method = "GET" }: IncomingMessage, url = "/"): URL | undefined {
   const host = headers.host ?? "localhost";
-  // Pasted before the path, a host with a / or ? in it would choose the path.
-  if (!/^[A-Za-z0-9.:[\]_-]+$/.test(host) || FORBIDDEN_METHODS.has(method)) return undefined;
+  if (!isHost(host) || FORBIDDEN_METHODS.has(method)) return undefined;
   try {
     const target = new URL(url.startsWith("/") ? `http://${host}${url}` : url);
     return target.username === "" && target.password === "" ? target : undefined;
@@ -79,19 +122,22 @@ export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
 
 /** A Node request as the core reads it. */
 export class NodeCall implements HttpCall {
-  readonly url: URL;
+  readonly path: string | undefined;
   readonly #incoming: IncomingMessage;
-  readonly #origin: Origin;
+  readonly #target: OwnTarget | { readonly path?: string; readonly url: URL };
+  readonly #origin: Origin | undefined;
   #request: Request | undefined;
 
-  constructor(
-    incoming: IncomingMessage,
-    url: URL,
-    origin: Origin = { by: "node", source: incoming, parsedBody: () => undefined },
-  ) {
+  /** @param origin Default: the request is Node's own, and no body parser has read it */
+  constructor(incoming: IncomingMessage, target: OwnTarget | { readonly url: URL }, origin?: Origin) {
     this.#incoming = incoming;
-    this.url = url;
+    this.#target = target;
+    this.path = "path" in target ? target.path : undefined;
     this.#origin = origin;
+  }
+
+  get url(): URL {
+    return this.#target.url;
   }
 
   get method(): string {
@@ -117,7 +163,7 @@ export class NodeCall implements HttpCall {
   /** The bytes that a body parser has made something of, or undefined where nobody has read them. */
   #parsed(): Uint8Array | undefined {
     if (!isRead(this.#incoming)) return undefined;
-    return bytesOf(this.#origin.parsedBody(), this.#incoming.headers["content-type"]);
+    return bytesOf(this.#origin?.parsedBody(), this.#incoming.headers["content-type"]);
   }
 
   get request(): Request {
@@ -136,7 +182,8 @@ export class NodeCall implements HttpCall {
     const init = { method: this.method, headers };
     const body = hasBody(this.#incoming) ? (this.#parsed() ?? streamOf(this.#incoming)) : null;
     const request = new Request(this.url, { ...init, body, duplex: "half" } as RequestInit);
-    return rememberOrigin(this.#origin.by, request, this.#origin.source);
+    const { by, source } = this.#origin ?? { by: "node", source: this.#incoming };
+    return rememberOrigin(by, request, source);
   }
 }
 
@@ -172,17 +219,27 @@ function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8A
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
-    const settle = (outcome: () => void) => {
-      incoming.off("data", onData).off("end", onEnd).off("error", onCut).off("close", onCut);
-      outcome();
-    };
+    let isSettled = false;
+    // The listeners stay: they are collected with the request, and removing them would cost as much as adding them.
     const onData = (chunk: Buffer) => {
+      if (isSettled) return;
       length += chunk.length;
       chunks.push(chunk);
-      if (length > maxBytes) settle(() => reject(tooLarge(maxBytes)));
+      if (length <= maxBytes) return;
+      isSettled = true;
+      chunks.length = 0;
+      reject(tooLarge(maxBytes));
     };
-    const onEnd = () => settle(() => resolve(joined(chunks)));
-    const onCut = (error?: Error) => settle(() => reject(cutShort(error)));
+    const onEnd = () => {
+      isSettled = true;
+      resolve(joined(chunks));
+    };
+    const onCut = (error?: Error) => {
+      // An Error costs more than the rest of this function, and `close` follows every `end`.
+      if (isSettled) return;
+      isSettled = true;
+      reject(cutShort(error));
+    };
     incoming.on("data", onData).on("end", onEnd).on("error", onCut).on("close", onCut);
     if (incoming.destroyed) onCut();
   });

@@ -6,7 +6,7 @@ import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isUnambiguous } from "../protocol/path.ts";
 import { prefixOption } from "./answering-app.ts";
-import { NodeCall, nodeRequest, ownUrl, urlOf, writeAnswer } from "./node-call.ts";
+import { NodeCall, nodeRequest, OwnTarget, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };
 
@@ -67,17 +67,22 @@ async function answer(
   outgoing: ServerResponse,
   { next, prefix }: Required<Pick<NodeListenerOptions, "next" | "prefix">>,
 ): Promise<void> {
-  const whole = urlOf(incoming, incoming.url);
-  if (!whole) {
-    outgoing.writeHead(400);
-    outgoing.end();
-    return;
-  }
   const { url: target = "/" } = incoming;
-  // A router that only has `fetch` may have other paths than Sallyport's.
-  const url = app.answer ? ownUrl(incoming, target, prefix) : routerUrl(whole, target, prefix);
-  if (!url) return next(incoming, outgoing);
-  const call = new NodeCall(incoming, url);
+  let own: OwnTarget | { readonly url: URL } | undefined =
+    app.answer && OwnTarget.of(incoming, target, prefix);
+  if (!own) {
+    const whole = urlOf(incoming, incoming.url);
+    if (!whole) {
+      outgoing.writeHead(400);
+      outgoing.end();
+      return;
+    }
+    // A router that only has `fetch` may have other paths than Sallyport's.
+    const url = app.answer ? undefined : routerUrl(whole, target, prefix);
+    if (!url) return next(incoming, outgoing);
+    own = { url };
+  }
+  const call = new NodeCall(incoming, own);
   if (app.answer) {
     const answered = await app.answer(call);
     if (!answered) return next(incoming, outgoing);

@@ -6,7 +6,11 @@ interface CallErrorDetails {
   readonly reference?: string;
   readonly sent?: boolean;
   readonly retryAfterMs?: number | undefined;
+  readonly code?: typeof HANDSHAKE_FAILED | undefined;
 }
+
+/** Code of an attempt to connect that ended at the WebSocket handshake. */
+export const HANDSHAKE_FAILED = "HANDSHAKE_FAILED";
 
 /**
  * Why a call, or a request for a token, gave no result. `message` holds the server's words where there are any.
@@ -27,16 +31,19 @@ export class CallError extends Error {
   readonly sent: boolean;
   /** How long the server asked to wait, in milliseconds. */
   readonly retryAfterMs: number | undefined;
+  /** `HANDSHAKE_FAILED` where no connection could be opened because the WebSocket handshake failed. */
+  readonly code: typeof HANDSHAKE_FAILED | undefined;
 
   constructor(
     message: string,
-    { status = 0, reference = "", sent = false, retryAfterMs }: CallErrorDetails = {},
+    { status = 0, reference = "", sent = false, retryAfterMs, code }: CallErrorDetails = {},
   ) {
     super(message);
     this.status = status;
     this.reference = reference;
     this.sent = sent;
     this.retryAfterMs = retryAfterMs;
+    this.code = code;
   }
 }
 

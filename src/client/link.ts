@@ -1,6 +1,6 @@
-import type { TokenBody } from "../protocol/frames.ts";
+import type { PING_TYPE, TokenBody } from "../protocol/frames.ts";
 import type { CHANNEL_PARAMETER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
-import { CallError } from "./calls.ts";
+import { CallError, HANDSHAKE_FAILED } from "./calls.ts";
 
 /** The part of `WebSocket` that is used here. */
 export interface WebSocketLike {
@@ -46,11 +46,12 @@ interface LinkEvents {
 /** Longer than API Gateway waits for the answer to `$connect`. */
 const CONNECT_TIMEOUT_MS = 40_000;
 const OPEN = 1;
-const HANDSHAKE_FAILED =
+const HANDSHAKE_MESSAGE =
   "The WebSocket handshake failed. A browser does not reveal why: the url may be wrong, or the server denied the connection. " +
   'With the option "view", the token endpoint reports the reason.';
 const TOKEN: typeof TOKEN_PARAMETER = "ws_token";
 const CHANNEL: typeof CHANNEL_PARAMETER = "channel";
+const PING: typeof PING_TYPE = "sallyport.ping";
 
 /** One attempt: a token, the socket opened with it, its frames, its end. */
 export class Link {
@@ -59,6 +60,7 @@ export class Link {
   readonly #ended = new AbortController();
   readonly #timer: ReturnType<typeof setTimeout>;
   #socket: WebSocketLike | undefined;
+  #checkTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: LinkOptions, channel: string | undefined, events: LinkEvents) {
     this.#options = options;
@@ -75,10 +77,28 @@ export class Link {
     return true;
   }
 
+  /**
+   * Sends a ping, and ends the connection if nothing arrives within `timeoutMs`. Any frame shows that the connection is alive,
+   * also an error of a server that does not know the ping.
+   */
+  check(action: string | undefined, timeoutMs: number): void {
+    if (this.#checkTimer !== undefined) return;
+    // With an id, because API Gateway may not deliver an error to a message without one.
+    if (this.send(JSON.stringify({ id: PING, type: PING, action }))) {
+      this.#checkTimer = setTimeout(() => this.end(), timeoutMs);
+    }
+  }
+
+  #stopCheck(): void {
+    clearTimeout(this.#checkTimer);
+    this.#checkTimer = undefined;
+  }
+
   /** Ends it and tells nobody. */
   close(): void {
     this.#ended.abort();
     clearTimeout(this.#timer);
+    this.#stopCheck();
     this.#socket?.close();
   }
 
@@ -94,7 +114,7 @@ export class Link {
     const token = await freshToken(this.#options, channel, signal);
     if (signal.aborted) return;
     const url = withQuery(this.#options.url, { [TOKEN]: token, [CHANNEL]: channel });
-    const socket = new (this.#options.WebSocket ?? WebSocket)(url);
+    const socket = this.#open(url);
     this.#socket = socket;
     let isOpened = false;
     socket.addEventListener("open", () => {
@@ -103,12 +123,26 @@ export class Link {
       if (!signal.aborted) this.#events.open();
     });
     socket.addEventListener("message", ({ data }) => {
+      this.#stopCheck();
       if (!signal.aborted && typeof data === "string") this.#events.text(data);
     });
-    socket.addEventListener("close", () => this.end(isOpened ? undefined : new Error(HANDSHAKE_FAILED)));
+    socket.addEventListener("close", () => this.end(isOpened ? undefined : handshakeError()));
     // It says nothing that close does not, but an unheard "error" of `ws` ends the process.
     socket.addEventListener("error", () => undefined);
   }
+
+  /** A page's security policy can forbid the connection. Some browsers then throw, others fail the handshake. */
+  #open(url: string): WebSocketLike {
+    try {
+      return new (this.#options.WebSocket ?? WebSocket)(url);
+    } catch (error) {
+      throw handshakeError(`${HANDSHAKE_MESSAGE} The browser reported: ${error}`);
+    }
+  }
+}
+
+function handshakeError(message = HANDSHAKE_MESSAGE): CallError {
+  return new CallError(message, { code: HANDSHAKE_FAILED });
 }
 
 /** Adds parameters to a URL as text: the `URL` of React Native has no working `searchParams`. */
@@ -178,13 +212,18 @@ async function refusalOf(response: Response): Promise<CallError> {
   return new CallError(typeof error === "string" ? error : response.statusText || "Refused.", {
     status: response.status,
     reference: typeof reference === "string" ? reference : "",
-    retryAfterMs: retryAfterOf(response.headers.get("retry-after")),
+    retryAfterMs: retryAfterOf(response.headers.get("retry-after"), response.headers.get("date")),
   });
 }
 
-/** Retry-After is seconds or a date. At most an hour, because longer timers overflow and fire at once. */
-function retryAfterOf(header: string | null): number | undefined {
+/**
+ * Retry-After is seconds or a date, which is compared with the server's own date if the page can read it. At most an hour,
+ * because longer timers overflow and fire at once.
+ */
+function retryAfterOf(header: string | null, date: string | null): number | undefined {
   if (!header) return undefined;
-  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  const ms = /^\d+$/.test(header)
+    ? Number(header) * 1000
+    : Date.parse(header) - (Date.parse(date ?? "") || Date.now());
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), 3_600_000);
 }

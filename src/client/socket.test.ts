@@ -735,9 +735,16 @@ describe("keepAlive", () => {
     expect(socket.state).toBe("open");
   });
 
-  it("gives up a connection that answers no more", async () => {
+  it("sends the built-in ping if it names no handler", async () => {
+    const socket = open({ keepAlive: { everyMs: 20 } });
+    await expect.poll(() => backend.frames.length).toBeGreaterThanOrEqual(2);
+    expect(backend.frames[0]).toEqual({ id: "sallyport.ping", type: "sallyport.ping" });
+    expect(socket.state).toBe("open");
+  });
+
+  it.each([{}, { handler: "ping" }])("gives up a connection that answers no more, with %j", async (how) => {
     backend.onFrame = () => undefined;
-    open({ keepAlive: { handler: "ping", everyMs: 20 }, callTimeoutMs: 40 });
+    open({ keepAlive: { ...how, everyMs: 20 }, callTimeoutMs: 40 });
     await expect.poll(() => backend.connects.length).toBeGreaterThanOrEqual(2);
   });
 
@@ -835,11 +842,248 @@ describe("an environment where no attempt to connect can succeed", () => {
   });
 });
 
-it("reports a failed handshake as an error event, and tries again", async () => {
-  backend.refuseHandshakes = true;
-  const socket = open();
-  const error = await next(socket, "error");
-  expect(error).toEqual({ message: expect.stringMatching(/^The WebSocket handshake failed\..*"view"/) });
-  backend.refuseHandshakes = false;
-  await reached(socket, "open");
+describe("a failed handshake", () => {
+  it("is an error event with a code, and is tried again", async () => {
+    backend.refuseHandshakes = true;
+    const socket = open();
+    expect(await next(socket, "error")).toEqual({
+      message: expect.stringMatching(/^The WebSocket handshake failed\..*"view"/),
+      code: "HANDSHAKE_FAILED",
+    });
+    backend.refuseHandshakes = false;
+    await reached(socket, "open");
+  });
+
+  it("ends the attempts after ten in a row if no connection was open before", async () => {
+    backend.refuseHandshakes = true;
+    const socket = open();
+    const call = errorOf(socket.call.ping());
+    const errors: unknown[] = [];
+    socket.on("error", (error) => errors.push(error));
+    expect(await next(socket, "refused")).toMatchObject({ status: 0, code: "HANDSHAKE_FAILED" });
+    expect(socket.state).toBe("refused");
+    expect(await call).toMatchObject({ status: 0, sent: false, code: "HANDSHAKE_FAILED" });
+    expect(errors).toHaveLength(9);
+    stopTimers();
+    await letTimePass();
+    expect(backend.tokenRequests).toHaveLength(10);
+    vi.useRealTimers();
+    backend.refuseHandshakes = false;
+    socket.reconnect();
+    await reached(socket, "open");
+  });
+
+  it("is tried again without an end if a connection was open before", async () => {
+    const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
+    await reached(socket, "open");
+    backend.refuseHandshakes = true;
+    backend.sockets[0]?.terminate();
+    await expect.poll(() => backend.tokenRequests.length).toBeGreaterThan(12);
+    backend.refuseHandshakes = false;
+    await reached(socket, "open");
+  });
+
+  it("of another channel counts from the beginning", async () => {
+    const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
+    await reached(socket, "open");
+    backend.refuseHandshakes = true;
+    socket.reconnect({ channel: "rooms/other" });
+    expect(await next(socket, "refused")).toMatchObject({ code: "HANDSHAKE_FAILED" });
+    expect(backend.tokenRequests).toHaveLength(11);
+  });
+
+  it("does not count while the token endpoint cannot be reached", async () => {
+    let isReachable = true;
+    let requests = 0;
+    backend.refuseHandshakes = true;
+    const socket = open({
+      backoff: { baseMs: 1, maxMs: 1 },
+      token: async () => {
+        requests++;
+        isReachable = !isReachable;
+        if (isReachable) throw new Error("network");
+        return "token";
+      },
+    });
+    await expect.poll(() => requests).toBeGreaterThan(25);
+    expect(socket.state).not.toBe("refused");
+  });
+
+  it("includes a WebSocket constructor that throws, as a security policy can make it", async () => {
+    class Forbidden {
+      constructor() {
+        throw new Error("SecurityError: insecure");
+      }
+    }
+    const socket = open({ backoff: { baseMs: 1, maxMs: 1 }, WebSocket: Forbidden as never });
+    expect(await next(socket, "error")).toMatchObject({
+      message: expect.stringContaining("The browser reported: Error: SecurityError: insecure"),
+      code: "HANDSHAKE_FAILED",
+    });
+    await reached(socket, "refused");
+    expect(backend.tokenRequests).toHaveLength(10);
+  });
+});
+
+describe("events of the page", () => {
+  const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange"];
+  let page: EventTarget;
+  let listeners: Map<string, number>;
+
+  beforeEach(() => {
+    page = new EventTarget();
+    listeners = new Map();
+    const count = (name: string, change: number) => listeners.set(name, (listeners.get(name) ?? 0) + change);
+    const known = new Set<string>();
+    vi.stubGlobal("document", { visibilityState: "visible" });
+    vi.stubGlobal("addEventListener", (name: string, listener: EventListener) => {
+      if (!known.has(name)) count(name, 1);
+      known.add(name);
+      page.addEventListener(name, listener);
+    });
+    vi.stubGlobal("removeEventListener", (name: string, listener: EventListener) => {
+      if (known.delete(name)) count(name, -1);
+      page.removeEventListener(name, listener);
+    });
+  });
+  afterEach(() => vi.restoreAllMocks());
+  const fire = (name: string) => page.dispatchEvent(new Event(name));
+
+  /** A socket that waits for minutes, because the token endpoint failed. */
+  async function waiting(answer: TokenAnswer): Promise<Socket<DemoView>> {
+    backend.onToken = () => answer;
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const socket = open({ backoff: { baseMs: 600_000, maxMs: 600_000 } });
+    await reached(socket, "waiting");
+    backend.onToken = () => ({});
+    return socket;
+  }
+
+  /** Resolves when the next frame has reached the server, which answers it as the caller says. */
+  const frame = (answer: (peer: WebSocket) => void) =>
+    new Promise<void>((resolve) => {
+      backend.onFrame = (_frame, peer) => {
+        answer(peer);
+        resolve();
+      };
+    });
+
+  it.each(["online", "pageshow", "visibilitychange"])("connect at once on %s", async (name) => {
+    const socket = await waiting({ status: 503 });
+    fire(name);
+    await reached(socket, "open");
+    expect(backend.tokenRequests).toHaveLength(2);
+  });
+
+  it("do not connect while offline begins, while the page is hidden, or before Retry-After has passed", async () => {
+    const socket = await waiting({ status: 503 });
+    fire("offline");
+    vi.stubGlobal("document", { visibilityState: "hidden" });
+    fire("visibilitychange");
+    expect(socket.state).toBe("waiting");
+    socket.close();
+    const limited = await waiting(refusal(429, "Too many requests.", { "retry-after": "60" }));
+    fire("online");
+    expect(limited.state).toBe("waiting");
+    expect(backend.tokenRequests).toHaveLength(2);
+  });
+
+  it("replace an attempt from before the network returned", async () => {
+    backend.onToken = () => new Promise(() => undefined);
+    const socket = open();
+    await expect.poll(() => backend.tokenRequests.length).toBe(1);
+    backend.onToken = () => ({});
+    fire("pageshow");
+    expect(socket.state).toBe("connecting");
+    fire("online");
+    await reached(socket, "open");
+    expect(backend.tokenRequests).toHaveLength(2);
+  });
+
+  it("try again after failed handshakes ended the attempts, but not after a denial", async () => {
+    backend.refuseHandshakes = true;
+    const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
+    await reached(socket, "refused");
+    backend.refuseHandshakes = false;
+    fire("visibilitychange");
+    await reached(socket, "open");
+    backend.onToken = () => refusal(403, "Permission denied.");
+    socket.reconnect();
+    await reached(socket, "refused");
+    const requests = backend.tokenRequests.length;
+    for (const name of PAGE_EVENTS) fire(name);
+    expect(socket.state).toBe("refused");
+    expect(backend.tokenRequests).toHaveLength(requests);
+  });
+
+  it.each(PAGE_EVENTS)(
+    "check the open connection on %s, and open another one without an answer",
+    async (name) => {
+      const received = frame(() => undefined);
+      const socket = open({ action: "default" });
+      await reached(socket, "open");
+      stopTimers();
+      fire(name);
+      fire(name);
+      await received;
+      expect(backend.frames).toEqual([{ id: "sallyport.ping", type: "sallyport.ping", action: "default" }]);
+      vi.advanceTimersByTime(4_999);
+      expect(socket.state).toBe("open");
+      vi.advanceTimersByTime(1);
+      expect(socket.state).toBe("waiting");
+      vi.advanceTimersByTime(1_000);
+      vi.useRealTimers();
+      await reached(socket, "open");
+      expect(backend.connects).toHaveLength(2);
+    },
+  );
+
+  it.each([
+    ["the answer", { id: "sallyport.ping", ok: true, status: 200 }],
+    [
+      "an error of an older server",
+      { id: "sallyport.ping", ok: false, status: 400, error: "x", reference: "r" },
+    ],
+    ["an error of API Gateway", { message: "Forbidden", connectionId: "abc=", requestId: "def=" }],
+    ["any other message", { type: "news" }],
+  ])("keep the connection after %s", async (_what, answer) => {
+    const received = frame((peer) => peer.send(JSON.stringify(answer)));
+    const socket = open();
+    await reached(socket, "open");
+    stopTimers();
+    fire("online");
+    await received;
+    backend.push({ type: "after" });
+    await new Promise<void>((resolve) => socket.on("message", ({ type }) => type === "after" && resolve()));
+    await letTimePass();
+    expect(socket.state).toBe("open");
+    fire("online");
+    await expect.poll(() => backend.frames.length).toBe(2);
+  });
+
+  it("check the open connection after the machine slept", async () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
+    const socket = open();
+    await reached(socket, "open");
+    vi.advanceTimersByTime(600_000);
+    await socket.call.echo({ text: "x" });
+    expect(backend.frames).toHaveLength(1);
+    vi.setSystemTime(Date.now() + 3_600_000);
+    vi.advanceTimersByTime(15_000);
+    await expect.poll(() => backend.frames.length).toBe(2);
+    expect(backend.frames[1]).toMatchObject({ type: "sallyport.ping" });
+  });
+
+  it("have no listener after close()", async () => {
+    const socket = open();
+    await reached(socket, "open");
+    expect(Object.fromEntries(listeners)).toEqual(Object.fromEntries(PAGE_EVENTS.map((name) => [name, 1])));
+    socket.close();
+    expect([...listeners.values()]).toEqual([0, 0, 0, 0]);
+    for (const name of PAGE_EVENTS) fire(name);
+    expect(socket.state).toBe("closed");
+    socket.reconnect();
+    await reached(socket, "open");
+    expect([...listeners.values()]).toEqual([1, 1, 1, 1]);
+  });
 });

@@ -1,7 +1,7 @@
 import type { CallableNames, InputOf, OutputOf } from "../protocol/contract.ts";
 import type { PERMISSION_DENIED, RevokedNotice } from "../protocol/frames.ts";
 import { Backoff, type BackoffOptions } from "./backoff.ts";
-import { CallError, type CallOptions, Calls, encodeMessage } from "./calls.ts";
+import { CallError, type CallOptions, Calls, encodeMessage, type HANDSHAKE_FAILED } from "./calls.ts";
 import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 
 export type { BackoffOptions, CallOptions, LinkOptions, RevokedNotice };
@@ -19,10 +19,11 @@ export interface ConnectOptions extends LinkOptions {
   /** Sent as `action` with every message, where the gateway picks a route by it. Default: none. */
   readonly action?: string;
   /**
-   * Calls a handler at intervals, so that API Gateway does not close the socket after ten idle minutes; any
-   * answer will do, and none within `callTimeoutMs` means a dead connection. Default: off. `everyMs`: 540 000.
+   * Sends a message at intervals, so that API Gateway does not close the socket after ten idle minutes: a built-in ping, or a
+   * call of `handler`. If nothing is received within `callTimeoutMs`, the connection is closed and opened again.
+   * Default: off. `everyMs`: 540 000.
    */
-  readonly keepAlive?: { readonly handler: string; readonly everyMs?: number };
+  readonly keepAlive?: { readonly handler?: string; readonly everyMs?: number };
 }
 
 /**
@@ -37,9 +38,12 @@ export interface PushedMessage {
   readonly [field: string]: unknown;
 }
 
-/** The token endpoint said no. */
+/** The token endpoint denied the connection, or no handshake succeeded. */
 export interface Refusal {
+  /** HTTP status of the token endpoint, or 0 with a `code`. */
   readonly status: number;
+  /** `HANDSHAKE_FAILED`: the client stopped after ten failed handshakes in a row, without one that succeeded before. */
+  readonly code?: typeof HANDSHAKE_FAILED | undefined;
   readonly error: string;
   /** Leads whoever may read the server's decisions to the reason. May be empty. */
   readonly reference: string;
@@ -50,6 +54,8 @@ export interface Refusal {
 /** What went wrong outside of a call: an attempt to connect, or a message sent without wanting an answer. */
 export interface Problem {
   readonly message: string;
+  /** `HANDSHAKE_FAILED` if the WebSocket handshake failed. */
+  readonly code?: typeof HANDSHAKE_FAILED | undefined;
   /** From a refusal by the app's server. */
   readonly reference?: string;
   /** From an error of API Gateway itself. */
@@ -63,7 +69,10 @@ export interface SocketEvents<Message> {
   readonly state: SocketState;
   /** A right ended. `view`: the state is `refused` from now on. `channel`: left; the socket stays. */
   readonly revoked: RevokedNotice;
-  /** The token endpoint said 4xx. Only 429 is tried again without `reconnect()`. */
+  /**
+   * The token endpoint answered with 4xx, or no handshake succeeded. After 429, the client tries again after the time in
+   * `Retry-After`; after failed handshakes, when the network returns or the page becomes visible.
+   */
   readonly refused: Refusal;
   readonly error: Problem;
 }
@@ -81,8 +90,22 @@ export type CallsOf<View> = {
   ) => Promise<OutputOf<View[Name]>>;
 };
 
+const CALL_TIMEOUT_MS = 30_000;
 /** A socket that lasted this long was a good one: the waits begin anew with a short one. */
 const GOOD_AFTER_MS = 5_000;
+/**
+ * Number of failed handshakes in a row, each with a new token, after which a client that never had a connection stops. With the
+ * default waits this takes about 40 s. A client that had one continues: its gateway may be restarting.
+ */
+const MAX_FAILED_HANDSHAKES = 10;
+/** How long the built-in ping waits for a frame, in milliseconds. */
+const PING_TIMEOUT_MS = 5_000;
+/** How often an open socket compares the clock, in milliseconds. */
+const CLOCK_CHECK_MS = 15_000;
+/** A longer time between two comparisons means that the machine slept. A hidden page's timers run once per minute. */
+const SLEPT_AFTER_MS = 75_000;
+/** Events of the page after which a connection may have been lost without a notice, or may be possible again. */
+const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange"];
 /** Begins the types of the server's own notices. */
 const NOTICES = "sallyport.";
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
@@ -141,7 +164,14 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   #link: Link | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #keepAliveTimer: ReturnType<typeof setInterval> | undefined;
+  #clockTimer: ReturnType<typeof setInterval> | undefined;
+  /** On the monotonic clock, in milliseconds. */
   #openedAt = 0;
+  /** Until this time on the monotonic clock, the server asked for no further attempt. */
+  #retryNotBefore = 0;
+  #failedHandshakes = 0;
+  /** Whether a connection with this channel was open before. */
+  #hasOpened = false;
 
   constructor(options: ConnectOptions) {
     for (const name of Object.keys(options)) {
@@ -196,14 +226,16 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
    */
   reconnect({ channel = this.channel }: { channel?: string | undefined } = {}): void {
     if (this.#state === "connecting" && channel === this.channel) return;
+    if (channel !== this.channel) this.#hasOpened = false;
     this.channel = channel;
-    this.#hangUp();
-    this.#dial();
+    this.#failedHandshakes = 0;
+    this.#redial();
   }
 
   /** Ends the socket and all its calls. */
   close(): void {
     this.#refusal = new CallError("The socket is closed.");
+    for (const name of PAGE_EVENTS) globalThis.removeEventListener?.(name, this.#checkNow);
     this.#hangUp();
     this.#calls.refuse(this.#refusal);
     this.#enter("closed");
@@ -215,7 +247,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   }
 
   #call(handler: string, input?: object, options?: CallOptions): Promise<unknown> {
-    const timeoutMs = options?.timeoutMs ?? this.#options.callTimeoutMs ?? 30_000;
+    const timeoutMs = options?.timeoutMs ?? this.#options.callTimeoutMs ?? CALL_TIMEOUT_MS;
     const answer = this.#calls.add(this.#message(handler, input), { signal: options?.signal, timeoutMs });
     if (this.#state === "open") this.#transmit();
     else if (this.#state === "refused" || this.#state === "closed") this.#calls.refuse(this.#refusal);
@@ -226,7 +258,14 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     this.#calls.transmit((text) => this.#link?.send(text) ?? false);
   }
 
+  #redial(): void {
+    this.#hangUp();
+    this.#dial();
+  }
+
+  /** Adding a listener again has no effect. */
   #dial(): void {
+    for (const name of PAGE_EVENTS) globalThis.addEventListener?.(name, this.#checkNow);
     this.#link = new Link(this.#options, this.channel, {
       open: () => this.#opened(),
       text: (text) => this.#receive(text),
@@ -236,40 +275,71 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   }
 
   #opened(): void {
-    const { keepAlive } = this.#options;
-    this.#openedAt = Date.now();
+    const { action, keepAlive, callTimeoutMs = CALL_TIMEOUT_MS } = this.#options;
+    this.#openedAt = performance.now();
+    this.#hasOpened = true;
+    this.#failedHandshakes = 0;
     this.#state = "open";
     this.#transmit();
     if (keepAlive) {
+      const { handler, everyMs = 540_000 } = keepAlive;
       const link = this.#link;
-      const ping = () =>
-        this.#call(keepAlive.handler).catch((error: CallError) => {
-          if (error.status === 0) link?.end();
-        });
-      this.#keepAliveTimer = setInterval(ping, keepAlive.everyMs ?? 540_000);
+      const ping = () => {
+        if (handler === undefined) link?.check(action, callTimeoutMs);
+        else
+          this.#call(handler).catch((error: CallError) => {
+            if (error.status === 0) link?.end();
+          });
+      };
+      this.#keepAliveTimer = setInterval(ping, everyMs);
     }
+    let checkedAt = Date.now();
+    this.#clockTimer = setInterval(() => {
+      const now = Date.now();
+      if (now - checkedAt > SLEPT_AFTER_MS) this.#checkNow();
+      checkedAt = now;
+    }, CLOCK_CHECK_MS);
     this.#emit("state", "open");
   }
 
+  /** Checks an open connection, and tries at once to open one that is not. */
+  readonly #checkNow = (event?: Event): void => {
+    const type = event?.type;
+    if (type === "visibilitychange" && document.visibilityState !== "visible") return;
+    if (this.#state === "open") this.#link?.check(this.#options.action, PING_TIMEOUT_MS);
+    else if (type === "offline") return;
+    else if (this.#state === "waiting") {
+      if (performance.now() >= this.#retryNotBefore) this.#redial();
+    } else if (
+      (this.#state === "connecting" && type === "online") ||
+      (this.#state === "refused" && this.#refusal.code)
+    ) {
+      // An attempt from before the network returned may get no answer.
+      this.#redial();
+    }
+  };
+
   #ended(error: unknown): void {
-    if (this.#state === "open" && Date.now() - this.#openedAt >= GOOD_AFTER_MS) this.#backoff.reset();
+    if (this.#state === "open" && performance.now() - this.#openedAt >= GOOD_AFTER_MS) this.#backoff.reset();
     this.#hangUp();
     if (!(error instanceof CallError)) {
+      this.#failedHandshakes = 0;
       this.#retryIn();
       if (error) this.#emit("error", { message: error instanceof Error ? error.message : String(error) });
       return;
     }
-    const { status, message, reference, retryAfterMs } = error;
-    if (status < 400 || status >= 500 || status === 408) {
+    const { status, message, reference, retryAfterMs, code } = error;
+    const isLast = code && ++this.#failedHandshakes >= MAX_FAILED_HANDSHAKES && !this.#hasOpened;
+    if (!isLast && (status < 400 || status >= 500 || status === 408)) {
       this.#retryIn(retryAfterMs);
-      this.#emit("error", { message, reference });
+      this.#emit("error", code ? { message, code } : { message, reference });
       return;
     }
     if (status === 429) {
       this.#calls.refuse(error);
       this.#retryIn(retryAfterMs);
     } else this.#refuse(error);
-    this.#emit("refused", { status, error: message, reference, retryAfterMs });
+    this.#emit("refused", { status, error: message, reference, retryAfterMs, ...(code && { code }) });
   }
 
   #refuse(refusal: CallError): void {
@@ -280,6 +350,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   }
 
   #retryIn(ms = 0): void {
+    this.#retryNotBefore = performance.now() + ms;
     this.#retryTimer = setTimeout(() => this.#dial(), ms + this.#backoff.next());
     this.#enter("waiting");
   }
@@ -288,6 +359,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   #hangUp(): void {
     clearTimeout(this.#retryTimer);
     clearInterval(this.#keepAliveTimer);
+    clearInterval(this.#clockTimer);
     this.#link?.close();
     this.#link = undefined;
     this.#calls.lose();

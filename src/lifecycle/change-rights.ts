@@ -1,6 +1,8 @@
 import type { Kysely } from "kysely";
 import * as v from "valibot";
 import type { AuditSubject } from "../access/audit.ts";
+import { MAX_SUBJECTS } from "../access/change-log.ts";
+import { type ChangedSubject, EVERYONE } from "../access/changed-subjects.ts";
 import { sessionFingerprint } from "../access/decisions.ts";
 import { hashSessionId } from "../access/ended-sessions.ts";
 import type { Touched } from "../access/evictions.ts";
@@ -64,6 +66,8 @@ export interface Applied {
 export interface Written extends Applied {
   /** Whose sockets it can have touched. */
   readonly touched: Touched | undefined;
+  /** What other processes read of it in the change log. */
+  readonly subjects: readonly ChangedSubject[];
   /** Its record, which lists the touched users where nothing else would. */
   readonly evictionId: string | undefined;
 }
@@ -128,16 +132,14 @@ export async function changeRights(
   change: AccessChange,
   options: ChangeOptions = {},
 ): Promise<Applied> {
-  const { changed, number, pruned, touched, evictionId } = await rooms.database.write((db) =>
+  const { changed, number, pruned, touched, subjects, evictionId } = await rooms.database.write((db) =>
     writeChange(rooms, db, change, options),
   );
-  if (changed) rooms.evictions.committed();
   if (narrows(change)) {
     // After the commit: nothing new goes out by the old rights, and what was going out has. Where nothing changed, another
     // process may have been quicker a moment ago, and the caller is promised as much.
-    const user = userOf(change);
-    rooms.changes.mark(user);
-    await rooms.delivery.settled(user);
+    rooms.changedSubjects.mark(subjects);
+    await rooms.delivery.settled(userOf(change));
   }
   if (touched && evictionId !== undefined) await enforcer.enforceOne(evictionId);
   return { changed, number, pruned };
@@ -159,15 +161,16 @@ export async function writeChange(
   checkChange(change);
   checkChangeOptions(options);
   let counted: Promise<number> | undefined;
-  // Counting says that something changed, so it waits until something has.
+  // Only what has changed something gets a number.
   const numbered = () => {
-    counted ??= rooms.evictions.number(db);
+    counted ??= rooms.changeLog.number(db);
     return counted;
   };
   const edit = await editTables(rooms, db, change, options, numbered);
   const { pruned = [], touched } = edit;
   if (!edit.changed) {
-    return { changed: false, number: undefined, pruned, touched: undefined, evictionId: undefined };
+    const subjects = await subjectsOf(rooms, db, touched, undefined);
+    return { changed: false, number: undefined, pruned, touched: undefined, subjects, evictionId: undefined };
   }
   const { by, reason } = options;
   const number = await numbered();
@@ -175,7 +178,34 @@ export async function writeChange(
   const evictionId =
     edit.recorded ??
     (touched && narrows(change) ? await rooms.evictions.record(db, touched, number) : undefined);
-  return { changed: true, number, pruned, touched, evictionId };
+  const subjects = await subjectsOf(rooms, db, touched, evictionId);
+  await rooms.changeLog.record(db, [{ number, subjects, removes: narrows(change) }]);
+  return { changed: true, number, pruned, touched, subjects, evictionId };
+}
+
+/** What a change concerns, as the change log has it. */
+async function subjectsOf(
+  rooms: Rooms,
+  db: Kysely<Tables>,
+  touched: Touched | undefined,
+  evictionId: string | undefined,
+): Promise<readonly ChangedSubject[]> {
+  if (touched === undefined) return [];
+  switch (touched.scope) {
+    case "users": {
+      if (evictionId === undefined) return EVERYONE;
+      const users = await rooms.evictions.listed(db, evictionId, MAX_SUBJECTS + 1);
+      return users.map((user) => ({ scope: "user", subject: user }));
+    }
+    case "everyone":
+      return EVERYONE;
+    case "deleted-user":
+      return [{ scope: "user", subject: touched.subject }];
+    case "login":
+      return [{ scope: "session", subject: touched.subject }];
+    default:
+      return [{ scope: touched.scope, subject: touched.subject }];
+  }
 }
 
 /** What only gives takes nothing away: no socket can lose by it, so none is looked at and no hook asked. */

@@ -28,6 +28,9 @@ const BATCH = 1000;
 /** Longest rest between two statements, in milliseconds. */
 const REST_MS = 250;
 
+/** How long rows of connections are kept after they connected, in hours. */
+export const KEEP_SESSION_HOURS = 24;
+
 const HOUR_MS = 3_600_000;
 
 const CLEANUP_OPTIONS = optionsOf<CleanupOptions>()({
@@ -37,7 +40,7 @@ const CLEANUP_OPTIONS = optionsOf<CleanupOptions>()({
       Number.MAX_SAFE_INTEGER,
       "a number of hours of at least 3, since a connection can last two hours",
     ),
-    24,
+    KEEP_SESSION_HOURS,
   ),
   keepAuditDays: v.optional(numberOption(30, Number.MAX_SAFE_INTEGER, "a number of days of at least 30")),
 });
@@ -54,6 +57,8 @@ export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<Cl
     CLEANUP_OPTIONS,
     options,
   );
+  // Not counted: these rows are of no use to a person, and serving processes remove them after minutes.
+  await inBatches((limit) => rooms.changeLog.removeOld(limit));
   return {
     sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),
     tokens: await inBatches((limit) => rooms.tokens.removeExpired(limit)),

@@ -37,8 +37,8 @@ const FAILURES: ReadonlySet<Reason> = new Set([
 interface AuthenticatedConnect {
   readonly subject: Subject;
   readonly loginId: string | null;
-  /** How many changes had been recorded when the subject was read. */
-  readonly changes: number;
+  /** Number of the last change before the subject was read. */
+  readonly since: number;
 }
 
 /**
@@ -112,15 +112,12 @@ async function authenticateConnect(
 ): Promise<AuthenticatedConnect> {
   const { view, call, channel } = request;
   if (call.token !== undefined) return verifyToken(rooms, call.token, request, trail);
-  return { subject: withoutToken(view), loginId: null, changes: await changesBefore(rooms, channel) };
+  const since = hasHooks(rooms, channel) ? await rooms.changeLog.last(rooms.database.db) : 0;
+  return { subject: withoutToken(view), loginId: null, since };
 }
 
-/** Asked only where somebody's word may be out of date by the time it is used. */
-async function changesBefore(rooms: Rooms, channel: string | undefined): Promise<number> {
-  return asksSomebody(rooms, channel) ? rooms.evictions.changes(rooms.database.db) : 0;
-}
-
-function asksSomebody(rooms: Rooms, channel: string | undefined): boolean {
+/** Whether `authorize` is called, whose answer can be out of date by the time the row is written. */
+function hasHooks(rooms: Rooms, channel: string | undefined): boolean {
   return channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
 }
 
@@ -162,7 +159,7 @@ async function verifyToken(
     });
   }
   requireScope(grant, request);
-  return { subject: grant.subject, loginId: grant.loginId, changes: grant.changes };
+  return { subject: grant.subject, loginId: grant.loginId, since: grant.since };
 }
 
 /** A channel is compared with the one that the connect joins, which is the view's default if the client names none. */
@@ -206,13 +203,13 @@ function checkRules(
 
 /**
  * Rights are read once more by the statement that writes the row, which nobody sees before they have been judged: the author's code
- * may have taken its time. The word of a channel's `authorize` is asked anew when anything was recorded to have changed since it
- * was given.
+ * may have taken its time. `authorize` of the channel is called again if a change that concerns the connection was recorded since it
+ * was called.
  */
 async function open(
   rooms: Rooms,
   { view, call, gateway, channel }: ConnectRequest,
-  { subject, loginId, changes }: AuthenticatedConnect,
+  { subject, loginId, since }: AuthenticatedConnect,
   sourceIp: string | undefined,
   trail: Trail,
 ): Promise<void> {
@@ -223,14 +220,15 @@ async function open(
     sourceIp: sourceIp ?? null,
     tokenHash: token === undefined ? undefined : hashToken(token),
   };
-  const asks = asksSomebody(rooms, channel);
+  const checksChanges = hasHooks(rooms, channel);
   const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
   const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
   let hasProbed = false;
-  for (let asked = changes; ; ) {
+  let last = since;
+  for (let attempt = 1; attempt <= ATTEMPTS; ) {
     const outcome = await rooms.database.writeBeside<Outcome>(
       async (db) => {
-        const row = { ...session, limit, changes: asks ? asked : undefined };
+        const row = { ...session, limit, since: checksChanges ? last : undefined };
         const opened = await rooms.entries.open(db, row);
         if (!opened) return whyNotOpened(rooms, db, row, call);
         const now = userId === null ? ANONYMOUS : { ...opened, userId };
@@ -249,18 +247,27 @@ async function open(
       hasProbed = true;
       continue;
     }
-    asked = outcome.changes;
+    attempt++;
+    last = outcome.last;
     const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
     if (channel !== undefined)
       await askChannel(trail, rooms.channels.require(channel), userOf(now, rooms.permissions, trail));
   }
+  throw new RefusedError(
+    `authorize of channel "${channel}" was called ${ATTEMPTS} times, and each time the permissions of the user or the data of the ` +
+      "channel changed meanwhile.",
+    { reason: "unstable" },
+  );
 }
+
+/** How often `authorize` is called for one connect before it is denied, because changes keep concerning it. */
+const ATTEMPTS = 20;
 
 /** What came of an attempt to write the row. */
 type Outcome =
   | { readonly kind: "opened"; readonly sessionId: string }
-  /** Something was recorded to have changed since `authorize` was called. */
-  | { readonly kind: "changed"; readonly changes: number }
+  /** A change that concerns the connection was recorded since `authorize` was called. */
+  | { readonly kind: "changed"; readonly last: number }
   /** The user has as many open connections as the limit allows. */
   | { readonly kind: "full"; readonly userId: string; readonly limit: ConnectionLimit };
 
@@ -268,13 +275,16 @@ type Outcome =
 async function whyNotOpened(
   rooms: Rooms,
   db: Kysely<Tables>,
-  { changes: asked, limit, userId }: NewSession,
+  row: NewSession,
   { connectionId, token }: ConnectCall,
 ): Promise<Outcome> {
   const ended = token === undefined ? undefined : await rooms.tokens.whyEnded(db, token);
   if (ended) throw ended;
-  const changes = await rooms.evictions.changes(db);
-  if (asked !== undefined && changes !== asked) return { kind: "changed", changes };
+  const { limit, since, userId } = row;
+  if (since !== undefined) {
+    const { last, isAffected } = await rooms.changeLog.check(db, row, since);
+    if (isAffected) return { kind: "changed", last };
+  }
   if (userId !== null && limit !== undefined) {
     const open = await rooms.userConnections.count(db, userId, limit.scope);
     if (open >= limit.max) return { kind: "full", userId, limit };

@@ -1,3 +1,4 @@
+import { type ChangedSubject, EVERYONE } from "../access/changed-subjects.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome } from "../delivery/delivery.ts";
@@ -81,10 +82,10 @@ async function closeAll(
 ): Promise<DeliveryReport> {
   checkChangeOptions(options);
   const { by = user, reason } = options;
-  const whose = await whoseSocket(rooms, plan.selector);
+  const { user: whose, subjects } = await closedSubjects(rooms, plan.selector);
   await rooms.database.write(async (db) => {
     const details = { audience: plan.audience };
-    await rooms.audit.record(db, await rooms.evictions.number(db), {
+    await rooms.audit.record(db, await rooms.changeLog.append(db, subjects), {
       action: "close-sessions",
       by,
       reason,
@@ -92,7 +93,6 @@ async function closeAll(
       details,
     });
   });
-  rooms.evictions.committed();
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {
@@ -102,7 +102,7 @@ async function closeAll(
       page.map((session) => session.id),
       "closed by the server",
     );
-    rooms.changes.mark();
+    rooms.changedSubjects.mark(page.map(({ id }) => ({ scope: "connection", subject: id })));
     const gateways = await rooms.gateways.findMany(page.map((session) => session.gatewayId));
     const closes = page.map((session): Outcome | Promise<Outcome> => {
       const gateway = gateways.get(session.gatewayId);
@@ -118,12 +118,20 @@ async function closeAll(
   }
 }
 
-/** Whom an audience names, where that is one user. */
-async function whoseSocket(rooms: Rooms, selector: SessionSelector): Promise<string | null> {
-  if (selector.kind === "user") return selector.userId;
-  if (selector.kind !== "session" && selector.kind !== "connection") return null;
+/** The connections that an audience of `close()` concerns, and their user if it is one. */
+async function closedSubjects(
+  rooms: Rooms,
+  selector: SessionSelector,
+): Promise<{ readonly user: string | null; readonly subjects: readonly ChangedSubject[] }> {
+  const { kind } = selector;
+  if (kind === "user")
+    return { user: selector.userId, subjects: [{ scope: "user", subject: selector.userId }] };
+  if (kind === "channel") return { user: null, subjects: [{ scope: "channel", subject: selector.channel }] };
+  if (kind !== "session" && kind !== "connection") return { user: null, subjects: EVERYONE };
   // Two gateways may have given the same connection id.
-  const users = new Set((await rooms.sessions.recipients(selector, "", [])).map(({ userId }) => userId));
+  const rows = await rooms.sessions.recipients(selector, "", []);
+  const users = new Set(rows.map(({ userId }) => userId));
   const [user = null] = users;
-  return users.size === 1 ? user : null;
+  const subjects = rows.map(({ id }) => ({ scope: "connection", subject: id }) as const);
+  return { user: users.size === 1 ? user : null, subjects };
 }

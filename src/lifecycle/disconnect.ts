@@ -1,7 +1,7 @@
 import type { Trail } from "../access/decisions.ts";
 import type { DisconnectCall } from "../protocol/gateway-call.ts";
 import { givenRequirement, outletTo } from "./deliver.ts";
-import { sessionView } from "./message-context.ts";
+import { LiveSession } from "./message-context.ts";
 import type { MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -23,7 +23,7 @@ export async function disconnect(
   try {
     await owner.view.disconnect?.({
       userId: row.userId ?? undefined,
-      session: sessionView(row, gateway.name, row.channels).session,
+      session: new LiveSession(row, gateway.name, row.channels),
       code: call.code,
       reason: call.reason,
       to: (audience, ...requirement) => outletTo(rooms, audience, givenRequirement(requirement)),

@@ -29,8 +29,8 @@ beforeEach(() => {
     decisionLog: { settleWhenDue: async () => undefined, sweep: async () => undefined },
     endedSessions: { sweep: async () => undefined },
     activity: { writeWhenDue: async () => undefined },
-    evictions: { takeOwn: () => 0, changes: async () => 0 },
-    changes: { mark: () => undefined },
+    changeLog: { since: async () => ({ number: 0, subjects: [] }) },
+    changedSubjects: { mark: () => undefined },
   };
   const enforcer = {
     get isFull() {

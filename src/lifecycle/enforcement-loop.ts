@@ -22,11 +22,13 @@ export class EnforcementLoop {
   /** Whether it has been started since it was paused last. */
   #isWanted = false;
   /** When the last look began. */
-  #beganAt = 0;
+  #beganAt = Number.NEGATIVE_INFINITY;
   /** When it last looked at what there is to enforce. */
-  #lookedAt = 0;
-  #recorded: number | undefined;
-  #wasChanged = false;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  /** Number of the last change that was read. */
+  #lastChange: number | undefined;
+  /** The first reading of that number. */
+  #begun: Promise<void> | undefined;
   #stopped = false;
   #looking: Promise<void> = Promise.resolve();
   readonly #enforcing = new Set<Promise<void>>();
@@ -36,8 +38,22 @@ export class EnforcementLoop {
     this.#enforcer = enforcer;
   }
 
-  /** Starting twice is starting once. */
-  start(): void {
+  /**
+   * Starting twice is starting once.
+   *
+   * @returns resolves when the number of the last change is known: a send that reads its recipients afterwards reads none of them again
+   *   because the process has just started
+   */
+  start(): Promise<void> {
+    this.#begun ??= this.#markElsewhere().catch((error) => {
+      this.#begun = undefined;
+      this.#rooms.onError(error, "enforcement loop");
+    });
+    this.#schedule();
+    return this.#begun;
+  }
+
+  #schedule(): void {
     this.#isWanted = true;
     if (this.#timer || this.#stopped || this.#isPaused) return;
     this.#lookAfter(LOOK_MS);
@@ -53,7 +69,7 @@ export class EnforcementLoop {
     this.#unlisten = undefined;
     this.#timer = undefined;
     this.#isPaused = false;
-    if (this.#isWanted) this.start();
+    if (this.#isWanted) this.#schedule();
   }
 
   /** Resolves when what it has begun by now is done. */
@@ -79,7 +95,7 @@ export class EnforcementLoop {
   }
 
   #lookSoon(): void {
-    this.#lookAfter(Math.max(WOKEN_MS, this.#beganAt + SPACE_MS - Date.now()));
+    this.#lookAfter(Math.max(WOKEN_MS, this.#beganAt + SPACE_MS - performance.now()));
   }
 
   #lookAfter(ms: number): void {
@@ -87,7 +103,7 @@ export class EnforcementLoop {
       const isWoken = this.#isWoken;
       this.#isWoken = false;
       this.#isLooking = true;
-      this.#beganAt = Date.now();
+      this.#beganAt = performance.now();
       this.#looking = this.#look(isWoken).finally(() => {
         this.#isLooking = false;
         if (this.#stopped || this.#isPaused) return;
@@ -97,16 +113,12 @@ export class EnforcementLoop {
     }, ms).unref();
   }
 
-  /** Another process may have changed anybody's rights: what is still to be posted here is judged again. */
+  /** Marks what other processes changed, so that what is still to be sent here is checked again. */
   async #markElsewhere(): Promise<void> {
-    const { evictions, database, changes } = this.#rooms;
-    const own = evictions.takeOwn();
-    const recorded = await evictions.changes(database.db);
-    const isChanged = recorded !== (this.#recorded ?? 0) + own;
-    // A change of our own may have been read before it was counted as ours; another one's would hide behind it the next time.
-    if (isChanged || this.#wasChanged) changes.mark();
-    this.#wasChanged = isChanged;
-    this.#recorded = recorded;
+    const { changeLog, changedSubjects } = this.#rooms;
+    const { number, subjects } = await changeLog.since(this.#lastChange);
+    changedSubjects.mark(subjects);
+    this.#lastChange = Math.max(number, this.#lastChange ?? 0);
   }
 
   async #look(isWoken: boolean): Promise<void> {
@@ -116,8 +128,8 @@ export class EnforcementLoop {
       await this.#rooms.endedSessions.sweep();
       await this.#rooms.activity.writeWhenDue();
       const changed = await this.#rooms.database.changedElsewhere();
-      if (!changed && !isWoken && Date.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
-      this.#lookedAt = Date.now();
+      if (!changed && !isWoken && performance.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
+      this.#lookedAt = performance.now();
       await this.#markElsewhere();
       this.#begin();
     } catch (error) {

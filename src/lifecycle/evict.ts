@@ -1,3 +1,4 @@
+import type { ChangedSubject } from "../access/changed-subjects.ts";
 import type { Eviction } from "../access/evictions.ts";
 import { RefusedError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
@@ -101,14 +102,17 @@ export class Enforcer {
 /** Grants whose end has come counted for nothing from that moment on; this is for the sockets open on them. */
 async function expireGrants(rooms: Rooms): Promise<void> {
   if (!(await rooms.grants.hasExpired())) return;
-  const { evictions } = rooms;
-  let committed = 0;
+  const { evictions, changeLog } = rooms;
+  let subjects: ChangedSubject[] = [];
   await rooms.database.write(async (db) => {
     const expired = await rooms.grants.expire(db);
-    committed = expired.length;
+    subjects = [];
     const last = new Map<string, number>();
     for (const { user, group, permission, until } of expired) {
-      const number = await evictions.number(db);
+      const scope: ChangedSubject =
+        user === null ? { scope: "group", subject: group ?? "" } : { scope: "user", subject: user };
+      subjects.push(scope);
+      const number = await changeLog.append(db, [scope]);
       const subject = { user, group, permission, details: { until } };
       await rooms.audit.record(db, number, { action: "expired", by: "sallyport", ...subject });
       if (user !== null) last.set(user, number);
@@ -120,8 +124,7 @@ async function expireGrants(rooms: Rooms): Promise<void> {
     }
     for (const [user, number] of last) await evictions.record(db, { scope: "user", subject: user }, number);
   });
-  for (let count = 0; count < committed; count++) evictions.committed();
-  rooms.changes.mark();
+  rooms.changedSubjects.mark(subjects);
 }
 
 /** With more users whose grants end together, one record lists them all, and none of them is told which entry it was. */

@@ -1,3 +1,4 @@
+import type { MatchedChannel } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { userOf } from "../access/user.ts";
@@ -8,16 +9,16 @@ import type { Rooms } from "./rooms.ts";
 /** Channels that one session may be in. Every statement about a session reads them all. */
 const MAX_CHANNELS = 100;
 
-/** Joins that a storm of changes may undo before the peer has to try again. */
+/** How often `authorize` is called for one join before it is denied, because a change keeps concerning the user or the channel. */
 const ATTEMPTS = 20;
 
 /**
- * Puts a session into a channel: name, definitions, every rule, the author's word, membership.
+ * Puts a connection into a channel: name, definitions, every rule, `authorize`, membership.
  *
- * Rights are read once more in the membership's own transaction. The author's word is asked anew when anything
- * was recorded to have changed since it was given.
+ * Permissions are read in the transaction of the membership, which excludes changes of permissions but runs beside other joins and
+ * connects. `authorize` is called before it, and again if a change that concerns the connection was recorded meanwhile.
  *
- * @param leaving left in the same transaction, for a move
+ * @param leaving channel that is left in the same transaction, for a move
  * @throws RefusedError; nothing has changed then
  */
 export async function joinChannel(
@@ -28,37 +29,65 @@ export async function joinChannel(
   leaving?: string,
 ): Promise<void> {
   const channel = rooms.channels.require(name);
+  const hasHooks = channel.authorize.length > 0;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const asked = await rooms.evictions.changes(rooms.database.db);
-    // The handler may have been running for a while: the author's hook is asked about the user of now.
-    const asker = await rooms.sessions.findById(rooms.database.db, session.id);
-    if (!asker) throw ended();
-    demandChannel(trail, channel, asker);
-    await askChannel(trail, channel, userOf(asker, rooms.permissions, trail));
-    const joined = await rooms.database.write(async (db) => {
-      if (channel.authorize.length > 0 && (await rooms.evictions.changes(db)) !== asked) return false;
-      const now = await rooms.sessions.findById(db, session.id);
-      if (!now) throw ended();
-      const view = rooms.views.get(now.view);
-      if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
-      demand(trail, view.name, view.rule, now);
-      demandChannel(trail, channel, now);
-      if (leaving !== undefined && leaving !== name) await rooms.memberships.leave(db, session.id, leaving);
-      if ((await rooms.memberships.countOthers(db, session.id, name)) >= MAX_CHANNELS) {
-        throw new RefusedError(`The session is in ${MAX_CHANNELS} channels already.`, {
-          reason: "limit",
-          status: 429,
-          reply: "Too many channels.",
-        });
-      }
-      await rooms.memberships.join(db, session.id, name);
-      return true;
-    });
-    if (joined) return;
+    const since = hasHooks ? await authorizeJoin(rooms, session, channel, trail) : undefined;
+    const isJoined = await rooms.database.writeBeside(
+      async (db) => {
+        const now = await rooms.sessions.findById(db, session.id);
+        if (!now) throw ended();
+        if (since !== undefined) {
+          const { isAffected } = await rooms.changeLog.check(db, { ...now, channel: name }, since);
+          if (isAffected) return false;
+        }
+        const view = rooms.views.get(now.view);
+        if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
+        demand(trail, view.name, view.rule, now);
+        demandChannel(trail, channel, now);
+        if (leaving !== undefined && leaving !== name) await rooms.memberships.leave(db, session.id, leaving);
+        if (!(await rooms.memberships.join(db, session.id, name, MAX_CHANNELS))) throw tooManyChannels();
+        return true;
+      },
+      { lock: lockOfChannels(session.id) },
+    );
+    if (isJoined) return;
   }
-  throw new RefusedError(`Rights kept changing while the session joined "${name}".`, { reason: "authorize" });
+  throw new RefusedError(
+    `authorize of channel "${name}" was called ${ATTEMPTS} times, and each time the permissions of the user or the data of the channel ` +
+      "changed meanwhile.",
+    { reason: "unstable" },
+  );
+}
+
+/** Calls every `authorize` with the permissions of now. @returns the number of the last change before they were read */
+async function authorizeJoin(
+  rooms: Rooms,
+  session: SessionRow,
+  channel: MatchedChannel,
+  trail: Trail,
+): Promise<number> {
+  const since = await rooms.changeLog.last(rooms.database.db);
+  // The handler may have been running for a while.
+  const now = await rooms.sessions.findById(rooms.database.db, session.id);
+  if (!now) throw ended();
+  demandChannel(trail, channel, now);
+  await askChannel(trail, channel, userOf(now, rooms.permissions, trail));
+  return since;
+}
+
+/** The lock under which the channels of a connection are counted and joined. */
+function lockOfChannels(sessionId: string): string {
+  return `channels of ${sessionId}`;
 }
 
 function ended(): RefusedError {
   return new RefusedError("The session ended while it was joining.", { reason: "session" });
+}
+
+function tooManyChannels(): RefusedError {
+  return new RefusedError(`The session is in ${MAX_CHANNELS} channels already.`, {
+    reason: "limit",
+    status: 429,
+    reply: "Too many channels.",
+  });
 }

@@ -106,14 +106,13 @@ export async function clearLimitWindows(
   const block = address === undefined ? undefined : blockOf("clearLimits()", address);
   const cleared = await rooms.database.write(async (db) => {
     const count = await rooms.rateLimits.clear(db, { user, address: block });
-    await rooms.audit.record(db, await rooms.evictions.number(db), {
+    await rooms.audit.record(db, await rooms.changeLog.append(db), {
       action: "clear-limits",
       ...{ by: options.by, reason: options.reason, user },
       details: { cleared: count, ...(block === undefined ? {} : { address: block }) },
     });
     return count;
   });
-  rooms.evictions.committed();
   return cleared;
 }
 

@@ -15,42 +15,67 @@ import { joinChannel } from "./join-channel.ts";
 import type { Rooms } from "./rooms.ts";
 import { orderOf, underWay } from "./send.ts";
 
-/** A session as authors see it, and the hand that keeps its channels true while a handler joins and leaves. */
-export interface SessionView {
-  readonly session: Session;
-  readonly joined: (channel: string) => void;
-  readonly left: (channel: string) => void;
-}
+/**
+ * A session as authors see it. Its channels change while a handler joins and leaves.
+ *
+ * A class, because V8 makes a hidden class for each object literal with accessors, which cost more than any other part of a message.
+ */
+export class LiveSession implements Session {
+  readonly #row: Pick<SessionWithChannels, "id" | "connectionId" | "view" | "connectedAt">;
+  readonly #gateway: string;
+  #channels: readonly string[];
 
-/** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
-export function sessionView(
-  row: Pick<SessionWithChannels, "id" | "connectionId" | "view" | "connectedAt">,
-  gateway: string,
-  joinedChannels: readonly string[],
-): SessionView {
-  let channels = joinedChannels;
-  const without = (channel: string) => channels.filter((other) => other !== channel);
-  return {
-    session: Object.freeze({
-      id: row.id,
-      connectionId: row.connectionId,
-      gateway,
-      view: row.view,
-      connectedAt: row.connectedAt,
-      get channel() {
-        return channels.at(-1);
-      },
-      get channels() {
-        return channels;
-      },
-    }),
-    joined: (channel) => {
-      channels = [...without(channel), channel];
-    },
-    left: (channel) => {
-      channels = without(channel);
-    },
-  };
+  /** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
+  constructor(
+    row: Pick<SessionWithChannels, "id" | "connectionId" | "view" | "connectedAt">,
+    gateway: string,
+    channels: readonly string[],
+  ) {
+    this.#row = row;
+    this.#gateway = gateway;
+    this.#channels = channels;
+  }
+
+  get id(): string {
+    return this.#row.id;
+  }
+
+  get connectionId(): string {
+    return this.#row.connectionId;
+  }
+
+  get gateway(): string {
+    return this.#gateway;
+  }
+
+  get view(): string {
+    return this.#row.view;
+  }
+
+  get connectedAt(): number {
+    return this.#row.connectedAt;
+  }
+
+  get channel(): string | undefined {
+    return this.#channels.at(-1);
+  }
+
+  get channels(): readonly string[] {
+    return this.#channels;
+  }
+
+  toJSON(): Session {
+    const { id, connectionId, gateway, view, connectedAt, channel, channels } = this;
+    return { id, connectionId, gateway, view, connectedAt, channel, channels };
+  }
+
+  static joined(session: LiveSession, channel: string): void {
+    session.#channels = [...session.#channels.filter((other) => other !== channel), channel];
+  }
+
+  static left(session: LiveSession, channel: string): void {
+    session.#channels = session.#channels.filter((other) => other !== channel);
+  }
 }
 
 /** The channels of a session whose rules its user meets with the rights that were read together with it. */
@@ -69,7 +94,7 @@ export function permittedChannels(rooms: Rooms, row: SessionWithChannels): reado
 export function messageContext(
   rooms: Rooms,
   row: SessionRow,
-  { session, joined, left }: SessionView,
+  session: LiveSession,
   user: User,
   body: unknown,
   trail: Trail,
@@ -87,20 +112,20 @@ export function messageContext(
     join: (channel) =>
       operation(async () => {
         await joinChannel(rooms, row, channel, trail);
-        joined(channel);
+        LiveSession.joined(session, channel);
       }),
     leave: (channel = session.channel) =>
       operation(async () => {
         if (channel === undefined) return;
         await rooms.database.writeBeside((db) => rooms.memberships.leave(db, row.id, channel));
-        left(channel);
+        LiveSession.left(session, channel);
       }),
     move: (channel) =>
       operation(async () => {
         const leaving = session.channel;
         await joinChannel(rooms, row, channel, trail, leaving);
-        if (leaving !== undefined) left(leaving);
-        joined(channel);
+        if (leaving !== undefined) LiveSession.left(session, leaving);
+        LiveSession.joined(session, channel);
       }),
     requireChannel: (channel) =>
       operation(async () => {

@@ -8,18 +8,22 @@ import { malformed, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJsonText } from "../protocol/body.ts";
+import { PING_TYPE } from "../protocol/frames.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { numberSource } from "../protocol/json-source.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
 import type { HandlerAuthorizeContext } from "../view/handlers.ts";
-import { messageContext, permittedChannels, sessionView } from "./message-context.ts";
+import { LiveSession, messageContext, permittedChannels } from "./message-context.ts";
 import type { MountedHandler, MountedView } from "./mount-views.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Complaints of a schema that are passed on: a hostile message can cause one for each of its bytes. */
 const MAX_ISSUES = 5;
+
+/** How often a message is checked again because changes keep concerning its connection, before it is denied. */
+const MAX_CHECKS = 20;
 
 /** What is known of a message before anything was decided about its session. */
 export interface Envelope {
@@ -38,7 +42,7 @@ export interface Envelope {
  * A message from an open socket, from the gateway's call to the handler's answer.
  *
  * Guards, in the order that is the security design: caller, size and form, messages in flight, session with its user's state and
- * rights in one statement, limits of connection and user, view's rule, handler, handler's rule, handler's limits, schema, `authorize`.
+ * rights in one statement, limits of connection and user, view's rule, answer to a ping, handler, handler's rule, handler's limits, schema, `authorize`.
  *
  * @returns what the handler returned
  * @throws RefusedError
@@ -61,7 +65,7 @@ export async function message(
 
   const inFlight = rooms.messagesInFlight.enter(gateway.id, call.connectionId);
   envelope.inFlight = inFlight;
-  let judgedAt = rooms.changes.now();
+  let judgedAt = rooms.changedSubjects.now();
   const session = await liveSession(rooms, gateway, call);
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
@@ -71,31 +75,34 @@ export async function message(
   rooms.activity.seen(session.id);
 
   demand(trail, view.name, view.rule, session);
+  if (isPing(view, frame)) return undefined;
   const handler = handlerFor(view, frame, trail);
   const what = `${view.name}.${handler.name}`;
   demand(trail, what, handler.rule, session);
   rooms.messageLimits.takeCall(view.path, handler, session);
-  const body = await checkedBody(handler, payloadOf(view, frame));
+  const payload = payloadOf(view, frame);
+  const body = handler.schema ? await checkedBody(handler.name, handler.schema, payload) : payload;
   const user = userOf(session, rooms.permissions, trail);
-  const live = sessionView(session, gateway.name, permittedChannels(rooms, session));
-  await authorized(handler, what, { user, session: live.session, body }, trail);
+  const live = new LiveSession(session, gateway.name, permittedChannels(rooms, session));
+  if (handler.authorize) await authorized(handler, what, { user, session: live, body }, trail);
 
-  /** Asks everything again for as long as rights changed since they were asked about: hooks and handlers take their time. */
+  /** Checks everything again if a change since the last check concerns the connection: hooks and handlers take their time. */
+  const isStale = () => rooms.changedSubjects.isStale(session, judgedAt);
   const rejudge = async () => {
-    while (rooms.changes.touched(session.userId, judgedAt)) {
-      judgedAt = rooms.changes.now();
+    for (let attempt = 1; isStale(); attempt++) {
+      if (attempt > MAX_CHECKS) throw unstable(what);
+      judgedAt = rooms.changedSubjects.now();
       const now = await liveSession(rooms, gateway, call);
       demand(trail, view.name, view.rule, now);
       demand(trail, what, handler.rule, now);
       const asker = userOf(now, rooms.permissions, trail);
-      await authorized(handler, what, { user: asker, session: live.session, body }, trail);
+      await authorized(handler, what, { user: asker, session: live, body }, trail);
     }
   };
   envelope.recipient = session;
-  envelope.stillPermitted = () =>
-    rooms.changes.touched(session.userId, judgedAt) ? rejudge().then(() => true, isNotRefused) : true;
+  envelope.stillPermitted = () => (isStale() ? rejudge().then(() => true, isNotRefused) : true);
 
-  await rejudge();
+  if (isStale()) await rejudge();
   if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
   let ended = () => {};
   const untilEnded = new Promise<void>((resolve) => {
@@ -115,8 +122,15 @@ export async function message(
     ended();
   }
   // The result may be sent only to a user who still has the permission.
-  await rejudge();
+  if (isStale()) await rejudge();
   return result;
+}
+
+function unstable(what: string): RefusedError {
+  return new RefusedError(
+    `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel changed meanwhile.`,
+    { reason: "unstable" },
+  );
 }
 
 /** @throws RefusedError unless the handler's own hook, where it has one, says `true` */
@@ -141,6 +155,14 @@ async function liveSession(rooms: Rooms, gateway: Gateway, call: MessageCall): P
   throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
     reason: "session",
   });
+}
+
+/**
+ * Returns whether the message is the ping of a client that checks its connection. A field with the name of a handler makes it a
+ * message of the app, whatever its `type`.
+ */
+function isPing(view: MountedView, frame: Readonly<Record<string, unknown>>): boolean {
+  return frame.type === PING_TYPE && !Object.hasOwn(frame, view.handlerKey);
 }
 
 /** The handler that the message names: by `handlerKey`, or failing that by `routeKey`. */
@@ -184,14 +206,13 @@ function payloadOf(view: MountedView, frame: Readonly<Record<string, unknown>>):
 
 const PLAIN = { writable: true, enumerable: true, configurable: true };
 
-async function checkedBody(handler: MountedHandler, payload: unknown): Promise<unknown> {
-  if (!handler.schema) return payload;
-  const result = await handler.schema["~standard"].validate(payload);
+async function checkedBody(name: string, schema: StandardSchemaV1, payload: unknown): Promise<unknown> {
+  const result = await schema["~standard"].validate(payload);
   if (!result.issues) return result.value;
   const issues = result.issues.slice(0, MAX_ISSUES);
   const words = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
   const places = issues.map((issue) => issue.path?.map(placeName).join(".") || "body").join(", ");
-  const why = `The message does not fit the schema of ${handler.name} at ${places.slice(0, 500)}: ${words}`;
+  const why = `The message does not fit the schema of ${name} at ${places.slice(0, 500)}: ${words}`;
   throw new RefusedError(why, { reason: "invalid", status: 400, reply: words });
 }
 

@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import { EVERYONE } from "../access/changed-subjects.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Tables } from "../storage/database.ts";
 import { type RuleChange, recordRules } from "./compare-rules.ts";
@@ -31,7 +32,6 @@ export async function migrate(
     const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
     return { rules, ...(await rooms.permissionRows.sync(db)) };
   });
-  if (synced.rules.length > 0) rooms.evictions.committed();
   await enforcer.enforce();
   return { migrations, ...synced };
 }
@@ -43,16 +43,16 @@ async function recordChange(
   changes: readonly RuleChange[],
   { by = "migrate", reason }: ChangeOptions,
 ): Promise<void> {
-  const { evictions, audit } = rooms;
-  const number = await evictions.number(db);
+  const { evictions, audit, changeLog } = rooms;
+  const changesChannels = changes.some(({ kind }) => kind === "channel");
+  const views = changes.filter(({ kind, change }) => kind === "view" && change === "changed");
+  const subjects = views.map(({ name }) => ({ scope: "view", subject: name }) as const);
+  const number = await changeLog.append(db, changesChannels ? EVERYONE : subjects);
   const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
   await audit.record(db, number, { action: "rules-changed", by, reason, details: { rules } });
-  if (changes.some(({ kind }) => kind === "channel")) {
+  if (changesChannels) {
     await evictions.record(db, { scope: "everyone" }, number);
     return;
   }
-  for (const { kind, name, change } of changes) {
-    if (kind === "view" && change === "changed")
-      await evictions.record(db, { scope: "view", subject: name }, number);
-  }
+  for (const view of subjects) await evictions.record(db, view, number);
 }

@@ -6,7 +6,7 @@ import type { ProvisioningRooms } from "./provisioning-rooms.ts";
 
 /** Provisions a gateway that is defined, and keeps in the audit what was done. @throws ConfigurationError for one that is not */
 export function provision(
-  { definitions, database, gateways, audit, evictions }: ProvisioningRooms,
+  { definitions, database, gateways, audit, changeLog }: ProvisioningRooms,
   name: string | undefined,
   options: ChangeOptions,
   reached: ControlPlaneOptions,
@@ -27,7 +27,7 @@ export function provision(
           steps: words(steps),
           ...(unknown.length > 0 ? { perhaps: words(unknown) } : {}),
         };
-        await audit.record(db, await evictions.number(db), { action: "provision", ...options, details });
+        await audit.record(db, await changeLog.append(db), { action: "provision", ...options, details });
       }),
   });
 }

@@ -1,5 +1,5 @@
 import type { Audit } from "../access/audit.ts";
-import type { Evictions } from "../access/evictions.ts";
+import type { ChangeLog } from "../access/change-log.ts";
 import type { GatewayDefinition } from "../gateways/definition.ts";
 import type { Gateways } from "../gateways/gateways.ts";
 import type { Database } from "../storage/database.ts";
@@ -11,5 +11,5 @@ export interface ProvisioningRooms {
   readonly gateways: Gateways;
   readonly database: Database;
   readonly audit: Audit;
-  readonly evictions: Evictions;
+  readonly changeLog: ChangeLog;
 }

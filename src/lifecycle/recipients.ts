@@ -1,7 +1,7 @@
 import { newReference, note, refusal } from "../access/decisions.ts";
 import { demand } from "../access/guard.ts";
-import { PageJudge, type Rule } from "../access/rules.ts";
-import type { Recipient, StillPermitted } from "../delivery/delivery.ts";
+import { PageJudge } from "../access/rules.ts";
+import type { Recipient } from "../delivery/delivery.ts";
 import { RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import type { Gateway } from "../gateways/gateways.ts";
@@ -13,7 +13,9 @@ import { HOOK_DEADLINE_MS, trailOf, within } from "./standing.ts";
 /** Recipients, and the moment just before they were read. */
 export interface Page {
   readonly page: readonly SessionRow[];
-  /** By {@link Changes}. */
+  /** The id after which the page begins; `""` for the first page. */
+  readonly after: string;
+  /** By {@link ChangedSubjects}. */
   readonly readAt: number;
   /** Epoch milliseconds, from which the rows' ages count back. */
   readonly at: number;
@@ -21,12 +23,11 @@ export interface Page {
 
 /** The audience page by page, in the order of ids. @param after the last id that is left out; `""` for none */
 export async function* pagesOf(rooms: Rooms, plan: Plan, after: string): AsyncGenerator<Page, void> {
-  const views = [...rooms.views.values()].map((view) => view.rule);
-  const asked = permissionsAsked([...plan.rules.map(({ rule }) => rule), ...views]);
+  const permissions = permissionsOf(rooms, plan);
   for (let last = after; ; ) {
-    const [readAt, at] = [rooms.changes.now(), Date.now()];
-    const page = await rooms.sessions.recipients(plan.selector, last, asked);
-    yield { page, readAt, at };
+    const [readAt, at] = [rooms.changedSubjects.now(), Date.now()];
+    const page = await rooms.sessions.recipients(plan.selector, last, permissions);
+    yield { page, after: last, readAt, at };
     last = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return;
   }
@@ -80,23 +81,6 @@ async function askMany(
   }
 }
 
-/** A recipient whose rights changed in this process after its page was read is read and judged again. */
-export function permittedSince(rooms: Rooms, plan: Plan, readAt: number): StillPermitted {
-  const readAgainAt = new Map<string, number>();
-  return ({ sessionId, userId }) => {
-    if (!rooms.changes.touched(userId, readAgainAt.get(sessionId) ?? readAt)) return true;
-    readAgainAt.set(sessionId, rooms.changes.now());
-    return stillReceives(rooms, sessionId, plan);
-  };
-}
-
-async function stillReceives(rooms: Rooms, sessionId: string, plan: Plan): Promise<boolean> {
-  const now = await rooms.sessions.findById(rooms.database.db, sessionId);
-  if (!now || !(await permittedOf(rooms, plan, [now])).has(now.id)) return false;
-  const { selector } = plan;
-  return selector.kind !== "channel" || rooms.memberships.isIn(sessionId, selector.channel);
-}
-
 /** Why a send passed somebody by, for whoever asks later. */
 export function explainWithheld(rooms: Rooms, plan: Plan, session: SessionRow): void {
   const trail = trailOf(session, "delivery");
@@ -133,7 +117,13 @@ export function recipientAt(gateway: Gateway, session: SessionRow, at: number): 
   };
 }
 
-/** Every permission that any of the rules mentions. */
-function permissionsAsked(rules: readonly Rule[]): readonly string[] {
+/**
+ * Returns every permission that the rules of a plan and of the views mention. undefined: all permissions, since `authorizeMany` can
+ * depend on each of them, and a change of a group that gives one of them has to be noticed.
+ */
+export function permissionsOf(rooms: Rooms, plan: Plan): readonly string[] | undefined {
+  if (plan.hooks.length > 0) return undefined;
+  const views = [...rooms.views.values()].map((view) => view.rule);
+  const rules = [...plan.rules.map(({ rule }) => rule), ...views];
   return [...new Set(rules.flatMap((rule) => [...rule.anyOf.flat(), ...rule.allOf]))];
 }

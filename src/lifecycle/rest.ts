@@ -1,4 +1,5 @@
 import type { ManagementApi } from "../delivery/management-api.ts";
+import type { BackgroundCleanup } from "./background-cleanup.ts";
 import type { EnforcementLoop } from "./enforcement-loop.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
@@ -10,6 +11,7 @@ export interface Working {
   readonly api: ManagementApi;
   readonly enforcer: Enforcer;
   readonly loop: EnforcementLoop;
+  readonly cleanup: BackgroundCleanup;
   /** Whether an event is being answered at this moment. */
   readonly isAnswering: () => boolean;
 }
@@ -19,13 +21,13 @@ const CLOSING_MS = 2000;
 
 /** Brings to an end what goes on so far, within a time; what is not done by then goes on. */
 export async function settle(
-  { rooms, enforcer, loop, isAnswering }: Working,
+  { rooms, enforcer, loop, cleanup, isAnswering }: Working,
   withinMs: number,
 ): Promise<void> {
   const { delivery, sends, decisionLog, activity } = rooms;
   // Under another request it has to go on.
   const pause = async () => {
-    if (!isAnswering()) await loop.pause();
+    if (!isAnswering()) await Promise.all([loop.pause(), cleanup.pause()]);
   };
   const work = async () => {
     // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
@@ -43,12 +45,12 @@ export async function settle(
 }
 
 /** Ends sends under way, stops the loop, and closes what was opened. */
-export async function close({ rooms, api, enforcer, loop }: Working): Promise<void> {
+export async function close({ rooms, api, enforcer, loop, cleanup }: Working): Promise<void> {
   const { delivery, sends, decisionLog, activity, database } = rooms;
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
   rooms.sendCapacity.letAllIn();
-  await loop.stop();
+  await Promise.all([loop.stop(), cleanup.close()]);
   const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
   await within(
     CLOSING_MS,

@@ -1,6 +1,7 @@
 import type { Audit } from "../access/audit.ts";
 import type { Callers } from "../access/callers.ts";
-import type { Changes } from "../access/changes.ts";
+import type { ChangeLog } from "../access/change-log.ts";
+import type { ChangedSubjects } from "../access/changed-subjects.ts";
 import type { Channels } from "../access/channels.ts";
 import type { ConnectLimits } from "../access/connect-limits.ts";
 import type { DecisionLog } from "../access/decision-log.ts";
@@ -64,7 +65,8 @@ export interface Rooms {
   readonly declaredRules: DeclaredRules;
   readonly decisionLog: DecisionLog;
   readonly evictions: Evictions;
-  readonly changes: Changes;
+  readonly changeLog: ChangeLog;
+  readonly changedSubjects: ChangedSubjects;
   readonly gateways: Gateways;
   readonly sessions: Sessions;
   readonly entries: Entries;
@@ -85,8 +87,8 @@ export interface Rooms {
   readonly tokenExpirySeconds: number;
   /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. */
   readonly trustProxy: number;
-  /** From now on looks for what time and other processes change. */
-  readonly watch: () => void;
+  /** Starts to look for what time and other processes change. Resolves when it is known what has changed so far. */
+  readonly watch: () => Promise<void>;
   /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
   readonly keep: (decision: Decision) => string;
   /** Told of events and sends as they happen, where somebody wants to know. */

@@ -9,14 +9,8 @@ import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
 import { breathe } from "../storage/database.ts";
 import type { SendOptions } from "../view/context.ts";
 import type { Plan } from "./audience-plan.ts";
-import {
-  explainWithheld,
-  type Page,
-  pagesOf,
-  permittedOf,
-  permittedSince,
-  recipientAt,
-} from "./recipients.ts";
+import { PageFreshness } from "./page-freshness.ts";
+import { explainWithheld, type Page, pagesOf, permittedOf, recipientAt } from "./recipients.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
@@ -113,8 +107,8 @@ class Send {
   }
 
   async run(): Promise<DeliveryReport> {
-    // Whoever only sends is to hear of rights that end elsewhere, too.
-    this.#rooms.watch();
+    // A process that only sends must notice changes of other processes, too.
+    await this.#rooms.watch();
     const { signal } = this.#options;
     const end = () => this.#wake?.();
     if (signal) setMaxListeners(0, signal);
@@ -170,16 +164,13 @@ class Send {
   }
 
   /** @param readAt when the page had been read, by `performance.now()` */
-  async #page(
-    { page, readAt: version }: Page,
-    turn: PageTurn,
-    readAt: number,
-  ): Promise<"done" | "yielded" | "ended"> {
+  async #page(read: Page, turn: PageTurn, readAt: number): Promise<"done" | "yielded" | "ended"> {
+    const { page } = read;
     const { delivery, gateways } = this.#rooms;
     const permitted = await this.#orWoken(permittedOf(this.#rooms, this.#plan, page));
     if (!permitted) return "ended";
     const known = await gateways.findMany(page.map((session) => session.gatewayId));
-    const options = { stillPermitted: permittedSince(this.#rooms, this.#plan, version) };
+    const options = { stillPermitted: new PageFreshness(this.#rooms, this.#plan, read, permitted).check };
     turn.beginHandover(() => this.#wake?.());
     for (const session of page) {
       const isPermitted = permitted.has(session.id);

@@ -31,6 +31,8 @@ export interface Ending {
 }
 
 const NOT_READ: Ending = { code: 1008, reason: "The client does not read" };
+const FRAME_TOO_LARGE: Ending = { code: 1009, reason: "Frame too large" };
+const BINARY: Ending = { code: 1003, reason: "Binary is not supported" };
 const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
 
 /** As much of a socket of `ws` as is needed: whoever compiles against the package need not have the types of that one. */
@@ -130,9 +132,7 @@ export class Connection {
     stream.prependListener("data", (chunk: Buffer) => {
       if (this.#meter.read(chunk)) this.#touch();
     });
-    stream.on("data", () => {
-      if (this.#meter.oversizedIn !== undefined) this.end({ code: 1009, reason: "Frame too large" });
-    });
+    stream.on("data", () => this.#endAtOversizedFrame());
     socket.on("message", (data, isBinary) => this.#receive(data as Buffer, isBinary, life));
     socket.on("error", (error) => {
       this.#ending ??= endingOf(error);
@@ -228,10 +228,12 @@ export class Connection {
 
   #receive(data: Buffer, isBinary: boolean, life: Life): void {
     const index = this.#received++;
+    // With several frames, which one is too large cannot be seen after decompression. That one of them is, can.
+    const isOversized = data.length > this.#meter.takeFrames() * MAX_FRAME_BYTES;
     if (this.#impairment === "half-open") return;
     if (!this.isOpen || index >= (this.#meter.oversizedIn ?? Number.POSITIVE_INFINITY)) return;
-    if (isBinary) {
-      this.end({ code: 1003, reason: "Binary is not supported" });
+    if (isOversized || isBinary) {
+      this.end(isOversized ? FRAME_TOO_LARGE : BINARY);
       return;
     }
     const answered = life.message(data).finally(() => {
@@ -240,6 +242,12 @@ export class Connection {
     });
     this.#underWay.add(answered);
     if (this.#underWay.size === MAX_CONCURRENT_MESSAGES) this.#readOrPause();
+    this.#endAtOversizedFrame();
+  }
+
+  /** Messages ahead of an oversized frame still count. Those that are compressed come out later than the bytes of the frame. */
+  #endAtOversizedFrame(): void {
+    if (this.#received >= (this.#meter.oversizedIn ?? Number.POSITIVE_INFINITY)) this.end(FRAME_TOO_LARGE);
   }
 
   /** Of a half-open client nothing is read, not even that it has left. */

@@ -10,6 +10,10 @@ export class FrameMeter {
   #headerBytes = 0;
   #payloadLeft = 0;
   #messages = 0;
+  /** Frames of the message that is being read. */
+  #frames = 0;
+  /** Frames of each message that was read, and not taken by {@link takeFrames}. */
+  readonly #framesOf: number[] = [];
   #oversizedIn: number | undefined;
 
   constructor(maxFrameBytes: number) {
@@ -19,6 +23,11 @@ export class FrameMeter {
   /** Which message, counted from 0, holds the first oversized frame. Nothing is read after it. */
   get oversizedIn(): number | undefined {
     return this.#oversizedIn;
+  }
+
+  /** Returns the number of frames of the next message, in the order in which messages were read. */
+  takeFrames(): number {
+    return this.#framesOf.shift() ?? 1;
   }
 
   /** @returns whether a data frame, or a part of one, was among the bytes */
@@ -57,6 +66,10 @@ export class FrameMeter {
     this.#headerBytes = 0;
     if (!this.#isData()) return;
     if (this.#payloadLeft > this.#maxFrameBytes) this.#oversizedIn = this.#messages;
-    if (this.#header.readUInt8(0) & 0x80) this.#messages++;
+    this.#frames++;
+    if (!(this.#header.readUInt8(0) & 0x80)) return;
+    this.#messages++;
+    this.#framesOf.push(this.#frames);
+    this.#frames = 0;
   }
 }

@@ -141,12 +141,6 @@ describe("the upgrade", () => {
     expect((await fetch(gateway.endpoint)).status).toBe(426);
     expect((await fetch(`${gateway.endpoint}?a=1`)).status).toBe(426);
   });
-
-  test("negotiates no compression", async () => {
-    const gateway = await startGateway(await startBackend());
-    const client = await openClient(gateway.url, [], { perMessageDeflate: true });
-    expect(client.socket.extensions).toBe("");
-  });
 });
 
 describe("a subprotocol", () => {

@@ -3,6 +3,7 @@ import { Agent } from "undici";
 import { ConfigurationError } from "../errors.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { DeployedIntegration } from "./apis.ts";
+import { BackendConnections } from "./backend-connections.ts";
 import type { GatewayEvent } from "./events.ts";
 import { delayed, type Fate, type FaultSwitches } from "./faults.ts";
 import { callFunction } from "./function-call.ts";
@@ -38,10 +39,9 @@ export function checkHttpClient(): void {
   );
 }
 
-/** Runs integrations: one call per event, never repeated. */
+/** Runs integrations: one call per event, as {@link BackendConnections} sends it. */
 export class Integrations {
-  /** As many sockets as there are events under way: one client's must not wait for another's. */
-  readonly #agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+  readonly #backends = new BackendConnections();
   readonly #running = new Set<Promise<Outcome>>();
   readonly #faults: FaultSwitches;
   readonly #closing = new AbortController();
@@ -71,7 +71,7 @@ export class Integrations {
       await nextTurn();
     }
     this.#closing.abort();
-    await this.#agent.destroy();
+    await this.#backends.destroy();
   }
 
   /** Takes an event to its integration, through whatever goes wrong on the way. */
@@ -121,19 +121,21 @@ export class Integrations {
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), timeoutMs);
     try {
-      const answer = await this.#agent.request({
-        origin: url.origin,
+      const request = {
         path: url.pathname + url.search,
-        method: method as "POST",
+        method,
         headers: httpHeaders(event, parameters, isJoined),
         body: event.kind === "message" ? event.body : null,
         signal: abort.signal,
-      });
-      const offered = answer.headers["sec-websocket-protocol"];
+      };
+      const { status, headers, body } = await this.#backends.request(url.origin, request, (answer) =>
+        readAtMost(answer, MAX_MESSAGE_BYTES),
+      );
+      const offered = headers["sec-websocket-protocol"];
       return {
         kind: "answered",
-        status: answer.statusCode,
-        body: await readAtMost(answer.body, MAX_MESSAGE_BYTES),
+        status,
+        body,
         subprotocol: Array.isArray(offered) ? offered[0] : offered,
       };
     } catch (error) {

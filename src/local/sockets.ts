@@ -26,6 +26,20 @@ const MAX_PENDING_UPGRADES = 4096;
  */
 const WS_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS, maxFragments: 0, maxBufferedChunks: 0 };
 
+/**
+ * A connection keeps no compression context between messages, which would take 300 KB for each. `maxPayload` applies to the
+ * decompressed size: the rest of a message that exceeds it is not decompressed.
+ */
+const COMPRESSION = {
+  serverNoContextTakeover: true,
+  clientNoContextTakeover: true,
+  /** Messages from this size on are compressed, in bytes. */
+  threshold: 1024,
+  /** Messages that are compressed or decompressed at the same time, in this process. */
+  concurrencyLimit: 10,
+  zlibDeflateOptions: { level: 3, memLevel: 7 },
+};
+
 /** Where the sockets are, and who hears of what fails. */
 interface Surroundings {
   /** Host and port as this machine knows them. */
@@ -61,7 +75,7 @@ export class Sockets {
       noServer: true,
       clientTracking: false,
       maxPayload: MAX_MESSAGE_BYTES,
-      perMessageDeflate: false,
+      perMessageDeflate: COMPRESSION,
       ...WS_OPTIONS,
       // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
       handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,

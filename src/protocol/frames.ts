@@ -31,6 +31,12 @@ export type RevokedNotice =
       readonly reference: string;
     };
 
+/**
+ * `type` of a message by which a client checks that its connection is alive. The server answers it before it looks for a
+ * handler, with an empty result.
+ */
+export const PING_TYPE = "sallyport.ping";
+
 /** What the token endpoint answers. `expires_in` is in seconds. */
 export interface TokenBody {
   readonly token: string;

@@ -9,6 +9,8 @@ export interface HttpCall {
   readonly method: string;
   /** Its path is the one that the client sent. An adapter checks this before it creates the URL, because `new URL()` resolves `..`. */
   readonly url: URL;
+  /** The path of `url`, where it is known before the URL is created: most events need no more. */
+  readonly path?: string;
   /**
    * A header's value; undefined where none came. Repeated ones are joined by a comma, so that two secrets are none.
    *

@@ -5,6 +5,8 @@ import type { Database } from "../storage/database.ts";
 const GATHER_MS = 5000;
 /** Sessions that one statement is about. */
 const ROWS_PER_STATEMENT = 1000;
+/** Sessions that are gathered at most. With 1 000 busy ones, a limit of one statement would cause a statement every 250 ms. */
+const MAX_GATHERED = 20_000;
 
 /**
  * What need not be written at once: when a session was last heard of, how many messages it has sent, and that one which has
@@ -40,10 +42,10 @@ export class Activity {
     this.#departed.push(sessionId);
   }
 
-  /** Writes what was gathered if that has been going on for long enough, or is enough for a statement. */
+  /** Writes what was gathered if that has been going on for long enough, or is enough. */
   writeWhenDue(): Promise<void> {
     const gathered = Math.max(this.#seen.size, this.#departed.length);
-    const isDue = Date.now() - this.#writtenAt >= GATHER_MS || gathered >= ROWS_PER_STATEMENT;
+    const isDue = Date.now() - this.#writtenAt >= GATHER_MS || gathered >= MAX_GATHERED;
     return isDue ? this.write() : Promise.resolve();
   }
 

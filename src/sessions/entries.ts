@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { type Expression, type Kysely, type SqlBool, sql } from "kysely";
-import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
+import type { Database, Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import {
   type ReadRights,
@@ -30,8 +30,11 @@ export interface NewSession {
   readonly tokenHash: string | undefined;
   /** How many connections the user can have open, this one included; undefined for any number. */
   readonly limit: ConnectionLimit | undefined;
-  /** How many changes of rights may have been recorded; undefined for any number. */
-  readonly changes: number | undefined;
+  /**
+   * Number of the last change before `authorize` was called. No row is opened if a later one concerns this connection. undefined:
+   * no `authorize` was called.
+   */
+  readonly since: number | undefined;
 }
 
 /** A session just opened, with its user's state and rights by the same statement. */
@@ -44,12 +47,21 @@ interface Values extends Omit<NewSession, "limit"> {
   readonly max: number;
 }
 
+/** The SQL condition that a change after `since` concerns a connection. */
+interface ChangeCondition {
+  affects(
+    db: Kysely<Tables>,
+    connection: Readonly<Record<"userId" | "loginId" | "view" | "channel", Expression<string | null>>>,
+    since: Expression<number>,
+  ): Expression<SqlBool>;
+}
+
 type Open = (db: Kysely<never>, values: Values) => Promise<(RightsColumns & { id: string })[]>;
 
 /** The conditions of a row, and whether it joins a channel. */
 interface Shape {
   readonly hasToken: boolean;
-  readonly asksChanges: boolean;
+  readonly checksChanges: boolean;
   readonly joins: boolean;
   readonly counted: ConnectionScope | null;
 }
@@ -58,6 +70,7 @@ interface Shape {
 export class Entries {
   readonly #database: Database;
   readonly #heldBy: RightsOf;
+  readonly #changeLog: ChangeCondition;
   readonly #standing: (db: Kysely<Tables>, hash: Expression<string>) => Expression<unknown>;
   readonly #open = new Map<string, Open>();
   readonly #join: (db: Kysely<never>, values: { id: string; channel: string }) => Promise<unknown>;
@@ -65,12 +78,15 @@ export class Entries {
   /**
    * @param rights the rights that come back with a row
    * @param tokens the row of a token whose login has not ended, as a subquery
+   * @param changeLog checks whether a change concerns a connection that is opened
    */
   constructor(
     database: Database,
     rights: { readonly heldBy: RightsOf },
     tokens: { standing(db: Kysely<Tables>, hash: Expression<string>): Expression<unknown> },
+    changeLog: ChangeCondition,
   ) {
+    this.#changeLog = changeLog;
     this.#database = database;
     this.#heldBy = rights.heldBy;
     this.#standing = (db, hash) => tokens.standing(db, hash);
@@ -88,7 +104,7 @@ export class Entries {
    * With a limit, the caller's transaction has the lock of {@link lockOfConnections}: counting and opening are one statement, but on
    * PostgreSQL two of them do not see each other's rows.
    *
-   * @returns undefined where nothing was opened: the token's login has ended, a change was recorded meanwhile, the user's limit is
+   * @returns undefined where nothing was opened: the token's login has ended, a change concerned the connection, the user's limit is
    *   reached, or a row, open or closed, bears the connection's id, which AWS never gives twice
    */
   async open(db: Kysely<Tables>, session: NewSession): Promise<OpenedSession | undefined> {
@@ -97,7 +113,7 @@ export class Entries {
     const on = db as unknown as Kysely<never>;
     const open = this.#statement({
       hasToken: session.tokenHash !== undefined,
-      asksChanges: session.changes !== undefined,
+      checksChanges: session.since !== undefined,
       joins,
       counted: session.limit?.scope ?? null,
     });
@@ -114,7 +130,7 @@ export class Entries {
     return open;
   }
 
-  #prepare({ hasToken, asksChanges, joins, counted }: Shape): Open {
+  #prepare({ hasToken, checksChanges, joins, counted }: Shape): Open {
     const { db, now } = this.#database;
     return prepared((value) => {
       const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
@@ -123,9 +139,15 @@ export class Entries {
         sql<boolean>`1 = 1`,
       ];
       if (hasToken) conditions.push(sql<boolean>`exists ${this.#standing(db, text("tokenHash"))}`);
-      if (asksChanges) {
-        const expected = sql<number>`cast(${value("changes")} as bigint)`;
-        conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${expected}`);
+      if (checksChanges) {
+        const affected = {
+          userId: text("userId"),
+          loginId: text("loginId"),
+          view: text("view"),
+          channel: text("channel"),
+        };
+        const since = sql<number>`cast(${value("since")} as bigint)`;
+        conditions.push(sql<boolean>`not ${this.#changeLog.affects(db, affected, since)}`);
       }
       if (counted !== null) {
         const scope = "view" in counted ? { view: text("view") } : counted;

@@ -1,4 +1,4 @@
-import type { Kysely } from "kysely";
+import { type Kysely, sql } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** Which sessions are in which channels. Being in a channel proves nothing: every delivery asks again. */
@@ -9,30 +9,48 @@ export class Memberships {
     this.#database = database;
   }
 
-  /** Joins, or joins anew: the channel becomes the one joined last. */
-  async join(db: Kysely<Tables>, sessionId: string, channel: string): Promise<void> {
+  /**
+   * Joins, or joins again: the channel becomes the one that was joined last. The caller's transaction excludes other joins of the
+   * connection, since on PostgreSQL two of them do not see each other's rows.
+   *
+   * @param max channels that the connection can be in, this one included. Default: any number
+   * @returns false if it is in that many others already
+   */
+  async join(
+    db: Kysely<Tables>,
+    sessionId: string,
+    channel: string,
+    max = Number.MAX_SAFE_INTEGER,
+  ): Promise<boolean> {
     const { now } = this.#database;
-    // Two joins within a millisecond still have an order.
-    const joinedAt = db
+    const joined = db
       .selectFrom("sallyport_memberships as member")
-      .select(({ eb, fn }) => {
-        const last = fn.max("member.joined_at");
-        return eb
-          .case()
-          .when(last, ">=", now)
-          .then(eb(last, "+", 1))
-          .else(now)
-          .end()
-          .as("at");
-      })
-      .where("member.session_id", "=", sessionId);
-    await db
+      .where("member.session_id", "=", sql<string>`cast(${sessionId} as text)`);
+    const last = joined.select(({ fn }) => fn.max("member.joined_at").as("last"));
+    const others = joined
+      .select(({ fn }) => fn.countAll<number>().as("others"))
+      .where("member.channel", "!=", sql<string>`cast(${channel} as text)`);
+    // Two joins within a millisecond still have an order.
+    const joinedAt = sql<number>`case when ${last} >= ${now} then ${last} + 1 else ${now} end`;
+    const { numInsertedOrUpdatedRows } = await db
       .insertInto("sallyport_memberships")
-      .values({ session_id: sessionId, channel, joined_at: joinedAt })
-      .onConflict((conflict) =>
-        conflict.columns(["session_id", "channel"]).doUpdateSet({ joined_at: joinedAt }),
+      .columns(["session_id", "channel", "joined_at"])
+      .expression(
+        db
+          .selectNoFrom([
+            sql<string>`cast(${sessionId} as text)`.as("session_id"),
+            sql<string>`cast(${channel} as text)`.as("channel"),
+            joinedAt.as("joined_at"),
+          ])
+          .where(sql<boolean>`${others} < cast(${max} as bigint)`),
       )
-      .execute();
+      .onConflict((conflict) =>
+        conflict
+          .columns(["session_id", "channel"])
+          .doUpdateSet({ joined_at: ({ ref }) => ref("excluded.joined_at") }),
+      )
+      .executeTakeFirst();
+    return (numInsertedOrUpdatedRows ?? 0n) > 0n;
   }
 
   async isIn(sessionId: string, channel: string): Promise<boolean> {
@@ -43,17 +61,6 @@ export class Memberships {
       .where("channel", "=", channel)
       .executeTakeFirst();
     return row !== undefined;
-  }
-
-  /** How many channels a session is in, a given one not counted. */
-  async countOthers(db: Kysely<Tables>, sessionId: string, channel: string): Promise<number> {
-    const row = await db
-      .selectFrom("sallyport_memberships")
-      .select(({ fn }) => fn.countAll<number>().as("count"))
-      .where("session_id", "=", sessionId)
-      .where("channel", "!=", channel)
-      .executeTakeFirst();
-    return Number(row?.count ?? 0);
   }
 
   /** @returns whether it was joined */

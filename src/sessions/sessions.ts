@@ -1,7 +1,7 @@
 import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
-import { prepared } from "../storage/prepared.ts";
+import { prepared, preparedRow } from "../storage/prepared.ts";
 import { KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
 import {
   isSelected,
@@ -92,10 +92,10 @@ interface WholeRow extends RawRow {
 
 type DepartedRow = Pick<WholeRow, "id" | "connection_id" | "view" | "user_id" | "connected_at" | "channels">;
 
-type PreparedFind = (
-  db: Kysely<never>,
-  values: { gatewayId: string; connectionId: string },
-) => Promise<WholeRow[]>;
+type PreparedFind = (values: {
+  gatewayId: string;
+  connectionId: string;
+}) => WholeRow | undefined | Promise<WholeRow | undefined>;
 
 type PreparedPage = (db: Kysely<never>, values: { subject: string; after: string }) => Promise<RawRow[]>;
 
@@ -140,7 +140,7 @@ export class Sessions {
           this.#channelsOf(db, eb.ref("sallyport_sessions.id")).as("channels"),
         ]),
     );
-    this.#find = prepared((value) =>
+    this.#find = preparedRow(database, (value) =>
       this.#live(database.db)
         .select((eb) => this.#detailsOf(eb))
         .where("s.gateway_id", "=", value("gatewayId"))
@@ -148,12 +148,16 @@ export class Sessions {
     );
   }
 
-  /** The live session of a connection with its channels, its user's state and rights: one statement. */
-  async find(gatewayId: string, connectionId: string): Promise<SessionWithChannels | undefined> {
-    const [row] = await this.#find(this.#database.db as unknown as Kysely<never>, {
-      gatewayId,
-      connectionId,
-    });
+  /**
+   * The live session of a connection with its channels, its user's state and rights: one statement. Returned without a promise where
+   * the database reads at once.
+   */
+  find(
+    gatewayId: string,
+    connectionId: string,
+  ): SessionWithChannels | undefined | Promise<SessionWithChannels | undefined> {
+    const row = this.#find({ gatewayId, connectionId });
+    if (row instanceof Promise) return row.then((read) => read && wholeOf(read, this.#known));
     return row && wholeOf(row, this.#known);
   }
 
@@ -337,12 +341,12 @@ export class Sessions {
   /**
    * The same page for a fan-out, without the channels.
    *
-   * @param only the permissions that will be asked about; others are left out of the rows
+   * @param only the permissions that the rows contain. undefined: all
    */
   async recipients(
     selector: SessionSelector,
     after: string,
-    only: readonly string[],
+    only: readonly string[] | undefined,
   ): Promise<readonly SessionRow[]> {
     const read = this.#readRecipients(selector, only);
     const values = { subject: selectedBy(selector), after };
@@ -361,7 +365,7 @@ export class Sessions {
     return Number(row?.count ?? 0);
   }
 
-  #readRecipients(selector: SessionSelector, only: readonly string[]): PreparedPage {
+  #readRecipients(selector: SessionSelector, only: readonly string[] | undefined): PreparedPage {
     const by = selector.kind === "holders" ? selector.permission : "";
     const key = JSON.stringify([selector.kind, by, only]);
     let read = this.#recipients.get(key);

@@ -1,4 +1,4 @@
-import type { Expression, Generated, Kysely, RawBuilder } from "kysely";
+import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder } from "kysely";
 
 /**
  * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
@@ -38,6 +38,11 @@ export interface Database {
    * @throws StorageError when the database cannot be reached or stays locked
    */
   writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
+   * Reads at most one row, outside of any transaction, by the cheapest call of the driver. undefined: the connection is in use or the
+   * database is locked, so the caller runs the statement through `db`. Absent where there is no such call.
+   */
+  readRow?(query: CompiledQuery): { readonly row: unknown } | undefined;
   /** Whether a `with` may write, so that two rows that belong together need one trip. */
   readonly writesInWith: boolean;
   /**
@@ -78,11 +83,10 @@ export function parseList<Item = string>(value: unknown): readonly Item[] {
   return typeof value === "string" ? (JSON.parse(value) as Item[]) : ((value ?? []) as Item[]);
 }
 
-/** Key of the counter that each recorded change of rights raises: the same count twice means that nothing changed
- * between. Whoever asked an author's hook can tell by it whether the answer may be out of date. */
+/** Key of the counter that each change of permissions raises. Its value is the number of the last change. */
 export const CHANGES = "changes recorded";
 
-/** How many changes of rights were recorded, as a subquery: null for none. */
+/** The number of the last change, as a subquery: null for none. */
 export function changesRecorded(db: Kysely<Tables>) {
   return db
     .selectFrom("sallyport_counters as changes")
@@ -156,6 +160,15 @@ export interface Tables {
     change_number: number | null;
     /** Apps that have enforced it as far as they can judge: `,id,id,`. */
     done_by: Generated<string>;
+  };
+  /** What the changes of the last minutes concern. See `ChangeLog`. */
+  sallyport_changes: {
+    number: number;
+    scope: "user" | "group" | "session" | "connection" | "channel" | "view" | "everyone" | "nothing";
+    subject: string;
+    /** 0 if the change only added permissions. */
+    removes: Flag;
+    recorded_at: number;
   };
   /** Whom a change touched, where the change itself removed what would have told it. */
   sallyport_eviction_users: { eviction_id: string; user_id: string };

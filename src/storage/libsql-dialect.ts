@@ -27,6 +27,7 @@ interface LibsqlStatement {
   columns(): readonly { readonly name: string }[];
   /** Objects, or lists after `raw`. */
   all(parameters: readonly unknown[]): unknown[];
+  get(parameters: readonly unknown[]): unknown;
   run(parameters: readonly unknown[]): { changes: number; lastInsertRowid: number | bigint };
 }
 
@@ -58,13 +59,20 @@ const MAX_STATEMENTS = 256;
  */
 export class LibsqlDialect implements Dialect {
   readonly #options: LibsqlDialectOptions;
+  #driver: LibsqlDriver | undefined;
 
   constructor(options: LibsqlDialectOptions) {
     this.#options = options;
   }
 
   createDriver(): Driver {
-    return new LibsqlDriver(this.#options);
+    this.#driver = new LibsqlDriver(this.#options);
+    return this.#driver;
+  }
+
+  /** Reads at most one row at once. undefined: the connection is in use or not open, or the database is locked. */
+  readRow(query: CompiledQuery): { readonly row: unknown } | undefined {
+    return this.#driver?.readRow(query);
   }
 
   createQueryCompiler() {
@@ -102,6 +110,10 @@ class LibsqlDriver implements Driver {
     for (const pragma of PRAGMAS) {
       await this.#connection.executeQuery(CompiledQuery.raw(`pragma ${pragma}`));
     }
+  }
+
+  readRow(query: CompiledQuery): { readonly row: unknown } | undefined {
+    return this.#taken ? undefined : this.#connection?.readRow(query);
   }
 
   async acquireConnection(): Promise<LibsqlConnection> {
@@ -171,6 +183,19 @@ class LibsqlConnection implements DatabaseConnection {
     return retryWhileBusy(this.#busyTimeoutMs, () => this.#run<Row>(query));
   }
 
+  /** `get()` costs a third less than `all()`, which makes an iterator and a list of a hundred places for one row. */
+  readRow({ sql, parameters }: CompiledQuery): { readonly row: unknown } | undefined {
+    try {
+      const { statement, isReader, columns } = this.#statement(sql);
+      if (!isReader || !columns) return undefined;
+      const values = statement.get(parameters.map(bindable)) as readonly unknown[] | undefined;
+      return { row: values && rowOf(columns, values) };
+    } catch (error) {
+      if (isBusy(error)) return undefined;
+      throw error;
+    }
+  }
+
   async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
     yield await this.executeQuery<Row>(query);
   }
@@ -234,11 +259,13 @@ const STAR = /\*/;
 const NO_COLUMNS = /\(\*\)|\)\s*\*/g;
 
 function named(columns: readonly string[], rows: readonly unknown[][]): Record<string, unknown>[] {
-  return rows.map((values) => {
-    const row: Record<string, unknown> = {};
-    for (let index = 0; index < columns.length; index++) row[columns[index] as string] = values[index];
-    return row;
-  });
+  return rows.map((values) => rowOf(columns, values));
+}
+
+function rowOf(columns: readonly string[], values: readonly unknown[]): Record<string, unknown> {
+  const row: Record<string, unknown> = {};
+  for (let index = 0; index < columns.length; index++) row[columns[index] as string] = values[index];
+  return row;
 }
 
 /** Bytes come as a Buffer in lists and as an ArrayBuffer in objects; here always as a Buffer. */

@@ -265,6 +265,21 @@ const openConnections: Migration = {
   },
 };
 
+/** What each change of permissions concerns. */
+const changes = (keyed: KeyedTable): Migration => ({
+  name: "0007_changes",
+  async up(db: Kysely<unknown>) {
+    await keyed(db.schema.createTable("sallyport_changes"))
+      .addColumn("number", sql`bigint`, (c) => c.notNull())
+      .addColumn("scope", "text", (c) => c.notNull())
+      .addColumn("subject", "text", (c) => c.notNull())
+      .addColumn("removes", "integer", (c) => c.notNull())
+      .addColumn("recorded_at", instant, (c) => c.notNull())
+      .addPrimaryKeyConstraint("sallyport_changes_pk", ["number", "scope", "subject"])
+      .execute();
+  },
+});
+
 function grantTable(
   keyed: KeyedTable,
   db: Kysely<unknown>,
@@ -307,5 +322,6 @@ export function migrations(keyed: KeyedTable): readonly Migration[] {
     endedSessions(keyed),
     tokenScope,
     openConnections,
+    changes(keyed),
   ];
 }

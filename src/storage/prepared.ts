@@ -1,4 +1,5 @@
 import { type CompiledQuery, type Expression, type Kysely, type RawBuilder, sql } from "kysely";
+import type { Database } from "./database.ts";
 
 /** Stands in a compiled statement where a value will come. */
 class Placeholder {
@@ -10,23 +11,52 @@ class Placeholder {
 
 type Parameter<Values> = <Name extends keyof Values & string>(name: Name) => RawBuilder<Values[Name]>;
 
+type Build<Values extends object, Row> = (
+  value: Parameter<Values>,
+) => { compile(): CompiledQuery<Row> } | Expression<Row>;
+
 /**
  * A statement compiled once and run many times: building and compiling costs more than running it.
  *
  * @param build gets a function that names a value; the same name may stand in several places
  */
 export function prepared<Values extends object, Row>(
-  build: (value: Parameter<Values>) => { compile(): CompiledQuery<Row> } | Expression<Row>,
+  build: Build<Values, Row>,
 ): (db: Kysely<never>, values: Values) => Promise<Row[]> {
+  const bind = bound(build);
+  return async (db, values) => (await db.executeQuery<Row>(bind(values))).rows;
+}
+
+/**
+ * The same for a statement that reads at most one row. Where the database can, it returns the row at once, without a promise and
+ * without Kysely: that costs as much as everything else about a message.
+ */
+export function preparedRow<Values extends object, Row>(
+  database: Pick<Database, "db" | "readRow">,
+  build: Build<Values, Row>,
+): (values: Values) => Row | undefined | Promise<Row | undefined> {
+  const bind = bound(build);
+  return (values) => {
+    const query = bind(values);
+    const read = database.readRow?.(query);
+    if (read) return read.row as Row | undefined;
+    return database.db.executeQuery<Row>(query).then(({ rows }) => rows[0]);
+  };
+}
+
+/** Compiles a statement at its first use. */
+function bound<Values extends object, Row>(
+  build: Build<Values, Row>,
+): (values: Values) => CompiledQuery<Row> {
   let compiled: CompiledQuery<Row> | undefined;
-  return async (db, values) => {
+  return (values) => {
     compiled ??= (
       build((name) => sql`${new Placeholder(name)}`) as { compile(): CompiledQuery<Row> }
     ).compile();
-    const parameters = compiled.parameters.map((parameter) =>
+    const { sql: text, query, queryId, parameters } = compiled;
+    const given = parameters.map((parameter) =>
       parameter instanceof Placeholder ? values[parameter.name as keyof Values] : parameter,
     );
-    const result = await db.executeQuery<Row>({ ...compiled, parameters });
-    return result.rows;
+    return { sql: text, query, queryId, parameters: given };
   };
 }

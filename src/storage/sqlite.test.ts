@@ -21,6 +21,7 @@ const MIGRATIONS = [
   "0004_ended_sessions",
   "0005_token_scope",
   "0006_open_connections",
+  "0007_changes",
 ];
 
 describe("the SQLite storage", () => {

@@ -1,4 +1,4 @@
-import { type Expression, Kysely, type RawBuilder, sql } from "kysely";
+import { type CompiledQuery, type Expression, Kysely, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { type Database, isKysely, type Tables } from "./database.ts";
@@ -28,9 +28,9 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
       `sqlite(): the source must be the path of a file, but received a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL write postgres(source).`,
     );
   }
-  return typeof source === "string"
-    ? new SqliteDatabase(new Kysely<Tables>({ dialect: new LibsqlDialect({ path: source }) }), true)
-    : new SqliteDatabase(source as unknown as Kysely<Tables>, false);
+  if (typeof source !== "string") return new SqliteDatabase(source as unknown as Kysely<Tables>);
+  const dialect = new LibsqlDialect({ path: source });
+  return new SqliteDatabase(new Kysely<Tables>({ dialect }), dialect);
 }
 
 async function hasMigrationTable(db: Kysely<Tables>): Promise<boolean> {
@@ -42,12 +42,17 @@ class SqliteDatabase implements Database {
   readonly db: Kysely<Tables>;
   readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
   readonly notification = sql`null`;
-  readonly #owned: boolean;
+  readonly #own: LibsqlDialect | undefined;
   #dataVersion: number | undefined;
 
-  constructor(db: Kysely<Tables>, owned: boolean) {
+  /** @param own the dialect of `db`, if it was made here and is closed with this */
+  constructor(db: Kysely<Tables>, own?: LibsqlDialect) {
     this.db = db;
-    this.#owned = owned;
+    this.#own = own;
+  }
+
+  readRow(query: CompiledQuery): { readonly row: unknown } | undefined {
+    return this.#own?.readRow(query);
   }
 
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
@@ -122,7 +127,7 @@ class SqliteDatabase implements Database {
   }
 
   async close(): Promise<void> {
-    if (this.#owned) await this.db.destroy();
+    if (this.#own) await this.db.destroy();
   }
 
   failure(error: unknown): unknown {

@@ -312,6 +312,7 @@ const EMPTIED = [
   "counters",
   "eviction_users",
   "evictions",
+  "changes",
   "audit",
   "decisions",
 ];

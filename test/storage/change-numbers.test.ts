@@ -1,23 +1,30 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Audit } from "../../src/access/audit.ts";
+import { type Affected, ChangeLog } from "../../src/access/change-log.ts";
+import { type ChangedSubject, EVERYONE } from "../../src/access/changed-subjects.ts";
 import { Evictions } from "../../src/access/evictions.ts";
 import { breathe, type Database } from "../../src/storage/database.ts";
 import { twoProcesses } from "./processes.ts";
+import { addGroups, addUsers } from "./tables.ts";
+import { ALIKE } from "./texts.ts";
 
 const at = twoProcesses();
-let evictions: readonly [Evictions, Evictions];
+let logs: readonly [ChangeLog, ChangeLog];
 beforeEach(() => {
-  evictions = at.each((database) => new Evictions(database, "app"));
+  logs = at.each((database) => new ChangeLog(database));
 });
 
 const nouns = (database: Database) => ({
   database,
   audit: new Audit(database),
-  evictions: new Evictions(database, "app"),
+  log: new ChangeLog(database),
 });
+const append = (subjects: readonly ChangedSubject[], options: { removes?: boolean } = {}) =>
+  at.one.write((db) => logs[0].append(db, subjects, options));
+const user = (subject: string) => ({ scope: "user", subject }) as const;
 
 describe("changes", () => {
-  test("are numbered in the order in which they are committed, and nobody ever sees a gap", async () => {
+  test("are numbered in the order in which they are committed, and no process ever reads a gap", async () => {
     let isOver = false;
     const looks: number[][] = [];
     const looking = (async () => {
@@ -27,7 +34,7 @@ describe("changes", () => {
     })();
     const { passed, failed } = await at.race(40, at.each(nouns), (each, index) =>
       each.database.write(async (db) => {
-        const number = await each.evictions.number(db);
+        const number = await each.log.append(db, [user(`${index}`)]);
         await each.audit.record(db, number, { action: "grant", user: `${index}` });
         const rows = await db.selectFrom("sallyport_audit").select("number").execute();
         if (index % 4 === 3) throw new Error("undone");
@@ -42,27 +49,154 @@ describe("changes", () => {
     );
     expect(passed.filter(({ number, seen }) => number !== seen)).toEqual([]);
     for (const numbers of looks) expect(numbers).toEqual(numbers.map((_, index) => index + 1));
-    expect(await evictions[1].changes(at.two.db)).toBe(30);
+    expect(await logs[1].last(at.two.db)).toBe(30);
+    expect((await logs[1].since(0)).subjects).toHaveLength(30);
   });
 
   test("are counted beyond what a small number holds", async () => {
-    expect(await evictions[0].changes(at.one.db)).toBe(0);
-    expect(await at.one.write((db) => evictions[0].number(db))).toBe(1);
+    expect(await logs[0].last(at.one.db)).toBe(0);
+    expect(await append([user("ann")])).toBe(1);
     await at.one.db
       .updateTable("sallyport_counters")
       .set({ count: 2 ** 31 - 1 })
       .execute();
-    const number = await at.two.write((db) => evictions[1].number(db));
+    const number = await at.two.write((db) => logs[1].append(db, [user("ann")]));
     expect(number).toBe(2 ** 31);
-    const touched = { scope: "user", subject: "ann" } as const;
-    const id = await at.one.write((db) => evictions[0].record(db, touched, number));
-    expect(await evictions[0].claim({ except: new Set(), only: id })).toMatchObject({ change: 2 ** 31 });
-    expect(await evictions[0].changes(at.one.db)).toBe(2 ** 31);
+    const evictions = new Evictions(at.one, "app");
+    const id = await at.one.write((db) => evictions.record(db, user("ann"), number));
+    expect(await evictions.claim({ except: new Set(), only: id })).toMatchObject({ change: 2 ** 31 });
+    expect(await logs[0].last(at.one.db)).toBe(2 ** 31);
+    expect(await logs[1].since(2 ** 31 - 1)).toEqual({ number: 2 ** 31, subjects: [user("ann")] });
   });
 
-  test("that a process committed itself are told to it once, and to no other", () => {
-    evictions[0].committed();
-    evictions[0].committed();
-    expect([evictions[0].takeOwn(), evictions[0].takeOwn(), evictions[1].takeOwn()]).toEqual([2, 0, 0]);
+  test("are reserved several at a time", async () => {
+    const first = await at.one.write(async (db) => {
+      const number = await logs[0].numbers(db, 3);
+      const changes = ["ann", "bob", "eve"].map((id, index) => ({
+        number: number + index,
+        subjects: [user(id)],
+        removes: true,
+      }));
+      await logs[0].record(db, changes);
+      return number;
+    });
+    expect(first).toBe(1);
+    expect(await append([user("zoe")])).toBe(4);
+    const subjects = ["bob", "eve", "zoe"].map(user);
+    expect(await logs[1].since(1)).toEqual({ number: 4, subjects });
+  });
+});
+
+describe("another process reads", () => {
+  test("the subjects of every scope as they were written, and nothing of what only adds permissions", async () => {
+    const scopes = ["user", "group", "session", "connection", "channel", "view"] as const;
+    const subjects = scopes.flatMap((scope) => ALIKE.map((subject) => ({ scope, subject })));
+    const before = await logs[1].since(undefined);
+    expect(before).toEqual({ number: 0, subjects: EVERYONE });
+    for (const subject of subjects) await append([subject]);
+    await append([user("only added")], { removes: false });
+    await append([]);
+    const read = await logs[1].since(before.number);
+    expect(read).toEqual({ number: subjects.length + 2, subjects });
+    expect(await logs[1].since(read.number)).toEqual({ number: read.number, subjects: [] });
+  });
+
+  test("a change for everyone where a number has no subject, such as one of an older version", async () => {
+    await append([user("ann")]);
+    await at.one.write((db) => logs[0].number(db));
+    expect((await logs[1].since(0)).subjects).toEqual(EVERYONE);
+    expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
+    await append([user("bob")]);
+    expect((await logs[1].since(2)).subjects).toEqual([user("bob")]);
+  });
+
+  test("a change for everyone where a change has too many subjects, or there are too many changes", async () => {
+    const users = (count: number) => Array.from({ length: count }, (_, index) => user(`user ${index}`));
+    await append(users(200));
+    expect((await logs[1].since(0)).subjects).toHaveLength(200);
+    await append(users(201));
+    expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
+    await at.one.write(async (db) => {
+      const first = await logs[0].numbers(db, 1000);
+      const changes = users(1000).map((one, index) => ({
+        number: first + index,
+        subjects: [one],
+        removes: true,
+      }));
+      await logs[0].record(db, changes);
+    });
+    expect((await logs[1].since(2)).subjects).toEqual(EVERYONE);
+    expect((await logs[1].since(3)).subjects).toHaveLength(999);
+  });
+
+  test("a change for everyone where old changes were removed, which they are after ten minutes", async () => {
+    for (const id of ["ann", "bob", "eve"]) await append([user(id)]);
+    expect(await logs[0].removeOld(10)).toBe(0);
+    await at.one.db
+      .updateTable("sallyport_changes")
+      .set(({ eb }) => ({ recorded_at: eb(at.one.now, "-", 10 * 60_000 + 1000) }))
+      .where("number", "<=", 2)
+      .execute();
+    const removed = await Promise.all([logs[0].removeOld(10), logs[1].removeOld(10)]);
+    expect(removed[0] + removed[1]).toBe(2);
+    expect((await logs[1].since(0)).subjects).toEqual(EVERYONE);
+    expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
+    expect((await logs[1].since(2)).subjects).toEqual([user("eve")]);
+  });
+});
+
+describe("a change concerns a connection", () => {
+  const ann: Affected = { userId: "ann", loginId: "s1", view: "/ws/chat", channel: "rooms/general" };
+  const nobody: Affected = { userId: null, loginId: null, view: "/ws/open", channel: undefined };
+  const isAffected = async (affected: Affected, since: number) =>
+    (await logs[1].check(at.two.db, affected, since)).isAffected;
+
+  beforeEach(async () => {
+    await addUsers(at.one.db, ["ann", "bob"]);
+    await addGroups(at.one.db, "Crew", "Staff");
+    await at.one.db
+      .insertInto("sallyport_user_groups")
+      .values({
+        user_id: "ann",
+        group_name: "Crew",
+        until_at: null,
+        granted_at: 0,
+        granted_by: null,
+        reason: null,
+      })
+      .execute();
+  });
+
+  test.each([
+    [user("ann"), true, false],
+    [user("bob"), false, false],
+    [user("s1"), false, false],
+    [{ scope: "group", subject: "Crew" }, true, false],
+    [{ scope: "group", subject: "Staff" }, false, false],
+    [{ scope: "session", subject: "s1" }, true, false],
+    [{ scope: "session", subject: "ann" }, false, false],
+    [{ scope: "connection", subject: "ann" }, false, false],
+    [{ scope: "channel", subject: "rooms/general" }, true, false],
+    [{ scope: "channel", subject: "rooms/other" }, false, false],
+    [{ scope: "view", subject: "/ws/chat" }, true, false],
+    [{ scope: "view", subject: "/ws/open" }, false, true],
+    [EVERYONE[0] as ChangedSubject, true, true],
+  ] as const)("%j: of a user %s, of an anonymous client %s", async (subject, ofAnn, ofNobody) => {
+    await append([user("ann")]);
+    const number = await append([subject]);
+    expect(await isAffected(ann, 1)).toBe(ofAnn);
+    expect(await isAffected(nobody, 1)).toBe(ofNobody);
+    expect(await logs[1].check(at.two.db, ann, number)).toEqual({ last: number, isAffected: false });
+    await append([subject], { removes: false });
+    expect(await isAffected(ann, number)).toBe(false);
+  });
+
+  test("where what was changed is not known", async () => {
+    await at.one.write((db) => logs[0].number(db));
+    expect([await isAffected(ann, 0), await isAffected(nobody, 0), await isAffected(ann, 1)]).toEqual([
+      true,
+      true,
+      false,
+    ]);
   });
 });

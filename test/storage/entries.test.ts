@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Evictions } from "../../src/access/evictions.ts";
+import { ChangeLog } from "../../src/access/change-log.ts";
+import type { ChangedSubject } from "../../src/access/changed-subjects.ts";
 import { Grants } from "../../src/access/grants.ts";
 import { Rights } from "../../src/access/rights.ts";
 import { hashToken, Tokens } from "../../src/access/tokens.ts";
@@ -16,7 +17,7 @@ interface Process {
   readonly entries: Entries;
   readonly sessions: Sessions;
   readonly tokens: Tokens;
-  readonly evictions: Evictions;
+  readonly changeLog: ChangeLog;
 }
 
 const at = twoProcesses();
@@ -28,9 +29,9 @@ beforeEach(async () => {
   processes = at.each((database) => {
     const rights = new Rights(database);
     const tokens = new Tokens(database, 60, rights);
-    const entries = new Entries(database, rights, tokens);
-    const evictions = new Evictions(database, "app");
-    return { database, entries, tokens, evictions, sessions: new Sessions(database, rights) };
+    const changeLog = new ChangeLog(database);
+    const entries = new Entries(database, rights, tokens, changeLog);
+    return { database, entries, tokens, changeLog, sessions: new Sessions(database, rights) };
   });
 });
 
@@ -43,7 +44,7 @@ const entry = (given: Partial<NewSession> = {}): NewSession => ({
   sourceIp: null,
   channel: undefined,
   tokenHash: undefined,
-  changes: undefined,
+  since: undefined,
   limit: undefined,
   ...given,
 });
@@ -180,20 +181,40 @@ describe("a session does not open", () => {
     expect(await rows()).toHaveLength(2);
   });
 
-  test("when a change of rights was recorded since it was decided", async () => {
-    const { evictions } = processes[1];
-    expect(await open(processes[0], { connectionId: "0", changes: 1 })).toBeUndefined();
-    expect(await open(processes[0], { connectionId: "0", changes: 0 })).toBeDefined();
-    await at.two.write((db) => evictions.number(db));
+  test("when a change that concerns it was recorded since it was decided", async () => {
+    const { changeLog } = processes[1];
+    expect(await open(processes[0], { connectionId: "0", since: 1 })).toBeUndefined();
+    expect(await open(processes[0], { connectionId: "0", since: 0 })).toBeDefined();
+    const append = (scope: ChangedSubject["scope"], subject: string) =>
+      at.two.write((db) => changeLog.append(db, [{ scope, subject }]));
+    await append("user", "ann");
+    await append("user", "bob");
+    await append("channel", "other");
     await at.two.db
       .updateTable("sallyport_counters")
       .set({ count: 2 ** 40 })
       .execute();
-    for (const changes of [0, 1, 2 ** 40 - 1, 2 ** 40 + 1]) {
-      expect(await open(processes[0], { connectionId: "1", changes, channel: "room" })).toBeUndefined();
+    for (const since of [0, 1, 2, 3, 2 ** 40 - 1, 2 ** 40 + 1]) {
+      expect(await open(processes[0], { connectionId: "1", since, channel: "room" })).toBeUndefined();
     }
-    expect(await open(processes[0], { connectionId: "1", changes: 2 ** 40, channel: "room" })).toBeDefined();
-    expect(await open(processes[0], { connectionId: "2", changes: undefined })).toBeDefined();
+    expect(await open(processes[0], { connectionId: "1", since: 2 ** 40, channel: "room" })).toBeDefined();
+    await append("user", "bob");
+    await append("channel", "other");
+    expect(await open(processes[0], { connectionId: "2", since: 2 ** 40, channel: "room" })).toBeDefined();
+    for (const [scope, subject] of [
+      ["user", "ann"],
+      ["session", "login"],
+      ["channel", "room"],
+      ["view", "/ws/chat"],
+      ["everyone", ""],
+    ] as const) {
+      const since = await changeLog.last(at.one.db);
+      await append(scope, subject);
+      const connection = { connectionId: scope, since, loginId: "login", channel: "room" };
+      expect(await open(processes[0], connection), scope).toBeUndefined();
+      expect(await open(processes[0], { ...connection, since: since + 1 }), scope).toBeDefined();
+    }
+    expect(await open(processes[0], { connectionId: "3", since: undefined })).toBeDefined();
   });
 });
 
@@ -239,12 +260,12 @@ describe("sessions that open while something ends", () => {
 
   test("by an answer that is out of date do not open: each opened before the change or not at all", async () => {
     for (let round = 0; round < 5; round++) {
-      const changes = await processes[0].evictions.changes(at.one.db);
+      const since = await processes[0].changeLog.last(at.one.db);
       let before: readonly string[] = [];
       const { passed, failed } = await at.race(21, processes, async (each, index) => {
-        if (index !== 10) return open(each, { connectionId: `${round} ${index}`, changes });
+        if (index !== 10) return open(each, { connectionId: `${round} ${index}`, since });
         before = await each.database.write(async (db) => {
-          await each.evictions.number(db);
+          await each.changeLog.append(db, [{ scope: "user", subject: "ann" }]);
           return (await db.selectFrom("sallyport_sessions").select("id").execute()).map(({ id }) => id);
         });
         return undefined;

@@ -12,6 +12,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
 });
 
 const NOTHING = new Set<string>();
@@ -141,7 +142,8 @@ describe("a record", () => {
         expect(await evictions[1].claim({ except: NOTHING })).toBeUndefined();
       }
       await someStatements();
-      vi.setSystemTime(Date.now() + 3_600_000);
+      const monotonic = performance.now.bind(performance);
+      vi.spyOn(performance, "now").mockImplementation(() => monotonic() + 3_600_000);
       await abandon();
       await nothingComesOfIt();
       expect(await evictions[1].claim({ except: NOTHING })).toMatchObject({ id, isTakenOver: true });

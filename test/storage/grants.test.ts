@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Audit } from "../../src/access/audit.ts";
+import { ChangeLog } from "../../src/access/change-log.ts";
 import { Evictions } from "../../src/access/evictions.ts";
 import { Grants } from "../../src/access/grants.ts";
 import type { Rights } from "../../src/access/rights.ts";
@@ -240,14 +241,15 @@ describe("what has come to its end", () => {
 describe("a change that is undone", () => {
   const nouns = (database: Database) => ({
     audit: new Audit(database),
+    changeLog: new ChangeLog(database),
     evictions: new Evictions(database, "app"),
   });
 
   test("takes its number, its audit entry and its record with it", async () => {
-    const { audit, evictions } = nouns(at.one);
+    const { audit, changeLog, evictions } = nouns(at.one);
     const made = async (db: Db) => {
       await grants.grant(db, "ann", chat.read, {});
-      const number = await evictions.number(db);
+      const number = await changeLog.append(db, [{ scope: "user", subject: "ann" }]);
       await audit.record(db, number, { action: "grant", user: "ann" });
       await evictions.record(db, { scope: "users", users: ["ann"] }, number);
       return number;
@@ -261,7 +263,8 @@ describe("a change that is undone", () => {
     const other = nouns(at.two);
     expect(await users()).toEqual([]);
     expect(await other.audit.list()).toEqual([]);
-    expect(await other.evictions.changes(at.two.db)).toBe(0);
+    expect(await other.changeLog.last(at.two.db)).toBe(0);
+    expect(await at.two.db.selectFrom("sallyport_changes").selectAll().execute()).toEqual([]);
     expect(await evictions.claim({ except: new Set() })).toBeUndefined();
     expect(await at.two.db.selectFrom("sallyport_eviction_users").selectAll().execute()).toEqual([]);
     expect(await change(made)).toBe(1);

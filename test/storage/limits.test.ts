@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ChangeLog } from "../../src/access/change-log.ts";
 import { ConnectLimits } from "../../src/access/connect-limits.ts";
-import { Evictions } from "../../src/access/evictions.ts";
 import { type CountedLimit, limitKey, parseLimitKey } from "../../src/access/limit-keys.ts";
 import { LimitSettings } from "../../src/access/limit-settings.ts";
 import { type Limits, limitsSchema, RateLimits } from "../../src/access/rate-limits.ts";
@@ -124,8 +124,8 @@ describe("a limit", () => {
 
 describe("windows that are over", () => {
   test("are removed after a while up to a limit, each by one of two at once, and never the count of changes", async () => {
-    const evictions = new Evictions(at.one, "app");
-    await at.one.write((db) => evictions.number(db));
+    const changeLog = new ChangeLog(at.one);
+    await at.one.write((db) => changeLog.append(db));
     for (let index = 0; index < 30; index++) {
       await limits[0].takeAlone(`key ${index}`, 5);
       if (index < 25) await begun(`key ${index}`, 11 * MINUTE_MS);
@@ -139,7 +139,7 @@ describe("windows that are over", () => {
     expect(sorted(Object.keys(await counted()))).toEqual(
       sorted(["changes recorded", ...[25, 26, 27, 28, 29].map((index) => `key ${index}`)]),
     );
-    expect(await evictions.changes(at.two.db)).toBe(1);
+    expect(await changeLog.last(at.two.db)).toBe(1);
   });
 });
 
@@ -205,8 +205,8 @@ describe("open windows", () => {
   });
 
   test("are cleared for one user or one address, or all, and their number is returned", async () => {
-    const evictions = new Evictions(at.one, "app");
-    await at.one.write((db) => evictions.number(db));
+    const changeLog = new ChangeLog(at.one);
+    await at.one.write((db) => changeLog.append(db));
     const kept = [keyOf("connectsPerUser", "Ann"), keyOf("connectsPerIp", "ann")];
     const ended = keyOf("tokensPerUser", "ann", null);
     for (const key of [...kept, ended, keyOf("connectsPerUser", "ann")]) await taken(key, 2);

@@ -76,23 +76,38 @@ describe("a channel", () => {
     for (const [index, channel] of ALIKE.entries()) {
       expect(await memberships.isIn("a", channel)).toBe(true);
       expect(await memberships.isIn("A", channel)).toBe(false);
-      expect(await memberships.countOthers(at.two.db, "a", channel)).toBe(ALIKE.length - index - 1);
       expect(await leave(processes[0], channel, "A")).toBe(false);
       expect(await leave(processes[0], channel)).toBe(true);
       expect(await memberships.isIn("a", channel)).toBe(false);
       expect(sorted(await channelsOf("a"))).toEqual(sorted(ALIKE.slice(index + 1)));
     }
-    expect(await memberships.countOthers(at.two.db, "a", "room")).toBe(0);
   });
 
   test("that was joined in a change that is undone was not joined", async () => {
     const undone = at.one.writeBeside(async (db) => {
-      await processes[0].memberships.join(db, "a", "room");
-      expect(await processes[0].memberships.countOthers(db, "a", "")).toBe(1);
+      expect(await processes[0].memberships.join(db, "a", "room")).toBe(true);
       throw new Error("refused");
     });
     await expect(undone).rejects.toThrow("refused");
     expect(await channelsOf("a")).toEqual([]);
+  });
+
+  test("is joined up to a number of channels, and joined again at that number", async () => {
+    const joinUpTo = (max: number, channel: string, each = processes[0]) =>
+      each.database.writeBeside((db) => each.memberships.join(db, "a", channel, max), {
+        lock: "channels of a",
+      });
+    for (const channel of ALIKE) expect(await joinUpTo(ALIKE.length, channel)).toBe(true);
+    expect(await joinUpTo(ALIKE.length, "one more")).toBe(false);
+    const [first = ""] = ALIKE;
+    expect(await joinUpTo(ALIKE.length, first)).toBe(true);
+    expect((await channelsOf("a")).at(-1)).toBe(first);
+    const { passed, failed } = await at.race(12, processes, (each, index) =>
+      joinUpTo(ALIKE.length + 3, `room ${index}`, each),
+    );
+    expect(failed).toEqual([]);
+    expect(passed.filter(Boolean)).toHaveLength(3);
+    expect(await channelsOf("a")).toHaveLength(ALIKE.length + 3);
   });
 
   test("cannot be joined by a session that there is not", async () => {

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
-import { Evictions } from "../../src/access/evictions.ts";
+import { ChangeLog } from "../../src/access/change-log.ts";
 import { type Database, parseList } from "../../src/storage/database.ts";
 import { isPostgres } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -12,7 +12,7 @@ import { ALIKE } from "./texts.ts";
 const at = twoProcesses();
 
 /** A change of rights, as far as other processes are told of one. */
-const announce = (database: Database) => database.write((db) => new Evictions(database, "app").number(db));
+const announce = (database: Database) => database.write((db) => new ChangeLog(database).number(db));
 
 describe("db", () => {
   test("reads what another process has committed, and nothing of what it is writing", async () => {
@@ -223,7 +223,7 @@ describe("listen", () => {
     for (const end of ends) await end();
     const until = woken;
     for (let round = 0; round < 5; round++) await announce(at.two);
-    expect(await new Evictions(at.one, "app").changes(at.one.db)).toBe(6);
+    expect(await new ChangeLog(at.one).last(at.one.db)).toBe(6);
     await anotherIsWoken();
     expect(woken).toBe(until);
   });

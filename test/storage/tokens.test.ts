@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Evictions } from "../../src/access/evictions.ts";
+import { ChangeLog } from "../../src/access/change-log.ts";
 import { hashToken, type TokenGrant, Tokens } from "../../src/access/tokens.ts";
 import { RefusedError } from "../../src/errors.ts";
 import { chat, rightsGiven } from "./people.ts";
@@ -110,7 +110,7 @@ describe("a token", () => {
     expect(await refusal(late)).toBeUndefined();
   });
 
-  test("brings its user's rights of that moment along, and how many changes were recorded", async () => {
+  test("brings its user's rights of that moment along, and the number of the last change", async () => {
     const [first, second, third] = [
       await issue(ANN),
       await issue(ANN),
@@ -118,7 +118,7 @@ describe("a token", () => {
     ];
     expect(await tokens[1].spend(first)).toMatchObject({
       subject: { userId: "ann", isActive: false, isSuperuser: false, permissions: [], grants: [] },
-      changes: 0,
+      since: 0,
     });
     const until = Date.now() + HOUR_MS;
     await rightsGiven(at, async (grants, db) => {
@@ -126,18 +126,18 @@ describe("a token", () => {
       await grants.grant(db, "ann", chat.read, { until });
       await grants.grant(db, { group: "Crew" }, chat.write, {});
       await grants.addToGroup(db, "ann", "Crew", {});
-      await new Evictions(at.one, "app").number(db);
+      await new ChangeLog(at.one).append(db);
     });
     await at.one.db
       .updateTable("sallyport_counters")
       .set({ count: 2 ** 33 })
       .execute();
-    const { subject, changes } = await tokens[1].spend(second);
+    const { subject, since } = await tokens[1].spend(second);
     expect(subject).toMatchObject({ userId: "ann", isActive: true, isSuperuser: false });
     expect(subject.grants).toHaveLength(2);
     expect(subject.grants).toContainEqual({ permission: "chat.read", group: null, until });
     expect(subject.grants).toContainEqual({ permission: "chat.write", group: "Crew", until: null });
-    expect(changes).toBe(2 ** 33);
+    expect(since).toBe(2 ** 33);
     expect((await tokens[1].spend(third)).subject).toMatchObject({ isActive: false, permissions: [] });
   });
 

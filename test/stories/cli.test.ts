@@ -40,7 +40,7 @@ describe("the command line, on an app in TypeScript", () => {
   test("migrates, and again changes nothing", async () => {
     expect(await sallyport(["migrate"])).toEqual({
       code: 0,
-      out: "migrated: 0001_first_tables, 0002_reasons_and_records, 0003_connected_at, 0004_ended_sessions, 0005_token_scope, 0006_open_connections\npermissions added: chat.can_use_chat, chat.can_moderate_chat\n",
+      out: "migrated: 0001_first_tables, 0002_reasons_and_records, 0003_connected_at, 0004_ended_sessions, 0005_token_scope, 0006_open_connections, 0007_changes\npermissions added: chat.can_use_chat, chat.can_moderate_chat\n",
       err: "",
     });
     expect((await sallyport(["migrate"])).out).toBe("tables are up to date\n");

@@ -1,0 +1,62 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startLocalGateway } from "sallyport/local";
+import WebSocket from "ws";
+import { type Figure, figure } from "../figures.js";
+
+const MESSAGES = 600;
+/** How long after an answer the backend closes the connection, in milliseconds. */
+const IDLE_MS = 10;
+/** Least and greatest time between two messages, in milliseconds: around the time of the close. */
+const EVERY_MS = { least: 10, most: 13 };
+/** How long the last answers may take, in milliseconds. */
+const LAST_ANSWERS_MS = 2_000;
+
+/** Measures the share of messages that the local gateway answers if the backend closes idle connections without a notice. */
+export async function keepAliveGateway(): Promise<readonly Figure[]> {
+  const served = new Map<string, number>();
+  const open = new Set<Socket>();
+  const server = createServer((socket) => {
+    open.add(socket);
+    socket.on("error", () => undefined).on("close", () => open.delete(socket));
+    let text = "";
+    socket.on("data", (chunk) => {
+      text += chunk;
+      const end = text.indexOf("\r\n\r\n");
+      const length = Number(/content-length: (\d+)/i.exec(text.slice(0, end))?.[1] ?? 0);
+      if (end < 0 || text.length < end + 4 + length) return;
+      const body = text.slice(end + 4);
+      text = "";
+      if (body !== "") served.set(body, (served.get(body) ?? 0) + 1);
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+      setTimeout(() => socket.destroy(), IDLE_MS);
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const target = `http://127.0.0.1:${(server.address() as AddressInfo).port}/ws/`;
+  const gateway = await startLocalGateway({ target, port: 0, onError: () => undefined });
+  const client = new WebSocket(gateway.url);
+  await once(client, "open");
+  let answered = 0;
+  let failed = 0;
+  client.on("message", (data) => {
+    if (String(data).includes("requestId")) failed++;
+    else answered++;
+  });
+  for (let n = 0; n < MESSAGES; n++) {
+    client.send(JSON.stringify({ n }));
+    await sleep(EVERY_MS.least + Math.random() * (EVERY_MS.most - EVERY_MS.least));
+  }
+  const until = performance.now() + LAST_ANSWERS_MS;
+  while (answered + failed < MESSAGES && performance.now() < until) await sleep(10);
+  client.terminate();
+  await gateway.close();
+  for (const socket of open) socket.destroy();
+  server.close();
+  const twice = [...served.values()].filter((times) => times > 1).length;
+  return [
+    figure("messages answered while the backend closes idle connections", "%", [(100 * answered) / MESSAGES]),
+    figure("messages that the backend received twice", "messages", [twice], 0),
+  ];
+}
