@@ -210,7 +210,7 @@ export class Gateways {
   /** What is known is out of date. Where it cannot be read now, the next event reads it. */
   async #readAfterWrite(): Promise<void> {
     await this.#readNow().catch(() => {
-      this.#readAt = 0;
+      this.#readAt = undefined;
     });
   }
 
