@@ -121,7 +121,7 @@ function countingBoth(database: Database): Count {
     const once = (key: Expression<string>) =>
       [sql<string>`${key}`.as("key"), now.as("window_started_at"), sql.lit(1).as("count")] as const;
     const isReached = (key: "user" | "address") =>
-      sql<boolean>`exists ${reachedWindow(db, now, text(key), number(`${key}Limit`))}`;
+      sql<boolean>`exists ${reachedWindow(db, database, text(key), number(`${key}Limit`))}`;
     const user = db.selectNoFrom(once(text("user"))).where(sql<boolean>`not ${isReached("address")}`);
     const counters = ["key", "window_started_at", "count"] as const;
     if (!writesInWith) {
@@ -131,7 +131,7 @@ function countingBoth(database: Database): Count {
         .insertInto("sallyport_counters")
         .columns(counters)
         .expression(user.unionAll(address))
-        .onConflict(unlessReached(now, limit))
+        .onConflict(unlessReached(database, limit))
         .returning("key");
     }
     // Concurrent connects of a user wait for the row of the user, and only those that it counts go on to the row of the address.
@@ -141,7 +141,7 @@ function countingBoth(database: Database): Count {
           .insertInto("sallyport_counters")
           .columns(counters)
           .expression(user)
-          .onConflict(unlessReached(now, number("userLimit")))
+          .onConflict(unlessReached(database, number("userLimit")))
           .returning("key"),
       )
       .with("counted_address", (cte) =>
@@ -149,7 +149,7 @@ function countingBoth(database: Database): Count {
           .insertInto("sallyport_counters")
           .columns(counters)
           .expression(cte.selectFrom("counted_user").select(once(text("address"))))
-          .onConflict(unlessReached(now, number("addressLimit")) as never)
+          .onConflict(unlessReached(database, number("addressLimit")) as never)
           .returning("key"),
       )
       .selectFrom("counted_user")

@@ -1,4 +1,4 @@
-import { type Kysely, sql } from "kysely";
+import type { Kysely } from "kysely";
 import * as v from "valibot";
 import {
   choiceOption,
@@ -271,7 +271,7 @@ export class DecisionLog {
       .select(({ fn }) => [
         "user_id",
         fn.countAll<number>().as("count"),
-        sql<number>`sum(count(*)) over ()`.as("total"),
+        this.#database.sql<number>`sum(count(*)) over ()`.as("total"),
       ])
       .groupBy("user_id")
       .orderBy("count", "desc")

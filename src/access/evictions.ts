@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { type AliasableExpression, type ExpressionBuilder, type Kysely, sql } from "kysely";
+import type { AliasableExpression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
@@ -251,7 +251,11 @@ export class Evictions {
     await this.#database.write(async (db) => {
       await db
         .updateTable("sallyport_evictions")
-        .set({ done_by: sql<string>`done_by || ${`,${this.#app},`}`, claimed_by: null, claimed_until: null })
+        .set({
+          done_by: this.#database.sql<string>`done_by || ${`,${this.#app},`}`,
+          claimed_by: null,
+          claimed_until: null,
+        })
         .where("id", "=", id)
         .where("claimed_by", "=", this.#claimant)
         .returning(this.#database.notification.as("notified"))

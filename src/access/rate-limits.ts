@@ -1,16 +1,9 @@
 import ipaddr from "ipaddr.js";
-import {
-  type Expression,
-  type ExpressionBuilder,
-  type Kysely,
-  type OnConflictBuilder,
-  type SqlBool,
-  sql,
-} from "kysely";
+import type { Expression, ExpressionBuilder, Kysely, OnConflictBuilder, SqlBool } from "kysely";
 import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
-import { CHANGES, type Database, type Tables } from "../storage/database.ts";
+import { CHANGES, type Database, type Sql, type Tables } from "../storage/database.ts";
 import { COUNTED_LIMITS, describeReached, keyPrefixes } from "./limit-keys.ts";
 
 /** The limits of the app: events per minute, open connections, and messages in flight. `false`: no limit. 0: none are allowed. */
@@ -68,12 +61,15 @@ const KEEP_WINDOW_MS = 10 * WINDOW_MS;
  */
 export const MAX_CLOCK_SKEW_MS = 5_000;
 
+/** The template tag and the clock of a database. */
+type SqlClock = Pick<Database, "sql" | "now">;
+
 /**
  * A condition for windows that have not ended. A window that begins in the future would otherwise last until the clock gets there.
  *
  * @param column the start of the window
  */
-function isOpen(now: Expression<number>, column = "window_started_at") {
+function isOpen({ sql, now }: SqlClock, column = "window_started_at") {
   const started = sql.ref(column);
   return sql<boolean>`(${started} > ${now} - ${sql.lit(WINDOW_MS)} and ${started} <= ${now} + ${sql.lit(MAX_CLOCK_SKEW_MS)})`;
 }
@@ -113,14 +109,13 @@ export class RateLimits {
 
   /** Counts one event less in the open window of a key. */
   async giveBack(key: string): Promise<void> {
-    const { now } = this.#database;
     await this.#database.writeOne((db) =>
       db
         .updateTable("sallyport_counters")
         .set(({ eb }) => ({ count: eb("count", "-", 1) }))
         .where("key", "=", key)
         .where("count", ">", 0)
-        .where(isOpen(now))
+        .where(isOpen(this.#database))
         .execute(),
     );
   }
@@ -214,8 +209,8 @@ export class RateLimits {
         "count",
         eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
       ])
-      .where(isOf(of, KNOWN_KEYS))
-      .where(isOpen(now))
+      .where(isOf(this.#database.sql, of, KNOWN_KEYS))
+      .where(isOpen(this.#database))
       .orderBy("count", "desc")
       .orderBy("key")
       .limit(limit);
@@ -233,17 +228,16 @@ export class RateLimits {
 
   /** Removes the windows of a user or of an address, or all. @returns how many of them were open */
   async clear(db: Kysely<Tables>, of: LimitSubject): Promise<number> {
-    const { now } = this.#database;
     const removed = async (which: Expression<SqlBool>) => {
       const { numDeletedRows } = await db
         .deleteFrom("sallyport_counters")
-        .where(isOf(of))
+        .where(isOf(this.#database.sql, of))
         .where(which)
         .executeTakeFirst();
       return Number(numDeletedRows);
     };
-    const open = await removed(isOpen(now));
-    await removed(sql<boolean>`not ${isOpen(now)}`);
+    const open = await removed(isOpen(this.#database));
+    await removed(this.#database.sql<boolean>`not ${isOpen(this.#database)}`);
     return open;
   }
 
@@ -252,7 +246,7 @@ export class RateLimits {
     const rows = await db
       .insertInto("sallyport_counters")
       .values({ key, window_started_at: now, count: 1 })
-      .onConflict(unlessReached(now, sql.lit(limit)))
+      .onConflict(unlessReached(this.#database, this.#database.sql.lit(limit)))
       .returning("count")
       .execute();
     return rows.length > 0;
@@ -267,7 +261,7 @@ export class RateLimits {
         eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
       ])
       .where("key", "=", key)
-      .where(isOpen(now))
+      .where(isOpen(this.#database))
       .executeTakeFirst();
   }
 
@@ -297,7 +291,7 @@ const KNOWN_KEYS = COUNTED_LIMITS.map((limit) => `["${limit}",`);
  *
  * @param all what the keys begin with if `of` names neither a user nor an address. Default: windows of every version
  */
-function isOf(of: LimitSubject, all: readonly string[] = ["["]) {
+function isOf(sql: Sql, of: LimitSubject, all: readonly string[] = ["["]) {
   const prefixes = of.user === undefined && of.address === undefined ? all : keyPrefixes(of);
   return ({ eb, or }: ExpressionBuilder<Tables, "sallyport_counters">) =>
     or(
@@ -310,8 +304,9 @@ function isOf(of: LimitSubject, all: readonly string[] = ["["]) {
  * What an insert into the counters does where the row is there: counts one more in its window, or begins a new window. Where the
  * limit is reached it changes nothing and returns nothing.
  */
-export function unlessReached(now: Expression<number>, limit: Expression<number>) {
-  const isStillOpen = isOpen(now, "sallyport_counters.window_started_at");
+export function unlessReached(clock: SqlClock, limit: Expression<number>) {
+  const { sql, now } = clock;
+  const isStillOpen = isOpen(clock, "sallyport_counters.window_started_at");
   return (conflict: OnConflictBuilder<Tables, "sallyport_counters">) =>
     conflict
       .column("key")
@@ -331,7 +326,7 @@ export function unlessReached(now: Expression<number>, limit: Expression<number>
 /** The window of a key, where it is not over and its limit is reached, as a subquery. */
 export function reachedWindow(
   db: Kysely<Tables>,
-  now: Expression<number>,
+  clock: SqlClock,
   key: Expression<string>,
   limit: Expression<number>,
 ) {
@@ -340,7 +335,7 @@ export function reachedWindow(
     .select("full.key")
     .where("full.key", "=", key)
     .where("full.count", ">=", limit)
-    .where(isOpen(now, "full.window_started_at"));
+    .where(isOpen(clock, "full.window_started_at"));
 }
 
 /**

@@ -1,11 +1,4 @@
-import {
-  type AliasableExpression,
-  type Expression,
-  type ExpressionBuilder,
-  type Kysely,
-  type RawBuilder,
-  sql,
-} from "kysely";
+import type { AliasableExpression, Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
 import { type RightsOf, rightsFrom } from "../sessions/rights-of.ts";
 import { breathe, type Database, parseList, type Tables } from "../storage/database.ts";
 import type { Subject } from "./rules.ts";
@@ -363,7 +356,7 @@ function grantsNow(
   userId: Expression<string | null>,
   only?: readonly string[],
 ): RawBuilder<unknown> {
-  if (only?.length === 0) return sql`'[]'`;
+  if (only?.length === 0) return database.sql`'[]'`;
   const { now } = database;
   let direct = db
     .selectFrom("sallyport_user_permissions as held")

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { sql } from "kysely";
 import type { ChangeLog } from "../access/change-log.ts";
 import type { RateLimits } from "../access/rate-limits.ts";
 import type { Tokens } from "../access/tokens.ts";
@@ -104,7 +103,7 @@ export class BackgroundCleanup {
 
   async #run(): Promise<void> {
     const { database, sessions, tokens, rateLimits, changeLog } = this.#tables;
-    const { rows } = await sql<{ now: number }>`select ${database.now} as now`.execute(database.db);
+    const { rows } = await database.sql<{ now: number }>`select ${database.now} as now`.execute(database.db);
     this.#clock.read(Number(rows[0]?.now), performance.now());
     await this.#inBatches(async (limit) => {
       const { last } = await rateLimits.removeOverAfter(this.#after, limit);

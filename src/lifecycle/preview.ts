@@ -1,4 +1,4 @@
-import { type Kysely, sql } from "kysely";
+import type { Kysely } from "kysely";
 import type { Touched } from "../access/evictions.ts";
 import type { ChangeOptions } from "../access/grants.ts";
 import { USER_PAGE, type UserSelector } from "../access/rights.ts";
@@ -66,14 +66,14 @@ export async function previewChange(
 }
 
 async function rehearsed(rooms: Rooms, db: Kysely<Tables>, change: AccessChange, options: ChangeOptions) {
-  await sql`savepoint before_change`.execute(db);
+  await rooms.database.sql`savepoint before_change`.execute(db);
   const written = await writeChange(rooms, db, change, options, { isTentative: true });
   const users = usersOf(written);
   const after = users ? await allSubjects(rooms, db, users) : [];
   const sessions = written.touched ? await allSessions(rooms, db, written) : [];
   // A group that goes takes the list of its members along; whom the change touched is known from its record.
   const listed = written.evictionId === undefined ? [] : await rooms.evictions.listed(db, written.evictionId);
-  await sql`rollback to savepoint before_change`.execute(db);
+  await rooms.database.sql`rollback to savepoint before_change`.execute(db);
   const before: Subject[] = [];
   if (users?.kind === "listed") {
     for (let from = 0; from < listed.length; from += USER_PAGE) {

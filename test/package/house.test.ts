@@ -141,6 +141,17 @@ describe("the house", () => {
     expect(unnamed.map(([, name]) => name)).toEqual([]);
   });
 
+  test("only the storages and the test helpers load Kysely, which is most of what the core would load", () => {
+    const loading = files.filter((file) => {
+      const text = readFileSync(join(src, file), "utf8");
+      const found = text.matchAll(/^(?:import|export)\s+(type\s)?([^;]*?)\sfrom\s+"kysely";/gms);
+      return [...found].some(([, type, names]) => type === undefined && !isAllTypes(names ?? ""));
+    });
+    expect(loading.filter((file) => !["storage", "testing"].includes(room(file)))).toEqual([]);
+    const core = ["storage/database.ts", "storage/prepared.ts"];
+    expect(loading.filter((file) => core.includes(file))).toEqual([]);
+  });
+
   test("no cycles of what runs", () => {
     const runs = imports.filter(({ typeOnly }) => !typeOnly);
     for (const file of files) expect(cycleOf(file, runs), file).toBeUndefined();
