@@ -18,6 +18,7 @@ export type ErrorCode =
   | "SALLYPORT_INTERRUPTED"
   | "SALLYPORT_STORAGE"
   | "SALLYPORT_NOT_MIGRATED"
+  | "SALLYPORT_COMMITTED"
   | "SALLYPORT_CONTROL_PLANE";
 
 interface ErrorDetails {
@@ -148,7 +149,10 @@ export class StorageError extends SallyportError {
 
   constructor(
     message: string,
-    options: { cause?: unknown; code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" } = {},
+    options: {
+      cause?: unknown;
+      code?: "SALLYPORT_STORAGE" | "SALLYPORT_NOT_MIGRATED" | "SALLYPORT_COMMITTED";
+    } = {},
   ) {
     super(message, {
       code: options.code ?? "SALLYPORT_STORAGE",

@@ -46,18 +46,19 @@ import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
 import { disconnect } from "./lifecycle/disconnect.ts";
 import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
 import { Enforcer } from "./lifecycle/evict.ts";
-import { type Health, health } from "./lifecycle/health.ts";
+import { type Health, HealthCheck } from "./lifecycle/health.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
 import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
 import { OrphanedConnections } from "./lifecycle/orphaned-connections.ts";
+import { PendingDisconnects } from "./lifecycle/pending-disconnects.ts";
 import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
-import { numberOption, optionsOf, parseOptions } from "./options.ts";
+import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
 import { Activity } from "./sessions/activity.ts";
@@ -65,6 +66,7 @@ import { Entries } from "./sessions/entries.ts";
 import { Memberships } from "./sessions/memberships.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { UserConnections } from "./sessions/user-connections.ts";
+import { withStorageErrors } from "./storage/storage-errors.ts";
 import type { Outlet } from "./view/context.ts";
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
@@ -94,6 +96,8 @@ export class Sallyport {
   readonly #api: ManagementApi;
   readonly #enforcer: Enforcer;
   readonly #loop: EnforcementLoop;
+  readonly #healthCheck: HealthCheck;
+  readonly #pendingDisconnects: PendingDisconnects;
   readonly #cleanup: BackgroundCleanup;
   /** Events that are being answered. */
   #answering = 0;
@@ -188,6 +192,8 @@ export class Sallyport {
     this.healthPath = config.healthPath;
     this.#enforcer = new Enforcer(this.#rooms);
     this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
+    this.#healthCheck = new HealthCheck(database);
+    this.#pendingDisconnects = new PendingDisconnects(this.#rooms);
     this.#cleanup = new BackgroundCleanup(this.#rooms);
     this.permissions = catalog;
     this.access = new Access(this.#rooms, this.#enforcer);
@@ -263,20 +269,20 @@ export class Sallyport {
 
   /** Open sockets, a page at a time: of a user, at a view, in a channel. */
   listSessions(query: SessionQuery = {}): Promise<readonly SessionInfo[]> {
-    return listSessions(this.#rooms, query);
+    return this.#ask(() => listSessions(this.#rooms, query));
   }
 
   /**
-   * Whether this process can serve: it is not closed, and its database answers within two seconds. The endpoint at `healthPath` says the
-   * same with 200 or 503.
+   * Whether this process can serve: it is not closed, and its database accepts a write within two seconds. The endpoint at `healthPath`
+   * returns the same as 200 or 503, with a result that is at most one second old.
    */
   health(): Promise<Health> {
-    return health(this.#rooms);
+    return this.#healthCheck.check();
   }
 
   /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
   enforce(): Promise<number> {
-    return this.#enforcer.enforce();
+    return this.#ask(() => this.#enforcer.enforce());
   }
 
   /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link settle} pauses it. */
@@ -292,7 +298,7 @@ export class Sallyport {
 
   /** Records a gateway, or replaces the one of that name. */
   registerGateway(registration: GatewayRegistration): Promise<Gateway> {
-    return this.#rooms.gateways.register(registration);
+    return this.#ask(() => this.#rooms.gateways.register(registration));
   }
 
   /**
@@ -302,7 +308,7 @@ export class Sallyport {
    * @returns how many there were
    */
   async forgetSessions(gateway: Gateway): Promise<number> {
-    return this.#rooms.sessions.closeAllOf(gateway.id, "gateway started anew");
+    return this.#ask(() => this.#rooms.sessions.closeAllOf(gateway.id, "gateway started anew"));
   }
 
   /**
@@ -312,7 +318,7 @@ export class Sallyport {
    * @param options who does it and why, for the audit
    */
   async migrate(options?: ChangeOptions): Promise<Migrated> {
-    return migrate(this.#rooms, this.#enforcer, options);
+    return this.#ask(() => migrate(this.#rooms, this.#enforcer, options));
   }
 
   /**
@@ -322,7 +328,7 @@ export class Sallyport {
    * @throws ConfigurationError for options that cannot be
    */
   cleanup(options: CleanupOptions = {}): Promise<CleanedUp> {
-    return cleanup(this.#rooms, options);
+    return this.#ask(() => cleanup(this.#rooms, options));
   }
 
   /**
@@ -330,15 +336,21 @@ export class Sallyport {
    * way and no timer runs, until the next request: for a runtime that is frozen between them.
    *
    * @param options.withinMs how long it may take at most; what is not done by then goes on later, here or elsewhere. Default 5000
+   * @param options.onlyDue leaves for later what was done a few seconds ago: the look for grants that have ended and for changes that other
+   *   processes recorded (every 3 s), and the notes of activity (every 5 s). For a call after each event. Default false
    */
-  async settle(options: { readonly withinMs?: number | undefined } = {}): Promise<void> {
-    const { withinMs } = parseOptions("settle()", SETTLE_OPTIONS, options);
-    await settle(this.#working, withinMs);
+  async settle(options: SettleOptions = {}): Promise<void> {
+    const { withinMs, onlyDue } = parseOptions("settle()", SETTLE_OPTIONS, options);
+    await settle(this.#working, withinMs, onlyDue);
   }
 
   /** Ends sends under way, stops the loop, and closes what was opened here. */
   close(): Promise<void> {
     return close(this.#working);
+  }
+
+  #ask<Result>(work: () => Promise<Result>): Promise<Result> {
+    return withStorageErrors(this.#rooms.database, work);
   }
 
   get #working(): Working {
@@ -347,6 +359,7 @@ export class Sallyport {
       api: this.#api,
       enforcer: this.#enforcer,
       loop: this.#loop,
+      pendingDisconnects: this.#pendingDisconnects,
       cleanup: this.#cleanup,
       isAnswering: () => this.#answering > 0,
     };
@@ -355,7 +368,7 @@ export class Sallyport {
   /** Says no more than whether: anybody may ask. */
   async #health(http: HttpCall): Promise<HttpAnswer> {
     if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
-    const { isHealthy } = await this.health();
+    const { isHealthy } = await this.#healthCheck.recent();
     return reply(isHealthy ? 200 : 503, { ok: isHealthy }, { "cache-control": "no-store" });
   }
 
@@ -437,7 +450,12 @@ export class Sallyport {
     envelope: Envelope,
   ): Promise<unknown> {
     if (call.kind === "connect") return connect(this.#rooms, view, call, http, trail);
-    if (call.kind === "disconnect") return disconnect(this.#rooms, view, call, trail);
+    if (call.kind === "disconnect") {
+      return disconnect(this.#rooms, view, call, trail).catch((error: unknown) => {
+        this.#pendingDisconnects.keep(error, view, call, trail.path);
+        throw error;
+      });
+    }
     return message(this.#rooms, view, call, http, trail, envelope);
   }
 
@@ -518,8 +536,14 @@ function developmentLog(): (decision: Decision) => void {
   return (decision) => denials.print(decision);
 }
 
-const SETTLE_OPTIONS = optionsOf<{ readonly withinMs?: number | undefined }>()({
+interface SettleOptions {
+  readonly withinMs?: number | undefined;
+  readonly onlyDue?: boolean | undefined;
+}
+
+const SETTLE_OPTIONS = optionsOf<SettleOptions>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
+  onlyDue: v.optional(booleanOption, false),
 });
 
 function methodNotAllowed(allow: string): HttpAnswer {

@@ -1,6 +1,10 @@
 import type { Figure } from "./figures.js";
 import { changingGrants } from "./scenarios/changing-grants.js";
+import { expiringGrants } from "./scenarios/expiring-grants.js";
+import { failover } from "./scenarios/failover.js";
 import { keepAliveGateway } from "./scenarios/keep-alive-gateway.js";
+import { lostConnections } from "./scenarios/lost-connections.js";
+import { refusedConnections } from "./scenarios/refused-connections.js";
 import { slowSockets } from "./scenarios/slow-sockets.js";
 import { talkingUser } from "./scenarios/talking-user.js";
 
@@ -13,4 +17,8 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "keep-alive-gateway": keepAliveGateway,
   "slow-sockets": slowSockets,
   "talking-user": talkingUser,
+  "lost-connections": lostConnections,
+  failover,
+  "refused-connections": refusedConnections,
+  "expiring-grants": expiringGrants,
 };

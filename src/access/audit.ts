@@ -92,20 +92,28 @@ export class Audit {
   }
 
   /** Writes an entry in the transaction of what it tells. */
-  async record(db: Kysely<Tables>, number: number, subject: AuditSubject): Promise<void> {
+  record(db: Kysely<Tables>, number: number, subject: AuditSubject): Promise<void> {
+    return this.recordMany(db, number, [subject]);
+  }
+
+  /** Writes several entries in one statement, with consecutive numbers. @param first the number of the first one */
+  async recordMany(db: Kysely<Tables>, first: number, subjects: readonly AuditSubject[]): Promise<void> {
+    if (subjects.length === 0) return;
     await db
       .insertInto("sallyport_audit")
-      .values({
-        number,
-        at: this.#database.now,
-        action: subject.action,
-        made_by: subject.by ?? null,
-        reason: subject.reason ?? null,
-        user_id: subject.user ?? null,
-        group_name: subject.group ?? null,
-        permission: subject.permission ?? null,
-        details: JSON.stringify(subject.details ?? {}),
-      })
+      .values(
+        subjects.map((subject, index) => ({
+          number: first + index,
+          at: this.#database.now,
+          action: subject.action,
+          made_by: subject.by ?? null,
+          reason: subject.reason ?? null,
+          user_id: subject.user ?? null,
+          group_name: subject.group ?? null,
+          permission: subject.permission ?? null,
+          details: JSON.stringify(subject.details ?? {}),
+        })),
+      )
       .execute();
   }
 

@@ -25,28 +25,32 @@ export class Callers {
       this.#recognise(call, await this.#gateways.list()) ??
       this.#recognise(call, await this.#gateways.listAnew());
     if (!gateway) throw this.#unknown(call);
-    if (gateway.apiId !== null && call.apiId !== undefined && call.apiId !== gateway.apiId) {
-      throw notOurs(
-        `it names API ${JSON.stringify(call.apiId)}, but gateway "${gateway.name}" is ${gateway.apiId}`,
-      );
-    }
-    if (call.stage !== undefined && call.stage !== gateway.stage) {
-      throw notOurs(
-        `it names stage ${JSON.stringify(call.stage)}, but gateway "${gateway.name}" is ${gateway.stage}`,
-      );
-    }
-    if (!isConnectionId(call.connectionId)) {
-      throw malformed(
-        `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is no connection id. ` +
-          "Map integration.request.header.connectionId from context.connectionId on every integration.",
-      );
-    }
+    checkNames(gateway, call);
     return gateway;
   }
 
   /** Whether a call that {@link check} accepted proves which gateway it comes from. */
   proves({ isInvocation }: GatewayCall): boolean {
     return this.#auth === "secret" || isInvocation;
+  }
+
+  /**
+   * Returns the gateway of a call by the list as it was last read, while it cannot be read. It is enough to send an answer, and for
+   * nothing else: a secret may have been removed since.
+   */
+  lastKnown(call: GatewayCall): Gateway | undefined {
+    const gateway = this.#recognise(call, this.#gateways.lastKnown ?? []);
+    try {
+      if (gateway) checkNames(gateway, call);
+      return gateway;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether a call may come from one of our gateways, as far as that is known while the list cannot be read. */
+  isPlausible(call: GatewayCall): boolean {
+    return this.#gateways.lastKnown === undefined || this.lastKnown(call) !== undefined;
   }
 
   #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
@@ -76,6 +80,26 @@ export class Callers {
       return notOurs("it has no x-sallyport-secret header; map the gateway's secret on every integration");
     }
     return notOurs("its x-sallyport-secret is that of no registered gateway");
+  }
+}
+
+/** Compares what is no proof, where it is present. @throws RefusedError where it differs, or for what is no connection id */
+function checkNames(gateway: Gateway, call: GatewayCall): void {
+  if (gateway.apiId !== null && call.apiId !== undefined && call.apiId !== gateway.apiId) {
+    throw notOurs(
+      `it names API ${JSON.stringify(call.apiId)}, but gateway "${gateway.name}" is ${gateway.apiId}`,
+    );
+  }
+  if (call.stage !== undefined && call.stage !== gateway.stage) {
+    throw notOurs(
+      `it names stage ${JSON.stringify(call.stage)}, but gateway "${gateway.name}" is ${gateway.stage}`,
+    );
+  }
+  if (!isConnectionId(call.connectionId)) {
+    throw malformed(
+      `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is no connection id. ` +
+        "Map integration.request.header.connectionId from context.connectionId on every integration.",
+    );
   }
 }
 

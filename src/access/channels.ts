@@ -22,6 +22,8 @@ export interface MatchedChannel {
   readonly sendRules: readonly Rule[];
   /** The hooks about the data itself, in the order of declaration. */
   readonly authorize: readonly ((user: User) => boolean | Promise<boolean>)[];
+  /** The same for a page of users, of whom each returns those that it allows. An `authorizeMany` is called once for all of them. */
+  readonly authorizeAll: readonly ((users: readonly User[]) => Promise<readonly User[]>)[];
   /** Those that are asked about a page of recipients: which of these users may have what is sent? */
   readonly authorizeMany: readonly ((
     userIds: readonly string[],
@@ -104,6 +106,27 @@ export class Channels {
             id !== undefined && includes(await authorizeMany({ userIds: [id], params, channel: name }), id),
         ];
       }),
+      authorizeAll: matches.flatMap(({ authorize, authorizeMany, params }) => {
+        if (authorize) {
+          const allows = async (user: User) => {
+            try {
+              return (await authorize({ user, params, channel: name })) === true;
+            } catch (error) {
+              if (error instanceof RefusedError) return false;
+              throw error;
+            }
+          };
+          return [(users: readonly User[]) => filtered(users, allows)];
+        }
+        if (!authorizeMany) return [];
+        return [
+          async (users: readonly User[]) => {
+            const userIds = users.flatMap(({ id }) => id ?? []);
+            const named = new Set(await authorizeMany({ userIds, params, channel: name }));
+            return users.filter(({ id }) => id !== undefined && named.has(id));
+          },
+        ];
+      }),
       authorizeMany: matches.flatMap(({ authorizeMany, params }) =>
         authorizeMany
           ? [(userIds: readonly string[]) => authorizeMany({ userIds, params, channel: name })]
@@ -123,6 +146,16 @@ export class Channels {
     if (!matched) throw new RefusedError(`No channel definition matches "${name}".`, { reason: "channel" });
     return matched;
   }
+}
+
+/** One after the other, as a hook may use what there is only one of. */
+async function filtered<Item>(
+  items: readonly Item[],
+  allows: (item: Item) => Promise<boolean>,
+): Promise<readonly Item[]> {
+  const kept: Item[] = [];
+  for (const item of items) if (await allows(item)) kept.push(item);
+  return kept;
 }
 
 function includes(ids: Iterable<string>, wanted: string): boolean {

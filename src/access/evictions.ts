@@ -75,6 +75,33 @@ export class Evictions {
     return id;
   }
 
+  /** Records several changes, each of one user or group, in one statement. */
+  async recordMany(
+    db: Kysely<Tables>,
+    records: readonly {
+      readonly scope: "user" | "group";
+      readonly subject: string;
+      readonly change: number;
+    }[],
+  ): Promise<void> {
+    if (records.length === 0) return;
+    const { now } = this.#database;
+    await db
+      .insertInto("sallyport_evictions")
+      .values(({ eb }) =>
+        records.map(({ scope, subject, change }) => ({
+          id: randomUUID(),
+          scope,
+          subject,
+          created_at: now,
+          claimed_by: this.#claimant,
+          claimed_until: eb(now, "+", LEASE_MS),
+          change_number: change,
+        })),
+      )
+      .execute();
+  }
+
   /** Notes whom a change touches, while the tables still tell it. */
   async #list(
     db: Kysely<Tables>,

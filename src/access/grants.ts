@@ -232,21 +232,51 @@ export class Grants {
   }
 
   /** Takes away the grants whose end has come. They counted for nothing from that moment on. */
-  async expire(db: Kysely<Tables>): Promise<readonly ExpiredGrant[]> {
+  async expire(db: Kysely<Tables>, limit: number): Promise<readonly ExpiredGrant[]> {
     const { now } = this.#database;
     const direct = await db
       .deleteFrom("sallyport_user_permissions")
-      .where("until_at", "<=", now)
+      .where(({ eb, refTuple, selectFrom }) =>
+        eb(
+          refTuple("user_id", "permission"),
+          "in",
+          selectFrom("sallyport_user_permissions as over")
+            .select(["over.user_id", "over.permission"])
+            .where("over.until_at", "<=", now)
+            .limit(limit)
+            .$asTuple("user_id", "permission"),
+        ),
+      )
       .returning(["user_id", "permission", "until_at"])
       .execute();
     const memberships = await db
       .deleteFrom("sallyport_user_groups")
-      .where("until_at", "<=", now)
+      .where(({ eb, refTuple, selectFrom }) =>
+        eb(
+          refTuple("user_id", "group_name"),
+          "in",
+          selectFrom("sallyport_user_groups as over")
+            .select(["over.user_id", "over.group_name"])
+            .where("over.until_at", "<=", now)
+            .limit(limit - direct.length)
+            .$asTuple("user_id", "group_name"),
+        ),
+      )
       .returning(["user_id", "group_name", "until_at"])
       .execute();
     const groups = await db
       .deleteFrom("sallyport_group_permissions")
-      .where("until_at", "<=", now)
+      .where(({ eb, refTuple, selectFrom }) =>
+        eb(
+          refTuple("group_name", "permission"),
+          "in",
+          selectFrom("sallyport_group_permissions as over")
+            .select(["over.group_name", "over.permission"])
+            .where("over.until_at", "<=", now)
+            .limit(limit - direct.length - memberships.length)
+            .$asTuple("group_name", "permission"),
+        ),
+      )
       .returning(["group_name", "permission", "until_at"])
       .execute();
     type Row = { user_id?: string; group_name?: string; permission?: string; until_at: number | null };

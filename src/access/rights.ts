@@ -59,13 +59,21 @@ export interface UserFilter {
 /** Users that one statement reads. */
 export const USER_PAGE = 500;
 
+/** Which of the users who have a permission. */
+export interface HolderKinds {
+  /** Only active users (default), only inactive ones, or `"any"`. */
+  readonly active?: boolean | "any" | undefined;
+  /** Superusers, who have every permission. Default true. */
+  readonly superusers?: boolean | undefined;
+}
+
 /**
  * Which users: one, the members of a group, those whom a change's record lists, the active ones who have a permission
  * now, or all.
  */
 export type UserSelector =
   | { readonly kind: "user"; readonly userId: string }
-  | { readonly kind: "holders"; readonly permission: string }
+  | ({ readonly kind: "holders"; readonly permission: string } & HolderKinds)
   | { readonly kind: "group"; readonly group: string }
   | { readonly kind: "all" }
   | { readonly kind: "listed"; readonly evictionId: string }
@@ -137,10 +145,12 @@ export class Rights {
       query = query.where("u.id", "in", listed);
     }
     if (selector.kind === "holders") {
+      const { active = true, superusers = true } = selector;
       const holding = this.holdersOf(db, selector.permission);
-      query = query
-        .where("u.is_active", "=", 1)
-        .where((eb) => eb.or([eb("u.is_superuser", "=", 1), eb("u.id", "in", holding)]));
+      if (active !== "any") query = query.where("u.is_active", "=", active ? 1 : 0);
+      query = superusers
+        ? query.where((eb) => eb.or([eb("u.is_superuser", "=", 1), eb("u.id", "in", holding)]))
+        : query.where("u.id", "in", holding).where("u.is_superuser", "=", 0);
     }
     const rows = await query.execute();
     return rows.map((row) => ({ userId: row.id, ...rightsFrom(row) }));
@@ -159,14 +169,8 @@ export class Rights {
 
   /**
    * Ids of the users who have a permission now, in their order.
-   *
-   * @param options.active only active users (default), only inactive ones, or `"any"`
-   * @param options.superusers active superusers, who have every permission. Default true
    */
-  async holders(
-    permission: string,
-    options: { active?: boolean | "any" | undefined; superusers?: boolean | undefined } = {},
-  ): Promise<readonly string[]> {
+  async holders(permission: string, options: HolderKinds = {}): Promise<readonly string[]> {
     const { active = true, superusers = true } = options;
     const { db } = this.#database;
     const holding = this.holdersOf(db, permission);

@@ -58,7 +58,7 @@ export class Tokens {
     this.#database = database;
     this.#expiryMs = expirySeconds * 1000;
     const { db, now } = database;
-    this.#spend = prepared((value) =>
+    this.#spend = prepared(database, (value) =>
       db
         .updateTable("sallyport_tokens")
         .set({ spent_at: now })

@@ -7,15 +7,19 @@ import { type LambdaApp, lambdaEvent, lambdaHandler, type WebSocketEvent } from 
 function remembering(viewPaths: readonly string[] = ["/ws/chat"]) {
   const calls: HttpCall[] = [];
   const settled: number[] = [];
+  const dueOnly: boolean[] = [];
   const app: LambdaApp = {
     viewPaths,
     answer: async (http) => {
       calls.push(http);
       return { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
     },
-    settle: async ({ withinMs }) => void settled.push(withinMs),
+    settle: async ({ withinMs, onlyDue }) => {
+      settled.push(withinMs);
+      dueOnly.push(onlyDue);
+    },
   };
-  return { app, calls, settled };
+  return { app, calls, settled, dueOnly };
 }
 
 const CONTEXT = {
@@ -194,7 +198,7 @@ describe("an event that no gateway sends", () => {
     ["a schedule of EventBridge Scheduler", { ...SCHEDULED, source: "aws.scheduler", detail: "{}" }],
     ["serverless-plugin-warmup", { source: "serverless-plugin-warmup" }],
   ])("from %s calls no view, and finishes what a frozen runtime left undone", async (_from, event) => {
-    const { app, calls, settled } = remembering();
+    const { app, calls, settled, dueOnly } = remembering();
     const handler = lambdaHandler(app);
     expect(await handler(event)).toEqual({ statusCode: 200, headers: {} });
     expect(await handler(event, { getRemainingTimeInMillis: () => 30_000 })).toEqual({
@@ -204,6 +208,7 @@ describe("an event that no gateway sends", () => {
     expect(calls).toEqual([]);
     // No client waits for the answer, so that it may take all of the time that is left.
     expect(settled).toEqual([5000, 29_500]);
+    expect(dueOnly).toEqual([false, false]);
   });
 
   test("is not what a client sends: a message that looks like one is a message", async () => {
@@ -281,12 +286,13 @@ describe("a function", () => {
   });
 
   test("comes to rest before it answers, within what is left of its time", async () => {
-    const { app, settled } = remembering();
+    const { app, settled, dueOnly } = remembering();
     const handler = lambdaHandler(app);
     await handler(MESSAGE);
     await handler(MESSAGE, { getRemainingTimeInMillis: () => 2000 });
     await handler(MESSAGE, { getRemainingTimeInMillis: () => 100 });
     expect(settled).toEqual([5000, 1500, 0]);
+    expect(dueOnly).toEqual([true, true, true]);
   });
 });
 

@@ -10,7 +10,7 @@ import { originOf, rememberOrigin } from "./node-call.ts";
 export interface LambdaApp {
   readonly viewPaths: readonly string[];
   answer(http: HttpCall): Promise<HttpAnswer | undefined>;
-  settle(options: { readonly withinMs: number }): Promise<void>;
+  settle(options: { readonly withinMs: number; readonly onlyDue: boolean }): Promise<void>;
 }
 
 export interface LambdaOptions {
@@ -93,7 +93,8 @@ const RESERVE_MS = 500;
  * The same app as a Lambda function behind a WebSocket API: `export const handler = lambdaHandler(sallyport)`.
  *
  * Who may invoke the function says its resource policy, so API id and stage of the event are proof: the gateway is registered with its
- * `apiId`, and needs no secret. When the answer is given, nothing is under way any more.
+ * `apiId`, and needs no secret. When the answer is given, nothing is under way any more. What can wait for a few seconds is done by one
+ * event in so many seconds, so that a message costs one statement.
  *
  * The function can be the target of a schedule too: it then enforces grants that have ended, and calls no view.
  *
@@ -112,7 +113,7 @@ export function lambdaHandler(
       return remainingMs === undefined ? undefined : Math.max(0, remainingMs - RESERVE_MS);
     };
     if (isBackgroundEvent(event)) {
-      await app.settle({ withinMs: leftMs() ?? SETTLE_MS });
+      await app.settle({ withinMs: leftMs() ?? SETTLE_MS, onlyDue: false });
       return { statusCode: 200, headers: {} };
     }
     const call = new LambdaCall(event, pathOf(event, view, routes));
@@ -120,7 +121,7 @@ export function lambdaHandler(
       const { status, headers, body } = (await app.answer(call)) ?? NOT_FOUND;
       return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
     } finally {
-      await app.settle({ withinMs: Math.min(SETTLE_MS, leftMs() ?? SETTLE_MS) });
+      await app.settle({ withinMs: Math.min(SETTLE_MS, leftMs() ?? SETTLE_MS), onlyDue: true });
     }
   };
 }

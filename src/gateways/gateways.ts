@@ -4,6 +4,7 @@ import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, choiceOption, optionsOf, parseOptions, textOption } from "../options.ts";
 import type { Database } from "../storage/database.ts";
+import { afterCommit } from "../storage/storage-errors.ts";
 
 /** Our record of one AWS WebSocket API and stage. */
 export interface Gateway {
@@ -107,6 +108,11 @@ export class Gateways {
     return this.#readAt === undefined ? Number.POSITIVE_INFINITY : msSince(this.#readAt);
   }
 
+  /** Every gateway as it was last read, however long ago; undefined before the first time. */
+  get lastKnown(): readonly Gateway[] | undefined {
+    return this.#finished === 0 ? undefined : this.#known;
+  }
+
   async find(id: string): Promise<Gateway | undefined> {
     const known = (await this.list()).find((gateway) => gateway.id === id);
     return known ?? (await this.listAnew()).find((gateway) => gateway.id === id);
@@ -166,7 +172,11 @@ export class Gateways {
       }
     });
     // A read that is in flight already may have started before the write.
-    const gateway = await this.named(name);
+    const committed = {
+      change: `The registration of gateway "${name}"`,
+      next: "Its record could not be read back. Registering it again with the same options is safe.",
+    };
+    const gateway = await afterCommit(this.#database, committed, () => this.named(name));
     if (!gateway) throw new ConfigurationError(`Gateway "${name}" was removed while it was registered.`);
     return gateway;
   }
@@ -174,11 +184,6 @@ export class Gateways {
   /** As it is recorded now. */
   async named(name: string): Promise<Gateway | undefined> {
     return (await this.#readNow()).find((gateway) => gateway.name === name);
-  }
-
-  /** Asks the database for something. @throws what it fails with */
-  async ping(): Promise<void> {
-    await this.#database.db.selectFrom("sallyport_gateways").select("id").limit(1).execute();
   }
 
   /** Accepts these secrets of a gateway from now on, and no others. @param hashes newest first, two at most */
@@ -190,7 +195,7 @@ export class Gateways {
         .where("name", "=", name)
         .execute(),
     );
-    await this.#readNow();
+    await this.#readAfterWrite();
   }
 
   /** Forgets a gateway, and with it the rows of its sessions. @returns whether there was one */
@@ -198,8 +203,15 @@ export class Gateways {
     const result = await this.#database.write((db) =>
       db.deleteFrom("sallyport_gateways").where("name", "=", name).executeTakeFirst(),
     );
-    await this.#readNow();
+    await this.#readAfterWrite();
     return result.numDeletedRows > 0n;
+  }
+
+  /** What is known is out of date. Where it cannot be read now, the next event reads it. */
+  async #readAfterWrite(): Promise<void> {
+    await this.#readNow().catch(() => {
+      this.#readAt = undefined;
+    });
   }
 
   /** Returns the read in flight, or starts one: many events at the same time cause a single query. */

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import type { AuditEntry, AuditFilter } from "../access/audit.ts";
+import type { MatchedChannel } from "../access/channels.ts";
 import type { DecisionFilter } from "../access/decision-log.ts";
 import type { Decision } from "../access/decisions.ts";
 import { newTrail } from "../access/decisions.ts";
@@ -14,11 +15,12 @@ import { askChannel, demandChannel } from "../access/guard.ts";
 import type { KnownPermission } from "../access/permission-rows.ts";
 import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { GroupRights, UserFilter, UserRights, UserSummary } from "../access/rights.ts";
-import type { Subject } from "../access/rules.ts";
+import { judge, type Subject } from "../access/rules.ts";
 import { listOf, userOf } from "../access/user.ts";
 import { ConfigurationError, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
+import { withStorageErrors } from "../storage/storage-errors.ts";
 import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
@@ -69,7 +71,7 @@ export class Access {
    * @throws ConfigurationError for input that cannot be; nothing has changed then
    */
   change(change: AccessChange, options?: ChangeOptions): Promise<Applied> {
-    return changeRights(this.#rooms, this.#enforcer, change, options);
+    return this.#ask(() => changeRights(this.#rooms, this.#enforcer, change, options));
   }
 
   /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
@@ -253,13 +255,16 @@ export class Access {
   ): Promise<readonly string[]> {
     this.#rooms.permissions.parse(permission);
     const { object, ...kinds } = parseOptions("usersWithPermission()", USERS_WITH_PERMISSION, options);
-    const holders = await this.#ask(() => this.#rooms.rights.holders(permission, kinds));
-    if (object === undefined) return holders;
-    const standing: string[] = [];
-    for (const user of holders) {
-      if (await this.#standsIn(await this.#subject(user), object.channel)) standing.push(user);
-    }
-    return standing;
+    const { rights, database } = this.#rooms;
+    if (object === undefined) return this.#ask(() => rights.holders(permission, kinds));
+    const channel = this.#channel(object.channel);
+    return this.#ask(async () => {
+      const allowed: string[] = [];
+      for await (const page of rights.pages(database.db, { kind: "holders", permission, ...kinds })) {
+        allowed.push(...(await this.#allowedIn(page, channel)));
+      }
+      return allowed;
+    });
   }
 
   /** Every group with its permissions that hold now. */
@@ -350,12 +355,8 @@ export class Access {
   }
 
   /** What a database says of itself becomes what to do about it, as in changes. */
-  async #ask<Result>(question: () => Promise<Result>): Promise<Result> {
-    try {
-      return await question();
-    } catch (error) {
-      throw this.#rooms.database.failure(error);
-    }
+  #ask<Result>(question: () => Promise<Result>): Promise<Result> {
+    return withStorageErrors(this.#rooms.database, question);
   }
 
   #subject(user: string): Promise<Subject> {
@@ -369,13 +370,27 @@ export class Access {
     return list;
   }
 
-  async #standsIn(subject: Subject, name: string): Promise<boolean> {
+  #channel(name: string): MatchedChannel {
     const channel = this.#rooms.channels.match(name);
-    if (!channel) {
-      throw new ConfigurationError(`No channel definition matches ${JSON.stringify(name)}.`, {
-        code: "SALLYPORT_UNKNOWN_NAME",
-      });
+    if (channel) return channel;
+    throw new ConfigurationError(`No channel definition matches ${JSON.stringify(name)}.`, {
+      code: "SALLYPORT_UNKNOWN_NAME",
+    });
+  }
+
+  /** Returns the ids of those users who are allowed in a channel: each hook is called once for all of them, where it can be. */
+  async #allowedIn(page: readonly Subject[], channel: MatchedChannel): Promise<readonly string[]> {
+    let users = page
+      .filter((subject) => channel.rules.every((rule) => judge(rule, subject).allowed))
+      .map((subject) => userOf(subject, this.#rooms.permissions));
+    for (const authorize of channel.authorizeAll) {
+      if (users.length > 0) users = [...(await authorize(users))];
     }
+    return users.flatMap(({ id }) => id ?? []);
+  }
+
+  async #standsIn(subject: Subject, name: string): Promise<boolean> {
+    const channel = this.#channel(name);
     const trail = newTrail("message", name);
     try {
       demandChannel(trail, channel, subject);

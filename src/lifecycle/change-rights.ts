@@ -20,6 +20,7 @@ import { ConfigurationError } from "../errors.ts";
 import { formatValue, isPlainObject } from "../format-value.ts";
 import { booleanOption, instantOption, optionsOf, parseOptions } from "../options.ts";
 import type { Tables } from "../storage/database.ts";
+import { afterCommit } from "../storage/storage-errors.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -125,6 +126,8 @@ function checkChange(change: AccessChange): void {
  * had started has arrived or failed.
  *
  * @throws ConfigurationError for input that cannot be; nothing has changed then
+ * @throws StorageError with the code SALLYPORT_COMMITTED where the change is made, but the database failed before the open connections
+ *   were judged. With another code, nothing has changed, or the message says that this is not known
  */
 export async function changeRights(
   rooms: Rooms,
@@ -141,7 +144,13 @@ export async function changeRights(
     rooms.changedSubjects.mark(subjects);
     await rooms.delivery.settled(userOf(change));
   }
-  if (touched && evictionId !== undefined) await enforcer.enforceOne(evictionId);
+  if (touched && evictionId !== undefined) {
+    const committed = {
+      change: `The change "${change.kind}" (number ${number} in the audit)`,
+      next: "A process that serves will judge the open connections. Do not repeat the change.",
+    };
+    await afterCommit(rooms.database, committed, () => enforcer.enforceOne(evictionId));
+  }
   return { changed, number, pruned };
 }
 
@@ -151,19 +160,25 @@ function userOf(change: AccessChange): string | undefined {
   return "holder" in change && typeof change.holder === "string" ? change.holder : undefined;
 }
 
-/** Writes a change and what must be told of it, in a transaction of the caller's. */
+/**
+ * Writes a change and what must be told of it, in a transaction of the caller's.
+ *
+ * @param isTentative the transaction will be undone: the change gets no number and no audit entry, because the counter would make all
+ *   other changes wait for the transaction
+ */
 export async function writeChange(
   rooms: Rooms,
   db: Kysely<Tables>,
   change: AccessChange,
   options: ChangeOptions,
+  { isTentative = false }: { readonly isTentative?: boolean } = {},
 ): Promise<Written> {
   checkChange(change);
   checkChangeOptions(options);
   let counted: Promise<number> | undefined;
   // Only what has changed something gets a number.
   const numbered = () => {
-    counted ??= rooms.changeLog.number(db);
+    counted ??= isTentative ? Promise.resolve(0) : rooms.changeLog.number(db);
     return counted;
   };
   const edit = await editTables(rooms, db, change, options, numbered);
@@ -174,12 +189,12 @@ export async function writeChange(
   }
   const { by, reason } = options;
   const number = await numbered();
-  await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
+  if (!isTentative) await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
   const evictionId =
     edit.recorded ??
     (touched && narrows(change) ? await rooms.evictions.record(db, touched, number) : undefined);
   const subjects = await subjectsOf(rooms, db, touched, evictionId);
-  await rooms.changeLog.record(db, [{ number, subjects, removes: narrows(change) }]);
+  if (!isTentative) await rooms.changeLog.record(db, [{ number, subjects, removes: narrows(change) }]);
   return { changed: true, number, pruned, touched, subjects, evictionId };
 }
 

@@ -8,6 +8,7 @@ import type { SendPlace } from "../delivery/send-order.ts";
 import { ReportedPromise } from "../reported-promise.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE } from "../sessions/sessions.ts";
+import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { Outlet, SendOptions } from "../view/context.ts";
 import { type Plan, planOf } from "./audience-plan.ts";
 import { pagesOf, permittedOf, recipientAt } from "./recipients.ts";
@@ -44,15 +45,15 @@ export function outletTo(
       place.leave();
     }
   };
-  const reported = <Result>(work: Promise<Result>, name: string) =>
-    ReportedPromise.of(work, {
+  const reported = <Result>(work: () => Promise<Result>, name: string) =>
+    ReportedPromise.of(withStorageErrors(rooms.database, work), {
       report: (error) => rooms.onError(error, `to(${order}).${name}(), which was not awaited`),
       track: (reporting) => void underWay(rooms, reporting),
     });
   return {
-    send: (message, options = {}) => reported(sendAll(message, options), "send"),
-    preview: () => reported(previewPages(rooms, plan), "preview"),
-    close: (options = {}) => reported(closeAll(rooms, plan, options, by), "close"),
+    send: (message, options = {}) => reported(() => sendAll(message, options), "send"),
+    preview: () => reported(() => previewPages(rooms, plan), "preview"),
+    close: (options = {}) => reported(() => closeAll(rooms, plan, options, by), "close"),
   };
 }
 
@@ -93,6 +94,7 @@ async function closeAll(
       details,
     });
   });
+  // Where the database fails from here on, the call rejects, and repeating it is safe.
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {

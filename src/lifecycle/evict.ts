@@ -1,8 +1,10 @@
+import type { Kysely } from "kysely";
 import type { ChangedSubject } from "../access/changed-subjects.ts";
 import type { Eviction } from "../access/evictions.ts";
-import { RefusedError } from "../errors.ts";
+import { RefusedError, StorageError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
+import type { Tables } from "../storage/database.ts";
 import type { Rooms } from "./rooms.ts";
 import { type Standing, standingByRules, standingOfView, trailOf } from "./standing.ts";
 import { type EndedPage, keepLoss, type Loss, Telling } from "./tell-ended.ts";
@@ -21,11 +23,20 @@ export class Enforcer {
   readonly #rooms: Rooms;
   /** Records in hand, each with how many sessions lost something. */
   readonly #inHand = new Map<string, Promise<number>>();
-  /** Records that failed half-way here: some of their sockets may have lost their rows and have been told nothing. */
-  readonly #halfDone = new Set<string>();
+  /** Records that failed half-way here, and why: some of their sockets may have lost their rows and have been told nothing. */
+  readonly #halfDone = new Map<string, unknown>();
+
+  /** Epoch milliseconds of the last look for records and ended grants: what goes on while a process is frozen. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
 
   constructor(rooms: Rooms) {
     this.#rooms = rooms;
+  }
+
+  /** Whether the last look for records and ended grants was so long ago. */
+  isDue(everyMs: number): boolean {
+    // Also due if the clock was set back.
+    return Math.abs(Date.now() - this.#lookedAt) >= everyMs;
   }
 
   /** Whether one more record would wait. */
@@ -39,6 +50,7 @@ export class Enforcer {
    * @returns how many sessions lost their view or a channel
    */
   async enforce(): Promise<number> {
+    this.#lookedAt = Date.now();
     await expireGrants(this.#rooms);
     const mine: Promise<number>[] = [];
     for (;;) {
@@ -54,14 +66,25 @@ export class Enforcer {
     return lost.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Enforces one change's record, whatever else is under way: nobody waits for hooks about somebody else. */
+  /**
+   * Enforces one change's record, whatever else is under way: nobody waits for hooks about somebody else.
+   *
+   * @throws StorageError where the database failed before it was done. The record stays, and is claimed again
+   */
   async enforceOne(id: string): Promise<void> {
-    const eviction =
-      this.#inHand.has(id) ||
-      (await this.#rooms.evictions.claim({ except: new Set(this.#inHand.keys()), only: id }));
-    // Claimed in between by a loop of this process, it is in hand now.
-    if (typeof eviction === "object") await this.#take(eviction);
-    else await this.#inHand.get(id);
+    const { evictions, database, onError } = this.#rooms;
+    try {
+      const eviction =
+        this.#inHand.has(id) || (await evictions.claim({ except: new Set(this.#inHand.keys()), only: id }));
+      // Claimed in between by a loop of this process, it is in hand now.
+      if (typeof eviction === "object") await this.#take(eviction);
+      else await this.#inHand.get(id);
+    } catch (error) {
+      onError(error, "claiming a change of permissions");
+      throw database.failure(error);
+    }
+    const failure = database.failure(this.#halfDone.get(id));
+    if (failure instanceof StorageError) throw failure;
   }
 
   /** Resolves when what is in hand now is done. */
@@ -91,7 +114,7 @@ export class Enforcer {
       return lost;
     } catch (error) {
       // The change itself is committed. Its record stays and is claimed again when the lease is over.
-      this.#halfDone.add(id);
+      this.#halfDone.set(id, error);
       onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
       await evictions.postpone(id).catch((failure) => onError(failure, "postponing an eviction"));
       return 0;
@@ -99,36 +122,58 @@ export class Enforcer {
   }
 }
 
-/** Grants whose end has come counted for nothing from that moment on; this is for the sockets open on them. */
-async function expireGrants(rooms: Rooms): Promise<void> {
-  if (!(await rooms.grants.hasExpired())) return;
-  const { evictions, changeLog } = rooms;
-  let subjects: ChangedSubject[] = [];
-  await rooms.database.write(async (db) => {
-    const expired = await rooms.grants.expire(db);
-    subjects = [];
-    const last = new Map<string, number>();
-    for (const { user, group, permission, until } of expired) {
-      const scope: ChangedSubject =
-        user === null ? { scope: "group", subject: group ?? "" } : { scope: "user", subject: user };
-      subjects.push(scope);
-      const number = await changeLog.append(db, [scope]);
-      const subject = { user, group, permission, details: { until } };
-      await rooms.audit.record(db, number, { action: "expired", by: "sallyport", ...subject });
-      if (user !== null) last.set(user, number);
-      else if (group !== null) await evictions.record(db, { scope: "group", subject: group }, number);
-    }
-    if (last.size > RECORDS_PER_EXPIRY) {
-      await evictions.record(db, { scope: "users", users: [...last.keys()] }, null);
-      return;
-    }
-    for (const [user, number] of last) await evictions.record(db, { scope: "user", subject: user }, number);
-  });
-  rooms.changedSubjects.mark(subjects);
-}
-
+/** Grants that one transaction ends. Other writers wait for it, and get their turn before the next one. */
+const GRANTS_PER_BATCH = 500;
 /** With more users whose grants end together, one record lists them all, and none of them is told which entry it was. */
 const RECORDS_PER_EXPIRY = 100;
+
+/** Grants stop applying when they end. This is for the connections that are open because of them. */
+async function expireGrants(rooms: Rooms): Promise<void> {
+  if (!(await rooms.grants.hasExpired())) return;
+  for (;;) {
+    const subjects = await rooms.database.write((db) => expireBatch(rooms, db));
+    rooms.changedSubjects.mark(subjects);
+    if (subjects.length < GRANTS_PER_BATCH) return;
+  }
+}
+
+/** Ends up to {@link GRANTS_PER_BATCH} grants in at most nine statements. @returns what each of them changed */
+async function expireBatch(
+  { evictions, changeLog, grants, audit }: Rooms,
+  db: Kysely<Tables>,
+): Promise<readonly ChangedSubject[]> {
+  const expired = await grants.expire(db, GRANTS_PER_BATCH);
+  if (expired.length === 0) return [];
+  const first = await changeLog.numbers(db, expired.length);
+  const subjects = expired.map(
+    ({ user, group }): ChangedSubject =>
+      user === null ? { scope: "group", subject: group ?? "" } : { scope: "user", subject: user },
+  );
+  await changeLog.record(
+    db,
+    subjects.map((subject, index) => ({ number: first + index, subjects: [subject], removes: true })),
+  );
+  await audit.recordMany(
+    db,
+    first,
+    expired.map(({ user, group, permission, until }) => ({
+      ...{ action: "expired", by: "sallyport", user, group, permission },
+      details: { until },
+    })),
+  );
+  const users = new Map<string, number>();
+  const groups = new Map<string, number>();
+  subjects.forEach(({ scope, subject }, index) => {
+    (scope === "user" ? users : groups).set(subject, first + index);
+  });
+  const isListed = users.size > RECORDS_PER_EXPIRY;
+  if (isListed) await evictions.record(db, { scope: "users", users: [...users.keys()] }, null);
+  await evictions.recordMany(db, [
+    ...[...groups].map(([subject, change]) => ({ scope: "group", subject, change }) as const),
+    ...(isListed ? [] : [...users].map(([subject, change]) => ({ scope: "user", subject, change }) as const)),
+  ]);
+  return subjects;
+}
 
 /**
  * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no

@@ -1,5 +1,5 @@
-import type { Rooms } from "./rooms.ts";
-import { within } from "./within.ts";
+import type { Database } from "../storage/database.ts";
+import { within } from "../within.ts";
 
 /** How a process is. */
 export interface Health {
@@ -13,20 +13,46 @@ export interface Health {
 /** How long a database may take to say that it is there, in milliseconds. */
 const DEADLINE_MS = 2000;
 
-/** Whether a process can serve. */
-export async function health({ gateways }: Rooms): Promise<Health> {
-  const startedAt = performance.now();
-  const since = () => Math.round(performance.now() - startedAt);
-  let why: string | undefined = `The database did not answer within ${DEADLINE_MS} ms.`;
-  const asked = gateways.ping().then(
-    () => {
-      why = undefined;
-    },
-    (error: unknown) => {
-      why = error instanceof Error ? error.message : String(error);
-    },
-  );
-  await within(DEADLINE_MS, asked);
-  const databaseMs = since();
-  return why === undefined ? { isHealthy: true, databaseMs } : { isHealthy: false, databaseMs, why };
+/** How long the endpoint uses a result again, in milliseconds. */
+const SHARED_MS = 1000;
+
+/** Checks whether a process can serve, which includes that its database accepts writes. */
+export class HealthCheck {
+  readonly #database: Database;
+  #recent: Promise<Health> | undefined;
+  /** `performance.now()` of the start of the most recent check that is shared. */
+  #startedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Returns a result that is at most a second old: anybody may call the endpoint, and any number of calls cause one write. */
+  recent(): Promise<Health> {
+    const now = performance.now();
+    if (this.#recent && now - this.#startedAt < SHARED_MS) return this.#recent;
+    this.#startedAt = now;
+    this.#recent = this.check();
+    return this.#recent;
+  }
+
+  async check(): Promise<Health> {
+    const startedAt = performance.now();
+    let why: string | undefined = `The database did not answer within ${DEADLINE_MS} ms.`;
+    const checked = this.#database.checkWritable().then(
+      () => {
+        why = undefined;
+      },
+      (error: unknown) => {
+        const failure = this.#database.failure(error);
+        why = failure instanceof Error ? failure.message : String(failure);
+      },
+    );
+    await within(DEADLINE_MS, checked);
+    const { unreachable } = this.#database;
+    if (why !== undefined && unreachable !== undefined)
+      why = `${why} The last attempt to connect failed: ${unreachable}`;
+    const databaseMs = Math.round(performance.now() - startedAt);
+    return why === undefined ? { isHealthy: true, databaseMs } : { isHealthy: false, databaseMs, why };
+  }
 }

@@ -55,7 +55,7 @@ export async function message(
   trail: Trail,
   envelope: Envelope,
 ): Promise<unknown> {
-  const gateway = await rooms.callers.check(call);
+  const gateway = await caller(rooms, call, http, trail, envelope);
   envelope.gateway = gateway;
   trail.gateway = gateway.name;
   const json = await readJsonText(http, MAX_MESSAGE_BYTES);
@@ -131,6 +131,40 @@ function unstable(what: string): RefusedError {
     `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel changed meanwhile.`,
     { reason: "unstable" },
   );
+}
+
+/**
+ * The gateway of a call. While the database cannot say which gateways there are, nothing is accepted, but the answer bears the id of the
+ * call nevertheless: without it, the client would wait in vain. It contains nothing else that is not the caller's own.
+ *
+ * @throws RefusedError when the caller is not one of our gateways
+ */
+async function caller(
+  rooms: Rooms,
+  call: MessageCall,
+  http: HttpCall,
+  trail: Trail,
+  envelope: Envelope,
+): Promise<Gateway> {
+  try {
+    return await rooms.callers.check(call);
+  } catch (error) {
+    if (error instanceof RefusedError) throw error;
+    const gateway = rooms.callers.lastKnown(call);
+    if (gateway) envelope.gateway = gateway;
+    const json = await readJsonText(http, MAX_MESSAGE_BYTES).catch(() => undefined);
+    if (json && "id" in json.value) trail.callId = knownCallId(json.value.id, json.text);
+    throw error;
+  }
+}
+
+/** The id of a call, or undefined for one that an answer cannot repeat. */
+function knownCallId(id: unknown, json: string): string | number | undefined {
+  try {
+    return callId(id, json);
+  } catch {
+    return undefined;
+  }
 }
 
 /** @throws RefusedError unless the handler's own hook, where it has one, says `true` */

@@ -2,6 +2,7 @@ import type { Kysely } from "kysely";
 import { EVERYONE } from "../access/changed-subjects.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Tables } from "../storage/database.ts";
+import { afterCommit } from "../storage/storage-errors.ts";
 import { type RuleChange, recordRules } from "./compare-rules.ts";
 import type { Enforcer } from "./evict.ts";
 import type { Rooms } from "./rooms.ts";
@@ -32,7 +33,11 @@ export async function migrate(
     const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
     return { rules, ...(await rooms.permissionRows.sync(db)) };
   });
-  await enforcer.enforce();
+  const committed = {
+    change: "The migration",
+    next: "A process that serves will judge the open connections.",
+  };
+  await afterCommit(rooms.database, committed, () => enforcer.enforce());
   return { migrations, ...synced };
 }
 

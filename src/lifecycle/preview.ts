@@ -45,7 +45,7 @@ export interface ChannelEffect extends SessionEffect {
 
 /**
  * Tells what a change would do: it is written by the statements that would make it, looked at, and undone. Hooks are asked
- * about the users as they would be. Other writers wait for the look, not for the hooks.
+ * about the users as they would be. It reads a snapshot, for which other changes do not wait on PostgreSQL.
  *
  * @throws ConfigurationError for input that the change itself would refuse
  */
@@ -67,7 +67,7 @@ export async function previewChange(
 
 async function rehearsed(rooms: Rooms, db: Kysely<Tables>, change: AccessChange, options: ChangeOptions) {
   await sql`savepoint before_change`.execute(db);
-  const written = await writeChange(rooms, db, change, options);
+  const written = await writeChange(rooms, db, change, options, { isTentative: true });
   const users = usersOf(written);
   const after = users ? await allSubjects(rooms, db, users) : [];
   const sessions = written.touched ? await allSessions(rooms, db, written) : [];

@@ -1,7 +1,7 @@
 import type { ManagementApi } from "../delivery/management-api.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { ConnectionScope, OpenConnection, UserConnections } from "../sessions/user-connections.ts";
-import { within } from "./within.ts";
+import { within } from "../within.ts";
 
 /** Connections of one user that are probed at the same time. */
 const MAX_PROBES = 20;

@@ -1,9 +1,10 @@
 import type { ManagementApi } from "../delivery/management-api.ts";
+import { within } from "../within.ts";
 import type { BackgroundCleanup } from "./background-cleanup.ts";
 import type { EnforcementLoop } from "./enforcement-loop.ts";
 import type { Enforcer } from "./evict.ts";
+import type { PendingDisconnects } from "./pending-disconnects.ts";
 import type { Rooms } from "./rooms.ts";
-import { within } from "./within.ts";
 
 /** What goes on in a process behind the answers. */
 export interface Working {
@@ -11,6 +12,7 @@ export interface Working {
   readonly api: ManagementApi;
   readonly enforcer: Enforcer;
   readonly loop: EnforcementLoop;
+  readonly pendingDisconnects: PendingDisconnects;
   readonly cleanup: BackgroundCleanup;
   /** Whether an event is being answered at this moment. */
   readonly isAnswering: () => boolean;
@@ -18,11 +20,25 @@ export interface Working {
 
 /** How long closing waits for evictions in hand, and for calls that are under way, in milliseconds. */
 const CLOSING_MS = 2000;
+/** How long closing waits in all, in milliseconds, before it closes the database. */
+const CLOSING_IN_ALL_MS = 6000;
 
-/** Brings to an end what goes on so far, within a time; what is not done by then goes on. */
+/**
+ * How often a function looks, after one of its events, for grants that have ended and changes that other processes recorded, in
+ * milliseconds.
+ */
+const LOOK_EVERY_MS = 3000;
+
+/**
+ * Brings to an end what goes on so far, within a time; what is not done by then goes on.
+ *
+ * @param onlyDue leaves for later what was done a few seconds ago: the look for ended grants and recorded changes, and the notes of
+ *   activity
+ */
 export async function settle(
-  { rooms, enforcer, loop, cleanup, isAnswering }: Working,
+  { rooms, enforcer, loop, cleanup, pendingDisconnects, isAnswering }: Working,
   withinMs: number,
+  onlyDue: boolean,
 ): Promise<void> {
   const { delivery, sends, decisionLog, activity } = rooms;
   // Under another request it has to go on.
@@ -32,37 +48,51 @@ export async function settle(
   const work = async () => {
     // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
     await pause();
-    await enforcer.enforce().catch((error) => rooms.onError(error, "settling"));
+    if (!onlyDue || enforcer.isDue(LOOK_EVERY_MS)) {
+      await enforcer.enforce().catch((error) => rooms.onError(error, "settling"));
+    }
     while (sends.size > 0) await Promise.allSettled(sends);
     await pause();
     await Promise.all([loop.idle(), enforcer.idle()]);
     await delivery.settled();
-    await decisionLog.settle();
-    await activity.write();
+    await pendingDisconnects.flush();
+    await (onlyDue ? decisionLog.settleWhenDue() : decisionLog.settle());
+    await (onlyDue ? activity.writeWhenDue() : activity.write());
     rooms.errors.flush();
   };
   await within(withinMs, work());
 }
 
-/** Ends sends under way, stops the loop, and closes what was opened. */
-export async function close({ rooms, api, enforcer, loop, cleanup }: Working): Promise<void> {
+/**
+ * Ends sends under way, stops the loop, and closes what was opened. Each part has a limit, and so has the whole: what waits for a
+ * database or a gateway that does not answer is cut off.
+ */
+export async function close({
+  rooms,
+  api,
+  enforcer,
+  loop,
+  cleanup,
+  pendingDisconnects,
+}: Working): Promise<void> {
   const { delivery, sends, decisionLog, activity, database } = rooms;
+  const deadline = performance.now() + CLOSING_IN_ALL_MS;
+  const bounded = (work: Promise<unknown>) =>
+    within(Math.max(0, Math.min(CLOSING_MS, deadline - performance.now())), work);
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
   rooms.sendCapacity.letAllIn();
-  await Promise.all([loop.stop(), cleanup.close()]);
+  await bounded(Promise.all([loop.stop(), cleanup.close()]));
   const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
-  await within(
-    CLOSING_MS,
-    idle().then(() => delivery.settled()),
-  );
+  await bounded(idle().then(() => delivery.settled()));
   delivery.shut();
-  await decisionLog.settle();
-  await activity.write();
-  await api.close();
-  await within(CLOSING_MS, Promise.allSettled(sends));
+  await bounded(pendingDisconnects.stop());
+  await bounded(decisionLog.settle().then(() => activity.write()));
+  await bounded(api.close());
+  await bounded(Promise.allSettled(sends));
   // Records whose work was cut off are left to others.
-  await within(CLOSING_MS, idle());
+  await bounded(idle());
   rooms.errors.flush();
+  // Has a limit of its own.
   await database.close();
 }

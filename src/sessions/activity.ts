@@ -1,4 +1,3 @@
-import { sql } from "kysely";
 import type { Database } from "../storage/database.ts";
 
 /** How long what happened on sessions is gathered before it is written, in milliseconds. */
@@ -83,7 +82,7 @@ export class Activity {
   async #note(
     seen: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
   ): Promise<void> {
-    const { now } = this.#database;
+    const { now, sql } = this.#database;
     await this.#database.writeOne((db) => {
       const rows = seen.map(
         ([id, { count, at }]) =>

@@ -122,7 +122,7 @@ export class Sessions {
     this.#database = database;
     this.#rights = rights;
     const { db, now } = database;
-    this.#depart = prepared((value) =>
+    this.#depart = prepared(database, (value) =>
       db
         .updateTable("sallyport_sessions")
         .set(({ fn }) => ({
@@ -397,7 +397,7 @@ export class Sessions {
     const key = JSON.stringify([selector.kind, by, only]);
     let read = this.#recipients.get(key);
     if (!read) {
-      read = prepared((value) =>
+      read = prepared(this.#database, (value) =>
         this.#page(this.#database.db, withValue(selector, value("subject")), value("after"), only),
       );
       this.#recipients.set(key, read);

@@ -1,4 +1,4 @@
-import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder } from "kysely";
+import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder, sql } from "kysely";
 
 /**
  * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
@@ -7,6 +7,11 @@ import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder } from "k
 export interface Database {
   /** Shared by every room; opens nothing before the first query. */
   readonly db: Kysely<Tables>;
+  /**
+   * Kysely's template tag. Modules that every app loads take it from here, so that Kysely is loaded with the storage and not before:
+   * it is five of six modules of the core.
+   */
+  readonly sql: Sql;
   /** The database's own clock, in epoch milliseconds, as an expression inside a statement. */
   readonly now: RawBuilder<number>;
   /**
@@ -46,8 +51,9 @@ export interface Database {
   /** Whether a `with` may write, so that two rows that belong together need one trip. */
   readonly writesInWith: boolean;
   /**
-   * Runs `work` as {@link write} does and then undoes it: what a change would do, told by the very statements that
-   * would do it. Other writers wait meanwhile.
+   * Runs `work` and then undoes it: what a change would do, by the very statements that would do it. `work` reads a snapshot of the
+   * database, with its own changes. On PostgreSQL, other writers wait only for the rows that `work` changes, so it changes none that all
+   * of them change, such as the counter of changes. On SQLite, which has one writer, they wait for all of it.
    */
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
@@ -64,6 +70,14 @@ export interface Database {
    * @returns what ends it
    */
   listen(woken: () => void): () => Promise<void>;
+  /**
+   * Checks that the database accepts writes, by a write that leaves no row: one round trip, and no lock that another one waits for.
+   *
+   * @throws what the driver reports, for example for a standby, or a disk that is full or read-only
+   */
+  checkWritable(): Promise<void>;
+  /** Why no connection can be made at the moment, where the database has connections and that is known. */
+  readonly unreachable?: string | undefined;
   /** Turns what the driver threw into a {@link StorageError} that says what to do; other errors pass. */
   failure(error: unknown): unknown;
   /** Brings the tables up to date, one process at a time. Gives the names of the migrations that ran. */
@@ -71,6 +85,9 @@ export interface Database {
   /** Closes what this port opened itself; a Kysely that the app brought stays open. */
   close(): Promise<void>;
 }
+
+/** Kysely's template tag for SQL. */
+export type Sql = typeof sql;
 
 /** Options of {@link Database.writeBeside}. */
 export interface BesideOptions {
@@ -85,6 +102,9 @@ export function parseList<Item = string>(value: unknown): readonly Item[] {
 
 /** Key of the counter that each change of permissions raises. Its value is the number of the last change. */
 export const CHANGES = "changes recorded";
+
+/** Key of the counter that {@link Database.checkWritable} writes and removes. */
+export const WRITE_CHECK = "check that the database accepts writes";
 
 /** The number of the last change, as a subquery: null for none. */
 export function changesRecorded(db: Kysely<Tables>) {

@@ -37,7 +37,7 @@ export class NamedStatements {
     let isInTransaction = false;
     client.query = (statement, values, callback) => {
       if (typeof statement !== "string" || callback !== undefined) return send(statement, values, callback);
-      if (/^begin\b/i.test(statement)) isInTransaction = true;
+      if (/^begin\b/i.test(statement)) isInTransaction = !/\brollback$/i.test(statement);
       if (/^(commit|rollback)\b/i.test(statement)) isInTransaction = false;
       const isPlain = Array.isArray(values) && values.length > 0;
       if (this.#isOff || !isPlain) return send(statement, values);
@@ -122,7 +122,8 @@ class Names {
     if (this.#known.size > MAX_STATEMENTS) this.#forgetOldest();
     if (++statement.uses <= USES_UNNAMED) return undefined;
     const now = Date.now();
-    if (statement.name !== undefined && now - statement.namedAt < KEEP_NAME_MS) return statement.name;
+    if (statement.name !== undefined && Math.abs(now - statement.namedAt) < KEEP_NAME_MS)
+      return statement.name;
     if (statement.name !== undefined) this.#outlived.push(statement.name);
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 32);
     statement.name = `sallyport_${hash}_${now.toString(36)}`;

@@ -9,16 +9,33 @@ import {
   type RawBuilder,
   sql,
 } from "kysely";
+import type { Client, ClientConfig } from "pg";
 import * as v from "valibot";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { loadingFailure } from "../optional-packages.ts";
-import { booleanOption, optionsOf, parseOptions, textOption, wholeNumberOption } from "../options.ts";
-import { CheckedPool } from "./checked-pool.ts";
-import { type BesideOptions, CHANGES, type Database, isKysely, type Tables } from "./database.ts";
+import {
+  booleanOption,
+  functionOption,
+  optionsOf,
+  parseOptions,
+  textOption,
+  wholeNumberOption,
+} from "../options.ts";
+import { CheckedPool, RETRY_FOR_MS, RETRY_PAUSE_MS } from "./checked-pool.ts";
+import {
+  type BesideOptions,
+  CHANGES,
+  type Database,
+  isKysely,
+  type Tables,
+  WRITE_CHECK,
+} from "./database.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations, namesMissingColumn } from "./migrations.ts";
-import { isNamesFault, NamedStatements } from "./named-statements.ts";
+import { NamedStatements } from "./named-statements.ts";
+import { isConnectionLost, isLate, isTransient, isUndone } from "./postgres-failures.ts";
+import { PostgresHosts } from "./postgres-hosts.ts";
 import { type ListeningClient, WakeUps } from "./wake-ups.ts";
 import { WholeNumbers } from "./whole-numbers.ts";
 
@@ -33,23 +50,44 @@ export interface PostgresOptions {
    * a pooler of transactions.
    */
   readonly listen?: boolean | undefined;
+  /**
+   * Returns the password for a new connection, for passwords that rotate, such as tokens of RDS IAM authentication. Called for each new
+   * connection. Default: the password of the connection string. Not for a Kysely of the app's own.
+   */
+  readonly password?: ((server: PostgresServer) => string | Promise<string>) | undefined;
 }
 
-/** How long a transaction that could not be made is tried again, in milliseconds, while the server restarts or is full. */
-const RETRY_FOR_MS = 5000;
-/** Longest pause between two tries, in milliseconds. */
-const RETRY_PAUSE_MS = 400;
-/** How long a connection may take, and how long one is waited for, in milliseconds. */
+/** A server to which a connection is opened. */
+export interface PostgresServer {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly database: string;
+}
+
+/** How long one is waited for while all are in use, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
-/** How long a statement of a transaction may take, its wait for other writers included, in milliseconds. */
+/** How long the opening of a connection may take, in milliseconds: less than {@link RETRY_FOR_MS}, so that another host is tried. */
+const DIAL_TIMEOUT_MS = 3000;
+/** How long a statement of a transaction may take, in milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000;
+/** How long a transaction waits for other writers in all, in milliseconds. */
+const LOCK_TIMEOUT_MS = 10_000;
+/**
+ * How long it waits on one connection, in milliseconds. Then it gives the connection back and waits on another one, so that writers that
+ * wait do not keep the pool from readers, and one whose network is gone is found soon.
+ */
+const LOCK_WAIT_MS = 3000;
 /**
  * How long the server waits for a transaction's next statement, in milliseconds: a process that is frozen half-way holds others up for
  * less than they wait.
  */
 const IDLE_TIMEOUT_MS = 5000;
-/** How long a connection says nothing before it is asked whether it is there, in milliseconds: less than what lies between keeps it for. */
-const KEEP_ALIVE_MS = 30_000;
+/**
+ * How long a connection is silent before TCP checks whether it is there, in milliseconds: less than what lies between keeps it for. The
+ * kernel closes it after ten checks without an answer, one per second. Source: libuv, uv_tcp_keepalive.
+ */
+const KEEP_ALIVE_MS = 5000;
 
 const POSTGRES_OPTIONS = optionsOf<PostgresOptions>()({
   schema: v.optional(
@@ -57,38 +95,30 @@ const POSTGRES_OPTIONS = optionsOf<PostgresOptions>()({
   ),
   poolSize: v.optional(wholeNumberOption(2, 10_000, "connections"), 10),
   listen: v.optional(booleanOption, true),
+  password: v.optional(
+    functionOption<(server: PostgresServer) => string | Promise<string>>("that returns the password"),
+  ),
 });
 
 /**
- * Rejects a source that names no server. `pg` would connect to a local one, for example because the variable of the connection string
- * is not set. The source is not repeated: it may contain a password.
+ * Rejects a source that is neither a connection string nor a Kysely instance, for example because the variable of the connection string
+ * is not set: `pg` would connect to a local server.
  *
  * @throws ConfigurationError
  */
 function checkSource(source: unknown): void {
-  if (typeof source === "string" ? namesServer(source) : isKysely(source)) return;
-  const received =
-    typeof source === "string" && source.trim() !== ""
-      ? "the given string does not name one"
-      : `received ${formatValue(source)}`;
+  if (typeof source === "string" ? source.trim() !== "" : isKysely(source)) return;
   throw new ConfigurationError(
-    `postgres(): the source must be a connection string that names a server, or a Kysely instance, but ${received}. ` +
+    `postgres(): the source must be a connection string that names a server, or a Kysely instance, but received ${formatValue(source)}. ` +
       "Set the variable that holds it, such as DATABASE_URL, to postgres://user:password@host/database.",
   );
-}
-
-/** A URL with a host, or with the folder of a socket in `?host=`. */
-function namesServer(source: string): boolean {
-  if (!/^postgres(ql)?:\/\//.test(source) || !URL.canParse(source)) return false;
-  const { hostname, searchParams } = new URL(source);
-  return hostname !== "" || Boolean(searchParams.get("host"));
 }
 
 /**
  * Storage in PostgreSQL 14 or later, for one process or many.
  *
- * @param source a connection string, opened at the first query through `pg`; or a Kysely that the app already has for
- *   the database, which it shares and keeps. Its pool must hear `error` of itself and of each client (`pool.on("connect",
+ * @param source a connection string, opened at the first query through `pg`; with several hosts, connections go to the one that accepts
+ *   writes. Or a Kysely that the app already has for the database, which it shares and keeps. Its pool must hear `error` of itself and of each client (`pool.on("connect",
  *   (client) => client.on("error", …))`), or `pg` ends the process when a connection is lost
  * @throws ConfigurationError for options that cannot be
  */
@@ -97,11 +127,11 @@ export function postgres<Own>(
   options: PostgresOptions = {},
 ): Database {
   checkSource(source);
-  const { schema, poolSize, listen } = parseOptions("postgres()", POSTGRES_OPTIONS, options);
+  const { schema, poolSize, listen, password } = parseOptions("postgres()", POSTGRES_OPTIONS, options);
   if (typeof source !== "string") {
-    if (options.poolSize !== undefined || options.listen !== undefined) {
+    if ([options.poolSize, options.listen, password].some((option) => option !== undefined)) {
       throw new ConfigurationError(
-        "postgres(): poolSize and listen apply to connections that are opened from a connection string. Remove them, or set them on your Kysely instance.",
+        "postgres(): poolSize, listen and password apply to connections that are opened from a connection string. Remove them, or set them on your Kysely instance.",
       );
     }
     return new PostgresDatabase(
@@ -112,13 +142,21 @@ export function postgres<Own>(
       },
     );
   }
-  const dialect = new PostgresDialect({ pool: () => openPool(source, poolSize) });
-  const connect = listen ? () => openClient(source) : undefined;
-  return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema, connect });
+  const hosts = new PostgresHosts(source);
+  if (password && hosts.hasPassword) {
+    throw new ConfigurationError(
+      "postgres(): the connection string has a password of its own, which would be used in place of the option password. Remove one of them.",
+    );
+  }
+  const servers = { hosts, password };
+  const dialect = new PostgresDialect({ pool: () => openPool(servers, poolSize) });
+  const connect = listen ? () => openClient(servers) : undefined;
+  return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema, connect, hosts });
 }
 
 interface TransactionKind {
-  readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared";
+  /** undefined for none: the transaction reads a snapshot, and waits for others only where it changes the rows that they change. */
+  readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared" | undefined;
   /** Another lock, taken after the first and by the same round trip. Transactions with the same text exclude each other. */
   readonly secondLock?: string | undefined;
   /** What the lock is of, beside the tables. Default: changes of rights and sessions. */
@@ -138,6 +176,7 @@ const MIGRATING: TransactionKind = {
 
 class PostgresDatabase implements Database {
   readonly db: Kysely<Tables>;
+  readonly sql = sql;
   // The same instant in all of a statement, so that indexes can be searched by it.
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
   readonly writesInWith = true;
@@ -150,6 +189,7 @@ class PostgresDatabase implements Database {
   /** By what this process tells of its changes. */
   readonly #ownName = randomUUID();
   readonly #channel: string;
+  readonly #hosts: PostgresHosts | undefined;
   #changes: number | undefined;
 
   constructor(
@@ -158,16 +198,19 @@ class PostgresDatabase implements Database {
       owned,
       schema,
       connect,
+      hosts,
     }: {
       readonly owned: boolean;
       readonly schema: string | undefined;
       readonly connect?: (() => Promise<ListeningClient>) | undefined;
+      readonly hosts?: PostgresHosts | undefined;
     },
   ) {
     this.db = schema === undefined ? db : db.withSchema(schema);
     this.#owned = owned;
     this.#schema = schema;
     this.#connect = connect;
+    this.#hosts = hosts;
     const name = schema === undefined ? "current_schema()" : `'${schema}'`;
     this.#lockOf = (of) => `hashtextextended('sallyport ${of}' || ${name}, 0)`;
     // A channel's name has 63 bytes at most.
@@ -194,7 +237,7 @@ class PostgresDatabase implements Database {
   }
 
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#transaction({ lock: "pg_advisory_xact_lock", end: "rollback" }, work);
+    return this.#transaction({ lock: undefined, end: "rollback" }, work);
   }
 
   /**
@@ -213,13 +256,17 @@ class PostgresDatabase implements Database {
         ? ""
         : `; select pg_advisory_xact_lock(${this.#lockOf(`lock ${createHash("sha256").update(secondLock).digest("hex")} `)})`;
     // One round trip.
+    const waitMs = Math.min(LOCK_WAIT_MS, statementTimeoutMs);
+    const limit = (ms: number) => `set local statement_timeout = ${ms}`;
     const begin = CompiledQuery.raw(
-      `begin isolation level read committed; set local statement_timeout = ${statementTimeoutMs}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}; select ${lock}(${this.#lockOf(of)})${second}`,
+      `begin isolation level ${lock ? "read committed" : "repeatable read"}; ${limit(waitMs)}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}${lock ? `; select ${lock}(${this.#lockOf(of)})` : ""}${second}; ${limit(statementTimeoutMs)}`,
     );
-    return this.#again(async (ending) => {
+    return this.#again(async (ending, beginning) => {
       return this.db.connection().execute(async (connection) => {
         try {
+          beginning(true);
           await connection.executeQuery(begin);
+          beginning(false);
           const result = await work(connection);
           ending();
           await connection.executeQuery(CompiledQuery.raw(end));
@@ -241,18 +288,32 @@ class PostgresDatabase implements Database {
     );
   }
 
-  /** @param attempt calls `ending` before it sends what may be done although no answer comes */
-  async #again<Result>(attempt: (ending: () => void) => Promise<Result>): Promise<Result> {
-    const deadline = Date.now() + RETRY_FOR_MS;
+  /**
+   * @param attempt calls `ending` before it sends what may be done although no answer arrives, and `waiting` while it waits for other
+   *   writers
+   */
+  async #again<Result>(
+    attempt: (ending: () => void, waiting: (isWaiting: boolean) => void) => Promise<Result>,
+  ): Promise<Result> {
+    const startedAt = performance.now();
     for (let tries = 1; ; tries++) {
       let isEnding = false;
+      let isWaiting = false;
       try {
-        return await attempt(() => {
-          isEnding = true;
-        });
+        return await attempt(
+          () => {
+            isEnding = true;
+          },
+          (now) => {
+            isWaiting = now;
+          },
+        );
       } catch (error) {
         const isCertain = !isEnding || isUndone(error);
-        if (!isCertain || !isPassing(error) || Date.now() > deadline) throw this.failure(error);
+        const limitMs = isWaiting && isLate(error) ? LOCK_TIMEOUT_MS : RETRY_FOR_MS;
+        const isOver = performance.now() - startedAt >= limitMs;
+        if (!isCertain && isConnectionLost(error)) throw unknownOutcome(error);
+        if (!isCertain || !isTransient(error) || isOver) throw this.failure(error);
       }
       await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries));
     }
@@ -268,6 +329,27 @@ class PostgresDatabase implements Database {
     const changed = changes !== this.#changes;
     this.#changes = changes;
     return changed;
+  }
+
+  get unreachable(): string | undefined {
+    return this.#hosts?.failure?.message;
+  }
+
+  async checkWritable(): Promise<void> {
+    const table = this.#schema === undefined ? "sallyport_counters" : `"${this.#schema}".sallyport_counters`;
+    // A key of its own, so that two processes do not wait for each other. Undone, so that no row can stay.
+    const row = `insert into ${table} (key, window_started_at, count) values ('${WRITE_CHECK} ${randomUUID()}', 0, 0)`;
+    const check = CompiledQuery.raw(`begin; set local statement_timeout = ${LOCK_WAIT_MS}; ${row}; rollback`);
+    await this.#again((_ending) =>
+      this.db.connection().execute(async (connection) => {
+        try {
+          await connection.executeQuery(check);
+        } catch (error) {
+          await connection.executeQuery(CompiledQuery.raw("rollback")).catch(() => undefined);
+          throw error;
+        }
+      }),
+    );
   }
 
   listen(woken: () => void): () => Promise<void> {
@@ -313,7 +395,7 @@ class PostgresDatabase implements Database {
       });
     }
     // What an app's own statement does wrong, such as breaking its own constraint, is the app's to hear.
-    if (!isPassing(error) && !/^(28|3D|58|XX)/.test(String(code))) return error;
+    if (!isTransient(error) && !/^(28|3D|58|XX)/.test(String(code))) return error;
     return new StorageError(`PostgreSQL failed (${String(code ?? "connection")}): ${message}`, {
       cause: error,
     });
@@ -341,33 +423,21 @@ async function currentSchema(db: Kysely<Tables>): Promise<string> {
   );
 }
 
-/** The server says that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */
-function isUndone(error: unknown): boolean {
-  return /^40/.test(String((error as { code?: unknown } | null)?.code)) || isNamesFault(error);
-}
-
-/**
- * Failures that may be over in a moment: of the connection, of a server that stops, starts or is full, and of a transaction that
- * met another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
- */
-function isPassing(error: unknown): boolean {
-  if (isNamesFault(error)) return true;
-  const { code, message = "" } = (error ?? {}) as { code?: unknown; message?: string };
-  if (typeof code === "string") {
-    if (/^(08|40|53|55|57)...$/.test(code)) return true;
-    if (/^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/.test(code))
-      return true;
-  }
-  return /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect/.test(
-    message,
+/** The connection was lost after what cannot be taken back was sent. */
+function unknownOutcome(cause: unknown): StorageError {
+  const { code, message } = (cause ?? {}) as { code?: unknown; message?: string };
+  return new StorageError(
+    `PostgreSQL failed (${String(code ?? "connection")}): ${message}. The connection was lost while a change was written, so it is not known whether it ` +
+      "was. Read the data before you repeat it.",
+    { cause },
   );
 }
 
-const CONNECTING = {
-  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  keepAlive: true,
-  keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-};
+/** What connections are opened to, and how. */
+interface Servers {
+  readonly hosts: PostgresHosts;
+  readonly password: ((server: PostgresServer) => string | Promise<string>) | undefined;
+}
 
 async function loadPg() {
   try {
@@ -379,21 +449,59 @@ async function loadPg() {
   }
 }
 
-async function openClient(connectionString: string): Promise<ListeningClient> {
+/** Options of every connection. */
+function clientOptions({ hosts, password }: Servers): ClientConfig {
+  return {
+    connectionString: hosts.current,
+    connectionTimeoutMillis: DIAL_TIMEOUT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    ...(password ? { password: "set for each connection" } : {}),
+  };
+}
+
+/** `pg` prefers the password of the connection string, an empty one included, to an option. */
+function setPassword(client: Client, { password }: Servers): void {
+  if (!password) return;
+  const { host, port, user = "", database = "" } = client;
+  const request = async () => {
+    try {
+      return await password({ host, port, user, database });
+    } catch (cause) {
+      // Otherwise the server would wait for the password for a minute.
+      setImmediate(() => (client as unknown as ListeningClient).connection.stream.destroy());
+      throw new StorageError(
+        `The option password() of postgres() failed: ${(cause as Error)?.message ?? cause}`,
+        { cause },
+      );
+    }
+  };
+  (client as { password: unknown }).password = request;
+}
+
+async function openClient(servers: Servers): Promise<ListeningClient> {
   const { Client } = await loadPg();
-  const client = new Client({ connectionString, ...CONNECTING });
+  const client = new Client(clientOptions(servers));
+  setPassword(client, servers);
   return client as unknown as ListeningClient;
 }
 
-async function openPool(connectionString: string, poolSize: number): Promise<PostgresPool> {
+async function openPool(servers: Servers, poolSize: number): Promise<PostgresPool> {
   const pg = await loadPg();
   const INT8 = 20;
+  /** Connects to the server that is the current one at that time. */
+  class ServerClient extends pg.Client {
+    constructor(options: ClientConfig) {
+      super({ ...options, ...clientOptions(servers) });
+      setPassword(this, servers);
+    }
+  }
   const pool = new pg.Pool({
-    connectionString,
+    Client: ServerClient as never,
     max: poolSize,
     // Connections that nobody uses keep no process alive.
     allowExitOnIdle: true,
-    ...CONNECTING,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     // So that what a pooler remembers of a connection's statements ends with it.
     maxLifetimeSeconds: 1800,
     // Ours are instants and numbers of changes, all of them whole and well below 2^53.
@@ -405,10 +513,11 @@ async function openPool(connectionString: string, poolSize: number): Promise<Pos
   // A connection that is lost is replaced when one is needed, and its statement fails by itself; unheard, the event would end
   // the process: the pool's tells of idle connections, each client's own of those in use.
   pool.on("error", () => undefined);
+  const checked = new CheckedPool(pool, servers.hosts);
   const names = new NamedStatements();
   pool.on("connect", (client) => {
     client.on("error", () => undefined);
     names.watch(client as never);
   });
-  return new CheckedPool(pool);
+  return checked;
 }

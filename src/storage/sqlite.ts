@@ -1,7 +1,7 @@
 import { type CompiledQuery, type Expression, Kysely, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import { type Database, isKysely, type Tables } from "./database.ts";
+import { type Database, isKysely, type Tables, WRITE_CHECK } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations, namesMissingColumn } from "./migrations.ts";
@@ -40,6 +40,7 @@ async function hasMigrationTable(db: Kysely<Tables>): Promise<boolean> {
 
 class SqliteDatabase implements Database {
   readonly db: Kysely<Tables>;
+  readonly sql = sql;
   readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
   readonly notification = sql`null`;
   readonly #own: LibsqlDialect | undefined;
@@ -112,6 +113,19 @@ class SqliteDatabase implements Database {
     const changed = version !== this.#dataVersion;
     this.#dataVersion = version;
     return changed;
+  }
+
+  /** Committed, so that the disk has to take it. */
+  async checkWritable(): Promise<void> {
+    await this.write(async (db) => {
+      const row = { key: WRITE_CHECK, window_started_at: 0, count: 0 };
+      await db
+        .insertInto("sallyport_counters")
+        .values(row)
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      await db.deleteFrom("sallyport_counters").where("key", "=", WRITE_CHECK).execute();
+    });
   }
 
   /** A file tells nobody; looking at it is cheap. */

@@ -38,6 +38,7 @@ export class TestClock {
 /** The same database by a clock that can be put forward. */
 export class ClockedDatabase implements Database {
   readonly db: Database["db"];
+  readonly sql = sql;
   readonly now: Database["now"];
   readonly listOf: Database["listOf"];
   readonly write: Database["write"];
@@ -48,6 +49,7 @@ export class ClockedDatabase implements Database {
   readonly changedElsewhere: Database["changedElsewhere"];
   readonly notification: Database["notification"];
   readonly listen: Database["listen"];
+  readonly checkWritable: Database["checkWritable"];
   readonly failure: Database["failure"];
   readonly close: Database["close"];
   readonly #storage: Database;
@@ -65,6 +67,7 @@ export class ClockedDatabase implements Database {
     this.changedElsewhere = () => storage.changedElsewhere();
     this.notification = storage.notification;
     this.listen = (woken) => storage.listen(woken);
+    this.checkWritable = () => storage.checkWritable();
     this.failure = (error) => storage.failure(error);
     this.close = () => storage.close();
   }

@@ -341,18 +341,16 @@ test("a pool with no connection free for long answers 503, and serves again when
   const storage = postgres(searching(database.source), { poolSize: 2 });
   const sallyport = app(storage);
   await sallyport.migrate();
-  // Both connections wait for a lock that this test holds.
-  const holder = new pg.Client({ connectionString: searching(database.source) });
-  await holder.connect();
-  await holder.query("select pg_advisory_lock(hashtext($1))", [database.source]);
-  const held = [1, 2].map(() =>
-    sql`select pg_advisory_lock_shared(hashtext(${database.source}))`.execute(storage.db),
-  );
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const held = [1, 2].map(() => storage.db.connection().execute(() => released));
   await expect(sallyport.access.hasPermission("ann", chat.can_use_chat)).rejects.toMatchObject({
     status: 503,
     message: expect.stringContaining("timeout"),
   });
-  await holder.end();
+  release();
   await Promise.all(held);
   expect(await sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
 });

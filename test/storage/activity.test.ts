@@ -102,6 +102,10 @@ describe("messages", () => {
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(1);
     for (const id of ids) activities[0].seen(id);
+    for (let n = ids.length; n < 19_999; n++) activities[0].seen(`gone ${n}`);
+    await activities[0].writeWhenDue();
+    expect((await counts())["1"]).toBe(1);
+    activities[0].seen("one more");
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(1);
     for (let n = ids.length; n < 20_000; n++) activities[0].seen(`without a row ${n}`);

@@ -253,14 +253,6 @@ describe("a change of gateways", () => {
     expect(await gateways[1].named("other")).toMatchObject({ name: "other" });
   });
 
-  test("cannot be read from a database that is closed, as ping() finds out", async () => {
-    const database = at.open();
-    const closed = new Gateways(database);
-    await expect(closed.ping()).resolves.toBeUndefined();
-    await database.close();
-    await expect(closed.ping()).rejects.toThrow();
-  });
-
   test("is read by a lookup of a known gateway only when it is five seconds old", async () => {
     const now = Date.now();
     vi.useFakeTimers({ toFake: ["Date"], now });

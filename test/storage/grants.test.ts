@@ -209,10 +209,10 @@ describe("what has come to its end", () => {
     await change((db) => grants.grant(db, { group: "Crew" }, chat.read, { until }));
     await change((db) => grants.addToGroup(db, "ann", "Crew", { until }));
     expect(await grants.hasExpired()).toBe(false);
-    expect(await atOnce(2, (each, db) => each.expire(db))).toEqual([[], []]);
+    expect(await atOnce(2, (each, db) => each.expire(db, 500))).toEqual([[], []]);
     vi.useFakeTimers({ toFake: ["Date"], now: until + HOUR_MS });
     expect(await grants.hasExpired()).toBe(false);
-    expect(await atOnce(2, (each, db) => each.expire(db))).toEqual([[], []]);
+    expect(await atOnce(2, (each, db) => each.expire(db, 500))).toEqual([[], []]);
     vi.useRealTimers();
 
     const ends = Date.now() - HOUR_MS;
@@ -221,7 +221,9 @@ describe("what has come to its end", () => {
       await over.where("until_at", "is not", null).execute();
       expect(await grants.hasExpired()).toBe(true);
     }
-    const told = (await atOnce(10, (each, db) => each.expire(db))).filter((expired) => expired.length > 0);
+    const told = (await atOnce(10, (each, db) => each.expire(db, 500))).filter(
+      (expired) => expired.length > 0,
+    );
     expect(told).toHaveLength(1);
     const expired = Array.from({ length: 30 }, (_, index) => {
       return { user: `user ${index}`, group: null, permission: "chat.read", until: ends };

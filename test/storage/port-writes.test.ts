@@ -239,3 +239,18 @@ describe("rehearse", () => {
     }
   });
 });
+
+describe("checkWritable", () => {
+  test("resolves for several processes at once, and leaves no row", async () => {
+    await Promise.all([at.one, at.two, at.one].map((storage) => storage.checkWritable()));
+    const rows = await at.one.db.selectFrom("sallyport_counters").select("key").execute();
+    expect(rows).toEqual([]);
+  });
+
+  test("rejects when the storage is closed", async () => {
+    const storage = at.open();
+    await storage.checkWritable();
+    await storage.close();
+    await expect(storage.checkWritable()).rejects.toThrow();
+  });
+});

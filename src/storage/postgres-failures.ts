@@ -1,0 +1,62 @@
+import { isNamesFault } from "./named-statements.ts";
+
+/** The database cannot be written to. Source: PostgreSQL, "Error Codes", read_only_sql_transaction. */
+const READ_ONLY = "25006";
+
+function codeOf(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === "string" ? code : "";
+}
+
+function messageOf(error: unknown): string {
+  return String((error as { message?: unknown } | null)?.message ?? "");
+}
+
+/** Returns true where the server reports that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */
+export function isUndone(error: unknown): boolean {
+  return codeOf(error).startsWith("40") || isReadOnly(error) || isNamesFault(error);
+}
+
+/** The session is on a server that does not accept writes, as after a failover to another one. */
+export function isReadOnly(error: unknown): boolean {
+  return codeOf(error) === READ_ONLY;
+}
+
+/** A statement took too long: the server ended it after its statement_timeout, or no answer arrived. */
+export function isLate(error: unknown): boolean {
+  return codeOf(error) === "57014" || codeOf(error) === "ETIMEDOUT";
+}
+
+/** No connection of the pool was free for long. */
+export function isPoolTimeout(error: unknown): boolean {
+  return messageOf(error) === "timeout exceeded when trying to connect";
+}
+
+/** The connection is of no use any more. */
+export function isConnectionLost(error: unknown): boolean {
+  const code = codeOf(error);
+  if (/^(08...|57P0.)$/.test(code)) return true;
+  if (
+    /^(ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/.test(
+      code,
+    )
+  )
+    return true;
+  return /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout expired$)/.test(
+    messageOf(error),
+  );
+}
+
+/**
+ * Failures that may have passed in a moment: of the connection, of a server that stops, starts, is full or is not the writer, and of a
+ * transaction that met another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
+ */
+export function isTransient(error: unknown): boolean {
+  return (
+    isNamesFault(error) ||
+    isReadOnly(error) ||
+    /^(08|40|53|55|57)...$/.test(codeOf(error)) ||
+    isConnectionLost(error) ||
+    isPoolTimeout(error)
+  );
+}

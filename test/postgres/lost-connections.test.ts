@@ -1,0 +1,366 @@
+import { CompiledQuery, sql } from "kysely";
+import { afterEach, beforeEach, describe, expect, inject, onTestFinished, test } from "vitest";
+import { startServer } from "../../bench/src/postgres-server.ts";
+import { TcpProxy } from "../../bench/src/tcp-proxy.ts";
+import { StorageError } from "../../src/errors.ts";
+import { createSallyport } from "../../src/sallyport.ts";
+import type { Database } from "../../src/storage/database.ts";
+import { postgres } from "../../src/storage/postgres.ts";
+import { ChatView, channels, chat } from "../stories/chat.ts";
+import { World } from "../stories/world.ts";
+import { ownDatabase, sqlAt, type TestDatabase } from "./database.ts";
+
+let own: TestDatabase;
+let proxy: TcpProxy;
+beforeEach(async () => {
+  own = await ownDatabase();
+  proxy = await TcpProxy.open(new URL(own.source));
+});
+afterEach(async () => {
+  await proxy.close();
+  await own.drop();
+});
+
+/** The storage through the proxy. */
+function storageOf(options: Parameters<typeof postgres>[1] = {}): Database {
+  const storage = postgres(proxy.through(own.source), { poolSize: 4, listen: false, ...options });
+  onTestFinished(() => storage.close());
+  return storage;
+}
+
+const answers = async (storage: Database) =>
+  (await sql<{ n: number }>`select 1 as n`.execute(storage.db)).rows;
+
+/** Holds the lock of all writers until it is released, in a session that does not go through the proxy. */
+async function heldLock(): Promise<() => Promise<void>> {
+  const storage = postgres(own.source, { poolSize: 2, listen: false });
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const hasLock = new Promise<void>((resolve, reject) => {
+    const held = storage.db.connection().execute(async (db) => {
+      const lock = "select pg_advisory_lock(hashtextextended('sallyport ' || current_schema(), 0))";
+      await db.executeQuery(CompiledQuery.raw(lock));
+      resolve();
+      await released;
+      await db.executeQuery(CompiledQuery.raw("select pg_advisory_unlock_all()"));
+    });
+    held.catch(reject).finally(() => storage.close());
+  });
+  await hasLock;
+  return async () => release();
+}
+
+/** Statements of this database that wait for a lock. */
+const waiting = () =>
+  sqlAt(
+    own.source,
+    "select 1 from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
+  );
+
+describe("connections that the network forgets while statements are in flight", () => {
+  test("are replaced, and the storage answers again", async () => {
+    const storage = storageOf();
+    const release = await heldLock();
+    const writes = [1, 2, 3, 4].map(() => storage.write(async () => "written"));
+    await expect.poll(waiting).toHaveLength(4);
+    proxy.forget();
+    await release();
+    // Every connection of the pool waits for an answer that does not come.
+    expect(await Promise.all(writes)).toEqual(["written", "written", "written", "written"]);
+    expect(await answers(storage)).toEqual([{ n: 1 }]);
+  });
+
+  test("are closed by close(), which waits for none of their answers", async () => {
+    const storage = postgres(proxy.through(own.source), { poolSize: 4, listen: false });
+    const reads = [1, 2, 3].map(() => sql`select pg_sleep(600)`.execute(storage.db));
+    const ended = Promise.allSettled(reads);
+    const sleeping = () =>
+      sqlAt(own.source, "select pid from pg_stat_activity where query = 'select pg_sleep(600)'");
+    await expect.poll(sleeping).toHaveLength(3);
+    const pids = (await sleeping()) as { pid: number }[];
+    proxy.forget();
+    await storage.close();
+    expect((await ended).map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+    for (const { pid } of pids) await sqlAt(own.source, `select pg_terminate_backend(${pid})`);
+  });
+
+  test("do not keep a whole app from closing", async () => {
+    const world = await World.open(
+      {
+        permissions: [chat],
+        channels,
+        views: { "/ws/chat": ChatView },
+        instances: 1,
+        storage: () => postgres(proxy.through(own.source), { poolSize: 4 }),
+      },
+      { source: own.source, drop: async () => undefined },
+    );
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    await ann.call("whoami");
+    const release = await heldLock();
+    const changes = Promise.allSettled(
+      [1, 2, 3, 4].map((n) => world.sallyport.access.grant(`u${n}`, chat.can_use_chat)),
+    );
+    await expect.poll(waiting).toHaveLength(4);
+    proxy.forget();
+    await release();
+    await world.close();
+    await changes;
+  });
+});
+
+describe("a statement that the server did not receive", () => {
+  test("is sent when the server accepts connections again", async () => {
+    const storage = storageOf();
+    await answers(storage);
+    await proxy.refuse();
+    const reads = [1, 2, 3, 4, 5, 6].map(() => answers(storage));
+    const write = storage.write(async (db) => (await sql<{ n: number }>`select 2 as n`.execute(db)).rows);
+    await expect.poll(() => storage.unreachable).toMatch(/ECONNREFUSED/);
+    await proxy.listen();
+    expect(await Promise.all(reads)).toEqual(Array.from({ length: 6 }, () => [{ n: 1 }]));
+    expect(await write).toEqual([{ n: 2 }]);
+  });
+
+  test("is a StorageError when the server refuses connections for long", async () => {
+    const storage = storageOf();
+    await proxy.refuse();
+    const failure = await answers(storage).catch((error: unknown) => storage.failure(error));
+    expect(failure).toBeInstanceOf(StorageError);
+    expect(String(failure)).toMatch(/ECONNREFUSED/);
+  });
+});
+
+test("a read whose connection is cut is repeated on another connection", async () => {
+  const storage = storageOf();
+  const read = sql<{ n: number }>`select 1 as n, pg_sleep(0.3)`.execute(storage.db);
+  await expect
+    .poll(() =>
+      sqlAt(own.source, "select 1 from pg_stat_activity where query like 'select 1 as n, pg_sleep%'"),
+    )
+    .toHaveLength(1);
+  proxy.cut();
+  expect((await read).rows).toMatchObject([{ n: 1 }]);
+});
+
+test("a write whose connection is cut while it runs is not repeated", async () => {
+  const storage = storageOf();
+  await sqlAt(own.source, "create table written (n integer)");
+  const write = storage.writeOne((db) => sql`insert into written select 1 from pg_sleep(0.3)`.execute(db));
+  const failed = expect(write).rejects.toBeInstanceOf(StorageError);
+  await expect
+    .poll(() => sqlAt(own.source, "select 1 from pg_stat_activity where query like 'insert into written%'"))
+    .toHaveLength(1);
+  proxy.cut();
+  await failed;
+  await expect
+    .poll(() =>
+      sqlAt(
+        own.source,
+        "select 1 from pg_stat_activity where query like 'insert into written%' and state = 'active'",
+      ),
+    )
+    .toEqual([]);
+  expect((await sqlAt(own.source, "select * from written")).length).toBeLessThanOrEqual(1);
+});
+
+describe("while a server refuses connections", () => {
+  test("messages wait and are answered, and onError is not called for each", async () => {
+    const calls: unknown[] = [];
+    const storage = postgres(proxy.through(own.source), { poolSize: 4 });
+    const world = await World.open(
+      {
+        permissions: [chat],
+        channels,
+        views: { "/ws/chat": ChatView },
+        instances: 1,
+        storage: () => storage,
+        onError: (error) => calls.push(error),
+      },
+      { source: own.source, drop: async () => undefined },
+    );
+    onTestFinished(() => world.close());
+    await world.sallyport.access.grant("ann", chat.can_use_chat);
+    const ann = await world.connect("ann");
+    await proxy.refuse();
+    const answered = Array.from({ length: 60 }, () => ann.call("whoami"));
+    await expect.poll(() => storage.unreachable).toMatch(/ECONNREFUSED/);
+    await proxy.listen();
+    const statuses = (await Promise.all(answered)).map(({ status }) => status);
+    expect(statuses).toEqual(Array.from({ length: 60 }, () => 200));
+    expect(calls.length).toBeLessThan(5);
+  });
+});
+
+describe("a server that became read-only", () => {
+  /** A server of the test's own, and what makes its open sessions read-only. New ones are not, as after a failover to another server. */
+  async function failingOver(): Promise<{ url: string; failOver: () => Promise<void> }> {
+    const server = await startServer();
+    onTestFinished(() => server.stop());
+    const failOver = async () => {
+      await sqlAt(server.url, "alter role postgres set default_transaction_read_only = off");
+      await sqlAt(server.url, "alter system set default_transaction_read_only = on");
+      await sqlAt(server.url, "select pg_reload_conf()");
+    };
+    return { url: server.url, failOver };
+  }
+
+  /** Whether the connections of a storage are read-only. */
+  const states = (storage: Database, count: number) =>
+    Promise.all(
+      Array.from({ length: count }, async () => {
+        const { rows } = await sql<{
+          state: string;
+        }>`select current_setting('transaction_read_only') as state, pg_sleep(0.05)`.execute(storage.db);
+        return rows[0]?.state;
+      }),
+    );
+
+  test("is left at the first write, which is made on a new connection", async ({ skip }) => {
+    if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
+    const { url, failOver } = await failingOver();
+    await sqlAt(url, "create table written (n integer)");
+    const storages = (["write", "writeOne"] as const).map((write) => {
+      const storage = postgres(url, { poolSize: 3, listen: false });
+      onTestFinished(() => storage.close());
+      return { write, storage };
+    });
+    for (const { storage } of storages) await states(storage, 3);
+    await failOver();
+    for (const { storage, write } of storages) {
+      await expect.poll(() => states(storage, 3)).toEqual(["on", "on", "on"]);
+      await storage[write]((db) => sql`insert into written values (1)`.execute(db));
+      // The other connections of the pool are replaced as well.
+      expect(await states(storage, 3)).toEqual(["off", "off", "off"]);
+    }
+    expect(await sqlAt(url, "select n from written")).toEqual([{ n: 1 }, { n: 1 }]);
+  });
+});
+
+describe("while no server accepts writes", () => {
+  test("events get 503 and health() says why, and both recover when one does", async ({ skip }) => {
+    if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
+    const server = await startServer();
+    onTestFinished(() => server.stop());
+    const writing = new URL(server.url);
+    writing.searchParams.set("options", "-c default_transaction_read_only=off");
+    const sallyport = createSallyport({
+      storage: postgres(server.url, { poolSize: 2, listen: false }),
+      permissions: [chat],
+      channels,
+      views: { "/ws/chat": ChatView },
+      allowMissingOrigin: true,
+      authenticate: () => ({ userId: "ann" }),
+      healthPath: "/healthz",
+      onError: () => undefined,
+    });
+    onTestFinished(() => sallyport.close());
+    await sallyport.migrate();
+    expect(await sallyport.health()).toMatchObject({ isHealthy: true });
+    await sqlAt(writing.href, "alter system set default_transaction_read_only = on");
+    await sqlAt(writing.href, "select pg_reload_conf()");
+    await expect
+      .poll(() => sallyport.health())
+      .toMatchObject({ isHealthy: false, why: expect.stringContaining("does not accept writes") });
+    const token = new Request("http://here/api/ws-token", { method: "POST" });
+    expect((await sallyport.fetch(token))?.status).toBe(503);
+    await expect(sallyport.access.grant("ann", chat.can_use_chat)).rejects.toThrow(/25006/);
+    await sqlAt(writing.href, "alter system reset default_transaction_read_only");
+    await sqlAt(writing.href, "select pg_reload_conf()");
+    await expect.poll(() => sallyport.health()).toMatchObject({ isHealthy: true });
+    const healthz = async () => (await sallyport.fetch(new Request("http://here/healthz")))?.status;
+    await expect.poll(healthz).toBe(200);
+    expect((await sallyport.fetch(new Request(token)))?.status).toBe(200);
+    expect(await sqlAt(writing.href, "select key from sallyport_counters where key like 'check%'")).toEqual(
+      [],
+    );
+  });
+});
+
+describe("a connection string with several hosts", () => {
+  test("connects to a host that is there", async () => {
+    const url = new URL(own.source);
+    // Nothing listens on port 1.
+    const hosts = `127.0.0.1:1,127.0.0.1:${proxy.port}`;
+    const source = `postgres://${url.username}:${url.password}@${hosts}${url.pathname}`;
+    const storage = postgres(source, { listen: false });
+    onTestFinished(() => storage.close());
+    expect(await answers(storage)).toEqual([{ n: 1 }]);
+    expect(proxy.accepted).toBe(1);
+  });
+
+  test("follows the writer to another host", async () => {
+    const other = await TcpProxy.open(new URL(own.source));
+    onTestFinished(() => other.close());
+    const url = new URL(own.source);
+    const hosts = `127.0.0.1:${proxy.port},127.0.0.1:${other.port}`;
+    const storage = postgres(
+      `postgres://${url.username}:${url.password}@${hosts}${url.pathname}?target_session_attrs=read-write`,
+      { listen: false },
+    );
+    onTestFinished(() => storage.close());
+    await answers(storage);
+    expect([proxy.accepted, other.accepted]).toEqual([1, 0]);
+    await proxy.refuse();
+    expect(await answers(storage)).toEqual([{ n: 1 }]);
+    expect(other.accepted).toBe(1);
+  });
+
+  test.each([
+    ["postgres://a,b/db?target_session_attrs=standby", /target_session_attrs must be read-write or primary/],
+    ["postgres://a,,b/db", /names a server/],
+  ])("rejects %s", (source, words) => {
+    expect(() => postgres(source)).toThrow(words);
+  });
+});
+
+describe("a password that rotates", () => {
+  test("is requested for each new connection", async () => {
+    const url = new URL(own.source);
+    const password = decodeURIComponent(url.password);
+    url.password = "";
+    const asked: unknown[] = [];
+    let current = password;
+    const storage = postgres(url.href, {
+      listen: false,
+      password: async (server) => {
+        asked.push(server);
+        return current;
+      },
+    });
+    onTestFinished(() => storage.close());
+    expect(await answers(storage)).toEqual([{ n: 1 }]);
+    expect(asked).toEqual([
+      { host: url.hostname, port: Number(url.port), user: "postgres", database: url.pathname.slice(1) },
+    ]);
+    current = "expired";
+    const busy = sql`select pg_sleep(0.2)`.execute(storage.db);
+    const failure = await answers(storage).catch((error: unknown) => storage.failure(error));
+    expect(String(failure)).toMatch(/28P01/);
+    await busy;
+  });
+
+  test("that cannot be had is a StorageError with the reason", async () => {
+    const url = new URL(inject("postgres"));
+    url.password = "";
+    const storage = postgres(url.href, {
+      listen: false,
+      password: async () => {
+        throw new Error("no role");
+      },
+    });
+    onTestFinished(() => storage.close());
+    const failure = await answers(storage).catch((error: unknown) => storage.failure(error));
+    expect(failure).toBeInstanceOf(StorageError);
+    expect(String(failure)).toMatch(/password\(\).*no role/);
+  });
+
+  test("is rejected beside a password in the connection string", () => {
+    expect(() => postgres("postgres://app:secret@db/app", { password: async () => "x" })).toThrow(
+      /has a password of its own/,
+    );
+  });
+});
