@@ -402,8 +402,7 @@ export class Sallyport {
     trail.view = view.path;
     const { telemetry } = this.#rooms;
     const envelope: Envelope = {};
-    const work = () =>
-      this.#event(view, kind, http, trail, envelope).finally(() => envelope.inFlight?.leave());
+    const work = () => this.#answeredEvent(view, kind, http, trail, envelope);
     if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
@@ -413,6 +412,20 @@ export class Sallyport {
       connectionId: trail.connectionId,
       requestId: trail.requestId,
     }));
+  }
+
+  async #answeredEvent(
+    view: MountedView,
+    kind: "connect" | "message" | "disconnect",
+    http: HttpCall,
+    trail: Trail,
+    envelope: Envelope,
+  ): Promise<HttpAnswer> {
+    try {
+      return await this.#event(view, kind, http, trail, envelope);
+    } finally {
+      envelope.inFlight?.leave();
+    }
   }
 
   async #event(

@@ -29,11 +29,6 @@ export class Callers {
     return gateway;
   }
 
-  /** Whether a call that {@link check} accepted proves which gateway it comes from. */
-  proves({ isInvocation }: GatewayCall): boolean {
-    return this.#auth === "secret" || isInvocation;
-  }
-
   /**
    * Returns the gateway of a call by the list as it was last read, while it cannot be read. It is enough to send an answer, and for
    * nothing else: a secret may have been removed since.
@@ -51,6 +46,11 @@ export class Callers {
   /** Whether a call may come from one of our gateways, as far as that is known while the list cannot be read. */
   isPlausible(call: GatewayCall): boolean {
     return this.#gateways.lastKnown === undefined || this.lastKnown(call) !== undefined;
+  }
+
+  /** Whether a call that {@link check} accepted proves which gateway it comes from. */
+  proves({ isInvocation }: GatewayCall): boolean {
+    return this.#auth === "secret" || isInvocation;
   }
 
   #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
