@@ -133,8 +133,9 @@ export class CheckedPool implements PostgresPool {
       if (line.openedAt <= this.#readOnlyAt) return readOnly();
       // One that is lost might take a second each to find out, and one that is made anew needs no check.
       if (line.answeredAt <= this.#lostAt) return new Error("The connection may be lost.");
-      const releasedAt = this.#releasedAt.get(client) ?? Number.POSITIVE_INFINITY;
-      if (Date.now() - releasedAt < IDLE_MS) return undefined;
+      const now = Date.now();
+      // In either direction: after the clock was set back, a connection would not be checked until it gets there again.
+      if (Math.abs(now - (this.#releasedAt.get(client) ?? now)) < IDLE_MS) return undefined;
     }
     const before = line.answeredAt;
     try {

@@ -122,7 +122,8 @@ class Names {
     if (this.#known.size > MAX_STATEMENTS) this.#forgetOldest();
     if (++statement.uses <= USES_UNNAMED) return undefined;
     const now = Date.now();
-    if (statement.name !== undefined && now - statement.namedAt < KEEP_NAME_MS) return statement.name;
+    if (statement.name !== undefined && Math.abs(now - statement.namedAt) < KEEP_NAME_MS)
+      return statement.name;
     if (statement.name !== undefined) this.#outlived.push(statement.name);
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 32);
     statement.name = `sallyport_${hash}_${now.toString(36)}`;

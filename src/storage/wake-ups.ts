@@ -81,7 +81,7 @@ export class WakeUps {
       const { channel } = rows[0] as { channel: string };
       await client.query(`listen ${client.escapeIdentifier(channel)}`);
       client.unref();
-      this.#listensSince = Date.now();
+      this.#listensSince = performance.now();
       // Of what changed in between nobody was told.
       this.#woken();
     } catch {
@@ -93,7 +93,7 @@ export class WakeUps {
   #lost(client: ListeningClient | undefined): void {
     if (this.#client !== client || this.#isStopped) return;
     void this.#drop();
-    if (Date.now() - this.#listensSince > LASTED_MS) this.#pauseMs = FIRST_PAUSE_MS;
+    if (performance.now() - this.#listensSince > LASTED_MS) this.#pauseMs = FIRST_PAUSE_MS;
     this.#listensSince = Number.POSITIVE_INFINITY;
     // All the processes lose a server at once; it need not be asked by all of them at once.
     this.#timer = setTimeout(() => this.start(), Math.random() * this.#pauseMs).unref();
