@@ -1,3 +1,4 @@
+import pLimit from "p-limit";
 import * as v from "valibot";
 import { Audit } from "./access/audit.ts";
 import { Callers } from "./access/callers.ts";
@@ -48,6 +49,7 @@ import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
 import { Enforcer } from "./lifecycle/evict.ts";
 import { type Health, HealthCheck } from "./lifecycle/health.ts";
 import { issueToken } from "./lifecycle/issue-token.ts";
+import { JOINS_AT_ONCE } from "./lifecycle/join-channel.ts";
 import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
@@ -165,6 +167,7 @@ export class Sallyport {
       orphanedConnections: new OrphanedConnections({ sessions, delivery, sends, onError }),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
+      joinTurns: pLimit(JOINS_AT_ONCE),
       delivery,
       sendOrder: new SendOrder(),
       sendCapacity: new SendCapacity(config.apiGateway.maxQueuedBytes),

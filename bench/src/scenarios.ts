@@ -4,6 +4,7 @@ import { expiringGrants } from "./scenarios/expiring-grants.js";
 import { failover } from "./scenarios/failover.js";
 import { keepAliveGateway } from "./scenarios/keep-alive-gateway.js";
 import { lostConnections } from "./scenarios/lost-connections.js";
+import { movingMembers } from "./scenarios/moving-members.js";
 import { refusedConnections } from "./scenarios/refused-connections.js";
 import { slowSockets } from "./scenarios/slow-sockets.js";
 import { talkingUser } from "./scenarios/talking-user.js";
@@ -14,6 +15,7 @@ export type Scenario = () => Promise<readonly Figure[]>;
 /** The scenarios of `npm run bench:load`, in the order of the table. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "changing-grants": changingGrants,
+  "moving-members": movingMembers,
   "keep-alive-gateway": keepAliveGateway,
   "slow-sockets": slowSockets,
   "talking-user": talkingUser,

@@ -9,6 +9,9 @@ import type { Rooms } from "./rooms.ts";
 /** Channels that one session may be in. Every statement about a session reads them all. */
 const MAX_CHANNELS = 100;
 
+/** Joins of one process that are in the database at the same time, so that they leave connections of the pool to other events. */
+export const JOINS_AT_ONCE = 4;
+
 /** How often `authorize` is called for one join before it is denied, because a change keeps concerning the user or the channel. */
 const ATTEMPTS = 20;
 
@@ -32,24 +35,26 @@ export async function joinChannel(
   const hasHooks = channel.authorize.length > 0;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const since = hasHooks ? await authorizeJoin(rooms, session, channel, trail) : undefined;
-    const isJoined = await rooms.database.writeBeside(
-      async (db) => {
-        const now = await rooms.sessions.findById(db, session.id);
-        if (!now) throw ended();
-        if (since !== undefined) {
-          const { isAffected } = await rooms.changeLog.check(db, { ...now, channel: name }, since);
-          if (isAffected) return false;
-        }
-        const view = rooms.views.get(now.view);
-        if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
-        demand(trail, view.name, view.rule, now);
-        demandChannel(trail, channel, now);
-        if (leaving !== undefined && leaving !== name) await rooms.memberships.leave(db, session.id, leaving);
-        if (!(await rooms.memberships.join(db, session.id, name, MAX_CHANNELS))) throw tooManyChannels();
-        return true;
-      },
-      { lock: lockOfChannels(session.id) },
-    );
+    const join = () =>
+      rooms.database.writeBeside(
+        async (db) => {
+          const now = await rooms.sessions.findById(db, session.id);
+          if (!now) throw ended();
+          if (since !== undefined) {
+            const { isAffected } = await rooms.changeLog.check(db, { ...now, channel: name }, since);
+            if (isAffected) return false;
+          }
+          const view = rooms.views.get(now.view);
+          if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
+          demand(trail, view.name, view.rule, now);
+          demandChannel(trail, channel, now);
+          const options = { max: MAX_CHANNELS, leaving };
+          if (!(await rooms.memberships.join(db, session.id, name, options))) throw tooManyChannels();
+          return true;
+        },
+        { lock: lockOfChannels(session.id) },
+      );
+    const isJoined = await rooms.joinTurns(join);
     if (isJoined) return;
   }
   throw new RefusedError(

@@ -1,3 +1,4 @@
+import type { LimitFunction } from "p-limit";
 import type { Audit } from "../access/audit.ts";
 import type { Callers } from "../access/callers.ts";
 import type { ChangeLog } from "../access/change-log.ts";
@@ -76,6 +77,8 @@ export interface Rooms {
   readonly orphanedConnections: OrphanedConnections;
   readonly activity: Activity;
   readonly memberships: Memberships;
+  /** Runs the transaction of a join when it is its turn. */
+  readonly joinTurns: LimitFunction;
   readonly delivery: Delivery;
   readonly sendOrder: SendOrder;
   readonly sendCapacity: SendCapacity;

@@ -13,26 +13,39 @@ export class Memberships {
    * Joins, or joins again: the channel becomes the one that was joined last. The caller's transaction excludes other joins of the
    * connection, since on PostgreSQL two of them do not see each other's rows.
    *
-   * @param max channels that the connection can be in, this one included. Default: any number
+   * @param options.max channels that the connection can be in, this one included. Default: any number
+   * @param options.leaving a channel that is left at the same time. Default: none
    * @returns false if it is in that many others already
    */
   async join(
     db: Kysely<Tables>,
     sessionId: string,
     channel: string,
-    max = Number.MAX_SAFE_INTEGER,
+    options: { readonly max?: number; readonly leaving?: string | undefined } = {},
   ): Promise<boolean> {
-    const { now, sql } = this.#database;
+    const { now, sql, writesInWith } = this.#database;
+    const { max = Number.MAX_SAFE_INTEGER, leaving = channel } = options;
+    const leaves = leaving !== channel;
+    if (leaves && !writesInWith) await this.leave(db, sessionId, leaving);
     const joined = db
       .selectFrom("sallyport_memberships as member")
       .where("member.session_id", "=", sql<string>`cast(${sessionId} as text)`);
     const last = joined.select(({ fn }) => fn.max("member.joined_at").as("last"));
     const others = joined
       .select(({ fn }) => fn.countAll<number>().as("others"))
-      .where("member.channel", "!=", sql<string>`cast(${channel} as text)`);
+      .where("member.channel", "!=", sql<string>`cast(${channel} as text)`)
+      // A WITH that deletes does not change what the rest of the statement reads.
+      .where("member.channel", "!=", sql<string>`cast(${leaving} as text)`);
     // Two joins within a millisecond still have an order.
     const joinedAt = sql<number>`case when ${last} >= ${now} then ${last} + 1 else ${now} end`;
-    const { numInsertedOrUpdatedRows } = await db
+    const left = (of: Kysely<Tables>) =>
+      of
+        .deleteFrom("sallyport_memberships")
+        .where("session_id", "=", sessionId)
+        .where("channel", "=", leaving)
+        .returning("channel");
+    const start = leaves && writesInWith ? db.with("departed", () => left(db)) : db;
+    const { numInsertedOrUpdatedRows } = await start
       .insertInto("sallyport_memberships")
       .columns(["session_id", "channel", "joined_at"])
       .expression(

@@ -94,7 +94,7 @@ describe("a channel", () => {
 
   test("is joined up to a number of channels, and joined again at that number", async () => {
     const joinUpTo = (max: number, channel: string, each = processes[0]) =>
-      each.database.writeBeside((db) => each.memberships.join(db, "a", channel, max), {
+      each.database.writeBeside((db) => each.memberships.join(db, "a", channel, { max }), {
         lock: "channels of a",
       });
     for (const channel of ALIKE) expect(await joinUpTo(ALIKE.length, channel)).toBe(true);
@@ -108,6 +108,17 @@ describe("a channel", () => {
     expect(failed).toEqual([]);
     expect(passed.filter(Boolean)).toHaveLength(3);
     expect(await channelsOf("a")).toHaveLength(ALIKE.length + 3);
+  });
+
+  test("is joined in place of another one, also at the limit", async () => {
+    for (const channel of ["one", "two", "three"]) await join(processes[0], channel);
+    const moved = (channel: string, leaving: string) =>
+      at.one.writeBeside((db) => processes[0].memberships.join(db, "a", channel, { max: 3, leaving }));
+    expect(await moved("four", "two")).toBe(true);
+    expect(await channelsOf("a")).toEqual(["one", "three", "four"]);
+    expect(await moved("five", "none")).toBe(false);
+    expect(await moved("one", "one")).toBe(true);
+    expect(await channelsOf("a")).toEqual(["three", "four", "one"]);
   });
 
   test("cannot be joined by a session that there is not", async () => {
