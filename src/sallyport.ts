@@ -52,6 +52,7 @@ import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/l
 import { type Envelope, message } from "./lifecycle/message.ts";
 import { type Migrated, migrate } from "./lifecycle/migrate.ts";
 import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
+import { OrphanedConnections } from "./lifecycle/orphaned-connections.ts";
 import { PendingDisconnects } from "./lifecycle/pending-disconnects.ts";
 import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
@@ -131,6 +132,10 @@ export class Sallyport {
     const sessions = new Sessions(database, rights);
     const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
+    const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
+      closeTooSlow(this.#rooms, recipient),
+    );
+    const sends = new Set<Promise<unknown>>();
     this.#rooms = {
       database,
       permissions: catalog,
@@ -157,14 +162,13 @@ export class Sallyport {
       userConnections,
       connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
       entries: new Entries(database, rights, tokens, changeLog),
+      orphanedConnections: new OrphanedConnections({ sessions, delivery, sends, onError }),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
-      delivery: new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
-        closeTooSlow(this.#rooms, recipient),
-      ),
+      delivery,
       sendOrder: new SendOrder(),
       sendCapacity: new SendCapacity(config.apiGateway.maxQueuedBytes),
-      sends: new Set(),
+      sends,
       channels,
       views,
       authenticate: config.authenticate,
@@ -398,8 +402,7 @@ export class Sallyport {
     trail.view = view.path;
     const { telemetry } = this.#rooms;
     const envelope: Envelope = {};
-    const work = () =>
-      this.#event(view, kind, http, trail, envelope).finally(() => envelope.inFlight?.leave());
+    const work = () => this.#answeredEvent(view, kind, http, trail, envelope);
     if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
@@ -409,6 +412,20 @@ export class Sallyport {
       connectionId: trail.connectionId,
       requestId: trail.requestId,
     }));
+  }
+
+  async #answeredEvent(
+    view: MountedView,
+    kind: "connect" | "message" | "disconnect",
+    http: HttpCall,
+    trail: Trail,
+    envelope: Envelope,
+  ): Promise<HttpAnswer> {
+    try {
+      return await this.#event(view, kind, http, trail, envelope);
+    } finally {
+      envelope.inFlight?.leave();
+    }
   }
 
   async #event(

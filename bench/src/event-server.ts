@@ -79,7 +79,8 @@ function onSqlite(path: string, steps: readonly Step[]): (given: Given) => Promi
   });
   return async (given) => {
     for (const { step, statement } of prepared) {
-      if (statement.reader) statement.all(valuesOf(step, given));
+      if (statement.reader)
+        statement[process.env.FLOOR_READS_BY === "all" ? "all" : "get"](valuesOf(step, given));
       else statement.run(valuesOf(step, given));
     }
   };

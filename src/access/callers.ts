@@ -48,6 +48,11 @@ export class Callers {
     return this.#gateways.lastKnown === undefined || this.lastKnown(call) !== undefined;
   }
 
+  /** Whether a call that {@link check} accepted proves which gateway it comes from. */
+  proves({ isInvocation }: GatewayCall): boolean {
+    return this.#auth === "secret" || isInvocation;
+  }
+
   #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
     if (this.#auth === "none" || call.isInvocation) {
       const { apiId, stage } = call;

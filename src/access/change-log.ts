@@ -1,5 +1,5 @@
-import { type Expression, type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
-import { CHANGES, changesRecorded, type Database, type Tables } from "../storage/database.ts";
+import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
+import { CHANGES, changesRecorded, type Database, type Sql, type Tables } from "../storage/database.ts";
 import { type ChangedSubject, EVERYONE } from "./changed-subjects.ts";
 
 /** Changes that one reading returns. With more, every subject counts as changed. */
@@ -115,7 +115,7 @@ export class ChangeLog {
   async since(
     number: number | undefined,
   ): Promise<{ readonly number: number; readonly subjects: readonly ChangedSubject[] }> {
-    const { db } = this.#database;
+    const { db, sql } = this.#database;
     const rows = await db
       .selectFrom(
         db.selectNoFrom(() => sql<number>`coalesce(${changesRecorded(db)}, 0)`.as("last")).as("counted"),
@@ -147,6 +147,7 @@ export class ChangeLog {
     { userId, loginId, view, channel }: Readonly<Record<keyof Affected, Expression<string | null>>>,
     since: Expression<number>,
   ): RawBuilder<SqlBool> {
+    const { sql } = this.#database;
     const changes = db.selectFrom("sallyport_changes as change").where("change.number", ">", since);
     const known = changes.select(({ fn }) => fn.count<number>("change.number").distinct().as("known"));
     const groups = db
@@ -180,7 +181,8 @@ export class ChangeLog {
     affected: Affected,
     since: number,
   ): Promise<{ readonly last: number; readonly isAffected: boolean }> {
-    const condition = this.affects(db, textsOf(affected), sql<number>`cast(${since} as bigint)`);
+    const { sql } = this.#database;
+    const condition = this.affects(db, textsOf(sql, affected), sql<number>`cast(${since} as bigint)`);
     const row = await db
       .selectNoFrom(() => [
         sql<number>`coalesce(${changesRecorded(db)}, 0)`.as("last"),
@@ -213,7 +215,7 @@ const NO_NUMBER = 2 ** 52;
 /** Recorded for a change that concerns no connection. */
 const NOTHING = { scope: "nothing", subject: "" } as const;
 
-function textsOf({ userId, loginId, view, channel }: Affected) {
+function textsOf(sql: Sql, { userId, loginId, view, channel }: Affected) {
   const text = (value: string | null) => sql<string | null>`cast(${value} as text)`;
   return {
     userId: text(userId),

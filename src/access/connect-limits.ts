@@ -1,4 +1,4 @@
-import { type Expression, type Kysely, sql } from "kysely";
+import type { Expression, Kysely } from "kysely";
 import type { Database } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { type CountedLimit, limitKey } from "./limit-keys.ts";
@@ -114,8 +114,8 @@ export class ConnectLimits {
 }
 
 function countingBoth(database: Database): Count {
-  const { db, now, writesInWith } = database;
-  return prepared((value) => {
+  const { db, now, sql, writesInWith } = database;
+  return prepared(database, (value) => {
     const text = (name: "user" | "address") => sql<string>`cast(${value(name)} as text)`;
     const number = (name: "userLimit" | "addressLimit") => sql<number>`cast(${value(name)} as bigint)`;
     const once = (key: Expression<string>) =>

@@ -97,7 +97,7 @@ export class DecisionLog {
   readonly #counter = new DenialCounter();
   #pending: Decision[] = [];
   #writing: Promise<void> = Promise.resolve();
-  #sweptAt = Date.now();
+  #sweptAt = performance.now();
   #countedAt = 0;
 
   constructor(
@@ -160,8 +160,8 @@ export class DecisionLog {
 
   /** Removes what is too old or too much, once a minute at the most. */
   async sweep(): Promise<void> {
-    if (Date.now() - this.#sweptAt < SWEEP_MS) return;
-    this.#sweptAt = Date.now();
+    if (performance.now() - this.#sweptAt < SWEEP_MS) return;
+    this.#sweptAt = performance.now();
     try {
       while ((await this.removeOld(ROWS_PER_SWEEP)) > 0);
     } catch (error) {

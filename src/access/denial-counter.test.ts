@@ -41,6 +41,14 @@ describe("denials of one user for one reason", () => {
     expect(counter.take(NOW + 60_000)).toMatchObject([{ repeats: 1 }]);
   });
 
+  test("are stored again when the clock was set back by an hour", () => {
+    count(61, { userId: "ann" });
+    const earlier = NOW - 3_600_000;
+    expect(stored(count(1, { userId: "ann", at: earlier }))).toBe(1);
+    expect(counter.take(earlier)).toMatchObject([{ repeats: 1 }]);
+    expect(stored(count(75, { userId: "ann", at: earlier }))).toBe(59);
+  });
+
   test.each([{ userId: "bob" }, { reason: "limit" as const }, { event: "delivery" as const }])(
     "do not count for %o",
     (other) => {

@@ -60,7 +60,7 @@ export class DenialCounter {
     const source = sourceOf(decision);
     const key = kindOf(decision, source);
     let window = this.#windows.get(key);
-    if (window && at - window.startedAt >= WINDOW_MS) {
+    if (window && isOver(window.startedAt, at)) {
       this.#end(key, window);
       window = undefined;
     }
@@ -84,7 +84,7 @@ export class DenialCounter {
   /** Returns what was counted since the last call. Windows that have ended are removed. */
   take(now = Date.now()): readonly Repeats[] {
     for (const [key, window] of this.#windows) {
-      if (now - window.startedAt >= WINDOW_MS) this.#end(key, window);
+      if (isOver(window.startedAt, now)) this.#end(key, window);
       else this.#ended.push(...takeRepeats(window));
     }
     const taken = this.#ended;
@@ -96,7 +96,7 @@ export class DenialCounter {
     const most = mostStored(decision, source);
     if (window ? window.stored >= most : this.#windows.size >= MAX_KINDS) return false;
     if (decision.userId !== undefined) return true;
-    if (decision.at - this.#strangers.startedAt >= WINDOW_MS) {
+    if (isOver(this.#strangers.startedAt, decision.at)) {
       this.#strangers = { startedAt: decision.at, stored: 0 };
     }
     if (this.#strangers.stored >= STORED_STRANGERS_PER_WINDOW) return false;
@@ -127,6 +127,11 @@ export function storedReference(reference: string): {
 } {
   const isCounted = reference.endsWith(COUNTED);
   return { stored: isCounted ? reference.slice(0, -COUNTED.length) : reference, isCounted };
+}
+
+/** Also if the clock was set back: a window that begins in the future would last until then. */
+function isOver(startedAt: number, now: number): boolean {
+  return Math.abs(now - startedAt) >= WINDOW_MS;
 }
 
 function takeRepeats(window: Window): Repeats[] {

@@ -43,7 +43,7 @@ export class EndedSessions {
   readonly #maxRows: number;
   readonly #onError: (error: unknown, where: string) => void;
   /** Swept soon after the start: a process of a serverless runtime may not live for ten minutes. */
-  #sweptAt = 0;
+  #sweptAt = Number.NEGATIVE_INFINITY;
   #isSurplusReported = false;
   #isUserIdReported = false;
 
@@ -94,8 +94,8 @@ export class EndedSessions {
 
   /** Removes rows that are too old or too many, once in ten minutes at most. */
   async sweep(): Promise<void> {
-    if (Math.abs(Date.now() - this.#sweptAt) < SWEEP_MS) return;
-    this.#sweptAt = Date.now();
+    if (performance.now() - this.#sweptAt < SWEEP_MS) return;
+    this.#sweptAt = performance.now();
     try {
       while ((await this.removeOld(ROWS_PER_SWEEP)) > 0);
     } catch (error) {

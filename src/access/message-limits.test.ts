@@ -142,3 +142,16 @@ test("removes the windows of connections that send no more messages", () => {
   const windows = set.mock.contexts[set.mock.calls.findIndex(([key]) => key === "last")];
   expect([...(windows as Map<string, unknown>).keys()]).toEqual(["last"]);
 });
+
+test("measures windows by the monotonic clock, so a clock that is set back denies nobody for longer", () => {
+  const limits = limitsOf({ messagesPerConnection: 1, messagesPerUser: 1 });
+  const [wall, monotonic] = [vi.spyOn(Date, "now"), vi.spyOn(performance, "now")];
+  wall.mockReturnValue(START);
+  monotonic.mockReturnValue(1_000);
+  limits.take(VIEW, ann("a"));
+  wall.mockReturnValue(START - 60 * MINUTE_MS);
+  monotonic.mockReturnValue(1_000 + MINUTE_MS - 1);
+  expect(retryAfter(() => limits.take(VIEW, ann("a")))).toBe(1);
+  monotonic.mockReturnValue(1_000 + MINUTE_MS);
+  expect(retryAfter(() => limits.take(VIEW, ann("a")))).toBeUndefined();
+});

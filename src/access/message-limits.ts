@@ -11,6 +11,7 @@ export interface MessageOrigin {
 }
 
 interface Window {
+  /** On the monotonic clock, in milliseconds: a window must not last longer when the clock of the machine is set back. */
   startedAt: number;
   count: number;
 }
@@ -85,9 +86,10 @@ export class MessageLimits {
   /**
    * Counts a message at a view for its connection and its user.
    *
+   * @param now on the monotonic clock, in milliseconds
    * @throws RefusedError with 429 if one of the limits is reached
    */
-  take(view: string, origin: MessageOrigin, now = Date.now()): void {
+  take(view: string, origin: MessageOrigin, now = performance.now()): void {
     take(this.#scopeOfView(view), origin, now);
   }
 
@@ -95,9 +97,10 @@ export class MessageLimits {
    * Counts a call of a handler for its connection and its user, where the handler has limits of its own.
    *
    * @param view path of the view that has the handler
+   * @param now on the monotonic clock, in milliseconds
    * @throws RefusedError with 429 if one of the limits is reached
    */
-  takeCall(view: string, handler: LimitedHandler, origin: MessageOrigin, now = Date.now()): void {
+  takeCall(view: string, handler: LimitedHandler, origin: MessageOrigin, now = performance.now()): void {
     take(this.#scopeOfHandler(view, handler), origin, now);
   }
 

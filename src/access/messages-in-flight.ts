@@ -24,15 +24,35 @@ class Counter {
 }
 
 /** A message from its arrival until its answer was sent. */
-export interface MessageInFlight {
+export class MessageInFlight {
+  readonly #counts: MessagesInFlight;
+  readonly #connection: string;
+  #user: string | undefined;
+  #isOver = false;
+
+  /** @param connection the key of its connection */
+  constructor(counts: MessagesInFlight, connection: string) {
+    this.#counts = counts;
+    this.#connection = connection;
+  }
+
   /**
    * Counts the message for its user, once the user is known.
    *
    * @throws RefusedError with 429 if the user has too many messages in flight
    */
-  countFor(userId: string | null): void;
+  countFor(userId: string | null): void {
+    if (userId === null || this.#user !== undefined) return;
+    this.#counts.enterUser(userId);
+    this.#user = userId;
+  }
+
   /** The message was answered. */
-  leave(): void;
+  leave(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#counts.leave(this.#connection, this.#user);
+  }
 }
 
 /**
@@ -56,8 +76,7 @@ export class MessagesInFlight {
    * @throws RefusedError with 429 if the process or the connection has too many messages in flight
    */
   enter(gatewayId: string, connectionId: string): MessageInFlight {
-    const { messagesInFlightPerProcess, messagesInFlightPerConnection, messagesInFlightPerUser } =
-      this.#limits;
+    const { messagesInFlightPerProcess, messagesInFlightPerConnection } = this.#limits;
     const connection = `${gatewayId} ${connectionId}`;
     requireBelow(this.#count, messagesInFlightPerProcess, "This process", "messagesInFlightPerProcess");
     requireBelow(
@@ -68,28 +87,26 @@ export class MessagesInFlight {
     );
     this.#count++;
     this.#connections.add(connection);
-    let user: string | undefined;
-    let isOver = false;
-    return {
-      countFor: (userId) => {
-        if (userId === null || user !== undefined) return;
-        requireBelow(
-          this.#users.of(userId),
-          messagesInFlightPerUser,
-          `User ${userId}`,
-          "messagesInFlightPerUser",
-        );
-        this.#users.add(userId);
-        user = userId;
-      },
-      leave: () => {
-        if (isOver) return;
-        isOver = true;
-        this.#count--;
-        this.#connections.remove(connection);
-        if (user !== undefined) this.#users.remove(user);
-      },
-    };
+    return new MessageInFlight(this, connection);
+  }
+
+  /** Called by {@link MessageInFlight.countFor}. */
+  enterUser(userId: string): void {
+    const { messagesInFlightPerUser } = this.#limits;
+    requireBelow(
+      this.#users.of(userId),
+      messagesInFlightPerUser,
+      `User ${userId}`,
+      "messagesInFlightPerUser",
+    );
+    this.#users.add(userId);
+  }
+
+  /** Called by {@link MessageInFlight.leave}. */
+  leave(connection: string, userId: string | undefined): void {
+    this.#count--;
+    this.#connections.remove(connection);
+    if (userId !== undefined) this.#users.remove(userId);
   }
 }
 

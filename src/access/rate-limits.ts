@@ -1,5 +1,12 @@
 import ipaddr from "ipaddr.js";
-import { type Expression, type ExpressionBuilder, type Kysely, type OnConflictBuilder, sql } from "kysely";
+import {
+  type Expression,
+  type ExpressionBuilder,
+  type Kysely,
+  type OnConflictBuilder,
+  type SqlBool,
+  sql,
+} from "kysely";
 import * as v from "valibot";
 import { RefusedError } from "../errors.ts";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
@@ -56,6 +63,22 @@ export const WINDOW_MS = 60_000;
 const KEEP_WINDOW_MS = 10 * WINDOW_MS;
 
 /**
+ * How far in the future a time of the database may be that was written a moment ago, in milliseconds. A time further ahead was written
+ * before the clock was set back: it belongs to a window or a token that has ended.
+ */
+export const MAX_CLOCK_SKEW_MS = 5_000;
+
+/**
+ * A condition for windows that have not ended. A window that begins in the future would otherwise last until the clock gets there.
+ *
+ * @param column the start of the window
+ */
+function isOpen(now: Expression<number>, column = "window_started_at") {
+  const started = sql.ref(column);
+  return sql<boolean>`(${started} > ${now} - ${sql.lit(WINDOW_MS)} and ${started} <= ${now} + ${sql.lit(MAX_CLOCK_SKEW_MS)})`;
+}
+
+/**
  * Counts in the database, so that all instances count together.
  *
  * A window of a minute begins with the first attempt counted in it. Counting and judging are one statement: of
@@ -97,7 +120,7 @@ export class RateLimits {
         .set(({ eb }) => ({ count: eb("count", "-", 1) }))
         .where("key", "=", key)
         .where("count", ">", 0)
-        .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
+        .where(isOpen(now))
         .execute(),
     );
   }
@@ -192,7 +215,7 @@ export class RateLimits {
         eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
       ])
       .where(isOf(of, KNOWN_KEYS))
-      .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
+      .where(isOpen(now))
       .orderBy("count", "desc")
       .orderBy("key")
       .limit(limit);
@@ -204,23 +227,23 @@ export class RateLimits {
     return (await query.execute()).map(({ key, count, left_ms }) => ({
       key,
       count: Number(count),
-      secondsLeft: Math.max(1, Math.ceil(Number(left_ms) / 1000)),
+      secondsLeft: secondsUntil(Number(left_ms)),
     }));
   }
 
   /** Removes the windows of a user or of an address, or all. @returns how many of them were open */
   async clear(db: Kysely<Tables>, of: LimitSubject): Promise<number> {
     const { now } = this.#database;
-    const removed = async (comparison: ">" | "<=") => {
+    const removed = async (which: Expression<SqlBool>) => {
       const { numDeletedRows } = await db
         .deleteFrom("sallyport_counters")
         .where(isOf(of))
-        .where(({ eb }) => eb("window_started_at", comparison, eb(now, "-", WINDOW_MS)))
+        .where(which)
         .executeTakeFirst();
       return Number(numDeletedRows);
     };
-    const open = await removed(">");
-    await removed("<=");
+    const open = await removed(isOpen(now));
+    await removed(sql<boolean>`not ${isOpen(now)}`);
     return open;
   }
 
@@ -244,7 +267,7 @@ export class RateLimits {
         eb("window_started_at", "-", eb.parens(now, "-", WINDOW_MS)).as("left_ms"),
       ])
       .where("key", "=", key)
-      .where(({ eb }) => eb("window_started_at", ">", eb(now, "-", WINDOW_MS)))
+      .where(isOpen(now))
       .executeTakeFirst();
   }
 
@@ -288,23 +311,20 @@ function isOf(of: LimitSubject, all: readonly string[] = ["["]) {
  * limit is reached it changes nothing and returns nothing.
  */
 export function unlessReached(now: Expression<number>, limit: Expression<number>) {
+  const isStillOpen = isOpen(now, "sallyport_counters.window_started_at");
   return (conflict: OnConflictBuilder<Tables, "sallyport_counters">) =>
     conflict
       .column("key")
       .doUpdateSet(({ ref, eb }) => {
-        const isOver = eb("sallyport_counters.window_started_at", "<=", eb(now, "-", WINDOW_MS));
         const more = eb("sallyport_counters.count", "+", 1);
         const started = ref("sallyport_counters.window_started_at");
         return {
-          count: eb.case().when(isOver).then(1).else(more).end(),
-          window_started_at: eb.case().when(isOver).then(now).else(started).end(),
+          count: eb.case().when(isStillOpen).then(more).else(1).end(),
+          window_started_at: eb.case().when(isStillOpen).then(started).else(now).end(),
         };
       })
       .where(({ eb, or }) =>
-        or([
-          eb("sallyport_counters.window_started_at", "<=", eb(now, "-", WINDOW_MS)),
-          eb("sallyport_counters.count", "<", limit),
-        ]),
+        or([sql<boolean>`not ${isStillOpen}`, eb("sallyport_counters.count", "<", limit)]),
       );
 }
 
@@ -320,7 +340,7 @@ export function reachedWindow(
     .select("full.key")
     .where("full.key", "=", key)
     .where("full.count", ">=", limit)
-    .where(({ eb }) => eb("full.window_started_at", ">", eb(now, "-", WINDOW_MS)));
+    .where(isOpen(now, "full.window_started_at"));
 }
 
 /**
@@ -335,6 +355,11 @@ export function addressBlock(text: string): string | undefined {
   return `${parts.map((part) => part.toString(16)).join(":")}::/64`;
 }
 
+/** Whole seconds of a window that are left: at least one, and no more than the window is long. */
+function secondsUntil(leftMs: number): number {
+  return Math.max(1, Math.ceil(Math.min(leftMs, WINDOW_MS) / 1000));
+}
+
 /**
  * Returns the error for an event that a limit denies.
  *
@@ -342,7 +367,7 @@ export function addressBlock(text: string): string | undefined {
  * @param leftMs until the window ends, in milliseconds
  */
 export function reachedLimit(what: string, limit: number, leftMs: number): RefusedError {
-  const retryAfterSeconds = Math.max(1, Math.ceil(leftMs / 1000));
+  const retryAfterSeconds = secondsUntil(leftMs);
   return new RefusedError(
     `${what}, which allows ${limit} per minute. The window ends in ${retryAfterSeconds} s.`,
     { reason: "limit", status: 429, reply: "Too many requests.", retryAfterSeconds },

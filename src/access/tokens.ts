@@ -5,6 +5,7 @@ import { type RightsColumns, type RightsOf, rightsColumns, rightsFrom } from "..
 import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { sessionEnded } from "./ended-sessions.ts";
+import { MAX_CLOCK_SKEW_MS } from "./rate-limits.ts";
 import type { Subject } from "./rules.ts";
 
 /** Whose a token is. */
@@ -57,7 +58,7 @@ export class Tokens {
     this.#database = database;
     this.#expiryMs = expirySeconds * 1000;
     const { db, now } = database;
-    this.#spend = prepared((value) =>
+    this.#spend = prepared(database, (value) =>
       db
         .updateTable("sallyport_tokens")
         .set({ spent_at: now })
@@ -65,6 +66,8 @@ export class Tokens {
         .where("spent_at", "is", null)
         .where("ended_at", "is", null)
         .where("expires_at", ">", now)
+        // Issued before the clock was set back, it would be valid until the clock gets there again.
+        .where(({ eb }) => eb("created_at", "<=", eb(now, "+", MAX_CLOCK_SKEW_MS)))
         .returning((eb) => [
           "user_id",
           "login_id",

@@ -242,11 +242,13 @@ function clientHeaders({ headers, multiValueHeaders }: WebSocketEvent): Headers 
 
 /** What the context says, by the names that an HTTP integration maps it to. */
 function contextHeaders({ requestContext }: WebSocketEvent): ReadonlyMap<string, string> {
-  const { connectionId, identity, requestId, disconnectStatusCode, disconnectReason } = requestContext;
+  const { connectionId, connectedAt, identity, requestId, disconnectStatusCode, disconnectReason } =
+    requestContext;
   const said = {
     connectionId,
     "x-sallyport-source-ip": identity?.sourceIp,
     "x-sallyport-request-id": requestId,
+    "x-sallyport-connected-at": connectedAt,
     "x-sallyport-disconnect-code": disconnectStatusCode,
     "x-sallyport-disconnect-reason": disconnectReason,
   } satisfies Partial<Record<keyof typeof CONTEXT_HEADERS, unknown>>;

@@ -1,51 +1,62 @@
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { ConcurrencyLimit, LOWEST_CONCURRENCY } from "./concurrency-limit.ts";
 
-/** The latency of an endpoint with a capacity of calls per millisecond, which answers a single call after some time. */
+let now: number;
+beforeEach(() => {
+  now = 0;
+});
+
+/** The latency of an endpoint with a capacity of calls per millisecond, which answers a call after some time, or up to four times that. */
 const endpoint =
   (perMs: number, alone: number) =>
   (inFlight: number): number =>
-    Math.max(alone, inFlight / perMs);
+    Math.max(alone * (1 + 3 * Math.random()), inFlight / perMs);
 
+/** Answers calls of which always as many as allowed are in flight. @returns the limit after each */
 function run(limit: ConcurrencyLimit, latency: (inFlight: number) => number, answers: number): number[] {
-  const limits: number[] = [];
-  for (let answer = 0; answer < answers; answer++) {
-    limit.answered(latency(limit.limit) * (0.8 + 0.4 * Math.random()));
-    limits.push(limit.limit);
-  }
-  return limits;
+  return Array.from({ length: answers }, () => {
+    now += 1;
+    limit.answered(latency(limit.limit), limit.limit, now);
+    return limit.limit;
+  });
 }
 
+const alone = (limit: ConcurrencyLimit, ms: number) => {
+  for (let call = 0; call < 20; call++) limit.answered(ms * (1 + Math.random()), 1, now);
+};
+
 describe("the number of calls in flight", () => {
-  test("rises to the maximum at an endpoint whose latency does not depend on it", () => {
+  test("rises to the maximum at an endpoint that has capacity, though many calls are slow", () => {
     const limit = new ConcurrencyLimit(256);
-    run(limit, endpoint(1000, 20), 2000);
-    const limits = run(limit, endpoint(1000, 20), 20_000);
-    expect(limits.filter((one) => one === 256).length).toBeGreaterThan(15_000);
-    expect(Math.min(...limits)).toBeGreaterThan(100);
+    alone(limit, 20);
+    run(limit, endpoint(1000, 20), 1000);
+    expect(Math.min(...run(limit, endpoint(1000, 20), 20_000))).toBe(256);
   });
 
-  test("falls at an endpoint where calls wait", () => {
+  test("falls at an endpoint where calls wait, and rises when they do not wait any more", () => {
     const limit = new ConcurrencyLimit(256);
+    alone(limit, 1);
     run(limit, endpoint(3, 1), 1000);
-    const limits = run(limit, endpoint(3, 1), 20_000);
-    expect(Math.max(...limits)).toBeLessThanOrEqual(Math.ceil(LOWEST_CONCURRENCY / 0.7));
+    expect(Math.max(...run(limit, endpoint(3, 1), 10_000))).toBeLessThan(2 * LOWEST_CONCURRENCY);
+    run(limit, endpoint(1000, 1), 2000);
+    expect(limit.limit).toBe(256);
   });
 
-  test("stays at what an endpoint handles at once", () => {
+  test("does not change while fewer are in flight than allowed", () => {
     const limit = new ConcurrencyLimit(256);
-    // 5 calls per millisecond, 20 ms each: 100 in flight are as fast as more.
-    const limits = run(limit, endpoint(5, 20), 50_000).slice(5000);
-    const mean = limits.reduce((all, one) => all + one, 0) / limits.length;
-    expect(mean).toBeGreaterThan(70);
-    expect(mean).toBeLessThan(180);
+    alone(limit, 1);
+    for (let call = 0; call < 1000; call++) limit.answered(500, limit.limit - 1, now);
+    expect(limit.limit).toBe(128);
   });
 
-  test("rises again when the endpoint became faster", () => {
+  test("rises at an endpoint that became slower a minute ago, because each call is slower", () => {
     const limit = new ConcurrencyLimit(256);
-    run(limit, endpoint(3, 1), 5000);
-    run(limit, endpoint(1000, 20), 20_000);
-    expect(limit.limit).toBeGreaterThan(150);
+    alone(limit, 1);
+    run(limit, endpoint(1000, 20), 1000);
+    expect(limit.limit).toBe(LOWEST_CONCURRENCY);
+    now += 60_000;
+    run(limit, endpoint(1000, 20), 2000);
+    expect(limit.limit).toBe(256);
   });
 
   test("never exceeds a maximum below the lowest limit", () => {

@@ -1,30 +1,33 @@
-/** The limit at the start, before anything was measured. */
+/** The limit at the start. */
 const START = 128;
 /** The lowest limit. */
 export const LOWEST_CONCURRENCY = 32;
-/** What the limit is multiplied by for a step down, and divided by for a step up. */
-const STEP = 0.7;
-/** The fewest answers whose mean latency is compared. */
-const FEWEST_ANSWERS = 64;
-/** Comparisons that are skipped after the limit was found to be right. */
-const HOLD = 10;
+/** What the limit is multiplied by when calls wait at the endpoint, and divided by when they do not. */
+const STEP = 0.75;
+/** With so few calls in flight, none waits behind another one. */
+const ALONE = 8;
+/** How much more than the base latency is no sign that calls wait: a factor, and milliseconds. */
+const TOLERANCE = 2;
+const TOLERANCE_MS = 5;
+/** After this time, a base latency that was not measured again counts no more, in milliseconds. */
+const BASE_MS = 60_000;
 
 /**
- * Finds the number of calls in flight beyond which an endpoint accepts no more calls per second.
+ * Lowers the number of calls in flight while calls wait at an endpoint.
  *
- * Beyond that number, calls wait at the endpoint, and a message to a small audience waits there behind the calls of a large send. The
- * latency tells: while the endpoint has capacity, it does not depend on the number of calls in flight. Otherwise it is proportional. So the
- * limit is changed by a step, and the mean latencies before and after are compared.
+ * An endpoint that is busy accepts no more calls per second when more are in flight. They wait there, and a message to a small audience
+ * waits behind the calls of a large send. Then even the fastest of many calls takes longer than a call does alone. At an endpoint with
+ * capacity, some calls are slow and others are as fast as ever, so the fastest one is compared.
  */
 export class ConcurrencyLimit {
   readonly #most: number;
   #limit: number;
-  #sumMs = 0;
+  /** The latency of a call that does not wait. */
+  #baseMs = Number.POSITIVE_INFINITY;
+  #baseAt = Number.NEGATIVE_INFINITY;
+  /** The fastest call since the last step. */
+  #fastestMs = Number.POSITIVE_INFINITY;
   #answers = 0;
-  #holds = 0;
-  #isDown = true;
-  /** The limit and the latency before the step that is being judged. */
-  #before: { readonly limit: number; readonly meanMs: number } | undefined;
 
   /** @param most the highest limit */
   constructor(most: number) {
@@ -36,45 +39,29 @@ export class ConcurrencyLimit {
     return this.#limit;
   }
 
-  /** Counts an answer to a call that was made while as many calls as allowed were in flight. @param ms from the call to its answer */
-  answered(ms: number): void {
-    this.#sumMs += ms;
-    if (++this.#answers < Math.max(FEWEST_ANSWERS, this.#limit)) return;
-    const meanMs = this.#sumMs / this.#answers;
-    this.#sumMs = 0;
-    this.#answers = 0;
-    if (this.#holds > 0) this.#holds--;
-    else if (!this.#before) this.#step(meanMs);
-    else this.#judge(this.#before, meanMs);
-  }
-
-  #judge(before: { readonly limit: number; readonly meanMs: number }, meanMs: number): void {
-    const change = this.#limit / before.limit - 1;
-    const slower = meanMs / before.meanMs - 1;
-    const isProportional = this.#isDown ? slower < change / 2 : slower > change / 2;
-    // Down goes on while calls waited at the endpoint, and up while they do not.
-    if (isProportional === this.#isDown) this.#step(meanMs);
-    else {
-      this.#limit = before.limit;
-      this.#turn();
-    }
-  }
-
-  #step(meanMs: number): void {
-    const limit = this.#isDown
+  /**
+   * Counts a call that was accepted.
+   *
+   * @param ms from the call to its answer
+   * @param inFlight calls in flight, this one included
+   */
+  answered(ms: number, inFlight: number, now = performance.now()): void {
+    if (ms < this.#baseMs || now - this.#baseAt > BASE_MS) {
+      this.#baseMs = ms;
+      this.#baseAt = now;
+    } else if (inFlight <= ALONE && !this.#isWaiting(ms)) this.#baseAt = now;
+    // Fewer calls than allowed say nothing about the limit.
+    if (inFlight < this.#limit) return;
+    this.#fastestMs = Math.min(this.#fastestMs, ms);
+    if (++this.#answers < this.#limit) return;
+    this.#limit = this.#isWaiting(this.#fastestMs)
       ? Math.max(Math.min(LOWEST_CONCURRENCY, this.#most), Math.floor(this.#limit * STEP))
       : Math.min(this.#most, Math.ceil(this.#limit / STEP));
-    if (limit === this.#limit) this.#turn();
-    else {
-      this.#before = { limit: this.#limit, meanMs };
-      this.#limit = limit;
-    }
+    this.#answers = 0;
+    this.#fastestMs = Number.POSITIVE_INFINITY;
   }
 
-  /** Tries the other direction, after a while if both were tried. */
-  #turn(): void {
-    this.#before = undefined;
-    if (!this.#isDown) this.#holds = HOLD;
-    this.#isDown = !this.#isDown;
+  #isWaiting(ms: number): boolean {
+    return ms > TOLERANCE * this.#baseMs + TOLERANCE_MS;
   }
 }

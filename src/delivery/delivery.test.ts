@@ -103,8 +103,8 @@ describe("a post", () => {
   });
 
   test("to a closed connection reports it at once; one to a connection still opening is retried", async () => {
-    // Only this test moves the time by which a connection is new.
-    vi.useFakeTimers({ toFake: ["Date"] });
+    // Only this test moves the clock by which a connection is new.
+    vi.useFakeTimers({ toFake: ["performance"] });
     statuses.set("old", [410]);
     expect(await delivery.post(to("old"), "{}")).toEqual({ kind: "gone" });
     statuses.set("young", [410, 410]);
@@ -112,7 +112,20 @@ describe("a post", () => {
     statuses.set("lost", Array(1000).fill(410));
     const lost = delivery.post(to("lost", 50), "{}");
     await expect.poll(() => calls.filter(({ path }) => path.endsWith("/lost")).length).toBeGreaterThan(1);
-    vi.setSystemTime(Date.now() + 3001);
+    vi.advanceTimersByTime(3001);
+    expect(await lost).toEqual({ kind: "failed", reason: "arriving" });
+  });
+
+  test("ends when the wall clock is set back by an hour, and a connection that is gone is not taken for a new one", async () => {
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
+    statuses.set("lost", Array(1000).fill(410));
+    statuses.set("old", [410]);
+    const lost = delivery.post(to("lost", 50), "{}");
+    const old = delivery.post(to("old"), "{}");
+    vi.setSystemTime(Date.now() - 3_600_000);
+    expect(await old).toEqual({ kind: "gone" });
+    await expect.poll(() => calls.filter(({ path }) => path.endsWith("/lost")).length).toBeGreaterThan(1);
+    vi.advanceTimersByTime(3001);
     expect(await lost).toEqual({ kind: "failed", reason: "arriving" });
   });
 
@@ -279,6 +292,61 @@ test("gives up every pending message to a connection after one message ran out o
   expect(await own.post(to("a"), "6")).toEqual({ kind: "sent" });
 });
 
+test("closes a connection that is refused for three seconds while another one is served", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  const slow: string[] = [];
+  const own = new Delivery(
+    {
+      post: async (_endpoint, connection) =>
+        connection === "silent" ? { kind: "retry", reason: "status 429", isThrottled: true } : { kind: "ok" },
+      delete: async () => ({ kind: "ok" }),
+      close: async () => undefined,
+    },
+    UNBOUNDED,
+    ({ connectionId }) => slow.push(connectionId),
+  );
+  let isDone = false;
+  const posts = Promise.all(["1", "2", "3"].map((frame) => own.post(to("silent"), frame)));
+  void posts.then(() => {
+    isDone = true;
+  });
+  await expect
+    .poll(async () => {
+      await own.post(to("other"), "x");
+      vi.advanceTimersByTime(100);
+      return isDone;
+    })
+    .toBe(true);
+  expect(await posts).toEqual(Array(3).fill({ kind: "failed", reason: "slow" }));
+  expect(slow).toEqual(["silent"]);
+});
+
+test("rejects a message to a queue that is full while the whole gateway fails, and closes nothing", async () => {
+  const slow: string[] = [];
+  let fails = true;
+  const own = new Delivery(
+    {
+      post: async () => (fails ? { kind: "retry", reason: "status 500" } : { kind: "ok" }),
+      delete: async () => ({ kind: "ok" }),
+      close: async () => undefined,
+    },
+    UNBOUNDED,
+    ({ connectionId }) => slow.push(connectionId),
+  );
+  const calls: Promise<unknown>[] = [];
+  const last = async () => {
+    const outcome = own.post(to("a"), "x");
+    calls.push(outcome);
+    return Promise.race([outcome, new Promise((resolve) => setImmediate(() => resolve("waits")))]);
+  };
+  for (let n = 0; n < 255; n++) void last();
+  await expect.poll(last).toEqual({ kind: "failed", reason: "queue full" });
+  fails = false;
+  await Promise.all(calls);
+  expect(await own.post(to("a"), "later")).toEqual({ kind: "sent" });
+  expect(slow).toEqual([]);
+});
+
 test("what waits when it is stopped has failed, and so has what comes later", async () => {
   let goOn: (result: PostResult) => void = () => undefined;
   const { own, order } = asked(
@@ -316,7 +384,7 @@ test("stopped, it still makes calls that are urgent; shut, it makes none", async
 test("retries more than four times while a gateway throttles many calls, unless the call is urgent", async () => {
   const tooMany: PostResult = { kind: "retry", reason: "status 429", isThrottled: true };
   // The ten seconds after which it gives up do not pass.
-  vi.useFakeTimers({ toFake: ["Date"] });
+  vi.useFakeTimers({ toFake: ["performance"] });
   let isOver = false;
   const tries = new Map<string, number>();
   const { own } = asked((connection) => {

@@ -61,8 +61,7 @@ export class Lane {
    * @param ms how long an ordinary call took that was accepted
    */
   leave(isThrottled?: boolean, ms?: number): void {
-    // Fewer calls than allowed say nothing about the limit.
-    if (ms !== undefined && this.#underWay >= this.#limit.limit) this.#limit.answered(ms);
+    if (ms !== undefined) this.#limit.answered(ms, this.#underWay);
     this.#underWay--;
     if (isThrottled !== undefined) this.#rate.answered(isThrottled);
     this.#admit();

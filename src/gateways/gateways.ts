@@ -1,5 +1,6 @@
 import { hash as digest, randomBytes, randomUUID } from "node:crypto";
 import * as v from "valibot";
+import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, choiceOption, optionsOf, parseOptions, textOption } from "../options.ts";
 import type { Database } from "../storage/database.ts";
@@ -80,7 +81,8 @@ const MIN_AGE_MS = 1000;
 export class Gateways {
   readonly #database: Database;
   #known: readonly Gateway[] = [];
-  #readAt = 0;
+  /** When the newest read that has finished started. */
+  #readAt: ClockReading | undefined;
   #reading: Promise<readonly Gateway[]> | undefined;
   /** Reads that have started. */
   #started = 0;
@@ -93,12 +95,17 @@ export class Gateways {
 
   /** Every gateway, at most five seconds old. */
   async list(): Promise<readonly Gateway[]> {
-    return Date.now() - this.#readAt < MAX_AGE_MS ? this.#known : this.#read();
+    return this.#age() < MAX_AGE_MS ? this.#known : this.#read();
   }
 
   /** Reads again, at most once a second: a caller may belong to a gateway registered a moment ago. */
   async listAnew(): Promise<readonly Gateway[]> {
-    return Date.now() - this.#readAt < MIN_AGE_MS ? this.#known : this.#read();
+    return this.#age() < MIN_AGE_MS ? this.#known : this.#read();
+  }
+
+  /** In milliseconds. */
+  #age(): number {
+    return this.#readAt === undefined ? Number.POSITIVE_INFINITY : msSince(this.#readAt);
   }
 
   /** Every gateway as it was last read, however long ago; undefined before the first time. */
@@ -203,7 +210,7 @@ export class Gateways {
   /** What is known is out of date. Where it cannot be read now, the next event reads it. */
   async #readAfterWrite(): Promise<void> {
     await this.#readNow().catch(() => {
-      this.#readAt = 0;
+      this.#readAt = undefined;
     });
   }
 
@@ -222,7 +229,7 @@ export class Gateways {
    */
   async #readNow(): Promise<readonly Gateway[]> {
     const number = ++this.#started;
-    const startedAt = Date.now();
+    const startedAt = readClocks();
     const rows = await this.#database.db
       .selectFrom("sallyport_gateways")
       .selectAll()

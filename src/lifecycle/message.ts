@@ -9,7 +9,7 @@ import { formatValue } from "../format-value.ts";
 import type { Gateway } from "../gateways/gateways.ts";
 import { readJsonText } from "../protocol/body.ts";
 import { PING_TYPE } from "../protocol/frames.ts";
-import type { MessageCall } from "../protocol/gateway-call.ts";
+import { connectedAt, type MessageCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { numberSource } from "../protocol/json-source.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
@@ -66,7 +66,7 @@ export async function message(
   const inFlight = rooms.messagesInFlight.enter(gateway.id, call.connectionId);
   envelope.inFlight = inFlight;
   let judgedAt = rooms.changedSubjects.now();
-  const session = await liveSession(rooms, gateway, call);
+  const session = await liveSession(rooms, gateway, call, http);
   trail.sessionId = session.id;
   if (session.userId !== null) trail.userId = session.userId;
   if (session.loginId !== null) trail.loginId = session.loginId;
@@ -183,9 +183,18 @@ function isNotRefused(error: unknown): false {
   throw error;
 }
 
-async function liveSession(rooms: Rooms, gateway: Gateway, call: MessageCall): Promise<SessionWithChannels> {
+/** @param http the event, for its first look only: a connection that has no row then is closed, so that its client reconnects */
+async function liveSession(
+  rooms: Rooms,
+  gateway: Gateway,
+  call: MessageCall,
+  http?: HttpCall,
+): Promise<SessionWithChannels> {
   const session = await rooms.sessions.find(gateway.id, call.connectionId);
   if (session) return session;
+  if (http && rooms.callers.proves(call)) {
+    rooms.orphanedConnections.close(gateway, call.connectionId, connectedAt(http));
+  }
   throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
     reason: "session",
   });

@@ -31,6 +31,7 @@ import type { Sessions } from "../sessions/sessions.ts";
 import type { UserConnections } from "../sessions/user-connections.ts";
 import type { Database } from "../storage/database.ts";
 import type { MountedView } from "./mount-views.ts";
+import type { OrphanedConnections } from "./orphaned-connections.ts";
 import type { ConnectionProbes } from "./probe-connections.ts";
 import type { Telemetry } from "./telemetry.ts";
 
@@ -72,6 +73,7 @@ export interface Rooms {
   readonly entries: Entries;
   readonly userConnections: UserConnections;
   readonly connectionProbes: ConnectionProbes;
+  readonly orphanedConnections: OrphanedConnections;
   readonly activity: Activity;
   readonly memberships: Memberships;
   readonly delivery: Delivery;

@@ -10,6 +10,7 @@ import {
   startGateway,
 } from "../../test/local/rig.ts";
 import { ManualClock } from "./clock.ts";
+import { UNREAD_MS } from "./connections.ts";
 
 const KB = 1024;
 
@@ -31,6 +32,43 @@ async function setUp(options = {}) {
   const gateway = await startGateway(backend, options);
   return { backend, gateway };
 }
+
+describe("a client that does not read", () => {
+  async function full() {
+    const clock = new ManualClock();
+    const { backend, gateway } = await setUp({ clock, maxBufferedBytes: 100_000 });
+    const client = await openClient(gateway.url);
+    const { headers } = await backend.call("connect");
+    const url = `${gateway.endpoint}/@connections/${encodeURIComponent(`${headers.connectionid}`)}`;
+    const post = async () => (await fetch(url, { method: "POST", body: "x".repeat(100 * KB) })).status;
+    client.socket.pause();
+    while ((await post()) !== 429);
+    return { backend, gateway, clock, client, post };
+  }
+
+  test("is closed when its buffer was full for ten seconds", async () => {
+    const { backend, gateway, clock, post } = await full();
+    clock.advance(UNREAD_MS - 1);
+    expect(await post()).toBe(429);
+    expect(gateway.connectionCount).toBe(1);
+    clock.advance(1);
+    expect(await disconnectOf(backend)).toEqual({ code: "1008", reason: "The client does not read" });
+    expect(await post()).toBe(410);
+  });
+
+  test("stays open when it has read something meanwhile", async () => {
+    const { gateway, clock, client, post } = await full();
+    client.socket.resume();
+    await expect.poll(post).toBe(200);
+    client.socket.pause();
+    while ((await post()) !== 429);
+    clock.advance(UNREAD_MS);
+    expect(gateway.connectionCount).toBe(1);
+    expect(await post()).toBe(429);
+    clock.advance(UNREAD_MS);
+    await expect.poll(() => gateway.connectionCount).toBe(0);
+  });
+});
 
 describe("$disconnect", () => {
   test("tells the client's code and reason", async () => {

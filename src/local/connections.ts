@@ -9,6 +9,12 @@ import type { Impairment } from "./impairment.ts";
 /** How long a client may take to answer a close frame before the socket is cut. */
 export const CLOSE_GRACE_MS = 1_000;
 
+/**
+ * How long the buffer of a client can be full without a byte being read, in milliseconds. Then the connection is closed, so that clients
+ * that do not read do not fill the memory.
+ */
+export const UNREAD_MS = 10_000;
+
 /** Messages of one client that may be with the backend at once; further ones wait in the socket. */
 const MAX_CONCURRENT_MESSAGES = 64;
 
@@ -24,6 +30,7 @@ export interface Ending {
   readonly reason: string;
 }
 
+const NOT_READ: Ending = { code: 1008, reason: "The client does not read" };
 const FRAME_TOO_LARGE: Ending = { code: 1009, reason: "Frame too large" };
 const BINARY: Ending = { code: 1003, reason: "Binary is not supported" };
 const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
@@ -83,9 +90,13 @@ export class Connection {
   #idle: Alarm | undefined;
   #longest: Alarm | undefined;
   #lost: Alarm | undefined;
+  /** Set while the buffer is full. */
+  #unread: Alarm | undefined;
   /** Tells that the socket has closed, which is not seen yet of a half-open client. */
   #tellClosed: (() => void) | undefined;
   #maxBufferedBytes = 0;
+  /** Of all messages so far. */
+  #sentBytes = 0;
   #graceTimer: NodeJS.Timeout | undefined;
 
   constructor(client: {
@@ -131,6 +142,7 @@ export class Connection {
         this.#idle?.cancel();
         this.#longest?.cancel();
         this.#lost?.cancel();
+        this.#unread?.cancel();
         clearTimeout(this.#graceTimer);
         this.#ending ??= clientEnding(code, reason);
         life.ended(this.#ending);
@@ -148,9 +160,14 @@ export class Connection {
   send(data: Buffer): "sent" | "busy" | "gone" {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return "gone";
-    if (this.#impairment === "not-reading" || socket.bufferedAmount > this.#maxBufferedBytes) return "busy";
+    if (this.#impairment === "not-reading") return "busy";
+    if (socket.bufferedAmount > this.#maxBufferedBytes) {
+      this.#watchUnread(socket);
+      return "busy";
+    }
     this.#touch();
     if (this.#impairment === "half-open") return "sent";
+    this.#sentBytes += data.length;
     let start = 0;
     do {
       const end = start + MAX_FRAME_BYTES;
@@ -196,6 +213,17 @@ export class Connection {
     }
     socket.close(ending.code, ending.reason);
     this.#graceTimer = setTimeout(() => socket.terminate(), CLOSE_GRACE_MS);
+  }
+
+  /** Closes the connection unless its client has read something after a while. */
+  #watchUnread(socket: ClientSocket): void {
+    if (this.#unread) return;
+    const read = () => this.#sentBytes - socket.bufferedAmount;
+    const before = read();
+    this.#unread = this.#clock.after(UNREAD_MS, () => {
+      this.#unread = undefined;
+      if (read() <= before) this.end(NOT_READ);
+    });
   }
 
   #receive(data: Buffer, isBinary: boolean, life: Life): void {

@@ -30,11 +30,11 @@ export async function callFunction(
   event: object,
   { requestId, timeoutMs }: { readonly requestId: string; readonly timeoutMs: number },
 ): Promise<FunctionOutcome> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   const context = {
     functionName: "local",
     awsRequestId: requestId,
-    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+    getRemainingTimeInMillis: () => Math.max(0, deadline - performance.now()),
   };
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<FunctionOutcome>((resolve) => {

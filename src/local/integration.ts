@@ -64,9 +64,9 @@ export class Integrations {
 
   /** Runs nothing new, waits up to `graceMs` for what is running, then cuts it. */
   async close(graceMs: number): Promise<void> {
-    const deadline = Date.now() + graceMs;
-    while (this.#running.size > 0 && Date.now() < deadline) {
-      await settledWithin([...this.#running], deadline - Date.now());
+    const deadline = performance.now() + graceMs;
+    while (this.#running.size > 0 && performance.now() < deadline) {
+      await settledWithin([...this.#running], deadline - performance.now());
       // What has just been answered may start a $disconnect.
       await nextTurn();
     }

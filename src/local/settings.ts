@@ -52,7 +52,10 @@ export interface LocalGatewayOptions extends SingleApiOptions {
    * 403, as at AWS. Default: no signature is asked for.
    */
   readonly credentials?: SigningCredentials;
-  /** Bytes that may wait for a client that reads slowly; more is answered 429 by the Management API. Default 1 MB. */
+  /**
+   * Bytes that can wait for a client that reads slowly. Further messages are answered with 429 by the Management API. A client that reads
+   * nothing for ten seconds meanwhile is closed with 1008. Default 1 048 576 (1 MiB).
+   */
   readonly maxBufferedBytes?: number;
   /** A socket without data for so long is closed with 1001, in milliseconds. Default 10 minutes. */
   readonly idleTimeoutMs?: number;

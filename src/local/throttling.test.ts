@@ -28,6 +28,20 @@ describe("a token bucket", () => {
     expect(taken(3)).toBe(2);
   });
 
+  test("keeps what it has when the clock is set back, and is filled from then on", () => {
+    let now = 3_600_000;
+    const clock = { now: () => now, after: () => ({ refresh: () => undefined, cancel: () => undefined }) };
+    const bucket = new TokenBucket({ ratePerSecond: 4, burst: 3 }, clock);
+    bucket.take();
+    now = 0;
+    expect(bucket.hasToken).toBe(true);
+    bucket.take();
+    bucket.take();
+    expect(bucket.hasToken).toBe(false);
+    now = 250;
+    expect(bucket.hasToken).toBe(true);
+  });
+
   test("loses nothing of what has filled by being asked in vain", () => {
     const { clock, taken } = setUp(1, 1);
     taken(1);

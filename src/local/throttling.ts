@@ -77,7 +77,10 @@ export class TokenBucket {
   /** What is not taken leaves the bucket as it was: parts of a token, added up one by one, would never be a whole. */
   #filled(): number {
     const { ratePerSecond, burst } = this.#limit;
-    return Math.min(burst, this.#tokens + ((this.#clock.now() - this.#at) / 1000) * ratePerSecond);
+    const now = this.#clock.now();
+    // The clock was set back. The bucket keeps what it has, and is filled from now on.
+    this.#at = Math.min(this.#at, now);
+    return Math.min(burst, this.#tokens + ((now - this.#at) / 1000) * ratePerSecond);
   }
 }
 

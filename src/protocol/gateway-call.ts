@@ -108,6 +108,12 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): Ga
   };
 }
 
+/** Returns when the connection of an event was opened, in epoch milliseconds of API Gateway's clock. Undefined: it is not mapped. */
+export function connectedAt(http: HttpCall): number | undefined {
+  const text = http.header("x-sallyport-connected-at") ?? "";
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
 /** Source: RFC 6455 §7.4, an unsigned integer of two bytes. */
 function closeCode(text: string | undefined): number | undefined {
   const code = text !== undefined && /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;

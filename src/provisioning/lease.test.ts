@@ -50,6 +50,18 @@ test("a second run is told how long to wait, and other gateways have nothing to 
   });
 });
 
+test("it does not outlive a run that was killed before the clock was set back by an hour", async () => {
+  const { opened, open } = gate();
+  const running = withLease(database, "chat", () => opened).catch(() => undefined);
+  await expect
+    .poll(() => database.db.selectFrom("sallyport_counters").select("key").execute())
+    .toHaveLength(1);
+  await age(-3_600_000);
+  expect(await withLease(database, "chat", async () => "done")).toBe("done");
+  open();
+  await running;
+});
+
 test("it is over when the work is, well or not", async () => {
   await expect(
     withLease(database, "chat", async () => {

@@ -1,4 +1,3 @@
-import { sql } from "kysely";
 import type { Database } from "../storage/database.ts";
 
 /** How long what happened on sessions is gathered before it is written, in milliseconds. */
@@ -19,7 +18,7 @@ export class Activity {
   readonly #onError: (error: unknown, where: string) => void;
   #seen = new Map<string, { count: number; at: number }>();
   #departed: string[] = [];
-  #writtenAt = Date.now();
+  #writtenAt = performance.now();
   #writing: Promise<void> = Promise.resolve();
 
   constructor(database: Database, onError: (error: unknown, where: string) => void) {
@@ -45,7 +44,7 @@ export class Activity {
   /** Writes what was gathered if that has been going on for long enough, or is enough. */
   writeWhenDue(): Promise<void> {
     const gathered = Math.max(this.#seen.size, this.#departed.length);
-    const isDue = Date.now() - this.#writtenAt >= GATHER_MS || gathered >= MAX_GATHERED;
+    const isDue = performance.now() - this.#writtenAt >= GATHER_MS || gathered >= MAX_GATHERED;
     return isDue ? this.write() : Promise.resolve();
   }
 
@@ -55,7 +54,7 @@ export class Activity {
     const departed = this.#departed.sort();
     this.#seen = new Map();
     this.#departed = [];
-    this.#writtenAt = Date.now();
+    this.#writtenAt = performance.now();
     if (seen.length + departed.length > 0) {
       this.#writing = this.#writing
         .then(() => this.#write(seen, departed))
@@ -83,7 +82,7 @@ export class Activity {
   async #note(
     seen: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
   ): Promise<void> {
-    const { now } = this.#database;
+    const { now, sql } = this.#database;
     await this.#database.writeOne((db) => {
       const rows = seen.map(
         ([id, { count, at }]) =>

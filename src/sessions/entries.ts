@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type Expression, type Kysely, type SqlBool, sql } from "kysely";
+import type { Expression, Kysely, SqlBool } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import {
@@ -91,7 +91,7 @@ export class Entries {
     this.#heldBy = rights.heldBy;
     this.#standing = (db, hash) => tokens.standing(db, hash);
     const { db, now } = database;
-    this.#join = prepared((value) =>
+    this.#join = prepared(database, (value) =>
       db
         .insertInto("sallyport_memberships")
         .values({ session_id: value("id"), channel: value("channel"), joined_at: now }),
@@ -131,8 +131,8 @@ export class Entries {
   }
 
   #prepare({ hasToken, checksChanges, joins, counted }: Shape): Open {
-    const { db, now } = this.#database;
-    return prepared((value) => {
+    const { db, now, sql } = this.#database;
+    return prepared(this.#database, (value) => {
       const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
       const conditions: Expression<SqlBool>[] = [
         // SQLite would take the ON of a conflict for a join's, had the SELECT no condition.

@@ -1,4 +1,4 @@
-import { type Kysely, sql } from "kysely";
+import type { Kysely } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** Which sessions are in which channels. Being in a channel proves nothing: every delivery asks again. */
@@ -22,7 +22,7 @@ export class Memberships {
     channel: string,
     max = Number.MAX_SAFE_INTEGER,
   ): Promise<boolean> {
-    const { now } = this.#database;
+    const { now, sql } = this.#database;
     const joined = db
       .selectFrom("sallyport_memberships as member")
       .where("member.session_id", "=", sql<string>`cast(${sessionId} as text)`);

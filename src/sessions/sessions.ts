@@ -68,6 +68,9 @@ export interface RightsBrought {
 /** Why a row is closed when rights alone ended it. */
 export const RIGHT_ENDED = "right ended";
 
+/** How long a connection may take to close after its row was closed, in milliseconds. */
+const CLOSING_MS = 60_000;
+
 /** Sessions read by one statement of a fan-out. */
 export const PAGE_SIZE = 500;
 
@@ -119,7 +122,7 @@ export class Sessions {
     this.#database = database;
     this.#rights = rights;
     const { db, now } = database;
-    this.#depart = prepared((value) =>
+    this.#depart = prepared(database, (value) =>
       db
         .updateTable("sallyport_sessions")
         .set(({ fn }) => ({
@@ -159,6 +162,30 @@ export class Sessions {
     const row = this.#find({ gatewayId, connectionId });
     if (row instanceof Promise) return row.then((read) => read && wholeOf(read, this.#known));
     return row && wholeOf(row, this.#known);
+  }
+
+  /**
+   * Returns whether a connection has no open row, through whichever gateway, and none that was closed within the last minute: such a
+   * connection is being closed already.
+   */
+  async isOrphaned(connectionId: string): Promise<boolean> {
+    const { db, now } = this.#database;
+    const row = await db
+      .selectFrom("sallyport_sessions")
+      .select("id")
+      .where("connection_id", "=", connectionId)
+      .where(({ and, or, eb }) =>
+        or([
+          and([eb("closed_at", "is", null), eb("connected_at", ">", eb(now, "-", MAX_SESSION_MS))]),
+          // A close in the future is from before the clock was set back.
+          and([
+            eb("closed_at", ">", eb(now, "-", CLOSING_MS)),
+            eb("closed_at", "<", eb(now, "+", CLOSING_MS)),
+          ]),
+        ]),
+      )
+      .executeTakeFirst();
+    return row === undefined;
   }
 
   /** Whether a session's socket may still exist: no `$disconnect` has come for it yet. */
@@ -370,7 +397,7 @@ export class Sessions {
     const key = JSON.stringify([selector.kind, by, only]);
     let read = this.#recipients.get(key);
     if (!read) {
-      read = prepared((value) =>
+      read = prepared(this.#database, (value) =>
         this.#page(this.#database.db, withValue(selector, value("subject")), value("after"), only),
       );
       this.#recipients.set(key, read);

@@ -1,4 +1,4 @@
-import { type Expression, type Kysely, sql } from "kysely";
+import type { Expression, Kysely } from "kysely";
 import { ARRIVAL_MS, MAX_SESSION_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
@@ -28,7 +28,12 @@ export class UserConnections {
 
   /** Returns the number of open connections of a user. */
   async count(db: Kysely<Tables>, userId: string, scope: ConnectionScope): Promise<number> {
-    const row = await openConnections(this.#database, db, sql.val(userId), scope).executeTakeFirst();
+    const row = await openConnections(
+      this.#database,
+      db,
+      this.#database.sql.val(userId),
+      scope,
+    ).executeTakeFirst();
     return Number(row?.count ?? 0);
   }
 
@@ -39,7 +44,7 @@ export class UserConnections {
    */
   async oldest(userId: string, scope: ConnectionScope, limit: number): Promise<readonly OpenConnection[]> {
     const { db, now } = this.#database;
-    const rows = await openConnections(this.#database, db, sql.val(userId), scope)
+    const rows = await openConnections(this.#database, db, this.#database.sql.val(userId), scope)
       .clearSelect()
       .innerJoin("sallyport_gateways as g", "g.id", "open.gateway_id")
       .select(["open.id", "open.connection_id", "g.endpoint"])

@@ -1,4 +1,4 @@
-import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder } from "kysely";
+import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder, sql } from "kysely";
 
 /**
  * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
@@ -7,6 +7,11 @@ import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder } from "k
 export interface Database {
   /** Shared by every room; opens nothing before the first query. */
   readonly db: Kysely<Tables>;
+  /**
+   * Kysely's template tag. Modules that every app loads take it from here, so that Kysely is loaded with the storage and not before:
+   * it is five of six modules of the core.
+   */
+  readonly sql: Sql;
   /** The database's own clock, in epoch milliseconds, as an expression inside a statement. */
   readonly now: RawBuilder<number>;
   /**
@@ -80,6 +85,9 @@ export interface Database {
   /** Closes what this port opened itself; a Kysely that the app brought stays open. */
   close(): Promise<void>;
 }
+
+/** Kysely's template tag for SQL. */
+export type Sql = typeof sql;
 
 /** Options of {@link Database.writeBeside}. */
 export interface BesideOptions {

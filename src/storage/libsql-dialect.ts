@@ -173,6 +173,11 @@ class LibsqlConnection implements DatabaseConnection {
   readonly #database: LibsqlDatabase;
   readonly #busyTimeoutMs: number;
   readonly #statements = new Map<string, PreparedStatement>();
+  /**
+   * Those that are read by `get()` and by nothing else: after `all()` on the same statement, `get()` of libsql 0.5 returns a row of the
+   * statement's previous execution.
+   */
+  readonly #rowStatements = new Map<string, PreparedStatement>();
 
   constructor(database: LibsqlDatabase, busyTimeoutMs: number) {
     this.#database = database;
@@ -186,7 +191,7 @@ class LibsqlConnection implements DatabaseConnection {
   /** `get()` costs a third less than `all()`, which makes an iterator and a list of a hundred places for one row. */
   readRow({ sql, parameters }: CompiledQuery): { readonly row: unknown } | undefined {
     try {
-      const { statement, isReader, columns } = this.#statement(sql);
+      const { statement, isReader, columns } = this.#statement(sql, this.#rowStatements);
       if (!isReader || !columns) return undefined;
       const values = statement.get(parameters.map(bindable)) as readonly unknown[] | undefined;
       return { row: values && rowOf(columns, values) };
@@ -201,7 +206,7 @@ class LibsqlConnection implements DatabaseConnection {
   }
 
   close(): void {
-    this.#statements.clear();
+    this.#forgetStatements();
     this.#database.close();
   }
 
@@ -216,21 +221,26 @@ class LibsqlConnection implements DatabaseConnection {
     return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
   }
 
-  #statement(sql: string): PreparedStatement {
-    const known = this.#statements.get(sql);
+  #statement(sql: string, statements = this.#statements): PreparedStatement {
+    const known = statements.get(sql);
     if (known) {
+      if (statements.size < MAX_STATEMENTS / 2) return known;
       // Used last, dropped last.
-      this.#statements.delete(sql);
-      this.#statements.set(sql, known);
+      statements.delete(sql);
+      statements.set(sql, known);
       return known;
     }
     const statement = prepare(this.#database, sql);
     // A schema change leaves statements that were prepared before it with the wrong columns.
-    if (/^\s*(create|alter|drop)/i.test(sql)) this.#statements.clear();
-    else this.#statements.set(sql, statement);
-    if (this.#statements.size > MAX_STATEMENTS)
-      this.#statements.delete(this.#statements.keys().next().value ?? "");
+    if (/^\s*(create|alter|drop)/i.test(sql)) this.#forgetStatements();
+    else statements.set(sql, statement);
+    if (statements.size > MAX_STATEMENTS) statements.delete(statements.keys().next().value ?? "");
     return statement;
+  }
+
+  #forgetStatements(): void {
+    this.#statements.clear();
+    this.#rowStatements.clear();
   }
 }
 
@@ -298,12 +308,12 @@ async function retryWhileBusy<Result>(
   timeoutMs: number,
   attempt: () => Result | Promise<Result>,
 ): Promise<Result> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
-      if (!isBusy(error) || Date.now() > deadline) throw error;
+      if (!isBusy(error) || performance.now() > deadline) throw error;
     }
     await sleep(1 + Math.random() * BUSY_RETRY_MS);
   }

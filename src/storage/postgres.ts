@@ -176,6 +176,7 @@ const MIGRATING: TransactionKind = {
 
 class PostgresDatabase implements Database {
   readonly db: Kysely<Tables>;
+  readonly sql = sql;
   // The same instant in all of a statement, so that indexes can be searched by it.
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
   readonly writesInWith = true;

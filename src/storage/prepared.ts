@@ -1,5 +1,5 @@
-import { type CompiledQuery, type Expression, type Kysely, type RawBuilder, sql } from "kysely";
-import type { Database } from "./database.ts";
+import type { CompiledQuery, Expression, Kysely, RawBuilder } from "kysely";
+import type { Database, Sql } from "./database.ts";
 
 /** Stands in a compiled statement where a value will come. */
 class Placeholder {
@@ -21,9 +21,10 @@ type Build<Values extends object, Row> = (
  * @param build gets a function that names a value; the same name may stand in several places
  */
 export function prepared<Values extends object, Row>(
+  { sql }: Pick<Database, "sql">,
   build: Build<Values, Row>,
 ): (db: Kysely<never>, values: Values) => Promise<Row[]> {
-  const bind = bound(build);
+  const bind = bound(sql, build);
   return async (db, values) => (await db.executeQuery<Row>(bind(values))).rows;
 }
 
@@ -32,10 +33,10 @@ export function prepared<Values extends object, Row>(
  * without Kysely: that costs as much as everything else about a message.
  */
 export function preparedRow<Values extends object, Row>(
-  database: Pick<Database, "db" | "readRow">,
+  database: Pick<Database, "db" | "readRow" | "sql">,
   build: Build<Values, Row>,
 ): (values: Values) => Row | undefined | Promise<Row | undefined> {
-  const bind = bound(build);
+  const bind = bound(database.sql, build);
   return (values) => {
     const query = bind(values);
     const read = database.readRow?.(query);
@@ -46,6 +47,7 @@ export function preparedRow<Values extends object, Row>(
 
 /** Compiles a statement at its first use. */
 function bound<Values extends object, Row>(
+  sql: Sql,
   build: Build<Values, Row>,
 ): (values: Values) => CompiledQuery<Row> {
   let compiled: CompiledQuery<Row> | undefined;

@@ -40,6 +40,7 @@ async function hasMigrationTable(db: Kysely<Tables>): Promise<boolean> {
 
 class SqliteDatabase implements Database {
   readonly db: Kysely<Tables>;
+  readonly sql = sql;
   readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
   readonly notification = sql`null`;
   readonly #own: LibsqlDialect | undefined;

@@ -38,6 +38,7 @@ export class TestClock {
 /** The same database by a clock that can be put forward. */
 export class ClockedDatabase implements Database {
   readonly db: Database["db"];
+  readonly sql = sql;
   readonly now: Database["now"];
   readonly listOf: Database["listOf"];
   readonly write: Database["write"];

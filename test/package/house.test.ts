@@ -60,6 +60,7 @@ const ROWS = [
     "options.ts",
     "format-value.ts",
     "printable.ts",
+    "elapsed.ts",
     "error-output.ts",
     "reported-promise.ts",
     "error-reporter.ts",

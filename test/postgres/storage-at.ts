@@ -28,7 +28,8 @@ export function changedStorage(storage: Database, changes: Partial<Database>): D
     get(target, name) {
       if (name in changes) return Reflect.get(changes, name) as unknown;
       const value = Reflect.get(target, name, target) as unknown;
-      return typeof value === "function" ? value.bind(target) : value;
+      // The template tag has functions of its own, such as `sql.lit`.
+      return typeof value === "function" && name !== "sql" ? value.bind(target) : value;
     },
   });
 }

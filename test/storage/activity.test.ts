@@ -13,6 +13,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
   expect(errors).toEqual([]);
 });
 
@@ -91,16 +92,23 @@ describe("messages", () => {
   });
 
   test("are written when they have been gathered for five seconds, or are many", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
     const ids = idsOfAllForms(1000);
     await add(ids);
     activities[0].seen("1");
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(0);
-    vi.setSystemTime(Date.now() + 5000);
+    // Eleven days after the process started.
+    vi.spyOn(performance, "now").mockReturnValue(1_000_000_000);
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(1);
     for (const id of ids) activities[0].seen(id);
+    for (let n = ids.length; n < 19_999; n++) activities[0].seen(`gone ${n}`);
+    await activities[0].writeWhenDue();
+    expect((await counts())["1"]).toBe(1);
+    activities[0].seen("one more");
+    await activities[0].writeWhenDue();
+    expect((await counts())["1"]).toBe(1);
+    for (let n = ids.length; n < 20_000; n++) activities[0].seen(`without a row ${n}`);
     await activities[0].writeWhenDue();
     expect((await counts())["1"]).toBe(2);
   });

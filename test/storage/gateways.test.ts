@@ -268,6 +268,33 @@ describe("a change of gateways", () => {
 });
 
 describe("what is known of gateways in another process", () => {
+  test.each([
+    ["is set back by an hour", -3_600_000],
+    ["is set forward by an hour", 3_600_000],
+  ])("does not keep an old secret for longer when the clock %s", async (_what, stepMs) => {
+    const [old, current] = [gatewaySecret(), gatewaySecret()];
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
+    const { secretHashes } = await register({ secret: old });
+    expect(await gateways[1].list()).toMatchObject([{ secretHashes }]);
+    vi.setSystemTime(Date.now() + stepMs);
+    await register({ secret: current });
+    vi.advanceTimersByTime(5000);
+    const [known] = await gateways[1].list();
+    expect(known?.secretHashes).toHaveLength(1);
+    expect(known?.secretHashes).not.toEqual(secretHashes);
+  });
+
+  test("is read again after five seconds also if the clock of the machine stands still", async () => {
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
+    await register({ name: "first" });
+    await gateways[1].list();
+    await register({ name: "second" });
+    const now = Date.now();
+    vi.advanceTimersByTime(5000);
+    vi.setSystemTime(now);
+    expect(await gateways[1].list()).toHaveLength(2);
+  });
+
   test("is at most five seconds old, and one when somebody unknown calls", async () => {
     const now = Date.now();
     vi.useFakeTimers({ toFake: ["Date"], now });

@@ -109,6 +109,23 @@ describe("a limit", () => {
     expect(await counted()).toEqual({ key: 3 });
   });
 
+  test("does not last longer when the clock of the database is set back, nor shorter by a small step", async () => {
+    await at.race(3, limits, (each) => each.takeAlone("key", 3));
+    // What the rows look like after the clock was set back by so much.
+    await begun("key", -4_000);
+    const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
+    expect((error as RefusedError).retryAfterSeconds).toBe(60);
+    await begun("key", -60 * MINUTE_MS);
+    await limits[1].check(at.two.db, "key", 3);
+    const outcome = await at.race(20, limits, (each) => each.takeAlone("key", 3));
+    expect(outcome.passed).toHaveLength(3);
+    expectRefusals(outcome, 17);
+    // The window begins by the new time.
+    await begun("key", MINUTE_MS - 20_000);
+    const [later] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
+    expect((later as RefusedError).retryAfterSeconds).toBeLessThanOrEqual(20);
+  });
+
   test("may be as large as anybody likes", async () => {
     const limit = 2 ** 40;
     await limits[0].takeAlone("key", limit);
@@ -272,6 +289,20 @@ describe("connects", () => {
     expect(await counted()).not.toHaveProperty([keyOf("connectsPerUser", "eve")]);
     await each[1].take({ ...attempt, gatewayId: "G" }, null);
     await each[1].take({ ...attempt, block: "192.0.2.10" }, null);
+  });
+
+  test("are not denied until the clock gets there when the clock of the database is set back by an hour", async () => {
+    const each = connectLimits({ connectsPerIp: 2, connectsPerUser: 2 });
+    expectRefusals(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
+    for (const key of [keyOf("connectsPerUser", "ann"), keyOf("connectsPerIp", attempt.block)]) {
+      await begun(key, -60 * MINUTE_MS);
+    }
+    expectRefusals(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
+    const open = await limits[0].windows({}, 10);
+    expect(open.map(({ count, secondsLeft }) => [count, secondsLeft <= 60])).toEqual([
+      [2, true],
+      [2, true],
+    ]);
   });
 
   test("of a user are let through as many as the limit says, and no more are counted for any address", async () => {

@@ -107,6 +107,39 @@ describe("a session", () => {
     }
   });
 
+  test("is read anew by each of many reads, whichever way the rows before it were read", async () => {
+    const other = await addGateway(at.one, "other");
+    for (const gateway_id of [gateway, other]) {
+      await addSessions(
+        at.one,
+        ["Ann", "Bob"].map((connection_id) => ({
+          id: `${gateway_id} ${connection_id}`,
+          gateway_id,
+          connection_id,
+        })),
+      );
+    }
+    const found = async (each: Sessions, gatewayId: string, connection: string) =>
+      (await each.find(gatewayId, connection))?.id;
+    for (let round = 0; round < 30; round++) {
+      const gatewayId = [gateway, other, "none"][round % 3] as string;
+      const connection = ["Ann", "Bob"][round % 2] as string;
+      const id = gatewayId === "none" ? undefined : `${gatewayId} ${connection}`;
+      // A read inside a transaction goes through Kysely, and one at the same time waits for it.
+      if (round % 4 === 0) {
+        const both = [
+          at.two.write((db) => sessions[1].findById(db, `${other} Ann`)),
+          found(sessions[1], gatewayId, connection),
+        ];
+        expect((await Promise.all(both))[1]).toBe(id);
+      }
+      expect(await found(sessions[1], gatewayId, connection)).toBe(id);
+      await sessions[0].closeMany([`${gateway} Bob`], "right ended");
+      if (round > 0) expect(await found(sessions[1], gateway, "Bob")).toBeUndefined();
+      await at.one.db.updateTable("sallyport_sessions").set({ closed_at: null }).execute();
+    }
+  });
+
   test("is there until it is closed, or older than a socket can be by the database's clock", async () => {
     await addMany(["open", "closed", "old", "oldest"]);
     await addMemberships(at.one.db, [{ session_id: "old", channel: "room" }]);

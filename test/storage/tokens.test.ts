@@ -110,6 +110,24 @@ describe("a token", () => {
     expect(await refusal(late)).toBeUndefined();
   });
 
+  test("has expired when it was issued before the clock of the database was set back by an hour", async () => {
+    const [stepped, late] = [await issue(ANN), await issue(ANN)];
+    const issuedIn = (token: string, ms: number) =>
+      at.one.db
+        .updateTable("sallyport_tokens")
+        .set(({ eb }) => ({
+          created_at: eb(at.one.now, "+", ms),
+          expires_at: eb(at.one.now, "+", ms + 60_000),
+        }))
+        .where("hash", "=", hashToken(token))
+        .execute();
+    await issuedIn(stepped, HOUR_MS);
+    expect(await refusal(stepped)).toBe("token-expired");
+    // Two processes of one database may differ by a little.
+    await issuedIn(late, 4_000);
+    expect(await refusal(late)).toBeUndefined();
+  });
+
   test("brings its user's rights of that moment along, and the number of the last change", async () => {
     const [first, second, third] = [
       await issue(ANN),

@@ -29,7 +29,8 @@ beforeEach(async () => {
   page = new EventTarget();
   vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
   vi.stubGlobal("removeEventListener", page.removeEventListener.bind(page));
-  world = await World.open({ permissions: [chat], views: { "/ws/count": ActionView } });
+  // Limits of messages are counted in each process.
+  world = await World.open({ permissions: [chat], views: { "/ws/count": ActionView }, instances: 1 });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
 });
 afterEach(async () => {

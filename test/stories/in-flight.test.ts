@@ -9,7 +9,7 @@ const held = new Set<() => void>();
 let started = 0;
 
 class ChatView extends WebSocketView {
-  static permissionsRequired = [chat.use];
+  static override permissionsRequired = [chat.use];
   hold = handler(async () => {
     started++;
     await new Promise<void>((resolve) => held.add(resolve));
@@ -139,9 +139,10 @@ describe("messages in flight", () => {
 
 test("limits of messages in flight are limits of the app", async () => {
   await open({});
-  class Wrong extends ChatView {
-    static limits = { messagesInFlightPerUser: 5 };
+  class Wrong extends WebSocketView {
+    static override permissionsRequired = [chat.use];
   }
+  Object.assign(Wrong, { limits: { messagesInFlightPerUser: 5 } });
   expect(() => world.sallyport.with({ views: { "/ws/chat": Wrong } })).toThrow(
     /messagesInFlightPerUser.*createSallyport\(\{ limits \}\)/s,
   );
