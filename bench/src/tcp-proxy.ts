@@ -10,6 +10,8 @@ export class TcpProxy {
   readonly port: number;
   #server: Server;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
+  /** Client sides of connections that were forgotten. */
+  readonly #forgotten = new Set<Socket>();
 
   private constructor(target: { readonly port: number; readonly host: string }, server: Server) {
     this.target = target;
@@ -40,12 +42,15 @@ export class TcpProxy {
       backend.unpipe();
       client.resume();
       backend.destroy();
+      this.#forgotten.add(client);
     }
     this.#pairs.clear();
   }
 
   /** Resets the open connections. */
   cut(): void {
+    for (const client of this.#forgotten) client.destroy();
+    this.#forgotten.clear();
     for (const [client, backend] of this.#pairs) {
       client.resetAndDestroy();
       backend.destroy();

@@ -1,6 +1,7 @@
 import type { Kysely } from "kysely";
 import type { ChangedSubject } from "../access/changed-subjects.ts";
 import type { Eviction } from "../access/evictions.ts";
+import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { RefusedError, StorageError } from "../errors.ts";
 import type { SessionSelector } from "../sessions/session-selector.ts";
 import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
@@ -26,8 +27,8 @@ export class Enforcer {
   /** Records that failed half-way here, and why: some of their sockets may have lost their rows and have been told nothing. */
   readonly #halfDone = new Map<string, unknown>();
 
-  /** Epoch milliseconds of the last look for records and ended grants: what goes on while a process is frozen. */
-  #lookedAt = Number.NEGATIVE_INFINITY;
+  /** When records and ended grants were last looked for. */
+  #lookedAt: ClockReading | undefined;
 
   constructor(rooms: Rooms) {
     this.#rooms = rooms;
@@ -35,8 +36,7 @@ export class Enforcer {
 
   /** Whether the last look for records and ended grants was so long ago. */
   isDue(everyMs: number): boolean {
-    // Also due if the clock was set back.
-    return Math.abs(Date.now() - this.#lookedAt) >= everyMs;
+    return this.#lookedAt === undefined || msSince(this.#lookedAt) >= everyMs;
   }
 
   /** Whether one more record would wait. */
@@ -50,7 +50,7 @@ export class Enforcer {
    * @returns how many sessions lost their view or a channel
    */
   async enforce(): Promise<number> {
-    this.#lookedAt = Date.now();
+    this.#lookedAt = readClocks();
     await expireGrants(this.#rooms);
     const mine: Promise<number>[] = [];
     for (;;) {

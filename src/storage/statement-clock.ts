@@ -9,6 +9,9 @@ const GRACE_MS = 1000;
 /** How often statements in flight are checked, in milliseconds. */
 const CHECK_MS = 250;
 
+/** No statement is in flight. */
+const NONE = -1;
+
 /** As much of `pg`'s client as is needed. */
 export interface WatchedClient {
   query(statement: unknown, values?: unknown, callback?: unknown): unknown;
@@ -21,8 +24,8 @@ export class Line {
   /** `performance.now()` of its opening, and of its last answer. */
   readonly openedAt = performance.now();
   answeredAt = this.openedAt;
-  /** When the statement in flight was sent, and how long it may take. 0: none is in flight. */
-  sentAt = 0;
+  /** When the statement in flight was sent, and how long it may take. */
+  sentAt = NONE;
   #limitMs = 0;
   isInTransaction = false;
   #transactionLimitMs = WRITE_TIMEOUT_MS;
@@ -60,7 +63,7 @@ export class Line {
   }
 
   answered(): void {
-    this.sentAt = 0;
+    this.sentAt = NONE;
     this.answeredAt = performance.now();
   }
 
@@ -76,7 +79,7 @@ export class Line {
    * @returns whether it was closed
    */
   check(now: number): boolean {
-    if (this.sentAt === 0 || now - this.sentAt < this.#limitMs) return false;
+    if (this.sentAt === NONE || now - this.sentAt < this.#limitMs) return false;
     if (!this.#isLate) {
       this.#isLate = true;
       return false;
@@ -151,7 +154,7 @@ export class StatementClock {
       const now = performance.now();
       let inFlight = 0;
       for (const line of this.#lines) {
-        if (line.sentAt === 0) continue;
+        if (line.sentAt === NONE) continue;
         inFlight++;
         if (line.check(now)) this.#onLost(line.sentAt);
       }

@@ -1,0 +1,99 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Line, StatementClock } from "./statement-clock.ts";
+
+const destroyed: Error[] = [];
+let clock: StatementClock;
+let line: Line;
+const lost: number[] = [];
+beforeEach(() => {
+  vi.useFakeTimers();
+  destroyed.length = 0;
+  lost.length = 0;
+  clock = new StatementClock((sentAt) => lost.push(sentAt));
+  line = new Line({
+    query: () => undefined,
+    connection: { stream: { destroy: (error) => destroyed.push(error as Error) } },
+  });
+  clock.add(line);
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Sends a statement that is answered when the function is called that this returns. */
+function send(text: string, limitMs?: number): () => Promise<unknown> {
+  let answer: (value: unknown) => void = () => undefined;
+  const answered = new Promise((resolve) => {
+    answer = resolve;
+  });
+  const timed = clock.time(line, text, () => answered, limitMs);
+  return async () => {
+    answer("answer");
+    return timed;
+  };
+}
+
+/** How long a connection stays open whose statement is not answered, in milliseconds. */
+async function closedAfter(text: string, limitMs?: number): Promise<number> {
+  void send(text, limitMs);
+  for (let ms = 0; ms < 60_000; ms += 250) {
+    if (destroyed.length > 0) return ms;
+    await vi.advanceTimersByTimeAsync(250);
+  }
+  return Number.POSITIVE_INFINITY;
+}
+
+// Two checks, 250 ms apart, have to find a statement late.
+test.each([
+  ["select 1", undefined, 4250],
+  ["  SELECT 1", undefined, 4250],
+  ["insert into a values (1)", undefined, 11_250],
+  ["with x as (insert into a values (1)) select 1", undefined, 11_250],
+  ["select 1", 1000, 1250],
+  [
+    "begin; set local statement_timeout = 3000; select pg_advisory_xact_lock(1); set local statement_timeout = 10000",
+    undefined,
+    4250,
+  ],
+  [
+    "begin; set local statement_timeout = 3000; select pg_advisory_xact_lock(1); select pg_advisory_xact_lock(2)",
+    undefined,
+    7250,
+  ],
+  [
+    "begin; set local statement_timeout = 0; select pg_advisory_xact_lock(1)",
+    undefined,
+    Number.POSITIVE_INFINITY,
+  ],
+])("closes a connection whose answer to %j is late", async (text, limitMs, expected) => {
+  expect(await closedAfter(text, limitMs)).toBe(expected);
+  if (expected === Number.POSITIVE_INFINITY) return;
+  expect(destroyed[0]).toMatchObject({ code: "ETIMEDOUT" });
+  expect(line.lost).toBe(destroyed[0]);
+  expect(lost).toHaveLength(1);
+});
+
+test("a statement of a transaction, a read too, has the limit of the transaction, and one after it has its own", async () => {
+  await send(
+    "begin; set local statement_timeout = 3000; select pg_advisory_xact_lock(1); set local statement_timeout = 10000",
+  )();
+  expect(line.isInTransaction).toBe(true);
+  await send("select 1")();
+  await send("commit")();
+  expect(line.isInTransaction).toBe(false);
+  await send("begin; set local statement_timeout = 3000; insert into a values (1); rollback")();
+  expect(line.isInTransaction).toBe(false);
+  await send("begin; set local statement_timeout = 10000")();
+  expect(await closedAfter("select 1")).toBe(11_250);
+});
+
+test("a statement that is answered in time closes nothing, and no timer runs afterwards", async () => {
+  for (let times = 0; times < 3; times++) {
+    const answer = send("select 1");
+    await vi.advanceTimersByTimeAsync(3900);
+    expect(await answer()).toBe("answer");
+  }
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(destroyed).toEqual([]);
+  expect(vi.getTimerCount()).toBe(0);
+});
