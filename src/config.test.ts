@@ -428,7 +428,9 @@ test("postgres() rejects misspelled options, and options that a Kysely instance 
     /listen must be true or false/,
   );
   const kysely = new Kysely<unknown>({ dialect: new LibsqlDialect({ path: ":memory:" }) });
-  expect(() => postgres(kysely, { poolSize: 5 })).toThrow(/poolSize and listen apply to connections/);
+  expect(() => postgres(kysely, { poolSize: 5 })).toThrow(
+    /poolSize, listen and password apply to connections/,
+  );
 });
 
 test("sqlite() rejects a path that is missing", () => {
