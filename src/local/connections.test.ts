@@ -35,17 +35,26 @@ async function setUp(options = {}) {
 }
 
 describe("a client that does not read", () => {
-  async function full() {
+  /** Posts until the buffers of the operating system are full as well. */
+  async function isFull(post: () => Promise<number>): Promise<void> {
+    for (let refused = 0; refused < 20; ) {
+      const status = await post();
+      if (status === 410) throw new Error("The connection was closed.");
+      refused = status === 429 ? refused + 1 : 0;
+    }
+  }
+
+  async function full(perMessageDeflate = false) {
     const clock = new ManualClock();
     const { backend, gateway } = await setUp({ clock, maxBufferedBytes: 100_000 });
-    const client = await openClient(gateway.url);
+    const client = await openClient(gateway.url, undefined, { perMessageDeflate });
     const { headers } = await backend.call("connect");
     const url = `${gateway.endpoint}/@connections/${encodeURIComponent(`${headers.connectionid}`)}`;
     // The client negotiates compression, which leaves little of text that repeats.
     const body = randomBytes(75 * KB).toString("base64");
     const post = async () => (await fetch(url, { method: "POST", body })).status;
     client.socket.pause();
-    while ((await post()) !== 429);
+    await isFull(post);
     return { backend, gateway, clock, client, post };
   }
 
@@ -59,12 +68,22 @@ describe("a client that does not read", () => {
     expect(await post()).toBe(410);
   });
 
+  test("is closed, too, when its messages are compressed", async () => {
+    const { gateway, clock } = await full(true);
+    await expect
+      .poll(() => {
+        clock.advance(UNREAD_MS);
+        return gateway.connectionCount;
+      })
+      .toBe(0);
+  });
+
   test("stays open when it has read something meanwhile", async () => {
     const { gateway, clock, client, post } = await full();
     client.socket.resume();
     await expect.poll(post).toBe(200);
     client.socket.pause();
-    while ((await post()) !== 429);
+    await isFull(post);
     clock.advance(UNREAD_MS);
     expect(gateway.connectionCount).toBe(1);
     expect(await post()).toBe(429);

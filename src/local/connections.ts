@@ -223,6 +223,8 @@ export class Connection {
     this.#unread = this.#clock.after(UNREAD_MS, () => {
       this.#unread = undefined;
       if (read() <= before) this.end(NOT_READ);
+      // Data that is compressed meanwhile looks like data that was read, so the next sends may find the buffer full again.
+      else if (socket.bufferedAmount > this.#maxBufferedBytes) this.#watchUnread(socket);
     });
   }
 

@@ -34,7 +34,7 @@ export async function callFunction(
   const context = {
     functionName: "local",
     awsRequestId: requestId,
-    getRemainingTimeInMillis: () => Math.max(0, deadline - performance.now()),
+    getRemainingTimeInMillis: () => Math.max(0, Math.ceil(deadline - performance.now())),
   };
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<FunctionOutcome>((resolve) => {

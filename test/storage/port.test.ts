@@ -237,11 +237,56 @@ describe("listen", () => {
   });
 });
 
+describe("readRow", () => {
+  const rowOf = (key: string) =>
+    at.one.db.selectFrom("sallyport_counters").select(["key", "count"]).where("key", "=", key).compile();
+  const add = (key: string, count: number) =>
+    at.two.db.insertInto("sallyport_counters").values({ key, count, window_started_at: 0 }).execute();
+
+  test.skipIf(isPostgres)("reads at most one row at once, as it is now", async () => {
+    await add("a", 1);
+    await add("b", 2);
+    // Through Kysely, which reads with another call of the driver.
+    await at.one.db.executeQuery(rowOf("a"));
+    expect(at.one.readRow?.(rowOf("b"))).toEqual({ row: { key: "b", count: 2 } });
+    expect(at.one.readRow?.(rowOf("none"))).toEqual({ row: undefined });
+    await at.two.db.updateTable("sallyport_counters").set({ count: 7 }).execute();
+    expect(at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 7 } });
+  });
+
+  test.skipIf(isPostgres)("reads nothing while a transaction has the connection", async () => {
+    await add("a", 1);
+    await at.one.write(async (db) => {
+      await db.updateTable("sallyport_counters").set({ count: 2 }).execute();
+      expect(at.one.readRow?.(rowOf("a"))).toBeUndefined();
+    });
+    expect(at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 2 } });
+  });
+
+  test.skipIf(!isPostgres)("is absent where each read takes a round trip", () => {
+    expect(at.one.readRow).toBeUndefined();
+  });
+});
+
+describe("unreachable", () => {
+  test("is undefined while connections can be made", async () => {
+    await at.one.db.selectFrom("sallyport_counters").selectAll().execute();
+    expect(at.one.unreachable).toBeUndefined();
+  });
+});
+
+describe("sql", () => {
+  test("is Kysely's template tag", async () => {
+    const { rows } = await at.one.sql<{ one: number }>`select ${at.one.sql.lit(1)} as one`.execute(at.one.db);
+    expect(rows).toEqual([{ one: 1 }]);
+  });
+});
+
 test("every member of the port has tests of its name", () => {
   const read = (path: string) => readFileSync(join(import.meta.dirname, path), "utf8");
   const [, body = ""] =
     /^export interface Database \{\n(.*?)^\}/ms.exec(read("../../src/storage/database.ts")) ?? [];
-  const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(:<]/gm)].map(([, name]) => name);
+  const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??[(:<]/gm)].map(([, name]) => name);
   const described = ["port.test.ts", "port-writes.test.ts", "port-tables.test.ts"].flatMap((file) =>
     [...read(file).matchAll(/^describe\("(\w+)"/gm)].map(([, name]) => name),
   );

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError, handler, type LimitWindow, WebSocketView } from "../../src/index.ts";
+import { NOW } from "../postgres/database.ts";
 import { chat, openChat } from "./chat.ts";
 import { statusOf, type World, type WorldOptions } from "./world.ts";
 
@@ -127,7 +128,7 @@ describe("sallyport limits", () => {
     for (const id of ids) {
       const key = JSON.stringify(["tokensPerUser", id, null, null]);
       await world.sql(
-        `insert into sallyport_counters (key, window_started_at, count) values ('${key}', 9000000000000, 1)`,
+        `insert into sallyport_counters (key, window_started_at, count) values ('${key}', ${NOW}, 1)`,
       );
     }
     for (const id of ids.filter((id) => id !== EVIL)) {
@@ -173,7 +174,7 @@ describe("many windows", () => {
       await world.sql(`
         insert into sallyport_counters (key, window_started_at, count)
         with recursive n(i) as (select 1 union all select i + 1 from n where i < ${COUNTED / 2})
-        select '["${limit}","user' || i || '",null,null]', 9000000000000, i / 3 from n`);
+        select '["${limit}","user' || i || '",null,null]', ${NOW}, i / 3 from n`);
     }
   });
 

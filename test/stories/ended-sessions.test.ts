@@ -227,6 +227,7 @@ describe("the session id of the app", () => {
     }
     await world.sql("delete from sallyport_migrations where name >= '0004'");
     await world.sql("drop table sallyport_ended_sessions");
+    await world.sql("drop table sallyport_changes");
     await world.sql("alter table sallyport_tokens drop column ended_at");
     await world.sql("drop index sallyport_sessions_open_user");
     for (const column of ["view", "channel"]) {

@@ -200,18 +200,23 @@ describe("§9 handshakes, where AWS is not known", () => {
     expect((await handshake(desk)).status).toBe(500);
   });
 
-  test("§9.12 no extension is agreed upon, though the client offers compression", async () => {
+  test("§9.12 compression is agreed upon, with a client that offers it", async () => {
     const arrived = await connected(await openDesk());
     expect(headerOf(await arrived.called("connect"), "sec-websocket-extensions")).toMatch(
       /permessage-deflate/,
     );
-    expect(arrived.client.socket.extensions).toBe("");
+    expect(arrived.client.socket.extensions).toBe("permessage-deflate");
   });
 
   test("§9.13 the 101 has no headers but those it must have", async () => {
     const { status, headers } = await handshake(await openDesk(), { body: "unheard", own: "unheard" });
     expect(status).toBe(101);
-    expect(Object.keys(headers).sort()).toEqual(["connection", "sec-websocket-accept", "upgrade"]);
+    expect(Object.keys(headers).sort()).toEqual([
+      "connection",
+      "sec-websocket-accept",
+      "sec-websocket-extensions",
+      "upgrade",
+    ]);
   });
 
   test("§9.13 the 101 has the subprotocol that was returned, and nothing else besides", async () => {
@@ -220,6 +225,7 @@ describe("§9 handshakes, where AWS is not known", () => {
     expect(Object.keys(headers).sort()).toEqual([
       "connection",
       "sec-websocket-accept",
+      "sec-websocket-extensions",
       "sec-websocket-protocol",
       "upgrade",
     ]);

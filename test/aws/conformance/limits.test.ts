@@ -147,7 +147,8 @@ describe("4 frames that break the protocol", () => {
   const text = frameOf("a");
   test.each([
     ["a frame without a mask", Buffer.from([0x81, 0x01, 0x61])],
-    ["a reserved bit", Buffer.concat([Buffer.from([0xc1]), text.subarray(1)])],
+    // The first reserved bit says that a message is compressed.
+    ["a reserved bit", Buffer.concat([Buffer.from([0xa1]), text.subarray(1)])],
     ["an opcode that there is not", frameOf("a", { opcode: 5 })],
     ["a continuation of nothing", frameOf("a", { opcode: 0 })],
     ["a ping in pieces", frameOf("a", { opcode: 9, fin: false })],
