@@ -10,7 +10,7 @@ import {
   searchedText,
   wholeNumberOption,
 } from "../options.ts";
-import type { Database, Tables } from "../storage/database.ts";
+import { breathe, type Database, type Tables } from "../storage/database.ts";
 import type { Decision } from "./decisions.ts";
 import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 
@@ -68,6 +68,8 @@ const DECISION_FILTER = optionsOf<DecisionFilter>()({
 const ROWS_PER_SWEEP = 1000;
 /** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
 const ROWS_PER_INSERT = 500;
+/** Statements of one sweep at most. What is left is removed by the next one. */
+const MAX_BATCHES = 500;
 /** Transactions with this lock exclude each other. */
 const SWEEP_LOCK = "decisions sweep";
 /** How often what is too old or too much is swept, in milliseconds. */
@@ -83,7 +85,7 @@ export interface DecisionListener {
 /** How often what was only counted is written and reported, in milliseconds. */
 const COUNT_MS = 1000;
 /** Users whose rows are compared when the table is too long. */
-const COMPARED_USERS = 100;
+const COMPARED_USERS = 200;
 
 /**
  * Keeps decisions in a bounded table. Those that are kept at the same time are written by one statement.
@@ -163,7 +165,10 @@ export class DecisionLog {
     if (performance.now() - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = performance.now();
     try {
-      while ((await this.removeOld(ROWS_PER_SWEEP)) > 0);
+      for (let batch = 0; batch < MAX_BATCHES; batch++) {
+        if ((await this.removeOld(ROWS_PER_SWEEP)) === 0) return;
+        await breathe();
+      }
     } catch (error) {
       this.#listener.onError(error, "sweeping decisions");
     }
@@ -252,8 +257,8 @@ export class DecisionLog {
   }
 
   /**
-   * Removes the oldest rows of the user who has the most, so that a user who causes many denials does not remove those of others.
-   * Clients without a user count as one.
+   * Removes the oldest rows of the users who have the most, so that a user who causes many denials does not remove those of others.
+   * Clients without a user count as one user.
    */
   async #removeSurplus(limit: number): Promise<number> {
     const rows = await this.#database.db
@@ -262,10 +267,10 @@ export class DecisionLog {
       .executeTakeFirst();
     if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
     // Another process can run this at the same time: rows are counted and removed under one lock.
-    return this.#database.writeBeside((db) => this.#removeOldestOfOne(db, limit), { lock: SWEEP_LOCK });
+    return this.#database.writeBeside((db) => this.#removeOldestOfMost(db, limit), { lock: SWEEP_LOCK });
   }
 
-  async #removeOldestOfOne(db: Kysely<Tables>, limit: number): Promise<number> {
+  async #removeOldestOfMost(db: Kysely<Tables>, limit: number): Promise<number> {
     const users = await db
       .selectFrom("sallyport_decisions")
       .select(({ fn }) => [
@@ -277,25 +282,31 @@ export class DecisionLog {
       .orderBy("count", "desc")
       .limit(COMPARED_USERS)
       .execute();
-    const [most] = users;
-    const surplus = Number(most?.total ?? 0) - this.#maxRows;
-    if (!most || surplus <= 0) return 0;
-    const share = fairShare(
-      users.map(({ count }) => Number(count)),
-      surplus,
-    );
-    const oldest = db
-      .selectFrom("sallyport_decisions")
-      .select("reference")
-      .where("user_id", most.user_id === null ? "is" : "=", most.user_id)
-      .orderBy("at")
-      .orderBy("reference", "desc")
-      .limit(Math.min(limit, surplus, Number(most.count) - share));
-    const { numDeletedRows } = await db
-      .deleteFrom("sallyport_decisions")
-      .where("reference", "in", oldest)
-      .executeTakeFirst();
-    return Number(numDeletedRows);
+    const surplus = Number(users[0]?.total ?? 0) - this.#maxRows;
+    if (surplus <= 0) return 0;
+    const counts = users.map(({ count }) => Number(count));
+    // Users beyond those that are compared have at most as many rows as the last one, and are compared by the next batch.
+    const least = users.length < COMPARED_USERS ? 0 : Math.min(counts.at(-1) ?? 0, (counts[0] ?? 1) - 1);
+    const share = Math.max(fairShare(counts, surplus), least);
+    let removed = 0;
+    // Counting reads the whole table, so one count serves many users.
+    for (const { user_id, count } of users) {
+      const rows = Math.min(Number(count) - share, surplus - removed, limit - removed);
+      if (rows <= 0) break;
+      const oldest = db
+        .selectFrom("sallyport_decisions")
+        .select("reference")
+        .where("user_id", user_id === null ? "is" : "=", user_id)
+        .orderBy("at")
+        .orderBy("reference", "desc")
+        .limit(rows);
+      const { numDeletedRows } = await db
+        .deleteFrom("sallyport_decisions")
+        .where("reference", "in", oldest)
+        .executeTakeFirst();
+      removed += Number(numDeletedRows);
+    }
+    return removed;
   }
 }
 

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { AliasableExpression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
+import { MAX_CLOCK_SKEW_MS } from "./rate-limits.ts";
 
 type Scope = Tables["sallyport_evictions"]["scope"];
 
@@ -290,7 +291,7 @@ export class Evictions {
       eb("claimed_until", "is", null),
       eb("claimed_until", "<", now),
       // The clock was set back, and the process that claimed it may be gone.
-      eb("claimed_until", ">", eb(now, "+", LEASE_MS)),
+      eb("claimed_until", ">", eb(now, "+", LEASE_MS + MAX_CLOCK_SKEW_MS)),
     ]);
     return eb.and([free, eb("done_by", "not like", `%,${this.#app},%`)]);
   }

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { ChangeLog } from "../access/change-log.ts";
 import type { RateLimits } from "../access/rate-limits.ts";
 import type { Tokens } from "../access/tokens.ts";
@@ -53,6 +52,7 @@ export class BackgroundCleanup {
   #isStopped = false;
   #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
+  #endRest: (() => void) | undefined;
   /** The last key that was looked at: a run that did not reach the end of the table is continued by the next one. */
   #after = "";
 
@@ -92,6 +92,7 @@ export class BackgroundCleanup {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#isStopped = true;
+    this.#endRest?.();
     return this.#running;
   }
 
@@ -118,6 +119,17 @@ export class BackgroundCleanup {
     await this.#inBatches(async (limit) => (await sessions.removeOlder(keepMs, limit)) > 0);
   }
 
+  /** Keeps no process alive, and ends at once when the clean-up is paused: the caller of {@link close} waits for it. */
+  #rest(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms).unref();
+      this.#endRest = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
   /** @param step issues one statement, and returns whether there may be more to do */
   async #inBatches(step: (limit: number) => Promise<boolean>): Promise<void> {
     let limit = BATCH_ROWS.first;
@@ -128,7 +140,7 @@ export class BackgroundCleanup {
       if (tookMs < SHORT_MS) limit = Math.min(BATCH_ROWS.most, limit * 2);
       else if (tookMs > LONG_MS) limit = Math.max(BATCH_ROWS.least, Math.floor(limit / 2));
       const restMs = Math.min(MOST_REST_MS, Math.max(LEAST_REST_MS, REST_FACTOR * tookMs));
-      await sleep(restMs, undefined, { ref: false });
+      await this.#rest(restMs);
     }
   }
 }

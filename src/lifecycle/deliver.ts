@@ -1,4 +1,4 @@
-import { type ChangedSubject, EVERYONE } from "../access/changed-subjects.ts";
+import type { ChangedSubject } from "../access/changed-subjects.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome } from "../delivery/delivery.ts";
@@ -83,10 +83,10 @@ async function closeAll(
 ): Promise<DeliveryReport> {
   checkChangeOptions(options);
   const { by = user, reason } = options;
-  const { user: whose, subjects } = await closedSubjects(rooms, plan.selector);
+  const whose = await closedUser(rooms, plan.selector);
   await rooms.database.write(async (db) => {
     const details = { audience: plan.audience };
-    await rooms.audit.record(db, await rooms.changeLog.append(db, subjects), {
+    await rooms.audit.record(db, await rooms.changeLog.append(db), {
       action: "close-sessions",
       by,
       reason,
@@ -100,11 +100,12 @@ async function closeAll(
   for (;;) {
     const at = Date.now();
     const page = await rooms.sessions.recipients(plan.selector, after, []);
-    await rooms.sessions.closeMany(
-      page.map((session) => session.id),
-      "closed by the server",
+    const ids = page.map((session) => session.id);
+    // Recorded with the rows: a process that reads the change finds them closed.
+    await rooms.sessions.closeMany(ids, "closed by the server", (db, closed) =>
+      rooms.changeLog.append(db, connections(closed)),
     );
-    rooms.changedSubjects.mark(page.map(({ id }) => ({ scope: "connection", subject: id })));
+    rooms.changedSubjects.mark(connections(ids));
     const gateways = await rooms.gateways.findMany(page.map((session) => session.gatewayId));
     const closes = page.map((session): Outcome | Promise<Outcome> => {
       const gateway = gateways.get(session.gatewayId);
@@ -120,20 +121,16 @@ async function closeAll(
   }
 }
 
-/** The connections that an audience of `close()` concerns, and their user if it is one. */
-async function closedSubjects(
-  rooms: Rooms,
-  selector: SessionSelector,
-): Promise<{ readonly user: string | null; readonly subjects: readonly ChangedSubject[] }> {
-  const { kind } = selector;
-  if (kind === "user")
-    return { user: selector.userId, subjects: [{ scope: "user", subject: selector.userId }] };
-  if (kind === "channel") return { user: null, subjects: [{ scope: "channel", subject: selector.channel }] };
-  if (kind !== "session" && kind !== "connection") return { user: null, subjects: EVERYONE };
+function connections(ids: readonly string[]): readonly ChangedSubject[] {
+  return ids.map((id) => ({ scope: "connection", subject: id }));
+}
+
+/** The user whose connections `close()` closes, if it is one. */
+async function closedUser(rooms: Rooms, selector: SessionSelector): Promise<string | null> {
+  if (selector.kind === "user") return selector.userId;
+  if (selector.kind !== "session" && selector.kind !== "connection") return null;
   // Two gateways may have given the same connection id.
-  const rows = await rooms.sessions.recipients(selector, "", []);
-  const users = new Set(rows.map(({ userId }) => userId));
+  const users = new Set((await rooms.sessions.recipients(selector, "", [])).map(({ userId }) => userId));
   const [user = null] = users;
-  const subjects = rows.map(({ id }) => ({ scope: "connection", subject: id }) as const);
-  return { user: users.size === 1 ? user : null, subjects };
+  return users.size === 1 ? user : null;
 }

@@ -57,7 +57,6 @@ export class EnforcementLoop {
     this.#isWanted = true;
     if (this.#timer || this.#stopped || this.#isPaused) return;
     this.#lookAfter(LOOK_MS);
-    this.#unlisten ??= this.#rooms.database.listen(() => this.#wake());
   }
 
   /** Ends it until it is started again. Resolves when it looks no more; what it has begun may be under way. */
@@ -122,6 +121,8 @@ export class EnforcementLoop {
   }
 
   async #look(isWoken: boolean): Promise<void> {
+    // Not before the first look: a function that is frozen after each event would open a connection for each.
+    this.#unlisten ??= this.#rooms.database.listen(() => this.#wake());
     try {
       await this.#rooms.decisionLog.settleWhenDue();
       await this.#rooms.decisionLog.sweep();

@@ -21,8 +21,11 @@ import { orderOf, underWay } from "./send.ts";
  * A class, because V8 makes a hidden class for each object literal with accessors, which cost more than any other part of a message.
  */
 export class LiveSession implements Session {
-  readonly #row: Pick<SessionWithChannels, "id" | "connectionId" | "view" | "connectedAt">;
-  readonly #gateway: string;
+  readonly id: string;
+  readonly connectionId: string;
+  readonly gateway: string;
+  readonly view: string;
+  readonly connectedAt: number;
   #channels: readonly string[];
 
   /** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
@@ -31,29 +34,12 @@ export class LiveSession implements Session {
     gateway: string,
     channels: readonly string[],
   ) {
-    this.#row = row;
-    this.#gateway = gateway;
+    this.id = row.id;
+    this.connectionId = row.connectionId;
+    this.gateway = gateway;
+    this.view = row.view;
+    this.connectedAt = row.connectedAt;
     this.#channels = channels;
-  }
-
-  get id(): string {
-    return this.#row.id;
-  }
-
-  get connectionId(): string {
-    return this.#row.connectionId;
-  }
-
-  get gateway(): string {
-    return this.#gateway;
-  }
-
-  get view(): string {
-    return this.#row.view;
-  }
-
-  get connectedAt(): number {
-    return this.#row.connectedAt;
   }
 
   get channel(): string | undefined {

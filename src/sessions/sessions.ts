@@ -232,20 +232,28 @@ export class Sessions {
   /**
    * Closes rows in one statement: from then on they are nobody's to any other. Their sockets may live on.
    *
+   * @param record writes in the same transaction which of them were open. Default: nothing
    * @returns ids of those that were open: of two racing calls one gets each
    */
-  async closeMany(ids: readonly string[], reason: string): Promise<ReadonlySet<string>> {
+  async closeMany(
+    ids: readonly string[],
+    reason: string,
+    record?: (db: Kysely<Tables>, closed: readonly string[]) => Promise<unknown>,
+  ): Promise<ReadonlySet<string>> {
     if (ids.length === 0) return new Set();
-    const rows = await this.#database.writeBeside((db) =>
-      db
+    const closed = await this.#database.writeBeside(async (db) => {
+      const rows = await db
         .updateTable("sallyport_sessions")
         .set({ closed_at: this.#database.now, close_reason: reason })
         .where("id", "in", ids)
         .where("closed_at", "is", null)
         .returning("id")
-        .execute(),
-    );
-    return new Set(rows.map(({ id }) => id));
+        .execute();
+      const open = rows.map(({ id }) => id);
+      if (open.length > 0) await record?.(db, open);
+      return open;
+    });
+    return new Set(closed);
   }
 
   /** Closes every open row of a gateway whose sockets cannot exist any more, as after a restart of a local one. */

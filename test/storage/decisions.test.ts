@@ -298,6 +298,26 @@ describe("decisions that are too old or too many", () => {
     expect(await references()).toEqual(sorted(kept.map(({ reference }) => reference)));
   });
 
+  test("go evenly from thousands of users, a few hundred of them with each count of the table", async () => {
+    const [log] = logs({ maxRows: 3600 });
+    const users = Array.from({ length: 1000 }, (_, index) => `user ${index}`);
+    await keep(
+      log,
+      users.flatMap((userId) => aged(4, 0).map((one) => ({ ...one, userId }))),
+    );
+    let batches = 0;
+    while ((await log.removeOld(1000)) > 0) batches++;
+    expect(batches).toBe(2);
+    const rows = await at.one.db
+      .selectFrom("sallyport_decisions")
+      .select(({ fn }) => ["user_id", fn.countAll<number>().as("count")])
+      .groupBy("user_id")
+      .execute();
+    expect(rows.reduce((sum, { count }) => sum + Number(count), 0)).toBe(3600);
+    expect(Math.min(...rows.map(({ count }) => Number(count)))).toBe(3);
+    expect(rows).toHaveLength(1000);
+  });
+
   test("go only as far as needed while several sweeps remove them at the same time", async () => {
     const both = logs({ maxRows: 50 });
     const decisions = aged(400, 0);

@@ -156,6 +156,52 @@ test("revoke() resolves only when a frame that had started has arrived or failed
   expect(await sending).toMatchObject({ sent: 1 });
 });
 
+test("a group that is deleted counts at once for each of its many members", async () => {
+  const { access } = world.sallyport;
+  await access.grant({ group: "Crew" }, chat.can_use_chat);
+  await sockets("ann", 1, 300);
+  await world.sql(`insert into sallyport_users (id, is_active, is_superuser, created_at)
+    select 'member ' || id, 1, 0, 0 from sallyport_sessions`);
+  await world.sql(`insert into sallyport_user_groups (user_id, group_name, granted_at)
+    select 'member ' || id, 'Crew', 0 from sallyport_sessions`);
+  await world.sql("update sallyport_sessions set user_id = 'member ' || id");
+  await world.sql("insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_sessions");
+  const sending = world.sallyport.to({ channel: "rooms/general" }).send("news");
+  await expect.poll(() => posts.length).toBe(128);
+  const changing = access.deleteGroup("Crew");
+  await expect.poll(async () => (await access.audit({ limit: 1 }))[0]?.action).toBe("delete-group");
+  release();
+  await changing;
+  expect(await sending).toMatchObject({ recipients: 300, sent: 128, withheld: 172 });
+});
+
+test("a permission that comes from another group by the time it is checked again is followed there", async () => {
+  const { access } = world.sallyport;
+  await access.grant({ group: "Crew" }, chat.can_use_chat);
+  await world.connect("bob");
+  started.length = 0;
+  const nextArrival = () => {
+    arrived = new Promise((resolve) => {
+      entered = resolve;
+    });
+  };
+  const late = world.event(
+    "/ws/chat/default",
+    await asGateway("bob"),
+    JSON.stringify({ id: 1, handler: "guarded" }),
+  );
+  await arrived;
+  nextArrival();
+  await access.addToGroup("bob", "Crew");
+  await access.revoke("bob", chat.can_use_chat);
+  goOn();
+  await arrived;
+  await access.revoke({ group: "Crew" }, chat.can_use_chat);
+  goOn();
+  expect(await (await late).json()).toMatchObject({ id: 1, ok: false, status: 403 });
+  expect(started).toEqual([]);
+});
+
 test("a running handler's answer is replaced by the generic refusal", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sallyport.access.grant("ann", chat.can_moderate_chat);

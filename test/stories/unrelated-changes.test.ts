@@ -160,6 +160,19 @@ describe("while another process changes permissions", () => {
     expect([asked, read + pagesRead()]).toEqual([1, 1]);
   });
 
+  test("and closes a connection, it receives nothing more", async () => {
+    const sockets = [];
+    for (const user of ["ann", "bob", "eve"])
+      sockets.push(await world.connect(user, { channel: "rooms/news" }));
+    await lookedAfter(() => other.access.grant("stranger", chat.other));
+    meanwhile = async () => {
+      if (asked === 1) await lookedAfter(() => other.to({ user: "bob" }).close());
+    };
+    const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
+    expect(report).toMatchObject({ recipients: 3, sent: 2, withheld: 1 });
+    expect(sockets[1]?.received.filter(({ type }) => type === "news")).toEqual([]);
+  });
+
   test("of recipients, the page is read again in one statement, and authorizeMany is called once more", async () => {
     const users = Array.from({ length: 12 }, (_, index) => `user ${index}`);
     for (const user of users) await world.sallyport.access.addToGroup(user, "Crew");
