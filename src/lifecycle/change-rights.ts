@@ -210,7 +210,7 @@ async function subjectsOf(
     case "users": {
       if (evictionId === undefined) return EVERYONE;
       const users = await rooms.evictions.listed(db, evictionId, MAX_SUBJECTS + 1);
-      return users.map((user) => ({ scope: "user", subject: user }));
+      return users.length > MAX_SUBJECTS ? EVERYONE : users.map((user) => ({ scope: "user", subject: user }));
     }
     case "everyone":
       return EVERYONE;

@@ -87,12 +87,15 @@ export async function message(
   if (handler.authorize) await authorized(handler, what, { user, session: live, body }, trail);
 
   /** Checks everything again if a change since the last check concerns the connection: hooks and handlers take their time. */
-  const isStale = () => rooms.changedSubjects.isStale(session, judgedAt);
+  let judged: SessionWithChannels = session;
+  const isStale = () => rooms.changedSubjects.isStale(judged, judgedAt);
   const rejudge = async () => {
     for (let attempt = 1; isStale(); attempt++) {
       if (attempt > MAX_CHECKS) throw unstable(what);
       judgedAt = rooms.changedSubjects.now();
       const now = await liveSession(rooms, gateway, call);
+      // A later change of a group concerns those who hold permissions through it by then.
+      judged = now;
       demand(trail, view.name, view.rule, now);
       demand(trail, what, handler.rule, now);
       const asker = userOf(now, rooms.permissions, trail);
