@@ -347,6 +347,43 @@ test("rejects a message to a queue that is full while the whole gateway fails, a
   expect(slow).toEqual([]);
 });
 
+test("a sender that waits for a place is woken, although others stopped waiting before it", async () => {
+  let answer: (result: PostResult) => void = () => undefined;
+  const closed: string[] = [];
+  const own = new Delivery(
+    {
+      post: () =>
+        new Promise((resolve) => {
+          answer = resolve;
+        }),
+      delete: async () => ({ kind: "ok" }),
+      close: async () => undefined,
+    },
+    UNBOUNDED,
+    ({ connectionId }) => closed.push(connectionId),
+  );
+  const posts = Array.from({ length: 8 }, () => own.post(to("a"), "x".repeat(128 * 1024)));
+  for (let stale = 0; stale < 20; stale++) own.room(endpoint, "a")?.leave();
+  let isWoken = false;
+  void own.room(endpoint, "a")?.ready.then(() => {
+    isWoken = true;
+  });
+  expect(isWoken).toBe(false);
+  const late = Promise.all(posts);
+  let isDone = false;
+  void late.then(() => {
+    isDone = true;
+  });
+  await expect
+    .poll(() => {
+      answer({ kind: "ok" });
+      return isDone;
+    })
+    .toBe(true);
+  expect([isWoken, closed]).toEqual([true, []]);
+  expect(own.room(endpoint, "a")).toBeUndefined();
+});
+
 test("what waits when it is stopped has failed, and so has what comes later", async () => {
   let goOn: (result: PostResult) => void = () => undefined;
   const { own, order } = asked(

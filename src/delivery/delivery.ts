@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SallyportError } from "../errors.ts";
 import { ARRIVAL_MS } from "../protocol/quotas.ts";
-import { ConnectionQueue } from "./connection-queue.ts";
+import { ConnectionQueue, type Waiting } from "./connection-queue.ts";
 import { Lane } from "./lane.ts";
 import type { ManagementApi, PostResult } from "./management-api.ts";
 import type { SendingBounds } from "./options.ts";
@@ -125,10 +125,12 @@ export class Delivery {
    * @param flow what waits in turn with others, such as a user or an audience
    * @returns undefined if there is capacity now
    */
-  room(endpoint: string, connectionId = "", flow = ""): Promise<void> | undefined {
+  room(endpoint: string, connectionId = "", flow = ""): Waiting | undefined {
     if (this.#isStopped) return undefined;
     const way = this.#way(endpoint);
-    return way.lane.room(flow) ?? this.#known(way, connectionId)?.place();
+    const ready = way.lane.room(flow);
+    // A turn of a sender that stopped waiting is passed on.
+    return ready ? { ready, leave: () => undefined } : this.#known(way, connectionId)?.place();
   }
 
   /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */

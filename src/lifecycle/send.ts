@@ -182,7 +182,8 @@ class Send {
       }
       const hasRoom = () => gateway && delivery.room(gateway.endpoint, session.connectionId, this.#flow);
       for (let room = hasRoom(); room && !this.#isEnded && !turn.mustYield; room = hasRoom()) {
-        await this.#orWoken(room);
+        await this.#orWoken(room.ready);
+        room.leave();
       }
       if (this.#isEnded) return "ended";
       if (turn.mustYield) return "yielded";
