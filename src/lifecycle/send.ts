@@ -47,7 +47,7 @@ export function send(
   flow: string,
 ): Promise<DeliveryReport> {
   const run = async () => {
-    const release = await rooms.sendCapacity.reserve(Buffer.byteLength(frame), flow);
+    const release = await rooms.sendCapacity.reserve(Buffer.byteLength(frame), flow, options.signal);
     try {
       return await new Send(rooms, plan, frame, options, place, flow).run();
     } finally {
