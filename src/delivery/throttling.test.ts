@@ -77,7 +77,10 @@ describe("connections that are refused while others are served", () => {
     for (let call = 0; call < 5; call++) round([slow], [undefined]);
     expect(throttling.isSetAside(slow, now)).toBe(true);
     round([], [slow]);
-    expect([throttling.isSetAside(slow, now), throttling.isTooSlow(slow, now + 10_000)]).toEqual([false, false]);
+    expect([throttling.isSetAside(slow, now), throttling.isTooSlow(slow, now + 10_000)]).toEqual([
+      false,
+      false,
+    ]);
     expect(slow.inRow).toBe(0);
   });
 });

@@ -106,6 +106,12 @@ export class Throttling {
     );
   }
 
+  /** The time until {@link isTooSlow} may be true without another refusal, in milliseconds. */
+  tooSlowInMs(refusals: Refusals | undefined, now = performance.now()): number {
+    if (!refusals || refusals.streak < TOO_SLOW_REFUSALS) return Number.POSITIVE_INFINITY;
+    return Math.max(0, refusals.since + TOO_SLOW_MS - now);
+  }
+
   /** Whether a connection is not accepted, while other connections of the endpoint are. */
   isAlone(refusals: Refusals | undefined, now = performance.now()): boolean {
     return refusals !== undefined && refusals.inRow > 0 && this.#isAlone(refusals, now);
