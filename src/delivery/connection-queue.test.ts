@@ -22,26 +22,43 @@ test("a queue is full by the number of its messages, or by their size, and urgen
 test("a sender waits for a place in a full queue that moves", async () => {
   const queue = full();
   const waiting = queue.place();
-  expect(waiting).toBeInstanceOf(Promise);
+  expect(waiting).toBeDefined();
   queue.remove(false, 10);
-  await waiting;
+  await waiting?.ready;
   expect(queue.place()).toBeUndefined();
+});
+
+test("a place wakes every sender, because the first one may no longer need it", async () => {
+  const queue = full();
+  let woken = 0;
+  for (let sender = 0; sender < 8; sender++) void queue.place()?.ready.then(() => woken++);
+  // One post is removed, and no other one follows that would wake the rest.
+  queue.remove(false, 10);
+  await Promise.resolve();
+  expect(woken).toBe(8);
+});
+
+test("a sender that stopped waiting does not count", () => {
+  const queue = full();
+  for (let time = 0; time < 50; time++) queue.place()?.leave();
+  expect(queue.isStuck).toBe(false);
+  expect(queue.place()).toBeDefined();
 });
 
 test("no sender waits for a queue whose calls are not accepted, that is too slow, or for which many wait", async () => {
   const refused = full();
   const waiting = refused.place();
   for (let call = 0; call < 3; call++) refused.refused((refusals) => refusals.inRow++);
-  await waiting;
+  await waiting?.ready;
   expect([refused.place(), refused.isStuck]).toEqual([undefined, true]);
 
   const slow = full();
   const left = slow.place();
   slow.endTooSlow();
-  await left;
+  await left?.ready;
   expect(slow.place()).toBeUndefined();
 
   const popular = full();
-  for (let sender = 0; sender < 16; sender++) expect(popular.place()).toBeInstanceOf(Promise);
+  for (let sender = 0; sender < 16; sender++) expect(popular.place()).toBeDefined();
   expect([popular.place(), popular.isStuck]).toEqual([undefined, true]);
 });

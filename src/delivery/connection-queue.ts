@@ -9,6 +9,14 @@ const MAX_WAITING_SENDERS = 16;
 /** The calls in a row that were not accepted after which no sender waits for a place. */
 const STUCK_REFUSALS = 3;
 
+/** A sender that waits for the capacity to post a message. */
+export interface Waiting {
+  /** Resolves when the sender should try again. */
+  readonly ready: Promise<void>;
+  /** Stops waiting. Call it also when {@link ready} has resolved. */
+  leave(): void;
+}
+
 /** The posts to one connection. One call is in flight at a time, and the number of posts that wait is limited. */
 export class ConnectionQueue<Post> {
   slot = 0;
@@ -22,8 +30,8 @@ export class ConnectionQueue<Post> {
   #urgentPosts = 0;
   #characters = 0;
   #isTooSlow = false;
-  /** Senders that wait for a place. */
-  #waiting: (() => void)[] | undefined;
+  /** Called for each sender that waits for a place, in their order. */
+  #waiting: Set<() => void> | undefined;
 
   /** undefined for most connections, which are never refused. */
   get refusals(): Refusals | undefined {
@@ -47,7 +55,7 @@ export class ConnectionQueue<Post> {
 
   /** Whether senders do not wait for a place: calls are not accepted, or too many senders wait already. */
   get isStuck(): boolean {
-    return this.isRefused || (this.#waiting?.length ?? 0) >= MAX_WAITING_SENDERS;
+    return this.isRefused || (this.#waiting?.size ?? 0) >= MAX_WAITING_SENDERS;
   }
 
   get isRefused(): boolean {
@@ -78,16 +86,22 @@ export class ConnectionQueue<Post> {
     this.#posts--;
     if (isUrgent) this.#urgentPosts--;
     else this.#characters -= characters;
-    if (this.#waiting && !this.isFull) this.#waiting.shift()?.();
+    // Each of them, because the first one may not use the place, and no other post may follow that wakes the rest.
+    if (!this.isFull) this.#wakeAll();
     return this.#posts === 0;
   }
 
   /** Waits for a place in a queue that is full. Call it again afterwards. @returns undefined if no sender has to wait */
-  place(): Promise<void> | undefined {
+  place(): Waiting | undefined {
     if (!this.isFull || this.isStuck || this.#isTooSlow) return undefined;
-    this.#waiting ??= [];
+    this.#waiting ??= new Set();
     const waiting = this.#waiting;
-    return new Promise((resolve) => waiting.push(resolve));
+    let wake: () => void = () => undefined;
+    const ready = new Promise<void>((resolve) => {
+      wake = () => resolve();
+    });
+    waiting.add(wake);
+    return { ready, leave: () => void waiting.delete(wake) };
   }
 
   /** Marks the connection as too slow: no sender waits for it any more. */
@@ -97,6 +111,7 @@ export class ConnectionQueue<Post> {
   }
 
   #wakeAll(): void {
-    for (const goOn of this.#waiting?.splice(0) ?? []) goOn();
+    for (const wake of this.#waiting ?? []) wake();
+    this.#waiting?.clear();
   }
 }

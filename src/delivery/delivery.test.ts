@@ -321,6 +321,66 @@ test("closes a connection that is refused for three seconds while another one is
   expect(slow).toEqual(["silent"]);
 });
 
+test("closes a connection that is refused for three seconds although other sends use up the pace", async () => {
+  const slow: string[] = [];
+  let served = 0;
+  const own = new Delivery(
+    {
+      post: async (_endpoint, connection) => {
+        if (connection === "silent") return { kind: "retry", reason: "status 429", isThrottled: true };
+        served++;
+        return { kind: "ok" };
+      },
+      delete: async () => ({ kind: "ok" }),
+      close: async () => undefined,
+    },
+    { perSecond: 200, concurrency: 128 },
+    ({ connectionId }) => slow.push(connectionId),
+  );
+  const outcomes: unknown[] = [];
+  void own.post(to("silent"), "x").then((outcome) => outcomes.push(outcome));
+  // There is always a call that waits for the pace, for 15 seconds.
+  const others = 3000;
+  const sending = Array.from({ length: 20 }, async (_, other) => {
+    while (served < others && !own.isStopped) await own.post(to(`other ${other}`), "x");
+  });
+  await expect.poll(() => outcomes.length > 0 || served >= others).toBe(true);
+  expect([outcomes, slow]).toEqual([[{ kind: "failed", reason: "slow" }], ["silent"]]);
+  expect(served).toBeLessThan(others);
+  own.stop();
+  await Promise.all(sending);
+});
+
+test("gives up a message after ten seconds although there is no turn for another try", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  let tries = 0;
+  const own = new Delivery(
+    {
+      post: async (_endpoint, connection) => {
+        if (connection !== "silent") return { kind: "ok" };
+        tries++;
+        return { kind: "retry", reason: "status 429", isThrottled: true };
+      },
+      delete: async () => ({ kind: "ok" }),
+      close: async () => undefined,
+    },
+    { perSecond: 1000, concurrency: 128 },
+  );
+  const outcomes: unknown[] = [];
+  const post = own.post(to("silent"), "x").then((outcome) => outcomes.push(outcome));
+  // Urgent calls use the pace up in advance, so that no ordinary call is made.
+  await expect
+    .poll(async () => {
+      for (let call = 0; call < 100; call++) void own.post(to(`${call}`), "x", { urgent: tries > 1 });
+      await vi.advanceTimersByTimeAsync(50);
+      return outcomes.length;
+    })
+    .toBe(1);
+  await post;
+  expect(outcomes).toEqual([{ kind: "failed", reason: "status 429" }]);
+  expect(tries).toBeLessThan(4);
+});
+
 test("rejects a message to a queue that is full while the whole gateway fails, and closes nothing", async () => {
   const slow: string[] = [];
   let fails = true;
@@ -345,6 +405,43 @@ test("rejects a message to a queue that is full while the whole gateway fails, a
   await Promise.all(calls);
   expect(await own.post(to("a"), "later")).toEqual({ kind: "sent" });
   expect(slow).toEqual([]);
+});
+
+test("a sender that waits for a place is woken, although others stopped waiting before it", async () => {
+  let answer: (result: PostResult) => void = () => undefined;
+  const closed: string[] = [];
+  const own = new Delivery(
+    {
+      post: () =>
+        new Promise((resolve) => {
+          answer = resolve;
+        }),
+      delete: async () => ({ kind: "ok" }),
+      close: async () => undefined,
+    },
+    UNBOUNDED,
+    ({ connectionId }) => closed.push(connectionId),
+  );
+  const posts = Array.from({ length: 8 }, () => own.post(to("a"), "x".repeat(128 * 1024)));
+  for (let stale = 0; stale < 20; stale++) own.room(endpoint, "a")?.leave();
+  let isWoken = false;
+  void own.room(endpoint, "a")?.ready.then(() => {
+    isWoken = true;
+  });
+  expect(isWoken).toBe(false);
+  const late = Promise.all(posts);
+  let isDone = false;
+  void late.then(() => {
+    isDone = true;
+  });
+  await expect
+    .poll(() => {
+      answer({ kind: "ok" });
+      return isDone;
+    })
+    .toBe(true);
+  expect([isWoken, closed]).toEqual([true, []]);
+  expect(own.room(endpoint, "a")).toBeUndefined();
 });
 
 test("what waits when it is stopped has failed, and so has what comes later", async () => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SallyportError } from "../errors.ts";
 import { ARRIVAL_MS } from "../protocol/quotas.ts";
-import { ConnectionQueue } from "./connection-queue.ts";
+import { ConnectionQueue, type Waiting } from "./connection-queue.ts";
 import { Lane } from "./lane.ts";
 import type { ManagementApi, PostResult } from "./management-api.ts";
 import type { SendingBounds } from "./options.ts";
@@ -37,6 +37,8 @@ const RETRY_BASE_MS = 100;
 const MAX_BACKOFF_MS = 1000;
 /** How long a call is tried again whose gateway has too many, in milliseconds. */
 const THROTTLED_RETRY_MS = 10_000;
+/** How often a connection that waits for its turn is checked for being too slow, at most, in milliseconds. */
+const TOO_SLOW_CHECK_MS = 250;
 /** How long a 410 for a connection that is still arriving is tried again, in milliseconds. */
 const ARRIVAL_RETRY_MS = 3000;
 
@@ -125,10 +127,12 @@ export class Delivery {
    * @param flow what waits in turn with others, such as a user or an audience
    * @returns undefined if there is capacity now
    */
-  room(endpoint: string, connectionId = "", flow = ""): Promise<void> | undefined {
+  room(endpoint: string, connectionId = "", flow = ""): Waiting | undefined {
     if (this.#isStopped) return undefined;
     const way = this.#way(endpoint);
-    return way.lane.room(flow) ?? this.#known(way, connectionId)?.place();
+    const ready = way.lane.room(flow);
+    // A turn of a sender that stopped waiting is passed on.
+    return ready ? { ready, leave: () => undefined } : this.#known(way, connectionId)?.place();
   }
 
   /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
@@ -244,8 +248,14 @@ export class Delivery {
     let begun: number | undefined;
     for (let attempt = 1; ; attempt++) {
       const isSetAside = !urgent && throttling.isSetAside(queue.refusals);
-      const turn = isSetAside ? lane.enterAside() : lane.enter(urgent);
-      if (turn) await turn;
+      if (isSetAside) {
+        begun ??= performance.now();
+        const late = await this.#enterAside(way, queue, post, begun + THROTTLED_RETRY_MS);
+        if (late) return late;
+      } else {
+        const turn = lane.enter(urgent);
+        if (turn) await turn;
+      }
       let isThrottled: boolean | undefined;
       let result: PostResult;
       let ms: number | undefined;
@@ -299,6 +309,32 @@ export class Delivery {
     }
   }
 
+  /**
+   * Waits for the turn of a connection that is set aside. The deadlines are checked by time, because turns can be rare.
+   *
+   * @param until when the post is given up, by `performance.now()`
+   * @returns undefined if it is the turn of the post, or its outcome if there was none in time
+   */
+  async #enterAside(
+    { lane, throttling }: Way,
+    queue: ConnectionQueue<Post>,
+    post: Post,
+    until: number,
+  ): Promise<Outcome | undefined> {
+    for (;;) {
+      const leftMs = Math.max(0, until - performance.now());
+      const tooSlowInMs = throttling.tooSlowInMs(queue.refusals);
+      // Once that time is over, other connections may still recover, so it is looked at again.
+      const waitMs = Math.min(leftMs, Math.max(tooSlowInMs, TOO_SLOW_CHECK_MS));
+      if ((await lane.enterAside(Math.ceil(waitMs))) ?? true) return undefined;
+      if (!queue.isTooSlow && throttling.isTooSlow(queue.refusals)) this.#endTooSlow(queue, post.recipient);
+      if (queue.isTooSlow) return giveUp(post);
+      if (performance.now() < until) continue;
+      post.isGivenUp = true;
+      return THROTTLED;
+    }
+  }
+
   /** From now on, nothing ordinary goes to the connection any more. */
   #endTooSlow(queue: ConnectionQueue<Post>, recipient: Recipient): void {
     queue.endTooSlow();
@@ -315,6 +351,7 @@ export class Delivery {
 const SENT: Outcome = { kind: "sent" };
 const WITHHELD: Outcome = { kind: "withheld" };
 const CLOSED: Outcome = { kind: "failed", reason: "closed" };
+const THROTTLED: Outcome = { kind: "failed", reason: "status 429" };
 const TOO_SLOW: Outcome = { kind: "failed", reason: "slow" };
 const QUEUE_FULL: Promise<Outcome> = Promise.resolve({ kind: "failed", reason: "queue full" });
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Lane, SET_ASIDE_CALLS, URGENT_RESERVE } from "./lane.ts";
+import { Lane, ORDINARY_PER_SET_ASIDE, SET_ASIDE_CALLS, URGENT_RESERVE } from "./lane.ts";
 import { Rate } from "./rate.ts";
 
 beforeEach(() => {
@@ -120,7 +120,7 @@ test("calls to connections that are set aside use slots of their own, after all 
   const { entered, enter } = queue(lane);
   enter("a");
   let aside = 0;
-  for (let call = 0; call < SET_ASIDE_CALLS + 2; call++) void lane.enterAside()?.then(() => aside++);
+  for (let call = 0; call < SET_ASIDE_CALLS + 2; call++) void lane.enterAside(60_000)?.then(() => aside++);
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS);
   // They have taken no slot of the others.
@@ -139,7 +139,33 @@ test("calls to connections that are set aside use slots of their own, after all 
   lane.letOrdinaryIn();
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS + 2);
-  expect(lane.enterAside()).toBeUndefined();
+  expect(lane.enterAside(60_000)).toBeUndefined();
+});
+
+test("a call to a connection that is set aside is made after some ordinary ones, although those use up the pace", async () => {
+  const lane = new Lane(new Rate(100), 1000);
+  const { entered, enter } = queue(lane);
+  for (let call = 0; call < 200; call++) enter("ordinary");
+  const burst = entered.length;
+  for (let call = 0; call < 2; call++) void lane.enterAside(60_000)?.then(() => entered.push("aside"));
+  await vi.advanceTimersByTimeAsync(1000);
+  const [first, second] = [entered.indexOf("aside"), entered.lastIndexOf("aside")];
+  expect(first).toBeGreaterThanOrEqual(burst);
+  expect(second - first).toBe(ORDINARY_PER_SET_ASIDE + 1);
+});
+
+test("a call to a connection that is set aside waits no longer than it was allowed to", async () => {
+  const lane = new Lane(new Rate(1), 1);
+  const { enter } = queue(lane);
+  for (let call = 0; call < 20; call++) enter("ordinary");
+  let isInTime: boolean | undefined;
+  void lane.enterAside(500)?.then((answer) => {
+    isInTime = answer;
+  });
+  await vi.advanceTimersByTimeAsync(499);
+  expect(isInTime).toBeUndefined();
+  await vi.advanceTimersByTimeAsync(1);
+  expect(isInTime).toBe(false);
 });
 
 describe("a rate", () => {

@@ -10,6 +10,8 @@ const FEWEST = 8;
 const MOST_ASIDE = 1024;
 /** Calls in flight to connections that are set aside because their clients do not read. */
 export const SET_ASIDE_CALLS = 8;
+/** Ordinary calls after which a call to a connection that is set aside is made, while both wait for the pace. */
+export const ORDINARY_PER_SET_ASIDE = 8;
 
 /**
  * The calls to one endpoint: a bounded queue with priorities. The number of calls in flight is limited, and the limit is lower while the
@@ -22,7 +24,9 @@ export class Lane {
   readonly #limit: ConcurrencyLimit;
   readonly #urgent: (() => void)[] = [];
   readonly #ordinary: (() => void)[] = [];
-  readonly #setAside: (() => void)[] = [];
+  /** Called when it is the turn of the call. */
+  readonly #setAside = new Set<() => void>();
+  #ordinarySinceSetAside = 0;
   readonly #outside = new FairQueue<() => void>();
   #underWay = 0;
   #setAsideUnderWay = 0;
@@ -47,8 +51,10 @@ export class Lane {
     }
     const waiting = isUrgent ? this.#urgent : this.#ordinary;
     // Nobody slips in between those who wait.
-    if (waiting.length === 0 && this.#hasRoom(isUrgent) && this.#rate.take(isUrgent) === 0) {
+    const isFree = waiting.length === 0 && (isUrgent || !this.#isSetAsideDue);
+    if (isFree && this.#hasRoom(isUrgent) && this.#rate.take(isUrgent) === 0) {
       this.#underWay++;
+      if (!isUrgent) this.#ordinarySinceSetAside++;
       return undefined;
     }
     const turn = new Promise<void>((resolve) => waiting.push(resolve));
@@ -67,13 +73,28 @@ export class Lane {
     this.#admit();
   }
 
-  /** Waits for a turn of a connection that is set aside. Give it back by {@link leaveAside}. */
-  enterAside(): Promise<void> | undefined {
+  /**
+   * Waits for a turn of a connection that is set aside. Give it back by {@link leaveAside}.
+   *
+   * @param ms how long to wait at most, in milliseconds
+   * @returns undefined if there is a turn at once; otherwise whether there was one in time. If not, there is nothing to give back
+   */
+  enterAside(ms: number): Promise<boolean> | undefined {
     if (this.#isOpenToAll) {
       this.#setAsideUnderWay++;
       return undefined;
     }
-    const turn = new Promise<void>((resolve) => this.#setAside.push(resolve));
+    const turn = new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#setAside.delete(goOn);
+        resolve(false);
+      }, ms);
+      const goOn = () => {
+        clearTimeout(timer);
+        resolve(true);
+      };
+      this.#setAside.add(goOn);
+    });
     this.#admit();
     return turn;
   }
@@ -111,10 +132,11 @@ export class Lane {
       this.#underWay++;
       goOn();
     }
-    for (const goOn of this.#setAside.splice(0)) {
+    for (const goOn of this.#setAside) {
       this.#setAsideUnderWay++;
       goOn();
     }
+    this.#setAside.clear();
     for (let goOn = this.#outside.shift(); goOn; goOn = this.#outside.shift()) goOn();
   }
 
@@ -129,33 +151,55 @@ export class Lane {
   }
 
   #admit(): void {
-    for (const waiting of [this.#urgent, this.#ordinary]) {
-      const isUrgent = waiting === this.#urgent;
-      while (waiting.length > 0 && this.#hasRoom(isUrgent)) {
-        const wait = this.#rate.take(isUrgent);
-        if (wait > 0) {
-          this.#admitAfter(wait);
-          return;
-        }
-        this.#underWay++;
-        waiting.shift()?.();
+    while (this.#urgent.length > 0 && this.#hasRoom(true)) {
+      const wait = this.#rate.take(true);
+      if (wait > 0) {
+        this.#admitAfter(wait);
+        return;
       }
+      this.#underWay++;
+      this.#urgent.shift()?.();
     }
-    // Last, and only with tokens that no other call waits for.
-    while (
-      this.#setAside.length > 0 &&
-      this.#ordinary.length === 0 &&
-      this.#setAsideUnderWay < SET_ASIDE_CALLS
-    ) {
+    for (;;) {
+      const isSetAside = this.#isSetAsideNext;
+      if (!isSetAside && (this.#ordinary.length === 0 || !this.#hasRoom(false))) break;
       const wait = this.#rate.take(false);
       if (wait > 0) {
         this.#admitAfter(wait);
         break;
       }
-      this.#setAsideUnderWay++;
-      this.#setAside.shift()?.();
+      if (isSetAside) this.#admitSetAside();
+      else {
+        this.#underWay++;
+        this.#ordinarySinceSetAside++;
+        this.#ordinary.shift()?.();
+      }
     }
     this.#callIn();
+  }
+
+  /** Whether the next token is for a connection that is set aside. */
+  get #isSetAsideNext(): boolean {
+    return this.#isSetAsideDue || (this.#ordinary.length === 0 && this.#canSetAsideEnter);
+  }
+
+  /** Whether so many ordinary calls were made that one to a connection that is set aside goes first. */
+  get #isSetAsideDue(): boolean {
+    return this.#canSetAsideEnter && this.#ordinarySinceSetAside >= ORDINARY_PER_SET_ASIDE;
+  }
+
+  get #canSetAsideEnter(): boolean {
+    return this.#setAside.size > 0 && this.#setAsideUnderWay < SET_ASIDE_CALLS;
+  }
+
+  #admitSetAside(): void {
+    this.#setAsideUnderWay++;
+    this.#ordinarySinceSetAside = 0;
+    for (const goOn of this.#setAside) {
+      this.#setAside.delete(goOn);
+      goOn();
+      return;
+    }
   }
 
   #admitAfter(ms: number): void {

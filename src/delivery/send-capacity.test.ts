@@ -121,6 +121,26 @@ describe("the space for messages", () => {
     release();
   });
 
+  test("is not waited for when the signal of the send aborts", async () => {
+    const capacity = new SendCapacity(MIB);
+    const release = await capacity.reserve(MIB - 10_000, "a");
+    const ending = new AbortController();
+    const ended = capacity.reserve(100_000, "b", ending.signal);
+    const next = capacity.reserve(100, "c");
+    expect(await Promise.all([ended, next].map(isGranted))).toEqual([false, false]);
+    ending.abort();
+    // The send that was ended no longer keeps the next one waiting.
+    expect(await Promise.all([ended, next].map(isGranted))).toEqual([true, true]);
+    expect(await isGranted(capacity.reserve(100_000, "b", ending.signal))).toBe(true);
+    // It reserved nothing, so it gives nothing back.
+    (await ended)();
+    const later = capacity.reserve(100_000, "b");
+    expect(await isGranted(later)).toBe(false);
+    release();
+    expect(await isGranted(later)).toBe(true);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   test("is not waited for when the process shuts down", async () => {
     const capacity = new SendCapacity(MIB);
     await capacity.reserve(MIB - 10_000, "a");

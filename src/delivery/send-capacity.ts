@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { DeliveryError } from "../errors.ts";
 import { FairQueue } from "./fair-queue.ts";
 
@@ -106,13 +107,14 @@ export class SendCapacity {
   /**
    * Reserves space for a message in the queue. Waits while there is none, in turn with other flows.
    *
+   * @param signal ends the waiting, and nothing is reserved: the send does not hold its message for long
    * @returns gives the space back
    * @throws DeliveryError if there is no space within ten seconds
    */
-  async reserve(messageBytes: number, flow: string): Promise<() => void> {
+  async reserve(messageBytes: number, flow: string, signal?: AbortSignal): Promise<() => void> {
     const bytes = messageBytes + SEND_BYTES;
     if (this.#spaceWaiting.length === 0 && this.#fits(bytes)) this.#bytes += bytes;
-    else await this.#space(bytes, flow);
+    else if (!(await this.#space(bytes, flow, signal))) return () => undefined;
     let isReserved = true;
     return () => {
       if (!isReserved) return;
@@ -167,20 +169,28 @@ export class SendCapacity {
     return this.#isOpenToAll || this.#bytes === 0 || this.#bytes + bytes <= this.#maxBytes;
   }
 
-  async #space(bytes: number, flow: string): Promise<void> {
+  /** @returns false if the signal ended the waiting */
+  async #space(bytes: number, flow: string, signal: AbortSignal | undefined): Promise<boolean> {
+    if (signal?.aborted) return false;
     let timer: NodeJS.Timeout | undefined;
+    let end: () => void = () => undefined;
     const hasSpace = await new Promise<boolean>((resolve) => {
       const waiting = { bytes, goOn: () => resolve(true) };
       this.#spaceWaiting.push(flow, waiting);
-      timer = setTimeout(() => {
+      end = () => {
         this.#spaceWaiting.remove(flow, waiting);
         resolve(false);
-      }, SPACE_MS);
+      };
+      timer = setTimeout(end, SPACE_MS);
+      if (signal) setMaxListeners(0, signal);
+      signal?.addEventListener("abort", end);
     });
     clearTimeout(timer);
-    if (hasSpace) return;
+    signal?.removeEventListener("abort", end);
+    if (hasSpace) return true;
     // A large message that waited may have kept a small one waiting.
     this.#callIn();
+    if (signal?.aborted) return false;
     throw new DeliveryError(
       `The messages in the send queue of this process have ${this.#bytes} bytes, and the limit is ${this.#maxBytes}. The message did not ` +
         `fit within ${SPACE_MS / 1000} s, so it was not sent. Send less, or raise apiGateway.maxQueuedBytes.`,

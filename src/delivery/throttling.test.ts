@@ -22,7 +22,7 @@ function round(refused: readonly Refusals[], accepted: readonly (Refusals | unde
     rate.answered(isEvidence, now);
   }
   for (const refusals of accepted) {
-    throttling.accepted(refusals);
+    throttling.accepted(refusals, now);
     rate.answered(false, now);
   }
   now += 200;
@@ -38,7 +38,7 @@ describe("connections that are refused while others are served", () => {
     // The pace recovers while others are served.
     for (let call = 0; call < 20; call++) expect(round(silent, others)).toBe(0);
     expect(rate.share).toBe(1);
-    expect(silent.every((refusals) => throttling.isSetAside(refusals))).toBe(true);
+    expect(silent.every((refusals) => throttling.isSetAside(refusals, now))).toBe(true);
   });
 
   test("are too slow after three seconds, and not before", () => {
@@ -51,12 +51,36 @@ describe("connections that are refused while others are served", () => {
     expect(throttling.isTooSlow(silent, now)).toBe(true);
   });
 
+  test("are too slow, although other connections recovered once meanwhile", () => {
+    const [silent = noRefusals(), ...others] = connections(4);
+    round([silent, ...others], [undefined]);
+    round([silent], others);
+    // Three recoveries at once may mean that the endpoint throttles.
+    expect(throttling.isSetAside(silent, now)).toBe(false);
+    for (let call = 0; call < 20; call++) round([silent], [undefined]);
+    expect(throttling.isSetAside(silent, now)).toBe(true);
+    expect(throttling.isTooSlow(silent, now)).toBe(true);
+  });
+
+  test("are not too slow while other connections recover all the time", () => {
+    const [silent = noRefusals(), ...others] = connections(4);
+    for (let call = 0; call < 20; call++) {
+      round([silent, ...others], Array(100).fill(undefined));
+      round([silent], [...others, ...Array(100).fill(undefined)]);
+    }
+    expect(rate.isSlowed).toBe(false);
+    expect(throttling.isTooSlow(silent, now)).toBe(false);
+  });
+
   test("are served as before once they were accepted", () => {
     const [slow = noRefusals()] = connections(1);
     for (let call = 0; call < 5; call++) round([slow], [undefined]);
-    expect(throttling.isSetAside(slow)).toBe(true);
+    expect(throttling.isSetAside(slow, now)).toBe(true);
     round([], [slow]);
-    expect([throttling.isSetAside(slow), throttling.isTooSlow(slow, now + 10_000)]).toEqual([false, false]);
+    expect([throttling.isSetAside(slow, now), throttling.isTooSlow(slow, now + 10_000)]).toEqual([
+      false,
+      false,
+    ]);
     expect(slow.inRow).toBe(0);
   });
 });
@@ -66,7 +90,7 @@ describe("an endpoint that throttles", () => {
     const all = connections(50);
     for (let call = 0; call < 30; call++) expect(round(all, [])).toBe(50);
     expect(rate.share).toBeLessThan(0.1);
-    expect(all.some((one) => throttling.isSetAside(one) || throttling.isTooSlow(one, now))).toBe(false);
+    expect(all.some((one) => throttling.isSetAside(one, now) || throttling.isTooSlow(one, now))).toBe(false);
   });
 
   test("is recognized by connections that are accepted on a later try", () => {

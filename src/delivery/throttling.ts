@@ -6,8 +6,10 @@ const SET_ASIDE_REFUSALS = 2;
 const TOO_SLOW_REFUSALS = 4;
 /** The time of refusals after which a connection is too slow, in milliseconds. */
 const TOO_SLOW_MS = 3000;
-/** Connections that recover from a refusal show that requests in general are throttled, and not one client. */
+/** So many recoveries of connections within the time below show that requests in general are throttled, and not one client. */
 const RECOVERED = 3;
+/** How long a recovery counts, in milliseconds. While an endpoint throttles, recoveries follow each other closely. */
+const RECOVERED_MS = 1000;
 /** The refusals of one connection count at most once in this time as evidence that an endpoint throttles, in milliseconds. */
 const EVIDENCE_EVERY_MS = 100;
 
@@ -23,7 +25,6 @@ export interface Refusals {
   /** The endpoint's counters at the last refusal, and when the streak began. */
   acceptedAtLast: number;
   acceptedAtStart: number;
-  recoveredAtStart: number;
 }
 
 export function noRefusals(): Refusals {
@@ -34,7 +35,6 @@ export function noRefusals(): Refusals {
     evidenceAt: Number.NEGATIVE_INFINITY,
     acceptedAtLast: 0,
     acceptedAtStart: 0,
-    recoveredAtStart: 0,
   };
 }
 
@@ -50,8 +50,8 @@ export class Throttling {
   readonly #rate: Rate;
   /** Calls that were accepted. */
   #accepted = 0;
-  /** Connections that were accepted after a refusal. */
-  #recovered = 0;
+  /** When connections were accepted after a refusal: the last {@link RECOVERED} times, by `performance.now()`. */
+  readonly #recoveredAt: number[] = [];
 
   /** @param rate the pace of the endpoint */
   constructor(rate: Rate) {
@@ -59,10 +59,10 @@ export class Throttling {
   }
 
   /** Counts a call that was accepted. @param refusals of its connection; undefined if there were none */
-  accepted(refusals: Refusals | undefined): void {
+  accepted(refusals: Refusals | undefined, now = performance.now()): void {
     this.#accepted++;
     if (!refusals || refusals.inRow === 0) return;
-    if (refusals.streak > 0) this.#recovered++;
+    if (refusals.streak > 0 && this.#recoveredAt.push(now) > RECOVERED) this.#recoveredAt.shift();
     refusals.inRow = 0;
     refusals.streak = 0;
   }
@@ -92,8 +92,8 @@ export class Throttling {
   }
 
   /** Whether the retries of a connection are kept apart, because it is refused while others are served. */
-  isSetAside(refusals: Refusals | undefined): boolean {
-    return refusals !== undefined && refusals.streak >= SET_ASIDE_REFUSALS && this.#isAlone(refusals);
+  isSetAside(refusals: Refusals | undefined, now = performance.now()): boolean {
+    return refusals !== undefined && refusals.streak >= SET_ASIDE_REFUSALS && this.#isAlone(refusals, now);
   }
 
   /** Whether a connection was refused for so long, while others were served, that it is to be closed. */
@@ -102,27 +102,33 @@ export class Throttling {
       refusals !== undefined &&
       refusals.streak >= TOO_SLOW_REFUSALS &&
       now - refusals.since >= TOO_SLOW_MS &&
-      this.#isAlone(refusals)
+      this.#isAlone(refusals, now)
     );
+  }
+
+  /** The time until {@link isTooSlow} may be true without another refusal, in milliseconds. */
+  tooSlowInMs(refusals: Refusals | undefined, now = performance.now()): number {
+    if (!refusals || refusals.streak < TOO_SLOW_REFUSALS) return Number.POSITIVE_INFINITY;
+    return Math.max(0, refusals.since + TOO_SLOW_MS - now);
   }
 
   /** Whether a connection is not accepted, while other connections of the endpoint are. */
-  isAlone(refusals: Refusals | undefined): boolean {
-    return refusals !== undefined && refusals.inRow > 0 && this.#isAlone(refusals);
+  isAlone(refusals: Refusals | undefined, now = performance.now()): boolean {
+    return refusals !== undefined && refusals.inRow > 0 && this.#isAlone(refusals, now);
   }
 
-  #isAlone({ acceptedAtStart, recoveredAtStart }: Refusals): boolean {
-    return (
-      !this.#rate.isSlowed &&
-      this.#accepted > acceptedAtStart &&
-      this.#recovered - recoveredAtStart < RECOVERED
-    );
+  #isAlone({ acceptedAtStart }: Refusals, now: number): boolean {
+    return !this.#rate.isSlowed && this.#accepted > acceptedAtStart && !this.#othersRecover(now);
+  }
+
+  #othersRecover(now: number): boolean {
+    const [first = 0] = this.#recoveredAt;
+    return this.#recoveredAt.length >= RECOVERED && now - first < RECOVERED_MS;
   }
 
   #begin(refusals: Refusals, now: number): void {
     refusals.streak = 0;
     refusals.since = now;
     refusals.acceptedAtStart = this.#accepted;
-    refusals.recoveredAtStart = this.#recovered;
   }
 }

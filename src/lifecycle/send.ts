@@ -47,7 +47,7 @@ export function send(
   flow: string,
 ): Promise<DeliveryReport> {
   const run = async () => {
-    const release = await rooms.sendCapacity.reserve(Buffer.byteLength(frame), flow);
+    const release = await rooms.sendCapacity.reserve(Buffer.byteLength(frame), flow, options.signal);
     try {
       return await new Send(rooms, plan, frame, options, place, flow).run();
     } finally {
@@ -182,7 +182,8 @@ class Send {
       }
       const hasRoom = () => gateway && delivery.room(gateway.endpoint, session.connectionId, this.#flow);
       for (let room = hasRoom(); room && !this.#isEnded && !turn.mustYield; room = hasRoom()) {
-        await this.#orWoken(room);
+        await this.#orWoken(room.ready);
+        room.leave();
       }
       if (this.#isEnded) return "ended";
       if (turn.mustYield) return "yielded";
