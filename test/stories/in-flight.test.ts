@@ -1,4 +1,6 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
+import { connect } from "../../src/client/socket.ts";
 import { definePermissions, handler, type Limits, WebSocketView } from "../../src/index.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { watchedStorageAt } from "../postgres/database.ts";
@@ -7,6 +9,9 @@ import { type Socket, World } from "./world.ts";
 const chat = definePermissions("chat", { use: "Use" });
 const held = new Set<() => void>();
 let started = 0;
+/** Calls of `count` that run, and the most that ran at the same time. */
+let running = 0;
+let most = 0;
 
 class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.use];
@@ -16,6 +21,12 @@ class ChatView extends WebSocketView {
     return "held";
   });
   ping = handler(() => "pong");
+  count = handler(async () => {
+    most = Math.max(most, ++running);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    running--;
+    return "counted";
+  });
 }
 
 let world: World;
@@ -111,13 +122,32 @@ describe("messages in flight", () => {
     await Promise.all(answers);
   });
 
-  test("are not limited for a client that makes 20 calls at once, or for 50 calls of one user", async () => {
+  test("are not limited for 64 calls at once on one connection, or for 192 of one user", async () => {
     await open({});
     const sockets = [await world.connect("ann"), await world.connect("ann"), await world.connect("ann")];
     const answers = (await Promise.all(sockets.map((socket) => hold(socket, 0)))).flat();
-    for (const socket of sockets) answers.push(...(await hold(socket, 20)));
+    for (const socket of sockets) answers.push(...(await hold(socket, 64)));
     release();
     for (const answer of await Promise.all(answers)) expect(answer).toMatchObject({ ok: true });
+  });
+
+  test("of the browser client are 32 at most, and 200 calls at once are all answered", async () => {
+    // The default of earlier versions.
+    await open({ messagesInFlightPerConnection: 50 });
+    [running, most] = [0, 0];
+    const client = connect<ChatView>({
+      url: world.gateway.url,
+      token: () => world.token("ann"),
+      WebSocket: class extends WebSocket {
+        constructor(url: string) {
+          super(url, { headers: { origin: "https://www.example.com", cookie: "login=ann:login-of-ann" } });
+        }
+      },
+    });
+    onTestFinished(() => client.close());
+    const answers = await Promise.all(Array.from({ length: 200 }, () => client.call.count()));
+    expect(new Set(answers)).toEqual(new Set(["counted"]));
+    expect(most).toBeLessThanOrEqual(32);
   });
 
   test("count no more after a handler that failed, a message that is invalid, and a client that left", async () => {
