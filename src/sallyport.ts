@@ -325,8 +325,9 @@ export class Sallyport {
   }
 
   /**
-   * Removes rows that nobody can need any more: sockets long gone, expired tokens, limits' windows that are over, old decisions. Rows
-   * grow until it is called now and then; `sallyport cleanup --every 5m` does so.
+   * Removes rows that are no longer needed: closed connections, expired tokens, windows of limits that have ended, and old decisions.
+   * Processes that serve events remove these rows themselves, so a call is optional. Only a call with `keepAuditDays` removes entries
+   * of the audit log.
    *
    * @throws ConfigurationError for options that cannot be
    */

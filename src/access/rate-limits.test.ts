@@ -31,8 +31,8 @@ test("limits are whole numbers or false, and have defaults", () => {
     tokensPerUser: 0,
     messagesPerConnection: 600,
     messagesPerUser: 3000,
-    messagesInFlightPerConnection: 50,
-    messagesInFlightPerUser: 100,
+    messagesInFlightPerConnection: 100,
+    messagesInFlightPerUser: 200,
     messagesInFlightPerProcess: 2000,
   });
   for (const value of [-1, 1.5, Number.NaN, "5", true, null]) {

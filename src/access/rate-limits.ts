@@ -28,9 +28,9 @@ export interface Limits {
   readonly messagesPerConnection: number | false;
   /** Messages of one user on all connections, counted in each process by itself. Default 3000. */
   readonly messagesPerUser: number | false;
-  /** Messages on one connection that a process handles at the same time. Default 50. */
+  /** Messages on one connection that a process handles at the same time. Default 100. */
   readonly messagesInFlightPerConnection: number | false;
-  /** Messages of one user on all connections that a process handles at the same time. Default 100. */
+  /** Messages of one user on all connections that a process handles at the same time. Default 200. */
   readonly messagesInFlightPerUser: number | false;
   /** Messages that a process handles at the same time. Default 2000. */
   readonly messagesInFlightPerProcess: number | false;
@@ -45,8 +45,8 @@ export const limitsSchema = optionsOf<Partial<Limits>>()({
   tokensPerUser: v.optional(perMinuteOption, 20),
   messagesPerConnection: v.optional(perMinuteOption, 600),
   messagesPerUser: v.optional(perMinuteOption, 3000),
-  messagesInFlightPerConnection: v.optional(atOnceOption("messages"), 50),
-  messagesInFlightPerUser: v.optional(atOnceOption("messages"), 100),
+  messagesInFlightPerConnection: v.optional(atOnceOption("messages"), 100),
+  messagesInFlightPerUser: v.optional(atOnceOption("messages"), 200),
   messagesInFlightPerProcess: v.optional(atOnceOption("messages"), 2000),
 });
 

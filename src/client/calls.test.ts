@@ -189,6 +189,41 @@ describe("calls that wait", () => {
     expect([listeners(), vi.getTimerCount()]).toEqual([0, 0]);
   });
 
+  test("are sent while fewer than 32 are in flight, in order, and as answers, failures and time-outs arrive", async () => {
+    calls = new Calls(() => transmit());
+    const controller = new AbortController();
+    add("0", { timeoutMs: 50 });
+    add("1", { signal: controller.signal });
+    for (let call = 2; call < 40; call++) add(String(call));
+    const waiting = new AbortController();
+    add("left", { signal: waiting.signal });
+    add("last");
+    transmit();
+    const handlers = () => sent.map(({ handler }) => Number(handler));
+    const upTo = (count: number) => Array.from({ length: count }, (_, index) => index);
+    expect(handlers()).toEqual(upTo(32));
+    calls.answer({ id: sent[9]?.id, ok: true });
+    expect(handlers()).toEqual(upTo(33));
+    calls.answer({ id: sent[9]?.id, ok: true });
+    expect(handlers()).toEqual(upTo(33));
+    calls.answer({ id: sent[8]?.id, ok: false });
+    controller.abort();
+    await vi.advanceTimersByTimeAsync(50);
+    expect(handlers()).toEqual(upTo(36));
+    waiting.abort();
+    expect(handlers()).toEqual(upTo(36));
+    calls = new Calls();
+  });
+
+  test("are all sent on the next connection, in order, after 32 in flight were lost", async () => {
+    for (let call = 0; call < 70; call++) add(String(call));
+    transmit();
+    expect(sent).toHaveLength(32);
+    calls.lose();
+    transmit();
+    expect(sent.map(({ handler }) => Number(handler))).toEqual(Array.from({ length: 64 }, (_, i) => i));
+  });
+
   test("are given up by their signal, and are neither sent nor answered afterwards", async () => {
     const controller = new AbortController();
     const [unsent, isSent] = [add("unsent", { signal: controller.signal }), add("sent")];

@@ -65,6 +65,17 @@ export interface OutgoingMessage {
 /** A longer timer would fire at once, in every browser. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** Returns a delay that a timer accepts, in milliseconds. `Infinity` becomes almost 25 days. */
+export function timerMs(ms: number): number {
+  return Math.min(ms, LONGEST_TIMER_MS);
+}
+
+/**
+ * Number of calls that can be sent and not answered at the same time. It is below the default of the server's limit
+ * `messagesInFlightPerConnection`, which counts the messages of `send()` and pings as well.
+ */
+const MAX_CALLS_IN_FLIGHT = 32;
+
 /**
  * @throws TypeError when the input has fields that the wire needs for itself
  * @throws CallError 413 when it does not fit into one frame
@@ -115,9 +126,16 @@ function randomPrefix(): string {
 /** The calls that wait for their answer, or for a connection to be sent on. */
 export class Calls {
   readonly #pending = new Map<string, PendingCall>();
+  readonly #freed: () => void;
+  #inFlight = 0;
   /** Begins the ids of new calls. Each connection gets another one. */
   #prefix = randomPrefix();
   #lastId = 0;
+
+  /** @param freed called when a call that was sent has settled, so that {@link transmit} can send the next one */
+  constructor(freed: () => void = () => undefined) {
+    this.#freed = freed;
+  }
 
   /** Adds a call; {@link transmit} sends it. The promise settles once, and nothing of the call remains then. */
   add(message: OutgoingMessage, { signal, timeoutMs }: CallOptions): Promise<unknown> {
@@ -129,6 +147,9 @@ export class Calls {
         this.#pending.delete(id);
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
+        if (!call.sent) return;
+        this.#inFlight--;
+        this.#freed();
       };
       const call: PendingCall = {
         text,
@@ -149,19 +170,20 @@ export class Calls {
       };
       const timer =
         timeoutMs !== undefined && Number.isFinite(timeoutMs)
-          ? setTimeout(expire, Math.min(timeoutMs, LONGEST_TIMER_MS))
+          ? setTimeout(expire, timerMs(timeoutMs))
           : undefined;
       signal?.addEventListener("abort", abort);
       this.#pending.set(id, call);
     });
   }
 
-  /** Sends what has not been sent, oldest first, for as long as `send` takes it. */
+  /** Sends calls that were not sent yet, oldest first, until too many are in flight or `send` returns false. */
   transmit(send: (text: string) => boolean): void {
     for (const call of this.#pending.values()) {
       if (call.sent) continue;
-      call.sent = send(call.text);
-      if (!call.sent) return;
+      if (this.#inFlight >= MAX_CALLS_IN_FLIGHT || !send(call.text)) return;
+      call.sent = true;
+      this.#inFlight++;
     }
   }
 

@@ -143,6 +143,70 @@ describe("a link", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  test.each([Number.POSITIVE_INFINITY, 2 ** 40])(
+    "waits for the open socket with a connectTimeoutMs of %s",
+    async (ms) => {
+      dial({ connectTimeoutMs: ms });
+      await socket();
+      await vi.advanceTimersByTimeAsync(100_000);
+      expect(events).toEqual([]);
+    },
+  );
+
+  describe("that is checked", () => {
+    async function opened() {
+      const link = dial();
+      const peer = await socket();
+      peer.readyState = 1;
+      peer.emit("open");
+      return { link, peer };
+    }
+
+    test("ends if nothing is received in time", async () => {
+      const { link, peer } = await opened();
+      link.check("ping", 5000);
+      await vi.advanceTimersByTimeAsync(4999);
+      expect(events).toEqual(["open"]);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(events).toEqual(["open", "end"]);
+      expect(peer.sent).toEqual(["ping"]);
+    });
+
+    test.each([Number.POSITIVE_INFINITY, 2 ** 40])("stays open with a time-out of %s ms", async (ms) => {
+      const { link } = await opened();
+      link.check("ping", ms);
+      await vi.advanceTimersByTimeAsync(100_000);
+      expect(events).toEqual(["open"]);
+    });
+
+    test("ends at the earliest of the times, and sends no message for a later one", async () => {
+      const { link, peer } = await opened();
+      link.check("first", 30_000);
+      link.check("later", 30_000);
+      await vi.advanceTimersByTimeAsync(1000);
+      link.check("sooner", 5000);
+      await vi.advanceTimersByTimeAsync(2000);
+      link.check("later", 5000);
+      await vi.advanceTimersByTimeAsync(2999);
+      expect(events).toEqual(["open"]);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(events).toEqual(["open", "end"]);
+      expect(peer.sent).toEqual(["first", "sooner"]);
+    });
+
+    test("stays open if something is received, and can be checked again", async () => {
+      const { link, peer } = await opened();
+      link.check("one", 5000);
+      peer.emit("message", "answer");
+      await vi.advanceTimersByTimeAsync(10_000);
+      link.check("two", 30_000);
+      await vi.advanceTimersByTimeAsync(29_999);
+      expect(events).toEqual(["open", "answer"]);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(events).toEqual(["open", "answer", "end"]);
+    });
+  });
+
   test("reports a WebSocket that cannot be created", async () => {
     class Failing extends ManualWebSocket {
       constructor(url: string) {

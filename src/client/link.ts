@@ -1,6 +1,6 @@
-import type { PING_TYPE, TokenBody } from "../protocol/frames.ts";
+import type { TokenBody } from "../protocol/frames.ts";
 import type { CHANNEL_PARAMETER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
-import { CallError, HANDSHAKE_FAILED } from "./calls.ts";
+import { CallError, HANDSHAKE_FAILED, timerMs } from "./calls.ts";
 
 /** The part of `WebSocket` that is used here. */
 export interface WebSocketLike {
@@ -51,7 +51,6 @@ const HANDSHAKE_MESSAGE =
   'With the option "view", the token endpoint reports the reason.';
 const TOKEN: typeof TOKEN_PARAMETER = "ws_token";
 const CHANNEL: typeof CHANNEL_PARAMETER = "channel";
-const PING: typeof PING_TYPE = "sallyport.ping";
 
 /** One attempt: a token, the socket opened with it, its frames, its end. */
 export class Link {
@@ -61,12 +60,17 @@ export class Link {
   readonly #timer: ReturnType<typeof setTimeout>;
   #socket: WebSocketLike | undefined;
   #checkTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When the check ends, on the monotonic clock in milliseconds. `Infinity` while there is no check. */
+  #checkEndsAt = Number.POSITIVE_INFINITY;
 
   constructor(options: LinkOptions, channel: string | undefined, events: LinkEvents) {
     this.#options = options;
     this.#events = events;
     const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
-    this.#timer = setTimeout(() => this.end(new Error("Connecting took too long.")), connectTimeoutMs);
+    this.#timer = setTimeout(
+      () => this.end(new Error("Connecting took too long.")),
+      timerMs(connectTimeoutMs),
+    );
     this.#dial(channel).catch((error: unknown) => this.end(error));
   }
 
@@ -79,19 +83,20 @@ export class Link {
 
   /**
    * Sends a ping, and ends the connection if nothing arrives within `timeoutMs`. Any frame shows that the connection is alive,
-   * also an error of a server that does not know the ping.
+   * also an error of a server that does not know the ping. Does nothing while a check is in progress that ends earlier.
    */
-  check(action: string | undefined, timeoutMs: number): void {
-    if (this.#checkTimer !== undefined) return;
-    // With an id, because API Gateway may not deliver an error to a message without one.
-    if (this.send(JSON.stringify({ id: PING, type: PING, action }))) {
-      this.#checkTimer = setTimeout(() => this.end(), timeoutMs);
-    }
+  check(ping: string, timeoutMs: number): void {
+    const ms = timerMs(timeoutMs);
+    const endsAt = performance.now() + ms;
+    if (endsAt >= this.#checkEndsAt || !this.send(ping)) return;
+    clearTimeout(this.#checkTimer);
+    this.#checkEndsAt = endsAt;
+    this.#checkTimer = setTimeout(() => this.end(), ms);
   }
 
   #stopCheck(): void {
     clearTimeout(this.#checkTimer);
-    this.#checkTimer = undefined;
+    this.#checkEndsAt = Number.POSITIVE_INFINITY;
   }
 
   /** Ends it and tells nobody. */

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, expect, expectTypeOf, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it, onTestFinished, vi } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import type { Callable } from "../protocol/contract.ts";
 import { CallError, type ConnectOptions, connect, type Socket } from "./socket.ts";
@@ -182,8 +182,8 @@ describe("a call", () => {
     const held: Json[] = [];
     backend.onFrame = (frame, peer) => {
       held.push(frame);
-      if (held.length < 300) return;
-      for (const { id, text } of held.reverse()) {
+      if (held.length < 30) return;
+      for (const { id, text } of held.splice(0).reverse()) {
         peer.send(JSON.stringify({ id, ok: true, status: 200, result: { text } }));
       }
     };
@@ -746,6 +746,36 @@ describe("keepAlive", () => {
     backend.onFrame = () => undefined;
     open({ keepAlive: { ...how, everyMs: 20 }, callTimeoutMs: 40 });
     await expect.poll(() => backend.connects.length).toBeGreaterThanOrEqual(2);
+  });
+
+  it.each([{}, { handler: "ping" }])(
+    "starts no timer of Infinity with callTimeoutMs: Infinity, with %j",
+    async (how) => {
+      backend.onFrame = () => undefined;
+      const delays = vi.spyOn(globalThis, "setTimeout");
+      onTestFinished(() => delays.mockRestore());
+      open({ keepAlive: { ...how, everyMs: 20 }, callTimeoutMs: Number.POSITIVE_INFINITY });
+      await expect.poll(() => backend.frames.length).toBeGreaterThanOrEqual(1);
+      expect(delays.mock.calls.map(([, ms]) => ms)).toContain(2 ** 31 - 1);
+      expect(delays.mock.calls.map(([, ms]) => ms)).not.toContain(Number.POSITIVE_INFINITY);
+    },
+  );
+
+  it("sends no message at once with everyMs: Infinity", async () => {
+    const delays = vi.spyOn(globalThis, "setInterval");
+    onTestFinished(() => delays.mockRestore());
+    const socket = open({ keepAlive: { everyMs: Number.POSITIVE_INFINITY } });
+    await reached(socket, "open");
+    expect(delays.mock.calls.map(([, ms]) => ms)).toContain(2 ** 31 - 1);
+    expect(delays.mock.calls.map(([, ms]) => ms)).not.toContain(Number.POSITIVE_INFINITY);
+  });
+
+  it("sends its message although 32 calls wait for answers", async () => {
+    backend.onFrame = () => undefined;
+    const socket = open({ keepAlive: { handler: "ping", everyMs: 20 } });
+    for (let call = 0; call < 40; call++) socket.call.echo({ text: "x" }).catch(() => undefined);
+    await expect.poll(() => backend.frames.some(({ handler }) => handler === "ping")).toBe(true);
+    expect(backend.frames.filter(({ handler }) => handler === "echo")).toHaveLength(32);
   });
 
   it("takes a refusal for a sign of life", async () => {

@@ -1,7 +1,14 @@
 import type { CallableNames, InputOf, OutputOf } from "../protocol/contract.ts";
-import type { PERMISSION_DENIED, RevokedNotice } from "../protocol/frames.ts";
+import type { PERMISSION_DENIED, PING_TYPE, RevokedNotice } from "../protocol/frames.ts";
 import { Backoff, type BackoffOptions } from "./backoff.ts";
-import { CallError, type CallOptions, Calls, encodeMessage, type HANDSHAKE_FAILED } from "./calls.ts";
+import {
+  CallError,
+  type CallOptions,
+  Calls,
+  encodeMessage,
+  type HANDSHAKE_FAILED,
+  timerMs,
+} from "./calls.ts";
 import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 
 export type { BackoffOptions, CallOptions, LinkOptions, RevokedNotice };
@@ -108,6 +115,7 @@ const SLEPT_AFTER_MS = 75_000;
 const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange"];
 /** Begins the types of the server's own notices. */
 const NOTICES = "sallyport.";
+const PING: typeof PING_TYPE = "sallyport.ping";
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
 
 /** Names of options. A misspelled one, such as `tokens`, would not have an effect. */
@@ -146,8 +154,8 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   /**
    * Calls a handler by its name: `socket.call.send_message({ message })`.
    *
-   * A call made while the socket is connecting or waiting is sent as soon as it is open. One whose answer can no
-   * longer come rejects and is not sent again: nothing tells whether its handler ran.
+   * A call made while the socket is connecting or waiting is sent as soon as it is open. At most 32 calls are in flight, and further
+   * calls wait in order. A call whose answer can no longer arrive is rejected and not sent again, because its handler may have run.
    *
    * Rejects with a {@link CallError}, with the reason of `signal`, or with a TypeError for input that no wire takes.
    */
@@ -182,7 +190,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
       }
     }
     checkEnvironment(options);
-    this.#calls = new Calls();
+    this.#calls = new Calls(() => this.#transmit());
     this.#options = options;
     this.channel = options.channel;
     this.#backoff = new Backoff(options.backoff);
@@ -241,7 +249,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     this.#enter("closed");
   }
 
-  #message(handler: string, input: object | undefined) {
+  #message(handler: string, input?: object) {
     const { handlerKey = "handler", action } = this.#options;
     return { handlerKey, handler, action, input };
   }
@@ -256,6 +264,11 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
 
   #transmit(): void {
     this.#calls.transmit((text) => this.#link?.send(text) ?? false);
+  }
+
+  /** With an id, because API Gateway may not deliver an error to a message without one. */
+  #ping(): string {
+    return JSON.stringify({ id: PING, type: PING, action: this.#options.action });
   }
 
   #redial(): void {
@@ -275,7 +288,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   }
 
   #opened(): void {
-    const { action, keepAlive, callTimeoutMs = CALL_TIMEOUT_MS } = this.#options;
+    const { keepAlive, callTimeoutMs = CALL_TIMEOUT_MS } = this.#options;
     this.#openedAt = performance.now();
     this.#hasOpened = true;
     this.#failedHandshakes = 0;
@@ -283,15 +296,9 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
     this.#transmit();
     if (keepAlive) {
       const { handler, everyMs = 540_000 } = keepAlive;
-      const link = this.#link;
-      const ping = () => {
-        if (handler === undefined) link?.check(action, callTimeoutMs);
-        else
-          this.#call(handler).catch((error: CallError) => {
-            if (error.status === 0) link?.end();
-          });
-      };
-      this.#keepAliveTimer = setInterval(ping, everyMs);
+      // Not a call, which would wait while many calls are in flight.
+      const ping = handler === undefined ? this.#ping() : encodeMessage(this.#message(handler), PING);
+      this.#keepAliveTimer = setInterval(() => this.#link?.check(ping, callTimeoutMs), timerMs(everyMs));
     }
     let checkedAt = Date.now();
     this.#clockTimer = setInterval(() => {
@@ -306,7 +313,7 @@ export class Socket<View, Message extends PushedMessage = PushedMessage> {
   readonly #checkNow = (event?: Event): void => {
     const type = event?.type;
     if (type === "visibilitychange" && document.visibilityState !== "visible") return;
-    if (this.#state === "open") this.#link?.check(this.#options.action, PING_TIMEOUT_MS);
+    if (this.#state === "open") this.#link?.check(this.#ping(), PING_TIMEOUT_MS);
     else if (type === "offline") return;
     else if (this.#state === "waiting") {
       if (performance.now() >= this.#retryNotBefore) this.#redial();

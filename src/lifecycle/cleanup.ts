@@ -57,7 +57,7 @@ export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<Cl
     CLEANUP_OPTIONS,
     options,
   );
-  // Not counted: these rows are of no use to a person, and serving processes remove them after minutes.
+  // Not counted, because serving processes remove these rows after a few minutes and operators do not need their number.
   await inBatches((limit) => rooms.changeLog.removeOld(limit));
   return {
     sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),

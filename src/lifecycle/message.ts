@@ -137,8 +137,8 @@ function unstable(what: string): RefusedError {
 }
 
 /**
- * The gateway of a call. While the database cannot say which gateways there are, nothing is accepted, but the answer bears the id of the
- * call nevertheless: without it, the client would wait in vain. It contains nothing else that is not the caller's own.
+ * Returns the gateway of a call. While the database cannot list the gateways, no message is accepted. The answer still contains the id of
+ * the call, because the client would otherwise wait until its time-out. The answer contains no other data, because the caller is not verified.
  *
  * @throws RefusedError when the caller is not one of our gateways
  */

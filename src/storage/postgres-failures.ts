@@ -17,22 +17,22 @@ export function isUndone(error: unknown): boolean {
   return codeOf(error).startsWith("40") || isReadOnly(error) || isNamesFault(error);
 }
 
-/** The session is on a server that does not accept writes, as after a failover to another one. */
+/** Returns true if the server does not accept writes, such as the old writer after a failover. */
 export function isReadOnly(error: unknown): boolean {
   return codeOf(error) === READ_ONLY;
 }
 
-/** A statement took too long: the server ended it after its statement_timeout, or no answer arrived. */
+/** Returns true if a statement took too long: the server ended it after its statement_timeout, or no answer arrived. */
 export function isLate(error: unknown): boolean {
   return codeOf(error) === "57014" || codeOf(error) === "ETIMEDOUT";
 }
 
-/** No connection of the pool was free for long. */
+/** Returns true if no connection of the pool became free in time. */
 export function isPoolTimeout(error: unknown): boolean {
   return messageOf(error) === "timeout exceeded when trying to connect";
 }
 
-/** The connection is of no use any more. */
+/** Returns true if the error shows that the connection can no longer be used. */
 export function isConnectionLost(error: unknown): boolean {
   const code = codeOf(error);
   if (/^(08...|57P0.)$/.test(code)) return true;
@@ -48,8 +48,8 @@ export function isConnectionLost(error: unknown): boolean {
 }
 
 /**
- * Failures that may have passed in a moment: of the connection, of a server that stops, starts, is full or is not the writer, and of a
- * transaction that met another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
+ * Returns true for failures after which a retry can succeed: the connection broke, the server stops, starts, is full or is not the
+ * writer, or the transaction conflicted with another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
  */
 export function isTransient(error: unknown): boolean {
   return (

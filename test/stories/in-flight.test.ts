@@ -1,4 +1,6 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
+import { connect } from "../../src/client/socket.ts";
 import { definePermissions, handler, type Limits, WebSocketView } from "../../src/index.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { watchedStorageAt } from "../postgres/database.ts";
@@ -111,13 +113,43 @@ describe("messages in flight", () => {
     await Promise.all(answers);
   });
 
-  test("are not limited for a client that makes 20 calls at once, or for 50 calls of one user", async () => {
+  test("are not limited for 64 calls at once on one connection, or for 192 of one user", async () => {
     await open({});
     const sockets = [await world.connect("ann"), await world.connect("ann"), await world.connect("ann")];
     const answers = (await Promise.all(sockets.map((socket) => hold(socket, 0)))).flat();
-    for (const socket of sockets) answers.push(...(await hold(socket, 20)));
+    for (const socket of sockets) answers.push(...(await hold(socket, 64)));
     release();
     for (const answer of await Promise.all(answers)) expect(answer).toMatchObject({ ok: true });
+  });
+
+  test("of the browser client are 32 at most, and 200 calls at once are all answered", async () => {
+    // The default of earlier versions.
+    await open({ messagesInFlightPerConnection: 50 });
+    const client = connect<ChatView>({
+      url: world.gateway.url,
+      token: () => world.token("ann"),
+      WebSocket: class extends WebSocket {
+        constructor(url: string) {
+          super(url, { headers: { origin: "https://www.example.com", cookie: "login=ann:login-of-ann" } });
+        }
+      },
+    });
+    onTestFinished(() => client.close());
+    let answered = 0;
+    const calls = Array.from({ length: 200 }, async () => {
+      expect(await client.call.hold()).toBe("held");
+      answered++;
+    });
+    await expect.poll(() => started).toBe(32);
+    let most = 0;
+    const finished = expect.poll(() => {
+      most = Math.max(most, held.size);
+      release();
+      return answered;
+    });
+    await Promise.all([...calls, finished.toBe(200)]);
+    expect(started).toBe(200);
+    expect(most).toBeLessThanOrEqual(32);
   });
 
   test("count no more after a handler that failed, a message that is invalid, and a client that left", async () => {
