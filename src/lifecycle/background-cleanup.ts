@@ -52,6 +52,8 @@ export class BackgroundCleanup {
   #isRunning = false;
   #isStopped = false;
   #isClosed = false;
+  /** Ends the rest between two statements. */
+  #resting = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   /** The last key that was looked at: a run that did not reach the end of the table is continued by the next one. */
   #after = "";
@@ -74,6 +76,7 @@ export class BackgroundCleanup {
     if (this.#isRunning || now - this.#begunAt < CLEAN_EVERY_MS) return;
     this.#begunAt = now;
     this.#isStopped = false;
+    this.#resting = new AbortController();
     this.#isRunning = true;
     this.#running = this.#run()
       .catch((error) => this.#tables.onError(error, "removing old rows"))
@@ -92,6 +95,7 @@ export class BackgroundCleanup {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#isStopped = true;
+    this.#resting.abort();
     return this.#running;
   }
 
@@ -128,7 +132,8 @@ export class BackgroundCleanup {
       if (tookMs < SHORT_MS) limit = Math.min(BATCH_ROWS.most, limit * 2);
       else if (tookMs > LONG_MS) limit = Math.max(BATCH_ROWS.least, Math.floor(limit / 2));
       const restMs = Math.min(MOST_REST_MS, Math.max(LEAST_REST_MS, REST_FACTOR * tookMs));
-      await sleep(restMs, undefined, { ref: false });
+      // Keeps no process alive by itself, so pause() ends it: its caller waits for this run.
+      await sleep(restMs, undefined, { ref: false, signal: this.#resting.signal }).catch(() => undefined);
     }
   }
 }

@@ -99,7 +99,8 @@ export class CheckedPool implements PostgresPool {
   async #probe(): Promise<void> {
     const deadline = performance.now() + RETRY_FOR_MS;
     for (let tries = 1; performance.now() < deadline && !this.#isEnding; tries++) {
-      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries), undefined, { ref: false });
+      // Keeps the process alive: a caller waits, and between two attempts nothing else might.
+      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries));
       try {
         (await this.#lend()).release();
         return;
