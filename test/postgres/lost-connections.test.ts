@@ -278,6 +278,24 @@ describe("a server that became read-only", () => {
   });
 });
 
+test("a read that takes too long is ended at the server, and leaves the other connections", async () => {
+  const storage = storageOf({ poolSize: 2 });
+  const pid = async (db: Database["db"]) =>
+    (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid;
+  const idle = await storage.db.connection().execute(async (held) => {
+    const slow = expect(sql`select pg_sleep(60) as slept`.execute(held)).rejects.toThrow(
+      /did not finish a statement within \d+ ms/,
+    );
+    const other = await pid(storage.db);
+    await slow;
+    return other;
+  });
+  const slept = "select 1 from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'";
+  expect(await sqlAt(own.source, slept)).toEqual([]);
+  expect(await pid(storage.db)).toBe(idle);
+  expect(proxy.accepted).toBe(3);
+});
+
 describe("while no server accepts writes", () => {
   test("events get 503 and health() says why, and both recover when one does", async ({ skip }) => {
     if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
