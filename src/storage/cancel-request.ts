@@ -30,7 +30,7 @@ export function requestCancel({ host, port, processID, secretKey }: ServerSessio
   const timer = setTimeout(() => socket.destroy(), SEND_MS);
   socket.on("error", () => undefined);
   socket.on("close", () => clearTimeout(timer));
-  socket.on("connect", () => socket.end(request));
-  // The server closes the connection without an answer.
+  // The server closes the connection. PgBouncer drops the request of a client that closes its side first.
+  socket.on("connect", () => socket.write(request));
   socket.resume();
 }

@@ -137,7 +137,8 @@ export class CheckedPool implements PostgresPool {
   /** Returns why a connection is not lent. */
   async #unusable(client: Client, line: Line): Promise<Error | undefined> {
     if (line.isVerified) {
-      if (line.openedAt <= (this.#readOnlyAt.get(client.source) ?? Number.NEGATIVE_INFINITY)) return readOnly();
+      if (line.openedAt <= (this.#readOnlyAt.get(client.source) ?? Number.NEGATIVE_INFINITY))
+        return readOnly();
       // One that is lost might take a second each to find out, and one that is made anew needs no check.
       if (line.answeredAt <= this.#lostAt) return new Error("The connection may be lost.");
       const now = Date.now();
