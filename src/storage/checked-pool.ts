@@ -21,15 +21,17 @@ const END_MS = 500;
 /** A statement of one round trip that shows whether the connection is there, and whether its server accepts writes. */
 const CHECK = "select current_setting('transaction_read_only') as read_only";
 
-type Client = PoolClient & WatchedClient;
+/** A client that stores the connection string of the server to which it was opened. */
+type Client = PoolClient & WatchedClient & { readonly source: string };
 
 /**
  * Lends connections that work.
  *
  * - A connection that was idle is checked first. A process that was frozen, as a function is between two events, still has connections
  *   that the server or something in between has given up long ago.
- * - A connection whose server does not accept writes is closed, like all that are older than this discovery.
- * - A connection whose answer is late is closed, see {@link StatementClock}.
+ * - A connection whose server does not accept writes is closed, like all connections that were opened with the same connection string
+ *   before this was found.
+ * - A statement whose answer is late is cancelled, and its connection is closed, see {@link StatementClock}.
  * - While no connection can be made, one attempt at a time is made, and whoever needs a connection waits for it for up to five seconds.
  * - A read whose connection breaks is repeated on another one.
  */
@@ -42,8 +44,11 @@ export class CheckedPool implements PostgresPool {
   readonly #releasedAt = new WeakMap<object, number>();
   /** `performance.now()`: connections without an answer since then are of no use. */
   #lostAt = Number.NEGATIVE_INFINITY;
-  /** `performance.now()`: connections opened before it lead to a server that does not accept writes. */
-  #readOnlyAt = Number.NEGATIVE_INFINITY;
+  /**
+   * `performance.now()` at which a server was found that does not accept writes, by connection string. Connections opened before it
+   * may lead to the same server, also those opened after the connection that found it.
+   */
+  readonly #readOnlyAt = new Map<string, number>();
   #probing: Promise<void> | undefined;
   #isEnding = false;
 
@@ -99,7 +104,8 @@ export class CheckedPool implements PostgresPool {
   async #probe(): Promise<void> {
     const deadline = performance.now() + RETRY_FOR_MS;
     for (let tries = 1; performance.now() < deadline && !this.#isEnding; tries++) {
-      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries), undefined, { ref: false });
+      // Keeps the process alive: a caller waits, and between two attempts nothing else might.
+      await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries));
       try {
         (await this.#lend()).release();
         return;
@@ -121,7 +127,8 @@ export class CheckedPool implements PostgresPool {
       const reason = await this.#unusable(client as Client, line);
       if (reason === undefined) return this.#lent(client as Client, line);
       client.release(reason);
-      if (isReadOnly(reason)) this.#hosts.failed(host, reason);
+      // A connection that was idle may have been opened before the list moved on, so its own server counts.
+      if (isReadOnly(reason)) this.#hosts.failed((client as Client).source, reason);
       // One that was idle is replaced; what a new one does wrong is the server's state.
       if (!isVerified) throw reason;
     }
@@ -130,7 +137,8 @@ export class CheckedPool implements PostgresPool {
   /** Returns why a connection is not lent. */
   async #unusable(client: Client, line: Line): Promise<Error | undefined> {
     if (line.isVerified) {
-      if (line.openedAt <= this.#readOnlyAt) return readOnly();
+      if (line.openedAt <= (this.#readOnlyAt.get(client.source) ?? Number.NEGATIVE_INFINITY))
+        return readOnly();
       // One that is lost might take a second each to find out, and one that is made anew needs no check.
       if (line.answeredAt <= this.#lostAt) return new Error("The connection may be lost.");
       const now = Date.now();
@@ -144,7 +152,7 @@ export class CheckedPool implements PostgresPool {
         limitMs: line.isVerified ? ANSWER_MS : VERIFY_MS,
       } as never);
       if (rows[0]?.read_only === "on") {
-        this.#readOnlyAt = Math.max(this.#readOnlyAt, line.openedAt);
+        this.#readOnlyAt.set(client.source, performance.now());
         return readOnly();
       }
       line.isVerified = true;
@@ -182,7 +190,7 @@ export class CheckedPool implements PostgresPool {
       const run = () => send(statement, values) as Promise<unknown>;
       const result = this.#clock.time(line, text, run, limitMs);
       return result.catch((error: unknown) => {
-        if (isReadOnly(error)) this.#readOnlyAt = Math.max(this.#readOnlyAt, line.openedAt);
+        if (isReadOnly(error)) this.#readOnlyAt.set(client.source, performance.now());
         if (isRepeatable && isConnectionLost(error) && (error as { code?: unknown }).code !== "ETIMEDOUT") {
           return this.#repeat(client, error, text, statement, values);
         }

@@ -491,8 +491,12 @@ async function openPool(servers: Servers, poolSize: number): Promise<PostgresPoo
   const INT8 = 20;
   /** Connects to the server that is the current one at that time. */
   class ServerClient extends pg.Client {
+    readonly source: string;
+
     constructor(options: ClientConfig) {
+      const { current } = servers.hosts;
       super({ ...options, ...clientOptions(servers) });
+      this.source = current;
       setPassword(this, servers);
     }
   }

@@ -5,15 +5,20 @@ const destroyed: Error[] = [];
 let clock: StatementClock;
 let line: Line;
 const lost: number[] = [];
+let cancelled = 0;
 beforeEach(() => {
   vi.useFakeTimers();
   destroyed.length = 0;
   lost.length = 0;
+  cancelled = 0;
   clock = new StatementClock((sentAt) => lost.push(sentAt));
-  line = new Line({
-    query: () => undefined,
-    connection: { stream: { destroy: (error) => destroyed.push(error as Error) } },
-  });
+  line = new Line(
+    {
+      query: () => undefined,
+      connection: { stream: { destroy: (error) => destroyed.push(error as Error) } },
+    },
+    () => cancelled++,
+  );
   clock.add(line);
 });
 afterEach(() => {
@@ -70,6 +75,8 @@ test.each([
   if (expected === Number.POSITIVE_INFINITY) return;
   expect(destroyed[0]).toMatchObject({ code: "ETIMEDOUT" });
   expect(line.lost).toBe(destroyed[0]);
+  // The server ends the statements of a transaction itself.
+  expect(cancelled).toBe(text.startsWith("begin") || limitMs !== undefined ? 0 : 1);
   expect(lost).toHaveLength(1);
 });
 
@@ -96,4 +103,21 @@ test("a statement that is answered in time closes nothing, and no timer runs aft
   await vi.advanceTimersByTimeAsync(60_000);
   expect(destroyed).toEqual([]);
   expect(vi.getTimerCount()).toBe(0);
+});
+
+test("a statement that the server ends when it is cancelled closes only its own connection", async () => {
+  let fail: (error: Error) => void = () => undefined;
+  const answer = new Promise((_resolve, reject) => {
+    fail = reject;
+  });
+  const timed = clock.time(line, "select 1", () => answer);
+  await vi.advanceTimersByTimeAsync(3250);
+  expect(cancelled).toBe(0);
+  await vi.advanceTimersByTimeAsync(250);
+  expect(cancelled).toBe(1);
+  fail(Object.assign(new Error("canceling statement due to user request"), { code: "57014" }));
+  await expect(timed).rejects.toThrow("The server did not finish a statement within 3250 ms");
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect([destroyed, lost]).toEqual([[], []]);
+  expect(line.lost).toMatchObject({ code: "57014" });
 });

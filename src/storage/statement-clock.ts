@@ -1,3 +1,4 @@
+import { requestCancel, type ServerSession } from "./cancel-request.ts";
 import { isConnectionLost, isReadOnly } from "./postgres-failures.ts";
 
 /** How long a read may take, in milliseconds: a page of rows at most. */
@@ -6,14 +7,19 @@ const READ_TIMEOUT_MS = 4000;
 const WRITE_TIMEOUT_MS = 11_000;
 /** How much longer than the server's own limit an answer may take, in milliseconds. */
 const GRACE_MS = 1000;
+/** How long before the end of its time a statement outside a transaction is cancelled, in milliseconds. */
+const CANCEL_MS = 750;
 /** How often statements in flight are checked, in milliseconds. */
 const CHECK_MS = 250;
+
+/** Code of a statement that was cancelled. Source: PostgreSQL, "Error Codes", query_canceled. */
+const CANCELLED = "57014";
 
 /** No statement is in flight. */
 const NONE = -1;
 
 /** As much of `pg`'s client as is needed. */
-export interface WatchedClient {
+export interface WatchedClient extends ServerSession {
   query(statement: unknown, values?: unknown, callback?: unknown): unknown;
   readonly connection: { readonly stream: { destroy(error?: Error): unknown } };
 }
@@ -21,12 +27,17 @@ export interface WatchedClient {
 /** What is known of one connection. */
 export class Line {
   readonly #destroy: (error: Error) => void;
+  readonly #cancel: () => void;
   /** `performance.now()` of its opening, and of its last answer. */
   readonly openedAt = performance.now();
   answeredAt = this.openedAt;
   /** When the statement in flight was sent, and how long it may take. */
   sentAt = NONE;
   #limitMs = 0;
+  /** Whether the server has no limit of its own for the statement in flight, so that it has to be cancelled. */
+  #isCancellable = false;
+  /** `performance.now()` at which the statement in flight was cancelled. */
+  #cancelledAt = NONE;
   isInTransaction = false;
   #transactionLimitMs = WRITE_TIMEOUT_MS;
   /** The statement in flight was late at the last check already. */
@@ -36,13 +47,18 @@ export class Line {
   /** Whether the server was found to accept writes. */
   isVerified = false;
 
-  constructor(client: WatchedClient) {
+  /** @param cancel requests that the server cancels the statement in flight */
+  constructor(client: WatchedClient, cancel: () => void = () => requestCancel(client)) {
+    this.#cancel = cancel;
     this.#destroy = (error) => void client.connection.stream.destroy(error);
   }
 
   sent(text: string, limitMs?: number): void {
+    this.#isCancellable = false;
+    this.#cancelledAt = NONE;
     if (!this.isInTransaction && isRead(text)) {
       this.#limitMs = READ_TIMEOUT_MS;
+      this.#isCancellable = true;
     } else if (/^(begin|start transaction)\b/i.test(text)) {
       // A text of several statements may end what it begins.
       this.isInTransaction = !/\b(commit|rollback)$/i.test(text);
@@ -56,8 +72,12 @@ export class Line {
       if (/^(commit|rollback)$/i.test(text)) this.isInTransaction = false;
     } else {
       this.#limitMs = WRITE_TIMEOUT_MS;
+      this.#isCancellable = true;
     }
-    if (limitMs !== undefined) this.#limitMs = limitMs;
+    if (limitMs !== undefined) {
+      this.#limitMs = limitMs;
+      this.#isCancellable = false;
+    }
     this.#isLate = false;
     this.sentAt = performance.now();
   }
@@ -67,22 +87,43 @@ export class Line {
     this.answeredAt = performance.now();
   }
 
-  failed(error: unknown): void {
+  /** Returns the error for the caller of the statement. */
+  failed(error: unknown): unknown {
+    const wasCancelled = this.#cancelledAt !== NONE;
     this.answered();
     if (isConnectionLost(error) || isReadOnly(error)) this.lost ??= asError(error);
+    return wasCancelled && (error as { code?: unknown } | null)?.code === CANCELLED ? this.lost : error;
   }
 
   /**
-   * Closes the connection if its answer is late. It has to be late at two checks: a process that was busy or frozen first reads
-   * what has arrived.
+   * Cancels a statement whose answer is late, and closes the connection if there is still no answer. A statement has to be late at
+   * two checks: a process that was busy or frozen first reads what has arrived.
+   *
+   * The server ends a cancelled statement and answers, so that only this connection is replaced.
    *
    * @returns whether it was closed
    */
   check(now: number): boolean {
-    if (this.sentAt === NONE || now - this.sentAt < this.#limitMs) return false;
+    const dueMs = this.#isCancellable ? this.#limitMs - CANCEL_MS : this.#limitMs;
+    if (this.sentAt === NONE || now - this.sentAt < dueMs) return false;
     if (!this.#isLate) {
       this.#isLate = true;
       return false;
+    }
+    if (this.#isCancellable) {
+      if (this.#cancelledAt === NONE) {
+        this.#cancelledAt = now;
+        // The request might arrive after the answer and meet another statement, so the connection is not used again.
+        this.lost ??= Object.assign(
+          new Error(
+            `The server did not finish a statement within ${this.#limitMs - CANCEL_MS} ms, so the statement was cancelled.`,
+          ),
+          { code: CANCELLED },
+        );
+        this.#cancel();
+        return false;
+      }
+      if (now - this.#cancelledAt < CANCEL_MS) return false;
     }
     this.lost = Object.assign(
       new Error(`No answer arrived within ${this.#limitMs} ms, so the connection was closed.`),
@@ -108,8 +149,8 @@ export function asError(error: unknown): Error {
 }
 
 /**
- * Limits how long statements wait for their answers. The server's own limit is of no use where the network drops its answer: without a
- * limit here, the connection would be in use for as long as the kernel sends again, which is 15 minutes.
+ * Limits how long statements wait for their answers. A limit of the server does not help where the network drops its answer: without a
+ * limit here, the connection would be in use until the kernel stops sending again, which is 15 minutes.
  */
 export class StatementClock {
   readonly #lines = new Set<Line>();
@@ -143,8 +184,7 @@ export class StatementClock {
       line.answered();
       return result;
     } catch (error) {
-      line.failed(error);
-      throw error;
+      throw line.failed(error);
     }
   }
 

@@ -238,6 +238,62 @@ describe("a server that became read-only", () => {
     }
     expect(await sqlAt(url, "select n from written")).toEqual([{ n: 1 }, { n: 1 }]);
   });
+
+  test("is left by connections that were opened after the one that finds it", async ({ skip }) => {
+    if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
+    const { url, failOver } = await failingOver();
+    await sqlAt(url, "create table written (n integer)");
+    const storage = postgres(url, { poolSize: 2, listen: false });
+    onTestFinished(() => storage.close());
+    await storage.db.connection().execute(async (first) => {
+      const write = () => sql`insert into written values (1)`.execute(first);
+      await write();
+      await states(storage, 1);
+      await failOver();
+      await expect.poll(() => states(storage, 1)).toEqual(["on"]);
+      await expect(write()).rejects.toMatchObject({ code: "25006" });
+      expect(await states(storage, 1)).toEqual(["off"]);
+    });
+  });
+
+  test("moves the list of hosts on once, however many idle connections lead to it", async ({ skip }) => {
+    if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
+    const { url, failOver } = await failingOver();
+    const proxies = await Promise.all([1, 2].map(() => TcpProxy.open(new URL(url))));
+    onTestFinished(async () => {
+      for (const one of proxies) await one.close();
+    });
+    const { username, password, pathname } = new URL(url);
+    const hosts = proxies.map(({ port }) => `127.0.0.1:${port}`).join(",");
+    const storage = postgres(`postgres://${username}:${password}@${hosts}${pathname}`, {
+      poolSize: 3,
+      listen: false,
+    });
+    onTestFinished(() => storage.close());
+    await states(storage, 3);
+    await failOver();
+    await expect.poll(() => states(storage, 3)).toEqual(["on", "on", "on"]);
+    await storage.write((db) => sql`create table written (n integer)`.execute(db));
+    expect(proxies.map(({ accepted }) => accepted)).toEqual([3, 1]);
+  });
+});
+
+test("a read that takes too long is ended at the server, and leaves the other connections", async () => {
+  const storage = storageOf({ poolSize: 2 });
+  const pid = async (db: Database["db"]) =>
+    (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid;
+  const idle = await storage.db.connection().execute(async (held) => {
+    const slow = expect(sql`select pg_sleep(60) as slept`.execute(held)).rejects.toThrow(
+      /did not finish a statement within \d+ ms/,
+    );
+    const other = await pid(storage.db);
+    await slow;
+    return other;
+  });
+  const slept = "select 1 from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'";
+  expect(await sqlAt(own.source, slept)).toEqual([]);
+  expect(await pid(storage.db)).toBe(idle);
+  expect(proxy.accepted).toBe(3);
 });
 
 describe("while no server accepts writes", () => {

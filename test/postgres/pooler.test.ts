@@ -92,6 +92,15 @@ describe("behind a pooler of transactions", () => {
     for (const storage of storages) await storage.close();
   });
 
+  test("a read that takes too long is ended at the server", async () => {
+    const storage = storageAt(source);
+    const read = sql`select pg_sleep(61)`.execute(storage.db);
+    await expect(read).rejects.toMatchObject({ code: "57014" });
+    const running = "select 1 from pg_stat_activity where query = 'select pg_sleep(61)' and state = 'active'";
+    expect(await sqlAt(inject("postgres"), running)).toEqual([]);
+    await storage.close();
+  });
+
   test("statements that are repeated are answered by whichever connection they reach, in transactions too", async () => {
     const storages = [storageAt(source), storageAt(source)];
     await storages[0]?.migrate();

@@ -52,6 +52,25 @@ describe("the command line, on an app in TypeScript", () => {
     });
   });
 
+  test("reports that the database refuses connections, although nothing else keeps the process alive", async () => {
+    const imported = (path: string) => JSON.stringify(join(root, path));
+    // Nothing listens on port 1.
+    const storage = `postgres("postgres://ann:secret@127.0.0.1:1/chat", { listen: false })`;
+    await writeFile(
+      join(folder, "refused.ts"),
+      `import { createSallyport, WebSocketView } from ${imported("src/index.ts")};
+import { postgres } from ${imported("src/storage/postgres.ts")};
+class ChatView extends WebSocketView { static signedIn = true; static receiveOnly = true; }
+export const sallyport = createSallyport({ storage: ${storage}, permissions: [], channels: [], views: { "/ws/chat": ChatView }, authenticate: () => null, allowMissingOrigin: true });
+`,
+    );
+    expect(await sallyport(["migrate", "--app", join(folder, "refused.ts")])).toEqual({
+      code: 1,
+      out: "",
+      err: expect.stringMatching(/^sallyport: PostgreSQL failed \(ECONNREFUSED\): .+\n$/),
+    });
+  });
+
   test("grants, shows and revokes, with the app's own names for people", async () => {
     await sallyport(["migrate"]);
     expect(
