@@ -180,7 +180,10 @@ export class World {
       limits: NO_LIMITS,
       decisionLog: { sampleAllowed: this.#sample ? 1 : 0 },
       apiGateway: { client: this.#gateway(name) },
-      onError: (error, where) => this.errors.push(`${where}: ${error}`),
+      // A process that has died reports nothing.
+      onError: (error, where) => {
+        if (!(error instanceof Killed)) this.errors.push(`${where}: ${error}`);
+      },
     });
     holdLoop(sallyport);
     return sallyport;
