@@ -231,6 +231,8 @@ export const pageHeaders = (cookie: string | undefined): Record<string, string> 
 export const gatewayHeaders = (socket: string, secret = SECRET): Record<string, string> => ({
   connectionId: socket,
   "x-sallyport-secret": secret,
+  // As if each connection were young: a message of one without an open row then does not close it, which other tests cover.
+  "x-sallyport-connected-at": `${Date.now()}`,
   "x-sallyport-stage": "story",
   "x-sallyport-source-ip": "192.0.2.1",
 });
