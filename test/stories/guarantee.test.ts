@@ -121,7 +121,7 @@ test("a fan-out under way starts no frame to a user whose right has ended meanwh
   expect(notices).toHaveLength(60);
 });
 
-test("one that lost only the channel is read again too, and a change of others costs nobody a frame", async () => {
+test("a recipient that lost only the channel is read again, and the others receive the message", async () => {
   await sockets("ann", 1, 128);
   await sockets("bob", 1001, 60);
   await world.sql("insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_sessions");

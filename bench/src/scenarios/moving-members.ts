@@ -80,7 +80,7 @@ export async function movingMembers(): Promise<readonly Figure[]> {
   gateway.close();
   await server.stop();
   return [
-    figure("connect, p95, nobody moves", "ms", [p95(quiet)]),
+    figure("connect, p95, no member moves", "ms", [p95(quiet)]),
     figure(`connect, p95, ${MOVERS} members move`, "ms", [p95(busy)], 2 * p95(quiet)),
     figure("revoke → connection closed, p99, meanwhile", "ms", [p99(revocations)], 500),
   ];
