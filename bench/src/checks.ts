@@ -1,16 +1,17 @@
 import { defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
 import { Callers } from "../../dist/access/callers.js";
-import { Changes } from "../../dist/access/changes.js";
+import { ChangedSubjects } from "../../dist/access/changed-subjects.js";
 import { Channels } from "../../dist/access/channels.js";
 import { newTrail } from "../../dist/access/decisions.js";
 import { LimitSettings } from "../../dist/access/limit-settings.js";
 import { MessageLimits } from "../../dist/access/message-limits.js";
+import { MessagesInFlight } from "../../dist/access/messages-in-flight.js";
 import { PermissionCatalog } from "../../dist/access/permissions.js";
 import { limitsSchema } from "../../dist/access/rate-limits.js";
 import { compileRule, judge, PageJudge, type Rule, type Subject } from "../../dist/access/rules.js";
 import { hashSecret } from "../../dist/gateways/gateways.js";
 import { succeeded } from "../../dist/lifecycle/answer.js";
-import { message } from "../../dist/lifecycle/message.js";
+import { type Envelope, message } from "../../dist/lifecycle/message.js";
 import { mountViews } from "../../dist/lifecycle/mount-views.js";
 import type { Rooms } from "../../dist/lifecycle/rooms.js";
 import { parseOptions } from "../../dist/options.js";
@@ -123,14 +124,16 @@ function wholeGate(): Promise<number[]> {
   const views = mountViews({ "/ws/chat": ChatView }, catalog, new Channels([], catalog));
   const view = views.get("/ws/chat");
   if (!view) throw new Error("not mounted");
+  const limits = parseOptions("limits", limitsSchema, LIMITS);
   const rooms = {
     callers: new Callers(gateways as never, "secret"),
-    changes: new Changes(),
+    changedSubjects: new ChangedSubjects(),
     channels: new Channels([defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })], catalog),
     permissions: catalog,
     // Gathers, and writes nothing.
     activity: new Activity({} as never, () => undefined),
-    messageLimits: new MessageLimits(new LimitSettings(parseOptions("limits", limitsSchema, LIMITS), views)),
+    messageLimits: new MessageLimits(new LimitSettings(limits, views)),
+    messagesInFlight: new MessagesInFlight(limits),
     sessions: { find: async () => session },
     views,
   } as unknown as Rooms;
@@ -145,7 +148,10 @@ function wholeGate(): Promise<number[]> {
     async () => {
       const trail = newTrail("message", "/ws/chat/default");
       const call = decodeGatewayCall("message", http) as MessageCall;
-      return succeeded(await message(rooms, view, call, http, trail, {}), trail);
+      const envelope: Envelope = {};
+      const answer = succeeded(await message(rooms, view, call, http, trail, envelope), trail);
+      envelope.inFlight?.leave();
+      return answer;
     },
     { runs: 50_000 },
   );

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { limitsSchema } from "../../src/access/rate-limits.ts";
@@ -179,6 +179,23 @@ function knownOptions(call: () => unknown): string[] {
   }
   return [];
 }
+
+test("benchmarks and tests import built files that have a source", () => {
+  // A file of an earlier build stays in dist, so that its importers still compile here, and nowhere else.
+  const importers = ["bench/src", "test"].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts"))
+      .map((file) => join(root, folder, file)),
+  );
+  const lost = importers.flatMap((file) =>
+    [...readFileSync(file, "utf8").matchAll(/from "(\.[^"]*\/dist\/[^"]+)\.js"/g)]
+      .map(([, target]) => resolve(dirname(file), target ?? ""))
+      .filter((built) => built.startsWith(join(root, "dist/")))
+      .filter((built) => !existsSync(`${join(src, relative(join(root, "dist"), built))}.ts`))
+      .map((built) => `${relative(root, file)} imports ${relative(root, built)}.js`),
+  );
+  expect(lost).toEqual([]);
+});
 
 describe("two lists of one truth agree", () => {
   test("error codes and docs/errors.md", () => {
