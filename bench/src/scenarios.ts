@@ -1,5 +1,6 @@
 import type { Figure } from "./figures.js";
 import { changingGrants } from "./scenarios/changing-grants.js";
+import { connectingClients } from "./scenarios/connecting-clients.js";
 import { expiringGrants } from "./scenarios/expiring-grants.js";
 import { failover } from "./scenarios/failover.js";
 import { keepAliveGateway } from "./scenarios/keep-alive-gateway.js";
@@ -15,6 +16,7 @@ export type Scenario = () => Promise<readonly Figure[]>;
 /** The scenarios of `npm run bench:load`, in the order of the table. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "changing-grants": changingGrants,
+  "connecting-clients": connectingClients,
   "moving-members": movingMembers,
   "keep-alive-gateway": keepAliveGateway,
   "slow-sockets": slowSockets,

@@ -47,6 +47,14 @@ export class TcpProxy {
     this.#pairs.clear();
   }
 
+  /** Drops what the server answers on the open connections, which still receive what clients send. */
+  dropAnswers(): void {
+    for (const [client, backend] of this.#pairs) {
+      backend.unpipe(client);
+      backend.resume();
+    }
+  }
+
   /** Resets the open connections. */
   cut(): void {
     for (const client of this.#forgotten) client.destroy();

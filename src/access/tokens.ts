@@ -57,7 +57,7 @@ export class Tokens {
   constructor(database: Database, expirySeconds: number, { heldBy }: { readonly heldBy: RightsOf }) {
     this.#database = database;
     this.#expiryMs = expirySeconds * 1000;
-    const { db, now } = database;
+    const { commitsLater, db, now } = database;
     this.#spend = prepared(database, (value) =>
       db
         .updateTable("sallyport_tokens")
@@ -77,6 +77,8 @@ export class Tokens {
           "channel",
           ...rightsColumns(db, eb.ref("sallyport_tokens.user_id"), heldBy),
           changesRecorded(db).as("last_change"),
+          // The row of the connection is committed after it, and brings it to the disk.
+          commitsLater.as("commits_later"),
         ]),
     );
   }

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import { checkChannelName } from "../access/channels.ts";
 import type { Trail } from "../access/decisions.ts";
@@ -216,13 +217,20 @@ async function open(
   const { connectionId, token } = call;
   const { userId } = subject;
   const session = {
-    ...{ gatewayId: gateway.id, connectionId, view: view.path, userId, loginId, channel },
+    ...{ id: randomUUID(), gatewayId: gateway.id, connectionId, view: view.path, userId, loginId, channel },
     sourceIp: sourceIp ?? null,
     tokenHash: token === undefined ? undefined : hashToken(token),
   };
   const checksChanges = hasHooks(rooms, channel);
   const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
   const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
+  if (token !== undefined) {
+    const validUntil = firstEnd(subject);
+    if (await rooms.entries.openUnchanged({ ...session, limit, since, validUntil }, lock)) {
+      trail.sessionId = session.id;
+      return;
+    }
+  }
   let hasProbed = false;
   let last = since;
   for (let attempt = 1; attempt <= ATTEMPTS; ) {
@@ -260,6 +268,12 @@ async function open(
   );
 }
 
+/** When the first of the grants ends, in epoch milliseconds. null: none of them ends. */
+function firstEnd({ grants = [] }: Subject): number | null {
+  const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
+  return ends.length === 0 ? null : Math.min(...ends);
+}
+
 /** How often `authorize` is called for one connect before it is denied, because changes keep concerning it. */
 const ATTEMPTS = 20;
 
@@ -278,6 +292,8 @@ async function whyNotOpened(
   row: NewSession,
   { connectionId, token }: ConnectCall,
 ): Promise<Outcome> {
+  // A statement whose answer was lost has opened it, and was repeated.
+  if (await rooms.entries.isOpened(db, row)) return { kind: "opened", sessionId: row.id };
   const ended = token === undefined ? undefined : await rooms.tokens.whyEnded(db, token);
   if (ended) throw ended;
   const { limit, since, userId } = row;

@@ -1,7 +1,6 @@
-import { randomUUID } from "node:crypto";
-import type { Expression, Kysely, SqlBool } from "kysely";
-import type { Database, Tables } from "../storage/database.ts";
-import { prepared } from "../storage/prepared.ts";
+import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
+import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
+import { bound, prepared } from "../storage/prepared.ts";
 import {
   type ReadRights,
   type RightsColumns,
@@ -18,6 +17,8 @@ export function lockOfConnections(userId: string): string {
 
 /** What opens a session. */
 export interface NewSession {
+  /** Id of the row: unique, and never used again. */
+  readonly id: string;
   readonly gatewayId: string;
   readonly connectionId: string;
   readonly view: string;
@@ -37,15 +38,26 @@ export interface NewSession {
   readonly since: number | undefined;
 }
 
+/** What opens a session whose permissions were read and checked before. */
+export interface CheckedSession extends NewSession {
+  /** Number of the last change before the permissions were read. */
+  readonly since: number;
+  /** When the first of the grants that were read ends, in epoch milliseconds. null: none of them ends. */
+  readonly validUntil: number | null;
+}
+
 /** A session just opened, with its user's state and rights by the same statement. */
 export interface OpenedSession extends ReadRights {
   readonly id: string;
 }
 
 interface Values extends Omit<NewSession, "limit"> {
-  readonly id: string;
   readonly max: number;
+  readonly validUntil: number;
 }
+
+/** Later than any grant ends, in epoch milliseconds. */
+const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** The SQL condition that a change after `since` concerns a connection. */
 interface ChangeCondition {
@@ -57,11 +69,14 @@ interface ChangeCondition {
 }
 
 type Open = (db: Kysely<never>, values: Values) => Promise<(RightsColumns & { id: string })[]>;
+type Bind = (values: Values) => CompiledQuery;
+type Parameter = Parameters<Parameters<typeof bound<Values, unknown>>[1]>[0];
 
 /** The conditions of a row, and whether it joins a channel. */
 interface Shape {
   readonly hasToken: boolean;
-  readonly checksChanges: boolean;
+  /** Which changes since the permissions were read prevent the row: none, those that concern the connection, or any. */
+  readonly preventedBy: "none" | "affecting" | "any";
   readonly joins: boolean;
   readonly counted: ConnectionScope | null;
 }
@@ -73,6 +88,8 @@ export class Entries {
   readonly #changeLog: ChangeCondition;
   readonly #standing: (db: Kysely<Tables>, hash: Expression<string>) => Expression<unknown>;
   readonly #open = new Map<string, Open>();
+  readonly #openUnchanged = new Map<string, Bind>();
+  readonly #joinOpened: (values: { id: string; channel: string }) => CompiledQuery;
   readonly #join: (db: Kysely<never>, values: { id: string; channel: string }) => Promise<unknown>;
 
   /**
@@ -90,7 +107,18 @@ export class Entries {
     this.#database = database;
     this.#heldBy = rights.heldBy;
     this.#standing = (db, hash) => tokens.standing(db, hash);
-    const { db, now } = database;
+    const { db, now, sql } = database;
+    this.#joinOpened = bound(sql, (value) =>
+      db
+        .insertInto("sallyport_memberships")
+        .columns(["session_id", "channel", "joined_at"])
+        .expression(
+          db
+            .selectFrom("sallyport_sessions")
+            .select(["id", sql<string>`cast(${value("channel")} as text)`.as("channel"), now.as("joined_at")])
+            .where("id", "=", value("id")),
+        ),
+    );
     this.#join = prepared(database, (value) =>
       db
         .insertInto("sallyport_memberships")
@@ -111,93 +139,150 @@ export class Entries {
     const { channel } = session;
     const joins = channel !== undefined && this.#database.writesInWith;
     const on = db as unknown as Kysely<never>;
-    const open = this.#statement({
-      hasToken: session.tokenHash !== undefined,
-      checksChanges: session.since !== undefined,
-      joins,
-      counted: session.limit?.scope ?? null,
-    });
-    const [row] = await open(on, { ...session, id: randomUUID(), max: session.limit?.max ?? 0 });
+    const open = remembered(
+      this.#open,
+      {
+        hasToken: session.tokenHash !== undefined,
+        preventedBy: session.since === undefined ? "none" : "affecting",
+        joins,
+        counted: session.limit?.scope ?? null,
+      },
+      (shape) => prepared(this.#database, (value) => this.#opening(shape, value, "with permissions")),
+    );
+    const [row] = await open(on, { ...session, max: session.limit?.max ?? 0, validUntil: NEVER });
     if (!row) return undefined;
     if (channel !== undefined && !joins) await this.#join(on, { id: row.id, channel });
     return { id: row.id, ...rightsFrom(row) };
   }
 
-  #statement(shape: Shape): Open {
-    const key = JSON.stringify(shape);
-    const open = this.#open.get(key) ?? this.#prepare(shape);
-    this.#open.set(key, open);
-    return open;
+  /**
+   * Opens a row and puts it into its channel, if no permission of anybody has changed since those of the user were read. Takes one round
+   * trip where the database can.
+   *
+   * @param lock of {@link lockOfConnections}, with a limit
+   * @returns false where nothing was opened: {@link open} tells why, because it also opens where the change does not matter
+   */
+  async openUnchanged(session: CheckedSession, lock: string | undefined): Promise<boolean> {
+    const { id, channel } = session;
+    const joins = channel !== undefined && this.#database.writesInWith;
+    const bind = remembered(
+      this.#openUnchanged,
+      {
+        hasToken: session.tokenHash !== undefined,
+        preventedBy: "any",
+        joins,
+        counted: session.limit?.scope ?? null,
+      },
+      (shape) => bound(this.#database.sql, (value) => this.#opening(shape, value, "alone")),
+    );
+    const values = { ...session, max: session.limit?.max ?? 0, validUntil: session.validUntil ?? NEVER };
+    const statements = [bind(values)];
+    if (channel !== undefined && !joins) statements.push(this.#joinOpened({ id, channel }));
+    return (await this.#database.writeInOneTrip(statements, { lock })) > 0;
   }
 
-  #prepare({ hasToken, checksChanges, joins, counted }: Shape): Open {
-    const { db, now, sql } = this.#database;
-    return prepared(this.#database, (value) => {
-      const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
-      const conditions: Expression<SqlBool>[] = [
-        // SQLite would take the ON of a conflict for a join's, had the SELECT no condition.
-        sql<boolean>`1 = 1`,
-      ];
-      if (hasToken) conditions.push(sql<boolean>`exists ${this.#standing(db, text("tokenHash"))}`);
-      if (checksChanges) {
-        const affected = {
-          userId: text("userId"),
-          loginId: text("loginId"),
-          view: text("view"),
-          channel: text("channel"),
-        };
-        const since = sql<number>`cast(${value("since")} as bigint)`;
-        conditions.push(sql<boolean>`not ${this.#changeLog.affects(db, affected, since)}`);
-      }
-      if (counted !== null) {
-        const scope = "view" in counted ? { view: text("view") } : counted;
-        const count = openConnections(this.#database, db, text("userId"), scope);
-        conditions.push(sql<boolean>`${count} < cast(${value("max")} as bigint)`);
-      }
-      const row = db
-        .selectNoFrom([
-          text("id").as("id"),
-          text("gatewayId").as("gateway_id"),
-          text("connectionId").as("connection_id"),
-          text("view").as("view"),
-          text("userId").as("user_id"),
-          text("loginId").as("login_id"),
-          text("sourceIp").as("source_ip"),
-          now.as("connected_at"),
-          now.as("last_seen_at"),
-        ])
-        .where(({ and }) => and(conditions));
-      const opening = db
-        .insertInto("sallyport_sessions")
-        .columns([
-          "id",
-          "gateway_id",
-          "connection_id",
-          "view",
-          "user_id",
-          "login_id",
-          "source_ip",
-          "connected_at",
-          "last_seen_at",
-        ])
-        .expression(row)
-        .onConflict((conflict) => conflict.columns(["connection_id", "gateway_id"]).doNothing())
-        .returning((eb) => ["id", ...rightsColumns(db, eb.ref("sallyport_sessions.user_id"), this.#heldBy)]);
-      if (!joins) return opening;
-      return db
-        .with("opened", () => opening)
-        .with("joined", (cte) =>
-          cte
-            .insertInto("sallyport_memberships")
-            .columns(["session_id", "channel", "joined_at"])
-            .expression(
-              cte
-                .selectFrom("opened")
-                .select(["opened.id", text("channel").as("channel"), now.as("joined_at")]),
-            ),
-        )
-        .selectFrom("opened")
-        .selectAll();
-    });
+  /** Whether the row of a session is there, and open. */
+  async isOpened(db: Kysely<Tables>, { id }: NewSession): Promise<boolean> {
+    const row = await db
+      .selectFrom("sallyport_sessions")
+      .select("id")
+      .where("id", "=", id)
+      .where("closed_at", "is", null)
+      .executeTakeFirst();
+    return row !== undefined;
   }
+
+  /** @param returns the row of the session with the permissions of its user, or only its id */
+  #opening(
+    { hasToken, preventedBy, joins, counted }: Shape,
+    value: Parameter,
+    returns: "with permissions" | "alone",
+  ) {
+    const { db, now, sql } = this.#database;
+    const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
+    const number = (name: keyof Values) => sql<number>`cast(${value(name)} as bigint)`;
+    const conditions: Expression<SqlBool>[] = [
+      // SQLite would take the ON of a conflict for a join's, had the SELECT no condition.
+      sql<boolean>`1 = 1`,
+    ];
+    if (hasToken) conditions.push(sql<boolean>`exists ${this.#standing(db, text("tokenHash"))}`);
+    if (preventedBy === "affecting") {
+      const affected = {
+        userId: text("userId"),
+        loginId: text("loginId"),
+        view: text("view"),
+        channel: text("channel"),
+      };
+      conditions.push(sql<boolean>`not ${this.#changeLog.affects(db, affected, number("since"))}`);
+    }
+    if (preventedBy === "any") {
+      conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${number("since")}`);
+      conditions.push(sql<boolean>`${now} < ${number("validUntil")}`);
+    }
+    if (counted !== null) {
+      const scope = "view" in counted ? { view: text("view") } : counted;
+      const count = openConnections(this.#database, db, text("userId"), scope);
+      conditions.push(sql<boolean>`${count} < ${number("max")}`);
+    }
+    const row = db
+      .selectNoFrom([
+        text("id").as("id"),
+        text("gatewayId").as("gateway_id"),
+        text("connectionId").as("connection_id"),
+        text("view").as("view"),
+        text("userId").as("user_id"),
+        text("loginId").as("login_id"),
+        text("sourceIp").as("source_ip"),
+        now.as("connected_at"),
+        now.as("last_seen_at"),
+      ])
+      .where(({ and }) => and(conditions));
+    const inserting = db
+      .insertInto("sallyport_sessions")
+      .columns([
+        "id",
+        "gateway_id",
+        "connection_id",
+        "view",
+        "user_id",
+        "login_id",
+        "source_ip",
+        "connected_at",
+        "last_seen_at",
+      ])
+      .expression(row)
+      .onConflict((conflict) => conflict.columns(["connection_id", "gateway_id"]).doNothing())
+      .returning("id");
+    const opening =
+      returns === "alone"
+        ? inserting
+        : inserting.returning((eb) => rightsColumns(db, eb.ref("sallyport_sessions.user_id"), this.#heldBy));
+    if (!joins) return opening as never;
+    return db
+      .with("opened", () => opening)
+      .with("joined", (cte) =>
+        cte
+          .insertInto("sallyport_memberships")
+          .columns(["session_id", "channel", "joined_at"])
+          .expression(
+            cte
+              .selectFrom("opened")
+              .select(["opened.id", text("channel").as("channel"), now.as("joined_at")]),
+          ),
+      )
+      .selectFrom("opened")
+      .selectAll() as never;
+  }
+}
+
+/** Returns the statement of a shape, which is made at its first use. */
+function remembered<Statement>(
+  statements: Map<string, Statement>,
+  shape: Shape,
+  make: (shape: Shape) => Statement,
+): Statement {
+  const key = JSON.stringify(shape);
+  const statement = statements.get(key) ?? make(shape);
+  statements.set(key, statement);
+  return statement;
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { PostgresPool, PostgresPoolClient } from "kysely";
 import type { Pool, PoolClient } from "pg";
 import { within } from "../within.ts";
+import { OneTrip } from "./one-trip.ts";
 import { isConnectionLost, isPoolTimeout, isReadOnly, isTransient } from "./postgres-failures.ts";
 import type { PostgresHosts } from "./postgres-hosts.ts";
 import { asError, isRead, Line, StatementClock, type WatchedClient } from "./statement-clock.ts";
@@ -20,6 +21,9 @@ const END_MS = 500;
 
 /** A statement of one round trip that shows whether the connection is there, and whether its server accepts writes. */
 const CHECK = "select current_setting('transaction_read_only') as read_only";
+
+/** A transaction that begins and ends in one trip, as a text for the clock. */
+const TRIP = "begin; commit";
 
 /** A client that stores the connection string of the server to which it was opened. */
 type Client = PoolClient & WatchedClient & { readonly source: string };
@@ -78,6 +82,7 @@ export class CheckedPool implements PostgresPool {
 
   /** Resolves within a second. Statements that are in flight by then fail. */
   async end(): Promise<void> {
+    if (this.#isEnding) return;
     this.#isEnding = true;
     await within(END_MS, this.#pool.end());
     // Those that are in use, and those whose network does not answer.
@@ -181,6 +186,16 @@ export class CheckedPool implements PostgresPool {
     this.#clock.add(line);
     const send = client.query.bind(client) as WatchedClient["query"];
     const query: WatchedClient["query"] = (statement, values, callback) => {
+      if (statement instanceof OneTrip) {
+        const run = () => {
+          send(statement);
+          return statement.done;
+        };
+        return this.#clock.time(line, TRIP, run, statement.limitMs).catch((error: unknown) => {
+          if (isReadOnly(error)) this.#readOnlyAt.set(client.source, performance.now());
+          throw error;
+        });
+      }
       const text = textOf(statement);
       if (text === undefined || callback !== undefined || typeof values === "function") {
         return send(statement, values, callback);

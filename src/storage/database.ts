@@ -37,6 +37,14 @@ export interface Database {
     options?: BesideOptions,
   ): Promise<Result>;
   /**
+   * Runs statements like {@link writeBeside}, in one round trip where the database can. The commit is sent with them, so each of them must
+   * be right whatever the others return. They may run twice, where the answer to the first time was lost.
+   *
+   * @returns the number of rows that the first statement returned
+   * @throws StorageError when the database cannot be reached or stays locked
+   */
+  writeInOneTrip(statements: readonly CompiledQuery[], options?: BesideOptions): Promise<number>;
+  /**
    * One statement that is right by itself, and that no other has to agree with: no transaction, so one trip to the database.
    *
    * @param work awaits exactly one statement
@@ -48,6 +56,11 @@ export interface Database {
    * database is locked, so the caller runs the statement through `db`. Absent where there is no such call.
    */
   readRow?(query: CompiledQuery): { readonly row: unknown } | undefined;
+  /**
+   * Selected by a statement outside of a transaction, it lets the statement end before what it wrote is on the disk. A crash of the database
+   * can take that back, unless a later write has ended before the crash.
+   */
+  readonly commitsLater: RawBuilder<unknown>;
   /** Whether a `with` may write, so that two rows that belong together need one trip. */
   readonly writesInWith: boolean;
   /**
@@ -89,7 +102,7 @@ export interface Database {
 /** Kysely's template tag for SQL. */
 export type Sql = typeof sql;
 
-/** Options of {@link Database.writeBeside}. */
+/** Options of {@link Database.writeBeside} and {@link Database.writeInOneTrip}. */
 export interface BesideOptions {
   /** Transactions with the same lock exclude each other. It costs no statement of its own. Default: none. */
   readonly lock?: string | undefined;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { OneTrip } from "./one-trip.ts";
 
 /** Times that a connection sends a statement before it gives it a name. */
 const USES_UNNAMED = 3;
@@ -36,6 +37,10 @@ export class NamedStatements {
     const names = new Names();
     let isInTransaction = false;
     client.query = (statement, values, callback) => {
+      if (statement instanceof OneTrip) {
+        const work = () => this.#trip(send, names, statement);
+        return names.hasOutlived ? deallocate(client, send, names.takeOutlived()).then(work) : work();
+      }
       if (typeof statement !== "string" || callback !== undefined) return send(statement, values, callback);
       if (/^begin\b/i.test(statement)) isInTransaction = !/\brollback$/i.test(statement);
       if (/^(commit|rollback)\b/i.test(statement)) isInTransaction = false;
@@ -50,6 +55,18 @@ export class NamedStatements {
       if (isInTransaction || !names.hasOutlived) return work();
       return deallocate(client, send, names.takeOutlived()).then(work);
     };
+  }
+
+  async #trip(send: Client["query"], names: Names, trip: OneTrip): Promise<unknown> {
+    if (!this.#isOff) trip.name((text) => names.of(text));
+    try {
+      return await send(trip);
+    } catch (error) {
+      // The connection may have prepared the statement that failed.
+      names.renew(trip.failedText);
+      if (isNamesFault(error) && !isOutOfDate(error)) this.#isOff = true;
+      throw error;
+    }
   }
 
   async #byName(

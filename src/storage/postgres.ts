@@ -1,14 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  CompiledQuery,
-  type Expression,
-  Kysely,
-  PostgresDialect,
-  type PostgresPool,
-  type RawBuilder,
-  sql,
-} from "kysely";
+import { CompiledQuery, type Expression, Kysely, PostgresDialect, type RawBuilder, sql } from "kysely";
 import type { Client, ClientConfig } from "pg";
 import * as v from "valibot";
 import { ConfigurationError, StorageError } from "../errors.ts";
@@ -34,6 +26,7 @@ import {
 import { runMigrations } from "./migration-runner.ts";
 import { migrations, namesMissingColumn } from "./migrations.ts";
 import { NamedStatements } from "./named-statements.ts";
+import { OneTrip, type TripStatement } from "./one-trip.ts";
 import { isConnectionLost, isLate, isTransient, isUndone } from "./postgres-failures.ts";
 import { PostgresHosts } from "./postgres-hosts.ts";
 import { type ListeningClient, WakeUps } from "./wake-ups.ts";
@@ -78,6 +71,8 @@ const LOCK_TIMEOUT_MS = 10_000;
  * wait do not keep the pool from readers, and one whose network is gone is found soon.
  */
 const LOCK_WAIT_MS = 3000;
+/** How long the answer to a transaction of one trip may take, in milliseconds: two locks and a statement. */
+const TRIP_TIMEOUT_MS = 3 * LOCK_WAIT_MS + 1000;
 /**
  * How long the server waits for a transaction's next statement, in milliseconds: a process that is frozen half-way holds others up for
  * less than they wait.
@@ -149,9 +144,16 @@ export function postgres<Own>(
     );
   }
   const servers = { hosts, password };
-  const dialect = new PostgresDialect({ pool: () => openPool(servers, poolSize) });
+  const pool = new LazyPool(() => openPool(servers, poolSize));
+  const dialect = new PostgresDialect({ pool: () => pool.open() });
   const connect = listen ? () => openClient(servers) : undefined;
-  return new PostgresDatabase(new Kysely<Tables>({ dialect }), { owned: true, schema, connect, hosts });
+  return new PostgresDatabase(new Kysely<Tables>({ dialect }), {
+    owned: true,
+    schema,
+    pool,
+    connect,
+    hosts,
+  });
 }
 
 interface TransactionKind {
@@ -180,10 +182,14 @@ class PostgresDatabase implements Database {
   // The same instant in all of a statement, so that indexes can be searched by it.
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
   readonly writesInWith = true;
+  readonly commitsLater = sql`set_config('synchronous_commit', 'off', true)`;
   readonly #owned: boolean;
   readonly #schema: string | undefined;
-  readonly #lockOf: (of: string) => string;
+  /** An SQL expression of a lock's number. `part` is an SQL text that follows `of`. */
+  readonly #lockOf: (of: string, part?: string) => string;
   readonly notification: RawBuilder<unknown>;
+  /** The pool that Kysely uses, too. undefined for a Kysely of the app's own. */
+  readonly #pool: LazyPool | undefined;
   /** Gives a connection to listen on. */
   readonly #connect: (() => Promise<ListeningClient>) | undefined;
   /** By what this process tells of its changes. */
@@ -197,11 +203,13 @@ class PostgresDatabase implements Database {
     {
       owned,
       schema,
+      pool,
       connect,
       hosts,
     }: {
       readonly owned: boolean;
       readonly schema: string | undefined;
+      readonly pool?: LazyPool | undefined;
       readonly connect?: (() => Promise<ListeningClient>) | undefined;
       readonly hosts?: PostgresHosts | undefined;
     },
@@ -209,10 +217,12 @@ class PostgresDatabase implements Database {
     this.db = schema === undefined ? db : db.withSchema(schema);
     this.#owned = owned;
     this.#schema = schema;
+    this.#pool = pool;
     this.#connect = connect;
     this.#hosts = hosts;
     const name = schema === undefined ? "current_schema()" : `'${schema}'`;
-    this.#lockOf = (of) => `hashtextextended('sallyport ${of}' || ${name}, 0)`;
+    this.#lockOf = (of, part) =>
+      `hashtextextended('sallyport ${of}'${part === undefined ? "" : ` || ${part}`} || ${name}, 0)`;
     // A channel's name has 63 bytes at most.
     this.#channel = `'sallyport_' || md5(${name})`;
     this.notification = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
@@ -254,7 +264,7 @@ class PostgresDatabase implements Database {
     const second =
       secondLock === undefined
         ? ""
-        : `; select pg_advisory_xact_lock(${this.#lockOf(`lock ${createHash("sha256").update(secondLock).digest("hex")} `)})`;
+        : `; select pg_advisory_xact_lock(${this.#lockOf(`lock ${hashOf(secondLock)} `)})`;
     // One round trip.
     const waitMs = Math.min(LOCK_WAIT_MS, statementTimeoutMs);
     const limit = (ms: number) => `set local statement_timeout = ${ms}`;
@@ -277,6 +287,49 @@ class PostgresDatabase implements Database {
         }
       });
     });
+  }
+
+  async writeInOneTrip(statements: readonly CompiledQuery[], { lock }: BesideOptions = {}): Promise<number> {
+    const lazyPool = this.#pool;
+    if (!lazyPool) {
+      return this.writeBeside(
+        async (db) => {
+          const rows: number[] = [];
+          for (const statement of statements) rows.push((await db.executeQuery(statement)).rows.length);
+          return rows[0] ?? 0;
+        },
+        { lock },
+      );
+    }
+    const locking = this.#locking(lock);
+    return this.#again(async (_ending, waiting) => {
+      const pool = await lazyPool.open();
+      const client = await pool.connect();
+      try {
+        waiting(true);
+        const trip = new OneTrip(
+          [...locking, ...statements.map(({ sql, parameters }) => ({ text: sql, values: parameters }))],
+          TRIP_TIMEOUT_MS,
+        );
+        const rows = (await client.query(trip as never)) as unknown as readonly number[];
+        return rows[locking.length] ?? 0;
+      } catch (error) {
+        if (!isConnectionLost(error)) await client.query("rollback", []).catch(() => undefined);
+        throw error;
+      } finally {
+        client.release();
+      }
+    });
+  }
+
+  /** The statements that begin a trip: they take the shared lock, and then another one. */
+  #locking(lock: string | undefined): readonly TripStatement[] {
+    const limit = `select set_config('statement_timeout', '${LOCK_WAIT_MS}', true)`;
+    const shared = `select pg_advisory_xact_lock_shared(${this.#lockOf("")})`;
+    const statements = [limit, shared].map((text) => ({ text, values: [] }));
+    if (lock === undefined) return statements;
+    const second = `select pg_advisory_xact_lock(${this.#lockOf("lock ", "$1::text || ' '")})`;
+    return [...statements, { text: second, values: [hashOf(lock)] }];
   }
 
   writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
@@ -382,6 +435,8 @@ class PostgresDatabase implements Database {
 
   async close(): Promise<void> {
     if (this.#owned) await this.db.destroy();
+    // Kysely closes only a pool that it has used.
+    await this.#pool?.close();
   }
 
   failure(error: unknown): unknown {
@@ -421,6 +476,10 @@ async function currentSchema(db: Kysely<Tables>): Promise<string> {
   throw new ConfigurationError(
     "The connection's search path names no schema that exists. Create it, or name one: postgres(…, { schema }).",
   );
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 /** The connection was lost after what cannot be taken back was sent. */
@@ -486,7 +545,30 @@ async function openClient(servers: Servers): Promise<ListeningClient> {
   return client as unknown as ListeningClient;
 }
 
-async function openPool(servers: Servers, poolSize: number): Promise<PostgresPool> {
+/** A pool that is opened when it is needed. */
+class LazyPool {
+  readonly #open: () => Promise<CheckedPool>;
+  #opened: Promise<CheckedPool> | undefined;
+  #isClosed = false;
+
+  constructor(open: () => Promise<CheckedPool>) {
+    this.#open = open;
+  }
+
+  async open(): Promise<CheckedPool> {
+    if (this.#isClosed) throw new StorageError("The PostgreSQL storage was closed.");
+    this.#opened ??= this.#open();
+    return this.#opened;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const pool = await this.#opened?.catch(() => undefined);
+    await pool?.end();
+  }
+}
+
+async function openPool(servers: Servers, poolSize: number): Promise<CheckedPool> {
   const pg = await loadPg();
   const INT8 = 20;
   /** Connects to the server that is the current one at that time. */

@@ -45,8 +45,8 @@ export function preparedRow<Values extends object, Row>(
   };
 }
 
-/** Compiles a statement at its first use. */
-function bound<Values extends object, Row>(
+/** Compiles a statement at its first use, and returns it with its values, to be run by the caller. */
+export function bound<Values extends object, Row>(
   sql: Sql,
   build: Build<Values, Row>,
 ): (values: Values) => CompiledQuery<Row> {

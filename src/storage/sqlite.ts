@@ -71,7 +71,18 @@ class SqliteDatabase implements Database {
     return this.write(work);
   }
 
+  writeInOneTrip(statements: readonly CompiledQuery[]): Promise<number> {
+    return this.write(async (db) => {
+      const rows: number[] = [];
+      for (const statement of statements) rows.push((await db.executeQuery(statement)).rows.length);
+      return rows[0] ?? 0;
+    });
+  }
+
   readonly writesInWith = false;
+
+  // SQLite in WAL mode syncs at checkpoints, for all transactions alike.
+  readonly commitsLater = sql`null`;
 
   async writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     try {

@@ -43,7 +43,9 @@ export class ClockedDatabase implements Database {
   readonly listOf: Database["listOf"];
   readonly write: Database["write"];
   readonly writeBeside: Database["writeBeside"];
+  readonly writeInOneTrip: Database["writeInOneTrip"];
   readonly writeOne: Database["writeOne"];
+  readonly commitsLater: Database["commitsLater"];
   readonly writesInWith: boolean;
   readonly rehearse: Database["rehearse"];
   readonly changedElsewhere: Database["changedElsewhere"];
@@ -61,7 +63,9 @@ export class ClockedDatabase implements Database {
     this.listOf = (...given) => storage.listOf(...given);
     this.write = (work) => storage.write(work);
     this.writeBeside = (work, options) => storage.writeBeside(work, options);
+    this.writeInOneTrip = (statements, options) => storage.writeInOneTrip(statements, options);
     this.writeOne = (work) => storage.writeOne(work);
+    this.commitsLater = storage.commitsLater;
     this.writesInWith = storage.writesInWith;
     this.rehearse = (work) => storage.rehearse(work);
     this.changedElsewhere = () => storage.changedElsewhere();

@@ -167,6 +167,42 @@ test("a write whose connection is cut while it runs is not repeated", async () =
   expect((await sqlAt(own.source, "select * from written")).length).toBeLessThanOrEqual(1);
 });
 
+test("a connect whose connection to the database breaks after the commit opens one row, and is accepted", async () => {
+  const storage = storageOf();
+  const app = createSallyport({
+    storage,
+    permissions: [chat],
+    channels,
+    views: { "/ws/chat": ChatView },
+    allowMissingOrigin: true,
+    authenticate: () => ({ userId: "ann" }),
+  });
+  onTestFinished(() => app.close());
+  await app.migrate();
+  const secret = "s".repeat(64);
+  await app.registerGateway({ name: "test", endpoint: "http://127.0.0.1:9/dev", secret });
+  await app.access.grant("ann", chat.can_use_chat);
+  const issued = await app.fetch(new Request("http://test/api/ws-token", { method: "POST" }));
+  const { token } = (await (issued as Response).json()) as { token: string };
+  const headers = {
+    connectionId: "AAAAAAAAAAAAAAA=",
+    "x-sallyport-secret": secret,
+    "x-sallyport-source-ip": "192.0.2.1",
+  };
+  const release = await heldLock();
+  const connecting = app.fetch(
+    new Request(`http://test/ws/chat/connect?ws_token=${token}`, { method: "POST", headers }),
+  );
+  await expect.poll(waiting).toHaveLength(1);
+  proxy.dropAnswers();
+  await release();
+  const rows = () => sqlAt(own.source, "select user_id from sallyport_sessions where closed_at is null");
+  await expect.poll(rows).toEqual([{ user_id: "ann" }]);
+  proxy.cut();
+  expect((await connecting)?.status).toBe(200);
+  expect(await rows()).toEqual([{ user_id: "ann" }]);
+});
+
 describe("while a server refuses connections", () => {
   test("messages wait and are answered, and onError is not called for each", async () => {
     const calls: unknown[] = [];

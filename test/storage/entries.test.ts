@@ -1,10 +1,16 @@
+import { randomUUID } from "node:crypto";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ChangeLog } from "../../src/access/change-log.ts";
 import type { ChangedSubject } from "../../src/access/changed-subjects.ts";
 import { Grants } from "../../src/access/grants.ts";
 import { Rights } from "../../src/access/rights.ts";
 import { hashToken, Tokens } from "../../src/access/tokens.ts";
-import { Entries, type NewSession } from "../../src/sessions/entries.ts";
+import {
+  type CheckedSession,
+  Entries,
+  lockOfConnections,
+  type NewSession,
+} from "../../src/sessions/entries.ts";
 import { Sessions } from "../../src/sessions/sessions.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { chat, rightsGiven } from "./people.ts";
@@ -36,6 +42,7 @@ beforeEach(async () => {
 });
 
 const entry = (given: Partial<NewSession> = {}): NewSession => ({
+  id: randomUUID(),
   gatewayId: gateway,
   connectionId: "connection",
   view: "/ws/chat",
@@ -169,6 +176,49 @@ describe("a session that opens", () => {
   });
 });
 
+describe("a session that opens unless anything changed", () => {
+  test("is one row, in its channel, and only while no change was recorded and no grant has ended", async () => {
+    const [{ entries }, { changeLog, sessions }] = processes;
+    const checked = (given: Partial<CheckedSession>) =>
+      entries.openUnchanged({ ...entry(), since: 0, validUntil: null, ...given }, undefined);
+    for (const channel of [undefined, "room"]) {
+      const id = randomUUID();
+      const connectionId = `${channel}`;
+      expect(await checked({ id, connectionId, channel })).toBe(true);
+      expect(await checked({ connectionId, channel })).toBe(false);
+      const found = await sessions.find(gateway, connectionId);
+      expect(found).toMatchObject({ id, userId: "ann", channels: channel === undefined ? [] : [channel] });
+    }
+    const now = await at.time();
+    expect(await checked({ connectionId: "ended", channel: "room", validUntil: now - 1 })).toBe(false);
+    expect(await checked({ connectionId: "ends later", channel: "room", validUntil: now + 60_000 })).toBe(
+      true,
+    );
+    await at.two.write((db) => changeLog.append(db, [{ scope: "user", subject: "bob" }]));
+    expect(await checked({ connectionId: "before the change", channel: "room" })).toBe(false);
+    expect(await checked({ connectionId: "after the change", channel: "room", since: 1 })).toBe(true);
+    expect(await rows()).toHaveLength(4);
+    expect(await memberships()).toHaveLength(3);
+  });
+
+  test("opens as many as the user may have, and with the token of a session that has not ended", async () => {
+    const tokenHash = hashToken(await issue("login"));
+    const limit = { max: 3, scope: { view: "/ws/chat" } };
+    const { passed, failed } = await at.race(20, processes, ({ entries }, index) =>
+      entries.openUnchanged(
+        { ...entry({ connectionId: `${index}`, tokenHash, limit }), since: 0, validUntil: null },
+        lockOfConnections("ann"),
+      ),
+    );
+    expect(failed).toEqual([]);
+    expect(passed.filter(Boolean)).toHaveLength(3);
+    await processes[1].tokens.end(at.two.db, "login");
+    const ended = { ...entry({ connectionId: "ended", tokenHash }), since: 0, validUntil: null };
+    expect(await processes[0].entries.openUnchanged(ended, undefined)).toBe(false);
+    expect(await rows()).toHaveLength(3);
+  });
+});
+
 describe("a session does not open", () => {
   test("when its token's login has ended, in a channel or not", async () => {
     const [ended, other] = [hashToken(await issue("login")), hashToken(await issue("Login"))];
@@ -255,6 +305,29 @@ describe("sessions that open while something ends", () => {
       expect(opened).toHaveLength(20);
       const withRight = opened.filter(({ permissions }) => permissions.length > 0);
       expect(withRight.filter(({ id }) => !seen.has(id))).toEqual([]);
+    }
+  });
+
+  test("unless anything changed opened before the change or not at all", async () => {
+    for (let round = 0; round < 5; round++) {
+      const since = await processes[0].changeLog.last(at.one.db);
+      let before: readonly string[] = [];
+      const { passed, failed } = await at.race(21, processes, async (each, index) => {
+        const row = {
+          ...entry({ connectionId: `${round} ${index}`, channel: "room" }),
+          since,
+          validUntil: null,
+        };
+        if (index !== 10) return (await each.entries.openUnchanged(row, undefined)) ? row.id : undefined;
+        before = await each.database.write(async (db) => {
+          await each.changeLog.append(db, [{ scope: "user", subject: "bob" }]);
+          return (await db.selectFrom("sallyport_sessions").select("id").execute()).map(({ id }) => id);
+        });
+        return undefined;
+      });
+      expect(failed).toEqual([]);
+      expect(sorted(passed.filter((id) => id !== undefined))).toEqual(sorted(before));
+      await at.one.db.deleteFrom("sallyport_sessions").execute();
     }
   });
 

@@ -124,6 +124,96 @@ describe("writeBeside", () => {
   });
 });
 
+/** Adds a group, unless there are as many as `max`. */
+const addGroup = (db: Db, name: string, max = 100) =>
+  db
+    .insertInto("sallyport_groups")
+    .columns(["name", "created_at"])
+    .expression(
+      db.selectNoFrom([sql<string>`cast(${name} as text)`.as("name"), sql.lit(1).as("created_at")]).where(
+        db.selectFrom("sallyport_groups").select(({ fn }) => fn.countAll<number>().as("count")),
+        "<",
+        max,
+      ),
+    )
+    .onConflict((conflict) => conflict.doNothing())
+    .returning("name")
+    .compile();
+
+describe("writeInOneTrip", () => {
+  test("returns how many rows the first statement returned, and others see what all of them wrote", async () => {
+    const [{ db }, { db: other }] = [at.one, at.two];
+    expect(await at.one.writeInOneTrip([addGroup(db, "Crew"), addGroup(db, "Team")])).toBe(1);
+    expect(await at.two.writeInOneTrip([addGroup(other, "Crew"), addGroup(other, "'; 😀")])).toBe(0);
+    expect(await groupsIn(at.one.db)).toEqual(["'; 😀", "Crew", "Team"]);
+  });
+
+  test("undoes everything where a statement fails, and the next trip works", async () => {
+    const { db } = at.one;
+    for (let round = 0; round < 6; round++) {
+      const failing = at.one.writeInOneTrip([
+        addGroup(db, "Crew"),
+        sql`select * from not_a_table`.compile(db),
+      ]);
+      await expect(failing).rejects.toThrow(/not_a_table/);
+      await expect(failing).rejects.not.toBeInstanceOf(StorageError);
+      expect(await groupsIn(at.two.db)).toEqual([]);
+    }
+    expect(await at.one.writeInOneTrip([addGroup(db, "Crew")])).toBe(1);
+  });
+
+  test("waits for a write that is under way, and its statements see what it wrote", async () => {
+    for (const lock of [undefined, "ann"]) {
+      let trip: Promise<number> | undefined;
+      await at.one.write(async (db) => {
+        await db.deleteFrom("sallyport_groups").execute();
+        trip = at.two.writeInOneTrip([addGroup(at.two.db, "last", 1)], { lock });
+        await passTime();
+        await addGroups(db, "first");
+      });
+      expect(await trip).toBe(0);
+      expect(await groupsIn(at.one.db)).toEqual(["first"]);
+    }
+  });
+
+  test("excludes others with the same lock: none adds more than all of them may", async () => {
+    const lock = "connections of o'neil 😀\\'; select 1";
+    const { passed, failed } = await at.race(40, [at.one, at.two], (database, index) =>
+      index % 4 === 0
+        ? database.writeBeside(
+            async (db) => (await db.executeQuery(addGroup(db, `${index}`, 5))).rows.length,
+            { lock },
+          )
+        : database.writeInOneTrip([addGroup(database.db, `${index}`, 5)], { lock }),
+    );
+    expect(failed).toEqual([]);
+    expect(passed.reduce((sum, rows) => sum + rows)).toBe(5);
+    expect(await groupsIn(at.one.db)).toHaveLength(5);
+  });
+
+  test("rejects when the storage is closed", async () => {
+    const third = at.open();
+    await groupsIn(third.db);
+    await third.close();
+    await expect(third.writeInOneTrip([addGroup(at.one.db, "Crew")])).rejects.toThrow();
+    expect(await groupsIn(at.one.db)).toEqual([]);
+  });
+});
+
+describe("commitsLater", () => {
+  test("can be selected by a statement, whose work others see at once", async () => {
+    const adding = at.one.writeOne((db) =>
+      db
+        .insertInto("sallyport_groups")
+        .values({ name: "Crew", created_at: 1 })
+        .returning(["name", at.one.commitsLater.as("later")])
+        .execute(),
+    );
+    expect(await adding).toMatchObject([{ name: "Crew" }]);
+    expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
+  });
+});
+
 describe("writeOne", () => {
   test("gives what its statement gives, which others see at once", async () => {
     const add = (database: Database, name: string) =>

@@ -18,10 +18,13 @@ const open = async (options: Partial<WorldOptions> = {}) => {
   world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, ...options });
   return world;
 };
+/** Errors of background tasks that a test causes. */
+let isExpected = (_error: string) => false;
 afterEach(async () => {
   const { errors } = world;
   await world.close();
-  expect(errors.map(String)).toEqual([]);
+  expect(errors.map(String).filter((error) => !isExpected(error))).toEqual([]);
+  isExpected = () => false;
 });
 
 const denied = (status: number) => expect.objectContaining({ status }) as Refused;
@@ -225,6 +228,8 @@ describe("the session id of the app", () => {
     for (const table of ["sessions", "tokens"]) {
       await world.sql(`update sallyport_${table} set login_id = '${SECRET}'`);
     }
+    // The app runs while its tables are those of the earlier version.
+    isExpected = (error) => error.includes("Run: npx sallyport migrate");
     await world.sql("delete from sallyport_migrations where name >= '0004'");
     await world.sql("drop table sallyport_ended_sessions");
     await world.sql("drop table sallyport_changes");

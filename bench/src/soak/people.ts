@@ -1,0 +1,116 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { startLocalGateway } from "sallyport/local";
+import type { Failure } from "./failures.js";
+import { FailureCounts } from "./failures.js";
+import { Person } from "./person.js";
+import { type Readings, resources, rss } from "./readings.js";
+
+/** Bytes that may wait for a client, so that one that stops reading is noticed soon. */
+const MAX_BUFFERED_BYTES = 32_768;
+const CONNECTS_AT_ONCE = 50;
+const PEAK = { people: 64, fillingMs: 15_000, ms: 10_000 };
+const SAMPLE_EVERY_MS = 1000;
+/** Time after the last answer until notices and disconnects have arrived, too. */
+const SETTLING_MS = 2000;
+/** The share of clients that stop reading at the same time. */
+const SILENT_SHARE = 0.02;
+
+/** What this process is told to do. */
+export type Order =
+  | { readonly do: "connect" }
+  | { readonly do: "peak" }
+  | { readonly do: "work"; readonly rate: number; readonly ms: number }
+  | { readonly do: "silence"; readonly ms: number };
+
+/** What this process reports of one stretch of work. */
+export interface Stretch extends Readings {
+  readonly calls: number;
+  readonly failures: readonly Failure[];
+  /** Sockets that are open at rest. */
+  readonly open: number;
+}
+
+/** The local gateway and its clients, in a process of their own. Sends its address when it is ready, and then obeys orders. */
+export async function runPeople(count: number, appUrl: string, secret: string): Promise<void> {
+  const gateway = await startLocalGateway({
+    target: `${appUrl}/ws/chat/`,
+    port: 0,
+    secret,
+    maxBufferedBytes: MAX_BUFFERED_BYTES,
+  });
+  const people = Array.from(
+    { length: count },
+    (_, number) => new Person(`user-${number}`, gateway.url, appUrl),
+  );
+  process.on("message", async (order: Order) => {
+    if (order.do === "silence") return stopReading(people, order.ms);
+    if (order.do === "connect") {
+      for (let from = 0; from < people.length; from += CONNECTS_AT_ONCE) {
+        await Promise.all(people.slice(from, from + CONNECTS_AT_ONCE).map((person) => person.connect()));
+      }
+      process.send?.("connected");
+    }
+    if (order.do === "peak") process.send?.(await peakOf(people));
+    if (order.do === "work") process.send?.(await keepBusy(people, order));
+  });
+  process.send?.({ apiId: gateway.apiId, endpoint: gateway.endpoint });
+}
+
+/** Lets people call as fast as they are answered. @returns calls per second, after rooms have filled */
+async function peakOf(people: readonly Person[]): Promise<number> {
+  const begun = performance.now();
+  let calls = 0;
+  await Promise.all(
+    Array.from({ length: PEAK.people }, async () => {
+      for (;;) {
+        const passed = performance.now() - begun;
+        if (passed > PEAK.fillingMs + PEAK.ms) return;
+        await oneOf(people).live(oneOf(DEEDS));
+        if (passed > PEAK.fillingMs) calls++;
+      }
+    }),
+  );
+  return calls / (PEAK.ms / 1000);
+}
+
+const DEEDS = ["ping", "ping", "ping", "ping", "ping", "join", "leave", "say"] as const;
+
+function oneOf<Item>(items: readonly Item[]): Item {
+  return items[Math.floor(Math.random() * items.length)] as Item;
+}
+
+function stopReading(people: readonly Person[], ms: number): void {
+  for (let n = 0; n < people.length * SILENT_SHARE; n++) oneOf(people).stopReading(ms);
+}
+
+/** Calls at a rate per second, for a time, and then waits until nothing is under way. */
+async function keepBusy(
+  people: readonly Person[],
+  { rate, ms }: { rate: number; ms: number },
+): Promise<Stretch> {
+  const until = performance.now() + ms;
+  const failures = new FailureCounts();
+  const rssMiB: number[] = [];
+  const underWay = new Set<Promise<void>>();
+  let calls = 0;
+  let lastSample = 0;
+  for (let due = performance.now(); performance.now() < until; due += 10) {
+    for (let n = 0; n < rate / 100; n++) {
+      calls++;
+      const done = oneOf(people)
+        .live(oneOf(DEEDS))
+        .catch((error: unknown) => failures.add((error as Error).message));
+      underWay.add(done);
+      done.finally(() => underWay.delete(done));
+    }
+    if (performance.now() - lastSample > SAMPLE_EVERY_MS) {
+      lastSample = performance.now();
+      rssMiB.push(rss());
+    }
+    await sleep(Math.max(0, due + 10 - performance.now()));
+  }
+  await Promise.all(underWay);
+  await sleep(SETTLING_MS);
+  const open = people.filter((person) => person.isConnected).length;
+  return { calls, failures: failures.take(), rssMiB, atRest: resources(), open };
+}
