@@ -51,6 +51,8 @@ async function messages(
     headers: gatewayHeaders(connectionOf((n++ % SESSIONS) + 1)),
     body: '{"handler":"ping"}',
   });
+  // The first event of a process also reads gateways and changes.
+  await database.answer(next());
   const steps = await database.stepsOf(next(), {});
   await database.close();
   return inTurn(name, source, steps, () => next, least, environment);
@@ -73,7 +75,8 @@ async function connects(name: string, source: string): Promise<Row> {
       body: "",
     };
   };
-  await database.issue(tokens, 1);
+  await database.issue(tokens, 2);
+  await database.answer(next() as LoadRequest);
   const request = next() as LoadRequest;
   const hash = new URL(request.path, "http://bench").searchParams.get("hash") ?? "";
   const steps = await database.stepsOf(request, { hash, address: request.headers["x-sallyport-source-ip"] });
@@ -172,24 +175,11 @@ class Watched {
     known: { hash?: string; address?: string | undefined },
   ): Promise<Step[]> {
     this.#told.length = 0;
-    const body = Buffer.from(request.body);
-    const headers = new Map(
-      Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]),
-    );
-    const answer = await this.app.answer({
-      method: "POST",
-      url: new URL(request.path, "http://bench"),
-      header: (name) => headers.get(name.toLowerCase()),
-      body: async () => body,
-      get request(): Request {
-        throw new Error("no request is needed");
-      },
-    });
-    if (answer?.status !== 200) throw new Error(`the event was answered ${JSON.stringify(answer)}`);
+    await this.answer(request);
     const connection = request.headers.connectionId;
-    // Gateways are read now and then, and changes are looked for; neither is of this event.
+    // What is looked for now and then is not of this event.
     const own = this.#told.filter(
-      ({ sql }) => !/sallyport_gateways|^pragma|"until_at" <=|^select "count"/.test(sql),
+      ({ sql }) => !/sallyport_gateways|^pragma|"until_at" <=|^select "count"|"sallyport_changes"/.test(sql),
     );
     return own.map(({ sql, parameters }) => ({
       sql,
@@ -205,6 +195,24 @@ class Watched {
         return { value };
       }),
     }));
+  }
+
+  /** @throws Error unless the event is answered with 200 */
+  async answer(request: LoadRequest): Promise<void> {
+    const body = Buffer.from(request.body);
+    const headers = new Map(
+      Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]),
+    );
+    const answer = await this.app.answer({
+      method: "POST",
+      url: new URL(request.path, "http://bench"),
+      header: (name) => headers.get(name.toLowerCase()),
+      body: async () => body,
+      get request(): Request {
+        throw new Error("no request is needed");
+      },
+    });
+    if (answer?.status !== 200) throw new Error(`the event was answered ${JSON.stringify(answer)}`);
   }
 
   /** Tokens of users in turn, as pages would have fetched them. */

@@ -114,7 +114,7 @@ export class ConnectLimits {
 }
 
 function countingBoth(database: Database): Count {
-  const { db, now, sql, writesInWith } = database;
+  const { commitsLater, db, now, sql, writesInWith } = database;
   return prepared(database, (value) => {
     const text = (name: "user" | "address") => sql<string>`cast(${value(name)} as text)`;
     const number = (name: "userLimit" | "addressLimit") => sql<number>`cast(${value(name)} as bigint)`;
@@ -142,7 +142,8 @@ function countingBoth(database: Database): Count {
           .columns(counters)
           .expression(user)
           .onConflict(unlessReached(database, number("userLimit")))
-          .returning("key"),
+          // A crash of the database may take a count back. No connect has to wait for the disk because of it.
+          .returning(["key", commitsLater.as("commits_later")]),
       )
       .with("counted_address", (cte) =>
         cte
