@@ -28,7 +28,8 @@ export class FairQueue<Item> {
     for (const [flow, items] of this.#flows) {
       if (!isReady(flow)) continue;
       const item = items.shift();
-      this.#flows.delete(flow);
+      // Behind the other flows, if there are any.
+      if (items.length === 0 || this.#flows.size > 1) this.#flows.delete(flow);
       if (items.length > 0) this.#flows.set(flow, items);
       this.#length--;
       return item;

@@ -268,6 +268,20 @@ describe("whoever has many to send", () => {
     expect(state.sent).toBe(6);
   });
 
+  test("is called in when a thirty-second of the calls have left, and not for each of them", async () => {
+    const lane = new Lane(unbounded(), 96);
+    for (let call = 0; call < 96; call++) lane.enter(false);
+    let isCalledIn = false;
+    lane.room()?.then(() => {
+      isCalledIn = true;
+    });
+    for (const left of [1, 2, 3]) {
+      lane.leave(false);
+      await Promise.resolve();
+      expect(isCalledIn).toBe(left === 3);
+    }
+  });
+
   test("waits behind those who wait for their turn already", async () => {
     const lane = new Lane(unbounded(), 1);
     const { entered, enter } = queue(lane);

@@ -8,6 +8,8 @@ export const URGENT_RESERVE = 32;
 const FEWEST = 8;
 /** Calls that may wait to be made again before whoever sends has to wait. */
 const MOST_ASIDE = 1024;
+/** The share of the calls in flight that have to be free before a sender that waits is called in. */
+const CALLED_IN_FOR = 1 / 32;
 /** Calls in flight to connections that are set aside because their clients do not read. */
 export const SET_ASIDE_CALLS = 8;
 /** Ordinary calls after which a call to a connection that is set aside is made, while both wait for the pace. */
@@ -144,10 +146,21 @@ export class Lane {
     return this.#ordinary.length === 0 && this.#hasRoom(false) && this.#aside < MOST_ASIDE;
   }
 
+  /** Whether a sender that waits is called in: for several calls, because that costs as much as for one. */
+  get #isWorthCalling(): boolean {
+    const bound = this.#bound;
+    return this.#isOpen && bound - this.#underWay >= Math.ceil(bound * CALLED_IN_FOR);
+  }
+
   #hasRoom(isUrgent: boolean): boolean {
-    const slowed = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
-    const bound = Math.min(slowed, this.#limit.limit);
+    const bound = this.#bound;
     return this.#underWay < (isUrgent ? bound + URGENT_RESERVE : bound);
+  }
+
+  /** Ordinary calls that can be in flight now. */
+  get #bound(): number {
+    const slowed = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+    return Math.min(slowed, this.#limit.limit);
   }
 
   #admit(): void {
@@ -216,7 +229,7 @@ export class Lane {
 
   /** One of those outside, who takes what room there is; if that was nobody, the next one soon. */
   #callIn(): void {
-    if (this.#outside.length === 0 || !this.#isOpen) return;
+    if (this.#outside.length === 0 || !this.#isWorthCalling) return;
     this.#outside.shift()?.();
     if (this.#outside.length === 0 || this.#isLooking) return;
     this.#isLooking = true;
