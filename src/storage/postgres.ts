@@ -71,8 +71,8 @@ const LOCK_TIMEOUT_MS = 10_000;
  * wait do not keep the pool from readers, and one whose network is gone is found soon.
  */
 const LOCK_WAIT_MS = 3000;
-/** How long the answer to a transaction of one trip may take, in milliseconds: two locks and a statement. */
-const TRIP_TIMEOUT_MS = 3 * LOCK_WAIT_MS + 1000;
+/** How long the answer to a transaction of one trip may take, in milliseconds. Then it is sent again on another connection. */
+const TRIP_TIMEOUT_MS = LOCK_WAIT_MS + 1000;
 /**
  * How long the server waits for a transaction's next statement, in milliseconds: a process that is frozen half-way holds others up for
  * less than they wait.
