@@ -180,6 +180,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
     ...grown("the app", warmUp.app, rest.app),
     ...grown("gateway and clients", warmUp.outside, rest.outside),
   ];
+  if (complaints.length > 0) for (const line of faults?.timeline() ?? []) console.error(line);
   for (const complaint of complaints.slice(0, MAX_COMPLAINTS)) console.error(complaint);
   console.log(complaints.length === 0 ? "Nothing failed, nothing grew." : `${complaints.length} complaints.`);
   process.exitCode = complaints.length === 0 ? 0 : 1;

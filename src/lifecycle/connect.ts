@@ -204,7 +204,7 @@ function checkRules(
 
 /**
  * Rights are read once more by the statement that writes the row, which nobody sees before they have been judged: the author's code
- * may have taken its time. `authorize` of the channel is called again if a change that concerns the connection was recorded since it
+ * may have taken its time. Without such code it is enough that no change was recorded since they were read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it
  * was called.
  */
 async function open(
@@ -224,7 +224,7 @@ async function open(
   const checksChanges = hasHooks(rooms, channel);
   const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
   const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
-  if (token !== undefined) {
+  if (token !== undefined && !checksChanges && !view.view.connect) {
     const validUntil = firstEnd(subject);
     if (await rooms.entries.openUnchanged({ ...session, limit, since, validUntil }, lock)) {
       trail.sessionId = session.id;

@@ -64,6 +64,11 @@ const CONNECT_TIMEOUT_MS = 5000;
 const DIAL_TIMEOUT_MS = 3000;
 /** How long a statement of a transaction may take, in milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000;
+/**
+ * The same for a transaction that runs beside others, in milliseconds. It reads and writes a few rows, so that one without an answer is on a
+ * connection that is lost.
+ */
+const BESIDE_TIMEOUT_MS = 3000;
 /** How long a transaction waits for other writers in all, in milliseconds. */
 const LOCK_TIMEOUT_MS = 10_000;
 /**
@@ -243,7 +248,8 @@ class PostgresDatabase implements Database {
     work: (db: Kysely<Tables>) => Promise<Result>,
     { lock: secondLock }: BesideOptions = {},
   ): Promise<Result> {
-    return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock }, work);
+    const statementTimeoutMs = BESIDE_TIMEOUT_MS;
+    return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock, statementTimeoutMs }, work);
   }
 
   rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {

@@ -14,12 +14,12 @@ interface Fault {
 }
 
 /** The least and the most time from the end of one fault to the next one, in milliseconds. */
-const PAUSE_MS = { least: 3000, most: 12_000 };
+const PAUSE_MS = { least: 2000, most: 8000 };
 
 /** Answers and errors while statements fail, or while messages wait for them until there are too many. */
 const NO_DATABASE = /: (503|429)$|SALLYPORT_(STORAGE|COMMITTED)/;
 /** Errors of calls to the Management API. */
-const NO_GATEWAY = /SALLYPORT_(DELIVERY|QUEUE_FULL)|: 429$/;
+const NO_GATEWAY = /SALLYPORT_(DELIVERY|QUEUE_FULL)|The gateway did not take it: status (429|500)|: 429$/;
 
 /** Fails at random in one way after another, and knows which failures that explains. */
 export class Faults {
@@ -70,23 +70,21 @@ export class Faults {
       },
       {
         name: "clients stopped reading for 20 s",
-        inject: async () => {
-          silence(20_000);
-          await sleep(20_000);
-        },
+        inject: () => silence(20_000),
         explains: NO_GATEWAY,
-        forMs: 10_000,
+        forMs: 30_000,
       },
     ];
   }
 
-  /** Causes faults until `performance.now()` has reached a moment. */
+  /** Causes faults, each kind as often as the others and in random order, until `performance.now()` has reached a moment. */
   async run(until: number): Promise<void> {
-    for (;;) {
+    for (let left: Fault[] = []; ; ) {
       const pause = PAUSE_MS.least + Math.random() * (PAUSE_MS.most - PAUSE_MS.least);
       if (performance.now() + pause > until) return sleep(Math.max(0, until - performance.now()));
       await sleep(pause);
-      const fault = this.#kinds[Math.floor(Math.random() * this.#kinds.length)] as Fault;
+      if (left.length === 0) left = [...this.#kinds];
+      const [fault] = left.splice(Math.floor(Math.random() * left.length), 1) as [Fault];
       const window = { fault, from: Date.now(), until: Number.POSITIVE_INFINITY };
       this.#windows.push(window);
       await fault.inject();
@@ -103,6 +101,11 @@ export class Faults {
           ({ fault, from, until }) => at >= from - 1000 && at <= until && fault.explains.test(what),
         ),
     );
+  }
+
+  /** Returns lines that say when each fault began. */
+  timeline(): readonly string[] {
+    return this.#windows.map(({ fault, from }) => `${new Date(from).toISOString()} ${fault.name}`);
   }
 
   /** Returns lines that say how often each fault was caused. */
