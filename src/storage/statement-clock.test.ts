@@ -52,8 +52,8 @@ async function closedAfter(text: string, limitMs?: number): Promise<number> {
 test.each([
   ["select 1", undefined, 4250],
   ["  SELECT 1", undefined, 4250],
-  ["insert into a values (1)", undefined, 11_250],
-  ["with x as (insert into a values (1)) select 1", undefined, 11_250],
+  ["insert into a values (1)", undefined, 5250],
+  ["with x as (insert into a values (1)) select 1", undefined, 5250],
   ["select 1", 1000, 1250],
   [
     "begin; set local statement_timeout = 3000; select pg_advisory_xact_lock(1); set local statement_timeout = 10000",

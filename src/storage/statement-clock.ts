@@ -3,8 +3,8 @@ import { isConnectionLost, isReadOnly } from "./postgres-failures.ts";
 
 /** How long a read may take, in milliseconds: a page of rows at most. */
 const READ_TIMEOUT_MS = 4000;
-/** How long another statement outside a transaction may take, in milliseconds. */
-const WRITE_TIMEOUT_MS = 11_000;
+/** How long another statement outside a transaction may take, in milliseconds. It writes a batch of rows at most. */
+const WRITE_TIMEOUT_MS = 5000;
 /** How much longer than the server's own limit an answer may take, in milliseconds. */
 const GRACE_MS = 1000;
 /** How long before the end of its time a statement outside a transaction is cancelled, in milliseconds. */

@@ -38,7 +38,7 @@ export class Faults {
         name: "database connections were reset",
         inject: () => database.cut(),
         explains: NO_DATABASE,
-        forMs: 5000,
+        forMs: 10_000,
       },
       {
         name: "database connections were lost without a word",
@@ -54,7 +54,7 @@ export class Faults {
           await database.listen();
         },
         explains: NO_DATABASE,
-        forMs: 5000,
+        forMs: 10_000,
       },
       {
         name: "the gateway answered half of the calls with 429 for 5 s",
