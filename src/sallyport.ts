@@ -60,6 +60,7 @@ import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
 import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
 import { close, settle, type Working } from "./lifecycle/rest.ts";
 import type { Rooms } from "./lifecycle/rooms.ts";
+import { UnfinishedCloses } from "./lifecycle/unfinished-closes.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
@@ -165,6 +166,7 @@ export class Sallyport {
       connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
       entries: new Entries(database, rights, tokens, changeLog),
       orphanedConnections: new OrphanedConnections({ sessions, delivery, sends, onError }),
+      unfinishedCloses: new UnfinishedCloses({ sessions, delivery, onError }),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
       joinTurns: pLimit(JOINS_AT_ONCE),

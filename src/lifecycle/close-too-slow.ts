@@ -18,7 +18,9 @@ async function close(rooms: Rooms, recipient: Recipient): Promise<void> {
     if (sessionId !== "") await rooms.sessions.closeMany([sessionId], "too slow");
     // A client that has hung up is gone, however young its row is.
     const outcome = await rooms.delivery.close({ ...recipient, connectedAt: 0 }, { urgent: true });
-    if (outcome.kind === "failed" && !rooms.delivery.isShut) rooms.onError(new Error(outcome.reason), where);
+    if (outcome.kind !== "failed" || rooms.delivery.isShut) return;
+    if (sessionId !== "") rooms.unfinishedCloses.keep(recipient);
+    rooms.onError(new Error(outcome.reason), where);
   } catch (error) {
     rooms.onError(error, where);
   }

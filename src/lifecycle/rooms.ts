@@ -35,6 +35,7 @@ import type { MountedView } from "./mount-views.ts";
 import type { OrphanedConnections } from "./orphaned-connections.ts";
 import type { ConnectionProbes } from "./probe-connections.ts";
 import type { Telemetry } from "./telemetry.ts";
+import type { UnfinishedCloses } from "./unfinished-closes.ts";
 
 /** The user of a request, as the app's own session has it. */
 export interface AuthenticatedUser {
@@ -75,6 +76,7 @@ export interface Rooms {
   readonly userConnections: UserConnections;
   readonly connectionProbes: ConnectionProbes;
   readonly orphanedConnections: OrphanedConnections;
+  readonly unfinishedCloses: UnfinishedCloses;
   readonly activity: Activity;
   readonly memberships: Memberships;
   /** Runs the transaction of a join when it is its turn. */

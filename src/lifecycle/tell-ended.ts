@@ -161,11 +161,12 @@ async function endSession(rooms: Rooms, session: SessionWithChannels, reference:
   if (!recipient) return;
   // A client that hangs up on its notice is gone, however young its row: it is no connection still arriving.
   const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
-  report(
-    rooms,
-    session,
-    await rooms.delivery.close(socket, { urgent: true, stillPermitted: connected(rooms, session) }),
-  );
+  const outcome = await rooms.delivery.close(socket, {
+    urgent: true,
+    stillPermitted: connected(rooms, session),
+  });
+  if (outcome.kind === "failed" && !rooms.delivery.isShut) rooms.unfinishedCloses.keep(socket);
+  report(rooms, session, outcome);
 }
 
 async function notify(

@@ -1,10 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { defineChannel } from "../../src/view/channel.ts";
 import { handler } from "../../src/view/handlers.ts";
 import { NOW, padded, storageAt, withHeldLooks } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
+import { GatewayServer } from "./gateway-server.ts";
 import { ORIGIN, revoked, World } from "./world.ts";
 
 const views = { "/ws/chat": ChatView };
@@ -66,6 +67,18 @@ test("a socket whose gateway cannot be reached is still nobody's: nothing accept
   expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
   expect(await other.to("everyone").send({ type: "x" })).toMatchObject({ recipients: 0 });
   await other.close();
+});
+
+test("a connection that the gateway fails to close is closed when the gateway works again", async () => {
+  const gateway = await GatewayServer.start();
+  onTestFinished(() => gateway.close());
+  await gateway.open(world, "g", "ann", 1, 1);
+  const closes = () => gateway.calls.filter(({ method }) => method === "DELETE").length;
+  gateway.answer = ({ method }) => (method === "DELETE" && closes() <= 6 ? 500 : 200);
+  await world.sallyport.access.revoke("ann", chat.can_use_chat);
+  await expect.poll(closes).toBe(7);
+  expect(await world.sql("select * from sallyport_evictions")).toEqual([]);
+  expect(world.errors.splice(0).map(String)).toEqual(["Error: The gateway did not take it: status 500"]);
 });
 
 test("the author's disconnect() runs once for an evicted session, when its socket has closed", async () => {
