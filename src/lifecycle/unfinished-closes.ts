@@ -1,4 +1,4 @@
-import type { Outcome, Recipient, StillPermitted } from "../delivery/delivery.ts";
+import type { Outcome, Recipient } from "../delivery/delivery.ts";
 
 /** Connections that are kept at most: about 5 MB. */
 const MAX_CONNECTIONS = 10_000;
@@ -13,10 +13,7 @@ const GIVE_UP_MS = 600_000;
 /** What closing again needs. */
 interface Closing {
   readonly delivery: {
-    close(
-      recipient: Recipient,
-      options: { urgent: boolean; stillPermitted: StillPermitted },
-    ): Promise<Outcome>;
+    close(recipient: Recipient, options: { readonly urgent: boolean }): Promise<Outcome>;
     readonly isShut: boolean;
   };
   readonly sessions: { isConnected(id: string): Promise<boolean> };
@@ -90,8 +87,7 @@ export class UnfinishedCloses {
     // A client that has left by itself needs no close.
     const isOpen = await sessions.isConnected(recipient.sessionId).catch(() => undefined);
     if (isOpen === undefined) return true;
-    const options = { urgent: true, stillPermitted: () => true } as const;
-    const outcome = isOpen ? await delivery.close(recipient, options) : undefined;
+    const outcome = isOpen ? await delivery.close(recipient, { urgent: true }) : undefined;
     if (outcome?.kind !== "failed") {
       this.#unfinished.delete(key);
       return false;
