@@ -1,7 +1,8 @@
 import { sql } from "kysely";
 import { afterEach, beforeEach } from "vitest";
 import type { Database } from "../../src/storage/database.ts";
-import { databaseTime, emptyDatabase, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { databaseTime, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { migratedDatabase } from "../postgres/migrated-database.ts";
 
 /** A database of each test's own with our tables, and handles on it: each is what one process has. */
 export class Processes {
@@ -56,10 +57,9 @@ export class Processes {
   }
 
   async begin(): Promise<void> {
-    this.#database = await emptyDatabase();
+    this.#database = await migratedDatabase();
     this.open();
     this.open();
-    await this.one.migrate();
   }
 
   async end(): Promise<void> {

@@ -10,7 +10,8 @@ import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { emptyDatabase, isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
+import { migratedDatabase } from "../postgres/migrated-database.ts";
 
 /** The page that the tests' browsers stand on. */
 export const ORIGIN = "https://www.example.com";
@@ -94,7 +95,7 @@ export class World {
     }: WorldOptions,
     given?: TestDatabase,
   ): Promise<World> {
-    const database = given ?? (await emptyDatabase());
+    const database = given ?? (await migratedDatabase());
     const decisions: Decision[] = [];
     const errors: unknown[] = [];
     const open = () =>
