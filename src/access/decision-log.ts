@@ -267,7 +267,10 @@ export class DecisionLog {
       .executeTakeFirst();
     if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
     // Another process can run this at the same time: rows are counted and removed under one lock.
-    return this.#database.writeBeside((db) => this.#removeOldestOfMost(db, limit), { lock: SWEEP_LOCK });
+    return this.#database.writeBeside((db) => this.#removeOldestOfMost(db, limit), {
+      lock: SWEEP_LOCK,
+      isSlow: true,
+    });
   }
 
   async #removeOldestOfMost(db: Kysely<Tables>, limit: number): Promise<number> {

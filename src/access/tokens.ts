@@ -28,6 +28,8 @@ export interface SpentToken extends TokenGrant {
   readonly subject: Subject;
   /** Number of the last change before its user's permissions were read. */
   readonly since: number;
+  /** When it was spent, in epoch milliseconds. */
+  readonly spentAt: number;
 }
 
 interface SpentRow extends RightsColumns {
@@ -38,6 +40,7 @@ interface SpentRow extends RightsColumns {
   view: string | null;
   channel: string | null;
   last_change: number | null;
+  spent_at: number | null;
 }
 
 /** How long after its expiry a token is kept, so that a replay can still be told from a guess. */
@@ -75,6 +78,7 @@ export class Tokens {
           "gateway_id",
           "view",
           "channel",
+          "spent_at",
           ...rightsColumns(db, eb.ref("sallyport_tokens.user_id"), heldBy),
           changesRecorded(db).as("last_change"),
           // The row of the connection is committed after it, and brings it to the disk.
@@ -151,29 +155,39 @@ export class Tokens {
       channel: spent.channel,
       subject: { userId: spent.user_id, ...rightsFrom(spent) },
       since: Number(spent.last_change ?? 0),
+      spentAt: Number(spent.spent_at),
     };
   }
 
   /** Returns why a spent token is good for nothing any more, or undefined. A connect can still be in flight when its session ends. */
-  async whyEnded(db: Kysely<Tables>, token: string): Promise<RefusedError | undefined> {
+  async whyEnded(db: Kysely<Tables>, token: string, spentAt: number): Promise<RefusedError | undefined> {
     const row = await db
       .selectFrom("sallyport_tokens")
-      .select("ended_at")
+      .select(["ended_at", "spent_at", "user_id"])
       .where("hash", "=", hashToken(token))
       .executeTakeFirst();
     if (!row) {
       const why = "The user was deleted while the connection opened, and the token with it.";
       return new RefusedError(why, { reason: "login" });
     }
-    return row.ended_at === null ? undefined : sessionEnded();
+    if (row.ended_at !== null) return sessionEnded();
+    if (Number(row.spent_at) === spentAt) return undefined;
+    return unusable(
+      "token-replayed",
+      `The database lost the note that the token of user ${row.user_id} was spent, because it crashed. Another connect may have spent it since`,
+    );
   }
 
-  /** The row of a token whose login has not ended, as a subquery. */
-  standing(db: Kysely<Tables>, hash: Expression<string>) {
+  /**
+   * The row of a token that was spent by one connect, and whose login has not ended, as a subquery. After a crash the database may have
+   * lost that it was spent, see {@link Database.commitsLater}.
+   */
+  standing(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>) {
     return db
       .selectFrom("sallyport_tokens as token")
       .select("token.hash")
       .where("token.hash", "=", hash)
+      .where("token.spent_at", "=", spentAt)
       .where("token.ended_at", "is", null);
   }
 

@@ -37,6 +37,8 @@ export class Lane {
   #dueAt = Number.POSITIVE_INFINITY;
   #isOpenToAll = false;
   #isLooking = false;
+  /** Whether senders that wait are called in, until there is no more capacity. */
+  #isCallingIn = false;
 
   /** @param most ordinary calls under way at once */
   constructor(rate: Rate, most: number) {
@@ -123,7 +125,10 @@ export class Lane {
    * @returns undefined if the call would be in flight at once
    */
   room(flow = ""): Promise<void> | undefined {
-    if (this.#isOpen || this.#isOpenToAll) return undefined;
+    if (this.#isOpenToAll) return undefined;
+    if (!this.#isOpen) this.#isCallingIn = false;
+    // Nobody overtakes those who wait.
+    else if (this.#outside.length === 0 || this.#isCallingIn) return undefined;
     return new Promise((resolve) => this.#outside.push(flow, resolve));
   }
 
@@ -229,7 +234,9 @@ export class Lane {
 
   /** One of those outside, who takes what room there is; if that was nobody, the next one soon. */
   #callIn(): void {
-    if (this.#outside.length === 0 || !this.#isWorthCalling) return;
+    if (!this.#isOpen) this.#isCallingIn = false;
+    if (this.#outside.length === 0 || !(this.#isCallingIn || this.#isWorthCalling)) return;
+    this.#isCallingIn = true;
     this.#outside.shift()?.();
     if (this.#outside.length === 0 || this.#isLooking) return;
     this.#isLooking = true;

@@ -12,7 +12,7 @@ import type { Gateway } from "../gateways/gateways.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
-import { lockOfConnections, type NewSession } from "../sessions/entries.ts";
+import { lockOfConnections, type NewSession, type SpentMark } from "../sessions/entries.ts";
 import type { ConnectionLimit } from "../sessions/user-connections.ts";
 import type { Tables } from "../storage/database.ts";
 import { tooManyConnections } from "./connection-slots.ts";
@@ -40,6 +40,8 @@ interface AuthenticatedConnect {
   readonly loginId: string | null;
   /** Number of the last change before the subject was read. */
   readonly since: number;
+  /** The token that was spent. */
+  readonly token: SpentMark | undefined;
 }
 
 /**
@@ -114,7 +116,7 @@ async function authenticateConnect(
   const { view, call, channel } = request;
   if (call.token !== undefined) return verifyToken(rooms, call.token, request, trail);
   const since = hasHooks(rooms, channel) ? await rooms.changeLog.last(rooms.database.db) : 0;
-  return { subject: withoutToken(view), loginId: null, since };
+  return { subject: withoutToken(view), loginId: null, since, token: undefined };
 }
 
 /** Whether `authorize` is called, whose answer can be out of date by the time the row is written. */
@@ -160,7 +162,8 @@ async function verifyToken(
     });
   }
   requireScope(grant, request);
-  return { subject: grant.subject, loginId: grant.loginId, since: grant.since };
+  const spent = { hash: hashToken(token), spentAt: grant.spentAt };
+  return { subject: grant.subject, loginId: grant.loginId, since: grant.since, token: spent };
 }
 
 /** A channel is compared with the one that the connect joins, which is the view's default if the client names none. */
@@ -204,22 +207,22 @@ function checkRules(
 
 /**
  * Rights are read once more by the statement that writes the row, which nobody sees before they have been judged: the author's code
- * may have taken its time. Without such code it is enough that no change was recorded since they were read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it
+ * may have taken its time. Without `authorize` and `connect()` it is enough that no change was recorded since they were read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it
  * was called.
  */
 async function open(
   rooms: Rooms,
   { view, call, gateway, channel }: ConnectRequest,
-  { subject, loginId, since }: AuthenticatedConnect,
+  { subject, loginId, since, token }: AuthenticatedConnect,
   sourceIp: string | undefined,
   trail: Trail,
 ): Promise<void> {
-  const { connectionId, token } = call;
+  const { connectionId } = call;
   const { userId } = subject;
   const session = {
     ...{ id: randomUUID(), gatewayId: gateway.id, connectionId, view: view.path, userId, loginId, channel },
     sourceIp: sourceIp ?? null,
-    tokenHash: token === undefined ? undefined : hashToken(token),
+    token,
   };
   const checksChanges = hasHooks(rooms, channel);
   const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
@@ -294,7 +297,10 @@ async function whyNotOpened(
 ): Promise<Outcome> {
   // A statement whose answer was lost has opened it, and was repeated.
   if (await rooms.entries.isOpened(db, row)) return { kind: "opened", sessionId: row.id };
-  const ended = token === undefined ? undefined : await rooms.tokens.whyEnded(db, token);
+  const ended =
+    token === undefined || row.token === undefined
+      ? undefined
+      : await rooms.tokens.whyEnded(db, token, row.token.spentAt);
   if (ended) throw ended;
   const { limit, since, userId } = row;
   if (since !== undefined) {

@@ -15,6 +15,13 @@ export function lockOfConnections(userId: string): string {
   return `connections of ${userId}`;
 }
 
+/** A token as one connect has spent it. */
+export interface SpentMark {
+  readonly hash: string;
+  /** Epoch milliseconds. */
+  readonly spentAt: number;
+}
+
 /** What opens a session. */
 export interface NewSession {
   /** Id of the row: unique, and never used again. */
@@ -27,8 +34,8 @@ export interface NewSession {
   readonly sourceIp: string | null;
   /** Joined at once. */
   readonly channel: string | undefined;
-  /** Hash of the token that was spent, whose login must not have ended meanwhile. */
-  readonly tokenHash: string | undefined;
+  /** The token that was spent, and whose login must not have ended meanwhile. */
+  readonly token: SpentMark | undefined;
   /** How many connections the user can have open, this one included; undefined for any number. */
   readonly limit: ConnectionLimit | undefined;
   /**
@@ -51,13 +58,20 @@ export interface OpenedSession extends ReadRights {
   readonly id: string;
 }
 
-interface Values extends Omit<NewSession, "limit"> {
+interface Values extends Omit<NewSession, "limit" | "token"> {
+  readonly tokenHash: string | undefined;
+  readonly spentAt: number | undefined;
   readonly max: number;
   readonly validUntil: number;
 }
 
 /** Later than any grant ends, in epoch milliseconds. */
 const NEVER = Number.MAX_SAFE_INTEGER;
+
+/** The row of a token that opens a connection, as a subquery. */
+interface StandingToken {
+  standing(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>): Expression<unknown>;
+}
 
 /** The SQL condition that a change after `since` concerns a connection. */
 interface ChangeCondition {
@@ -86,7 +100,7 @@ export class Entries {
   readonly #database: Database;
   readonly #heldBy: RightsOf;
   readonly #changeLog: ChangeCondition;
-  readonly #standing: (db: Kysely<Tables>, hash: Expression<string>) => Expression<unknown>;
+  readonly #standing: StandingToken["standing"];
   readonly #open = new Map<string, Open>();
   readonly #openUnchanged = new Map<string, Bind>();
   readonly #joinOpened: (values: { id: string; channel: string }) => CompiledQuery;
@@ -100,13 +114,13 @@ export class Entries {
   constructor(
     database: Database,
     rights: { readonly heldBy: RightsOf },
-    tokens: { standing(db: Kysely<Tables>, hash: Expression<string>): Expression<unknown> },
+    tokens: StandingToken,
     changeLog: ChangeCondition,
   ) {
     this.#changeLog = changeLog;
     this.#database = database;
     this.#heldBy = rights.heldBy;
-    this.#standing = (db, hash) => tokens.standing(db, hash);
+    this.#standing = (db, hash, spentAt) => tokens.standing(db, hash, spentAt);
     const { db, now, sql } = database;
     this.#joinOpened = bound(sql, (value) =>
       db
@@ -142,25 +156,25 @@ export class Entries {
     const open = remembered(
       this.#open,
       {
-        hasToken: session.tokenHash !== undefined,
+        hasToken: session.token !== undefined,
         preventedBy: session.since === undefined ? "none" : "affecting",
         joins,
         counted: session.limit?.scope ?? null,
       },
       (shape) => prepared(this.#database, (value) => this.#opening(shape, value, "with permissions")),
     );
-    const [row] = await open(on, { ...session, max: session.limit?.max ?? 0, validUntil: NEVER });
+    const [row] = await open(on, valuesOf(session, null));
     if (!row) return undefined;
     if (channel !== undefined && !joins) await this.#join(on, { id: row.id, channel });
     return { id: row.id, ...rightsFrom(row) };
   }
 
   /**
-   * Opens a row and puts it into its channel, if no permission of anybody has changed since those of the user were read. Takes one round
-   * trip where the database can.
+   * Opens a row and puts it into its channel, if nobody's permissions have changed since those of the user were read. Takes one round trip
+   * where the database can.
    *
    * @param lock of {@link lockOfConnections}, with a limit
-   * @returns false where nothing was opened: {@link open} tells why, because it also opens where the change does not matter
+   * @returns false if nothing was opened. Then call {@link open}, which opens the row if the change does not concern the connection
    */
   async openUnchanged(session: CheckedSession, lock: string | undefined): Promise<boolean> {
     const { id, channel } = session;
@@ -168,15 +182,14 @@ export class Entries {
     const bind = remembered(
       this.#openUnchanged,
       {
-        hasToken: session.tokenHash !== undefined,
+        hasToken: session.token !== undefined,
         preventedBy: "any",
         joins,
         counted: session.limit?.scope ?? null,
       },
       (shape) => bound(this.#database.sql, (value) => this.#opening(shape, value, "alone")),
     );
-    const values = { ...session, max: session.limit?.max ?? 0, validUntil: session.validUntil ?? NEVER };
-    const statements = [bind(values)];
+    const statements = [bind(valuesOf(session, session.validUntil))];
     if (channel !== undefined && !joins) statements.push(this.#joinOpened({ id, channel }));
     return (await this.#database.writeInOneTrip(statements, { lock })) > 0;
   }
@@ -205,7 +218,10 @@ export class Entries {
       // SQLite would take the ON of a conflict for a join's, had the SELECT no condition.
       sql<boolean>`1 = 1`,
     ];
-    if (hasToken) conditions.push(sql<boolean>`exists ${this.#standing(db, text("tokenHash"))}`);
+    if (hasToken) {
+      const token = this.#standing(db, text("tokenHash"), number("spentAt"));
+      conditions.push(sql<boolean>`exists ${token}`);
+    }
     if (preventedBy === "affecting") {
       const affected = {
         userId: text("userId"),
@@ -273,6 +289,16 @@ export class Entries {
       .selectFrom("opened")
       .selectAll() as never;
   }
+}
+
+function valuesOf({ limit, token, ...session }: NewSession, validUntil: number | null): Values {
+  return {
+    ...session,
+    tokenHash: token?.hash,
+    spentAt: token?.spentAt,
+    max: limit?.max ?? 0,
+    validUntil: validUntil ?? NEVER,
+  };
 }
 
 /** Returns the statement of a shape, which is made at its first use. */

@@ -106,6 +106,8 @@ export type Sql = typeof sql;
 export interface BesideOptions {
   /** Transactions with the same lock exclude each other. It costs no statement of its own. Default: none. */
   readonly lock?: string | undefined;
+  /** Whether a statement may take longer than a few seconds, because it reads many rows. Default false. */
+  readonly isSlow?: boolean;
 }
 
 /** A list as either database returns it: PostgreSQL parsed, SQLite as JSON text. */

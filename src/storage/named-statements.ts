@@ -58,7 +58,7 @@ export class NamedStatements {
   }
 
   async #trip(send: Client["query"], names: Names, trip: OneTrip): Promise<unknown> {
-    if (!this.#isOff) trip.name((text) => names.of(text));
+    if (!this.#isOff) trip.setNames((text) => names.of(text));
     try {
       return await send(trip);
     } catch (error) {

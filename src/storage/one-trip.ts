@@ -38,6 +38,8 @@ export class OneTrip {
   readonly #names = new Map<TripStatement, string>();
   readonly #rows: number[] = [];
   #connection: Connection | undefined;
+  /** Called at the end. `pg` wraps it where the connection string has a `query_timeout`, and needs it to be there. */
+  callback: (error?: Error) => void = () => undefined;
   #resolve!: (rows: readonly number[]) => void;
   #reject!: (error: Error) => void;
 
@@ -53,7 +55,7 @@ export class OneTrip {
   }
 
   /** Sends statements by names, so that the server parses and plans them once. */
-  name(nameOf: (text: string) => string | undefined): void {
+  setNames(nameOf: (text: string) => string | undefined): void {
     for (const statement of this.#statements) {
       if (statement === BEGIN || statement === COMMIT) continue;
       const name = nameOf(statement.text);
@@ -95,11 +97,13 @@ export class OneTrip {
 
   handleError(error: Error): void {
     this.#reject(error);
+    this.callback(error);
   }
 
   handleReadyForQuery(): void {
     // Without those of begin and commit.
     this.#resolve(this.#rows.slice(1, -1));
+    this.callback();
   }
 
   handleDataRow(): void {}

@@ -76,8 +76,10 @@ const LOCK_TIMEOUT_MS = 10_000;
  * wait do not keep the pool from readers, and one whose network is gone is found soon.
  */
 const LOCK_WAIT_MS = 3000;
-/** How long the answer to a transaction of one trip may take, in milliseconds. Then it is sent again on another connection. */
-const TRIP_TIMEOUT_MS = LOCK_WAIT_MS + 1000;
+/** How long each statement of a transaction of one trip may take, in milliseconds. Then it is sent again. */
+const TRIP_STATEMENT_MS = 1500;
+/** How much longer than its statements the answer to such a transaction may take, in milliseconds: it commits, too. */
+const TRIP_GRACE_MS = 1000;
 /**
  * How long the server waits for a transaction's next statement, in milliseconds: a process that is frozen half-way holds others up for
  * less than they wait.
@@ -246,9 +248,9 @@ class PostgresDatabase implements Database {
 
   writeBeside<Result>(
     work: (db: Kysely<Tables>) => Promise<Result>,
-    { lock: secondLock }: BesideOptions = {},
+    { lock: secondLock, isSlow = false }: BesideOptions = {},
   ): Promise<Result> {
-    const statementTimeoutMs = BESIDE_TIMEOUT_MS;
+    const statementTimeoutMs = isSlow ? STATEMENT_TIMEOUT_MS : BESIDE_TIMEOUT_MS;
     return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock, statementTimeoutMs }, work);
   }
 
@@ -315,7 +317,8 @@ class PostgresDatabase implements Database {
         waiting(true);
         const trip = new OneTrip(
           [...locking, ...statements.map(({ sql, parameters }) => ({ text: sql, values: parameters }))],
-          TRIP_TIMEOUT_MS,
+          // A lock or two, and one statement that writes.
+          locking.length * TRIP_STATEMENT_MS + TRIP_GRACE_MS,
         );
         const rows = (await client.query(trip as never)) as unknown as readonly number[];
         return rows[locking.length] ?? 0;
@@ -330,7 +333,7 @@ class PostgresDatabase implements Database {
 
   /** The statements that begin a trip: they take the shared lock, and then another one. */
   #locking(lock: string | undefined): readonly TripStatement[] {
-    const limit = `select set_config('statement_timeout', '${LOCK_WAIT_MS}', true)`;
+    const limit = `select set_config('statement_timeout', '${TRIP_STATEMENT_MS}', true)`;
     const shared = `select pg_advisory_xact_lock_shared(${this.#lockOf("")})`;
     const statements = [limit, shared].map((text) => ({ text, values: [] }));
     if (lock === undefined) return statements;

@@ -10,6 +10,7 @@ import {
   Entries,
   lockOfConnections,
   type NewSession,
+  type SpentMark,
 } from "../../src/sessions/entries.ts";
 import { Sessions } from "../../src/sessions/sessions.ts";
 import type { Database } from "../../src/storage/database.ts";
@@ -50,7 +51,7 @@ const entry = (given: Partial<NewSession> = {}): NewSession => ({
   loginId: null,
   sourceIp: null,
   channel: undefined,
-  tokenHash: undefined,
+  token: undefined,
   since: undefined,
   limit: undefined,
   ...given,
@@ -69,6 +70,13 @@ const issue = (loginId: string) =>
     view: null,
     channel: null,
   });
+
+/** A token that a connect has spent. */
+async function spentToken(loginId: string): Promise<SpentMark> {
+  const token = await issue(loginId);
+  const { spentAt } = await processes[0].tokens.spend(token);
+  return { hash: hashToken(token), spentAt };
+}
 
 const rows = () => at.two.db.selectFrom("sallyport_sessions").selectAll().execute();
 const memberships = () => at.two.db.selectFrom("sallyport_memberships").selectAll().execute();
@@ -202,18 +210,18 @@ describe("a session that opens unless anything changed", () => {
   });
 
   test("opens as many as the user may have, and with the token of a session that has not ended", async () => {
-    const tokenHash = hashToken(await issue("login"));
+    const token = await spentToken("login");
     const limit = { max: 3, scope: { view: "/ws/chat" } };
     const { passed, failed } = await at.race(20, processes, ({ entries }, index) =>
       entries.openUnchanged(
-        { ...entry({ connectionId: `${index}`, tokenHash, limit }), since: 0, validUntil: null },
+        { ...entry({ connectionId: `${index}`, token, limit }), since: 0, validUntil: null },
         lockOfConnections("ann"),
       ),
     );
     expect(failed).toEqual([]);
     expect(passed.filter(Boolean)).toHaveLength(3);
     await processes[1].tokens.end(at.two.db, "login");
-    const ended = { ...entry({ connectionId: "ended", tokenHash }), since: 0, validUntil: null };
+    const ended = { ...entry({ connectionId: "ended", token }), since: 0, validUntil: null };
     expect(await processes[0].entries.openUnchanged(ended, undefined)).toBe(false);
     expect(await rows()).toHaveLength(3);
   });
@@ -221,14 +229,30 @@ describe("a session that opens unless anything changed", () => {
 
 describe("a session does not open", () => {
   test("when its token's login has ended, in a channel or not", async () => {
-    const [ended, other] = [hashToken(await issue("login")), hashToken(await issue("Login"))];
+    const [ended, other] = [await spentToken("login"), await spentToken("Login")];
     await processes[1].tokens.end(at.two.db, "login");
     for (const channel of [undefined, "room"]) {
       const connectionId = `${channel}`;
-      expect(await open(processes[0], { connectionId, channel, tokenHash: ended })).toBeUndefined();
-      expect(await open(processes[0], { connectionId, channel, tokenHash: other })).toBeDefined();
+      expect(await open(processes[0], { connectionId, channel, token: ended })).toBeUndefined();
+      expect(await open(processes[0], { connectionId, channel, token: other })).toBeDefined();
     }
     expect(await rows()).toHaveLength(2);
+  });
+
+  test("with a token whose spending the database has lost, or that another connect has spent since", async () => {
+    const token = await spentToken("login");
+    const lost = () => at.two.db.updateTable("sallyport_tokens").set({ spent_at: null }).execute();
+    await lost();
+    const checked = { ...entry({ connectionId: "1", token }), since: 0, validUntil: null };
+    expect(await open(processes[0], { connectionId: "0", token })).toBeUndefined();
+    expect(await processes[1].entries.openUnchanged(checked, undefined)).toBe(false);
+    await at.two.db
+      .updateTable("sallyport_tokens")
+      .set({ spent_at: token.spentAt + 1 })
+      .execute();
+    expect(await open(processes[0], { connectionId: "0", token })).toBeUndefined();
+    expect(await processes[1].entries.openUnchanged(checked, undefined)).toBe(false);
+    expect(await rows()).toEqual([]);
   });
 
   test("when a change that concerns it was recorded since it was decided", async () => {
@@ -272,11 +296,11 @@ describe("sessions that open while something ends", () => {
   test("are closed with their login, or do not open: none is left", async () => {
     for (let round = 0; round < 5; round++) {
       const loginId = `login ${round}`;
-      const tokenHash = hashToken(await issue(loginId));
+      const token = await spentToken(loginId);
       let closed = 0;
       const { passed, failed } = await at.race(21, processes, async (each, index) => {
         if (index !== 10)
-          return open(each, { connectionId: `${round} ${index}`, loginId, tokenHash, channel: "room" });
+          return open(each, { connectionId: `${round} ${index}`, loginId, token, channel: "room" });
         closed = await each.database.write(async (db) => {
           await each.tokens.end(db, loginId);
           return each.sessions.closeOf(db, { login: loginId }, "login ended");

@@ -159,16 +159,16 @@ describe("a token", () => {
     expect((await tokens[1].spend(third)).subject).toMatchObject({ isActive: false, permissions: [] });
   });
 
-  test("is good until it is removed or its session ends, whether it was spent or not", async () => {
+  test("is good for the connect that spent it, until it is removed or its session ends", async () => {
     const [unspent, spent, gone] = [await issue(ANN), await issue(ANN), await issue(ANN)];
     const ended = await issue({ ...ANN, loginId: "phone" });
-    await tokens[1].spend(spent);
+    const { spentAt } = await tokens[1].spend(spent);
     await tokens[0].forget(at.one.db, { token: gone });
     await tokens[0].end(at.one.db, "phone");
     const reasons = [unspent, spent, gone, ended].map(async (token) => {
-      return (await at.two.writeBeside((db) => tokens[1].whyEnded(db, token)))?.reason;
+      return (await at.two.writeBeside((db) => tokens[1].whyEnded(db, token, spentAt)))?.reason;
     });
-    expect(await Promise.all(reasons)).toEqual([undefined, undefined, "login", "session-ended"]);
+    expect(await Promise.all(reasons)).toEqual(["token-replayed", undefined, "login", "session-ended"]);
     expect(await refusal(gone)).toBe("token-unknown");
   });
 });
