@@ -282,6 +282,19 @@ describe("whoever has many to send", () => {
     }
   });
 
+  test("is not there for newcomers while a sender waits that was not called in", async () => {
+    const lane = new Lane(unbounded(), 96);
+    for (let call = 0; call < 96; call++) lane.enter(false);
+    const first = lane.room();
+    lane.leave(false);
+    const newcomer = lane.room();
+    expect([first, newcomer]).toEqual([expect.any(Promise), expect.any(Promise)]);
+    lane.leave(false);
+    lane.leave(false);
+    await first;
+    expect(lane.room()).toBeUndefined();
+  });
+
   test("waits behind those who wait for their turn already", async () => {
     const lane = new Lane(unbounded(), 1);
     const { entered, enter } = queue(lane);

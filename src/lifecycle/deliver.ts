@@ -1,7 +1,7 @@
 import type { ChangedSubject } from "../access/changed-subjects.ts";
 import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import type { Outcome } from "../delivery/delivery.ts";
+import type { Outcome, Recipient } from "../delivery/delivery.ts";
 import { encodeMessage } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
 import type { SendPlace } from "../delivery/send-order.ts";
@@ -110,7 +110,7 @@ async function closeAll(
     const closes = page.map((session): Outcome | Promise<Outcome> => {
       const gateway = gateways.get(session.gatewayId);
       if (!gateway) return { kind: "failed", reason: "gateway removed" };
-      return rooms.delivery.close(recipientAt(gateway, session, at), { urgent: true });
+      return closeOrRetry(rooms, recipientAt(gateway, session, at));
     });
     for (const outcome of await Promise.all(closes)) {
       tally.begin();
@@ -119,6 +119,13 @@ async function closeAll(
     after = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return tally.report(null);
   }
+}
+
+/** Closes a connection whose row is closed. If API Gateway fails, the close is retried in the background. */
+async function closeOrRetry(rooms: Rooms, recipient: Recipient): Promise<Outcome> {
+  const outcome = await rooms.delivery.close(recipient, { urgent: true });
+  if (outcome.kind === "failed" && !rooms.delivery.isShut) rooms.unfinishedCloses.keep(recipient);
+  return outcome;
 }
 
 function connections(ids: readonly string[]): readonly ChangedSubject[] {

@@ -7,7 +7,7 @@ const AT_ONCE = 16;
 /** Pauses between two rounds, in milliseconds: doubled each time. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 15_000;
-/** How long a connection is tried to be closed, in milliseconds. */
+/** How long the close of a connection is retried, in milliseconds. */
 const GIVE_UP_MS = 600_000;
 
 /** What closing again needs. */
@@ -27,8 +27,8 @@ interface Unfinished {
 }
 
 /**
- * Connections whose rows are closed, and that API Gateway did not close, because it failed. Nothing is accepted from them or delivered to
- * them, but their clients would not notice. They are kept in memory and closed again; a process that dies leaves them to their next
+ * Retries the close of connections whose rows are closed, and whose close API Gateway has failed. Nothing is accepted from them or
+ * delivered to them, but their clients would not notice. They are kept in memory. If the process dies, they are closed after their next
  * message, see {@link OrphanedConnections}.
  */
 export class UnfinishedCloses {
@@ -45,9 +45,7 @@ export class UnfinishedCloses {
   keep(recipient: Recipient): boolean {
     const key = `${recipient.endpoint} ${recipient.connectionId}`;
     if (this.#unfinished.size >= MAX_CONNECTIONS && !this.#unfinished.has(key)) return false;
-    // A 410 means that it is gone, however young its row is.
-    const kept = { recipient: { ...recipient, connectedAt: 0 }, since: performance.now() };
-    if (!this.#unfinished.has(key)) this.#unfinished.set(key, kept);
+    if (!this.#unfinished.has(key)) this.#unfinished.set(key, { recipient, since: performance.now() });
     this.#schedule();
     return true;
   }
@@ -63,23 +61,27 @@ export class UnfinishedCloses {
     this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS);
   }
 
-  /** Ends with the first one that fails: the gateway still fails then. */
+  /** Closes the connections of each endpoint, until a close of the endpoint fails: the rest would fail, too. */
   async #closeAll(): Promise<void> {
     const left = [...this.#unfinished];
-    let hasFailed = false;
+    const failed = new Set<string>();
     const work = async () => {
-      for (let next = left.shift(); next && !hasFailed; next = left.shift()) {
+      for (let next = left.shift(); next; next = left.shift()) {
         const [key, unfinished] = next;
-        if (await this.#close(key, unfinished)) hasFailed = true;
+        const { endpoint } = unfinished.recipient;
+        const isFailed = failed.has(endpoint) || (await this.#isFailed(key, unfinished));
+        if (!isFailed) continue;
+        failed.add(endpoint);
+        this.#giveUpIfOld(key, unfinished);
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    if (!hasFailed) this.#pauseMs = FIRST_PAUSE_MS;
+    if (failed.size === 0) this.#pauseMs = FIRST_PAUSE_MS;
   }
 
-  /** @returns whether the gateway failed */
-  async #close(key: string, { recipient, since }: Unfinished): Promise<boolean> {
-    const { delivery, sessions, onError } = this.#closing;
+  /** Closes a connection. @returns whether that failed */
+  async #isFailed(key: string, { recipient }: Unfinished): Promise<boolean> {
+    const { delivery, sessions } = this.#closing;
     if (delivery.isShut) {
       this.#unfinished.clear();
       return false;
@@ -88,17 +90,18 @@ export class UnfinishedCloses {
     const isOpen = await sessions.isConnected(recipient.sessionId).catch(() => undefined);
     if (isOpen === undefined) return true;
     const outcome = isOpen ? await delivery.close(recipient, { urgent: true }) : undefined;
-    if (outcome?.kind !== "failed") {
-      this.#unfinished.delete(key);
-      return false;
-    }
-    if (performance.now() - since < GIVE_UP_MS) return true;
+    if (outcome?.kind === "failed") return true;
+    this.#unfinished.delete(key);
+    return false;
+  }
+
+  #giveUpIfOld(key: string, { recipient, since }: Unfinished): void {
+    if (performance.now() - since < GIVE_UP_MS) return;
     this.#unfinished.delete(key);
     const error = new Error(
-      `The gateway did not close the connection for ${GIVE_UP_MS / 60_000} minutes: ${outcome.reason}. Nothing is accepted from it. It is ` +
-        "closed after its next message, or by API Gateway when it is two hours old.",
+      `The gateway did not close the connection for ${GIVE_UP_MS / 60_000} minutes. Nothing is accepted from it. It is closed after its next ` +
+        "message, or by API Gateway when it is two hours old.",
     );
-    onError(error, `closing connection ${recipient.connectionId}`);
-    return true;
+    this.#closing.onError(error, `closing connection ${recipient.connectionId}`);
   }
 }

@@ -15,7 +15,7 @@ const SETTLING_MS = 2000;
 /** The share of clients that stop reading at the same time. */
 const SILENT_SHARE = 0.02;
 
-/** What this process is told to do. */
+/** A message from the process that measures. */
 export type Order =
   | { readonly do: "connect" }
   | { readonly do: "peak" }
@@ -30,7 +30,7 @@ export interface Stretch extends Readings {
   readonly open: number;
 }
 
-/** The local gateway and its clients, in a process of their own. Sends its address when it is ready, and then obeys orders. */
+/** The local gateway and its clients, in a process of their own. Sends its address when it is ready, and then acts on each {@link Order}. */
 export async function runPeople(count: number, appUrl: string, secret: string): Promise<void> {
   const gateway = await startLocalGateway({
     target: `${appUrl}/ws/chat/`,

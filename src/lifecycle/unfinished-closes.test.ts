@@ -1,0 +1,100 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Outcome, Recipient } from "../delivery/delivery.ts";
+import { UnfinishedCloses } from "./unfinished-closes.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const FAILED: Outcome = { kind: "failed", reason: "status 500" };
+
+const connection = (endpoint: string, n: number): Recipient => ({
+  sessionId: `${endpoint} ${n}`,
+  userId: "ann",
+  connectionId: `${n}`,
+  endpoint,
+  connectedAt: 0,
+});
+
+/** Closes that fail for some endpoints. */
+function setUp() {
+  const failing = new Set<string>();
+  const closed: string[] = [];
+  const errors: string[] = [];
+  const disconnected = new Set<string>();
+  const delivery = {
+    isShut: false,
+    close: async ({ endpoint, sessionId }: Recipient): Promise<Outcome> => {
+      if (failing.has(endpoint)) return FAILED;
+      closed.push(sessionId);
+      return { kind: "sent" };
+    },
+  };
+  const closes = new UnfinishedCloses({
+    delivery,
+    sessions: { isConnected: async (id) => !disconnected.has(id) },
+    onError: (error, where) => errors.push(`${where}: ${error}`),
+  });
+  return { failing, closed, errors, disconnected, delivery, closes };
+}
+
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+test("a close is retried until it succeeds, and then no more", async () => {
+  const { closes, closed, failing } = setUp();
+  failing.add("a");
+  expect(closes.keep(connection("a", 1))).toBe(true);
+  await pass(20_000);
+  expect(closed).toEqual([]);
+  failing.clear();
+  await pass(60_000);
+  expect(closed).toEqual(["a 1"]);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("an endpoint that fails holds up no other one, however many of its connections wait", async () => {
+  const { closes, closed, failing } = setUp();
+  failing.add("a");
+  for (let n = 0; n < 1000; n++) closes.keep(connection("a", n));
+  for (let n = 0; n < 5; n++) closes.keep(connection("b", n));
+  await pass(1000);
+  expect(closed).toEqual(["b 0", "b 1", "b 2", "b 3", "b 4"]);
+});
+
+test("a client that has disconnected by itself is not closed", async () => {
+  const { closes, closed, disconnected } = setUp();
+  disconnected.add("a 1");
+  closes.keep(connection("a", 1));
+  await pass(60_000);
+  expect(closed).toEqual([]);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("all connections that an endpoint fails to close for ten minutes are given up, and reported", async () => {
+  const { closes, errors, failing } = setUp();
+  failing.add("a");
+  for (let n = 0; n < 100; n++) closes.keep(connection("a", n));
+  await pass(590_000);
+  expect(errors).toEqual([]);
+  await pass(30_000);
+  expect(errors).toHaveLength(100);
+  expect(errors[0]).toMatch(
+    /^closing connection 0: Error: The gateway did not close the connection for 10 minutes/,
+  );
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("keeps no more than ten thousand, and forgets them when the app closes", async () => {
+  const { closes, closed, delivery, failing } = setUp();
+  failing.add("a");
+  for (let n = 0; n < 10_000; n++) expect(closes.keep(connection("a", n))).toBe(true);
+  expect(closes.keep(connection("a", 10_000))).toBe(false);
+  expect(closes.keep(connection("a", 7))).toBe(true);
+  delivery.isShut = true;
+  await pass(60_000);
+  expect(closed).toEqual([]);
+  expect(vi.getTimerCount()).toBe(0);
+});
