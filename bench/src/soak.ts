@@ -27,14 +27,24 @@ import { TcpProxy } from "./tcp-proxy.js";
  * measured peak. Without options on SQLite, for ten minutes. `--minutes 30` sets the time. `--faults` runs on PostgreSQL, with random
  * faults: database connections are cut, lost or refused, the gateway answers 429 or 500, clients stop reading.
  *
- * Ends with 1 if a call or a background task failed and no fault explains it, if memory or the resources that are open at rest grew, or
- * if the database has other connections at the end than the gateway.
+ * Ends with 1 in each of these cases:
+ *
+ * - A call or a background task failed, and no fault explains it, or too many failed.
+ * - Too few calls were answered, because their users had no permission or no connection.
+ * - A crew that lost its permission at the end still has connections, or another one has none.
+ * - The database has other connections at the end than the clients.
+ * - Memory, or the resources that are open at rest, grew.
  */
 const SOCKETS = Number(process.env.SOAK_SOCKETS ?? 2000);
 const CREWS = 20;
 const WARM_UP_SHARE = 0.25;
-/** How long the rows may differ from the open sockets after the load, in milliseconds. */
+/** Large enough that what waits for a client that does not read soon exceeds every buffer. */
+const FAULTY_TEXT_BYTES = 8192;
+/** How long the rows may differ from the open connections after the load, in milliseconds. */
 const AGREEMENT_MS = 60_000;
+/** The least share of calls that are answered with ok, and the largest share that fails. */
+const LEAST_ANSWERED = 0.85;
+const MOST_FAILED = 0.02;
 const MAX_COMPLAINTS = 30;
 
 class ChatView extends WebSocketView {
@@ -101,16 +111,22 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   const appUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
   const secret = gatewaySecret();
-  const people = fork(fileURLToPath(import.meta.url), ["people", appUrl, secret]);
-  people.once("exit", (code) => {
-    if (code === 0 || code === null) return;
-    console.error(`The process of the gateway and the sockets ended with ${code}.`);
+  const people = fork(fileURLToPath(import.meta.url), [
+    "people",
+    appUrl,
+    secret,
+    String(withFaults ? FAULTY_TEXT_BYTES : 20),
+  ]);
+  let isEnding = false;
+  people.once("exit", (code, signal) => {
+    if (isEnding) return;
+    console.error(`The process of the gateway and the clients ended with ${code ?? signal}.`);
     process.exit(1);
   });
   const tell = (order: Order) => people.send(order);
   const { apiId, endpoint } = (await reported(people)) as { apiId: string; endpoint: string };
-  const failing = await FailingEndpoint.open(endpoint);
-  await app.registerGateway({ name: "soak", apiId, endpoint: failing.url, secret });
+  const failing = withFaults ? await FailingEndpoint.open(endpoint) : undefined;
+  await app.registerGateway({ name: "soak", apiId, endpoint: failing?.url ?? endpoint, secret });
 
   tell({ do: "connect" });
   await reported(people);
@@ -119,7 +135,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   const rate = Math.round(peak / 2);
   console.log(`${SOCKETS} sockets, peak ${peak.toFixed(0)} messages/s, ${minutes} min at ${rate}/s`);
 
-  const faults = proxy && new Faults(proxy, failing, (ms) => tell({ do: "silence", ms }));
+  const faults = proxy && failing && new Faults(proxy, failing, (ms) => tell({ do: "silence", ms }));
   const stretch = async (ms: number): Promise<{ app: Readings; outside: Stretch }> => {
     const rssMiB: number[] = [];
     const until = performance.now() + ms;
@@ -157,16 +173,26 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
 
   const warmUp = await stretch(minutes * 60_000 * WARM_UP_SHARE);
   const rest = await stretch(minutes * 60_000 * (1 - WARM_UP_SHARE));
-  const disagreement = await disagreementOf(storage, rest.outside.open);
+  const crew = { group: "Crew 0" };
+  await again("revoke", () => app.access.revoke(crew, chat.use));
+  const connections = async () => {
+    tell({ do: "report connections" });
+    return (await reported(people)) as readonly string[];
+  };
+  const disagreement = await disagreementOf(storage, connections);
+  isEnding = true;
   people.kill();
   server.closeAllConnections();
   server.close();
-  failing.close();
+  failing?.close();
   await app.close();
   await close();
 
-  const calls = warmUp.outside.calls + rest.outside.calls;
-  console.log(`${calls} calls, ${revocations} revocations of ${SOCKETS / CREWS} users each`);
+  const answered = warmUp.outside.answered + rest.outside.answered;
+  const denied = warmUp.outside.denied + rest.outside.denied;
+  console.log(
+    `${answered} calls answered, ${denied} denied, ${revocations} revocations of ${SOCKETS / CREWS} users each`,
+  );
   for (const line of faults?.summary() ?? []) console.log(line);
   const failed = [...failures.take(), ...warmUp.outside.failures, ...rest.outside.failures];
   const unexplained = faults?.unexplained(failed) ?? failed;
@@ -174,7 +200,10 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   console.log(
     `${total} failures, ${unexplained.reduce((sum, { count }) => sum + count, 0)} without an explanation`,
   );
+  const share = answered / (answered + denied + total);
   const complaints = [
+    ...(share < LEAST_ANSWERED ? [`only ${(100 * share).toFixed(1)} % of the calls were answered`] : []),
+    ...(total > MOST_FAILED * answered ? [`${total} failures are too many, whatever explains them`] : []),
     ...unexplained.map(({ at, what, count }) => `${new Date(at).toISOString()} ${count} × ${what}`),
     ...disagreement,
     ...grown("the app", warmUp.app, rest.app),
@@ -186,17 +215,37 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   process.exitCode = complaints.length === 0 ? 0 : 1;
 }
 
-/** Waits until the database has as many open connections as there are sockets. @returns a complaint if it does not come to that */
-async function disagreementOf(storage: Database, open: number): Promise<readonly string[]> {
+/**
+ * Waits until the open rows are those of the clients' connections, and crew 0 has none.
+ *
+ * @param connections returns the users whose connections are open
+ * @returns complaints if it does not come to that
+ */
+async function disagreementOf(
+  storage: Database,
+  connections: () => Promise<readonly string[]>,
+): Promise<readonly string[]> {
+  const isOfCrew0 = (user: string) => Number(user.slice("user-".length)) % CREWS === 0;
   const until = performance.now() + AGREEMENT_MS;
   for (;;) {
     const rows = await storage.db
       .selectFrom("sallyport_sessions")
-      .select("id")
+      .select(["user_id", "closed_at"])
       .where("disconnected_at", "is", null)
       .execute();
-    if (rows.length === open) return [];
-    if (performance.now() > until) return [`${open} sockets are open, and the database has ${rows.length}`];
+    const open = new Set(await connections());
+    const users = new Set(rows.map(({ user_id: user }) => user ?? ""));
+    const complaints = [
+      ...rows
+        .filter(({ closed_at: closed }) => closed !== null)
+        .map(({ user_id: user }) => `the connection of ${user} has no access and is not closed`),
+      ...[...open].filter((user) => !users.has(user)).map((user) => `the connection of ${user} has no row`),
+      ...[...users].filter((user) => !open.has(user)).map((user) => `the row of ${user} has no connection`),
+      ...[...open].filter(isOfCrew0).map((user) => `${user} is connected without the permission`),
+    ];
+    const expected = (SOCKETS * (CREWS - 1)) / CREWS;
+    if (open.size < 0.8 * expected) complaints.push(`only ${open.size} of ${expected} clients are connected`);
+    if (complaints.length === 0 || performance.now() > until) return complaints;
     await sleep(1000);
   }
 }
@@ -214,6 +263,6 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { minutes: { type: "string", default: "10" }, faults: { type: "boolean", default: false } },
 });
-const [role, appUrl = "", secret = ""] = positionals;
-if (role === "people") await runPeople(SOCKETS, appUrl, secret);
+const [role, appUrl = "", secret = "", textBytes] = positionals;
+if (role === "people") await runPeople(SOCKETS, { appUrl, secret, textBytes: Number(textBytes) });
 else await soak(Number(values.minutes), values.faults);

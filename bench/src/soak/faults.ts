@@ -14,7 +14,7 @@ interface Fault {
 }
 
 /** The least and the most time from the end of one fault to the next one, in milliseconds. */
-const PAUSE_MS = { least: 2000, most: 8000 };
+const PAUSE_MS = { least: 8000, most: 16_000 };
 
 /** Answers and errors while statements fail, or while messages wait for them until there are too many. */
 const NO_DATABASE = /: (503|429)$|SALLYPORT_(STORAGE|COMMITTED)/;

@@ -20,28 +20,31 @@ export type Order =
   | { readonly do: "connect" }
   | { readonly do: "peak" }
   | { readonly do: "work"; readonly rate: number; readonly ms: number }
-  | { readonly do: "silence"; readonly ms: number };
+  | { readonly do: "silence"; readonly ms: number }
+  | { readonly do: "report connections" };
 
 /** What this process reports of one stretch of work. */
 export interface Stretch extends Readings {
-  readonly calls: number;
+  readonly answered: number;
+  /** Calls whose user had no permission, or whose connection was closed before the answer. */
+  readonly denied: number;
   readonly failures: readonly Failure[];
-  /** Sockets that are open at rest. */
-  readonly open: number;
 }
 
 /** The local gateway and its clients, in a process of their own. Sends its address when it is ready, and then acts on each {@link Order}. */
-export async function runPeople(count: number, appUrl: string, secret: string): Promise<void> {
+export async function runPeople(
+  count: number,
+  { appUrl, secret, textBytes }: { appUrl: string; secret: string; textBytes: number },
+): Promise<void> {
   const gateway = await startLocalGateway({
     target: `${appUrl}/ws/chat/`,
     port: 0,
     secret,
     maxBufferedBytes: MAX_BUFFERED_BYTES,
   });
-  const people = Array.from(
-    { length: count },
-    (_, number) => new Person(`user-${number}`, gateway.url, appUrl),
-  );
+  const told = { url: gateway.url, appUrl, text: "x".repeat(textBytes) };
+  const people = Array.from({ length: count }, (_, number) => new Person(`user-${number}`, told));
+  process.once("disconnect", () => process.exit());
   process.on("message", async (order: Order) => {
     if (order.do === "silence") return stopReading(people, order.ms);
     if (order.do === "connect") {
@@ -49,6 +52,10 @@ export async function runPeople(count: number, appUrl: string, secret: string): 
         await Promise.all(people.slice(from, from + CONNECTS_AT_ONCE).map((person) => person.connect()));
       }
       process.send?.("connected");
+    }
+    // Users whose connections are open.
+    if (order.do === "report connections") {
+      process.send?.(people.filter((person) => person.isConnected).map(({ user }) => user));
     }
     if (order.do === "peak") process.send?.(await peakOf(people));
     if (order.do === "work") process.send?.(await keepBusy(people, order));
@@ -92,11 +99,11 @@ async function keepBusy(
   const failures = new FailureCounts();
   const rssMiB: number[] = [];
   const underWay = new Set<Promise<void>>();
-  let calls = 0;
+  const sum = (of: (person: Person) => number) => people.reduce((total, person) => total + of(person), 0);
+  const [answeredBefore, deniedBefore] = [sum((one) => one.answered), sum((one) => one.denied)];
   let lastSample = 0;
   for (let due = performance.now(); performance.now() < until; due += 10) {
     for (let n = 0; n < rate / 100; n++) {
-      calls++;
       const done = oneOf(people)
         .live(oneOf(DEEDS))
         .catch((error: unknown) => failures.add((error as Error).message));
@@ -111,6 +118,7 @@ async function keepBusy(
   }
   await Promise.all(underWay);
   await sleep(SETTLING_MS);
-  const open = people.filter((person) => person.isConnected).length;
-  return { calls, failures: failures.take(), rssMiB, atRest: resources(), open };
+  const answered = sum((one) => one.answered) - answeredBefore;
+  const denied = sum((one) => one.denied) - deniedBefore;
+  return { answered, denied, failures: failures.take(), rssMiB, atRest: resources() };
 }

@@ -7,9 +7,6 @@ const ANSWER_MS = 10_000;
 /** The share of calls in whose place a client disconnects. */
 const HANG_UP_SHARE = 0.01;
 const ROOMS = 200;
-/** Large enough that what waits for a client that does not read soon exceeds every buffer. */
-const TEXT = "x".repeat(8192);
-
 interface Answer {
   readonly ok: boolean;
   readonly status: number;
@@ -23,16 +20,26 @@ export class Person {
   readonly #user: string;
   readonly #url: string;
   readonly #appUrl: string;
+  readonly #text: string;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   #socket: WebSocket | undefined;
   #connecting: Promise<void> | undefined;
   #isSilent = false;
   #last = 0;
+  /** Calls that were answered with ok, and those that were answered with 403 or not at all, because the connection was closed. */
+  answered = 0;
+  denied = 0;
 
-  constructor(user: string, url: string, appUrl: string) {
+  /** @param text what it sends to its room */
+  constructor(user: string, { url, appUrl, text }: { url: string; appUrl: string; text: string }) {
     this.#user = user;
     this.#url = url;
     this.#appUrl = appUrl;
+    this.#text = text;
+  }
+
+  get user(): string {
+    return this.#user;
   }
 
   get isConnected(): boolean {
@@ -69,7 +76,9 @@ export class Person {
     if (!this.#socket) return this.connect();
     if (Math.random() < HANG_UP_SHARE) return this.#socket.close();
     const { ok, status } = await this.#call(handler);
-    if (!ok && status !== 0 && status !== 403) throw new Error(`${handler}: ${status}`);
+    if (ok) this.answered++;
+    else if (status === 0 || status === 403) this.denied++;
+    else throw new Error(`${handler}: ${status}`);
   }
 
   async #connect(): Promise<void> {
@@ -105,7 +114,7 @@ export class Person {
     if (!socket) return Promise.resolve(CLOSED);
     const id = ++this.#last;
     const room = `rooms/${Math.floor(Math.random() * ROOMS)}`;
-    const fields = handler === "say" ? { text: TEXT } : { room };
+    const fields = handler === "say" ? { text: this.#text } : { room };
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
