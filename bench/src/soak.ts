@@ -40,6 +40,8 @@ const CREWS = 20;
 const WARM_UP_SHARE = 0.25;
 /** Large enough that what waits for a client that does not read soon exceeds every buffer. */
 const FAULTY_TEXT_BYTES = 8192;
+/** How long errors of one kind can wait until they are reported together, in milliseconds. Source: src/error-reporter.ts. */
+const REPORT_DELAY_MS = 60_000;
 /** How long the rows may differ from the open connections after the load, in milliseconds. */
 const AGREEMENT_MS = 60_000;
 /** The least share of calls that are answered with ok, and the largest share that fails. */
@@ -99,7 +101,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
       const userId = request.headers.get(LOGIN);
       return userId === null ? null : { userId };
     },
-    onError: (error, where) => failures.add(`${where}: ${sentence(error)}`),
+    onError: (error, where) => failures.add(`${where}: ${sentence(error)}`, REPORT_DELAY_MS),
   });
   await app.migrate();
   for (let user = 0; user < SOCKETS; user++)

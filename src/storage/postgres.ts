@@ -274,7 +274,8 @@ class PostgresDatabase implements Database {
         ? ""
         : `; select pg_advisory_xact_lock(${this.#lockOf(`lock ${hashOf(secondLock)} `)})`;
     // One round trip.
-    const waitMs = Math.min(LOCK_WAIT_MS, statementTimeoutMs);
+    // For both locks together, so that a connection that is lost is found as soon.
+    const waitMs = Math.min(LOCK_WAIT_MS, statementTimeoutMs) / (secondLock === undefined ? 1 : 2);
     const limit = (ms: number) => `set local statement_timeout = ${ms}`;
     const begin = CompiledQuery.raw(
       `begin isolation level ${lock ? "read committed" : "repeatable read"}; ${limit(waitMs)}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}${lock ? `; select ${lock}(${this.#lockOf(of)})` : ""}${second}; ${limit(statementTimeoutMs)}`,

@@ -95,10 +95,10 @@ export class Faults {
   /** Returns the failures that no fault explains. */
   unexplained(failures: readonly Failure[]): readonly Failure[] {
     return failures.filter(
-      ({ at, what }) =>
+      ({ at, what, delayMs }) =>
         !this.#windows.some(
           // Failures are counted by the second.
-          ({ fault, from, until }) => at >= from - 1000 && at <= until && fault.explains.test(what),
+          ({ fault, from, until }) => at >= from - 1000 && at <= until + delayMs && fault.explains.test(what),
         ),
     );
   }
