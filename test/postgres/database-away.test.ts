@@ -54,7 +54,7 @@ describe("while the database is away", () => {
   test("a call is answered with its id as HTTP 200, also when the list of gateways is unknown", async () => {
     const world = await open();
     const headers = { connectionId: "AAAAAAAAAAAAAAA=", "x-sallyport-secret": world.secret };
-    const call = { handler: "whoami", id: "c1" };
+    const call = { handler: "whoami", id: "my-call" };
     await proxy.refuse();
     // A process that has not read the gateways yet.
     const fresh = world.sallyport.with({
@@ -72,7 +72,7 @@ describe("while the database is away", () => {
     for (const secret of [world.secret, "a".repeat(64)]) {
       const answer = await fresh.fetch(request(secret));
       expect(answer?.status).toBe(200);
-      expect(await answer?.json()).toEqual(unavailable("c1"));
+      expect(await answer?.json()).toEqual(unavailable("my-call"));
     }
     const odd = new Request("http://here/ws/chat/default", { method: "POST", headers, body: "{" });
     expect((await fresh.fetch(odd))?.status).toBe(503);
@@ -80,7 +80,7 @@ describe("while the database is away", () => {
     const denied = await fresh.fetch(request("a".repeat(64)));
     expect([denied?.status, JSON.stringify(await denied?.json())]).toEqual([
       403,
-      expect.not.stringContaining("c1"),
+      expect.not.stringContaining("my-call"),
     ]);
   });
 
