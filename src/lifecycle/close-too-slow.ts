@@ -19,7 +19,7 @@ async function close(rooms: Rooms, recipient: Recipient): Promise<void> {
     // A client that has hung up is gone, however young its row is.
     const outcome = await rooms.delivery.close({ ...recipient, connectedAt: 0 }, { urgent: true });
     if (outcome.kind !== "failed" || rooms.delivery.isShut) return;
-    if (sessionId !== "") rooms.unfinishedCloses.keep(recipient);
+    if (sessionId !== "") rooms.unfinishedCloses.keepFailed(recipient, outcome);
     rooms.onError(new Error(outcome.reason), where);
   } catch (error) {
     rooms.onError(error, where);

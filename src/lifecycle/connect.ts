@@ -206,9 +206,9 @@ function checkRules(
 }
 
 /**
- * Rights are read once more by the statement that writes the row, which nobody sees before they have been judged: the author's code
- * may have taken its time. Without `authorize` and `connect()` it is enough that no change was recorded since they were read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it
- * was called.
+ * The permissions are read again by the statement that writes the row, and checked before the row is committed, because the code of the
+ * app may have taken long. Without `authorize` and `connect()`, the statement only requires that no change was recorded since they were
+ * read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it was called.
  */
 async function open(
   rooms: Rooms,
@@ -271,8 +271,9 @@ async function open(
   );
 }
 
-/** When the first of the grants ends, in epoch milliseconds. null: none of them ends. */
-function firstEnd({ grants = [] }: Subject): number | null {
+/** When the first of the grants ends, in epoch milliseconds. null: none of them ends. If the grants are not known, 0. */
+function firstEnd({ grants }: Subject): number | null {
+  if (!grants) return 0;
   const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
   return ends.length === 0 ? null : Math.min(...ends);
 }

@@ -124,7 +124,7 @@ async function closeAll(
 /** Closes a connection whose row is closed. If API Gateway fails, the close is retried in the background. */
 async function closeOrRetry(rooms: Rooms, recipient: Recipient): Promise<Outcome> {
   const outcome = await rooms.delivery.close(recipient, { urgent: true });
-  if (outcome.kind === "failed" && !rooms.delivery.isShut) rooms.unfinishedCloses.keep(recipient);
+  rooms.unfinishedCloses.keepFailed(recipient, outcome);
   return outcome;
 }
 

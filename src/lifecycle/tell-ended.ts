@@ -165,7 +165,7 @@ async function endSession(rooms: Rooms, session: SessionWithChannels, reference:
     urgent: true,
     stillPermitted: connected(rooms, session),
   });
-  if (outcome.kind === "failed" && !rooms.delivery.isShut) rooms.unfinishedCloses.keep(socket);
+  rooms.unfinishedCloses.keepFailed(socket, outcome);
   report(rooms, session, outcome);
 }
 

@@ -46,7 +46,7 @@ const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 test("a close is retried until it succeeds, and then no more", async () => {
   const { closes, closed, failing } = setUp();
   failing.add("a");
-  expect(closes.keep(connection("a", 1))).toBe(true);
+  expect(closes.keepFailed(connection("a", 1), FAILED)).toBe(true);
   await pass(20_000);
   expect(closed).toEqual([]);
   failing.clear();
@@ -58,8 +58,8 @@ test("a close is retried until it succeeds, and then no more", async () => {
 test("an endpoint that fails holds up no other one, however many of its connections wait", async () => {
   const { closes, closed, failing } = setUp();
   failing.add("a");
-  for (let n = 0; n < 1000; n++) closes.keep(connection("a", n));
-  for (let n = 0; n < 5; n++) closes.keep(connection("b", n));
+  for (let n = 0; n < 1000; n++) closes.keepFailed(connection("a", n), FAILED);
+  for (let n = 0; n < 5; n++) closes.keepFailed(connection("b", n), FAILED);
   await pass(1000);
   expect(closed).toEqual(["b 0", "b 1", "b 2", "b 3", "b 4"]);
 });
@@ -67,7 +67,7 @@ test("an endpoint that fails holds up no other one, however many of its connecti
 test("a client that has disconnected by itself is not closed", async () => {
   const { closes, closed, disconnected } = setUp();
   disconnected.add("a 1");
-  closes.keep(connection("a", 1));
+  closes.keepFailed(connection("a", 1), FAILED);
   await pass(60_000);
   expect(closed).toEqual([]);
   expect(vi.getTimerCount()).toBe(0);
@@ -76,7 +76,7 @@ test("a client that has disconnected by itself is not closed", async () => {
 test("all connections that an endpoint fails to close for ten minutes are given up, and reported", async () => {
   const { closes, errors, failing } = setUp();
   failing.add("a");
-  for (let n = 0; n < 100; n++) closes.keep(connection("a", n));
+  for (let n = 0; n < 100; n++) closes.keepFailed(connection("a", n), FAILED);
   await pass(590_000);
   expect(errors).toEqual([]);
   await pass(30_000);
@@ -90,9 +90,9 @@ test("all connections that an endpoint fails to close for ten minutes are given 
 test("keeps no more than ten thousand, and forgets them when the app closes", async () => {
   const { closes, closed, delivery, failing } = setUp();
   failing.add("a");
-  for (let n = 0; n < 10_000; n++) expect(closes.keep(connection("a", n))).toBe(true);
-  expect(closes.keep(connection("a", 10_000))).toBe(false);
-  expect(closes.keep(connection("a", 7))).toBe(true);
+  for (let n = 0; n < 10_000; n++) expect(closes.keepFailed(connection("a", n), FAILED)).toBe(true);
+  expect(closes.keepFailed(connection("a", 10_000), FAILED)).toBe(false);
+  expect(closes.keepFailed(connection("a", 7), FAILED)).toBe(true);
   delivery.isShut = true;
   await pass(60_000);
   expect(closed).toEqual([]);

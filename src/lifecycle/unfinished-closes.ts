@@ -41,8 +41,9 @@ export class UnfinishedCloses {
     this.#closing = closing;
   }
 
-  /** Keeps a connection that was not closed. @returns whether it is tried again */
-  keep(recipient: Recipient): boolean {
+  /** Keeps a connection if its close has failed. @returns whether the close is retried */
+  keepFailed(recipient: Recipient, outcome: Outcome): boolean {
+    if (outcome.kind !== "failed" || this.#closing.delivery.isShut) return false;
     const key = `${recipient.endpoint} ${recipient.connectionId}`;
     if (this.#unfinished.size >= MAX_CONNECTIONS && !this.#unfinished.has(key)) return false;
     if (!this.#unfinished.has(key)) this.#unfinished.set(key, { recipient, since: performance.now() });

@@ -103,8 +103,7 @@ export class Entries {
   readonly #standing: StandingToken["standing"];
   readonly #open = new Map<string, Open>();
   readonly #openUnchanged = new Map<string, Bind>();
-  readonly #joinOpened: (values: { id: string; channel: string }) => CompiledQuery;
-  readonly #join: (db: Kysely<never>, values: { id: string; channel: string }) => Promise<unknown>;
+  readonly #join: (values: { id: string; channel: string }) => CompiledQuery;
 
   /**
    * @param rights the rights that come back with a row
@@ -122,7 +121,7 @@ export class Entries {
     this.#heldBy = rights.heldBy;
     this.#standing = (db, hash, spentAt) => tokens.standing(db, hash, spentAt);
     const { db, now, sql } = database;
-    this.#joinOpened = bound(sql, (value) =>
+    this.#join = bound(sql, (value) =>
       db
         .insertInto("sallyport_memberships")
         .columns(["session_id", "channel", "joined_at"])
@@ -132,11 +131,6 @@ export class Entries {
             .select(["id", sql<string>`cast(${value("channel")} as text)`.as("channel"), now.as("joined_at")])
             .where("id", "=", value("id")),
         ),
-    );
-    this.#join = prepared(database, (value) =>
-      db
-        .insertInto("sallyport_memberships")
-        .values({ session_id: value("id"), channel: value("channel"), joined_at: now }),
     );
   }
 
@@ -165,7 +159,7 @@ export class Entries {
     );
     const [row] = await open(on, valuesOf(session, null));
     if (!row) return undefined;
-    if (channel !== undefined && !joins) await this.#join(on, { id: row.id, channel });
+    if (channel !== undefined && !joins) await on.executeQuery(this.#join({ id: row.id, channel }));
     return { id: row.id, ...rightsFrom(row) };
   }
 
@@ -190,7 +184,7 @@ export class Entries {
       (shape) => bound(this.#database.sql, (value) => this.#opening(shape, value, "alone")),
     );
     const statements = [bind(valuesOf(session, session.validUntil))];
-    if (channel !== undefined && !joins) statements.push(this.#joinOpened({ id, channel }));
+    if (channel !== undefined && !joins) statements.push(this.#join({ id, channel }));
     return (await this.#database.writeInOneTrip(statements, { lock })) > 0;
   }
 

@@ -110,6 +110,13 @@ export interface BesideOptions {
   readonly isSlow?: boolean;
 }
 
+/** Runs statements one after the other. @returns the number of rows that the first one returned */
+export async function runInOrder(db: Kysely<Tables>, statements: readonly CompiledQuery[]): Promise<number> {
+  const rows: number[] = [];
+  for (const statement of statements) rows.push((await db.executeQuery(statement)).rows.length);
+  return rows[0] ?? 0;
+}
+
 /** A list as either database returns it: PostgreSQL parsed, SQLite as JSON text. */
 export function parseList<Item = string>(value: unknown): readonly Item[] {
   return typeof value === "string" ? (JSON.parse(value) as Item[]) : ((value ?? []) as Item[]);

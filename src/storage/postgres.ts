@@ -20,6 +20,7 @@ import {
   CHANGES,
   type Database,
   isKysely,
+  runInOrder,
   type Tables,
   WRITE_CHECK,
 } from "./database.ts";
@@ -300,16 +301,7 @@ class PostgresDatabase implements Database {
 
   async writeInOneTrip(statements: readonly CompiledQuery[], { lock }: BesideOptions = {}): Promise<number> {
     const lazyPool = this.#pool;
-    if (!lazyPool) {
-      return this.writeBeside(
-        async (db) => {
-          const rows: number[] = [];
-          for (const statement of statements) rows.push((await db.executeQuery(statement)).rows.length);
-          return rows[0] ?? 0;
-        },
-        { lock },
-      );
-    }
+    if (!lazyPool) return this.writeBeside((db) => runInOrder(db, statements), { lock });
     const locking = this.#locking(lock);
     return this.#again(async (_ending, waiting) => {
       const pool = await lazyPool.open();

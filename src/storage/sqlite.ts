@@ -1,7 +1,7 @@
 import { type CompiledQuery, type Expression, Kysely, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import { type Database, isKysely, type Tables, WRITE_CHECK } from "./database.ts";
+import { type Database, isKysely, runInOrder, type Tables, WRITE_CHECK } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations, namesMissingColumn } from "./migrations.ts";
@@ -72,11 +72,7 @@ class SqliteDatabase implements Database {
   }
 
   writeInOneTrip(statements: readonly CompiledQuery[]): Promise<number> {
-    return this.write(async (db) => {
-      const rows: number[] = [];
-      for (const statement of statements) rows.push((await db.executeQuery(statement)).rows.length);
-      return rows[0] ?? 0;
-    });
+    return this.write((db) => runInOrder(db, statements));
   }
 
   readonly writesInWith = false;

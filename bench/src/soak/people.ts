@@ -42,8 +42,8 @@ export async function runPeople(
     secret,
     maxBufferedBytes: MAX_BUFFERED_BYTES,
   });
-  const told = { url: gateway.url, appUrl, text: "x".repeat(textBytes) };
-  const people = Array.from({ length: count }, (_, number) => new Person(`user-${number}`, told));
+  const app = { url: gateway.url, appUrl, text: "x".repeat(textBytes) };
+  const people = Array.from({ length: count }, (_, number) => new Person(`user-${number}`, app));
   process.once("disconnect", () => process.exit());
   process.on("message", async (order: Order) => {
     if (order.do === "silence") return stopReading(people, order.ms);
