@@ -10,8 +10,11 @@ const MAX_BUFFERED_BYTES = 32_768;
 const CONNECTS_AT_ONCE = 50;
 const PEAK = { people: 64, fillingMs: 15_000, ms: 10_000 };
 const SAMPLE_EVERY_MS = 1000;
-/** Time after the last answer until notices and disconnects have arrived, too. */
-const SETTLING_MS = 2000;
+/**
+ * Time after the last answer, in milliseconds, until notices and disconnects have arrived, too, and idle HTTP connections are closed:
+ * those to the Management API stay for 20 s (src/delivery/management-api.ts).
+ */
+const SETTLING_MS = 25_000;
 /** The share of clients that stop reading at the same time. */
 const SILENT_SHARE = 0.02;
 
