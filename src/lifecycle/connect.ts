@@ -13,6 +13,7 @@ import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
 import { lockOfConnections, type NewSession, type SpentMark } from "../sessions/entries.ts";
+import { firstEnd } from "../sessions/rights-of.ts";
 import type { ConnectionLimit } from "../sessions/user-connections.ts";
 import type { Tables } from "../storage/database.ts";
 import { tooManyConnections } from "./connection-slots.ts";
@@ -269,13 +270,6 @@ async function open(
       "channel changed meanwhile.",
     { reason: "unstable" },
   );
-}
-
-/** When the first of the grants ends, in epoch milliseconds. null: none of them ends. If the grants are not known, 0. */
-function firstEnd({ grants }: Subject): number | null {
-  if (!grants) return 0;
-  const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
-  return ends.length === 0 ? null : Math.min(...ends);
 }
 
 /** How often `authorize` is called for one connect before it is denied, because changes keep concerning it. */

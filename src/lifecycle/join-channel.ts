@@ -3,6 +3,8 @@ import type { Trail } from "../access/decisions.ts";
 import { askChannel, demand, demandChannel } from "../access/guard.ts";
 import { userOf } from "../access/user.ts";
 import { RefusedError } from "../errors.ts";
+import type { Joining } from "../sessions/memberships.ts";
+import { firstEnd } from "../sessions/rights-of.ts";
 import type { SessionRow } from "../sessions/sessions.ts";
 import type { Rooms } from "./rooms.ts";
 
@@ -18,8 +20,10 @@ const ATTEMPTS = 20;
 /**
  * Puts a connection into a channel: name, definitions, every rule, `authorize`, membership.
  *
- * Permissions are read in the transaction of the membership, which excludes changes of permissions but runs beside other joins and
- * connects. `authorize` is called before it, and again if a change that concerns the connection was recorded meanwhile.
+ * Without `authorize`, the permissions are read and checked first, and the statement that writes the membership requires that no change
+ * was recorded since then. Otherwise, or if there was a change, they are read in the transaction of the membership, which excludes
+ * changes of permissions but runs beside other joins and connects. `authorize` is called before it, and again if a change that concerns
+ * the connection was recorded meanwhile.
  *
  * @param leaving channel that is left in the same transaction, for a move
  * @throws RefusedError; nothing has changed then
@@ -33,6 +37,9 @@ export async function joinChannel(
 ): Promise<void> {
   const channel = rooms.channels.require(name);
   const hasHooks = channel.authorize.length > 0;
+  const lock = lockOfChannels(session.id);
+  const joining = { sessionId: session.id, channel: name, max: MAX_CHANNELS, leaving };
+  if (!hasHooks && (await joinUnchanged(rooms, joining, channel, trail, lock))) return;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const since = hasHooks ? await authorizeJoin(rooms, session, channel, trail) : undefined;
     const join = () =>
@@ -44,15 +51,11 @@ export async function joinChannel(
             const { isAffected } = await rooms.changeLog.check(db, { ...now, channel: name }, since);
             if (isAffected) return false;
           }
-          const view = rooms.views.get(now.view);
-          if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
-          demand(trail, view.name, view.rule, now);
-          demandChannel(trail, channel, now);
-          const options = { max: MAX_CHANNELS, leaving };
-          if (!(await rooms.memberships.join(db, session.id, name, options))) throw tooManyChannels();
+          demandBoth(rooms, channel, now, trail);
+          if (!(await rooms.memberships.join(db, joining))) throw tooManyChannels();
           return true;
         },
-        { lock: lockOfChannels(session.id) },
+        { lock },
       );
     const isJoined = await rooms.joinTurns(join);
     if (isJoined) return;
@@ -64,6 +67,26 @@ export async function joinChannel(
   );
 }
 
+/**
+ * Joins without a transaction of several round trips, where the database can.
+ *
+ * @returns false if it cannot, or something has changed since the permissions were read
+ */
+async function joinUnchanged(
+  rooms: Rooms,
+  joining: Joining,
+  channel: MatchedChannel,
+  trail: Trail,
+  lock: string,
+): Promise<boolean> {
+  if (!rooms.database.writesInWith) return false;
+  const now = await rooms.sessions.findWithChange(joining.sessionId);
+  if (!now) throw ended();
+  demandBoth(rooms, channel, now, trail);
+  const checked = { since: now.lastChange, validUntil: firstEnd(now) };
+  return rooms.memberships.joinUnchanged({ ...joining, ...checked }, lock);
+}
+
 /** Calls every `authorize` with the permissions of now. @returns the number of the last change before they were read */
 async function authorizeJoin(
   rooms: Rooms,
@@ -71,13 +94,20 @@ async function authorizeJoin(
   channel: MatchedChannel,
   trail: Trail,
 ): Promise<number> {
-  const since = await rooms.changeLog.last(rooms.database.db);
   // The handler may have been running for a while.
-  const now = await rooms.sessions.findById(rooms.database.db, session.id);
+  const now = await rooms.sessions.findWithChange(session.id);
   if (!now) throw ended();
   demandChannel(trail, channel, now);
   await askChannel(trail, channel, userOf(now, rooms.permissions, trail));
-  return since;
+  return now.lastChange;
+}
+
+/** Checks the rules of the view and of the channel. */
+function demandBoth(rooms: Rooms, channel: MatchedChannel, now: SessionRow, trail: Trail): void {
+  const view = rooms.views.get(now.view);
+  if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
+  demand(trail, view.name, view.rule, now);
+  demandChannel(trail, channel, now);
 }
 
 /** The lock under which the channels of a connection are counted and joined. */

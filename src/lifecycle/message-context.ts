@@ -103,7 +103,7 @@ export function messageContext(
     leave: (channel = session.channel) =>
       operation(async () => {
         if (channel === undefined) return;
-        await rooms.database.writeBeside((db) => rooms.memberships.leave(db, row.id, channel));
+        await rooms.memberships.leaveOne(row.id, channel);
         LiveSession.left(session, channel);
       }),
     move: (channel) =>

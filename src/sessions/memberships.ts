@@ -1,69 +1,155 @@
-import type { Kysely } from "kysely";
-import type { Database, Tables } from "../storage/database.ts";
+import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
+import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
+import { bound } from "../storage/prepared.ts";
+
+/** A channel that a session joins. */
+export interface Joining {
+  readonly sessionId: string;
+  readonly channel: string;
+  /** Channels that the session can be in, this one included. Default: any number. */
+  readonly max?: number;
+  /** A channel that is left by the same statement. Default: none. */
+  readonly leaving?: string | undefined;
+}
+
+/** A channel that a session joins, whose permissions were read and checked before. */
+export interface CheckedJoining extends Joining {
+  /** Number of the last change before the permissions were read. */
+  readonly since: number;
+  /** When the first of the grants that were read ends, in epoch milliseconds. null: none of them ends. */
+  readonly validUntil: number | null;
+}
+
+interface Values {
+  readonly sessionId: string;
+  readonly channel: string;
+  readonly leaving: string;
+  readonly max: number;
+  readonly since: number;
+  readonly validUntil: number;
+}
+
+type Parameter = Parameters<Parameters<typeof bound<Values, unknown>>[1]>[0];
+
+/** Which statement joins. */
+interface Shape {
+  /** Whether another channel is left. */
+  readonly leaves: boolean;
+  /** Whether it requires that nobody's permissions have changed. */
+  readonly isChecked: boolean;
+}
+
+/** Later than any grant ends, in epoch milliseconds. */
+const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** Which sessions are in which channels. Being in a channel proves nothing: every delivery asks again. */
 export class Memberships {
   readonly #database: Database;
+  readonly #joins = new Map<string, (values: Values) => CompiledQuery>();
+  readonly #leave: (values: { sessionId: string; channel: string }) => CompiledQuery;
 
   constructor(database: Database) {
     this.#database = database;
+    const { db, sql } = database;
+    this.#leave = bound(sql, (value) =>
+      db
+        .deleteFrom("sallyport_memberships")
+        .where("session_id", "=", value("sessionId"))
+        .where("channel", "=", value("channel"))
+        .returning("channel"),
+    );
   }
 
   /**
    * Joins, or joins again: the channel becomes the one that was joined last. The caller's transaction excludes other joins of the
    * connection, since on PostgreSQL two of them do not see each other's rows.
    *
-   * @param options.max channels that the connection can be in, this one included. Default: any number
-   * @param options.leaving a channel that is left at the same time. Default: none
-   * @returns false if it is in that many others already
+   * @returns false if it is in as many others as it can be; nothing is joined or left then
    */
-  async join(
-    db: Kysely<Tables>,
-    sessionId: string,
-    channel: string,
-    options: { readonly max?: number; readonly leaving?: string | undefined } = {},
-  ): Promise<boolean> {
-    const { now, sql, writesInWith } = this.#database;
-    const { max = Number.MAX_SAFE_INTEGER, leaving = channel } = options;
-    const leaves = leaving !== channel;
-    if (leaves && !writesInWith) await this.leave(db, sessionId, leaving);
-    const joined = db
+  async join(db: Kysely<Tables>, joining: Joining): Promise<boolean> {
+    const values = valuesOf(joining);
+    const leaves = values.leaving !== values.channel;
+    const inOne = this.#database.writesInWith;
+    const joined = await db.executeQuery(this.#joined({ leaves: leaves && inOne, isChecked: false }, values));
+    if (joined.rows.length === 0) return false;
+    if (leaves && !inOne) await this.leave(db, values.sessionId, values.leaving);
+    return true;
+  }
+
+  /**
+   * The same in one round trip, if nobody's permissions have changed since those of the session were read, and the session is open.
+   *
+   * @param lock excludes other joins of the connection
+   * @returns false if nothing was joined or left: then {@link join} decides. Always where the database has no WITH that writes
+   */
+  async joinUnchanged(joining: CheckedJoining, lock: string): Promise<boolean> {
+    if (!this.#database.writesInWith) return false;
+    const values = valuesOf(joining);
+    const statement = this.#joined({ leaves: values.leaving !== values.channel, isChecked: true }, values);
+    return (await this.#database.writeInOneTrip([statement], { lock })) > 0;
+  }
+
+  #joined(shape: Shape, values: Values): CompiledQuery {
+    const key = JSON.stringify(shape);
+    const bind = this.#joins.get(key) ?? bound(this.#database.sql, (value) => this.#joining(shape, value));
+    this.#joins.set(key, bind);
+    return bind(values);
+  }
+
+  #joining({ leaves, isChecked }: Shape, value: Parameter) {
+    const { db, now, sql } = this.#database;
+    const text = (name: "sessionId" | "channel" | "leaving") => sql<string>`cast(${value(name)} as text)`;
+    const number = (name: "max" | "since" | "validUntil") => sql<number>`cast(${value(name)} as bigint)`;
+    const member = db
       .selectFrom("sallyport_memberships as member")
-      .where("member.session_id", "=", sql<string>`cast(${sessionId} as text)`);
-    const last = joined.select(({ fn }) => fn.max("member.joined_at").as("last"));
-    const others = joined
+      .where("member.session_id", "=", text("sessionId"));
+    const last = member.select(({ fn }) => fn.max("member.joined_at").as("last"));
+    const others = member
       .select(({ fn }) => fn.countAll<number>().as("others"))
-      .where("member.channel", "!=", sql<string>`cast(${channel} as text)`)
-      // A WITH that deletes does not change what the rest of the statement reads.
-      .where("member.channel", "!=", sql<string>`cast(${leaving} as text)`);
-    // Two joins within a millisecond still have an order.
-    const joinedAt = sql<number>`case when ${last} >= ${now} then ${last} + 1 else ${now} end`;
-    const left = (of: Kysely<Tables>) =>
-      of
-        .deleteFrom("sallyport_memberships")
-        .where("session_id", "=", sessionId)
-        .where("channel", "=", leaving)
-        .returning("channel");
-    const start = leaves && writesInWith ? db.with("departed", () => left(db)) : db;
-    const { numInsertedOrUpdatedRows } = await start
+      .where("member.channel", "not in", [text("channel"), text("leaving")]);
+    const conditions: Expression<SqlBool>[] = [sql<boolean>`${others} < ${number("max")}`];
+    if (isChecked) {
+      const open = db
+        .selectFrom("sallyport_sessions as open")
+        .select("open.id")
+        .where("open.id", "=", text("sessionId"))
+        .where("open.closed_at", "is", null);
+      conditions.push(sql<boolean>`exists ${open}`);
+      conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${number("since")}`);
+      conditions.push(sql<boolean>`${now} < ${number("validUntil")}`);
+    }
+    const joining = db
       .insertInto("sallyport_memberships")
       .columns(["session_id", "channel", "joined_at"])
       .expression(
         db
           .selectNoFrom([
-            sql<string>`cast(${sessionId} as text)`.as("session_id"),
-            sql<string>`cast(${channel} as text)`.as("channel"),
-            joinedAt.as("joined_at"),
+            text("sessionId").as("session_id"),
+            text("channel").as("channel"),
+            // Two joins within a millisecond still have an order.
+            sql<number>`case when ${last} >= ${now} then ${last} + 1 else ${now} end`.as("joined_at"),
           ])
-          .where(sql<boolean>`${others} < cast(${max} as bigint)`),
+          .where(({ and }) => and(conditions)),
       )
       .onConflict((conflict) =>
         conflict
           .columns(["session_id", "channel"])
           .doUpdateSet({ joined_at: ({ ref }) => ref("excluded.joined_at") }),
       )
-      .executeTakeFirst();
-    return (numInsertedOrUpdatedRows ?? 0n) > 0n;
+      .returning("channel");
+    if (!leaves) return joining as never;
+    return db
+      .with("joined", () => joining)
+      .with("departed", (cte) =>
+        cte
+          .deleteFrom("sallyport_memberships")
+          .where("session_id", "=", value("sessionId"))
+          .where("channel", "=", value("leaving"))
+          .where(({ exists }) => exists(cte.selectFrom("joined").select("joined.channel")))
+          .returning("channel"),
+      )
+      .selectFrom("joined")
+      .selectAll() as never;
   }
 
   async isIn(sessionId: string, channel: string): Promise<boolean> {
@@ -78,12 +164,12 @@ export class Memberships {
 
   /** @returns whether it was joined */
   async leave(db: Kysely<Tables>, sessionId: string, channel: string): Promise<boolean> {
-    const { numDeletedRows } = await db
-      .deleteFrom("sallyport_memberships")
-      .where("session_id", "=", sessionId)
-      .where("channel", "=", channel)
-      .executeTakeFirst();
-    return numDeletedRows > 0n;
+    return (await db.executeQuery(this.#leave({ sessionId, channel }))).rows.length > 0;
+  }
+
+  /** Leaves in one round trip where the database can. */
+  async leaveOne(sessionId: string, channel: string): Promise<void> {
+    await this.#database.writeInOneTrip([this.#leave({ sessionId, channel })]);
   }
 
   /** Many at once, in one transaction. @returns those that were joined: of two racing calls one gets each */
@@ -109,4 +195,21 @@ function keyOf({
   readonly channel: string;
 }): string {
   return `${session.id} ${channel}`;
+}
+
+function valuesOf({
+  sessionId,
+  channel,
+  max,
+  leaving,
+  ...checked
+}: Joining & Partial<CheckedJoining>): Values {
+  return {
+    sessionId,
+    channel,
+    leaving: leaving ?? channel,
+    max: max ?? Number.MAX_SAFE_INTEGER,
+    since: checked.since ?? 0,
+    validUntil: checked.validUntil ?? NEVER,
+  };
 }

@@ -98,3 +98,10 @@ function grantsFrom(column: unknown): Pick<ReadRights, "permissions" | "grants">
     ),
   };
 }
+
+/** When the first of the grants ends, in epoch milliseconds. null: none of them ends. If the grants are not known, 0. */
+export function firstEnd({ grants }: { readonly grants?: readonly HeldGrant[] }): number | null {
+  if (!grants) return 0;
+  const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
+  return ends.length === 0 ? null : Math.min(...ends);
+}

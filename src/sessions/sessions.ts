@@ -1,6 +1,6 @@
 import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
-import { type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
+import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared, preparedRow } from "../storage/prepared.ts";
 import { KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
 import {
@@ -93,6 +93,10 @@ interface WholeRow extends RawRow {
   channels: unknown;
 }
 
+interface ChangeRow extends RawRow {
+  last_change: number | null;
+}
+
 type DepartedRow = Pick<WholeRow, "id" | "connection_id" | "view" | "user_id" | "connected_at" | "channels">;
 
 type PreparedFind = (values: {
@@ -114,6 +118,9 @@ export class Sessions {
     db: Kysely<never>,
     values: { gatewayId: string; connectionId: string; code: number | null; reason: string | null },
   ) => Promise<DepartedRow[]>;
+  readonly #findWithChange: (values: {
+    id: string;
+  }) => ChangeRow | undefined | Promise<ChangeRow | undefined>;
   readonly #known = new KnownGrants();
   readonly #recipients = new Map<string, PreparedPage>();
 
@@ -142,6 +149,9 @@ export class Sessions {
           "connected_at",
           this.#channelsOf(db, eb.ref("sallyport_sessions.id")).as("channels"),
         ]),
+    );
+    this.#findWithChange = preparedRow(database, (value) =>
+      this.#live(db).select(changesRecorded(db).as("last_change")).where("s.id", "=", value("id")),
     );
     this.#find = preparedRow(database, (value) =>
       this.#live(database.db)
@@ -203,6 +213,12 @@ export class Sessions {
   async findById(db: Kysely<Tables>, id: string): Promise<SessionRow | undefined> {
     const row: RawRow | undefined = await this.#live(db).where("s.id", "=", id).executeTakeFirst();
     return row && fromRow(row);
+  }
+
+  /** The same outside of a transaction, with the number of the last change before the permissions were read: one statement. */
+  async findWithChange(id: string): Promise<(SessionRow & { readonly lastChange: number }) | undefined> {
+    const row = await this.#findWithChange({ id });
+    return row && { ...fromRow(row, this.#known), lastChange: Number(row.last_change ?? 0) };
   }
 
   /**

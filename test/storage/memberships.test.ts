@@ -1,8 +1,11 @@
+import { setTimeout } from "node:timers/promises";
 import { beforeEach, describe, expect, test } from "vitest";
+import { ChangeLog } from "../../src/access/change-log.ts";
 import { Rights } from "../../src/access/rights.ts";
-import { Memberships } from "../../src/sessions/memberships.ts";
+import { type CheckedJoining, Memberships } from "../../src/sessions/memberships.ts";
 import { Sessions } from "../../src/sessions/sessions.ts";
 import type { Database } from "../../src/storage/database.ts";
+import { isPostgres } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions } from "./tables.ts";
 import { ALIKE, idsOfAllForms } from "./texts.ts";
@@ -23,7 +26,7 @@ beforeEach(async () => {
 });
 
 const join = ({ database, memberships }: Process, channel: string, session = "a") =>
-  database.writeBeside((db) => memberships.join(db, session, channel));
+  database.writeBeside((db) => memberships.join(db, { sessionId: session, channel }));
 const leave = ({ database, memberships }: Process, channel: string, session = "a") =>
   database.writeBeside((db) => memberships.leave(db, session, channel));
 
@@ -51,7 +54,7 @@ describe("a channel", () => {
   test("that is joined last is last, though all are joined within a millisecond, or one anew", async () => {
     const channels = idsOfAllForms(60);
     await at.one.write(async (db) => {
-      for (const channel of channels) await processes[0].memberships.join(db, "a", channel);
+      for (const channel of channels) await processes[0].memberships.join(db, { sessionId: "a", channel });
     });
     expect(await channelsOf("a")).toEqual(channels);
     const again = [channels[30], channels[0], channels[59]] as string[];
@@ -85,7 +88,7 @@ describe("a channel", () => {
 
   test("that was joined in a change that is undone was not joined", async () => {
     const undone = at.one.writeBeside(async (db) => {
-      expect(await processes[0].memberships.join(db, "a", "room")).toBe(true);
+      expect(await processes[0].memberships.join(db, { sessionId: "a", channel: "room" })).toBe(true);
       throw new Error("refused");
     });
     await expect(undone).rejects.toThrow("refused");
@@ -94,7 +97,7 @@ describe("a channel", () => {
 
   test("is joined up to a number of channels, and joined again at that number", async () => {
     const joinUpTo = (max: number, channel: string, each = processes[0]) =>
-      each.database.writeBeside((db) => each.memberships.join(db, "a", channel, { max }), {
+      each.database.writeBeside((db) => each.memberships.join(db, { sessionId: "a", channel, max }), {
         lock: "channels of a",
       });
     for (const channel of ALIKE) expect(await joinUpTo(ALIKE.length, channel)).toBe(true);
@@ -113,7 +116,9 @@ describe("a channel", () => {
   test("is joined in place of another one, also at the limit", async () => {
     for (const channel of ["one", "two", "three"]) await join(processes[0], channel);
     const moved = (channel: string, leaving: string) =>
-      at.one.writeBeside((db) => processes[0].memberships.join(db, "a", channel, { max: 3, leaving }));
+      at.one.writeBeside((db) =>
+        processes[0].memberships.join(db, { sessionId: "a", channel, max: 3, leaving }),
+      );
     expect(await moved("four", "two")).toBe(true);
     expect(await channelsOf("a")).toEqual(["one", "three", "four"]);
     expect(await moved("five", "none")).toBe(false);
@@ -167,5 +172,61 @@ describe("leaving", () => {
       if (!isIn) expect(passed.filter((left) => left === true).length).toBeGreaterThan(0);
       expect(await leave(processes[1], "room")).toBe(isIn);
     }
+  });
+});
+
+describe.runIf(isPostgres)("a channel that is joined while nothing changes", () => {
+  const NONE = null;
+  const joinUnchanged = (channel: string, given: Partial<CheckedJoining> = {}, each = processes[0]) =>
+    each.memberships.joinUnchanged(
+      { sessionId: "a", channel, since: 0, validUntil: NONE, ...given },
+      "channels of a",
+    );
+
+  test("is joined in one statement, and in place of another one", async () => {
+    expect(await joinUnchanged("room")).toBe(true);
+    expect(await joinUnchanged("desk", { leaving: "room" })).toBe(true);
+    expect(await joinUnchanged("desk", { leaving: "desk" })).toBe(true);
+    expect(await joinUnchanged("room", { leaving: "none" })).toBe(true);
+    expect(await channelsOf("a")).toEqual(["desk", "room"]);
+  });
+
+  test("is neither joined nor left after a change, after a grant has ended, at the limit, or by a closed session", async () => {
+    await join(processes[0], "room");
+    const moved = (given: Partial<CheckedJoining>) => joinUnchanged("desk", { leaving: "room", ...given });
+    expect(await moved({ since: 1 })).toBe(false);
+    expect(await moved({ validUntil: Date.now() - 1000 })).toBe(false);
+    expect(await joinUnchanged("desk", { max: 1 })).toBe(false);
+    await at.one.write((db) => new ChangeLog(at.one).append(db));
+    expect(await moved({})).toBe(false);
+    expect(await moved({ sessionId: "A", since: 1 })).toBe(true);
+    await at.two.db
+      .updateTable("sallyport_sessions")
+      .set({ closed_at: at.two.now })
+      .where("id", "=", "a")
+      .execute();
+    expect(await moved({ since: 1 })).toBe(false);
+    expect(await processes[1].memberships.isIn("a", "room")).toBe(true);
+    expect(await processes[1].memberships.isIn("a", "desk")).toBe(false);
+  });
+
+  test("waits for a change that has begun, and is not joined then", async () => {
+    let joining: Promise<boolean> | undefined;
+    await at.two.write(async (db) => {
+      await new ChangeLog(at.two).append(db);
+      joining = joinUnchanged("room");
+      await setTimeout(200);
+    });
+    expect(await joining).toBe(false);
+    expect(await channelsOf("a")).toEqual([]);
+  });
+
+  test("is joined by as many of racing joins as the limit allows", async () => {
+    const { passed, failed } = await at.race(12, processes, (each, index) =>
+      joinUnchanged(`room ${index}`, { max: 3 }, each),
+    );
+    expect(failed).toEqual([]);
+    expect(passed.filter(Boolean)).toHaveLength(3);
+    expect(await channelsOf("a")).toHaveLength(3);
   });
 });

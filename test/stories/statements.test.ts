@@ -10,6 +10,11 @@ let left: (() => void) | undefined;
 class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
   whoami = handler(async ({ user }) => user.id);
+  join = handler(async ({ join }) => join("rooms/general"));
+  move = handler(async ({ move, session }) =>
+    move(session.channel === "rooms/general" ? "notifications_user_ann" : "rooms/general"),
+  );
+  leave = handler(async ({ leave }) => leave("rooms/general"));
   override disconnect() {
     left?.();
   }
@@ -97,6 +102,16 @@ test("a connect to a channel joins in the row's statement where a WITH may write
       ...(isPostgres ? [] : ["insert memberships"]),
     ]);
   }
+});
+
+test("a join is a read of the permissions, and the membership in one statement where the database has a WITH that writes", async () => {
+  const ann = await world.connect("ann");
+  const inOne = ["select sessions", "select sessions", "insert memberships"];
+  expect(deeds(await statementsOf(async () => () => ann.call("join")))).toEqual(inOne);
+  const moved = deeds(await statementsOf(async () => () => ann.call("move")));
+  expect(moved).toEqual(isPostgres ? inOne : [...inOne, "delete memberships"]);
+  const left = deeds(await statementsOf(async () => () => ann.call("leave")));
+  expect(left).toEqual(["select sessions", "delete memberships"]);
 });
 
 test("a bad token at the limit of its address is an update that matches no row, and reads", async () => {
