@@ -15,7 +15,7 @@ import { sqlite } from "sallyport/storage/sqlite";
 import { benchApp, chat } from "./bench-app.js";
 import { startServer } from "./postgres-server.js";
 import { FailingEndpoint } from "./soak/failing-endpoint.js";
-import { FailureCounts } from "./soak/failures.js";
+import { type Failure, FailureCounts } from "./soak/failures.js";
 import { Faults } from "./soak/faults.js";
 import { type Order, runPeople, type Stretch } from "./soak/people.js";
 import { LOGIN } from "./soak/person.js";
@@ -48,6 +48,7 @@ const AGREEMENT_MS = 60_000;
 const LEAST_ANSWERED = 0.85;
 const MOST_FAILED = 0.02;
 const MAX_COMPLAINTS = 30;
+const MAX_KINDS = 15;
 
 class ChatView extends WebSocketView {
   static permissionsRequired = [chat.use];
@@ -202,6 +203,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   console.log(
     `${total} failures, ${unexplained.reduce((sum, { count }) => sum + count, 0)} without an explanation`,
   );
+  for (const line of byKind(failed)) console.log(line);
   const share = answered / (answered + denied + total);
   const complaints = [
     ...(share < LEAST_ANSWERED ? [`only ${(100 * share).toFixed(1)} % of the calls were answered`] : []),
@@ -250,6 +252,16 @@ async function disagreementOf(
     if (complaints.length === 0 || performance.now() > until) return complaints;
     await sleep(1000);
   }
+}
+
+/** Returns a line for each kind of failure, the most frequent first. */
+function byKind(failed: readonly Failure[]): readonly string[] {
+  const counts = new Map<string, number>();
+  for (const { what, count } of failed) counts.set(what, (counts.get(what) ?? 0) + count);
+  return [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, MAX_KINDS)
+    .map(([what, count]) => `  ${count} × ${what.slice(0, 160)}`);
 }
 
 function sentence(error: unknown): string {

@@ -118,9 +118,7 @@ export class Sessions {
     db: Kysely<never>,
     values: { gatewayId: string; connectionId: string; code: number | null; reason: string | null },
   ) => Promise<DepartedRow[]>;
-  readonly #findWithChange: (values: {
-    id: string;
-  }) => ChangeRow | undefined | Promise<ChangeRow | undefined>;
+  readonly #findWithChange: (db: Kysely<never>, values: { id: string }) => Promise<ChangeRow[]>;
   readonly #known = new KnownGrants();
   readonly #recipients = new Map<string, PreparedPage>();
 
@@ -150,7 +148,7 @@ export class Sessions {
           this.#channelsOf(db, eb.ref("sallyport_sessions.id")).as("channels"),
         ]),
     );
-    this.#findWithChange = preparedRow(database, (value) =>
+    this.#findWithChange = prepared(database, (value) =>
       this.#live(db).select(changesRecorded(db).as("last_change")).where("s.id", "=", value("id")),
     );
     this.#find = preparedRow(database, (value) =>
@@ -217,7 +215,7 @@ export class Sessions {
 
   /** The same outside of a transaction, with the number of the last change before the permissions were read: one statement. */
   async findWithChange(id: string): Promise<(SessionRow & { readonly lastChange: number }) | undefined> {
-    const row = await this.#findWithChange({ id });
+    const [row] = await this.#findWithChange(this.#database.db as unknown as Kysely<never>, { id });
     return row && { ...fromRow(row, this.#known), lastChange: Number(row.last_change ?? 0) };
   }
 

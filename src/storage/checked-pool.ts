@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { PostgresPool, PostgresPoolClient } from "kysely";
 import type { Pool, PoolClient } from "pg";
 import { within } from "../within.ts";
+import { Admission } from "./admission.ts";
 import { OneTrip } from "./one-trip.ts";
 import { isConnectionLost, isPoolTimeout, isReadOnly, isTransient } from "./postgres-failures.ts";
 import type { PostgresHosts } from "./postgres-hosts.ts";
@@ -42,6 +43,7 @@ type Client = PoolClient & WatchedClient & { readonly source: string };
 export class CheckedPool implements PostgresPool {
   readonly #pool: Pool;
   readonly #hosts: PostgresHosts;
+  readonly #admission: Admission;
   readonly #clock: StatementClock;
   readonly #lines = new Map<object, Line>();
   /** Epoch milliseconds: what goes on while a process is frozen. */
@@ -56,8 +58,10 @@ export class CheckedPool implements PostgresPool {
   #probing: Promise<void> | undefined;
   #isEnding = false;
 
-  constructor(pool: Pool, hosts: PostgresHosts) {
+  /** @param waitMs how long one waits for a connection while all are in use, in milliseconds */
+  constructor(pool: Pool, hosts: PostgresHosts, waitMs: number) {
     this.#pool = pool;
+    this.#admission = new Admission(pool.options.max, waitMs);
     this.#hosts = hosts;
     this.#clock = new StatementClock((sentAt) => {
       this.#lostAt = Math.max(this.#lostAt, sentAt);
@@ -78,6 +82,22 @@ export class CheckedPool implements PostgresPool {
 
   async connect(): Promise<PostgresPoolClient> {
     return (await this.#connect(performance.now() + RETRY_FOR_MS)) as unknown as PostgresPoolClient;
+  }
+
+  /** Reads for an event that has just arrived: behind the statements of events that have begun. @returns the rows */
+  async readFirst(text: string, values: readonly unknown[]): Promise<readonly unknown[]> {
+    const turn = this.#admission.enter();
+    if (turn) await turn;
+    try {
+      const client = await this.#connect(performance.now() + RETRY_FOR_MS);
+      try {
+        return (await client.query(text, values as unknown[])).rows;
+      } finally {
+        client.release();
+      }
+    } finally {
+      this.#admission.leave();
+    }
   }
 
   /** Resolves within a second. Statements that are in flight by then fail. */

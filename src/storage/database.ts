@@ -52,10 +52,13 @@ export interface Database {
    */
   writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * Reads at most one row, outside of any transaction, by the cheapest call of the driver. undefined: the connection is in use or the
-   * database is locked, so the caller runs the statement through `db`. Absent where there is no such call.
+   * Reads at most one row for an event that has just arrived, outside of any transaction, by the cheapest call of the driver. Where a read
+   * takes a round trip, it returns a promise, and waits behind the statements of events that have begun.
+   *
+   * undefined: the connection is in use or the database is locked, so the caller runs the statement through `db`. Absent where there is no
+   * such call.
    */
-  readRow?(query: CompiledQuery): { readonly row: unknown } | undefined;
+  readRow?(query: CompiledQuery): RowRead | Promise<RowRead> | undefined;
   /**
    * Selected by a statement outside of a transaction, it lets the statement end before what it wrote is on the disk. A crash of the database
    * can take that back, unless a later write has ended before the crash.
@@ -101,6 +104,12 @@ export interface Database {
 
 /** Kysely's template tag for SQL. */
 export type Sql = typeof sql;
+
+/** What {@link Database.readRow} has read. */
+export interface RowRead {
+  /** undefined: there is no such row. */
+  readonly row: unknown;
+}
 
 /** Options of {@link Database.writeBeside} and {@link Database.writeInOneTrip}. */
 export interface BesideOptions {

@@ -12,6 +12,7 @@ import {
 } from "kysely";
 import { StorageError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
+import type { RowRead } from "./database.ts";
 import { createPrivateFile } from "./sqlite-file.ts";
 
 /** The slice of the `libsql` package that we use. */
@@ -71,7 +72,7 @@ export class LibsqlDialect implements Dialect {
   }
 
   /** Reads at most one row at once. undefined: the connection is in use or not open, or the database is locked. */
-  readRow(query: CompiledQuery): { readonly row: unknown } | undefined {
+  readRow(query: CompiledQuery): RowRead | undefined {
     return this.#driver?.readRow(query);
   }
 
@@ -112,7 +113,7 @@ class LibsqlDriver implements Driver {
     }
   }
 
-  readRow(query: CompiledQuery): { readonly row: unknown } | undefined {
+  readRow(query: CompiledQuery): RowRead | undefined {
     return this.#taken ? undefined : this.#connection?.readRow(query);
   }
 
@@ -189,7 +190,7 @@ class LibsqlConnection implements DatabaseConnection {
   }
 
   /** `get()` costs a third less than `all()`, which makes an iterator and a list of a hundred places for one row. */
-  readRow({ sql, parameters }: CompiledQuery): { readonly row: unknown } | undefined {
+  readRow({ sql, parameters }: CompiledQuery): RowRead | undefined {
     try {
       const { statement, isReader, columns } = this.#statement(sql, this.#rowStatements);
       if (!isReader || !columns) return undefined;

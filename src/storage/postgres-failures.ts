@@ -27,9 +27,17 @@ export function isLate(error: unknown): boolean {
   return codeOf(error) === "57014" || codeOf(error) === "ETIMEDOUT";
 }
 
+/** The message of `pg`'s pool. */
+const POOL_TIMEOUT = "timeout exceeded when trying to connect";
+
 /** Returns true if no connection of the pool became free in time. */
 export function isPoolTimeout(error: unknown): boolean {
-  return messageOf(error) === "timeout exceeded when trying to connect";
+  return messageOf(error) === POOL_TIMEOUT;
+}
+
+/** The error of a pool of which no connection became free in time. */
+export function poolTimeout(): Error {
+  return new Error(POOL_TIMEOUT);
 }
 
 /** Returns true if the error shows that the connection can no longer be used. */

@@ -20,6 +20,7 @@ import {
   CHANGES,
   type Database,
   isKysely,
+  type RowRead,
   runInOrder,
   type Tables,
   WRITE_CHECK,
@@ -204,6 +205,8 @@ class PostgresDatabase implements Database {
   readonly #ownName = randomUUID();
   readonly #channel: string;
   readonly #hosts: PostgresHosts | undefined;
+  /** Absent for a Kysely of the app's own, whose pool is not known. */
+  readonly readRow?: (query: CompiledQuery) => Promise<RowRead>;
   #changes: number | undefined;
 
   constructor(
@@ -226,6 +229,7 @@ class PostgresDatabase implements Database {
     this.#owned = owned;
     this.#schema = schema;
     this.#pool = pool;
+    if (pool) this.readRow = (query) => readRow(pool, query);
     this.#connect = connect;
     this.#hosts = hosts;
     const name = schema === undefined ? "current_schema()" : `'${schema}'`;
@@ -459,6 +463,12 @@ class PostgresDatabase implements Database {
   }
 }
 
+async function readRow(lazyPool: LazyPool, { sql, parameters }: CompiledQuery): Promise<RowRead> {
+  const pool = await lazyPool.open();
+  const [row] = await pool.readFirst(sql, parameters);
+  return { row };
+}
+
 async function hasMigrationTable(db: Kysely<Tables>, schema: string): Promise<boolean> {
   const { rows } = await sql`
     select 1 from pg_tables where schemaname = ${schema} and tablename = 'sallyport_migrations'`.execute(db);
@@ -601,7 +611,7 @@ async function openPool(servers: Servers, poolSize: number): Promise<CheckedPool
   // A connection that is lost is replaced when one is needed, and its statement fails by itself; unheard, the event would end
   // the process: the pool's tells of idle connections, each client's own of those in use.
   pool.on("error", () => undefined);
-  const checked = new CheckedPool(pool, servers.hosts);
+  const checked = new CheckedPool(pool, servers.hosts, CONNECT_TIMEOUT_MS);
   const names = new NamedStatements();
   pool.on("connect", (client) => {
     client.on("error", () => undefined);

@@ -29,8 +29,8 @@ export function prepared<Values extends object, Row>(
 }
 
 /**
- * The same for a statement that reads at most one row. Where the database can, it returns the row at once, without a promise and
- * without Kysely: that costs as much as everything else about a message.
+ * The same for the statement that an event begins with, which reads at most one row. It goes past Kysely where the database can, since
+ * Kysely costs as much as everything else about a message; and SQLite returns the row at once, without a promise.
  */
 export function preparedRow<Values extends object, Row>(
   database: Pick<Database, "db" | "readRow" | "sql">,
@@ -40,6 +40,7 @@ export function preparedRow<Values extends object, Row>(
   return (values) => {
     const query = bind(values);
     const read = database.readRow?.(query);
+    if (read instanceof Promise) return read.then(({ row }) => row as Row | undefined);
     if (read) return read.row as Row | undefined;
     return database.db.executeQuery<Row>(query).then(({ rows }) => rows[0]);
   };

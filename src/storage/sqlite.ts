@@ -1,7 +1,7 @@
 import { type CompiledQuery, type Expression, Kysely, type RawBuilder, sql } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import { type Database, isKysely, runInOrder, type Tables, WRITE_CHECK } from "./database.ts";
+import { type Database, isKysely, type RowRead, runInOrder, type Tables, WRITE_CHECK } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
 import { migrations, namesMissingColumn } from "./migrations.ts";
@@ -52,7 +52,7 @@ class SqliteDatabase implements Database {
     this.#own = own;
   }
 
-  readRow(query: CompiledQuery): { readonly row: unknown } | undefined {
+  readRow(query: CompiledQuery): RowRead | undefined {
     return this.#own?.readRow(query);
   }
 

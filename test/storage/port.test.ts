@@ -263,8 +263,50 @@ describe("readRow", () => {
     expect(at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 2 } });
   });
 
-  test.skipIf(!isPostgres)("is absent where each read takes a round trip", () => {
-    expect(at.one.readRow).toBeUndefined();
+  test.skipIf(!isPostgres)(
+    "reads at most one row in a round trip, beside a transaction, and throws what the driver reports",
+    async () => {
+      await add("a", 1);
+      await at.one.write(async (db) => {
+        await db.updateTable("sallyport_counters").set({ count: 2 }).execute();
+        expect(await at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 1 } });
+      });
+      expect(await at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 2 } });
+      expect(await at.one.readRow?.(rowOf("none"))).toEqual({ row: undefined });
+      const wrong = at.one.db
+        .selectFrom("sallyport_none" as "sallyport_counters")
+        .selectAll()
+        .compile();
+      await expect(at.one.readRow?.(wrong)).rejects.toMatchObject({ code: "42P01" });
+    },
+  );
+
+  test.skipIf(!isPostgres)("waits behind statements that are part of an event", async () => {
+    const order: string[] = [];
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let held = 0;
+    const busy = Array.from({ length: 10 }, () =>
+      at.one.writeBeside(() => {
+        held++;
+        return released;
+      }),
+    );
+    await expect.poll(() => held).toBe(10);
+    const first = Array.from({ length: 50 }, async () => {
+      await at.one.readRow?.(rowOf("a"));
+      order.push("first");
+    });
+    const later = (async () => {
+      await at.one.db.selectFrom("sallyport_counters").selectAll().execute();
+      order.push("later");
+    })();
+    release();
+    await Promise.all([...busy, ...first, later]);
+    // Ten of the first reads may have asked the pool before it.
+    expect(order.indexOf("later")).toBeLessThan(25);
   });
 });
 
