@@ -408,7 +408,7 @@ export class Sallyport {
     trail.view = view.path;
     const { telemetry } = this.#rooms;
     const envelope: Envelope = {};
-    const work = () => this.#answeredEvent(view, kind, http, trail, envelope);
+    const work = () => this.#event(view, kind, http, trail, envelope);
     if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
@@ -420,20 +420,6 @@ export class Sallyport {
     }));
   }
 
-  async #answeredEvent(
-    view: MountedView,
-    kind: "connect" | "message" | "disconnect",
-    http: HttpCall,
-    trail: Trail,
-    envelope: Envelope,
-  ): Promise<HttpAnswer> {
-    try {
-      return await this.#event(view, kind, http, trail, envelope);
-    } finally {
-      envelope.inFlight?.leave();
-    }
-  }
-
   async #event(
     view: MountedView,
     kind: "connect" | "message" | "disconnect",
@@ -441,27 +427,31 @@ export class Sallyport {
     trail: Trail,
     envelope: Envelope,
   ): Promise<HttpAnswer> {
-    const call = decodeGatewayCall(kind, http);
-    if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
-    if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
-    let answer: Answer;
     try {
-      answer = succeeded(await this.#decide(view, call, http, trail, envelope), trail);
-      if (kind !== "disconnect") this.#sample(trail);
-    } catch (error) {
-      const refusal = await this.#refusal(error, trail);
-      envelope.status = refusal.status;
-      answer = refused(refusal, trail);
+      const call = decodeGatewayCall(kind, http);
+      if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
+      if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
+      let answer: Answer;
+      try {
+        answer = succeeded(await this.#decide(view, call, http, trail, envelope), trail);
+        if (kind !== "disconnect") this.#sample(trail);
+      } catch (error) {
+        const refusal = await this.#refusal(error, trail);
+        envelope.status = refusal.status;
+        answer = refused(refusal, trail);
+      }
+      if (kind === "message" && envelope.gateway?.replies === "push") {
+        await this.#push(envelope.gateway, call.connectionId, answer, envelope, trail);
+        // Empty: where the gateway hands it over nevertheless, as while that is changed, no page takes it for a message.
+        return reply(200, "", answer.headers);
+      }
+      return reply(answer.status, answer.body, answer.headers);
+    } finally {
+      envelope.inFlight?.leave();
     }
-    if (kind === "message" && envelope.gateway?.replies === "push") {
-      await this.#push(envelope.gateway, call.connectionId, answer, envelope, trail);
-      // Empty: where the gateway hands it over nevertheless, as while that is changed, no page takes it for a message.
-      return reply(200, "", answer.headers);
-    }
-    return reply(answer.status, answer.body, answer.headers);
   }
 
-  async #decide(
+  #decide(
     view: MountedView,
     call: ReturnType<typeof decodeGatewayCall>,
     http: HttpCall,

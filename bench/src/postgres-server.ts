@@ -82,6 +82,8 @@ class EmbeddedServer implements TestServer {
     await writeFile(passwordFile, "tests\n", { mode: 0o600 });
     await give(passwordFile, this.#account);
     const options = ["--auth=password", "--username=postgres", "--lc-messages=C", "--encoding=UTF8"];
+    // The hash of its password is cheap to compute: tests open many connections.
+    options.push("-c", "scram_iterations=1");
     const { child, output } = this.#spawn("initdb", [
       `--pgdata=${this.#data}`,
       `--pwfile=${passwordFile}`,

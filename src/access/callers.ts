@@ -1,6 +1,6 @@
-import { timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import { malformed, RefusedError } from "../errors.ts";
-import { type Gateway, type Gateways, hashSecret, isSecret } from "../gateways/gateways.ts";
+import { type Gateway, type Gateways, isSecret } from "../gateways/gateways.ts";
 import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
 
 /**
@@ -12,11 +12,25 @@ import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
 export class Callers {
   readonly #gateways: Gateways;
   readonly #auth: "secret" | "none";
+  /** Every event is compared with them. */
+  readonly #hashes = new WeakMap<Gateway, readonly Buffer[]>();
 
   /** @param auth `none` accepts the API id that any caller names: for a backend that only the gateway can reach */
   constructor(gateways: Gateways, auth: "secret" | "none") {
     this.#gateways = gateways;
     this.#auth = auth;
+  }
+
+  /**
+   * Returns the gateway of a call at once, if the list is fresh and has it. undefined: {@link check} decides.
+   *
+   * @throws RefusedError if the call names another API or stage than its gateway's
+   */
+  known(call: GatewayCall): Gateway | undefined {
+    const { fresh } = this.#gateways;
+    const gateway = fresh && this.#recognise(call, fresh);
+    if (gateway) checkNames(gateway, call);
+    return gateway;
   }
 
   /** @throws RefusedError when the caller is not one of our gateways */
@@ -63,14 +77,21 @@ export class Callers {
     }
     const { secret } = call;
     if (secret === undefined || !isSecret(secret)) return undefined;
-    const presented = Buffer.from(hashSecret(secret), "hex");
+    const presented = hash("sha256", secret, "buffer");
     let found: Gateway | undefined;
     for (const gateway of gateways) {
-      for (const hash of gateway.secretHashes) {
-        if (timingSafeEqual(presented, Buffer.from(hash, "hex"))) found = gateway;
-      }
+      for (const known of this.#hashesOf(gateway)) if (timingSafeEqual(presented, known)) found = gateway;
     }
     return found;
+  }
+
+  #hashesOf(gateway: Gateway): readonly Buffer[] {
+    let hashes = this.#hashes.get(gateway);
+    if (!hashes) {
+      hashes = gateway.secretHashes.map((text) => Buffer.from(text, "hex"));
+      this.#hashes.set(gateway, hashes);
+    }
+    return hashes;
   }
 
   #unknown(call: GatewayCall): RefusedError {

@@ -93,9 +93,14 @@ export class Gateways {
     this.#database = database;
   }
 
+  /** Every gateway, at most five seconds old. undefined: they have to be read. */
+  get fresh(): readonly Gateway[] | undefined {
+    return this.#age() < MAX_AGE_MS ? this.#known : undefined;
+  }
+
   /** Every gateway, at most five seconds old. */
   async list(): Promise<readonly Gateway[]> {
-    return this.#age() < MAX_AGE_MS ? this.#known : this.#read();
+    return this.fresh ?? this.#read();
   }
 
   /** Reads again, at most once a second: a caller may belong to a gateway registered a moment ago. */

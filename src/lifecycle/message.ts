@@ -55,7 +55,7 @@ export async function message(
   trail: Trail,
   envelope: Envelope,
 ): Promise<unknown> {
-  const gateway = await caller(rooms, call, http, trail, envelope);
+  const gateway = rooms.callers.known(call) ?? (await caller(rooms, call, http, trail, envelope));
   envelope.gateway = gateway;
   trail.gateway = gateway.name;
   const json = await readJsonText(http, MAX_MESSAGE_BYTES);
@@ -193,7 +193,8 @@ async function liveSession(
   call: MessageCall,
   http?: HttpCall,
 ): Promise<SessionWithChannels> {
-  const session = await rooms.sessions.find(gateway.id, call.connectionId);
+  const found = rooms.sessions.find(gateway.id, call.connectionId);
+  const session = found instanceof Promise ? await found : found;
   if (session) return session;
   if (http && rooms.callers.proves(call)) {
     rooms.orphanedConnections.close(gateway, call.connectionId, connectedAt(http));

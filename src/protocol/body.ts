@@ -52,6 +52,7 @@ function holdsNul(value: unknown): boolean {
 
 /** Looked at before parsing; brackets inside strings do not count. */
 function isTooDeep(text: string): boolean {
+  if (text.length <= MAX_DEPTH) return false;
   let depth = 0;
   let inString = false;
   for (let index = 0; index < text.length; index++) {

@@ -2,14 +2,14 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Pool, types } from "pg";
 import { inject } from "vitest";
-import { sqlAt } from "./storage-at.ts";
+import { searching, sqlOnce } from "./storage-at.ts";
 
 export {
   changedStorage,
   observedStorageAt,
   searching,
-  sqlAt,
   storageAt,
   watchedStorageAt,
   withHeldLooks,
@@ -17,6 +17,40 @@ export {
 
 /** Whether this project's tests run on PostgreSQL. */
 export const isPostgres = process.env.TEST_STORAGE === "postgres";
+
+/** Connections to the server of all tests, for statements beside what a test examines. A new one takes longer than most of them. */
+let beside: Pool | undefined;
+const MOST_BESIDE = 4;
+const INT8 = 20;
+
+/**
+ * Runs a statement on a database behind everybody's back. In a database of a test's own it has a connection of its own, and elsewhere one
+ * that is kept.
+ */
+export async function sqlAt(source: string, statement: string): Promise<unknown[]> {
+  const url = new URL(searching(source), "file:");
+  const server = isPostgres ? new URL(inject("postgres")) : undefined;
+  if (url.host !== server?.host || url.pathname !== server.pathname) return sqlOnce(source, statement);
+  beside ??= new Pool({
+    connectionString: server.href,
+    max: MOST_BESIDE,
+    allowExitOnIdle: true,
+    types: {
+      getTypeParser: ((oid: number, format?: "text" | "binary") =>
+        oid === INT8 ? Number : types.getTypeParser(oid, format as "text")) as never,
+    },
+  });
+  // A test may end every connection of the server.
+  if (beside.listenerCount("error") === 0) beside.on("error", () => undefined);
+  const client = await beside.connect();
+  try {
+    const path = url.searchParams.get("options")?.replace("-c search_path=", "") ?? "default";
+    await client.query(`reset all; set search_path = ${path}`);
+    return (await client.query<object>(statement)).rows;
+  } finally {
+    client.release();
+  }
+}
 
 /** The database's clock in its own SQL. */
 export const NOW = isPostgres

@@ -80,5 +80,5 @@ async function empty(source: string): Promise<void> {
   )) as { tablename: string }[];
   const deleting = tables.map(({ tablename }) => `delete from "${tablename}"`).join("; ");
   // Without the foreign keys, so that the order does not matter.
-  await sqlAt(source, `set session_replication_role = replica; ${deleting}`);
+  await sqlAt(source, `set local session_replication_role = replica; ${deleting}`);
 }

@@ -79,8 +79,8 @@ export function searching(source: string): string {
   return found.href;
 }
 
-/** Runs a statement on a database behind everybody's back. */
-export async function sqlAt(source: string, statement: string): Promise<unknown[]> {
+/** Runs a statement on a database over a connection of its own. */
+export async function sqlOnce(source: string, statement: string): Promise<unknown[]> {
   const storage = storageAt(searching(source));
   try {
     return (await storage.db.executeQuery<unknown>(CompiledQuery.raw(statement))).rows;

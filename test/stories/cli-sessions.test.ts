@@ -1,0 +1,136 @@
+import { userInfo } from "node:os";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ChatView, channels, chat } from "./chat.ts";
+import { ANN, commandLineWith, document, MODERATE, USE } from "./command-line.ts";
+import { revoked, World } from "./world.ts";
+
+describe("open sockets", () => {
+  let world: World;
+  beforeEach(async () => {
+    world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } });
+    await world.sallyport.access.grant("u1", chat.can_use_chat);
+    await world.sallyport.access.grant("u2", chat.can_use_chat);
+  });
+  afterEach(() => world.close());
+  const app = (...args: string[]) => commandLineWith(args, { STORY_DATABASE: world.database });
+
+  test("are listed with whose they are, and where", async () => {
+    expect((await app("sessions", "list")).out).toBe("No such socket is open.\n");
+    await world.connect("u1", { channel: "rooms/general" });
+    await world.connect("u2");
+    const { out } = await app("sessions", "list");
+    expect(out).toMatch(/^\S+ +ann@example\.com \(u1\) +\/ws\/chat +rooms\/general +since 20\S+Z +local$/m);
+    expect(out).toMatch(/^\S+ +bob@example\.com \(u2\) +\/ws\/chat +in no channel +since 20\S+Z +local$/m);
+    const ofAnn = document(await app("sessions", "list", "--user", ANN, "--json"));
+    expect(ofAnn).toMatchObject([{ user: "u1", label: ANN, channels: ["rooms/general"], gateway: "local" }]);
+    expect(document(await app("sessions", "list", "--channel", "rooms/general", "--json"))).toEqual(ofAnn);
+    expect(document(await app("sessions", "list", "--view", "/ws/chat", "--json"))).toHaveLength(2);
+  });
+
+  test("are closed by their id, their user or their channel; a dry run closes none", async () => {
+    const [ann, bob, again] = [
+      await world.connect("u1", { channel: "rooms/general" }),
+      await world.connect("u2", { channel: "rooms/general" }),
+      await world.connect("u1"),
+    ];
+    const listed = document(await app("sessions", "list", "--json")) as {
+      session: string;
+      user: string;
+      channels: string[];
+    }[];
+    const id = listed.find(({ user, channels: joined }) => user === "u1" && joined.length === 0)
+      ?.session as string;
+    for (const [which, closing] of [
+      [[id], [id]],
+      [["--user", ANN], listed.filter(({ user }) => user === "u1").map(({ session }) => session)],
+      [
+        ["--channel", "rooms/general"],
+        listed.filter(({ channels: joined }) => joined.length > 0).map(({ session }) => session),
+      ],
+    ] as const) {
+      const told = document(await app("sessions", "close", ...which, "--dry-run", "--json"));
+      expect(told).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
+    }
+    expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
+    expect((await app("sessions", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 socket:\n/);
+    await again.closed;
+    expect(document(await app("sessions", "close", "--user", ANN, "--json"))).toMatchObject({
+      dryRun: false,
+      sessions: [{ user: "u1" }],
+      report: { recipients: 1, failed: 0 },
+    });
+    await ann.closed;
+    expect((await app("sessions", "close", "--user", ANN)).out).toBe("No such socket is open.\n");
+    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(/^Closed 1 socket:\n/);
+    await bob.closed;
+    const audit = (await app("audit")).out;
+    expect(audit).toContain('"stuck"');
+    expect(audit).toContain(`closed the sockets of ${ANN} (u1)`);
+    expect(audit).toContain(`closed the sockets of {"session":"${id}"}, which was ${ANN} (u1)'s`);
+    expect(audit).toContain('closed the sockets of {"channel":"rooms/general"}');
+    await world.sallyport.access.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
+    expect((await app("audit", "--limit", "1")).out).toContain(
+      `added ${ANN} (u1) to the group "Newcomers" until 2030-12-31T00:00:00Z, and made that group`,
+    );
+  });
+
+  test("a revocation foretells what it then does, and why leads from the notice to the change", async () => {
+    const ann = await world.connect("u1", { channel: "rooms/general" });
+    const revoke = ["users", "revoke", ANN, USE, "--reason", "left the team"];
+    const foretold = document(await app(...revoke, "--dry-run", "--json"));
+    expect(foretold).toMatchObject({
+      users: [{ user: "u1", label: ANN, gains: [], loses: [USE] }],
+      sessions: [{ user: "u1", label: ANN, view: "/ws/chat" }],
+      channels: [],
+    });
+    expect((await app(...revoke, "--dry-run")).out).toMatch(
+      /closes {2}ann@example\.com \(u1\) {2}\/ws\/chat, session /,
+    );
+    expect(ann.isClosed).toBe(false);
+    const { number } = document(await app(...revoke, "--json")) as { number: number };
+    await ann.closed;
+    expect(ann.received).toEqual([revoked()]);
+    const reference = String(ann.received[0]?.reference);
+    const { out } = await app("why", reference);
+    expect(out).toMatch(/^refused \(403, permission\): ChatView needs/);
+    expect(out).toContain(`✘ ChatView needs ${USE}\n    missing: ${USE}`);
+    expect(out).toContain(
+      `followed from change ${number}: cli:${userInfo().username} took ${USE} from ${ANN} (u1)\n`,
+    );
+    expect(out).toMatch(/ {4}at 20\S+Z, "left the team"\n$/);
+    expect(document(await app("why", reference, "--json"))).toMatchObject({
+      reference,
+      label: ANN,
+      verdict: "refused",
+      followedFrom: { number, action: "revoke", reason: "left the team" },
+    });
+  });
+
+  test("a channel that would be left is foretold, and then left by a socket that stays", async () => {
+    await world.sallyport.access.grant("u1", chat.can_moderate_chat);
+    const ann = await world.connect("u1", { channel: "rooms/moderators" });
+    const revoke = ["users", "revoke", ANN, MODERATE];
+    expect(document(await app(...revoke, "--dry-run", "--json"))).toMatchObject({
+      sessions: [],
+      channels: [{ user: "u1", label: ANN, channel: "rooms/moderators" }],
+    });
+    expect((await app(...revoke, "--dry-run")).out).toContain(
+      `leaves  ${ANN} (u1)  rooms/moderators, session `,
+    );
+    expect(ann.received).toEqual([]);
+    await app(...revoke);
+    await ann.message("sallyport.revoked");
+    expect(ann.received).toEqual([revoked("rooms/moderators")]);
+    expect(ann.isClosed).toBe(false);
+  });
+
+  test("long lists show fifty lines to a person, and all as JSON", async () => {
+    for (let index = 0; index < 60; index++) {
+      await world.sallyport.access.grant(`many-${String(index).padStart(2, "0")}`, chat.can_use_chat);
+    }
+    const { out } = await app("who-can", USE);
+    expect(out.trimEnd().split("\n")).toHaveLength(51);
+    expect(out).toMatch(/\nand 12 more \(--json lists all\)\n$/);
+    expect(document(await app("who-can", USE, "--json"))).toHaveLength(62);
+  });
+});

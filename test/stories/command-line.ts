@@ -1,0 +1,43 @@
+import { execFile } from "node:child_process";
+import { join, resolve } from "node:path";
+import { expect } from "vitest";
+
+export const root = resolve(import.meta.dirname, "../..");
+export const bin = join(root, "bin/sallyport.js");
+
+/** What a command printed, and its exit code. */
+export interface Printed {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/**
+ * Runs the command line in a process of its own, on the app in test/processes/app.ts.
+ *
+ * @param env variables in addition to those of this process, such as STORY_DATABASE
+ */
+export function commandLineWith(
+  args: readonly string[],
+  env: Record<string, string>,
+  cwd = root,
+): Promise<Printed> {
+  const all = { ...process.env, SALLYPORT_APP: join(root, "test/processes/app.ts"), ...env };
+  return new Promise((done) => {
+    const child = execFile(process.execPath, [bin, ...args], { env: all, cwd }, (_error, out, err) =>
+      done({ code: child.exitCode, out, err }),
+    );
+  });
+}
+
+/** The one document on stdout of a command that went well. */
+export function document({ code, out, err }: Printed): unknown {
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  expect(out.endsWith("\n") && !out.slice(0, -1).includes("\n")).toBe(true);
+  return JSON.parse(out);
+}
+
+export const ANN = "ann@example.com";
+export const BOB = "bob@example.com";
+export const USE = "chat.can_use_chat";
+export const MODERATE = "chat.can_moderate_chat";
