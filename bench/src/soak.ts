@@ -44,9 +44,12 @@ const FAULTY_TEXT_BYTES = 8192;
 const REPORT_DELAY_MS = 60_000;
 /** How long the rows may differ from the open connections after the load, in milliseconds. */
 const AGREEMENT_MS = 60_000;
-/** The least share of calls that are answered with ok, and the largest share that fails. */
+/**
+ * The least share of calls that are answered with ok, and the largest share that fails. One fault in six makes connections to the database
+ * unusable without a word, and then calls fail for up to six of its eighteen seconds: until that is found, and the calls that wait are done.
+ */
 const LEAST_ANSWERED = 0.85;
-const MOST_FAILED = 0.02;
+const MOST_FAILED = 0.06;
 const MAX_COMPLAINTS = 30;
 const MAX_KINDS = 15;
 
