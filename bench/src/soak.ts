@@ -45,8 +45,9 @@ const REPORT_DELAY_MS = 60_000;
 /** How long the rows may differ from the open connections after the load, in milliseconds. */
 const AGREEMENT_MS = 60_000;
 /**
- * The least share of calls that are answered with ok, and the largest share that fails. One fault in six makes connections to the database
- * unusable without a word, and then calls fail for up to six of its eighteen seconds: until that is found, and the calls that wait are done.
+ * The least share of calls that are answered with ok, and the largest share that fails. After one fault in six, the connections to the
+ * database receive no answers. Calls then fail for up to six of the eighteen seconds of a fault: until the process has replaced the
+ * connections and handled the calls that waited.
  */
 const LEAST_ANSWERED = 0.85;
 const MOST_FAILED = 0.06;

@@ -55,13 +55,13 @@ describe("a caller with a secret", () => {
     expect(refusal).toMatchObject({ reason: "caller", message: expect.stringContaining(words) });
   });
 
-  test("is known at once while the list is fresh, and is asked for the same names", () => {
-    const fresh = new Callers({ fresh: [ONE, TWO] } as unknown as Gateways, "secret");
-    expect(fresh.known(call({ secret: SECRETS.two }))).toBe(TWO);
-    expect(fresh.known(call({ secret: "3".repeat(64) }))).toBeUndefined();
-    expect(() => fresh.known(call({ secret: SECRETS.one, stage: "dev" }))).toThrow('names stage "dev"');
-    const stale = new Callers({ fresh: undefined } as unknown as Gateways, "secret");
-    expect(stale.known(call({ secret: SECRETS.two }))).toBeUndefined();
+  test("is found without a promise while the list is fresh, and its API and stage are compared", () => {
+    const fresh = new Callers({ freshList: [ONE, TWO] } as unknown as Gateways, "secret");
+    expect(fresh.find(call({ secret: SECRETS.two }))).toBe(TWO);
+    expect(fresh.find(call({ secret: "3".repeat(64) }))).toBeUndefined();
+    expect(() => fresh.find(call({ secret: SECRETS.one, stage: "dev" }))).toThrow('names stage "dev"');
+    const stale = new Callers({ freshList: undefined } as unknown as Gateways, "secret");
+    expect(stale.find(call({ secret: SECRETS.two }))).toBeUndefined();
   });
 
   test("of a gateway registered a moment ago is found by a fresh reading", async () => {

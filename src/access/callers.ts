@@ -26,9 +26,9 @@ export class Callers {
    *
    * @throws RefusedError if the call names another API or stage than its gateway's
    */
-  known(call: GatewayCall): Gateway | undefined {
-    const { fresh } = this.#gateways;
-    const gateway = fresh && this.#recognise(call, fresh);
+  find(call: GatewayCall): Gateway | undefined {
+    const { freshList } = this.#gateways;
+    const gateway = freshList && this.#recognise(call, freshList);
     if (gateway) checkNames(gateway, call);
     return gateway;
   }

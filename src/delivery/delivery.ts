@@ -71,16 +71,9 @@ interface Post {
   outcome: Promise<Outcome> | undefined;
   /** Settles with the gateway's answer while a call is under way. */
   answered: Promise<PostResult> | undefined;
-  /** Whether the recipient is still permitted, if that was asked and the answer takes time. */
-  asked: Promise<boolean> | undefined;
   /** It was tried as often as may be. */
   isGivenUp: boolean;
 }
-
-/** What came of a turn: an answer of the gateway, or no call at all. */
-type Tried =
-  | { readonly kind: "answered"; readonly result: PostResult }
-  | { readonly kind: "decided"; readonly outcome: Outcome };
 
 /** Brings decided messages to their sockets: in a pace, in order for each connection, urgent ones first. */
 export class Delivery {
@@ -212,88 +205,18 @@ export class Delivery {
       connectedAt: performance.now() - (Date.now() - recipient.connectedAt),
       outcome: undefined,
       answered: undefined,
-      asked: undefined,
       isGivenUp: false,
     };
     queue.add(post, urgent, frame?.length ?? 0);
-    const atOnce = before || urgent ? undefined : this.#deliverAtOnce(way, queue, post);
-    post.outcome = atOnce ?? this.#deliver(way, queue, post, before);
+    post.outcome = this.#deliver(way, queue, post, before);
     return post.outcome;
   }
 
-  /**
-   * Makes the call in this turn if nothing has to be waited for, as for most calls of a large send. It makes fewer promises than
-   * {@link #deliver}.
-   *
-   * @returns undefined if something has to be waited for
-   */
-  #deliverAtOnce(way: Way, queue: ConnectionQueue<Post>, post: Post): Promise<Outcome> | undefined {
-    const { recipient, options } = post;
-    if (this.#isStopped || queue.refusals || isTaken(queue, false)) return undefined;
-    if (this.#api.ready?.(recipient.endpoint)) return undefined;
-    const answer = options.stillPermitted ? options.stillPermitted(recipient) : true;
-    if (answer !== true) {
-      post.asked = answer;
-      // Whoever waits for it hears of its failure.
-      answer.catch(() => undefined);
-      return undefined;
-    }
-    if (!way.lane.enterAtOnce()) return undefined;
-    const slot = this.#posts.add(post);
-    const calledAt = performance.now();
-    const answered = this.#begin(queue, post);
-    return answered.then(
-      (result) => {
-        this.#ended(queue, post, answered);
-        const ms = result.kind === "ok" ? performance.now() - calledAt : undefined;
-        way.lane.leave(evidenceOf(result, way.throttling, queue, false), ms);
-        this.#posts.remove(slot);
-        if (result.kind !== "ok") return this.#deliver(way, queue, post, undefined, result);
-        this.#leave(way, queue, post);
-        return SENT;
-      },
-      (error) => {
-        this.#ended(queue, post, answered);
-        way.lane.leave();
-        this.#posts.remove(slot);
-        this.#leave(way, queue, post);
-        return { kind: "failed", reason: reasonOf(error) } as const;
-      },
-    );
-  }
-
-  /** Makes a call. An app's own Management API may throw in place of returning a promise. */
-  #begin(queue: ConnectionQueue<Post>, post: Post): Promise<PostResult> {
-    let answered: Promise<PostResult>;
-    try {
-      answered = this.#call(post);
-    } catch (error) {
-      answered = Promise.reject(error);
-    }
-    post.answered = answered;
-    queue.calling = answered;
-    return answered;
-  }
-
-  #ended(queue: ConnectionQueue<Post>, post: Post, answered: Promise<PostResult> | undefined): void {
-    if (answered && queue.calling === answered) queue.calling = undefined;
-    post.answered = undefined;
-  }
-
-  /** The post has its outcome. */
-  #leave(way: Way, queue: ConnectionQueue<Post>, { options, frame, recipient }: Post): void {
-    if (!queue.remove(options.urgent ?? false, frame?.length ?? 0)) return;
-    way.queues.delete(recipient.connectionId);
-    this.#queues.remove(queue.slot);
-  }
-
-  /** @param first the answer to the first call, if it was made already */
   async #deliver(
     way: Way,
     queue: ConnectionQueue<Post>,
     post: Post,
     before: Post | undefined,
-    first?: PostResult,
   ): Promise<Outcome> {
     const slot = this.#posts.add(post);
     const { urgent = false } = post.options;
@@ -306,40 +229,62 @@ export class Delivery {
           return outcome;
         }
       }
-      return await this.#persist(way, queue, post, first);
+      return await this.#persist(way, queue, post);
     } catch (error) {
       return { kind: "failed", reason: reasonOf(error) };
     } finally {
       this.#posts.remove(slot);
-      this.#leave(way, queue, post);
+      if (queue.remove(urgent, post.frame?.length ?? 0)) {
+        way.queues.delete(post.recipient.connectionId);
+        this.#queues.remove(queue.slot);
+      }
     }
   }
 
-  async #persist(
-    way: Way,
-    queue: ConnectionQueue<Post>,
-    post: Post,
-    first: PostResult | undefined,
-  ): Promise<Outcome> {
+  async #persist(way: Way, queue: ConnectionQueue<Post>, post: Post): Promise<Outcome> {
     const { lane, rate, throttling } = way;
     const { recipient, options } = post;
-    const { urgent = false } = options;
+    const { urgent = false, stillPermitted } = options;
     let begun: number | undefined;
     for (let attempt = 1; ; attempt++) {
-      let result = attempt === 1 ? first : undefined;
-      if (!result) {
-        const isSetAside = !urgent && throttling.isSetAside(queue.refusals);
-        if (isSetAside) {
-          begun ??= performance.now();
-          const late = await this.#enterAside(way, queue, post, begun + THROTTLED_RETRY_MS);
-          if (late) return late;
-        } else {
-          const turn = lane.enter(urgent);
-          if (turn) await turn;
+      const isSetAside = !urgent && throttling.isSetAside(queue.refusals);
+      if (isSetAside) {
+        begun ??= performance.now();
+        const late = await this.#enterAside(way, queue, post, begun + THROTTLED_RETRY_MS);
+        if (late) return late;
+      } else {
+        const turn = lane.enter(urgent);
+        if (turn) await turn;
+      }
+      let isThrottled: boolean | undefined;
+      let result: PostResult;
+      let ms: number | undefined;
+      try {
+        if (queue.isTooSlow && !urgent) return giveUp(post);
+        const ready = this.#api.ready?.(recipient.endpoint);
+        if (ready) await ready;
+        for (;;) {
+          if (isTaken(queue, urgent)) {
+            await free(queue, urgent);
+            continue;
+          }
+          const answer = stillPermitted ? stillPermitted(recipient) : true;
+          // The call starts in this very turn.
+          if (answer === true) break;
+          if (!(await inTime(answer))) return WITHHELD;
         }
-        const tried = await this.#try(way, queue, post, isSetAside);
-        if (tried.kind === "decided") return tried.outcome;
-        result = tried.result;
+        if (this.#isShut || (this.#isStopped && !urgent)) return CLOSED;
+        const calledAt = performance.now();
+        post.answered = this.#call(post);
+        queue.calling = post.answered;
+        result = await post.answered;
+        if (result.kind === "ok" && !urgent) ms = performance.now() - calledAt;
+        isThrottled = evidenceOf(result, throttling, queue, urgent);
+      } finally {
+        if (post.answered && queue.calling === post.answered) queue.calling = undefined;
+        post.answered = undefined;
+        if (isSetAside) lane.leaveAside(isThrottled);
+        else lane.leave(isThrottled, ms);
       }
       if (!urgent && !queue.isTooSlow && throttling.isTooSlow(queue.refusals)) {
         this.#endTooSlow(queue, recipient);
@@ -361,47 +306,6 @@ export class Delivery {
       const stepBack = isApart ? undefined : lane.stepAside();
       await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, MAX_BACKOFF_MS));
       stepBack?.();
-    }
-  }
-
-  /** Makes a call in its turn, and gives the turn back. */
-  async #try(
-    { lane, throttling }: Way,
-    queue: ConnectionQueue<Post>,
-    post: Post,
-    isSetAside: boolean,
-  ): Promise<Tried> {
-    const { recipient, options } = post;
-    const { urgent = false, stillPermitted } = options;
-    let isThrottled: boolean | undefined;
-    let ms: number | undefined;
-    let answered: Promise<PostResult> | undefined;
-    try {
-      if (queue.isTooSlow && !urgent) return decided(giveUp(post));
-      const ready = this.#api.ready?.(recipient.endpoint);
-      if (ready) await ready;
-      for (;;) {
-        if (isTaken(queue, urgent)) {
-          await free(queue, urgent);
-          continue;
-        }
-        const answer = post.asked ?? (stillPermitted ? stillPermitted(recipient) : true);
-        post.asked = undefined;
-        // The call starts in this very turn.
-        if (answer === true) break;
-        if (!(await inTime(answer))) return decided(WITHHELD);
-      }
-      if (this.#isShut || (this.#isStopped && !urgent)) return decided(CLOSED);
-      const calledAt = performance.now();
-      answered = this.#begin(queue, post);
-      const result = await answered;
-      if (result.kind === "ok" && !urgent) ms = performance.now() - calledAt;
-      isThrottled = evidenceOf(result, throttling, queue, urgent);
-      return { kind: "answered", result };
-    } finally {
-      this.#ended(queue, post, answered);
-      if (isSetAside) lane.leaveAside(isThrottled);
-      else lane.leave(isThrottled, ms);
     }
   }
 
@@ -450,10 +354,6 @@ const CLOSED: Outcome = { kind: "failed", reason: "closed" };
 const THROTTLED: Outcome = { kind: "failed", reason: "status 429" };
 const TOO_SLOW: Outcome = { kind: "failed", reason: "slow" };
 const QUEUE_FULL: Promise<Outcome> = Promise.resolve({ kind: "failed", reason: "queue full" });
-
-function decided(outcome: Outcome): Tried {
-  return { kind: "decided", outcome };
-}
 
 /** The messages behind it are given up too. */
 function giveUp(post: Post): Outcome {

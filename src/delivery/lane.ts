@@ -49,25 +49,21 @@ export class Lane {
 
   /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
   enter(isUrgent: boolean): Promise<void> | undefined {
-    if (isUrgent ? this.#enterUrgent() : this.enterAtOnce()) return undefined;
+    if (this.#isOpenToAll && !isUrgent) {
+      this.#underWay++;
+      return undefined;
+    }
     const waiting = isUrgent ? this.#urgent : this.#ordinary;
+    // Nobody slips in between those who wait.
+    const isFree = waiting.length === 0 && (isUrgent || !this.#isSetAsideDue);
+    if (isFree && this.#hasRoom(isUrgent) && this.#rate.take(isUrgent) === 0) {
+      this.#underWay++;
+      if (!isUrgent) this.#ordinarySinceSetAside++;
+      return undefined;
+    }
     const turn = new Promise<void>((resolve) => waiting.push(resolve));
     this.#admit();
     return turn;
-  }
-
-  /** Takes the turn of an ordinary call if it is there at once. Give it back by {@link leave}. */
-  enterAtOnce(): boolean {
-    if (this.#isOpenToAll) {
-      this.#underWay++;
-      return true;
-    }
-    // Nobody slips in between those who wait.
-    const isFree = this.#ordinary.length === 0 && !this.#isSetAsideDue && this.#hasRoom(false);
-    if (!isFree || this.#rate.take(false) !== 0) return false;
-    this.#underWay++;
-    this.#ordinarySinceSetAside++;
-    return true;
   }
 
   /**
@@ -149,13 +145,6 @@ export class Lane {
     }
     this.#setAside.clear();
     for (let goOn = this.#outside.shift(); goOn; goOn = this.#outside.shift()) goOn();
-  }
-
-  #enterUrgent(): boolean {
-    const isFree = this.#urgent.length === 0 && this.#hasRoom(true);
-    if (!isFree || this.#rate.take(true) !== 0) return false;
-    this.#underWay++;
-    return true;
   }
 
   get #isOpen(): boolean {

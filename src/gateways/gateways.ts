@@ -94,13 +94,13 @@ export class Gateways {
   }
 
   /** Every gateway, at most five seconds old. undefined: they have to be read. */
-  get fresh(): readonly Gateway[] | undefined {
+  get freshList(): readonly Gateway[] | undefined {
     return this.#age() < MAX_AGE_MS ? this.#known : undefined;
   }
 
   /** Every gateway, at most five seconds old. */
   async list(): Promise<readonly Gateway[]> {
-    return this.fresh ?? this.#read();
+    return this.freshList ?? this.#read();
   }
 
   /** Reads again, at most once a second: a caller may belong to a gateway registered a moment ago. */

@@ -11,7 +11,7 @@ import type { Rooms } from "./rooms.ts";
 /** Channels that one session may be in. Every statement about a session reads them all. */
 const MAX_CHANNELS = 100;
 
-/** Joins of one process that are in the database at the same time, so that they leave connections of the pool to other events. */
+/** Memberships of one process that are written at the same time, so that connections of the pool are free for other events. */
 export const JOINS_AT_ONCE = 4;
 
 /** How often `authorize` is called for one join before it is denied, because a change keeps concerning the user or the channel. */
@@ -80,11 +80,17 @@ async function joinUnchanged(
   lock: string,
 ): Promise<boolean> {
   if (!rooms.database.writesInWith) return false;
-  const now = await rooms.sessions.findWithChange(joining.sessionId);
+  let now: Awaited<ReturnType<typeof rooms.sessions.findWithChange>>;
+  try {
+    now = await rooms.sessions.findWithChange(joining.sessionId);
+  } catch {
+    // The transaction reads again, and is repeated if the connection to the database was lost.
+    return false;
+  }
   if (!now) throw ended();
   demandBoth(rooms, channel, now, trail);
   const checked = { since: now.lastChange, validUntil: firstEnd(now) };
-  return rooms.memberships.joinUnchanged({ ...joining, ...checked }, lock);
+  return rooms.joinTurns(() => rooms.memberships.joinUnchanged({ ...joining, ...checked }, lock));
 }
 
 /** Calls every `authorize` with the permissions of now. @returns the number of the last change before they were read */

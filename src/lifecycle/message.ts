@@ -55,7 +55,7 @@ export async function message(
   trail: Trail,
   envelope: Envelope,
 ): Promise<unknown> {
-  const gateway = rooms.callers.known(call) ?? (await caller(rooms, call, http, trail, envelope));
+  const gateway = rooms.callers.find(call) ?? (await caller(rooms, call, http, trail, envelope));
   envelope.gateway = gateway;
   trail.gateway = gateway.name;
   const json = await readJsonText(http, MAX_MESSAGE_BYTES);

@@ -35,7 +35,7 @@ type Parameter = Parameters<Parameters<typeof bound<Values, unknown>>[1]>[0];
 interface Shape {
   /** Whether another channel is left. */
   readonly leaves: boolean;
-  /** Whether it requires that nobody's permissions have changed. */
+  /** Whether it requires that no change was recorded since the permissions were read. */
   readonly isChecked: boolean;
 }
 
@@ -77,10 +77,10 @@ export class Memberships {
   }
 
   /**
-   * The same in one round trip, if nobody's permissions have changed since those of the session were read, and the session is open.
+   * The same in one round trip, if no change was recorded since the permissions of the session were read, and the session is open.
    *
    * @param lock excludes other joins of the connection
-   * @returns false if nothing was joined or left: then {@link join} decides. Always where the database has no WITH that writes
+   * @returns false if nothing was joined or left: then {@link join} decides. It is always false if the database has no WITH that writes
    */
   async joinUnchanged(joining: CheckedJoining, lock: string): Promise<boolean> {
     if (!this.#database.writesInWith) return false;

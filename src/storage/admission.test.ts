@@ -5,7 +5,7 @@ import { isPoolTimeout } from "./postgres-failures.ts";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test("lets a number in at once, and the others in the order in which they came", async () => {
+test("admits a limited number of reads at once, and the others in the order of arrival", async () => {
   const admission = new Admission(2, 1000);
   expect([admission.enter(), admission.enter()]).toEqual([undefined, undefined]);
   const admitted: number[] = [];
@@ -23,7 +23,7 @@ test("lets a number in at once, and the others in the order in which they came",
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("rejects whoever has waited for too long, and nobody else", async () => {
+test("rejects only the reads that have waited for too long", async () => {
   const admission = new Admission(1, 1000);
   admission.enter();
   const outcomes: string[] = [];
@@ -42,5 +42,32 @@ test("rejects whoever has waited for too long, and nobody else", async () => {
   expect(outcomes).toEqual(["early rejected", "too rejected", "late admitted"]);
   admission.leave();
   expect(admission.enter()).toBeUndefined();
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("forgets the reads that were served, although the queue is never empty", async () => {
+  const admission = new Admission(1, 1000);
+  admission.enter();
+  const admitted: number[] = [];
+  admission.enter()?.then(() => admitted.push(0));
+  for (let number = 1; number <= 3000; number++) {
+    admission.enter()?.then(() => admitted.push(number));
+    admission.leave();
+  }
+  await vi.advanceTimersByTimeAsync(0);
+  expect(admitted).toEqual(Array.from({ length: 3000 }, (_, number) => number));
+  admission.leave();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(admitted.at(-1)).toBe(3000);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("rejects the reads that wait when it is closed, and later ones", async () => {
+  const admission = new Admission(1, 1000);
+  admission.enter();
+  const waiting = admission.enter();
+  admission.close();
+  await expect(waiting).rejects.toSatisfy(isPoolTimeout);
+  await expect(admission.enter()).rejects.toSatisfy(isPoolTimeout);
   expect(vi.getTimerCount()).toBe(0);
 });

@@ -7,35 +7,43 @@ interface Waiting {
   readonly until: number;
 }
 
+/** Served entries at the front of the queue that are removed together. */
+const MAX_SERVED = 1024;
+
 /**
- * Lets a number of reads use the pool at the same time, in the order in which they came.
+ * The queue for the first read of each event. A limited number of these reads use the pool at the same time, in the order of their
+ * arrival.
  *
- * The first read of an event comes through here. What an event that has begun still has to do goes to the pool directly, so it does not
- * wait behind all the events that have arrived meanwhile. Without it, an event of three statements would wait three times as long as
- * one of them, while a database that was away catches up.
+ * The later statements of an event ask the pool directly, so they do not wait behind all the events that have arrived in the meantime.
+ * With one queue, an event of three statements would wait three times while the database catches up after an outage.
  */
 export class Admission {
   readonly #atOnce: number;
   readonly #waitMs: number;
   #admitted = 0;
-  /** In the order in which they came. Those before `#first` are done. */
+  /** In the order of arrival. The entries before `#first` were served. */
   #waiting: Waiting[] = [];
   #first = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
-  /** @param waitMs how long one waits, in milliseconds */
+  /**
+   * @param atOnce reads that use the pool at the same time
+   * @param waitMs how long a read waits at most, in milliseconds
+   */
   constructor(atOnce: number, waitMs: number) {
     this.#atOnce = atOnce;
     this.#waitMs = waitMs;
   }
 
   /**
-   * Waits for the turn of a read. Call {@link leave} when it has ended.
+   * Waits for the turn of a read. Call {@link leave} when the read has ended.
    *
-   * @returns undefined if it need not wait
-   * @throws the error of a pool whose connections are all in use, after the time
+   * @returns undefined if the read does not have to wait
+   * @throws the error of a pool without a free connection, if the read has waited for too long, or the queue was closed
    */
   enter(): Promise<void> | undefined {
+    if (this.#isClosed) return Promise.reject(poolTimeout());
     if (this.#admitted < this.#atOnce) {
       this.#admitted++;
       return undefined;
@@ -50,6 +58,12 @@ export class Admission {
     const next = this.#shift();
     if (next) next.admit();
     else this.#admitted--;
+  }
+
+  /** Rejects the reads that wait. */
+  close(): void {
+    this.#isClosed = true;
+    for (let head = this.#shift(); head; head = this.#shift()) head.reject(poolTimeout());
   }
 
   readonly #rejectLate = (): void => {
@@ -71,6 +85,10 @@ export class Admission {
   #shift(): Waiting | undefined {
     const head = this.#waiting[this.#first];
     if (head) this.#first++;
+    if (this.#first >= MAX_SERVED) {
+      this.#waiting.splice(0, this.#first);
+      this.#first = 0;
+    }
     if (this.#first === this.#waiting.length) {
       this.#waiting = [];
       this.#first = 0;

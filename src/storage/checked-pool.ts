@@ -58,7 +58,7 @@ export class CheckedPool implements PostgresPool {
   #probing: Promise<void> | undefined;
   #isEnding = false;
 
-  /** @param waitMs how long one waits for a connection while all are in use, in milliseconds */
+  /** @param waitMs how long a first read waits for its turn, in milliseconds */
   constructor(pool: Pool, hosts: PostgresHosts, waitMs: number) {
     this.#pool = pool;
     this.#admission = new Admission(pool.options.max, waitMs);
@@ -84,7 +84,7 @@ export class CheckedPool implements PostgresPool {
     return (await this.#connect(performance.now() + RETRY_FOR_MS)) as unknown as PostgresPoolClient;
   }
 
-  /** Reads for an event that has just arrived: behind the statements of events that have begun. @returns the rows */
+  /** Runs the first read of an event, behind the statements of events that have begun. @returns the rows */
   async readFirst(text: string, values: readonly unknown[]): Promise<readonly unknown[]> {
     const turn = this.#admission.enter();
     if (turn) await turn;
@@ -104,6 +104,7 @@ export class CheckedPool implements PostgresPool {
   async end(): Promise<void> {
     if (this.#isEnding) return;
     this.#isEnding = true;
+    this.#admission.close();
     await within(END_MS, this.#pool.end());
     // Those that are in use, and those whose network does not answer.
     for (const client of this.#lines.keys()) (client as Client).connection.stream.destroy();

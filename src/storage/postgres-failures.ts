@@ -35,7 +35,7 @@ export function isPoolTimeout(error: unknown): boolean {
   return messageOf(error) === POOL_TIMEOUT;
 }
 
-/** The error of a pool of which no connection became free in time. */
+/** Returns the error of a pool that had no free connection in time. */
 export function poolTimeout(): Error {
   return new Error(POOL_TIMEOUT);
 }

@@ -18,14 +18,14 @@ export {
 /** Whether this project's tests run on PostgreSQL. */
 export const isPostgres = process.env.TEST_STORAGE === "postgres";
 
-/** Connections to the server of all tests, for statements beside what a test examines. A new one takes longer than most of them. */
+/** Connections to the server of all tests, for statements that are not part of what a test examines. A new one takes longer than most of them. */
 let beside: Pool | undefined;
 const MOST_BESIDE = 4;
 const INT8 = 20;
 
 /**
- * Runs a statement on a database behind everybody's back. In a database of a test's own it has a connection of its own, and elsewhere one
- * that is kept.
+ * Runs a statement on a database without any storage of the test. In a database of a test's own, the statement has its own connection,
+ * and elsewhere it uses one that is kept.
  */
 export async function sqlAt(source: string, statement: string): Promise<unknown[]> {
   const url = new URL(searching(source), "file:");

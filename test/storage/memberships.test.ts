@@ -1,4 +1,3 @@
-import { setTimeout } from "node:timers/promises";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ChangeLog } from "../../src/access/change-log.ts";
 import { Rights } from "../../src/access/rights.ts";
@@ -215,7 +214,7 @@ describe.runIf(isPostgres)("a channel that is joined while nothing changes", () 
     await at.two.write(async (db) => {
       await new ChangeLog(at.two).append(db);
       joining = joinUnchanged("room");
-      await setTimeout(200);
+      await at.passTime();
     });
     expect(await joining).toBe(false);
     expect(await channelsOf("a")).toEqual([]);

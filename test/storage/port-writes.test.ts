@@ -60,12 +60,6 @@ describe("write", () => {
   });
 });
 
-/** Lets a third process read twenty times: long enough for a write that waits for nothing. */
-async function passTime(): Promise<void> {
-  const third = at.open();
-  for (let reads = 0; reads < 20; reads++) await counterIn(third.db);
-}
-
 describe("writeBeside", () => {
   test("gives what its work gives, and undoes everything where the work throws", async () => {
     const error = new Error("half-way");
@@ -84,7 +78,7 @@ describe("writeBeside", () => {
     const [before, after] = await at.one.writeBeside(async (db) => {
       const first = await counterIn(db);
       writing = at.two.write((other) => setCounter(other, 7));
-      await passTime();
+      await at.passTime();
       return [first, await counterIn(db)];
     });
     expect([before, after]).toEqual([0, 0]);
@@ -97,7 +91,7 @@ describe("writeBeside", () => {
     await at.one.write(async (db) => {
       await setCounter(db, 1);
       beside = at.two.writeBeside(counterIn);
-      await passTime();
+      await at.passTime();
       await setCounter(db, 2);
     });
     expect(await beside).toBe(2);
@@ -117,7 +111,7 @@ describe("writeBeside", () => {
     await at.one.write(async (db) => {
       await setCounter(db, 1);
       beside = at.two.writeBeside(counterIn, { lock: "ann" });
-      await passTime();
+      await at.passTime();
       await setCounter(db, 2);
     });
     expect(await beside).toBe(2);
@@ -168,7 +162,7 @@ describe("writeInOneTrip", () => {
       await at.one.write(async (db) => {
         await db.deleteFrom("sallyport_groups").execute();
         trip = at.two.writeInOneTrip([addGroup(at.two.db, "last", 1)], { lock });
-        await passTime();
+        await at.passTime();
         await addGroups(db, "first");
       });
       expect(await trip).toBe(0);
@@ -320,7 +314,7 @@ describe("rehearse", () => {
       const counts = await at.one.rehearse(async (db) => {
         const first = await counterIn(db);
         writing = at.two[way]((other) => setCounter(other, before + 1));
-        await passTime();
+        await at.passTime();
         return [first, await counterIn(db)];
       });
       expect([way, counts]).toEqual([way, [before, before]]);

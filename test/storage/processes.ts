@@ -34,6 +34,14 @@ export class Processes {
     return storage;
   }
 
+  /** Lets a third process read twenty times: long enough for a write that waits for nothing. */
+  async passTime(): Promise<void> {
+    const third = this.open();
+    for (let reads = 0; reads < 20; reads++) {
+      await third.db.selectFrom("sallyport_counters").selectAll().execute();
+    }
+  }
+
   /** The same noun in both processes. */
   each<Noun>(make: (database: Database) => Noun): readonly [Noun, Noun] {
     return [make(this.one), make(this.two)];
