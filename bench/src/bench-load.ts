@@ -54,11 +54,11 @@ try {
         figure.name,
         formatFigure(before.find((one) => one.name === figure.name)),
         formatFigure(figure),
-        figure.target === undefined ? "" : `≤ ${figure.target} ${figure.unit}`,
+        figure.target === undefined ? "" : `≤ ${formatNumber(figure.target)} ${figure.unit}`.trim(),
         figure.target === undefined ? "" : figure.value <= figure.target ? "kept" : "missed",
       ];
       lines.push(`| ${cells.join(" | ")} |`);
-      console.log(cells.join("  "));
+      console.log(cells.join("  ").trimEnd());
     }
   }
 } finally {
@@ -88,7 +88,11 @@ async function measure(script: string, name: string): Promise<readonly Figure[]>
 function formatFigure(figure: Figure | undefined): string {
   if (figure === undefined) return "";
   const { value, unit } = figure;
-  return `${value >= 100 || value === 0 ? value.toFixed(0) : value.toPrecision(3)} ${unit}`;
+  return `${formatNumber(value)} ${unit}`.trim();
+}
+
+function formatNumber(value: number): string {
+  return Number.isInteger(value) || value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
 async function writeTable(rows: readonly string[]): Promise<void> {

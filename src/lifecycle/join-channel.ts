@@ -11,7 +11,7 @@ import type { Rooms } from "./rooms.ts";
 /** Channels that one session may be in. Every statement about a session reads them all. */
 const MAX_CHANNELS = 100;
 
-/** Memberships of one process that are written at the same time, so that connections of the pool are free for other events. */
+/** Joins of one process that are in the database at the same time, so that connections of the pool are free for other events. */
 export const JOINS_AT_ONCE = 4;
 
 /** How often `authorize` is called for one join before it is denied, because a change keeps concerning the user or the channel. */
@@ -39,7 +39,8 @@ export async function joinChannel(
   const hasHooks = channel.authorize.length > 0;
   const lock = lockOfChannels(session.id);
   const joining = { sessionId: session.id, channel: name, max: MAX_CHANNELS, leaving };
-  if (!hasHooks && (await joinUnchanged(rooms, joining, channel, trail, lock))) return;
+  const joinNow = () => joinUnchanged(rooms, joining, channel, trail, lock);
+  if (!hasHooks && rooms.database.writesInWith && (await rooms.joinTurns(joinNow))) return;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const since = hasHooks ? await authorizeJoin(rooms, session, channel, trail) : undefined;
     const join = () =>
@@ -68,9 +69,9 @@ export async function joinChannel(
 }
 
 /**
- * Joins without a transaction of several round trips, where the database can.
+ * Joins without a transaction of several round trips. Only for a database that has a WITH that writes.
  *
- * @returns false if it cannot, or something has changed since the permissions were read
+ * @returns false if something has changed since the permissions were read
  */
 async function joinUnchanged(
   rooms: Rooms,
@@ -79,7 +80,6 @@ async function joinUnchanged(
   trail: Trail,
   lock: string,
 ): Promise<boolean> {
-  if (!rooms.database.writesInWith) return false;
   let now: Awaited<ReturnType<typeof rooms.sessions.findWithChange>>;
   try {
     now = await rooms.sessions.findWithChange(joining.sessionId);
@@ -90,7 +90,7 @@ async function joinUnchanged(
   if (!now) throw ended();
   demandBoth(rooms, channel, now, trail);
   const checked = { since: now.lastChange, validUntil: firstEnd(now) };
-  return rooms.joinTurns(() => rooms.memberships.joinUnchanged({ ...joining, ...checked }, lock));
+  return rooms.memberships.joinUnchanged({ ...joining, ...checked }, lock);
 }
 
 /** Calls every `authorize` with the permissions of now. @returns the number of the last change before they were read */
