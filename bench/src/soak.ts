@@ -226,7 +226,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
 /**
  * Waits until the open rows are those of the clients' connections, and crew 0 has none.
  *
- * @param connections returns the users whose connections are open
+ * @param connections returns the users who are connected
  * @returns complaints if it does not come to that
  */
 async function disagreementOf(

@@ -1,12 +1,14 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
-import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
-import { bound, prepared } from "../storage/prepared.ts";
+import type { Database, Tables } from "../storage/database.ts";
+import { bound, prepared, remembered } from "../storage/prepared.ts";
 import {
+  NEVER,
   type ReadRights,
   type RightsColumns,
   type RightsOf,
   rightsColumns,
   rightsFrom,
+  unchangedSince,
 } from "./rights-of.ts";
 import { type ConnectionLimit, type ConnectionScope, openConnections } from "./user-connections.ts";
 
@@ -64,9 +66,6 @@ interface Values extends Omit<NewSession, "limit" | "token"> {
   readonly max: number;
   readonly validUntil: number;
 }
-
-/** Later than any grant ends, in epoch milliseconds. */
-const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** The row of a token that opens a connection, as a subquery. */
 interface StandingToken {
@@ -147,7 +146,7 @@ export class Entries {
     const { channel } = session;
     const joins = channel !== undefined && this.#database.writesInWith;
     const on = db as unknown as Kysely<never>;
-    const open = remembered(
+    const open = remembered<Shape, Open>(
       this.#open,
       {
         hasToken: session.token !== undefined,
@@ -173,7 +172,7 @@ export class Entries {
   async openUnchanged(session: CheckedSession, lock: string | undefined): Promise<boolean> {
     const { id, channel } = session;
     const joins = channel !== undefined && this.#database.writesInWith;
-    const bind = remembered(
+    const bind = remembered<Shape, Bind>(
       this.#openUnchanged,
       {
         hasToken: session.token !== undefined,
@@ -226,8 +225,7 @@ export class Entries {
       conditions.push(sql<boolean>`not ${this.#changeLog.affects(db, affected, number("since"))}`);
     }
     if (preventedBy === "any") {
-      conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${number("since")}`);
-      conditions.push(sql<boolean>`${now} < ${number("validUntil")}`);
+      conditions.push(...unchangedSince(this.#database, number("since"), number("validUntil")));
     }
     if (counted !== null) {
       const scope = "view" in counted ? { view: text("view") } : counted;
@@ -293,16 +291,4 @@ function valuesOf({ limit, token, ...session }: NewSession, validUntil: number |
     max: limit?.max ?? 0,
     validUntil: validUntil ?? NEVER,
   };
-}
-
-/** Returns the statement of a shape, which is made at its first use. */
-function remembered<Statement>(
-  statements: Map<string, Statement>,
-  shape: Shape,
-  make: (shape: Shape) => Statement,
-): Statement {
-  const key = JSON.stringify(shape);
-  const statement = statements.get(key) ?? make(shape);
-  statements.set(key, statement);
-  return statement;
 }

@@ -1,6 +1,7 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
-import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
-import { bound } from "../storage/prepared.ts";
+import type { Database, Tables } from "../storage/database.ts";
+import { bound, remembered } from "../storage/prepared.ts";
+import { NEVER, unchangedSince } from "./rights-of.ts";
 
 /** A channel that a session joins. */
 export interface Joining {
@@ -12,7 +13,7 @@ export interface Joining {
   readonly leaving?: string | undefined;
 }
 
-/** A channel that a session joins, whose permissions were read and checked before. */
+/** A channel that a session joins. Its permissions were read and checked before. */
 export interface CheckedJoining extends Joining {
   /** Number of the last change before the permissions were read. */
   readonly since: number;
@@ -39,10 +40,7 @@ interface Shape {
   readonly isChecked: boolean;
 }
 
-/** Later than any grant ends, in epoch milliseconds. */
-const NEVER = Number.MAX_SAFE_INTEGER;
-
-/** Which sessions are in which channels. Being in a channel proves nothing: every delivery asks again. */
+/** Which sessions are in which channels. A membership proves nothing: each delivery checks the permissions. */
 export class Memberships {
   readonly #database: Database;
   readonly #joins = new Map<string, (values: Values) => CompiledQuery>();
@@ -90,9 +88,9 @@ export class Memberships {
   }
 
   #joined(shape: Shape, values: Values): CompiledQuery {
-    const key = JSON.stringify(shape);
-    const bind = this.#joins.get(key) ?? bound(this.#database.sql, (value) => this.#joining(shape, value));
-    this.#joins.set(key, bind);
+    const bind = remembered(this.#joins, shape, () =>
+      bound(this.#database.sql, (value) => this.#joining(shape, value)),
+    );
     return bind(values);
   }
 
@@ -115,8 +113,7 @@ export class Memberships {
         .where("open.id", "=", text("sessionId"))
         .where("open.closed_at", "is", null);
       conditions.push(sql<boolean>`exists ${open}`);
-      conditions.push(sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${number("since")}`);
-      conditions.push(sql<boolean>`${now} < ${number("validUntil")}`);
+      conditions.push(...unchangedSince(this.#database, number("since"), number("validUntil")));
     }
     const joining = db
       .insertInto("sallyport_memberships")

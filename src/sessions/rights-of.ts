@@ -1,5 +1,5 @@
-import type { Expression, Kysely, RawBuilder } from "kysely";
-import { type Flag, parseList, type Tables } from "../storage/database.ts";
+import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
+import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 
 /**
  * Rights that a statement brings along: an expression that lists a user's grants of now, each as permission, group
@@ -104,4 +104,21 @@ export function firstEnd({ grants }: { readonly grants?: readonly HeldGrant[] })
   if (!grants) return 0;
   const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
   return ends.length === 0 ? null : Math.min(...ends);
+}
+
+/** Later than any grant ends, in epoch milliseconds. */
+export const NEVER = Number.MAX_SAFE_INTEGER;
+
+/**
+ * Returns the SQL conditions under which permissions that were read before still hold.
+ *
+ * @param since number of the last change before they were read
+ * @param validUntil when the first of the grants ends, in epoch milliseconds, or {@link NEVER}
+ */
+export function unchangedSince(
+  { db, now, sql }: Database,
+  since: Expression<number>,
+  validUntil: Expression<number>,
+): readonly Expression<SqlBool>[] {
+  return [sql<boolean>`coalesce(${changesRecorded(db)}, 0) = ${since}`, sql<boolean>`${now} < ${validUntil}`];
 }

@@ -205,7 +205,7 @@ class PostgresDatabase implements Database {
   readonly #ownName = randomUUID();
   readonly #channel: string;
   readonly #hosts: PostgresHosts | undefined;
-  /** Absent for a Kysely of the app's own, whose pool is not known. */
+  /** Absent if the app brings its own Kysely, because its pool is not known. */
   readonly readRow?: (query: CompiledQuery) => Promise<RowRead>;
   #changes: number | undefined;
 

@@ -63,3 +63,15 @@ export function bound<Values extends object, Row>(
     return { sql: text, query, queryId, parameters: given };
   };
 }
+
+/** Returns the statement of a shape, which is made at its first use. */
+export function remembered<Shape extends object, Statement>(
+  statements: Map<string, Statement>,
+  shape: Shape,
+  make: (shape: Shape) => Statement,
+): Statement {
+  const key = JSON.stringify(shape);
+  const statement = statements.get(key) ?? make(shape);
+  statements.set(key, statement);
+  return statement;
+}

@@ -29,7 +29,7 @@ export type Order =
 /** What this process reports of one stretch of work. */
 export interface Stretch extends Readings {
   readonly answered: number;
-  /** Calls whose user had no permission, or whose connection was closed before the answer. */
+  /** Calls that were denied, or whose connection was closed before the answer. */
   readonly denied: number;
   readonly failures: readonly Failure[];
 }
@@ -56,7 +56,7 @@ export async function runPeople(
       }
       process.send?.("connected");
     }
-    // Users whose connections are open.
+    // The users who are connected.
     if (order.do === "report connections") {
       process.send?.(people.filter((person) => person.isConnected).map(({ user }) => user));
     }
