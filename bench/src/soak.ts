@@ -20,6 +20,7 @@ import { Faults } from "./soak/faults.js";
 import { type Order, runPeople, type Stretch } from "./soak/people.js";
 import { LOGIN } from "./soak/person.js";
 import { grown, type Readings, resources, rss } from "./soak/readings.js";
+import { Stalls } from "./soak/stalls.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 /**
@@ -178,6 +179,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
     }
   };
 
+  const stalls = new Stalls();
   const warmUp = await stretch(minutes * 60_000 * WARM_UP_SHARE);
   const rest = await stretch(minutes * 60_000 * (1 - WARM_UP_SHARE));
   const crew = { group: "Crew 0" };
@@ -218,6 +220,9 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
     ...grown("gateway and clients", warmUp.outside, rest.outside),
   ];
   if (complaints.length > 0) for (const line of faults?.timeline() ?? []) console.error(line);
+  for (const line of [...stalls.report("the app"), ...warmUp.outside.stalls, ...rest.outside.stalls])
+    console.log(line);
+  stalls.stop();
   for (const complaint of complaints.slice(0, MAX_COMPLAINTS)) console.error(complaint);
   console.log(complaints.length === 0 ? "Nothing failed, nothing grew." : `${complaints.length} complaints.`);
   process.exitCode = complaints.length === 0 ? 0 : 1;

@@ -4,6 +4,7 @@ import type { Failure } from "./failures.js";
 import { FailureCounts } from "./failures.js";
 import { Person } from "./person.js";
 import { type Readings, resources, rss } from "./readings.js";
+import { Stalls } from "./stalls.js";
 
 /** Bytes that may wait for a client, so that one that stops reading is noticed soon. */
 const MAX_BUFFERED_BYTES = 32_768;
@@ -32,6 +33,8 @@ export interface Stretch extends Readings {
   /** Calls that were denied, or whose connection was closed before the answer. */
   readonly denied: number;
   readonly failures: readonly Failure[];
+  /** A line for each time at which this process was stalled. */
+  readonly stalls: readonly string[];
 }
 
 /** The local gateway and its clients, in a process of their own. Sends its address when it is ready, and then acts on each {@link Order}. */
@@ -100,6 +103,7 @@ async function keepBusy(
 ): Promise<Stretch> {
   const until = performance.now() + ms;
   const failures = new FailureCounts();
+  const stalls = new Stalls();
   const rssMiB: number[] = [];
   const underWay = new Set<Promise<void>>();
   const sum = (of: (person: Person) => number) => people.reduce((total, person) => total + of(person), 0);
@@ -123,5 +127,9 @@ async function keepBusy(
   await sleep(SETTLING_MS);
   const answered = sum((one) => one.answered) - answeredBefore;
   const denied = sum((one) => one.denied) - deniedBefore;
-  return { answered, denied, failures: failures.take(), rssMiB, atRest: resources() };
+  stalls.stop();
+  return {
+    ...{ answered, denied, failures: failures.take(), rssMiB, atRest: resources() },
+    stalls: stalls.report("the gateway with its clients"),
+  };
 }
