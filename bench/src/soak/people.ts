@@ -3,6 +3,7 @@ import { startLocalGateway } from "sallyport/local";
 import type { Failure } from "./failures.js";
 import { FailureCounts } from "./failures.js";
 import { Person } from "./person.js";
+import { Progress } from "./progress.js";
 import { type Readings, resources, rss } from "./readings.js";
 import { Stalls } from "./stalls.js";
 
@@ -104,16 +105,24 @@ async function keepBusy(
   const until = performance.now() + ms;
   const failures = new FailureCounts();
   const stalls = new Stalls();
+  let failed = 0;
   const rssMiB: number[] = [];
   const underWay = new Set<Promise<void>>();
   const sum = (of: (person: Person) => number) => people.reduce((total, person) => total + of(person), 0);
   const [answeredBefore, deniedBefore] = [sum((one) => one.answered), sum((one) => one.denied)];
+  const progress = new Progress("gateway and clients", {
+    answered: () => sum((one) => one.answered),
+    failed: () => failed,
+  });
   let lastSample = 0;
   for (let due = performance.now(); performance.now() < until; due += 10) {
     for (let n = 0; n < rate / 100; n++) {
       const done = oneOf(people)
         .live(oneOf(DEEDS))
-        .catch((error: unknown) => failures.add((error as Error).message));
+        .catch((error: unknown) => {
+          failed++;
+          failures.add((error as Error).message);
+        });
       underWay.add(done);
       done.finally(() => underWay.delete(done));
     }
@@ -128,6 +137,7 @@ async function keepBusy(
   const answered = sum((one) => one.answered) - answeredBefore;
   const denied = sum((one) => one.denied) - deniedBefore;
   stalls.stop();
+  progress.stop();
   return {
     ...{ answered, denied, failures: failures.take(), rssMiB, atRest: resources() },
     stalls: stalls.report("the gateway with its clients"),
