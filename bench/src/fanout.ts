@@ -97,7 +97,7 @@ async function ourSend(endpoint: string, size: number): Promise<Sender> {
 }
 
 /** Ids in memory, one hash for the body, the day's key kept, no object for an answer. */
-function bareSend(endpoint: string, size: number): Sender {
+export function bareSend(endpoint: string, size: number): Sender {
   const { origin, host, pathname } = new URL(endpoint);
   const pool = new Pool(origin, { connections: CONCURRENCY });
   const signer = new Signer(REGION, CREDENTIALS);
