@@ -196,7 +196,8 @@ export class CheckedPool implements PostgresPool {
     client.release = (error?: Error | boolean) => {
       // Given back already, because it broke.
       client.release = () => undefined;
-      release(error ?? line.lost);
+      // Kysely 0.29 releases with `false`.
+      release(error || line.lost);
     };
     return client;
   }
