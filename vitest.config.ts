@@ -20,22 +20,24 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: "stories",
-          include: ["test/{alone,stories,django,storage,frameworks,aws,bundles}/**/*.test.ts"],
+          name: "integration",
+          include: ["test/{alone,integration,django,storage,frameworks,aws,bundles}/**/*.test.ts"],
           sequence: { groupOrder: 1 },
         },
       },
       {
         extends: true,
         test: {
-          name: "stories-postgres",
+          name: "integration-postgres",
           include: [
-            "test/{stories,django,storage,postgres,bundles}/**/*.test.ts",
+            "test/{integration,django,storage,postgres,bundles}/**/*.test.ts",
             "test/frameworks/lambda.test.ts",
             "test/aws/provisioning-identity.test.ts",
           ],
           // What they ask of a database, the others ask as well. Two of them start a process for each command, and one waits for a minute.
-          exclude: ["test/stories/{cli,cli-limits,sending-held,spoofing,telemetry,troubleshooting}.test.ts"],
+          exclude: [
+            "test/integration/{cli,cli-limits,sending-held,spoofing,telemetry,troubleshooting}.test.ts",
+          ],
           env: { TEST_STORAGE: "postgres" },
           globalSetup: ["test/postgres/global-setup.ts"],
           sequence: { groupOrder: 2 },

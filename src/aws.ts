@@ -1,18 +1,18 @@
-import { CHANGE_SCHEMAS, type ChangeOptions } from "./access/grants.ts";
-import { provision } from "./lifecycle/provision.ts";
-import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
+import { CONTROL_PLANE_SCHEMAS, type ControlPlaneOptions } from "./aws/provisioning/control-plane.ts";
+import { provision } from "./aws/provisioning/provision.ts";
+import type { Provisioner } from "./aws/provisioning/provisioner.ts";
+import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { optionsOf, parseOptions } from "./options.ts";
-import { CONTROL_PLANE_SCHEMAS, type ControlPlaneOptions } from "./provisioning/control-plane.ts";
-import type { Provisioner } from "./provisioning/provisioner.ts";
+import { CHANGE_SCHEMAS, type ChangeOptions } from "./permissions/grants.ts";
 
-export type { ControlPlaneOptions } from "./provisioning/control-plane.ts";
-export type { Provisioner } from "./provisioning/provisioner.ts";
-export type { Plan, Told } from "./provisioning/run.ts";
-export type { DnsRecord, GatewayStatus } from "./provisioning/status.ts";
+export type { ControlPlaneOptions } from "./aws/provisioning/control-plane.ts";
+export type { Provisioner } from "./aws/provisioning/provisioner.ts";
+export type { OnStep, Plan } from "./aws/provisioning/run.ts";
+export type { DnsRecord, GatewayStatus } from "./aws/provisioning/status.ts";
 
 /** A Sallyport, whose gateways can be provisioned. */
 export interface ProvisionedApp {
-  readonly provisioning: ProvisioningRooms;
+  readonly provisioning: ProvisioningServices;
 }
 
 const PROVISIONER_OPTIONS = optionsOf<ChangeOptions & ControlPlaneOptions>()({

@@ -1,17 +1,17 @@
 import fc from "fast-check";
 import { Kysely } from "kysely";
 import { describe, expect, test } from "vitest";
-import { definePermissions } from "./access/permissions.ts";
+import { defineGateway } from "./aws/define-gateway.ts";
 import type { SallyportOptions } from "./config.ts";
 import { sendingBounds } from "./delivery/options.ts";
 import { ConfigurationError } from "./errors.ts";
-import { defineGateway } from "./gateways/definition.ts";
+import { definePermissions } from "./permissions/define.ts";
 import { createSallyport } from "./sallyport.ts";
 import { postgres } from "./storage/postgres.ts";
 import { LibsqlDialect, sqlite } from "./storage/sqlite.ts";
-import { defineChannel } from "./view/channel.ts";
-import { handler } from "./view/handlers.ts";
-import { WebSocketView } from "./view/view.ts";
+import { defineChannel } from "./views/channel.ts";
+import { handler } from "./views/handler.ts";
+import { WebSocketView } from "./views/view.ts";
 
 const chat = definePermissions("chat", { use: "Use" });
 
@@ -28,7 +28,7 @@ const REQUIRED = {
   origins: ["https://www.example.com"],
 };
 
-/** Every option with a value that is accepted, so that one can be spoiled at a time. */
+/** Every option with a valid value, so that a test can make one option at a time invalid. */
 const ALL = {
   ...REQUIRED,
   channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
@@ -68,7 +68,7 @@ const ALL = {
 
 const start = (options: object) => () => createSallyport(options as SallyportOptions);
 
-test("accepts every option, and the required ones alone", () => {
+test("accepts all options, and the required options alone", () => {
   expect(start(ALL)).not.toThrow();
   expect(start(REQUIRED)).not.toThrow();
 });
@@ -327,7 +327,7 @@ describe("createSallyport() rejects", () => {
     const run = start({ ...REQUIRED, ...options });
     expect(run).toThrow(ConfigurationError);
     expect(run).toThrow(words);
-    // Sentences for the developer, which repeat no secret.
+    // The message is for the developer and must not contain a secret.
     expect(run).toThrow(/^createSallyport\(\): /);
     expect(run).not.toThrow(/secret@|secret-id/);
   });
@@ -337,7 +337,7 @@ describe("createSallyport() rejects", () => {
   });
 });
 
-test("with() rejects options that are not a plain object, so that a test never runs on the app's own database", () => {
+test("with() rejects options that are not a plain object, so no test uses the app's database", () => {
   const app = createSallyport(REQUIRED);
   for (const options of [undefined, null, Promise.resolve({}), () => ({}), []]) {
     expect(() => app.with(options as never)).toThrow(
@@ -439,7 +439,7 @@ test("sqlite() rejects a path that is missing", () => {
   }
 });
 
-/** Changes of a name that a tired developer could make. */
+/** Typical misspellings of a name. */
 function edits(): fc.Arbitrary<(name: string) => string> {
   return fc
     .record({ kind: fc.constantFrom("drop", "double", "swap", "case", "snake", "plural"), at: fc.nat(20) })

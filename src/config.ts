@@ -1,17 +1,15 @@
 import * as v from "valibot";
-import { type DecisionLogOptions, decisionLogSchema } from "./access/decision-log.ts";
-import type { Decision } from "./access/decisions.ts";
-import { type EndedSessionsOptions, endedSessionsSchema } from "./access/ended-sessions.ts";
-import { type OriginCheck, originSchema } from "./access/origins.ts";
-import type { AnyPermissionSet } from "./access/permissions.ts";
-import { type Limits, limitsSchema } from "./access/rate-limits.ts";
+import type { Decision } from "./audit/decision.ts";
+import { type DecisionLogOptions, decisionLogSchema } from "./audit/decision-log.ts";
+import type { Telemetry } from "./audit/events.ts";
+import { type EndedSessionsOptions, endedSessionsSchema } from "./auth/ended-sessions.ts";
+import { type OriginCheck, originSchema } from "./auth/origins.ts";
+import { type Limits, limitsSchema } from "./auth/rate-limits.ts";
+import { type GatewayDefinition, isDefined } from "./aws/define-gateway.ts";
 import { type ApiGatewayOptions, apiGatewaySchema } from "./delivery/options.ts";
 import type { ErrorListener } from "./error-reporter.ts";
 import { ConfigurationError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
-import { type GatewayDefinition, isDefined } from "./gateways/definition.ts";
-import type { Authenticate } from "./lifecycle/rooms.ts";
-import type { Telemetry } from "./lifecycle/telemetry.ts";
 import {
   booleanOption,
   choiceOption,
@@ -22,10 +20,12 @@ import {
   parseOptions,
   wholeNumberOption,
 } from "./options.ts";
+import type { AnyPermissionSet } from "./permissions/define.ts";
 import { isPath } from "./protocol/path.ts";
+import type { Authenticate } from "./services.ts";
 import type { Database } from "./storage/database.ts";
-import { type ChannelDefinition, isChannelDefinition } from "./view/channel.ts";
-import type { ViewClass } from "./view/view.ts";
+import { type ChannelDefinition, isChannelDefinition } from "./views/channel.ts";
+import type { ViewClass } from "./views/view.ts";
 
 /** Resolves the user names that an operator types on the command line, and formats user ids for people. */
 export interface UserDirectory {
@@ -141,8 +141,8 @@ const USER_DIRECTORY = v.pipe(
 
 const STORAGE = v.custom<Database>(
   (value) => {
-    const { write, migrate, db } = (value ?? {}) as Partial<Database>;
-    return typeof write === "function" && typeof migrate === "function" && typeof db === "object";
+    const { transaction, migrate, db } = (value ?? {}) as Partial<Database>;
+    return typeof transaction === "function" && typeof migrate === "function" && typeof db === "object";
   },
   // A connection string is not repeated: it may contain a password.
   ({ input }) =>

@@ -8,7 +8,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test("the time since a reading is what both clocks show", () => {
+test("the time since a reading is the time that passed on both clocks", () => {
   const reading = readClocks();
   expect(msSince(reading)).toBe(0);
   vi.advanceTimersByTime(1_500);

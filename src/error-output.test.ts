@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { describeError, printError } from "./error-output.ts";
 import { StorageError } from "./errors.ts";
 
-test("printError() writes one text to stderr, without characters that cannot be seen", () => {
+test("printError() writes one text to stderr, without invisible characters", () => {
   const write = vi.spyOn(console, "error").mockImplementation(() => undefined);
   onTestFinished(() => write.mockRestore());
   const cause = new Error('invalid input: "\u202e\u009b31m"');
@@ -37,7 +37,7 @@ describe("describeError()", () => {
     );
   });
 
-  test("escapes characters that steer a terminal or turn the direction of writing", () => {
+  test("escapes control characters and characters that change the text direction", () => {
     const text = "gnp\u202e\u009b31m\u001b]0;x\u0007\nsallyport: all is well";
     const line = word(Object.assign(new Error(text), { stack: undefined }));
     expect(line).toBe(
@@ -60,7 +60,7 @@ describe("describeError()", () => {
     expect(text.split("\n").filter((line) => line.includes("forged"))).toHaveLength(1);
     const short = word(new Error("a bug\n at f"));
     expect(short.match(/ at f$/gm)).toHaveLength(1);
-    // The stack of an error whose class has an empty name begins with the message.
+    // If the class of an error has an empty name, its stack begins with the message.
     const message = "a bug\n    at forged";
     const nameless = Object.assign(new Error(message), { name: "", stack: `${message}\n    at f` });
     expect(word(nameless)).toBe(`sallyport: enforcement loop: : a bug\\u000a    at forged\n    at f`);

@@ -25,7 +25,7 @@ afterEach(() => vi.useRealTimers());
 const total = () => calls.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
 
 describe("equal errors", () => {
-  test("are passed on once, and then with their number after one second", () => {
+  test("are reported once, and their count is reported after one second", () => {
     for (let n = 0; n < 2000; n++) reporter.report(new Error(`row ${n} is locked`), "handler");
     expect(calls).toMatchObject([{ repeats: 0, error: { message: "row 0 is locked" } }]);
     vi.advanceTimersByTime(1000);
@@ -37,7 +37,7 @@ describe("equal errors", () => {
     expect(calls).toHaveLength(2);
   });
 
-  test("that continue are passed on once per second, and no error is lost", () => {
+  test("that continue are reported at most twice per second, and no error is lost", () => {
     for (let second = 0; second < 10; second++) {
       for (let n = 0; n < 100; n++) reporter.report(new Error("away"), "handler");
       vi.advanceTimersByTime(1000);
@@ -46,7 +46,7 @@ describe("equal errors", () => {
     expect(total()).toBe(1000);
   });
 
-  test("are equal whatever reference or connection the place names", () => {
+  test("are equal if only the reference or the connection differs", () => {
     reporter.report(new Error("away"), "/ws/chat/default (reference 3f0a9c1b2d4e)");
     reporter.report(new Error("away"), "/ws/chat/default (reference aaaaaaaaaaaa)");
     reporter.report(new Error("away"), "evicting connection Kx3jNdOqoAMCJ-w=");
@@ -54,7 +54,7 @@ describe("equal errors", () => {
     expect(calls).toHaveLength(2);
   });
 
-  test("are equal whatever the letters around the digits of an id are", () => {
+  test("are equal if only the letters around the digits of an id differ", () => {
     reporter.report(new Error("no row x1ab of y"), "handler");
     reporter.report(new Error("no row y22cd of y"), "handler");
     expect(calls).toHaveLength(1);
@@ -70,7 +70,7 @@ describe("equal errors", () => {
     expect(calls).toHaveLength(2);
   });
 
-  test("that occur once per second are each passed on", () => {
+  test("that occur once per second are each reported", () => {
     for (let n = 0; n < 5; n++) {
       reporter.report(new Error("away"), "handler");
       vi.advanceTimersByTime(1000);
@@ -79,7 +79,7 @@ describe("equal errors", () => {
   });
 });
 
-test("passes on errors of different kinds at once", () => {
+test("reports errors of different kinds immediately", () => {
   reporter.report(new Error("away"), "handler");
   reporter.report(new TypeError("away"), "handler");
   reporter.report(new Error("gone"), "handler");
@@ -104,7 +104,7 @@ test("counts further kinds together when a client makes each message different",
   expect(total()).toBe(5002);
 });
 
-test("reports failures of the database once per minute, whichever work they interrupt", () => {
+test("reports failures of the database once per minute, for all operations together", () => {
   for (let second = 0; second < 50; second++) {
     for (const where of ["enforcement loop", "sweeping decisions", "/ws/chat/default"]) {
       reporter.report(new StorageError("The database cannot be reached."), where);
@@ -116,13 +116,13 @@ test("reports failures of the database once per minute, whichever work they inte
   expect(calls).toMatchObject([{ repeats: 0 }, { repeats: 149 }]);
 });
 
-test("passes on a missing table and an unreachable database separately", () => {
+test("reports a missing table and an unreachable database separately", () => {
   reporter.report(new StorageError("Run migrate.", { code: "SALLYPORT_NOT_MIGRATED" }), "loop");
   reporter.report(new StorageError("The database cannot be reached."), "loop");
   expect(calls).toHaveLength(2);
 });
 
-test("passes on what was counted when it is flushed, and runs no timer afterwards", () => {
+test("reports counted errors on flush(), and leaves no timer", () => {
   for (let n = 0; n < 3; n++) reporter.report(new Error("away"), "handler");
   reporter.report(new Error("gone"), "handler");
   reporter.flush();
@@ -132,7 +132,7 @@ test("passes on what was counted when it is flushed, and runs no timer afterward
   expect(calls).toHaveLength(3);
 });
 
-test("counts errors of more places than it can hold together", () => {
+test("counts errors of more than 50 places together", () => {
   const letters = (n: number) => [...String(n)].map((digit) => "abcdefghij"[Number(digit)]).join("");
   for (let n = 0; n < 200; n++) reporter.report(new Error("away"), `handler ${letters(n)}`);
   expect(calls).toHaveLength(50);
@@ -158,7 +158,7 @@ test.each([
     }),
   ],
   ["nothing", undefined],
-])("passes on and describes an error with %s", (_what, error) => {
+])("reports and describes an error with %s", (_what, error) => {
   reporter.report(error, "handler");
   reporter.report(error, "handler");
   expect(calls).toHaveLength(1);

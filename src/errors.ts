@@ -75,24 +75,24 @@ export type Reason =
   | "invalid"
   | "origin"
   | "limit"
-  | "connections"
+  | "connection-limit"
   | "token-missing"
   | "token-unknown"
   | "token-expired"
   | "token-replayed"
   | "token-scope"
   | "session-ended"
-  | "login"
+  | "session"
   | "anonymous"
   | "inactive"
   | "permission"
-  | "session"
+  | "connection"
   | "view"
   | "handler"
   | "channel"
   | "authorize"
   | "unstable"
-  | "author"
+  | "app"
   | "reserved";
 
 interface Refusal {
@@ -125,7 +125,7 @@ export class RefusedError extends SallyportError {
 
 /** Ends an event with 403. The peer hears the generic words; `why` reaches `onDecision`. */
 export function refuse(why: string): RefusedError {
-  return new RefusedError(why, { reason: "author" });
+  return new RefusedError(why, { reason: "app" });
 }
 
 /** Ends an event with 400. The peer hears `words`. */
@@ -164,7 +164,7 @@ export class StorageError extends SallyportError {
 }
 
 /** AWS's control plane refused or failed while a gateway was provisioned. What was done until then is found again by the next run. */
-export class ControlPlaneError extends SallyportError {
+export class ProvisioningError extends SallyportError {
   override readonly name: string = "ControlPlaneError";
   /** AWS's own name of the error, such as `ConflictException`; "" where there was none. */
   readonly awsError: string;

@@ -32,7 +32,7 @@ test("formats an object that refers to itself", () => {
   expect(formatValue(circle)).toBe('an object with the keys "self"');
 });
 
-test("tells plain objects from others", () => {
+test("distinguishes plain objects from other values", () => {
   for (const value of [{}, Object.create(null), { a: 1 }]) expect(isPlainObject(value)).toBe(true);
   for (const value of [[], new Map(), new Date(), Promise.resolve(), null, undefined, "x", () => 1]) {
     expect(isPlainObject(value)).toBe(false);

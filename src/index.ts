@@ -1,19 +1,26 @@
-export type { AuditAction, AuditEntry, AuditFilter } from "./access/audit.ts";
-export type { DecisionFilter, DecisionLogOptions } from "./access/decision-log.ts";
-export type { Decision, DecisionStep } from "./access/decisions.ts";
-export type { EndedSessionsOptions } from "./access/ended-sessions.ts";
-export type { ChangeOptions, GrantOptions, Holder } from "./access/grants.ts";
-export type { OriginCheck } from "./access/origins.ts";
-export type { KnownPermission } from "./access/permission-rows.ts";
-export {
-  definePermissions,
-  modelPermissions,
-  type Permission,
-  type PermissionSet,
-} from "./access/permissions.ts";
-export type { Limits } from "./access/rate-limits.ts";
-export type { GroupRights, UserFilter, UserRights, UserSummary } from "./access/rights.ts";
-export type { Rule } from "./access/rules.ts";
+export type { Access, PermissionObject, UserListFilter } from "./admin/access.ts";
+export type { AccessChange, ChangeResult } from "./admin/change.ts";
+export type { CleanupOptions, CleanupResult } from "./admin/cleanup.ts";
+export type { RuleChange } from "./admin/compare-rules.ts";
+export type { ConnectionInfo, ConnectionQuery } from "./admin/connections.ts";
+export type { AccessQuestion, Explanation, UserAccess, UserWithPermission } from "./admin/explain.ts";
+export type { Health } from "./admin/health.ts";
+export type { LimitFilter, LimitsToClear, LimitWindow } from "./admin/limit-windows.ts";
+export type { MigrationResult } from "./admin/migrate.ts";
+export type { AccessPreview, ChannelEffect, ConnectionEffect, UserEffect } from "./admin/preview.ts";
+export type { AuditAction, AuditEntry, AuditFilter } from "./audit/audit-log.ts";
+export type { Decision, DecisionStep } from "./audit/decision.ts";
+export type { DecisionFilter, DecisionLogOptions } from "./audit/decision-log.ts";
+export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
+export type { EndedSessionsOptions } from "./auth/ended-sessions.ts";
+export { type Gateway, type GatewayRegistration, gatewaySecret } from "./auth/gateways.ts";
+export type { OriginCheck } from "./auth/origins.ts";
+export type { Limits } from "./auth/rate-limits.ts";
+export { defineGateway, type GatewayDefinition, type GatewayOptions } from "./aws/define-gateway.ts";
+export type { AccessLogOptions, DomainOptions, ThrottlingOptions } from "./aws/definition-parts.ts";
+export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./aws/policies.ts";
+export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./aws/targets.ts";
+export { type CloudFormationTemplate, cloudFormationTemplate } from "./aws/template.ts";
 export type { SallyportOptions, TokenOptions, UserDirectory } from "./config.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
 export type { CredentialProvider } from "./delivery/credentials.ts";
@@ -24,40 +31,33 @@ export type { AwsCredentials } from "./delivery/sigv4.ts";
 export type { ErrorListener } from "./error-reporter.ts";
 export {
   ConfigurationError,
-  ControlPlaneError,
   DeliveryError,
   type ErrorCode,
   invalid,
+  ProvisioningError,
   type Reason,
   RefusedError,
   refuse,
   SallyportError,
   StorageError,
 } from "./errors.ts";
-export { defineGateway, type GatewayDefinition, type GatewayOptions } from "./gateways/definition.ts";
-export type { AccessLogOptions, DomainOptions, ThrottlingOptions } from "./gateways/definition-parts.ts";
-export { type Gateway, type GatewayRegistration, gatewaySecret } from "./gateways/gateways.ts";
-export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./gateways/targets.ts";
-export type { Access, PermissionObject, UserListFilter } from "./lifecycle/access.ts";
-export type { AccessChange, Applied } from "./lifecycle/change-rights.ts";
-export type { CleanedUp, CleanupOptions } from "./lifecycle/cleanup.ts";
-export type { RuleChange } from "./lifecycle/compare-rules.ts";
-export type { AccessQuestion, Explanation, PermissionHolder, Reach } from "./lifecycle/explain.ts";
-export type { Health } from "./lifecycle/health.ts";
-export type { LimitFilter, LimitsToClear, LimitWindow } from "./lifecycle/limit-windows.ts";
-export type { SessionInfo, SessionQuery } from "./lifecycle/list-sessions.ts";
-export type { Migrated } from "./lifecycle/migrate.ts";
-export type { AccessPreview, ChannelEffect, SessionEffect, UserEffect } from "./lifecycle/preview.ts";
-export type { Authenticate, AuthenticatedUser } from "./lifecycle/rooms.ts";
-export type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
+export {
+  definePermissions,
+  modelPermissions,
+  type Permission,
+  type PermissionSet,
+} from "./permissions/define.ts";
+export type { GroupDetails, UserDetails, UserFilter, UserSummary } from "./permissions/effective.ts";
+export type { ChangeOptions, GrantOptions, PermissionHolder } from "./permissions/grants.ts";
+export type { Rule } from "./permissions/rules.ts";
+export type { PermissionInfo } from "./permissions/sync.ts";
 export type { ApiKeySelectionExpression } from "./protocol/api-key-source.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
-export { type CloudFormationTemplate, cloudFormationTemplate } from "./provisioning/cloudformation.ts";
-export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./provisioning/policies.ts";
 export { createSallyport, type Sallyport } from "./sallyport.ts";
-export type { HeldGrant } from "./sessions/rights-of.ts";
+export type { Authenticate, AuthenticatedUser } from "./services.ts";
 export type { Database } from "./storage/database.ts";
-export { changeChannel } from "./view/change-channel.ts";
+export type { EffectiveGrant } from "./storage/sql/effective-permissions.ts";
+export { changeChannel } from "./views/change-channel.ts";
 export {
   type ChannelAuthorizeContext,
   type ChannelAuthorizeManyContext,
@@ -65,18 +65,18 @@ export {
   type ChannelOptions,
   type ChannelParams,
   defineChannel,
-} from "./view/channel.ts";
+} from "./views/channel.ts";
 export type {
   ConnectContext,
+  Connection,
   DisconnectContext,
   MessageContext,
-  Outlet,
+  Sender,
   SendOptions,
-  Session,
   SignedInUser,
   User,
-} from "./view/context.ts";
-export { type Handler, type HandlerAuthorizeContext, type HandlerOptions, handler } from "./view/handlers.ts";
-export type { HandlerLimits, ViewLimits } from "./view/limits.ts";
-export { type ViewClass, WebSocketView } from "./view/view.ts";
-export type { ViewOptions } from "./view/view-options.ts";
+} from "./views/context.ts";
+export { type Handler, type HandlerAuthorizeContext, type HandlerOptions, handler } from "./views/handler.ts";
+export type { HandlerLimits, ViewLimits } from "./views/limits.ts";
+export { type ViewClass, WebSocketView } from "./views/view.ts";
+export type { ViewOptions } from "./views/view-options.ts";

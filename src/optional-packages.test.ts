@@ -7,7 +7,7 @@ import { exportsOf, loadingFailure } from "./optional-packages.ts";
 
 const PACKAGE = { name: "driver", neededBy: "The storage" };
 
-/** The real error of loading `driver` from a folder with these files of node_modules. */
+/** Returns the real error of loading `driver` from a folder with these files in node_modules. */
 async function failureOf(files: Readonly<Record<string, string>>, how: "import" | "require") {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-packages-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
@@ -15,7 +15,7 @@ async function failureOf(files: Readonly<Record<string, string>>, how: "import" 
     await mkdir(join(folder, "node_modules", name, ".."), { recursive: true });
     await writeFile(join(folder, "node_modules", name), text);
   }
-  // A CommonJS file, because Vitest replaces import() in ES modules by its own.
+  // A CommonJS file, because Vitest replaces import() in ES modules with its own.
   const program = join(folder, "load.cjs");
   await writeFile(
     program,
@@ -33,7 +33,7 @@ async function failureOf(files: Readonly<Record<string, string>>, how: "import" 
 const MAIN = { "driver/package.json": '{"name":"driver","main":"main.js"}' };
 
 test.each(["import", "require"] as const)(
-  "says how to install a package that %s does not find",
+  "returns how to install a package that %s does not find",
   async (how) => {
     const cause = await failureOf({}, how);
     expect(loadingFailure(PACKAGE, cause)).toBe(
@@ -57,7 +57,7 @@ test.each<[what: string, files: Record<string, string>, reason: RegExp]>([
     { "driver/main.js": 'throw "a string"' },
     /: a string\./,
   ],
-])("says what failed when %s, and not to install the package", async (_what, files, reason) => {
+])("returns the cause, and no advice to install the package, when %s", async (_what, files, reason) => {
   for (const how of ["import", "require"] as const) {
     const message = loadingFailure(PACKAGE, await failureOf({ ...MAIN, ...files }, how));
     expect(message).toMatch(/^The storage could not load the package driver: /);
@@ -67,7 +67,7 @@ test.each<[what: string, files: Record<string, string>, reason: RegExp]>([
   }
 });
 
-test("names the bundler's option where require() does not exist", async () => {
+test("returns the option of the bundler if require() does not exist", async () => {
   const dynamic = { "driver/main.js": `throw Error('Dynamic require of "events" is not supported')` };
   const message = loadingFailure(PACKAGE, await failureOf({ ...MAIN, ...dynamic }, "import"));
   expect(message).toMatch(
@@ -76,7 +76,7 @@ test("names the bundler's option where require() does not exist", async () => {
   expect(message).toMatch(/const require = bannerRequire\(import\.meta\.url\);/);
 });
 
-test("returns the exports of a package by name, also where a bundler provides default alone", () => {
+test("returns the exports of a package by name, also if a bundler provides only default", () => {
   const exports = { Client: class {} };
   expect(exportsOf({ ...exports })).toEqual(exports);
   expect(exportsOf({ ...exports, default: exports })).toBe(exports);

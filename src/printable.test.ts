@@ -34,7 +34,7 @@ test.each(UNPRINTABLE)("writes %s as its code units", (_, character, written) =>
   );
 });
 
-test("leaves what can be seen, and JSON the same JSON", () => {
+test("keeps visible characters, and keeps JSON equivalent", () => {
   const seen = 'Ä é 漢字 עברית العربية 😀 "quoted" \\ \u00a0';
   expect(printable(seen)).toBe(seen);
   const value = { [UNPRINTABLE.map(([, character]) => character).join()]: "\u202e" };
@@ -48,13 +48,13 @@ describe("the message of an error", () => {
     ["ConfigurationError", new ConfigurationError(words)],
     ["RefusedError", malformed(words)],
     ["StorageError", new StorageError(words)],
-  ])("of class %s has no character that cannot be seen, nor has its stack", (_, error) => {
+  ])("of class %s contains no invisible character, and neither does its stack", (_, error) => {
     expect(error.message).toBe(escapes);
     expect(printableLines(error.stack ?? "")).toBe(error.stack);
   });
 });
 
-test("a formatted value has no character that cannot be seen", () => {
+test("a formatted value contains no invisible character", () => {
   const key = "\u202ekey";
   for (const value of ["\u202e\u009b\ud800", { [key]: 1 }, Object.create({ constructor: { name: key } })]) {
     expect(printable(formatValue(value))).toBe(formatValue(value));

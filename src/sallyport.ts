@@ -1,76 +1,83 @@
 import pLimit from "p-limit";
 import * as v from "valibot";
-import { Audit } from "./access/audit.ts";
-import { Callers } from "./access/callers.ts";
-import { ChangeLog } from "./access/change-log.ts";
-import { ChangedSubjects } from "./access/changed-subjects.ts";
-import { Channels } from "./access/channels.ts";
-import { ConnectLimits } from "./access/connect-limits.ts";
-import { DecisionLog } from "./access/decision-log.ts";
-import { allowance, type Decision, newReference, newTrail, refusal, type Trail } from "./access/decisions.ts";
-import { DeclaredRules } from "./access/declared-rules.ts";
-import { EndedSessions } from "./access/ended-sessions.ts";
-import { Evictions } from "./access/evictions.ts";
-import { type ChangeOptions, Grants } from "./access/grants.ts";
-import { LimitSettings } from "./access/limit-settings.ts";
-import { LoopbackDenials } from "./access/loopback-denials.ts";
-import { MessageLimits } from "./access/message-limits.ts";
-import { MessagesInFlight } from "./access/messages-in-flight.ts";
-import { type OriginDecision, Origins } from "./access/origins.ts";
-import { PermissionRows } from "./access/permission-rows.ts";
-import { PermissionCatalog } from "./access/permissions.ts";
-import { RateLimits } from "./access/rate-limits.ts";
-import { Rights } from "./access/rights.ts";
-import { Tokens } from "./access/tokens.ts";
+import { Access } from "./admin/access.ts";
+import { BackgroundCleanup } from "./admin/background-cleanup.ts";
+import { type CleanupOptions, type CleanupResult, cleanup } from "./admin/cleanup.ts";
+import { type ConnectionInfo, type ConnectionQuery, listConnections } from "./admin/connections.ts";
+import { type Health, HealthCheck } from "./admin/health.ts";
+import { type MigrationResult, migrate } from "./admin/migrate.ts";
+import { close, flush, type RunningTasks } from "./admin/shutdown.ts";
+import { Audit } from "./audit/audit-log.ts";
+import {
+  allowed,
+  createDecisionContext,
+  type Decision,
+  type DecisionContext,
+  denied,
+  newReference,
+} from "./audit/decision.ts";
+import { DecisionLog } from "./audit/decision-log.ts";
+import { ConnectLimits } from "./auth/connect-limits.ts";
+import { EndedSessions } from "./auth/ended-sessions.ts";
+import { GatewayAuthenticator } from "./auth/gateway-auth.ts";
+import { type Gateway, type GatewayRegistration, Gateways } from "./auth/gateways.ts";
+import { LimitSettings } from "./auth/limit-settings.ts";
+import { LoopbackDenials } from "./auth/loopback-denials.ts";
+import { MessageLimits } from "./auth/message-limits.ts";
+import { MessagesInFlight } from "./auth/messages-in-flight.ts";
+import { type OriginDecision, Origins } from "./auth/origins.ts";
+import { RateLimits } from "./auth/rate-limits.ts";
+import { Tokens } from "./auth/tokens.ts";
+import type { GatewayDefinition } from "./aws/define-gateway.ts";
+import { definedAs, definedGateways } from "./aws/defined-gateways.ts";
+import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
+import { Activity } from "./connections/activity.ts";
+import { Connections } from "./connections/connections.ts";
+import { Memberships } from "./connections/memberships.ts";
+import { ConnectionOpener } from "./connections/open.ts";
+import { UserConnections } from "./connections/user-connections.ts";
 import type { Audience, Requirement } from "./delivery/audience.ts";
 import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
-import { SendCapacity } from "./delivery/send-capacity.ts";
-import { SendOrder } from "./delivery/send-order.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
 import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { connect } from "./events/connect.ts";
+import { ConnectionProbes } from "./events/connection-probes.ts";
+import { disconnect } from "./events/disconnect.ts";
+import { JOINS_AT_ONCE } from "./events/join.ts";
+import { type Envelope, message } from "./events/message.ts";
+import { OrphanedConnections } from "./events/orphaned-connections.ts";
+import { PendingDisconnects } from "./events/pending-disconnects.ts";
+import { issueToken } from "./events/token.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
-import { definedAs, definedGateways } from "./gateways/defined-gateways.ts";
-import type { GatewayDefinition } from "./gateways/definition.ts";
-import { type Gateway, type GatewayRegistration, Gateways } from "./gateways/gateways.ts";
-import { Access } from "./lifecycle/access.ts";
-import { type Answer, type Refusal, refusalOf, refused, reply, succeeded } from "./lifecycle/answer.ts";
-import { BackgroundCleanup } from "./lifecycle/background-cleanup.ts";
-import { type CleanedUp, type CleanupOptions, cleanup } from "./lifecycle/cleanup.ts";
-import { closeTooSlow } from "./lifecycle/close-too-slow.ts";
-import { connect } from "./lifecycle/connect.ts";
-import { givenRequirement, outletTo } from "./lifecycle/deliver.ts";
-import { disconnect } from "./lifecycle/disconnect.ts";
-import { EnforcementLoop } from "./lifecycle/enforcement-loop.ts";
-import { Enforcer } from "./lifecycle/evict.ts";
-import { type Health, HealthCheck } from "./lifecycle/health.ts";
-import { issueToken } from "./lifecycle/issue-token.ts";
-import { JOINS_AT_ONCE } from "./lifecycle/join-channel.ts";
-import { listSessions, type SessionInfo, type SessionQuery } from "./lifecycle/list-sessions.ts";
-import { type Envelope, message } from "./lifecycle/message.ts";
-import { type Migrated, migrate } from "./lifecycle/migrate.ts";
-import { type MountedView, mountViews } from "./lifecycle/mount-views.ts";
-import { OrphanedConnections } from "./lifecycle/orphaned-connections.ts";
-import { PendingDisconnects } from "./lifecycle/pending-disconnects.ts";
-import { ConnectionProbes } from "./lifecycle/probe-connections.ts";
-import type { ProvisioningRooms } from "./lifecycle/provisioning-rooms.ts";
-import { close, settle, type Working } from "./lifecycle/rest.ts";
-import type { Rooms } from "./lifecycle/rooms.ts";
-import { UnfinishedCloses } from "./lifecycle/unfinished-closes.ts";
+import { type Answer, type DenialResponse, refusalOf, refused, reply, succeeded } from "./http/response.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
+import { DeclaredRules } from "./permissions/declared-rules.ts";
+import { PermissionCatalog } from "./permissions/define.ts";
+import { UserPermissions } from "./permissions/effective.ts";
+import { type ChangeOptions, Grants } from "./permissions/grants.ts";
+import { PermissionRows } from "./permissions/sync.ts";
 import { decodeGatewayCall } from "./protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, ownWebCall, webResponse } from "./protocol/http-call.ts";
-import { Activity } from "./sessions/activity.ts";
-import { Entries } from "./sessions/entries.ts";
-import { Memberships } from "./sessions/memberships.ts";
-import { Sessions } from "./sessions/sessions.ts";
-import { UserConnections } from "./sessions/user-connections.ts";
+import { ChangeLog } from "./revocation/change-log.ts";
+import { ChangedSubjects } from "./revocation/changed-subjects.ts";
+import { RevocationPoller } from "./revocation/poller.ts";
+import { RevocationQueue } from "./revocation/queue.ts";
+import { UnfinishedCloses } from "./revocation/unfinished-closes.ts";
+import { RevocationWorker } from "./revocation/worker.ts";
+import { closeTooSlow } from "./sending/close-too-slow.ts";
+import { SendCapacity } from "./sending/send-capacity.ts";
+import { SendOrder } from "./sending/send-order.ts";
+import { createSender, givenRequirement } from "./sending/sender.ts";
+import type { Services } from "./services.ts";
 import { withStorageErrors } from "./storage/storage-errors.ts";
-import type { Outlet } from "./view/context.ts";
+import { Channels } from "./views/channels.ts";
+import type { Sender } from "./views/context.ts";
+import { type MountedView, mountViews } from "./views/mount.ts";
 
 /** Marks the object for the command line, which may have loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
@@ -93,12 +100,12 @@ export class Sallyport {
   /** The app's directory of users, as it was given. */
   readonly users: UserDirectory;
   /** The gateways that were defined, and what they are provisioned with. */
-  readonly provisioning: ProvisioningRooms;
+  readonly provisioning: ProvisioningServices;
   readonly #options: SallyportOptions;
-  readonly #rooms: Rooms;
+  readonly #services: Services;
   readonly #api: ManagementApi;
-  readonly #enforcer: Enforcer;
-  readonly #loop: EnforcementLoop;
+  readonly #worker: RevocationWorker;
+  readonly #loop: RevocationPoller;
   readonly #healthCheck: HealthCheck;
   readonly #pendingDisconnects: PendingDisconnects;
   readonly #cleanup: BackgroundCleanup;
@@ -123,8 +130,8 @@ export class Sallyport {
     const views = mountViews(config.views, catalog, channels);
     const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
     const changeLog = new ChangeLog(database);
-    const evictions = new Evictions(database, judges.join("\n"));
-    const rights = new Rights(database);
+    const revocations = new RevocationQueue(database, judges.join("\n"));
+    const rights = new UserPermissions(database);
     const gateways = new Gateways(database);
     const onDecision = guarded(config.onDecision ?? developmentLog(), (error) =>
       onError(error, "onDecision"),
@@ -132,17 +139,17 @@ export class Sallyport {
     const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
     const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
     const limits = new LimitSettings(config.limits, views);
-    const sessions = new Sessions(database, rights);
+    const connections = new Connections(database, rights);
     const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
     const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
-      closeTooSlow(this.#rooms, recipient),
+      closeTooSlow(this.#services, recipient),
     );
     const sends = new Set<Promise<unknown>>();
-    this.#rooms = {
+    this.#services = {
       database,
       permissions: catalog,
-      callers: new Callers(gateways, config.gatewayAuth),
+      gatewayAuthenticator: new GatewayAuthenticator(gateways, config.gatewayAuth),
       origins: new Origins(config.origins, config.allowMissingOrigin),
       limits,
       rateLimits,
@@ -151,22 +158,22 @@ export class Sallyport {
       messagesInFlight: new MessagesInFlight(config.limits),
       tokens,
       endedSessions: new EndedSessions(database, config.endedSessions, onError),
-      rights,
+      userPermissions: rights,
       permissionRows: new PermissionRows(database, catalog),
       grants: new Grants(database),
       audit: new Audit(database),
       declaredRules: new DeclaredRules(database),
       decisionLog,
-      evictions,
+      revocations,
       changeLog,
       changedSubjects: new ChangedSubjects(),
       gateways,
-      sessions,
+      connections,
       userConnections,
-      connectionProbes: new ConnectionProbes(this.#api, userConnections, sessions),
-      entries: new Entries(database, rights, tokens, changeLog),
-      orphanedConnections: new OrphanedConnections({ sessions, delivery, sends, onError }),
-      unfinishedCloses: new UnfinishedCloses({ sessions, delivery, onError }),
+      connectionProbes: new ConnectionProbes(this.#api, userConnections, connections),
+      connectionOpener: new ConnectionOpener(database, rights, tokens, changeLog),
+      orphanedConnections: new OrphanedConnections({ connections, delivery, sends, onError }),
+      unfinishedCloses: new UnfinishedCloses({ connections, delivery, onError }),
       activity: new Activity(database, onError),
       memberships: new Memberships(database),
       joinTurns: pLimit(JOINS_AT_ONCE),
@@ -195,22 +202,22 @@ export class Sallyport {
     };
     this.#tokenPath = config.token.path;
     this.healthPath = config.healthPath;
-    this.#enforcer = new Enforcer(this.#rooms);
-    this.#loop = new EnforcementLoop(this.#rooms, this.#enforcer);
+    this.#worker = new RevocationWorker(this.#services);
+    this.#loop = new RevocationPoller(this.#services, this.#worker);
     this.#healthCheck = new HealthCheck(database);
-    this.#pendingDisconnects = new PendingDisconnects(this.#rooms);
-    this.#cleanup = new BackgroundCleanup(this.#rooms);
+    this.#pendingDisconnects = new PendingDisconnects(this.#services);
+    this.#cleanup = new BackgroundCleanup(this.#services);
     this.permissions = catalog;
-    this.access = new Access(this.#rooms, this.#enforcer);
+    this.access = new Access(this.#services, this.#worker);
     this.users = config.users;
-    const { audit } = this.#rooms;
+    const { audit } = this.#services;
     const definitions = definedGateways(config.gateways, views);
     this.provisioning = { definitions, gateways, database, audit, changeLog };
   }
 
   /** Paths of the mounted views. */
   get viewPaths(): readonly string[] {
-    return [...this.#rooms.views.keys()];
+    return [...this.#services.views.keys()];
   }
 
   /** Path of the endpoint that makes tokens. */
@@ -251,7 +258,7 @@ export class Sallyport {
     if (pathname === this.#tokenPath) return this.#token(http, pathname);
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
-    const view = this.#rooms.views.get(viewPath);
+    const view = this.#services.views.get(viewPath);
     // Every event is a POST. Another method gets the answer of a path without a view, so that clients cannot probe for views.
     if (!view || http.method !== "POST") return undefined;
     this.start();
@@ -268,13 +275,13 @@ export class Sallyport {
    *
    * @throws ConfigurationError for a channel that no definition matches
    */
-  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Outlet {
-    return outletTo(this.#rooms, audience, givenRequirement(requirement));
+  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Sender {
+    return createSender(this.#services, audience, givenRequirement(requirement));
   }
 
   /** Open sockets, a page at a time: of a user, at a view, in a channel. */
-  listSessions(query: SessionQuery = {}): Promise<readonly SessionInfo[]> {
-    return this.#ask(() => listSessions(this.#rooms, query));
+  listConnections(query: ConnectionQuery = {}): Promise<readonly ConnectionInfo[]> {
+    return this.#ask(() => listConnections(this.#services, query));
   }
 
   /**
@@ -287,10 +294,10 @@ export class Sallyport {
 
   /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
   enforce(): Promise<number> {
-    return this.#ask(() => this.#enforcer.enforce());
+    return this.#ask(() => this.#worker.enforce());
   }
 
-  /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link settle} pauses it. */
+  /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link flush} pauses it. */
   start(): void {
     void this.#loop.start();
     this.#cleanup.start();
@@ -303,7 +310,7 @@ export class Sallyport {
 
   /** Records a gateway, or replaces the one of that name. */
   registerGateway(registration: GatewayRegistration): Promise<Gateway> {
-    return this.#ask(() => this.#rooms.gateways.register(registration));
+    return this.#ask(() => this.#services.gateways.register(registration));
   }
 
   /**
@@ -313,7 +320,7 @@ export class Sallyport {
    * @returns how many there were
    */
   async forgetSessions(gateway: Gateway): Promise<number> {
-    return this.#ask(() => this.#rooms.sessions.closeAllOf(gateway.id, "gateway started anew"));
+    return this.#ask(() => this.#services.connections.closeAllOf(gateway.id, "gateway started anew"));
   }
 
   /**
@@ -322,8 +329,8 @@ export class Sallyport {
    *
    * @param options who does it and why, for the audit
    */
-  async migrate(options?: ChangeOptions): Promise<Migrated> {
-    return this.#ask(() => migrate(this.#rooms, this.#enforcer, options));
+  async migrate(options?: ChangeOptions): Promise<MigrationResult> {
+    return this.#ask(() => migrate(this.#services, this.#worker, options));
   }
 
   /**
@@ -333,8 +340,8 @@ export class Sallyport {
    *
    * @throws ConfigurationError for options that cannot be
    */
-  cleanup(options: CleanupOptions = {}): Promise<CleanedUp> {
-    return this.#ask(() => cleanup(this.#rooms, options));
+  cleanup(options: CleanupOptions = {}): Promise<CleanupResult> {
+    return this.#ask(() => cleanup(this.#services, options));
   }
 
   /**
@@ -345,9 +352,9 @@ export class Sallyport {
    * @param options.onlyDue leaves for later what was done a few seconds ago: the look for grants that have ended and for changes that other
    *   processes recorded (every 3 s), and the notes of activity (every 5 s). For a call after each event. Default false
    */
-  async settle(options: SettleOptions = {}): Promise<void> {
+  async flush(options: SettleOptions = {}): Promise<void> {
     const { withinMs, onlyDue } = parseOptions("settle()", SETTLE_OPTIONS, options);
-    await settle(this.#working, withinMs, onlyDue);
+    await flush(this.#working, withinMs, onlyDue);
   }
 
   /** Ends sends under way, stops the loop, and closes what was opened here. */
@@ -356,14 +363,14 @@ export class Sallyport {
   }
 
   #ask<Result>(work: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#rooms.database, work);
+    return withStorageErrors(this.#services.database, work);
   }
 
-  get #working(): Working {
+  get #working(): RunningTasks {
     return {
-      rooms: this.#rooms,
+      services: this.#services,
       api: this.#api,
-      enforcer: this.#enforcer,
+      worker: this.#worker,
       loop: this.#loop,
       pendingDisconnects: this.#pendingDisconnects,
       cleanup: this.#cleanup,
@@ -379,44 +386,44 @@ export class Sallyport {
   }
 
   async #token(http: HttpCall, path: string): Promise<HttpAnswer> {
-    const page = await this.#rooms.origins.decide(http.header("origin"));
+    const page = await this.#services.origins.decide(http.header("origin"));
     if (http.method === "OPTIONS") return { status: 204, headers: corsHeaders(page), body: null };
     if (http.method !== "POST") return methodNotAllowed("POST, OPTIONS");
     this.start();
-    const trail = newTrail("token", path);
-    const { telemetry } = this.#rooms;
-    const work = () => this.#issue(http, trail, page);
+    const context = createDecisionContext("token", path);
+    const { telemetry } = this.#services;
+    const work = () => this.#issue(http, context, page);
     if (!telemetry) return work();
     return telemetry.event({ kind: "token", view: undefined }, work, ({ status }) => ({ status }));
   }
 
-  async #issue(http: HttpCall, trail: Trail, page: OriginDecision): Promise<HttpAnswer> {
+  async #issue(http: HttpCall, context: DecisionContext, page: OriginDecision): Promise<HttpAnswer> {
     const cors = corsHeaders(page);
     try {
-      const token = await issueToken(this.#rooms, http, page, trail);
-      this.#sample(trail);
+      const token = await issueToken(this.#services, http, page, context);
+      this.#sample(context);
       return reply(200, token, cors);
     } catch (error) {
-      const { status, body, headers } = await this.#refusal(error, trail);
+      const { status, body, headers } = await this.#refusal(error, context);
       return reply(status, body, { ...headers, ...cors });
     }
   }
 
   #observedEvent(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
     const kind = route === "connect" || route === "disconnect" ? route : "message";
-    const trail: Trail = newTrail(kind, path);
-    trail.view = view.path;
-    const { telemetry } = this.#rooms;
+    const context: DecisionContext = createDecisionContext(kind, path);
+    context.view = view.path;
+    const { telemetry } = this.#services;
     const envelope: Envelope = {};
-    const work = () => this.#event(view, kind, http, trail, envelope);
+    const work = () => this.#event(view, kind, http, context, envelope);
     if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
       // Known to be one of ours once it has been admitted.
-      handler: trail.gateMs === undefined ? undefined : trail.handler,
-      gateMs: trail.gateMs,
-      connectionId: trail.connectionId,
-      requestId: trail.requestId,
+      handler: context.gateMs === undefined ? undefined : context.handler,
+      gateMs: context.gateMs,
+      connectionId: context.connectionId,
+      requestId: context.requestId,
     }));
   }
 
@@ -424,24 +431,24 @@ export class Sallyport {
     view: MountedView,
     kind: "connect" | "message" | "disconnect",
     http: HttpCall,
-    trail: Trail,
+    context: DecisionContext,
     envelope: Envelope,
   ): Promise<HttpAnswer> {
     try {
       const call = decodeGatewayCall(kind, http);
-      if (call.connectionId !== "") trail.connectionId = call.connectionId.slice(0, 200);
-      if (call.requestId !== undefined) trail.requestId = call.requestId.slice(0, 200);
+      if (call.connectionId !== "") context.connectionId = call.connectionId.slice(0, 200);
+      if (call.requestId !== undefined) context.requestId = call.requestId.slice(0, 200);
       let answer: Answer;
       try {
-        answer = succeeded(await this.#decide(view, call, http, trail, envelope), trail);
-        if (kind !== "disconnect") this.#sample(trail);
+        answer = succeeded(await this.#decide(view, call, http, context, envelope), context);
+        if (kind !== "disconnect") this.#sample(context);
       } catch (error) {
-        const refusal = await this.#refusal(error, trail);
+        const refusal = await this.#refusal(error, context);
         envelope.status = refusal.status;
-        answer = refused(refusal, trail);
+        answer = refused(refusal, context);
       }
       if (kind === "message" && envelope.gateway?.replies === "push") {
-        await this.#push(envelope.gateway, call.connectionId, answer, envelope, trail);
+        await this.#push(envelope.gateway, call.connectionId, answer, envelope, context);
         // Empty: where the gateway hands it over nevertheless, as while that is changed, no page takes it for a message.
         return reply(200, "", answer.headers);
       }
@@ -455,17 +462,17 @@ export class Sallyport {
     view: MountedView,
     call: ReturnType<typeof decodeGatewayCall>,
     http: HttpCall,
-    trail: Trail,
+    context: DecisionContext,
     envelope: Envelope,
   ): Promise<unknown> {
-    if (call.kind === "connect") return connect(this.#rooms, view, call, http, trail);
+    if (call.kind === "connect") return connect(this.#services, view, call, http, context);
     if (call.kind === "disconnect") {
-      return disconnect(this.#rooms, view, call, trail).catch((error: unknown) => {
-        this.#pendingDisconnects.keep(error, view, call, trail.path);
+      return disconnect(this.#services, view, call, context).catch((error: unknown) => {
+        this.#pendingDisconnects.keep(error, view, call, context.path);
         throw error;
       });
     }
-    return message(this.#rooms, view, call, http, trail, envelope);
+    return message(this.#services, view, call, http, context, envelope);
   }
 
   /**
@@ -477,10 +484,10 @@ export class Sallyport {
     connectionId: string,
     answer: Answer,
     { recipient: session, stillPermitted }: Envelope,
-    trail: Trail,
+    context: DecisionContext,
   ): Promise<void> {
     const recipient = {
-      sessionId: session?.id ?? "",
+      connectionKey: session?.id ?? "",
       userId: session?.userId ?? null,
       connectionId,
       endpoint: gateway.endpoint,
@@ -488,36 +495,36 @@ export class Sallyport {
     };
     // What a handler complains of may be for nobody without the right, too.
     const options = stillPermitted ? { stillPermitted } : {};
-    const outcome = await this.#rooms.delivery.post(recipient, answer.body, options);
+    const outcome = await this.#services.delivery.post(recipient, answer.body, options);
     if (outcome.kind === "withheld") {
       const late = new RefusedError("The right ended while the answer waited to be sent.", {
         reason: "permission",
       });
-      const { body } = refused(await this.#refusal(late, trail), trail);
-      await this.#rooms.delivery.post(recipient, body);
+      const { body } = refused(await this.#refusal(late, context), context);
+      await this.#services.delivery.post(recipient, body);
     } else if (outcome.kind === "failed") {
-      this.#rooms.onError(new Error(outcome.reason), `answering ${connectionId}`);
+      this.#services.onError(new Error(outcome.reason), `answering ${connectionId}`);
     }
   }
 
   /** Keeps some of what was allowed, with its reasons. */
-  #sample(trail: Trail): void {
-    if (this.#rooms.decisionLog.isSampled()) this.#rooms.keep(allowance(trail, newReference()));
+  #sample(context: DecisionContext): void {
+    if (this.#services.decisionLog.isSampled()) this.#services.keep(allowed(context, newReference()));
   }
 
   /** The one place where an error becomes an answer. A refusal is kept before the peer hears its reference. */
-  async #refusal(error: unknown, trail: Trail): Promise<Refusal> {
-    const known = refusalOf(this.#rooms.database.failure(error));
+  async #refusal(error: unknown, context: DecisionContext): Promise<DenialResponse> {
+    const known = refusalOf(this.#services.database.failure(error));
     if (known instanceof RefusedError) {
-      const reference = this.#rooms.keep(refusal(trail, known, newReference()));
-      await this.#rooms.decisionLog.flush();
+      const reference = this.#services.keep(denied(context, known, newReference()));
+      await this.#services.decisionLog.flush();
       const headers: Record<string, string> =
         known.retryAfterSeconds === undefined ? {} : { "retry-after": String(known.retryAfterSeconds) };
       return { status: known.status, body: { ok: false, error: known.reply, reference }, headers };
     }
     const reference = newReference();
-    const handler = trail.handler === undefined ? "" : ` handler ${trail.handler}`;
-    this.#rooms.onError(known, `${trail.path}${handler} (reference ${reference})`);
+    const handler = context.handler === undefined ? "" : ` handler ${context.handler}`;
+    this.#services.onError(known, `${context.path}${handler} (reference ${reference})`);
     const [status, words] =
       known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];
     return { status, body: { ok: false, error: words, reference }, headers: {} };

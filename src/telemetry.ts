@@ -1,9 +1,9 @@
 import { type Attributes, metrics, type Span, SpanStatusCode, type Tracer, trace } from "@opentelemetry/api";
-import type { Decision } from "./access/decisions.ts";
+import type { Decision } from "./audit/decision.ts";
+import type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
 import type { DeliveryReport } from "./delivery/report.ts";
-import type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
 
-export type { EventEnd, ObservedEvent, Telemetry } from "./lifecycle/telemetry.ts";
+export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
 
 /** Bounds of the gate's histogram, in seconds: from what takes no statement to what waits for a database. */
 const GATE_BOUNDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -28,7 +28,7 @@ class OpenTelemetry implements Telemetry {
   readonly #duration;
   readonly #gate;
   readonly #refusals;
-  readonly #evictions;
+  readonly #revocations;
   readonly #deliveries;
 
   constructor() {
@@ -46,7 +46,7 @@ class OpenTelemetry implements Telemetry {
       advice: { explicitBucketBoundaries: GATE_BOUNDS },
     });
     this.#refusals = meter.createCounter("sallyport.refusals", { description: "Refusals, by their reason" });
-    this.#evictions = meter.createCounter("sallyport.evictions", {
+    this.#revocations = meter.createCounter("sallyport.evictions", {
       description: "Views and channels that open sockets have lost with a right",
     });
     this.#deliveries = meter.createCounter("sallyport.deliveries", {
@@ -55,9 +55,9 @@ class OpenTelemetry implements Telemetry {
   }
 
   event<Answer>(
-    { kind, view }: ObservedEvent,
+    { kind, view }: EventInfo,
     work: () => Promise<Answer>,
-    endOf: (answer: Answer) => EventEnd,
+    endOf: (answer: Answer) => EventOutcome,
   ): Promise<Answer> {
     const startedAt = performance.now();
     const attributes: Attributes = {
@@ -116,7 +116,7 @@ class OpenTelemetry implements Telemetry {
     if (verdict !== "refused") return;
     const at = view === undefined ? {} : { "sallyport.view": view };
     if (event === "eviction") {
-      this.#evictions.add(1, { ...at, "sallyport.scope": channel === undefined ? "view" : "channel" });
+      this.#revocations.add(1, { ...at, "sallyport.scope": channel === undefined ? "view" : "channel" });
       return;
     }
     this.#refusals.add(1, { ...at, "sallyport.event": event, "sallyport.reason": reason ?? "" });

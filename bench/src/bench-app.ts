@@ -70,11 +70,11 @@ export async function prepare(
 
 /** Open sessions from one number to another, each in the channel `rooms/all`. */
 export async function openSessions(storage: Database, from: number, to: number): Promise<void> {
-  await sql`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+  await sql`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select ${sql.lit(from)} union all select i + 1 from n where i < ${sql.lit(to)})
     select 's' || (1000000000 + i), (select id from sallyport_gateways), 'L' || (1000000000 + i) || 'AAA=', '/ws/chat',
       'u' || (i % ${sql.lit(USERS)} + 1), ${storage.now} - 60000, 0 from n`.execute(storage.db);
-  await sql`insert into sallyport_memberships (session_id, channel, joined_at)
-    select id, 'rooms/all', 0 from sallyport_sessions
+  await sql`insert into sallyport_memberships (connection_key, channel, joined_at)
+    select id, 'rooms/all', 0 from sallyport_connections
     where id >= ${`s${1_000_000_000 + from}`} and id <= ${`s${1_000_000_000 + to}`}`.execute(storage.db);
 }

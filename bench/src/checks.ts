@@ -1,23 +1,29 @@
 import { defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
-import { Callers } from "../../dist/access/callers.js";
-import { ChangedSubjects } from "../../dist/access/changed-subjects.js";
-import { Channels } from "../../dist/access/channels.js";
-import { newTrail } from "../../dist/access/decisions.js";
-import { LimitSettings } from "../../dist/access/limit-settings.js";
-import { MessageLimits } from "../../dist/access/message-limits.js";
-import { MessagesInFlight } from "../../dist/access/messages-in-flight.js";
-import { PermissionCatalog } from "../../dist/access/permissions.js";
-import { limitsSchema } from "../../dist/access/rate-limits.js";
-import { compileRule, judge, PageJudge, type Rule, type Subject } from "../../dist/access/rules.js";
-import { hashSecret } from "../../dist/gateways/gateways.js";
-import { succeeded } from "../../dist/lifecycle/answer.js";
-import { type Envelope, message } from "../../dist/lifecycle/message.js";
-import { mountViews } from "../../dist/lifecycle/mount-views.js";
-import type { Rooms } from "../../dist/lifecycle/rooms.js";
+import { createDecisionContext } from "../../dist/audit/decision.js";
+import { GatewayAuthenticator } from "../../dist/auth/gateway-auth.js";
+import { hashSecret } from "../../dist/auth/gateways.js";
+import { LimitSettings } from "../../dist/auth/limit-settings.js";
+import { MessageLimits } from "../../dist/auth/message-limits.js";
+import { MessagesInFlight } from "../../dist/auth/messages-in-flight.js";
+import { limitsSchema } from "../../dist/auth/rate-limits.js";
+import { Activity } from "../../dist/connections/activity.js";
+import { type Envelope, message } from "../../dist/events/message.js";
+import { succeeded } from "../../dist/http/response.js";
 import { parseOptions } from "../../dist/options.js";
+import { PermissionCatalog } from "../../dist/permissions/define.js";
+import {
+  compileRule,
+  evaluateRule,
+  PageEvaluator,
+  type Rule,
+  type Subject,
+} from "../../dist/permissions/rules.js";
 import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
 import type { HttpCall } from "../../dist/protocol/http-call.js";
-import { Activity } from "../../dist/sessions/activity.js";
+import { ChangedSubjects } from "../../dist/revocation/changed-subjects.js";
+import type { Services } from "../../dist/services.js";
+import { Channels } from "../../dist/views/channels.js";
+import { mountViews } from "../../dist/views/mount.js";
 import { type Figure, figure, timed } from "./figures.js";
 
 const chat = definePermissions("chat", {
@@ -50,7 +56,7 @@ export async function checks(): Promise<readonly Figure[]> {
     ({ rule }) => rule,
   );
   const user = subject("u1");
-  const one = await timed(() => judge(anyAll as Rule, user), { runs: 2_000_000 });
+  const one = await timed(() => evaluateRule(anyAll as Rule, user), { runs: 2_000_000 });
   return [
     figure("any + all check, warm", "ns", one, 150),
     figure(
@@ -85,8 +91,8 @@ function recipients(): Promise<number[]> {
     () => {
       let permitted = 0;
       for (const page of pages) {
-        const judge = new PageJudge(rules);
-        for (const who of page) if (judge.allows(who)) permitted++;
+        const evaluateRule = new PageEvaluator(rules);
+        for (const who of page) if (evaluateRule.allows(who)) permitted++;
       }
       return permitted;
     },
@@ -115,7 +121,7 @@ function wholeGate(): Promise<number[]> {
     gatewayId: "g",
     connectionId: "AAAAAAAAAAAAAAA=",
     view: "/ws/chat",
-    loginId: null,
+    sessionId: null,
     connectedAt: 0,
     ageMs: 1,
     channels: ["rooms/general"],
@@ -126,7 +132,7 @@ function wholeGate(): Promise<number[]> {
   if (!view) throw new Error("not mounted");
   const limits = parseOptions("limits", limitsSchema, LIMITS);
   const rooms = {
-    callers: new Callers(gateways as never, "secret"),
+    callers: new GatewayAuthenticator(gateways as never, "secret"),
     changedSubjects: new ChangedSubjects(),
     channels: new Channels([defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })], catalog),
     permissions: catalog,
@@ -136,7 +142,7 @@ function wholeGate(): Promise<number[]> {
     messagesInFlight: new MessagesInFlight(limits),
     sessions: { find: async () => session },
     views,
-  } as unknown as Rooms;
+  } as unknown as Services;
   const frame = new TextEncoder().encode('{"handler":"say","id":1,"message":"hello"}');
   const headers: Record<string, string> = {
     connectionId: "AAAAAAAAAAAAAAA=",
@@ -146,7 +152,7 @@ function wholeGate(): Promise<number[]> {
   const http = { header: (name: string) => headers[name], body: async () => frame } as unknown as HttpCall;
   return timed(
     async () => {
-      const trail = newTrail("message", "/ws/chat/default");
+      const trail = createDecisionContext("message", "/ws/chat/default");
       const call = decodeGatewayCall("message", http) as MessageCall;
       const envelope: Envelope = {};
       const answer = succeeded(await message(rooms, view, call, http, trail, envelope), trail);

@@ -37,7 +37,9 @@ async function bare(): Promise<void> {
   const { default: pg } = await import("pg");
   const client = new pg.Client({ connectionString: source });
   await client.connect();
-  await client.query("select id from sallyport_sessions where connection_id = $1", [process.env.CONNECTION]);
+  await client.query("select id from sallyport_connections where connection_id = $1", [
+    process.env.CONNECTION,
+  ]);
 }
 
 await (what === "ours" ? ours() : bare());

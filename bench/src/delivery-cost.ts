@@ -65,7 +65,7 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
   await sallyport.migrate();
   await sallyport.registerGateway({ name: "bench", endpoint, secret: "s".repeat(64) });
   await sallyport.access.grant({ group: "Crew" }, chat.use);
-  await storage.write(async (db) => {
+  await storage.transaction(async (db) => {
     const n = sql`with recursive n(i) as (select 1 union all select i + 1 from n where i < ${sql.lit(RECIPIENTS)})`;
     await sql`insert into sallyport_users (id, is_active, is_superuser, created_at) ${n} select 'u' || i, 1, 0, 0 from n`.execute(
       db,
@@ -73,10 +73,10 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     await sql`insert into sallyport_user_groups (user_id, group_name, granted_at) select id, 'Crew', 0 from sallyport_users`.execute(
       db,
     );
-    await sql`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    await sql`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       ${n} select printf('%08d', i), (select id from sallyport_gateways), printf('%015d=', i), '/ws/chat', 'u' || i,
         unixepoch('subsec') * 1000 - 60000, 0 from n`.execute(db);
-    await sql`insert into sallyport_memberships (session_id, channel, joined_at) select id, 'rooms/all', 0 from sallyport_sessions`.execute(
+    await sql`insert into sallyport_memberships (connection_key, channel, joined_at) select id, 'rooms/all', 0 from sallyport_connections`.execute(
       db,
     );
   });
@@ -92,13 +92,19 @@ export async function deliveryCost(): Promise<readonly Figure[]> {
     const frame = encodeFrame(message);
     for (let after = ""; ; ) {
       const { rows } = await sql<{ id: string; connection_id: string }>`select s.id, s.connection_id
-        from sallyport_memberships m join sallyport_sessions s on s.id = m.session_id
-        where m.channel = 'rooms/all' and m.session_id > ${after} and s.closed_at is null
-        order by m.session_id limit ${sql.lit(PAGE)}`.execute(storage.db);
+        from sallyport_memberships m join sallyport_connections s on s.id = m.connection_key
+        where m.channel = 'rooms/all' and m.connection_key > ${after} and s.closed_at is null
+        order by m.connection_key limit ${sql.lit(PAGE)}`.execute(storage.db);
       await Promise.all(
         rows.map((row) =>
           delivery.post(
-            { sessionId: row.id, userId: null, connectionId: row.connection_id, endpoint, connectedAt: 0 },
+            {
+              connectionKey: row.id,
+              userId: null,
+              connectionId: row.connection_id,
+              endpoint,
+              connectedAt: 0,
+            },
             frame,
           ),
         ),

@@ -229,7 +229,7 @@ class Watched {
           tokens.map((token, index) => ({
             hash: hashOf(token),
             user_id: `u${((from + index) % USERS) + 1}`,
-            login_id: null,
+            session_id: null,
             origin: null,
             gateway_id: gateway?.id ?? null,
             created_at: now,

@@ -83,9 +83,9 @@ export class GatewayProcess {
     class ChatView extends WebSocketView {
       static permissionsRequired = [chat.use];
       ping = handler(() => "pong");
-      whoami = handler(({ session }) => session.connectionId);
-      say = handler(async ({ session, to }) => {
-        if (session.channel) await to({ channel: session.channel }).send(stamped());
+      whoami = handler(({ connection }) => connection.connectionId);
+      say = handler(async ({ connection, to }) => {
+        if (connection.channel) await to({ channel: connection.channel }).send(stamped());
       });
     }
     const app = benchApp(sqlite(join(folder, "bench.db")), {

@@ -62,9 +62,9 @@ class ChatView extends WebSocketView {
     await move(String((body as { room: unknown }).room));
   });
   leave = handler(async ({ leave }) => leave());
-  say = handler(async ({ session, to, body }) => {
+  say = handler(async ({ connection, to, body }) => {
     const { text } = body as { text: string };
-    if (session.channel) await to({ channel: session.channel }).send({ type: "said", text });
+    if (connection.channel) await to({ channel: connection.channel }).send({ type: "said", text });
   });
 }
 
@@ -237,7 +237,7 @@ async function disagreementOf(
   const until = performance.now() + AGREEMENT_MS;
   for (;;) {
     const rows = await storage.db
-      .selectFrom("sallyport_sessions")
+      .selectFrom("sallyport_connections")
       .select(["user_id", "closed_at"])
       .where("disconnected_at", "is", null)
       .execute();

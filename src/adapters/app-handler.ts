@@ -3,7 +3,7 @@ import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isPath } from "../protocol/path.ts";
 
 /** The slice of a Sallyport that a framework's adapter asks. */
-export interface AnsweringApp {
+export interface AppHandler {
   /** Called once, when the adapter is made: from then on changes made elsewhere and grants that end are enforced. */
   start?(): void;
   /** @returns undefined where the path is not Sallyport's */

@@ -35,7 +35,7 @@ async function framework(answer: () => Promise<HttpAnswer | undefined>, prepare:
   return { url: `http://127.0.0.1:${port}/ws/chat/connect`, returned, nextCalls };
 }
 
-test("answers where writeHead() returns nothing, as in restify, and does not call next", async () => {
+test("sends the response and does not call next when writeHead() returns nothing, as in restify", async () => {
   const { url, nextCalls, returned } = await framework(
     async () => ANSWER,
     (response) => {
@@ -55,7 +55,7 @@ test("answers where writeHead() returns nothing, as in restify, and does not cal
   expect(returned).toEqual([undefined]);
 });
 
-test("closes the connection and does not call next when the answer breaks after its headers", async () => {
+test("closes the connection and does not call next when the response fails after its headers", async () => {
   const { url, nextCalls } = await framework(
     async () => ANSWER,
     (response) => {
@@ -75,7 +75,7 @@ test("passes an error to next once when nothing was sent", async () => {
   expect(nextCalls).toEqual([[broken]]);
 });
 
-test("passes an answer with a header that Node does not accept to next as an error", async () => {
+test("calls next with an error when Node rejects a header of the answer", async () => {
   const { url, nextCalls } = await framework(async () => ({ ...ANSWER, headers: { "x-of": "\n" } }));
   expect((await fetch(url)).status).toBe(500);
   expect(nextCalls).toMatchObject([[{ code: "ERR_INVALID_CHAR" }]]);
@@ -88,7 +88,7 @@ test("calls next without an argument for other paths, and returns nothing", asyn
   expect(returned).toEqual([undefined]);
 });
 
-test("returns nothing for a request whose host makes no URL", async () => {
+test("calls next and returns nothing for a request with an invalid Host header", async () => {
   const { url, nextCalls, returned } = await framework(async () => ANSWER);
   const { hostname, port } = new URL(url);
   const { request } = await import("node:http");
@@ -100,7 +100,7 @@ test("returns nothing for a request whose host makes no URL", async () => {
   expect(returned).toEqual([undefined]);
 });
 
-test("does not call next again when what comes next throws", async () => {
+test("does not call next again when the next handler throws", async () => {
   let calls = 0;
   const middleware = expressMiddleware({ answer: async () => undefined });
   const thrown = new Error("thrown by the next handler");

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpAnswer } from "../protocol/http-call.ts";
 import { isNormalForm } from "../protocol/path.ts";
-import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, OwnTarget, originOf, writeAnswer } from "./node-call.ts";
+import type { AppHandler } from "./app-handler.ts";
+import { frameworkRequest, NodeCall, OwnTarget, writeAnswer } from "./node-call.ts";
 
 /** As much of Express's request as is needed. */
 export interface ExpressRequest extends IncomingMessage {
@@ -19,7 +19,7 @@ export interface ExpressRequest extends IncomingMessage {
  * `express.json()`, `express.text()` or `express.raw()` it takes what they read, within their limits.
  */
 export function expressMiddleware(
-  app: AnsweringApp,
+  app: AppHandler,
 ): (request: ExpressRequest, response: ServerResponse, next: (error?: unknown) => void) => void {
   app.start?.();
   return (request, response, next) => {
@@ -73,5 +73,5 @@ function respond(
 export function expressRequest<Incoming extends IncomingMessage = ExpressRequest>(
   request: Request,
 ): Incoming | undefined {
-  return originOf("express", request) as Incoming | undefined;
+  return frameworkRequest("express", request) as Incoming | undefined;
 }

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import { endsWithOwnPath } from "../protocol/path.ts";
-import type { AnsweringApp } from "./answering-app.ts";
-import { NodeCall, OwnTarget, originOf } from "./node-call.ts";
+import type { AppHandler } from "./app-handler.ts";
+import { frameworkRequest, NodeCall, OwnTarget } from "./node-call.ts";
 
 /** A Sallyport, which tells its paths. */
-export interface FastifyApp extends AnsweringApp {
+export interface FastifyApp extends AppHandler {
   readonly viewPaths: readonly string[];
   readonly tokenPath: string;
   readonly healthPath?: string | undefined;
@@ -136,5 +136,5 @@ function restOf({ params }: FastifyRequest): string {
 export function fastifyRequest<Own extends FastifyRequest = FastifyRequest>(
   request: Request,
 ): Own | undefined {
-  return originOf("fastify", request) as Own | undefined;
+  return frameworkRequest("fastify", request) as Own | undefined;
 }

@@ -2,8 +2,8 @@ import * as v from "valibot";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
 import { type HttpCall, ownWebCall, refuseAnnounced, tooLarge, webResponse } from "../protocol/http-call.ts";
 import { endsWithOwnPath } from "../protocol/path.ts";
-import { type AnsweringApp, type PrefixOptions, prefixOption } from "./answering-app.ts";
-import { originOf, rememberOrigin } from "./node-call.ts";
+import { type AppHandler, type PrefixOptions, prefixOption } from "./app-handler.ts";
+import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
 
 /** As much of Hono's context as is needed. */
 export interface HonoContext {
@@ -35,7 +35,7 @@ const HONO_OPTIONS = optionsOf<HonoOptions>()({
  * Other middleware may have read the body through Hono before.
  */
 export function honoMiddleware(
-  app: AnsweringApp,
+  app: AppHandler,
   options: HonoOptions = {},
 ): (context: HonoContext, next: () => Promise<void>) => Promise<Response | undefined> {
   const { prefix, start } = parseOptions("honoMiddleware()", HONO_OPTIONS, options);
@@ -57,12 +57,12 @@ export function honoMiddleware(
 export function honoContext<Context extends HonoContext = HonoContext>(
   request: Request,
 ): Context | undefined {
-  return originOf("hono", request) as Context | undefined;
+  return frameworkRequest("hono", request) as Context | undefined;
 }
 
 function callOf(context: HonoContext, prefix: string): HttpCall | undefined {
   const { raw } = context.req;
-  const call = ownWebCall(rememberOrigin("hono", raw, context), prefix);
+  const call = ownWebCall(linkFrameworkRequest("hono", raw, context), prefix);
   if (!call || !isAsReceived(context, call.url.pathname)) return undefined;
   return {
     ...call,

@@ -3,8 +3,8 @@ import { decodeGatewayCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { type LambdaApp, lambdaEvent, lambdaHandler, type WebSocketEvent } from "./lambda.ts";
 
-/** An app of two views that answers with nothing and remembers what it was asked. */
-function remembering(viewPaths: readonly string[] = ["/ws/chat"]) {
+/** An app that answers each call with 200 and records its calls. */
+function recordingApp(viewPaths: readonly string[] = ["/ws/chat"]) {
   const calls: HttpCall[] = [];
   const settled: number[] = [];
   const dueOnly: boolean[] = [];
@@ -14,7 +14,7 @@ function remembering(viewPaths: readonly string[] = ["/ws/chat"]) {
       calls.push(http);
       return { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
     },
-    settle: async ({ withinMs, onlyDue }) => {
+    flush: async ({ withinMs, onlyDue }) => {
       settled.push(withinMs);
       dueOnly.push(onlyDue);
     },
@@ -49,13 +49,13 @@ const MESSAGE = {
 } satisfies WebSocketEvent;
 
 async function calledWith(event: WebSocketEvent, options = {}, views?: readonly string[]): Promise<HttpCall> {
-  const { app, calls } = remembering(views);
+  const { app, calls } = recordingApp(views);
   await lambdaHandler(app, options)(event);
   return calls[0] as HttpCall;
 }
 
 describe("an event", () => {
-  test("of a connect is the client's request, with what the context says of it", async () => {
+  test("for $connect becomes the client's request with the fields of its request context", async () => {
     const call = await calledWith(CONNECT);
     expect(call.url.pathname).toBe("/ws/chat/connect");
     expect(call.invokedBy).toEqual({ apiId: "a1b2c3d4e5", stage: "dev" });
@@ -79,21 +79,21 @@ describe("an event", () => {
     );
   });
 
-  test("whose headers come one by one alone is read by those", async () => {
+  test("without multi-value fields is read from its single-value headers and parameters", async () => {
     const { multiValueHeaders: _, multiValueQueryStringParameters: __, ...old } = CONNECT;
     const call = await calledWith(old);
     expect(call.header("cookie")).toBe("sid=2");
     expect(call.url.searchParams.get("channel")).toBe("rooms/two");
   });
 
-  test("has whatever headers it has, in either form", async () => {
+  test("merges headers of both forms, and lambdaEvent() returns it only for its own request", async () => {
     const call = await calledWith({ ...CONNECT, multiValueHeaders: { "X-More": ["a", "b"] } });
     expect([call.header("cookie"), call.header("x-more")]).toEqual(["sid=2", "a, b"]);
     expect(lambdaEvent(call.request)?.requestContext.apiId).toBe(CONTEXT.apiId);
     expect(lambdaEvent(new Request("http://x"))).toBeUndefined();
   });
 
-  test("of a message is its text, in either form", async () => {
+  test("for a message has a body from plain or base64 text, limited in size", async () => {
     const text = new TextDecoder();
     expect(text.decode(await (await calledWith(MESSAGE)).body(1000))).toBe(MESSAGE.body);
     const encoded = { ...MESSAGE, body: Buffer.from(MESSAGE.body).toString("base64"), isBase64Encoded: true };
@@ -102,7 +102,7 @@ describe("an event", () => {
     expect(await (await calledWith({ ...MESSAGE, body: null })).body(10)).toHaveLength(0);
   });
 
-  test("of years ago, with null where nothing is, says the same", async () => {
+  test("with null instead of missing fields is decoded as if they were missing", async () => {
     const call = await calledWith({
       ...MESSAGE,
       headers: null,
@@ -126,7 +126,7 @@ describe("an event", () => {
     });
   });
 
-  test("of a disconnect tells code and reason, in any letters", async () => {
+  test("for $disconnect contains the close code and the reason, non-ASCII characters included", async () => {
     const requestContext = {
       ...CONTEXT,
       routeKey: "$disconnect",
@@ -140,7 +140,7 @@ describe("an event", () => {
     expect(decodeGatewayCall("disconnect", call)).toMatchObject({ code: 1005, reason: "Tschüß 👋" });
   });
 
-  test("is not what a client says it is: only the context says who, where and what", async () => {
+  test("takes connection, API, stage and address from its context, never from client headers", async () => {
     const forged = {
       connectionId: ["AAAAAAAAAAAAAAA="],
       "X-Sallyport-Secret": ["s".repeat(64)],
@@ -164,7 +164,7 @@ describe("an event", () => {
     for (const name of Object.keys(forged)) {
       if (name !== "bad name") expect([name, call.request.headers.get(name)]).toEqual([name, null]);
     }
-    // A route that is called connect is a message like any other.
+    // A custom route named connect carries messages, as any other route does.
     const message = { ...MESSAGE, requestContext: { ...MESSAGE.requestContext, routeKey: "connect" } };
     expect((await calledWith(message)).url.pathname).toBe("/ws/chat/default");
   });
@@ -173,8 +173,8 @@ describe("an event", () => {
     ["of an HTTP API", { version: "2.0", requestContext: { http: { method: "GET" } } }],
     ["of nothing", {}],
     ["of a schedule", { source: "aws.events", requestContext: undefined }],
-  ])("%s is told to be none", async (_what, event) => {
-    const { app, calls } = remembering();
+  ])("%s is rejected as not from a WebSocket API", async (_what, event) => {
+    const { app, calls } = recordingApp();
     await expect(lambdaHandler(app)(event as never)).rejects.toThrow(/no event of a WebSocket API/);
     expect(calls).toEqual([]);
   });
@@ -192,13 +192,13 @@ const SCHEDULED = {
   detail: {},
 };
 
-describe("an event that no gateway sends", () => {
+describe("an event that does not come from API Gateway", () => {
   test.each([
     ["a rule of EventBridge", SCHEDULED],
     ["a schedule of EventBridge Scheduler", { ...SCHEDULED, source: "aws.scheduler", detail: "{}" }],
     ["serverless-plugin-warmup", { source: "serverless-plugin-warmup" }],
-  ])("from %s calls no view, and finishes what a frozen runtime left undone", async (_from, event) => {
-    const { app, calls, settled, dueOnly } = remembering();
+  ])("from %s calls no view and finishes the pending work of a frozen runtime", async (_from, event) => {
+    const { app, calls, settled, dueOnly } = recordingApp();
     const handler = lambdaHandler(app);
     expect(await handler(event)).toEqual({ statusCode: 200, headers: {} });
     expect(await handler(event, { getRemainingTimeInMillis: () => 30_000 })).toEqual({
@@ -206,14 +206,14 @@ describe("an event that no gateway sends", () => {
       headers: {},
     });
     expect(calls).toEqual([]);
-    // No client waits for the answer, so that it may take all of the time that is left.
+    // No client waits for the response, so the handler can use all of the remaining time.
     expect(settled).toEqual([5000, 29_500]);
     expect(dueOnly).toEqual([false, false]);
   });
 
-  test("is not what a client sends: a message that looks like one is a message", async () => {
+  test("cannot be forged by a client with the body or fields of a message", async () => {
     for (const looking of [SCHEDULED, { source: "serverless-plugin-warmup" }]) {
-      const { app, calls } = remembering();
+      const { app, calls } = recordingApp();
       const handler = lambdaHandler(app);
       await handler({ ...MESSAGE, body: JSON.stringify(looking) });
       await handler({ ...MESSAGE, body: JSON.stringify({ ...looking, requestContext: undefined }) });
@@ -246,8 +246,8 @@ describe("an event that no gateway sends", () => {
       { requestContext: undefined, source: "serverless-plugin-warmup" },
     ],
     ['an object with the keys "body", "source"', { body: "", source: "serverless-plugin-warmup" }],
-  ])("is named in the error if it is %s", async (named, event) => {
-    const { app, calls } = remembering();
+  ])("is described in the error if it is %s", async (named, event) => {
+    const { app, calls } = recordingApp();
     await expect(lambdaHandler(app)(event as never)).rejects.toThrow(
       `lambdaHandler() received no event of a WebSocket API, but ${named}`,
     );
@@ -255,17 +255,17 @@ describe("an event that no gateway sends", () => {
   });
 });
 
-describe("a function", () => {
-  test("has one view, or is told which; other routes have theirs", async () => {
+describe("a Lambda function", () => {
+  test("needs the view option unless the app has one view, and can map routes to other views", async () => {
     const views = ["/ws/chat", "/ws/moderation"];
-    expect(() => lambdaHandler(remembering(views).app)).toThrow(
+    expect(() => lambdaHandler(recordingApp(views).app)).toThrow(
       /name the view.*\/ws\/chat, \/ws\/moderation/,
     );
-    expect(() => lambdaHandler(remembering([]).app)).toThrow(/name the view/);
-    expect(() => lambdaHandler(remembering().app, { view: "/ws/cat" })).toThrow(
+    expect(() => lambdaHandler(recordingApp([]).app)).toThrow(/name the view/);
+    expect(() => lambdaHandler(recordingApp().app, { view: "/ws/cat" })).toThrow(
       /no view is mounted at "\/ws\/cat"/,
     );
-    expect(() => lambdaHandler(remembering().app, { routes: { a: "/ws/cat" } })).toThrow(
+    expect(() => lambdaHandler(recordingApp().app, { routes: { a: "/ws/cat" } })).toThrow(
       /no view is mounted/,
     );
     const options = { view: "/ws/chat", routes: { moderate: "/ws/moderation" } };
@@ -274,8 +274,8 @@ describe("a function", () => {
     expect((await calledWith(MESSAGE, options, views)).url.pathname).toBe("/ws/chat/default");
   });
 
-  test("answers with what a Lambda proxy may answer with, and no other key", async () => {
-    const { app } = remembering();
+  test("returns only the keys of a Lambda proxy response", async () => {
+    const { app } = recordingApp();
     expect(await lambdaHandler(app)(MESSAGE)).toEqual({
       statusCode: 200,
       headers: { "content-type": "application/json" },
@@ -285,8 +285,8 @@ describe("a function", () => {
     expect(Object.keys(await lambdaHandler(bare)(CONNECT))).toEqual(["statusCode", "headers"]);
   });
 
-  test("comes to rest before it answers, within what is left of its time", async () => {
-    const { app, settled, dueOnly } = remembering();
+  test("finishes pending work before it returns, within its remaining time", async () => {
+    const { app, settled, dueOnly } = recordingApp();
     const handler = lambdaHandler(app);
     await handler(MESSAGE);
     await handler(MESSAGE, { getRemainingTimeInMillis: () => 2000 });
@@ -297,7 +297,7 @@ describe("a function", () => {
 });
 
 test("rejects routes that are not a plain object, instead of sending their messages to another view", () => {
-  const app = { viewPaths: ["/ws/chat"], answer: async () => undefined, settle: async () => undefined };
+  const app = { viewPaths: ["/ws/chat"], answer: async () => undefined, flush: async () => undefined };
   for (const routes of [new Map([["moderate", "/ws/chat"]]), [], Promise.resolve({}), "x"]) {
     expect(() => lambdaHandler(app as never, { routes: routes as never })).toThrow(
       /lambdaHandler\(\): routes must be an object of route keys and paths of views/,

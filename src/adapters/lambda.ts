@@ -4,13 +4,13 @@ import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions, recordOption } from "../options.ts";
 import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
-import { originOf, rememberOrigin } from "./node-call.ts";
+import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
 
 /** A Sallyport, which tells its views and can come to rest. */
 export interface LambdaApp {
   readonly viewPaths: readonly string[];
   answer(http: HttpCall): Promise<HttpAnswer | undefined>;
-  settle(options: { readonly withinMs: number; readonly onlyDue: boolean }): Promise<void>;
+  flush(options: { readonly withinMs: number; readonly onlyDue: boolean }): Promise<void>;
 }
 
 export interface LambdaOptions {
@@ -113,7 +113,7 @@ export function lambdaHandler(
       return remainingMs === undefined ? undefined : Math.max(0, remainingMs - RESERVE_MS);
     };
     if (isBackgroundEvent(event)) {
-      await app.settle({ withinMs: leftMs() ?? SETTLE_MS, onlyDue: false });
+      await app.flush({ withinMs: leftMs() ?? SETTLE_MS, onlyDue: false });
       return { statusCode: 200, headers: {} };
     }
     const call = new LambdaCall(event, pathOf(event, view, routes));
@@ -121,7 +121,7 @@ export function lambdaHandler(
       const { status, headers, body } = (await app.answer(call)) ?? NOT_FOUND;
       return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
     } finally {
-      await app.settle({ withinMs: Math.min(SETTLE_MS, leftMs() ?? SETTLE_MS), onlyDue: true });
+      await app.flush({ withinMs: Math.min(SETTLE_MS, leftMs() ?? SETTLE_MS), onlyDue: true });
     }
   };
 }
@@ -143,7 +143,7 @@ function isBackgroundEvent(event: WebSocketEvent | BackgroundEvent): event is Ba
 export function lambdaEvent<Event extends WebSocketEvent = WebSocketEvent>(
   request: Request,
 ): Event | undefined {
-  return originOf("lambda", request) as Event | undefined;
+  return frameworkRequest("lambda", request) as Event | undefined;
 }
 
 const NOT_FOUND: HttpAnswer = { status: 404, headers: {}, body: null };
@@ -222,7 +222,7 @@ class LambdaCall implements HttpCall {
   #toRequest(): Request {
     const body = this.#bytes();
     const init = { method: "POST", headers: this.#headers, body: body.length > 0 ? body : null };
-    return rememberOrigin("lambda", new Request(this.url, init), this.#event);
+    return linkFrameworkRequest("lambda", new Request(this.url, init), this.#event);
   }
 
   #bytes(): Buffer<ArrayBuffer> {

@@ -1,5 +1,5 @@
 import { ownWebCall, webResponse } from "../protocol/http-call.ts";
-import type { AnsweringApp } from "./answering-app.ts";
+import type { AppHandler } from "./app-handler.ts";
 
 type Handler = (request: Request) => Promise<Response>;
 
@@ -21,7 +21,7 @@ export interface NextHandlers {
  * and `next.config.ts` says `serverExternalPackages: ["sallyport"]`. Next.js takes its `basePath` off by itself. Nothing is started
  * before the first event, since a build imports its routes as well.
  */
-export function nextHandlers(app: AnsweringApp): NextHandlers {
+export function nextHandlers(app: AppHandler): NextHandlers {
   const handle: Handler = async (request) => {
     const call = ownWebCall(request);
     const answer = call && (await app.answer(call));

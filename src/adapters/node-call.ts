@@ -84,10 +84,10 @@ export function urlOf({ headers, method = "GET" }: IncomingMessage, url = "/"): 
 const FORBIDDEN_METHODS = new Set(["CONNECT", "TRACE", "TRACK"]);
 
 /** What a framework has made of a request before us. */
-export interface Origin {
+export interface FrameworkRequest {
   /** The adapter that made it. */
   readonly by: Adapter;
-  /** The request as the framework's own code knows it, for {@link originOf}. */
+  /** The request as the framework's own code knows it, for {@link frameworkRequest}. */
   readonly source: unknown;
   /** What a body parser has made of the body, if one has read it. */
   parsedBody(): unknown;
@@ -98,13 +98,13 @@ export type Adapter = "node" | "express" | "fastify" | "hono" | "lambda";
 const origins = new WeakMap<Request, { readonly by: Adapter; readonly source: unknown }>();
 
 /** What a web `Request` was made from, where this adapter made it. */
-export function originOf(by: Adapter, request: Request): unknown {
+export function frameworkRequest(by: Adapter, request: Request): unknown {
   const origin = origins.get(request);
   return origin?.by === by ? origin.source : undefined;
 }
 
 /** Notes what a web `Request` was made from. */
-export function rememberOrigin(by: Adapter, request: Request, source: unknown): Request {
+export function linkFrameworkRequest(by: Adapter, request: Request, source: unknown): Request {
   origins.set(request, { by, source });
   return request;
 }
@@ -117,7 +117,7 @@ export function rememberOrigin(by: Adapter, request: Request, source: unknown): 
 export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
   request: Request,
 ): Incoming | undefined {
-  return originOf("node", request) as Incoming | undefined;
+  return frameworkRequest("node", request) as Incoming | undefined;
 }
 
 /** A Node request as the core reads it. */
@@ -125,11 +125,15 @@ export class NodeCall implements HttpCall {
   readonly path: string | undefined;
   readonly #incoming: IncomingMessage;
   readonly #target: OwnTarget | { readonly path?: string; readonly url: URL };
-  readonly #origin: Origin | undefined;
+  readonly #origin: FrameworkRequest | undefined;
   #request: Request | undefined;
 
   /** @param origin Default: the request is Node's own, and no body parser has read it */
-  constructor(incoming: IncomingMessage, target: OwnTarget | { readonly url: URL }, origin?: Origin) {
+  constructor(
+    incoming: IncomingMessage,
+    target: OwnTarget | { readonly url: URL },
+    origin?: FrameworkRequest,
+  ) {
     this.#incoming = incoming;
     this.#target = target;
     this.path = "path" in target ? target.path : undefined;
@@ -183,7 +187,7 @@ export class NodeCall implements HttpCall {
     const body = hasBody(this.#incoming) ? (this.#parsed() ?? streamOf(this.#incoming)) : null;
     const request = new Request(this.url, { ...init, body, duplex: "half" } as RequestInit);
     const { by, source } = this.#origin ?? { by: "node", source: this.#incoming };
-    return rememberOrigin(by, request, source);
+    return linkFrameworkRequest(by, request, source);
   }
 }
 

@@ -23,15 +23,15 @@ async function listening(app: FetchApp, options?: Options, before?: (incoming: I
   return (server.address() as AddressInfo).port;
 }
 
-/** An app that answers with what `tell` makes of a call; one that refuses answers the refusal's status. */
-function telling(tell: (http: HttpCall) => unknown): FetchApp {
+/** Returns an app that answers with the result of `handle`, or with the status of its error. */
+function appWith(handle: (http: HttpCall) => unknown): FetchApp {
   return {
     fetch: () => {
-      throw new Error("not to be asked");
+      throw new Error("must not be called");
     },
     answer: async (http): Promise<HttpAnswer> => {
       try {
-        return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await tell(http)) };
+        return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await handle(http)) };
       } catch (error) {
         const status = error instanceof RefusedError ? error.status : 500;
         return { status, headers: {}, body: JSON.stringify({ error: (error as Error).message }) };
@@ -40,12 +40,15 @@ function telling(tell: (http: HttpCall) => unknown): FetchApp {
   };
 }
 
-/** The same app, asked as a router is: with a `Request` of the web. */
-function byFetch(tell: (request: Request) => unknown): FetchApp {
-  return { fetch: async (request) => Response.json(await tell(request)) };
+/** Returns an app that is called with a web `Request`, as a router is. */
+function byFetch(handle: (request: Request) => unknown): FetchApp {
+  return { fetch: async (request) => Response.json(await handle(request)) };
 }
 
-async function ask(port: number, init: { body?: string | string[]; path?: string; headers?: object } = {}) {
+async function postTo(
+  port: number,
+  init: { body?: string | string[]; path?: string; headers?: object } = {},
+) {
   const { body = "", path = "/a/b?c=d", headers = {} } = init;
   const outgoing = httpRequest({ port, path, method: "POST", headers: { ...headers } });
   if (typeof body === "string") outgoing.end(body);
@@ -67,7 +70,7 @@ const text = async (http: HttpCall, maxBytes = 100) => Buffer.from(await http.bo
 
 test("a call has the method, the URL, the headers and the body of the request", async () => {
   const port = await listening(
-    telling(async (http) => [
+    appWith(async (http) => [
       http.method,
       http.url.pathname,
       http.url.search,
@@ -77,7 +80,10 @@ test("a call has the method, the URL, the headers and the body of the request", 
       await text(http),
     ]),
   );
-  const answer = await ask(port, { body: "wörld", headers: { ConnectionID: "c1", "X-Twice": ["1", "2"] } });
+  const answer = await postTo(port, {
+    body: "wörld",
+    headers: { ConnectionID: "c1", "X-Twice": ["1", "2"] },
+  });
   expect(answer.json).toEqual(["POST", "/a/b", "?c=d", "c1", "1, 2", null, "wörld"]);
   expect(answer.headers).toMatchObject({
     "x-of": "ours",
@@ -85,9 +91,9 @@ test("a call has the method, the URL, the headers and the body of the request", 
   });
 });
 
-test("the request of the web is the same one, and can be read by the app's code instead", async () => {
+test("the web Request of a call is created once, and the app can read its body", async () => {
   const port = await listening(
-    telling(async (http) => [
+    appWith(async (http) => [
       http.request.method,
       http.request.url.replace(/:\d+/, ""),
       http.request.headers.get("x-twice"),
@@ -95,20 +101,20 @@ test("the request of the web is the same one, and can be read by the app's code 
       new Set([http.request, http.request]).size,
     ]),
   );
-  const answer = await ask(port, { body: "hello", headers: { "X-Twice": ["1", "2"] } });
+  const answer = await postTo(port, { body: "hello", headers: { "X-Twice": ["1", "2"] } });
   expect(answer.json).toEqual(["POST", "http://localhost/a/b?c=d", "1, 2", "hello", 1]);
 });
 
-test("a body is still there after the request of the web was looked at", async () => {
-  const port = await listening(telling(async (http) => [http.request.headers.get("x-a"), await text(http)]));
-  expect((await ask(port, { body: "hello", headers: { "x-a": "1" } })).json).toEqual(["1", "hello"]);
+test("a body can be read after the headers of the web Request were read", async () => {
+  const port = await listening(appWith(async (http) => [http.request.headers.get("x-a"), await text(http)]));
+  expect((await postTo(port, { body: "hello", headers: { "x-a": "1" } })).json).toEqual(["1", "hello"]);
 });
 
 test.each([
   ["announced", "x".repeat(101)],
   ["in chunks", ["x".repeat(60), "x".repeat(41)]],
-])("a body that is too large, %s, is 413, and the connection stays in step", async (_how, body) => {
-  const port = await listening(telling((http) => text(http)));
+])("a body that is too large, %s, gets 413, and the connection stays usable", async (_how, body) => {
+  const port = await listening(appWith((http) => text(http)));
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   onTestFinished(() => agent.destroy());
   const post = async (chunks: string | string[]) => {
@@ -124,94 +130,97 @@ test.each([
   expect(await post("x".repeat(100))).toEqual([200, true]);
 });
 
-test("a body of exactly the size allowed comes whole, in chunks too", async () => {
-  const port = await listening(telling((http) => text(http)));
-  const answer = await ask(port, { body: ["x".repeat(60), "y".repeat(40)] });
+test("a body of exactly the allowed size is read completely when it is sent in chunks", async () => {
+  const port = await listening(appWith((http) => text(http)));
+  const answer = await postTo(port, { body: ["x".repeat(60), "y".repeat(40)] });
   expect(answer.json).toBe("x".repeat(60) + "y".repeat(40));
 });
 
-test("no body is an empty one, for both ways of asking", async () => {
-  const port = await listening(telling(async (http) => [await text(http), http.request.body]));
-  expect((await ask(port)).json).toEqual(["", null]);
+test("a missing body is read as an empty one, from a call and from a web Request", async () => {
+  const port = await listening(appWith(async (http) => [await text(http), http.request.body]));
+  expect((await postTo(port)).json).toEqual(["", null]);
   const router = await listening(byFetch(async (request) => [await request.text(), request.body]));
-  expect((await ask(router)).json).toEqual(["", null]);
+  expect((await postTo(router)).json).toEqual(["", null]);
 });
 
 test.each([
   ["", false],
   [", after its Request was looked at", true],
-])("a request that is cut in the middle of its body is refused%s, and harms nobody", async (_when, looks) => {
-  const seen: unknown[] = [];
-  let told: () => void = () => undefined;
-  const cut = new Promise<void>((resolve) => {
-    told = resolve;
-  });
-  let begin: () => void = () => undefined;
-  const begun = new Promise<void>((resolve) => {
-    begin = resolve;
-  });
-  const port = await listening(
-    telling(async (http) => {
-      begin();
-      try {
-        if (looks) http.request.headers.get("x");
-        return await text(http);
-      } catch (error) {
-        seen.push((error as RefusedError).status, (error as Error).message);
-        told();
-        throw error;
-      }
-    }),
-  );
-  const socket = connect(port, "127.0.0.1");
-  socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\nhalf");
-  await begun;
-  socket.destroy();
-  await cut;
-  expect(seen).toEqual([400, "The request ended before its body did."]);
-  expect((await ask(port, { body: "whole" })).json).toBe("whole");
-});
+])(
+  "a request that is aborted within its body is rejected with 400%s, and later requests succeed",
+  async (_when, looks) => {
+    const seen: unknown[] = [];
+    let reportCut: () => void = () => undefined;
+    const cut = new Promise<void>((resolve) => {
+      reportCut = resolve;
+    });
+    let begin: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const port = await listening(
+      appWith(async (http) => {
+        begin();
+        try {
+          if (looks) http.request.headers.get("x");
+          return await text(http);
+        } catch (error) {
+          seen.push((error as RefusedError).status, (error as Error).message);
+          reportCut();
+          throw error;
+        }
+      }),
+    );
+    const socket = connect(port, "127.0.0.1");
+    socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\nhalf");
+    await begun;
+    socket.destroy();
+    await cut;
+    expect(seen).toEqual([400, "The request ended before its body did."]);
+    expect((await postTo(port, { body: "whole" })).json).toBe("whole");
+  },
+);
 
-test("a body that something has read before says so instead of waiting for good", async () => {
+test("a body that was already read causes an error instead of waiting forever", async () => {
   const port = await listening(
-    telling((http) => text(http)),
+    appWith((http) => text(http)),
     {},
     async (incoming) => {
       for await (const _chunk of incoming.iterator({ destroyOnReturn: false }));
     },
   );
-  const answer = await ask(port, { body: "hello" });
+  const answer = await postTo(port, { body: "hello" });
   expect(answer.status).toBe(500);
   expect(answer.json.error).toMatch(/^Something has read this request's body before Sallyport could\. Mount/);
   const looked = await listening(
-    telling((http) => http.request.headers.get("x") ?? text(http)),
+    appWith((http) => http.request.headers.get("x") ?? text(http)),
     {},
     async (incoming) => {
       for await (const _chunk of incoming.iterator({ destroyOnReturn: false }));
     },
   );
-  expect((await ask(looked, { body: "hello" })).json.error).toMatch(/^Something has read/);
+  expect((await postTo(looked, { body: "hello" })).json.error).toMatch(/^Something has read/);
 });
 
-test("a router is asked by fetch, and what it leaves is the next one's", async () => {
+test("a request that fetch() does not answer goes to next, or gets 404 without next", async () => {
   const next = async () =>
     listening(
       { fetch: () => undefined },
       { next: (incoming, outgoing) => outgoing.writeHead(418).end(`{"url":"${incoming.url}"}`) },
     );
-  expect(await ask(await next())).toMatchObject({ status: 418, json: { url: "/a/b?c=d" } });
+  expect(await postTo(await next())).toMatchObject({ status: 418, json: { url: "/a/b?c=d" } });
   const unanswered = await listening({ fetch: () => undefined });
-  expect(await ask(unanswered)).toMatchObject({ status: 404, json: { ok: false, error: "Not found." } });
+  expect(await postTo(unanswered)).toMatchObject({ status: 404, json: { ok: false, error: "Not found." } });
 });
 
-test("a response of several cookies keeps each of them", async () => {
+test("a response with several cookies keeps each cookie", async () => {
   const headers = new Headers([
     ["set-cookie", "a=1"],
     ["set-cookie", "b=2"],
     ["x-b", "2"],
   ]);
   const port = await listening({ fetch: () => new Response("[]", { status: 201, headers }) });
-  const answer = await ask(port);
+  const answer = await postTo(port);
   expect(answer).toMatchObject({ status: 201, json: [] });
   expect(answer.headers).toMatchObject({ "set-cookie": ["a=1", "b=2"], "x-b": "2" });
 });
@@ -221,8 +230,8 @@ test.each([
   ["a target that is no URL", "POST http:// HTTP/1.1\r\nhost: x\r\n\r\n"],
   ["credentials in the target", "POST http://u:p@x/ HTTP/1.1\r\nhost: x\r\n\r\n"],
   ["TRACE", "TRACE / HTTP/1.1\r\nhost: x\r\n\r\n"],
-])("%s is 400 before the app hears of it", async (_what, bytes) => {
-  const port = await listening(telling(() => "heard"));
+])("%s gets 400, and the app is not called", async (_what, bytes) => {
+  const port = await listening(appWith(() => "heard"));
   const socket = connect(port, "127.0.0.1");
   socket.write(bytes);
   const [chunk] = (await once(socket, "data")) as [Buffer];
@@ -230,7 +239,7 @@ test.each([
   expect(chunk.toString()).toMatch(/^HTTP\/1\.1 400 /);
 });
 
-test("what the app throws is told, and an empty 500 to the peer", async () => {
+test("an error of the app is passed to onError, and the client receives an empty 500", async () => {
   const errors: unknown[] = [];
   const port = await listening(
     {
@@ -240,7 +249,7 @@ test("what the app throws is told, and an empty 500 to the peer", async () => {
     },
     { onError: (error) => errors.push(error) },
   );
-  expect(await ask(port)).toMatchObject({ status: 500, json: undefined });
+  expect(await postTo(port)).toMatchObject({ status: 500, json: undefined });
   expect(errors.map(String)).toEqual(["Error: broken"]);
 });
 

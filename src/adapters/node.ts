@@ -5,7 +5,7 @@ import { ErrorReporter } from "../error-reporter.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isUnambiguous } from "../protocol/path.ts";
-import { prefixOption } from "./answering-app.ts";
+import { prefixOption } from "./app-handler.ts";
 import { NodeCall, nodeRequest, OwnTarget, urlOf, writeAnswer } from "./node-call.ts";
 
 export { nodeRequest };

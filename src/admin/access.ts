@@ -1,35 +1,36 @@
 import * as v from "valibot";
-import type { AuditEntry, AuditFilter } from "../access/audit.ts";
-import type { MatchedChannel } from "../access/channels.ts";
-import type { DecisionFilter } from "../access/decision-log.ts";
-import type { Decision } from "../access/decisions.ts";
-import { newTrail } from "../access/decisions.ts";
+import type { AuditEntry, AuditFilter } from "../audit/audit-log.ts";
+import type { Decision } from "../audit/decision.ts";
+import { createDecisionContext } from "../audit/decision.ts";
+import type { DecisionFilter } from "../audit/decision-log.ts";
+import { requireChannelRules, runChannelAuthorize } from "../auth/authorize.ts";
+import { ConfigurationError, RefusedError } from "../errors.ts";
+import { formatValue } from "../format-value.ts";
+import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
+import type { AnyPermissionSet, Permission } from "../permissions/define.ts";
+import type { GroupDetails, UserDetails, UserFilter, UserSummary } from "../permissions/effective.ts";
 import {
   type ChangeOptions,
   checkGrantOptions,
   checkUserId,
   type GrantOptions,
-  type Holder,
-} from "../access/grants.ts";
-import { askChannel, demandChannel } from "../access/guard.ts";
-import type { KnownPermission } from "../access/permission-rows.ts";
-import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
-import type { GroupRights, UserFilter, UserRights, UserSummary } from "../access/rights.ts";
-import { judge, type Subject } from "../access/rules.ts";
-import { listOf, userOf } from "../access/user.ts";
-import { ConfigurationError, RefusedError } from "../errors.ts";
-import { formatValue } from "../format-value.ts";
-import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
+  type PermissionHolder,
+} from "../permissions/grants.ts";
+import { evaluateRule, type Subject } from "../permissions/rules.ts";
+import type { PermissionInfo } from "../permissions/sync.ts";
+import type { RevocationWorker } from "../revocation/worker.ts";
+import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
-import { type AccessChange, type Applied, changeRights } from "./change-rights.ts";
+import type { MatchedChannel } from "../views/channels.ts";
+import { listOf, userOf } from "../views/user.ts";
+import { type AccessChange, type ChangeResult, changeRights } from "./change.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
-import type { Enforcer } from "./evict.ts";
 import {
   type AccessQuestion,
   type Explanation,
   explain,
-  type PermissionHolder,
-  type Reach,
+  type UserAccess,
+  type UserWithPermission,
   whatCan,
   whoCan,
 } from "./explain.ts";
@@ -41,7 +42,6 @@ import {
   listLimitWindows,
 } from "./limit-windows.ts";
 import { type AccessPreview, effective, previewChange } from "./preview.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** Something a permission is asked about: the data behind a channel, whose rules and hook have the last word. */
 export interface PermissionObject {
@@ -57,12 +57,12 @@ export interface PermissionObject {
  * even so.
  */
 export class Access {
-  readonly #rooms: Rooms;
-  readonly #enforcer: Enforcer;
+  readonly #services: Services;
+  readonly #worker: RevocationWorker;
 
-  constructor(rooms: Rooms, enforcer: Enforcer) {
-    this.#rooms = rooms;
-    this.#enforcer = enforcer;
+  constructor(services: Services, worker: RevocationWorker) {
+    this.#services = services;
+    this.#worker = worker;
   }
 
   /**
@@ -70,13 +70,13 @@ export class Access {
    *
    * @throws ConfigurationError for input that cannot be; nothing has changed then
    */
-  change(change: AccessChange, options?: ChangeOptions): Promise<Applied> {
-    return this.#ask(() => changeRights(this.#rooms, this.#enforcer, change, options));
+  change(change: AccessChange, options?: ChangeOptions): Promise<ChangeResult> {
+    return this.#ask(() => changeRights(this.#services, this.#worker, change, options));
   }
 
   /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
   preview(change: AccessChange, options?: ChangeOptions): Promise<AccessPreview> {
-    return this.#ask(() => previewChange(this.#rooms, change, options));
+    return this.#ask(() => previewChange(this.#services, change, options));
   }
 
   /**
@@ -85,7 +85,11 @@ export class Access {
    * @returns false when it stood already, with the same end
    * @throws ConfigurationError when the permission is not declared, or `until` is no coming instant
    */
-  async grant(holder: Holder, permission: Permission, options: GrantOptions = {}): Promise<boolean> {
+  async grant(
+    holder: PermissionHolder,
+    permission: Permission,
+    options: GrantOptions = {},
+  ): Promise<boolean> {
     const [until, rest] = endOf(options);
     return (await this.change({ kind: "grant", holder, permission, ...until }, rest)).changed;
   }
@@ -95,7 +99,7 @@ export class Access {
    *
    * @returns whether the holder had it
    */
-  async revoke(holder: Holder, permission: Permission, options?: ChangeOptions): Promise<boolean> {
+  async revoke(holder: PermissionHolder, permission: Permission, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "revoke", holder, permission }, options)).changed;
   }
 
@@ -190,31 +194,31 @@ export class Access {
     permission: Permission,
     ...about: readonly [object?: PermissionObject]
   ): Promise<boolean> {
-    this.#rooms.permissions.parse(permission);
+    this.#services.permissions.parse(permission);
     const [object] = about;
     if (about.length > 0) parseOptions("hasPermission(): object", PERMISSION_OBJECT, object);
     const subject = await this.#subject(user);
-    if (!userOf(subject, this.#rooms.permissions).hasPermission(permission)) return false;
+    if (!userOf(subject, this.#services.permissions).hasPermission(permission)) return false;
     return object === undefined || this.#standsIn(subject, object.channel);
   }
 
   /** Whether a user has any of these now. @throws ConfigurationError for an empty list */
   async hasAnyPermission(user: string, permissions: Iterable<Permission>): Promise<boolean> {
-    return userOf(await this.#subject(user), this.#rooms.permissions).hasAnyPermission(
+    return userOf(await this.#subject(user), this.#services.permissions).hasAnyPermission(
       this.#known(permissions),
     );
   }
 
   /** Whether a user has all of these now. @throws ConfigurationError for an empty list */
   async hasAllPermissions(user: string, permissions: Iterable<Permission>): Promise<boolean> {
-    return userOf(await this.#subject(user), this.#rooms.permissions).hasAllPermissions(
+    return userOf(await this.#subject(user), this.#services.permissions).hasAllPermissions(
       this.#known(permissions),
     );
   }
 
   /** Whether a user has any permission of an app, named by what `definePermissions()` returned. */
   async hasAppPermissions(user: string, app: AnyPermissionSet): Promise<boolean> {
-    return userOf(await this.#subject(user), this.#rooms.permissions).hasAppPermissions(app);
+    return userOf(await this.#subject(user), this.#services.permissions).hasAppPermissions(app);
   }
 
   /**
@@ -235,11 +239,11 @@ export class Access {
     const grants = subject.isActive ? (subject.grants ?? []) : [];
     const names =
       from === "all"
-        ? [...effective(this.#rooms, subject)]
+        ? [...effective(this.#services, subject)]
         : grants
             .filter(({ group }) => (group === null) === (from === "user"))
             .map(({ permission }) => permission);
-    return new Set(names.flatMap((name) => this.#rooms.permissions.find(name) ?? []));
+    return new Set(names.flatMap((name) => this.#services.permissions.find(name) ?? []));
   }
 
   /**
@@ -253,14 +257,18 @@ export class Access {
     permission: Permission,
     options: UsersWithPermissionOptions = {},
   ): Promise<readonly string[]> {
-    this.#rooms.permissions.parse(permission);
+    this.#services.permissions.parse(permission);
     const { object, ...kinds } = parseOptions("usersWithPermission()", USERS_WITH_PERMISSION, options);
-    const { rights, database } = this.#rooms;
-    if (object === undefined) return this.#ask(() => rights.holders(permission, kinds));
+    const { userPermissions, database } = this.#services;
+    if (object === undefined) return this.#ask(() => userPermissions.holders(permission, kinds));
     const channel = this.#channel(object.channel);
     return this.#ask(async () => {
       const allowed: string[] = [];
-      for await (const page of rights.pages(database.db, { kind: "holders", permission, ...kinds })) {
+      for await (const page of userPermissions.pages(database.db, {
+        kind: "holders",
+        permission,
+        ...kinds,
+      })) {
         allowed.push(...(await this.#allowedIn(page, channel)));
       }
       return allowed;
@@ -268,14 +276,14 @@ export class Access {
   }
 
   /** Every group with its permissions that hold now. */
-  groups(): Promise<readonly GroupRights[]> {
-    return this.#ask(() => this.#rooms.rights.groups());
+  groups(): Promise<readonly GroupDetails[]> {
+    return this.#ask(() => this.#services.userPermissions.groups());
   }
 
   /** What is known of a user's rights now, or undefined when we have never met. */
-  async show(user: string): Promise<UserRights | undefined> {
+  async show(user: string): Promise<UserDetails | undefined> {
     checkUserId(user);
-    return this.#ask(() => this.#rooms.rights.show(user));
+    return this.#ask(() => this.#services.userPermissions.get(user));
   }
 
   /**
@@ -285,13 +293,13 @@ export class Access {
    */
   async listUsers(filter: UserListFilter = {}): Promise<readonly UserSummary[]> {
     const { limit, ...rest } = parseOptions("listUsers()", USER_FILTER, filter);
-    if (rest.permission !== undefined) this.#rooms.permissions.parse(rest.permission);
-    return this.#ask(() => this.#rooms.rights.users(rest, limit));
+    if (rest.permission !== undefined) this.#services.permissions.parse(rest.permission);
+    return this.#ask(() => this.#services.userPermissions.users(rest, limit));
   }
 
   /** Returns the open windows of limits that are counted in the database, those with the highest counts first. */
   limits(filter?: LimitFilter): Promise<readonly LimitWindow[]> {
-    return this.#ask(() => listLimitWindows(this.#rooms, filter));
+    return this.#ask(() => listLimitWindows(this.#services, filter));
   }
 
   /**
@@ -301,7 +309,7 @@ export class Access {
    * @returns how many windows were cleared
    */
   clearLimits(which: LimitsToClear, options?: ChangeOptions): Promise<number> {
-    return this.#ask(() => clearLimitWindows(this.#rooms, which, options));
+    return this.#ask(() => clearLimitWindows(this.#services, which, options));
   }
 
   /**
@@ -311,67 +319,67 @@ export class Access {
    * @returns undefined for a reference that nothing is kept of any more
    * @throws ConfigurationError that names the nearest view, handler or channel when there is none of that name
    */
-  why(reference: string): Promise<Decision | undefined>;
-  why(question: AccessQuestion): Promise<Explanation>;
-  async why(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
+  explain(reference: string): Promise<Decision | undefined>;
+  explain(question: AccessQuestion): Promise<Explanation>;
+  async explain(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
     if (about === null || (typeof about !== "string" && typeof about !== "object")) {
       throw new ConfigurationError(
         `why() takes a reference, or { user, view, … }, not ${formatValue(about)}.`,
       );
     }
     return this.#ask<Decision | Explanation | undefined>(() =>
-      typeof about === "string" ? this.#rooms.decisionLog.find(about) : explain(this.#rooms, about),
+      typeof about === "string" ? this.#services.decisionLog.find(about) : explain(this.#services, about),
     );
   }
 
   /** Decisions that are kept, the newest first. */
   decisions(filter?: DecisionFilter): Promise<readonly Decision[]> {
-    return this.#ask(() => this.#rooms.decisionLog.list(filter));
+    return this.#ask(() => this.#services.decisionLog.list(filter));
   }
 
   /** Active users who have a permission now, each with where it comes from. */
-  whoCan(permission: Permission): Promise<readonly PermissionHolder[]> {
-    return this.#ask(() => whoCan(this.#rooms, permission));
+  whoCan(permission: Permission): Promise<readonly UserWithPermission[]> {
+    return this.#ask(() => whoCan(this.#services, permission));
   }
 
   /** Everything that a user, or somebody who has not signed in (null), can reach by rules now. */
-  whatCan(user: string | null): Promise<Reach> {
-    return this.#ask(() => whatCan(this.#rooms, user));
+  whatCan(user: string | null): Promise<UserAccess> {
+    return this.#ask(() => whatCan(this.#services, user));
   }
 
   /** Who did what, the newest first. */
   audit(filter?: AuditFilter): Promise<readonly AuditEntry[]> {
-    return this.#ask(() => this.#rooms.audit.list(filter));
+    return this.#ask(() => this.#services.audit.list(filter));
   }
 
   /** Every permission that is declared or in the database; one that is no longer declared is stale. */
-  permissions(): Promise<readonly KnownPermission[]> {
-    return this.#ask(() => this.#rooms.permissionRows.list(this.#rooms.database.db));
+  permissions(): Promise<readonly PermissionInfo[]> {
+    return this.#ask(() => this.#services.permissionRows.list(this.#services.database.db));
   }
 
   /** How the rules that this code declares differ from those of the code that ran `migrate` last, and for whom. */
   compareRules(): Promise<readonly RuleChange[]> {
-    return this.#ask(() => compareRules(this.#rooms));
+    return this.#ask(() => compareRules(this.#services));
   }
 
   /** What a database says of itself becomes what to do about it, as in changes. */
   #ask<Result>(question: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#rooms.database, question);
+    return withStorageErrors(this.#services.database, question);
   }
 
   #subject(user: string): Promise<Subject> {
     checkUserId(user);
-    return this.#ask(() => this.#rooms.rights.subject(this.#rooms.database.db, user));
+    return this.#ask(() => this.#services.userPermissions.subject(this.#services.database.db, user));
   }
 
   #known(permissions: Iterable<Permission>): readonly Permission[] {
     const list = listOf(permissions);
-    for (const permission of list) this.#rooms.permissions.parse(permission);
+    for (const permission of list) this.#services.permissions.parse(permission);
     return list;
   }
 
   #channel(name: string): MatchedChannel {
-    const channel = this.#rooms.channels.match(name);
+    const channel = this.#services.channels.match(name);
     if (channel) return channel;
     throw new ConfigurationError(`No channel definition matches ${JSON.stringify(name)}.`, {
       code: "SALLYPORT_UNKNOWN_NAME",
@@ -381,8 +389,8 @@ export class Access {
   /** Returns the ids of those users who are allowed in a channel: each hook is called once for all of them, where it can be. */
   async #allowedIn(page: readonly Subject[], channel: MatchedChannel): Promise<readonly string[]> {
     let users = page
-      .filter((subject) => channel.rules.every((rule) => judge(rule, subject).allowed))
-      .map((subject) => userOf(subject, this.#rooms.permissions));
+      .filter((subject) => channel.rules.every((rule) => evaluateRule(rule, subject).allowed))
+      .map((subject) => userOf(subject, this.#services.permissions));
     for (const authorize of channel.authorizeAll) {
       if (users.length > 0) users = [...(await authorize(users))];
     }
@@ -391,10 +399,10 @@ export class Access {
 
   async #standsIn(subject: Subject, name: string): Promise<boolean> {
     const channel = this.#channel(name);
-    const trail = newTrail("message", name);
+    const context = createDecisionContext("message", name);
     try {
-      demandChannel(trail, channel, subject);
-      await askChannel(trail, channel, userOf(subject, this.#rooms.permissions));
+      requireChannelRules(context, channel, subject);
+      await runChannelAuthorize(context, channel, userOf(subject, this.#services.permissions));
       return true;
     } catch (error) {
       if (error instanceof RefusedError) return false;

@@ -1,7 +1,7 @@
-import type { ChangeLog } from "../access/change-log.ts";
-import type { RateLimits } from "../access/rate-limits.ts";
-import type { Tokens } from "../access/tokens.ts";
-import type { Sessions } from "../sessions/sessions.ts";
+import type { RateLimits } from "../auth/rate-limits.ts";
+import type { Tokens } from "../auth/tokens.ts";
+import type { Connections } from "../connections/connections.ts";
+import type { ChangeLog } from "../revocation/change-log.ts";
 import type { Database } from "../storage/database.ts";
 import { KEEP_SESSION_HOURS } from "./cleanup.ts";
 
@@ -32,7 +32,7 @@ const HOUR_MS = 3_600_000;
 /** What is cleaned up. */
 export interface CleanedTables {
   readonly database: Database;
-  readonly sessions: Pick<Sessions, "removeOlder">;
+  readonly connections: Pick<Connections, "removeOlder">;
   readonly tokens: Pick<Tokens, "removeExpired">;
   readonly rateLimits: Pick<RateLimits, "removeOverAfter">;
   readonly changeLog: Pick<ChangeLog, "removeOld">;
@@ -103,7 +103,7 @@ export class BackgroundCleanup {
   }
 
   async #run(): Promise<void> {
-    const { database, sessions, tokens, rateLimits, changeLog } = this.#tables;
+    const { database, connections, tokens, rateLimits, changeLog } = this.#tables;
     const { rows } = await database.sql<{ now: number }>`select ${database.now} as now`.execute(database.db);
     this.#clock.read(Number(rows[0]?.now), performance.now());
     await this.#inBatches(async (limit) => {
@@ -116,7 +116,7 @@ export class BackgroundCleanup {
     // A clock that stepped forward makes every connection look old, and a row that is gone cannot be restored.
     if (!this.#clock.isEven) return;
     const keepMs = KEEP_SESSION_HOURS * HOUR_MS;
-    await this.#inBatches(async (limit) => (await sessions.removeOlder(keepMs, limit)) > 0);
+    await this.#inBatches(async (limit) => (await connections.removeOlder(keepMs, limit)) > 0);
   }
 
   /** Keeps no process alive, and ends at once when the clean-up is paused: the caller of {@link close} waits for it. */

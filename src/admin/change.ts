@@ -1,38 +1,38 @@
 import type { Kysely } from "kysely";
 import * as v from "valibot";
-import type { AuditSubject } from "../access/audit.ts";
-import { MAX_SUBJECTS } from "../access/change-log.ts";
-import { type ChangedSubject, EVERYONE } from "../access/changed-subjects.ts";
-import { sessionFingerprint } from "../access/decisions.ts";
-import { hashSessionId } from "../access/ended-sessions.ts";
-import type { Touched } from "../access/evictions.ts";
-import {
-  type ChangeOptions,
-  checkChangeOptions,
-  checkLoginId,
-  checkUserId,
-  groupNameOf,
-  type Holder,
-  holderOf,
-} from "../access/grants.ts";
-import type { Permission } from "../access/permissions.ts";
+import type { AuditSubject } from "../audit/audit-log.ts";
+import { sessionFingerprint } from "../audit/decision.ts";
+import { hashSessionId } from "../auth/ended-sessions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue, isPlainObject } from "../format-value.ts";
 import { booleanOption, instantOption, optionsOf, parseOptions } from "../options.ts";
+import type { Permission } from "../permissions/define.ts";
+import {
+  type ChangeOptions,
+  checkChangeOptions,
+  checkSessionId,
+  checkUserId,
+  groupNameOf,
+  holderOf,
+  type PermissionHolder,
+} from "../permissions/grants.ts";
+import { MAX_SUBJECTS } from "../revocation/change-log.ts";
+import { type ChangedSubject, EVERYONE } from "../revocation/changed-subjects.ts";
+import type { RevocationTarget } from "../revocation/queue.ts";
+import type { RevocationWorker } from "../revocation/worker.ts";
+import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
-import type { Enforcer } from "./evict.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** Everything that can change who may do what: made by `access.change()`, foretold by `access.preview()`. */
 export type AccessChange =
   | {
       readonly kind: "grant";
-      readonly holder: Holder;
+      readonly holder: PermissionHolder;
       readonly permission: Permission;
       readonly until?: number | Date | undefined;
     }
-  | { readonly kind: "revoke"; readonly holder: Holder; readonly permission: Permission }
+  | { readonly kind: "revoke"; readonly holder: PermissionHolder; readonly permission: Permission }
   | {
       readonly kind: "add-to-group";
       readonly user: string;
@@ -54,7 +54,7 @@ export type AccessChange =
   | { readonly kind: "recheck"; readonly channel: string };
 
 /** What a change did. */
-export interface Applied {
+export interface ChangeResult {
   /** False when everything was so already: nothing was written. */
   readonly changed: boolean;
   /** The change's number in the audit; undefined when nothing was changed. */
@@ -64,13 +64,13 @@ export interface Applied {
 }
 
 /** A change as the tables took it: nobody has been told and no socket touched yet. */
-export interface Written extends Applied {
+export interface Written extends ChangeResult {
   /** Whose sockets it can have touched. */
-  readonly touched: Touched | undefined;
+  readonly touched: RevocationTarget | undefined;
   /** What other processes read of it in the change log. */
   readonly subjects: readonly ChangedSubject[];
   /** Its record, which lists the touched users where nothing else would. */
-  readonly evictionId: string | undefined;
+  readonly revocationId: string | undefined;
 }
 
 /** The value is checked where it is used. */
@@ -130,26 +130,26 @@ function checkChange(change: AccessChange): void {
  *   were judged. With another code, nothing has changed, or the message says that this is not known
  */
 export async function changeRights(
-  rooms: Rooms,
-  enforcer: Enforcer,
+  services: Services,
+  worker: RevocationWorker,
   change: AccessChange,
   options: ChangeOptions = {},
-): Promise<Applied> {
-  const { changed, number, pruned, touched, subjects, evictionId } = await rooms.database.write((db) =>
-    writeChange(rooms, db, change, options),
+): Promise<ChangeResult> {
+  const { changed, number, pruned, touched, subjects, revocationId } = await services.database.transaction(
+    (db) => writeChange(services, db, change, options),
   );
   if (narrows(change)) {
     // After the commit: nothing new goes out by the old rights, and what was going out has. Where nothing changed, another
     // process may have been quicker a moment ago, and the caller is promised as much.
-    rooms.changedSubjects.mark(subjects);
-    await rooms.delivery.settled(userOf(change));
+    services.changedSubjects.mark(subjects);
+    await services.delivery.settled(userOf(change));
   }
-  if (touched && evictionId !== undefined) {
+  if (touched && revocationId !== undefined) {
     const committed = {
       change: `The change "${change.kind}" (number ${number} in the audit)`,
       next: "A process that serves will judge the open connections. Do not repeat the change.",
     };
-    await afterCommit(rooms.database, committed, () => enforcer.enforceOne(evictionId));
+    await afterCommit(services.database, committed, () => worker.enforceOne(revocationId));
   }
   return { changed, number, pruned };
 }
@@ -167,7 +167,7 @@ function userOf(change: AccessChange): string | undefined {
  *   other changes wait for the transaction
  */
 export async function writeChange(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
   change: AccessChange,
   options: ChangeOptions,
@@ -178,45 +178,53 @@ export async function writeChange(
   let counted: Promise<number> | undefined;
   // Only what has changed something gets a number.
   const numbered = () => {
-    counted ??= isTentative ? Promise.resolve(0) : rooms.changeLog.number(db);
+    counted ??= isTentative ? Promise.resolve(0) : services.changeLog.number(db);
     return counted;
   };
-  const edit = await editTables(rooms, db, change, options, numbered);
+  const edit = await editTables(services, db, change, options, numbered);
   const { pruned = [], touched } = edit;
   if (!edit.changed) {
-    const subjects = await subjectsOf(rooms, db, touched, undefined);
-    return { changed: false, number: undefined, pruned, touched: undefined, subjects, evictionId: undefined };
+    const subjects = await subjectsOf(services, db, touched, undefined);
+    return {
+      changed: false,
+      number: undefined,
+      pruned,
+      touched: undefined,
+      subjects,
+      revocationId: undefined,
+    };
   }
   const { by, reason } = options;
   const number = await numbered();
-  if (!isTentative) await rooms.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
-  const evictionId =
+  if (!isTentative)
+    await services.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
+  const revocationId =
     edit.recorded ??
-    (touched && narrows(change) ? await rooms.evictions.record(db, touched, number) : undefined);
-  const subjects = await subjectsOf(rooms, db, touched, evictionId);
-  if (!isTentative) await rooms.changeLog.record(db, [{ number, subjects, removes: narrows(change) }]);
-  return { changed: true, number, pruned, touched, subjects, evictionId };
+    (touched && narrows(change) ? await services.revocations.record(db, touched, number) : undefined);
+  const subjects = await subjectsOf(services, db, touched, revocationId);
+  if (!isTentative) await services.changeLog.record(db, [{ number, subjects, removes: narrows(change) }]);
+  return { changed: true, number, pruned, touched, subjects, revocationId };
 }
 
 /** What a change concerns, as the change log has it. */
 async function subjectsOf(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
-  touched: Touched | undefined,
-  evictionId: string | undefined,
+  touched: RevocationTarget | undefined,
+  revocationId: string | undefined,
 ): Promise<readonly ChangedSubject[]> {
   if (touched === undefined) return [];
   switch (touched.scope) {
     case "users": {
-      if (evictionId === undefined) return EVERYONE;
-      const users = await rooms.evictions.listed(db, evictionId, MAX_SUBJECTS + 1);
+      if (revocationId === undefined) return EVERYONE;
+      const users = await services.revocations.listed(db, revocationId, MAX_SUBJECTS + 1);
       return users.length > MAX_SUBJECTS ? EVERYONE : users.map((user) => ({ scope: "user", subject: user }));
     }
     case "everyone":
       return EVERYONE;
     case "deleted-user":
       return [{ scope: "user", subject: touched.subject }];
-    case "login":
+    case "session":
       return [{ scope: "session", subject: touched.subject }];
     default:
       return [{ scope: touched.scope, subject: touched.subject }];
@@ -243,26 +251,26 @@ function narrows(change: AccessChange): boolean {
 interface Edit {
   readonly changed: boolean;
   readonly audit?: Omit<AuditSubject, "action">;
-  readonly touched?: Touched;
+  readonly touched?: RevocationTarget;
   /** The record, where it had to be written before the edit removed what tells whom it touches. */
   readonly recorded?: string;
   readonly pruned?: readonly string[];
 }
 
 async function editTables(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
   change: AccessChange,
   options: ChangeOptions,
   numbered: () => Promise<number>,
 ): Promise<Edit> {
-  const { grants } = rooms;
+  const { grants } = services;
   switch (change.kind) {
     case "grant": {
       const { permission, until } = change;
-      await rooms.permissionRows.require(db, permission);
+      await services.permissionRows.require(db, permission);
       const holder = holderOf(change.holder);
-      const made = typeof holder === "string" ? {} : await groupMade(rooms, db, holder.group);
+      const made = typeof holder === "string" ? {} : await groupMade(services, db, holder.group);
       const changed = await grants.grant(db, holder, permission, { ...options, until });
       const details = { ...ending(until), ...made };
       return { changed, audit: { ...named(holder), permission, details }, touched: of(holder) };
@@ -276,7 +284,7 @@ async function editTables(
     case "add-to-group": {
       const { user, until } = change;
       const group = groupNameOf(change.group);
-      const made = await groupMade(rooms, db, group);
+      const made = await groupMade(services, db, group);
       const changed = await grants.addToGroup(db, user, group, { ...options, until });
       return { changed, audit: { user, group, details: { ...ending(until), ...made } }, touched: of(user) };
     }
@@ -292,7 +300,7 @@ async function editTables(
       return { changed, audit: { group } };
     }
     case "delete-group":
-      return deleteGroup(rooms, db, groupNameOf(change.group), numbered);
+      return deleteGroup(services, db, groupNameOf(change.group), numbered);
     case "set-active": {
       const { user, active } = change;
       const changed = await grants.setFlag(db, user, "is_active", active);
@@ -306,21 +314,21 @@ async function editTables(
     case "delete-user": {
       const { user } = change;
       const known = await grants.deleteUser(db, user);
-      await rooms.tokens.forget(db, { user });
-      const closed = await rooms.sessions.closeOf(db, { user }, "user deleted");
+      await services.tokens.forget(db, { user });
+      const closed = await services.connections.closeOf(db, { user }, "user deleted");
       const touched = { scope: "deleted-user", subject: user } as const;
       return { changed: known || closed > 0, audit: { user }, touched };
     }
     case "prune-permissions":
-      return prunePermissions(rooms, db, change.permissions, numbered);
+      return prunePermissions(services, db, change.permissions, numbered);
     case "end-session": {
       const { session } = change;
-      checkLoginId(session);
+      checkSessionId(session);
       const hash = hashSessionId(session);
-      await rooms.endedSessions.remember(db, hash);
-      await rooms.tokens.end(db, hash);
-      await rooms.sessions.closeOf(db, { login: hash }, "login ended");
-      const touched = { scope: "login", subject: hash } as const;
+      await services.endedSessions.remember(db, hash);
+      await services.tokens.end(db, hash);
+      await services.connections.closeOf(db, { session: hash }, "session ended");
+      const touched = { scope: "session", subject: hash } as const;
       return { changed: true, audit: { details: { session: sessionFingerprint(hash) } }, touched };
     }
     case "recheck": {
@@ -332,7 +340,7 @@ async function editTables(
         return { changed: true, audit: { user: change.user }, touched: of(change.user) };
       }
       const { channel } = change;
-      if (typeof channel !== "string" || !rooms.channels.match(channel)) {
+      if (typeof channel !== "string" || !services.channels.match(channel)) {
         throw new ConfigurationError(`No channel definition matches ${formatValue(channel)}.`, {
           code: "SALLYPORT_UNKNOWN_NAME",
         });
@@ -348,54 +356,57 @@ async function editTables(
 
 /** Its members are listed first: afterwards nothing tells who they were. */
 async function deleteGroup(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
   group: string,
   numbered: () => Promise<number>,
 ): Promise<Edit> {
-  if (!(await rooms.grants.hasGroup(db, group))) return { changed: false };
+  if (!(await services.grants.hasGroup(db, group))) return { changed: false };
   const members = db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", group);
-  const touched: Touched = { scope: "users", users: members };
-  const recorded = await rooms.evictions.record(db, touched, await numbered());
-  await rooms.grants.deleteGroup(db, group);
+  const touched: RevocationTarget = { scope: "users", users: members };
+  const recorded = await services.revocations.record(db, touched, await numbered());
+  await services.grants.deleteGroup(db, group);
   return { changed: true, audit: { group }, touched, recorded };
 }
 
 /** As with a group: whoever holds one is listed before it goes. */
 async function prunePermissions(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
   permissions: readonly string[] | undefined,
   numbered: () => Promise<number>,
 ): Promise<Edit> {
-  const names = permissions ?? (await rooms.permissionRows.stale(db));
+  const names = permissions ?? (await services.permissionRows.stale(db));
   if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
     throw new ConfigurationError("permissions is a list of names, or left out for all that are stale.");
   }
   if (names.length === 0) return { changed: false };
-  rooms.permissionRows.checkPrunable(names);
-  const known = new Set((await rooms.permissionRows.list(db)).map(({ name }) => name));
+  services.permissionRows.checkPrunable(names);
+  const known = new Set((await services.permissionRows.list(db)).map(({ name }) => name));
   if (!names.some((name) => known.has(name))) return { changed: false };
-  const touched: Touched = { scope: "users", users: rooms.rights.everHolding(db, names) };
-  const recorded = await rooms.evictions.record(db, touched, await numbered());
-  const pruned = await rooms.permissionRows.prune(db, names);
+  const touched: RevocationTarget = {
+    scope: "users",
+    users: services.userPermissions.everHolding(db, names),
+  };
+  const recorded = await services.revocations.record(db, touched, await numbered());
+  const pruned = await services.permissionRows.prune(db, names);
   return { changed: true, audit: { details: { permissions: pruned } }, touched, recorded, pruned };
 }
 
 /** A group's change may be anybody's. */
-function of(holder: Holder): Touched {
+function of(holder: PermissionHolder): RevocationTarget {
   return typeof holder === "string"
     ? { scope: "user", subject: holder }
     : { scope: "group", subject: holder.group };
 }
 
-function named(holder: Holder) {
+function named(holder: PermissionHolder) {
   return typeof holder === "string" ? { user: holder } : { group: holder.group };
 }
 
 /** A group that is made in passing is told with the change that made it. */
-async function groupMade(rooms: Rooms, db: Kysely<Tables>, group: string) {
-  return (await rooms.grants.createGroup(db, group)) ? { madeGroup: true } : {};
+async function groupMade(services: Services, db: Kysely<Tables>, group: string) {
+  return (await services.grants.createGroup(db, group)) ? { madeGroup: true } : {};
 }
 
 function ending(until: number | Date | undefined) {

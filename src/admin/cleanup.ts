@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
 import { numberOption, optionsOf, parseOptions } from "../options.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
 
 /** How long what has ended is kept. */
 export interface CleanupOptions {
@@ -12,8 +12,8 @@ export interface CleanupOptions {
 }
 
 /** What a cleanup removed. */
-export interface CleanedUp {
-  readonly sessions: number;
+export interface CleanupResult {
+  readonly connections: number;
   readonly tokens: number;
   /** Sessions that were ended with `endSession()` and are no longer remembered. */
   readonly endedSessions: number;
@@ -51,24 +51,24 @@ const CLEANUP_OPTIONS = optionsOf<CleanupOptions>()({
  *
  * @throws ConfigurationError for options that cannot be
  */
-export async function cleanup(rooms: Rooms, options: CleanupOptions): Promise<CleanedUp> {
+export async function cleanup(services: Services, options: CleanupOptions): Promise<CleanupResult> {
   const { keepSessionHours: hours, keepAuditDays: days } = parseOptions(
     "cleanup()",
     CLEANUP_OPTIONS,
     options,
   );
   // Not counted, because serving processes remove these rows after a few minutes and operators do not need their number.
-  await inBatches((limit) => rooms.changeLog.removeOld(limit));
+  await inBatches((limit) => services.changeLog.removeOld(limit));
   return {
-    sessions: await inBatches((limit) => rooms.sessions.removeOlder(hours * HOUR_MS, limit)),
-    tokens: await inBatches((limit) => rooms.tokens.removeExpired(limit)),
-    endedSessions: await inBatches((limit) => rooms.endedSessions.removeOld(limit)),
-    counters: await inBatches((limit) => rooms.rateLimits.removeOver(limit)),
-    decisions: await inBatches((limit) => rooms.decisionLog.removeOld(limit)),
+    connections: await inBatches((limit) => services.connections.removeOlder(hours * HOUR_MS, limit)),
+    tokens: await inBatches((limit) => services.tokens.removeExpired(limit)),
+    endedSessions: await inBatches((limit) => services.endedSessions.removeOld(limit)),
+    counters: await inBatches((limit) => services.rateLimits.removeOver(limit)),
+    decisions: await inBatches((limit) => services.decisionLog.removeOld(limit)),
     audit:
       days === undefined
         ? 0
-        : await inBatches((limit) => rooms.audit.removeOlder(days * 24 * HOUR_MS, limit)),
+        : await inBatches((limit) => services.audit.removeOlder(days * 24 * HOUR_MS, limit)),
   };
 }
 

@@ -1,10 +1,10 @@
 import type { Kysely } from "kysely";
-import type { DeclaredRule } from "../access/declared-rules.ts";
-import { judgeAll, type Rule, type Subject } from "../access/rules.ts";
-import { isWider } from "../access/widening.ts";
 import { ConfigurationError } from "../errors.ts";
+import type { DeclaredRule } from "../permissions/declared-rules.ts";
+import { evaluateRules, type Rule, type Subject } from "../permissions/rules.ts";
+import { isWider } from "../permissions/widening.ts";
+import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** How a declared rule differs from the one that is running. */
 export interface RuleChange {
@@ -22,8 +22,8 @@ export interface RuleChange {
 }
 
 /** Every rule that the code declares, as it is compared and recorded. */
-export function declaredRules(rooms: Rooms): readonly DeclaredRule[] {
-  const views = [...rooms.views.values()].flatMap((view): DeclaredRule[] => [
+export function declaredRules(services: Services): readonly DeclaredRule[] {
+  const views = [...services.views.values()].flatMap((view): DeclaredRule[] => [
     { kind: "view", name: view.path, rule: { ...view.rule, asksData: false } },
     ...[...view.handlers.values()].map(
       (handler): DeclaredRule => ({
@@ -33,10 +33,12 @@ export function declaredRules(rooms: Rooms): readonly DeclaredRule[] {
       }),
     ),
   ]);
-  const channels = rooms.channels.list().flatMap(({ pattern, rule, sendRule, asksData }): DeclaredRule[] => [
-    { kind: "channel", name: pattern, rule: { ...rule, asksData } },
-    { kind: "sending", name: pattern, rule: { ...sendRule, asksData: false } },
-  ]);
+  const channels = services.channels
+    .list()
+    .flatMap(({ pattern, rule, sendRule, asksData }): DeclaredRule[] => [
+      { kind: "channel", name: pattern, rule: { ...rule, asksData } },
+      { kind: "sending", name: pattern, rule: { ...sendRule, asksData: false } },
+    ]);
   return [...views, ...channels];
 }
 
@@ -46,21 +48,21 @@ export function declaredRules(rooms: Rooms): readonly DeclaredRule[] {
  *
  * @throws ConfigurationError when no `migrate` has recorded any
  */
-export async function compareRules(rooms: Rooms): Promise<readonly RuleChange[]> {
-  const running = await rooms.declaredRules.list();
+export async function compareRules(services: Services): Promise<readonly RuleChange[]> {
+  const running = await services.declaredRules.list();
   if (running.length === 0) {
     throw new ConfigurationError(
       "There is nothing to compare with: no migrate has recorded the rules of running code yet. Run npx sallyport migrate with the version that is running.",
     );
   }
-  const changes = changedRules(rooms, running);
-  const viewNow = (change: RuleChange) => rooms.views.get(viewPathOf(change) ?? "")?.rule;
+  const changes = changedRules(services, running);
+  const viewNow = (change: RuleChange) => services.views.get(viewPathOf(change) ?? "")?.rule;
   const viewThen = (change: RuleChange) =>
     running.find(({ kind, name }) => kind === "view" && name === viewPathOf(change))?.rule;
   const gains = changes.map((): string[] => []);
   const loses = changes.map((): string[] => []);
   if (changes.length > 0) {
-    for await (const page of rooms.rights.pages(rooms.database.db, { kind: "all" })) {
+    for await (const page of services.userPermissions.pages(services.database.db, { kind: "all" })) {
       for (const subject of page) {
         changes.forEach((change, index) => {
           const had = passes(viewThen(change), change.before, subject);
@@ -79,25 +81,25 @@ export async function compareRules(rooms: Rooms): Promise<readonly RuleChange[]>
 }
 
 /** Records the rules of this code as the running ones. @returns those that differ from what was recorded before */
-export async function recordRules(rooms: Rooms, db: Kysely<Tables>): Promise<readonly RuleChange[]> {
-  const running = await rooms.declaredRules.list(db);
-  const changes = running.length === 0 ? [] : changedRules(rooms, running);
-  await rooms.declaredRules.record(db, declaredRules(rooms));
+export async function recordRules(services: Services, db: Kysely<Tables>): Promise<readonly RuleChange[]> {
+  const running = await services.declaredRules.list(db);
+  const changes = running.length === 0 ? [] : changedRules(services, running);
+  await services.declaredRules.record(db, declaredRules(services));
   return changes;
 }
 
 /** A handler is reached through its view, so both rules count for it. */
 function passes(view: Rule | undefined, rule: Rule | undefined, subject: Subject): boolean {
-  return rule !== undefined && judgeAll(view ? [view, rule] : [rule], subject).allowed;
+  return rule !== undefined && evaluateRules(view ? [view, rule] : [rule], subject).allowed;
 }
 
 function viewPathOf({ kind, name }: Pick<RuleChange, "kind" | "name">): string | undefined {
   return kind === "handler" ? name.slice(0, name.indexOf(" ")) : undefined;
 }
 
-function changedRules(rooms: Rooms, running: readonly DeclaredRule[]): readonly RuleChange[] {
+function changedRules(services: Services, running: readonly DeclaredRule[]): readonly RuleChange[] {
   const key = ({ kind, name }: DeclaredRule) => `${kind} ${name}`;
-  const declared = declaredRules(rooms);
+  const declared = declaredRules(services);
   const now = new Map(declared.map((rule) => [key(rule), rule]));
   const then = new Map(running.map((rule) => [key(rule), rule]));
   const none = { gains: [], loses: [] };
@@ -115,15 +117,15 @@ function changedRules(rooms: Rooms, running: readonly DeclaredRule[]): readonly 
   }
   for (const { kind, name, rule } of running) {
     if (now.has(`${kind} ${name}`) || kind === "sending") continue;
-    const widens = kind === "channel" && opensAnother(rooms, name);
+    const widens = kind === "channel" && opensAnother(services, name);
     changes.push({ kind, name, change: "removed", widens, before: rule, after: undefined, ...none });
   }
   return changes;
 }
 
 /** A definition that goes may have been the stricter of two: names it matched may now be under the other alone. */
-function opensAnother(rooms: Rooms, pattern: string): boolean {
-  return rooms.channels.list().some((other) => overlap(pattern.split("/"), other.pattern.split("/")));
+function opensAnother(services: Services, pattern: string): boolean {
+  return services.channels.list().some((other) => overlap(pattern.split("/"), other.pattern.split("/")));
 }
 
 /** Whether some name matches both patterns. */

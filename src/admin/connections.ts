@@ -1,12 +1,12 @@
 import * as v from "valibot";
+import type { ConnectionFilter } from "../connections/connections.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
-import type { SessionFilter } from "../sessions/sessions.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
 
 /** An open socket, as people look at it. */
-export interface SessionInfo {
+export interface ConnectionInfo {
   /** Our id of it: `sallyport.to({ session })`. */
-  readonly session: string;
+  readonly connection: string;
   readonly connectionId: string;
   /** Name of the gateway that owns the socket. */
   readonly gateway: string;
@@ -24,13 +24,13 @@ export interface SessionInfo {
 }
 
 /** Which open sockets. */
-export interface SessionQuery extends SessionFilter {
+export interface ConnectionQuery extends ConnectionFilter {
   /** At most this many. Default 100, at most 1 000. */
   readonly limit?: number | undefined;
 }
 
-const SESSION_QUERY = optionsOf<SessionQuery>()({
-  session: v.optional(searchedText),
+const SESSION_QUERY = optionsOf<ConnectionQuery>()({
+  connection: v.optional(searchedText),
   user: v.optional(searchedText),
   channel: v.optional(searchedText),
   view: v.optional(searchedText),
@@ -39,14 +39,17 @@ const SESSION_QUERY = optionsOf<SessionQuery>()({
 });
 
 /** Returns open connections in the order of their ids, a page at a time. @throws ConfigurationError for an invalid filter */
-export async function listSessions(rooms: Rooms, query: SessionQuery): Promise<readonly SessionInfo[]> {
+export async function listConnections(
+  services: Services,
+  query: ConnectionQuery,
+): Promise<readonly ConnectionInfo[]> {
   const { limit, ...filter } = parseOptions("listSessions()", SESSION_QUERY, query);
-  const rows = await rooms.sessions.list(filter, limit);
+  const rows = await services.connections.list(filter, limit);
   return Promise.all(
     rows.map(async (row) => ({
-      session: row.id,
+      connection: row.id,
       connectionId: row.connectionId,
-      gateway: (await rooms.gateways.find(row.gatewayId))?.name ?? row.gatewayId,
+      gateway: (await services.gateways.find(row.gatewayId))?.name ?? row.gatewayId,
       view: row.view,
       user: row.userId,
       channels: row.channels,

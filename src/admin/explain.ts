@@ -1,17 +1,22 @@
 import * as v from "valibot";
-import type { MatchedChannel } from "../access/channels.ts";
-import { type DecisionStep, newTrail, stepOf, type Trail } from "../access/decisions.ts";
-import { checkUserId } from "../access/grants.ts";
-import type { Permission } from "../access/permissions.ts";
-import { ANONYMOUS, judge, judgeAll, type Rule, type Subject } from "../access/rules.ts";
-import { userOf } from "../access/user.ts";
+import {
+  createDecisionContext,
+  type DecisionContext,
+  type DecisionStep,
+  publicStep,
+} from "../audit/decision.ts";
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { optionsOf, parseOptions } from "../options.ts";
+import type { Permission } from "../permissions/define.ts";
+import { checkUserId } from "../permissions/grants.ts";
+import { ANONYMOUS, evaluateRule, evaluateRules, type Rule, type Subject } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
-import type { HeldGrant } from "../sessions/rights-of.ts";
-import type { MountedHandler, MountedView } from "./mount-views.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
+import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
+import type { MatchedChannel } from "../views/channels.ts";
+import type { MountedHandler, MountedView } from "../views/mount.ts";
+import { userOf } from "../views/user.ts";
 
 /** Would the gate let this user do this now? */
 export interface AccessQuestion {
@@ -47,15 +52,15 @@ export interface Explanation {
 }
 
 /** A user with where a permission comes from. */
-export interface PermissionHolder {
+export interface UserWithPermission {
   readonly user: string;
   readonly isSuperuser: boolean;
   /** The grants of this permission; empty for a superuser who has it as such. */
-  readonly grants: readonly HeldGrant[];
+  readonly grants: readonly EffectiveGrant[];
 }
 
 /** Everything of the app that a user can reach by rules now. `asksData`: a hook about the data itself has the last word. */
-export interface Reach {
+export interface UserAccess {
   readonly user: string | null;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
@@ -80,21 +85,21 @@ export interface Reach {
 }
 
 /** Asks every rule that stands before something, for a user as of now. Channel hooks are asked, those of handlers cannot be. */
-export async function explain(rooms: Rooms, question: AccessQuestion): Promise<Explanation> {
+export async function explain(services: Services, question: AccessQuestion): Promise<Explanation> {
   const { user } = parseOptions("why()", ACCESS_QUESTION, question);
-  const view = requireView(rooms, question.view);
+  const view = requireView(services, question.view);
   const handler = question.handler === undefined ? undefined : requireHandler(view, question.handler);
-  const channel = question.channel === undefined ? undefined : requireChannel(rooms, question.channel);
-  const subject = await subjectOf(rooms, user);
-  const trail = newTrail("message", view.path);
-  askRule(trail, view.name, view.rule, subject);
-  if (handler) askRule(trail, `${view.name}.${handler.name}`, handler.rule, subject);
+  const channel = question.channel === undefined ? undefined : requireChannel(services, question.channel);
+  const subject = await subjectOf(services, user);
+  const context = createDecisionContext("message", view.path);
+  askRule(context, view.name, view.rule, subject);
+  if (handler) askRule(context, `${view.name}.${handler.name}`, handler.rule, subject);
   if (channel) {
-    for (const rule of channel.rules) askRule(trail, `channel "${channel.name}"`, rule, subject);
-    await askHooks(rooms, trail, channel, subject);
+    for (const rule of channel.rules) askRule(context, `channel "${channel.name}"`, rule, subject);
+    await askHooks(services, context, channel, subject);
   }
   const unasked = handler?.authorize ? [`authorize of ${view.name}.${handler.name}`] : [];
-  const steps = trail.steps.map(stepOf);
+  const steps = context.steps.map(publicStep);
   const no = steps.find((step) => !step.allowed);
   const missing = no?.kind === "rule" ? no.missing : [];
   const message = no ? refusalOf(no) : "Every rule says yes.";
@@ -102,10 +107,16 @@ export async function explain(rooms: Rooms, question: AccessQuestion): Promise<E
 }
 
 /** Users who have a permission now, each with where it comes from; active ones and superusers. */
-export async function whoCan(rooms: Rooms, permission: Permission): Promise<readonly PermissionHolder[]> {
-  rooms.permissions.parse(permission);
-  const holders: PermissionHolder[] = [];
-  for await (const page of rooms.rights.pages(rooms.database.db, { kind: "holders", permission })) {
+export async function whoCan(
+  services: Services,
+  permission: Permission,
+): Promise<readonly UserWithPermission[]> {
+  services.permissions.parse(permission);
+  const holders: UserWithPermission[] = [];
+  for await (const page of services.userPermissions.pages(services.database.db, {
+    kind: "holders",
+    permission,
+  })) {
     for (const { userId, isSuperuser, grants = [] } of page) {
       if (userId === null) continue;
       const ofThis = grants.filter((grant) => grant.permission === permission);
@@ -116,16 +127,18 @@ export async function whoCan(rooms: Rooms, permission: Permission): Promise<read
 }
 
 /** Everything that a user can reach by rules now. */
-export async function whatCan(rooms: Rooms, user: string | null): Promise<Reach> {
-  const subject = await subjectOf(rooms, user);
-  const passes = (...rules: Rule[]) => judgeAll(rules, subject).allowed;
-  const held = subject.isSuperuser ? rooms.permissions.list().map(({ name }) => name) : subject.permissions;
+export async function whatCan(services: Services, user: string | null): Promise<UserAccess> {
+  const subject = await subjectOf(services, user);
+  const passes = (...rules: Rule[]) => evaluateRules(rules, subject).allowed;
+  const held = subject.isSuperuser
+    ? services.permissions.list().map(({ name }) => name)
+    : subject.permissions;
   return {
     user: subject.userId,
     isActive: subject.isActive,
     isSuperuser: subject.isSuperuser,
     permissions: subject.isActive ? [...new Set<string>([...held, ...subject.permissions])].sort() : [],
-    views: [...rooms.views.values()].map((view) => ({
+    views: [...services.views.values()].map((view) => ({
       path: view.path,
       name: view.name,
       allowed: passes(view.rule),
@@ -135,7 +148,7 @@ export async function whatCan(rooms: Rooms, user: string | null): Promise<Reach>
         asksData: handler.authorize !== undefined,
       })),
     })),
-    channels: rooms.channels.list().map(({ pattern, rule, sendRule, asksData }) => ({
+    channels: services.channels.list().map(({ pattern, rule, sendRule, asksData }) => ({
       pattern,
       allowed: passes(rule),
       maySend: passes(rule, sendRule),
@@ -145,29 +158,33 @@ export async function whatCan(rooms: Rooms, user: string | null): Promise<Reach>
 }
 
 /** Of somebody unknown as the gate will see them: the first token makes an active user without rights. */
-async function subjectOf(rooms: Rooms, user: string | null): Promise<Subject> {
+async function subjectOf(services: Services, user: string | null): Promise<Subject> {
   if (user === null) return ANONYMOUS;
   checkUserId(user);
-  const [known] = await rooms.rights.subjects(rooms.database.db, { kind: "user", userId: user }, "");
+  const [known] = await services.userPermissions.subjects(
+    services.database.db,
+    { kind: "user", userId: user },
+    "",
+  );
   return known ?? { userId: user, isActive: true, isSuperuser: false, permissions: [], grants: [] };
 }
 
-function askRule(trail: Trail, what: string, rule: Rule, subject: Subject): void {
-  trail.steps.push({ kind: "rule", what, rule, subject, verdict: judge(rule, subject) });
+function askRule(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {
+  context.steps.push({ kind: "rule", what, rule, subject, verdict: evaluateRule(rule, subject) });
 }
 
 async function askHooks(
-  rooms: Rooms,
-  trail: Trail,
+  services: Services,
+  context: DecisionContext,
   channel: MatchedChannel,
   subject: Subject,
 ): Promise<void> {
   const what = `authorize of channel "${channel.name}"`;
   for (const authorize of channel.authorize) {
-    trail.steps.push({
+    context.steps.push({
       kind: "authorize",
       what,
-      allowed: (await authorize(userOf(subject, rooms.permissions))) === true,
+      allowed: (await authorize(userOf(subject, services.permissions))) === true,
     });
   }
 }
@@ -180,11 +197,11 @@ export function refusalOf(step: DecisionStep): string {
   return `${step.what} needs ${step.missing.join(" or ")}.`;
 }
 
-function requireView(rooms: Rooms, path: string): MountedView {
-  const view = rooms.views.get(path);
+function requireView(services: Services, path: string): MountedView {
+  const view = services.views.get(path);
   if (view) return view;
   throw unknown(
-    `No view is mounted at ${JSON.stringify(path)}.${closestMatch(String(path), rooms.views.keys())}`,
+    `No view is mounted at ${JSON.stringify(path)}.${closestMatch(String(path), services.views.keys())}`,
   );
 }
 
@@ -196,10 +213,10 @@ function requireHandler(view: MountedView, name: string): MountedHandler {
   );
 }
 
-function requireChannel(rooms: Rooms, name: string): MatchedChannel {
-  const channel = isChannelName(name) ? rooms.channels.match(name) : undefined;
+function requireChannel(services: Services, name: string): MatchedChannel {
+  const channel = isChannelName(name) ? services.channels.match(name) : undefined;
   if (channel) return channel;
-  const patterns = rooms.channels.list().map(({ pattern }) => pattern);
+  const patterns = services.channels.list().map(({ pattern }) => pattern);
   throw unknown(
     `No channel definition matches ${JSON.stringify(name)}.${closestMatch(String(name), patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
   );

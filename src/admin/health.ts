@@ -1,5 +1,5 @@
 import type { Database } from "../storage/database.ts";
-import { within } from "../within.ts";
+import { within } from "../with-timeout.ts";
 
 /** How a process is. */
 export interface Health {

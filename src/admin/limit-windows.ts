@@ -1,11 +1,11 @@
 import * as v from "valibot";
-import { type ChangeOptions, checkChangeOptions, checkUserId } from "../access/grants.ts";
-import { type CountedLimit, isOfAddress, parseLimitKey } from "../access/limit-keys.ts";
-import { addressBlock } from "../access/rate-limits.ts";
+import { type CountedLimit, isOfAddress, parseLimitKey } from "../auth/limit-keys.ts";
+import { addressBlock } from "../auth/rate-limits.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
-import type { Rooms } from "./rooms.ts";
+import { type ChangeOptions, checkChangeOptions, checkUserId } from "../permissions/grants.ts";
+import type { Services } from "../services.ts";
 
 /** An open window of a limit that is counted in the database. */
 export interface LimitWindow {
@@ -59,13 +59,13 @@ const LIMIT_FILTER = optionsOf<LimitFilter>()({
 
 /** Returns the open windows, those with the highest counts first. */
 export async function listLimitWindows(
-  rooms: Rooms,
+  services: Services,
   filter: LimitFilter = {},
 ): Promise<readonly LimitWindow[]> {
   const { user, address, after, limit } = parseOptions("limits()", LIMIT_FILTER, filter);
   const subject = { user, address: address === undefined ? undefined : blockOf("limits()", address) };
-  const rows = await rooms.rateLimits.windows(subject, limit, after);
-  const gateways = new Map((await rooms.gateways.listAnew()).map(({ id, name }) => [id, name]));
+  const rows = await services.rateLimits.windows(subject, limit, after);
+  const gateways = new Map((await services.gateways.listAnew()).map(({ id, name }) => [id, name]));
   return rows.flatMap(({ key, count, secondsLeft }) => {
     const known = parseLimitKey(key);
     if (!known) return [];
@@ -78,7 +78,7 @@ export async function listLimitWindows(
       gateway: gatewayId === null ? null : (gateways.get(gatewayId) ?? gatewayId),
       view,
       count,
-      max: maxOf(rooms, known.limit, view),
+      max: maxOf(services, known.limit, view),
       secondsLeft,
     };
   });
@@ -90,7 +90,7 @@ export async function listLimitWindows(
  * @returns how many windows were cleared
  */
 export async function clearLimitWindows(
-  rooms: Rooms,
+  services: Services,
   which: LimitsToClear,
   options: ChangeOptions = {},
 ): Promise<number> {
@@ -104,9 +104,9 @@ export async function clearLimitWindows(
   }
   if (user !== undefined) checkUserId(user);
   const block = address === undefined ? undefined : blockOf("clearLimits()", address);
-  const cleared = await rooms.database.write(async (db) => {
-    const count = await rooms.rateLimits.clear(db, { user, address: block });
-    await rooms.audit.record(db, await rooms.changeLog.append(db), {
+  const cleared = await services.database.transaction(async (db) => {
+    const count = await services.rateLimits.clear(db, { user, address: block });
+    await services.audit.record(db, await services.changeLog.append(db), {
       action: "clear-limits",
       ...{ by: options.by, reason: options.reason, user },
       details: { cleared: count, ...(block === undefined ? {} : { address: block }) },
@@ -116,8 +116,8 @@ export async function clearLimitWindows(
   return cleared;
 }
 
-function maxOf(rooms: Rooms, limit: CountedLimit, view: string | null): number | false {
-  return view === null ? rooms.limits.app[limit] : rooms.limits.at(view, limit).value;
+function maxOf(services: Services, limit: CountedLimit, view: string | null): number | false {
+  return view === null ? services.limits.app[limit] : services.limits.at(view, limit).value;
 }
 
 function blockOf(owner: string, address: unknown): string {

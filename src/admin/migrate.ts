@@ -1,14 +1,14 @@
 import type { Kysely } from "kysely";
-import { EVERYONE } from "../access/changed-subjects.ts";
-import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
+import { type ChangeOptions, checkChangeOptions } from "../permissions/grants.ts";
+import { EVERYONE } from "../revocation/changed-subjects.ts";
+import type { RevocationWorker } from "../revocation/worker.ts";
+import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
 import { type RuleChange, recordRules } from "./compare-rules.ts";
-import type { Enforcer } from "./evict.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** What a migration did. */
-export interface Migrated {
+export interface MigrationResult {
   /** Names of the migrations that ran. */
   readonly migrations: readonly string[];
   /** Permissions that are in the database from now on. */
@@ -21,34 +21,34 @@ export interface Migrated {
 
 /** A version of the app takes over: tables, permissions and rules become those of its code, and open sockets follow. */
 export async function migrate(
-  rooms: Rooms,
-  enforcer: Enforcer,
+  services: Services,
+  worker: RevocationWorker,
   options: ChangeOptions = {},
-): Promise<Migrated> {
+): Promise<MigrationResult> {
   checkChangeOptions(options);
-  const migrations = await rooms.database.migrate();
-  const synced = await rooms.database.write(async (db) => {
-    const changes = await recordRules(rooms, db);
-    if (changes.length > 0) await recordChange(rooms, db, changes, options);
+  const migrations = await services.database.migrate();
+  const synced = await services.database.transaction(async (db) => {
+    const changes = await recordRules(services, db);
+    if (changes.length > 0) await recordChange(services, db, changes, options);
     const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
-    return { rules, ...(await rooms.permissionRows.sync(db)) };
+    return { rules, ...(await services.permissionRows.sync(db)) };
   });
   const committed = {
     change: "The migration",
     next: "A process that serves will judge the open connections.",
   };
-  await afterCommit(rooms.database, committed, () => enforcer.enforce());
+  await afterCommit(services.database, committed, () => worker.enforce());
   return { migrations, ...synced };
 }
 
 /** A channel's pattern selects no sessions, so everyone is looked at again where one has changed. */
 async function recordChange(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
   changes: readonly RuleChange[],
   { by = "migrate", reason }: ChangeOptions,
 ): Promise<void> {
-  const { evictions, audit, changeLog } = rooms;
+  const { revocations, audit, changeLog } = services;
   const changesChannels = changes.some(({ kind }) => kind === "channel");
   const views = changes.filter(({ kind, change }) => kind === "view" && change === "changed");
   const subjects = views.map(({ name }) => ({ scope: "view", subject: name }) as const);
@@ -56,8 +56,8 @@ async function recordChange(
   const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
   await audit.record(db, number, { action: "rules-changed", by, reason, details: { rules } });
   if (changesChannels) {
-    await evictions.record(db, { scope: "everyone" }, number);
+    await revocations.record(db, { scope: "everyone" }, number);
     return;
   }
-  for (const view of subjects) await evictions.record(db, view, number);
+  for (const view of subjects) await revocations.record(db, view, number);
 }

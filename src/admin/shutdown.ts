@@ -1,17 +1,17 @@
 import type { ManagementApi } from "../delivery/management-api.ts";
-import { within } from "../within.ts";
+import type { PendingDisconnects } from "../events/pending-disconnects.ts";
+import type { RevocationPoller } from "../revocation/poller.ts";
+import type { RevocationWorker } from "../revocation/worker.ts";
+import type { Services } from "../services.ts";
+import { within } from "../with-timeout.ts";
 import type { BackgroundCleanup } from "./background-cleanup.ts";
-import type { EnforcementLoop } from "./enforcement-loop.ts";
-import type { Enforcer } from "./evict.ts";
-import type { PendingDisconnects } from "./pending-disconnects.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** What goes on in a process behind the answers. */
-export interface Working {
-  readonly rooms: Rooms;
+export interface RunningTasks {
+  readonly services: Services;
   readonly api: ManagementApi;
-  readonly enforcer: Enforcer;
-  readonly loop: EnforcementLoop;
+  readonly worker: RevocationWorker;
+  readonly loop: RevocationPoller;
   readonly pendingDisconnects: PendingDisconnects;
   readonly cleanup: BackgroundCleanup;
   /** Whether an event is being answered at this moment. */
@@ -35,12 +35,12 @@ const LOOK_EVERY_MS = 3000;
  * @param onlyDue leaves for later what was done a few seconds ago: the look for ended grants and recorded changes, and the notes of
  *   activity
  */
-export async function settle(
-  { rooms, enforcer, loop, cleanup, pendingDisconnects, isAnswering }: Working,
+export async function flush(
+  { services, worker, loop, cleanup, pendingDisconnects, isAnswering }: RunningTasks,
   withinMs: number,
   onlyDue: boolean,
 ): Promise<void> {
-  const { delivery, sends, decisionLog, activity } = rooms;
+  const { delivery, sends, decisionLog, activity } = services;
   // Under another request it has to go on.
   const pause = async () => {
     if (!isAnswering()) await Promise.all([loop.pause(), cleanup.pause()]);
@@ -48,17 +48,17 @@ export async function settle(
   const work = async () => {
     // First, so that it is not frozen in the middle should the rest take too long; and again, as sends start it.
     await pause();
-    if (!onlyDue || enforcer.isDue(LOOK_EVERY_MS)) {
-      await enforcer.enforce().catch((error) => rooms.onError(error, "settling"));
+    if (!onlyDue || worker.isDue(LOOK_EVERY_MS)) {
+      await worker.enforce().catch((error) => services.onError(error, "settling"));
     }
     while (sends.size > 0) await Promise.allSettled(sends);
     await pause();
-    await Promise.all([loop.idle(), enforcer.idle()]);
+    await Promise.all([loop.idle(), worker.idle()]);
     await delivery.settled();
     await pendingDisconnects.flush();
     await (onlyDue ? decisionLog.settleWhenDue() : decisionLog.settle());
     await (onlyDue ? activity.writeWhenDue() : activity.write());
-    rooms.errors.flush();
+    services.errors.flush();
   };
   await within(withinMs, work());
 }
@@ -68,22 +68,22 @@ export async function settle(
  * database or a gateway that does not answer is cut off.
  */
 export async function close({
-  rooms,
+  services,
   api,
-  enforcer,
+  worker,
   loop,
   cleanup,
   pendingDisconnects,
-}: Working): Promise<void> {
-  const { delivery, sends, decisionLog, activity, database } = rooms;
+}: RunningTasks): Promise<void> {
+  const { delivery, sends, decisionLog, activity, database } = services;
   const deadline = performance.now() + CLOSING_IN_ALL_MS;
   const bounded = (work: Promise<unknown>) =>
     within(Math.max(0, Math.min(CLOSING_MS, deadline - performance.now())), work);
   // Sends end; what closes sockets whose rights have ended goes out before everything does.
   delivery.stop();
-  rooms.sendCapacity.letAllIn();
+  services.sendCapacity.letAllIn();
   await bounded(Promise.all([loop.stop(), cleanup.close()]));
-  const idle = () => Promise.all([loop.idle(), enforcer.idle()]);
+  const idle = () => Promise.all([loop.idle(), worker.idle()]);
   await bounded(idle().then(() => delivery.settled()));
   delivery.shut();
   await bounded(pendingDisconnects.stop());
@@ -92,7 +92,7 @@ export async function close({
   await bounded(Promise.allSettled(sends));
   // Records whose work was cut off are left to others.
   await bounded(idle());
-  rooms.errors.flush();
+  services.errors.flush();
   // Has a limit of its own.
   await database.close();
 }

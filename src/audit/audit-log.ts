@@ -120,7 +120,7 @@ export class Audit {
   /** Removes entries older than so many milliseconds. @returns how many, at most `limit` */
   async removeOlder(thanMs: number, limit: number): Promise<number> {
     const { now } = this.#database;
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
+    const { numDeletedRows } = await this.#database.execute((db) =>
       db
         .deleteFrom("sallyport_audit")
         .where("number", "in", (eb) =>

@@ -9,11 +9,11 @@ describe("fairShare()", () => {
     [[10, 10], 1, 9],
     [[100, 90, 1], 50, 70],
     [[3], 3, 0],
-  ])("of %j with %i too many is %i", (counts, surplus, share) => {
+  ])("of %j with a surplus of %i is %i", (counts, surplus, share) => {
     expect(fairShare(counts, surplus)).toBe(share);
   });
 
-  test("removes at least the surplus, at most one more per user, and nothing from users below the share", () => {
+  test("removes at least the surplus, and fewer extra entries than there are users", () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 1000 }), { minLength: 1 }),

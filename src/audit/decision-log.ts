@@ -10,8 +10,8 @@ import {
   searchedText,
   wholeNumberOption,
 } from "../options.ts";
-import { breathe, type Database, type Tables } from "../storage/database.ts";
-import type { Decision } from "./decisions.ts";
+import { type Database, type Tables, yieldToEventLoop } from "../storage/database.ts";
+import type { Decision } from "./decision.ts";
 import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 
 /** What is kept of decisions, and how long. */
@@ -167,7 +167,7 @@ export class DecisionLog {
     try {
       for (let batch = 0; batch < MAX_BATCHES; batch++) {
         if ((await this.removeOld(ROWS_PER_SWEEP)) === 0) return;
-        await breathe();
+        await yieldToEventLoop();
       }
     } catch (error) {
       this.#listener.onError(error, "sweeping decisions");
@@ -220,7 +220,7 @@ export class DecisionLog {
     const decisions = this.#pending.splice(0);
     if (decisions.length + counted.length === 0) return;
     try {
-      await this.#database.writeBeside(async (db) => {
+      await this.#database.sharedTransaction(async (db) => {
         for (let from = 0; from < decisions.length; from += ROWS_PER_INSERT) {
           const rows = decisions.slice(from, from + ROWS_PER_INSERT).map(toRow);
           await db.insertInto("sallyport_decisions").values(rows).execute();
@@ -250,7 +250,7 @@ export class DecisionLog {
     const oldest = expired.where("at", "<=", until).orderBy("at").limit(limit);
     // A read takes no lock, and most of the time there is nothing to remove.
     if (!(await oldest.limit(1).executeTakeFirst())) return 0;
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
+    const { numDeletedRows } = await this.#database.execute((db) =>
       db.deleteFrom("sallyport_decisions").where("reference", "in", oldest).executeTakeFirst(),
     );
     return Number(numDeletedRows);
@@ -267,7 +267,7 @@ export class DecisionLog {
       .executeTakeFirst();
     if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
     // Another process can run this at the same time: rows are counted and removed under one lock.
-    return this.#database.writeBeside((db) => this.#removeOldestOfMost(db, limit), {
+    return this.#database.sharedTransaction((db) => this.#removeOldestOfMost(db, limit), {
       lock: SWEEP_LOCK,
       isSlow: true,
     });
@@ -330,7 +330,7 @@ export function fairShare(counts: readonly number[], surplus: number): number {
 }
 
 function toRow(decision: Decision) {
-  const { reference, at, event, verdict, reason, userId, sessionId, view, handler, channel } = decision;
+  const { reference, at, event, verdict, reason, userId, connectionKey, view, handler, channel } = decision;
   return {
     reference,
     at,
@@ -338,7 +338,7 @@ function toRow(decision: Decision) {
     verdict,
     reason: reason ?? null,
     user_id: userId ?? null,
-    session_id: sessionId ?? null,
+    connection_key: connectionKey ?? null,
     view: view ?? null,
     handler: handler ?? null,
     channel: channel ?? null,

@@ -1,14 +1,14 @@
 import { randomUUID } from "node:crypto";
 import type { Reason, RefusedError } from "../errors.ts";
+import { evaluateRule, type Rule, type RuleResult, type Subject } from "../permissions/rules.ts";
 import { printable } from "../printable.ts";
-import type { HeldGrant } from "../sessions/rights-of.ts";
-import { judge, type Rule, type Subject, type Verdict } from "./rules.ts";
+import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
 
 /** What was decided about: a request, an open socket whose right may have ended, or one recipient of a send. */
 export type DecidedEvent = "token" | "connect" | "message" | "disconnect" | "eviction" | "delivery";
 
 /** What is known about an event while it is being decided; filled in as guards pass. */
-export interface Trail {
+export interface DecisionContext {
   readonly event: DecidedEvent;
   readonly path: string;
   /** Rules and hooks in the order in which they were asked. */
@@ -21,10 +21,10 @@ export interface Trail {
   requestId?: string;
   sourceIp?: string;
   origin?: string;
-  sessionId?: string;
+  connectionKey?: string;
   userId?: string;
   /** Hash of the id of the app's session. */
-  loginId?: string;
+  sessionId?: string;
   view?: string;
   handler?: string;
   channel?: string;
@@ -43,21 +43,21 @@ export type Step =
       readonly what: string;
       readonly rule: Rule;
       readonly subject: Subject;
-      readonly verdict: Verdict;
+      readonly verdict: RuleResult;
     }
   | { readonly kind: "authorize"; readonly what: string; readonly allowed: boolean };
 
 /** Steps that are remembered of one event; a handler may send in a loop. */
 const MAX_STEPS = 50;
 
-export function newTrail(event: DecidedEvent, path: string): Trail {
+export function createDecisionContext(event: DecidedEvent, path: string): DecisionContext {
   return { event, path, steps: [], startedAt: performance.now() };
 }
 
 /** Remembers a step; when there are too many, the latest stands for those before it. */
-export function note(trail: Trail, step: Step): void {
-  if (trail.steps.length >= MAX_STEPS) trail.steps.pop();
-  trail.steps.push(step);
+export function recordStep(context: DecisionContext, step: Step): void {
+  if (context.steps.length >= MAX_STEPS) context.steps.pop();
+  context.steps.push(step);
 }
 
 /** One question and its answer, complete enough to be judged again. */
@@ -70,7 +70,7 @@ export type DecisionStep =
       /** The user's state when it was asked; `userId` null for nobody. */
       readonly subject: Pick<Subject, "userId" | "isActive" | "isSuperuser">;
       /** The grants that held then, of the permissions that the rule names. */
-      readonly held: readonly HeldGrant[];
+      readonly held: readonly EffectiveGrant[];
       readonly allowed: boolean;
       /** Permissions any or all of which would have let the user in. */
       readonly missing: readonly string[];
@@ -83,9 +83,9 @@ export type DecisionStep =
     };
 
 /** One yes or no with its reasons. The peer hears the reference and nothing else of it. */
-export interface Decision extends Readonly<Omit<Trail, "steps" | "startedAt" | "gateMs">> {
+export interface Decision extends Readonly<Omit<DecisionContext, "steps" | "startedAt" | "gateMs">> {
   /** The {@link sessionFingerprint} of the app's session. */
-  readonly loginId?: string;
+  readonly sessionId?: string;
   /** Leads from what the peer heard to this decision. */
   readonly reference: string;
   /** Epoch milliseconds. */
@@ -114,17 +114,17 @@ export function newReference(): string {
   return randomUUID().replaceAll("-", "").slice(0, 12);
 }
 
-export function refusal(trail: Trail, error: RefusedError, reference: string): Decision {
+export function denied(context: DecisionContext, error: RefusedError, reference: string): Decision {
   const { status, reason, message, missing } = error;
-  return { ...fieldsOf(trail), reference, verdict: "refused", status, reason, message, missing };
+  return { ...fieldsOf(context), reference, verdict: "refused", status, reason, message, missing };
 }
 
-export function allowance(trail: Trail, reference: string): Decision {
-  const { what } = trail.steps.at(-1) ?? { what: "Nothing that was asked" };
+export function allowed(context: DecisionContext, reference: string): Decision {
+  const { what } = context.steps.at(-1) ?? { what: "Nothing that was asked" };
   const message =
-    trail.steps.length === 0 ? "Nothing demanded anything." : `${what} and all before it said yes.`;
+    context.steps.length === 0 ? "Nothing demanded anything." : `${what} and all before it said yes.`;
   return {
-    ...fieldsOf(trail),
+    ...fieldsOf(context),
     reference,
     verdict: "allowed",
     status: 200,
@@ -139,11 +139,11 @@ export function sessionFingerprint(sessionHash: string): string {
   return sessionHash.slice(0, 12);
 }
 
-function fieldsOf({ steps, startedAt, loginId, gateMs: _, ...given }: Trail) {
-  const trail = { ...given, ...printableFields(given) };
+function fieldsOf({ steps, startedAt, sessionId, gateMs: _, ...given }: DecisionContext) {
+  const context = { ...given, ...printableFields(given) };
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
-  const login = loginId === undefined ? {} : { loginId: sessionFingerprint(loginId) };
-  return { ...trail, ...login, at: Date.now(), steps: steps.map(stepOf), tookMs, repeats: 0 };
+  const session = sessionId === undefined ? {} : { sessionId: sessionFingerprint(sessionId) };
+  return { ...context, ...session, at: Date.now(), steps: steps.map(publicStep), tookMs, repeats: 0 };
 }
 
 /** What a client or a gateway wrote, and ends in logs. Ids of users are the app's own and stay, because decisions are found by them. */
@@ -159,21 +159,21 @@ const WRITTEN_OUTSIDE = [
   "callId",
 ] as const;
 
-function printableFields(trail: Partial<Trail>): Partial<Trail> {
+function printableFields(context: Partial<DecisionContext>): Partial<DecisionContext> {
   const fields: Record<string, string> = {};
   for (const name of WRITTEN_OUTSIDE) {
-    const value = trail[name];
+    const value = context[name];
     if (typeof value === "string") fields[name] = printable(value);
   }
   return fields;
 }
 
 /** A step as it is told: what it needs to be judged again, and nothing of the user's other rights. */
-export function stepOf(step: Step): DecisionStep {
+export function publicStep(step: Step): DecisionStep {
   if (step.kind === "authorize") return step;
   const { what, rule, subject, verdict } = step;
   const named = new Set<string>([...rule.anyOf.flat(), ...rule.allOf]);
-  const grants: readonly HeldGrant[] =
+  const grants: readonly EffectiveGrant[] =
     subject.grants ?? subject.permissions.map((permission) => ({ permission, group: null, until: null }));
   return {
     kind: "rule",
@@ -190,5 +190,5 @@ export function stepOf(step: Step): DecisionStep {
 export function recompute(step: DecisionStep): boolean {
   if (step.kind === "authorize") return step.allowed;
   const permissions = step.held.map(({ permission }) => permission);
-  return judge(step.rule, { ...step.subject, permissions }).allowed;
+  return evaluateRule(step.rule, { ...step.subject, permissions }).allowed;
 }

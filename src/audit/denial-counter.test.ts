@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import type { Decision } from "./decisions.ts";
-import { newReference } from "./decisions.ts";
+import type { Decision } from "./decision.ts";
+import { newReference } from "./decision.ts";
 import { DenialCounter, storedReference } from "./denial-counter.ts";
 
 const NOW = 1_700_000_000_000;
@@ -24,7 +24,7 @@ const stored = (counted: readonly { isStored: boolean }[]) =>
   counted.filter(({ isStored }) => isStored).length;
 
 describe("denials of one user for one reason", () => {
-  test("are stored 60 times per minute, and counted from then on", () => {
+  test("are stored 60 times per minute, and only counted afterwards", () => {
     const counted = count(75, { userId: "ann" });
     expect(stored(counted)).toBe(60);
     const last = counted[59]?.reference;
@@ -50,7 +50,7 @@ describe("denials of one user for one reason", () => {
   });
 
   test.each([{ userId: "bob" }, { reason: "limit" as const }, { event: "delivery" as const }])(
-    "do not count for %o",
+    "are counted separately from those with %o",
     (other) => {
       count(75, { userId: "ann" });
       expect(stored(count(1, { userId: "ann", ...other }))).toBe(1);
@@ -61,61 +61,61 @@ describe("denials of one user for one reason", () => {
     expect(stored(count(10, { userId: "ann", event: "delivery" }))).toBe(1);
   });
 
-  test("are stored again in the next minute as in the first, without those of the minute before", () => {
+  test("are stored 60 times again in the next minute", () => {
     count(60, { userId: "ann" });
     expect(stored(count(75, { userId: "ann", at: NOW + 60_000 }))).toBe(60);
     expect(stored(count(1, { userId: "ann", at: NOW + 119_999 }))).toBe(0);
     expect(counter.take(NOW + 119_999)).toMatchObject([{ repeats: 16 }]);
   });
 
-  test("are one kind at every view, so that a user cannot multiply them", () => {
+  test("share one limit over all views", () => {
     const views = ["/a", "/b", "/c"].flatMap((view) => count(30, { userId: "ann", view }));
     expect(stored(views)).toBe(60);
   });
 });
 
 describe("denials without a user", () => {
-  test("of one address never lead to a decision about another address", () => {
+  test("from one address do not use the limit or the reference of another address", () => {
     const [first] = count(80, { sourceIp: "203.0.113.66" });
     const [other] = count(1, { sourceIp: "198.51.100.7" });
     expect(other?.isStored).toBe(true);
     expect(other?.reference).not.toBe(first?.reference);
   });
 
-  test("of one IPv6 network are one kind", () => {
+  test("from one IPv6 network share one limit", () => {
     const counted = Array.from({ length: 80 }, (_, n) =>
       counter.count(denial({ sourceIp: `2001:db8::${n}` })),
     );
     expect(stored(counted)).toBe(60);
   });
 
-  test("of one address at two views are two kinds", () => {
+  test("from one address have a separate limit for each view", () => {
     count(75, { sourceIp: "203.0.113.66", view: "/a" });
     expect(stored(count(75, { sourceIp: "203.0.113.66", view: "/b" }))).toBe(60);
   });
 
-  test("are not of one kind with those of a user who is named like their address", () => {
+  test("do not share a limit with a user who is named like their address", () => {
     count(75, { sourceIp: "203.0.113.66" });
     expect(stored(count(75, { userId: "203.0.113.66" }))).toBe(60);
   });
 
-  test("of two anonymous connections are two kinds", () => {
-    count(80, { sessionId: "one" });
-    expect(stored(count(1, { sessionId: "two" }))).toBe(1);
+  test("of two anonymous connections have separate limits", () => {
+    count(80, { connectionKey: "one" });
+    expect(stored(count(1, { connectionKey: "two" }))).toBe(1);
   });
 
-  test("of two connections that sent malformed messages are two kinds", () => {
+  test("of two connections that sent malformed messages have separate limits", () => {
     const message = { event: "message" as const, reason: "malformed" as const, gateway: "main" };
     count(80, { ...message, connectionId: "one" });
     expect(stored(count(60, { ...message, connectionId: "two" }))).toBe(60);
   });
 
-  test("without a known gateway are one kind, whatever connection the caller names", () => {
+  test("from an unknown gateway share one limit, whatever connection id the caller sends", () => {
     const ids = Array.from({ length: 30 }, (_, n) => count(1, { reason: "caller", connectionId: `${n}` }));
     expect(stored(ids.flat())).toBe(10);
   });
 
-  test("of an unknown source receive a reference of their own when they are counted", () => {
+  test("from an unknown source each receive their own reference when they are only counted", () => {
     expect(stored(count(10, { reason: "caller" }))).toBe(10);
     const counted = count(20, { reason: "caller" });
     expect(stored(counted)).toBe(0);
@@ -123,7 +123,7 @@ describe("denials without a user", () => {
     for (const { reference } of counted) expect(reference).toMatch(/^[0-9a-f]{12}\+$/);
   });
 
-  test("are stored 600 times per minute in all, whatever their addresses", () => {
+  test("are stored at most 600 times per minute in total, over all addresses", () => {
     const counted = Array.from({ length: 5000 }, (_, n) =>
       counter.count(denial({ sourceIp: `10.0.${n >> 8}.${n & 255}` })),
     );
@@ -134,7 +134,7 @@ describe("denials without a user", () => {
   });
 });
 
-test("counts denials of more kinds than it can hold by their reason", () => {
+test("counts denials by reason when it holds the largest number of kinds", () => {
   for (let n = 0; n < 10_000; n++) counter.count(denial({ userId: `user-${n}` }));
   const [counted] = count(3, { userId: "one-more" });
   expect(counted?.isStored).toBe(false);
@@ -145,11 +145,11 @@ test("counts denials of more kinds than it can hold by their reason", () => {
   expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(1);
 });
 
-test("counts denials of more kinds than it can hold by reason and event, beside those of stored kinds", () => {
+test("counts denials by reason and event when it holds the largest number of kinds", () => {
   const [ann] = count(1, { userId: "ann", event: "delivery" });
   for (let n = 0; n < 9999; n++) counter.count(denial({ userId: `user-${n}` }));
   count(1, { userId: "ann", event: "delivery" });
-  // The window of this kind ends, and its count waits with the others.
+  // The window of this kind ends. Its count is kept until take(), as the other counts are.
   count(1, { userId: "ann", event: "delivery", at: NOW + 60_000 });
   count(1, { userId: "bob", event: "delivery" });
   count(2, { userId: "bob" });

@@ -1,5 +1,5 @@
-import type { Decision } from "./decisions.ts";
-import { addressBlock } from "./rate-limits.ts";
+import { addressBlock } from "../auth/rate-limits.ts";
+import type { Decision } from "./decision.ts";
 
 /** Denials of one kind that are stored within a window. Further ones are counted on the last of them. */
 const STORED_PER_WINDOW = 60;
@@ -147,9 +147,9 @@ function mostStored({ event }: Decision, source: string | undefined): number {
 }
 
 /** Returns what one client cannot change at will. The id of a connection counts if a known gateway has sent it. */
-function sourceOf({ userId, sessionId, sourceIp, gateway, connectionId }: Decision): string | undefined {
-  if (sourceIp !== undefined) return userId ?? sessionId ?? addressBlock(sourceIp) ?? sourceIp;
-  return userId ?? sessionId ?? (gateway === undefined ? undefined : connectionId);
+function sourceOf({ userId, connectionKey, sourceIp, gateway, connectionId }: Decision): string | undefined {
+  if (sourceIp !== undefined) return userId ?? connectionKey ?? addressBlock(sourceIp) ?? sourceIp;
+  return userId ?? connectionKey ?? (gateway === undefined ? undefined : connectionId);
 }
 
 function kindOf({ event, userId, view, reason }: Decision, source: string | undefined): string {

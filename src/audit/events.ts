@@ -1,15 +1,15 @@
-import type { Decision } from "../access/decisions.ts";
 import type { DeliveryReport } from "../delivery/report.ts";
+import type { Decision } from "./decision.ts";
 
 /** An event as telemetry tells it. Nothing in it is chosen by a peer. */
-export interface ObservedEvent {
+export interface EventInfo {
   readonly kind: "token" | "connect" | "message" | "disconnect";
   /** Path of the view; undefined for a token. */
   readonly view: string | undefined;
 }
 
 /** How an event ended. */
-export interface EventEnd {
+export interface EventOutcome {
   /** HTTP status of the answer. */
   readonly status: number;
   /** Handler that was run; undefined where none was. */
@@ -24,9 +24,9 @@ export interface EventEnd {
 export interface Telemetry {
   /** Called in place of answering an event, which `work` does: what it starts belongs to the event. It must not throw. */
   event<Answer>(
-    event: ObservedEvent,
+    event: EventInfo,
     work: () => Promise<Answer>,
-    endOf: (answer: Answer) => EventEnd,
+    endOf: (answer: Answer) => EventOutcome,
   ): Promise<Answer>;
   /** The same for a send. @param audience what it is for: `channel`, `user`, `connection`, `permission` or `everyone` */
   send(audience: string, work: () => Promise<DeliveryReport>): Promise<DeliveryReport>;

@@ -1,10 +1,10 @@
 import * as v from "valibot";
-import { hashSessionId } from "../access/ended-sessions.ts";
-import { isName } from "../access/grants.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue, isPlainObject } from "../format-value.ts";
 import { optionsOf, parseOptions } from "../options.ts";
-import type { AuthenticatedUser, Rooms } from "./rooms.ts";
+import { isName } from "../permissions/grants.ts";
+import type { AuthenticatedUser, Services } from "../services.ts";
+import { hashSessionId } from "./ended-sessions.ts";
 
 const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
   {
@@ -24,10 +24,10 @@ const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
 );
 
 /** The user and the session that a request belongs to. */
-export interface Identity {
+export interface AuthenticatedSession {
   readonly userId: string;
   /** Hash of the session id, or null if the app's sessions have none. The id itself goes no further than this file. */
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
 }
 
 /**
@@ -35,8 +35,11 @@ export interface Identity {
  *
  * @throws ConfigurationError if `authenticate` returned something else. A misspelled `sessionId` would not be found by `endSession()`
  */
-export async function authenticatedUser(rooms: Rooms, request: Request): Promise<Identity | null> {
-  const user: unknown = await rooms.authenticate(request);
+export async function authenticatedUser(
+  services: Services,
+  request: Request,
+): Promise<AuthenticatedSession | null> {
+  const user: unknown = await services.authenticate(request);
   if (user === null || user === undefined) return null;
   if (!isPlainObject(user)) {
     throw new ConfigurationError(
@@ -44,5 +47,5 @@ export async function authenticatedUser(rooms: Rooms, request: Request): Promise
     );
   }
   const { userId, sessionId } = parseOptions("the result of authenticate()", AUTHENTICATED_USER, user);
-  return { userId, loginId: sessionId === undefined ? null : hashSessionId(sessionId) };
+  return { userId, sessionId: sessionId === undefined ? null : hashSessionId(sessionId) };
 }

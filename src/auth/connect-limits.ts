@@ -101,7 +101,7 @@ export class ConnectLimits {
         ...{ user: user.key, userLimit: user.limit },
         ...{ address: address.key, addressLimit: address.limit },
       };
-      const rows = await this.#database.writeOne((db) =>
+      const rows = await this.#database.execute((db) =>
         this.#countBoth(db as unknown as Kysely<never>, values),
       );
       return new Set(rows.map(({ key }) => key));
@@ -114,7 +114,7 @@ export class ConnectLimits {
 }
 
 function countingBoth(database: Database): Count {
-  const { commitsLater, db, now, sql, writesInWith } = database;
+  const { commitsLater, db, now, sql, supportsWritableCte } = database;
   return prepared(database, (value) => {
     const text = (name: "user" | "address") => sql<string>`cast(${value(name)} as text)`;
     const number = (name: "userLimit" | "addressLimit") => sql<number>`cast(${value(name)} as bigint)`;
@@ -124,7 +124,7 @@ function countingBoth(database: Database): Count {
       sql<boolean>`exists ${reachedWindow(db, database, text(key), number(`${key}Limit`))}`;
     const user = db.selectNoFrom(once(text("user"))).where(sql<boolean>`not ${isReached("address")}`);
     const counters = ["key", "window_started_at", "count"] as const;
-    if (!writesInWith) {
+    if (!supportsWritableCte) {
       const address = db.selectNoFrom(once(text("address"))).where(sql<boolean>`not ${isReached("user")}`);
       const limit = sql<number>`case when sallyport_counters.key = ${text("user")} then ${number("userLimit")} else ${number("addressLimit")} end`;
       return db

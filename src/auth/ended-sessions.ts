@@ -75,7 +75,7 @@ export class EndedSessions {
    */
   async requireOpen(
     db: Kysely<Tables>,
-    { userId, loginId: sessionHash }: { readonly userId: string; readonly loginId: string | null },
+    { userId, sessionId: sessionHash }: { readonly userId: string; readonly sessionId: string | null },
   ): Promise<void> {
     if (sessionHash === null) return;
     if (sessionHash === hashSessionId(userId)) {
@@ -141,7 +141,7 @@ export class EndedSessions {
   }
 
   async #remove(hashes: SelectQueryBuilder<Tables, never, { session_hash: string }>): Promise<number> {
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
+    const { numDeletedRows } = await this.#database.execute((db) =>
       db.deleteFrom("sallyport_ended_sessions").where("session_hash", "in", hashes).executeTakeFirst(),
     );
     return Number(numDeletedRows);

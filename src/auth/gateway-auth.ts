@@ -1,7 +1,7 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import { malformed, RefusedError } from "../errors.ts";
-import { type Gateway, type Gateways, isSecret } from "../gateways/gateways.ts";
 import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
+import { type Gateway, type Gateways, isSecret } from "./gateways.ts";
 
 /**
  * Answers the first question of every event: does it come from one of our gateways?
@@ -9,7 +9,7 @@ import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
  * The proof is the secret that provisioning maps on every integration, or the way of the call itself: nobody but an API that may
  * invokes a Lambda function. In a header, API id and stage can be sent by anyone: they are compared where present and prove nothing.
  */
-export class Callers {
+export class GatewayAuthenticator {
   readonly #gateways: Gateways;
   readonly #auth: "secret" | "none";
   /** Every event is compared with them. */

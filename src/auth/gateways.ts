@@ -149,7 +149,7 @@ export class Gateways {
       replies,
       updated_at: now,
     };
-    await this.#database.write(async (db) => {
+    await this.#database.transaction(async (db) => {
       const others = await db
         .selectFrom("sallyport_gateways")
         .select(["id", "name", "secret_hash", "previous_secret_hash"])
@@ -193,7 +193,7 @@ export class Gateways {
 
   /** Accepts these secrets of a gateway from now on, and no others. @param hashes newest first, two at most */
   async accept(name: string, hashes: readonly string[]): Promise<void> {
-    await this.#database.write((db) =>
+    await this.#database.transaction((db) =>
       db
         .updateTable("sallyport_gateways")
         .set({ ...secretColumns(hashes), updated_at: Date.now() })
@@ -205,7 +205,7 @@ export class Gateways {
 
   /** Forgets a gateway, and with it the rows of its sessions. @returns whether there was one */
   async remove(name: string): Promise<boolean> {
-    const result = await this.#database.write((db) =>
+    const result = await this.#database.transaction((db) =>
       db.deleteFrom("sallyport_gateways").where("name", "=", name).executeTakeFirst(),
     );
     await this.#readAfterWrite();

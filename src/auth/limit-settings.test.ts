@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseOptions } from "../options.ts";
-import type { ValidViewLimits } from "../view/limits.ts";
+import type { ValidViewLimits } from "../views/limits.ts";
 import { LimitSettings } from "./limit-settings.ts";
 import { type Limits, limitsSchema } from "./rate-limits.ts";
 
@@ -11,7 +11,7 @@ const settings = (app: Partial<Limits>, views: Readonly<Record<string, ValidView
   );
 
 describe("a limit at a view", () => {
-  test("is the view's own value, also 0 and false, and otherwise the app's", () => {
+  test("is the view's value, also if it is 0 or false, and otherwise the app's", () => {
     const limits = settings(
       { connectsPerUser: 7 },
       { "/one": { connectsPerUser: 0 }, "/two": { connectsPerUser: false }, "/three": { connectsPerIp: 3 } },
@@ -32,21 +32,21 @@ describe("the limit of open connections at a view", () => {
     "/two": { connectsPerUser: 1 },
   } as const;
 
-  test("is counted for the view alone if the view sets it", () => {
+  test("is counted for one view if that view sets it", () => {
     expect(settings({ connectionsPerUser: 9 }, views).connectionsAt("/own")).toEqual({
       max: 2,
       scope: { view: "/own" },
     });
   });
 
-  test("is the app's for all other views together, without those that set their own", () => {
+  test("is the app's value, counted over all views that do not set their own", () => {
     const limits = settings({ connectionsPerUser: 9 }, views);
     const others = { max: 9, scope: { exceptViews: ["/own", "/unlimited"] } };
     expect(limits.connectionsAt("/one")).toEqual(others);
     expect(limits.connectionsAt("/two")).toEqual(others);
   });
 
-  test("does not exist where the value is false", () => {
+  test("does not exist if the value is false", () => {
     expect(settings({ connectionsPerUser: 9 }, views).connectionsAt("/unlimited")).toBeUndefined();
     const limits = settings({ connectionsPerUser: false }, views);
     expect(limits.connectionsAt("/one")).toBeUndefined();

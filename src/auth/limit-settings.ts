@@ -1,5 +1,5 @@
-import type { ConnectionLimit, ConnectionScope } from "../sessions/user-connections.ts";
-import type { ValidViewLimits } from "../view/limits.ts";
+import type { ConnectionLimit, ConnectionScope } from "../connections/user-connections.ts";
+import type { ValidViewLimits } from "../views/limits.ts";
 import type { Limits } from "./rate-limits.ts";
 
 /** The value of a limit at a view. */

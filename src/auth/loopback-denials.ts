@@ -1,6 +1,6 @@
+import type { Decision } from "../audit/decision.ts";
 import { printable } from "../printable.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
-import type { Decision } from "./decisions.ts";
 
 /** Most origins that are printed. In production without NODE_ENV, clients must not be able to fill the log. */
 const MAX_ORIGINS = 10;
@@ -13,7 +13,7 @@ export class LoopbackDenials {
   readonly #printed = new Set<string>();
 
   print({ verdict, reason, origin, event, message, reference }: Decision): void {
-    if (verdict !== "refused" || (reason !== "origin" && reason !== "login")) return;
+    if (verdict !== "refused" || (reason !== "origin" && reason !== "session")) return;
     const page = loopbackOrigin(origin);
     if (!page) return;
     const key = `${reason} ${page.origin}`;

@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import type { RefusedError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
-import type { ValidViewLimits } from "../view/limits.ts";
+import type { ValidViewLimits } from "../views/limits.ts";
 import { LimitSettings } from "./limit-settings.ts";
 import { MessageLimits } from "./message-limits.ts";
 import { type Limits, limitsSchema } from "./rate-limits.ts";
@@ -12,7 +12,7 @@ const limitsOf = (app: Partial<Limits>, views: Readonly<Record<string, ValidView
   return new MessageLimits(new LimitSettings(parseOptions("limits", limitsSchema, app), byPath));
 };
 
-/** A point in time, since a window can begin at any. */
+/** A realistic time, because a window can begin at any time. */
 const START = Date.UTC(2026, 0, 1);
 const MINUTE_MS = 60_000;
 
@@ -22,7 +22,7 @@ afterEach(() => {
 
 const ann = (id: string) => ({ id, userId: "ann" });
 
-/** Seconds until another attempt can succeed, as the error says. */
+/** Returns the number of seconds until another attempt can succeed, from the error. */
 function retryAfter(take: () => void): number | undefined {
   try {
     take();
@@ -45,7 +45,7 @@ test("counts messages per connection, and starts a new window after a minute", (
   limits.take(VIEW, ann("a"), 60_000);
 });
 
-test("counts messages per user on all connections, and none of anonymous users", () => {
+test("counts messages per user over all connections, and none of anonymous users", () => {
   const limits = limitsOf({ messagesPerConnection: false, messagesPerUser: 3 });
   for (const id of ["a", "b", "c"]) limits.take(VIEW, ann(id), 0);
   expect(() => limits.take(VIEW, ann("d"), 1)).toThrow(/^User ann has reached messagesPerUser/);
@@ -55,7 +55,7 @@ test("counts messages per user on all connections, and none of anonymous users",
   limits.take(VIEW, ann("d"), 60_000);
 });
 
-test("counts a message that one limit denies for neither", () => {
+test("counts a message in neither limit if one limit rejects it", () => {
   const limits = limitsOf({ messagesPerConnection: 1, messagesPerUser: 3 });
   limits.take(VIEW, ann("a"), 0);
   for (let index = 0; index < 5; index++)
@@ -66,13 +66,13 @@ test("counts a message that one limit denies for neither", () => {
   limits.take(VIEW, ann("d"), 60_000);
 });
 
-test("denies every message where a limit is 0", () => {
+test("rejects every message if a limit is 0", () => {
   const limits = limitsOf({ messagesPerConnection: false, messagesPerUser: 0 });
   expect(retryAfter(() => limits.take(VIEW, ann("a"), 0))).toBe(60);
   limits.take(VIEW, { id: "b", userId: null }, 0);
 });
 
-test("replaces the app's values at a view that sets its own, and counts its messages alone", () => {
+test("uses the values of a view instead of the app's, and counts its messages separately", () => {
   const limits = limitsOf(
     { messagesPerConnection: 9, messagesPerUser: 2 },
     { "/own": { messagesPerUser: 1 } },
@@ -97,7 +97,7 @@ test("has no limit at a view that sets false", () => {
   expect(() => limits.take("/ws", ann("a"), 0)).toThrow(/messagesPerConnection/);
 });
 
-test("counts the calls of a handler alone, for the same handler at two views separately", () => {
+test("counts the calls of each handler separately, and separately at each view", () => {
   const limits = limitsOf({});
   const [slow, free] = [
     { name: "slow", limits: { messagesPerConnection: 1, messagesPerUser: 2 } },
@@ -115,7 +115,7 @@ test("counts the calls of a handler alone, for the same handler at two views sep
   for (let index = 0; index < 10; index++) limits.takeCall("/one", free, ann("a"), 0);
 });
 
-test("counts in the new window as in the first", () => {
+test("counts from zero in each new window", () => {
   const limits = limitsOf({ messagesPerConnection: 2, messagesPerUser: false });
   for (const startedAt of [START, START + MINUTE_MS, START + 5 * MINUTE_MS]) {
     limits.take(VIEW, ann("a"), startedAt);
@@ -143,7 +143,7 @@ test("removes the windows of connections that send no more messages", () => {
   expect([...(windows as Map<string, unknown>).keys()]).toEqual(["last"]);
 });
 
-test("measures windows by the monotonic clock, so a clock that is set back denies nobody for longer", () => {
+test("measures windows with the monotonic clock, so a clock that is set back extends no window", () => {
   const limits = limitsOf({ messagesPerConnection: 1, messagesPerUser: 1 });
   const [wall, monotonic] = [vi.spyOn(Date, "now"), vi.spyOn(performance, "now")];
   wall.mockReturnValue(START);

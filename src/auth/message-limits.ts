@@ -1,4 +1,4 @@
-import type { HandlerLimits } from "../view/limits.ts";
+import type { HandlerLimits } from "../views/limits.ts";
 import type { LimitSettings } from "./limit-settings.ts";
 import { reachedLimit, WINDOW_MS } from "./rate-limits.ts";
 

@@ -28,7 +28,7 @@ describe("Origins", () => {
     }
   });
 
-  test("allows the subdomains of a wildcard, and nothing that only looks like one", async () => {
+  test("allows the subdomains of a wildcard and no similar origins", async () => {
     const origins = new Origins(["https://*.example.com", "http://*.local.test:3000"], false);
     for (const origin of [
       "https://a.example.com",
@@ -56,7 +56,7 @@ describe("Origins", () => {
     }
   });
 
-  test("allows what a function returns exactly true for", async () => {
+  test("allows an origin only if the function returns exactly true", async () => {
     const answers: Record<string, unknown> = { [PAGE]: true, "https://a.test": 1, "https://b.test": "yes" };
     const origins = new Origins(async (origin) => answers[origin] as boolean, false);
     expect(await origins.allows(PAGE)).toBe(true);

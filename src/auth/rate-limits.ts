@@ -103,13 +103,13 @@ export class RateLimits {
   /** The same as a statement by itself. */
   async takeAlone(key: string, limit: number | false): Promise<void> {
     if (limit === false) return;
-    const counted = limit > 0 && (await this.#database.writeOne((db) => this.#count(db, key, limit)));
+    const counted = limit > 0 && (await this.#database.execute((db) => this.#count(db, key, limit)));
     if (!counted) throw await this.#refusal(this.#database.db, key, limit);
   }
 
   /** Counts one event less in the open window of a key. */
   async giveBack(key: string): Promise<void> {
-    await this.#database.writeOne((db) =>
+    await this.#database.execute((db) =>
       db
         .updateTable("sallyport_counters")
         .set(({ eb }) => ({ count: eb("count", "-", 1) }))
@@ -130,7 +130,7 @@ export class RateLimits {
   /** Removes windows that have been over for a while. @returns how many, at most `limit` */
   async removeOver(limit: number): Promise<number> {
     const { now } = this.#database;
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
+    const { numDeletedRows } = await this.#database.execute((db) =>
       db
         .deleteFrom("sallyport_counters")
         .where("key", "in", (eb) =>
@@ -178,7 +178,7 @@ export class RateLimits {
       .filter(({ key, is_over }) => Number(is_over) === 1 && key !== CHANGES)
       .map(({ key }) => key);
     if (over.length > 0) {
-      await this.#database.writeOne((to) =>
+      await this.#database.execute((to) =>
         to
           .deleteFrom("sallyport_counters")
           .where("key", "in", over)

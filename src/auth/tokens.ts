@@ -1,18 +1,23 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Expression, Kysely } from "kysely";
 import { RefusedError } from "../errors.ts";
-import { type RightsColumns, type RightsOf, rightsColumns, rightsFrom } from "../sessions/rights-of.ts";
+import type { Subject } from "../permissions/rules.ts";
 import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
+import {
+  type EffectivePermissionsQuery,
+  type PermissionColumns,
+  permissionColumns,
+  permissionsFrom,
+} from "../storage/sql/effective-permissions.ts";
 import { sessionEnded } from "./ended-sessions.ts";
 import { MAX_CLOCK_SKEW_MS } from "./rate-limits.ts";
-import type { Subject } from "./rules.ts";
 
 /** Whose a token is. */
 export interface TokenGrant {
   readonly userId: string;
   /** The app's login that asked for the token, or null. */
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
   /** Origin of the page that asked, or null. */
   readonly origin: string | null;
   /** The gateway it may be spent at, or null for any. */
@@ -32,9 +37,9 @@ export interface SpentToken extends TokenGrant {
   readonly spentAt: number;
 }
 
-interface SpentRow extends RightsColumns {
+interface SpentRow extends PermissionColumns {
   user_id: string;
-  login_id: string | null;
+  session_id: string | null;
   origin: string | null;
   gateway_id: string | null;
   view: string | null;
@@ -56,8 +61,12 @@ export class Tokens {
 
   readonly #spend: (db: Kysely<never>, values: { hash: string }) => Promise<SpentRow[]>;
 
-  /** @param heldBy the rights that spending a token brings along */
-  constructor(database: Database, expirySeconds: number, { heldBy }: { readonly heldBy: RightsOf }) {
+  /** @param grantsSubquery the rights that spending a token brings along */
+  constructor(
+    database: Database,
+    expirySeconds: number,
+    { grantsSubquery }: { readonly grantsSubquery: EffectivePermissionsQuery },
+  ) {
     this.#database = database;
     this.#expiryMs = expirySeconds * 1000;
     const { commitsLater, db, now } = database;
@@ -73,13 +82,13 @@ export class Tokens {
         .where(({ eb }) => eb("created_at", "<=", eb(now, "+", MAX_CLOCK_SKEW_MS)))
         .returning((eb) => [
           "user_id",
-          "login_id",
+          "session_id",
           "origin",
           "gateway_id",
           "view",
           "channel",
           "spent_at",
-          ...rightsColumns(db, eb.ref("sallyport_tokens.user_id"), heldBy),
+          ...permissionColumns(db, eb.ref("sallyport_tokens.user_id"), grantsSubquery),
           changesRecorded(db).as("last_change"),
           // The row of the connection is committed after it, and brings it to the disk.
           commitsLater.as("commits_later"),
@@ -96,7 +105,7 @@ export class Tokens {
       .values(({ eb }) => ({
         hash: hashToken(token),
         user_id: grant.userId,
-        login_id: grant.loginId,
+        session_id: grant.sessionId,
         origin: grant.origin,
         gateway_id: grant.gatewayId,
         view: grant.view,
@@ -113,7 +122,7 @@ export class Tokens {
 
   /** Removes tokens that expired long ago. @returns how many, at most `limit` */
   removeExpired(limit: number): Promise<number> {
-    return this.#database.writeOne((db) => this.#removeExpired(db, limit));
+    return this.#database.execute((db) => this.#removeExpired(db, limit));
   }
 
   async #removeExpired(db: Kysely<Tables>, limit: number): Promise<number> {
@@ -142,18 +151,18 @@ export class Tokens {
   async spend(token: string): Promise<SpentToken> {
     if (!isToken(token)) throw unusable("token-unknown", "The token is not 64 hex characters");
     const hash = hashToken(token);
-    const [spent] = await this.#database.writeOne((db) =>
+    const [spent] = await this.#database.execute((db) =>
       this.#spend(db as unknown as Kysely<never>, { hash }),
     );
     if (!spent) throw await this.#whyNot(this.#database.db, hash);
     return {
       userId: spent.user_id,
-      loginId: spent.login_id,
+      sessionId: spent.session_id,
       origin: spent.origin,
       gatewayId: spent.gateway_id,
       view: spent.view,
       channel: spent.channel,
-      subject: { userId: spent.user_id, ...rightsFrom(spent) },
+      subject: { userId: spent.user_id, ...permissionsFrom(spent) },
       since: Number(spent.last_change ?? 0),
       spentAt: Number(spent.spent_at),
     };
@@ -168,7 +177,7 @@ export class Tokens {
       .executeTakeFirst();
     if (!row) {
       const why = "The user was deleted while the connection opened, and the token with it.";
-      return new RefusedError(why, { reason: "login" });
+      return new RefusedError(why, { reason: "session" });
     }
     if (row.ended_at !== null) return sessionEnded();
     if (Number(row.spent_at) === spentAt) return undefined;
@@ -209,7 +218,7 @@ export class Tokens {
     await db
       .updateTable("sallyport_tokens")
       .set({ ended_at: this.#database.now })
-      .where("login_id", "=", sessionHash)
+      .where("session_id", "=", sessionHash)
       .execute();
   }
 

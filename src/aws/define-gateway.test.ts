@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
+import { defineGateway, type GatewayDefinition, type GatewayOptions } from "./define-gateway.ts";
 import { definedAs, definedGateways } from "./defined-gateways.ts";
-import { defineGateway, type GatewayDefinition, type GatewayOptions } from "./definition.ts";
 import { accountOf, viewOf } from "./targets.ts";
 
 const CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d";
@@ -16,8 +16,8 @@ const define = (options: object = {}) =>
     ...options,
   } as GatewayOptions);
 
-describe("a definition", () => {
-  test("is complete, and cannot be changed", () => {
+describe("a gateway definition", () => {
+  test("has a default for each option and is frozen", () => {
     const definition = define();
     expect(definition).toMatchObject({
       stage: "production",
@@ -36,9 +36,9 @@ describe("a definition", () => {
     expect(Object.isFrozen(definition)).toBe(true);
   });
 
-  test("says nothing of routes, and keeps what is said as it is said", () => {
+  test("has no routes by default and keeps the given options unchanged", () => {
     expect(define().routes).toEqual(new Map());
-    const said = {
+    const given = {
       stage: "v_2-a",
       routeSelectionExpression: "$request.body.type",
       description: "x".repeat(1024),
@@ -51,7 +51,7 @@ describe("a definition", () => {
       account: "210987654321",
     };
     const domain = { name: "ws.example.com", certificateArn: CERTIFICATE };
-    expect(define({ ...said, domain })).toMatchObject(said);
+    expect(define({ ...given, domain })).toMatchObject(given);
     expect(define({ domain }).domains).toEqual([{ ...domain, mappingKey: "" }]);
     expect(define({ domain: [{ ...domain, mappingKey: "chat" }, domain] }).domains).toEqual([
       { ...domain, mappingKey: "chat" },
@@ -59,7 +59,7 @@ describe("a definition", () => {
     ]);
   });
 
-  test("cannot be changed inside either, nor by changing what it was made of", () => {
+  test("has frozen parts and does not change with the options object", () => {
     const options = {
       target: { lambda: LAMBDA },
       tags: { team: "chat" },
@@ -78,7 +78,7 @@ describe("a definition", () => {
     expect(definition.domains[0]?.name).toBe("ws.example.com");
   });
 
-  test("is as large as AWS lets it be", () => {
+  test("accepts the longest names and the largest numbers of routes and tags that AWS allows", () => {
     const urls = Array.from({ length: 297 }, (_, n) => [`r${n}`, `https://x.example.com/ws/r${n}`]);
     expect(define({ routes: Object.fromEntries(urls) }).routes.size).toBe(297);
     const tags = Object.fromEntries(Array.from({ length: 48 }, (_, n) => [`t${n}`, "x".repeat(256)]));
@@ -94,11 +94,11 @@ describe("a definition", () => {
     "ap-southeast-2",
     "us-iso-east-1",
     "eusc-de-east-1",
-  ])("may be in %s", (region) => {
+  ])("accepts the region %s", (region) => {
     expect(define({ region }).region).toBe(region);
   });
 
-  test("takes a target with or without a slash at its end, and a function by any of its names", () => {
+  test("accepts a target with trailing slashes, and a function by ARN, alias or version", () => {
     for (const slashes of ["", "/", "//"])
       expect(define({ target: `https://www.example.com/ws/chat${slashes}` }).target).toBe(
         "https://www.example.com/ws/chat",
@@ -107,13 +107,13 @@ describe("a definition", () => {
       expect(define({ target: { lambda } }).target).toEqual({ lambda });
   });
 
-  test("keeps routes and tags in the order of their names, so that nothing rests on how they were written", () => {
+  test("sorts routes and tags by name", () => {
     const one = define({ routes: { b: "https://x.example.com/ws/b/b", a: "https://x.example.com/ws/a/a" } });
     expect([...one.routes.keys()]).toEqual(["a", "b"]);
     expect(Object.keys(define({ tags: { b: "1", a: "2" } }).tags)).toEqual(["a", "b"]);
   });
 
-  test("names the account that the API is in, as far as anything says it", () => {
+  test("determines the account from the option, the certificate, the log group or the function", () => {
     const other = LAMBDA.replace("123456789012", "999999999999");
     const target = { lambda: other };
     expect(define({ target }).account).toBe("999999999999");
@@ -126,7 +126,7 @@ describe("a definition", () => {
     );
   });
 
-  test("fills in the format of an access log, and takes a log group's ARN as AWS lists it", () => {
+  test("has a default access log format and accepts a log group ARN that ends with :*", () => {
     const destinationArn = "arn:aws:logs:eu-west-1:123456789012:log-group:chat";
     const { accessLog } = define({ accessLog: { destinationArn: `${destinationArn}:*` } });
     expect(accessLog?.destinationArn).toBe(destinationArn);
@@ -548,19 +548,19 @@ describe("a definition", () => {
     ],
     ["a description that is no text", { description: 7 }, /description must be a string/],
     ["an option that is like none", { zebra: 1 }, /zebra is not an option\. The options are: name, region/],
-  ])("with %s is refused", (_, options, words) => {
+  ])("with %s is rejected", (_, options, words) => {
     const attempt = () => define(options);
     expect(attempt).toThrow(ConfigurationError);
     expect(attempt).toThrow(words);
   });
 
-  test.each([undefined, null, 7, "chat", true])("is made of options, not of %j", (options) => {
+  test.each([undefined, null, 7, "chat", true])("cannot be created from %j", (options) => {
     const attempt = () => defineGateway(options as unknown as GatewayOptions);
     expect(attempt).toThrow(ConfigurationError);
     expect(attempt).toThrow(/^defineGateway\(\): the options must be a plain object, but received /);
   });
 
-  test("is refused by its name, and a password in a URL is not repeated, whatever else is wrong with it", () => {
+  test("is rejected with an error that contains its name and never a password", () => {
     expect(() => define({ name: "chat production", timeoutMs: 0 })).toThrow(/^Gateway "chat production": /);
     for (const target of [
       "http://me:hunter2@www.example.com/ws",
@@ -572,7 +572,7 @@ describe("a definition", () => {
   });
 });
 
-test("the parts of a target and of a region are read where they are written", () => {
+test("viewOf() and accountOf() return the parts of a target", () => {
   expect(viewOf("https://www.example.com/ws/moderation/moderate")).toEqual({
     viewPath: "/ws/moderation",
     route: "moderate",
@@ -587,7 +587,7 @@ describe("the gateways of an app", () => {
     ["/ws/moderation", keys],
   ]);
 
-  test("lead to its views, whatever comes before their paths", () => {
+  test("can have a path prefix before the paths of the views", () => {
     const prefixed = define({
       target: "https://www.example.com/realtime/ws/chat",
       routes: { moderate: "https://www.example.com/realtime/ws/moderation/moderate" },
@@ -596,7 +596,7 @@ describe("the gateways of an app", () => {
     expect(definedGateways([define({ target: { lambda: LAMBDA } })], views).size).toBe(1);
   });
 
-  test("that lead nowhere are named, with the views there are", () => {
+  test("that match no view are rejected with a list of the mounted views", () => {
     expect(() => definedGateways([define({ target: "https://www.example.com/ws/chats" })], views)).toThrow(
       'Gateway "chat": target https://www.example.com/ws/chats leads to no view. Views are mounted at /ws/chat, /ws/moderation.',
     );
@@ -606,7 +606,7 @@ describe("the gateways of an app", () => {
     expect(() => definedGateways([beyond], views)).toThrow(ConfigurationError);
   });
 
-  test("F73 choose routes by a field that their views take for that, or for handlers", () => {
+  test("F73 can select routes only by the routeKey or handlerKey of their views", () => {
     const routes = { moderate: "https://www.example.com/ws/moderation/moderate" };
     const by = (field: string) => define({ routes, routeSelectionExpression: `$request.body.${field}` });
     for (const field of ["action", "handler"]) expect(definedGateways([by(field)], views).size).toBe(1);
@@ -619,14 +619,14 @@ describe("the gateways of an app", () => {
       ["/ws/moderation", moderation],
     ]);
     expect(() => definedGateways([by("type")], one)).toThrow(/the view at \/ws\/moderation takes "action"/);
-    // Where there is nothing to choose from, and where it is no plain field, nothing can be said.
+    // Without custom routes or without a plain field, there is nothing to check.
     const without = define({ routeSelectionExpression: "$request.body.type" });
     expect(definedGateways([without], views).size).toBe(1);
     const nested = define({ routes, routeSelectionExpression: "$request.body.a.b" });
     expect(definedGateways([nested], views).size).toBe(1);
   });
 
-  test("F74 lead to other services too, whose views are not here", () => {
+  test("F74 can have routes to other services, but no such target", () => {
     const service = "https://billing.example.com/ws/billing/default";
     const definition = define({ routes: { billing: { service } } });
     expect(definition.routes.get("billing")).toEqual({ service });
@@ -641,7 +641,7 @@ describe("the gateways of an app", () => {
       );
   });
 
-  test("are none where none are given, and keep the order in which they are given", () => {
+  test("can be an empty list, and keep their order", () => {
     expect(definedGateways([], views).size).toBe(0);
     const [one, two] = [define({ name: "b" }), define({ name: "a" })];
     expect([...definedGateways([one, two], views)]).toEqual([
@@ -650,7 +650,7 @@ describe("the gateways of an app", () => {
     ]);
   });
 
-  test("each have a name of their own, and are made by defineGateway", () => {
+  test("must have different names and be created by defineGateway()", () => {
     expect(() => definedGateways([define(), define()], views)).toThrow(/two are called "chat"/);
     for (const other of [{ ...define() }, {}, undefined, null, "chat"]) {
       const attempt = () => definedGateways([other as GatewayDefinition], views);
@@ -659,7 +659,7 @@ describe("the gateways of an app", () => {
     }
   });
 
-  test("are found by name, or without one where there is one only", () => {
+  test("are found by name, or without a name if there is only one", () => {
     const one = definedGateways([define()], views);
     const two = definedGateways([define(), define({ name: "staging" })], views);
     expect(definedAs(one, undefined).name).toBe("chat");

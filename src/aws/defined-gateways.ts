@@ -1,7 +1,7 @@
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { check } from "./checks.ts";
-import { type GatewayDefinition, isDefined } from "./definition.ts";
+import { type GatewayDefinition, isDefined } from "./define-gateway.ts";
 import { viewOf } from "./targets.ts";
 
 /**

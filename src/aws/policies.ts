@@ -1,9 +1,9 @@
 import * as v from "valibot";
-import { gatewayArn } from "../gateways/arns.ts";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import { accountOf, ownFunctionsOf } from "../gateways/targets.ts";
 import { optionsOf, parseOptions, textOption } from "../options.ts";
 import { partitionOf } from "../protocol/partitions.ts";
+import { gatewayArn } from "./arns.ts";
+import type { GatewayDefinition } from "./define-gateway.ts";
+import { accountOf, ownFunctionsOf } from "./targets.ts";
 
 /** A policy of IAM, as JSON. */
 export interface PolicyDocument {

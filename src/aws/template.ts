@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { ConfigurationError } from "../errors.ts";
-import { callsArn } from "../gateways/arns.ts";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { DomainOptions } from "../gateways/definition-parts.ts";
-import { domainAddress } from "../gateways/definition-parts.ts";
-import { functionsOf } from "../gateways/targets.ts";
-import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./desired.ts";
+import { callsArn } from "./arns.ts";
+import type { GatewayDefinition } from "./define-gateway.ts";
+import type { DomainOptions } from "./definition-parts.ts";
+import { domainAddress } from "./definition-parts.ts";
+import { type DesiredRoute, desiredApi, needsSecret, SECRET_PARAMETER } from "./provisioning/desired.ts";
+import { functionsOf } from "./targets.ts";
 
 type Resource = {
   readonly Type: string;

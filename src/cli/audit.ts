@@ -2,9 +2,9 @@ import type { Command } from "commander";
 import type { AuditEntry } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { rowCount } from "./arguments.ts";
-import { deed } from "./deeds.ts";
+import { describeAuditEntry } from "./describe-audit-entry.ts";
+import { findUser, type Names, namesOf } from "./find-user.ts";
 import { pastInstant, shownInstant } from "./instants.ts";
-import { findUser, type Names, namesOf } from "./people.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -43,7 +43,13 @@ async function audit(sallyport: Sallyport, options: AuditFormat): Promise<Report
 function row(entry: AuditEntry, names: Names): readonly string[] {
   const { number, at, by, reason } = entry;
   const why = reason === null ? "" : `"${reason}"`;
-  return [`${number}`, shownInstant(at), by === null ? "somebody" : names.name(by), deed(entry, names), why];
+  return [
+    `${number}`,
+    shownInstant(at),
+    by === null ? "somebody" : names.name(by),
+    describeAuditEntry(entry, names),
+    why,
+  ];
 }
 
 /** Somebody who was deleted is still in the audit. */

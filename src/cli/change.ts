@@ -3,12 +3,12 @@ import type { Command } from "commander";
 import type { AccessChange } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { comingInstant } from "./instants.ts";
-import { foretold } from "./preview.ts";
+import { formatDryRun } from "./preview.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** A change as a command means it, and how it is told. */
-export interface Meant {
+export interface ChangeCommand {
   readonly change: AccessChange;
   /** Said when it has been made. */
   readonly done: string;
@@ -33,11 +33,11 @@ export interface GrantFormat extends ChangeFormat {
 export function changing<Options extends ChangeFormat>(
   command: Command,
   terminal: Terminal,
-  mean: (sallyport: Sallyport, args: readonly string[], options: Options) => Promise<Meant>,
+  mean: (sallyport: Sallyport, args: readonly string[], options: Options) => Promise<ChangeCommand>,
 ): void {
   reporting<Options>(withChangeOptions(command), terminal, async (sallyport, options, args) => {
     const meant = await mean(sallyport, args, options);
-    if (options.dryRun) return foretold(sallyport, meant, { by: actor(), reason: options.reason });
+    if (options.dryRun) return formatDryRun(sallyport, meant, { by: actor(), reason: options.reason });
     return make(sallyport, meant, options.reason);
   });
 }
@@ -46,7 +46,7 @@ export function changing<Options extends ChangeFormat>(
 export function granting(
   command: Command,
   terminal: Terminal,
-  mean: (sallyport: Sallyport, args: readonly string[], options: GrantFormat) => Promise<Meant>,
+  mean: (sallyport: Sallyport, args: readonly string[], options: GrantFormat) => Promise<ChangeCommand>,
 ): void {
   command.option("--until <end>", "when it ends by itself: 30m, 2h, 7d, 4w, or a date (UTC)", comingInstant);
   changing(command, terminal, mean);
@@ -77,7 +77,7 @@ export function actor(): string {
   }
 }
 
-async function make(sallyport: Sallyport, meant: Meant, reason: string | undefined): Promise<Report> {
+async function make(sallyport: Sallyport, meant: ChangeCommand, reason: string | undefined): Promise<Report> {
   const { change, done, already } = meant;
   const by = actor();
   const { changed, number = null, pruned } = await sallyport.access.change(change, { by, reason });

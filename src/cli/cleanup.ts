@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { CleanedUp, CleanupOptions } from "../index.ts";
+import type { CleanupOptions, CleanupResult } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { type Format, print, withJson } from "./report.ts";
@@ -19,7 +19,7 @@ const UNITS: Readonly<Record<string, number>> = {
 
 interface CleanupCommand extends Format {
   readonly every?: number;
-  readonly sessions?: number;
+  readonly connections?: number;
   readonly audit?: number;
 }
 
@@ -41,9 +41,9 @@ export function addCleanup(program: Command, terminal: Terminal): void {
 }
 
 async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupCommand): Promise<void> {
-  const { every, sessions, audit } = options;
+  const { every, connections, audit } = options;
   const keep: CleanupOptions = {
-    ...(sessions === undefined ? {} : { keepSessionHours: sessions / HOUR_MS }),
+    ...(connections === undefined ? {} : { keepSessionHours: connections / HOUR_MS }),
     ...(audit === undefined ? {} : { keepAuditDays: audit / DAY_MS }),
   };
   if (every === undefined) {
@@ -67,15 +67,15 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
 
 /** Returns a sentence with the number of rows that were removed, or undefined if there were none. */
 function removedRows({
-  sessions,
+  connections,
   tokens,
   endedSessions,
   counters,
   decisions,
   audit,
-}: CleanedUp): string | undefined {
+}: CleanupResult): string | undefined {
   const parts = [
-    counted(sessions, "session", "sessions"),
+    counted(connections, "session", "sessions"),
     counted(tokens, "token", "tokens"),
     counted(endedSessions, "ended session", "ended sessions"),
     counted(counters, "window of a limit", "windows of limits"),

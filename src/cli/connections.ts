@@ -3,21 +3,21 @@ import { ConfigurationError } from "../errors.ts";
 import type { Audience, DeliveryReport } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { actor, type ChangeFormat, withChangeOptions } from "./change.ts";
-import { findSessions, getSession, sessionsReport, type Which } from "./open-sessions.ts";
-import { findUser } from "./people.ts";
+import { findUser } from "./find-user.ts";
+import { findSessions, getSession, sessionsReport, type Which } from "./open-connections.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** `sessions list | close`. */
 export function addSessions(program: Command, terminal: Terminal): void {
-  const sessions = program.command("sessions").description("Open sockets: whose they are, and where");
-  const listing = sessions
+  const connections = program.command("sessions").description("Open sockets: whose they are, and where");
+  const listing = connections
     .command("list")
     .description("List open sockets")
     .option("--user <user>", "only of this user")
     .option("--channel <name>", "only those in this channel")
     .option("--view <path>", "only those at this view");
-  const closing = sessions
+  const closing = connections
     .command("close")
     .description("Close one socket, or all of a user or in a channel; no right is taken away")
     .argument("[session]", "as sessions list shows it")
@@ -36,20 +36,22 @@ async function list(sallyport: Sallyport, options: Format & Which): Promise<Repo
 async function close(
   sallyport: Sallyport,
   options: ChangeFormat & Which,
-  [session]: readonly string[],
+  [connection]: readonly string[],
 ): Promise<Report> {
   const { dryRun = false, reason } = options;
-  if ([session, options.user, options.channel].filter((named) => named !== undefined).length !== 1) {
+  if ([connection, options.user, options.channel].filter((named) => named !== undefined).length !== 1) {
     throw new ConfigurationError("Name what to close: one of SESSION, --user USER and --channel NAME.");
   }
   const which = await withId(sallyport, options);
   const open =
-    session === undefined ? await findSessions(sallyport, which) : [await getSession(sallyport, session)];
+    connection === undefined
+      ? await findSessions(sallyport, which)
+      : [await getSession(sallyport, connection)];
   const { json, lines } = await sessionsReport(sallyport, options, open);
-  const told = { dryRun, sessions: json };
+  const told = { dryRun, connections: json };
   if (open.length === 0) return { json: told, lines: ["No such socket is open."] };
   if (dryRun) return { json: told, lines: ["Dry run, nothing has changed. These would close:", ...lines] };
-  const report = await sallyport.to(audienceOf(which, session)).close({ by: actor(), reason });
+  const report = await sallyport.to(audienceOf(which, connection)).close({ by: actor(), reason });
   return { json: { ...told, report }, lines: [...closed(report), ...lines] };
 }
 
@@ -66,7 +68,7 @@ async function withId(sallyport: Sallyport, { user, channel, view }: Which): Pro
   return { user: user === undefined ? undefined : await findUser(sallyport, user), channel, view };
 }
 
-function audienceOf({ user, channel }: Which, session = ""): Audience {
+function audienceOf({ user, channel }: Which, connection = ""): Audience {
   if (user !== undefined) return { user };
-  return channel === undefined ? { session } : { channel };
+  return channel === undefined ? { connection } : { channel };
 }

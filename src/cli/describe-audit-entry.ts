@@ -1,9 +1,9 @@
 import type { AuditEntry } from "../index.ts";
+import type { Names } from "./find-user.ts";
 import { shownEnd } from "./instants.ts";
-import type { Names } from "./people.ts";
 
 /** What an entry of the audit tells, in words: `gave chat.can_use_chat to ann@example.com (u1)`. */
-export function deed(entry: AuditEntry, { name }: Names): string {
+export function describeAuditEntry(entry: AuditEntry, { name }: Names): string {
   const { user, group, permission, details } = entry;
   const holder = user === null ? `the group "${group}"` : name(user);
   const made = details.madeGroup === true ? ", and made that group" : "";

@@ -1,9 +1,9 @@
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
+import type { GatewayStatus, OnStep, Plan, Provisioner } from "../aws.ts";
 import { ConfigurationError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
 import { printable } from "../printable.ts";
-import type { GatewayStatus, Plan, Provisioner, Told } from "../provisioning.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { actor, withReason } from "./change.ts";
@@ -87,9 +87,9 @@ function provisioning(
 }
 
 /** Imports the module, which imports the AWS SDK. */
-async function loadProvisioning(): Promise<typeof import("../provisioning.ts")> {
+async function loadProvisioning(): Promise<typeof import("../aws.ts")> {
   try {
-    return await import("../provisioning.ts");
+    return await import("../aws.ts");
   } catch (cause) {
     const name = "@aws-sdk/client-apigatewayv2";
     const needed = { name, neededBy: "Provisioning", install: `npm install --save-dev ${name}` };
@@ -127,7 +127,7 @@ async function apply(terminal: Terminal, provisioner: Provisioner): Promise<Repo
 }
 
 /** Each step is told on stderr when it begins, since a run takes a while. */
-async function run(terminal: Terminal, work: (told: Told) => Promise<Plan>, end: string): Promise<Report> {
+async function run(terminal: Terminal, work: (told: OnStep) => Promise<Plan>, end: string): Promise<Report> {
   const { steps } = await work((step) => {
     for (const line of shownSteps([step])) terminal.complain(printable(line));
   });
@@ -137,7 +137,7 @@ async function run(terminal: Terminal, work: (told: Told) => Promise<Plan>, end:
 interface Ending {
   readonly description: string;
   readonly plan: (provisioner: Provisioner) => Promise<Plan>;
-  readonly run: (provisioner: Provisioner, told: Told, agreed: Plan | undefined) => Promise<Plan>;
+  readonly run: (provisioner: Provisioner, told: OnStep, agreed: Plan | undefined) => Promise<Plan>;
   /** What whoever is asked should know. */
   readonly warning: string;
   readonly done: string;
@@ -217,7 +217,7 @@ function addresses({ apiId, url, endpoint, deployedAt, secrets, dns }: GatewaySt
 
 const SIGNS = { create: "+", change: "~", remove: "-", deploy: ">", wait: "…" } as const;
 
-function shownSteps(steps: readonly Parameters<Told>[0][]): readonly string[] {
+function shownSteps(steps: readonly Parameters<OnStep>[0][]): readonly string[] {
   return steps.flatMap(({ action, what, details }) => [
     `${SIGNS[action]} ${action} ${what}`,
     ...details.map((detail) => `    ${detail}`),

@@ -3,9 +3,9 @@ import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { GROUP, PERMISSION, USER } from "./arguments.ts";
-import { changing, ending, type GrantFormat, granting, type Meant } from "./change.ts";
+import { type ChangeCommand, changing, ending, type GrantFormat, granting } from "./change.ts";
+import { describeUser, findUser } from "./find-user.ts";
 import { shownEnd } from "./instants.ts";
-import { describeUser, findUser } from "./people.ts";
 import { type Report, reporting } from "./report.ts";
 import { aligned, first } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
@@ -60,7 +60,7 @@ async function list(sallyport: Sallyport): Promise<Report> {
   return { json: groups, lines: first(aligned(rows)) };
 }
 
-async function create(_sallyport: Sallyport, [name = ""]: readonly string[]): Promise<Meant> {
+async function create(_sallyport: Sallyport, [name = ""]: readonly string[]): Promise<ChangeCommand> {
   const group = name.normalize("NFC");
   return {
     change: { kind: "create-group", group },
@@ -69,7 +69,7 @@ async function create(_sallyport: Sallyport, [name = ""]: readonly string[]): Pr
   };
 }
 
-async function remove(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<Meant> {
+async function remove(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<ChangeCommand> {
   const group = await findGroup(sallyport, text);
   return {
     change: { kind: "delete-group", group },
@@ -82,7 +82,7 @@ async function grant(
   sallyport: Sallyport,
   [name = "", text = ""]: readonly string[],
   { until }: GrantFormat,
-): Promise<Meant> {
+): Promise<ChangeCommand> {
   const permission = sallyport.permissions.parse(text);
   const group = await findGroup(sallyport, name);
   return {
@@ -92,7 +92,10 @@ async function grant(
   };
 }
 
-async function revoke(sallyport: Sallyport, [name = "", text = ""]: readonly string[]): Promise<Meant> {
+async function revoke(
+  sallyport: Sallyport,
+  [name = "", text = ""]: readonly string[],
+): Promise<ChangeCommand> {
   const permission = sallyport.permissions.parse(text);
   const group = await findGroup(sallyport, name);
   return {
@@ -106,7 +109,7 @@ async function addMember(
   sallyport: Sallyport,
   [name = "", text = ""]: readonly string[],
   { until }: GrantFormat,
-): Promise<Meant> {
+): Promise<ChangeCommand> {
   const group = await findGroup(sallyport, name);
   const user = await findUser(sallyport, text);
   const label = await describeUser(sallyport, user);
@@ -117,7 +120,10 @@ async function addMember(
   };
 }
 
-async function removeMember(sallyport: Sallyport, [name = "", text = ""]: readonly string[]): Promise<Meant> {
+async function removeMember(
+  sallyport: Sallyport,
+  [name = "", text = ""]: readonly string[],
+): Promise<ChangeCommand> {
   const group = await findGroup(sallyport, name);
   const user = await findUser(sallyport, text);
   const label = await describeUser(sallyport, user);

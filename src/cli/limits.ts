@@ -4,7 +4,7 @@ import type { LimitFilter, LimitsToClear, LimitWindow } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { rowCount } from "./arguments.ts";
 import { actor, withReason } from "./change.ts";
-import { findUser, type Names, namesOf } from "./people.ts";
+import { findUser, type Names, namesOf } from "./find-user.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { Migrated } from "../index.ts";
+import type { MigrationResult } from "../index.ts";
 import { actor, withReason } from "./change.ts";
 import { type Format, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
@@ -18,7 +18,10 @@ export function addMigrate(program: Command, terminal: Terminal): void {
 }
 
 /** What a migration did, as a report. @param upToDate said where no table changed */
-export function migrated(done: Migrated, upToDate: string): { json: Migrated; lines: readonly string[] } {
+export function migrated(
+  done: MigrationResult,
+  upToDate: string,
+): { json: MigrationResult; lines: readonly string[] } {
   const { migrations, added, stale, rules } = done;
   const lines = [migrations.length > 0 ? `migrated: ${migrations.join(", ")}` : upToDate];
   if (added.length > 0) lines.push(`permissions added: ${added.join(", ")}`);

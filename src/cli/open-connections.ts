@@ -1,9 +1,9 @@
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { SessionInfo } from "../index.ts";
+import type { ConnectionInfo } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
+import { namesOf } from "./find-user.ts";
 import { shownInstant } from "./instants.ts";
-import { namesOf } from "./people.ts";
 import type { Format, Report } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import { quoted } from "./terminal.ts";
@@ -23,16 +23,16 @@ const PAGE = 1000;
 export async function findSessions(
   sallyport: Sallyport,
   { user, channel, view }: Which,
-): Promise<readonly SessionInfo[]> {
-  const found: SessionInfo[] = [];
+): Promise<readonly ConnectionInfo[]> {
+  const found: ConnectionInfo[] = [];
   for await (const page of pages(sallyport, { user, channel, view })) found.push(...page);
   if (found.length === 0) await refuseUnknown(sallyport, { channel, view });
   return found;
 }
 
 /** @throws ConfigurationError when no session of that id is open */
-export async function getSession(sallyport: Sallyport, id: string): Promise<SessionInfo> {
-  const [found] = await sallyport.listSessions({ session: id });
+export async function getSession(sallyport: Sallyport, id: string): Promise<ConnectionInfo> {
+  const [found] = await sallyport.listConnections({ connection: id });
   if (found) return found;
   throw new ConfigurationError(
     `There is no open session ${quoted(id)}. sessions list shows those there are.`,
@@ -44,15 +44,15 @@ export async function getSession(sallyport: Sallyport, id: string): Promise<Sess
 export async function sessionsReport(
   sallyport: Sallyport,
   { json }: Format,
-  sessions: readonly SessionInfo[],
-): Promise<Report & { readonly json: readonly SessionInfo[] }> {
-  const told = json ? sessions : sessions.slice(0, MAX_ROWS);
+  connections: readonly ConnectionInfo[],
+): Promise<Report & { readonly json: readonly ConnectionInfo[] }> {
+  const told = json ? connections : connections.slice(0, MAX_ROWS);
   const names = await namesOf(
     sallyport,
     told.map(({ user }) => user),
   );
-  const rows = told.map(({ session, user, gateway, view, channels, connectedAt }) => [
-    session,
+  const rows = told.map(({ connection, user, gateway, view, channels, connectedAt }) => [
+    connection,
     names.name(user),
     view,
     channels.join(", ") || "in no channel",
@@ -60,16 +60,16 @@ export async function sessionsReport(
     gateway,
   ]);
   return {
-    json: told.map((session) => ({ ...session, label: names.label(session.user) })),
-    lines: first(aligned(rows), sessions.length),
+    json: told.map((connection) => ({ ...connection, label: names.label(connection.user) })),
+    lines: first(aligned(rows), connections.length),
   };
 }
 
-async function* pages(sallyport: Sallyport, which: Which): AsyncGenerator<readonly SessionInfo[]> {
+async function* pages(sallyport: Sallyport, which: Which): AsyncGenerator<readonly ConnectionInfo[]> {
   for (let after: string | undefined; ; ) {
-    const page = await sallyport.listSessions({ ...which, after, limit: PAGE });
+    const page = await sallyport.listConnections({ ...which, after, limit: PAGE });
     yield page;
-    after = page.at(-1)?.session;
+    after = page.at(-1)?.connection;
     if (page.length < PAGE) return;
   }
 }

@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { KnownPermission, RuleChange } from "../index.ts";
+import type { PermissionInfo, RuleChange } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { actor, type ChangeFormat, changing, type Meant, withChangeOptions } from "./change.ts";
+import { actor, type ChangeCommand, type ChangeFormat, changing, withChangeOptions } from "./change.ts";
+import { ruleWords } from "./describe-rule.ts";
+import { type Names, namesOf } from "./find-user.ts";
 import { migrated } from "./migrate.ts";
-import { type Names, namesOf } from "./people.ts";
 import { type Report, reporting } from "./report.ts";
-import { ruleWords } from "./rule-words.ts";
 import { aligned, first } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
@@ -45,7 +45,7 @@ async function list(sallyport: Sallyport): Promise<Report> {
   return { json: known, lines: rows.length === 0 ? ["There are no permissions."] : first(aligned(rows)) };
 }
 
-function stateWords({ isDeclared, isStored }: KnownPermission): string {
+function stateWords({ isDeclared, isStored }: PermissionInfo): string {
   if (!isDeclared) return "stale: in the database, no longer declared";
   return isStored ? "declared, in the database" : "declared, not in the database yet (permissions sync)";
 }
@@ -69,11 +69,11 @@ async function sync(sallyport: Sallyport, { dryRun, reason }: ChangeFormat): Pro
   };
 }
 
-const isNew = ({ isStored }: KnownPermission) => !isStored;
-const isStale = ({ isDeclared }: KnownPermission) => !isDeclared;
-const nameOf = ({ name }: KnownPermission) => name;
+const isNew = ({ isStored }: PermissionInfo) => !isStored;
+const isStale = ({ isDeclared }: PermissionInfo) => !isDeclared;
+const nameOf = ({ name }: PermissionInfo) => name;
 
-async function prune(sallyport: Sallyport, names: readonly string[]): Promise<Meant> {
+async function prune(sallyport: Sallyport, names: readonly string[]): Promise<ChangeCommand> {
   const stale = (await sallyport.access.permissions()).filter(isStale).map(nameOf);
   for (const name of names) refuseUnstale(sallyport, name, stale);
   const pruned = names.length > 0 ? names : stale;

@@ -1,21 +1,21 @@
 import type { AccessPreview, ChangeOptions } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
-import type { Meant } from "./change.ts";
-import { type Names, namesOf } from "./people.ts";
+import type { ChangeCommand } from "./change.ts";
+import { type Names, namesOf } from "./find-user.ts";
 import type { Report } from "./report.ts";
 import { aligned, first } from "./table.ts";
 
 /** What would follow from a change, told without making it. */
-export async function foretold(
+export async function formatDryRun(
   sallyport: Sallyport,
-  { change, done, already }: Meant,
+  { change, done, already }: ChangeCommand,
   options: ChangeOptions,
 ): Promise<Report> {
   const preview = await sallyport.access.preview(change, options);
-  const { users, sessions, channels } = preview;
+  const { users, connections, channels } = preview;
   const names = await namesOf(
     sallyport,
-    [...users, ...sessions, ...channels].map(({ user }) => user),
+    [...users, ...connections, ...channels].map(({ user }) => user),
   );
   const labelled = <Effect extends { user: string | null }>(effects: readonly Effect[]) =>
     effects.map((effect) => ({ ...effect, label: names.label(effect.user) }));
@@ -24,7 +24,7 @@ export async function foretold(
     ...preview,
     message: preview.changed ? done : already,
     users: labelled(users),
-    sessions: labelled(sessions),
+    connections: labelled(connections),
     channels: labelled(channels),
   };
   if (!preview.changed) return { json, lines: [already] };
@@ -35,20 +35,24 @@ export async function foretold(
 }
 
 function effects(preview: AccessPreview, { name }: Names): readonly string[] {
-  const { users, sessions, channels, foreign } = preview;
+  const { users, connections, channels, foreign } = preview;
   const rows = [
     ...users.flatMap(({ user, gains, loses }) => [
       ...gains.map((permission) => ["  gains", name(user), permission]),
       ...loses.map((permission) => ["  loses", name(user), permission]),
     ]),
-    ...sessions.map(({ user, view, session }) => ["  closes", name(user), `${view}, session ${session}`]),
-    ...channels.map(({ user, channel, session }) => [
+    ...connections.map(({ user, view, connection }) => [
+      "  closes",
+      name(user),
+      `${view}, session ${connection}`,
+    ]),
+    ...channels.map(({ user, channel, connection }) => [
       "  leaves",
       name(user),
-      `${channel}, session ${session}`,
+      `${channel}, session ${connection}`,
     ]),
   ];
-  const counts = [people(users.length), sockets(sessions.length), left(channels.length)].join(", ");
+  const counts = [people(users.length), sockets(connections.length), left(channels.length)].join(", ");
   const others = foreign > 0 ? ["Other apps on this database judge their own sockets themselves."] : [];
   return [rows.length > 0 ? `${counts}:` : `${counts}.`, ...first(aligned(rows)), ...others];
 }

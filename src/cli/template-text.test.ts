@@ -10,7 +10,7 @@ function templateOf(routeCount: number) {
 }
 
 test.each([0, 5, 20, 40, 60, 100, 150])(
-  "prints a template of %d routes that is the same JSON",
+  "prints a template with %d routes as equivalent JSON",
   (routeCount) => {
     const template = templateOf(routeCount);
     const { lines, notes } = templateText(template);

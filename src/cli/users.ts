@@ -1,11 +1,11 @@
 import { Argument, type Command, Option } from "commander";
-import type { UserRights } from "../index.ts";
+import type { UserDetails } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { PERMISSION, rowCount, USER } from "./arguments.ts";
-import { changing, ending, type GrantFormat, granting, type Meant } from "./change.ts";
+import { type ChangeCommand, changing, ending, type GrantFormat, granting } from "./change.ts";
+import { describeUser, findUser, namesOf } from "./find-user.ts";
 import { findGroup } from "./groups.ts";
 import { shownEnd } from "./instants.ts";
-import { describeUser, findUser, namesOf } from "./people.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -110,7 +110,7 @@ async function grant(
   sallyport: Sallyport,
   [user = "", text = ""]: readonly string[],
   { until }: GrantFormat,
-): Promise<Meant> {
+): Promise<ChangeCommand> {
   const permission = sallyport.permissions.parse(text);
   const holder = await findUser(sallyport, user);
   const name = await describeUser(sallyport, holder);
@@ -125,7 +125,10 @@ async function grant(
   };
 }
 
-async function revoke(sallyport: Sallyport, [user = "", text = ""]: readonly string[]): Promise<Meant> {
+async function revoke(
+  sallyport: Sallyport,
+  [user = "", text = ""]: readonly string[],
+): Promise<ChangeCommand> {
   const permission = sallyport.permissions.parse(text);
   const holder = await findUser(sallyport, user);
   const name = await describeUser(sallyport, holder);
@@ -138,7 +141,7 @@ async function revoke(sallyport: Sallyport, [user = "", text = ""]: readonly str
 }
 
 /** Why a user has a permission even so. */
-function stillHeld(rights: UserRights | undefined, permission: string): readonly string[] {
+function stillHeld(rights: UserDetails | undefined, permission: string): readonly string[] {
   const groups = (rights?.grants ?? []).flatMap((grant) =>
     grant.permission === permission && grant.via !== "direct" ? [grant.via.group] : [],
   );
@@ -148,7 +151,7 @@ function stillHeld(rights: UserRights | undefined, permission: string): readonly
   ];
 }
 
-async function setActive(sallyport: Sallyport, text: string, active: boolean): Promise<Meant> {
+async function setActive(sallyport: Sallyport, text: string, active: boolean): Promise<ChangeCommand> {
   const user = await findUser(sallyport, text);
   const name = await describeUser(sallyport, user);
   const state = active ? "active" : "inactive";
@@ -159,7 +162,10 @@ async function setActive(sallyport: Sallyport, text: string, active: boolean): P
   };
 }
 
-async function setSuperuser(sallyport: Sallyport, [text = "", state]: readonly string[]): Promise<Meant> {
+async function setSuperuser(
+  sallyport: Sallyport,
+  [text = "", state]: readonly string[],
+): Promise<ChangeCommand> {
   const user = await findUser(sallyport, text);
   const name = await describeUser(sallyport, user);
   const superuser = state === "on";
@@ -170,7 +176,7 @@ async function setSuperuser(sallyport: Sallyport, [text = "", state]: readonly s
   };
 }
 
-async function forget(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<Meant> {
+async function forget(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<ChangeCommand> {
   const user = await findUser(sallyport, text);
   const name = await describeUser(sallyport, user);
   return {
@@ -193,7 +199,7 @@ async function show(sallyport: Sallyport, text: string): Promise<Report> {
   return { json: { label: names.label(id), ...rights }, lines };
 }
 
-function grantLines({ grants, isSuperuser }: UserRights): readonly string[] {
+function grantLines({ grants, isSuperuser }: UserDetails): readonly string[] {
   if (grants.length === 0) return [isSuperuser ? "  every permission" : "  no permissions"];
   return aligned(
     grants.map(({ permission, via, until }) => {

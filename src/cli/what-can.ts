@@ -1,8 +1,8 @@
 import type { Command } from "commander";
-import type { Reach } from "../index.ts";
+import type { UserAccess } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { USER } from "./arguments.ts";
-import { findUser, namesOf } from "./people.ts";
+import { findUser, namesOf } from "./find-user.ts";
 import { type Report, reporting } from "./report.ts";
 import { first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -29,20 +29,20 @@ async function whatCan(sallyport: Sallyport, text: string): Promise<Report> {
   return { json: { label: names.label(user), ...reach }, lines };
 }
 
-function viewLines({ views }: Reach): readonly string[] {
+function viewLines({ views }: UserAccess): readonly string[] {
   return views.flatMap(({ path, name, allowed, handlers }) => [
     `${mark(allowed)} ${path} (${name})`,
     ...handlers.map((handler) => `    ${mark(handler.allowed)} ${handler.name}${lastWord(handler)}`),
   ]);
 }
 
-function channelLines({ channels }: Reach): readonly string[] {
+function channelLines({ channels }: UserAccess): readonly string[] {
   return channels.map(
     (channel) => `${mark(channel.allowed)} channel ${channel.pattern}${sending(channel)}${lastWord(channel)}`,
   );
 }
 
-function sending({ allowed, maySend }: Reach["channels"][number]): string {
+function sending({ allowed, maySend }: UserAccess["channels"][number]): string {
   return allowed && !maySend ? ", without sending" : "";
 }
 

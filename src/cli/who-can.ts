@@ -1,11 +1,11 @@
 import type { Command } from "commander";
-import type { PermissionHolder } from "../index.ts";
+import type { UserWithPermission } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { PERMISSION } from "./arguments.ts";
+import { source } from "./describe-rule.ts";
+import { namesOf } from "./find-user.ts";
 import { shownEnd } from "./instants.ts";
-import { namesOf } from "./people.ts";
 import { type Format, type Report, reporting } from "./report.ts";
-import { source } from "./rule-words.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -37,7 +37,7 @@ async function whoCan(
   };
 }
 
-function sources({ isSuperuser, grants }: PermissionHolder): string {
+function sources({ isSuperuser, grants }: UserWithPermission): string {
   const from = grants.map(({ group, until }) => `${source(group)}${shownEnd(until)}`);
   return [...(isSuperuser ? ["superuser"] : []), ...from].join(", ");
 }

@@ -2,11 +2,11 @@ import type { Command } from "commander";
 import { ConfigurationError } from "../errors.ts";
 import type { AuditEntry, Decision, Explanation } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { deed } from "./deeds.ts";
+import { describeAuditEntry } from "./describe-audit-entry.ts";
+import { stepLines } from "./describe-rule.ts";
+import { findUser, type Names, namesOf } from "./find-user.ts";
 import { shownInstant } from "./instants.ts";
-import { findUser, type Names, namesOf } from "./people.ts";
 import { type Format, type Report, reporting } from "./report.ts";
-import { stepLines } from "./rule-words.ts";
 import { aligned } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
@@ -41,7 +41,7 @@ async function ofNow(sallyport: Sallyport, question: Question): Promise<Report> 
     throw new ConfigurationError("Give a reference, or name a view: why --user USER --view PATH.");
   }
   const user = question.user === undefined ? null : await findUser(sallyport, question.user);
-  const explanation = await sallyport.access.why({ user, view, handler, channel });
+  const explanation = await sallyport.access.explain({ user, view, handler, channel });
   const names = await namesOf(sallyport, [user]);
   return {
     json: { label: names.label(user), ...explanation },
@@ -59,7 +59,7 @@ function explanationLines(explanation: Explanation, { name }: Names): readonly s
 }
 
 async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> {
-  const decision = await sallyport.access.why(reference);
+  const decision = await sallyport.access.explain(reference);
   if (!decision) {
     throw new ConfigurationError(
       `No decision is stored for the reference ${quoted(reference)}. A reference has 12 characters of 0-9 and a-f. ` +
@@ -110,7 +110,7 @@ function facts(decision: Decision, { name }: Names): readonly (readonly string[]
 function changeLines(change: AuditEntry, names: Names): readonly string[] {
   const { number, at, by, reason } = change;
   return [
-    `followed from change ${number}: ${by === null ? "somebody" : names.name(by)} ${deed(change, names)}`,
+    `followed from change ${number}: ${by === null ? "somebody" : names.name(by)} ${describeAuditEntry(change, names)}`,
     `    at ${shownInstant(at)}${reason === null ? "" : `, "${reason}"`}`,
   ];
 }

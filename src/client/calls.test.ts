@@ -9,7 +9,7 @@ const message = (fields: Partial<OutgoingMessage> = {}): OutgoingMessage => ({
 });
 
 let calls: Calls;
-/** What was sent, oldest first. */
+/** The messages that were sent, oldest first. */
 let sent: { readonly id: string; readonly handler: string }[];
 beforeEach(() => {
   vi.useFakeTimers();
@@ -18,7 +18,7 @@ beforeEach(() => {
 });
 afterEach(() => vi.useRealTimers());
 
-/** Sends what waits, up to a number of messages. */
+/** Sends waiting calls, up to a number of messages. */
 const transmit = (most = Number.POSITIVE_INFINITY) => {
   let left = most;
   calls.transmit((text) => {
@@ -44,7 +44,7 @@ function add(handler = "echo", options: CallOptions = {}) {
 const settle = () => vi.advanceTimersByTimeAsync(0);
 
 describe("an answer", () => {
-  test("settles the call that was sent with its id, and nothing else", async () => {
+  test("settles only the call that was sent with its id", async () => {
     const [first, second] = [add("first"), add("second")];
     transmit();
     calls.answer({ id: sent[1]?.id, ok: true, result: 2 });
@@ -99,7 +99,7 @@ describe("an answer", () => {
 });
 
 describe("calls that wait", () => {
-  test("are sent in order and once, as far as the connection accepts them", async () => {
+  test("are sent in order and once, as long as the connection accepts them", async () => {
     for (const handler of ["a", "b", "c"]) add(handler);
     transmit(2);
     expect(sent.map(({ handler }) => handler)).toEqual(["a", "b"]);
@@ -110,7 +110,7 @@ describe("calls that wait", () => {
     expect(new Set(sent.map(({ id }) => id)).size).toBe(3);
   });
 
-  test("stay behind one that the connection does not accept", () => {
+  test("are not sent before an earlier call that the connection does not accept", () => {
     add("a");
     add("b");
     const answers = [false, true, true];
@@ -120,7 +120,7 @@ describe("calls that wait", () => {
     expect(sent.map(({ handler }) => handler)).toEqual(["a", "b"]);
   });
 
-  test("are rejected with the connection only if they were sent, and then have other ids", async () => {
+  test("are rejected on connection loss if they were sent, and later calls get a new prefix", async () => {
     const [lost, kept] = [add("lost"), add("kept")];
     transmit(1);
     calls.lose();
@@ -152,7 +152,7 @@ describe("calls that wait", () => {
     expect(first.outcome).toBe(1);
   });
 
-  test.each([true, false])("expire after their time-out, and know that sent is %s", async (isSent) => {
+  test.each([true, false])("expire after their time-out with sent: %s", async (isSent) => {
     const call = add("echo", { timeoutMs: 30 });
     if (isSent) transmit();
     await vi.advanceTimersByTimeAsync(29);
@@ -164,7 +164,7 @@ describe("calls that wait", () => {
     expect(sent).toHaveLength(isSent ? 1 : 0);
   });
 
-  test("have no timer without a time-out, and none longer than a timer can be", async () => {
+  test("have no timer without a time-out, and at most the longest timer delay", async () => {
     add("a", {});
     add("b", { timeoutMs: Number.POSITIVE_INFINITY });
     expect(vi.getTimerCount()).toBe(0);
@@ -189,7 +189,7 @@ describe("calls that wait", () => {
     expect([listeners(), vi.getTimerCount()]).toEqual([0, 0]);
   });
 
-  test("are sent while fewer than 32 are in flight, in order, and as answers, failures and time-outs arrive", async () => {
+  test("are sent in order while fewer than 32 are in flight", async () => {
     calls = new Calls(() => transmit());
     const controller = new AbortController();
     add("0", { timeoutMs: 50 });
@@ -224,7 +224,7 @@ describe("calls that wait", () => {
     expect(sent.map(({ handler }) => Number(handler))).toEqual(Array.from({ length: 64 }, (_, i) => i));
   });
 
-  test("are given up by their signal, and are neither sent nor answered afterwards", async () => {
+  test("are aborted by their signal and are not sent afterwards", async () => {
     const controller = new AbortController();
     const [unsent, isSent] = [add("unsent", { signal: controller.signal }), add("sent")];
     const reason = new Error("the user left");
@@ -246,7 +246,7 @@ describe("a message", () => {
   const textOf = (fields: Partial<OutgoingMessage>, id?: string) =>
     JSON.parse(encodeMessage(message(fields), id)) as unknown;
 
-  test("has an id only as a call, and an action only where the socket has one", () => {
+  test("has an id only for a call, and an action only if the socket has one", () => {
     expect(textOf({})).toEqual({ handler: "echo" });
     expect(textOf({ input: { a: 1 } }, "7")).toEqual({ id: "7", handler: "echo", a: 1 });
     expect(textOf({ handlerKey: "do", action: "x", input: { handler: 1 } })).toEqual({

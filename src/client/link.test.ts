@@ -3,7 +3,7 @@ import { ManualWebSocket } from "../../test/manual-web-socket.ts";
 import { CallError } from "./calls.ts";
 import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 
-/** What a link reported. */
+/** The events that the links reported. */
 let events: unknown[];
 let links: Link[];
 beforeEach(() => {
@@ -60,14 +60,14 @@ describe("the URL of a socket", () => {
 describe("a link", () => {
   test("reports that it is open, its text frames, and its end once", async () => {
     dial();
-    const peer = await socket();
-    peer.emit("open");
-    peer.emit("message", "one");
-    peer.emit("message", new ArrayBuffer(3));
-    peer.emit("message", Buffer.from("binary"));
-    peer.emit("error");
-    peer.emit("close");
-    peer.emit("close");
+    const webSocket = await socket();
+    webSocket.emit("open");
+    webSocket.emit("message", "one");
+    webSocket.emit("message", new ArrayBuffer(3));
+    webSocket.emit("message", Buffer.from("binary"));
+    webSocket.emit("error");
+    webSocket.emit("close");
+    webSocket.emit("close");
     expect(events).toEqual(["open", "one", "end"]);
     await vi.advanceTimersByTimeAsync(100_000);
     expect(events).toHaveLength(3);
@@ -81,10 +81,10 @@ describe("a link", () => {
 
   test("reports nothing after close(), which closes the socket", async () => {
     const link = dial();
-    const peer = await socket();
+    const webSocket = await socket();
     link.close();
-    expect(peer.isClosed).toBe(true);
-    for (const type of ["open", "message", "close"]) peer.emit(type, "text");
+    expect(webSocket.isClosed).toBe(true);
+    for (const type of ["open", "message", "close"]) webSocket.emit(type, "text");
     link.end(new Error("late"));
     await vi.advanceTimersByTimeAsync(100_000);
     expect(events).toEqual([]);
@@ -92,13 +92,13 @@ describe("a link", () => {
 
   test("reports the error that end() was called with, and closes the socket", async () => {
     const link = dial();
-    const peer = await socket();
-    peer.emit("open");
+    const webSocket = await socket();
+    webSocket.emit("open");
     link.end(new Error("no answer"));
     link.end(new Error("again"));
-    peer.emit("message", "late");
+    webSocket.emit("message", "late");
     expect(messages()).toEqual(["open", "no answer"]);
-    expect(peer.isClosed).toBe(true);
+    expect(webSocket.isClosed).toBe(true);
   });
 
   test("sends only while the socket is open", async () => {
@@ -109,29 +109,29 @@ describe("a link", () => {
     const link = dial({ token: () => token });
     expect(link.send("early")).toBe(false);
     issue("t");
-    const peer = await socket();
+    const webSocket = await socket();
     for (const [state, isSent] of [
       [0, false],
       [1, true],
       [2, false],
       [3, false],
     ] as const) {
-      peer.readyState = state;
+      webSocket.readyState = state;
       expect([state, link.send(`in ${state}`)]).toEqual([state, isSent]);
     }
-    expect(peer.sent).toEqual(["in 1"]);
+    expect(webSocket.sent).toEqual(["in 1"]);
   });
 
   test.each([[undefined, 40_000] as const, [5000, 5000] as const])(
     "with a connectTimeoutMs of %s ends after %i ms without an open socket",
     async (connectTimeoutMs, ms) => {
       dial(connectTimeoutMs === undefined ? {} : { connectTimeoutMs });
-      const peer = await socket();
+      const webSocket = await socket();
       await vi.advanceTimersByTimeAsync(ms - 1);
       expect(events).toEqual([]);
       await vi.advanceTimersByTimeAsync(1);
       expect(messages()).toEqual(["Connecting took too long."]);
-      expect(peer.isClosed).toBe(true);
+      expect(webSocket.isClosed).toBe(true);
     },
   );
 
@@ -156,20 +156,20 @@ describe("a link", () => {
   describe("that is checked", () => {
     async function opened() {
       const link = dial();
-      const peer = await socket();
-      peer.readyState = 1;
-      peer.emit("open");
-      return { link, peer };
+      const webSocket = await socket();
+      webSocket.readyState = 1;
+      webSocket.emit("open");
+      return { link, webSocket };
     }
 
     test("ends if nothing is received in time", async () => {
-      const { link, peer } = await opened();
+      const { link, webSocket } = await opened();
       link.check("ping", 5000);
       await vi.advanceTimersByTimeAsync(4999);
       expect(events).toEqual(["open"]);
       await vi.advanceTimersByTimeAsync(1);
       expect(events).toEqual(["open", "end"]);
-      expect(peer.sent).toEqual(["ping"]);
+      expect(webSocket.sent).toEqual(["ping"]);
     });
 
     test.each([Number.POSITIVE_INFINITY, 2 ** 40])("stays open with a time-out of %s ms", async (ms) => {
@@ -180,7 +180,7 @@ describe("a link", () => {
     });
 
     test("ends at the earliest of the times, and sends no message for a later one", async () => {
-      const { link, peer } = await opened();
+      const { link, webSocket } = await opened();
       link.check("first", 30_000);
       link.check("later", 30_000);
       await vi.advanceTimersByTimeAsync(1000);
@@ -191,13 +191,13 @@ describe("a link", () => {
       expect(events).toEqual(["open"]);
       await vi.advanceTimersByTimeAsync(1);
       expect(events).toEqual(["open", "end"]);
-      expect(peer.sent).toEqual(["first", "sooner"]);
+      expect(webSocket.sent).toEqual(["first", "sooner"]);
     });
 
     test("stays open if something is received, and can be checked again", async () => {
-      const { link, peer } = await opened();
+      const { link, webSocket } = await opened();
       link.check("one", 5000);
-      peer.emit("message", "answer");
+      webSocket.emit("message", "answer");
       await vi.advanceTimersByTimeAsync(10_000);
       link.check("two", 30_000);
       await vi.advanceTimersByTimeAsync(29_999);
@@ -221,7 +221,7 @@ describe("a link", () => {
 });
 
 describe("the token endpoint", () => {
-  /** A link whose token endpoint answers with a response. */
+  /** Creates a link with a token endpoint that answers with a response. */
   async function answeredWith(response: () => Response, options: Partial<LinkOptions> = {}) {
     const requests: [input: unknown, init: RequestInit | undefined][] = [];
     const link = dial(
@@ -249,7 +249,7 @@ describe("the token endpoint", () => {
     expect((await socket()).url).toMatch(/\?ws_token=t-1&channel=/);
   });
 
-  test("is no longer waited for after close()", async () => {
+  test("is aborted by close(), and a late token opens no socket", async () => {
     const { requests, link } = await answeredWith(() => json({ token: "t" }), {});
     expect(requests[0]?.[1]?.signal?.aborted).toBe(false);
     link.close();
@@ -267,7 +267,7 @@ describe("the token endpoint", () => {
   });
 
   test.each([{}, null, { token: 7 }, { token: null }, [], "text"])(
-    "that answers with %j gives no token",
+    "that answers with %j causes an error",
     async (body) => {
       await answeredWith(() => json(body));
       expect(messages()).toEqual(["/api/ws-token answered without a token."]);
@@ -292,7 +292,7 @@ describe("the token endpoint", () => {
       { status: 502, message: "Refused.", reference: "" },
     ],
     ["null", () => json(null, { status: 500 }), { status: 500, message: "Refused.", reference: "" }],
-  ])("that rejects with %s ends the link with that", async (_, response, expected) => {
+  ])("that rejects with %s ends the link with this error", async (_, response, expected) => {
     await answeredWith(response);
     expect(events).toHaveLength(1);
     expect(events[0]).toBeInstanceOf(CallError);
@@ -314,14 +314,14 @@ describe("the token endpoint", () => {
     ["Wed, 31 Dec 2025 23:59:00 GMT", 0],
     ["Thu, 01 Jan 2032 00:00:00 GMT", 3_600_000],
     ["2032-01-01", 3_600_000],
-  ])("that answers with Retry-After %j asks for a wait of %s ms", async (header, ms) => {
+  ])("that answers with Retry-After %j sets retryAfterMs to %s", async (header, ms) => {
     vi.setSystemTime(Date.UTC(2026, 0, 1));
     const headers = new Headers(header === undefined ? [] : [["retry-after", header]]);
     await answeredWith(() => json({ error: "Busy." }, { status: 429, headers }));
     expect((events[0] as CallError).retryAfterMs).toBe(ms);
   });
 
-  test("that names a date is compared with the server's own date, because the page's clock can be wrong", async () => {
+  test("that sends a Retry-After date is measured by its Date header, not the page's clock", async () => {
     vi.setSystemTime(Date.UTC(2026, 5, 1));
     const headers = new Headers({
       "retry-after": "Thu, 01 Jan 2026 00:00:30 GMT",
@@ -359,7 +359,7 @@ describe("an environment", () => {
     expect(() => checkEnvironment({ url: url as string, WebSocket })).toThrow(TypeError);
   });
 
-  test("needs a WebSocket of its own or of the app, and random values", () => {
+  test("needs a WebSocket, global or from the options, and random values", () => {
     const url = "wss://a.example";
     vi.stubGlobal("WebSocket", undefined);
     expect(() => checkEnvironment({ url })).toThrow(/has no WebSocket/);

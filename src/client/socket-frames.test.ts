@@ -33,17 +33,17 @@ function open(options: Partial<ConnectOptions> = {}): Socket<unknown> {
 }
 
 const settle = () => vi.advanceTimersByTimeAsync(0);
-/** The server's end of the newest connection. */
-const peer = () => ManualWebSocket.opened.at(-1) as ManualWebSocket;
-const push = (frame: unknown) => peer().emit("message", JSON.stringify(frame));
+/** The WebSocket of the newest connection. */
+const newestWebSocket = () => ManualWebSocket.opened.at(-1) as ManualWebSocket;
+const push = (frame: unknown) => newestWebSocket().emit("message", JSON.stringify(frame));
 const states = () => events.filter(([name]) => name === "state").map(([, state]) => state);
 /** The messages that the server received on the newest connection. */
-const received = () => peer().sent.map((text) => JSON.parse(text) as Frame);
+const received = () => newestWebSocket().sent.map((text) => JSON.parse(text) as Frame);
 
 async function opened(options: Partial<ConnectOptions> = {}): Promise<Socket<unknown>> {
   const socket = open(options);
   await settle();
-  peer().emit("open");
+  newestWebSocket().emit("open");
   events.length = 0;
   return socket;
 }
@@ -120,7 +120,7 @@ describe("a frame", () => {
   test("with the id of a call that does not exist has no effect", async () => {
     await opened();
     for (const id of ["1", 7, null, { a: 1 }, ["x"]]) push({ id, ok: true });
-    for (const text of ["", "{", "null", "7", "[1]", '"text"']) peer().emit("message", text);
+    for (const text of ["", "{", "null", "7", "[1]", '"text"']) newestWebSocket().emit("message", text);
     expect(events).toEqual([]);
   });
 });
@@ -136,7 +136,7 @@ test("a listener receives nothing after it is removed", async () => {
   expect(events).toHaveLength(2);
 });
 
-describe("a notice that a permission has ended", () => {
+describe("a revocation notice", () => {
   test("for the view closes the socket, and rejects calls until reconnect()", async () => {
     const socket = await opened();
     call(socket);
@@ -150,7 +150,7 @@ describe("a notice that a permission has ended", () => {
       failure({ status: 0, sent: true }),
       failure({ status: 403, sent: false, message: "Permission denied.", reference: "r" }),
     ]);
-    expect(peer().isClosed).toBe(true);
+    expect(newestWebSocket().isClosed).toBe(true);
     await vi.advanceTimersByTimeAsync(600_000);
     expect(ManualWebSocket.opened).toHaveLength(1);
   });
@@ -186,7 +186,7 @@ describe("a failed request for a token", () => {
   const failing = (error: unknown) => open({ token: () => Promise.reject(error) });
   const rejection = (status: number) => new CallError("No.", { status, reference: "r", retryAfterMs: 9000 });
 
-  test.each([0, 302, 399, 408, 500, 503])("with %i is tried again after the wait", async (status) => {
+  test.each([0, 302, 399, 408, 500, 503])("with %i is retried after the wait", async (status) => {
     const socket = failing(rejection(status));
     call(socket);
     await settle();
@@ -213,7 +213,7 @@ describe("a failed request for a token", () => {
     expect(states()).toEqual(["refused"]);
   });
 
-  test("with 429 rejects the calls that wait, and is tried again after the wait", async () => {
+  test("with 429 rejects waiting calls, and is retried after the wait", async () => {
     const socket = failing(rejection(429));
     call(socket);
     await settle();
@@ -229,7 +229,7 @@ describe("a failed request for a token", () => {
   test.each([
     [new TypeError("Failed to fetch"), "Failed to fetch"],
     ["a text", "a text"],
-  ])("with an error that is not an answer, %s, is tried again", async (error, message) => {
+  ])("with an error that is not an answer, %s, is retried", async (error, message) => {
     failing(error);
     await settle();
     expect(events).toEqual([
@@ -248,12 +248,12 @@ describe("the waits between attempts", () => {
   ])("after a connection of %i ms are %i ms", async (lastedMs, waitMs) => {
     open();
     await settle();
-    peer().emit("close");
+    newestWebSocket().emit("close");
     await vi.advanceTimersByTimeAsync(250);
-    peer().emit("open");
+    newestWebSocket().emit("open");
     await vi.advanceTimersByTimeAsync(lastedMs);
     events.length = 0;
-    peer().emit("close");
+    newestWebSocket().emit("close");
     await vi.advanceTimersByTimeAsync(waitMs - 1);
     expect(states()).toEqual(["waiting"]);
     await vi.advanceTimersByTimeAsync(1);
@@ -265,7 +265,7 @@ describe("the waits between attempts", () => {
     await opened();
     await vi.advanceTimersByTimeAsync(60_000);
     for (const waitMs of [250, 500, 1000, 2000]) {
-      peer().emit("close");
+      newestWebSocket().emit("close");
       await vi.advanceTimersByTimeAsync(waitMs - 1);
       expect(states().at(-1)).toBe("waiting");
       await vi.advanceTimersByTimeAsync(1);
@@ -275,14 +275,14 @@ describe("the waits between attempts", () => {
 
   test("end with reconnect() and with close()", async () => {
     const socket = await opened();
-    peer().emit("close");
+    newestWebSocket().emit("close");
     socket.reconnect();
     await settle();
     expect(ManualWebSocket.opened).toHaveLength(2);
-    peer().emit("open");
+    newestWebSocket().emit("open");
     await vi.advanceTimersByTimeAsync(600_000);
     expect(ManualWebSocket.opened).toHaveLength(2);
-    peer().emit("close");
+    newestWebSocket().emit("close");
     socket.close();
     await vi.advanceTimersByTimeAsync(600_000);
     expect(ManualWebSocket.opened).toHaveLength(2);
@@ -297,7 +297,7 @@ describe("calls and messages", () => {
     call(socket, "early", { n: 1 });
     await settle();
     expect(received()).toEqual([]);
-    peer().emit("open");
+    newestWebSocket().emit("open");
     call(socket, "late");
     socket.send("typing", { on: true });
     expect(received()).toEqual([
@@ -305,10 +305,10 @@ describe("calls and messages", () => {
       { id: expect.any(String), handler: "late" },
       { handler: "typing", on: true },
     ]);
-    peer().emit("close");
+    newestWebSocket().emit("close");
     expect(() => socket.send("typing")).toThrow("The socket is waiting, not open.");
     await vi.advanceTimersByTimeAsync(600_000);
-    peer().emit("open");
+    newestWebSocket().emit("open");
     expect(received()).toEqual([]);
   });
 
@@ -367,7 +367,7 @@ describe("keepAlive", () => {
     await vi.advanceTimersByTimeAsync(1);
     expect(states()).toEqual(["waiting"]);
     await vi.advanceTimersByTimeAsync(250);
-    peer().emit("open");
+    newestWebSocket().emit("open");
     await vi.advanceTimersByTimeAsync(9999);
     expect(pings()).toBe(0);
     expect(socket.state).toBe("open");
@@ -392,12 +392,12 @@ describe("reconnect()", () => {
     expect(states()).toEqual([]);
   });
 
-  test("replaces an open connection, whose late frames have no effect", async () => {
+  test("replaces an open connection, and its late frames have no effect", async () => {
     const socket = await opened();
-    const old = peer();
+    const old = newestWebSocket();
     socket.reconnect();
     await settle();
-    peer().emit("open");
+    newestWebSocket().emit("open");
     events.length = 0;
     old.emit("message", JSON.stringify({ type: "chat" }));
     old.emit("close");

@@ -21,15 +21,15 @@ interface TokenAnswer {
   headers?: Record<string, string>;
 }
 
-/** A token endpoint and a socket server on one port, which do as each test says. */
+/** A token endpoint and a WebSocket server on one port. Each test sets their answers. */
 class Backend {
   tokenRequests: { body: Json; cookie: string | undefined }[] = [];
   connects: URLSearchParams[] = [];
   frames: Json[] = [];
   sockets: WebSocket[] = [];
   onToken: () => TokenAnswer | Promise<TokenAnswer> = () => ({});
-  onFrame: (frame: Json, peer: WebSocket) => void = (frame, peer) =>
-    peer.send(JSON.stringify({ id: frame.id, ok: true, status: 200, result: { text: frame.text } }));
+  onFrame: (frame: Json, webSocket: WebSocket) => void = (frame, webSocket) =>
+    webSocket.send(JSON.stringify({ id: frame.id, ok: true, status: 200, result: { text: frame.text } }));
   refuseHandshakes = false;
   readonly #server: Server = createServer((request, response) => void this.#token(request, response));
   readonly #webSockets = new WebSocketServer({
@@ -38,13 +38,13 @@ class Backend {
   });
 
   async start(): Promise<this> {
-    this.#webSockets.on("connection", (peer, request) => {
+    this.#webSockets.on("connection", (webSocket, request) => {
       this.connects.push(new URL(request.url ?? "", "http://x").searchParams);
-      this.sockets.push(peer);
-      peer.on("message", (data) => {
+      this.sockets.push(webSocket);
+      webSocket.on("message", (data) => {
         const frame = JSON.parse(String(data));
         this.frames.push(frame);
-        this.onFrame(frame, peer);
+        this.onFrame(frame, webSocket);
       });
     });
     this.#server.listen(0, "127.0.0.1");
@@ -61,7 +61,7 @@ class Backend {
   }
 
   async stop(): Promise<void> {
-    for (const peer of this.#webSockets.clients) peer.terminate();
+    for (const webSocket of this.#webSockets.clients) webSocket.terminate();
     this.#webSockets.close();
     this.#server.closeAllConnections();
     this.#server.close();
@@ -140,13 +140,13 @@ afterEach(async () => {
 });
 
 describe("a call", () => {
-  it("brings the handler's result", async () => {
+  it("resolves with the result of the handler", async () => {
     const socket = open();
     expect(await socket.call.echo({ text: "hello" })).toEqual({ text: "hello" });
     expect(backend.frames).toEqual([{ id: expect.any(String), handler: "echo", text: "hello" }]);
   });
 
-  it("is typed by the view's class: in, out, and nothing but handlers", () => {
+  it("has the input and output types of the view's handlers", () => {
     type Call = Socket<DemoView>["call"];
     expectTypeOf<Parameters<Call["echo"]>[0]>().toEqualTypeOf<{ text: string }>();
     expectTypeOf<Awaited<ReturnType<Call["echo"]>>>().toEqualTypeOf<{ text: string; at: string }>();
@@ -155,9 +155,9 @@ describe("a call", () => {
     expectTypeOf<keyof Call>().toEqualTypeOf<"echo" | "ping" | "anything">();
   });
 
-  it("rejects with the server's status, words and reference", async () => {
-    backend.onFrame = ({ id }, peer) =>
-      peer.send(
+  it("rejects with the status, message and reference of the server", async () => {
+    backend.onFrame = ({ id }, webSocket) =>
+      webSocket.send(
         JSON.stringify({ id, ok: false, status: 403, error: "Permission denied.", reference: "abc123" }),
       );
     const error = await errorOf(open().call.echo({ text: "hello" }));
@@ -170,7 +170,7 @@ describe("a call", () => {
     });
   });
 
-  it("made before the socket is open is sent once it is, in order", async () => {
+  it("before the socket is open is sent in order when it opens", async () => {
     const socket = open();
     const calls = ["a", "b", "c"].map((text) => socket.call.echo({ text }));
     expect(socket.state).toBe("connecting");
@@ -178,13 +178,13 @@ describe("a call", () => {
     expect(backend.frames.map(({ text }) => text)).toEqual(["a", "b", "c"]);
   });
 
-  it("gets its own answer among 300 at once, whatever their order", async () => {
+  it("receives its own answer among 300 concurrent calls that are answered out of order", async () => {
     const held: Json[] = [];
-    backend.onFrame = (frame, peer) => {
+    backend.onFrame = (frame, webSocket) => {
       held.push(frame);
       if (held.length < 30) return;
       for (const { id, text } of held.splice(0).reverse()) {
-        peer.send(JSON.stringify({ id, ok: true, status: 200, result: { text } }));
+        webSocket.send(JSON.stringify({ id, ok: true, status: 200, result: { text } }));
       }
     };
     const socket = open();
@@ -193,7 +193,7 @@ describe("a call", () => {
     expect(results.map(({ text }) => text)).toEqual(texts);
   });
 
-  it("rejects when the answer does not come in time, and its late answer is nobody's", async () => {
+  it("rejects after its time-out, and its late answer has no effect", async () => {
     backend.onFrame = () => undefined;
     const socket = open();
     await reached(socket, "open");
@@ -201,24 +201,24 @@ describe("a call", () => {
     expect(error).toMatchObject({ status: 0, reference: "", sent: true });
     expect(error.message).toContain("30 ms");
     backend.push({ id: backend.frames[0]?.id, ok: true, status: 200, result: {} });
-    backend.onFrame = ({ id }, peer) =>
-      peer.send(JSON.stringify({ id, ok: true, status: 200, result: { ok: 1 } }));
+    backend.onFrame = ({ id }, webSocket) =>
+      webSocket.send(JSON.stringify({ id, ok: true, status: 200, result: { ok: 1 } }));
     expect(await socket.call.ping()).toEqual({ ok: 1 });
   });
 
-  it("uses the socket's callTimeoutMs where it names none", async () => {
+  it("uses callTimeoutMs of the socket by default", async () => {
     backend.onFrame = () => undefined;
     expect((await errorOf(open({ callTimeoutMs: 30 }).call.ping())).status).toBe(0);
   });
 
-  it("that never found a connection says that it was not sent", async () => {
+  it("without a connection rejects with sent: false", async () => {
     backend.refuseHandshakes = true;
     const error = await errorOf(open().call.echo({ text: "x" }, { timeoutMs: 60 }));
     expect(error).toMatchObject({ status: 0, sent: false });
     expect(backend.frames).toEqual([]);
   });
 
-  it("is given up by an abort signal, before or after it was sent", async () => {
+  it("is aborted by its signal, before or after it was sent", async () => {
     backend.onFrame = () => undefined;
     const socket = open();
     await reached(socket, "open");
@@ -232,12 +232,12 @@ describe("a call", () => {
   });
 
   it("rejects when the socket is lost before the answer", async () => {
-    backend.onFrame = (_frame, peer) => peer.terminate();
+    backend.onFrame = (_frame, webSocket) => webSocket.terminate();
     const error = await errorOf(open().call.echo({ text: "x" }));
     expect(error).toMatchObject({ status: 0, sent: true });
   });
 
-  it("larger than one frame is refused here, for the gateway would close the socket", async () => {
+  it("larger than 32 KB is rejected locally, because API Gateway would close the connection", async () => {
     const socket = open();
     await reached(socket, "open");
     const error = await errorOf(socket.call.echo({ text: "ü".repeat(16 * 1024) }));
@@ -259,21 +259,21 @@ describe("a call", () => {
     expect(backend.frames).toEqual([]);
   });
 
-  it("may be given a time-out of months", async () => {
+  it("accepts a time-out of 3e9 ms", async () => {
     const socket = open();
     expect(await socket.call.echo({ text: "x" }, { timeoutMs: 3e9 })).toBeDefined();
   });
 
-  it("leaves nothing to wait for in the call object itself", async () => {
+  it("is made through an object that is not thenable and cannot be changed", async () => {
     const socket = open();
     expect(await socket.call).toBe(socket.call);
     expect(String(Object.prototype.toString.call(socket.call))).toBe("[object Object]");
     expect(() => Object.assign(socket.call, { echo: 1 })).toThrow(TypeError);
   });
 
-  it("sends hostile names as names and nothing more", async () => {
-    backend.onFrame = ({ id, handler }, peer) =>
-      peer.send(JSON.stringify({ id, ok: true, status: 200, result: { handler } }));
+  it("sends names such as __proto__ as plain data", async () => {
+    backend.onFrame = ({ id, handler }, webSocket) =>
+      webSocket.send(JSON.stringify({ id, ok: true, status: 200, result: { handler } }));
     const socket = open();
     const call = socket.call as unknown as Record<string, (input?: unknown) => Promise<unknown>>;
     for (const handler of ["__proto__", "constructor", "toString", "hasOwnProperty"]) {
@@ -283,7 +283,7 @@ describe("a call", () => {
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
   });
 
-  it("names the handler and the route as the view and the gateway want it", async () => {
+  it("uses handlerKey for the handler and adds the action", async () => {
     const socket = open({ handlerKey: "do", action: "chat" });
     await socket.call.echo({ text: "x" });
     expect(backend.frames).toEqual([{ id: expect.any(String), do: "echo", action: "chat", text: "x" }]);
@@ -293,7 +293,7 @@ describe("a call", () => {
 describe("the id of a call", () => {
   const idOf = (frame: Json | undefined) => /^([0-9a-f]{32})-(\d+)$/.exec(String(frame?.id)) ?? [];
 
-  it("begins with random text, which is another one for each connection and each socket", async () => {
+  it("begins with a random prefix that differs for each connection and each socket", async () => {
     const socket = open();
     await socket.call.ping();
     await socket.call.ping();
@@ -308,7 +308,7 @@ describe("the id of a call", () => {
     expect(new Set([first, third, fourth]).size).toBe(3);
   });
 
-  it("is accepted in an answer only exactly, and only while the call waits", async () => {
+  it("must match exactly in an answer, and settles the call only once", async () => {
     backend.onFrame = () => undefined;
     const socket = open();
     await reached(socket, "open");
@@ -338,9 +338,9 @@ describe("the id of a call", () => {
     expect(await Promise.all([first, second])).toEqual(["own", "own"]);
   });
 
-  it("settles the call although other fields of the answer are missing", async () => {
-    backend.onFrame = ({ id }, peer) =>
-      peer.send(JSON.stringify({ id, ok: false, error: { a: 1 }, status: "x" }));
+  it("settles the call although other fields of the answer are missing or invalid", async () => {
+    backend.onFrame = ({ id }, webSocket) =>
+      webSocket.send(JSON.stringify({ id, ok: false, error: { a: 1 }, status: "x" }));
     expect(await errorOf(open().call.ping())).toMatchObject({
       message: "The server rejected the call and gave no reason.",
       status: 500,
@@ -351,7 +351,7 @@ describe("the id of a call", () => {
 });
 
 describe("send", () => {
-  it("wants no answer, so it has no id", async () => {
+  it("sends a message without an id", async () => {
     const socket = open();
     await reached(socket, "open");
     socket.send("typing", { on: true });
@@ -366,9 +366,9 @@ describe("send", () => {
     expect(() => socket.send("typing", { text: "x".repeat(40_000) })).toThrow("32 KB");
   });
 
-  it("tells its refusal as an error event", async () => {
-    backend.onFrame = (_frame, peer) =>
-      peer.send(JSON.stringify({ ok: false, error: "Permission denied.", reference: "abc" }));
+  it("reports a rejection as an error event", async () => {
+    backend.onFrame = (_frame, webSocket) =>
+      webSocket.send(JSON.stringify({ ok: false, error: "Permission denied.", reference: "abc" }));
     const socket = open();
     await reached(socket, "open");
     const error = next(socket, "error");
@@ -378,7 +378,7 @@ describe("send", () => {
 });
 
 describe("the token", () => {
-  it("is asked for with view and channel, and travels in the socket's URL", async () => {
+  it("is requested for the view and the channel, and is sent in the socket's URL", async () => {
     const socket = open({ view: "/ws/chat", channel: "rooms/a b" });
     await reached(socket, "open");
     expect(backend.tokenRequests[0]?.body).toEqual({ view: "/ws/chat", channel: "rooms/a b" });
@@ -388,7 +388,7 @@ describe("the token", () => {
     });
   });
 
-  it("is a fresh one for every attempt, failed handshakes included", async () => {
+  it("is requested again for each attempt, failed handshakes included", async () => {
     const socket = open();
     await reached(socket, "open");
     backend.refuseHandshakes = true;
@@ -400,7 +400,7 @@ describe("the token", () => {
     expect(used).toBe(`token-${backend.tokenRequests.length}`);
   });
 
-  it("may come from a function, which may refuse", async () => {
+  it("can come from a function, which can deny access", async () => {
     const tokens = ["one", "two"];
     const socket = open({
       token: async () => tokens.shift() ?? Promise.reject(new CallError("No more.", { status: 403 })),
@@ -413,7 +413,7 @@ describe("the token", () => {
     await reached(socket, "refused");
   });
 
-  it("is left out for an anonymous view; the URL keeps its own parameters", async () => {
+  it("is omitted for an anonymous view, and the URL keeps its own parameters", async () => {
     const url = `ws://127.0.0.1:${backend.port}/dev?lang=en`;
     await reached(connectAnonymously(url), "open");
     expect(String(backend.connects[0])).toBe("lang=en");
@@ -426,7 +426,7 @@ describe("the token", () => {
     return socket;
   }
 
-  it("is asked for with the page's cookies and never from a cache", async () => {
+  it("is requested with the page's cookies and without a cache", async () => {
     const seen: (RequestInit | undefined)[] = [];
     const socket = open({
       fetch: (input, init) => {
@@ -439,8 +439,8 @@ describe("the token", () => {
   });
 });
 
-describe("a refusal by the token endpoint", () => {
-  it.each([401, 403])("of %i is reported, not retried, and rejects pending calls", async (status) => {
+describe("a rejection by the token endpoint", () => {
+  it.each([401, 403])("with %i is reported, is not retried, and rejects pending calls", async (status) => {
     stopTimers();
     backend.onToken = () => refusal(status, "Permission denied.");
     const socket = open();
@@ -457,7 +457,7 @@ describe("a refusal by the token endpoint", () => {
     expect(backend.tokenRequests).toHaveLength(1);
   });
 
-  it("ends when the app tries anew and is let in", async () => {
+  it("ends when the app calls reconnect() and the token endpoint returns a token", async () => {
     backend.onToken = () => refusal(403, "Permission denied.");
     const socket = open();
     await reached(socket, "refused");
@@ -467,7 +467,7 @@ describe("a refusal by the token endpoint", () => {
     expect(backend.tokenRequests).toHaveLength(2);
   });
 
-  it("may be answered by its listener with a new attempt and a new call", async () => {
+  it("can be followed by reconnect() and a new call in its listener", async () => {
     backend.onToken = () => refusal(403, "Permission denied.");
     const socket = open();
     const first = errorOf(socket.call.echo({ text: "first" }));
@@ -483,7 +483,7 @@ describe("a refusal by the token endpoint", () => {
     expect(await second).toEqual({ text: "second" });
   });
 
-  it("of 429 is retried after the time in Retry-After", async () => {
+  it("with 429 is retried after the time in Retry-After", async () => {
     stopTimers();
     backend.onToken = () => refusal(429, "Too many requests.", { "retry-after": "1" });
     const socket = open();
@@ -500,7 +500,7 @@ describe("a refusal by the token endpoint", () => {
     expect(backend.tokenRequests).toHaveLength(2);
   });
 
-  it("without a JSON body still has words", async () => {
+  it("without an error message in its body is reported with the status text", async () => {
     backend.onToken = () => ({ status: 401, body: "nonsense" });
     expect(await next(open(), "refused")).toMatchObject({
       status: 401,
@@ -510,12 +510,12 @@ describe("a refusal by the token endpoint", () => {
   });
 });
 
-describe("a failure on the way", () => {
+describe("a failed attempt", () => {
   it.each([
     ["an answer of 500", { status: 500, body: {} }],
     ["an answer without a token", { body: { nothing: true } }],
     ["an answer of null", { body: "null" }],
-  ])("such as %s is tried again, and told", async (_name, answer) => {
+  ])("because of %s is reported and retried", async (_name, answer) => {
     backend.onToken = () => answer;
     const socket = open();
     expect(await next(socket, "error")).toMatchObject({ message: expect.any(String) });
@@ -523,7 +523,7 @@ describe("a failure on the way", () => {
     await reached(socket, "open");
   });
 
-  it("such as a dead network is tried again", async () => {
+  it("because of a network error is retried", async () => {
     let failures = 0;
     const socket = open({
       fetch: (input, init) =>
@@ -534,9 +534,9 @@ describe("a failure on the way", () => {
     expect(failures).toBe(4);
   });
 
-  it("such as a token endpoint that never answers ends after connectTimeoutMs", async () => {
+  it("because of a token endpoint that never answers ends after connectTimeoutMs", async () => {
     stopTimers();
-    // Not expect.poll(): it advances a stopped clock by its interval.
+    // expect.poll() cannot be used here, because it advances a stopped clock by its interval.
     const requested = new Promise<void>((resolve) => {
       backend.onToken = () => {
         resolve();
@@ -555,13 +555,13 @@ describe("a failure on the way", () => {
     await reached(socket, "open");
   });
 
-  it("of a URL is thrown at once", () => {
+  it("because of an invalid URL is thrown by connect()", () => {
     expect(() => open({ url: "nowhere" })).toThrow(TypeError);
   });
 });
 
 describe("reconnecting", () => {
-  it("follows an end that nobody asked for, through the states in order", async () => {
+  it("follows a close by the server, and reports the states in order", async () => {
     const socket = open();
     const states: string[] = [socket.state];
     socket.on("state", (state) => states.push(state));
@@ -574,7 +574,7 @@ describe("reconnecting", () => {
 
   it("sends no call twice", async () => {
     const echo = backend.onFrame;
-    backend.onFrame = (_frame, peer) => peer.terminate();
+    backend.onFrame = (_frame, webSocket) => webSocket.terminate();
     const socket = open();
     await errorOf(socket.call.echo({ text: "once" }));
     backend.onFrame = echo;
@@ -583,7 +583,7 @@ describe("reconnecting", () => {
     expect(backend.frames.map(({ text }) => text)).toEqual(["once", "later"]);
   });
 
-  it("takes a call made meanwhile along", async () => {
+  it("sends a call that was made while the socket waited", async () => {
     const socket = open();
     await reached(socket, "open");
     const call = new Promise((resolve) => {
@@ -595,7 +595,7 @@ describe("reconnecting", () => {
     expect(await call).toEqual({ text: "later" });
   });
 
-  it("can go to another channel, and comes back to where a handler moved the session", async () => {
+  it("can change the channel, and uses the channel that was set last", async () => {
     const socket = open({ channel: "rooms/a" });
     await reached(socket, "open");
     socket.reconnect({ channel: "rooms/b" });
@@ -607,7 +607,7 @@ describe("reconnecting", () => {
     expect(backend.connects.map((query) => query.get("channel"))).toEqual(["rooms/a", "rooms/b", "rooms/c"]);
   });
 
-  it("asked for twice while connecting is one attempt", async () => {
+  it("twice while connecting makes one attempt", async () => {
     const socket = open();
     socket.reconnect();
     socket.reconnect();
@@ -615,20 +615,20 @@ describe("reconnecting", () => {
     expect(backend.tokenRequests).toHaveLength(1);
   });
 
-  it("leaves one socket open, never two", async () => {
+  it("several times leaves one socket open", async () => {
     const socket = open();
     await reached(socket, "open");
     for (let i = 0; i < 5; i++) socket.reconnect({ channel: `rooms/${i}` });
     await reached(socket, "open");
     await expect
-      .poll(() => backend.sockets.filter((peer) => peer.readyState === WebSocket.OPEN))
+      .poll(() => backend.sockets.filter((webSocket) => webSocket.readyState === WebSocket.OPEN))
       .toHaveLength(1);
     expect(backend.connects.at(-1)?.get("channel")).toBe("rooms/4");
   });
 });
 
-describe("a revoked right", () => {
-  it("of the view closes the socket, which is not opened again before reconnect() is called", async () => {
+describe("a revoked permission", () => {
+  it("for the view closes the socket, which is not opened again before reconnect() is called", async () => {
     const socket = open();
     await reached(socket, "open");
     stopTimers();
@@ -650,7 +650,7 @@ describe("a revoked right", () => {
     await reached(socket, "open");
   });
 
-  it("of a channel leaves the socket open, and that channel is not asked for again", async () => {
+  it("for a channel leaves the socket open, and the next attempt does not request that channel", async () => {
     const socket = open({ channel: "rooms/a" });
     await reached(socket, "open");
     const revoked = next(socket, "revoked");
@@ -664,8 +664,8 @@ describe("a revoked right", () => {
   });
 });
 
-describe("what the server pushes", () => {
-  it("reaches the listeners of its kind", async () => {
+describe("a message from the server", () => {
+  it("reaches the listeners of its event", async () => {
     const socket = open();
     await reached(socket, "open");
     const message = next(socket, "message");
@@ -676,34 +676,34 @@ describe("what the server pushes", () => {
     expect(await error).toEqual({ message: "Internal server error", requestId: "def=" });
   });
 
-  it("stops when the listener is removed, and a listener that throws stops no other", async () => {
+  it("does not reach a removed listener, and reaches the others if one listener throws", async () => {
     const socket = open();
     const thrown: unknown[] = [];
     const before = process.listeners("uncaughtException");
     process.removeAllListeners("uncaughtException");
     process.once("uncaughtException", (error) => thrown.push(error));
-    const heard: unknown[] = [];
+    const received: unknown[] = [];
     socket.on("message", () => {
       throw new Error("a listener's own");
     });
-    const off = socket.on("message", ({ n }) => heard.push(n));
+    const off = socket.on("message", ({ n }) => received.push(n));
     await reached(socket, "open");
     backend.push({ n: 1 });
-    await expect.poll(() => [heard.length, thrown.length]).toEqual([1, 1]);
+    await expect.poll(() => [received.length, thrown.length]).toEqual([1, 1]);
     for (const listener of before) process.on("uncaughtException", listener);
     expect(thrown).toMatchObject([{ message: "a listener's own" }]);
     off();
-    socket.on("error", () => heard.push("end"));
+    socket.on("error", () => received.push("end"));
     backend.push({ ok: false, error: "x", reference: "y" });
-    await expect.poll(() => heard).toHaveLength(2);
-    expect(heard).toEqual([1, "end"]);
+    await expect.poll(() => received).toHaveLength(2);
+    expect(received).toEqual([1, "end"]);
   });
 
-  it("is ignored where it makes no sense", async () => {
+  it("is ignored if it is malformed", async () => {
     const socket = open();
-    const heard: unknown[] = [];
+    const received: unknown[] = [];
     for (const name of ["message", "revoked", "error"] as const)
-      socket.on(name, (event) => heard.push(event));
+      socket.on(name, (event) => received.push(event));
     await reached(socket, "open");
     for (const frame of [
       "",
@@ -723,7 +723,7 @@ describe("what the server pushes", () => {
     }
     backend.sockets[0]?.send(Buffer.from([1, 2, 3]));
     await socket.call.echo({ text: "still here" });
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
   });
 });
 
@@ -742,7 +742,7 @@ describe("keepAlive", () => {
     expect(socket.state).toBe("open");
   });
 
-  it.each([{}, { handler: "ping" }])("gives up a connection that answers no more, with %j", async (how) => {
+  it.each([{}, { handler: "ping" }])("replaces a connection that no longer answers, with %j", async (how) => {
     backend.onFrame = () => undefined;
     open({ keepAlive: { ...how, everyMs: 20 }, callTimeoutMs: 40 });
     await expect.poll(() => backend.connects.length).toBeGreaterThanOrEqual(2);
@@ -761,7 +761,7 @@ describe("keepAlive", () => {
     },
   );
 
-  it("sends no message at once with everyMs: Infinity", async () => {
+  it("uses the longest timer delay with everyMs: Infinity", async () => {
     const delays = vi.spyOn(globalThis, "setInterval");
     onTestFinished(() => delays.mockRestore());
     const socket = open({ keepAlive: { everyMs: Number.POSITIVE_INFINITY } });
@@ -778,9 +778,11 @@ describe("keepAlive", () => {
     expect(backend.frames.filter(({ handler }) => handler === "echo")).toHaveLength(32);
   });
 
-  it("takes a refusal for a sign of life", async () => {
-    backend.onFrame = ({ id }, peer) =>
-      peer.send(JSON.stringify({ id, ok: false, status: 403, error: "Permission denied.", reference: "r" }));
+  it("keeps a connection that answers with an error", async () => {
+    backend.onFrame = ({ id }, webSocket) =>
+      webSocket.send(
+        JSON.stringify({ id, ok: false, status: 403, error: "Permission denied.", reference: "r" }),
+      );
     open({ keepAlive: { handler: "ping", everyMs: 20 } });
     await expect.poll(() => backend.frames.length).toBeGreaterThanOrEqual(3);
     expect(backend.connects).toHaveLength(1);
@@ -788,7 +790,7 @@ describe("keepAlive", () => {
 });
 
 describe("close", () => {
-  it("closes the socket for good and rejects every pending call", async () => {
+  it("closes the socket permanently and rejects each pending call", async () => {
     backend.onFrame = () => undefined;
     const socket = open();
     await reached(socket, "open");
@@ -829,7 +831,7 @@ describe("close", () => {
   });
 });
 
-it("rejects an option that it does not have, and names those that it has", () => {
+it("rejects an unknown option and lists the known options", () => {
   expect(() => connect({ url: "ws://127.0.0.1:1", tokens: "/api/ws-token" } as never)).toThrow(
     /^connect\(\) has no option "tokens"\. The options are: url, token, view/,
   );
@@ -856,7 +858,7 @@ describe("an environment where no attempt to connect can succeed", () => {
     expect(backend.tokenRequests).toEqual([]);
   });
 
-  it("does not include a URL whose searchParams do not work, as in React Native", async () => {
+  it("does not include a URL without working searchParams, as in React Native", async () => {
     const set = vi.spyOn(URLSearchParams.prototype, "set").mockImplementation(() => {
       throw new Error("URLSearchParams.set is not implemented");
     });
@@ -873,7 +875,7 @@ describe("an environment where no attempt to connect can succeed", () => {
 });
 
 describe("a failed handshake", () => {
-  it("is an error event with a code, and is tried again", async () => {
+  it("is an error event with a code, and is retried", async () => {
     backend.refuseHandshakes = true;
     const socket = open();
     expect(await next(socket, "error")).toEqual({
@@ -903,7 +905,7 @@ describe("a failed handshake", () => {
     await reached(socket, "open");
   });
 
-  it("is tried again without an end if a connection was open before", async () => {
+  it("is retried without a limit if a connection was open before", async () => {
     const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
     await reached(socket, "open");
     backend.refuseHandshakes = true;
@@ -913,7 +915,7 @@ describe("a failed handshake", () => {
     await reached(socket, "open");
   });
 
-  it("of another channel counts from the beginning", async () => {
+  it("after a change of the channel is counted from zero", async () => {
     const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
     await reached(socket, "open");
     backend.refuseHandshakes = true;
@@ -939,7 +941,7 @@ describe("a failed handshake", () => {
     expect(socket.state).not.toBe("refused");
   });
 
-  it("includes a WebSocket constructor that throws, as a security policy can make it", async () => {
+  it("includes a WebSocket constructor that throws, for example because of a security policy", async () => {
     class Forbidden {
       constructor() {
         throw new Error("SecurityError: insecure");
@@ -989,11 +991,11 @@ describe("events of the page", () => {
     return socket;
   }
 
-  /** Resolves when the next frame has reached the server, which answers it as the caller says. */
-  const frame = (answer: (peer: WebSocket) => void) =>
+  /** Resolves when the server has received the next frame and called `answer`. */
+  const frame = (answer: (webSocket: WebSocket) => void) =>
     new Promise<void>((resolve) => {
-      backend.onFrame = (_frame, peer) => {
-        answer(peer);
+      backend.onFrame = (_frame, webSocket) => {
+        answer(webSocket);
         resolve();
       };
     });
@@ -1005,7 +1007,7 @@ describe("events of the page", () => {
     expect(backend.tokenRequests).toHaveLength(2);
   });
 
-  it("do not connect while offline begins, while the page is hidden, or before Retry-After has passed", async () => {
+  it("do not connect on offline, while the page is hidden, or before Retry-After has passed", async () => {
     const socket = await waiting({ status: 503 });
     fire("offline");
     vi.stubGlobal("document", { visibilityState: "hidden" });
@@ -1077,7 +1079,7 @@ describe("events of the page", () => {
     ["an error of API Gateway", { message: "Forbidden", connectionId: "abc=", requestId: "def=" }],
     ["any other message", { type: "news" }],
   ])("keep the connection after %s", async (_what, answer) => {
-    const received = frame((peer) => peer.send(JSON.stringify(answer)));
+    const received = frame((webSocket) => webSocket.send(JSON.stringify(answer)));
     const socket = open();
     await reached(socket, "open");
     stopTimers();

@@ -40,13 +40,13 @@ export interface ConnectOptions extends LinkOptions {
 export type SocketState = "connecting" | "open" | "waiting" | "refused" | "closed";
 
 /** Something the server sent that answers no call. */
-export interface PushedMessage {
+export interface ServerMessage {
   readonly type?: string;
   readonly [field: string]: unknown;
 }
 
 /** The token endpoint denied the connection, or no handshake succeeded. */
-export interface Refusal {
+export interface Denial {
   /** HTTP status of the token endpoint, or 0 with a `code`. */
   readonly status: number;
   /** `HANDSHAKE_FAILED`: the client stopped after ten failed handshakes in a row, without one that succeeded before. */
@@ -59,7 +59,7 @@ export interface Refusal {
 }
 
 /** What went wrong outside of a call: an attempt to connect, or a message sent without wanting an answer. */
-export interface Problem {
+export interface ClientError {
   readonly message: string;
   /** `HANDSHAKE_FAILED` if the WebSocket handshake failed. */
   readonly code?: typeof HANDSHAKE_FAILED | undefined;
@@ -80,8 +80,8 @@ export interface SocketEvents<Message> {
    * The token endpoint answered with 4xx, or no handshake succeeded. After 429, the client tries again after the time in
    * `Retry-After`; after failed handshakes, when the network returns or the page becomes visible.
    */
-  readonly refused: Refusal;
-  readonly error: Problem;
+  readonly refused: Denial;
+  readonly error: ClientError;
 }
 
 /** The input may be left out where the handler needs nothing. */
@@ -143,14 +143,14 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
  *
  * @throws TypeError for an unknown option, for a `url` that no WebSocket accepts, or where WebSocket or crypto is missing
  */
-export function connect<View, Message extends PushedMessage = PushedMessage>(
+export function connect<View, Message extends ServerMessage = ServerMessage>(
   options: ConnectOptions,
 ): Socket<View, Message> {
   return new Socket(options);
 }
 
 /** Made by {@link connect}. Belongs to the page, which ends it with `close()`. */
-export class Socket<View, Message extends PushedMessage = PushedMessage> {
+export class Socket<View, Message extends ServerMessage = ServerMessage> {
   /**
    * Calls a handler by its name: `socket.call.send_message({ message })`.
    *

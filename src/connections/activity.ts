@@ -27,9 +27,9 @@ export class Activity {
   }
 
   /** A message came in on a session. */
-  seen(sessionId: string): void {
-    const known = this.#seen.get(sessionId);
-    if (!known) this.#seen.set(sessionId, { count: 1, at: performance.now() });
+  touch(connectionKey: string): void {
+    const known = this.#seen.get(connectionKey);
+    if (!known) this.#seen.set(connectionKey, { count: 1, at: performance.now() });
     else {
       known.count++;
       known.at = performance.now();
@@ -37,8 +37,8 @@ export class Activity {
   }
 
   /** A session that was in channels has disconnected. */
-  departed(sessionId: string): void {
-    this.#departed.push(sessionId);
+  disconnected(connectionKey: string): void {
+    this.#departed.push(connectionKey);
   }
 
   /** Writes what was gathered if that has been going on for long enough, or is enough. */
@@ -50,57 +50,57 @@ export class Activity {
 
   /** Writes what was gathered. What cannot be written is told to `onError`, and lost. */
   write(): Promise<void> {
-    const seen = [...this.#seen].sort(([a], [b]) => (a < b ? -1 : 1));
-    const departed = this.#departed.sort();
+    const touch = [...this.#seen].sort(([a], [b]) => (a < b ? -1 : 1));
+    const disconnected = this.#departed.sort();
     this.#seen = new Map();
     this.#departed = [];
     this.#writtenAt = performance.now();
-    if (seen.length + departed.length > 0) {
+    if (touch.length + disconnected.length > 0) {
       this.#writing = this.#writing
-        .then(() => this.#write(seen, departed))
-        .catch((error) => this.#onError(error, `noting the activity of ${seen.length} sessions`));
+        .then(() => this.#write(touch, disconnected))
+        .catch((error) => this.#onError(error, `noting the activity of ${touch.length} sessions`));
     }
     return this.#writing;
   }
 
   async #write(
-    seen: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
-    departed: readonly string[],
+    touch: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
+    disconnected: readonly string[],
   ): Promise<void> {
-    for (let from = 0; from < departed.length; from += ROWS_PER_STATEMENT) {
-      const ids = departed.slice(from, from + ROWS_PER_STATEMENT);
-      await this.#database.writeOne((db) =>
-        db.deleteFrom("sallyport_memberships").where("session_id", "in", ids).execute(),
+    for (let from = 0; from < disconnected.length; from += ROWS_PER_STATEMENT) {
+      const ids = disconnected.slice(from, from + ROWS_PER_STATEMENT);
+      await this.#database.execute((db) =>
+        db.deleteFrom("sallyport_memberships").where("connection_key", "in", ids).execute(),
       );
     }
-    for (let from = 0; from < seen.length; from += ROWS_PER_STATEMENT) {
-      await this.#note(seen.slice(from, from + ROWS_PER_STATEMENT));
+    for (let from = 0; from < touch.length; from += ROWS_PER_STATEMENT) {
+      await this.#note(touch.slice(from, from + ROWS_PER_STATEMENT));
     }
   }
 
   /** By how long ago each was: instants are the database's. In the order of ids, so that two processes seldom wait for each other. */
   async #note(
-    seen: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
+    touch: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
   ): Promise<void> {
     const { now, sql } = this.#database;
-    await this.#database.writeOne((db) => {
-      const rows = seen.map(
+    await this.#database.execute((db) => {
+      const rows = touch.map(
         ([id, { count, at }]) =>
           sql`(cast(${id} as text), cast(${count} as integer), cast(${Math.round(performance.now() - at)} as bigint))`,
       );
       return db
         .with("gathered(id, messages, age_ms)", () => sql<Gathered>`(values ${sql.join(rows)})`)
-        .updateTable("sallyport_sessions")
+        .updateTable("sallyport_connections")
         .from("gathered")
         .set(({ eb, ref }) => {
           const at = eb(now, "-", ref("gathered.age_ms"));
-          const last = ref("sallyport_sessions.last_seen_at");
+          const last = ref("sallyport_connections.last_seen_at");
           return {
             last_seen_at: eb.case().when(at, ">", last).then(at).else(last).end(),
-            request_count: eb("sallyport_sessions.request_count", "+", ref("gathered.messages")),
+            request_count: eb("sallyport_connections.request_count", "+", ref("gathered.messages")),
           };
         })
-        .whereRef("sallyport_sessions.id", "=", "gathered.id")
+        .whereRef("sallyport_connections.id", "=", "gathered.id")
         .execute();
     });
   }

@@ -2,29 +2,28 @@ import type { Expression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
 import { prepared, preparedRow } from "../storage/prepared.ts";
-import { KnownGrants, type ReadRights, type RightsOf, rightsFrom } from "./rights-of.ts";
 import {
-  isSelected,
-  type SelectorBy,
-  type SessionSelector,
-  selectedBy,
-  withValue,
-} from "./session-selector.ts";
+  type EffectivePermissions,
+  type EffectivePermissionsQuery,
+  KnownGrants,
+  permissionsFrom,
+} from "../storage/sql/effective-permissions.ts";
+import { type ConnectionSelector, isSelected, type SelectorBy, selectedBy, withValue } from "./selector.ts";
 
 /** A session as its row says, with its user's state and rights from the same statement. */
-export interface SessionRow extends ReadRights {
+export interface ConnectionRow extends EffectivePermissions {
   readonly id: string;
   readonly gatewayId: string;
   readonly connectionId: string;
   readonly view: string;
   readonly userId: string | null;
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
   /** How long ago it connected when the row was read, in milliseconds. */
   readonly ageMs: number;
 }
 
 /** All of a session, with the channels it is in, in the order of joining. */
-export interface SessionWithChannels extends SessionRow {
+export interface ConnectionWithChannels extends ConnectionRow {
   /** Epoch milliseconds by the database's clock. */
   readonly connectedAt: number;
   /** Only statements that look past closed rows give one. */
@@ -33,22 +32,22 @@ export interface SessionWithChannels extends SessionRow {
 }
 
 /** A session with what is known of its messages, a few seconds late. */
-export interface ListedSession extends SessionWithChannels {
+export interface ListedConnection extends ConnectionWithChannels {
   /** Epoch milliseconds by the database's clock. */
   readonly lastSeenAt: number;
   readonly requestCount: number;
 }
 
 /** A session whose socket has closed, with the channels it was in. */
-export type DepartedSession = Pick<
-  SessionWithChannels,
+export type DisconnectedConnection = Pick<
+  ConnectionWithChannels,
   "id" | "connectionId" | "view" | "userId" | "connectedAt" | "channels"
 >;
 
 /** Which live sessions to list. */
-export interface SessionFilter {
+export interface ConnectionFilter {
   /** The session of this id, if it is live. */
-  readonly session?: string | undefined;
+  readonly connection?: string | undefined;
   readonly user?: string | undefined;
   /** In this channel. */
   readonly channel?: string | undefined;
@@ -60,13 +59,13 @@ export interface SessionFilter {
 
 /** What statements about sessions ask of rights. */
 export interface RightsBrought {
-  readonly heldBy: RightsOf;
+  readonly grantsSubquery: EffectivePermissionsQuery;
   /** Ids of the users who hold a permission now, as a subquery. */
   readonly holdersOf: (db: Kysely<Tables>, permission: string) => Expression<string>;
 }
 
 /** Why a row is closed when rights alone ended it. */
-export const RIGHT_ENDED = "right ended";
+export const PERMISSION_ENDED = "right ended";
 
 /** How long a connection may take to close after its row was closed, in milliseconds. */
 const CLOSING_MS = 60_000;
@@ -80,7 +79,7 @@ interface RawRow {
   connection_id: string;
   view: string;
   user_id: string | null;
-  login_id: string | null;
+  session_id: string | null;
   age_ms: number;
   is_active: Flag | null;
   is_superuser: Flag | null;
@@ -110,7 +109,7 @@ type PreparedPage = (db: Kysely<never>, values: { subject: string; after: string
 const MAX_RECIPIENT_STATEMENTS = 200;
 
 /** Who is here: one row for each open socket. */
-export class Sessions {
+export class Connections {
   readonly #database: Database;
   readonly #rights: RightsBrought;
   readonly #find: PreparedFind;
@@ -129,7 +128,7 @@ export class Sessions {
     const { db, now } = database;
     this.#depart = prepared(database, (value) =>
       db
-        .updateTable("sallyport_sessions")
+        .updateTable("sallyport_connections")
         .set(({ fn }) => ({
           disconnected_at: now,
           closed_at: fn.coalesce("closed_at", now),
@@ -145,7 +144,7 @@ export class Sessions {
           "view",
           "user_id",
           "connected_at",
-          this.#channelsOf(db, eb.ref("sallyport_sessions.id")).as("channels"),
+          this.#channelsOf(db, eb.ref("sallyport_connections.id")).as("channels"),
         ]),
     );
     this.#findWithChange = prepared(database, (value) =>
@@ -166,7 +165,7 @@ export class Sessions {
   find(
     gatewayId: string,
     connectionId: string,
-  ): SessionWithChannels | undefined | Promise<SessionWithChannels | undefined> {
+  ): ConnectionWithChannels | undefined | Promise<ConnectionWithChannels | undefined> {
     const row = this.#find({ gatewayId, connectionId });
     if (row instanceof Promise) return row.then((read) => read && wholeOf(read, this.#known));
     return row && wholeOf(row, this.#known);
@@ -179,7 +178,7 @@ export class Sessions {
   async isOrphaned(connectionId: string): Promise<boolean> {
     const { db, now } = this.#database;
     const row = await db
-      .selectFrom("sallyport_sessions")
+      .selectFrom("sallyport_connections")
       .select("id")
       .where("connection_id", "=", connectionId)
       .where(({ and, or, eb }) =>
@@ -199,7 +198,7 @@ export class Sessions {
   /** Whether a session's socket may still exist: no `$disconnect` has come for it yet. */
   async isConnected(id: string): Promise<boolean> {
     const row = await this.#database.db
-      .selectFrom("sallyport_sessions")
+      .selectFrom("sallyport_connections")
       .select("id")
       .where("id", "=", id)
       .where("disconnected_at", "is", null)
@@ -208,13 +207,13 @@ export class Sessions {
   }
 
   /** The live session of a row's id, read inside a transaction. */
-  async findById(db: Kysely<Tables>, id: string): Promise<SessionRow | undefined> {
+  async findById(db: Kysely<Tables>, id: string): Promise<ConnectionRow | undefined> {
     const row: RawRow | undefined = await this.#live(db).where("s.id", "=", id).executeTakeFirst();
     return row && fromRow(row);
   }
 
   /** The same outside of a transaction, with the number of the last change before the permissions were read: one statement. */
-  async findWithChange(id: string): Promise<(SessionRow & { readonly lastChange: number }) | undefined> {
+  async findWithChange(id: string): Promise<(ConnectionRow & { readonly lastChange: number }) | undefined> {
     const [row] = await this.#findWithChange(this.#database.db as unknown as Kysely<never>, { id });
     return row && { ...fromRow(row, this.#known), lastChange: Number(row.last_change ?? 0) };
   }
@@ -227,10 +226,10 @@ export class Sessions {
     gatewayId: string,
     connectionId: string,
     closed: { code: number | undefined; reason: string | undefined },
-  ): Promise<DepartedSession | undefined> {
+  ): Promise<DisconnectedConnection | undefined> {
     const { code = null, reason = null } = closed;
     const values = { gatewayId, connectionId, code, reason: reason?.slice(0, 200) ?? null };
-    const [row] = await this.#database.writeOne((db) => this.#depart(db as unknown as Kysely<never>, values));
+    const [row] = await this.#database.execute((db) => this.#depart(db as unknown as Kysely<never>, values));
     return (
       row && {
         id: row.id,
@@ -255,9 +254,9 @@ export class Sessions {
     record?: (db: Kysely<Tables>, closed: readonly string[]) => Promise<unknown>,
   ): Promise<ReadonlySet<string>> {
     if (ids.length === 0) return new Set();
-    const closed = await this.#database.writeBeside(async (db) => {
+    const closed = await this.#database.sharedTransaction(async (db) => {
       const rows = await db
-        .updateTable("sallyport_sessions")
+        .updateTable("sallyport_connections")
         .set({ closed_at: this.#database.now, close_reason: reason })
         .where("id", "in", ids)
         .where("closed_at", "is", null)
@@ -272,15 +271,15 @@ export class Sessions {
 
   /** Closes every open row of a gateway whose sockets cannot exist any more, as after a restart of a local one. */
   async closeAllOf(gatewayId: string, reason: string): Promise<number> {
-    const result = await this.#database.write(async (db) => {
+    const result = await this.#database.transaction(async (db) => {
       const gone = db
-        .selectFrom("sallyport_sessions")
+        .selectFrom("sallyport_connections")
         .select("id")
         .where("gateway_id", "=", gatewayId)
         .where("disconnected_at", "is", null);
-      await db.deleteFrom("sallyport_memberships").where("session_id", "in", gone).execute();
+      await db.deleteFrom("sallyport_memberships").where("connection_key", "in", gone).execute();
       return db
-        .updateTable("sallyport_sessions")
+        .updateTable("sallyport_connections")
         .set({ closed_at: this.#database.now, disconnected_at: this.#database.now, close_reason: reason })
         .where("gateway_id", "=", gatewayId)
         .where("disconnected_at", "is", null)
@@ -296,13 +295,15 @@ export class Sessions {
    */
   async closeOf(
     db: Kysely<Tables>,
-    whose: { readonly login: string } | { readonly user: string },
+    whose: { readonly session: string } | { readonly user: string },
     reason: string,
   ): Promise<number> {
     const { numUpdatedRows } = await db
-      .updateTable("sallyport_sessions")
+      .updateTable("sallyport_connections")
       .set({ closed_at: this.#database.now, close_reason: reason })
-      .where((eb) => ("login" in whose ? eb("login_id", "=", whose.login) : eb("user_id", "=", whose.user)))
+      .where((eb) =>
+        "session" in whose ? eb("session_id", "=", whose.session) : eb("user_id", "=", whose.user),
+      )
       .where("closed_at", "is", null)
       .executeTakeFirst();
     return Number(numUpdatedRows);
@@ -315,9 +316,9 @@ export class Sessions {
    */
   async removeOlder(thanMs: number, limit: number): Promise<number> {
     const { now } = this.#database;
-    return this.#database.writeBeside(async (db) => {
+    return this.#database.sharedTransaction(async (db) => {
       const old = await db
-        .selectFrom("sallyport_sessions")
+        .selectFrom("sallyport_connections")
         .select("id")
         .where(({ eb }) => eb("connected_at", "<", eb(now, "-", Math.max(thanMs, MAX_SESSION_MS))))
         .orderBy("connected_at")
@@ -325,9 +326,9 @@ export class Sessions {
         .execute();
       if (old.length === 0) return 0;
       const ids = old.map(({ id }) => id).sort();
-      await db.deleteFrom("sallyport_memberships").where("session_id", "in", ids).execute();
+      await db.deleteFrom("sallyport_memberships").where("connection_key", "in", ids).execute();
       const { numDeletedRows } = await db
-        .deleteFrom("sallyport_sessions")
+        .deleteFrom("sallyport_connections")
         .where("id", "in", ids)
         .executeTakeFirst();
       return Number(numDeletedRows);
@@ -343,10 +344,10 @@ export class Sessions {
    *   not have lived to close. Default false
    */
   async page(
-    selector: SessionSelector,
+    selector: ConnectionSelector,
     after: string,
     options: { readonly db?: Kysely<Tables>; readonly isTakenOver?: boolean } = {},
-  ): Promise<readonly SessionWithChannels[]> {
+  ): Promise<readonly ConnectionWithChannels[]> {
     const { db = this.#database.db, isTakenOver = false } = options;
     const rows: WholeRow[] = await this.#page(db, selector, after, undefined, isTakenOver)
       .select((eb) => this.#detailsOf(eb))
@@ -359,22 +360,22 @@ export class Sessions {
    *
    * @param filter all of what is given must hold
    */
-  async list(filter: SessionFilter, limit: number): Promise<readonly ListedSession[]> {
-    const { session, user, view, channel, after = "" } = filter;
+  async list(filter: ConnectionFilter, limit: number): Promise<readonly ListedConnection[]> {
+    const { connection, user, view, channel, after = "" } = filter;
     let query = this.#live(this.#database.db)
       .select((eb) => [...this.#detailsOf(eb), "s.last_seen_at", "s.request_count"])
       .where("s.id", ">", after)
       .orderBy("s.id")
       .limit(limit);
-    if (session !== undefined) query = query.where("s.id", "=", session);
+    if (connection !== undefined) query = query.where("s.id", "=", connection);
     if (user !== undefined) query = query.where("s.user_id", "=", user);
     if (view !== undefined) query = query.where("s.view", "=", view);
     if (channel !== undefined) {
       query = query.where(({ exists, selectFrom }) =>
         exists(
           selectFrom("sallyport_memberships as joined")
-            .select("joined.session_id")
-            .whereRef("joined.session_id", "=", "s.id")
+            .select("joined.connection_key")
+            .whereRef("joined.connection_key", "=", "s.id")
             .where("joined.channel", "=", channel),
         ),
       );
@@ -393,10 +394,10 @@ export class Sessions {
    * @param only the permissions that the rows contain. undefined: all
    */
   async recipients(
-    selector: SessionSelector,
+    selector: ConnectionSelector,
     after: string,
     only: readonly string[] | undefined,
-  ): Promise<readonly SessionRow[]> {
+  ): Promise<readonly ConnectionRow[]> {
     const read = this.#readRecipients(selector, only);
     const values = { subject: selectedBy(selector), after };
     const rows = await read(this.#database.db as unknown as Kysely<never>, values);
@@ -404,7 +405,7 @@ export class Sessions {
   }
 
   /** Live sessions of an audience. @param after the last id that is not counted; `""` for none */
-  async count(selector: SessionSelector, after: string): Promise<number> {
+  async count(selector: ConnectionSelector, after: string): Promise<number> {
     const row = await this.#page(this.#database.db, selector, after)
       .clearSelect()
       .clearOrderBy()
@@ -414,7 +415,7 @@ export class Sessions {
     return Number(row?.count ?? 0);
   }
 
-  #readRecipients(selector: SessionSelector, only: readonly string[] | undefined): PreparedPage {
+  #readRecipients(selector: ConnectionSelector, only: readonly string[] | undefined): PreparedPage {
     const by = selector.kind === "holders" ? selector.permission : "";
     const key = JSON.stringify([selector.kind, by, only]);
     let read = this.#recipients.get(key);
@@ -440,11 +441,11 @@ export class Sessions {
     const young = this.#young(db, only);
     const connected = young.where("s.disconnected_at", "is", null);
     let query = young.where("s.closed_at", "is", null).limit(PAGE_SIZE);
-    if (selector.kind === "login" || selector.kind === "deleted-user") {
+    if (selector.kind === "session" || selector.kind === "deleted-user") {
       query = connected.where("s.closed_at", "is not", null).limit(PAGE_SIZE);
     } else if (isTakenOver) {
       query = connected
-        .where((eb) => eb.or([eb("s.closed_at", "is", null), eb("s.close_reason", "=", RIGHT_ENDED)]))
+        .where((eb) => eb.or([eb("s.closed_at", "is", null), eb("s.close_reason", "=", PERMISSION_ENDED)]))
         .limit(PAGE_SIZE);
     }
     // Walking the channel's own index keeps a small channel cheap among a million sessions.
@@ -452,10 +453,10 @@ export class Sessions {
       selector.kind === "channel"
         ? (query
             .innerJoin("sallyport_memberships as joined", (join) =>
-              join.onRef("joined.session_id", "=", "s.id").on("joined.channel", "=", selector.channel),
+              join.onRef("joined.connection_key", "=", "s.id").on("joined.channel", "=", selector.channel),
             )
-            .where("joined.session_id", ">", after)
-            .orderBy("joined.session_id") as unknown as typeof query)
+            .where("joined.connection_key", ">", after)
+            .orderBy("joined.connection_key") as unknown as typeof query)
         : query.where("s.id", ">", after).orderBy("s.id");
     return query.where((eb) =>
       isSelected(eb as never, selector, (permission) => this.#rights.holdersOf(db, permission)),
@@ -474,7 +475,7 @@ export class Sessions {
 
   #all(db: Kysely<Tables>, only?: readonly string[]) {
     return db
-      .selectFrom("sallyport_sessions as s")
+      .selectFrom("sallyport_connections as s")
       .leftJoin("sallyport_users as u", "u.id", "s.user_id")
       .select((eb) => [
         "s.id",
@@ -482,27 +483,27 @@ export class Sessions {
         "s.connection_id",
         "s.view",
         "s.user_id",
-        "s.login_id",
+        "s.session_id",
         eb(this.#database.now, "-", eb.ref("s.connected_at")).as("age_ms"),
         "u.is_active",
         "u.is_superuser",
-        this.#rights.heldBy(db, eb.ref("s.user_id"), only).as("grants"),
+        this.#rights.grantsSubquery(db, eb.ref("s.user_id"), only).as("grants"),
       ]);
   }
 
   /** What a fan-out can do without. */
-  #detailsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_sessions"] }, "s">) {
+  #detailsOf(eb: ExpressionBuilder<Tables & { s: Tables["sallyport_connections"] }, "s">) {
     const channels = this.#channelsOf(this.#database.db, eb.ref("s.id"));
     return ["s.connected_at" as const, "s.closed_at" as const, channels.as("channels")];
   }
 
   /** In the order of joining. */
-  #channelsOf(db: Kysely<Tables>, sessionId: Expression<string>) {
+  #channelsOf(db: Kysely<Tables>, connectionKey: Expression<string>) {
     return this.#database.listOf(
       db
         .selectFrom("sallyport_memberships as member")
         .select("member.channel")
-        .where("member.session_id", "=", sessionId)
+        .where("member.connection_key", "=", connectionKey)
         .orderBy("member.joined_at"),
       "channel",
     );
@@ -510,12 +511,12 @@ export class Sessions {
 }
 
 /** Every message reads one: added to, as a spread into another object would cost more than all the rest of it. */
-function wholeOf(row: WholeRow, known?: KnownGrants): SessionWithChannels {
-  const session: Partial<Writable<SessionWithChannels>> = fromRow(row, known);
-  session.connectedAt = Number(row.connected_at);
-  session.isClosed = row.closed_at !== null;
-  session.channels = row.channels === NO_CHANNELS ? [] : parseList(row.channels);
-  return session as SessionWithChannels;
+function wholeOf(row: WholeRow, known?: KnownGrants): ConnectionWithChannels {
+  const connection: Partial<Writable<ConnectionWithChannels>> = fromRow(row, known);
+  connection.connectedAt = Number(row.connected_at);
+  connection.isClosed = row.closed_at !== null;
+  connection.channels = row.channels === NO_CHANNELS ? [] : parseList(row.channels);
+  return connection as ConnectionWithChannels;
 }
 
 type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
@@ -523,15 +524,15 @@ type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
 /** As both databases spell it: most sessions are in none, or in one. */
 const NO_CHANNELS = "[]";
 
-function fromRow(row: RawRow, known?: KnownGrants): SessionRow {
-  const { isActive, isSuperuser, permissions, grants } = rightsFrom(row, known);
+function fromRow(row: RawRow, known?: KnownGrants): ConnectionRow {
+  const { isActive, isSuperuser, permissions, grants } = permissionsFrom(row, known);
   return {
     id: row.id,
     gatewayId: row.gateway_id,
     connectionId: row.connection_id,
     view: row.view,
     userId: row.user_id,
-    loginId: row.login_id,
+    sessionId: row.session_id,
     ageMs: Number(row.age_ms),
     isActive,
     isSuperuser,

@@ -1,11 +1,11 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 import { bound, remembered } from "../storage/prepared.ts";
-import { NEVER, unchangedSince } from "./rights-of.ts";
+import { NEVER, unchangedSince } from "../storage/sql/effective-permissions.ts";
 
 /** A channel that a session joins. */
-export interface Joining {
-  readonly sessionId: string;
+export interface MembershipRequest {
+  readonly connectionKey: string;
   readonly channel: string;
   /** Channels that the session can be in, this one included. Default: any number. */
   readonly max?: number;
@@ -14,7 +14,7 @@ export interface Joining {
 }
 
 /** A channel that a session joins. Its permissions were read and checked before. */
-export interface CheckedJoining extends Joining {
+export interface CheckedMembershipRequest extends MembershipRequest {
   /** Number of the last change before the permissions were read. */
   readonly since: number;
   /** When the first of the grants that were read ends, in epoch milliseconds. null: none of them ends. */
@@ -22,7 +22,7 @@ export interface CheckedJoining extends Joining {
 }
 
 interface Values {
-  readonly sessionId: string;
+  readonly connectionKey: string;
   readonly channel: string;
   readonly leaving: string;
   readonly max: number;
@@ -44,7 +44,7 @@ interface Shape {
 export class Memberships {
   readonly #database: Database;
   readonly #joins = new Map<string, (values: Values) => CompiledQuery>();
-  readonly #leave: (values: { sessionId: string; channel: string }) => CompiledQuery;
+  readonly #leave: (values: { connectionKey: string; channel: string }) => CompiledQuery;
 
   constructor(database: Database) {
     this.#database = database;
@@ -52,7 +52,7 @@ export class Memberships {
     this.#leave = bound(sql, (value) =>
       db
         .deleteFrom("sallyport_memberships")
-        .where("session_id", "=", value("sessionId"))
+        .where("connection_key", "=", value("connectionKey"))
         .where("channel", "=", value("channel"))
         .returning("channel"),
     );
@@ -64,13 +64,13 @@ export class Memberships {
    *
    * @returns false if it is in as many others as it can be; nothing is joined or left then
    */
-  async join(db: Kysely<Tables>, joining: Joining): Promise<boolean> {
+  async join(db: Kysely<Tables>, joining: MembershipRequest): Promise<boolean> {
     const values = valuesOf(joining);
     const leaves = values.leaving !== values.channel;
-    const inOne = this.#database.writesInWith;
+    const inOne = this.#database.supportsWritableCte;
     const joined = await db.executeQuery(this.#joined({ leaves: leaves && inOne, isChecked: false }, values));
     if (joined.rows.length === 0) return false;
-    if (leaves && !inOne) await this.leave(db, values.sessionId, values.leaving);
+    if (leaves && !inOne) await this.leave(db, values.connectionKey, values.leaving);
     return true;
   }
 
@@ -80,11 +80,11 @@ export class Memberships {
    * @param lock excludes other joins of the connection
    * @returns false if nothing was joined or left: then {@link join} decides. It is always false if the database has no WITH that writes
    */
-  async joinUnchanged(joining: CheckedJoining, lock: string): Promise<boolean> {
-    if (!this.#database.writesInWith) return false;
+  async joinUnchanged(joining: CheckedMembershipRequest, lock: string): Promise<boolean> {
+    if (!this.#database.supportsWritableCte) return false;
     const values = valuesOf(joining);
     const statement = this.#joined({ leaves: values.leaving !== values.channel, isChecked: true }, values);
-    return (await this.#database.writeInOneTrip([statement], { lock })) > 0;
+    return (await this.#database.executeBatch([statement], { lock })) > 0;
   }
 
   #joined(shape: Shape, values: Values): CompiledQuery {
@@ -96,11 +96,11 @@ export class Memberships {
 
   #joining({ leaves, isChecked }: Shape, value: Parameter) {
     const { db, now, sql } = this.#database;
-    const text = (name: "sessionId" | "channel" | "leaving") => sql<string>`cast(${value(name)} as text)`;
+    const text = (name: "connectionKey" | "channel" | "leaving") => sql<string>`cast(${value(name)} as text)`;
     const number = (name: "max" | "since" | "validUntil") => sql<number>`cast(${value(name)} as bigint)`;
     const member = db
       .selectFrom("sallyport_memberships as member")
-      .where("member.session_id", "=", text("sessionId"));
+      .where("member.connection_key", "=", text("connectionKey"));
     const last = member.select(({ fn }) => fn.max("member.joined_at").as("last"));
     const others = member
       .select(({ fn }) => fn.countAll<number>().as("others"))
@@ -108,20 +108,20 @@ export class Memberships {
     const conditions: Expression<SqlBool>[] = [sql<boolean>`${others} < ${number("max")}`];
     if (isChecked) {
       const open = db
-        .selectFrom("sallyport_sessions as open")
+        .selectFrom("sallyport_connections as open")
         .select("open.id")
-        .where("open.id", "=", text("sessionId"))
+        .where("open.id", "=", text("connectionKey"))
         .where("open.closed_at", "is", null);
       conditions.push(sql<boolean>`exists ${open}`);
       conditions.push(...unchangedSince(this.#database, number("since"), number("validUntil")));
     }
     const joining = db
       .insertInto("sallyport_memberships")
-      .columns(["session_id", "channel", "joined_at"])
+      .columns(["connection_key", "channel", "joined_at"])
       .expression(
         db
           .selectNoFrom([
-            text("sessionId").as("session_id"),
+            text("connectionKey").as("connection_key"),
             text("channel").as("channel"),
             // Two joins within a millisecond still have an order.
             sql<number>`case when ${last} >= ${now} then ${last} + 1 else ${now} end`.as("joined_at"),
@@ -130,7 +130,7 @@ export class Memberships {
       )
       .onConflict((conflict) =>
         conflict
-          .columns(["session_id", "channel"])
+          .columns(["connection_key", "channel"])
           .doUpdateSet({ joined_at: ({ ref }) => ref("excluded.joined_at") }),
       )
       .returning("channel");
@@ -140,7 +140,7 @@ export class Memberships {
       .with("departed", (cte) =>
         cte
           .deleteFrom("sallyport_memberships")
-          .where("session_id", "=", value("sessionId"))
+          .where("connection_key", "=", value("connectionKey"))
           .where("channel", "=", value("leaving"))
           .where(({ exists }) => exists(cte.selectFrom("joined").select("joined.channel")))
           .returning("channel"),
@@ -149,60 +149,60 @@ export class Memberships {
       .selectAll() as never;
   }
 
-  async isIn(sessionId: string, channel: string): Promise<boolean> {
+  async isIn(connectionKey: string, channel: string): Promise<boolean> {
     const row = await this.#database.db
       .selectFrom("sallyport_memberships")
-      .select("session_id")
-      .where("session_id", "=", sessionId)
+      .select("connection_key")
+      .where("connection_key", "=", connectionKey)
       .where("channel", "=", channel)
       .executeTakeFirst();
     return row !== undefined;
   }
 
   /** @returns whether it was joined */
-  async leave(db: Kysely<Tables>, sessionId: string, channel: string): Promise<boolean> {
-    return (await db.executeQuery(this.#leave({ sessionId, channel }))).rows.length > 0;
+  async leave(db: Kysely<Tables>, connectionKey: string, channel: string): Promise<boolean> {
+    return (await db.executeQuery(this.#leave({ connectionKey, channel }))).rows.length > 0;
   }
 
   /** Leaves in one round trip where the database can. */
-  async leaveOne(sessionId: string, channel: string): Promise<void> {
-    await this.#database.writeInOneTrip([this.#leave({ sessionId, channel })]);
+  async leaveOne(connectionKey: string, channel: string): Promise<void> {
+    await this.#database.executeBatch([this.#leave({ connectionKey, channel })]);
   }
 
   /** Many at once, in one transaction. @returns those that were joined: of two racing calls one gets each */
-  async leaveMany<Left extends { readonly session: { readonly id: string }; readonly channel: string }>(
+  async leaveMany<Left extends { readonly connection: { readonly id: string }; readonly channel: string }>(
     leaving: readonly Left[],
   ): Promise<readonly Left[]> {
     if (leaving.length === 0) return [];
     // In one order, whoever else names some of them too: otherwise each could wait for the other.
     const inOrder = [...leaving].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-    return this.#database.writeBeside(async (db) => {
+    return this.#database.sharedTransaction(async (db) => {
       const left: Left[] = [];
-      for (const one of inOrder) if (await this.leave(db, one.session.id, one.channel)) left.push(one);
+      for (const one of inOrder) if (await this.leave(db, one.connection.id, one.channel)) left.push(one);
       return left;
     });
   }
 }
 
 function keyOf({
-  session,
+  connection,
   channel,
 }: {
-  readonly session: { readonly id: string };
+  readonly connection: { readonly id: string };
   readonly channel: string;
 }): string {
-  return `${session.id} ${channel}`;
+  return `${connection.id} ${channel}`;
 }
 
 function valuesOf({
-  sessionId,
+  connectionKey,
   channel,
   max,
   leaving,
   ...checked
-}: Joining & Partial<CheckedJoining>): Values {
+}: MembershipRequest & Partial<CheckedMembershipRequest>): Values {
   return {
-    sessionId,
+    connectionKey,
     channel,
     leaving: leaving ?? channel,
     max: max ?? Number.MAX_SAFE_INTEGER,

@@ -2,14 +2,14 @@ import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 import { bound, prepared, remembered } from "../storage/prepared.ts";
 import {
+  type EffectivePermissions,
+  type EffectivePermissionsQuery,
   NEVER,
-  type ReadRights,
-  type RightsColumns,
-  type RightsOf,
-  rightsColumns,
-  rightsFrom,
+  type PermissionColumns,
+  permissionColumns,
+  permissionsFrom,
   unchangedSince,
-} from "./rights-of.ts";
+} from "../storage/sql/effective-permissions.ts";
 import { type ConnectionLimit, type ConnectionScope, openConnections } from "./user-connections.ts";
 
 /** The lock under which the connections of a user are counted and opened. */
@@ -25,14 +25,14 @@ export interface SpentMark {
 }
 
 /** What opens a session. */
-export interface NewSession {
+export interface NewConnection {
   /** Id of the row: unique, and never used again. */
   readonly id: string;
   readonly gatewayId: string;
   readonly connectionId: string;
   readonly view: string;
   readonly userId: string | null;
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
   readonly sourceIp: string | null;
   /** Joined at once. */
   readonly channel: string | undefined;
@@ -48,7 +48,7 @@ export interface NewSession {
 }
 
 /** What opens a session whose permissions were read and checked before. */
-export interface CheckedSession extends NewSession {
+export interface CheckedConnection extends NewConnection {
   /** Number of the last change before the permissions were read. */
   readonly since: number;
   /** When the first of the grants that were read ends, in epoch milliseconds. null: none of them ends. */
@@ -56,11 +56,11 @@ export interface CheckedSession extends NewSession {
 }
 
 /** A session just opened, with its user's state and rights by the same statement. */
-export interface OpenedSession extends ReadRights {
+export interface OpenedConnection extends EffectivePermissions {
   readonly id: string;
 }
 
-interface Values extends Omit<NewSession, "limit" | "token"> {
+interface Values extends Omit<NewConnection, "limit" | "token"> {
   readonly tokenHash: string | undefined;
   readonly spentAt: number | undefined;
   readonly max: number;
@@ -76,12 +76,12 @@ interface StandingToken {
 interface ChangeCondition {
   affects(
     db: Kysely<Tables>,
-    connection: Readonly<Record<"userId" | "loginId" | "view" | "channel", Expression<string | null>>>,
+    connection: Readonly<Record<"userId" | "sessionId" | "view" | "channel", Expression<string | null>>>,
     since: Expression<number>,
   ): Expression<SqlBool>;
 }
 
-type Open = (db: Kysely<never>, values: Values) => Promise<(RightsColumns & { id: string })[]>;
+type Open = (db: Kysely<never>, values: Values) => Promise<(PermissionColumns & { id: string })[]>;
 type Bind = (values: Values) => CompiledQuery;
 type Parameter = Parameters<Parameters<typeof bound<Values, unknown>>[1]>[0];
 
@@ -95,9 +95,9 @@ interface Shape {
 }
 
 /** Opens the rows of sessions. */
-export class Entries {
+export class ConnectionOpener {
   readonly #database: Database;
-  readonly #heldBy: RightsOf;
+  readonly #grantsSubquery: EffectivePermissionsQuery;
   readonly #changeLog: ChangeCondition;
   readonly #standing: StandingToken["standing"];
   readonly #open = new Map<string, Open>();
@@ -111,22 +111,22 @@ export class Entries {
    */
   constructor(
     database: Database,
-    rights: { readonly heldBy: RightsOf },
+    rights: { readonly grantsSubquery: EffectivePermissionsQuery },
     tokens: StandingToken,
     changeLog: ChangeCondition,
   ) {
     this.#changeLog = changeLog;
     this.#database = database;
-    this.#heldBy = rights.heldBy;
+    this.#grantsSubquery = rights.grantsSubquery;
     this.#standing = (db, hash, spentAt) => tokens.standing(db, hash, spentAt);
     const { db, now, sql } = database;
     this.#join = bound(sql, (value) =>
       db
         .insertInto("sallyport_memberships")
-        .columns(["session_id", "channel", "joined_at"])
+        .columns(["connection_key", "channel", "joined_at"])
         .expression(
           db
-            .selectFrom("sallyport_sessions")
+            .selectFrom("sallyport_connections")
             .select(["id", sql<string>`cast(${value("channel")} as text)`.as("channel"), now.as("joined_at")])
             .where("id", "=", value("id")),
         ),
@@ -142,24 +142,24 @@ export class Entries {
    * @returns undefined where nothing was opened: the token's login has ended, a change concerned the connection, the user's limit is
    *   reached, or a row, open or closed, bears the connection's id, which AWS never gives twice
    */
-  async open(db: Kysely<Tables>, session: NewSession): Promise<OpenedSession | undefined> {
-    const { channel } = session;
-    const joins = channel !== undefined && this.#database.writesInWith;
+  async open(db: Kysely<Tables>, connection: NewConnection): Promise<OpenedConnection | undefined> {
+    const { channel } = connection;
+    const joins = channel !== undefined && this.#database.supportsWritableCte;
     const on = db as unknown as Kysely<never>;
     const open = remembered<Shape, Open>(
       this.#open,
       {
-        hasToken: session.token !== undefined,
-        preventedBy: session.since === undefined ? "none" : "affecting",
+        hasToken: connection.token !== undefined,
+        preventedBy: connection.since === undefined ? "none" : "affecting",
         joins,
-        counted: session.limit?.scope ?? null,
+        counted: connection.limit?.scope ?? null,
       },
       (shape) => prepared(this.#database, (value) => this.#opening(shape, value, "with permissions")),
     );
-    const [row] = await open(on, valuesOf(session, null));
+    const [row] = await open(on, valuesOf(connection, null));
     if (!row) return undefined;
     if (channel !== undefined && !joins) await on.executeQuery(this.#join({ id: row.id, channel }));
-    return { id: row.id, ...rightsFrom(row) };
+    return { id: row.id, ...permissionsFrom(row) };
   }
 
   /**
@@ -169,28 +169,28 @@ export class Entries {
    * @param lock of {@link lockOfConnections}, with a limit
    * @returns false if nothing was opened. Then call {@link open}, which opens the row if the change does not concern the connection
    */
-  async openUnchanged(session: CheckedSession, lock: string | undefined): Promise<boolean> {
-    const { id, channel } = session;
-    const joins = channel !== undefined && this.#database.writesInWith;
+  async openUnchanged(connection: CheckedConnection, lock: string | undefined): Promise<boolean> {
+    const { id, channel } = connection;
+    const joins = channel !== undefined && this.#database.supportsWritableCte;
     const bind = remembered<Shape, Bind>(
       this.#openUnchanged,
       {
-        hasToken: session.token !== undefined,
+        hasToken: connection.token !== undefined,
         preventedBy: "any",
         joins,
-        counted: session.limit?.scope ?? null,
+        counted: connection.limit?.scope ?? null,
       },
       (shape) => bound(this.#database.sql, (value) => this.#opening(shape, value, "alone")),
     );
-    const statements = [bind(valuesOf(session, session.validUntil))];
+    const statements = [bind(valuesOf(connection, connection.validUntil))];
     if (channel !== undefined && !joins) statements.push(this.#join({ id, channel }));
-    return (await this.#database.writeInOneTrip(statements, { lock })) > 0;
+    return (await this.#database.executeBatch(statements, { lock })) > 0;
   }
 
   /** Whether the row of a session is there, and open. */
-  async isOpened(db: Kysely<Tables>, { id }: NewSession): Promise<boolean> {
+  async isOpened(db: Kysely<Tables>, { id }: NewConnection): Promise<boolean> {
     const row = await db
-      .selectFrom("sallyport_sessions")
+      .selectFrom("sallyport_connections")
       .select("id")
       .where("id", "=", id)
       .where("closed_at", "is", null)
@@ -218,7 +218,7 @@ export class Entries {
     if (preventedBy === "affecting") {
       const affected = {
         userId: text("userId"),
-        loginId: text("loginId"),
+        sessionId: text("sessionId"),
         view: text("view"),
         channel: text("channel"),
       };
@@ -239,21 +239,21 @@ export class Entries {
         text("connectionId").as("connection_id"),
         text("view").as("view"),
         text("userId").as("user_id"),
-        text("loginId").as("login_id"),
+        text("sessionId").as("session_id"),
         text("sourceIp").as("source_ip"),
         now.as("connected_at"),
         now.as("last_seen_at"),
       ])
       .where(({ and }) => and(conditions));
     const inserting = db
-      .insertInto("sallyport_sessions")
+      .insertInto("sallyport_connections")
       .columns([
         "id",
         "gateway_id",
         "connection_id",
         "view",
         "user_id",
-        "login_id",
+        "session_id",
         "source_ip",
         "connected_at",
         "last_seen_at",
@@ -264,14 +264,16 @@ export class Entries {
     const opening =
       returns === "alone"
         ? inserting
-        : inserting.returning((eb) => rightsColumns(db, eb.ref("sallyport_sessions.user_id"), this.#heldBy));
+        : inserting.returning((eb) =>
+            permissionColumns(db, eb.ref("sallyport_connections.user_id"), this.#grantsSubquery),
+          );
     if (!joins) return opening as never;
     return db
       .with("opened", () => opening)
       .with("joined", (cte) =>
         cte
           .insertInto("sallyport_memberships")
-          .columns(["session_id", "channel", "joined_at"])
+          .columns(["connection_key", "channel", "joined_at"])
           .expression(
             cte
               .selectFrom("opened")
@@ -283,9 +285,9 @@ export class Entries {
   }
 }
 
-function valuesOf({ limit, token, ...session }: NewSession, validUntil: number | null): Values {
+function valuesOf({ limit, token, ...connection }: NewConnection, validUntil: number | null): Values {
   return {
-    ...session,
+    ...connection,
     tokenHash: token?.hash,
     spentAt: token?.spentAt,
     max: limit?.max ?? 0,

@@ -68,7 +68,7 @@ export function openConnections(
   scope: ConnectionScope | { readonly view: Expression<string> },
 ) {
   const open = db
-    .selectFrom("sallyport_sessions as open")
+    .selectFrom("sallyport_connections as open")
     .select(({ fn }) => fn.countAll<number>().as("count"))
     .where("open.user_id", "=", userId)
     .where("open.closed_at", "is", null)

@@ -1,14 +1,14 @@
-import type { Permission } from "../access/permissions.ts";
+import type { Permission } from "../permissions/define.ts";
 
 /**
- * Whom a send is for. `permission` means everyone who holds it now, through groups too, active superusers included;
- * `session` is our row's id, `connection` API Gateway's.
+ * The recipients of a send. `connection` is Sallyport's id of a connection, and `connectionId` is the one of API Gateway. `permission`
+ * selects the users who have it now, also through groups, and active superusers.
  */
 export type Audience =
   | { readonly channel: string }
   | { readonly user: string }
-  | { readonly session: string }
   | { readonly connection: string }
+  | { readonly connectionId: string }
   | { readonly permission: Permission }
   | "everyone";
 

@@ -6,13 +6,16 @@ beforeEach(() => {
   now = 0;
 });
 
-/** The latency of an endpoint with a capacity of calls per millisecond, which answers a call after some time, or up to four times that. */
+/**
+ * The latency of an endpoint that completes `perMs` calls per millisecond.
+ * It answers a single call after `alone` to four times `alone` milliseconds.
+ */
 const endpoint =
   (perMs: number, alone: number) =>
   (inFlight: number): number =>
     Math.max(alone * (1 + 3 * Math.random()), inFlight / perMs);
 
-/** Answers calls of which always as many as allowed are in flight. @returns the limit after each */
+/** Reports answers while as many calls as allowed are in flight. Returns the limit after each answer. */
 function run(limit: ConcurrencyLimit, latency: (inFlight: number) => number, answers: number): number[] {
   return Array.from({ length: answers }, () => {
     now += 1;
@@ -33,7 +36,7 @@ describe("the number of calls in flight", () => {
     expect(Math.min(...run(limit, endpoint(1000, 20), 20_000))).toBe(256);
   });
 
-  test("falls at an endpoint where calls wait, and rises when they do not wait any more", () => {
+  test("falls while calls wait at the endpoint, and rises when they no longer wait", () => {
     const limit = new ConcurrencyLimit(256);
     alone(limit, 1);
     run(limit, endpoint(3, 1), 1000);
@@ -49,7 +52,7 @@ describe("the number of calls in flight", () => {
     expect(limit.limit).toBe(128);
   });
 
-  test("rises at an endpoint that became slower a minute ago, because each call is slower", () => {
+  test("rises again one minute after each call became slower", () => {
     const limit = new ConcurrencyLimit(256);
     alone(limit, 1);
     run(limit, endpoint(1000, 20), 1000);

@@ -7,7 +7,7 @@ function full(): ConnectionQueue<string> {
   return queue;
 }
 
-test("a queue is full by the number of its messages, or by their size, and urgent posts do not count", () => {
+test("a queue is full by the number or the size of its messages, urgent ones excluded", () => {
   expect(full().isFull).toBe(true);
   const queue = new ConnectionQueue<string>();
   queue.add("large", false, MAX_QUEUED_CHARACTERS - 1);
@@ -19,7 +19,7 @@ test("a queue is full by the number of its messages, or by their size, and urgen
   expect(queue.isFull).toBe(false);
 });
 
-test("a sender waits for a place in a full queue that moves", async () => {
+test("a sender waits for a place in a full queue until a message is removed", async () => {
   const queue = full();
   const waiting = queue.place();
   expect(waiting).toBeDefined();
@@ -28,11 +28,11 @@ test("a sender waits for a place in a full queue that moves", async () => {
   expect(queue.place()).toBeUndefined();
 });
 
-test("a place wakes every sender, because the first one may no longer need it", async () => {
+test("a free place wakes every waiting sender, because the first one may no longer need it", async () => {
   const queue = full();
   let woken = 0;
   for (let sender = 0; sender < 8; sender++) void queue.place()?.ready.then(() => woken++);
-  // One post is removed, and no other one follows that would wake the rest.
+  // Only one message is removed, so no later removal wakes the other senders.
   queue.remove(false, 10);
   await Promise.resolve();
   expect(woken).toBe(8);
@@ -45,7 +45,7 @@ test("a sender that stopped waiting does not count", () => {
   expect(queue.place()).toBeDefined();
 });
 
-test("no sender waits for a queue whose calls are not accepted, that is too slow, or for which many wait", async () => {
+test("no sender waits for a queue that is rejected, is too slow, or has 16 waiting senders", async () => {
   const refused = full();
   const waiting = refused.place();
   for (let call = 0; call < 3; call++) refused.refused((refusals) => refusals.inRow++);

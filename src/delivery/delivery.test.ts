@@ -8,11 +8,11 @@ import { encodeFrame } from "./frame.ts";
 import { HttpManagementApi, type PostResult } from "./management-api.ts";
 import { DeliveryTally } from "./report.ts";
 
-/** Answers each call with the next status for its connection, 200 when there is none left. */
+/** The next statuses for each connection. A call without a status left is answered 200. */
 let statuses: Map<string, number[]>;
 let calls: { method: string; path: string; body: string }[];
-let underWay = 0;
-let mostUnderWay = 0;
+let inFlight = 0;
+let mostInFlight = 0;
 let server: Server;
 let api: HttpManagementApi;
 let delivery: Delivery;
@@ -21,16 +21,16 @@ let endpoint: string;
 beforeEach(async () => {
   statuses = new Map();
   calls = [];
-  underWay = 0;
-  mostUnderWay = 0;
+  inFlight = 0;
+  mostInFlight = 0;
   server = createServer(async (request, response) => {
-    mostUnderWay = Math.max(mostUnderWay, ++underWay);
+    mostInFlight = Math.max(mostInFlight, ++inFlight);
     let body = "";
     for await (const chunk of request) body += chunk;
     const path = request.url ?? "";
     calls.push({ method: request.method ?? "", path, body });
     await new Promise((resolve) => setImmediate(resolve));
-    underWay--;
+    inFlight--;
     const id = decodeURIComponent(path.split("/").at(-1) ?? "");
     response.writeHead(statuses.get(id)?.shift() ?? 200).end();
   });
@@ -49,14 +49,14 @@ afterEach(async () => {
 const UNBOUNDED = { perSecond: Number.POSITIVE_INFINITY, concurrency: 128 };
 
 const to = (connectionId: string, ageMs = 3_600_000): Recipient => ({
-  sessionId: connectionId,
+  connectionKey: connectionId,
   userId: "ann",
   connectionId,
   endpoint,
   connectedAt: Date.now() - ageMs,
 });
 
-test("settled() waits for what is under way to a user, though calls share one answer, or to anybody", async () => {
+test("settled() waits for calls in flight to one user, or without an argument to all users", async () => {
   let answer: (result: { kind: "ok" }) => void = () => undefined;
   const shared = new Promise<{ kind: "ok" }>((resolve) => {
     answer = resolve;
@@ -88,7 +88,7 @@ describe("a post", () => {
     expect(calls.at(-1)).toMatchObject({ method: "DELETE", body: "" });
   });
 
-  test("is tried again on 429 and 5xx, and given up with the reason", async () => {
+  test("is retried on 429 and 5xx, and fails with the last status after four attempts", async () => {
     statuses.set("a", [429, 503]);
     expect(await delivery.post(to("a"), "{}")).toEqual({ kind: "sent" });
     statuses.set("b", [500, 500, 500, 500]);
@@ -96,14 +96,14 @@ describe("a post", () => {
     expect(calls.filter(({ path }) => path.endsWith("/b"))).toHaveLength(4);
   });
 
-  test("is not tried again where that cannot help", async () => {
+  test("is not retried on 403", async () => {
     statuses.set("a", [403]);
     expect(await delivery.post(to("a"), "{}")).toEqual({ kind: "failed", reason: "status 403" });
     expect(calls).toHaveLength(1);
   });
 
-  test("to a closed connection reports it at once; one to a connection still opening is retried", async () => {
-    // Only this test moves the clock by which a connection is new.
+  test("is reported as gone on 410, but is retried if the connection is new", async () => {
+    // The age of a connection is measured with this clock.
     vi.useFakeTimers({ toFake: ["performance"] });
     statuses.set("old", [410]);
     expect(await delivery.post(to("old"), "{}")).toEqual({ kind: "gone" });
@@ -116,7 +116,7 @@ describe("a post", () => {
     expect(await lost).toEqual({ kind: "failed", reason: "arriving" });
   });
 
-  test("ends when the wall clock is set back by an hour, and a connection that is gone is not taken for a new one", async () => {
+  test("measures the age of a connection correctly when the wall clock is set back by an hour", async () => {
     vi.useFakeTimers({ toFake: ["Date", "performance"] });
     statuses.set("lost", Array(1000).fill(410));
     statuses.set("old", [410]);
@@ -129,23 +129,23 @@ describe("a post", () => {
     expect(await lost).toEqual({ kind: "failed", reason: "arriving" });
   });
 
-  test("that cannot reach the gateway fails with the reason", async () => {
+  test("fails if the gateway is unreachable", async () => {
     const nowhere = { ...to("a"), endpoint: "http://127.0.0.1:9/dev" };
     expect(await delivery.post(nowhere, "{}")).toMatchObject({ kind: "failed" });
   });
 
-  test("keeps the order of one connection, and a bound on calls under way", async () => {
+  test("keeps the order of a connection, with at most 128 calls in flight", async () => {
     statuses.set("slow", [429]);
     const posts = Array.from({ length: 20 }, (_, n) => delivery.post(to("slow"), String(n)));
     const others = Array.from({ length: 400 }, (_, n) => delivery.post(to(`c${n}`), "{}"));
     await Promise.all([...posts, ...others]);
     const order = calls.filter(({ path }) => path.endsWith("/slow")).map(({ body }) => body);
     expect(order).toEqual(["0", ...Array.from({ length: 20 }, (_, n) => String(n))]);
-    expect(mostUnderWay).toBeLessThanOrEqual(128);
+    expect(mostInFlight).toBeLessThanOrEqual(128);
   });
 });
 
-test("a report's parts sum to its recipients", () => {
+test("the counts of a report add up to its recipients", () => {
   const tally = new DeliveryTally();
   tally.withhold();
   for (let posts = 0; posts < 5; posts++) tally.begin();
@@ -166,7 +166,7 @@ test("a report's parts sum to its recipients", () => {
   });
 });
 
-test("a message that is no JSON, or larger than API Gateway carries, is refused before anything is sent", () => {
+test("encodeFrame() rejects a message that is not JSON or exceeds 128 KB", () => {
   expect(encodeFrame({ a: new Date(0) })).toBe('{"a":"1970-01-01T00:00:00.000Z"}');
   expect(() => encodeFrame(undefined)).toThrow(DeliveryError);
   expect(() => encodeFrame({ big: 1n })).toThrow(/JSON cannot carry/);
@@ -175,8 +175,8 @@ test("a message that is no JSON, or larger than API Gateway carries, is refused 
   expect(() => encodeFrame("é".repeat(70_000))).toThrow(DeliveryError);
 });
 
-/** A gateway that answers as the test says, and remembers in which order it was asked. */
-function asked(answer: (connection: string, frame: string | undefined) => unknown) {
+/** A delivery to a gateway that answers with a function and records the order of its calls. */
+function recordingDelivery(answer: (connection: string, frame: string | undefined) => unknown) {
   const order: string[] = [];
   const call = async (_endpoint: string, connection: string, frame?: string) => {
     order.push(`${connection} ${frame ?? "close"}`);
@@ -186,11 +186,11 @@ function asked(answer: (connection: string, frame: string | undefined) => unknow
   return { own, order };
 }
 
-describe("what is urgent", () => {
+describe("an urgent call", () => {
   const never = new Promise<never>(() => undefined);
 
-  test("goes before what waits for the same connection: a call to be made again, or one whose question is not answered", async () => {
-    const { own, order } = asked((_connection, frame) =>
+  test("is made before a waiting retry or an unfinished permission check of the same connection", async () => {
+    const { own, order } = recordingDelivery((_connection, frame) =>
       frame === "again" ? { kind: "retry", reason: "status 500" } : { kind: "ok" },
     );
     const again = own.post(to("a"), "again");
@@ -204,12 +204,12 @@ describe("what is urgent", () => {
     expect(order).not.toContain("b asked");
   });
 
-  test("waits for a call that is under way to the same connection, and keeps its own order", async () => {
-    let goOn: (result: PostResult) => void = () => undefined;
-    const { own, order } = asked((_connection, frame) =>
+  test("waits for a call in flight to the same connection, and keeps the order of urgent calls", async () => {
+    let finish: (result: PostResult) => void = () => undefined;
+    const { own, order } = recordingDelivery((_connection, frame) =>
       frame === "slow"
         ? new Promise((resolve) => {
-            goOn = resolve;
+            finish = resolve;
           })
         : { kind: "ok" },
     );
@@ -219,19 +219,19 @@ describe("what is urgent", () => {
       own.post(to("a"), "notice", { urgent: true }),
       own.close(to("a"), { urgent: true }),
     ];
-    // Calls to another connection pass meanwhile, so that those to this one had every occasion to start.
+    // Ten calls to another connection finish first, so a premature call to this one would have started.
     for (let n = 0; n < 10; n++) await own.post(to("other"), String(n));
     expect(order.filter((call) => call.startsWith("a "))).toEqual(["a slow"]);
-    goOn({ kind: "ok" });
+    finish({ kind: "ok" });
     await Promise.all([slow, later, notice, close]);
     const calls = order.filter((call) => call.startsWith("a "));
     expect(calls).toEqual(["a slow", "a notice", "a close", "a later"]);
   });
 });
 
-test("what is ordinary keeps its order though something urgent goes out in between", async () => {
+test("normal messages keep their order although an urgent message is sent between them", async () => {
   let times = 0;
-  const { own, order } = asked((_connection, frame) =>
+  const { own, order } = recordingDelivery((_connection, frame) =>
     frame === "first" && ++times < 2 ? { kind: "retry", reason: "status 500" } : { kind: "ok" },
   );
   const first = own.post(to("a"), "first");
@@ -241,9 +241,9 @@ test("what is ordinary keeps its order though something urgent goes out in betwe
   expect(order).toEqual(["a first", "a urgent", "a first", "a second"]);
 });
 
-test("whoever is silent about a recipient in its turn has not said yes", async () => {
+test("a permission check that does not finish in time denies the message", async () => {
   vi.useFakeTimers();
-  const { own, order } = asked(() => ({ kind: "ok" }));
+  const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
   const post = own.post(to("a"), "x", { stillPermitted: () => new Promise(() => undefined) });
   await vi.advanceTimersByTimeAsync(6000);
   vi.useRealTimers();
@@ -252,13 +252,13 @@ test("whoever is silent about a recipient in its turn has not said yes", async (
   expect(order).toEqual(["a y"]);
 });
 
-describe("a gateway of the app's own", () => {
+describe("a client of the app", () => {
   test.each<[what: string, thrown: unknown, reason: string]>([
     ["an error", new Error("no way"), "no way"],
     ["nothing", undefined, "undefined"],
     ["words", "no", "no"],
-  ])("that rejects with %s has failed, and the connection goes on", async (_what, thrown, reason) => {
-    const { own } = asked((_connection, frame) =>
+  ])("that rejects with %s fails the message, and later messages are sent", async (_what, thrown, reason) => {
+    const { own } = recordingDelivery((_connection, frame) =>
       frame === "bad" ? Promise.reject(thrown) : { kind: "ok" },
     );
     const outcomes = await Promise.all([own.post(to("a"), "bad"), own.post(to("a"), "good")]);
@@ -266,7 +266,7 @@ describe("a gateway of the app's own", () => {
     expect(await own.post(to("a"), "good")).toEqual({ kind: "sent" });
   });
 
-  test("that never answers is not waited for for good", async () => {
+  test("that never answers fails the message with a timeout", async () => {
     const silent = () => new Promise<never>(() => undefined);
     const bounded = new BoundedManagementApi(
       { post: silent, delete: silent, close: async () => undefined },
@@ -279,9 +279,9 @@ describe("a gateway of the app's own", () => {
   });
 });
 
-test("gives up every pending message to a connection after one message ran out of attempts, and tries later messages", async () => {
+test("fails all pending messages of a connection after one runs out of attempts, but not later ones", async () => {
   let reads = false;
-  const { own, order } = asked(() =>
+  const { own, order } = recordingDelivery(() =>
     reads ? { kind: "ok" } : { kind: "retry", reason: "status 429", isThrottled: true },
   );
   const outcomes = await Promise.all(["1", "2", "3", "4", "5"].map((frame) => own.post(to("a"), frame)));
@@ -292,7 +292,7 @@ test("gives up every pending message to a connection after one message ran out o
   expect(await own.post(to("a"), "6")).toEqual({ kind: "sent" });
 });
 
-test("closes a connection that is refused for three seconds while another one is served", async () => {
+test("closes a connection that is throttled for three seconds while another one is served", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   const slow: string[] = [];
   const own = new Delivery(
@@ -321,7 +321,7 @@ test("closes a connection that is refused for three seconds while another one is
   expect(slow).toEqual(["silent"]);
 });
 
-test("closes a connection that is refused for three seconds although other sends use up the pace", async () => {
+test("closes a connection that is throttled for three seconds although other sends use the entire rate", async () => {
   const slow: string[] = [];
   let served = 0;
   const own = new Delivery(
@@ -339,7 +339,7 @@ test("closes a connection that is refused for three seconds although other sends
   );
   const outcomes: unknown[] = [];
   void own.post(to("silent"), "x").then((outcome) => outcomes.push(outcome));
-  // There is always a call that waits for the pace, for 15 seconds.
+  // For 15 seconds, a call always waits for the rate limit.
   const others = 3000;
   const sending = Array.from({ length: 20 }, async (_, other) => {
     while (served < others && !own.isStopped) await own.post(to(`other ${other}`), "x");
@@ -351,7 +351,7 @@ test("closes a connection that is refused for three seconds although other sends
   await Promise.all(sending);
 });
 
-test("gives up a message after ten seconds although there is no turn for another try", async () => {
+test("fails a message after ten seconds although no further retry was possible", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
   let tries = 0;
   const own = new Delivery(
@@ -368,7 +368,7 @@ test("gives up a message after ten seconds although there is no turn for another
   );
   const outcomes: unknown[] = [];
   const post = own.post(to("silent"), "x").then((outcome) => outcomes.push(outcome));
-  // Urgent calls use the pace up in advance, so that no ordinary call is made.
+  // Urgent calls use the rate in advance, so no normal call is made.
   await expect
     .poll(async () => {
       for (let call = 0; call < 100; call++) void own.post(to(`${call}`), "x", { urgent: tries > 1 });
@@ -381,7 +381,7 @@ test("gives up a message after ten seconds although there is no turn for another
   expect(tries).toBeLessThan(4);
 });
 
-test("rejects a message to a queue that is full while the whole gateway fails, and closes nothing", async () => {
+test("rejects a message to a full queue while the whole gateway fails, and closes no connection", async () => {
   const slow: string[] = [];
   let fails = true;
   const own = new Delivery(
@@ -444,18 +444,18 @@ test("a sender that waits for a place is woken, although others stopped waiting 
   expect(own.room(endpoint, "a")).toBeUndefined();
 });
 
-test("what waits when it is stopped has failed, and so has what comes later", async () => {
-  let goOn: (result: PostResult) => void = () => undefined;
-  const { own, order } = asked(
+test("stop() fails waiting and later messages, and lets the call in flight finish", async () => {
+  let finish: (result: PostResult) => void = () => undefined;
+  const { own, order } = recordingDelivery(
     () =>
       new Promise((resolve) => {
-        goOn = resolve;
+        finish = resolve;
       }),
   );
   const posts = ["1", "2", "3"].map((frame) => own.post(to("a"), frame));
   await Promise.resolve();
   own.stop();
-  goOn({ kind: "ok" });
+  finish({ kind: "ok" });
   expect(await Promise.all(posts)).toEqual([
     { kind: "sent" },
     { kind: "failed", reason: "closed" },
@@ -465,8 +465,8 @@ test("what waits when it is stopped has failed, and so has what comes later", as
   expect(order).toEqual(["a 1"]);
 });
 
-test("stopped, it still makes calls that are urgent; shut, it makes none", async () => {
-  const { own, order } = asked(() => ({ kind: "ok" }));
+test("makes urgent calls after stop(), and no calls after shut()", async () => {
+  const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
   expect([own.isStopped, own.isShut]).toEqual([false, false]);
   expect(own.room(endpoint)).toBeUndefined();
   own.stop();
@@ -480,11 +480,11 @@ test("stopped, it still makes calls that are urgent; shut, it makes none", async
 
 test("retries more than four times while a gateway throttles many calls, unless the call is urgent", async () => {
   const tooMany: PostResult = { kind: "retry", reason: "status 429", isThrottled: true };
-  // The ten seconds after which it gives up do not pass.
+  // The clock is stopped, so the limit of ten seconds is not reached.
   vi.useFakeTimers({ toFake: ["performance"] });
   let isOver = false;
   const tries = new Map<string, number>();
-  const { own } = asked((connection) => {
+  const { own } = recordingDelivery((connection) => {
     tries.set(connection, (tries.get(connection) ?? 0) + 1);
     return isOver ? { kind: "ok" } : tooMany;
   });
@@ -500,8 +500,8 @@ test("retries more than four times while a gateway throttles many calls, unless 
   expect(new Set((await ordinary).map(({ kind }) => kind))).toEqual(new Set(["sent"]));
 });
 
-test("a question about a recipient that is answered later is asked once more: the call starts in the turn of a plain yes", async () => {
-  const { own, order } = asked(() => ({ kind: "ok" }));
+test("a permission check that resolves asynchronously is repeated right before the call", async () => {
+  const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
   const answers = [true, false].map((yes) => {
     const given: (true | Promise<boolean>)[] = [Promise.resolve(yes), true];
     return own.post(to(`${yes}`), "x", { stillPermitted: () => given.shift() ?? Promise.resolve(false) });

@@ -2,16 +2,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SallyportError } from "../errors.ts";
 import { ARRIVAL_MS } from "../protocol/quotas.ts";
 import { ConnectionQueue, type Waiting } from "./connection-queue.ts";
-import { Lane } from "./lane.ts";
+import { FreeList } from "./free-list.ts";
 import type { ManagementApi, PostResult } from "./management-api.ts";
 import type { SendingBounds } from "./options.ts";
-import { Rate } from "./rate.ts";
-import { Slots } from "./slots.ts";
+import { RequestQueue } from "./queue.ts";
+import { Rate } from "./rate-limiter.ts";
 import { Throttling } from "./throttling.ts";
 
 /** A recipient that has been decided on: where it is, and since when. */
 export interface Recipient {
-  readonly sessionId: string;
+  readonly connectionKey: string;
   /** Whose it is; null for somebody who has not signed in. */
   readonly userId: string | null;
   readonly connectionId: string;
@@ -30,7 +30,7 @@ export type Outcome =
  * Asked in the last moment before a post starts, and before each further try: the decision may have waited long.
  * A plain `true` starts it in the same turn, so that nothing can come between; after a promise of it the question is asked again.
  */
-export type StillPermitted = (recipient: Recipient) => true | Promise<boolean>;
+export type ShouldSend = (recipient: Recipient) => true | Promise<boolean>;
 
 const ATTEMPTS = 4;
 const RETRY_BASE_MS = 100;
@@ -47,12 +47,12 @@ const ANSWER_MS = 6000;
 
 interface PostOptions {
   readonly urgent?: boolean;
-  readonly stillPermitted?: StillPermitted;
+  readonly stillPermitted?: ShouldSend;
 }
 
 /** What goes to one gateway. */
 interface Way {
-  readonly lane: Lane;
+  readonly lane: RequestQueue;
   readonly rate: Rate;
   readonly throttling: Throttling;
   /** Where the queue of each connection is that has posts. */
@@ -83,9 +83,9 @@ export class Delivery {
   /** Of all endpoints together. */
   readonly #rate: Rate;
   readonly #ways = new Map<string, Way>();
-  readonly #queues = new Slots<ConnectionQueue<Post>>();
+  readonly #queues = new FreeList<ConnectionQueue<Post>>();
   readonly #tooSlow: (recipient: Recipient) => void;
-  readonly #posts = new Slots<Post>();
+  readonly #posts = new FreeList<Post>();
   #isStopped = false;
   #isShut = false;
 
@@ -147,7 +147,7 @@ export class Delivery {
   /** Starts no ordinary call any more: what waits has failed, as `closed`. What is urgent still goes out. */
   stop(): void {
     this.#isStopped = true;
-    for (const { lane } of this.#ways.values()) lane.letOrdinaryIn();
+    for (const { lane } of this.#ways.values()) lane.releaseNormal();
   }
 
   get isShut(): boolean {
@@ -163,7 +163,7 @@ export class Delivery {
     let way = this.#ways.get(endpoint);
     if (!way) {
       const rate = new Rate(this.#perSecond, { within: this.#rate });
-      const lane = new Lane(rate, this.#concurrency);
+      const lane = new RequestQueue(rate, this.#concurrency);
       way = { lane, rate, throttling: new Throttling(rate), queues: new Map() };
       this.#ways.set(endpoint, way);
     }
@@ -303,7 +303,7 @@ export class Delivery {
         return outcome;
       }
       const isApart = !urgent && throttling.isSetAside(queue.refusals);
-      const stepBack = isApart ? undefined : lane.stepAside();
+      const stepBack = isApart ? undefined : lane.trackRetry();
       await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, MAX_BACKOFF_MS));
       stepBack?.();
     }

@@ -1,5 +1,5 @@
 import { FOREIGN_BODY_BYTES } from "../protocol/foreign-body.ts";
-import type { CallController, CallHandler } from "./connections.ts";
+import type { CallController, CallHandler } from "./http-clients.ts";
 
 /** The response to one call. */
 export interface Answer {

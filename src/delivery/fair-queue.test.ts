@@ -15,7 +15,7 @@ test("serves flows in turn, and the items of a flow in their order", () => {
   expect(queue.length).toBe(0);
 });
 
-test("a flow that comes back waits for the other flows", () => {
+test("a flow that is added again waits for the other flows", () => {
   const queue = new FairQueue<string>();
   queue.push("a", "a1");
   queue.push("b", "b1");
@@ -24,7 +24,7 @@ test("a flow that comes back waits for the other flows", () => {
   expect(drain(queue)).toEqual(["b1", "a2"]);
 });
 
-test("passes over flows that are not ready, which keep their turn", () => {
+test("skips flows that are not ready, and keeps their turn", () => {
   const queue = new FairQueue<string>();
   for (const item of ["a1", "b1", "c1"]) queue.push(item.charAt(0), item);
   expect(queue.shift((flow) => flow !== "a")).toBe("b1");

@@ -1,4 +1,4 @@
-import type { CallClient, CallController, CallHandler, ClientCall } from "./connections.ts";
+import type { CallClient, CallController, CallHandler, ClientCall } from "./http-clients.ts";
 
 /** Makes calls by the runtime's own `fetch`, which keeps the connections. For runtimes where undici does not work. */
 export class FetchClient implements CallClient {

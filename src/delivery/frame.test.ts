@@ -23,7 +23,7 @@ class Point {
 const circle: Record<string, unknown> = { a: 1 };
 circle.self = circle;
 
-describe("a value that JSON cannot carry", () => {
+describe("a value that JSON cannot represent", () => {
   test.each<[string, unknown, RegExp]>([
     [
       "a Buffer",
@@ -32,7 +32,7 @@ describe("a value that JSON cannot carry", () => {
     ],
     ["a typed array", [new Float32Array(2)], /^message\[0\] is an object of class Float32Array/],
     ["an ArrayBuffer", { a: { b: new ArrayBuffer(1) } }, /^message\.a\.b is an object of class ArrayBuffer/],
-    ["a Map", { rooms: new Map([["a", 1]]) }, /^message\.rooms is a Map.*Object\.fromEntries/],
+    ["a Map", { services: new Map([["a", 1]]) }, /^message\.rooms is a Map.*Object\.fromEntries/],
     ["a Set", { list: [1, { ids: new Set([1]) }] }, /^message\.list\[1\]\.ids is a Set.*\[\.\.\.set\]/],
     ["a bigint", { total: 1n }, /^message\.total is a bigint.*String\(value\)/],
     ["a function", { "my key": () => 1 }, /^message\["my key"\] is a function/],
@@ -94,28 +94,28 @@ describe("a value that JSON cannot carry", () => {
       },
       /^message cannot be written as JSON: no luck/,
     ],
-  ])("%s is rejected with its place and what to do", (_, value, words) => {
+  ])("%s is rejected with its path and a solution", (_, value, words) => {
     const encode = () => encodeFrame(value);
     expect(encode).toThrow(DeliveryError);
     expect(encode).toThrow(words);
   });
 
-  test("names a result by the name that was passed", () => {
+  test("is located in the error by the name that was passed", () => {
     expect(() => encodeFrame({ id: 1, result: [new Set()] }, "")).toThrow(/^result\[0\] is a Set/);
     expect(() => encodeFrame(new Set(), "result")).toThrow(/^result is a Set/);
   });
 
-  test("shortens a path of any length", () => {
+  test("is located in the error by a path of limited length", () => {
     const deep = Array.from({ length: 60 }).reduce<unknown>((inner) => ({ ["k".repeat(50)]: inner }), 1n);
     expect(() => encodeFrame(deep)).toThrow(/^message\.k{50}.{1,200}… is a bigint/);
   });
 
-  test("is rejected where it nests too deeply to be walked", () => {
+  test("is rejected if it is nested too deeply", () => {
     const deep = Array.from({ length: 200_000 }).reduce<unknown>((inner) => [inner], 1);
     expect(() => encodeFrame(deep)).toThrow(DeliveryError);
   });
 
-  test("does not include what JSON carries", () => {
+  test("does not include values that JSON represents", () => {
     const none = Object.assign(Object.create(null) as object, { a: 1 });
     const shared = { a: 1 };
     const value = {
@@ -191,7 +191,7 @@ describe("the size of a frame", () => {
   });
 });
 
-/** Returns another value each time that it is read. */
+/** Returns an object with a `type` that changes on each read. */
 function changing(...values: unknown[]) {
   return {
     get type() {
@@ -217,7 +217,7 @@ test("checks what the toJSON method of an array returns, and not the array", () 
   expect(encodeFrame(same)).toBe("[]");
 });
 
-describe("a message that only the server or API Gateway sends", () => {
+describe("a message with a reserved form", () => {
   test.each<[string, unknown]>([
     ["a notice", { type: "sallyport.revoked", scope: "view", reference: "x" }],
     ["a notice whose type does not come first", { scope: "view", type: "sallyport.revoked" }],
@@ -268,7 +268,7 @@ describe("a message that only the server or API Gateway sends", () => {
   });
 
   // Node 20 has no JSON.rawJSON.
-  test.runIf(raw)("is rejected when its JSON escapes the letters of the type", () => {
+  test.runIf(raw)("is rejected if its JSON escapes letters of the type", () => {
     for (const text of [
       '"\\u0073allyport.revoked"',
       '"s\\u0061llyport.revoked"',

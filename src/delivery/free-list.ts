@@ -4,7 +4,7 @@
  * In place of a Set, whose outgrown tables hold on to what was in them until the next full collection of garbage: each post would be copied
  * twice, with all that it refers to.
  */
-export class Slots<Item> {
+export class FreeList<Item> {
   readonly #items: (Item | undefined)[] = [];
   readonly #free: number[] = [];
 

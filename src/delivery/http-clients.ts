@@ -78,7 +78,7 @@ function unusable(message: string, cause?: unknown): DeliveryError {
  *
  * In place of `undici`'s Pool, which looks through all of them for one that is free.
  */
-export class Connections {
+export class HttpClients {
   readonly #Client: ClientClass;
   readonly #origin: string;
   readonly #options: ClientOptions;

@@ -2,8 +2,8 @@ import { createHash, createHmac } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type ClientClass, loadClient } from "./connections.ts";
 import { FetchClient } from "./fetch-client.ts";
+import { type ClientClass, loadClient } from "./http-clients.ts";
 import { HttpManagementApi, type ManagementApiOptions, type PostResult } from "./management-api.ts";
 import { Signer } from "./sigv4.ts";
 
@@ -32,7 +32,7 @@ function open(options: Partial<ManagementApiOptions> = {}): HttpManagementApi {
   return api;
 }
 
-/** As a delivery does: first what the call needs, then the call. */
+/** Calls ready() before the call, as a delivery does. */
 async function post(api: HttpManagementApi, to: string, id: string, frame: string): Promise<PostResult> {
   await api.ready(to);
   return api.post(to, id, frame);
@@ -43,7 +43,7 @@ async function remove(api: HttpManagementApi, to: string, id: string): Promise<P
   return api.delete(to, id);
 }
 
-/** The clients of Node.js and of Bun. */
+/** The HTTP clients for Node.js and for Bun. */
 const CLIENTS: readonly [name: string, load: () => Promise<ClientClass>][] = [
   ["undici", loadClient],
   ["fetch", async () => FetchClient],
@@ -71,7 +71,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     ],
     [400, { "x-amzn-errortype": "<b>no name" }, { kind: "failed", reason: "status 400" }],
     [302, { location: "http://127.0.0.1:1/" }, { kind: "failed", reason: "status 302" }],
-  ])("answered %d %j is %j", async (status, headers, result) => {
+  ])("that is answered with %d %j returns %j", async (status, headers, result) => {
     answer = (_request, response) => response.writeHead(status, headers).end('{"message":"words"}');
     expect(await post(open(), endpoint, "id=", "{}")).toEqual(result);
   });
@@ -81,7 +81,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     [410, { kind: "gone" }],
     [403, { kind: "failed", reason: "status 403" }],
     [429, { kind: "retry", reason: "status 429", isThrottled: true }],
-  ])("for a look at a connection, answered with %d, is %j", async (status, result) => {
+  ])("of get() that is answered with %d returns %j", async (status, result) => {
     const requests: string[] = [];
     answer = (request, response) => {
       requests.push(`${request.method} ${request.url}`);
@@ -100,7 +100,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     [302, "failed"],
     [429, "retry"],
     [502, "retry"],
-  ])("answered %d with the page of a proxy quotes its beginning and the URL", async (status, kind) => {
+  ])("that receives %d with a proxy page returns the URL and the start of the page", async (status, kind) => {
     const page = `<html>\r\n<h1>\u001b[2J${"é".repeat(300)}`;
     answer = (_request, response) => response.writeHead(status, { "content-type": "text/html" }).end(page);
     const excerpt = `"<html>\\r\\n<h1>\\u001b[2J${"\\u00e9".repeat(184)}" …`;
@@ -117,7 +117,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     ["an emulator without the header", {}, ""],
     ["an emulator with JSON", {}, '{"message":"Gone"}'],
     ["LocalStack", {}, '\n{"__type":"GoneException"}'],
-  ])("answered 410 in the form of %s is gone", async (_form, headers, body) => {
+  ])("that receives 410 in the form of %s returns gone", async (_form, headers, body) => {
     answer = (_request, response) => response.writeHead(410, headers).end(body);
     const api = open();
     expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "gone" });
@@ -125,7 +125,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     expect(await api.get(endpoint, "id=")).toEqual({ kind: "gone" });
   });
 
-  test("has one reason for pages that differ, so that a report does not grow with its recipients", async () => {
+  test("returns one reason for pages that differ, so a report stays small", async () => {
     let count = 0;
     answer = (_request, response) => response.writeHead(502).end(`<p>Request ID: ${count++}`);
     const api = open();
@@ -163,7 +163,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     await expect.poll(() => post(api, endpoint, "id=", "{}")).toEqual({ kind: "ok" });
   });
 
-  test("cut off half-way, or refused by everybody, says so", async () => {
+  test("that is reset or refused by the network returns the error code", async () => {
     const api = open();
     answer = (request) => request.socket.destroy();
     expect(await post(api, endpoint, "id=", "{}")).toEqual({ kind: "retry", reason: "UND_ERR_SOCKET" });
@@ -173,7 +173,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     });
   });
 
-  test("fails and is not counted as sent when the client cannot send", async () => {
+  test("fails if the HTTP client cannot send", async () => {
     class Stub {
       async destroy() {}
     }
@@ -197,7 +197,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
     expect(await sent).toMatchObject({ kind: "retry" });
   });
 
-  test("uses a connection again", async () => {
+  test("reuses a connection", async () => {
     const ports = new Set<number | undefined>();
     answer = (request, response) => {
       ports.add(request.socket.remotePort);
@@ -215,7 +215,7 @@ describe.each(CLIENTS)("a call over %s", (_client, given) => {
 
 const KEY = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" };
 
-/** Whether a request's signature is that of its own method, path, headers and body, by AWS's rules. */
+/** Returns true if the signature of a request matches its method, path, headers and body. */
 async function isSigned(request: IncomingMessage, secret = KEY.secretAccessKey): Promise<boolean> {
   let body = "";
   for await (const chunk of request) body += chunk;
@@ -248,7 +248,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     load = given;
   });
 
-  test("bears the signature of what arrives, whatever the connection's id and the frame", async () => {
+  test("has a valid signature for any connection id and frame", async () => {
     const signed: boolean[] = [];
     answer = async (request, response) => {
       signed.push(await isSigned(request));
@@ -262,7 +262,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     expect(signed).toEqual(Array(6).fill(true));
   });
 
-  test("by a clock that is wrong is refused once, and right from then on", async () => {
+  test("with a wrong local clock fails once and then uses the time of the response", async () => {
     const wrong = 7 * 60_000;
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - wrong });
     const dates: number[] = [];
@@ -284,7 +284,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     vi.useRealTimers();
   });
 
-  test("is signed by credentials that are fetched once, and again before they end", async () => {
+  test("uses credentials that are fetched once, and again before they expire", async () => {
     const ids: string[] = [];
     answer = (request, response) => {
       ids.push(/Credential=([^/]+)/.exec(`${request.headers.authorization}`)?.[1] ?? "");
@@ -308,12 +308,12 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     expect(ids).toEqual(["AK1", "AK1", "AK1", "AK1", "AK2"]);
   });
 
-  test("without credentials fails with what to do, and does not ask for them for each recipient", async () => {
-    let asked = 0;
+  test("without credentials fails, and does not fetch them again for each recipient", async () => {
+    let fetches = 0;
     const api = open({
       region: "eu-west-1",
       credentials: () => {
-        asked++;
+        fetches++;
         return Promise.reject(new Error("the metadata service is silent"));
       },
     });
@@ -323,10 +323,10 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
         reason: "AWS credentials could not be had: the metadata service is silent",
       });
     }
-    expect(asked).toBe(1);
+    expect(fetches).toBe(1);
   });
 
-  test("to a domain that does not tell its region needs one", async () => {
+  test("to a custom domain fails without a region", async () => {
     for (const name of ["AWS_REGION", "AWS_DEFAULT_REGION"]) vi.stubEnv(name, "");
     const api = open({ credentials: KEY });
     expect(await post(api, "https://ws.example.com", "id=", "{}")).toMatchObject({
@@ -335,7 +335,7 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     });
   });
 
-  test("is signed for the region that AWS's own endpoint names, by the environment's key", async () => {
+  test("is signed for the region in the AWS endpoint, with credentials from the environment", async () => {
     vi.stubEnv("AWS_ACCESS_KEY_ID", "AKENV");
     vi.stubEnv("AWS_SECRET_ACCESS_KEY", "s");
     vi.stubEnv("AWS_SESSION_TOKEN", "t");

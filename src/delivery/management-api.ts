@@ -1,11 +1,11 @@
 import { DeliveryError } from "../errors.ts";
 import { foreignExcerpt } from "../protocol/foreign-body.ts";
 import { regionOfHost } from "../protocol/partitions.ts";
-import { type ClientClass, Connections, loadClient } from "./connections.ts";
 import { type CredentialProvider, Credentials, CredentialsError } from "./credentials.ts";
 import { type Answer, Exchange } from "./exchange.ts";
+import { FreeList } from "./free-list.ts";
+import { type ClientClass, HttpClients, loadClient } from "./http-clients.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
-import { Slots } from "./slots.ts";
 
 /** What the Management API said to one call. `retry` may succeed later, `gone` never. */
 export type PostResult =
@@ -61,7 +61,7 @@ const JSON_TYPE = { "content-type": "application/json" };
 
 /** Where calls to an endpoint go, and what signs them. */
 interface Endpoint {
-  readonly connections: Connections;
+  readonly connections: HttpClients;
   readonly host: string;
   /** For messages, without the id of a connection. */
   readonly url: string;
@@ -99,10 +99,10 @@ export class HttpManagementApi implements ManagementApi {
   readonly #timeoutMs: number;
   readonly #credentials: Credentials;
   readonly #endpoints = new Map<string, Endpoint>();
-  readonly #hosts = new Map<string, Connections>();
+  readonly #hosts = new Map<string, HttpClients>();
   #Client: ClientClass | undefined;
   readonly #signers = new Map<string, Signer>();
-  readonly #underWay = new Slots<Exchange>();
+  readonly #underWay = new FreeList<Exchange>();
   #signedBy: AwsCredentials | undefined;
   #sweeper: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -219,7 +219,7 @@ export class HttpManagementApi implements ManagementApi {
     let connections = this.#hosts.get(url.origin);
     if (!connections) {
       if (!this.#Client) throw new Error("ready() has not been awaited");
-      connections = new Connections(this.#Client, url.origin, {
+      connections = new HttpClients(this.#Client, url.origin, {
         connectTimeout: this.#timeoutMs,
         headersTimeout: 0,
         bodyTimeout: 0,

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Lane, ORDINARY_PER_SET_ASIDE, SET_ASIDE_CALLS, URGENT_RESERVE } from "./lane.ts";
-import { Rate } from "./rate.ts";
+import { ORDINARY_PER_SET_ASIDE, RequestQueue, SET_ASIDE_CALLS, URGENT_RESERVE } from "./queue.ts";
+import { Rate } from "./rate-limiter.ts";
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -11,8 +11,8 @@ afterEach(() => {
 
 const unbounded = () => new Rate(Number.POSITIVE_INFINITY);
 
-/** Has calls wait for their turns, and tells which had them in what order. */
-function queue(lane: Lane) {
+/** Queues calls and records the order in which they are admitted. */
+function queue(lane: RequestQueue) {
   const entered: string[] = [];
   const enter = (name: string, isUrgent = false) => {
     const turn = lane.enter(isUrgent);
@@ -22,9 +22,9 @@ function queue(lane: Lane) {
   return { entered, enter };
 }
 
-describe("a lane", () => {
-  test("lets so many calls under way, the others in order as those leave", async () => {
-    const lane = new Lane(unbounded(), 2);
+describe("a request queue", () => {
+  test("admits the allowed number of calls, and the others in order as calls leave", async () => {
+    const lane = new RequestQueue(unbounded(), 2);
     const { entered, enter } = queue(lane);
     for (const name of ["a", "b", "c", "d"]) enter(name);
     expect(entered).toEqual(["a", "b"]);
@@ -38,8 +38,8 @@ describe("a lane", () => {
     expect(entered).toEqual(["a", "b", "c", "d", "e"]);
   });
 
-  test("has a reserve for urgent ones, and lets them in before others who wait", async () => {
-    const lane = new Lane(unbounded(), 1);
+  test("has a reserve for urgent calls, and admits them before waiting calls", async () => {
+    const lane = new RequestQueue(unbounded(), 1);
     const { entered, enter } = queue(lane);
     enter("a");
     enter("b");
@@ -55,8 +55,8 @@ describe("a lane", () => {
     expect(entered.at(-1)).toBe("b");
   });
 
-  test("goes at its pace though nobody leaves, and wastes no turn", async () => {
-    const lane = new Lane(new Rate(60), 1000);
+  test("admits calls at its rate although no call leaves", async () => {
+    const lane = new RequestQueue(new Rate(60), 1000);
     const { entered, enter } = queue(lane);
     for (let call = 0; call < 120; call++) enter(`${call}`);
     expect(entered).toHaveLength(3);
@@ -67,8 +67,8 @@ describe("a lane", () => {
     expect(entered.length).toBeGreaterThan(114);
   });
 
-  test("takes urgent calls up to a second in advance, and others pay for it", async () => {
-    const lane = new Lane(new Rate(100), 1000);
+  test("admits urgent calls up to one second in advance, and delays normal calls for it", async () => {
+    const lane = new RequestQueue(new Rate(100), 1000);
     const { entered, enter } = queue(lane);
     for (let call = 0; call < 150; call++) enter("urgent", true);
     expect(entered).toHaveLength(105);
@@ -84,9 +84,9 @@ describe("a lane", () => {
   });
 });
 
-test("an urgent call is not held up by the timer of an ordinary one, and what was taken faster is not made good slower", async () => {
+test("an urgent call does not wait for a normal one, and slowing down lengthens no debt", async () => {
   const rate = new Rate(100);
-  const lane = new Lane(rate, 1000);
+  const lane = new RequestQueue(rate, 1000);
   const { entered, enter } = queue(lane);
   for (let call = 0; call < 105; call++) enter("early", true);
   enter("ordinary");
@@ -101,12 +101,12 @@ test("an urgent call is not held up by the timer of an ordinary one, and what wa
   expect(rate.take(true)).toBeLessThan(1500);
 });
 
-test("a lane that lets ordinary calls in has none of them wait any more", async () => {
-  const lane = new Lane(new Rate(1), 1);
+test("a request queue that releases normal calls makes no normal call wait", async () => {
+  const lane = new RequestQueue(new Rate(1), 1);
   const { entered, enter } = queue(lane);
   for (const name of ["a", "b", "c"]) enter(name);
   const outside = lane.room();
-  lane.letOrdinaryIn();
+  lane.releaseNormal();
   await outside;
   await Promise.resolve();
   expect(entered).toEqual(["a", "b", "c"]);
@@ -115,15 +115,15 @@ test("a lane that lets ordinary calls in has none of them wait any more", async 
   expect(lane.room()).toBeUndefined();
 });
 
-test("calls to connections that are set aside use slots of their own, after all other calls", async () => {
-  const lane = new Lane(unbounded(), 1);
+test("calls to connections that are set aside use separate slots, after all other calls", async () => {
+  const lane = new RequestQueue(unbounded(), 1);
   const { entered, enter } = queue(lane);
   enter("a");
   let aside = 0;
   for (let call = 0; call < SET_ASIDE_CALLS + 2; call++) void lane.enterAside(60_000)?.then(() => aside++);
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS);
-  // They have taken no slot of the others.
+  // Those calls use no slot of the other calls.
   lane.leave(false);
   enter("b");
   expect(entered).toEqual(["a", "b"]);
@@ -136,14 +136,14 @@ test("calls to connections that are set aside use slots of their own, after all 
   expect(entered).toEqual(["a", "b", "c"]);
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS + 1);
-  lane.letOrdinaryIn();
+  lane.releaseNormal();
   await Promise.resolve();
   expect(aside).toBe(SET_ASIDE_CALLS + 2);
   expect(lane.enterAside(60_000)).toBeUndefined();
 });
 
-test("a call to a connection that is set aside is made after some ordinary ones, although those use up the pace", async () => {
-  const lane = new Lane(new Rate(100), 1000);
+test("a call to a connection that is set aside gets a turn between normal calls", async () => {
+  const lane = new RequestQueue(new Rate(100), 1000);
   const { entered, enter } = queue(lane);
   for (let call = 0; call < 200; call++) enter("ordinary");
   const burst = entered.length;
@@ -154,8 +154,8 @@ test("a call to a connection that is set aside is made after some ordinary ones,
   expect(second - first).toBe(ORDINARY_PER_SET_ASIDE + 1);
 });
 
-test("a call to a connection that is set aside waits no longer than it was allowed to", async () => {
-  const lane = new Lane(new Rate(1), 1);
+test("a call to a connection that is set aside waits at most as long as allowed", async () => {
+  const lane = new RequestQueue(new Rate(1), 1);
   const { enter } = queue(lane);
   for (let call = 0; call < 20; call++) enter("ordinary");
   let isInTime: boolean | undefined;
@@ -169,7 +169,7 @@ test("a call to a connection that is set aside waits no longer than it was allow
 });
 
 describe("a rate", () => {
-  test("within another one is slower while it throttles, and slows down no other one", () => {
+  test("of one endpoint slows down while it throttles, without effect on other endpoints", () => {
     const all = new Rate(1000);
     const [one, other] = [new Rate(1000, { within: all }), new Rate(1000, { within: all })];
     for (let window = 0; window < 5; window++) answers(one, 50, 0);
@@ -180,7 +180,7 @@ describe("a rate", () => {
       return count;
     };
     expect([one.share < 0.2, other.share, all.share]).toEqual([true, 1, 1]);
-    // The burst is that of the full pace. After it, an endpoint has its share, and the other one the rest.
+    // The burst has the full rate. After it, one endpoint gets its share and the other one the rest.
     taken(one);
     vi.advanceTimersByTime(40);
     expect(taken(one)).toBeLessThan(10);
@@ -195,7 +195,7 @@ describe("a rate", () => {
     rate.answered(false);
   };
 
-  test("slows down while many are refused for their number, never to nothing, and comes back", () => {
+  test("slows down to at least 2% while many calls are throttled, and recovers", () => {
     const rate = new Rate(1000);
     answers(rate, 10, 89);
     expect(rate.share).toBeCloseTo(0.7);
@@ -207,14 +207,14 @@ describe("a rate", () => {
     expect(rate.share).toBe(1);
   });
 
-  test("takes one slow client for what it is", () => {
+  test("does not slow down for a small number or share of throttled calls", () => {
     const rate = new Rate(1000);
     answers(rate, 4, 0);
     answers(rate, 10, 1000);
     expect(rate.share).toBe(1);
   });
 
-  test("is whole again after a pause", () => {
+  test("is at its full value again after a pause", () => {
     const rate = new Rate(1000);
     for (let window = 0; window < 5; window++) answers(rate, 50, 0);
     expect(rate.share).toBeLessThan(0.2);
@@ -223,9 +223,9 @@ describe("a rate", () => {
     expect(rate.share).toBe(1);
   });
 
-  test("narrows a lane with it, though there is no pace to slow down", async () => {
+  test("without a limit reduces the calls in flight of its request queue", async () => {
     const rate = unbounded();
-    const lane = new Lane(rate, 100);
+    const lane = new RequestQueue(rate, 100);
     for (let window = 0; window < 5; window++) answers(rate, 50, 0);
     const { entered, enter } = queue(lane);
     for (let call = 0; call < 100; call++) enter(`${call}`);
@@ -234,9 +234,9 @@ describe("a rate", () => {
   });
 });
 
-describe("whoever has many to send", () => {
-  /** Asks for room, again and again as one does, until told to stop; each time there is room it sends one. */
-  function sender(lane: Lane, most = Number.POSITIVE_INFINITY) {
+describe("a sender of many messages", () => {
+  /** Waits for capacity and sends one message each time, up to `most` messages. */
+  function sender(lane: RequestQueue, most = Number.POSITIVE_INFINITY) {
     const state = { sent: 0, isOver: false };
     const run = async () => {
       while (!state.isOver && state.sent < most) {
@@ -254,8 +254,8 @@ describe("whoever has many to send", () => {
     return state;
   }
 
-  test("has room as long as one more call would be under way at once, and is called in when one leaves", async () => {
-    const lane = new Lane(unbounded(), 3);
+  test("sends while a further call can be in flight, and is woken when a call leaves", async () => {
+    const lane = new RequestQueue(unbounded(), 3);
     const state = sender(lane);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(3);
@@ -268,22 +268,22 @@ describe("whoever has many to send", () => {
     expect(state.sent).toBe(6);
   });
 
-  test("is called in when a thirty-second of the calls have left, and not for each of them", async () => {
-    const lane = new Lane(unbounded(), 96);
+  test("is woken when 1/32 of the calls have left, not for each call", async () => {
+    const lane = new RequestQueue(unbounded(), 96);
     for (let call = 0; call < 96; call++) lane.enter(false);
-    let isCalledIn = false;
+    let isWoken = false;
     lane.room()?.then(() => {
-      isCalledIn = true;
+      isWoken = true;
     });
     for (const left of [1, 2, 3]) {
       lane.leave(false);
       await Promise.resolve();
-      expect(isCalledIn).toBe(left === 3);
+      expect(isWoken).toBe(left === 3);
     }
   });
 
-  test("is not there for newcomers while a sender waits that was not called in", async () => {
-    const lane = new Lane(unbounded(), 96);
+  test("waits behind an earlier sender that was not woken yet", async () => {
+    const lane = new RequestQueue(unbounded(), 96);
     for (let call = 0; call < 96; call++) lane.enter(false);
     const first = lane.room();
     lane.leave(false);
@@ -295,8 +295,8 @@ describe("whoever has many to send", () => {
     expect(lane.room()).toBeUndefined();
   });
 
-  test("waits behind those who wait for their turn already", async () => {
-    const lane = new Lane(unbounded(), 1);
+  test("waits behind calls that already wait for their turn", async () => {
+    const lane = new RequestQueue(unbounded(), 1);
     const { entered, enter } = queue(lane);
     enter("a");
     enter("b");
@@ -310,22 +310,22 @@ describe("whoever has many to send", () => {
     expect(state.sent).toBe(1);
   });
 
-  test("shares it: one who takes nothing keeps nobody else waiting", async () => {
-    const lane = new Lane(unbounded(), 1);
+  test("is woken although an earlier sender does not use its turn", async () => {
+    const lane = new RequestQueue(unbounded(), 1);
     lane.enter(false);
-    let asked = 0;
-    const idle = lane.room()?.then(() => asked++);
+    let woken = 0;
+    const idle = lane.room()?.then(() => woken++);
     const state = sender(lane, 1);
     await vi.advanceTimersByTimeAsync(0);
-    expect([asked, state.sent]).toEqual([0, 0]);
+    expect([woken, state.sent]).toEqual([0, 0]);
     lane.leave(false);
     await vi.advanceTimersByTimeAsync(0);
     await idle;
-    expect([asked, state.sent]).toEqual([1, 1]);
+    expect([woken, state.sent]).toEqual([1, 1]);
   });
 
-  test("takes turns with other flows, though one flow has many senders", async () => {
-    const lane = new Lane(unbounded(), 1);
+  test("alternates with other flows, although one flow has many senders", async () => {
+    const lane = new RequestQueue(unbounded(), 1);
     lane.enter(false);
     const served: string[] = [];
     for (const flow of ["large", "large", "large", "small"]) lane.room(flow)?.then(() => served.push(flow));
@@ -337,9 +337,9 @@ describe("whoever has many to send", () => {
     expect(served.slice(0, 2)).toEqual(["large", "small"]);
   });
 
-  test("waits while a thousand calls and more are to be made again, and goes on when fewer are", async () => {
-    const lane = new Lane(unbounded(), 10);
-    const back = Array.from({ length: 1024 }, () => lane.stepAside());
+  test("waits while 1024 calls are to be retried, and continues when fewer are", async () => {
+    const lane = new RequestQueue(unbounded(), 10);
+    const back = Array.from({ length: 1024 }, () => lane.trackRetry());
     const state = sender(lane, 5);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(0);
@@ -347,27 +347,27 @@ describe("whoever has many to send", () => {
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(5);
     expect(lane.room()).toBeUndefined();
-    const again = lane.stepAside();
+    const again = lane.trackRetry();
     expect(lane.room()).toBeDefined();
     again();
     expect(lane.room()).toBeUndefined();
   });
 
-  test("has room at once in a lane that lets everybody in, and whoever waited is let go", async () => {
-    const lane = new Lane(unbounded(), 1);
+  test("sends all messages once the request queue releases normal calls", async () => {
+    const lane = new RequestQueue(unbounded(), 1);
     lane.enter(false);
     const state = sender(lane, 7);
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(0);
-    lane.letOrdinaryIn();
+    lane.releaseNormal();
     await vi.advanceTimersByTimeAsync(0);
     expect(state.sent).toBe(7);
   });
 });
 
-test("answers slow the pace down where they say so, and only what was called counts", () => {
+test("a rate is slowed by throttled answers, and calls that were not made do not count", () => {
   const rate = unbounded();
-  const lane = new Lane(rate, 100);
+  const lane = new RequestQueue(rate, 100);
   for (let call = 0; call < 30; call++) {
     lane.enter(false);
     lane.leave(undefined);

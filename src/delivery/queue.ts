@@ -1,6 +1,6 @@
 import { ConcurrencyLimit } from "./concurrency-limit.ts";
 import { FairQueue } from "./fair-queue.ts";
-import type { Rate } from "./rate.ts";
+import type { Rate } from "./rate-limiter.ts";
 
 /** Calls that urgent ones may have under way beyond the others' bound: a slow gateway does not hold up an eviction. */
 export const URGENT_RESERVE = 32;
@@ -20,7 +20,7 @@ export const ORDINARY_PER_SET_ASIDE = 8;
  * endpoint throttles. Urgent calls go first. Senders that wait for capacity are served in turn. Calls to connections that are set aside
  * use slots of their own.
  */
-export class Lane {
+export class RequestQueue {
   readonly #rate: Rate;
   readonly #most: number;
   readonly #limit: ConcurrencyLimit;
@@ -110,7 +110,7 @@ export class Lane {
   }
 
   /** Notes that a call waits to be made again, until the function that comes back is called. */
-  stepAside(): () => void {
+  trackRetry(): () => void {
     this.#aside++;
     return () => {
       this.#aside--;
@@ -133,7 +133,7 @@ export class Lane {
   }
 
   /** Nobody ordinary waits here any more: they are to find that there is nothing left to do. */
-  letOrdinaryIn(): void {
+  releaseNormal(): void {
     this.#isOpenToAll = true;
     for (const goOn of this.#ordinary.splice(0)) {
       this.#underWay++;

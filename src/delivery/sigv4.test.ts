@@ -5,7 +5,7 @@ import { type AwsCredentials, type SignableCall, Signer } from "./sigv4.ts";
 
 const REGIONS = ["eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1"];
 const anyText = fc.string({ unit: "grapheme", minLength: 1, maxLength: 24 });
-/** A path as it goes over the wire: a stage, and a connection id of any signs, encoded once. */
+/** A request path: a stage and a connection id of any characters, encoded once. */
 const path = fc
   .tuple(
     fc.constantFrom("", "/prod", "/dev-1", "/a/b", "/prod/"),
@@ -29,7 +29,7 @@ const credentials: fc.Arbitrary<AwsCredentials> = fc.record({
   secretAccessKey: fc.string({ minLength: 1, maxLength: 40 }),
   sessionToken: fc.option(fc.base64String({ minLength: 4, maxLength: 400 }), { nil: undefined }),
 });
-/** Instants about the ends of days, where the day's key and the second's date change. */
+/** Times near midnight UTC, when the signing key and the date change. */
 const instants = fc.array(
   fc
     .tuple(fc.integer({ min: 19_000, max: 22_000 }), fc.integer({ min: -1500, max: 1500 }))
@@ -37,7 +37,7 @@ const instants = fc.array(
   { minLength: 1, maxLength: 4 },
 );
 
-test("signs as AWS's own signer does, byte for byte: any path, body, session token, and day after day with one key", async () => {
+test("signs any request exactly as the signer of the AWS SDK does, also across days", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...REGIONS),
@@ -57,7 +57,7 @@ test("signs as AWS's own signer does, byte for byte: any path, body, session tok
   );
 });
 
-test("of many bodies each has its own hash", () => {
+test("signs each of many bodies with its own hash", () => {
   const signer = new Signer("eu-west-1", { accessKeyId: "A", secretAccessKey: "B" });
   const hashes = (round: number) =>
     Array.from({ length: 40 }, (_, n) => {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Rate } from "./rate.ts";
+import { Rate } from "./rate-limiter.ts";
 import { noRefusals, type Refusals, Throttling } from "./throttling.ts";
 
 let rate: Rate;
@@ -13,7 +13,10 @@ beforeEach(() => {
   throttling = new Throttling(rate);
 });
 
-/** One call to each of some connections, of which those with refusals are answered 429. @returns how many were evidence */
+/**
+ * Makes one call to each connection. Those in `refused` are answered 429.
+ * Returns how many of these counted as evidence that the endpoint throttles.
+ */
 function round(refused: readonly Refusals[], accepted: readonly (Refusals | undefined)[]): number {
   let evidence = 0;
   for (const refusals of refused) {
@@ -31,8 +34,8 @@ function round(refused: readonly Refusals[], accepted: readonly (Refusals | unde
 
 const connections = (count: number) => Array.from({ length: count }, noRefusals);
 
-describe("connections that are refused while others are served", () => {
-  test("say nothing about the endpoint after the first refusal, and are set aside", () => {
+describe("connections that are throttled while others are served", () => {
+  test("are no evidence against the endpoint after the first 429, and are set aside", () => {
     const [silent, others] = [connections(40), Array(40).fill(undefined)];
     expect(round(silent, others)).toBe(40);
     // The pace recovers while others are served.
@@ -51,7 +54,7 @@ describe("connections that are refused while others are served", () => {
     expect(throttling.isTooSlow(silent, now)).toBe(true);
   });
 
-  test("are too slow, although other connections recovered once meanwhile", () => {
+  test("are too slow although other connections recovered once", () => {
     const [silent = noRefusals(), ...others] = connections(4);
     round([silent, ...others], [undefined]);
     round([silent], others);
@@ -62,7 +65,7 @@ describe("connections that are refused while others are served", () => {
     expect(throttling.isTooSlow(silent, now)).toBe(true);
   });
 
-  test("are not too slow while other connections recover all the time", () => {
+  test("are not too slow while other connections repeatedly recover", () => {
     const [silent = noRefusals(), ...others] = connections(4);
     for (let call = 0; call < 20; call++) {
       round([silent, ...others], Array(100).fill(undefined));
@@ -72,7 +75,7 @@ describe("connections that are refused while others are served", () => {
     expect(throttling.isTooSlow(silent, now)).toBe(false);
   });
 
-  test("are served as before once they were accepted", () => {
+  test("are no longer set aside once a call was accepted", () => {
     const [slow = noRefusals()] = connections(1);
     for (let call = 0; call < 5; call++) round([slow], [undefined]);
     expect(throttling.isSetAside(slow, now)).toBe(true);
@@ -86,14 +89,14 @@ describe("connections that are refused while others are served", () => {
 });
 
 describe("an endpoint that throttles", () => {
-  test("slows down, and no connection is set aside or too slow, when it refuses every call", () => {
+  test("slows the rate and sets no connection aside if it throttles every call", () => {
     const all = connections(50);
     for (let call = 0; call < 30; call++) expect(round(all, [])).toBe(50);
     expect(rate.share).toBeLessThan(0.1);
     expect(all.some((one) => throttling.isSetAside(one, now) || throttling.isTooSlow(one, now))).toBe(false);
   });
 
-  test("is recognized by connections that are accepted on a later try", () => {
+  test("is recognized by connections that are accepted on a retry", () => {
     const all = connections(50);
     for (let call = 0; call < 30; call++) {
       round(all.slice(0, 25), all.slice(25));
@@ -103,7 +106,7 @@ describe("an endpoint that throttles", () => {
     expect(all.some((one) => throttling.isTooSlow(one, now))).toBe(false);
   });
 
-  test("is not recognized by one connection, however often it is refused", () => {
+  test("is not recognized by the 429 answers of a single connection", () => {
     const [one = noRefusals()] = connections(1);
     let evidence = 0;
     for (let call = 0; call < 200; call++) {
@@ -114,7 +117,7 @@ describe("an endpoint that throttles", () => {
   });
 });
 
-test("a connection whose calls fail for another reason is not set aside, and stands out while others are served", () => {
+test("a connection with other failures is not set aside, but is alone while others are served", () => {
   const [one = noRefusals()] = connections(1);
   for (let call = 0; call < 5; call++) throttling.failed(one);
   expect(throttling.isAlone(one)).toBe(false);

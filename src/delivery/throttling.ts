@@ -1,4 +1,4 @@
-import type { Rate } from "./rate.ts";
+import type { Rate } from "./rate-limiter.ts";
 
 /** The refusals in a row after which a connection is set aside, while other connections are served. */
 const SET_ASIDE_REFUSALS = 2;

@@ -1,25 +1,25 @@
 import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
-import { checkChannelName } from "../access/channels.ts";
-import type { Trail } from "../access/decisions.ts";
-import { askChannel, demand, demandChannel } from "../access/guard.ts";
-import { addressBlock } from "../access/rate-limits.ts";
-import { ANONYMOUS, type Subject } from "../access/rules.ts";
-import { hashToken, type TokenGrant } from "../access/tokens.ts";
-import { userOf } from "../access/user.ts";
+import type { DecisionContext } from "../audit/decision.ts";
+import { authenticatedUser } from "../auth/authenticated-user.ts";
+import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
+import type { Gateway } from "../auth/gateways.ts";
+import { addressBlock } from "../auth/rate-limits.ts";
+import { hashToken, type TokenGrant } from "../auth/tokens.ts";
+import { lockOfConnections, type NewConnection, type SpentMark } from "../connections/open.ts";
+import type { ConnectionLimit } from "../connections/user-connections.ts";
 import { malformed, type Reason, RefusedError } from "../errors.ts";
-import type { Gateway } from "../gateways/gateways.ts";
+import { ANONYMOUS, type Subject } from "../permissions/rules.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
-import { lockOfConnections, type NewSession, type SpentMark } from "../sessions/entries.ts";
-import { firstEnd } from "../sessions/rights-of.ts";
-import type { ConnectionLimit } from "../sessions/user-connections.ts";
+import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
+import { firstEnd } from "../storage/sql/effective-permissions.ts";
+import { checkChannelName } from "../views/channels.ts";
+import type { MountedView } from "../views/mount.ts";
+import { userOf } from "../views/user.ts";
 import { tooManyConnections } from "./connection-slots.ts";
-import { authenticatedUser } from "./identity.ts";
-import type { MountedView } from "./mount-views.ts";
-import type { Rooms } from "./rooms.ts";
 
 /**
  * Denials of a connect that may be an attempt to guess a token or to use a stolen one. A known user without a permission is not among
@@ -30,7 +30,7 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "token-unknown",
   "token-expired",
   "token-replayed",
-  "login",
+  "session",
   // A token of an ended session can be sent again and again, like one that was spent.
   "session-ended",
 ]);
@@ -38,7 +38,7 @@ const FAILURES: ReadonlySet<Reason> = new Set([
 /** A connect with an accepted token and session, or an accepted anonymous one. */
 interface AuthenticatedConnect {
   readonly subject: Subject;
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
   /** Number of the last change before the subject was read. */
   readonly since: number;
   /** The token that was spent. */
@@ -55,36 +55,36 @@ interface AuthenticatedConnect {
  * @throws RefusedError
  */
 export async function connect(
-  rooms: Rooms,
+  services: Services,
   view: MountedView,
   call: ConnectCall,
   http: HttpCall,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<void> {
-  const gateway = await rooms.callers.check(call);
-  trail.gateway = gateway.name;
+  const gateway = await services.gatewayAuthenticator.check(call);
+  context.gateway = gateway.name;
   const channel = call.channel || view.defaultChannel;
   if (channel !== undefined) {
     checkChannelName(channel);
-    trail.channel = channel;
+    context.channel = channel;
   }
-  const address = sourceOf(rooms, view, call, http);
-  if (address.text !== undefined) trail.sourceIp = address.text;
-  if (call.origin !== undefined) trail.origin = call.origin.slice(0, 500);
-  rooms.origins.require(await rooms.origins.decide(call.origin));
+  const address = sourceOf(services, view, call, http);
+  if (address.text !== undefined) context.sourceIp = address.text;
+  if (call.origin !== undefined) context.origin = call.origin.slice(0, 500);
+  services.origins.require(await services.origins.decide(call.origin));
 
   const request = { view, call, gateway, http, channel };
   const attempt = { gatewayId: gateway.id, view: view.path, block: address.block };
-  const accepted = await authenticateConnect(rooms, request, trail).catch(async (error: unknown) => {
+  const accepted = await authenticateConnect(services, request, context).catch(async (error: unknown) => {
     if (error instanceof RefusedError && FAILURES.has(error.reason))
-      await rooms.connectLimits.failed(attempt);
+      await services.connectLimits.failed(attempt);
     throw error;
   });
-  await rooms.connectLimits.take(attempt, accepted.subject.userId);
-  checkRules(rooms, trail, view, channel, accepted.subject);
-  const user = userOf(accepted.subject, rooms.permissions, trail);
-  if (channel !== undefined) await askChannel(trail, rooms.channels.require(channel), user);
-  if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
+  await services.connectLimits.take(attempt, accepted.subject.userId);
+  checkRules(services, context, view, channel, accepted.subject);
+  const user = userOf(accepted.subject, services.permissions, context);
+  if (channel !== undefined) await runChannelAuthorize(context, services.channels.require(channel), user);
+  if (services.telemetry) context.gateMs = performance.now() - context.startedAt;
   await view.view.connect?.({
     user,
     channel,
@@ -93,10 +93,10 @@ export async function connect(
       return http.request;
     },
   });
-  await open(rooms, request, accepted, address.text, trail).catch(async (error: unknown) => {
+  await open(services, request, accepted, address.text, context).catch(async (error: unknown) => {
     // Others may share the address of a user who has too many connections.
-    if (error instanceof RefusedError && error.reason === "connections")
-      await rooms.connectLimits.giveBack(attempt);
+    if (error instanceof RefusedError && error.reason === "connection-limit")
+      await services.connectLimits.giveBack(attempt);
     throw error;
   });
 }
@@ -110,19 +110,19 @@ interface ConnectRequest {
 }
 
 async function authenticateConnect(
-  rooms: Rooms,
+  services: Services,
   request: ConnectRequest,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<AuthenticatedConnect> {
   const { view, call, channel } = request;
-  if (call.token !== undefined) return verifyToken(rooms, call.token, request, trail);
-  const since = hasHooks(rooms, channel) ? await rooms.changeLog.last(rooms.database.db) : 0;
-  return { subject: withoutToken(view), loginId: null, since, token: undefined };
+  if (call.token !== undefined) return verifyToken(services, call.token, request, context);
+  const since = hasHooks(services, channel) ? await services.changeLog.last(services.database.db) : 0;
+  return { subject: withoutToken(view), sessionId: null, since, token: undefined };
 }
 
 /** Whether `authorize` is called, whose answer can be out of date by the time the row is written. */
-function hasHooks(rooms: Rooms, channel: string | undefined): boolean {
-  return channel !== undefined && rooms.channels.require(channel).authorize.length > 0;
+function hasHooks(services: Services, channel: string | undefined): boolean {
+  return channel !== undefined && services.channels.require(channel).authorize.length > 0;
 }
 
 /** Without a token there is no user, whatever cookie came along. */
@@ -137,34 +137,34 @@ function withoutToken(view: MountedView): Subject {
 
 /** Spends the token first: it is cheaper than the app's `authenticate`, which a flood of bad tokens then does not reach. */
 async function verifyToken(
-  rooms: Rooms,
+  services: Services,
   token: string,
   request: ConnectRequest,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<AuthenticatedConnect> {
   const { call, gateway, http } = request;
-  const grant = await rooms.tokens.spend(token);
-  trail.userId = grant.userId;
-  if (grant.loginId !== null) trail.loginId = grant.loginId;
-  if (rooms.tokenBinding !== "token") {
-    const identity = await authenticatedUser(rooms, http.request);
-    const same = identity?.userId === grant.userId && identity.loginId === grant.loginId;
+  const grant = await services.tokens.spend(token);
+  context.userId = grant.userId;
+  if (grant.sessionId !== null) context.sessionId = grant.sessionId;
+  if (services.tokenBinding !== "token") {
+    const identity = await authenticatedUser(services, http.request);
+    const same = identity?.userId === grant.userId && identity.sessionId === grant.sessionId;
     if (!same) {
       throw new RefusedError(
         identity
           ? `The token is of user ${grant.userId}, but the connect came with another login, of user ${identity.userId}.`
           : withoutLogin(call.origin),
-        { reason: "login" },
+        { reason: "session" },
       );
     }
   } else if (grant.origin !== (call.origin ?? null) || (grant.gatewayId ?? gateway.id) !== gateway.id) {
     throw new RefusedError("The token was issued to another page's origin, or for another gateway.", {
-      reason: "login",
+      reason: "session",
     });
   }
   requireScope(grant, request);
   const spent = { hash: hashToken(token), spentAt: grant.spentAt };
-  return { subject: grant.subject, loginId: grant.loginId, since: grant.since, token: spent };
+  return { subject: grant.subject, sessionId: grant.sessionId, since: grant.since, token: spent };
 }
 
 /** A channel is compared with the one that the connect joins, which is the view's default if the client names none. */
@@ -196,14 +196,14 @@ function withoutLogin(origin: string | undefined): string {
 }
 
 function checkRules(
-  rooms: Rooms,
-  trail: Trail,
+  services: Services,
+  context: DecisionContext,
   view: MountedView,
   channel: string | undefined,
   subject: Subject,
 ): void {
-  demand(trail, view.name, view.rule, subject);
-  if (channel !== undefined) demandChannel(trail, rooms.channels.require(channel), subject);
+  requireRule(context, view.name, view.rule, subject);
+  if (channel !== undefined) requireChannelRules(context, services.channels.require(channel), subject);
 }
 
 /**
@@ -212,58 +212,63 @@ function checkRules(
  * read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it was called.
  */
 async function open(
-  rooms: Rooms,
+  services: Services,
   { view, call, gateway, channel }: ConnectRequest,
-  { subject, loginId, since, token }: AuthenticatedConnect,
+  { subject, sessionId, since, token }: AuthenticatedConnect,
   sourceIp: string | undefined,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<void> {
   const { connectionId } = call;
   const { userId } = subject;
-  const session = {
-    ...{ id: randomUUID(), gatewayId: gateway.id, connectionId, view: view.path, userId, loginId, channel },
+  const connection = {
+    ...{ id: randomUUID(), gatewayId: gateway.id, connectionId, view: view.path, userId, sessionId, channel },
     sourceIp: sourceIp ?? null,
     token,
   };
-  const checksChanges = hasHooks(rooms, channel);
-  const limit = userId === null ? undefined : rooms.limits.connectionsAt(view.path);
+  const checksChanges = hasHooks(services, channel);
+  const limit = userId === null ? undefined : services.limits.connectionsAt(view.path);
   const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
   if (token !== undefined && !checksChanges && !view.view.connect) {
     const validUntil = firstEnd(subject);
-    if (await rooms.entries.openUnchanged({ ...session, limit, since, validUntil }, lock)) {
-      trail.sessionId = session.id;
+    if (await services.connectionOpener.openUnchanged({ ...connection, limit, since, validUntil }, lock)) {
+      context.connectionKey = connection.id;
       return;
     }
   }
   let hasProbed = false;
   let last = since;
   for (let attempt = 1; attempt <= ATTEMPTS; ) {
-    const outcome = await rooms.database.writeBeside<Outcome>(
+    const outcome = await services.database.sharedTransaction<Outcome>(
       async (db) => {
-        const row = { ...session, limit, since: checksChanges ? last : undefined };
-        const opened = await rooms.entries.open(db, row);
-        if (!opened) return whyNotOpened(rooms, db, row, call);
+        const row = { ...connection, limit, since: checksChanges ? last : undefined };
+        const opened = await services.connectionOpener.open(db, row);
+        if (!opened) return whyNotOpened(services, db, row, call);
         const now = userId === null ? ANONYMOUS : { ...opened, userId };
-        checkRules(rooms, trail, view, channel, now);
-        return { kind: "opened", sessionId: opened.id };
+        checkRules(services, context, view, channel, now);
+        return { kind: "opened", connectionKey: opened.id };
       },
       { lock },
     );
     if (outcome.kind === "opened") {
-      trail.sessionId = outcome.sessionId;
+      context.connectionKey = outcome.connectionKey;
       return;
     }
     if (outcome.kind === "full") {
-      if (hasProbed || (await rooms.connectionProbes.closeGone(outcome.userId, outcome.limit.scope)) === 0)
+      if (hasProbed || (await services.connectionProbes.closeGone(outcome.userId, outcome.limit.scope)) === 0)
         throw tooManyConnections(outcome.userId, outcome.limit);
       hasProbed = true;
       continue;
     }
     attempt++;
     last = outcome.last;
-    const now = userId === null ? ANONYMOUS : await rooms.rights.subject(rooms.database.db, userId);
+    const now =
+      userId === null ? ANONYMOUS : await services.userPermissions.subject(services.database.db, userId);
     if (channel !== undefined)
-      await askChannel(trail, rooms.channels.require(channel), userOf(now, rooms.permissions, trail));
+      await runChannelAuthorize(
+        context,
+        services.channels.require(channel),
+        userOf(now, services.permissions, context),
+      );
   }
   throw new RefusedError(
     `authorize of channel "${channel}" was called ${ATTEMPTS} times, and each time the permissions of the user or the data of the ` +
@@ -277,7 +282,7 @@ const ATTEMPTS = 20;
 
 /** What came of an attempt to write the row. */
 type Outcome =
-  | { readonly kind: "opened"; readonly sessionId: string }
+  | { readonly kind: "opened"; readonly connectionKey: string }
   /** A change that concerns the connection was recorded since `authorize` was called. */
   | { readonly kind: "changed"; readonly last: number }
   /** The user has as many open connections as the limit allows. */
@@ -285,25 +290,25 @@ type Outcome =
 
 /** @throws RefusedError for what another attempt does not change */
 async function whyNotOpened(
-  rooms: Rooms,
+  services: Services,
   db: Kysely<Tables>,
-  row: NewSession,
+  row: NewConnection,
   { connectionId, token }: ConnectCall,
 ): Promise<Outcome> {
   // A statement whose answer was lost has opened it, and was repeated.
-  if (await rooms.entries.isOpened(db, row)) return { kind: "opened", sessionId: row.id };
+  if (await services.connectionOpener.isOpened(db, row)) return { kind: "opened", connectionKey: row.id };
   const ended =
     token === undefined || row.token === undefined
       ? undefined
-      : await rooms.tokens.whyEnded(db, token, row.token.spentAt);
+      : await services.tokens.whyEnded(db, token, row.token.spentAt);
   if (ended) throw ended;
   const { limit, since, userId } = row;
   if (since !== undefined) {
-    const { last, isAffected } = await rooms.changeLog.check(db, row, since);
+    const { last, isAffected } = await services.changeLog.check(db, row, since);
     if (isAffected) return { kind: "changed", last };
   }
   if (userId !== null && limit !== undefined) {
-    const open = await rooms.userConnections.count(db, userId, limit.scope);
+    const open = await services.userConnections.count(db, userId, limit.scope);
     if (open >= limit.max) return { kind: "full", userId, limit };
   }
   throw malformed(`Connection ${connectionId} has already been opened.`);
@@ -311,16 +316,16 @@ async function whyNotOpened(
 
 /** The peer's address and the block of addresses that is limited together. */
 function sourceOf(
-  rooms: Rooms,
+  services: Services,
   view: MountedView,
   call: ConnectCall,
   http: HttpCall,
 ): { text: string | undefined; block: string } {
-  const text = rooms.trustProxy === 0 ? call.sourceIp : forwardedFor(http, rooms.trustProxy);
+  const text = services.trustProxy === 0 ? call.sourceIp : forwardedFor(http, services.trustProxy);
   const block = text === undefined ? undefined : addressBlock(text);
   if (block !== undefined) return { text, block };
   const names = ["connectsPerIp", "failedConnectsPerIp"] as const;
-  if (names.every((name) => rooms.limits.at(view.path, name).value === false))
+  if (names.every((name) => services.limits.at(view.path, name).value === false))
     return { text: undefined, block: "any" };
   throw malformed(
     `The connect brought no source address (${JSON.stringify(text) ?? "none"}). Map integration.request.header.x-sallyport-source-ip ` +

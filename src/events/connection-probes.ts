@@ -1,7 +1,7 @@
+import type { Connections } from "../connections/connections.ts";
+import type { ConnectionScope, OpenConnection, UserConnections } from "../connections/user-connections.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
-import type { Sessions } from "../sessions/sessions.ts";
-import type { ConnectionScope, OpenConnection, UserConnections } from "../sessions/user-connections.ts";
-import { within } from "../within.ts";
+import { within } from "../with-timeout.ts";
 
 /** Connections of one user that are probed at the same time. */
 const MAX_PROBES = 20;
@@ -20,15 +20,15 @@ interface Probe {
  */
 export class ConnectionProbes {
   readonly #api: ManagementApi;
-  readonly #connections: UserConnections;
-  readonly #sessions: Sessions;
+  readonly #userConnections: UserConnections;
+  readonly #connections: Connections;
   /** By user: there is one probe at a time for each. */
   readonly #inFlight = new Map<string, Probe>();
 
-  constructor(api: ManagementApi, connections: UserConnections, sessions: Sessions) {
+  constructor(api: ManagementApi, userConnections: UserConnections, connections: Connections) {
     this.#api = api;
+    this.#userConnections = userConnections;
     this.#connections = connections;
-    this.#sessions = sessions;
   }
 
   /**
@@ -48,14 +48,14 @@ export class ConnectionProbes {
   }
 
   async #probe(userId: string, scope: ConnectionScope): Promise<number> {
-    const oldest = await this.#connections.oldest(userId, scope, MAX_PROBES);
+    const oldest = await this.#userConnections.oldest(userId, scope, MAX_PROBES);
     const gone: string[] = [];
     const probes = oldest.map(async (connection) => {
       if (await this.#isGone(connection)) gone.push(connection.id);
     });
     await within(PROBE_TIMEOUT_MS, Promise.allSettled(probes));
     // Probes that are answered later do not change this list.
-    return (await this.#sessions.closeMany([...gone], "gone")).size;
+    return (await this.#connections.closeMany([...gone], "gone")).size;
   }
 
   async #isGone({ endpoint, connectionId }: OpenConnection): Promise<boolean> {

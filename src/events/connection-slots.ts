@@ -1,6 +1,6 @@
+import type { ConnectionLimit } from "../connections/user-connections.ts";
 import { RefusedError } from "../errors.ts";
-import type { ConnectionLimit } from "../sessions/user-connections.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
 
 /**
  * Checks whether a user could open one more connection to a view now. Nothing is reserved: `$connect` checks it again.
@@ -8,13 +8,13 @@ import type { Rooms } from "./rooms.ts";
  * @param view path of the view
  * @throws RefusedError with 429 if the user has as many open connections as the limit allows
  */
-export async function requireConnectionSlot(rooms: Rooms, view: string, userId: string): Promise<void> {
-  const limit = rooms.limits.connectionsAt(view);
+export async function requireConnectionSlot(services: Services, view: string, userId: string): Promise<void> {
+  const limit = services.limits.connectionsAt(view);
   if (limit === undefined) return;
   const isFull = async () =>
-    (await rooms.userConnections.count(rooms.database.db, userId, limit.scope)) >= limit.max;
+    (await services.userConnections.count(services.database.db, userId, limit.scope)) >= limit.max;
   if (!(await isFull())) return;
-  const closed = await rooms.connectionProbes.closeGone(userId, limit.scope);
+  const closed = await services.connectionProbes.closeGone(userId, limit.scope);
   if (closed === 0 || (await isFull())) throw tooManyConnections(userId, limit);
 }
 
@@ -23,6 +23,6 @@ export function tooManyConnections(userId: string, { max, scope }: ConnectionLim
   return new RefusedError(
     `User ${userId} has reached connectionsPerUser${ofView}, which allows ${max} open ${max === 1 ? "connection" : "connections"} ` +
       "at the same time. Close one of them, or raise the limit.",
-    { reason: "connections", status: 429, reply: "Too many connections." },
+    { reason: "connection-limit", status: 429, reply: "Too many connections." },
   );
 }

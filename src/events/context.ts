@@ -1,26 +1,26 @@
-import { checkChannelName } from "../access/channels.ts";
-import { newReference, refusal, type Trail } from "../access/decisions.ts";
-import { askChannel, demandChannel, demandSending } from "../access/guard.ts";
-import { judgeAll } from "../access/rules.ts";
-import { userOf } from "../access/user.ts";
+import { type DecisionContext, denied, newReference } from "../audit/decision.ts";
+import { requireChannelRules, requireSendRules, runChannelAuthorize } from "../auth/authorize.ts";
+import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import type { SendPlace } from "../delivery/send-order.ts";
 import { RefusedError } from "../errors.ts";
+import { refusalOf } from "../http/response.ts";
+import { evaluateRules } from "../permissions/rules.ts";
 import { ReportedPromise } from "../reported-promise.ts";
-import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
-import type { MessageContext, Outlet, Session, User } from "../view/context.ts";
-import { refusalOf } from "./answer.ts";
-import { givenRequirement, outletTo } from "./deliver.ts";
-import { joinChannel } from "./join-channel.ts";
-import type { Rooms } from "./rooms.ts";
-import { orderOf, underWay } from "./send.ts";
+import { audienceKey, trackSend } from "../sending/fan-out.ts";
+import type { SendTurn } from "../sending/send-order.ts";
+import { createSender, givenRequirement } from "../sending/sender.ts";
+import type { Services } from "../services.ts";
+import { checkChannelName } from "../views/channels.ts";
+import type { Connection, MessageContext, Sender, User } from "../views/context.ts";
+import { userOf } from "../views/user.ts";
+import { joinChannel } from "./join.ts";
 
 /**
  * A session as authors see it. Its channels change while a handler joins and leaves.
  *
  * A class, because V8 makes a hidden class for each object literal with accessors, which cost more than any other part of a message.
  */
-export class LiveSession implements Session {
+export class LiveConnection implements Connection {
   readonly id: string;
   readonly connectionId: string;
   readonly gateway: string;
@@ -30,7 +30,7 @@ export class LiveSession implements Session {
 
   /** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
   constructor(
-    row: Pick<SessionWithChannels, "id" | "connectionId" | "view" | "connectedAt">,
+    row: Pick<ConnectionWithChannels, "id" | "connectionId" | "view" | "connectedAt">,
     gateway: string,
     channels: readonly string[],
   ) {
@@ -50,25 +50,25 @@ export class LiveSession implements Session {
     return this.#channels;
   }
 
-  toJSON(): Session {
+  toJSON(): Connection {
     const { id, connectionId, gateway, view, connectedAt, channel, channels } = this;
     return { id, connectionId, gateway, view, connectedAt, channel, channels };
   }
 
-  static joined(session: LiveSession, channel: string): void {
-    session.#channels = [...session.#channels.filter((other) => other !== channel), channel];
+  static joined(connection: LiveConnection, channel: string): void {
+    connection.#channels = [...connection.#channels.filter((other) => other !== channel), channel];
   }
 
-  static left(session: LiveSession, channel: string): void {
-    session.#channels = session.#channels.filter((other) => other !== channel);
+  static left(connection: LiveConnection, channel: string): void {
+    connection.#channels = connection.#channels.filter((other) => other !== channel);
   }
 }
 
 /** The channels of a session whose rules its user meets with the rights that were read together with it. */
-export function permittedChannels(rooms: Rooms, row: SessionWithChannels): readonly string[] {
+export function permittedChannels(services: Services, row: ConnectionWithChannels): readonly string[] {
   return row.channels.filter((name) => {
-    const channel = rooms.channels.match(name);
-    return channel !== undefined && judgeAll(channel.rules, row).allowed;
+    const channel = services.channels.match(name);
+    return channel !== undefined && evaluateRules(channel.rules, row).allowed;
   });
 }
 
@@ -78,47 +78,47 @@ export function permittedChannels(rooms: Rooms, row: SessionWithChannels): reado
  * @param untilEnded resolves when the handler has ended. A rejection that no code has handled by then is reported
  */
 export function messageContext(
-  rooms: Rooms,
-  row: SessionRow,
-  session: LiveSession,
+  services: Services,
+  row: ConnectionRow,
+  connection: LiveConnection,
   user: User,
   body: unknown,
-  trail: Trail,
+  context: DecisionContext,
   untilEnded: Promise<void>,
 ): MessageContext {
   const operation: Operation = (work) => {
-    const report = (error: unknown) => reportRejection(rooms, error, trail);
-    const track = (reporting: Promise<void>) => void underWay(rooms, reporting);
-    return ReportedPromise.of(underWay(rooms, work()), { report, track, until: untilEnded });
+    const report = (error: unknown) => reportRejection(services, error, context);
+    const track = (reporting: Promise<void>) => void trackSend(services, reporting);
+    return ReportedPromise.of(trackSend(services, work()), { report, track, until: untilEnded });
   };
   return {
     user,
-    session,
+    connection,
     body,
     join: (channel) =>
       operation(async () => {
-        await joinChannel(rooms, row, channel, trail);
-        LiveSession.joined(session, channel);
+        await joinChannel(services, row, channel, context);
+        LiveConnection.joined(connection, channel);
       }),
-    leave: (channel = session.channel) =>
+    leave: (channel = connection.channel) =>
       operation(async () => {
         if (channel === undefined) return;
-        await rooms.memberships.leaveOne(row.id, channel);
-        LiveSession.left(session, channel);
+        await services.memberships.leaveOne(row.id, channel);
+        LiveConnection.left(connection, channel);
       }),
     move: (channel) =>
       operation(async () => {
-        const leaving = session.channel;
-        await joinChannel(rooms, row, channel, trail, leaving);
-        if (leaving !== undefined) LiveSession.left(session, leaving);
-        LiveSession.joined(session, channel);
+        const leaving = connection.channel;
+        await joinChannel(services, row, channel, context, leaving);
+        if (leaving !== undefined) LiveConnection.left(connection, leaving);
+        LiveConnection.joined(connection, channel);
       }),
     requireChannel: (channel) =>
       operation(async () => {
-        await channelNow(rooms, row, channel, trail);
+        await channelNow(services, row, channel, context);
       }),
     to: (audience, ...requirement) =>
-      outletFor(rooms, row, audience, givenRequirement(requirement), trail, operation),
+      outletFor(services, row, audience, givenRequirement(requirement), context, operation),
   };
 }
 
@@ -126,32 +126,32 @@ export function messageContext(
 type Operation = <Result>(work: () => Promise<Result>) => Promise<Result>;
 
 /** Reports an error that no caller received: a denial as a decision, any other error to `onError`. */
-function reportRejection(rooms: Rooms, error: unknown, trail: Trail): void {
-  const known = refusalOf(rooms.database.failure(error));
-  if (known instanceof RefusedError) rooms.keep(refusal(trail, known, newReference()));
-  else rooms.onError(known, `${trail.path}: a promise that handler ${trail.handler} did not await`);
+function reportRejection(services: Services, error: unknown, context: DecisionContext): void {
+  const known = refusalOf(services.database.failure(error));
+  if (known instanceof RefusedError) services.keep(denied(context, known, newReference()));
+  else services.onError(known, `${context.path}: a promise that handler ${context.handler} did not await`);
 }
 
 /** A send on a user's behalf: to a channel, only if the user meets its rules at that moment. */
 function outletFor(
-  rooms: Rooms,
-  row: SessionRow,
+  services: Services,
+  row: ConnectionRow,
   audience: Audience,
   requirement: Requirement,
-  trail: Trail,
+  context: DecisionContext,
   operation: Operation,
-): Outlet {
-  const permitted = async (place?: SendPlace): Promise<Outlet> => {
+): Sender {
+  const permitted = async (place?: SendTurn): Promise<Sender> => {
     if (typeof audience === "object" && audience !== null && "channel" in audience) {
-      const { channel, now } = await channelNow(rooms, row, audience.channel, trail);
-      demandSending(trail, channel, now);
+      const { channel, now } = await channelNow(services, row, audience.channel, context);
+      requireSendRules(context, channel, now);
     }
-    return outletTo(rooms, audience, requirement, row.userId ?? undefined, place);
+    return createSender(services, audience, requirement, row.userId ?? undefined, place);
   };
   return {
     send: (message, options) => {
       // The place is taken before the first await, so that sends go out in the order of the calls.
-      const place = rooms.sendOrder.enter(orderOf(audience));
+      const place = services.sendOrder.enter(audienceKey(audience));
       return operation(async () => {
         try {
           return await (await permitted(place)).send(message, options);
@@ -170,12 +170,12 @@ function outletFor(
  *
  * @throws RefusedError when not, or when the session has ended
  */
-async function channelNow(rooms: Rooms, row: SessionRow, name: unknown, trail: Trail) {
+async function channelNow(services: Services, row: ConnectionRow, name: unknown, context: DecisionContext) {
   checkChannelName(name);
-  const channel = rooms.channels.require(name);
-  const now = await rooms.sessions.findById(rooms.database.db, row.id);
-  if (!now) throw new RefusedError("The session ended while its handler ran.", { reason: "session" });
-  demandChannel(trail, channel, now);
-  await askChannel(trail, channel, userOf(now, rooms.permissions, trail));
+  const channel = services.channels.require(name);
+  const now = await services.connections.findById(services.database.db, row.id);
+  if (!now) throw new RefusedError("The session ended while its handler ran.", { reason: "connection" });
+  requireChannelRules(context, channel, now);
+  await runChannelAuthorize(context, channel, userOf(now, services.permissions, context));
   return { channel, now };
 }

@@ -1,12 +1,12 @@
-import type { MatchedChannel } from "../access/channels.ts";
-import type { Trail } from "../access/decisions.ts";
-import { askChannel, demand, demandChannel } from "../access/guard.ts";
-import { userOf } from "../access/user.ts";
+import type { DecisionContext } from "../audit/decision.ts";
+import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
+import type { ConnectionRow } from "../connections/connections.ts";
+import type { MembershipRequest } from "../connections/memberships.ts";
 import { RefusedError } from "../errors.ts";
-import type { Joining } from "../sessions/memberships.ts";
-import { firstEnd } from "../sessions/rights-of.ts";
-import type { SessionRow } from "../sessions/sessions.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
+import { firstEnd } from "../storage/sql/effective-permissions.ts";
+import type { MatchedChannel } from "../views/channels.ts";
+import { userOf } from "../views/user.ts";
 
 /** Channels that one session may be in. Every statement about a session reads them all. */
 const MAX_CHANNELS = 100;
@@ -29,36 +29,36 @@ const ATTEMPTS = 20;
  * @throws RefusedError; nothing has changed then
  */
 export async function joinChannel(
-  rooms: Rooms,
-  session: SessionRow,
+  services: Services,
+  connection: ConnectionRow,
   name: string,
-  trail: Trail,
+  context: DecisionContext,
   leaving?: string,
 ): Promise<void> {
-  const channel = rooms.channels.require(name);
+  const channel = services.channels.require(name);
   const hasHooks = channel.authorize.length > 0;
-  const lock = lockOfChannels(session.id);
-  const joining = { sessionId: session.id, channel: name, max: MAX_CHANNELS, leaving };
-  const joinNow = () => joinUnchanged(rooms, joining, channel, trail, lock);
-  if (!hasHooks && rooms.database.writesInWith && (await rooms.joinTurns(joinNow))) return;
+  const lock = lockOfChannels(connection.id);
+  const joining = { connectionKey: connection.id, channel: name, max: MAX_CHANNELS, leaving };
+  const joinNow = () => joinUnchanged(services, joining, channel, context, lock);
+  if (!hasHooks && services.database.supportsWritableCte && (await services.joinTurns(joinNow))) return;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const since = hasHooks ? await authorizeJoin(rooms, session, channel, trail) : undefined;
+    const since = hasHooks ? await authorizeJoin(services, connection, channel, context) : undefined;
     const join = () =>
-      rooms.database.writeBeside(
+      services.database.sharedTransaction(
         async (db) => {
-          const now = await rooms.sessions.findById(db, session.id);
+          const now = await services.connections.findById(db, connection.id);
           if (!now) throw ended();
           if (since !== undefined) {
-            const { isAffected } = await rooms.changeLog.check(db, { ...now, channel: name }, since);
+            const { isAffected } = await services.changeLog.check(db, { ...now, channel: name }, since);
             if (isAffected) return false;
           }
-          demandBoth(rooms, channel, now, trail);
-          if (!(await rooms.memberships.join(db, joining))) throw tooManyChannels();
+          demandBoth(services, channel, now, context);
+          if (!(await services.memberships.join(db, joining))) throw tooManyChannels();
           return true;
         },
         { lock },
       );
-    const isJoined = await rooms.joinTurns(join);
+    const isJoined = await services.joinTurns(join);
     if (isJoined) return;
   }
   throw new RefusedError(
@@ -74,55 +74,60 @@ export async function joinChannel(
  * @returns false if something has changed since the permissions were read
  */
 async function joinUnchanged(
-  rooms: Rooms,
-  joining: Joining,
+  services: Services,
+  joining: MembershipRequest,
   channel: MatchedChannel,
-  trail: Trail,
+  context: DecisionContext,
   lock: string,
 ): Promise<boolean> {
-  let now: Awaited<ReturnType<typeof rooms.sessions.findWithChange>>;
+  let now: Awaited<ReturnType<typeof services.connections.findWithChange>>;
   try {
-    now = await rooms.sessions.findWithChange(joining.sessionId);
+    now = await services.connections.findWithChange(joining.connectionKey);
   } catch {
     // The transaction reads again, and is repeated if the connection to the database was lost.
     return false;
   }
   if (!now) throw ended();
-  demandBoth(rooms, channel, now, trail);
+  demandBoth(services, channel, now, context);
   const checked = { since: now.lastChange, validUntil: firstEnd(now) };
-  return rooms.memberships.joinUnchanged({ ...joining, ...checked }, lock);
+  return services.memberships.joinUnchanged({ ...joining, ...checked }, lock);
 }
 
 /** Calls every `authorize` with the permissions of now. @returns the number of the last change before they were read */
 async function authorizeJoin(
-  rooms: Rooms,
-  session: SessionRow,
+  services: Services,
+  connection: ConnectionRow,
   channel: MatchedChannel,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<number> {
   // The handler may have been running for a while.
-  const now = await rooms.sessions.findWithChange(session.id);
+  const now = await services.connections.findWithChange(connection.id);
   if (!now) throw ended();
-  demandChannel(trail, channel, now);
-  await askChannel(trail, channel, userOf(now, rooms.permissions, trail));
+  requireChannelRules(context, channel, now);
+  await runChannelAuthorize(context, channel, userOf(now, services.permissions, context));
   return now.lastChange;
 }
 
 /** Checks the rules of the view and of the channel. */
-function demandBoth(rooms: Rooms, channel: MatchedChannel, now: SessionRow, trail: Trail): void {
-  const view = rooms.views.get(now.view);
+function demandBoth(
+  services: Services,
+  channel: MatchedChannel,
+  now: ConnectionRow,
+  context: DecisionContext,
+): void {
+  const view = services.views.get(now.view);
   if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
-  demand(trail, view.name, view.rule, now);
-  demandChannel(trail, channel, now);
+  requireRule(context, view.name, view.rule, now);
+  requireChannelRules(context, channel, now);
 }
 
 /** The lock under which the channels of a connection are counted and joined. */
-function lockOfChannels(sessionId: string): string {
-  return `channels of ${sessionId}`;
+function lockOfChannels(connectionKey: string): string {
+  return `channels of ${connectionKey}`;
 }
 
 function ended(): RefusedError {
-  return new RefusedError("The session ended while it was joining.", { reason: "session" });
+  return new RefusedError("The session ended while it was joining.", { reason: "connection" });
 }
 
 function tooManyChannels(): RefusedError {

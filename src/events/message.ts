@@ -1,23 +1,23 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Trail } from "../access/decisions.ts";
-import { ask, demand } from "../access/guard.ts";
-import type { MessageInFlight } from "../access/messages-in-flight.ts";
-import { userOf } from "../access/user.ts";
-import type { StillPermitted } from "../delivery/delivery.ts";
+import type { DecisionContext } from "../audit/decision.ts";
+import { requireRule, runAuthorize } from "../auth/authorize.ts";
+import type { Gateway } from "../auth/gateways.ts";
+import type { MessageInFlight } from "../auth/messages-in-flight.ts";
+import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
+import type { ShouldSend } from "../delivery/delivery.ts";
 import { malformed, RefusedError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
-import type { Gateway } from "../gateways/gateways.ts";
 import { readJsonText } from "../protocol/body.ts";
 import { PING_TYPE } from "../protocol/frames.ts";
 import { connectedAt, type MessageCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { numberSource } from "../protocol/json-source.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import type { SessionRow, SessionWithChannels } from "../sessions/sessions.ts";
-import type { HandlerAuthorizeContext } from "../view/handlers.ts";
-import { LiveSession, messageContext, permittedChannels } from "./message-context.ts";
-import type { MountedHandler, MountedView } from "./mount-views.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
+import type { HandlerAuthorizeContext } from "../views/handler.ts";
+import type { MountedHandler, MountedView } from "../views/mount.ts";
+import { userOf } from "../views/user.ts";
+import { LiveConnection, messageContext, permittedChannels } from "./context.ts";
 
 /** Complaints of a schema that are passed on: a hostile message can cause one for each of its bytes. */
 const MAX_ISSUES = 5;
@@ -31,11 +31,11 @@ export interface Envelope {
   /** Counts the message until its answer was sent. */
   inFlight?: MessageInFlight;
   /** Whose the answer is, once the session has been found. */
-  recipient?: SessionRow;
+  recipient?: ConnectionRow;
   /** HTTP status that a refusal has, however it is answered. */
   status?: number;
   /** Whether the answer may still go out, where it has to wait for its turn. */
-  stillPermitted?: StillPermitted;
+  stillPermitted?: ShouldSend;
 }
 
 /**
@@ -48,76 +48,77 @@ export interface Envelope {
  * @throws RefusedError
  */
 export async function message(
-  rooms: Rooms,
+  services: Services,
   view: MountedView,
   call: MessageCall,
   http: HttpCall,
-  trail: Trail,
+  context: DecisionContext,
   envelope: Envelope,
 ): Promise<unknown> {
-  const gateway = rooms.callers.find(call) ?? (await caller(rooms, call, http, trail, envelope));
+  const gateway =
+    services.gatewayAuthenticator.find(call) ?? (await caller(services, call, http, context, envelope));
   envelope.gateway = gateway;
-  trail.gateway = gateway.name;
+  context.gateway = gateway.name;
   const json = await readJsonText(http, MAX_MESSAGE_BYTES);
   if (json === undefined) throw malformed("The message is empty.");
   const frame = json.value;
-  if ("id" in frame) trail.callId = callId(frame.id, json.text);
+  if ("id" in frame) context.callId = callId(frame.id, json.text);
 
-  const inFlight = rooms.messagesInFlight.enter(gateway.id, call.connectionId);
+  const inFlight = services.messagesInFlight.enter(gateway.id, call.connectionId);
   envelope.inFlight = inFlight;
-  let judgedAt = rooms.changedSubjects.now();
-  const session = await liveSession(rooms, gateway, call, http);
-  trail.sessionId = session.id;
-  if (session.userId !== null) trail.userId = session.userId;
-  if (session.loginId !== null) trail.loginId = session.loginId;
-  inFlight.countFor(session.userId);
-  rooms.messageLimits.take(view.path, session);
-  rooms.activity.seen(session.id);
+  let judgedAt = services.changedSubjects.now();
+  const connection = await liveSession(services, gateway, call, http);
+  context.connectionKey = connection.id;
+  if (connection.userId !== null) context.userId = connection.userId;
+  if (connection.sessionId !== null) context.sessionId = connection.sessionId;
+  inFlight.countFor(connection.userId);
+  services.messageLimits.take(view.path, connection);
+  services.activity.touch(connection.id);
 
-  demand(trail, view.name, view.rule, session);
+  requireRule(context, view.name, view.rule, connection);
   if (isPing(view, frame)) return undefined;
-  const handler = handlerFor(view, frame, trail);
+  const handler = handlerFor(view, frame, context);
   const what = `${view.name}.${handler.name}`;
-  demand(trail, what, handler.rule, session);
-  rooms.messageLimits.takeCall(view.path, handler, session);
+  requireRule(context, what, handler.rule, connection);
+  services.messageLimits.takeCall(view.path, handler, connection);
   const payload = payloadOf(view, frame);
   const body = handler.schema ? await checkedBody(handler.name, handler.schema, payload) : payload;
-  const user = userOf(session, rooms.permissions, trail);
-  const live = new LiveSession(session, gateway.name, permittedChannels(rooms, session));
-  if (handler.authorize) await authorized(handler, what, { user, session: live, body }, trail);
+  const user = userOf(connection, services.permissions, context);
+  const live = new LiveConnection(connection, gateway.name, permittedChannels(services, connection));
+  if (handler.authorize) await authorized(handler, what, { user, connection: live, body }, context);
 
   /** Checks everything again if a change since the last check concerns the connection: hooks and handlers take their time. */
-  let judged: SessionWithChannels = session;
-  const isStale = () => rooms.changedSubjects.isStale(judged, judgedAt);
+  let judged: ConnectionWithChannels = connection;
+  const isStale = () => services.changedSubjects.isStale(judged, judgedAt);
   const rejudge = async () => {
     for (let attempt = 1; isStale(); attempt++) {
       if (attempt > MAX_CHECKS) throw unstable(what);
-      judgedAt = rooms.changedSubjects.now();
-      const now = await liveSession(rooms, gateway, call);
+      judgedAt = services.changedSubjects.now();
+      const now = await liveSession(services, gateway, call);
       // A later change of a group concerns those who hold permissions through it by then.
       judged = now;
-      demand(trail, view.name, view.rule, now);
-      demand(trail, what, handler.rule, now);
-      const asker = userOf(now, rooms.permissions, trail);
-      await authorized(handler, what, { user: asker, session: live, body }, trail);
+      requireRule(context, view.name, view.rule, now);
+      requireRule(context, what, handler.rule, now);
+      const asker = userOf(now, services.permissions, context);
+      await authorized(handler, what, { user: asker, connection: live, body }, context);
     }
   };
-  envelope.recipient = session;
+  envelope.recipient = connection;
   envelope.stillPermitted = () => (isStale() ? rejudge().then(() => true, isNotRefused) : true);
 
   if (isStale()) await rejudge();
-  if (rooms.telemetry) trail.gateMs = performance.now() - trail.startedAt;
+  if (services.telemetry) context.gateMs = performance.now() - context.startedAt;
   let ended = () => {};
   const untilEnded = new Promise<void>((resolve) => {
     ended = resolve;
   });
-  const context = messageContext(rooms, session, live, user, body, trail, untilEnded);
+  const handlerContext = messageContext(services, connection, live, user, body, context, untilEnded);
   let result: unknown;
   try {
-    result = await handler.run(context);
+    result = await handler.run(handlerContext);
   } catch (error) {
     await rejudge().catch((denial: unknown) => {
-      if (!(error instanceof RefusedError)) rooms.onError(error, what);
+      if (!(error instanceof RefusedError)) services.onError(error, what);
       throw denial;
     });
     throw error;
@@ -143,20 +144,20 @@ function unstable(what: string): RefusedError {
  * @throws RefusedError when the caller is not one of our gateways
  */
 async function caller(
-  rooms: Rooms,
+  services: Services,
   call: MessageCall,
   http: HttpCall,
-  trail: Trail,
+  context: DecisionContext,
   envelope: Envelope,
 ): Promise<Gateway> {
   try {
-    return await rooms.callers.check(call);
+    return await services.gatewayAuthenticator.check(call);
   } catch (error) {
     if (error instanceof RefusedError) throw error;
-    const gateway = rooms.callers.lastKnown(call);
+    const gateway = services.gatewayAuthenticator.lastKnown(call);
     if (gateway) envelope.gateway = gateway;
     const json = await readJsonText(http, MAX_MESSAGE_BYTES).catch(() => undefined);
-    if (json && "id" in json.value) trail.callId = knownCallId(json.value.id, json.text);
+    if (json && "id" in json.value) context.callId = knownCallId(json.value.id, json.text);
     throw error;
   }
 }
@@ -174,10 +175,10 @@ function knownCallId(id: unknown, json: string): string | number | undefined {
 async function authorized(
   { authorize }: MountedHandler,
   what: string,
-  context: HandlerAuthorizeContext,
-  trail: Trail,
+  handlerContext: HandlerAuthorizeContext,
+  context: DecisionContext,
 ): Promise<void> {
-  if (authorize) await ask(trail, `authorize of ${what}`, () => authorize(context));
+  if (authorize) await runAuthorize(context, `authorize of ${what}`, () => authorize(handlerContext));
 }
 
 /** A refusal is a no; anything else is somebody's to hear. */
@@ -188,19 +189,19 @@ function isNotRefused(error: unknown): false {
 
 /** @param http the event, for its first look only: a connection that has no row then is closed, so that its client reconnects */
 async function liveSession(
-  rooms: Rooms,
+  services: Services,
   gateway: Gateway,
   call: MessageCall,
   http?: HttpCall,
-): Promise<SessionWithChannels> {
-  const found = rooms.sessions.find(gateway.id, call.connectionId);
-  const session = found instanceof Promise ? await found : found;
-  if (session) return session;
-  if (http && rooms.callers.proves(call)) {
-    rooms.orphanedConnections.close(gateway, call.connectionId, connectedAt(http));
+): Promise<ConnectionWithChannels> {
+  const found = services.connections.find(gateway.id, call.connectionId);
+  const connection = found instanceof Promise ? await found : found;
+  if (connection) return connection;
+  if (http && services.gatewayAuthenticator.proves(call)) {
+    services.orphanedConnections.close(gateway, call.connectionId, connectedAt(http));
   }
   throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
-    reason: "session",
+    reason: "connection",
   });
 }
 
@@ -216,7 +217,7 @@ function isPing(view: MountedView, frame: Readonly<Record<string, unknown>>): bo
 function handlerFor(
   view: MountedView,
   frame: Readonly<Record<string, unknown>>,
-  trail: Trail,
+  context: DecisionContext,
 ): MountedHandler {
   const key = Object.hasOwn(frame, view.handlerKey) ? view.handlerKey : view.routeKey;
   if (!Object.hasOwn(frame, key)) {
@@ -227,12 +228,12 @@ function handlerFor(
   const name = frame[key];
   if (typeof name !== "string")
     throw malformed(`"${key}" must be the name of a handler, not ${typeof name}.`);
-  trail.handler = name.slice(0, 200);
+  context.handler = name.slice(0, 200);
   const handler = view.handlers.get(name);
   if (!handler) {
     const declared = [...view.handlers.keys()].join(", ") || "none";
     throw new RefusedError(
-      `${view.name} has no handler ${JSON.stringify(trail.handler)} that a socket may call. It has: ${declared}.`,
+      `${view.name} has no handler ${JSON.stringify(context.handler)} that a socket may call. It has: ${declared}.`,
       { reason: "handler" },
     );
   }

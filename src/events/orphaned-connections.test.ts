@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import type { Gateway } from "../auth/gateways.ts";
 import type { Outcome } from "../delivery/delivery.ts";
-import type { Gateway } from "../gateways/gateways.ts";
 import { OrphanedConnections } from "./orphaned-connections.ts";
 
 const GATEWAY = { endpoint: "http://127.0.0.1:1/dev" } as Gateway;
@@ -11,7 +11,7 @@ test("at most 20 connections are closed at the same time, each once, and a failu
   const closed: string[] = [];
   const sends = new Set<Promise<unknown>>();
   const orphaned = new OrphanedConnections({
-    sessions: { isOrphaned: async () => true },
+    connections: { isOrphaned: async () => true },
     delivery: {
       close: ({ connectionId }) => {
         closed.push(connectionId);

@@ -1,5 +1,5 @@
+import type { Gateway } from "../auth/gateways.ts";
 import type { Outcome, Recipient } from "../delivery/delivery.ts";
-import type { Gateway } from "../gateways/gateways.ts";
 import { INTEGRATION_TIMEOUT_MS } from "../protocol/quotas.ts";
 
 /** Connections that are checked or closed at the same time. A further one is closed after a later message. */
@@ -9,7 +9,7 @@ const MIN_AGE_MS = INTEGRATION_TIMEOUT_MS + 1_000;
 
 /** What closing an orphaned connection needs. */
 interface Closing {
-  readonly sessions: { isOrphaned(connectionId: string): Promise<boolean> };
+  readonly connections: { isOrphaned(connectionId: string): Promise<boolean> };
   readonly delivery: { close(recipient: Recipient): Promise<Outcome> };
   /** Work that shutdown waits for. */
   readonly sends: Set<Promise<unknown>>;
@@ -50,9 +50,9 @@ export class OrphanedConnections {
   }
 
   async #close({ endpoint }: Gateway, connectionId: string): Promise<void> {
-    const { sessions, delivery } = this.#closing;
-    if (!(await sessions.isOrphaned(connectionId))) return;
-    const recipient = { sessionId: "", userId: null, connectionId, endpoint, connectedAt: 0 };
+    const { connections, delivery } = this.#closing;
+    if (!(await connections.isOrphaned(connectionId))) return;
+    const recipient = { connectionKey: "", userId: null, connectionId, endpoint, connectedAt: 0 };
     const outcome = await delivery.close(recipient);
     if (outcome.kind === "failed")
       throw new Error(`The gateway did not close the connection: ${outcome.reason}`);

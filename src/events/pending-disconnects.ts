@@ -1,9 +1,9 @@
-import { newTrail } from "../access/decisions.ts";
+import { createDecisionContext } from "../audit/decision.ts";
 import { RefusedError, StorageError } from "../errors.ts";
 import type { DisconnectCall } from "../protocol/gateway-call.ts";
+import type { Services } from "../services.ts";
+import type { MountedView } from "../views/mount.ts";
 import { disconnect } from "./disconnect.ts";
-import type { MountedView } from "./mount-views.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** Disconnects that are kept at most: about 10 MB. */
 const MAX_PENDING = 10_000;
@@ -26,21 +26,25 @@ interface Pending {
  * memory and tried again; a process that dies loses them.
  */
 export class PendingDisconnects {
-  readonly #rooms: Rooms;
+  readonly #services: Services;
   #pending: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = FIRST_PAUSE_MS;
   #trying: Promise<void> | undefined;
   #isStopped = false;
 
-  constructor(rooms: Rooms) {
-    this.#rooms = rooms;
+  constructor(services: Services) {
+    this.#services = services;
   }
 
   /** Keeps a disconnect that failed with an error, if trying it again can help. */
   keep(error: unknown, view: MountedView, call: DisconnectCall, path: string): void {
-    const { database, callers } = this.#rooms;
-    if (this.#isStopped || !(database.failure(error) instanceof StorageError) || !callers.isPlausible(call))
+    const { database, gatewayAuthenticator } = this.#services;
+    if (
+      this.#isStopped ||
+      !(database.failure(error) instanceof StorageError) ||
+      !gatewayAuthenticator.isPlausible(call)
+    )
       return;
     if (this.#pending.length >= MAX_PENDING) {
       this.#lost(1, `${MAX_PENDING} others are waiting`, error);
@@ -81,14 +85,14 @@ export class PendingDisconnects {
     for (;;) {
       const [next] = this.#pending;
       if (!next) break;
-      const trail = newTrail("disconnect", next.path);
+      const context = createDecisionContext("disconnect", next.path);
       try {
-        await disconnect(this.#rooms, next.view, next.call, trail);
+        await disconnect(this.#services, next.view, next.call, context);
       } catch (error) {
-        const isPassing = this.#rooms.database.failure(error) instanceof StorageError;
+        const isPassing = this.#services.database.failure(error) instanceof StorageError;
         if (isPassing && performance.now() - next.since < GIVE_UP_MS) return;
         if (isPassing) this.#lost(1, `it was tried for ${GIVE_UP_MS / 1000} s`, error);
-        else if (!(error instanceof RefusedError)) this.#rooms.onError(error, `${next.path}, tried again`);
+        else if (!(error instanceof RefusedError)) this.#services.onError(error, `${next.path}, tried again`);
       }
       this.#pending.shift();
     }
@@ -96,7 +100,7 @@ export class PendingDisconnects {
   }
 
   #lost(count: number, reason: string, cause?: unknown): void {
-    this.#rooms.onError(
+    this.#services.onError(
       new StorageError(
         `${count} disconnects could not be recorded, because the database failed and ${reason}. The rows of these connections stay open until a ` +
           "send finds them gone, or for two hours. The views' disconnect() was not called.",

@@ -1,19 +1,19 @@
-import { checkChannelName } from "../access/channels.ts";
-import type { Trail } from "../access/decisions.ts";
-import { askChannel, demand, demandChannel } from "../access/guard.ts";
-import { limitKey } from "../access/limit-keys.ts";
-import type { OriginDecision } from "../access/origins.ts";
-import type { Subject } from "../access/rules.ts";
-import type { TokenGrant } from "../access/tokens.ts";
-import { userOf } from "../access/user.ts";
+import type { DecisionContext } from "../audit/decision.ts";
+import { authenticatedUser } from "../auth/authenticated-user.ts";
+import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
+import { limitKey } from "../auth/limit-keys.ts";
+import type { OriginDecision } from "../auth/origins.ts";
+import type { TokenGrant } from "../auth/tokens.ts";
 import { malformed, RefusedError } from "../errors.ts";
+import type { Subject } from "../permissions/rules.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
+import type { Services } from "../services.ts";
+import { commitThenThrow } from "../storage/commit-then-throw.ts";
+import { checkChannelName } from "../views/channels.ts";
+import { userOf } from "../views/user.ts";
 import { requireConnectionSlot } from "./connection-slots.ts";
-import { authenticatedUser } from "./identity.ts";
-import { refusable } from "./refusable.ts";
-import type { Rooms } from "./rooms.ts";
 
 /** Largest body of a token request, in bytes. */
 const MAX_BODY_BYTES = 4096;
@@ -35,12 +35,12 @@ interface TokenRequest {
  * @param page whether the page of the request may connect
  */
 export async function issueToken(
-  rooms: Rooms,
+  services: Services,
   http: HttpCall,
   page: OriginDecision,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<TokenBody> {
-  const identity = await authenticatedUser(rooms, http.request);
+  const identity = await authenticatedUser(services, http.request);
   if (!identity) {
     throw new RefusedError("The token request belongs to no session: authenticate() returned null.", {
       reason: "anonymous",
@@ -48,38 +48,41 @@ export async function issueToken(
       reply: "Authentication required.",
     });
   }
-  const { userId, loginId } = identity;
-  trail.userId = userId;
-  if (loginId !== null) trail.loginId = loginId;
+  const { userId, sessionId } = identity;
+  context.userId = userId;
+  if (sessionId !== null) context.sessionId = sessionId;
   const { origin } = page;
-  if (origin !== undefined) trail.origin = origin.slice(0, 500);
-  rooms.origins.require(page);
+  if (origin !== undefined) context.origin = origin.slice(0, 500);
+  services.origins.require(page);
   const wanted: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
-  const subject = await refusable(rooms, async (db) => {
-    await rooms.endedSessions.requireOpen(db, identity);
-    await rooms.grants.know(db, userId);
-    const { value, view } = rooms.limits.at(wanted.view, "tokensPerUser");
+  const subject = await commitThenThrow(services, async (db) => {
+    await services.endedSessions.requireOpen(db, identity);
+    await services.grants.know(db, userId);
+    const { value, view } = services.limits.at(wanted.view, "tokensPerUser");
     const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view });
-    await rooms.rateLimits.take(db, key, value);
-    return rooms.rights.subject(db, userId);
+    await services.rateLimits.take(db, key, value);
+    return services.userPermissions.subject(db, userId);
   });
-  const scope = await checkWanted(rooms, wanted, subject, trail);
-  if (scope.view !== null) await requireConnectionSlot(rooms, scope.view, userId);
+  const scope = await checkWanted(services, wanted, subject, context);
+  if (scope.view !== null) await requireConnectionSlot(services, scope.view, userId);
 
-  const gatewayId = await gatewayFor(rooms, wanted);
-  const grant = { userId, loginId, origin: origin ?? null, gatewayId, ...scope };
-  const token = await rooms.database.writeBeside(async (db) => {
+  const gatewayId = await gatewayFor(services, wanted);
+  const grant = { userId, sessionId, origin: origin ?? null, gatewayId, ...scope };
+  const token = await services.database.sharedTransaction(async (db) => {
     // The session can have ended since it was checked. This transaction runs either before or after the one that ends it.
-    await rooms.endedSessions.requireOpen(db, identity);
-    return rooms.tokens.issue(db, grant);
+    await services.endedSessions.requireOpen(db, identity);
+    return services.tokens.issue(db, grant);
   });
   // Without a login at $connect, nothing else would notice one that ended while the token was made.
-  if (rooms.tokenBinding === "token" && (await authenticatedUser(rooms, http.request))?.loginId !== loginId) {
-    await rooms.database.writeBeside((db) => rooms.tokens.forget(db, { token }));
-    throw new RefusedError("The login ended while the token was made.", { reason: "login" });
+  if (
+    services.tokenBinding === "token" &&
+    (await authenticatedUser(services, http.request))?.sessionId !== sessionId
+  ) {
+    await services.database.sharedTransaction((db) => services.tokens.forget(db, { token }));
+    throw new RefusedError("The login ended while the token was made.", { reason: "session" });
   }
-  return { token, expires_in: rooms.tokenExpirySeconds };
+  return { token, expires_in: services.tokenExpirySeconds };
 }
 
 /**
@@ -88,10 +91,10 @@ export async function issueToken(
  * @returns what the token is narrowed to. A view's default channel is not part of it: the client can still connect with another one
  */
 async function checkWanted(
-  rooms: Rooms,
+  services: Services,
   wanted: TokenRequest,
   subject: Subject,
-  trail: Trail,
+  context: DecisionContext,
 ): Promise<Pick<TokenGrant, "view" | "channel">> {
   if (!subject.isActive) {
     throw new RefusedError("The user is inactive.", { reason: "inactive" });
@@ -99,27 +102,27 @@ async function checkWanted(
   let name = wanted.channel;
   if (wanted.view !== undefined) {
     if (typeof wanted.view !== "string") throw malformed("The view is named by its path.");
-    trail.view = wanted.view.slice(0, 200);
-    const view = rooms.views.get(wanted.view);
+    context.view = wanted.view.slice(0, 200);
+    const view = services.views.get(wanted.view);
     if (!view)
-      throw new RefusedError(`No view is mounted at ${JSON.stringify(trail.view)}.`, { reason: "view" });
-    demand(trail, view.name, view.rule, subject);
+      throw new RefusedError(`No view is mounted at ${JSON.stringify(context.view)}.`, { reason: "view" });
+    requireRule(context, view.name, view.rule, subject);
     name ??= view.defaultChannel;
   }
   const view = wanted.view ?? null;
   if (name === undefined || name === null || name === "") return { view, channel: null };
   checkChannelName(name);
-  trail.channel = name;
-  const channel = rooms.channels.require(name);
-  demandChannel(trail, channel, subject);
-  await askChannel(trail, channel, userOf(subject, rooms.permissions, trail));
+  context.channel = name;
+  const channel = services.channels.require(name);
+  requireChannelRules(context, channel, subject);
+  await runChannelAuthorize(context, channel, userOf(subject, services.permissions, context));
   return { view, channel: wanted.channel === name ? name : null };
 }
 
 /** A token that stands without a login is good at one gateway only. */
-async function gatewayFor(rooms: Rooms, wanted: TokenRequest): Promise<string | null> {
-  if (rooms.tokenBinding !== "token") return null;
-  const gateways = await rooms.gateways.listAnew();
+async function gatewayFor(services: Services, wanted: TokenRequest): Promise<string | null> {
+  if (services.tokenBinding !== "token") return null;
+  const gateways = await services.gateways.listAnew();
   if (wanted.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
   const named = gateways.find((gateway) => gateway.name === wanted.gateway);
   if (named) return named.id;

@@ -1,4 +1,4 @@
-import type { Trail } from "../access/decisions.ts";
+import type { DecisionContext } from "../audit/decision.ts";
 import { encodeFrame, encodeResult } from "../delivery/frame.ts";
 import { DeliveryError, RefusedError } from "../errors.ts";
 import type { CallAnswer, RefusalBody } from "../protocol/frames.ts";
@@ -16,7 +16,7 @@ export interface Answer {
 }
 
 /** What goes back for an event that was refused or failed. */
-export interface Refusal {
+export interface DenialResponse {
   readonly status: number;
   readonly body: RefusalBody;
   readonly headers: Record<string, string>;
@@ -27,7 +27,7 @@ export interface Refusal {
  *
  * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
  */
-export function succeeded(result: unknown, { event, callId }: Trail): Answer {
+export function succeeded(result: unknown, { event, callId }: DecisionContext): Answer {
   if (event !== "message") return { status: 200, body: "{}", isAllowed: true };
   if (callId === undefined) {
     return { status: 200, body: encodeResult(result ?? {}), isAllowed: true };
@@ -37,7 +37,7 @@ export function succeeded(result: unknown, { event, callId }: Trail): Answer {
 }
 
 /** A call hears of its refusal as HTTP 200: another status may never reach the socket. */
-export function refused({ status, body, headers }: Refusal, { callId }: Trail): Answer {
+export function refused({ status, body, headers }: DenialResponse, { callId }: DecisionContext): Answer {
   if (callId === undefined) return { status, body: JSON.stringify(body), headers, isAllowed: false };
   const { error, reference } = body;
   const answer: CallAnswer = { id: callId, ok: false, status, error, reference };

@@ -6,14 +6,14 @@ import { openClient, startGateway } from "../../test/local/rig.ts";
 /** A request as a raw backend received it. */
 interface RawRequest {
   readonly socket: Socket;
-  /** Which request of its connection it is, from 1. */
+  /** The number of the request on its connection, from 1. */
   readonly count: number;
   readonly path: string;
   readonly body: string;
   answer(): void;
 }
 
-/** A backend that reads and writes bytes, and decides about each request by itself. */
+/** A backend that reads and writes raw bytes and calls `take` for each request. */
 async function rawBackend(take: (request: RawRequest) => void) {
   const connections: Socket[] = [];
   const server = createServer((socket) => {
@@ -53,24 +53,27 @@ describe("a message on a kept connection that the backend closes", () => {
   test.each([
     ["by FIN", (socket: Socket) => socket.end()],
     ["by RST", (socket: Socket) => socket.resetAndDestroy()],
-  ])("%s without a byte of an answer is sent again on a new one, and served once", async (_how, close) => {
-    const served: string[] = [];
-    const backend = await rawBackend((request) => {
-      if (request.count > 1) return close(request.socket);
-      if (isMessage(request)) served.push(request.body);
-      request.answer();
-    });
-    const errors: unknown[] = [];
-    const gateway = await startGateway(backend.target, { onError: (error) => errors.push(error) });
-    const client = await openClient(gateway.url);
-    const sent = Array.from({ length: 20 }, (_, n) => `{"n":${n}}`);
-    for (const text of sent) {
-      client.socket.send(text);
-      expect(await client.text()).toBe(text);
-    }
-    expect(served).toEqual(sent);
-    expect(errors).toEqual([]);
-  });
+  ])(
+    "%s without a byte of an answer is sent again on a new connection, and served once",
+    async (_how, close) => {
+      const served: string[] = [];
+      const backend = await rawBackend((request) => {
+        if (request.count > 1) return close(request.socket);
+        if (isMessage(request)) served.push(request.body);
+        request.answer();
+      });
+      const errors: unknown[] = [];
+      const gateway = await startGateway(backend.target, { onError: (error) => errors.push(error) });
+      const client = await openClient(gateway.url);
+      const sent = Array.from({ length: 20 }, (_, n) => `{"n":${n}}`);
+      for (const text of sent) {
+        client.socket.send(text);
+        expect(await client.text()).toBe(text);
+      }
+      expect(served).toEqual(sent);
+      expect(errors).toEqual([]);
+    },
+  );
 
   test("after a part of the answer is not sent again", async () => {
     const served: string[] = [];
@@ -103,7 +106,7 @@ describe("a message on a kept connection that the backend closes", () => {
   });
 });
 
-test("a message on a new connection is sent once, whatever becomes of it", async () => {
+test("a message on a new connection is sent once, although the backend closes the connection", async () => {
   const received: string[] = [];
   const backend = await rawBackend((request) => {
     if (!isMessage(request)) {
@@ -121,7 +124,7 @@ test("a message on a new connection is sent once, whatever becomes of it", async
   expect(received).toEqual(["{}"]);
 });
 
-test("messages use kept connections, one for each that is in flight", async () => {
+test("consecutive messages reuse one kept connection", async () => {
   const backend = await rawBackend((request) => request.answer());
   const gateway = await startGateway(backend.target);
   const client = await openClient(gateway.url);

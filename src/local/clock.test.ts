@@ -4,7 +4,7 @@ import { ManualClock, systemClock } from "./clock.ts";
 afterEach(() => void vi.useRealTimers());
 
 describe("a manual clock", () => {
-  test("stands until it is put forward", () => {
+  test("does not change until advance() is called", () => {
     const clock = new ManualClock(1000);
     expect([clock.now(), clock.now()]).toEqual([1000, 1000]);
     clock.advance(250);
@@ -16,7 +16,7 @@ describe("a manual clock", () => {
     expect(new ManualClock().now()).toBe(1_700_000_000_000);
   });
 
-  test("calls back when it is time, not sooner and only once", () => {
+  test("runs a callback once, at its time", () => {
     const clock = new ManualClock(0);
     const callback = vi.fn();
     clock.after(100, callback);
@@ -27,7 +27,7 @@ describe("a manual clock", () => {
     expect(callback).toHaveBeenCalledTimes(1);
   });
 
-  test("does what is due in its order, each at its own time", () => {
+  test("runs due callbacks in order, each at its own time", () => {
     const clock = new ManualClock(0);
     const calls: (readonly [string, number])[] = [];
     for (const [name, ms] of [
@@ -46,7 +46,7 @@ describe("a manual clock", () => {
     expect(clock.now()).toBe(40);
   });
 
-  test("does what is due at one time in the order in which it was asked for", () => {
+  test("runs callbacks of the same time in the order in which they were added", () => {
     const clock = new ManualClock(0);
     const calls: string[] = [];
     for (const name of ["one", "two", "three"]) clock.after(10, () => calls.push(name));
@@ -54,7 +54,7 @@ describe("a manual clock", () => {
     expect(calls).toEqual(["one", "two", "three"]);
   });
 
-  test("does what a callback asks for as well, where it is due by then", () => {
+  test("runs callbacks that another callback adds, if they are due", () => {
     const clock = new ManualClock(0);
     const calls: number[] = [];
     const again = () => {
@@ -68,7 +68,7 @@ describe("a manual clock", () => {
     expect(calls).toEqual([10, 20, 30, 40]);
   });
 
-  test("does not do what was called off, by another callback either", () => {
+  test("does not run a canceled callback, also if another callback canceled it", () => {
     const clock = new ManualClock(0);
     const callback = vi.fn();
     const first = clock.after(10, callback);
@@ -79,7 +79,7 @@ describe("a manual clock", () => {
     expect(callback).not.toHaveBeenCalled();
   });
 
-  test("begins a time anew when it is refreshed", () => {
+  test("restarts the wait when it is refreshed", () => {
     const clock = new ManualClock(0);
     const callback = vi.fn();
     const alarm = clock.after(100, callback);
@@ -91,7 +91,7 @@ describe("a manual clock", () => {
     expect(callback).toHaveBeenCalledTimes(1);
   });
 
-  test("does not begin a time anew that has passed or was called off", () => {
+  test("does not restart a wait that has passed or was canceled", () => {
     const clock = new ManualClock(0);
     const callback = vi.fn();
     const [passed, cancelled] = [clock.after(10, callback), clock.after(20, callback)];
@@ -103,7 +103,7 @@ describe("a manual clock", () => {
     expect(callback).toHaveBeenCalledTimes(1);
   });
 
-  test("does at once what is due now when it is not put forward at all", () => {
+  test("runs a callback of 0 ms on advance(0), and not before", () => {
     const clock = new ManualClock(0);
     const callback = vi.fn();
     clock.after(0, callback);
@@ -113,8 +113,8 @@ describe("a manual clock", () => {
   });
 });
 
-describe("the system's clock", () => {
-  test("calls back once, unless it is called off", () => {
+describe("the system clock", () => {
+  test("runs a callback once, unless it is canceled", () => {
     vi.useFakeTimers();
     const [kept, cancelled] = [vi.fn(), vi.fn()];
     systemClock.after(100, kept);
@@ -126,7 +126,7 @@ describe("the system's clock", () => {
     expect(cancelled).not.toHaveBeenCalled();
   });
 
-  test("begins a time anew when it is refreshed", () => {
+  test("restarts the wait when it is refreshed", () => {
     vi.useFakeTimers();
     const callback = vi.fn();
     const alarm = systemClock.after(100, callback);
@@ -138,7 +138,7 @@ describe("the system's clock", () => {
     expect(callback).toHaveBeenCalledTimes(1);
   });
 
-  test("says what time it is", () => {
+  test("returns the current time", () => {
     const before = Date.now();
     const now = systemClock.now();
     expect(before <= now && now <= Date.now()).toBe(true);

@@ -6,12 +6,12 @@ const KB = 1024;
 const OFFER = ["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"];
 const CLOSE = 8;
 
-/** Compresses a message as RFC 7692, section 7.2.1 says. */
+/** Compresses a message as described in RFC 7692, section 7.2.1. */
 function compressed(text: string): Buffer {
   return deflateRawSync(text, { finishFlush: 2 }).subarray(0, -4);
 }
 
-/** A client that negotiated compression and writes its frames by itself. */
+/** Opens a client that negotiates compression and writes raw frames. */
 async function openRaw(port: number): Promise<RawClient> {
   const raw = new RawClient(port);
   raw.upgrade("/dev", OFFER);
@@ -19,7 +19,7 @@ async function openRaw(port: number): Promise<RawClient> {
   return raw;
 }
 
-/** A masked text frame of a compressed message. */
+/** Returns a masked text frame of a compressed message. */
 function frame(payload: Buffer, { fin = true, isFirst = true } = {}): Buffer {
   const bytes = frameOf(payload, { opcode: isFirst ? 1 : 0, fin });
   if (isFirst) bytes.writeUInt8(bytes.readUInt8(0) | 0x40, 0);
@@ -33,7 +33,7 @@ async function closeCode(raw: RawClient): Promise<number> {
 }
 
 describe("permessage-deflate", () => {
-  test("is negotiated with a client that offers it, and carries messages both ways", async () => {
+  test("is negotiated with a client that offers it, and works in both directions", async () => {
     const backend = await startBackend(({ body }) => ({ body }));
     const gateway = await startGateway(backend);
     const client = await openClient(gateway.url, [], { perMessageDeflate: { threshold: 0 } });
@@ -50,7 +50,7 @@ describe("permessage-deflate", () => {
     expect(await plain.text()).toBe(texts[1]);
   });
 
-  test("keeps the order of answers and of the close", async () => {
+  test("keeps the order of pushed messages", async () => {
     const backend = await startBackend(({ body }) => ({ body }));
     const gateway = await startGateway(backend);
     const client = await openClient(gateway.url, [], { perMessageDeflate: { threshold: 0 } });
@@ -63,7 +63,7 @@ describe("permessage-deflate", () => {
     for (const text of sent) expect(await client.text()).toBe(text);
   });
 
-  test("closes with 1009 what is larger than 128 KB when decompressed, and passes nothing on", async () => {
+  test("closes with 1009 a message over 128 KB when decompressed, and does not forward it", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const raw = await openRaw(gateway.port);
@@ -78,7 +78,7 @@ describe("permessage-deflate", () => {
     expect(backend.to("default")).toHaveLength(1);
   });
 
-  test("closes with 1009 a message of many small frames that is larger than 128 KB when decompressed", async () => {
+  test("closes with 1009 a message of many small frames over 128 KB when decompressed", async () => {
     const backend = await startBackend();
     const raw = await openRaw((await startGateway(backend)).port);
     const bomb = compressed(" ".repeat(KB * KB));
@@ -90,7 +90,7 @@ describe("permessage-deflate", () => {
     expect(backend.to("default")).toEqual([]);
   });
 
-  test("closes with 1009 a frame that is larger than 32 KB when decompressed, after the messages ahead of it", async () => {
+  test("closes with 1009 a frame over 32 KB when decompressed, after forwarding earlier messages", async () => {
     const backend = await startBackend();
     const raw = await openRaw((await startGateway(backend)).port);
     const small = frame(compressed('{"n":1}'));
@@ -100,7 +100,7 @@ describe("permessage-deflate", () => {
     expect(backend.to("disconnect")[0]?.headers["x-sallyport-disconnect-code"]).toBe("1009");
   });
 
-  test("passes compressed messages on that are ahead of a frame over 32 KB", async () => {
+  test("forwards compressed messages that arrive before a frame over 32 KB", async () => {
     const backend = await startBackend();
     const raw = await openRaw((await startGateway(backend)).port);
     const small = frame(compressed(`{"n":"${"x".repeat(KB)}"}`));
@@ -110,7 +110,7 @@ describe("permessage-deflate", () => {
     expect(backend.to("disconnect")[0]?.headers["x-sallyport-disconnect-code"]).toBe("1009");
   });
 
-  test("closes with 1007 or 1002 what cannot be decompressed", async () => {
+  test("closes with 1007 or 1002 a message that cannot be decompressed", async () => {
     const backend = await startBackend();
     const raw = await openRaw((await startGateway(backend)).port);
     raw.socket.write(frame(Buffer.from("not deflated")));

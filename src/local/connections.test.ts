@@ -20,7 +20,7 @@ async function disconnectOf(backend: Backend): Promise<{ code: unknown; reason: 
   return { code: headers["x-sallyport-disconnect-code"], reason: headers["x-sallyport-disconnect-reason"] };
 }
 
-/** The code of the next close frame, other frames passed over. */
+/** Returns the code of the next close frame and skips other frames. */
 async function closeCode(raw: RawClient): Promise<number> {
   for (;;) {
     const { opcode, payload } = await raw.frame();
@@ -35,7 +35,7 @@ async function setUp(options = {}) {
 }
 
 describe("a client that does not read", () => {
-  /** Posts until the buffers of the operating system are full as well. */
+  /** Posts until the buffers of the operating system are full, too. */
   async function isFull(post: () => Promise<number>): Promise<void> {
     for (let refused = 0; refused < 20; ) {
       const status = await post();
@@ -50,7 +50,7 @@ describe("a client that does not read", () => {
     const client = await openClient(gateway.url, undefined, { perMessageDeflate });
     const { headers } = await backend.call("connect");
     const url = `${gateway.endpoint}/@connections/${encodeURIComponent(`${headers.connectionid}`)}`;
-    // The client negotiates compression, which leaves little of text that repeats.
+    // Random text, because compression would shrink text that repeats.
     const body = randomBytes(75 * KB).toString("base64");
     const post = async () => (await fetch(url, { method: "POST", body })).status;
     client.socket.pause();
@@ -58,7 +58,7 @@ describe("a client that does not read", () => {
     return { backend, gateway, clock, client, post };
   }
 
-  test("is closed when its buffer was full for ten seconds", async () => {
+  test("is closed after its buffer was full for ten seconds", async () => {
     const { backend, gateway, clock, post } = await full();
     clock.advance(UNREAD_MS - 1);
     expect(await post()).toBe(429);
@@ -68,7 +68,7 @@ describe("a client that does not read", () => {
     expect(await post()).toBe(410);
   });
 
-  test("is closed, too, when its messages are compressed", async () => {
+  test("is also closed if its messages are compressed", async () => {
     const { gateway, clock } = await full(true);
     await expect
       .poll(() => {
@@ -78,7 +78,7 @@ describe("a client that does not read", () => {
       .toBe(0);
   });
 
-  test("stays open when it has read something meanwhile", async () => {
+  test("stays open if it reads within ten seconds", async () => {
     const { gateway, clock, client, post } = await full();
     client.socket.resume();
     await expect.poll(post).toBe(200);
@@ -93,7 +93,7 @@ describe("a client that does not read", () => {
 });
 
 describe("$disconnect", () => {
-  test("tells the client's code and reason", async () => {
+  test("contains the code and the reason of the client", async () => {
     const { backend, gateway } = await setUp();
     const client = await openClient(gateway.url);
     client.socket.close(4321, "bye");
@@ -101,13 +101,13 @@ describe("$disconnect", () => {
     expect(gateway.connectionCount).toBe(0);
   });
 
-  test("leaves out a reason that the client did not give", async () => {
+  test("omits a reason that the client did not send", async () => {
     const { backend, gateway } = await setUp();
     (await openClient(gateway.url)).socket.close(1001);
     expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: undefined });
   });
 
-  test("tells 1005 when the client closed without a code", async () => {
+  test("contains 1005 if the client closed without a code", async () => {
     const { backend, gateway } = await setUp();
     (await openClient(gateway.url)).socket.close();
     expect(await disconnectOf(backend)).toEqual({
@@ -116,19 +116,19 @@ describe("$disconnect", () => {
     });
   });
 
-  test("tells 1006 when the network ended", async () => {
+  test("contains 1006 if the network connection ended", async () => {
     const { backend, gateway } = await setUp();
     (await openClient(gateway.url)).socket.terminate();
     expect(await disconnectOf(backend)).toEqual({ code: "1006", reason: undefined });
   });
 
-  test("tells 1006 when the client reset the connection", async () => {
+  test("contains 1006 if the client reset the connection", async () => {
     const { backend, gateway } = await setUp();
     (await openRaw(gateway)).socket.resetAndDestroy();
     expect(await disconnectOf(backend)).toEqual({ code: "1006", reason: undefined });
   });
 
-  test("comes once, after the messages before it have reached the backend", async () => {
+  test("is sent once, after earlier messages have reached the backend", async () => {
     const { backend, gateway } = await setUp();
     const client = await openClient(gateway.url);
     for (let count = 0; count < 20; count++) client.socket.send("last words");
@@ -149,7 +149,7 @@ describe("$disconnect", () => {
     await backend.call("disconnect");
   });
 
-  test("may fail without harm", async () => {
+  test("can fail without effect on later connections", async () => {
     const backend = await startBackend((call) => (call.path.endsWith("/disconnect") ? { status: 500 } : {}));
     const gateway = await startGateway(backend);
     (await openClient(gateway.url)).socket.close();
@@ -158,7 +158,7 @@ describe("$disconnect", () => {
   });
 });
 
-describe("a socket without data", () => {
+describe("an idle connection", () => {
   test("is closed with 1001 Going away", async () => {
     const { backend, gateway } = await setUp({ idleTimeoutMs: 40 });
     const client = await openClient(gateway.url);
@@ -177,7 +177,7 @@ describe("a socket without data", () => {
     expect((await client.closed).code).toBe(1001);
   });
 
-  test("stays open while messages come in", async () => {
+  test("stays open while messages are received", async () => {
     const clock = new ManualClock();
     const { backend, gateway } = await setUp({ clock, idleTimeoutMs: 1000, routeResponses: false });
     const client = await openClient(gateway.url);
@@ -192,7 +192,7 @@ describe("a socket without data", () => {
     expect((await client.closed).code).toBe(1001);
   });
 
-  test("stays open while messages go out", async () => {
+  test("stays open while messages are sent to it", async () => {
     const clock = new ManualClock();
     const { backend, gateway } = await setUp({ clock, idleTimeoutMs: 1000 });
     const client = await openClient(gateway.url);
@@ -220,22 +220,22 @@ test("closes a busy socket with 1001 when it reaches its maximum age", async () 
   expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: "Going away" });
 });
 
-test("a client that does not answer a close frame is cut off", async () => {
+test("a client that does not answer a close frame is disconnected", async () => {
   const { backend, gateway } = await setUp({ idleTimeoutMs: 20 });
   const raw = await openRaw(gateway);
   expect(await closeCode(raw)).toBe(1001);
   expect(await disconnectOf(backend)).toEqual({ code: "1001", reason: "Going away" });
 });
 
-describe("what a client may send", () => {
-  test("is a frame of 32 KB", async () => {
+describe("a message of a client", () => {
+  test("can be a frame of 32 KB", async () => {
     const { gateway } = await setUp();
     const client = await openClient(gateway.url);
     client.socket.send("x".repeat(32 * KB));
     expect(await client.text()).toBe(String(32 * KB));
   });
 
-  test("is not one byte more: 1009, and no integration runs", async () => {
+  test("in a frame over 32 KB closes the connection with 1009, and no integration runs", async () => {
     const { backend, gateway } = await setUp();
     const client = await openClient(gateway.url);
     client.socket.send("x".repeat(32 * KB + 1));
@@ -244,7 +244,7 @@ describe("what a client may send", () => {
     expect(backend.to("default")).toEqual([]);
   });
 
-  test("is a message of 128 KB in four frames, with a ping between them", async () => {
+  test("can have 128 KB in four frames, with pings between them", async () => {
     const { gateway } = await setUp();
     const client = await openClient(gateway.url);
     for (let part = 1; part <= 4; part++) {
@@ -256,7 +256,7 @@ describe("what a client may send", () => {
     expect(await client.text()).toBe("4");
   });
 
-  test("is not a message one byte longer: 1009", async () => {
+  test("of more than 128 KB closes the connection with 1009", async () => {
     const { backend, gateway } = await setUp();
     const client = await openClient(gateway.url);
     for (let part = 1; part <= 4; part++) client.socket.send("x".repeat(32 * KB), { fin: false });
@@ -266,7 +266,7 @@ describe("what a client may send", () => {
     expect(backend.to("default")).toEqual([]);
   });
 
-  test("is not an oversized continuation frame: 1009", async () => {
+  test("with a continuation frame over 32 KB closes the connection with 1009", async () => {
     const { backend, gateway } = await setUp();
     const client = await openClient(gateway.url);
     client.socket.send("x", { fin: false });
@@ -275,14 +275,14 @@ describe("what a client may send", () => {
     expect(backend.to("default")).toEqual([]);
   });
 
-  test("is judged by the header, before the payload has come", async () => {
+  test("is rejected by its frame header, before its payload arrives", async () => {
     const { gateway } = await setUp();
     const raw = await openRaw(gateway);
     raw.socket.write(frameOf(Buffer.alloc(32 * KB + 1)).subarray(0, 8));
     expect(await closeCode(raw)).toBe(1009);
   });
 
-  test("of a client that then keeps its side open does not hold up its $disconnect or close()", async () => {
+  test("does not delay $disconnect or close() if the client keeps its side open after the end", async () => {
     const { backend, gateway } = await setUp();
     const raw = await openRaw(gateway);
     raw.socket.write(Buffer.from([0x81, 0x01, 0x78])); // no mask: a protocol error
@@ -293,7 +293,7 @@ describe("what a client may send", () => {
     await gateway.close();
   });
 
-  test("is read right when every byte comes alone", async () => {
+  test("is decoded correctly if each byte arrives alone", async () => {
     const { backend, gateway } = await setUp();
     const raw = await openRaw(gateway);
     raw.socket.setNoDelay(true);
@@ -311,7 +311,7 @@ describe("what a client may send", () => {
     expect((await backend.call("default")).body).toBe(`he${"y".repeat(200)}`);
   });
 
-  test("keeps the messages ahead of an oversized frame in the same packet, and drops those behind", async () => {
+  test("before an oversized frame in the same packet is kept, and one after it is dropped", async () => {
     const { backend, gateway } = await setUp({ routeResponses: false });
     const raw = await openRaw(gateway);
     raw.socket.write(
@@ -332,7 +332,7 @@ describe("what a client may send", () => {
     ).toEqual(["one", "two"]);
   });
 
-  test("is no binary message: 1003", async () => {
+  test("that is binary closes the connection with 1003", async () => {
     const { backend, gateway } = await setUp();
     const client = await openClient(gateway.url);
     client.socket.send(Buffer.from("{}"));
@@ -348,7 +348,7 @@ describe("what a client may send", () => {
     ["an unknown opcode", frameOf("a", { opcode: 5 }), 1002],
     ["a continuation of nothing", frameOf("a", { opcode: 0 }), 1002],
     ["a length beyond any memory", Buffer.from("81ff7fffffffffffffff00000000", "hex"), 1009],
-  ])("is not %s", async (_what, bytes, code) => {
+  ])("with %s closes the connection with the matching close code", async (_what, bytes, code) => {
     const { backend, gateway } = await setUp();
     const raw = await openRaw(gateway);
     raw.socket.write(bytes);
@@ -360,7 +360,7 @@ describe("what a client may send", () => {
   });
 });
 
-test("what a client sends before its 101 waits for the open socket", async () => {
+test("messages that a client sends before its 101 wait until the connection is open", async () => {
   const { backend, gateway } = await setUp();
   let admit = () => {};
   backend.behaviour = (call) =>

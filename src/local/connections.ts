@@ -2,9 +2,9 @@ import type { Duplex } from "node:stream";
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
 import type { Alarm, Clock } from "./clock.ts";
 import { FrameMeter } from "./frame-meter.ts";
-import { settledWithin } from "./grace.ts";
 import { newId } from "./ids.ts";
-import type { Impairment } from "./impairment.ts";
+import type { NetworkFault } from "./network-fault.ts";
+import { settledWithin } from "./settled-within.ts";
 
 /** How long a client may take to answer a close frame before the socket is cut. */
 export const CLOSE_GRACE_MS = 1_000;
@@ -25,15 +25,15 @@ const MAX_CONCURRENT_MESSAGES = 64;
 const MESSAGE_GRACE_MS = 500;
 
 /** How a connection ended, as `$disconnect` tells it. `reason` is "" where there is none. */
-export interface Ending {
+export interface CloseInfo {
   readonly code: number;
   readonly reason: string;
 }
 
-const NOT_READ: Ending = { code: 1008, reason: "The client does not read" };
-const FRAME_TOO_LARGE: Ending = { code: 1009, reason: "Frame too large" };
-const BINARY: Ending = { code: 1003, reason: "Binary is not supported" };
-const GOING_AWAY: Ending = { code: 1001, reason: "Going away" };
+const NOT_READ: CloseInfo = { code: 1008, reason: "The client does not read" };
+const FRAME_TOO_LARGE: CloseInfo = { code: 1009, reason: "Frame too large" };
+const BINARY: CloseInfo = { code: 1003, reason: "Binary is not supported" };
+const GOING_AWAY: CloseInfo = { code: 1001, reason: "Going away" };
 
 /** As much of a socket of `ws` as is needed: whoever compiles against the package need not have the types of that one. */
 export interface ClientSocket {
@@ -66,7 +66,7 @@ interface Life {
   /** Bytes that may wait for a slow client before posts to it are refused. */
   readonly maxBufferedBytes: number;
   message(data: Buffer): Promise<void>;
-  ended(ending: Ending): void;
+  ended(ending: CloseInfo): void;
 }
 
 /** One client, from the upgrade request to its last byte. Only an open one can be found and posted to. */
@@ -83,9 +83,9 @@ export class Connection {
   #socket: ClientSocket | undefined;
   readonly #clock: Clock;
   #lastActiveAt: number;
-  #ending: Ending | undefined;
+  #ending: CloseInfo | undefined;
   #received = 0;
-  #impairment: Impairment = "none";
+  #impairment: NetworkFault = "none";
   readonly #underWay = new Set<Promise<void>>();
   #idle: Alarm | undefined;
   #longest: Alarm | undefined;
@@ -181,7 +181,7 @@ export class Connection {
    * @param noticedAfterMs after how long a half-open client is found out, which ends the connection with 1006; undefined leaves it to time-outs
    * @returns whether it is open
    */
-  impair(impairment: Impairment, noticedAfterMs: number | undefined): boolean {
+  impair(impairment: NetworkFault, noticedAfterMs: number | undefined): boolean {
     if (!this.isOpen) return false;
     this.#impairment = impairment;
     this.#lost?.cancel();
@@ -201,7 +201,7 @@ export class Connection {
   }
 
   /** Closes the socket from this side. The first ending counts. */
-  end(ending: Ending): void {
+  end(ending: CloseInfo): void {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return;
     this.#ending = ending;
@@ -265,13 +265,13 @@ export class Connection {
   }
 }
 
-function clientEnding(code: number, reason: Buffer): Ending {
+function clientEnding(code: number, reason: Buffer): CloseInfo {
   if (code === 1005) return { code, reason: "Client-side close frame status not set" };
   return { code, reason: reason.toString("utf8") };
 }
 
 /** What `ws` closes with when it cannot read the client's bytes. */
-function endingOf(error: Error & { readonly code?: string }): Ending | undefined {
+function endingOf(error: Error & { readonly code?: string }): CloseInfo | undefined {
   if (!error.code?.startsWith("WS_ERR_")) return undefined;
   if (/MESSAGE_LENGTH|DATA_PAYLOAD_LENGTH/.test(error.code))
     return { code: 1009, reason: "Message too large" };

@@ -6,7 +6,7 @@ import { ConfigurationError } from "../errors.ts";
 import { type LocalGatewayOptions, startLocalGateway } from "./emulator.ts";
 
 describe("a local gateway", () => {
-  test("tells where it is", async () => {
+  test("has a URL, an endpoint, an API id and a stage", async () => {
     const gateway = await startGateway(await startBackend(), { stage: "prod-1", apiId: "a1b2c3d4e5" });
     expect(gateway.port).toBeGreaterThan(0);
     expect(gateway.url).toBe(`ws://127.0.0.1:${gateway.port}/prod-1`);
@@ -19,7 +19,7 @@ describe("a local gateway", () => {
     expect((await startGateway(await startBackend())).apiId).toMatch(/^[a-z0-9]{10}$/);
   });
 
-  test("counts open sockets", async () => {
+  test("counts open connections", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const clients = [await openClient(gateway.url), await openClient(gateway.url)];
@@ -29,7 +29,7 @@ describe("a local gateway", () => {
     expect(gateway.connectionCount).toBe(1);
   });
 
-  test("takes a target with or without a trailing slash", async () => {
+  test("accepts a target with a trailing slash", async () => {
     const backend = await startBackend();
     await openClient((await startGateway(`${backend.target}/`)).url);
     expect(backend.calls[0]?.path).toBe("/ws/chat/connect");
@@ -46,7 +46,7 @@ describe("a local gateway", () => {
 });
 
 describe("closing", () => {
-  test("ends every socket with 1001, tells the backend, and frees the port", async () => {
+  test("closes each connection with 1001, calls $disconnect, and frees the port", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const clients = [await openClient(gateway.url), await openClient(gateway.url)];
@@ -57,14 +57,14 @@ describe("closing", () => {
     await startGateway(backend, { port: gateway.port });
   });
 
-  test("is one act however often it is called", async () => {
+  test("can be called several times", async () => {
     const gateway = await startGateway(await startBackend());
     await openClient(gateway.url);
     await Promise.all([gateway.close(), gateway.close()]);
     await gateway.close();
   });
 
-  test("waits for an integration under way", async () => {
+  test("waits for an integration in flight", async () => {
     let finish = () => {};
     const backend = await startBackend((call) =>
       call.body
@@ -89,7 +89,7 @@ describe("closing", () => {
 
   test("aborts the call to a backend that does not answer, and the pending upgrade with it", async () => {
     const backend = await startBackend(() => new Promise(() => {}));
-    // The integration timeout of the call is set on a clock that stands still, so only close() can end it.
+    // The integration timeout is set on a stopped clock, so only close() can end the call.
     vi.useFakeTimers({ toFake: ["setTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
     const gateway = await startGateway(backend);
@@ -101,7 +101,7 @@ describe("closing", () => {
     expect(backend.calls).toHaveLength(1);
   });
 
-  test("turns away an upgrade that $connect accepts too late, and tells the backend", async () => {
+  test("rejects with 503 an upgrade that $connect accepts too late, and calls $disconnect", async () => {
     let admit = () => {};
     const backend = await startBackend((call) =>
       call.path.endsWith("/connect")
@@ -121,8 +121,8 @@ describe("closing", () => {
   });
 });
 
-test("an upgrade whose authorizer is still being asked is turned away, and no integration hears of it", async () => {
-  const asked = deferred<void>();
+test("an upgrade with an authorizer in flight is rejected on close(), and no integration runs", async () => {
+  const authorizerCalled = deferred<void>();
   const answer = deferred<object>();
   let connects = 0;
   const $connect = {
@@ -130,14 +130,14 @@ test("an upgrade whose authorizer is still being asked is turned away, and no in
     authorization: {
       type: "CUSTOM",
       handler: () => {
-        asked.resolve();
+        authorizerCalled.resolve();
         return answer.promise;
       },
     },
   } as const;
   const gateway = await startLocalGateway({ port: 0, apis: [{ routes: { $connect }, stages: { dev: {} } }] });
   const other = new Client(gateway.url);
-  await asked.promise;
+  await authorizerCalled.promise;
   const closing = gateway.close();
   const Statement = { Effect: "Allow", Action: "*", Resource: "*" };
   answer.resolve({ principalId: "anna", policyDocument: { Statement } });
@@ -146,22 +146,22 @@ test("an upgrade whose authorizer is still being asked is turned away, and no in
   expect(connects).toBe(0);
 });
 
-test("an upgrade whose authorizer never answers is turned away with 503 at once", async () => {
-  const asked = deferred<void>();
+test("an upgrade with an authorizer that never answers is rejected with 503 on close()", async () => {
+  const authorizerCalled = deferred<void>();
   const handler = () => {
-    asked.resolve();
+    authorizerCalled.resolve();
     return new Promise(() => {});
   };
   const integration = { type: "AWS_PROXY", handler: () => ({ statusCode: 200 }) } as const;
   const $connect = { integration, authorization: { type: "CUSTOM", handler } } as const;
   const gateway = await startLocalGateway({ port: 0, apis: [{ routes: { $connect }, stages: { dev: {} } }] });
   const client = new Client(gateway.url);
-  await asked.promise;
+  await authorizerCalled.promise;
   await gateway.close();
   await expect(client.opened).rejects.toThrow("503");
 });
 
-describe("a wrong option is refused with what to write instead", () => {
+describe("an invalid option is rejected with the value to use instead", () => {
   test.each<[string, Partial<LocalGatewayOptions>, RegExp]>([
     ["no URL", { target: "localhost:3000" }, /target "localhost:3000" is no http or https URL\. Write/],
     ["a target of another protocol", { target: "ws://localhost/" }, /no http or https URL/],

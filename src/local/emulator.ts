@@ -2,10 +2,10 @@
 
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
-import type { Impairment } from "./impairment.ts";
 import { checkHttpClient, Integrations } from "./integration.ts";
 import { type Listener, listen } from "./listener.ts";
 import { managementApi } from "./management-api.ts";
+import type { NetworkFault } from "./network-fault.ts";
 import { checkOptions, type LocalGatewayOptions, type Settings } from "./settings.ts";
 import { checkedChoice, checkShape, type Shape } from "./shape.ts";
 import { Sockets } from "./sockets.ts";
@@ -26,8 +26,8 @@ export { type Alarm, type Clock, ManualClock } from "./clock.ts";
 export type { Chance, Faults, FaultyEvent } from "./faults.ts";
 export type { LambdaFunction } from "./function-call.ts";
 export type { IamAuthorization, LocalAuthorization } from "./guards.ts";
-export type { Impairment } from "./impairment.ts";
 export type { Certificate } from "./listener.ts";
+export type { NetworkFault } from "./network-fault.ts";
 export type { DeclaredParameters } from "./parameters.ts";
 export type { LocalGatewayOptions } from "./settings.ts";
 export type { DomainMappings } from "./stages.ts";
@@ -157,7 +157,7 @@ export class LocalGateway {
    */
   impair(
     connectionId: string,
-    impairment: Impairment,
+    impairment: NetworkFault,
     { noticedAfterMs }: { readonly noticedAfterMs?: number } = {},
   ): boolean {
     checkedChoice("impairment", impairment, ["none", "half-open", "not-reading"]);

@@ -1,4 +1,4 @@
-import type { Connection, Ending } from "./connections.ts";
+import type { CloseInfo, Connection } from "./connections.ts";
 
 /** What the client sent with its upgrade request, as Node read it: names and values in turn. */
 export interface ClientRequest {
@@ -58,7 +58,7 @@ export type GatewayEvent = {
       readonly messageId: string;
       readonly body: Buffer;
     }
-  | { readonly kind: "disconnect"; readonly routeKey: "$disconnect"; readonly ending: Ending }
+  | { readonly kind: "disconnect"; readonly routeKey: "$disconnect"; readonly ending: CloseInfo }
 );
 
 export type ConnectEvent = Extract<GatewayEvent, { kind: "connect" }>;

@@ -12,14 +12,14 @@ function switched(faults: Faults): FaultSwitches {
   return switches;
 }
 
-/** What becomes of so many messages, one after the other. */
+/** Returns the faults for a number of consecutive messages. */
 function fates(faults: Faults, count = 200) {
   const switches = switched(faults);
   return Array.from({ length: count }, () => switches.fateOf(MESSAGE));
 }
 
 describe("fault switches", () => {
-  test("harm nothing before they are set, nor when nothing is", () => {
+  test("apply no fault before they are set or with empty settings", () => {
     expect(new FaultSwitches().fateOf(MESSAGE)).toEqual(UNHARMED);
     expect(switched({}).fateOf(MESSAGE)).toEqual(UNHARMED);
     expect(switched({ seed: 7, drop: 0, duplicate: 0, delayMs: 0, reorderMs: 0 }).fateOf(MESSAGE)).toEqual(
@@ -27,7 +27,7 @@ describe("fault switches", () => {
     );
   });
 
-  test("harm everything by a share of 1, and nothing by one of 0", () => {
+  test("affect all messages with a share of 1, and none with a share of 0", () => {
     expect(
       fates({ drop: 1, duplicate: 0 }).every(({ isDropped, isDoubled }) => isDropped && !isDoubled),
     ).toBe(true);
@@ -36,7 +36,7 @@ describe("fault switches", () => {
     ).toBe(true);
   });
 
-  test("harm about as many as their share says, and never both by one cast", () => {
+  test("affect about the configured share of messages, independently for each fault", () => {
     const cast = fates({ drop: 0.25, duplicate: 0.25, seed: 1 }, 4000);
     const share = (is: (fate: (typeof cast)[number]) => boolean) => cast.filter(is).length / cast.length;
     expect(share(({ isDropped }) => isDropped)).toBeCloseTo(0.25, 1);
@@ -44,14 +44,14 @@ describe("fault switches", () => {
     expect(share(({ isDropped, isDoubled }) => isDropped && isDoubled)).toBeCloseTo(0.0625, 1);
   });
 
-  test("fall the same way by the same seed, and another way by another", () => {
+  test("are the same with the same seed, and different with another seed", () => {
     const faults = { drop: 0.5, duplicate: 0.5, reorderMs: 100 };
     const first = fates({ ...faults, seed: 7 });
     expect(fates({ ...faults, seed: 7 })).toEqual(first);
     expect(fates({ ...faults, seed: 8 })).not.toEqual(first);
   });
 
-  test("begin again with their seed when they are set again", () => {
+  test("restart from their seed when they are set again", () => {
     const faults = { reorderMs: 100, seed: 7 };
     const switches = switched(faults);
     const first = [switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)];
@@ -59,20 +59,20 @@ describe("fault switches", () => {
     expect([switches.fateOf(MESSAGE), switches.fateOf(MESSAGE)]).toEqual(first);
   });
 
-  test("ask a function about each event", () => {
-    const asked = vi.fn(() => true);
+  test("call a function for each event", () => {
+    const shouldDrop = vi.fn(() => true);
     const delay = vi.fn(() => 30);
-    expect(switched({ drop: asked, delayMs: delay }).fateOf(MESSAGE)).toEqual({
+    expect(switched({ drop: shouldDrop, delayMs: delay }).fateOf(MESSAGE)).toEqual({
       ...UNHARMED,
       isDropped: true,
       delayMs: 30,
     });
     const event = { kind: "message", routeKey: "$default", connectionId: MESSAGE.connection.id };
-    expect(asked).toHaveBeenCalledWith(event);
+    expect(shouldDrop).toHaveBeenCalledWith(event);
     expect(delay).toHaveBeenCalledWith(event);
   });
 
-  test("delay messages by what they are late and what they are shuffled", () => {
+  test("delay messages by delayMs plus a random part of reorderMs", () => {
     const late = fates({ delayMs: 1000, reorderMs: 100, seed: 7 }).map(({ delayMs }) => delayMs);
     for (const ms of late) {
       expect(ms).toBeGreaterThanOrEqual(1000);
@@ -81,13 +81,13 @@ describe("fault switches", () => {
     expect(new Set(late).size).toBeGreaterThan(100);
   });
 
-  test("shuffle messages only", () => {
+  test("reorder only messages, not $connect and $disconnect", () => {
     const switches = switched({ delayMs: 5, reorderMs: 100, seed: 7 });
     expect(switches.fateOf(eventOf("connect")).delayMs).toBe(5);
     expect(switches.fateOf(eventOf("disconnect")).delayMs).toBe(5);
   });
 
-  test("join headers where that alone is asked for", () => {
+  test("can join headers without any other fault", () => {
     expect(switched({ joinHeaders: true }).fateOf(MESSAGE)).toEqual({ ...UNHARMED, isJoined: true });
   });
 
@@ -109,7 +109,7 @@ describe("fault switches", () => {
   });
 });
 
-test("a delay is over at once where it is called off", async () => {
+test("a delay ends immediately when it is aborted", async () => {
   const closing = new AbortController();
   const waiting = delayed(60_000, closing.signal);
   closing.abort();

@@ -33,7 +33,7 @@ export interface Faults {
 }
 
 /** What becomes of one event on its way. */
-export interface Fate {
+export interface FaultPlan {
   readonly delayMs: number;
   readonly isDropped: boolean;
   readonly isDoubled: boolean;
@@ -49,7 +49,7 @@ const FAULTS = {
   seed: "number",
 } as const satisfies Shape<Faults>;
 
-const UNHARMED: Fate = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
+const UNHARMED: FaultPlan = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
 
 /** Decides what goes wrong. */
 export class FaultSwitches {
@@ -77,7 +77,7 @@ export class FaultSwitches {
     this.#random = faults.seed === undefined ? Math.random : seeded(faults.seed);
   }
 
-  fateOf({ kind, routeKey, connection }: GatewayEvent): Fate {
+  fateOf({ kind, routeKey, connection }: GatewayEvent): FaultPlan {
     const { delayMs = 0, drop = 0, duplicate = 0, reorderMs = 0, joinHeaders = false } = this.#faults;
     if (delayMs === 0 && drop === 0 && duplicate === 0 && reorderMs === 0 && !joinHeaders) return UNHARMED;
     const event = { kind, routeKey, connectionId: connection.id };

@@ -11,7 +11,7 @@ interface Frame {
   readonly size: number;
 }
 
-/** A legal stream of messages, each in one or more frames, with pings between any of them. */
+/** A valid stream of messages, each in one or more frames, with pings between them. */
 const messages = fc.array(
   fc.array(
     fc.record({
@@ -36,7 +36,7 @@ function framesOf(parts: readonly (readonly { size: number; ping: number | null 
 }
 
 describe("the frame meter", () => {
-  test("finds the first oversized data frame, wherever the bytes are cut", () => {
+  test("finds the first oversized data frame, however the bytes are split", () => {
     fc.assert(
       fc.property(messages, fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1 }), (parts, cuts) => {
         const bytes = Buffer.concat(
@@ -55,7 +55,7 @@ describe("the frame meter", () => {
     );
   });
 
-  test("finds it one byte at a time, before its payload", () => {
+  test("finds an oversized frame byte by byte, before its payload", () => {
     const bytes = Buffer.concat([frameOf("a"), frameOf("", { opcode: 9 }), frameOf(Buffer.alloc(LIMIT + 1))]);
     const meter = new FrameMeter(LIMIT);
     const payload = LIMIT + 1;
@@ -66,13 +66,13 @@ describe("the frame meter", () => {
     expect(meter.oversizedIn).toBe(1);
   });
 
-  test("finds a length of 2 to the 63rd without reading it", () => {
+  test("finds a length of 2^63 - 1 without reading the payload", () => {
     const meter = new FrameMeter(LIMIT);
     meter.read(Buffer.from("81ff7fffffffffffffff00000000", "hex"));
     expect(meter.oversizedIn).toBe(0);
   });
 
-  test("tells data frames from control frames", () => {
+  test("distinguishes data frames from control frames", () => {
     const meter = new FrameMeter(LIMIT);
     expect(meter.read(frameOf("ping", { opcode: 9 }))).toBe(false);
     expect(meter.read(frameOf("", { opcode: 10 }))).toBe(false);

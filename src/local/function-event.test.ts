@@ -9,8 +9,8 @@ interface HttpPart {
   readonly multiValueHeaders: Readonly<Record<string, readonly string[]>>;
 }
 
-describe("a function's event", () => {
-  test("of a $connect has one X-Forwarded-For, however many the client claims", () => {
+describe("the event of a Lambda function", () => {
+  test("for $connect has one X-Forwarded-For header, although the client sends several", () => {
     const rawHeaders = ["x-forwarded-for", "203.0.113.1", "X-Own", "1", "X-Forwarded-For", "203.0.113.2"];
     const { headers, multiValueHeaders } = lambdaEvent(
       eventOf("connect", { rawHeaders }),
@@ -21,7 +21,7 @@ describe("a function's event", () => {
     expect(multiValueHeaders["X-Forwarded-For"]).toEqual(["203.0.113.1,203.0.113.2, 203.0.113.7"]);
   });
 
-  test("of a $connect has the host by which the gateway is known, and none of the connection's own", () => {
+  test("for $connect has the host of the gateway and no hop-by-hop headers", () => {
     const rawHeaders = [
       "host",
       "elsewhere",
@@ -43,19 +43,19 @@ describe("a function's event", () => {
     });
   });
 
-  test("of a message has its text, whatever it is", () => {
+  test("for a message has its text, also if it is not JSON", () => {
     const { body, isBase64Encoded } = lambdaEvent(eventOf("message", { body: "no JSON: ü" }));
     expect([body, isBase64Encoded]).toEqual(["no JSON: ü", false]);
   });
 
-  test("of a $disconnect has a reason, though it is empty", () => {
+  test("for $disconnect has a reason, also if it is empty", () => {
     expect(lambdaEvent(eventOf("disconnect")).requestContext).toMatchObject({
       disconnectStatusCode: 1001,
       disconnectReason: "",
     });
   });
 
-  test("tells the time of the gateway's clock", () => {
+  test("contains the time of the gateway's clock", () => {
     const clock = new ManualClock(Date.UTC(2026, 0, 2, 3, 4, 5));
     const { requestContext } = lambdaEvent(eventOf("connect", { clock }));
     const epoch = clock.now();
@@ -64,7 +64,7 @@ describe("a function's event", () => {
   });
 });
 
-test("a request's time is AWS's, in its own months and with two digits", () => {
+test("requestTime() formats a date as API Gateway does", () => {
   expect(requestTime(new Date(Date.UTC(2026, 1, 9, 18, 11, 43)))).toBe("09/Feb/2026:18:11:43 +0000");
   expect(requestTime(new Date(Date.UTC(2026, 11, 31, 23, 59, 59, 999)))).toBe("31/Dec/2026:23:59:59 +0000");
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { functionAnswer } from "./function-result.ts";
 
-describe("a function's result", () => {
+describe("the result of a Lambda function", () => {
   test.each([
     [
       "all that it may have",
@@ -12,7 +12,7 @@ describe("a function's result", () => {
     ["null for a body", { statusCode: 200, body: null }],
     ["headers that are none", { statusCode: 200, headers: null }],
     ["a subprotocol that is no text", { statusCode: 200, headers: { "Sec-WebSocket-Protocol": ["chat"] } }],
-  ])("is taken with %s", (_what, result) => {
+  ])("is accepted with %s", (_what, result) => {
     expect(functionAnswer(result)).toEqual({ status: 200, body: Buffer.from(""), subprotocol: undefined });
   });
 
@@ -38,14 +38,14 @@ describe("a function's result", () => {
     expect(functionAnswer(result)).toBeUndefined();
   });
 
-  test("has the bytes of its body", () => {
+  test("has its body as bytes, decoded from base64 if isBase64Encoded is true", () => {
     expect(functionAnswer({ statusCode: 200, body: "ü" })?.body).toEqual(Buffer.from([0xc3, 0xbc]));
     const base64 = { statusCode: 200, body: "/w==", isBase64Encoded: true };
     expect(functionAnswer(base64)?.body).toEqual(Buffer.from([0xff]));
     expect(functionAnswer({ ...base64, isBase64Encoded: "true" })?.body.toString()).toBe("/w==");
   });
 
-  test("has a subprotocol, by its header in any case", () => {
+  test("has a subprotocol from its header, in any letter case", () => {
     const headers = { "X-Other": "1", "SEC-WEBSOCKET-PROTOCOL": "chat" };
     expect(functionAnswer({ statusCode: 200, headers })?.subprotocol).toBe("chat");
   });

@@ -47,7 +47,7 @@ describe("the upgrade", () => {
     [429, "Too Many Requests"],
     [500, "Internal server error"],
     [503, "Service Unavailable"],
-  ])("is refused with the status of $connect: %i", async (status, message) => {
+  ])("is rejected with the status of $connect: %i", async (status, message) => {
     const backend = await startBackend(() => ({ status, body: "secret words", headers: { "x-inner": "1" } }));
     const gateway = await startGateway(backend);
     const refusal = await refusalOf(gateway.url);
@@ -59,22 +59,24 @@ describe("the upgrade", () => {
     expect(backend.to("disconnect")).toEqual([]);
   });
 
-  test("is refused with 500 when the backend cannot be reached, and says so to onError", async () => {
-    const heard: string[] = [];
-    const gateway = await startGateway(await deadTarget(), { onError: (_error, where) => heard.push(where) });
+  test("is rejected with 500 if the backend is unreachable, and reports it to onError", async () => {
+    const reported: string[] = [];
+    const gateway = await startGateway(await deadTarget(), {
+      onError: (_error, where) => reported.push(where),
+    });
     const refusal = await refusalOf(gateway.url);
     expect(refusal.status).toBe(500);
     expect(refusal.body).toBe('{"message":"Internal server error"}');
-    expect(heard).toEqual(["$connect"]);
+    expect(reported).toEqual(["$connect"]);
   });
 
-  test("is refused with 504 when $connect takes too long", async () => {
+  test("is rejected with 504 if $connect takes too long", async () => {
     const backend = await startBackend(() => new Promise(() => {}));
     const gateway = await startGateway(backend, { integrationTimeoutMs: 50 });
     expect((await refusalOf(gateway.url)).status).toBe(504);
   });
 
-  test("is refused with 504 when the answer begins in time but never ends", async () => {
+  test("is rejected with 504 if the answer begins in time but never ends", async () => {
     const server = createServer((_request, response) => void response.writeHead(200).write("…"));
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -85,13 +87,13 @@ describe("the upgrade", () => {
     server.close();
   });
 
-  test("is refused with the status of an answer whose body is larger than any frame", async () => {
+  test("is rejected with the status of an answer with a body larger than any frame", async () => {
     const backend = await startBackend(() => ({ status: 403, body: "x".repeat(300_000) }));
     expect((await refusalOf((await startGateway(backend)).url)).status).toBe(403);
   });
 
   test.each(["/", "/prod", "/dev/", "/dev/chat", "//dev", "/dev2", "/DEV"])(
-    "is refused with 403 at %s, and no integration runs",
+    "is rejected with 403 at %s, and no integration runs",
     async (path) => {
       const backend = await startBackend();
       const gateway = await startGateway(backend);
@@ -102,7 +104,7 @@ describe("the upgrade", () => {
     },
   );
 
-  test("takes a URL of 4096 characters and refuses a longer one", async () => {
+  test("accepts a URL of 4096 characters and rejects a longer one", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const query = (characters: number) => `?${"q".repeat(characters - "/dev?".length)}`;
@@ -116,7 +118,7 @@ describe("the upgrade", () => {
     ["another version", ["Sec-WebSocket-Version: 12"]],
     ["a subprotocol list that cannot be read", ["Sec-WebSocket-Protocol: a,,b"]],
     ["a subprotocol named twice", ["Sec-WebSocket-Protocol: a, a"]],
-  ])("is refused with 400 for %s, and no integration runs", async (_what, headers) => {
+  ])("is rejected with 400 for %s, and no integration runs", async (_what, headers) => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const raw = new RawClient(gateway.port);
@@ -136,7 +138,7 @@ describe("the upgrade", () => {
     expect(backend.calls).toEqual([]);
   });
 
-  test("is asked for with 426 by a plain GET of the stage's URL", async () => {
+  test("is required with 426 by a plain GET of the stage's URL", async () => {
     const gateway = await startGateway(await startBackend());
     expect((await fetch(gateway.endpoint)).status).toBe(426);
     expect((await fetch(`${gateway.endpoint}?a=1`)).status).toBe(426);
@@ -157,7 +159,7 @@ describe("a subprotocol", () => {
     expect(backend.calls[0]?.headers["sec-websocket-protocol"]).toBe("graphql-ws, chat");
   });
 
-  test("is the one that $connect returned; its other headers stay behind", async () => {
+  test("is the one that $connect returned, without the other headers of $connect", async () => {
     const backend = await startBackend(() => ({
       headers: { "Sec-WebSocket-Protocol": "chat", "Set-Cookie": "a=1", "X-Inner": "1" },
     }));
@@ -170,8 +172,8 @@ describe("a subprotocol", () => {
   });
 });
 
-describe("a client that goes away while $connect is pending", () => {
-  test.each(["end", "resetAndDestroy"] as const)("is followed by $disconnect with 1006 (%s)", async (how) => {
+describe("a client that disconnects while $connect is pending", () => {
+  test.each(["end", "resetAndDestroy"] as const)("causes a $disconnect with 1006 (%s)", async (how) => {
     let admit = () => {};
     const backend = await startBackend((call) =>
       call.path.endsWith("/connect")
@@ -193,12 +195,12 @@ describe("a client that goes away while $connect is pending", () => {
     expect(disconnect.headers).not.toHaveProperty("x-sallyport-disconnect-reason");
   });
 
-  test("is followed by nothing when $connect refuses", async () => {
-    let refuse = () => {};
+  test("causes no $disconnect if $connect denies the connection", async () => {
+    let deny = () => {};
     const backend = await startBackend(
       () =>
         new Promise((resolve) => {
-          refuse = () => resolve({ status: 403 });
+          deny = () => resolve({ status: 403 });
         }),
     );
     const gateway = await startGateway(backend);
@@ -207,7 +209,7 @@ describe("a client that goes away while $connect is pending", () => {
     await backend.call("connect");
     raw.socket.destroy();
     await once(raw.socket, "close");
-    refuse();
+    deny();
     await gateway.close();
     expect(backend.to("disconnect")).toEqual([]);
   });
@@ -235,7 +237,7 @@ describe("hostile HTTP", () => {
       "an upgrade by POST",
       "POST /dev HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ],
-  ])("is survived: %s", async (_what, bytes) => {
+  ])("does not stop the gateway: %s", async (_what, bytes) => {
     const gateway = await startGateway(await startBackend());
     const raw = new RawClient(gateway.port);
     raw.socket.write(bytes, "latin1");
@@ -244,7 +246,7 @@ describe("hostile HTTP", () => {
     await openClient(gateway.url);
   });
 
-  test("cut off anywhere leaves the gateway running", async () => {
+  test("that ends within a body does not stop the gateway", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const post = httpRequest(`${gateway.endpoint}/@connections/AAAAAAAAAAAAAAA%3D`, {

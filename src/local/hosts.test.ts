@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { openClient, RawClient, startBackend, startGateway } from "../../test/local/rig.ts";
 import type { LocalGateway, LocalGatewayOptions } from "./emulator.ts";
 
-/** Collects what the gateway prints, in place of the console. */
+/** Collects the warnings of the gateway instead of printing them. */
 function printed(): string[] {
   const lines: string[] = [];
   const spy = vi.spyOn(console, "warn").mockImplementation((line: string) => void lines.push(line));
@@ -34,7 +34,7 @@ async function statusOf(
   return response.statusCode;
 }
 
-/** The status of an upgrade request that names this host. */
+/** Returns the status of an upgrade request with this Host header. */
 async function upgradeStatus(gateway: LocalGateway, host: string): Promise<string | undefined> {
   const client = new RawClient(gateway.port);
   client.upgrade("/dev", [], host);
@@ -139,7 +139,7 @@ describe("a name of this machine", () => {
     expect(lines).toEqual([]);
   });
 
-  test("is the host that the gateway listens on, and with 0.0.0.0 the address that the client called", async () => {
+  test("is also the address that the gateway listens on", async () => {
     printed();
     const { gateway, path } = await connected({ host: "127.0.0.2" });
     const call = async (host: string) => {
@@ -151,7 +151,7 @@ describe("a name of this machine", () => {
     expect([await call("127.0.0.2"), await call("evil.example")]).toEqual([200, 403]);
   });
 
-  test("allows only the names below *.test.example, and the name itself if it is listed", async () => {
+  test("does not include the parent domain or similar names of *.test.example", async () => {
     printed();
     const { gateway, path } = await connected({ allowedHosts: ["*.test.example"] });
     expect(await statusOf(gateway, "GET", path, { host: "test.example" })).toBe(403);
@@ -173,7 +173,7 @@ describe("an Origin header, which no AWS SDK sends", () => {
     },
   );
 
-  test("is passed to the backend on an upgrade, whose origins the app checks", async () => {
+  test("is passed to the backend on an upgrade, because the app checks the origin", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     await openClient(gateway.url, [], { headers: { Origin: "https://evil.example" } });

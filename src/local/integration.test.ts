@@ -14,8 +14,8 @@ import { Integrations } from "./integration.ts";
 
 const ID = /^[A-Za-z0-9_-]{15}=$/;
 
-/** One call of each kind from a client that sends headers of its own. */
-async function lifeOf(headers: Record<string, string>, options = {}, query = "") {
+/** Makes one call of each kind for a client that sends its own headers. */
+async function eventsOf(headers: Record<string, string>, options = {}, query = "") {
   const backend = await startBackend();
   const gateway = await startGateway(backend, options);
   const client = await openClient(gateway.url + query, [], { headers });
@@ -40,7 +40,7 @@ const MAPPED = Object.keys(CONTEXT_HEADERS)
   .filter((name) => !name.includes("disconnect"));
 
 test("posts each event to its own path below the target", async () => {
-  const { connect, message, disconnect } = await lifeOf({}, {}, "?ws_token=abc&channel=a%2Fb");
+  const { connect, message, disconnect } = await eventsOf({}, {}, "?ws_token=abc&channel=a%2Fb");
   expect([connect.method, message.method, disconnect.method]).toEqual(["POST", "POST", "POST"]);
   expect(connect.url).toBe("/ws/chat/connect?ws_token=abc&channel=a%2Fb");
   expect(message.url).toBe("/ws/chat/default");
@@ -49,7 +49,7 @@ test("posts each event to its own path below the target", async () => {
   expect(connect.headers["content-length"]).toBe("0");
 });
 
-test("goes to one of several targets after the other, and past one that nobody listens at", async () => {
+test("uses several targets in turn and skips a target that does not listen", async () => {
   const backends = [await startBackend(), await startBackend()];
   const targets = [backends[0]?.target as string, await deadTarget(), backends[1]?.target as string];
   const errors: unknown[] = [];
@@ -67,7 +67,7 @@ test("goes to one of several targets after the other, and past one that nobody l
   expect(errors).toEqual([]);
 });
 
-test("is unreachable when nobody listens at any of its targets", async () => {
+test("rejects a connect with 500 if none of its targets listens", async () => {
   const target = [await deadTarget(), await deadTarget()];
   const errors: unknown[] = [];
   const gateway = await startGateway("", { target, onError: (error) => errors.push(error) });
@@ -84,9 +84,12 @@ test("keeps the bytes of a message", async () => {
 });
 
 describe("the mapped headers", () => {
-  test("come with every event", async () => {
+  test("are sent with each event", async () => {
     const before = Date.now();
-    const { gateway, connect, message, disconnect } = await lifeOf({}, { stage: "test_1", secret: "s3cret" });
+    const { gateway, connect, message, disconnect } = await eventsOf(
+      {},
+      { stage: "test_1", secret: "s3cret" },
+    );
     const shared = (call: Call) => ({
       connectionid: call.headers.connectionid,
       connectedAt: call.headers["x-sallyport-connected-at"],
@@ -121,24 +124,24 @@ describe("the mapped headers", () => {
     });
   });
 
-  test("are cased as mapped", async () => {
-    const { message } = await lifeOf({});
+  test("keep the letter case of the mapping", async () => {
+    const { message } = await eventsOf({});
     expect(message.rawHeaders).toContain("connectionId");
   });
 
-  test("overwrite what the client sends under their names", async () => {
+  test("overwrite headers of the client with the same names", async () => {
     const forged = Object.fromEntries(
       [...Object.keys(CONTEXT_HEADERS), SECRET_HEADER, "X-Amzn-Trace-Id", "X-Amzn-Apigateway-Api-Id"].map(
         (name) => [name.toUpperCase(), "forged"],
       ),
     );
-    const { connect } = await lifeOf(forged, { secret: "s3cret" });
+    const { connect } = await eventsOf(forged, { secret: "s3cret" });
     expect(JSON.stringify(connect.rawHeaders)).not.toContain("forged");
     expect(connect.headers[SECRET_HEADER]).toBe("s3cret");
     expect(connect.headers.connectionid).toMatch(ID);
   });
 
-  test("overwrite every copy of a repeated one", async () => {
+  test("overwrite each copy of a repeated header", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend, { secret: "s3cret" });
     const raw = new RawClient(gateway.port);
@@ -155,22 +158,22 @@ describe("the mapped headers", () => {
     expect(headers[SECRET_HEADER]).toBe("s3cret");
   });
 
-  test("without a value are left out, the client's own too", async () => {
-    const { connect } = await lifeOf({
+  test("without a value are omitted, also if the client sends them", async () => {
+    const { connect } = await eventsOf({
       "x-sallyport-disconnect-code": "1000",
       "X-Sallyport-Disconnect-Reason": "x",
     });
     expect(names(connect).filter((name) => name.includes("disconnect"))).toEqual([]);
   });
 
-  test("do not hold a secret that is not configured, so a client's passes on $connect alone", async () => {
-    const { connect, message, disconnect } = await lifeOf({ "x-sallyport-secret": "guess" });
+  test("do not contain an unconfigured secret, so a client's header passes on $connect only", async () => {
+    const { connect, message, disconnect } = await eventsOf({ "x-sallyport-secret": "guess" });
     expect(connect.headers[SECRET_HEADER]).toBe("guess");
     expect(message.headers).not.toHaveProperty(SECRET_HEADER);
     expect(disconnect.headers).not.toHaveProperty(SECRET_HEADER);
   });
 
-  test("cannot be broken out of by a close reason", async () => {
+  test("cannot be forged by line breaks in a close reason", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend, { secret: "s3cret" });
     const client = await openClient(gateway.url);
@@ -191,8 +194,8 @@ describe("the client's headers", () => {
     "User-Agent": "me",
   };
 
-  test("pass on $connect", async () => {
-    const { connect } = await lifeOf(own);
+  test("are forwarded on $connect", async () => {
+    const { connect } = await eventsOf(own);
     expect(connect.headers).toMatchObject({
       cookie: "sid=1",
       origin: "https://example.com",
@@ -204,8 +207,8 @@ describe("the client's headers", () => {
     expect(connect.headers["sec-websocket-key"]).toBeDefined();
   });
 
-  test("do not pass on messages and $disconnect", async () => {
-    const { gateway, message, disconnect } = await lifeOf(own);
+  test("are not forwarded on messages and $disconnect", async () => {
+    const { gateway, message, disconnect } = await eventsOf(own);
     const ours = [
       "connection",
       "content-length",
@@ -223,7 +226,7 @@ describe("the client's headers", () => {
     expect(disconnect.headers["user-agent"]).toBe(`AmazonAPIGateway_${gateway.apiId}`);
   });
 
-  test("lose what belongs to the hop", async () => {
+  test("are forwarded without hop-by-hop headers", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const raw = new RawClient(gateway.port);
@@ -251,7 +254,7 @@ describe("the client's headers", () => {
     expect((await backend.call("connect")).headers["x-own"]).toBe("1,2,3");
   });
 
-  test("are given a User-Agent when they have none", async () => {
+  test("get a User-Agent if they have none", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend);
     const raw = new RawClient(gateway.port);
@@ -262,8 +265,8 @@ describe("the client's headers", () => {
 });
 
 describe("X-Forwarded-*", () => {
-  test("tell the peer on $connect and nothing later", async () => {
-    const { gateway, connect, message, disconnect } = await lifeOf({});
+  test("contain the client's address on $connect, and are not sent later", async () => {
+    const { gateway, connect, message, disconnect } = await eventsOf({});
     expect(connect.headers).toMatchObject({
       "x-forwarded-for": "127.0.0.1",
       "x-forwarded-port": String(gateway.port),
@@ -274,8 +277,8 @@ describe("X-Forwarded-*", () => {
     ).toEqual([]);
   });
 
-  test("append the peer to what the client claims, and overwrite port and protocol", async () => {
-    const { gateway, connect } = await lifeOf({
+  test("append the client's address to its own header, and overwrite port and protocol", async () => {
+    const { gateway, connect } = await eventsOf({
       "X-Forwarded-For": "203.0.113.7",
       "X-Forwarded-Port": "1",
       "X-Forwarded-Proto": "gopher",
@@ -287,7 +290,7 @@ describe("X-Forwarded-*", () => {
   });
 });
 
-describe("what is held up when the gateway closes", () => {
+describe("an integration of a closing gateway", () => {
   const place = () => {
     let calls = 0;
     const handler = () => {
@@ -300,18 +303,21 @@ describe("what is held up when the gateway closes", () => {
   test.each([
     ["is late", { delayMs: 60_000 }, "unreachable"],
     ["is lost", { drop: 1 }, "timed out"],
-  ] as const)("is not called, and nothing waits for it: what %s", async (_what, wrong, kind) => {
-    const faults = new FaultSwitches();
-    faults.set(wrong);
-    const { integration, calls } = place();
-    const integrations = new Integrations(faults);
-    const running = integrations.run(eventOf("message"), integration);
-    await integrations.close(10);
-    expect(await running).toMatchObject({ kind });
-    expect(calls()).toBe(0);
-  });
+  ] as const)(
+    "is not called for an event that %s, and close() does not wait for it",
+    async (_what, wrong, kind) => {
+      const faults = new FaultSwitches();
+      faults.set(wrong);
+      const { integration, calls } = place();
+      const integrations = new Integrations(faults);
+      const running = integrations.run(eventOf("message"), integration);
+      await integrations.close(10);
+      expect(await running).toMatchObject({ kind });
+      expect(calls()).toBe(0);
+    },
+  );
 
-  test("nor is what comes later", async () => {
+  test("is not called for a later event", async () => {
     const { integration, calls } = place();
     const integrations = new Integrations(new FaultSwitches());
     await integrations.close(0);

@@ -5,13 +5,13 @@ import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import type { DeployedIntegration } from "./apis.ts";
 import { BackendConnections } from "./backend-connections.ts";
 import type { GatewayEvent } from "./events.ts";
-import { delayed, type Fate, type FaultSwitches } from "./faults.ts";
+import { delayed, type FaultPlan, type FaultSwitches } from "./faults.ts";
 import { callFunction } from "./function-call.ts";
 import { lambdaEvent } from "./function-event.ts";
 import { functionAnswer } from "./function-result.ts";
-import { settledWithin } from "./grace.ts";
 import { httpHeaders } from "./http-headers.ts";
 import { httpUrl } from "./http-url.ts";
+import { settledWithin } from "./settled-within.ts";
 
 /** What came of an integration. `body` is undefined when it was over 128 KB, which no frame could carry. */
 export type Outcome =
@@ -89,7 +89,7 @@ export class Integrations {
   #call(
     event: GatewayEvent,
     integration: DeployedIntegration,
-    { isDoubled, isJoined }: Fate,
+    { isDoubled, isJoined }: FaultPlan,
   ): Promise<Outcome> {
     const call = () =>
       integration.type === "HTTP_PROXY"

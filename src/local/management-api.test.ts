@@ -33,7 +33,7 @@ async function setUp(options = {}, headers: Record<string, string> = { "User-Age
   return { backend, gateway, client, ConnectionId, api: sdk(gateway.endpoint) };
 }
 
-/** A request whose path is sent as it is. */
+/** Sends a request with its path unchanged. */
 async function raw(gateway: LocalGateway, method: string, path: string, body?: string | Buffer) {
   const request = httpRequest({ port: gateway.port, host: "127.0.0.1", method, path });
   request.end(body);
@@ -53,7 +53,7 @@ describe("POST", () => {
     expect(await client.message()).toEqual({ text: Data, isBinary: false });
   });
 
-  test("answers as AWS does on the wire", async () => {
+  test("has the status and the headers of an answer of AWS", async () => {
     const { gateway, ConnectionId } = await setUp();
     const answer = await raw(gateway, "POST", `/dev/@connections/${encodeURIComponent(ConnectionId)}`, "x");
     expect(answer.status).toBe(200);
@@ -63,7 +63,7 @@ describe("POST", () => {
     expect(answer.headers["x-amz-apigw-id"]).toMatch(/^[A-Za-z0-9_-]{15}=$/);
   });
 
-  test("is taken at %40connections too", async () => {
+  test("is accepted at %40connections too", async () => {
     const { gateway, client, ConnectionId } = await setUp();
     const path = `/dev/%40connections/${encodeURIComponent(ConnectionId)}`;
     expect((await raw(gateway, "POST", path, "x")).status).toBe(200);
@@ -88,7 +88,7 @@ describe("POST", () => {
     const { gateway, backend } = await setUp();
     const socket = await openRaw(gateway);
     const ConnectionId = String((await backend.call("connect", 2)).headers.connectionid);
-    // Three bytes a character, so that frames end in the middle of one.
+    // Each character has three bytes, so frames end within a character.
     const text = `ab${"€".repeat((128 * KB - 2) / 3)}`;
     expect(Buffer.byteLength(text)).toBe(128 * KB);
     await sdk(gateway.endpoint).send(new PostToConnectionCommand({ ConnectionId, Data: text }));
@@ -102,7 +102,7 @@ describe("POST", () => {
     expect(Buffer.concat(frames.map((frame) => frame.payload)).toString()).toBe(text);
   });
 
-  test("of more than 128 KB is PayloadTooLargeException", async () => {
+  test("of more than 128 KB is rejected with PayloadTooLargeException", async () => {
     const { api, ConnectionId } = await setUp();
     const posting = api.send(new PostToConnectionCommand({ ConnectionId, Data: "x".repeat(128 * KB + 1) }));
     await expect(posting).rejects.toMatchObject({
@@ -111,7 +111,7 @@ describe("POST", () => {
     });
   });
 
-  test("of more than 128 KB in unannounced length is refused as well", async () => {
+  test("of more than 128 KB without a Content-Length is rejected with 413", async () => {
     const { gateway, ConnectionId } = await setUp();
     const request = httpRequest(`${gateway.endpoint}/@connections/${encodeURIComponent(ConnectionId)}`, {
       method: "POST",
@@ -142,7 +142,7 @@ describe("POST", () => {
     expect(await client.text()).toBe("y");
   });
 
-  test("of invalid UTF-8 is refused with 400", async () => {
+  test("of invalid UTF-8 is rejected with 400", async () => {
     const { api, ConnectionId } = await setUp();
     const posting = api.send(new PostToConnectionCommand({ ConnectionId, Data: Buffer.from([0xc3, 0x28]) }));
     await expect(posting).rejects.toMatchObject({
@@ -151,7 +151,7 @@ describe("POST", () => {
     });
   });
 
-  test("to a client that does not read is LimitExceededException in the end", async () => {
+  test("to a client that does not read is eventually rejected with LimitExceededException", async () => {
     const { gateway, backend } = await setUp();
     const socket = await openRaw(gateway);
     socket.socket.pause();
@@ -185,7 +185,7 @@ describe("GET", () => {
     expect(after.LastActiveAt?.getTime()).toBe(Number(before.LastActiveAt?.getTime()) + 5);
   });
 
-  test("is printed as AWS prints it", async () => {
+  test("has the same JSON formatting as on AWS", async () => {
     const { gateway, ConnectionId } = await setUp({}, { "User-Agent": 'quo"te' });
     const answer = await raw(gateway, "GET", `/dev/@connections/${encodeURIComponent(ConnectionId)}`);
     expect(answer.headers["content-type"]).toBe("application/json");
@@ -205,7 +205,7 @@ describe("GET", () => {
 });
 
 describe("DELETE", () => {
-  test("closes the client with 1000 Connection Closed Normally, and $disconnect follows", async () => {
+  test("closes the connection with 1000 Connection Closed Normally and calls $disconnect", async () => {
     const { api, backend, client, ConnectionId } = await setUp();
     const { $metadata } = await api.send(new DeleteConnectionCommand({ ConnectionId }));
     expect($metadata.httpStatusCode).toBe(204);
@@ -217,7 +217,7 @@ describe("DELETE", () => {
     });
   });
 
-  test("makes the connection gone at once", async () => {
+  test("makes later posts fail with GoneException immediately", async () => {
     const { api, ConnectionId } = await setUp();
     await api.send(new DeleteConnectionCommand({ ConnectionId }));
     const again = api.send(new PostToConnectionCommand({ ConnectionId, Data: "x" }));
@@ -233,12 +233,12 @@ describe("DELETE", () => {
   });
 });
 
-describe("a connection that is not there", () => {
+describe("an unknown connection", () => {
   test.each([
     ["POST", new PostToConnectionCommand({ ConnectionId: UNKNOWN, Data: "x" })],
     ["GET", new GetConnectionCommand({ ConnectionId: UNKNOWN })],
     ["DELETE", new DeleteConnectionCommand({ ConnectionId: UNKNOWN })],
-  ])("is GoneException for %s", async (_method, command) => {
+  ])("causes GoneException for %s", async (_method, command) => {
     const { api } = await setUp();
     await expect(api.send(command as PostToConnectionCommand)).rejects.toMatchObject({
       name: "GoneException",
@@ -246,7 +246,7 @@ describe("a connection that is not there", () => {
     });
   });
 
-  test("is 410 without a body", async () => {
+  test("causes 410 without a body", async () => {
     const { gateway } = await setUp();
     const answer = await raw(gateway, "POST", `/dev/@connections/${encodeURIComponent(UNKNOWN)}`, "x");
     expect(answer.status).toBe(410);
@@ -258,7 +258,7 @@ describe("a connection that is not there", () => {
     });
   });
 
-  test("is one whose client has left", async () => {
+  test("includes one with a client that disconnected", async () => {
     const { api, backend, client, ConnectionId } = await setUp();
     client.socket.close();
     await backend.call("disconnect");
@@ -266,7 +266,7 @@ describe("a connection that is not there", () => {
     await expect(posting).rejects.toMatchObject({ name: "GoneException" });
   });
 
-  test("is one whose $connect is still being answered", async () => {
+  test("includes one with a pending $connect", async () => {
     const { backend, gateway, api } = await setUp();
     const seen: unknown[] = [];
     backend.behaviour = async (call) => {
@@ -286,7 +286,7 @@ describe("a connection that is not there", () => {
 
 describe("a malformed id", () => {
   test.each(["x", "1234567890abcdef", "AAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAA=", "AAAAAAAAAAAAA+A=", "ä"])(
-    "is refused with 400: %s",
+    "is rejected with 400: %s",
     async (ConnectionId) => {
       const { gateway, api } = await setUp();
       const getting = api.send(new GetConnectionCommand({ ConnectionId }));
@@ -299,7 +299,7 @@ describe("a malformed id", () => {
   );
 });
 
-describe("any other path", () => {
+describe("any other path or method", () => {
   test.each([
     ["another stage", "/prod/@connections/ID"],
     ["no stage", "/@connections/ID"],
@@ -310,7 +310,7 @@ describe("any other path", () => {
     ["dots", "/x/../dev/@connections/ID"],
     ["an escaped stage", "/%64ev/@connections/ID"],
     ["the root", "/"],
-  ])("is refused with 403: %s", async (_what, path) => {
+  ])("is rejected with 403: %s", async (_what, path) => {
     const { gateway, ConnectionId } = await setUp();
     for (const method of ["POST", "GET", "DELETE"]) {
       const answer = await raw(gateway, method, path.replace("ID", encodeURIComponent(ConnectionId)));
@@ -324,7 +324,7 @@ describe("any other path", () => {
     ["a trailing slash", "/"],
     ["no stage", "/.."],
     ["another stage", "/../prod"],
-  ])("is ForbiddenException for an SDK whose endpoint has %s", async (_what, suffix) => {
+  ])("causes ForbiddenException for an SDK with an endpoint that has %s", async (_what, suffix) => {
     const { gateway, ConnectionId } = await setUp();
     const posting = sdk(gateway.endpoint + suffix).send(
       new PostToConnectionCommand({ ConnectionId, Data: "x" }),
@@ -332,7 +332,7 @@ describe("any other path", () => {
     await expect(posting).rejects.toMatchObject({ name: "ForbiddenException" });
   });
 
-  test("is another method's", async () => {
+  test("is rejected with 403 for PUT, HEAD and PATCH", async () => {
     const { gateway, ConnectionId } = await setUp();
     for (const method of ["PUT", "HEAD", "PATCH"]) {
       const answer = await raw(gateway, method, `/dev/@connections/${encodeURIComponent(ConnectionId)}`);
@@ -341,7 +341,7 @@ describe("any other path", () => {
   });
 });
 
-test("connections of another gateway are gone here", async () => {
+test("a connection of another gateway causes GoneException", async () => {
   const { ConnectionId } = await setUp();
   const { api } = await setUp();
   const posting = api.send(new PostToConnectionCommand({ ConnectionId, Data: "x" }));

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { deadTarget, openClient, startBackend, startGateway } from "../../test/local/rig.ts";
 
 describe("an answer to a message", () => {
-  test("reaches the client whole, as one text frame", async () => {
+  test("reaches the client as one text message", async () => {
     const backend = await startBackend((call) => ({
       body: call.path.endsWith("/default") ? '{"ok":true}' : "",
     }));
@@ -17,7 +17,7 @@ describe("an answer to a message", () => {
     expect(await client.message()).toEqual({ text: "", isBinary: false });
   });
 
-  test("to $connect is no message", async () => {
+  test("to $connect is not sent to the client", async () => {
     const backend = await startBackend((call) => ({
       body: call.path.endsWith("/connect") ? "welcome" : "answer",
     }));
@@ -26,7 +26,7 @@ describe("an answer to a message", () => {
     expect(await client.text()).toBe("answer");
   });
 
-  test("goes nowhere without route responses, whatever its status", async () => {
+  test("is not sent without route responses, for any status", async () => {
     let status = 200;
     const backend = await startBackend(() => ({ status, body: "answer" }));
     const gateway = await startGateway(backend, { routeResponses: false });
@@ -42,7 +42,7 @@ describe("an answer to a message", () => {
   });
 
   test.each([undefined, "body"] as const)(
-    "with a status of 4xx or 5xx passes its body through (%s)",
+    "with a 4xx or 5xx status is sent with its body (%s)",
     async (onHttpError) => {
       const backend = await startBackend((call) =>
         call.path.endsWith("/default") ? { status: 403, body: "no" } : {},
@@ -54,7 +54,7 @@ describe("an answer to a message", () => {
     },
   );
 
-  test("with a status of 4xx or 5xx gives an error frame where that is asked for", async () => {
+  test("with a 4xx or 5xx status becomes an error frame with onHttpError: errorFrame", async () => {
     const backend = await startBackend((call) =>
       call.path.endsWith("/default") ? { status: 500, body: "no" } : {},
     );
@@ -63,7 +63,7 @@ describe("an answer to a message", () => {
     expect(await client.text()).toContain('"Internal server error"');
   });
 
-  test("with a status of 4xx or 5xx gives nothing where that is asked for", async () => {
+  test("with a 4xx or 5xx status is not sent with onHttpError: silent", async () => {
     const backend = await startBackend((call) =>
       call.body === "bad" ? { status: 500, body: "no" } : { body: "fine" },
     );
@@ -77,14 +77,14 @@ describe("an answer to a message", () => {
   test.each([
     ["too large for a message", "x".repeat(128 * 1024 + 1)],
     ["no UTF-8", Buffer.from([0xc3, 0x28])],
-  ])("that is %s gives an error frame", async (_what, body) => {
+  ])("that is %s becomes an error frame", async (_what, body) => {
     const backend = await startBackend((call) => (call.path.endsWith("/default") ? { body } : {}));
     const client = await openClient((await startGateway(backend)).url);
     client.socket.send("{}");
     expect(await client.text()).toContain('"Internal server error"');
   });
 
-  test("of 128 KB arrives whole", async () => {
+  test("of 128 KB reaches the client completely", async () => {
     const body = "é".repeat(64 * 1024);
     const backend = await startBackend((call) => (call.path.endsWith("/default") ? { body } : {}));
     const client = await openClient((await startGateway(backend)).url);
@@ -94,14 +94,14 @@ describe("an answer to a message", () => {
 });
 
 describe("an error frame", () => {
-  test("says Internal server error when the backend cannot be reached, and the socket stays open", async () => {
+  test("contains Internal server error if the backend is unreachable, and the connection stays open", async () => {
     const dead = await deadTarget();
-    const heard: string[] = [];
+    const reported: string[] = [];
     const backend = await startBackend();
     const gateway = await startGateway(backend, {
       routes: { dead },
       routeResponses: false,
-      onError: (_error, where) => heard.push(where),
+      onError: (_error, where) => reported.push(where),
     });
     const client = await openClient(gateway.url);
     const { connectionid } = (await backend.call("connect")).headers;
@@ -112,12 +112,12 @@ describe("an error frame", () => {
     expect(frame).toBe(
       `{"message": "Internal server error", "connectionId":"${connectionid}", "requestId":"${requestId}"}`,
     );
-    expect(heard).toEqual(["dead"]);
+    expect(reported).toEqual(["dead"]);
     client.socket.send("{}");
     await backend.call("default");
   });
 
-  test("says Endpoint request timed out when the backend is too slow, and names the request", async () => {
+  test("contains Endpoint request timed out and the request id if the backend is too slow", async () => {
     const backend = await startBackend((call) => (call.body ? new Promise(() => {}) : {}));
     const gateway = await startGateway(backend, { integrationTimeoutMs: 50, routeResponses: false });
     const client = await openClient(gateway.url);
@@ -129,7 +129,7 @@ describe("an error frame", () => {
   });
 });
 
-test("messages run at the same time and are answered as they finish", async () => {
+test("messages run concurrently and are answered as they finish", async () => {
   const release: Record<string, () => void> = {};
   const backend = await startBackend((call) =>
     call.body
@@ -149,7 +149,7 @@ test("messages run at the same time and are answered as they finish", async () =
   expect(answers).toEqual(["3", "1", "2"]);
 });
 
-test("a flood of messages is answered in full", async () => {
+test("2000 messages in a row are all answered", async () => {
   const backend = await startBackend((call) => ({ body: call.body }));
   const client = await openClient((await startGateway(backend)).url);
   for (let index = 0; index < 2_000; index++) client.socket.send(String(index));
@@ -159,7 +159,7 @@ test("a flood of messages is answered in full", async () => {
 });
 
 describe("routes", () => {
-  test("take their own messages, the rest is $default's", async () => {
+  test("receive their own messages, and $default receives the others", async () => {
     const backend = await startBackend();
     const other = await startBackend();
     const gateway = await startGateway(backend, { routes: { "chat.send": `${other.target}/own?x=1` } });
@@ -184,7 +184,7 @@ describe("routes", () => {
     expect(backend.to("disconnect")).toHaveLength(0);
   });
 
-  test("may be chosen by another expression", async () => {
+  test("can be selected by another expression", async () => {
     const backend = await startBackend();
     const gateway = await startGateway(backend, {
       routes: { "chat/send": `${backend.target}/send` },

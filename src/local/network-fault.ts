@@ -1,2 +1,2 @@
 /** What is wrong with a client. */
-export type Impairment = "none" | "half-open" | "not-reading";
+export type NetworkFault = "none" | "half-open" | "not-reading";

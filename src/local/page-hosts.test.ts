@@ -2,7 +2,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import { startBackend, startGateway } from "../../test/local/rig.ts";
 
-/** Connects from a page to a socket of this gateway, and returns what the gateway prints. */
+/** Connects from pages to a gateway and returns the warnings that the gateway prints. */
 async function printedFor(
   connects: readonly (readonly [origin: string | undefined, host: string])[],
   status = 403,
@@ -24,7 +24,7 @@ async function printedFor(
   return lines.map((line) => line.replaceAll(String(gateway.port), "3001"));
 }
 
-test("reports in one line a denied page that has another name of this machine than the socket", async () => {
+test("reports in one line a denied page with another hostname of this machine than the socket", async () => {
   expect(await printedFor([["http://127.0.0.1:3000", "localhost"]])).toEqual([
     "sallyport local gateway: $connect was answered 403. The page is on 127.0.0.1 and the socket on localhost, so the browser does not " +
       "send the page's cookies. Open the page at http://localhost:3000, or connect to 127.0.0.1:3001. The option origins of the app must " +

@@ -9,22 +9,24 @@ import { Stages } from "./stages.ts";
 
 const HEADER = "integration.request.header.x-it";
 
-/** What a header is that is mapped to a source. */
+/** Returns the value of a header that is mapped to a source. */
 function mapped(source: string, event: GatewayEvent): string | undefined {
   const [header] = compileParameters("here", { [HEADER]: source }).headers;
   return header?.source(event);
 }
 
 describe("a parameter's key", () => {
-  test("says where its value goes, and under what name", () => {
+  test("sets the location and the name of its value", () => {
     const { headers, query, path } = compileParameters("here", {
       "integration.request.header.x.Y-$_1": "'1'",
       "integration.request.querystring.q": "'2'",
       "integration.request.path.p": "'3'",
     });
     const event = eventOf("connect");
-    const shown = [headers, query, path].map((list) => list.map(({ name, source }) => [name, source(event)]));
-    expect(shown).toEqual([[["x.Y-$_1", "1"]], [["q", "2"]], [["p", "3"]]]);
+    const locations = [headers, query, path].map((list) =>
+      list.map(({ name, source }) => [name, source(event)]),
+    );
+    expect(locations).toEqual([[["x.Y-$_1", "1"]], [["q", "2"]], [["p", "3"]]]);
   });
 
   test.each([
@@ -40,21 +42,21 @@ describe("a parameter's key", () => {
     "integration.request.header.x\nit",
     " integration.request.header.x-it",
     "method.request.header.x-it",
-  ])("is refused as %j", (key) => {
+  ])("is rejected as %j", (key) => {
     const compiling = () => compileParameters("here", { [key]: "context.stage" });
     expect(compiling).toThrow(ConfigurationError);
     expect(compiling).toThrow(`here: "${printable(key)}" cannot be mapped to "context.stage". Write`);
   });
 
   test.each(["Content-Length", "transfer-encoding", "X-AMZN-TRACE-ID", "x-amzn-apigateway-api-id"])(
-    "is refused for the header %s, which is API Gateway's own",
+    "is rejected for the header %s, which API Gateway reserves",
     (name) => {
       const compiling = () => compileParameters("here", { [`integration.request.header.${name}`]: "'1'" });
       expect(compiling).toThrow(`here: the header ${name} is API Gateway's own`);
     },
   );
 
-  test("may name a query parameter as no header may be", () => {
+  test("can be a query parameter with the name of a reserved header", () => {
     const { query } = compileParameters("here", { "integration.request.querystring.content-length": "'1'" });
     expect(query.map(({ name }) => name)).toEqual(["content-length"]);
   });
@@ -92,12 +94,12 @@ describe("a parameter's value", () => {
     "route.request.body.a[b]",
     "method.request.header.a",
     "$context.stage",
-  ])("is refused as %j", (source) => {
+  ])("is rejected as %j", (source) => {
     const compiling = () => compileParameters("here", { [HEADER]: source });
     expect(compiling).toThrow(`"${HEADER}" cannot be mapped to ${JSON.stringify(source)}`);
   });
 
-  test("has up to 512 characters", () => {
+  test("has at most 512 characters", () => {
     const most = `'${"x".repeat(510)}'`;
     expect(mapped(most, eventOf("connect"))).toHaveLength(510);
     expect(() => compileParameters("here", { [HEADER]: `'x${most.slice(1)}` })).toThrow(/cannot be mapped/);
@@ -107,7 +109,7 @@ describe("a parameter's value", () => {
     ["''", ""],
     ["'context.stage'", "context.stage"],
     ["' a, \"b\" '", ' a, "b" '],
-  ])("is text as it is in single quotes: %s", (source, value) => {
+  ])("is literal text in single quotes: %s", (source, value) => {
     expect(mapped(source, eventOf("message"))).toBe(value);
   });
 
@@ -121,11 +123,11 @@ describe("a parameter's value", () => {
     ["connect", "context.identity.caller", undefined],
     ["connect", "context.requestTime", "09/Sep/2001:01:46:40 +0000"],
     ["connect", "context.requestTimeEpoch", "1000000000000"],
-  ] as const)("of a %s is, by %s, %s", (kind, source, value) => {
+  ] as const)("for a %s from %s is %s", (kind, source, value) => {
     expect(mapped(source, eventOf(kind))).toBe(value);
   });
 
-  test("is a stage's variable, and none that it only inherits", () => {
+  test("is a stage variable, and not an inherited property", () => {
     const stages = new Stages(
       [
         {
@@ -145,7 +147,7 @@ describe("a parameter's value", () => {
   });
 });
 
-describe("what a message has", () => {
+describe("a value from a message body", () => {
   test.each([
     ["route.request.body", '{"a":1, "b":2}', '{"a":1, "b":2}'],
     ["route.request.body", "no JSON", "no JSON"],
@@ -160,19 +162,19 @@ describe("what a message has", () => {
     ["route.request.body.a", "null", undefined],
     ["route.request.body.a.b[1].c", '{"a":{"b":[0,{"c":"deep"}]}}', "deep"],
     ["route.request.body.constructor", "{}", undefined],
-  ])("is, by %s of %s, %j", (source, body, value) => {
+  ])("by %s from %s is %j", (source, body, value) => {
     expect(mapped(source, eventOf("message", { body }))).toBe(value);
   });
 
-  test.each(["connect", "disconnect"] as const)("is nothing of a %s", (kind) => {
+  test.each(["connect", "disconnect"] as const)("is undefined for a %s", (kind) => {
     expect(mapped("route.request.body", eventOf(kind))).toBeUndefined();
     expect(mapped("route.request.body.a", eventOf(kind))).toBeUndefined();
   });
 });
 
-describe("what a client sent", () => {
+describe("a value from the connect request", () => {
   const rawHeaders = ["X-Own", "1", "cookie", "a=1", "x-own", "2"];
-  const told = { rawHeaders, query: "tag=a%20b&tag=c&__proto__=d" };
+  const connectRequest = { rawHeaders, query: "tag=a%20b&tag=c&__proto__=d" };
 
   test.each([
     ["route.request.header.x-OWN", "2"],
@@ -185,8 +187,8 @@ describe("what a client sent", () => {
     ["route.request.querystring.__proto__", "d"],
     ["route.request.multivaluequerystring.tag", "a b,c"],
     ["route.request.multivaluequerystring.none", undefined],
-  ])("is, by %s, %j", (source, value) => {
-    expect(mapped(source, eventOf("connect", told))).toBe(value);
+  ])("by %s is %j", (source, value) => {
+    expect(mapped(source, eventOf("connect", connectRequest))).toBe(value);
   });
 
   test.each([
@@ -194,8 +196,8 @@ describe("what a client sent", () => {
     "route.request.multivalueheader.cookie",
     "route.request.querystring.tag",
     "route.request.multivaluequerystring.tag",
-  ])("is nothing later, by %s", (source) => {
-    expect(mapped(source, eventOf("message", told))).toBeUndefined();
-    expect(mapped(source, eventOf("disconnect", told))).toBeUndefined();
+  ])("by %s is undefined after $connect", (source) => {
+    expect(mapped(source, eventOf("message", connectRequest))).toBeUndefined();
+    expect(mapped(source, eventOf("disconnect", connectRequest))).toBeUndefined();
   });
 });

@@ -21,7 +21,7 @@ describe("route selection", () => {
     ["${request.body.action}", { action: ["a", 1] }, "[a, 1]"],
     ["fixed", { action: "send" }, "fixed"],
     ["\\$fixed", {}, "$fixed"],
-  ])("%s of %j is %s", (expression, body, key) => {
+  ])("by %s from %j returns %s", (expression, body, key) => {
     expect(select(expression, body, [key])).toBe(key);
   });
 
@@ -33,11 +33,11 @@ describe("route selection", () => {
     ["a missing field", {}],
     ["$connect", { action: "$connect" }],
     ["an inherited field", { action: { send: 1 } }],
-  ])("is $default for %s", (_what, body) => {
+  ])("returns $default for %s", (_what, body) => {
     expect(select("$request.body.action", body, ["send"])).toBe("$default");
   });
 
-  test("does not see what an object inherits", () => {
+  test("does not read inherited properties", () => {
     expect(select("$request.body.constructor.name", {}, ["Object"])).toBe("$default");
     expect(select("$request.body.toString", {}, ["constructor", "__proto__"])).toBe("$default");
   });
@@ -50,7 +50,7 @@ describe("route selection", () => {
     "${oops}",
     "$request.body.a..b",
     "a$b",
-  ])("refuses the expression %j", (expression) => {
+  ])("rejects the expression %j", (expression) => {
     expect(() => new RouteSelection(expression, ["a"])).toThrow(ConfigurationError);
   });
 });

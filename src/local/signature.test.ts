@@ -15,11 +15,11 @@ interface Call {
   readonly body: string;
 }
 
-interface Told {
+interface CallFields {
   readonly method?: Call["method"];
   readonly path?: string;
   readonly query?: Readonly<Record<string, string | readonly string[]>>;
-  /** As it is sent. Default: `query` has none. */
+  /** The query string as it is sent. Default: empty. */
   readonly search?: string;
   readonly body?: string;
   readonly contentType?: string;
@@ -28,16 +28,16 @@ interface Told {
   readonly key?: typeof KEY;
 }
 
-/** A call as AWS's own signer signs it. */
-async function signed(told: Told = {}): Promise<Call> {
-  const { method = "POST", path = PATH, query = {}, search = "", body = "hello", contentType } = told;
+/** Returns a call that the signer of the AWS SDK signed. */
+async function signed(fields: CallFields = {}): Promise<Call> {
+  const { method = "POST", path = PATH, query = {}, search = "", body = "hello", contentType } = fields;
   const call = { method, host: "127.0.0.1:3001", path, query, body, contentType };
-  const headers = await bySmithy(told.region ?? "eu-west-1", told.key ?? KEY, call, told.at ?? NOW);
+  const headers = await bySmithy(fields.region ?? "eu-west-1", fields.key ?? KEY, call, fields.at ?? NOW);
   return { method, url: path + search, headers, body };
 }
 
-/** What the gateway says of a call. */
-function judge(
+/** Returns the error of the gateway for a call, or undefined if it is accepted. */
+function verify(
   call: Call,
   credentials: SigningCredentials = KEY,
   data: Buffer | undefined = Buffer.from(call.body),
@@ -46,7 +46,7 @@ function judge(
   return judgeSignature({ method, url, headers } as unknown as IncomingMessage, data, credentials);
 }
 
-/** The same call with one of its headers changed, or left out. */
+/** Returns the call with one header changed or removed. */
 function withHeader(call: Call, name: string, value: string | undefined): Call {
   const { [name]: _, ...headers } = call.headers;
   return { ...call, headers: value === undefined ? headers : { ...headers, [name]: value } };
@@ -62,11 +62,11 @@ function changed(call: Call, from: string | RegExp, to: string): Call {
 beforeEach(() => void vi.useFakeTimers({ now: NOW, toFake: ["Date"] }));
 afterEach(() => void vi.useRealTimers());
 
-describe("a good signature", () => {
+describe("a valid signature", () => {
   test.each(["POST", "GET", "DELETE"] as const)(
-    "is one that AWS's own signer made for a %s",
+    "is accepted for a %s signed by the AWS SDK",
     async (method) => {
-      expect(judge(await signed({ method, body: method === "POST" ? "hello" : "" }))).toBeUndefined();
+      expect(verify(await signed({ method, body: method === "POST" ? "hello" : "" }))).toBeUndefined();
     },
   );
 
@@ -77,8 +77,8 @@ describe("a good signature", () => {
     ["letters of another alphabet", "/dev/@connections/%C3%A4"],
     ["what encodeURIComponent leaves alone", "/dev/@connections/!'()*"],
     ["nothing", "/"],
-  ])("is of the path encoded once more: %s", async (_what, path) => {
-    expect(judge(await signed({ path }))).toBeUndefined();
+  ])("covers the path encoded a second time: %s", async (_what, path) => {
+    expect(verify(await signed({ path }))).toBeUndefined();
   });
 
   test.each([
@@ -88,8 +88,8 @@ describe("a good signature", () => {
     [{ A: "1", a: "2", B: "3" }, "?a=2&B=3&A=1"],
     [{ a: "", b: "x" }, "?b=x&a"],
     [{ a: "x=y" }, "?a=x%3Dy"],
-  ])("is of the query by name, then by value: %j", async (query, search) => {
-    expect(judge(await signed({ query, search }))).toBeUndefined();
+  ])("covers the query sorted by name, then by value: %j", async (query, search) => {
+    expect(verify(await signed({ query, search }))).toBeUndefined();
   });
 
   test.each([
@@ -102,42 +102,42 @@ describe("a good signature", () => {
     [{ a: "100%" }, "?a=100%"],
     [{ ü: "ü" }, "?%c3%bc=%C3%BC"],
     [{ "b/": "1", b0: "2" }, "?b0=2&b/=1"],
-  ])("is of the query however it is written: %j as %s", async (query, search) => {
-    expect(judge(await signed({ query, search }))).toBeUndefined();
+  ])("covers the decoded query, in any encoding: %j as %s", async (query, search) => {
+    expect(verify(await signed({ query, search }))).toBeUndefined();
   });
 
-  test("is for any region where the gateway has none, and for its own where it has one", async () => {
+  test("is accepted for any region, or for the region of the gateway if it has one", async () => {
     const call = await signed({ region: "us-east-1" });
-    expect(judge(call)).toBeUndefined();
-    expect(judge(call, { ...KEY, region: "us-east-1" })).toBeUndefined();
+    expect(verify(call)).toBeUndefined();
+    expect(verify(call, { ...KEY, region: "us-east-1" })).toBeUndefined();
   });
 
-  test("holds for five minutes before and after", async () => {
-    for (const at of [NOW - 300_000, NOW + 300_000]) expect(judge(await signed({ at }))).toBeUndefined();
+  test("is accepted for five minutes before and after its time", async () => {
+    for (const at of [NOW - 300_000, NOW + 300_000]) expect(verify(await signed({ at }))).toBeUndefined();
   });
 
-  test("does not mind spaces in a header that is signed, nor headers that are not", async () => {
+  test("ignores extra spaces in signed headers, and headers that are not signed", async () => {
     const call = await signed({ contentType: "text/plain; charset=utf-8" });
     const spaced = withHeader(call, "content-type", "  text/plain;   charset=utf-8 ");
-    expect(judge(withHeader(spaced, "x-own", "1"))).toBeUndefined();
+    expect(verify(withHeader(spaced, "x-own", "1"))).toBeUndefined();
   });
 
-  test("may be written without spaces after its commas", async () => {
+  test("can be written without spaces after its commas", async () => {
     const call = await signed();
     const tight = (call.headers.authorization ?? "").replaceAll(", ", ",");
-    expect(judge(withHeader(call, "authorization", tight))).toBeUndefined();
+    expect(verify(withHeader(call, "authorization", tight))).toBeUndefined();
   });
 
-  test("of a body that was too large to be kept is of the hash that it claims", async () => {
+  test("for a body that was too large to keep is verified with the hash in its header", async () => {
     const { method, url, headers } = await signed();
     const request = { method, url, headers } as unknown as IncomingMessage;
     expect(judgeSignature(request, undefined, KEY)).toBeUndefined();
   });
 });
 
-describe("a signature is refused", () => {
-  test("where there is none", async () => {
-    expect(judge(withHeader(await signed(), "authorization", undefined))).toBe(
+describe("a signature is rejected", () => {
+  test("if it is missing", async () => {
+    expect(verify(withHeader(await signed(), "authorization", undefined))).toBe(
       "Missing Authentication Token",
     );
   });
@@ -150,22 +150,22 @@ describe("a signature is refused", () => {
     ["a signature that is too short", /[0-9a-f]{2}$/, ""],
     ["a signature in capitals", /[0-9a-f]{64}$/, "A".repeat(64)],
   ])("with %s", async (_what, from, to) => {
-    expect(judge(changed(await signed(), from, to))).toBe("Missing Authentication Token");
+    expect(verify(changed(await signed(), from, to))).toBe("Missing Authentication Token");
   });
 
   test("of another key", async () => {
     const key = { ...KEY, accessKeyId: "AKIDOTHER" };
-    expect(judge(await signed({ key }))).toBe("The security token included in the request is invalid.");
+    expect(verify(await signed({ key }))).toBe("The security token included in the request is invalid.");
   });
 
   test("for another service", async () => {
-    expect(judge(changed(await signed(), "/execute-api/", "/apigateway/"))).toBe(
+    expect(verify(changed(await signed(), "/execute-api/", "/apigateway/"))).toBe(
       "Credential should be scoped to correct service: 'execute-api'.",
     );
   });
 
   test("for another region than the gateway's", async () => {
-    expect(judge(await signed(), { ...KEY, region: "us-east-1" })).toBe(
+    expect(verify(await signed(), { ...KEY, region: "us-east-1" })).toBe(
       "Credential should be scoped to a valid region, not 'eu-west-1'.",
     );
   });
@@ -173,23 +173,23 @@ describe("a signature is refused", () => {
   test.each([-300_001, 301_000])("made %d ms from now", async (ms) => {
     // A signature's time has no milliseconds.
     const at = Math.floor((NOW + ms) / 1000) * 1000;
-    expect(judge(await signed({ at }))).toBe("Signature expired or not yet current.");
+    expect(verify(await signed({ at }))).toBe("Signature expired or not yet current.");
   });
 
   test.each([undefined, "", "20261123", "2026-11-23T23:58:00Z", "20261123T235800"])(
     "with the time %s",
     async (time) => {
-      expect(judge(withHeader(await signed(), "x-amz-date", time))).toBe(
+      expect(verify(withHeader(await signed(), "x-amz-date", time))).toBe(
         "Signature expired or not yet current.",
       );
     },
   );
 
-  test("with the time of another day than its scope's", async () => {
+  test("with a date that differs from the date in its scope", async () => {
     const call = await signed({ at: NOW + 180_000 });
     expect(call.headers["x-amz-date"]).toBe("20261124T000100Z");
-    expect(judge(call)).toBeUndefined();
-    expect(judge(changed(call, "/20261124/", "/20261123/"))).toBe("Signature expired or not yet current.");
+    expect(verify(call)).toBeUndefined();
+    expect(verify(changed(call, "/20261124/", "/20261123/"))).toBe("Signature expired or not yet current.");
   });
 
   test.each(["host", "x-amz-date"])("that does not cover %s", async (name) => {
@@ -199,11 +199,11 @@ describe("a signature is refused", () => {
       "authorization",
       (covered.headers.authorization ?? "").replace(";,", ","),
     );
-    expect(judge(tidy)).toBe("'host' and 'x-amz-date' must be signed.");
+    expect(verify(tidy)).toBe("'host' and 'x-amz-date' must be signed.");
   });
 
   test("of another secret", async () => {
-    expect(judge(await signed({ key: { ...KEY, secretAccessKey: "another" } }))).toBe(MISMATCH);
+    expect(verify(await signed({ key: { ...KEY, secretAccessKey: "another" } }))).toBe(MISMATCH);
   });
 
   test.each<[string, Partial<Call>]>([
@@ -212,18 +212,18 @@ describe("a signature is refused", () => {
     ["query", { url: `${PATH}?a=1` }],
     ["body", { body: "hellO" }],
   ])("for another %s", async (_what, other) => {
-    expect(judge({ ...(await signed()), ...other })).toBe(MISMATCH);
+    expect(verify({ ...(await signed()), ...other })).toBe(MISMATCH);
   });
 
-  test("for a path that is encoded otherwise", async () => {
+  test("for a path with a different encoding", async () => {
     const call = await signed();
-    expect(judge({ ...call, url: PATH.replace("%3D", "=") })).toBe(MISMATCH);
-    expect(judge({ ...call, url: PATH.replace("@", "%40") })).toBe(MISMATCH);
+    expect(verify({ ...call, url: PATH.replace("%3D", "=") })).toBe(MISMATCH);
+    expect(verify({ ...call, url: PATH.replace("@", "%40") })).toBe(MISMATCH);
   });
 
-  test("for a header that is not as it was signed", async () => {
+  test("for a header that changed after signing", async () => {
     const call = await signed({ contentType: "text/plain" });
-    expect(judge(withHeader(call, "content-type", "text/html"))).toBe(MISMATCH);
-    expect(judge(withHeader(call, "host", "127.0.0.1:3002"))).toBe(MISMATCH);
+    expect(verify(withHeader(call, "content-type", "text/html"))).toBe(MISMATCH);
+    expect(verify(withHeader(call, "host", "127.0.0.1:3002"))).toBe(MISMATCH);
   });
 });

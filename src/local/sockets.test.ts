@@ -2,7 +2,7 @@ import { expect, test, vi } from "vitest";
 import { openClient, startBackend, startGateway } from "../../test/local/rig.ts";
 import { Integrations } from "./integration.ts";
 
-test("a bug of the gateway's own is told of, and ends neither the socket nor the process", async () => {
+test("an internal error of the gateway is reported, and closes neither connection nor process", async () => {
   const errors: string[] = [];
   const onError = (error: unknown, where: string) => errors.push(`${where}: ${error}`);
   const gateway = await startGateway(await startBackend(), { onError });

@@ -5,7 +5,7 @@ import { WebSocketServer } from "ws";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { admit } from "./admission.ts";
 import type { Deployment } from "./apis.ts";
-import { CLOSE_GRACE_MS, Connection, type Ending } from "./connections.ts";
+import { CLOSE_GRACE_MS, type CloseInfo, Connection } from "./connections.ts";
 import type { ConnectEvent, EventPlace, GatewayEvent, MessageEvent } from "./events.ts";
 import { judgeUpgrade, refusalStatus, refuseUpgrade } from "./handshake.ts";
 import { newId, newTraceId } from "./ids.ts";
@@ -233,7 +233,7 @@ export class Sockets {
   }
 
   /** Never rejects. */
-  async #disconnect({ stage, place, connection }: SocketPlace, ending: Ending): Promise<void> {
+  async #disconnect({ stage, place, connection }: SocketPlace, ending: CloseInfo): Promise<void> {
     await connection.messagesStarted();
     try {
       await this.#run(stage.deployment, {

@@ -17,7 +17,7 @@ function stagesOf(
   return new Stages(all, { domains, clock: new ManualClock(0), credentials: undefined });
 }
 
-/** Which stage a request is for, and what is left of its path. */
+/** Returns the stage that a request selects, and the rest of its path. */
 function found(stages: Stages, host: string | undefined, path: string): string | undefined {
   const at = stages.at(host, path);
   return at && `${at.stage.apiId}/${at.stage.name} ${at.rest}`.trimEnd();
@@ -57,7 +57,7 @@ describe("a request", () => {
     ["root.example.test", "/@connections/x", "second/dev /@connections/x"],
     ["root.example.test", "/chat", "first/dev"],
     ["root.example.test", "/other", "second/dev /other"],
-  ])("to %s%s is for %s", (host, path, stage) => {
+  ])("to %s%s selects %s", (host, path, stage) => {
     expect(found(stages, host, path)).toBe(stage);
   });
 
@@ -75,7 +75,7 @@ describe("a request", () => {
     ["ws.example.test", "/"],
     ["ws.example.test", "/dev"],
     ["ws.example.test", "/constructor"],
-  ])("to %s%s is for none", (host, path) => {
+  ])("to %s%s selects no stage", (host, path) => {
     expect(found(stages, host, path)).toBeUndefined();
   });
 
@@ -86,7 +86,7 @@ describe("a request", () => {
     ["localhost:3001", false],
     [`third.${AWS}`, false],
     ["constructor", false],
-  ])("knows the host %s: %s", (host, isKnown) => {
+  ])("has a known host %s: %s", (host, isKnown) => {
     expect(stages.isKnownHost(host)).toBe(isKnown);
   });
 });
@@ -94,7 +94,7 @@ describe("a request", () => {
 describe("a deployment", () => {
   const other = { send: { integration: { type: "HTTP_PROXY", uri: "http://127.0.0.1:3000/send" } } } as const;
 
-  test("changes what a stage serves, and keeps the stage with its sockets and variables", () => {
+  test("replaces the routes of a stage, and keeps the stage and its variables", () => {
     const stages = stagesOf({ first: { dev: { variables: { a: "1" } } } });
     const before = stages.at(undefined, "/dev")?.stage;
     const { deployment } = before ?? {};
@@ -106,7 +106,7 @@ describe("a deployment", () => {
     expect([...(after?.deployment.routes.keys() ?? [])]).toEqual(["send"]);
   });
 
-  test("changes nothing where it is refused", () => {
+  test("changes nothing if it is rejected", () => {
     const stages = stagesOf({ first: { dev: {} } });
     const before = stages.at(undefined, "/dev")?.stage.deployment;
     expect(() => stages.deploy("first", "dev", { routes: {} })).toThrow(ConfigurationError);
@@ -115,7 +115,7 @@ describe("a deployment", () => {
     expect([...stages]).toHaveLength(1);
   });
 
-  test("makes a stage that is not there, with its options", () => {
+  test("creates a missing stage with its options", () => {
     const stages = stagesOf({ first: { dev: {} } });
     stages.deploy("first", "test", { routes: other }, { variables: { a: "1" } });
     expect([...stages].map(({ apiId, name }) => `${apiId}/${name}`)).toEqual(["first/dev", "first/test"]);
@@ -123,14 +123,14 @@ describe("a deployment", () => {
     expect(stages.at(undefined, "/test")?.stage.variables.a).toBe("1");
   });
 
-  test("gives a stage that is there no other options", () => {
+  test("cannot change the options of an existing stage", () => {
     const stages = stagesOf({ first: { dev: {} } });
     expect(() => stages.deploy("first", "dev", { routes: other }, { variables: {} })).toThrow(
       'API "first": stage "dev" is there already',
     );
   });
 
-  test("makes no API", () => {
+  test("does not create an API", () => {
     const stages = stagesOf({ first: { dev: {} } });
     expect(() => stages.deploy("frist", "dev", { routes: other })).toThrow(
       'There is no API "frist" to deploy to; there are "first".',
@@ -139,19 +139,19 @@ describe("a deployment", () => {
 });
 
 describe("a stage", () => {
-  test("takes everything without throttling", () => {
+  test("accepts all messages without throttling", () => {
     const stage = stagesOf({ first: { dev: {} } }).at(undefined, "/dev")?.stage;
     expect(stage?.bucketOf("$default")).toBeUndefined();
   });
 
-  test("takes of each route as much as its throttling says", () => {
+  test("throttles each route separately", () => {
     const throttling = { ratePerSecond: 1, burst: 1 };
     const stage = stagesOf({ first: { dev: { throttling } } }).at(undefined, "/dev")?.stage;
     const taken = ["$default", "send", "$default", "send"].map((key) => takeEach([stage?.bucketOf(key)]));
     expect(taken).toEqual([true, true, false, false]);
   });
 
-  test("has variables of up to 64 and 512 characters, of those that AWS takes", () => {
+  test("accepts variables with names of up to 64 and values of up to 512 characters", () => {
     const variables = { ["n".repeat(64)]: "v".repeat(512), A_1: "AZaz09-._~:/?#&=," };
     const stage = stagesOf({ first: { dev: { variables } } }).at(undefined, "/dev")?.stage;
     expect({ ...stage?.variables }).toEqual(variables);
@@ -167,13 +167,13 @@ describe("a stage", () => {
     ["a", "+"],
     ["a", "%"],
     ["a", "v\n"],
-  ])("has no variable %j of value %j", (name, value) => {
+  ])("rejects the variable %j with the value %j", (name, value) => {
     expect(() => stagesOf({ first: { dev: { variables: { [name]: value } } } })).toThrow(
       `stage "dev": the variable ${JSON.stringify(name)} has a name or value that AWS does not take`,
     );
   });
 
-  test("is named by up to 128 letters, digits, _ and -", () => {
+  test("has a name of up to 128 letters, digits, _ and -", () => {
     expect(() => stagesOf({ first: { ["Aa0_-".repeat(25)]: {} } })).not.toThrow();
     for (const name of ["", "s".repeat(129), "a.b", "a/b", "$default"])
       expect(() => stagesOf({ first: { [name]: {} } }), name).toThrow(`stage "${name}" is no stage name`);
@@ -184,7 +184,7 @@ describe("a domain", () => {
   test.each([
     ["an API that is not there", { "": { apiId: "second", stage: "dev" } }, "ws.example.test/"],
     ["a stage that is not there", { chat: { apiId: "first", stage: "test" } }, "ws.example.test/chat"],
-  ])("is refused with %s", (_what, mappings, name) => {
+  ])("is rejected with %s", (_what, mappings, name) => {
     expect(() => stagesOf({ first: { dev: {} } }, { "ws.example.test": mappings })).toThrow(
       `domains: "${name}" leads to no stage that is there.`,
     );

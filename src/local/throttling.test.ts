@@ -5,7 +5,7 @@ import { Account, TokenBucket, takeEach } from "./throttling.ts";
 function setUp(ratePerSecond: number, burst: number) {
   const clock = new ManualClock(0);
   const bucket = new TokenBucket({ ratePerSecond, burst }, clock);
-  /** How many of so many are taken at once. */
+  /** Returns how many of a number of tries succeed. */
   const taken = (tries: number) => {
     return Array.from({ length: tries }, () => takeEach([bucket])).filter(Boolean).length;
   };
@@ -13,11 +13,11 @@ function setUp(ratePerSecond: number, burst: number) {
 }
 
 describe("a token bucket", () => {
-  test("begins full", () => {
+  test("is full at first", () => {
     expect(setUp(1, 3).taken(10)).toBe(3);
   });
 
-  test("fills again at its rate, a token when it is whole", () => {
+  test("is refilled at its rate, in whole tokens", () => {
     const { clock, taken } = setUp(4, 3);
     taken(3);
     clock.advance(249);
@@ -28,7 +28,7 @@ describe("a token bucket", () => {
     expect(taken(3)).toBe(2);
   });
 
-  test("keeps what it has when the clock is set back, and is filled from then on", () => {
+  test("keeps its tokens when the clock is set back, and is refilled from then on", () => {
     let now = 3_600_000;
     const clock = { now: () => now, after: () => ({ refresh: () => undefined, cancel: () => undefined }) };
     const bucket = new TokenBucket({ ratePerSecond: 4, burst: 3 }, clock);
@@ -42,7 +42,7 @@ describe("a token bucket", () => {
     expect(bucket.hasToken).toBe(true);
   });
 
-  test("loses nothing of what has filled by being asked in vain", () => {
+  test("loses no partial refill through failed attempts", () => {
     const { clock, taken } = setUp(1, 1);
     taken(1);
     for (let count = 0; count < 10; count++) {
@@ -60,7 +60,7 @@ describe("a token bucket", () => {
     expect(taken(10)).toBe(2);
   });
 
-  test("loses nothing where another one that is asked with it is empty", () => {
+  test("loses no token if another bucket of the same call is empty", () => {
     const clock = new ManualClock(0);
     const [one, empty] = [
       new TokenBucket({ ratePerSecond: 1, burst: 1 }, clock),
@@ -74,14 +74,14 @@ describe("a token bucket", () => {
     [0, 0],
     [0, 5],
     [5, 0],
-  ])("takes nothing by a rate of %d and a burst of %d, ever", (rate, burst) => {
+  ])("never gives a token with a rate of %d and a burst of %d", (rate, burst) => {
     const { clock, taken } = setUp(rate, burst);
     expect(taken(3)).toBe(0);
     clock.advance(3_600_000);
     expect(taken(3)).toBe(0);
   });
 
-  test("takes one in so many seconds by a rate below 1", () => {
+  test("gives one token per ten seconds at a rate of 0.1", () => {
     const { clock, taken } = setUp(0.1, 1);
     taken(1);
     clock.advance(9_999);
@@ -92,11 +92,11 @@ describe("a token bucket", () => {
 });
 
 describe("an account", () => {
-  /** How many of so many are taken at once. */
+  /** Returns how many of a number of tries succeed. */
   const count = (tries: number, take: () => boolean) =>
     Array.from({ length: tries }, take).filter(Boolean).length;
 
-  test("takes 5 000 requests at once and 10 000 a second, by AWS's quotas", () => {
+  test("allows 5 000 requests at once and 10 000 per second by default", () => {
     const clock = new ManualClock(0);
     const account = new Account({}, clock);
     expect(count(6_000, () => takeEach([account.requests]))).toBe(5_000);
@@ -104,7 +104,7 @@ describe("an account", () => {
     expect(count(6_000, () => takeEach([account.requests]))).toBe(1_000);
   });
 
-  test("takes 500 new connections a second, by AWS's quotas, each of them a request", () => {
+  test("allows 500 new connections per second by default, and counts each one as a request", () => {
     const clock = new ManualClock(0);
     const account = new Account({}, clock);
     expect(count(600, () => takeEach([account.connections, account.requests]))).toBe(500);
@@ -113,7 +113,7 @@ describe("an account", () => {
     expect(count(600, () => takeEach([account.connections, account.requests]))).toBe(50);
   });
 
-  test("takes everything without throttling", () => {
+  test("allows everything without throttling", () => {
     const account = new Account(undefined, new ManualClock(0));
     expect(count(20_000, () => takeEach([account.connections, account.requests]))).toBe(20_000);
   });

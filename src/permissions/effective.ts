@@ -1,10 +1,10 @@
 import type { AliasableExpression, Expression, ExpressionBuilder, Kysely, RawBuilder } from "kysely";
-import { type RightsOf, rightsFrom } from "../sessions/rights-of.ts";
-import { breathe, type Database, parseList, type Tables } from "../storage/database.ts";
+import { type Database, parseList, type Tables, yieldToEventLoop } from "../storage/database.ts";
+import { type EffectivePermissionsQuery, permissionsFrom } from "../storage/sql/effective-permissions.ts";
 import type { Subject } from "./rules.ts";
 
 /** Everything that is known of one user's rights. */
-export interface UserRights {
+export interface UserDetails {
   readonly id: string;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
@@ -19,7 +19,7 @@ export interface UserRights {
 }
 
 /** A group with what it gives now, and how many it gives it to. */
-export interface GroupRights {
+export interface GroupDetails {
   readonly name: string;
   readonly members: number;
   /** `until` in epoch milliseconds or null for good. */
@@ -69,12 +69,12 @@ export type UserSelector =
   | ({ readonly kind: "holders"; readonly permission: string } & HolderKinds)
   | { readonly kind: "group"; readonly group: string }
   | { readonly kind: "all" }
-  | { readonly kind: "listed"; readonly evictionId: string }
+  | { readonly kind: "listed"; readonly revocationId: string }
   /** At most {@link USER_PAGE}. */
   | { readonly kind: "these"; readonly ids: readonly string[] };
 
 /** Who has which rights now. Effective rights are direct grants and those of the user's groups. */
-export class Rights {
+export class UserPermissions {
   readonly #database: Database;
 
   constructor(database: Database) {
@@ -82,7 +82,8 @@ export class Rights {
   }
 
   /** A user's grants that hold now as a list expression, for statements that bring rights along. */
-  readonly heldBy: RightsOf = (db, userId, only) => grantsNow(this.#database, db, userId, only);
+  readonly grantsSubquery: EffectivePermissionsQuery = (db, userId, only) =>
+    grantsNow(this.#database, db, userId, only);
 
   /** Users with a permission of their own or through a group at this moment, as a subquery of ids. */
   readonly holdersOf = (db: Kysely<Tables>, permission: string) =>
@@ -117,7 +118,12 @@ export class Rights {
   async subjects(db: Kysely<Tables>, selector: UserSelector, after: string): Promise<readonly Subject[]> {
     let query = db
       .selectFrom("sallyport_users as u")
-      .select((eb) => ["u.id", "u.is_active", "u.is_superuser", this.heldBy(db, eb.ref("u.id")).as("grants")])
+      .select((eb) => [
+        "u.id",
+        "u.is_active",
+        "u.is_superuser",
+        this.grantsSubquery(db, eb.ref("u.id")).as("grants"),
+      ])
       .where("u.id", ">", after)
       .orderBy("u.id")
       .limit(USER_PAGE);
@@ -132,9 +138,9 @@ export class Rights {
     if (selector.kind === "these") query = query.where("u.id", "in", [...selector.ids, ""]);
     if (selector.kind === "listed") {
       const listed = db
-        .selectFrom("sallyport_eviction_users as listed")
+        .selectFrom("sallyport_revocation_users as listed")
         .select("listed.user_id")
-        .where("listed.eviction_id", "=", selector.evictionId);
+        .where("listed.revocation_id", "=", selector.revocationId);
       query = query.where("u.id", "in", listed);
     }
     if (selector.kind === "holders") {
@@ -146,7 +152,7 @@ export class Rights {
         : query.where("u.id", "in", holding).where("u.is_superuser", "=", 0);
     }
     const rows = await query.execute();
-    return rows.map((row) => ({ userId: row.id, ...rightsFrom(row) }));
+    return rows.map((row) => ({ userId: row.id, ...permissionsFrom(row) }));
   }
 
   /** All of them, page by page. The process may do other things in between. */
@@ -154,7 +160,7 @@ export class Rights {
     for (let after = ""; ; ) {
       const page = await this.subjects(db, selector, after);
       yield page;
-      await breathe();
+      await yieldToEventLoop();
       after = page.at(-1)?.userId ?? "";
       if (page.length < USER_PAGE) return;
     }
@@ -191,7 +197,7 @@ export class Rights {
         "u.id",
         "u.is_active",
         "u.is_superuser",
-        this.heldBy(db, eb.ref("u.id")).as("grants"),
+        this.grantsSubquery(db, eb.ref("u.id")).as("grants"),
         this.#database
           .listOf(
             eb
@@ -231,7 +237,7 @@ export class Rights {
   }
 
   /** Every group with its permissions that hold now. */
-  async groups(): Promise<readonly GroupRights[]> {
+  async groups(): Promise<readonly GroupDetails[]> {
     const { db } = this.#database;
     const rows = await db
       .selectFrom("sallyport_groups as g")
@@ -269,7 +275,7 @@ export class Rights {
   }
 
   /** What is known of a user, or undefined when there is no row. */
-  async show(userId: string): Promise<UserRights | undefined> {
+  async get(userId: string): Promise<UserDetails | undefined> {
     const { db } = this.#database;
     const user = await db
       .selectFrom("sallyport_users")

@@ -4,10 +4,10 @@ import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { instantOption, optionsOf, parseOptions } from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
-import type { Permission } from "./permissions.ts";
+import type { Permission } from "./define.ts";
 
 /** Who gets or loses a right: a user by the app's own id, or a group. */
-export type Holder = string | { readonly group: string };
+export type PermissionHolder = string | { readonly group: string };
 
 /** What is remembered about a change of rights. */
 export interface ChangeOptions {
@@ -62,7 +62,7 @@ export class Grants {
    */
   async grant(
     db: Kysely<Tables>,
-    holder: Holder,
+    holder: PermissionHolder,
     permission: Permission,
     options: GrantOptions,
   ): Promise<boolean> {
@@ -98,7 +98,7 @@ export class Grants {
   }
 
   /** @returns whether the holder had it */
-  async revoke(db: Kysely<Tables>, holder: Holder, permission: Permission): Promise<boolean> {
+  async revoke(db: Kysely<Tables>, holder: PermissionHolder, permission: Permission): Promise<boolean> {
     const who = holderOf(holder);
     if (!isName(permission, 255))
       throw new ConfigurationError(`${formatValue(permission)} is no permission.`);
@@ -317,7 +317,7 @@ function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
  *
  * @throws ConfigurationError for what cannot hold a permission
  */
-export function holderOf(holder: unknown): Holder {
+export function holderOf(holder: unknown): PermissionHolder {
   if (typeof holder !== "object" || holder === null) {
     checkUserId(holder);
     return holder;
@@ -352,7 +352,7 @@ export function groupNameOf(name: unknown): string {
 }
 
 /** @throws ConfigurationError for what no login of an app can be called */
-export function checkLoginId(login: unknown): asserts login is string {
+export function checkSessionId(login: unknown): asserts login is string {
   if (isName(login, 255)) return;
   throw new ConfigurationError(
     "session must be a session id as authenticate() returns it: a string of 1 to 255 characters without control characters.",

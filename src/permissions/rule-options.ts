@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import type { Permission } from "../access/permissions.ts";
 import { booleanOption } from "../options.ts";
+import type { Permission } from "./define.ts";
 
 /** The access rule of a view, a handler or a channel. Everything that it states must hold. */
 export interface RuleDeclaration {

@@ -1,7 +1,7 @@
 import { ConfigurationError } from "../errors.ts";
-import type { HeldGrant } from "../sessions/rights-of.ts";
-import type { RuleDeclaration } from "../view/rule.ts";
-import type { Permission } from "./permissions.ts";
+import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
+import type { Permission } from "./define.ts";
+import type { RuleDeclaration } from "./rule-options.ts";
 
 /** Declarations made into one: each list of `anyOf` needs one held, every one of `allOf` must be held. */
 export interface Rule {
@@ -19,13 +19,13 @@ export interface Subject {
   /** Direct grants and those of the user's groups that hold now. */
   readonly permissions: readonly string[];
   /** Where each of them comes from, by the same statement. */
-  readonly grants?: readonly HeldGrant[];
+  readonly grants?: readonly EffectiveGrant[];
 }
 
 export const ANONYMOUS: Subject = { userId: null, isActive: false, isSuperuser: false, permissions: [] };
 
 /** `missing` names what would have let the subject in: one of an any-list, or each absent one of an all-list. */
-export type Verdict =
+export type RuleResult =
   | { readonly allowed: true }
   | {
       readonly allowed: false;
@@ -33,7 +33,7 @@ export type Verdict =
       readonly missing: readonly string[];
     };
 
-const ALLOWED: Verdict = { allowed: true };
+const ALLOWED: RuleResult = { allowed: true };
 
 /**
  * Compiles several declarations into one rule. All of them must hold.
@@ -68,11 +68,11 @@ export function compileRule(
   return Object.freeze({ signedIn, anyOf: Object.freeze(anyOf), allOf: Object.freeze([...allOf]) });
 }
 
-const NOBODY: Verdict = { allowed: false, reason: "anonymous", missing: [] };
-const INACTIVE: Verdict = { allowed: false, reason: "inactive", missing: [] };
+const NOBODY: RuleResult = { allowed: false, reason: "anonymous", missing: [] };
+const INACTIVE: RuleResult = { allowed: false, reason: "inactive", missing: [] };
 
 /** The one place where a yes or no by permission is made. A yes allocates nothing: there are ten thousand in a send. */
-export function judge(rule: Rule, subject: Subject): Verdict {
+export function evaluateRule(rule: Rule, subject: Subject): RuleResult {
   if (subject.userId === null) return rule.signedIn ? NOBODY : ALLOWED;
   if (!subject.isActive) return INACTIVE;
   if (subject.isSuperuser) return ALLOWED;
@@ -98,7 +98,7 @@ function holdsAny(permissions: readonly string[], list: readonly string[]): bool
  * Judges many subjects by the same rules, all of which must hold; each list of permissions once, however many have it.
  * Made for one page: whoever was read together with the same rights shares one list.
  */
-export class PageJudge {
+export class PageEvaluator {
   readonly #rules: readonly Rule[];
   readonly #known = new Map<readonly string[], boolean>();
 
@@ -108,20 +108,20 @@ export class PageJudge {
 
   allows(subject: Subject): boolean {
     if (subject.userId === null || !subject.isActive || subject.isSuperuser) {
-      return judgeAll(this.#rules, subject).allowed;
+      return evaluateRules(this.#rules, subject).allowed;
     }
     const known = this.#known.get(subject.permissions);
     if (known !== undefined) return known;
-    const { allowed } = judgeAll(this.#rules, subject);
+    const { allowed } = evaluateRules(this.#rules, subject);
     this.#known.set(subject.permissions, allowed);
     return allowed;
   }
 }
 
 /** Judges several rules, all of which must hold. */
-export function judgeAll(rules: readonly Rule[], subject: Subject): Verdict {
+export function evaluateRules(rules: readonly Rule[], subject: Subject): RuleResult {
   for (const rule of rules) {
-    const verdict = judge(rule, subject);
+    const verdict = evaluateRule(rule, subject);
     if (!verdict.allowed) return verdict;
   }
   return ALLOWED;

@@ -1,10 +1,10 @@
 import type { Kysely } from "kysely";
 import { ConfigurationError, StorageError } from "../errors.ts";
 import type { Database, Tables } from "../storage/database.ts";
-import type { PermissionCatalog } from "./permissions.ts";
+import type { PermissionCatalog } from "./define.ts";
 
 /** A permission, and where it is known. */
-export interface KnownPermission {
+export interface PermissionInfo {
   readonly name: string;
   readonly label: string;
   /** In the code. One that is not is stale. */
@@ -27,7 +27,7 @@ export class PermissionRows {
   }
 
   /** Every permission that is declared or in the database. */
-  async list(db: Kysely<Tables>): Promise<readonly KnownPermission[]> {
+  async list(db: Kysely<Tables>): Promise<readonly PermissionInfo[]> {
     const rows = await db
       .selectFrom("sallyport_permissions")
       .select(["name", "label"])

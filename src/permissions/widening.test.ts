@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Permission } from "./permissions.ts";
-import { ANONYMOUS, judge, type Rule } from "./rules.ts";
+import type { Permission } from "./define.ts";
+import { ANONYMOUS, evaluateRule, type Rule } from "./rules.ts";
 import { isWider } from "./widening.ts";
 
 const NAMES = ["a.one", "a.two", "a.three", "a.four"] as Permission[];
@@ -18,8 +18,8 @@ const rule: fc.Arbitrary<Rule> = fc
     signedIn: signedIn || anyOf.length + allOf.length > 0,
   }));
 
-/** Everybody that there can be: nobody, and a user with each set of permissions. */
-const everybody = [
+/** All possible subjects: an anonymous caller, and a user with each set of permissions. */
+const allSubjects = [
   ANONYMOUS,
   ...Array.from({ length: 2 ** NAMES.length }, (_, bits) => ({
     userId: "u",
@@ -30,17 +30,19 @@ const everybody = [
 ];
 
 describe("isWider", () => {
-  test("is true exactly when somebody who was kept out is let in", () => {
+  test("is true exactly if a subject that was denied is allowed", () => {
     fc.assert(
       fc.property(rule, rule, (later, earlier) => {
-        const somebody = everybody.some((who) => judge(later, who).allowed && !judge(earlier, who).allowed);
-        expect(isWider(later, earlier)).toBe(somebody);
+        const isAnyAllowed = allSubjects.some(
+          (subject) => evaluateRule(later, subject).allowed && !evaluateRule(earlier, subject).allowed,
+        );
+        expect(isWider(later, earlier)).toBe(isAnyAllowed);
       }),
       { numRuns: 2000 },
     );
   });
 
-  test("is false of a rule and itself, however it is written", () => {
+  test("is false for two equivalent rules", () => {
     const [one, two] = NAMES as [Permission, Permission];
     const written: Rule = { signedIn: true, anyOf: [[one], [two]], allOf: [] };
     const otherwise: Rule = { signedIn: true, anyOf: [], allOf: [two, one, one] };

@@ -7,7 +7,7 @@ const post = (body: BodyInit) =>
 test.each<[what: string, read: (request: Request) => unknown]>([
   ["was read", (request) => request.text()],
   ["is being read", (request) => request.body?.getReader()],
-])("says so when the body %s before Sallyport could read it", async (_what, read) => {
+])("throws a ConfigurationError if the body %s before Sallyport could read it", async (_what, read) => {
   const request = post("hello");
   await read(request);
   await expect(webCall(request).body(100)).rejects.toMatchObject({
@@ -16,7 +16,7 @@ test.each<[what: string, read: (request: Request) => unknown]>([
   });
 });
 
-test("keeps the error of a body that breaks off as the cause", async () => {
+test("keeps the error of an interrupted body as the cause", async () => {
   const broken = new Error("connection reset");
   const body = new ReadableStream({ pull: (controller) => controller.error(broken) });
   await expect(webCall(post(body)).body(100)).rejects.toMatchObject({
@@ -26,6 +26,6 @@ test("keeps the error of a body that breaks off as the cause", async () => {
   });
 });
 
-test("returns a body that nobody has read", async () => {
+test("returns a body that was not read before", async () => {
   expect(Buffer.from(await webCall(post("hello")).body(100)).toString()).toBe("hello");
 });

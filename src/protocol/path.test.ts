@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { endsWithOwnPath, isNormalForm, isPath, isUnambiguous, ownPath } from "./path.ts";
 
-/** Targets in which servers disagree about the segments. */
+/** Targets that servers split into different segments. */
 const AMBIGUOUS = [
   "ws/chat",
   "*",
@@ -111,7 +111,7 @@ describe("a request target", () => {
   });
 
   test.each(["/%20", "/%40", "/%5B", "/%5e", "/%60", "/%7b", "/%7F", "/%2f", "/%2c"])(
-    "is in normal form with an encoded character that has to be: %j",
+    "is in normal form with a character that must be encoded: %j",
     (target) => {
       expect(isNormalForm(target)).toBe(true);
     },

@@ -25,7 +25,7 @@ export interface Affected {
   /** null: no signed-in user. */
   readonly userId: string | null;
   /** Hash of the id of the app's session. null: none. */
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
   readonly view: string;
   /** undefined: no channel. */
   readonly channel: string | undefined;
@@ -144,7 +144,7 @@ export class ChangeLog {
    */
   affects(
     db: Kysely<Tables>,
-    { userId, loginId, view, channel }: Readonly<Record<keyof Affected, Expression<string | null>>>,
+    { userId, sessionId, view, channel }: Readonly<Record<keyof Affected, Expression<string | null>>>,
     since: Expression<number>,
   ): RawBuilder<SqlBool> {
     const { sql } = this.#database;
@@ -166,7 +166,7 @@ export class ChangeLog {
         return eb.or([
           eb("change.scope", "=", sql.lit("everyone")),
           is("user", userId),
-          is("session", loginId),
+          is("session", sessionId),
           is("view", view),
           is("channel", channel),
           eb.and([eb("change.scope", "=", sql.lit("group")), eb("change.subject", "in", groups)]),
@@ -203,7 +203,7 @@ export class ChangeLog {
       .limit(limit);
     // A read takes no lock, and most of the time there is nothing to remove.
     if (!(await old.limit(1).executeTakeFirst())) return 0;
-    const { numDeletedRows } = await this.#database.writeOne((db) =>
+    const { numDeletedRows } = await this.#database.execute((db) =>
       db.deleteFrom("sallyport_changes").where("number", "in", old).executeTakeFirst(),
     );
     return Number(numDeletedRows);
@@ -215,11 +215,11 @@ const NO_NUMBER = 2 ** 52;
 /** Recorded for a change that concerns no connection. */
 const NOTHING = { scope: "nothing", subject: "" } as const;
 
-function textsOf(sql: Sql, { userId, loginId, view, channel }: Affected) {
+function textsOf(sql: Sql, { userId, sessionId, view, channel }: Affected) {
   const text = (value: string | null) => sql<string | null>`cast(${value} as text)`;
   return {
     userId: text(userId),
-    loginId: text(loginId),
+    sessionId: text(sessionId),
     view: text(view),
     channel: text(channel ?? null),
   };

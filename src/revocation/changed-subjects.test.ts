@@ -4,7 +4,7 @@ import { ChangedSubjects, EVERYONE, type Reading } from "./changed-subjects.ts";
 const reading = (fields: Partial<Reading> = {}): Reading => ({
   id: "c1",
   userId: "ann",
-  loginId: "s1",
+  sessionId: "s1",
   view: "/ws/chat",
   grants: [{ group: null }, { group: "Crew" }],
   channels: ["rooms/general"],
@@ -41,14 +41,14 @@ test("a reading stays valid after changes of other subjects", () => {
   ]);
   expect(changed.now()).toBeGreaterThan(before);
   expect(changed.isStale(reading(), before)).toBe(false);
-  const anonymous = reading({ userId: null, loginId: null, grants: [], channels: [] });
+  const anonymous = reading({ userId: null, sessionId: null, grants: [], channels: [] });
   expect(changed.isStale(anonymous, before)).toBe(false);
   changed.mark([]);
   changed.mark(EVERYONE);
   expect(changed.isStale(anonymous, before)).toBe(true);
 });
 
-test("every reading is out of date after more changes than are remembered", () => {
+test("every reading is out of date after more changes than are stored", () => {
   const changed = new ChangedSubjects();
   const before = changed.now();
   for (let n = 0; n < 25_000; n++) changed.mark([{ scope: "user", subject: `user ${n}` }]);

@@ -15,7 +15,7 @@ export const EVERYONE: readonly ChangedSubject[] = [{ scope: "everyone", subject
 export interface Reading {
   readonly id: string;
   readonly userId: string | null;
-  readonly loginId: string | null;
+  readonly sessionId: string | null;
   readonly view: string;
   /** The grants that were read. A change of a group concerns those who hold one of them through it. */
   readonly grants: readonly { readonly group: string | null }[];
@@ -61,12 +61,12 @@ export class ChangedSubjects {
     // Nothing has changed since then, for any connection.
     if (this.#sequence === since) return false;
     if (this.#everyone > since) return true;
-    const { id, userId, loginId, view, grants, channels } = reading;
+    const { id, userId, sessionId, view, grants, channels } = reading;
     return (
       this.#isChanged("connection", id, since) ||
       this.#isChanged("view", view, since) ||
       (userId !== null && this.#isChanged("user", userId, since)) ||
-      (loginId !== null && this.#isChanged("session", loginId, since)) ||
+      (sessionId !== null && this.#isChanged("session", sessionId, since)) ||
       channels.some((channel) => this.#isChanged("channel", channel, since)) ||
       (this.#anyGroup > since &&
         grants.some(({ group }) => group !== null && this.#isChanged("group", group, since)))

@@ -1,34 +1,34 @@
 import pLimit from "p-limit";
-import { newReference, refusal, type Trail } from "../access/decisions.ts";
-import type { Eviction } from "../access/evictions.ts";
-import type { Outcome, StillPermitted } from "../delivery/delivery.ts";
+import { type DecisionContext, denied, newReference } from "../audit/decision.ts";
+import type { ConnectionWithChannels } from "../connections/connections.ts";
+import type { Outcome, ShouldSend } from "../delivery/delivery.ts";
 import { encodeFrame } from "../delivery/frame.ts";
 import type { RefusedError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
-import type { SessionWithChannels } from "../sessions/sessions.ts";
-import { recipientOf } from "./recipients.ts";
-import type { Rooms } from "./rooms.ts";
-import { HOOK_DEADLINE_MS, standingInChannel } from "./standing.ts";
+import { recipientOf } from "../sending/recipients.ts";
+import type { Services } from "../services.ts";
+import type { Revocation } from "./queue.ts";
+import { HOOK_DEADLINE_MS, recheckChannel } from "./recheck.ts";
 
 /** Something lost, and why. */
-export interface Loss {
+export interface LostAccess {
   readonly refusal: RefusedError;
-  readonly trail: Trail;
+  readonly context: DecisionContext;
 }
 
 /** A page whose rows are closed and whose channels are left: what its sockets are still to hear, and whom hooks are asked about. */
 export interface EndedPage {
-  readonly eviction: Eviction;
+  readonly revocation: Revocation;
   readonly closed: readonly Told[];
   readonly left: readonly (Told & { readonly channel: string })[];
-  readonly asked: readonly { readonly session: SessionWithChannels; readonly channel: string }[];
+  readonly asked: readonly { readonly connection: ConnectionWithChannels; readonly channel: string }[];
   /** How many sessions are, or are in a channel, another app's to judge. */
   readonly unknown: number;
 }
 
 /** What a socket is told by. */
 interface Told {
-  readonly session: SessionWithChannels;
+  readonly connection: ConnectionWithChannels;
   readonly reference: string;
 }
 
@@ -44,8 +44,8 @@ const MOST_UNDER_WAY = 10_000;
  * done, so that a large record does not fill the way to a gateway; or when nothing comes of it any more, so that a
  * silent gateway, or a silent hook, keeps none but its own waiting.
  */
-export class Telling {
-  readonly #rooms: Rooms;
+export class RevocationNotifier {
+  readonly #services: Services;
   readonly #advanced: () => void;
   readonly #asking = pLimit(ASKED_AT_ONCE);
   #underWay = 0;
@@ -55,28 +55,28 @@ export class Telling {
   #allDone: () => void = () => undefined;
 
   /** @param advanced is called whenever something has come of it */
-  constructor(rooms: Rooms, advanced: () => void) {
-    this.#rooms = rooms;
+  constructor(services: Services, advanced: () => void) {
+    this.#services = services;
     this.#advanced = advanced;
   }
 
-  begin({ eviction, closed, left, asked }: EndedPage): void {
-    const rooms = this.#rooms;
-    const lost = new Set([...closed, ...left].map(({ session }) => session.id));
+  begin({ revocation, closed, left, asked }: EndedPage): void {
+    const services = this.#services;
+    const lost = new Set([...closed, ...left].map(({ connection }) => connection.id));
     this.#lost += lost.size;
-    const askAbout = async ({ session, channel }: EndedPage["asked"][number]) => {
-      if (!(await askHooks(rooms, eviction, session, channel)) || lost.has(session.id)) return;
-      lost.add(session.id);
+    const askAbout = async ({ connection, channel }: EndedPage["asked"][number]) => {
+      if (!(await askHooks(services, revocation, connection, channel)) || lost.has(connection.id)) return;
+      lost.add(connection.id);
       this.#lost++;
     };
-    for (const told of closed) this.#track(endSession(rooms, told.session, told.reference));
-    for (const told of left) this.#track(notifyLeft(rooms, told.session, told.channel, told.reference));
+    for (const told of closed) this.#track(endSession(services, told.connection, told.reference));
+    for (const told of left) this.#track(notifyLeft(services, told.connection, told.channel, told.reference));
     for (const question of asked) this.#track(this.#asking(askAbout, question));
   }
 
   /** Resolves when the next page may be begun. */
   async room(): Promise<void> {
-    while (this.#underWay > 0 && !this.#rooms.delivery.isShut) {
+    while (this.#underWay > 0 && !this.#services.delivery.isShut) {
       const done = this.#done;
       await this.#settledWithin(STALLED_MS);
       if (done === this.#done && this.#underWay < MOST_UNDER_WAY) return;
@@ -122,81 +122,93 @@ export class Telling {
 }
 
 /** An eviction is a decision like any other: it has a reference and a trace. */
-export function keepLoss(rooms: Rooms, { change }: Eviction, { refusal: refused, trail }: Loss): string {
-  if (change !== null) trail.change = change;
-  return rooms.keep(refusal(trail, refused, newReference()));
+export function keepLoss(
+  services: Services,
+  { change }: Revocation,
+  { refusal: refused, context }: LostAccess,
+): string {
+  if (change !== null) context.change = change;
+  return services.keep(denied(context, refused, newReference()));
 }
 
 /** @returns whether the session has left the channel by the author's word */
 async function askHooks(
-  rooms: Rooms,
-  eviction: Eviction,
-  session: SessionWithChannels,
+  services: Services,
+  revocation: Revocation,
+  connection: ConnectionWithChannels,
   channel: string,
 ): Promise<boolean> {
   // The record is left to others, who ask about all of it.
-  if (rooms.delivery.isShut) return false;
-  const standing = await standingInChannel(rooms, session, channel, HOOK_DEADLINE_MS);
+  if (services.delivery.isShut) return false;
+  const standing = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
   if (standing.kind !== "lost") return false;
-  if ((await rooms.memberships.leaveMany([{ session, channel }])).length === 0) return false;
-  const reference = keepLoss(rooms, eviction, standing);
-  await rooms.decisionLog.flush();
-  await notifyLeft(rooms, session, channel, reference);
+  if ((await services.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
+  const reference = keepLoss(services, revocation, standing);
+  await services.decisionLog.flush();
+  await notifyLeft(services, connection, channel, reference);
   return true;
 }
 
 async function notifyLeft(
-  rooms: Rooms,
-  session: SessionWithChannels,
+  services: Services,
+  connection: ConnectionWithChannels,
   channel: string,
   reference: string,
 ): Promise<void> {
-  await notify(rooms, session, { type: "sallyport.revoked", scope: "channel", channel, reference });
+  await notify(services, connection, { type: "sallyport.revoked", scope: "channel", channel, reference });
 }
 
 /** Tells a socket whose row is closed already, and closes it. */
-async function endSession(rooms: Rooms, session: SessionWithChannels, reference: string): Promise<void> {
-  const notified = await notify(rooms, session, { type: "sallyport.revoked", scope: "view", reference });
-  const recipient = await recipientOf(rooms, session);
+async function endSession(
+  services: Services,
+  connection: ConnectionWithChannels,
+  reference: string,
+): Promise<void> {
+  const notified = await notify(services, connection, {
+    type: "sallyport.revoked",
+    scope: "view",
+    reference,
+  });
+  const recipient = await recipientOf(services, connection);
   if (!recipient) return;
   // A client that hangs up on its notice is gone, however young its row: it is no connection still arriving.
   const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
-  const outcome = await rooms.delivery.close(socket, {
+  const outcome = await services.delivery.close(socket, {
     urgent: true,
-    stillPermitted: connected(rooms, session),
+    stillPermitted: connected(services, connection),
   });
-  rooms.unfinishedCloses.keepFailed(socket, outcome);
-  report(rooms, session, outcome);
+  services.unfinishedCloses.keepFailed(socket, outcome);
+  report(services, connection, outcome);
 }
 
 async function notify(
-  rooms: Rooms,
-  session: SessionWithChannels,
+  services: Services,
+  connection: ConnectionWithChannels,
   notice: RevokedNotice,
 ): Promise<Outcome | undefined> {
-  const recipient = await recipientOf(rooms, session);
+  const recipient = await recipientOf(services, connection);
   if (!recipient) return undefined;
-  const outcome = await rooms.delivery.post(recipient, encodeFrame(notice), {
+  const outcome = await services.delivery.post(recipient, encodeFrame(notice), {
     urgent: true,
-    stillPermitted: connected(rooms, session),
+    stillPermitted: connected(services, connection),
   });
-  report(rooms, session, outcome);
+  report(services, connection, outcome);
   return outcome;
 }
 
 /** Before each further try: a client that has left by itself, as after signing out, needs neither notice nor close. */
-function connected(rooms: Rooms, session: SessionWithChannels): StillPermitted {
+function connected(services: Services, connection: ConnectionWithChannels): ShouldSend {
   let isFresh = true;
   return () => {
     const goOn = isFresh;
     isFresh = !isFresh;
-    return goOn ? true : rooms.sessions.isConnected(session.id);
+    return goOn ? true : services.connections.isConnected(connection.id);
   };
 }
 
 /** The session is nobody's already; that its socket lives on is somebody's to know, unless the record is left to others. */
-function report(rooms: Rooms, session: SessionWithChannels, outcome: Outcome): void {
-  if (outcome.kind !== "failed" || rooms.delivery.isShut) return;
+function report(services: Services, connection: ConnectionWithChannels, outcome: Outcome): void {
+  if (outcome.kind !== "failed" || services.delivery.isShut) return;
   const error = new Error(`The gateway did not take it: ${outcome.reason}`);
-  rooms.onError(error, `evicting connection ${session.connectionId}`);
+  services.onError(error, `evicting connection ${connection.connectionId}`);
 }

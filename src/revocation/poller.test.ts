@@ -1,21 +1,21 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { EnforcementLoop } from "./enforcement-loop.ts";
+import { RevocationPoller } from "./poller.ts";
 
-let looks: number;
+let polls: number;
 let enforced: number;
 let isChanged: boolean;
 let isFull: boolean;
 let held: Promise<void> | undefined;
 let wake: () => void;
 let ended: number;
-let loop: EnforcementLoop;
+let loop: RevocationPoller;
 
 beforeEach(() => {
   vi.useFakeTimers();
-  [looks, enforced, ended, isChanged, isFull, held] = [0, 0, 0, false, false, undefined];
+  [polls, enforced, ended, isChanged, isFull, held] = [0, 0, 0, false, false, undefined];
   const database = {
     changedElsewhere: async () => {
-      looks++;
+      polls++;
       await held;
       return isChanged;
     },
@@ -24,7 +24,7 @@ beforeEach(() => {
       return async () => void ended++;
     },
   };
-  const rooms = {
+  const services = {
     database,
     decisionLog: { settleWhenDue: async () => undefined, sweep: async () => undefined },
     endedSessions: { sweep: async () => undefined },
@@ -32,7 +32,7 @@ beforeEach(() => {
     changeLog: { since: async () => ({ number: 0, subjects: [] }) },
     changedSubjects: { mark: () => undefined },
   };
-  const enforcer = {
+  const worker = {
     get isFull() {
       return isFull;
     },
@@ -41,129 +41,129 @@ beforeEach(() => {
       return 0;
     },
   };
-  loop = new EnforcementLoop(rooms as never, enforcer as never);
+  loop = new RevocationPoller(services as never, worker as never);
 });
 afterEach(() => {
   vi.useRealTimers();
 });
 
-/** How often it looks in a time. */
-async function looksIn(ms: number): Promise<number> {
-  const before = looks;
+/** Returns the number of polls within a time. */
+async function pollsIn(ms: number): Promise<number> {
+  const before = polls;
   await vi.advanceTimersByTimeAsync(ms);
-  return looks - before;
+  return polls - before;
 }
 
-test("looks four times a second, and enforces what it finds once in three looks even so", async () => {
+test("polls four times per second, and enforces on every third poll without a change", async () => {
   loop.start();
   loop.start();
-  expect(await looksIn(3000)).toBe(12);
+  expect(await pollsIn(3000)).toBe(12);
   expect(enforced).toBe(4);
 });
 
-test("looks at once when it is woken, whether or not the database tells a change", async () => {
+test("polls immediately after a notification, and enforces although no change is reported", async () => {
   loop.start();
-  await looksIn(260);
+  await pollsIn(260);
   enforced = 0;
-  await looksIn(120);
+  await pollsIn(120);
   wake();
-  expect(await looksIn(15)).toBe(1);
+  expect(await pollsIn(15)).toBe(1);
   expect(enforced).toBe(1);
 });
 
-test("looks ten times a second at most, however often it is woken", async () => {
+test("polls at most ten times per second, for any number of notifications", async () => {
   loop.start();
-  await looksIn(250);
-  const before = looks;
+  await pollsIn(250);
+  const before = polls;
   for (let ms = 0; ms < 2000; ms++) {
     wake();
     await vi.advanceTimersByTimeAsync(1);
   }
-  expect(looks - before).toBeGreaterThanOrEqual(18);
-  expect(looks - before).toBeLessThanOrEqual(20);
+  expect(polls - before).toBeGreaterThanOrEqual(18);
+  expect(polls - before).toBeLessThanOrEqual(20);
 });
 
-test("looks again when it is woken while it looks", async () => {
-  let goOn = () => {};
+test("polls again after a notification during a poll", async () => {
+  let finish = () => {};
   loop.start();
   held = new Promise((resolve) => {
-    goOn = resolve;
+    finish = resolve;
   });
-  await looksIn(250);
+  await pollsIn(250);
   wake();
-  expect(await looksIn(5000)).toBe(0);
-  goOn();
-  expect(await looksIn(15)).toBe(1);
+  expect(await pollsIn(5000)).toBe(0);
+  finish();
+  expect(await pollsIn(15)).toBe(1);
 });
 
-test("begins nothing where there is no room for one more record", async () => {
+test("enforces nothing while the worker is full", async () => {
   [isFull, isChanged] = [true, true];
   loop.start();
-  await looksIn(1000);
+  await pollsIn(1000);
   expect(enforced).toBe(0);
 });
 
-test("ended, it looks no more, listens no more, and cannot be woken or started again", async () => {
+test("after stop() does not poll or listen, and cannot be started again", async () => {
   loop.start();
-  await looksIn(250);
+  await pollsIn(250);
   await loop.stop();
   wake();
   loop.start();
-  expect(await looksIn(5000)).toBe(0);
+  expect(await pollsIn(5000)).toBe(0);
   expect(ended).toBe(1);
 });
 
-describe("paused", () => {
+describe("a paused poller", () => {
   const timers = () => vi.getTimerCount();
 
-  test("it keeps no timer, listens no more and cannot be woken, until it is started again", async () => {
+  test("has no timer and no listener until it is started again", async () => {
     loop.start();
-    await looksIn(250);
+    await pollsIn(250);
     const former = wake;
     await loop.pause();
     expect([timers(), ended]).toEqual([0, 1]);
     former();
-    expect([await looksIn(5000), timers()]).toEqual([0, 0]);
+    expect([await pollsIn(5000), timers()]).toEqual([0, 0]);
     loop.start();
-    expect(await looksIn(1120)).toBe(4);
+    expect(await pollsIn(1120)).toBe(4);
     wake();
-    expect(await looksIn(15)).toBe(1);
+    expect(await pollsIn(15)).toBe(1);
   });
 
-  test("while it looks it waits for that look, and begins no other", async () => {
-    let goOn = () => {};
+  test("waits for the poll in flight, and starts no other", async () => {
+    let finish = () => {};
     loop.start();
     held = new Promise((resolve) => {
-      goOn = resolve;
+      finish = resolve;
     });
-    await looksIn(250);
+    await pollsIn(250);
     let isPaused = false;
     const pausing = loop.pause().then(() => {
       isPaused = true;
     });
     wake();
-    await looksIn(1000);
+    await pollsIn(1000);
     expect(isPaused).toBe(false);
-    goOn();
+    finish();
     await pausing;
-    expect([await looksIn(5000), timers()]).toEqual([0, 0]);
+    expect([await pollsIn(5000), timers()]).toEqual([0, 0]);
   });
 
-  test("and started meanwhile, it goes on", async () => {
+  test("continues if it was started while pause() waited", async () => {
     loop.start();
-    await looksIn(100);
+    await pollsIn(100);
     const pausing = loop.pause();
     loop.start();
     await pausing;
-    expect(await looksIn(1000)).toBe(4);
+    expect(await pollsIn(1000)).toBe(4);
   });
 
-  test("and ended, it stays so", async () => {
+  test("cannot be started again after stop()", async () => {
     loop.start();
     const pausing = loop.pause();
     await loop.stop();
     await pausing;
     loop.start();
-    expect([await looksIn(1000), timers()]).toEqual([0, 0]);
+    expect([await pollsIn(1000), timers()]).toEqual([0, 0]);
   });
 });

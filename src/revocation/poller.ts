@@ -1,5 +1,5 @@
-import type { Enforcer } from "./evict.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
+import type { RevocationWorker } from "./worker.ts";
 
 /** How often a process looks whether another one has changed something, in milliseconds. */
 const LOOK_MS = 250;
@@ -11,9 +11,9 @@ const WOKEN_MS = 10;
 const SPACE_MS = 100;
 
 /** Enforces what time and other processes changed, for as long as this one serves events. Keeps no process alive. */
-export class EnforcementLoop {
-  readonly #rooms: Rooms;
-  readonly #enforcer: Enforcer;
+export class RevocationPoller {
+  readonly #services: Services;
+  readonly #worker: RevocationWorker;
   #timer: NodeJS.Timeout | undefined;
   #unlisten: (() => Promise<void>) | undefined;
   #isLooking = false;
@@ -33,9 +33,9 @@ export class EnforcementLoop {
   #looking: Promise<void> = Promise.resolve();
   readonly #enforcing = new Set<Promise<void>>();
 
-  constructor(rooms: Rooms, enforcer: Enforcer) {
-    this.#rooms = rooms;
-    this.#enforcer = enforcer;
+  constructor(services: Services, worker: RevocationWorker) {
+    this.#services = services;
+    this.#worker = worker;
   }
 
   /**
@@ -47,7 +47,7 @@ export class EnforcementLoop {
   start(): Promise<void> {
     this.#begun ??= this.#markElsewhere().catch((error) => {
       this.#begun = undefined;
-      this.#rooms.onError(error, "enforcement loop");
+      this.#services.onError(error, "enforcement loop");
     });
     this.#schedule();
     return this.#begun;
@@ -114,7 +114,7 @@ export class EnforcementLoop {
 
   /** Marks what other processes changed, so that what is still to be sent here is checked again. */
   async #markElsewhere(): Promise<void> {
-    const { changeLog, changedSubjects } = this.#rooms;
+    const { changeLog, changedSubjects } = this.#services;
     const { number, subjects } = await changeLog.since(this.#lastChange);
     changedSubjects.mark(subjects);
     this.#lastChange = Math.max(number, this.#lastChange ?? 0);
@@ -122,29 +122,29 @@ export class EnforcementLoop {
 
   async #look(isWoken: boolean): Promise<void> {
     // Not before the first look: a function that is frozen after each event would open a connection for each.
-    this.#unlisten ??= this.#rooms.database.listen(() => this.#wake());
+    this.#unlisten ??= this.#services.database.listen(() => this.#wake());
     try {
-      await this.#rooms.decisionLog.settleWhenDue();
-      await this.#rooms.decisionLog.sweep();
-      await this.#rooms.endedSessions.sweep();
-      await this.#rooms.activity.writeWhenDue();
-      const changed = await this.#rooms.database.changedElsewhere();
+      await this.#services.decisionLog.settleWhenDue();
+      await this.#services.decisionLog.sweep();
+      await this.#services.endedSessions.sweep();
+      await this.#services.activity.writeWhenDue();
+      const changed = await this.#services.database.pollExternalChanges();
       if (!changed && !isWoken && performance.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
       this.#lookedAt = performance.now();
       await this.#markElsewhere();
       this.#begin();
     } catch (error) {
-      this.#rooms.onError(error, "enforcement loop");
+      this.#services.onError(error, "enforcement loop");
     }
   }
 
   /** Not waited for: while hooks are being asked about somebody, the next look finds what others have lost. */
   #begin(): void {
     // Whoever finds no room for another record would only wait for one.
-    if (this.#enforcer.isFull) return;
-    const enforcing: Promise<void> = this.#enforcer
+    if (this.#worker.isFull) return;
+    const enforcing: Promise<void> = this.#worker
       .enforce()
-      .catch((error) => this.#rooms.onError(error, "enforcement loop"))
+      .catch((error) => this.#services.onError(error, "enforcement loop"))
       .then(() => void this.#enforcing.delete(enforcing));
     this.#enforcing.add(enforcing);
   }

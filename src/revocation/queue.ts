@@ -1,22 +1,22 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { AliasableExpression, ExpressionBuilder, Kysely } from "kysely";
+import { MAX_CLOCK_SKEW_MS } from "../auth/rate-limits.ts";
 import { MAX_SESSION_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
-import { MAX_CLOCK_SKEW_MS } from "./rate-limits.ts";
 
-type Scope = Tables["sallyport_evictions"]["scope"];
+type Scope = Tables["sallyport_revocations"]["scope"];
 
 /**
  * Whose sockets a change can have touched: one user, the members of a group, the users whom the record lists, a user who
  * was deleted, a login that ended, those in a channel or at a view, or everyone.
  */
-export type Touched =
+export type RevocationTarget =
   | { readonly scope: Exclude<Scope, "users" | "everyone">; readonly subject: string }
   | { readonly scope: "users"; readonly users: readonly string[] | AliasableExpression<{ user_id: string }> }
   | { readonly scope: "everyone" };
 
 /** A change of rights whose consequences for open sockets are still to be drawn. */
-export interface Eviction {
+export interface Revocation {
   readonly id: string;
   readonly scope: Scope;
   /** Id of the user or login, name of the group or channel, path of the view. */
@@ -37,7 +37,7 @@ const STUCK_MS = 90_000;
 const USERS_PER_INSERT = 5000;
 
 /** The records that changes of rights leave behind, each enforced by whoever claims it. */
-export class Evictions {
+export class RevocationQueue {
   readonly #database: Database;
   readonly #app: string;
   readonly #claimant = randomUUID();
@@ -57,11 +57,11 @@ export class Evictions {
    *
    * @returns the record's id
    */
-  async record(db: Kysely<Tables>, touched: Touched, change: number | null): Promise<string> {
+  async record(db: Kysely<Tables>, touched: RevocationTarget, change: number | null): Promise<string> {
     const { now } = this.#database;
     const id = randomUUID();
     await db
-      .insertInto("sallyport_evictions")
+      .insertInto("sallyport_revocations")
       .values(({ eb }) => ({
         id,
         scope: touched.scope,
@@ -88,7 +88,7 @@ export class Evictions {
     if (records.length === 0) return;
     const { now } = this.#database;
     await db
-      .insertInto("sallyport_evictions")
+      .insertInto("sallyport_revocations")
       .values(({ eb }) =>
         records.map(({ scope, subject, change }) => ({
           id: randomUUID(),
@@ -112,8 +112,8 @@ export class Evictions {
     if (!Array.isArray(users)) {
       const touched = users as AliasableExpression<{ user_id: string }>;
       await db
-        .insertInto("sallyport_eviction_users")
-        .columns(["eviction_id", "user_id"])
+        .insertInto("sallyport_revocation_users")
+        .columns(["revocation_id", "user_id"])
         .expression(({ cast, selectFrom, val }) =>
           selectFrom(touched.as("touched")).select([
             cast<string>(val(id), "text").as("id"),
@@ -126,8 +126,8 @@ export class Evictions {
     for (let from = 0; from < users.length; from += USERS_PER_INSERT) {
       const rows = users.slice(from, from + USERS_PER_INSERT);
       await db
-        .insertInto("sallyport_eviction_users")
-        .values(rows.map((user_id: string) => ({ eviction_id: id, user_id })))
+        .insertInto("sallyport_revocation_users")
+        .values(rows.map((user_id: string) => ({ revocation_id: id, user_id })))
         .execute();
     }
   }
@@ -135,9 +135,9 @@ export class Evictions {
   /** Returns the users whom a record lists, at most `limit`. */
   async listed(db: Kysely<Tables>, id: string, limit = Number.MAX_SAFE_INTEGER): Promise<readonly string[]> {
     const rows = await db
-      .selectFrom("sallyport_eviction_users")
+      .selectFrom("sallyport_revocation_users")
       .select("user_id")
-      .where("eviction_id", "=", id)
+      .where("revocation_id", "=", id)
       .limit(limit)
       .execute();
     return rows.map((row) => row.user_id);
@@ -148,11 +148,11 @@ export class Evictions {
    *
    * @param options.except records that this process has in hand
    */
-  async claim(options: { except: ReadonlySet<string>; only?: string }): Promise<Eviction | undefined> {
+  async dequeue(options: { except: ReadonlySet<string>; only?: string }): Promise<Revocation | undefined> {
     const { now } = this.#database;
     const due = (db: Kysely<Tables>) => {
       let query = db
-        .selectFrom("sallyport_evictions")
+        .selectFrom("sallyport_revocations")
         .select(["id", "scope", "subject", "change_number", "claimed_by"])
         .where((eb) => this.#claimable(eb))
         .orderBy("created_at")
@@ -164,11 +164,11 @@ export class Evictions {
     };
     // A read first, so that looking costs no lock.
     if (!(await due(this.#database.db))) return undefined;
-    return this.#database.write(async (db) => {
+    return this.#database.transaction(async (db) => {
       const row = await due(db);
       if (!row) return undefined;
       await db
-        .updateTable("sallyport_evictions")
+        .updateTable("sallyport_revocations")
         .set(({ eb }) => ({ claimed_by: this.#claimant, claimed_until: eb(now, "+", LEASE_MS) }))
         .where("id", "=", row.id)
         .execute();
@@ -221,9 +221,9 @@ export class Evictions {
 
   async #renew(ids: readonly string[]): Promise<void> {
     const { now } = this.#database;
-    await this.#database.writeOne((db) =>
+    await this.#database.execute((db) =>
       db
-        .updateTable("sallyport_evictions")
+        .updateTable("sallyport_revocations")
         .set(({ eb }) => ({ claimed_until: eb(now, "+", LEASE_MS) }))
         .where("id", "in", ids)
         .where("claimed_by", "=", this.#claimant)
@@ -233,9 +233,9 @@ export class Evictions {
 
   /** It failed: anybody may claim it when the lease is over. One that another process has claimed since is left alone. */
   async postpone(id: string): Promise<void> {
-    await this.#database.write((db) =>
+    await this.#database.transaction((db) =>
       db
-        .updateTable("sallyport_evictions")
+        .updateTable("sallyport_revocations")
         .set({ claimed_by: null })
         .where("id", "=", id)
         .where("claimed_by", "=", this.#claimant)
@@ -247,11 +247,11 @@ export class Evictions {
    * This app has done what it can judge; another one has sockets to look at. Such a record is kept for as long as a socket
    * of then can live.
    */
-  async leaveToOthers(id: string): Promise<void> {
+  async completeForThisApp(id: string): Promise<void> {
     const { now } = this.#database;
-    await this.#database.write(async (db) => {
+    await this.#database.transaction(async (db) => {
       await db
-        .updateTable("sallyport_evictions")
+        .updateTable("sallyport_revocations")
         .set({
           done_by: this.#database.sql<string>`done_by || ${`,${this.#app},`}`,
           claimed_by: null,
@@ -262,7 +262,7 @@ export class Evictions {
         .returning(this.#database.notification.as("notified"))
         .execute();
       const old = await db
-        .selectFrom("sallyport_evictions")
+        .selectFrom("sallyport_revocations")
         .select("id")
         .where(({ eb }) => eb("created_at", "<", eb(now, "-", MAX_SESSION_MS)))
         .execute();
@@ -272,9 +272,9 @@ export class Evictions {
 
   /** The record has been enforced to its end; unless another process has claimed it since, and still tells those whom it found. */
   async finish(id: string): Promise<void> {
-    await this.#database.write(async (db) => {
+    await this.#database.transaction(async (db) => {
       const ours = await db
-        .selectFrom("sallyport_evictions")
+        .selectFrom("sallyport_revocations")
         .select("id")
         .where("id", "=", id)
         .where("claimed_by", "=", this.#claimant)
@@ -284,7 +284,7 @@ export class Evictions {
   }
 
   /** Ours, nobody's yet, or of a process that took too long; and not done already as far as this app can. */
-  #claimable(eb: ExpressionBuilder<Tables, "sallyport_evictions">) {
+  #claimable(eb: ExpressionBuilder<Tables, "sallyport_revocations">) {
     const { now } = this.#database;
     const free = eb.or([
       eb("claimed_by", "=", this.#claimant),
@@ -298,6 +298,6 @@ export class Evictions {
 }
 
 async function forget(db: Kysely<Tables>, id: string): Promise<void> {
-  await db.deleteFrom("sallyport_eviction_users").where("eviction_id", "=", id).execute();
-  await db.deleteFrom("sallyport_evictions").where("id", "=", id).execute();
+  await db.deleteFrom("sallyport_revocation_users").where("revocation_id", "=", id).execute();
+  await db.deleteFrom("sallyport_revocations").where("id", "=", id).execute();
 }

@@ -12,14 +12,14 @@ afterEach(() => {
 const FAILED: Outcome = { kind: "failed", reason: "status 500" };
 
 const connection = (endpoint: string, n: number): Recipient => ({
-  sessionId: `${endpoint} ${n}`,
+  connectionKey: `${endpoint} ${n}`,
   userId: "ann",
   connectionId: `${n}`,
   endpoint,
   connectedAt: 0,
 });
 
-/** Closes that fail for some endpoints. */
+/** Sets up closes that fail for the endpoints in `failing`. */
 function setUp() {
   const failing = new Set<string>();
   const closed: string[] = [];
@@ -27,15 +27,15 @@ function setUp() {
   const disconnected = new Set<string>();
   const delivery = {
     isShut: false,
-    close: async ({ endpoint, sessionId }: Recipient): Promise<Outcome> => {
+    close: async ({ endpoint, connectionKey }: Recipient): Promise<Outcome> => {
       if (failing.has(endpoint)) return FAILED;
-      closed.push(sessionId);
+      closed.push(connectionKey);
       return { kind: "sent" };
     },
   };
   const closes = new UnfinishedCloses({
     delivery,
-    sessions: { isConnected: async (id) => !disconnected.has(id) },
+    connections: { isConnected: async (id) => !disconnected.has(id) },
     onError: (error, where) => errors.push(`${where}: ${error}`),
   });
   return { failing, closed, errors, disconnected, delivery, closes };
@@ -55,7 +55,7 @@ test("a close is retried until it succeeds, and then no more", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("an endpoint that fails holds up no other one, however many of its connections wait", async () => {
+test("an endpoint that fails does not delay the closes of another endpoint", async () => {
   const { closes, closed, failing } = setUp();
   failing.add("a");
   for (let n = 0; n < 1000; n++) closes.keepFailed(connection("a", n), FAILED);
@@ -73,7 +73,7 @@ test("a client that has disconnected by itself is not closed", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("all connections that an endpoint fails to close for ten minutes are given up, and reported", async () => {
+test("connections that an endpoint fails to close for ten minutes are reported and dropped", async () => {
   const { closes, errors, failing } = setUp();
   failing.add("a");
   for (let n = 0; n < 100; n++) closes.keepFailed(connection("a", n), FAILED);
@@ -87,7 +87,7 @@ test("all connections that an endpoint fails to close for ten minutes are given 
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("keeps no more than ten thousand, and forgets them when the app closes", async () => {
+test("keeps at most 10 000 connections, and drops them when the app closes", async () => {
   const { closes, closed, delivery, failing } = setUp();
   failing.add("a");
   for (let n = 0; n < 10_000; n++) expect(closes.keepFailed(connection("a", n), FAILED)).toBe(true);

@@ -16,7 +16,7 @@ interface Closing {
     close(recipient: Recipient, options: { readonly urgent: boolean }): Promise<Outcome>;
     readonly isShut: boolean;
   };
-  readonly sessions: { isConnected(id: string): Promise<boolean> };
+  readonly connections: { isConnected(id: string): Promise<boolean> };
   readonly onError: (error: unknown, where: string) => void;
 }
 
@@ -82,13 +82,13 @@ export class UnfinishedCloses {
 
   /** Closes a connection. @returns whether that failed */
   async #isFailed(key: string, { recipient }: Unfinished): Promise<boolean> {
-    const { delivery, sessions } = this.#closing;
+    const { delivery, connections } = this.#closing;
     if (delivery.isShut) {
       this.#unfinished.clear();
       return false;
     }
     // A client that has left by itself needs no close.
-    const isOpen = await sessions.isConnected(recipient.sessionId).catch(() => undefined);
+    const isOpen = await connections.isConnected(recipient.connectionKey).catch(() => undefined);
     if (isOpen === undefined) return true;
     const outcome = isOpen ? await delivery.close(recipient, { urgent: true }) : undefined;
     if (outcome?.kind === "failed") return true;

@@ -1,17 +1,17 @@
 import type { Kysely } from "kysely";
-import type { ChangedSubject } from "../access/changed-subjects.ts";
-import type { Eviction } from "../access/evictions.ts";
+import { type ConnectionWithChannels, PAGE_SIZE, PERMISSION_ENDED } from "../connections/connections.ts";
+import type { ConnectionSelector } from "../connections/selector.ts";
 import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
 import { RefusedError, StorageError } from "../errors.ts";
-import type { SessionSelector } from "../sessions/session-selector.ts";
-import { PAGE_SIZE, RIGHT_ENDED, type SessionWithChannels } from "../sessions/sessions.ts";
+import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
-import type { Rooms } from "./rooms.ts";
-import { type Standing, standingByRules, standingOfView, trailOf } from "./standing.ts";
-import { type EndedPage, keepLoss, type Loss, Telling } from "./tell-ended.ts";
+import type { ChangedSubject } from "./changed-subjects.ts";
+import { type EndedPage, keepLoss, type LostAccess, RevocationNotifier } from "./notify.ts";
+import type { Revocation } from "./queue.ts";
+import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
 
 /** How many sessions lost something; and how many are, or are in a channel, another app's, who must look as well. */
-interface Consequences {
+interface RevocationOutcome {
   readonly lost: number;
   readonly unknown: number;
 }
@@ -20,8 +20,8 @@ interface Consequences {
 const AT_ONCE = 8;
 
 /** Draws the consequences of recorded changes of rights for open sockets. */
-export class Enforcer {
-  readonly #rooms: Rooms;
+export class RevocationWorker {
+  readonly #services: Services;
   /** Records in hand, each with how many sessions lost something. */
   readonly #inHand = new Map<string, Promise<number>>();
   /** Records that failed half-way here, and why: some of their sockets may have lost their rows and have been told nothing. */
@@ -30,8 +30,8 @@ export class Enforcer {
   /** When records and ended grants were last looked for. */
   #lookedAt: ClockReading | undefined;
 
-  constructor(rooms: Rooms) {
-    this.#rooms = rooms;
+  constructor(services: Services) {
+    this.#services = services;
   }
 
   /** Whether the last look for records and ended grants was so long ago. */
@@ -51,18 +51,18 @@ export class Enforcer {
    */
   async enforce(): Promise<number> {
     this.#lookedAt = readClocks();
-    await expireGrants(this.#rooms);
+    await expireGrants(this.#services);
     const mine: Promise<number>[] = [];
     for (;;) {
       while (this.isFull) await Promise.race(this.#inHand.values());
-      const eviction = await this.#rooms.evictions.claim({ except: new Set(this.#inHand.keys()) });
-      if (!eviction) break;
-      mine.push(this.#take(eviction));
+      const revocation = await this.#services.revocations.dequeue({ except: new Set(this.#inHand.keys()) });
+      if (!revocation) break;
+      mine.push(this.#take(revocation));
     }
     const lost = await Promise.all(mine);
-    await this.#rooms.decisionLog.settle();
-    await this.#rooms.decisionLog.sweep();
-    await this.#rooms.endedSessions.sweep();
+    await this.#services.decisionLog.settle();
+    await this.#services.decisionLog.sweep();
+    await this.#services.endedSessions.sweep();
     return lost.reduce((sum, count) => sum + count, 0);
   }
 
@@ -72,12 +72,13 @@ export class Enforcer {
    * @throws StorageError where the database failed before it was done. The record stays, and is claimed again
    */
   async enforceOne(id: string): Promise<void> {
-    const { evictions, database, onError } = this.#rooms;
+    const { revocations, database, onError } = this.#services;
     try {
-      const eviction =
-        this.#inHand.has(id) || (await evictions.claim({ except: new Set(this.#inHand.keys()), only: id }));
+      const revocation =
+        this.#inHand.has(id) ||
+        (await revocations.dequeue({ except: new Set(this.#inHand.keys()), only: id }));
       // Claimed in between by a loop of this process, it is in hand now.
-      if (typeof eviction === "object") await this.#take(eviction);
+      if (typeof revocation === "object") await this.#take(revocation);
       else await this.#inHand.get(id);
     } catch (error) {
       onError(error, "claiming a change of permissions");
@@ -92,31 +93,31 @@ export class Enforcer {
     await Promise.allSettled(this.#inHand.values());
   }
 
-  #take(eviction: Eviction): Promise<number> {
-    const known = this.#inHand.get(eviction.id);
+  #take(revocation: Revocation): Promise<number> {
+    const known = this.#inHand.get(revocation.id);
     if (known) return known;
-    const enforcing = this.#enforce(eviction).finally(() => this.#inHand.delete(eviction.id));
-    this.#inHand.set(eviction.id, enforcing);
+    const enforcing = this.#enforce(revocation).finally(() => this.#inHand.delete(revocation.id));
+    this.#inHand.set(revocation.id, enforcing);
     return enforcing;
   }
 
-  async #enforce(eviction: Eviction): Promise<number> {
-    const { evictions, onError } = this.#rooms;
-    const { id } = eviction;
-    const isTakenOver = eviction.isTakenOver || this.#halfDone.has(id);
+  async #enforce(revocation: Revocation): Promise<number> {
+    const { revocations, onError } = this.#services;
+    const { id } = revocation;
+    const isTakenOver = revocation.isTakenOver || this.#halfDone.has(id);
     try {
-      const { lost, unknown } = await evictions.withLease(id, (advanced) =>
-        enforceRecord(this.#rooms, { ...eviction, isTakenOver }, advanced),
+      const { lost, unknown } = await revocations.withLease(id, (advanced) =>
+        enforceRecord(this.#services, { ...revocation, isTakenOver }, advanced),
       );
-      if (unknown > 0) await evictions.leaveToOthers(id);
-      else await evictions.finish(id);
+      if (unknown > 0) await revocations.completeForThisApp(id);
+      else await revocations.finish(id);
       this.#halfDone.delete(id);
       return lost;
     } catch (error) {
       // The change itself is committed. Its record stays and is claimed again when the lease is over.
       this.#halfDone.set(id, error);
-      onError(error, `enforcing a change of ${eviction.scope} ${eviction.subject}`);
-      await evictions.postpone(id).catch((failure) => onError(failure, "postponing an eviction"));
+      onError(error, `enforcing a change of ${revocation.scope} ${revocation.subject}`);
+      await revocations.postpone(id).catch((failure) => onError(failure, "postponing an eviction"));
       return 0;
     }
   }
@@ -128,18 +129,18 @@ const GRANTS_PER_BATCH = 500;
 const RECORDS_PER_EXPIRY = 100;
 
 /** Grants stop applying when they end. This is for the connections that are open because of them. */
-async function expireGrants(rooms: Rooms): Promise<void> {
-  if (!(await rooms.grants.hasExpired())) return;
+async function expireGrants(services: Services): Promise<void> {
+  if (!(await services.grants.hasExpired())) return;
   for (;;) {
-    const subjects = await rooms.database.write((db) => expireBatch(rooms, db));
-    rooms.changedSubjects.mark(subjects);
+    const subjects = await services.database.transaction((db) => expireBatch(services, db));
+    services.changedSubjects.mark(subjects);
     if (subjects.length < GRANTS_PER_BATCH) return;
   }
 }
 
 /** Ends up to {@link GRANTS_PER_BATCH} grants in at most nine statements. @returns what each of them changed */
 async function expireBatch(
-  { evictions, changeLog, grants, audit }: Rooms,
+  { revocations, changeLog, grants, audit }: Services,
   db: Kysely<Tables>,
 ): Promise<readonly ChangedSubject[]> {
   const expired = await grants.expire(db, GRANTS_PER_BATCH);
@@ -167,8 +168,8 @@ async function expireBatch(
     (scope === "user" ? users : groups).set(subject, first + index);
   });
   const isListed = users.size > RECORDS_PER_EXPIRY;
-  if (isListed) await evictions.record(db, { scope: "users", users: [...users.keys()] }, null);
-  await evictions.recordMany(db, [
+  if (isListed) await revocations.record(db, { scope: "users", users: [...users.keys()] }, null);
+  await revocations.recordMany(db, [
     ...[...groups].map(([subject, change]) => ({ scope: "group", subject, change }) as const),
     ...(isListed ? [] : [...users].map(([subject, change]) => ({ scope: "user", subject, change }) as const)),
   ]);
@@ -182,25 +183,29 @@ async function expireBatch(
  * @param advanced is called whenever it has come further
  * @throws Error when the app is closed meanwhile, and for the first thing that failed when everything else is done
  */
-async function enforceRecord(rooms: Rooms, eviction: Eviction, advanced: () => void): Promise<Consequences> {
-  const telling = new Telling(rooms, advanced);
+async function enforceRecord(
+  services: Services,
+  revocation: Revocation,
+  advanced: () => void,
+): Promise<RevocationOutcome> {
+  const telling = new RevocationNotifier(services, advanced);
   let unknown = 0;
   try {
     for (let after = ""; ; ) {
-      const page = await rooms.sessions.page(selectorOf(eviction), after, eviction);
+      const page = await services.connections.page(selectorOf(revocation), after, revocation);
       advanced();
-      const ended = await endByRules(rooms, eviction, page);
+      const ended = await endByRules(services, revocation, page);
       unknown += ended.unknown;
       telling.begin(ended);
       if (page.length < PAGE_SIZE) break;
       after = page.at(-1)?.id ?? "";
       await telling.room();
-      if (rooms.delivery.isShut) break;
+      if (services.delivery.isShut) break;
     }
   } finally {
     await telling.settled();
   }
-  if (rooms.delivery.isShut) throw new Error("The app was closed meanwhile.");
+  if (services.delivery.isShut) throw new Error("The app was closed meanwhile.");
   return { lost: telling.lost(), unknown };
 }
 
@@ -209,56 +214,63 @@ async function enforceRecord(rooms: Rooms, eviction: Eviction, advanced: () => v
  * asked.
  */
 async function endByRules(
-  rooms: Rooms,
-  eviction: Eviction,
-  page: readonly SessionWithChannels[],
+  services: Services,
+  revocation: Revocation,
+  page: readonly ConnectionWithChannels[],
 ): Promise<EndedPage> {
-  const judged = page.map((session) => ({ session, standing: standingOf(rooms, session, eviction) }));
-  const ended = judged.flatMap(({ session, standing }) =>
-    standing.kind === "lost" ? [{ session, ...standing }] : [],
+  const judged = page.map((connection) => ({
+    connection,
+    standing: standingOf(services, connection, revocation),
+  }));
+  const ended = judged.flatMap(({ connection, standing }) =>
+    standing.kind === "lost" ? [{ connection, ...standing }] : [],
   );
-  const kept = judged.flatMap(({ session, standing }) => (standing.kind === "stands" ? [session] : []));
-  const stays = kept.flatMap((session) =>
-    session.channels.map((channel) => ({
-      session,
+  const kept = judged.flatMap(({ connection, standing }) => (standing.kind === "stands" ? [connection] : []));
+  const stays = kept.flatMap((connection) =>
+    connection.channels.map((channel) => ({
+      connection,
       channel,
-      standing: standingByRules(rooms, session, channel),
+      standing: recheckChannelRules(services, connection, channel),
     })),
   );
-  const leaving = stays.flatMap(({ session, channel, standing }) =>
-    standing.kind === "lost" ? [{ session, channel, ...standing }] : [],
+  const leaving = stays.flatMap(({ connection, channel, standing }) =>
+    standing.kind === "lost" ? [{ connection, channel, ...standing }] : [],
   );
-  const closed = await rooms.sessions.closeMany(
-    ended.map(({ session }) => session.id),
-    ENDED[eviction.scope] ?? RIGHT_ENDED,
+  const closed = await services.connections.closeMany(
+    ended.map(({ connection }) => connection.id),
+    ENDED[revocation.scope] ?? PERMISSION_ENDED,
   );
   // Whoever closed the row tells the socket; a row that was closed before is here for just that.
-  const toEnd = ended.filter(({ session }) => closed.has(session.id) || session.isClosed);
-  const left = await rooms.memberships.leaveMany(leaving);
-  const withReference = <Lost extends Loss>(losses: readonly Lost[]) =>
-    losses.map((loss) => ({ ...loss, reference: keepLoss(rooms, eviction, loss) }));
+  const toEnd = ended.filter(({ connection }) => closed.has(connection.id) || connection.isClosed);
+  const left = await services.memberships.leaveMany(leaving);
+  const withReference = <Lost extends LostAccess>(losses: readonly Lost[]) =>
+    losses.map((loss) => ({ ...loss, reference: keepLoss(services, revocation, loss) }));
   const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
   const asked = stays.filter(
     ({ channel, standing }) =>
-      standing.kind === "stands" && (rooms.channels.match(channel)?.authorize.length ?? 0) > 0,
+      standing.kind === "stands" && (services.channels.match(channel)?.authorize.length ?? 0) > 0,
   );
   const endedPage = {
-    eviction,
+    revocation,
     closed: withReference(toEnd),
     left: withReference(left),
     asked,
-    unknown: new Set(foreign.map(({ session }) => session.id)).size,
+    unknown: new Set(foreign.map(({ connection }) => connection.id)).size,
   };
-  await rooms.decisionLog.flush();
+  await services.decisionLog.flush();
   return endedPage;
 }
 
 /** The rows of an ended login or deleted user were closed in that transaction, whatever view they are of. */
-function standingOf(rooms: Rooms, session: SessionWithChannels, { scope, isTakenOver }: Eviction): Standing {
-  const ended = ENDED[scope] ?? (isTakenOver && session.isClosed ? RIGHT_ENDED : undefined);
-  if (ended === undefined) return standingOfView(rooms, session);
-  const refused = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "login" });
-  return { kind: "lost", refusal: refused, trail: trailOf(session) };
+function standingOf(
+  services: Services,
+  connection: ConnectionWithChannels,
+  { scope, isTakenOver }: Revocation,
+): RecheckResult {
+  const ended = ENDED[scope] ?? (isTakenOver && connection.isClosed ? PERMISSION_ENDED : undefined);
+  if (ended === undefined) return recheckView(services, connection);
+  const refused = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "session" });
+  return { kind: "lost", refusal: refused, context: decisionContextOf(connection) };
 }
 
 /** Which sessions a change can have touched. */
@@ -266,18 +278,18 @@ export function selectorOf({
   id,
   scope,
   subject,
-}: Pick<Eviction, "id" | "scope" | "subject">): SessionSelector {
+}: Pick<Revocation, "id" | "scope" | "subject">): ConnectionSelector {
   switch (scope) {
     case "user":
       return { kind: "user", userId: subject };
     case "users":
-      return { kind: "listed", evictionId: id };
+      return { kind: "listed", revocationId: id };
     case "deleted-user":
       return { kind: "deleted-user", userId: subject };
     case "group":
       return { kind: "group", group: subject };
-    case "login":
-      return { kind: "login", loginId: subject };
+    case "session":
+      return { kind: "session", sessionId: subject };
     case "channel":
       return { kind: "channel", channel: subject };
     case "view":
@@ -288,11 +300,11 @@ export function selectorOf({
 }
 
 /** Whether a change of this scope ends every session it touches, whatever the rules say. */
-export function isEnded(scope: Eviction["scope"]): boolean {
+export function isEnded(scope: Revocation["scope"]): boolean {
   return ENDED[scope] !== undefined;
 }
 
-const ENDED: Partial<Record<Eviction["scope"], string>> = {
-  login: "login ended",
+const ENDED: Partial<Record<Revocation["scope"], string>> = {
+  session: "session ended",
   "deleted-user": "user was deleted",
 };

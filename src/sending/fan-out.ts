@@ -1,17 +1,17 @@
 import { setMaxListeners } from "node:events";
 import * as v from "valibot";
+import { type ConnectionRow, PAGE_SIZE } from "../connections/connections.ts";
 import type { Outcome } from "../delivery/delivery.ts";
 import { type DeliveryReport, DeliveryTally, SendInterruptedError } from "../delivery/report.ts";
-import type { PageTurn } from "../delivery/send-capacity.ts";
-import type { SendPlace } from "../delivery/send-order.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
-import { PAGE_SIZE, type SessionRow } from "../sessions/sessions.ts";
-import { breathe } from "../storage/database.ts";
-import type { SendOptions } from "../view/context.ts";
-import type { Plan } from "./audience-plan.ts";
+import type { Services } from "../services.ts";
+import { yieldToEventLoop } from "../storage/database.ts";
+import type { SendOptions } from "../views/context.ts";
+import type { AudienceQuery } from "./audience.ts";
 import { PageFreshness } from "./page-freshness.ts";
-import { explainWithheld, type Page, pagesOf, permittedOf, recipientAt } from "./recipients.ts";
-import type { Rooms } from "./rooms.ts";
+import { type Page, pagesOf, permittedRecipients, recipientAt, recordDenial } from "./recipients.ts";
+import type { PageTurn } from "./send-capacity.ts";
+import type { SendTurn } from "./send-order.ts";
 
 /** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
 const EXPLAINED_PER_SEND = 20;
@@ -35,42 +35,45 @@ const PATIENCE_MS = 5000;
 /**
  * Sends a frame to the permitted recipients of an audience. One page of the audience is in memory, however large it is.
  *
- * @param place among the sends to the same audience; left when this one has finished
+ * @param turn among the sends to the same audience; left when this one has finished
  * @param flow the user or the audience on whose behalf capacity is taken, in turn with others
  */
 export function send(
-  rooms: Rooms,
-  plan: Plan,
+  services: Services,
+  plan: AudienceQuery,
   frame: string,
   options: SendOptions,
-  place: SendPlace,
+  turn: SendTurn,
   flow: string,
 ): Promise<DeliveryReport> {
   const run = async () => {
-    const release = await rooms.sendCapacity.reserve(Buffer.byteLength(frame), flow, options.signal);
+    const release = await services.sendCapacity.reserve(Buffer.byteLength(frame), flow, options.signal);
     try {
-      return await new Send(rooms, plan, frame, options, place, flow).run();
+      return await new Send(services, plan, frame, options, turn, flow).run();
     } finally {
       release();
     }
   };
-  return underWay(rooms, rooms.telemetry ? rooms.telemetry.send(kindOf(plan.audience), run) : run());
+  return trackSend(
+    services,
+    services.telemetry ? services.telemetry.send(kindOf(plan.audience), run) : run(),
+  );
 }
 
-function kindOf(audience: Plan["audience"]): string {
+function kindOf(audience: AudienceQuery["audience"]): string {
   return typeof audience === "string" ? audience : (Object.keys(audience)[0] ?? "");
 }
 
 /** Notes a send for as long as it goes on: whoever closes or comes to rest waits for it. */
-export function underWay<Report>(rooms: Rooms, sending: Promise<Report>): Promise<Report> {
-  rooms.sends.add(sending);
-  const over = () => rooms.sends.delete(sending);
+export function trackSend<Report>(services: Services, sending: Promise<Report>): Promise<Report> {
+  services.sends.add(sending);
+  const over = () => services.sends.delete(sending);
   sending.then(over, over);
   return sending;
 }
 
 /** What the sends to an audience keep their order by. */
-export function orderOf(audience: unknown): string {
+export function audienceKey(audience: unknown): string {
   try {
     return JSON.stringify(audience) ?? "";
   } catch {
@@ -80,11 +83,11 @@ export function orderOf(audience: unknown): string {
 }
 
 class Send {
-  readonly #rooms: Rooms;
-  readonly #plan: Plan;
+  readonly #services: Services;
+  readonly #plan: AudienceQuery;
   readonly #frame: string;
   readonly #options: SendOptions;
-  readonly #place: SendPlace;
+  readonly #turn: SendTurn;
   readonly #flow: string;
   readonly #tally = new DeliveryTally();
   /** The last recipient that was dealt with: all before it were too. */
@@ -96,27 +99,34 @@ class Send {
   /** Called when the send is ended, or has to give up its page, while it waits. */
   #wake: (() => void) | undefined;
 
-  constructor(rooms: Rooms, plan: Plan, frame: string, options: SendOptions, place: SendPlace, flow: string) {
-    this.#rooms = rooms;
+  constructor(
+    services: Services,
+    plan: AudienceQuery,
+    frame: string,
+    options: SendOptions,
+    turn: SendTurn,
+    flow: string,
+  ) {
+    this.#services = services;
     this.#plan = plan;
     this.#frame = frame;
     this.#options = options;
-    this.#place = place;
+    this.#turn = turn;
     this.#flow = flow;
     this.#cursor = options.after ?? "";
   }
 
   async run(): Promise<DeliveryReport> {
     // A process that only sends must notice changes of other processes, too.
-    await this.#rooms.watch();
+    await this.#services.watch();
     const { signal } = this.#options;
     const end = () => this.#wake?.();
     if (signal) setMaxListeners(0, signal);
     signal?.addEventListener("abort", end);
     try {
-      const isComplete = await this.#pages().finally(() => this.#place.leave());
+      const isComplete = await this.#pages().finally(() => this.#turn.leave());
       await this.#settle();
-      const left = isComplete ? 0 : await this.#rooms.sessions.count(this.#plan.selector, this.#cursor);
+      const left = isComplete ? 0 : await this.#services.connections.count(this.#plan.selector, this.#cursor);
       this.#tally.leave(left);
       return this.#tally.report(left === 0 ? null : this.#cursor);
     } catch (cause) {
@@ -127,25 +137,25 @@ class Send {
   }
 
   get #isEnded(): boolean {
-    return this.#options.signal?.aborted === true || this.#rooms.delivery.isStopped;
+    return this.#options.signal?.aborted === true || this.#services.delivery.isStopped;
   }
 
   /** Reads and hands over page after page, each when it is this send's turn. @returns false when the send was ended before the last one */
   async #pages(): Promise<boolean> {
-    let pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
+    let pages = pagesOf(this.#services, this.#plan, this.#cursor);
     for (;;) {
-      const turn = await this.#turn();
+      const turn = await this.#pageTurn();
       try {
         if (this.#isEnded) return false;
         const { done, value } = await pages.next();
         if (done) return true;
         const readAt = performance.now();
-        await breathe();
+        await yieldToEventLoop();
         const progress = await this.#page(value, turn, readAt);
         if (progress === "ended") return false;
-        if (progress === "yielded") pages = pagesOf(this.#rooms, this.#plan, this.#cursor);
+        if (progress === "yielded") pages = pagesOf(this.#services, this.#plan, this.#cursor);
         else {
-          this.#place.pageDone();
+          this.#turn.pageDone();
           this.#tell();
           if (value.page.length < PAGE_SIZE) return true;
         }
@@ -156,9 +166,9 @@ class Send {
   }
 
   /** Waits until the send before has handed over the next page, and then for the capacity to hold one. */
-  async #turn(): Promise<PageTurn> {
-    await this.#whileBefore(() => this.#place.mayRead(this.#cursor));
-    const turn = this.#rooms.sendCapacity.enter(this.#flow);
+  async #pageTurn(): Promise<PageTurn> {
+    await this.#whileBefore(() => this.#turn.mayRead(this.#cursor));
+    const turn = this.#services.sendCapacity.enter(this.#flow);
     if (turn.granted && !this.#isEnded) await this.#orWoken(turn.granted);
     return turn;
   }
@@ -166,35 +176,35 @@ class Send {
   /** @param readAt when the page had been read, by `performance.now()` */
   async #page(read: Page, turn: PageTurn, readAt: number): Promise<"done" | "yielded" | "ended"> {
     const { page } = read;
-    const { delivery, gateways } = this.#rooms;
-    const permitted = await this.#orWoken(permittedOf(this.#rooms, this.#plan, page));
+    const { delivery, gateways } = this.#services;
+    const permitted = await this.#orWoken(permittedRecipients(this.#services, this.#plan, page));
     if (!permitted) return "ended";
-    const known = await gateways.findMany(page.map((session) => session.gatewayId));
-    const options = { stillPermitted: new PageFreshness(this.#rooms, this.#plan, read, permitted).check };
+    const known = await gateways.findMany(page.map((connection) => connection.gatewayId));
+    const options = { stillPermitted: new PageFreshness(this.#services, this.#plan, read, permitted).check };
     turn.beginHandover(() => this.#wake?.());
-    for (const session of page) {
-      const isPermitted = permitted.has(session.id);
-      const gateway = isPermitted ? known.get(session.gatewayId) : undefined;
-      if (this.#place.mayPass(session.id)) {
+    for (const connection of page) {
+      const isPermitted = permitted.has(connection.id);
+      const gateway = isPermitted ? known.get(connection.gatewayId) : undefined;
+      if (this.#turn.mayPass(connection.id)) {
         // The send before may wait for a page itself.
         turn.leave();
-        await this.#whileBefore(() => this.#place.mayPass(session.id));
+        await this.#whileBefore(() => this.#turn.mayPass(connection.id));
       }
-      const hasRoom = () => gateway && delivery.room(gateway.endpoint, session.connectionId, this.#flow);
+      const hasRoom = () => gateway && delivery.room(gateway.endpoint, connection.connectionId, this.#flow);
       for (let room = hasRoom(); room && !this.#isEnded && !turn.mustYield; room = hasRoom()) {
         await this.#orWoken(room.ready);
         room.leave();
       }
       if (this.#isEnded) return "ended";
       if (turn.mustYield) return "yielded";
-      if (!isPermitted) this.#withhold(session);
+      if (!isPermitted) this.#withhold(connection);
       else if (gateway) {
         // By the monotonic clock: the wall clock may have been set since the page was read.
         const now = Date.now() - (performance.now() - readAt);
-        this.#count(session, delivery.post(recipientAt(gateway, session, now), this.#frame, options));
-      } else this.#count(session, GATEWAY_REMOVED);
-      this.#cursor = session.id;
-      this.#place.passed(session.id);
+        this.#count(connection, delivery.post(recipientAt(gateway, connection, now), this.#frame, options));
+      } else this.#count(connection, GATEWAY_REMOVED);
+      this.#cursor = connection.id;
+      this.#turn.passed(connection.id);
     }
     return "done";
   }
@@ -203,10 +213,10 @@ class Send {
   async #whileBefore(waiting: () => Promise<void> | undefined): Promise<void> {
     for (let before = waiting(); before && !this.#isEnded; before = waiting()) {
       let timer: NodeJS.Timeout | undefined;
-      const { moves } = this.#place;
+      const { moves } = this.#turn;
       const patience = new Promise<void>((resolve) => {
         timer = setTimeout(() => {
-          if (this.#place.moves === moves) this.#place.goAhead();
+          if (this.#turn.moves === moves) this.#turn.goAhead();
           resolve();
         }, PATIENCE_MS);
       });
@@ -224,16 +234,16 @@ class Send {
     });
   }
 
-  #withhold(session: SessionRow): void {
-    if (this.#tally.withhold() <= EXPLAINED_PER_SEND) explainWithheld(this.#rooms, this.#plan, session);
+  #withhold(connection: ConnectionRow): void {
+    if (this.#tally.withhold() <= EXPLAINED_PER_SEND) recordDenial(this.#services, this.#plan, connection);
   }
 
-  #count(session: SessionRow, posted: Promise<Outcome>): void {
+  #count(connection: ConnectionRow, posted: Promise<Outcome>): void {
     this.#tally.begin();
     this.#underWay++;
     posted.then((outcome) => {
       this.#tally.count(outcome);
-      if (outcome.kind === "gone") this.#close(session.id);
+      if (outcome.kind === "gone") this.#close(connection.id);
       if (--this.#underWay === 0) this.#drained?.();
     });
   }
@@ -248,9 +258,9 @@ class Send {
   #closeGone(): void {
     const gone = this.#gone;
     this.#gone = [];
-    const closing = this.#rooms.sessions.closeMany(gone, "gone").then(
+    const closing = this.#services.connections.closeMany(gone, "gone").then(
       () => undefined,
-      (error) => this.#rooms.onError(error, `closing ${gone.length} sessions that are gone`),
+      (error) => this.#services.onError(error, `closing ${gone.length} sessions that are gone`),
     );
     this.#closing.push(closing);
   }
@@ -266,7 +276,7 @@ class Send {
   }
 
   #tell(): void {
-    const failed = (error: unknown) => this.#rooms.onError(error, "onProgress of a send");
+    const failed = (error: unknown) => this.#services.onError(error, "onProgress of a send");
     try {
       const told: unknown = this.#options.onProgress?.(this.#tally.report(this.#cursor));
       if (told instanceof Promise) told.catch(failed);

@@ -11,7 +11,7 @@ afterEach(() => {
 
 const MIB = 1024 * 1024;
 
-/** Whether a turn is granted, or a promise is fulfilled, by now. */
+/** Returns true if a turn is granted, or a promise is fulfilled, at this time. */
 async function isGranted(promise: Promise<unknown> | undefined): Promise<boolean> {
   let isDone = promise === undefined;
   promise?.then(
@@ -25,7 +25,7 @@ async function isGranted(promise: Promise<unknown> | undefined): Promise<boolean
 }
 
 describe("pages of recipients", () => {
-  test("are four for one user or audience, and others get theirs at once", async () => {
+  test("are limited to four for a user or an audience, without effect on others", async () => {
     const capacity = new SendCapacity(MIB);
     const turns = Array.from({ length: 6 }, () => capacity.enter("user ann"));
     expect(turns.map(({ granted }) => granted === undefined)).toEqual([true, true, true, true, false, false]);
@@ -35,7 +35,7 @@ describe("pages of recipients", () => {
     expect(await isGranted(turns[5]?.granted)).toBe(false);
   });
 
-  test("are 128 in all, given out in turn", async () => {
+  test("are limited to 128 in total, granted in turn", async () => {
     const capacity = new SendCapacity(MIB);
     const turns = Array.from({ length: 128 }, (_, flow) => capacity.enter(`${flow}`));
     expect(turns.every(({ granted }) => granted === undefined)).toBe(true);
@@ -57,7 +57,7 @@ describe("pages of recipients", () => {
     expect(await isGranted(ended.granted)).toBe(false);
   });
 
-  test("are given up after a second if others wait, counted from the beginning of the hand-over", async () => {
+  test("are yielded one second after the hand-over began, if others wait", async () => {
     const capacity = new SendCapacity(MIB);
     const turns = Array.from({ length: 4 }, () => capacity.enter("a"));
     const yielded: number[] = [];
@@ -78,7 +78,7 @@ describe("pages of recipients", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("are granted to every send when the process shuts down", async () => {
+  test("are granted to all sends when the process shuts down", async () => {
     const capacity = new SendCapacity(MIB);
     const turns = Array.from({ length: 6 }, () => capacity.enter("a"));
     capacity.letAllIn();
@@ -88,7 +88,7 @@ describe("pages of recipients", () => {
 });
 
 describe("the space for messages", () => {
-  test("is waited for, in turn, and given back", async () => {
+  test("is reserved in turn and released only once", async () => {
     const capacity = new SendCapacity(MIB);
     const release = await capacity.reserve(MIB - 10_000, "a");
     const small = await capacity.reserve(100, "a");
@@ -105,7 +105,7 @@ describe("the space for messages", () => {
     expect(await Promise.all(waiting.map(isGranted))).toEqual([true, true, true]);
   });
 
-  test("is missing for too long: the send is rejected", async () => {
+  test("is waited for at most ten seconds before the send is rejected", async () => {
     const capacity = new SendCapacity(MIB);
     const release = await capacity.reserve(MIB - 10_000, "a");
     const waiting = capacity.reserve(100_000, "b").catch((error: unknown) => error);
@@ -116,7 +116,7 @@ describe("the space for messages", () => {
     expect(error).toBeInstanceOf(DeliveryError);
     expect(error).toMatchObject({ code: "SALLYPORT_QUEUE_FULL", status: 503 });
     expect(String(error)).toContain("apiGateway.maxQueuedBytes");
-    // A send that was rejected keeps no other one waiting.
+    // A rejected send does not block another one.
     expect(await isGranted(capacity.reserve(100, "c"))).toBe(true);
     release();
   });
@@ -129,10 +129,10 @@ describe("the space for messages", () => {
     const next = capacity.reserve(100, "c");
     expect(await Promise.all([ended, next].map(isGranted))).toEqual([false, false]);
     ending.abort();
-    // The send that was ended no longer keeps the next one waiting.
+    // The send that was ended no longer blocks the next one.
     expect(await Promise.all([ended, next].map(isGranted))).toEqual([true, true]);
     expect(await isGranted(capacity.reserve(100_000, "b", ending.signal))).toBe(true);
-    // It reserved nothing, so it gives nothing back.
+    // It reserved nothing, so it releases nothing.
     (await ended)();
     const later = capacity.reserve(100_000, "b");
     expect(await isGranted(later)).toBe(false);

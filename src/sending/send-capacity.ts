@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
+import { FairQueue } from "../delivery/fair-queue.ts";
 import { DeliveryError } from "../errors.ts";
-import { FairQueue } from "./fair-queue.ts";
 
 /** Pages of recipients that the sends of a process hold in memory at the same time. */
 const MAX_PAGES = 128;

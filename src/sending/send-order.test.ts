@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { SendOrder } from "./send-order.ts";
 
-test("a send passes nobody before the one that came earlier has, and everybody once that is over", async () => {
+test("a send reaches a recipient only after the previous send has reached it or finished", async () => {
   const order = new SendOrder();
   const [first, second] = [order.enter("a"), order.enter("a")];
   expect(first.mayPass("1")).toBeUndefined();
@@ -16,7 +16,7 @@ test("a send passes nobody before the one that came earlier has, and everybody o
   expect(second.mayPass("2")).toBeUndefined();
 });
 
-test("other audiences wait for nobody, and nor does who has waited long enough", () => {
+test("a send does not wait for another audience, or after it stopped waiting", () => {
   const order = new SendOrder();
   order.enter("a");
   expect(order.enter("b").mayPass("1")).toBeUndefined();
@@ -24,11 +24,11 @@ test("other audiences wait for nobody, and nor does who has waited long enough",
   third.goAhead();
   expect(third.mayPass("1")).toBeUndefined();
   third.leave();
-  // Whoever did not move is waited for once, and not by everybody after.
+  // A send that makes no progress delays one later send, not all of them.
   expect(order.enter("a").mayPass("1")).toBeUndefined();
 });
 
-test("whoever comes after one that has left waits for the one before it, whichever leaves first", async () => {
+test("a send after one that left waits for the send before that one", async () => {
   const order = new SendOrder();
   const [first, second] = [order.enter("a"), order.enter("a")];
   second.leave();
@@ -48,7 +48,7 @@ test("whoever comes after one that has left waits for the one before it, whichev
   expect(three.mayPass("1")).toBeUndefined();
 });
 
-test("however many have come and gone, only those that are under way are remembered", () => {
+test("200 000 finished sends do not delay the next one", () => {
   const order = new SendOrder();
   let last = order.enter("a");
   for (let sends = 0; sends < 200_000; sends++) {

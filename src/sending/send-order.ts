@@ -6,31 +6,31 @@ export class SendOrder {
   readonly #audiences = new Map<string, Audience>();
 
   /** @param key names the audience */
-  enter(key: string): SendPlace {
+  enter(key: string): SendTurn {
     const audience = this.#audiences.get(key) ?? { last: undefined, moves: 0 };
-    const place: SendPlace = new SendPlace(audience, (before) => {
-      if (audience.last !== place) return;
+    const turn: SendTurn = new SendTurn(audience, (before) => {
+      if (audience.last !== turn) return;
       audience.last = before;
       if (!before) this.#audiences.delete(key);
     });
-    audience.last = place;
+    audience.last = turn;
     this.#audiences.set(key, audience);
-    return place;
+    return turn;
   }
 }
 
 interface Audience {
-  last: SendPlace | undefined;
+  last: SendTurn | undefined;
   /** How often one of its sends has come further. */
   moves: number;
 }
 
 /** How far a send has come. Those in progress refer to their neighbours only. */
-export class SendPlace {
+export class SendTurn {
   readonly #audience: Audience;
-  readonly #left: (before: SendPlace | undefined) => void;
-  #before: SendPlace | undefined;
-  #after: SendPlace | undefined;
+  readonly #left: (before: SendTurn | undefined) => void;
+  #before: SendTurn | undefined;
+  #after: SendTurn | undefined;
   #cursor = "";
   /** The last recipient of the last page that was handed over completely. */
   #pageEnd = "";
@@ -39,7 +39,7 @@ export class SendPlace {
   #awaited: { readonly isOver: () => boolean; readonly goOn: () => void } | undefined;
 
   /** @param left is called with the send that is the last one now, if this one was */
-  constructor(audience: Audience, left: (before: SendPlace | undefined) => void) {
+  constructor(audience: Audience, left: (before: SendTurn | undefined) => void) {
     this.#audience = audience;
     this.#before = audience.last;
     this.#left = left;

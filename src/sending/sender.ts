@@ -1,19 +1,19 @@
-import type { ChangedSubject } from "../access/changed-subjects.ts";
-import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
+import { PAGE_SIZE } from "../connections/connections.ts";
+import type { ConnectionSelector } from "../connections/selector.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { Outcome, Recipient } from "../delivery/delivery.ts";
 import { encodeMessage } from "../delivery/frame.ts";
 import { type DeliveryPreview, type DeliveryReport, DeliveryTally } from "../delivery/report.ts";
-import type { SendPlace } from "../delivery/send-order.ts";
+import { type ChangeOptions, checkChangeOptions } from "../permissions/grants.ts";
 import { ReportedPromise } from "../reported-promise.ts";
-import type { SessionSelector } from "../sessions/session-selector.ts";
-import { PAGE_SIZE } from "../sessions/sessions.ts";
+import type { ChangedSubject } from "../revocation/changed-subjects.ts";
+import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
-import type { Outlet, SendOptions } from "../view/context.ts";
-import { type Plan, planOf } from "./audience-plan.ts";
-import { pagesOf, permittedOf, recipientAt } from "./recipients.ts";
-import type { Rooms } from "./rooms.ts";
-import { checkSendOptions, orderOf, send, underWay } from "./send.ts";
+import type { Sender, SendOptions } from "../views/context.ts";
+import { type AudienceQuery, buildAudienceQuery } from "./audience.ts";
+import { audienceKey, checkSendOptions, send, trackSend } from "./fan-out.ts";
+import { pagesOf, permittedRecipients, recipientAt } from "./recipients.ts";
+import type { SendTurn } from "./send-order.ts";
 
 /**
  * The server speaking to an audience.
@@ -25,35 +25,35 @@ import { checkSendOptions, orderOf, send, underWay } from "./send.ts";
  * @param kept the place of a send that was asked for before this outlet could be made
  * @throws ConfigurationError for a channel that no definition matches, or a requirement that cannot be
  */
-export function outletTo(
-  rooms: Rooms,
+export function createSender(
+  services: Services,
   audience: Audience,
   requirement: Requirement,
   by?: string,
-  kept?: SendPlace,
-): Outlet {
-  const plan = planOf(rooms, audience, requirement);
-  const order = orderOf(plan.audience);
+  kept?: SendTurn,
+): Sender {
+  const plan = buildAudienceQuery(services, audience, requirement);
+  const order = audienceKey(plan.audience);
   // A user has one turn, however many audiences the user sends to.
   const flow = by === undefined ? order : `user ${by}`;
   const sendAll = async (message: unknown, options: SendOptions) => {
-    const place = kept ?? rooms.sendOrder.enter(order);
+    const turn = kept ?? services.sendOrder.enter(order);
     try {
       checkSendOptions(options);
-      return await send(rooms, plan, encodeMessage(message), options, place, flow);
+      return await send(services, plan, encodeMessage(message), options, turn, flow);
     } finally {
-      place.leave();
+      turn.leave();
     }
   };
   const reported = <Result>(work: () => Promise<Result>, name: string) =>
-    ReportedPromise.of(withStorageErrors(rooms.database, work), {
-      report: (error) => rooms.onError(error, `to(${order}).${name}(), which was not awaited`),
-      track: (reporting) => void underWay(rooms, reporting),
+    ReportedPromise.of(withStorageErrors(services.database, work), {
+      report: (error) => services.onError(error, `to(${order}).${name}(), which was not awaited`),
+      track: (reporting) => void trackSend(services, reporting),
     });
   return {
     send: (message, options = {}) => reported(() => sendAll(message, options), "send"),
-    preview: () => reported(() => previewPages(rooms, plan), "preview"),
-    close: (options = {}) => reported(() => closeAll(rooms, plan, options, by), "close"),
+    preview: () => reported(() => previewPages(services, plan), "preview"),
+    close: (options = {}) => reported(() => closeAll(services, plan, options, by), "close"),
   };
 }
 
@@ -65,28 +65,28 @@ export function givenRequirement(given: readonly [requirement?: Requirement]): R
   return given.length === 0 ? {} : (given[0] as Requirement);
 }
 
-async function previewPages(rooms: Rooms, plan: Plan): Promise<DeliveryPreview> {
+async function previewPages(services: Services, plan: AudienceQuery): Promise<DeliveryPreview> {
   let [recipients, permitted] = [0, 0];
-  for await (const { page } of pagesOf(rooms, plan, "")) {
+  for await (const { page } of pagesOf(services, plan, "")) {
     recipients += page.length;
-    permitted += (await permittedOf(rooms, plan, page)).size;
+    permitted += (await permittedRecipients(services, plan, page)).size;
   }
   return { recipients, permitted, withheld: recipients - permitted };
 }
 
 /** The rows first: from then on nothing is accepted or delivered, though a gateway may be out of reach. */
 async function closeAll(
-  rooms: Rooms,
-  plan: Plan,
+  services: Services,
+  plan: AudienceQuery,
   options: ChangeOptions,
   user: string | undefined,
 ): Promise<DeliveryReport> {
   checkChangeOptions(options);
   const { by = user, reason } = options;
-  const whose = await closedUser(rooms, plan.selector);
-  await rooms.database.write(async (db) => {
+  const whose = await closedUser(services, plan.selector);
+  await services.database.transaction(async (db) => {
     const details = { audience: plan.audience };
-    await rooms.audit.record(db, await rooms.changeLog.append(db), {
+    await services.audit.record(db, await services.changeLog.append(db), {
       action: "close-sessions",
       by,
       reason,
@@ -99,18 +99,18 @@ async function closeAll(
   let after = "";
   for (;;) {
     const at = Date.now();
-    const page = await rooms.sessions.recipients(plan.selector, after, []);
-    const ids = page.map((session) => session.id);
+    const page = await services.connections.recipients(plan.selector, after, []);
+    const ids = page.map((connection) => connection.id);
     // Recorded with the rows: a process that reads the change finds them closed.
-    await rooms.sessions.closeMany(ids, "closed by the server", (db, closed) =>
-      rooms.changeLog.append(db, connections(closed)),
+    await services.connections.closeMany(ids, "closed by the server", (db, closed) =>
+      services.changeLog.append(db, connections(closed)),
     );
-    rooms.changedSubjects.mark(connections(ids));
-    const gateways = await rooms.gateways.findMany(page.map((session) => session.gatewayId));
-    const closes = page.map((session): Outcome | Promise<Outcome> => {
-      const gateway = gateways.get(session.gatewayId);
+    services.changedSubjects.mark(connections(ids));
+    const gateways = await services.gateways.findMany(page.map((connection) => connection.gatewayId));
+    const closes = page.map((connection): Outcome | Promise<Outcome> => {
+      const gateway = gateways.get(connection.gatewayId);
       if (!gateway) return { kind: "failed", reason: "gateway removed" };
-      return closeOrRetry(rooms, recipientAt(gateway, session, at));
+      return closeOrRetry(services, recipientAt(gateway, connection, at));
     });
     for (const outcome of await Promise.all(closes)) {
       tally.begin();
@@ -122,9 +122,9 @@ async function closeAll(
 }
 
 /** Closes a connection whose row is closed. If API Gateway fails, the close is retried in the background. */
-async function closeOrRetry(rooms: Rooms, recipient: Recipient): Promise<Outcome> {
-  const outcome = await rooms.delivery.close(recipient, { urgent: true });
-  rooms.unfinishedCloses.keepFailed(recipient, outcome);
+async function closeOrRetry(services: Services, recipient: Recipient): Promise<Outcome> {
+  const outcome = await services.delivery.close(recipient, { urgent: true });
+  services.unfinishedCloses.keepFailed(recipient, outcome);
   return outcome;
 }
 
@@ -133,11 +133,13 @@ function connections(ids: readonly string[]): readonly ChangedSubject[] {
 }
 
 /** The user whose connections `close()` closes, if it is one. */
-async function closedUser(rooms: Rooms, selector: SessionSelector): Promise<string | null> {
+async function closedUser(services: Services, selector: ConnectionSelector): Promise<string | null> {
   if (selector.kind === "user") return selector.userId;
-  if (selector.kind !== "session" && selector.kind !== "connection") return null;
+  if (selector.kind !== "connection" && selector.kind !== "connection-id") return null;
   // Two gateways may have given the same connection id.
-  const users = new Set((await rooms.sessions.recipients(selector, "", [])).map(({ userId }) => userId));
+  const users = new Set(
+    (await services.connections.recipients(selector, "", [])).map(({ userId }) => userId),
+  );
   const [user = null] = users;
   return users.size === 1 ? user : null;
 }

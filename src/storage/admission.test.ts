@@ -45,7 +45,7 @@ test("rejects only the reads that have waited for too long", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("forgets the reads that were served, although the queue is never empty", async () => {
+test("admits 3000 reads in order, although the queue is never empty", async () => {
   const admission = new Admission(1, 1000);
   admission.enter();
   const admitted: number[] = [];

@@ -11,7 +11,7 @@ import type {
 const WHOLE = /^(?:.*_at|at|number|age_ms|change_number|claimed_until|count)$/;
 
 /** For a Kysely of the app's own: instants and numbers of changes come as numbers, as everywhere else. */
-export class WholeNumbers implements KyselyPlugin {
+export class BigintToNumberPlugin implements KyselyPlugin {
   transformQuery({ node }: PluginTransformQueryArgs): RootOperationNode {
     return node;
   }

@@ -26,7 +26,7 @@ export interface ListeningClient {
  *
  * Nothing rests on it: behind a pooler of transactions it hears nothing, and whoever is woken looks by himself now and then.
  */
-export class WakeUps {
+export class ChangeListener {
   readonly #connect: () => Promise<ListeningClient>;
   readonly #channel: string;
   readonly #ownName: string;

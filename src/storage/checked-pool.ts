@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PostgresPool, PostgresPoolClient } from "kysely";
 import type { Pool, PoolClient } from "pg";
-import { within } from "../within.ts";
+import { within } from "../with-timeout.ts";
 import { Admission } from "./admission.ts";
 import { OneTrip } from "./one-trip.ts";
 import { isConnectionLost, isPoolTimeout, isReadOnly, isTransient } from "./postgres-failures.ts";

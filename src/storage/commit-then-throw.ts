@@ -1,7 +1,7 @@
 import type { Kysely } from "kysely";
 import { RefusedError } from "../errors.ts";
-import type { Tables } from "../storage/database.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Services } from "../services.ts";
+import type { Tables } from "./database.ts";
 
 /**
  * A write whose refusal is no reason to undo it: what was counted and spent stays so.
@@ -9,12 +9,12 @@ import type { Rooms } from "./rooms.ts";
  * @param refused is told of the refusal in the same transaction, and may throw another in its place
  * @throws RefusedError after the commit
  */
-export async function refusable<Result>(
-  rooms: Rooms,
+export async function commitThenThrow<Result>(
+  services: Services,
   work: (db: Kysely<Tables>) => Promise<Result>,
   refused?: (db: Kysely<Tables>, refusal: RefusedError) => Promise<void>,
 ): Promise<Result> {
-  const outcome = await rooms.database.writeBeside(async (db) => {
+  const outcome = await services.database.sharedTransaction(async (db) => {
     try {
       return { result: await work(db) };
     } catch (error) {

@@ -26,31 +26,31 @@ export interface Database {
    *
    * @throws StorageError when the database cannot be reached or stays locked
    */
-  write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  transaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * The same for what changes nobody's rights, such as a connect: it sees every earlier {@link write} and excludes it, but
+   * The same for what changes nobody's rights, such as a connect: it sees every earlier {@link transaction} and excludes it, but
    * may run beside others of its own kind, where the database can. So each of its statements is right by itself, whatever
    * another one does between two of them.
    */
-  writeBeside<Result>(
+  sharedTransaction<Result>(
     work: (db: Kysely<Tables>) => Promise<Result>,
     options?: BesideOptions,
   ): Promise<Result>;
   /**
-   * Runs statements like {@link writeBeside}, in one round trip where the database can. The commit is sent with them, so each of them must
+   * Runs statements like {@link sharedTransaction}, in one round trip where the database can. The commit is sent with them, so each of them must
    * be right whatever the others return. They may run twice, where the answer to the first time was lost.
    *
    * @returns the number of rows that the first statement returned
    * @throws StorageError when the database cannot be reached or stays locked
    */
-  writeInOneTrip(statements: readonly CompiledQuery[], options?: BesideOptions): Promise<number>;
+  executeBatch(statements: readonly CompiledQuery[], options?: BesideOptions): Promise<number>;
   /**
    * One statement that is right by itself, and that no other has to agree with: no transaction, so one trip to the database.
    *
    * @param work awaits exactly one statement
    * @throws StorageError when the database cannot be reached or stays locked
    */
-  writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  execute<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
    * Reads at most one row for an event that has just arrived, outside of any transaction, by the cheapest call of the driver. Where a read
    * takes a round trip, it returns a promise, and waits behind the statements of events that have begun.
@@ -65,18 +65,18 @@ export interface Database {
    */
   readonly commitsLater: RawBuilder<unknown>;
   /** Whether a `with` may write, so that two rows that belong together need one trip. */
-  readonly writesInWith: boolean;
+  readonly supportsWritableCte: boolean;
   /**
    * Runs `work` and then undoes it: what a change would do, by the very statements that would do it. `work` reads a snapshot of the
    * database, with its own changes. On PostgreSQL, other writers wait only for the rows that `work` changes, so it changes none that all
    * of them change, such as the counter of changes. On SQLite, which has one writer, they wait for all of it.
    */
-  rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  rollbackTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
    * Tells whether another process may have written since the last call; cheap enough to ask four times a
    * second.
    */
-  changedElsewhere(): Promise<boolean>;
+  pollExternalChanges(): Promise<boolean>;
   /** Selected in a transaction that changes rights, it wakes whoever {@link listen}s through another storage when that commits. */
   readonly notification: RawBuilder<unknown>;
   /**
@@ -111,7 +111,7 @@ export interface RowRead {
   readonly row: unknown;
 }
 
-/** Options of {@link Database.writeBeside} and {@link Database.writeInOneTrip}. */
+/** Options of {@link Database.sharedTransaction} and {@link Database.executeBatch}. */
 export interface BesideOptions {
   /** Transactions with the same lock exclude each other. It costs no statement of its own. Default: none. */
   readonly lock?: string | undefined;
@@ -168,13 +168,13 @@ export interface Tables {
     created_at: number;
     updated_at: number;
   };
-  sallyport_sessions: {
+  sallyport_connections: {
     id: string;
     gateway_id: string;
     connection_id: string;
     view: string;
     user_id: string | null;
-    login_id: string | null;
+    session_id: string | null;
     source_ip: string | null;
     connected_at: number;
     last_seen_at: number;
@@ -184,11 +184,11 @@ export interface Tables {
     close_code: number | null;
     close_reason: string | null;
   };
-  sallyport_memberships: { session_id: string; channel: string; joined_at: number };
+  sallyport_memberships: { connection_key: string; channel: string; joined_at: number };
   sallyport_tokens: {
     hash: string;
     user_id: string;
-    login_id: string | null;
+    session_id: string | null;
     origin: string | null;
     gateway_id: string | null;
     view: string | null;
@@ -201,9 +201,9 @@ export interface Tables {
   };
   sallyport_ended_sessions: { session_hash: string; ended_at: number };
   sallyport_counters: { key: string; window_started_at: number; count: number };
-  sallyport_evictions: {
+  sallyport_revocations: {
     id: string;
-    scope: "user" | "users" | "deleted-user" | "group" | "login" | "channel" | "view" | "everyone";
+    scope: "user" | "users" | "deleted-user" | "group" | "session" | "channel" | "view" | "everyone";
     subject: string;
     created_at: number;
     claimed_by: string | null;
@@ -222,7 +222,7 @@ export interface Tables {
     recorded_at: number;
   };
   /** Whom a change touched, where the change itself removed what would have told it. */
-  sallyport_eviction_users: { eviction_id: string; user_id: string };
+  sallyport_revocation_users: { revocation_id: string; user_id: string };
   sallyport_audit: {
     number: number;
     at: number;
@@ -241,7 +241,7 @@ export interface Tables {
     verdict: "allowed" | "refused";
     reason: string | null;
     user_id: string | null;
-    session_id: string | null;
+    connection_key: string | null;
     view: string | null;
     handler: string | null;
     channel: string | null;
@@ -266,7 +266,7 @@ interface Grant {
 }
 
 /** Lets timers and sockets of this process have their turn: a database in the process answers before they do. */
-export function breathe(): Promise<void> {
+export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 

@@ -21,7 +21,7 @@ interface MigrationTables {
  *
  * @param hasTable whether `sallyport_migrations` exists; created if not
  * @returns the names of the migrations that ran
- * @throws StorageError if the database has a migration that comes after one that it lacks
+ * @throws StorageError if the database has a migration that comes after one that it lacks, or was created by Sallyport 0.1
  */
 export async function runMigrations(
   transaction: Kysely<never>,
@@ -33,6 +33,7 @@ export async function runMigrations(
   const rows = await db.selectFrom("sallyport_migrations").select("name").execute();
   const done = new Set(rows.map(({ name }) => name));
   const pending = migrations.filter(({ name }) => !done.has(name));
+  checkVersion(done);
   checkOrder(done, pending);
   for (const { name, up } of pending) {
     await up(transaction as unknown as Kysely<unknown>);
@@ -49,6 +50,17 @@ async function createMigrationTable(db: Kysely<MigrationTables>): Promise<void> 
     .addColumn("name", "text", (column) => column.notNull().primaryKey())
     .addColumn("timestamp", "text", (column) => column.notNull())
     .execute();
+}
+
+/** The first migration of Sallyport 0.1, which was never released. */
+const FIRST_OF_0_1 = "0001_first_tables";
+
+function checkVersion(done: ReadonlySet<string>): void {
+  if (!done.has(FIRST_OF_0_1)) return;
+  throw new StorageError(
+    `The database was created by Sallyport 0.1 (it has the migration "${FIRST_OF_0_1}"), and its tables cannot be upgraded. ` +
+      "Create a new database, or a new schema on PostgreSQL, and run: npx sallyport migrate",
+  );
 }
 
 function checkOrder(done: ReadonlySet<string>, pending: readonly Migration[]): void {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { PostgresHosts } from "./postgres-hosts.ts";
 
-/** The connection strings that are used one after the other, when each fails. */
+/** Returns the connection strings in the order of use when each one fails. */
 function inOrder(source: string): readonly string[] {
   const hosts = new PostgresHosts(source);
   return Array.from({ length: hosts.count + 1 }, () => {

@@ -14,6 +14,8 @@ import {
   textOption,
   wholeNumberOption,
 } from "../options.ts";
+import { BigintToNumberPlugin } from "./bigint-to-number.ts";
+import { ChangeListener, type ListeningClient } from "./change-listener.ts";
 import { CheckedPool, RETRY_FOR_MS, RETRY_PAUSE_MS } from "./checked-pool.ts";
 import {
   type BesideOptions,
@@ -26,13 +28,11 @@ import {
   WRITE_CHECK,
 } from "./database.ts";
 import { runMigrations } from "./migration-runner.ts";
-import { migrations, namesMissingColumn } from "./migrations.ts";
+import { migrations } from "./migrations.ts";
 import { NamedStatements } from "./named-statements.ts";
 import { OneTrip, type TripStatement } from "./one-trip.ts";
 import { isConnectionLost, isLate, isTransient, isUndone } from "./postgres-failures.ts";
 import { PostgresHosts } from "./postgres-hosts.ts";
-import { type ListeningClient, WakeUps } from "./wake-ups.ts";
-import { WholeNumbers } from "./whole-numbers.ts";
 
 export interface PostgresOptions {
   /** The schema that holds Sallyport's tables; `migrate` makes it. Default: the first of the connection's search path. */
@@ -139,7 +139,7 @@ export function postgres<Own>(
       );
     }
     return new PostgresDatabase(
-      (source as Kysely<Own>).withPlugin(new WholeNumbers()) as unknown as Kysely<Tables>,
+      (source as Kysely<Own>).withPlugin(new BigintToNumberPlugin()) as unknown as Kysely<Tables>,
       {
         owned: false,
         schema,
@@ -190,7 +190,7 @@ class PostgresDatabase implements Database {
   readonly sql = sql;
   // The same instant in all of a statement, so that indexes can be searched by it.
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
-  readonly writesInWith = true;
+  readonly supportsWritableCte = true;
   readonly commitsLater = sql`set_config('synchronous_commit', 'off', true)`;
   readonly #owned: boolean;
   readonly #schema: string | undefined;
@@ -247,11 +247,11 @@ class PostgresDatabase implements Database {
     return sql<unknown>`(select coalesce(json_agg(${item})::text, '[]') from ${subquery} as listed)`;
   }
 
-  write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  transaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#transaction({ lock: "pg_advisory_xact_lock" }, work);
   }
 
-  writeBeside<Result>(
+  sharedTransaction<Result>(
     work: (db: Kysely<Tables>) => Promise<Result>,
     { lock: secondLock, isSlow = false }: BesideOptions = {},
   ): Promise<Result> {
@@ -259,7 +259,7 @@ class PostgresDatabase implements Database {
     return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock, statementTimeoutMs }, work);
   }
 
-  rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  rollbackTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#transaction({ lock: undefined, end: "rollback" }, work);
   }
 
@@ -303,9 +303,9 @@ class PostgresDatabase implements Database {
     });
   }
 
-  async writeInOneTrip(statements: readonly CompiledQuery[], { lock }: BesideOptions = {}): Promise<number> {
+  async executeBatch(statements: readonly CompiledQuery[], { lock }: BesideOptions = {}): Promise<number> {
     const lazyPool = this.#pool;
-    if (!lazyPool) return this.writeBeside((db) => runInOrder(db, statements), { lock });
+    if (!lazyPool) return this.sharedTransaction((db) => runInOrder(db, statements), { lock });
     const locking = this.#locking(lock);
     return this.#again(async (_ending, waiting) => {
       const pool = await lazyPool.open();
@@ -338,7 +338,7 @@ class PostgresDatabase implements Database {
     return [...statements, { text: second, values: [hashOf(lock)] }];
   }
 
-  writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  execute<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#again((ending) =>
       this.db.connection().execute((connection) => {
         ending();
@@ -378,7 +378,7 @@ class PostgresDatabase implements Database {
     }
   }
 
-  async changedElsewhere(): Promise<boolean> {
+  async pollExternalChanges(): Promise<boolean> {
     const row = await this.db
       .selectFrom("sallyport_counters")
       .select("count")
@@ -413,7 +413,7 @@ class PostgresDatabase implements Database {
 
   listen(woken: () => void): () => Promise<void> {
     if (!this.#connect) return async () => undefined;
-    const wakeUps = new WakeUps({
+    const wakeUps = new ChangeListener({
       connect: this.#connect,
       channel: this.#channel,
       ownName: this.#ownName,
@@ -449,7 +449,7 @@ class PostgresDatabase implements Database {
     const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
     if (error instanceof StorageError) return error;
     const isTableMissing = code === "42P01" && /[".]sallyport_/.test(message ?? "");
-    if (isTableMissing || (code === "42703" && namesMissingColumn(message ?? ""))) {
+    if (isTableMissing) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",

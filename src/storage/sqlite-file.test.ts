@@ -79,7 +79,7 @@ test("is never readable by others, not even before the first table exists", asyn
   expect([...modes]).toEqual(["600"]);
 });
 
-test("keeps the modes of a file and a folder that exist, and gives -wal and -shm that of the file", async () => {
+test("keeps the modes of existing files and folders, and uses the file's mode for -wal and -shm", async () => {
   const path = join(folder, "shared", "app.db");
   await mkdir(join(folder, "shared"));
   await chmod(join(folder, "shared"), 0o755);
@@ -127,7 +127,7 @@ test("does not create a file that the URI says must exist", async () => {
   expect(await readdir(folder)).toEqual([]);
 });
 
-test("leaves the locks of another connection of this process to the file", async () => {
+test("keeps the locks of another connection of this process to the file", async () => {
   const path = join(folder, "app.db");
   const first = sqlite(path);
   await first.migrate();

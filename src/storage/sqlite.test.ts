@@ -14,32 +14,24 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const MIGRATIONS = [
-  "0001_first_tables",
-  "0002_reasons_and_records",
-  "0003_connected_at",
-  "0004_ended_sessions",
-  "0005_token_scope",
-  "0006_open_connections",
-  "0007_changes",
-];
+const MIGRATIONS = ["0001_baseline"];
 
 describe("the SQLite storage", () => {
-  test("makes the file's folder, and its tables once", async () => {
+  test("creates the folder of the file, and its tables once", async () => {
     const storage = sqlite(path);
     expect(await storage.migrate()).toEqual(MIGRATIONS);
     expect(await storage.migrate()).toEqual([]);
     await storage.close();
   });
 
-  test("is no database at a URL, and keeps what the URL holds to itself", () => {
+  test("rejects the URL of another database, and does not repeat its password", () => {
     const given = () => sqlite("postgres://app:secret@db.example.com/app");
     expect(given).toThrow(ConfigurationError);
     expect(given).toThrow(/but received a postgres: URL.*write postgres\(source\)/);
     expect(given).not.toThrow(/secret/);
   });
 
-  test("migrates once when several start together", async () => {
+  test("migrates once when several storages start at the same time", async () => {
     const storages = Array.from({ length: 5 }, () => sqlite(path));
     const ran = await Promise.all(storages.map((storage) => storage.migrate()));
     expect(ran.flat()).toEqual(MIGRATIONS);
@@ -51,7 +43,9 @@ describe("the SQLite storage", () => {
     await storage.migrate();
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     try {
-      const nested = storage.write(() => storage.db.selectFrom("sallyport_users").selectAll().execute());
+      const nested = storage.transaction(() =>
+        storage.db.selectFrom("sallyport_users").selectAll().execute(),
+      );
       const rejected = expect(nested).rejects.toThrow(/connection was not free for 20 s/);
       await vi.advanceTimersByTimeAsync(20_000);
       await rejected;
@@ -62,39 +56,39 @@ describe("the SQLite storage", () => {
     await storage.close();
   });
 
-  test("says what to run when the tables are missing", async () => {
+  test("reports the command to run if the tables are missing", async () => {
     const storage = sqlite(path);
-    const attempt = storage.write((db) => db.selectFrom("sallyport_users").selectAll().execute());
+    const attempt = storage.transaction((db) => db.selectFrom("sallyport_users").selectAll().execute());
     await expect(attempt).rejects.toThrow(/npx sallyport migrate/);
     await expect(attempt).rejects.toBeInstanceOf(StorageError);
     await storage.close();
   });
 
-  test("says which file cannot be opened", async () => {
+  test("reports the path of a file that cannot be opened", async () => {
     const storage = sqlite(folder);
     await expect(storage.migrate()).rejects.toThrow(folder);
   });
 
-  test("a transaction that fails leaves nothing behind, and the connection usable", async () => {
+  test("rolls back a transaction that fails, and keeps the connection usable", async () => {
     const storage = sqlite(path);
     await storage.migrate();
     const user = { id: "a", is_active: 1, is_superuser: 0, created_at: 1 } as const;
-    const failing = storage.write(async (db) => {
+    const failing = storage.transaction(async (db) => {
       await db.insertInto("sallyport_users").values(user).execute();
       throw new Error("half-way");
     });
     await expect(failing).rejects.toThrow("half-way");
     expect(await storage.db.selectFrom("sallyport_users").selectAll().execute()).toEqual([]);
-    await storage.write((db) => db.insertInto("sallyport_users").values(user).execute());
+    await storage.transaction((db) => db.insertInto("sallyport_users").values(user).execute());
     await storage.close();
   });
 
-  test("writes of one process queue up and all succeed", async () => {
+  test("executes 200 concurrent writes of one process", async () => {
     const storage = sqlite(path);
     await storage.migrate();
     await Promise.all(
       Array.from({ length: 200 }, (_, n) =>
-        storage.write((db) =>
+        storage.transaction((db) =>
           db
             .insertInto("sallyport_users")
             .values({ id: `u${n}`, is_active: 1, is_superuser: 0, created_at: storage.now })
@@ -107,12 +101,12 @@ describe("the SQLite storage", () => {
     await storage.close();
   });
 
-  test("shares a Kysely that the app brings, and leaves it open", async () => {
+  test("uses a Kysely instance of the app and does not close it", async () => {
     const db = new Kysely<{ own: { id: number } }>({ dialect: new LibsqlDialect({ path }) });
     await db.schema.createTable("own").addColumn("id", "integer").execute();
     const storage = sqlite(db);
     await storage.migrate();
-    await storage.write((trx) =>
+    await storage.transaction((trx) =>
       trx.insertInto("sallyport_groups").values({ name: "g", created_at: 1 }).execute(),
     );
     await storage.close();
@@ -121,24 +115,24 @@ describe("the SQLite storage", () => {
     await db.destroy();
   });
 
-  test("notices what another connection writes, and not what it writes itself", async () => {
+  test("detects writes of another connection, but not its own", async () => {
     const [mine, other] = [sqlite(path), sqlite(path)];
     await mine.migrate();
-    await mine.changedElsewhere();
-    expect(await mine.changedElsewhere()).toBe(false);
-    await mine.write((db) =>
+    await mine.pollExternalChanges();
+    expect(await mine.pollExternalChanges()).toBe(false);
+    await mine.transaction((db) =>
       db.insertInto("sallyport_groups").values({ name: "own", created_at: 1 }).execute(),
     );
-    expect(await mine.changedElsewhere()).toBe(false);
-    await other.write((db) =>
+    expect(await mine.pollExternalChanges()).toBe(false);
+    await other.transaction((db) =>
       db.insertInto("sallyport_groups").values({ name: "other", created_at: 1 }).execute(),
     );
-    expect(await mine.changedElsewhere()).toBe(true);
+    expect(await mine.pollExternalChanges()).toBe(true);
     await mine.close();
     await other.close();
   });
 
-  test("a column keeps its name, whoever changed the table since the statement was prepared", async () => {
+  test("returns current column names after another connection changed the table", async () => {
     const [db, other] = [1, 2].map(() => new Kysely<never>({ dialect: new LibsqlDialect({ path }) }));
     if (!db || !other) throw new Error("unreachable");
     await sql`create table people (id integer, old text, role text)`.execute(db);
@@ -164,7 +158,7 @@ describe("the SQLite storage", () => {
     await other.destroy();
   });
 
-  test("bytes come as a Buffer, by name or by star", async () => {
+  test("returns bytes as a Buffer, by name or by *", async () => {
     const db = new Kysely<never>({ dialect: new LibsqlDialect({ path }) });
     await sql`create table blobs (bytes blob)`.execute(db);
     await sql`insert into blobs values (${new Uint8Array([1, 2])})`.execute(db);
@@ -174,13 +168,13 @@ describe("the SQLite storage", () => {
     await db.destroy();
   });
 
-  test("values that the driver would die of are bound or refused", async () => {
+  test("binds or rejects values that would crash the driver", async () => {
     const db = new Kysely<never>({ dialect: new LibsqlDialect({ path }) });
     const { rows } =
       await sql`select ${true} t, ${false} f, ${null} n, ${undefined} u, ${new Date(0)} d`.execute(db);
     expect(rows).toEqual([{ t: 1, f: 0, n: null, u: null, d: "1970-01-01T00:00:00.000Z" }]);
     await expect(sql`select ${{ a: 1 }} o`.execute(db)).rejects.toThrow(/type object/);
-    // libsql reads such text back cut off at the NUL, so that one user's id could pass for another's.
+    // libsql cuts such text off at the NUL when it reads it, so one user id could pass for another.
     await expect(sql`select ${"admin\u0000evil"} o`.execute(db)).rejects.toThrow(/NUL/);
     await expect(sql`select ${Symbol("s")} o`.execute(db)).rejects.toThrow(/type symbol/);
     await db.destroy();

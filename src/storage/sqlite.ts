@@ -4,7 +4,7 @@ import { formatValue } from "../format-value.ts";
 import { type Database, isKysely, type RowRead, runInOrder, type Tables, WRITE_CHECK } from "./database.ts";
 import { LibsqlDialect } from "./libsql-dialect.ts";
 import { runMigrations } from "./migration-runner.ts";
-import { migrations, namesMissingColumn } from "./migrations.ts";
+import { migrations } from "./migrations.ts";
 
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 
@@ -62,25 +62,25 @@ class SqliteDatabase implements Database {
     return sql<unknown>`(select json_group_array(${item}) from ${subquery} as listed)`;
   }
 
-  write<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  transaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#transaction(work, sql`commit`);
   }
 
   /** SQLite has one writer, which also excludes transactions with the same lock. */
-  writeBeside<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.write(work);
+  sharedTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return this.transaction(work);
   }
 
-  writeInOneTrip(statements: readonly CompiledQuery[]): Promise<number> {
-    return this.write((db) => runInOrder(db, statements));
+  executeBatch(statements: readonly CompiledQuery[]): Promise<number> {
+    return this.transaction((db) => runInOrder(db, statements));
   }
 
-  readonly writesInWith = false;
+  readonly supportsWritableCte = false;
 
   // SQLite in WAL mode syncs at checkpoints, for all transactions alike.
   readonly commitsLater = sql`null`;
 
-  async writeOne<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  async execute<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     try {
       return await work(this.db);
     } catch (error) {
@@ -88,7 +88,7 @@ class SqliteDatabase implements Database {
     }
   }
 
-  rehearse<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+  rollbackTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.#transaction(work, sql`rollback`);
   }
 
@@ -114,7 +114,7 @@ class SqliteDatabase implements Database {
     }
   }
 
-  async changedElsewhere(): Promise<boolean> {
+  async pollExternalChanges(): Promise<boolean> {
     const { rows } = await sql<{ data_version: number }>`pragma data_version`.execute(this.db);
     const version = rows[0]?.data_version;
     const changed = version !== this.#dataVersion;
@@ -124,7 +124,7 @@ class SqliteDatabase implements Database {
 
   /** Committed, so that the disk has to take it. */
   async checkWritable(): Promise<void> {
-    await this.write(async (db) => {
+    await this.transaction(async (db) => {
       const row = { key: WRITE_CHECK, window_started_at: 0, count: 0 };
       await db
         .insertInto("sallyport_counters")
@@ -141,7 +141,7 @@ class SqliteDatabase implements Database {
   }
 
   async migrate(): Promise<readonly string[]> {
-    return this.write(async (db) => {
+    return this.transaction(async (db) => {
       const all = migrations((table) => table.modifyEnd(sql`without rowid`));
       return runMigrations(db as unknown as Kysely<never>, all, await hasMigrationTable(db));
     });
@@ -155,7 +155,7 @@ class SqliteDatabase implements Database {
     const code = (error as { code?: unknown } | null)?.code;
     if (typeof code !== "string" || !code.startsWith("SQLITE_")) return error;
     const message = (error as Error).message;
-    if (/no such table: sallyport_/.test(message) || namesMissingColumn(message)) {
+    if (/no such table: sallyport_/.test(message)) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",

@@ -25,7 +25,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Sends a statement that is answered when the function is called that this returns. */
+/** Sends a statement and returns a function that answers it. */
 function send(text: string, limitMs?: number): () => Promise<unknown> {
   let answer: (value: unknown) => void = () => undefined;
   const answered = new Promise((resolve) => {
@@ -38,7 +38,7 @@ function send(text: string, limitMs?: number): () => Promise<unknown> {
   };
 }
 
-/** How long a connection stays open whose statement is not answered, in milliseconds. */
+/** Returns the milliseconds until the connection of an unanswered statement is closed. */
 async function closedAfter(text: string, limitMs?: number): Promise<number> {
   void send(text, limitMs);
   for (let ms = 0; ms < 60_000; ms += 250) {
@@ -48,7 +48,7 @@ async function closedAfter(text: string, limitMs?: number): Promise<number> {
   return Number.POSITIVE_INFINITY;
 }
 
-// Two checks, 250 ms apart, have to find a statement late.
+// Two checks, 250 ms apart, must find that a statement is late.
 test.each([
   ["select 1", undefined, 4250],
   ["  SELECT 1", undefined, 4250],
@@ -70,17 +70,17 @@ test.each([
     undefined,
     Number.POSITIVE_INFINITY,
   ],
-])("closes a connection whose answer to %j is late", async (text, limitMs, expected) => {
+])("closes a connection if the answer to %j is late", async (text, limitMs, expected) => {
   expect(await closedAfter(text, limitMs)).toBe(expected);
   if (expected === Number.POSITIVE_INFINITY) return;
   expect(destroyed[0]).toMatchObject({ code: "ETIMEDOUT" });
   expect(line.lost).toBe(destroyed[0]);
-  // The server ends the statements of a transaction itself.
+  // The server cancels the statements of a transaction itself.
   expect(cancelled).toBe(text.startsWith("begin") || limitMs !== undefined ? 0 : 1);
   expect(lost).toHaveLength(1);
 });
 
-test("a statement of a transaction, a read too, has the limit of the transaction, and one after it has its own", async () => {
+test("a statement in a transaction has the limit of the transaction, also if it reads", async () => {
   await send(
     "begin; set local statement_timeout = 3000; select pg_advisory_xact_lock(1); set local statement_timeout = 10000",
   )();
@@ -94,7 +94,7 @@ test("a statement of a transaction, a read too, has the limit of the transaction
   expect(await closedAfter("select 1")).toBe(11_250);
 });
 
-test("a statement that is answered in time closes nothing, and no timer runs afterwards", async () => {
+test("a statement that is answered in time closes nothing, and leaves no timer", async () => {
   for (let times = 0; times < 3; times++) {
     const answer = send("select 1");
     await vi.advanceTimersByTimeAsync(3900);
@@ -105,7 +105,7 @@ test("a statement that is answered in time closes nothing, and no timer runs aft
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("a statement that the server ends when it is cancelled closes only its own connection", async () => {
+test("a statement that the server cancels marks only its own connection as lost", async () => {
   let fail: (error: Error) => void = () => undefined;
   const answer = new Promise((_resolve, reject) => {
     fail = reject;

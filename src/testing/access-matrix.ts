@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
-import type { Permission } from "../access/permissions.ts";
+import type { Permission } from "../permissions/define.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { openHarness } from "./harness.ts";
+import { createTestApp } from "./test-app.ts";
 
 /** Somebody to ask about: nobody (null), a signed-in user with these permissions, or a superuser. */
 export type Role = null | readonly Permission[] | "superuser";
@@ -33,7 +33,7 @@ export async function accessMatrix(
   app: Sallyport,
   roles: Readonly<Record<string, Role>>,
 ): Promise<AccessMatrix> {
-  const harness = await openHarness(app);
+  const harness = await createTestApp(app);
   try {
     const { access } = harness.sallyport;
     const rows = new Map<string, Record<string, Cell>>();

@@ -1,4 +1,4 @@
-import type { Decision } from "../access/decisions.ts";
+import type { Decision } from "../audit/decision.ts";
 import type { CallableNames, InputOf, OutputOf } from "../protocol/contract.ts";
 import type { CallAnswer } from "../protocol/frames.ts";
 

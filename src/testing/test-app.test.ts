@@ -2,13 +2,13 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { definePermissions } from "../access/permissions.ts";
+import { definePermissions } from "../permissions/define.ts";
 import { createSallyport } from "../sallyport.ts";
 import { sqlite } from "../storage/sqlite.ts";
-import { defineChannel } from "../view/channel.ts";
-import { handler } from "../view/handlers.ts";
-import { WebSocketView } from "../view/view.ts";
-import { accessMatrix, DeniedError, expectAccessMatrix, type Harness, openHarness } from "./testing.ts";
+import { defineChannel } from "../views/channel.ts";
+import { handler } from "../views/handler.ts";
+import { WebSocketView } from "../views/view.ts";
+import { accessMatrix, createTestApp, DeniedError, expectAccessMatrix, type TestApp } from "./testing.ts";
 
 const shop = definePermissions("shop", { buy: "Buy", sell: "Sell" });
 const left: (string | undefined)[] = [];
@@ -48,11 +48,11 @@ const app = () =>
     },
   });
 
-describe("the harness", () => {
-  let harness: Harness;
+describe("the test app", () => {
+  let harness: TestApp;
   beforeEach(async () => {
     left.length = 0;
-    harness = await openHarness(app());
+    harness = await createTestApp(app());
   });
   afterEach(async () => {
     await harness.close();
@@ -60,7 +60,7 @@ describe("the harness", () => {
   });
   const view = "/ws/shop";
 
-  test("connects users through the real gate, calls handlers, and keeps what was pushed", async () => {
+  test("connects users with real authorization, calls handlers, and records messages", async () => {
     const ann = await harness.connectAs<Shop>("ann", {
       view,
       channel: "aisles/fruit",
@@ -76,11 +76,11 @@ describe("the harness", () => {
     await ann.close();
     expect(left).toEqual(["ann"]);
     expect(() => ann.send("{}")).toThrow(/closed/);
-    const nobody = await harness.connectAs<Open>(null, { view: "/ws/open" });
-    expect(await nobody.call.hello()).toEqual({ user: null });
+    const anonymous = await harness.connectAs<Open>(null, { view: "/ws/open" });
+    expect(await anonymous.call.hello()).toEqual({ user: null });
   });
 
-  test("tells why somebody was denied, and fails where nobody was", async () => {
+  test("returns the reason of a denial, and fails if access was allowed", async () => {
     expect(await harness.expectDenied("eve", { view })).toMatchObject({
       reason: "permission",
       missing: [shop.buy],
@@ -99,19 +99,19 @@ describe("the harness", () => {
     expect(harness.errors.splice(0).map(String)).toEqual(["Error: a bug"]);
   });
 
-  test("ends sockets when the right ends, with the notice, the author's disconnect() and the reason", async () => {
+  test("closes a connection after a revocation, with the notice, disconnect() and the reason", async () => {
     const ann = await harness.connectAs<Shop>("ann", { view, groups: ["Buyers"], permissions: [shop.buy] });
     await harness.sallyport.access.revoke("ann", shop.buy, { by: "boss" });
     expect(ann.isClosed).toBe(true);
     const { reference } = ann.message("sallyport.revoked");
-    expect(await harness.sallyport.access.why(reference as string)).toMatchObject({
+    expect(await harness.sallyport.access.explain(reference as string)).toMatchObject({
       event: "eviction",
       missing: [shop.buy],
     });
     await expect.poll(() => left).toEqual(["ann"]);
   });
 
-  test("has a clock that can be put forward: grants end, and sockets with them", async () => {
+  test("has a clock that can be advanced, so that grants expire and connections close", async () => {
     const until = (await harness.clock.now()) + 3_600_000;
     await harness.sallyport.access.grant("ann", shop.buy, { until });
     const ann = await harness.connectAs<Shop>("ann", { view });
@@ -124,7 +124,7 @@ describe("the harness", () => {
     await expect(harness.clock.advance(-1)).rejects.toThrow(/milliseconds/);
   });
 
-  test("asks for the view where the app has several, and says which there are", async () => {
+  test("requires the view option if the app has several views", async () => {
     await expect(harness.connectAs("ann")).rejects.toThrow(/2 views; say which/);
     await expect(harness.connectAs("ann", { view: "/ws/none", superuser: true })).rejects.toThrow(
       /No view is mounted/,
@@ -153,7 +153,7 @@ describe("the access matrix", () => {
     root: "superuser",
   } as const;
 
-  test("says for each role what it reaches", async () => {
+  test("lists the access of each role", async () => {
     const matrix = await accessMatrix(app(), roles);
     expect(matrix.toString()).toBe(
       [
@@ -174,7 +174,7 @@ describe("the access matrix", () => {
     );
   });
 
-  test("fails when access widens, and follows when it narrows", async () => {
+  test("fails when access widens, and is updated when it narrows", async () => {
     const matrix = await accessMatrix(app(), roles);
     await expectAccessMatrix(matrix, file);
     const kept = await readFile(file, "utf8");
@@ -206,10 +206,10 @@ describe("the access matrix", () => {
 });
 
 test("rejects misspelled options", async () => {
-  await expect(openHarness(app(), { limit: {} } as never)).rejects.toThrow(
+  await expect(createTestApp(app(), { limit: {} } as never)).rejects.toThrow(
     /openHarness\(\): limit is not an option\. Did you mean "limits"\?/,
   );
-  const harness = await openHarness(app());
+  const harness = await createTestApp(app());
   await expect(harness.connectAs("ann", { permission: [] } as never)).rejects.toThrow(
     /connectAs\(\): permission is not an option\. Did you mean "permissions"\?/,
   );

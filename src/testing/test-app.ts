@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto";
 import * as v from "valibot";
-import type { Decision } from "../access/decisions.ts";
-import type { Permission } from "../access/permissions.ts";
-import type { Limits } from "../access/rate-limits.ts";
+import type { Decision } from "../audit/decision.ts";
+import { gatewaySecret } from "../auth/gateways.ts";
+import type { Limits } from "../auth/rate-limits.ts";
 import { closestMatch } from "../closest-match.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
 import { ConfigurationError } from "../errors.ts";
 import { isPlainObject } from "../format-value.ts";
-import { gatewaySecret } from "../gateways/gateways.ts";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
+import type { Permission } from "../permissions/define.ts";
 import { CHANNEL_PARAMETER, SECRET_HEADER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
 import type { Sallyport } from "../sallyport.ts";
 import type { Database } from "../storage/database.ts";
@@ -17,14 +17,14 @@ import { ClockedDatabase, TestClock } from "./clock.ts";
 import { DeniedError, deniedDecision, TestSocket, type Wire } from "./socket.ts";
 
 /** How a test's world differs from the app's. */
-export interface HarnessOptions {
+export interface TestAppOptions {
   /** Default: an empty SQLite database in memory. It is migrated, and closed with the harness. */
   readonly storage?: Database | undefined;
   /** Default: none, so that no test waits. */
   readonly limits?: Partial<Limits> | undefined;
 }
 
-const HARNESS_OPTIONS = optionsOf<HarnessOptions>()({
+const HARNESS_OPTIONS = optionsOf<TestAppOptions>()({
   // createSallyport() checks what is in them.
   storage: v.optional(v.custom<Database>(() => true)),
   limits: v.optional(v.custom<Partial<Limits>>(isPlainObject, "must be a plain object")),
@@ -96,13 +96,13 @@ const NO_LIMITS: Limits = {
  *   another database and login. Code of yours that sends through the app's own object, and not through a handler's
  *   context, does not arrive here
  */
-export async function openHarness(app: Sallyport, options: HarnessOptions = {}): Promise<Harness> {
-  const harness = new Harness(app, parseOptions("openHarness()", HARNESS_OPTIONS, options));
+export async function createTestApp(app: Sallyport, options: TestAppOptions = {}): Promise<TestApp> {
+  const harness = new TestApp(app, parseOptions("openHarness()", HARNESS_OPTIONS, options));
   await harness.prepare();
   return harness;
 }
 
-export class Harness {
+export class TestApp {
   /** The app over the test's database: `harness.sallyport.access.revoke("ann", chat.can_use_chat)`. */
   readonly sallyport: Sallyport;
   readonly clock: TestClock;
@@ -114,7 +114,7 @@ export class Harness {
   readonly #secret = gatewaySecret();
   readonly #ending = new Set<Promise<void>>();
 
-  constructor(app: Sallyport, options: HarnessOptions) {
+  constructor(app: Sallyport, options: TestAppOptions) {
     const storage = new ClockedDatabase(options.storage ?? sqlite(":memory:"));
     this.sallyport = app.with({
       storage,
@@ -132,7 +132,7 @@ export class Harness {
     this.clock = new TestClock(storage, () => this.sallyport.enforce());
   }
 
-  /** For {@link openHarness}. */
+  /** For {@link createTestApp}. */
   async prepare(): Promise<void> {
     await this.sallyport.migrate();
     const endpoint = "https://test.execute-api.local.amazonaws.com/test";
@@ -228,13 +228,13 @@ export class Harness {
         this.#sockets.delete(connectionId);
         await this.#event(`${view}/disconnect`, connectionId);
       },
-      why: (reference) => this.sallyport.access.why(reference),
+      why: (reference) => this.sallyport.access.explain(reference),
     };
   }
 
   async #denied(what: string, status: number, body: unknown): Promise<DeniedError> {
     const { reference = "" } = body as { reference?: string };
-    return new DeniedError(what, status, reference, await this.sallyport.access.why(reference));
+    return new DeniedError(what, status, reference, await this.sallyport.access.explain(reference));
   }
 
   /** What API Gateway would do with a send or a close, without its network. */

@@ -7,5 +7,5 @@ export {
   type Role,
 } from "./access-matrix.ts";
 export type { TestClock } from "./clock.ts";
-export { type ConnectAsOptions, type Harness, type HarnessOptions, openHarness } from "./harness.ts";
 export { DeniedError, type PushedFrame, type TestCalls, type TestSocket } from "./socket.ts";
+export { type ConnectAsOptions, createTestApp, type TestApp, type TestAppOptions } from "./test-app.ts";

@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { type Handler, handler } from "./handlers.ts";
+import { type Handler, handler } from "./handler.ts";
 
 const channelName: StandardSchemaV1<{ channel: string }> = {
   "~standard": {

@@ -6,7 +6,7 @@ import { defineChannel } from "./channel.ts";
 const open = { allowAnonymous: true } as const;
 
 describe("defineChannel", () => {
-  test("matches whole names and gives the parameters", () => {
+  test("matches complete names and returns the parameters", () => {
     const room = defineChannel("rooms/:slug", open);
     expect(room.match("rooms/general")).toEqual({ slug: "general" });
     for (const name of ["rooms", "rooms/", "rooms/a/b", "xrooms/a", "rooms/a\n", "Rooms/a"]) {
@@ -14,14 +14,14 @@ describe("defineChannel", () => {
     }
   });
 
-  test("takes a parameter after a prefix, as the Python package's channel names have it", () => {
+  test("accepts a parameter after a prefix, as in channel names of the Python package", () => {
     const personal = defineChannel("notifications_user_:id", open);
     expect(personal.match("notifications_user_7")).toEqual({ id: "7" });
     expect(personal.match("notifications_user_")).toBeUndefined();
     expect(defineChannel("org/:org/room_:id", open).match("org/a/room_b")).toEqual({ org: "a", id: "b" });
   });
 
-  test("a parameter named like a member of every object is only a name", () => {
+  test("accepts a parameter that is named constructor", () => {
     const params = defineChannel("x/:constructor", open).match("x/y");
     expect(Object.entries(params ?? {})).toEqual([["constructor", "y"]]);
   });
@@ -38,7 +38,7 @@ describe("defineChannel", () => {
   });
 });
 
-test("a channel's name is parts of letters, digits, _ and -, at most 128 characters", () => {
+test("a channel name has parts of letters, digits, _ and -, and at most 128 characters", () => {
   for (const name of ["a", "room_123", "a/b/c", "A-Z_9"]) expect(isChannelName(name), name).toBe(true);
   for (const name of ["", "/", "a/", "/a", "a//b", "a b", "a.b", "é", "a\n", "a\u0000", "x".repeat(129)]) {
     expect(isChannelName(name), JSON.stringify(name)).toBe(false);

@@ -1,11 +1,16 @@
 import * as v from "valibot";
-import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { functionOption, optionsOf, parseOptions } from "../options.ts";
+import type { Permission } from "../permissions/define.ts";
+import {
+  permissionList,
+  RULE_SCHEMAS,
+  type RuleDeclaration,
+  statesRule,
+} from "../permissions/rule-options.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
-import { permissionList, RULE_SCHEMAS, type RuleDeclaration, statesRule } from "./rule.ts";
 
 /** `{ slug: string }` for `rooms/:slug`. */
 export type ChannelParams<Pattern extends string> = Pattern extends `${string}:${infer Rest}`

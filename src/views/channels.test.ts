@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError, RefusedError } from "../errors.ts";
-import { defineChannel } from "../view/channel.ts";
-import type { User } from "../view/context.ts";
+import { definePermissions, PermissionCatalog } from "../permissions/define.ts";
+import { defineChannel } from "./channel.ts";
 import { Channels, checkChannelName } from "./channels.ts";
-import { definePermissions, PermissionCatalog } from "./permissions.ts";
+import type { User } from "./context.ts";
 
 const chat = definePermissions("chat", { use: "Use", send: "Send" });
 const stray = definePermissions("stray", { use: "Use" });
@@ -11,7 +11,7 @@ const catalog = new PermissionCatalog([chat]);
 const person = (id: string | undefined) => ({ id }) as User;
 
 describe("Channels", () => {
-  test("gives every rule and hook of every definition that a name matches", async () => {
+  test("returns the rules and hooks of all definitions that a name matches", async () => {
     const channels = new Channels(
       [
         defineChannel("rooms/:slug", { permissionsRequired: [chat.use], sendRequired: [chat.send] }),
@@ -31,7 +31,7 @@ describe("Channels", () => {
     ]);
   });
 
-  test("asks authorizeMany about one who joins, where nothing else is asked; nobody without an id is named by it", async () => {
+  test("calls authorizeMany for a user who joins, but not for a caller without an id", async () => {
     const named: (readonly string[])[] = [];
     const channels = new Channels(
       [
@@ -45,15 +45,15 @@ describe("Channels", () => {
       ],
       catalog,
     );
-    const [asked] = channels.require("club").authorize;
-    expect(await asked?.(person("ann"))).toBe(true);
-    expect(await asked?.(person("eve"))).toBe(false);
-    expect(await asked?.(person(undefined))).toBe(false);
+    const [authorize] = channels.require("club").authorize;
+    expect(await authorize?.(person("ann"))).toBe(true);
+    expect(await authorize?.(person("eve"))).toBe(false);
+    expect(await authorize?.(person(undefined))).toBe(false);
     expect(named).toEqual([["ann"], ["eve"]]);
     expect(channels.list()[0]?.asksData).toBe(true);
   });
 
-  test("refuses at start a pattern declared twice, and a permission that was not given to the app", () => {
+  test("rejects a pattern that is declared twice, and an unknown permission", () => {
     const room = defineChannel("rooms/:slug", { signedIn: true });
     expect(() => new Channels([room, room], catalog)).toThrow(/declared twice/);
     const foreign = defineChannel("rooms/:slug", { permissionsRequired: [stray.use] });
@@ -62,7 +62,7 @@ describe("Channels", () => {
     expect(() => new Channels([sending], catalog)).toThrow(ConfigurationError);
   });
 
-  test("tells a name that no channel can have from one that no definition matches", () => {
+  test("rejects an invalid name with 400 and an undefined channel with 403", () => {
     const channels = new Channels([defineChannel("club", { signedIn: true })], catalog);
     for (const name of ["", "/", "a//b", "a b", "x".repeat(129), "club\n"]) {
       expect(() => channels.require(name), name).toThrow(

@@ -1,9 +1,9 @@
 import { ConfigurationError, malformed, RefusedError } from "../errors.ts";
+import type { PermissionCatalog } from "../permissions/define.ts";
+import { compileRule, type Rule } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
-import type { ChannelAuthorizeContext, ChannelDefinition, ChannelOptions } from "../view/channel.ts";
-import type { User } from "../view/context.ts";
-import type { PermissionCatalog } from "./permissions.ts";
-import { compileRule, type Rule } from "./rules.ts";
+import type { ChannelAuthorizeContext, ChannelDefinition, ChannelOptions } from "./channel.ts";
+import type { User } from "./context.ts";
 
 interface CompiledChannel {
   readonly definition: ChannelDefinition;

@@ -1,7 +1,7 @@
-import type { ChangeOptions } from "../access/grants.ts";
-import type { AnyPermissionSet, Permission } from "../access/permissions.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
 import type { DeliveryPreview, DeliveryReport } from "../delivery/report.ts";
+import type { AnyPermissionSet, Permission } from "../permissions/define.ts";
+import type { ChangeOptions } from "../permissions/grants.ts";
 
 /** Who is behind the socket, with the rights that were read together with the session for this very event. */
 export interface User {
@@ -28,7 +28,7 @@ export interface SignedInUser extends User {
 }
 
 /** The open socket that an event belongs to. */
-export interface Session {
+export interface Connection {
   /** Our own id of the row. */
   readonly id: string;
   /** API Gateway's id of the socket. */
@@ -46,7 +46,7 @@ export interface Session {
 }
 
 /** Something that a send goes out through. */
-export interface Outlet {
+export interface Sender {
   /**
    * Sends one message to everyone in the audience who may have it now.
    *
@@ -79,9 +79,9 @@ export interface SendOptions {
 }
 
 /** What a handler is given. */
-export interface MessageContext<Body = unknown, Sender extends User = User> {
-  readonly user: Sender;
-  readonly session: Session;
+export interface MessageContext<Body = unknown, CurrentUser extends User = User> {
+  readonly user: CurrentUser;
+  readonly connection: Connection;
   /** The message without its `id` and the name of its handler, as the schema returned it. */
   readonly body: Body;
   /**
@@ -106,7 +106,7 @@ export interface MessageContext<Body = unknown, Sender extends User = User> {
    *
    * @throws RefusedError from `send` and `close`, when the user does not
    */
-  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Outlet;
+  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Sender;
 }
 
 /** What `connect()` of a view is given: every guard has passed, the session is not open yet. */
@@ -122,10 +122,10 @@ export interface ConnectContext {
 /** What `disconnect()` of a view is given, once per session. */
 export interface DisconnectContext {
   readonly userId: string | undefined;
-  readonly session: Session;
+  readonly connection: Connection;
   /** WebSocket close code, where API Gateway told it. */
   readonly code: number | undefined;
   readonly reason: string | undefined;
   /** The server speaking: no rule of the departed user is asked. */
-  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Outlet;
+  to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Sender;
 }

@@ -1,20 +1,20 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import * as v from "valibot";
-import type { Permission } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, functionOption, optionsOf, parseOptions } from "../options.ts";
+import type { Permission } from "../permissions/define.ts";
+import { RULE_SCHEMAS, type RuleDeclaration } from "../permissions/rule-options.ts";
 import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
 import { type HandlerLimits, handlerLimitsSchema } from "./limits.ts";
-import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 
 /** A message's fields where no schema was declared: whatever the peer sent, unchecked. */
 export type AnyFields = Readonly<Record<string, unknown>>;
 
 /** What `authorize` of a handler is asked with. */
-export type HandlerAuthorizeContext<Body = unknown, Sender extends User = User> = Pick<
-  MessageContext<Body, Sender>,
-  "user" | "session" | "body"
+export type HandlerAuthorizeContext<Body = unknown, CurrentUser extends User = User> = Pick<
+  MessageContext<Body, CurrentUser>,
+  "user" | "connection" | "body"
 >;
 
 type HandlerRule = Omit<RuleDeclaration, "allowAnonymous">;
@@ -38,7 +38,7 @@ type InputOf<Schema> = Schema extends StandardSchemaV1
     AnyFields | void;
 
 /** The options of a handler. They apply in addition to the rule of its view. */
-export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, Sender extends User = User>
+export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, CurrentUser extends User = User>
   extends HandlerRule {
   /** A schema of any Standard Schema library. A message that does not match is rejected with 400 and the schema's messages. */
   readonly body?: Schema | undefined;
@@ -47,7 +47,7 @@ export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, Sen
    * user is certain to have an id only if the handler has a rule of its own.
    */
   readonly authorize?:
-    | ((context: HandlerAuthorizeContext<BodyOf<Schema>, Sender>) => boolean | Promise<boolean>)
+    | ((context: HandlerAuthorizeContext<BodyOf<Schema>, CurrentUser>) => boolean | Promise<boolean>)
     | undefined;
   /** Limits of calls of this handler, in addition to those of its view or of the app. Default: none. */
   readonly limits?: HandlerLimits | undefined;

@@ -1,17 +1,17 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Channels } from "../access/channels.ts";
-import type { PermissionCatalog } from "../access/permissions.ts";
-import { compileRule, type Rule } from "../access/rules.ts";
 import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
+import type { PermissionCatalog } from "../permissions/define.ts";
+import { statesRule } from "../permissions/rule-options.ts";
+import { compileRule, type Rule } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
 import { isPath } from "../protocol/path.ts";
-import type { MessageContext } from "../view/context.ts";
-import type { HandlerAuthorizeContext } from "../view/handlers.ts";
-import type { HandlerLimits, ValidViewLimits } from "../view/limits.ts";
-import { statesRule } from "../view/rule.ts";
-import type { ViewClass, WebSocketView } from "../view/view.ts";
-import { type HandlerDeclaration, ViewReader } from "../view/view-reader.ts";
+import type { Channels } from "./channels.ts";
+import type { MessageContext } from "./context.ts";
+import type { HandlerAuthorizeContext } from "./handler.ts";
+import type { HandlerLimits, ValidViewLimits } from "./limits.ts";
+import type { ViewClass, WebSocketView } from "./view.ts";
+import { type HandlerDeclaration, ViewReader } from "./view-reader.ts";
 
 /** A handler that sockets of a view may call. */
 export interface MountedHandler {

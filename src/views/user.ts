@@ -1,17 +1,17 @@
+import { createDecisionContext, type DecisionContext } from "../audit/decision.ts";
+import { requireRule } from "../auth/authorize.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { SignedInUser, User } from "../view/context.ts";
-import { newTrail, type Trail } from "./decisions.ts";
-import { demand } from "./guard.ts";
-import { type Permission, type PermissionCatalog, permissionsOf } from "./permissions.ts";
-import type { Subject } from "./rules.ts";
+import { type Permission, type PermissionCatalog, permissionsOf } from "../permissions/define.ts";
+import type { Subject } from "../permissions/rules.ts";
+import type { SignedInUser, User } from "./context.ts";
 
 /**
  * The user as handlers and hooks see it, over the rights that one statement read. A question about a permission that is
  * not declared throws, whoever is asked about: only a cast can lead to one.
  *
- * @param trail where `require()` notes what it demanded
+ * @param context where `require()` notes what it demanded
  */
-export function userOf(subject: Subject, catalog: PermissionCatalog, trail?: Trail): User {
+export function userOf(subject: Subject, catalog: PermissionCatalog, context?: DecisionContext): User {
   const has = (permission: Permission) => {
     const known = catalog.parse(permission);
     return (
@@ -37,7 +37,7 @@ export function userOf(subject: Subject, catalog: PermissionCatalog, trail?: Tra
     hasAppPermissions: (app) => permissionsOf(app).some(has),
     require(permission) {
       const rule = { signedIn: true, anyOf: [], allOf: [catalog.parse(permission)] };
-      demand(trail ?? newTrail("message", ""), "user.require()", rule, subject);
+      requireRule(context ?? createDecisionContext("message", ""), "user.require()", rule, subject);
       return user as SignedInUser;
     },
   };

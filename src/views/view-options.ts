@@ -2,9 +2,9 @@ import * as v from "valibot";
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
 import { booleanOption, optionsOf, parseOptions, textOption } from "../options.ts";
-import { Handler } from "./handlers.ts";
+import { RULE_SCHEMAS, type RuleDeclaration } from "../permissions/rule-options.ts";
+import { Handler } from "./handler.ts";
 import { type ViewLimits, viewLimitsSchema } from "./limits.ts";
-import { RULE_SCHEMAS, type RuleDeclaration } from "./rule.ts";
 import type { ViewClass } from "./view.ts";
 
 /** The options of a view: static fields of its class. */

@@ -1,9 +1,9 @@
 import { closestMatch } from "../closest-match.ts";
 import { ConfigurationError } from "../errors.ts";
+import type { RuleDeclaration } from "../permissions/rule-options.ts";
 import type { MessageContext } from "./context.ts";
-import { Handler, parseHandlerOptions, recordHandlers, type ValidHandlerOptions } from "./handlers.ts";
+import { Handler, parseHandlerOptions, recordHandlers, type ValidHandlerOptions } from "./handler.ts";
 import type { HandlerLimits, ValidViewLimits } from "./limits.ts";
-import type { RuleDeclaration } from "./rule.ts";
 import { type ViewClass, WebSocketView } from "./view.ts";
 import {
   checkMethods,

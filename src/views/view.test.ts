@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import { Channels } from "../access/channels.ts";
-import { definePermissions, PermissionCatalog } from "../access/permissions.ts";
 import { ConfigurationError } from "../errors.ts";
-import { mountViews } from "../lifecycle/mount-views.ts";
+import { definePermissions, PermissionCatalog } from "../permissions/define.ts";
 import { defineChannel } from "./channel.ts";
-import type { HandlerAuthorizeContext } from "./handlers.ts";
-import { type Handler, handler } from "./handlers.ts";
+import { Channels } from "./channels.ts";
+import type { HandlerAuthorizeContext } from "./handler.ts";
+import { type Handler, handler } from "./handler.ts";
 import type { ViewLimits } from "./limits.ts";
+import { mountViews } from "./mount.ts";
 import { type ViewClass, WebSocketView } from "./view.ts";
 
 const chat = definePermissions("chat", { use: "Use", moderate: "Moderate" });
@@ -24,7 +24,7 @@ const ping = () => handler(() => ({ ok: true }));
 const OWN: unique symbol = Symbol("own");
 const context = {} as HandlerAuthorizeContext;
 
-/** A view that starts, with static fields and instance fields added as a JavaScript author could write them. */
+/** A valid view, with static fields and instance fields as a JavaScript author could write them. */
 function viewWith(
   statics: object,
   fields: object = {},
@@ -42,7 +42,7 @@ function viewWith(
 }
 
 describe("a mounted view", () => {
-  test("is one frozen instance with the handlers that its fields are", () => {
+  test("is one frozen instance with the handlers in its fields", () => {
     class View extends WebSocketView {
       static override signedIn = true;
       #secret = "x";
@@ -140,7 +140,7 @@ describe("a mounted view", () => {
     expect(mount(Below).rule).toMatchObject({ anyOf: [["chat.moderate"]], allOf: ["chat.use"] });
   });
 
-  test("takes every other option from the most derived class that sets it", () => {
+  test("uses each other option of the most derived class that sets it", () => {
     class Base extends WebSocketView {
       static override signedIn = true;
       static override handlerKey = "do";
@@ -166,7 +166,7 @@ describe("a mounted view", () => {
     });
   });
 
-  test("constructs each class once, however many views extend it", () => {
+  test("constructs each class once, for any number of views that extend it", () => {
     const constructed: string[] = [];
     class Base extends WebSocketView {
       static override signedIn = true;
@@ -182,7 +182,7 @@ describe("a mounted view", () => {
     expect(constructed.sort()).toEqual(["A", "B", "Base"]);
   });
 
-  test("starts with any single rule, without handlers if it only receives, and with any message field", () => {
+  test("accepts any single rule, receiveOnly without handlers, and any message field names", () => {
     expect(mount(viewWith({ signedIn: false, allPermissionsRequired: [chat.use] })).rule.allOf).toEqual([
       "chat.use",
     ]);
@@ -252,7 +252,7 @@ describe("a handler that replaces one of a parent class", () => {
     expect(await mount(Silent).handlers.get("own")?.authorize?.(context)).toBe(false);
   });
 
-  test("drops both with inheritRules: false, and only for itself", async () => {
+  test("drops the rule and the authorize of the parent with inheritRules: false", async () => {
     class Child extends Base {
       override del = handler({ inheritRules: false }, () => "child") as never;
       override own = handler({ inheritRules: false, signedIn: true }, () => "child") as never;
@@ -321,8 +321,8 @@ describe("a handler that replaces one of a parent class", () => {
     expect(await mount(Replacing).handlers.get("del")?.authorize?.(context)).toBe(false);
   });
 
-  test("keeps the authorize of the parent however alike the two handlers are written", async () => {
-    /** Handlers with the same source text, whose functions return different values. */
+  test("keeps the authorize of the parent if both handlers have the same source text", async () => {
+    /** Handlers with the same source text and different return values. */
     const made = (answer: boolean, run = "same") =>
       handler({ authorize: () => answer }, () => run) as unknown as Handler;
     const before = made(false);
@@ -337,7 +337,7 @@ describe("a handler that replaces one of a parent class", () => {
     }
     const other = (answer: boolean, run = "same") =>
       handler({ authorize: () => !!answer }, () => run) as unknown as Handler;
-    /** A class whose method makes the handler, so that the order of creation does not differ. */
+    /** A class with a method that creates the handler, so the order of creation is the same. */
     const making = (first: () => Handler, second: () => Handler) => {
       class Setup extends WebSocketView {
         static override signedIn = true;
@@ -428,7 +428,7 @@ describe("a handler that replaces one of a parent class", () => {
 
 describe("the app does not start with a rule that would be lost:", () => {
   const rule = [chat.use];
-  /** How a rule was written, and what the message must suggest. */
+  /** Misspelled rules, and the suggestion that the error must contain. */
   const misspelled: Record<string, RegExp> = {
     permissionRequired: /Did you mean "permissionsRequired"\?/,
     permission_required: /Did you mean "permissionsRequired"\?/,
@@ -525,7 +525,7 @@ describe("the app does not start with a rule that would be lost:", () => {
     expect(() => mount(View)).toThrow(/static permissionsRequired = /);
   });
 
-  test("a value on the prototype that is not an option, or a method that is nearly a hook", () => {
+  test("a value on the prototype that is no option, or a method named like a hook", () => {
     const View = viewWith({});
     Object.assign(View.prototype, { store: 5 });
     expect(() => mount(View)).toThrow('View has a public field "store", which is not a handler.');
@@ -873,7 +873,7 @@ describe("limits of views and handlers", () => {
     ping = handler({ limits: { messagesPerConnection: 10, messagesPerUser: 20 } }, () => 1);
   }
 
-  test("are those of the most derived class, each by itself", () => {
+  test("are taken from the most derived class that sets each limit", () => {
     class Middle extends Base {
       static override limits: ViewLimits = { messagesPerUser: 60, messagesPerConnection: 7 };
     }
@@ -927,7 +927,7 @@ describe("limits of views and handlers", () => {
     [{ connectsPerUser: -1 }, /limits\.connectsPerUser must be a whole number per minute/],
     [5, /^View: limits must be a plain object, but received 5\.$/],
     [undefined, /^View: limits must be a plain object, but received undefined\.$/],
-  ])("of a view are not %j", (limits, words) => {
+  ])("of a view cannot be %j", (limits, words) => {
     expect(() => mount(viewWith({ limits }))).toThrow(words);
     expect(() => mount(viewWith({ limits }))).toThrow(ConfigurationError);
   });
@@ -949,13 +949,13 @@ describe("limits of views and handlers", () => {
     ],
     [{ messagesPerUser: undefined }, /^View\.slow: limits\.messagesPerUser is undefined\./],
     [{ messagesPerUser: true }, /^View\.slow: limits\.messagesPerUser must be/],
-  ])("of a handler are not %j", (limits, words) => {
+  ])("of a handler cannot be %j", (limits, words) => {
     const slow = handler({ limits } as never, () => 1);
     expect(() => mount(viewWith({}, { slow }))).toThrow(words);
     expect(() => mount(viewWith({}, { slow }))).toThrow(ConfigurationError);
   });
 
-  test("are static fields", () => {
+  test("must be static fields", () => {
     expect(() => mount(viewWith({}, { limits: { messagesPerUser: 1 } }))).toThrow(
       'View declares "limits" as an instance field, where it has no effect. Write it as a static field: static limits = …',
     );

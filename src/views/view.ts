@@ -1,4 +1,4 @@
-import type { Permission } from "../access/permissions.ts";
+import type { Permission } from "../permissions/define.ts";
 import type { ConnectContext, DisconnectContext } from "./context.ts";
 import type { ViewLimits } from "./limits.ts";
 import type { ViewOptions } from "./view-options.ts";

@@ -2,8 +2,8 @@ import { execFile } from "node:child_process";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { World } from "../stories/world.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { World } from "../integration/world.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const COMMANDS = 6;
@@ -75,6 +75,6 @@ test("the app and the command line write to one database at once, and no write f
       .fill(["revoke", "grant"])
       .flat(),
   );
-  const sessions = () => world.sql("select id from sallyport_sessions where disconnected_at is not null");
+  const sessions = () => world.sql("select id from sallyport_connections where disconnected_at is not null");
   await expect.poll(sessions).toHaveLength(events);
 });

@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import { hashSecret } from "../../src/gateways/gateways.ts";
+import { hashSecret } from "../../src/auth/gateways.ts";
 import { type ProvisioningWorld, secretOf } from "./provisioning-world.ts";
 
 /**

@@ -2,7 +2,7 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { GetApiCommand } from "@aws-sdk/client-apigatewayv2";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ControlPlane } from "../../src/provisioning/control-plane.ts";
+import { ControlPlane } from "../../src/aws/provisioning/control-plane.ts";
 
 let server: Server;
 let endpoint: string;

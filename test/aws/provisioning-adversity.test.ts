@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Plan } from "../../src/aws.ts";
 import { ConfigurationError } from "../../src/errors.ts";
 import { type GatewayOptions, gatewaySecret } from "../../src/index.ts";
-import type { Plan } from "../../src/provisioning.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;

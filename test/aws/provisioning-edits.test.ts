@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ControlPlaneError } from "../../src/errors.ts";
+import type { Plan } from "../../src/aws.ts";
+import { ProvisioningError } from "../../src/errors.ts";
 import type { GatewayOptions } from "../../src/index.ts";
-import type { Plan } from "../../src/provisioning.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { expectServed } from "./expect-served.ts";
@@ -99,13 +99,13 @@ describe("whatever is edited, and wherever that is cut off", () => {
         const dies = ({ action }: { action: string }) => {
           if (faults[how] || action === "wait" || ++step !== at) return;
           isHit = true;
-          throw new ControlPlaneError("killed");
+          throw new ProvisioningError("killed");
         };
         const failure = await provisioner.apply(dies).then(
           () => undefined,
           (error: unknown) => error,
         );
-        const isExpected = failure === undefined || failure instanceof ControlPlaneError;
+        const isExpected = failure === undefined || failure instanceof ProvisioningError;
         if (!isExpected) throw failure;
         expect(failure !== undefined, `step ${at}`).toBe(isHit && /refuses|dies/.test(how));
         await expectServed(world, `${at}: in the end`);
@@ -154,7 +154,7 @@ describe("whatever is edited, and wherever that is cut off", () => {
         };
         await provisioner
           .destroy()
-          .catch((error: unknown) => expect(error).toBeInstanceOf(ControlPlaneError));
+          .catch((error: unknown) => expect(error).toBeInstanceOf(ProvisioningError));
         world.aws.fault = () => undefined;
         await provisioner.destroy();
         expect(world.aws.apis.all()).toEqual([]);

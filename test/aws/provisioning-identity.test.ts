@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Plan } from "../../src/aws.ts";
 import { gatewaySecret } from "../../src/index.ts";
-import type { Plan } from "../../src/provisioning.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { ConfigurationError, ControlPlaneError } from "../../src/errors.ts";
+import { ConfigurationError, ProvisioningError } from "../../src/errors.ts";
 import type { GatewayOptions, Target } from "../../src/index.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { expectServed } from "./expect-served.ts";
@@ -95,7 +95,7 @@ class Life {
       ending.abort();
     }, ending.signal).catch((error: unknown) => {
       const isExpected =
-        error instanceof ControlPlaneError ||
+        error instanceof ProvisioningError ||
         error instanceof ConfigurationError ||
         (error instanceof Error && error.message === "killed");
       if (!isExpected) throw error;

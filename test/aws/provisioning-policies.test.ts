@@ -5,8 +5,9 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { DOMAIN_TAG } from "../../src/aws/tags.ts";
+import type { Plan, Provisioner } from "../../src/aws.ts";
 import { HttpManagementApi } from "../../src/delivery/management-api.ts";
-import { DOMAIN_TAG } from "../../src/gateways/tags.ts";
 import {
   defineGateway,
   type GatewayOptions,
@@ -14,7 +15,6 @@ import {
   type PolicyDocument,
   type PolicyOptions,
 } from "../../src/index.ts";
-import type { Plan, Provisioner } from "../../src/provisioning.ts";
 import { allows, type Demand } from "./control-plane/iam.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
 

@@ -1,8 +1,8 @@
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { gatewaySecret, hashSecret } from "../../src/gateways/gateways.ts";
+import { gatewaySecret, hashSecret } from "../../src/auth/gateways.ts";
+import type { Provisioner } from "../../src/aws.ts";
 import { SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
-import type { Provisioner } from "../../src/provisioning.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { ProvisioningWorld, secretOf } from "./provisioning-world.ts";
 

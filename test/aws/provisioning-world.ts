@@ -1,11 +1,11 @@
-import { hashSecret } from "../../src/gateways/gateways.ts";
+import { hashSecret } from "../../src/auth/gateways.ts";
+import { SECRET_PARAMETER } from "../../src/aws/provisioning/desired.ts";
+import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/aws.ts";
 import { defineGateway, type Gateway, type GatewayOptions } from "../../src/index.ts";
-import { SECRET_PARAMETER } from "../../src/provisioning/desired.ts";
-import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/provisioning.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
 import { emptyDatabase, storageAt, type TestDatabase } from "../postgres/database.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 import { ControlPlane } from "./control-plane/server.ts";
 

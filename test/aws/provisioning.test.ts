@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ControlPlaneError } from "../../src/errors.ts";
+import type { Plan, Provisioner } from "../../src/aws.ts";
+import { ProvisioningError } from "../../src/errors.ts";
 import type { GatewayOptions } from "../../src/index.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
-import type { Plan, Provisioner } from "../../src/provisioning.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
 
@@ -123,7 +123,7 @@ describe("apply", () => {
     await world.define().apply();
     world.aws.fault = (operation) => (operation === "CreateRoute" ? REFUSED : undefined);
     await expect(world.define({ routes: { moderate: MODERATION } }).apply()).rejects.toThrow(
-      ControlPlaneError,
+      ProvisioningError,
     );
     const [failed, applied] = await world.app.access.audit();
     expect(applied).toMatchObject({
@@ -183,7 +183,7 @@ describe("a run that fails", () => {
       const provisioner = world.define(EVERYTHING);
       world.aws.fault = (_, change) => (change === at ? REFUSED : undefined);
       const failure = await provisioner.apply().catch((error: unknown) => error);
-      expect(failure, `step ${at}`).toBeInstanceOf(ControlPlaneError);
+      expect(failure, `step ${at}`).toBeInstanceOf(ProvisioningError);
       expect(failure).toMatchObject({
         awsError: "AccessDeniedException",
         awsStatus: 403,

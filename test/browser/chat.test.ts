@@ -76,7 +76,7 @@ const state = (page: Page, value: string) =>
 async function openSessions(): Promise<number> {
   const storage = sqlite(env.DATABASE as string);
   const rows = await storage.db
-    .selectFrom("sallyport_sessions")
+    .selectFrom("sallyport_connections")
     .select("id")
     .where("closed_at", "is", null)
     .execute();

@@ -5,10 +5,10 @@ import { join, resolve } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { SallyportOptions } from "../../src/config.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
-import { chat } from "../stories/chat.ts";
-import { World } from "../stories/world.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
+import { chat } from "../integration/chat.ts";
+import { World } from "../integration/world.ts";
 
 const dist = resolve(import.meta.dirname, "../../dist");
 const executablePath = process.env.CHROMIUM_PATH || "/usr/bin/chromium";
@@ -72,7 +72,7 @@ const states = (page: Page) =>
   page.evaluate(() => reported.filter(([name]) => name === "state").map(([, state]) => state));
 
 const connections = async (world: World) =>
-  (await world.sallyport.listSessions()).map(({ connectionId }) => connectionId);
+  (await world.sallyport.listConnections()).map(({ connectionId }) => connectionId);
 
 describe.skipIf(missing)(`the client in Chromium${missing ? `: ${missing}` : ""}`, () => {
   beforeAll(async () => {
@@ -105,7 +105,7 @@ describe.skipIf(missing)(`the client in Chromium${missing ? `: ${missing}` : ""}
       page.evaluate(() => document.dispatchEvent(new Event("visibilitychange", { bubbles: true })));
     await becomeVisible();
     await expect
-      .poll(async () => (await world.sallyport.listSessions()).map(({ requestCount }) => requestCount))
+      .poll(async () => (await world.sallyport.listConnections()).map(({ requestCount }) => requestCount))
       .toEqual([1]);
     const [first] = await connections(world);
     world.gateway.impair(first as string, "half-open");

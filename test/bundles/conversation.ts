@@ -27,5 +27,5 @@ export async function expectConversation(app: RunningApp, gateway: LocalGateway)
   const { errors, refusals } = await app.control<Seen>("seen");
   expect(errors).toEqual([]);
   // Names that an operator reads do not depend on the names of classes.
-  expect(refusals).toContainEqual({ reason: "author", view: "/ws/chat", handler: "forbidden" });
+  expect(refusals).toContainEqual({ reason: "app", view: "/ws/chat", handler: "forbidden" });
 }

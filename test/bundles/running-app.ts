@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
-import { Socket } from "../stories/world.ts";
+import { Socket } from "../integration/world.ts";
 
 const SECRET = "s".repeat(32);
 

@@ -2,16 +2,24 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { z } from "zod";
-import type { Permission } from "../../src/access/permissions.ts";
 import { invalid, refuse } from "../../src/errors.ts";
+import type { Permission } from "../../src/permissions/define.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import type { User } from "../../src/view/context.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { type ViewClass, WebSocketView } from "../../src/view/view.ts";
-import { BroadcastView, ChatView, channels, chat, LobbyView, ModerationView, ran } from "../stories/chat.ts";
-import { type Refused, World } from "../stories/world.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import type { User } from "../../src/views/context.ts";
+import { handler } from "../../src/views/handler.ts";
+import { type ViewClass, WebSocketView } from "../../src/views/view.ts";
+import {
+  BroadcastView,
+  ChatView,
+  channels,
+  chat,
+  LobbyView,
+  ModerationView,
+  ran,
+} from "../integration/chat.ts";
+import { type Refused, World } from "../integration/world.ts";
 
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
 const refused = (status: number) => expect.objectContaining({ status }) as Refused;
@@ -28,7 +36,7 @@ const mayArchive = (user: Pick<User, "hasPermission">, openReports: number) =>
 class RoomView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
 
-  where = handler(({ session, user }) => ({ user: user.id, channels: session.channels }));
+  where = handler(({ connection, user }) => ({ user: user.id, channels: connection.channels }));
 
   rights = handler(({ user }) => ({
     moderate: user.hasPermission(chat.can_moderate_chat),
@@ -43,10 +51,10 @@ class RoomView extends WebSocketView {
   });
 
   /** Which room comes from the session; who belongs to it, from the app. */
-  history = handler(async ({ session, requireChannel }) => {
-    if (session.channel === undefined) throw invalid("Join a room first.");
-    await requireChannel(session.channel);
-    return `history of ${session.channel}`;
+  history = handler(async ({ connection, requireChannel }) => {
+    if (connection.channel === undefined) throw invalid("Join a room first.");
+    await requireChannel(connection.channel);
+    return `history of ${connection.channel}`;
   });
 
   /** No name that is not declared ends here. */
@@ -173,11 +181,11 @@ test("P10 $connect of a view refuses whoever lacks its permission: nothing of th
   await sallyport.access.grant("eve", chat.can_use_chat);
   await expect(connect("eve")).rejects.toEqual(refused(403));
   expect(ran).toEqual([]);
-  expect(await sql("select id from sallyport_sessions")).toEqual([]);
+  expect(await sql("select id from sallyport_connections")).toEqual([]);
   await sallyport.access.grant("eve", chat.can_moderate_chat);
   await connect("eve");
   expect(ran).toEqual(["connect"]);
-  expect(await sql("select user_id from sallyport_sessions")).toEqual([{ user_id: "eve" }]);
+  expect(await sql("select user_id from sallyport_connections")).toEqual([{ user_id: "eve" }]);
 });
 
 test("P11 an anonymous connection is refused by any requirement there is", async () => {
@@ -198,7 +206,7 @@ test("P12 who a message is from is what the session says, whatever cookie or pay
   await sallyport.access.grant("ann", chat.can_use_chat);
   await sallyport.access.setSuperuser("rita", true);
   await connect("ann", { channel: "rooms/general" });
-  const [row] = (await sql("select connection_id from sallyport_sessions")) as { connection_id: string }[];
+  const [row] = (await sql("select connection_id from sallyport_connections")) as { connection_id: string }[];
   const as = (handlerName: string, fields: object) =>
     event(
       "/ws/chat/default?user=rita&user_id=rita",
@@ -260,7 +268,7 @@ test("P16 nor can the words of a refusal: those that a handler gives are for the
   const ann = await connect("ann");
   const answers = [await ann.call("archive", { reports: 1 }), await ann.call("nothing")];
   for (const { id: _id, reference: _reference, ...answer } of answers) expect(answer).toEqual(DENIED);
-  expect(decisions.at(-2)).toMatchObject({ reason: "author", message: "because it has reports" });
+  expect(decisions.at(-2)).toMatchObject({ reason: "app", message: "because it has reports" });
 });
 
 test("P17 what no list can say stands in the handler, in a function that can be tested alone", async () => {
@@ -397,7 +405,7 @@ test("P35 the decision has what the peer is not told: user, connection, gateway,
   await sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await connect("ann", { channel: "rooms/general" });
   const answer = await ann.call("delete_message", { message_id: 1 });
-  const [row] = await sql("select id, connection_id from sallyport_sessions");
+  const [row] = await sql("select id, connection_id from sallyport_connections");
   const { id, connection_id } = row as { id: string; connection_id: string };
   const decision = {
     event: "message",
@@ -414,7 +422,7 @@ test("P35 the decision has what the peer is not told: user, connection, gateway,
     reference: answer.reference,
   };
   expect(decisions.at(-1)).toMatchObject(decision);
-  expect(await sallyport.access.why(answer.reference as string)).toMatchObject(decision);
+  expect(await sallyport.access.explain(answer.reference as string)).toMatchObject(decision);
   expect(Object.keys(answer).sort()).toEqual(["error", "id", "ok", "reference", "status"]);
 });
 

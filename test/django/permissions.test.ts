@@ -1,16 +1,16 @@
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
-import { definePermissions, modelPermissions, PermissionCatalog } from "../../src/access/permissions.ts";
 import type { SallyportOptions } from "../../src/config.ts";
 import { ConfigurationError, StorageError } from "../../src/errors.ts";
+import { definePermissions, modelPermissions, PermissionCatalog } from "../../src/permissions/define.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { type ViewClass, WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { type ViewClass, WebSocketView } from "../../src/views/view.ts";
+import { ChatView, channels, chat, LobbyView, ran } from "../integration/chat.ts";
+import { type Refused, revoked, World } from "../integration/world.ts";
 import { isPostgres } from "../postgres/database.ts";
-import { ChatView, channels, chat, LobbyView, ran } from "../stories/chat.ts";
-import { type Refused, revoked, World } from "../stories/world.ts";
 import { aboutRights, articles, asPermission, authors, news, openShop, shop } from "./shop.ts";
 
 const DENIED = { ok: false, status: 403, error: "Permission denied." };
@@ -104,10 +104,10 @@ describe("a single permission", () => {
     const rita = await visit("rita");
     expect(await rita.call("edit")).toBe("edited");
     const question = { user: "rita", view: "/ws/shop" };
-    expect(await access.why({ ...question, handler: "publish" })).toMatchObject({ verdict: "allowed" });
+    expect(await access.explain({ ...question, handler: "publish" })).toMatchObject({ verdict: "allowed" });
     // The rule of this handler passes, its authorize says no.
     expect(await rita.call("publish")).toBe(403);
-    expect(await access.why({ ...question, channel: "articles/1" })).toMatchObject({
+    expect(await access.explain({ ...question, channel: "articles/1" })).toMatchObject({
       verdict: "refused",
       missing: [],
       message: 'authorize of channel "articles/1" said no.',
@@ -181,7 +181,7 @@ describe("a single permission", () => {
     expect(await access.hasPermission("ann", shop.can_ship, { channel: "generous/1" })).toBe(false);
     expect(asked).toEqual(["ann"]);
     // Not even what is open to everybody lets in somebody who was locked out.
-    expect(await access.why(question)).toMatchObject({ verdict: "refused" });
+    expect(await access.explain(question)).toMatchObject({ verdict: "refused" });
     await expect(visit("ann", "/ws/lobby")).rejects.toThrow("refused with 403");
   });
 
@@ -610,7 +610,7 @@ describe("no cache", () => {
     const asking = await costOf("ask", { names: Array.from({ length: 50 }, () => "shop.view_article") });
     expect(asking).toHaveLength(1);
     expect(asking[0]).toMatch(
-      /"sallyport_user_permissions".*"sallyport_group_permissions".*"sallyport_sessions"/,
+      /"sallyport_user_permissions".*"sallyport_group_permissions".*"sallyport_connections"/,
     );
     // The view's and the handler's rule cost nothing beside it, nor does the second message.
     expect(await costOf("edit", {})).toEqual(asking);
@@ -870,7 +870,7 @@ describe("objects", () => {
     await access.grant("AnonymousUser", shop.change_article);
     expect(await guest.call("edit")).toBe(403);
     expect(await guest.call("ask", { names: ["shop.change_article"] })).toEqual([false]);
-    expect(await sql("select user_id from sallyport_sessions")).toEqual([{ user_id: null }]);
+    expect(await sql("select user_id from sallyport_connections")).toEqual([{ user_id: null }]);
   });
 });
 

@@ -3,17 +3,17 @@ import { Kysely, PostgresDialect, sql } from "kysely";
 import pg from "pg";
 import { onTestFinished } from "vitest";
 import { z } from "zod";
-import { definePermissions, modelPermissions, type Permission } from "../../src/access/permissions.ts";
+import type { Access } from "../../src/admin/access.ts";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
 import type { SallyportOptions } from "../../src/config.ts";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
-import type { Access } from "../../src/lifecycle/access.ts";
+import { definePermissions, modelPermissions, type Permission } from "../../src/permissions/define.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Tables } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { emptyDatabase, isPostgres, searching } from "../postgres/database.ts";
 
 export const shop = definePermissions("shop", modelPermissions("article"), {

@@ -2,13 +2,13 @@ import { once } from "node:events";
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { definePermissions } from "../../src/access/permissions.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import type { ConnectContext } from "../../src/view/context.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import type { ConnectContext } from "../../src/views/context.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
+import { ORIGIN, type Socket, World } from "../integration/world.ts";
 import { emptyDatabase } from "../postgres/database.ts";
-import { ORIGIN, type Socket, World } from "../stories/world.ts";
 import type { Framework, SetUp } from "./frameworks.ts";
 import { hostileTargets, requestAsWritten, strippedTargets } from "./hostile-targets.ts";
 import type { Heard } from "./next-app.ts";
@@ -77,7 +77,7 @@ export async function event(
   headers: Record<string, string> = {},
   path = "/ws/chat/default",
 ) {
-  const [row] = (await world.sql("select connection_id from sallyport_sessions")) as {
+  const [row] = (await world.sql("select connection_id from sallyport_connections")) as {
     connection_id: string;
   }[];
   const outgoing = httpRequest(`${world.appUrl}${path}`, {
@@ -182,7 +182,9 @@ export function answersEvents(framework: Framework): void {
     const ann = await member(forged);
     expect(await ann.result("say", { text: "hello" })).toEqual({ text: "hello" });
     expect((await event(['{"handler":"say"}'], forged)).status).toBe(200);
-    expect(await world.sql("select source_ip from sallyport_sessions")).toEqual([{ source_ip: "127.0.0.1" }]);
+    expect(await world.sql("select source_ip from sallyport_connections")).toEqual([
+      { source_ip: "127.0.0.1" },
+    ]);
   });
 
   test("a body that comes in pieces is one message, and one that breaks off is none", async () => {
@@ -192,7 +194,7 @@ export function answersEvents(framework: Framework): void {
     const answered = await event(pieces, { "transfer-encoding": "chunked" });
     expect(answered).toEqual({ status: 200, text: '{"text":"in pieces"}' });
 
-    const [row] = (await world.sql("select connection_id from sallyport_sessions")) as {
+    const [row] = (await world.sql("select connection_id from sallyport_connections")) as {
       connection_id: string;
     }[];
     const outgoing = httpRequest(`${world.appUrl}/ws/chat/default`, {

@@ -3,16 +3,16 @@ import type { IncomingMessage, RequestListener } from "node:http";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
-import { definePermissions } from "../../src/access/permissions.ts";
 import { lambdaHandler, type WebSocketEvent } from "../../src/adapters/lambda.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
+import { World } from "../integration/world.ts";
 import { watchedStorageAt } from "../postgres/database.ts";
-import { World } from "../stories/world.ts";
 
 const chat = definePermissions("chat", { use: "Use" });
 const rooms = defineChannel("rooms/:slug", { permissionsRequired: [chat.use] });
@@ -127,7 +127,7 @@ test("when it has answered, nothing is under way: what a handler left behind has
   expect(await failing).toMatchObject({ sent: 1 });
   // Notes of activity are written every few seconds, and by a scheduled event.
   for (const sallyport of served) await lambdaHandler(sallyport)(SCHEDULED);
-  const [row] = (await world.sql("select request_count from sallyport_sessions")) as {
+  const [row] = (await world.sql("select request_count from sallyport_connections")) as {
     request_count: number;
   }[];
   expect(row?.request_count).toBe(1);
@@ -138,7 +138,7 @@ test("a right that ended elsewhere is enforced by an event within a few seconds,
   const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
   await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
   await world.sql(
-    "insert into sallyport_evictions (id, scope, subject, created_at) values ('left', 'user', 'ann', 1)",
+    "insert into sallyport_revocations (id, scope, subject, created_at) values ('left', 'user', 'ann', 1)",
   );
   expect(ann.isClosed).toBe(false);
   await expect
@@ -202,7 +202,7 @@ test("a message costs one statement, and what can wait is done by one of many me
   const [first = [], ...others] = await statementsOf(30);
   // The gateways, the session, ended grants and recorded changes.
   expect(first.length).toBeGreaterThanOrEqual(4);
-  expect(first.filter((statement) => statement.includes("sallyport_evictions"))).toHaveLength(1);
+  expect(first.filter((statement) => statement.includes("sallyport_revocations"))).toHaveLength(1);
   expect(median(others)).toEqual(["select"]);
 });
 

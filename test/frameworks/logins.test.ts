@@ -14,10 +14,10 @@ import { expressMiddleware, expressRequest } from "../../src/adapters/express.ts
 import { fastifyPlugin, fastifyRequest } from "../../src/adapters/fastify.ts";
 import { honoContext, honoMiddleware } from "../../src/adapters/hono.ts";
 import { nodeRequest } from "../../src/adapters/node.ts";
-import type { ConnectContext } from "../../src/view/context.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
-import { ORIGIN, Socket, World, type WorldOptions } from "../stories/world.ts";
+import type { ConnectContext } from "../../src/views/context.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
+import { ORIGIN, Socket, World, type WorldOptions } from "../integration/world.ts";
 
 let shownToConnect: unknown;
 let look: (request: Request) => unknown;

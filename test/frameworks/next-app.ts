@@ -6,7 +6,7 @@ import type { RequestListener } from "node:http";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
-import type { Decision } from "../../src/access/decisions.ts";
+import type { Decision } from "../../src/audit/decision.ts";
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);

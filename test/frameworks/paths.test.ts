@@ -8,14 +8,14 @@ import express4 from "express4";
 import fastify, { type FastifyServerOptions } from "fastify";
 import { Hono } from "hono";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { definePermissions } from "../../src/access/permissions.ts";
 import { expressMiddleware } from "../../src/adapters/express.ts";
 import { fastifyPlugin } from "../../src/adapters/fastify.ts";
 import { honoMiddleware } from "../../src/adapters/hono.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { hostileTargets, requestAsWritten, strippedTargets } from "./hostile-targets.ts";
 
 const chat = definePermissions("chat", { use: "Use" });

@@ -4,8 +4,8 @@ import express from "express";
 import { afterEach, expect, test, vi } from "vitest";
 import { expressMiddleware } from "../../src/adapters/express.ts";
 import type { Sallyport } from "../../src/sallyport.ts";
-import { channels, chat, LobbyView } from "../stories/chat.ts";
-import { statusOf, World } from "../stories/world.ts";
+import { channels, chat, LobbyView } from "../integration/chat.ts";
+import { statusOf, World } from "../integration/world.ts";
 
 /** The check of docs/options.md. */
 const [, CHECK = ""] =

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { definePermissions } from "../../src/access/permissions.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import { defineChannel } from "../../src/view/channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
 import { storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { ORIGIN, revoked, type Socket, World } from "./world.ts";
@@ -17,21 +17,21 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** The socket hears that its view is lost, after what it heard before, and is closed. */
+/** Expects the notice of a lost view as the last message, after the given ones, and a closed connection. */
 async function expectClosed(socket: Socket, ...before: unknown[]): Promise<void> {
   expect((await socket.closed).code).toBe(1000);
   expect(socket.received.filter((frame) => frame.type !== undefined)).toEqual([...before, revoked()]);
 }
 
-/** The socket hears that it has left the channel, and goes on. */
+/** Expects the notice of a lost channel, and a connection that stays open outside that channel. */
 async function expectLeft(socket: Socket, channel: string): Promise<void> {
   expect(await socket.message("sallyport.revoked")).toEqual(revoked(channel));
   expect(await socket.result("whoami")).toMatchObject({ channels: [] });
   expect(await world.sallyport.to({ channel }).send({ type: "x" })).toMatchObject({ recipients: 0 });
 }
 
-describe("whatever a right rested on, its sockets end with it", () => {
-  test("a permission taken from a group: members lose the view, others keep it", async () => {
+describe("loss of access", () => {
+  test("closes the connections of members without another grant when a group loses a permission", async () => {
     await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
     await world.sallyport.access.addToGroup("ann", "Chatters");
     await world.sallyport.access.addToGroup("bob", "Chatters");
@@ -42,7 +42,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
     expect(await bob.result("whoami")).toMatchObject({ user: "bob" });
   });
 
-  test("a group that is deleted: its members lose what it gave, and only that", async () => {
+  test("closes only the connections that needed a group's permission when the group is deleted", async () => {
     await world.sallyport.access.grant({ group: "Moderators" }, chat.can_moderate_chat);
     for (const user of ["ann", "bob"]) await world.sallyport.access.addToGroup(user, "Moderators");
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -55,11 +55,11 @@ describe("whatever a right rested on, its sockets end with it", () => {
     await expectClosed(bob, revoked("rooms/moderators"));
     expect(await ann.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
     expect(await world.sallyport.access.deleteGroup("Moderators")).toBe(false);
-    expect(await world.sql("select * from sallyport_evictions")).toEqual([]);
-    expect(await world.sql("select * from sallyport_eviction_users")).toEqual([]);
+    expect(await world.sql("select * from sallyport_revocations")).toEqual([]);
+    expect(await world.sql("select * from sallyport_revocation_users")).toEqual([]);
   });
 
-  test("a member who is removed from the group; the right regained lets the same socket rejoin", async () => {
+  test("ends a channel membership when a user leaves a group, and the connection can rejoin", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant({ group: "Moderators" }, chat.can_moderate_chat);
     await world.sallyport.access.addToGroup("ann", "Moderators");
@@ -74,7 +74,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
     });
   });
 
-  test("a user who is deactivated", async () => {
+  test("closes the connections of a user who is deactivated", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     expect(await world.sallyport.access.setActive("ann", false)).toBe(true);
@@ -82,7 +82,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
     expect(await world.sallyport.access.setActive("ann", false)).toBe(false);
   });
 
-  test("a superuser who is none any more: keeps what was granted, loses the rest", async () => {
+  test("keeps only granted access when a user is no longer a superuser", async () => {
     await world.sallyport.access.setSuperuser("rita", true);
     const bare = await world.connect("rita");
     await world.sallyport.access.setSuperuser("rita", false);
@@ -94,7 +94,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
     await expectLeft(rita, "rooms/moderators");
   });
 
-  test("a user who is deleted: sockets, tokens, grants and memberships", async () => {
+  test("removes connections, tokens, grants and memberships when a user is deleted", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.addToGroup("ann", "Chatters");
     const ann = await world.connect("ann", { channel: "rooms/general" });
@@ -107,11 +107,11 @@ describe("whatever a right rested on, its sockets end with it", () => {
     for (const table of ["user_permissions", "user_groups"]) {
       expect(await world.sql(`select * from sallyport_${table} where user_id = 'ann'`)).toEqual([]);
     }
-    // The app's login still stands, so she is a new user: one without rights.
+    // The session in the app is still valid, so ann becomes a new user without permissions.
     await expect(world.connect("ann")).rejects.toMatchObject({ status: 403 });
   });
 
-  test("a login that ended, and no other of the same user", async () => {
+  test("closes only the connections of a session that ends", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const [phone, desk] = [await world.connect("ann:phone"), await world.connect("ann:desk")];
     await world.sallyport.access.endSession("phone");
@@ -119,7 +119,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
     expect(await desk.result("whoami")).toMatchObject({ user: "ann" });
   });
 
-  test("a permission that is pruned: no app declares it any more, but another version still asks for it", async () => {
+  test("closes connections of a version that still requires a permission when it is pruned", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
     await world.sallyport.access.addToGroup("bob", "Chatters");
@@ -157,7 +157,7 @@ describe("whatever a right rested on, its sockets end with it", () => {
   });
 });
 
-test("two changes that both end the same sockets: each is told once", async () => {
+test("concurrent changes that close the same connections send one notice to each connection", async () => {
   const { access } = world.sallyport;
   await access.grant("ann", chat.can_use_chat);
   await access.setSuperuser("ann", true);
@@ -171,9 +171,9 @@ test("two changes that both end the same sockets: each is told once", async () =
   for (const socket of sockets) await expectClosed(socket);
 });
 
-test("nobody's eviction by rights waits for the author's hook about somebody else", async () => {
+test("the revocation of one user does not wait for the authorize hook of another user", async () => {
   await world.close();
-  let goOn: () => void = () => undefined;
+  let release: () => void = () => undefined;
   let held: Promise<void> | undefined;
   const slow = defineChannel("slow", {
     signedIn: true,
@@ -190,17 +190,17 @@ test("nobody's eviction by rights waits for the author's hook about somebody els
   const ann = await world.connect("ann", { channel: "slow" });
   const bob = await world.connect("bob");
   held = new Promise((resolve) => {
-    goOn = resolve;
+    release = resolve;
   });
   const revoking = access.revoke({ group: "Chatters" }, chat.can_use_chat);
   await expectClosed(bob);
-  goOn();
+  release();
   await revoking;
   expect(await ann.result("whoami")).toMatchObject({ channels: ["slow"] });
 });
 
-describe("rules that change with a deployment", () => {
-  test("end the sockets that rest on the old ones, when the new version migrates", async () => {
+describe("a deployment with stricter rules", () => {
+  test("closes the connections that the new rules deny when it migrates", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
     const [ann, mo] = [await world.connect("ann"), await world.connect("mo")];
@@ -226,19 +226,19 @@ describe("rules that change with a deployment", () => {
   });
 });
 
-test("a user who comes anew before the deletion was enforced is another user, and keeps the new socket", async () => {
+test("a user who is created again before the deletion is enforced keeps the new connection", async () => {
   const { access } = world.sallyport;
   await access.grant("ann", chat.can_use_chat);
   const before = await world.connect("ann");
-  // As a process leaves it that died right after its commit.
-  await world.sql("update sallyport_sessions set closed_at = 1, close_reason = 'user deleted'");
+  // A process that dies directly after its commit leaves this state.
+  await world.sql("update sallyport_connections set closed_at = 1, close_reason = 'user deleted'");
   await world.sql("delete from sallyport_users where id = 'ann'");
   await access.grant("ann", chat.can_use_chat);
-  const anew = await world.connect("ann");
+  const after = await world.connect("ann");
   await world.sql(
-    "insert into sallyport_evictions (id, scope, subject, created_at) values ('x', 'deleted-user', 'ann', 1)",
+    "insert into sallyport_revocations (id, scope, subject, created_at) values ('x', 'deleted-user', 'ann', 1)",
   );
   await world.sallyport.enforce();
   await expectClosed(before);
-  expect(await anew.result("whoami")).toMatchObject({ user: "ann" });
+  expect(await after.result("whoami")).toMatchObject({ user: "ann" });
 });

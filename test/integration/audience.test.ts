@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type ChannelAuthorizeManyContext, defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
+import { type ChannelAuthorizeManyContext, defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
 import { NOW, padded } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { World } from "./world.ts";
@@ -10,18 +10,18 @@ const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
 
 let world: World;
 let members: Set<string>;
-let asked: ChannelAuthorizeManyContext<{ slug: string }>[];
+let pages: ChannelAuthorizeManyContext<{ slug: string }>[];
 let answer: (users: readonly string[]) => unknown;
 
-/** Its members are the app's own data, and are asked for once a page. */
+/** The app decides on members, with one call of `authorizeMany` per page. */
 const club = defineChannel("clubs/:slug", {
   permissionsRequired: [chat.can_use_chat],
   authorizeMany: (context) => {
-    asked.push(context);
+    pages.push(context);
     return answer(context.userIds) as string[];
   },
 });
-/** Asked one by one on joining, and many at a time for a send. */
+/** Calls `authorize` for a join and `authorizeMany` for a send. */
 const both = defineChannel("both", {
   allowAnonymous: true,
   authorize: () => true,
@@ -36,7 +36,7 @@ class Kicker extends ChatView {
 
 beforeEach(async () => {
   members = new Set(PEOPLE);
-  asked = [];
+  pages = [];
   answer = (users) => users.filter((id) => members.has(id));
   world = await World.open({
     permissions: [chat],
@@ -54,7 +54,7 @@ const sockets = (channel?: string) =>
   Promise.all(PEOPLE.map((user) => world.connect(user, channel === undefined ? {} : { channel })));
 
 describe("to({ permission })", () => {
-  test("reaches whoever holds it now, directly, through a group or as a superuser, and counts nobody else", async () => {
+  test("reaches only current holders of the permission: direct, through a group, or as a superuser", async () => {
     await sockets();
     const { sallyport } = world;
     const { access } = sallyport;
@@ -64,16 +64,16 @@ describe("to({ permission })", () => {
     await access.setSuperuser("rita", true);
     await access.grant("cat", chat.can_moderate_chat);
     await access.revoke("cat", chat.can_moderate_chat);
-    const outlet = sallyport.to({ permission: chat.can_moderate_chat });
-    expect(await outlet.preview()).toEqual({ recipients: 3, permitted: 3, withheld: 0 });
-    expect(await outlet.send({ type: "alert" })).toMatchObject({ recipients: 3, sent: 3, withheld: 0 });
+    const sender = sallyport.to({ permission: chat.can_moderate_chat });
+    expect(await sender.preview()).toEqual({ recipients: 3, permitted: 3, withheld: 0 });
+    expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 3, sent: 3, withheld: 0 });
     await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'ann'");
     await access.removeFromGroup("mo", "Moderators");
-    expect(await outlet.send({ type: "alert" })).toMatchObject({ recipients: 1, sent: 1 });
+    expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 1, sent: 1 });
     expect(await access.usersWithPermission(chat.can_moderate_chat)).toEqual(["rita"]);
   });
 
-  test("still demands the view's rule of each of them", async () => {
+  test("denies a holder who does not satisfy the rule of the view", async () => {
     const [ann] = await sockets();
     await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
     await world.sql(
@@ -86,24 +86,24 @@ describe("to({ permission })", () => {
 });
 
 describe("authorizeMany", () => {
-  test("is asked once a page about the users whom the rules let have it, each named once", async () => {
+  test("is called once per page with each user id that the rules allow, without duplicates", async () => {
     await sockets("clubs/chess");
     await world.connect("ann", { channel: "clubs/chess" });
     await world.sql("delete from sallyport_user_permissions where user_id = 'mo'");
     members.delete("cat");
-    asked = [];
+    pages = [];
     const report = await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "move" });
     expect(report).toMatchObject({ recipients: 6, sent: 4, withheld: 2 });
-    expect(asked).toHaveLength(1);
-    expect(asked[0]).toEqual({
+    expect(pages).toHaveLength(1);
+    expect(pages[0]).toEqual({
       userIds: expect.arrayContaining(["ann", "bob", "cat", "rita"]),
       params: { slug: "chess" },
       channel: "clubs/chess",
     });
-    expect(asked[0]?.userIds).toHaveLength(4);
+    expect(pages[0]?.userIds).toHaveLength(4);
   });
 
-  test("is asked about joining users as well, where the channel has no authorize", async () => {
+  test("decides on connects, joins and rechecks if the channel has no authorize", async () => {
     members.delete("bob");
     await expect(world.connect("bob", { channel: "clubs/chess" })).rejects.toMatchObject({ status: 403 });
     const bob = await world.connect("bob");
@@ -115,7 +115,7 @@ describe("authorizeMany", () => {
     expect(await bob.result("whoami")).toMatchObject({ channels: [] });
   });
 
-  test("that fails, or gives what is no list of ids, lets nobody have it, and says so", async () => {
+  test("denies every recipient and reports an error if it fails or returns no array", async () => {
     await sockets("clubs/chess");
     const { sallyport } = world;
     for (const bad of [
@@ -136,7 +136,7 @@ describe("authorizeMany", () => {
     expect(await sallyport.to({ channel: "clubs/chess" }).send({ type: "x" })).toMatchObject({ withheld: 5 });
   });
 
-  test("vouches for nobody who has not signed in", async () => {
+  test("does not authorize a delivery to an anonymous connection", async () => {
     await world.close();
     world = await World.open({ permissions: [chat], channels: [both], views: { "/ws/lobby": LobbyView } });
     await world.connect(null, { channel: "both" });
@@ -145,17 +145,17 @@ describe("authorizeMany", () => {
     expect(report).toMatchObject({ recipients: 2, sent: 1, withheld: 1 });
   });
 
-  test("is asked page by page, and the report adds up", async () => {
+  test("is called for each page, and the delivery report counts all pages", async () => {
     await world.connect("ann", { channel: "clubs/chess" });
-    await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
       select ${padded("i", 5)}, (select id from sallyport_gateways), ${padded("i", 15)} || '=', '/ws/chat', 'bob',
         ${NOW} - 60000, 0 from n`);
     await world.sql(
-      "insert into sallyport_memberships select id, 'clubs/chess', 1 from sallyport_sessions where true on conflict do nothing",
+      "insert into sallyport_memberships select id, 'clubs/chess', 1 from sallyport_connections where true on conflict do nothing",
     );
     members.delete("bob");
-    asked = [];
+    pages = [];
     const report = await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "x" });
     expect(report).toMatchObject({
       recipients: 1201,
@@ -165,27 +165,27 @@ describe("authorizeMany", () => {
       failed: 0,
       unsent: 0,
     });
-    expect(asked.map(({ userIds }) => [...userIds].sort().join()).sort()).toEqual(["ann,bob", "bob", "bob"]);
+    expect(pages.map(({ userIds }) => [...userIds].sort().join()).sort()).toEqual(["ann,bob", "bob", "bob"]);
   });
 });
 
 describe("preview() of a send", () => {
-  test("counts as the send would, and sends nothing", async () => {
+  test("returns the counts of the send without sending a message", async () => {
     const all = await sockets("clubs/chess");
-    const outlet = world.sallyport.to(
+    const sender = world.sallyport.to(
       { channel: "clubs/chess" },
       { allPermissionsRequired: [chat.can_moderate_chat] },
     );
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
     await world.sallyport.access.grant("cat", chat.can_moderate_chat);
     members.delete("cat");
-    expect(await outlet.preview()).toEqual({ recipients: 5, permitted: 1, withheld: 4 });
-    expect(await outlet.send({ type: "x" })).toMatchObject({ recipients: 5, sent: 1, withheld: 4 });
+    expect(await sender.preview()).toEqual({ recipients: 5, permitted: 1, withheld: 4 });
+    expect(await sender.send({ type: "x" })).toMatchObject({ recipients: 5, sent: 1, withheld: 4 });
     await all[3]?.message("x");
     expect(all.flatMap(({ received }) => received)).toEqual([{ type: "x" }]);
   });
 
-  test("of a user's own send demands what the send would demand", async () => {
+  test("in a handler is denied if the user is not allowed to send", async () => {
     const [ann] = await sockets("clubs/chess");
     expect(await ann?.result("foresee")).toEqual({ recipients: 5, permitted: 5, withheld: 0 });
     members.delete("ann");
@@ -193,7 +193,7 @@ describe("preview() of a send", () => {
   });
 });
 
-test("why a send passed somebody by is kept, once a minute for each user and reason", async () => {
+test("three denied deliveries to a user for the same reason store one decision", async () => {
   await sockets("rooms/general");
   await world.sql("delete from sallyport_user_permissions where user_id = 'cat'");
   await world.sql(
@@ -211,7 +211,7 @@ test("why a send passed somebody by is kept, once a minute for each user and rea
   });
 });
 
-test("one audience's statement is not another's: who is read follows the values of each send", async () => {
+test("sends to different audiences in turn reach the recipients of their own audience", async () => {
   const all = await Promise.all(
     PEOPLE.map((user, index) =>
       world.connect(user, { channel: index < 2 ? "rooms/general" : "clubs/chess" }),
@@ -223,8 +223,8 @@ test("one audience's statement is not another's: who is read follows the values 
     const { recipients, withheld } = await world.sallyport.to(audience).preview();
     return [recipients, withheld];
   };
-  const [ann] = await world.sallyport.listSessions({ user: "ann" });
-  const [bob] = await world.sallyport.listSessions({ user: "bob" });
+  const [ann] = await world.sallyport.listConnections({ user: "ann" });
+  const [bob] = await world.sallyport.listConnections({ user: "bob" });
   for (let round = 0; round < 2; round++) {
     expect(await reached({ channel: "rooms/general" })).toEqual([2, 0]);
     expect(await reached({ channel: "clubs/chess" })).toEqual([3, 0]);
@@ -233,7 +233,7 @@ test("one audience's statement is not another's: who is read follows the values 
     expect(await reached({ user: "nobody" })).toEqual([0, 0]);
     expect(await reached({ permission: chat.can_use_chat })).toEqual([5, 0]);
     expect(await reached({ permission: chat.can_moderate_chat })).toEqual([1, 0]);
-    expect(await reached({ session: ann?.session as string })).toEqual([1, 0]);
+    expect(await reached({ connection: ann?.connection as string })).toEqual([1, 0]);
     expect(await reached({ connection: bob?.connectionId as string })).toEqual([1, 0]);
     expect(await reached("everyone")).toEqual([5, 0]);
     await world.sallyport.to({ channel: "rooms/general" }).send({ type: "general" });
@@ -248,7 +248,7 @@ test("one audience's statement is not another's: who is read follows the values 
   }
 });
 
-test("close() by a user is the user's in the audit, and a session can be named by its id", async () => {
+test("close() records the user who called it, and accepts the id of a connection", async () => {
   const [ann, bob] = await sockets();
   expect(await ann?.result("kick")).toBe(1);
   await bob?.closed;
@@ -257,21 +257,21 @@ test("close() by a user is the user's in the audit, and a session can be named b
     by: "ann",
     user: "bob",
   });
-  const [session] = await world.sallyport.listSessions({ user: "cat" });
+  const [session] = await world.sallyport.listConnections({ user: "cat" });
   expect(session).toMatchObject({ user: "cat", view: "/ws/chat", gateway: "local", channels: [] });
-  expect(await world.sallyport.to({ session: session?.session as string }).close()).toMatchObject({
+  expect(await world.sallyport.to({ connection: session?.connection as string }).close()).toMatchObject({
     recipients: 1,
     sent: 1,
   });
-  expect(await world.sallyport.listSessions({ user: "cat" })).toEqual([]);
+  expect(await world.sallyport.listConnections({ user: "cat" })).toEqual([]);
   expect((await world.sallyport.access.audit())[0]).toMatchObject({
     action: "close-sessions",
     user: "cat",
-    details: { audience: { session: session?.session } },
+    details: { audience: { session: session?.connection } },
   });
 });
 
-test("a group that is made in passing is told in the audit with what made it", async () => {
+test("the audit entry of a change records that the change created a group", async () => {
   const { access } = world.sallyport;
   await access.grant({ group: "New" }, chat.can_use_chat);
   await access.addToGroup("ann", "New");
@@ -285,17 +285,17 @@ test("a group that is made in passing is told in the audit with what made it", a
   ]);
 });
 
-test("listSessions() gives who is in a channel or at a view, page by page", async () => {
+test("listConnections() filters by channel, user and view, and returns pages", async () => {
   await sockets("rooms/general");
   await world.connect("ann", { channel: "rooms/random" });
   const { sallyport } = world;
-  expect(await sallyport.listSessions({ channel: "rooms/general" })).toHaveLength(5);
-  expect(await sallyport.listSessions({ channel: "rooms/random", user: "ann" })).toMatchObject([
+  expect(await sallyport.listConnections({ channel: "rooms/general" })).toHaveLength(5);
+  expect(await sallyport.listConnections({ channel: "rooms/random", user: "ann" })).toMatchObject([
     { channels: ["rooms/random"] },
   ]);
-  expect(await sallyport.listSessions({ view: "/ws/lobby" })).toEqual([]);
-  const first = await sallyport.listSessions({ limit: 4 });
-  const rest = await sallyport.listSessions({ after: first.at(-1)?.session, limit: 4 });
-  expect(new Set([...first, ...rest].map(({ session }) => session)).size).toBe(6);
-  await expect(sallyport.listSessions({ limit: 0 })).rejects.toThrow(/limit/);
+  expect(await sallyport.listConnections({ view: "/ws/lobby" })).toEqual([]);
+  const first = await sallyport.listConnections({ limit: 4 });
+  const rest = await sallyport.listConnections({ after: first.at(-1)?.connection, limit: 4 });
+  expect(new Set([...first, ...rest].map(({ connection }) => connection)).size).toBe(6);
+  await expect(sallyport.listConnections({ limit: 0 })).rejects.toThrow(/limit/);
 });

@@ -2,10 +2,10 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { ConfigurationError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import type { ConnectContext, DisconnectContext, User } from "../../src/view/context.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import type { ConnectContext, DisconnectContext, User } from "../../src/views/context.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, statusOf, World, type WorldOptions } from "./world.ts";
@@ -20,14 +20,14 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-async function anew(options: Partial<WorldOptions>): Promise<World> {
+async function reopen(options: Partial<WorldOptions>): Promise<World> {
   await world.close();
   world = await World.open({ permissions: [chat], channels, views, ...options });
   return world;
 }
 
-test("somebody without the right who tries again and again is no guesser of tokens: nobody is locked out", async () => {
-  await anew({ limits: { failedConnectsPerIp: 3 } });
+test("only invalid tokens count as failed connects of an address, not missing permissions", async () => {
+  await reopen({ limits: { failedConnectsPerIp: 3 } });
   for (let attempt = 0; attempt < 6; attempt++) expect(await statusOf(world.connect("eve"))).toBe(403);
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   expect(await statusOf(world.connect("ann"))).toBe(101);
@@ -37,8 +37,8 @@ test("somebody without the right who tries again and again is no guesser of toke
   expect(await statusOf(world.connect("ann", { token: "0".repeat(64) }))).toBe(429);
 });
 
-describe("a gateway that tells no source address", () => {
-  const arriving = async () => {
+describe("a connect without a valid source address", () => {
+  const connectStatus = async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const token = await world.token("ann");
     const headers = {
@@ -55,12 +55,12 @@ describe("a gateway that tells no source address", () => {
     ["with the limit of connects alone", { failedConnectsPerIp: false as const }, 400],
     ["with the limit of failures alone", { connectsPerIp: false as const }, 400],
     ["with neither", { connectsPerIp: false as const, failedConnectsPerIp: false as const }, 200],
-  ])("%s", async (_what, limits, status) => {
-    await anew({ limits });
-    expect(await arriving()).toBe(status);
+  ])("is allowed only if no limit counts addresses: %s", async (_what, limits, status) => {
+    await reopen({ limits });
+    expect(await connectStatus()).toBe(status);
   });
 
-  test("or one that is none", async () => {
+  test("is rejected if the address is not an IP address", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const headers = {
       connectionId: "AAAAAAAAAAAAAAA=",
@@ -72,13 +72,13 @@ describe("a gateway that tells no source address", () => {
   });
 });
 
-test("rights that change while the author's connect() runs: authorize is asked once more, about the same user", async () => {
-  const asked: (string | undefined)[] = [];
-  let meanwhile: () => Promise<unknown> = async () => undefined;
+test("a recheck while the view's connect() runs calls authorize again for the connecting user", async () => {
+  const calls: (string | undefined)[] = [];
+  let duringConnect: () => Promise<unknown> = async () => undefined;
   const den = defineChannel("den", {
     allowAnonymous: true,
     authorize: ({ user }: { user: User }) => {
-      asked.push(user.id);
+      calls.push(user.id);
       return user.id !== "bob";
     },
   });
@@ -86,39 +86,39 @@ test("rights that change while the author's connect() runs: authorize is asked o
     static override allowAnonymous = true;
     static override receiveOnly = true;
     override connect = async (_context: ConnectContext) => {
-      await meanwhile();
+      await duringConnect();
     };
   }
-  await anew({ channels: [den], views: { "/ws/lobby": Slow } });
+  await reopen({ channels: [den], views: { "/ws/lobby": Slow } });
   await world.connect("ann", { channel: "den" });
   await world.connect(null, { channel: "den" });
-  expect(asked).toEqual(["ann", undefined]);
-  asked.length = 0;
+  expect(calls).toEqual(["ann", undefined]);
+  calls.length = 0;
   let changes = 1;
-  meanwhile = async () => {
+  duringConnect = async () => {
     if (changes-- > 0) await world.sallyport.access.recheck({ channel: "den" });
   };
   await world.connect("ann:again", { channel: "den" });
-  // The two who are in are asked about as well; the last question is about who arrives.
-  expect(asked.filter((id) => id === "ann").length).toBeGreaterThanOrEqual(3);
-  expect(asked.at(-1)).toBe("ann");
-  asked.length = 0;
+  // The recheck also calls it for the two open connections. The last call is for the connecting user.
+  expect(calls.filter((id) => id === "ann").length).toBeGreaterThanOrEqual(3);
+  expect(calls.at(-1)).toBe("ann");
+  calls.length = 0;
   changes = 1;
   await world.connect(null, { channel: "den" });
-  // On arriving, about the one who is in, and once more about who arrives.
-  expect(asked.filter((id) => id === undefined).length).toBeGreaterThanOrEqual(3);
+  // The calls are for the connect, for the open anonymous connection, and again for the connect.
+  expect(calls.filter((id) => id === undefined).length).toBeGreaterThanOrEqual(3);
 });
 
-test("a connection that is open already is refused, and authorize is not asked for ever", async () => {
-  let asked = 0;
+test("a second connect with the same connection id is rejected, with one authorize call per connect", async () => {
+  let calls = 0;
   const den = defineChannel("den", {
     allowAnonymous: true,
     authorize: () => {
-      asked++;
+      calls++;
       return true;
     },
   });
-  await anew({ channels: [den], views: { "/ws/lobby": LobbyView } });
+  await reopen({ channels: [den], views: { "/ws/lobby": LobbyView } });
   const headers = {
     connectionId: "AAAAAAAAAAAAAAA=",
     "x-sallyport-secret": world.secret,
@@ -128,19 +128,19 @@ test("a connection that is open already is refused, and authorize is not asked f
   const connecting = async () => (await world.event("/ws/lobby/connect?channel=den", headers)).status;
   expect(await connecting()).toBe(200);
   expect(await connecting()).toBe(400);
-  expect(asked).toBe(2);
+  expect(calls).toBe(2);
 });
 
-test("whoever has no id is in no list of ids, though the hook gives back what it was asked", async () => {
+test("an authorizeMany that returns its input does not admit an anonymous user", async () => {
   const den = defineChannel("den", { allowAnonymous: true, authorizeMany: ({ userIds }) => userIds });
-  await anew({ channels: [den], views: { "/ws/lobby": LobbyView } });
+  await reopen({ channels: [den], views: { "/ws/lobby": LobbyView } });
   expect(await statusOf(world.connect(null, { channel: "den" }))).toBe(403);
   expect(await statusOf(world.connect("ann", { channel: "den" }))).toBe(101);
   expect(await statusOf(world.connect(null))).toBe(101);
 });
 
 describe("a connect", () => {
-  test("shows the author's connect() the request that opens the socket", async () => {
+  test("passes the handshake request to the view's connect()", async () => {
     let agent: string | null | undefined;
     class Curious extends WebSocketView {
       static override allowAnonymous = true;
@@ -149,32 +149,32 @@ describe("a connect", () => {
         agent = request.headers.get("x-client");
       };
     }
-    await anew({ views: { "/ws/lobby": Curious } });
+    await reopen({ views: { "/ws/lobby": Curious } });
     await world.connect(null, { headers: { "x-client": "a browser" } });
     expect(agent).toBe("a browser");
   });
 
-  test("asks nobody for the login where the token alone says who it is", async () => {
-    let asked = 0;
-    await anew({
+  test("does not call authenticate() if the token alone identifies the user", async () => {
+    let calls = 0;
+    await reopen({
       token: { binding: "token" },
       authenticate: () => {
-        asked++;
+        calls++;
         return { userId: "ann", sessionId: "phone" };
       },
     });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const token = await world.token("ann");
-    const before = asked;
+    const before = calls;
     await world.connect("ann", { token });
-    expect([before > 0, asked]).toEqual([true, before]);
+    expect([before > 0, calls]).toEqual([true, before]);
   });
 
-  test("that is refused tells whose it was, from where and from which page, a page's name cut where it is too long", async () => {
+  test("that is denied records user, session, address and origin, with the origin cut to 500 characters", async () => {
     expect(await statusOf(world.connect("eve:phone"))).toBe(403);
     expect(world.decisions.at(-1)).toMatchObject({
       userId: "eve",
-      loginId: expect.stringMatching(/^[0-9a-f]{12}$/),
+      sessionId: expect.stringMatching(/^[0-9a-f]{12}$/),
       origin: ORIGIN,
       sourceIp: "127.0.0.1",
     });
@@ -184,22 +184,22 @@ describe("a connect", () => {
   });
 });
 
-test("an author's hook that fails has not said yes, and the failure is told", async () => {
+test("an authorize hook that throws fails the connect with 500, and the error is reported", async () => {
   const failing = defineChannel("failing", {
     signedIn: true,
     authorize: () => {
       throw new Error("the app's database is down");
     },
   });
-  await anew({ channels: [failing] });
+  await reopen({ channels: [failing] });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   expect(await statusOf(world.connect("ann", { channel: "failing" }))).toBe(500);
-  expect(await world.sallyport.listSessions()).toEqual([]);
+  expect(await world.sallyport.listConnections()).toEqual([]);
   expect(world.errors.splice(0).map(String)).toEqual(["Error: the app's database is down"]);
 });
 
-test("a login that ends while its token is made gets none, where no login comes along with the connect", async () => {
-  let logins = ["desk", "desk"];
+test("with binding token, no token is issued if the session ends or changes during the request", async () => {
+  let sessionIds = ["desk", "desk"];
   await world.close();
   world = await World.open({ permissions: [chat], channels, views, token: { binding: "token" } });
   const app = createSallyport({
@@ -210,27 +210,27 @@ test("a login that ends while its token is made gets none, where no login comes 
     origins: [ORIGIN],
     token: { binding: "token" },
     authenticate: () => {
-      const sessionId = logins.shift();
+      const sessionId = sessionIds.shift();
       return sessionId === undefined ? null : { userId: "ann", sessionId };
     },
   });
-  const asking = async () =>
+  const tokenStatus = async () =>
     (await app.fetch(new Request("http://app/api/ws-token", { method: "POST", headers: { origin: ORIGIN } })))
       ?.status;
   const stored = () => world.sql("select hash from sallyport_tokens");
-  expect(await asking()).toBe(200);
+  expect(await tokenStatus()).toBe(200);
   expect(await stored()).toHaveLength(1);
   for (const then of [["desk"], ["desk", "another"]]) {
-    logins = then;
-    expect(await asking()).toBe(403);
+    sessionIds = then;
+    expect(await tokenStatus()).toBe(403);
     expect(await stored()).toHaveLength(1);
   }
   await app.close();
 });
 
-test("a channel that another app declares is not left because this one does not know it", async () => {
+test("an app does not remove connections from a channel that only another app declares", async () => {
   const theirs = defineChannel("theirs", { permissionsRequired: [chat.can_use_chat] });
-  await anew({ channels: [...channels, theirs] });
+  await reopen({ channels: [...channels, theirs] });
   for (const right of [chat.can_use_chat, chat.can_moderate_chat])
     await world.sallyport.access.grant("ann", right);
   const ann = await world.connect("ann", { channel: "theirs" });
@@ -246,37 +246,37 @@ test("a channel that another app declares is not left because this one does not 
   });
   await other.access.revoke("ann", chat.can_moderate_chat);
   await other.access.recheck({ user: "ann" });
-  expect(await world.sallyport.listSessions({ channel: "theirs" })).toMatchObject([{ user: "ann" }]);
+  expect(await world.sallyport.listConnections({ channel: "theirs" })).toMatchObject([{ user: "ann" }]);
   expect(ann.received).toEqual([]);
   expect(errors).toEqual([]);
   await other.close();
 });
 
-test("moving to another channel leaves the old one, moving to the same one stays; leaving none leaves none", async () => {
+test("move() replaces the channel or keeps the same one, and leave() removes it", async () => {
   class Mover extends WebSocketView {
     static override signedIn = true;
-    go = handler(async ({ body, move, session }) => {
+    go = handler(async ({ body, move, connection }) => {
       await move((body as { channel: string }).channel);
-      return session.channels;
+      return connection.channels;
     });
-    out = handler(async ({ leave, session }) => {
+    out = handler(async ({ leave, connection }) => {
       await leave();
-      return session.channels;
+      return connection.channels;
     });
   }
-  await anew({ views: { "/ws/mover": Mover } });
+  await reopen({ views: { "/ws/mover": Mover } });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   expect(await ann.result("out")).toEqual([]);
   expect(await ann.result("go", { channel: "rooms/one" })).toEqual(["rooms/one"]);
   expect(await ann.result("go", { channel: "rooms/two" })).toEqual(["rooms/two"]);
   expect(await ann.result("go", { channel: "rooms/two" })).toEqual(["rooms/two"]);
-  expect(await world.sallyport.listSessions()).toMatchObject([{ channels: ["rooms/two"] }]);
+  expect(await world.sallyport.listConnections()).toMatchObject([{ channels: ["rooms/two"] }]);
   expect(await ann.result("out")).toEqual([]);
-  expect(await world.sallyport.listSessions()).toMatchObject([{ channels: [] }]);
+  expect(await world.sallyport.listConnections()).toMatchObject([{ channels: [] }]);
 });
 
-test("a call's id of 128 characters is an id, and one more is not; a number must be one", async () => {
+test("accepts a call id of at most 128 characters or a number, and no other type", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   for (const [id, fits] of [
@@ -295,7 +295,7 @@ test("a call's id of 128 characters is an id, and one more is not; a number must
   }
 });
 
-test("repeats the id of a call as it was sent, or rejects it with a sentence", async () => {
+test("repeats the id of a call exactly as sent, or rejects it with the rule for ids", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   const rule =
@@ -343,9 +343,9 @@ describe("a message", () => {
     );
     whole = handler({ body: z.custom(() => false, "Never.") }, () => "it fits");
   }
-  beforeEach(() => anew({ views: { "/ws/lobby": Mirror } }));
+  beforeEach(() => reopen({ views: { "/ws/lobby": Mirror } }));
 
-  test("shows its handler what it says, without what only says where it goes, whatever its keys are called", async () => {
+  test("reaches its handler without id, handler and action, and with any other key as own property", async () => {
     const ann = await world.connect(null);
     ann.send(
       '{"id":"1","handler":"look","action":"look","a":1,"__proto__":2,"constructor":3,"toString":null}',
@@ -360,13 +360,13 @@ describe("a message", () => {
     ]);
   });
 
-  test("whose id is no finite number is none that could be answered", async () => {
+  test("with an infinite number as id is rejected as malformed", async () => {
     const ann = await world.connect(null);
     ann.send('{"id":1e999,"handler":"look"}');
     await expect.poll(() => world.decisions.at(-1)).toMatchObject({ reason: "malformed", status: 400 });
   });
 
-  test("that does not fit is told why in few words, and the developer where", async () => {
+  test("that fails its schema returns a short error, and the decision contains the failing path", async () => {
     const ann = await world.connect(null);
     expect(await ann.call("strict", { list: [{ name: "a" }, { name: 1 }] })).toMatchObject({
       status: 400,
@@ -380,24 +380,24 @@ describe("a message", () => {
     expect(world.decisions.at(-1)?.message.length).toBeLessThan(3000);
   });
 
-  test("names its handler in few letters, and one that is not there is told with those that are", async () => {
+  test("is denied if its handler is unknown, and the decision lists the existing handlers", async () => {
     const ann = await world.connect(null);
     expect(await ann.call("n".repeat(300))).toMatchObject({ ok: false, status: 403 });
     expect(world.decisions.at(-1)?.handler).toBe("n".repeat(200));
     expect(world.decisions.at(-1)?.message).toMatch(/It has: look, strict, whole\.$/);
   });
 
-  test("from a socket in a channel that is declared no more is answered as before, and does not see that channel", async () => {
-    await anew({ views });
+  test("does not show its handler a channel that is no longer declared", async () => {
+    await reopen({ views });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
-    await world.sql("insert into sallyport_memberships select id, 'gone', 1 from sallyport_sessions");
+    await world.sql("insert into sallyport_memberships select id, 'gone', 1 from sallyport_connections");
     expect(await ann.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
   });
 });
 
-describe("what is no change", () => {
-  const refused: readonly (readonly [
+describe("access changes", () => {
+  const invalidChanges: readonly (readonly [
     what: string,
     change: (access: World["sallyport"]["access"]) => Promise<unknown>,
   ])[] = [
@@ -422,26 +422,26 @@ describe("what is no change", () => {
     ],
     ["an end that is text", (access) => access.grant("ann", chat.can_use_chat, { until: "soon" as never })],
   ];
-  test.each(refused)("%s is refused, and nothing is written", async (_what, change) => {
+  test.each(invalidChanges)("are rejected without a write: %s", async (_what, change) => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const before = await world.sallyport.access.audit();
     const error = await change(world.sallyport.access).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(await world.sallyport.access.audit()).toEqual(before);
-    expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+    expect(await world.sql("select id from sallyport_revocations")).toEqual([]);
     expect(await world.sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(true);
   });
 
   test.each<[what: string, names: string[]]>([
     ["no permission at all", []],
     ["one that nobody has", ["chat.forgotten"]],
-  ])("pruning %s changes nothing and says so", async (_what, names) => {
+  ])("have no effect and return an empty list for pruning %s", async (_what, names) => {
     expect(await world.sallyport.access.prunePermissions(names)).toEqual([]);
     expect(await world.sallyport.access.audit()).toEqual([]);
-    expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+    expect(await world.sql("select id from sallyport_revocations")).toEqual([]);
   });
 
-  test("pruning several, of which one is not there, prunes the others", async () => {
+  test("prune the existing permissions of a list and ignore unknown names", async () => {
     await world.sql(
       "insert into sallyport_permissions (name, label, created_at) values ('chat.old', 'Old', 0)",
     );
@@ -466,23 +466,23 @@ describe("a disconnect", () => {
   class HallView extends WebSocketView {
     static override allowAnonymous = true;
     ping = handler(async () => "pong");
-    override async disconnect({ userId, session, code, reason, to }: DisconnectContext) {
+    override async disconnect({ userId, connection, code, reason, to }: DisconnectContext) {
       if (fails) throw new Error("a bug in the app");
-      departures.push({ view: "hall", user: userId, channels: session.channels, code, reason });
-      if (session.channel) await to({ channel: session.channel }).send({ type: "left", who: userId });
+      departures.push({ view: "hall", user: userId, channels: connection.channels, code, reason });
+      if (connection.channel) await to({ channel: connection.channel }).send({ type: "left", who: userId });
     }
   }
   class OtherView extends WebSocketView {
     static override allowAnonymous = true;
     ping = handler(async () => "pong");
-    override disconnect({ userId, session, code, reason }: DisconnectContext) {
-      departures.push({ view: "other", user: userId, channels: session.channels, code, reason });
+    override disconnect({ userId, connection, code, reason }: DisconnectContext) {
+      departures.push({ view: "other", user: userId, channels: connection.channels, code, reason });
     }
   }
 
   beforeEach(async () => {
     [departures, fails] = [[], false];
-    await anew({
+    await reopen({
       channels: [defineChannel("open", { allowAnonymous: true })],
       views: { "/ws/hall": HallView, "/ws/other": OtherView },
     });
@@ -490,42 +490,42 @@ describe("a disconnect", () => {
 
   const connectionOf = async () =>
     (
-      (await world.sql("select connection_id from sallyport_sessions order by connected_at, id")) as {
+      (await world.sql("select connection_id from sallyport_connections order by connected_at, id")) as {
         connection_id: string;
       }[]
     )[0]?.connection_id as string;
-  const gone = (path: string, connectionId: string, headers: Record<string, string> = {}) =>
+  const disconnect = (path: string, connectionId: string, headers: Record<string, string> = {}) =>
     world.event(path, { connectionId, "x-sallyport-secret": world.secret, ...headers });
 
-  test("is told once to the view that accepted the socket, with code and reason, and the others can be told", async () => {
+  test("calls disconnect() of the connection's view once, with code and reason, and it can send", async () => {
     await world.connect("ann", { channel: "open" });
     const connection = await connectionOf();
     const bob = await world.connect("bob", { channel: "open" });
-    const told = { "x-sallyport-disconnect-code": "1001", "x-sallyport-disconnect-reason": "Going away" };
-    expect((await gone("/ws/other/disconnect", connection, told)).status).toBe(200);
-    expect((await gone("/ws/other/disconnect", connection, told)).status).toBe(200);
+    const headers = { "x-sallyport-disconnect-code": "1001", "x-sallyport-disconnect-reason": "Going away" };
+    expect((await disconnect("/ws/other/disconnect", connection, headers)).status).toBe(200);
+    expect((await disconnect("/ws/other/disconnect", connection, headers)).status).toBe(200);
     expect(departures).toEqual([
       { view: "hall", user: "ann", channels: ["open"], code: 1001, reason: "Going away" },
     ]);
     expect(await bob.message("left")).toMatchObject({ who: "ann" });
-    expect((await gone("/ws/hall/disconnect", "AAAAAAAAAAAAAAA=")).status).toBe(200);
+    expect((await disconnect("/ws/hall/disconnect", "AAAAAAAAAAAAAAA=")).status).toBe(200);
     expect(departures).toHaveLength(1);
   });
 
   test.each(["", "x1001", "1001x", "1.5", "-1", "1".repeat(16)])(
-    "whose code is %j has none",
+    "has no code if the header contains %j",
     async (code) => {
       await world.connect("ann");
-      await gone("/ws/hall/disconnect", await connectionOf(), { "x-sallyport-disconnect-code": code });
+      await disconnect("/ws/hall/disconnect", await connectionOf(), { "x-sallyport-disconnect-code": code });
       expect(departures).toMatchObject([{ code: undefined, channels: [] }]);
     },
   );
 
-  test("whose hook fails is a disconnect all the same, and the failure is told", async () => {
+  test("closes the connection in the database and reports the error if its hook throws", async () => {
     await world.connect("ann");
     fails = true;
-    expect((await gone("/ws/hall/disconnect", await connectionOf())).status).toBe(200);
-    expect(await world.sallyport.listSessions()).toEqual([]);
+    expect((await disconnect("/ws/hall/disconnect", await connectionOf())).status).toBe(200);
+    expect(await world.sallyport.listConnections()).toEqual([]);
     expect(world.errors.splice(0).map(String)).toEqual(["Error: a bug in the app"]);
   });
 });

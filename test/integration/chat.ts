@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { definePermissions } from "../../src/access/permissions.ts";
 import { invalid, refuse } from "../../src/errors.ts";
-import { changeChannel } from "../../src/view/change-channel.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
+import { changeChannel } from "../../src/views/change-channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { World, type WorldOptions } from "./world.ts";
 
 export const chat = definePermissions("chat", {
@@ -13,10 +13,10 @@ export const chat = definePermissions("chat", {
   can_broadcast_chat: "Can broadcast chat messages",
 });
 
-/** Handlers that ran, in order: a refused message must leave no trace here. */
+/** Names of the handlers that ran, in order. A denied message must not add one. */
 export const ran: string[] = [];
 
-/** Who owns which document, as an app's own table would say. */
+/** Owners of documents by document id, as in a table of an app. */
 export const owners = new Map<number, string>([
   [1, "ann"],
   [2, "bob"],
@@ -30,7 +30,7 @@ export const announcements = defineChannel("announcements", {
   signedIn: true,
   sendRequired: [chat.can_broadcast_chat],
 });
-/** Each user's own: the name in it must be the user's. */
+/** One channel per user. The id in its name must be the id of the user. */
 export const personal = defineChannel("notifications_user_:id", {
   signedIn: true,
   authorize: ({ user, params }) => user.id === params.id,
@@ -38,16 +38,16 @@ export const personal = defineChannel("notifications_user_:id", {
 
 export const channels = [rooms, moderators, announcements, personal];
 
-const Say = z.object({ message: z.string().trim().min(1, "Message cannot be empty.") });
+const MessageBody = z.object({ message: z.string().trim().min(1, "Message cannot be empty.") });
 
-/** ANY of two permissions lets in. */
+/** Requires one of two permissions. */
 export class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
 
-  send_message = handler({ body: Say }, async ({ body, user, session, to }) => {
+  send_message = handler({ body: MessageBody }, async ({ body, user, connection, to }) => {
     ran.push("send_message");
-    if (!session.channel) throw invalid("Join a room first.");
-    await to({ channel: session.channel }).send({
+    if (!connection.channel) throw invalid("Join a room first.");
+    await to({ channel: connection.channel }).send({
       type: "chat_message",
       message: body.message,
       username: user.id,
@@ -55,8 +55,8 @@ export class ChatView extends WebSocketView {
     return { ok: true };
   });
 
-  /** Sends wherever the peer says; the channel's own rule must stop it. */
-  send_to = handler({ body: Say.extend({ channel: z.string() }) }, async ({ body, to }) => {
+  /** Sends to a channel that the client chooses. Only the channel's own rule can deny it. */
+  send_to = handler({ body: MessageBody.extend({ channel: z.string() }) }, async ({ body, to }) => {
     ran.push("send_to");
     await to({ channel: body.channel }).send({ type: "chat_message", message: body.message });
     return { ok: true };
@@ -78,19 +78,19 @@ export class ChatView extends WebSocketView {
     },
   );
 
-  join_room = handler({ body: z.object({ channel: z.string() }) }, async ({ body, join, session }) => {
+  join_room = handler({ body: z.object({ channel: z.string() }) }, async ({ body, join, connection }) => {
     await join(body.channel);
-    return { channels: session.channels };
+    return { channels: connection.channels };
   });
 
-  leave_room = handler(async ({ leave, session }) => {
+  leave_room = handler(async ({ leave, connection }) => {
     await leave();
-    return { channels: session.channels };
+    return { channels: connection.channels };
   });
 
   change_channel = changeChannel();
 
-  whoami = handler(({ user, session, body }) => ({ user: user.id, channels: session.channels, body }));
+  whoami = handler(({ user, connection, body }) => ({ user: user.id, channels: connection.channels, body }));
 
   require_broadcast = handler(({ user }) => {
     user.require(chat.can_broadcast_chat);
@@ -136,27 +136,27 @@ export class ChatView extends WebSocketView {
   }
 }
 
-/** ALL of two permissions are needed. */
+/** Requires both permissions. */
 export class ModerationView extends WebSocketView {
   static override allPermissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
   ping = handler(() => ({ pong: true }));
 }
 
-/** Both lists: both hold. */
+/** Sets both lists of permissions, which must both be satisfied. */
 export class BroadcastView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat, chat.can_moderate_chat];
   static override allPermissionsRequired = [chat.can_broadcast_chat];
   ping = handler(() => ({ pong: true }));
 }
 
-/** Open to everybody, with one handler that is not. */
+/** Allows anonymous users. One of its handlers requires a signed-in user. */
 export class LobbyView extends WebSocketView {
   static override allowAnonymous = true;
   ping = handler(({ user }) => ({ user: user.id ?? null }));
   members_only = handler({ signedIn: true }, ({ user }) => ({ user: user.id }));
 }
 
-/** Opens a world with the chat, and with users who have its permission. */
+/** Opens a test world with the chat app and grants the users permission to use it. */
 export async function openChat(
   users: readonly string[],
   options: Partial<WorldOptions> = {},

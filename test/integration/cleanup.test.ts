@@ -16,14 +16,14 @@ beforeEach(async () => {
 });
 afterEach(() => world.close());
 
-/** Rows of sockets that connected so long ago, each in a channel. */
-async function sessions(prefix: string, count: number, agoMs: number): Promise<void> {
-  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+/** Inserts connections that opened `agoMs` ago, each in a channel. */
+async function insertConnections(prefix: string, count: number, agoMs: number): Promise<void> {
+  await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < ${count})
     select '${prefix}' || ${padded("i", 5)}, (select id from sallyport_gateways), '${prefix}' || ${padded("i", 5)} || '=',
       '/ws/chat', 'ann', ${NOW} - ${agoMs}, 0 from n`);
   await world.sql(
-    `insert into sallyport_memberships select id, 'rooms/a', 1 from sallyport_sessions where id like '${prefix}%'`,
+    `insert into sallyport_memberships select id, 'rooms/a', 1 from sallyport_connections where id like '${prefix}%'`,
   );
 }
 
@@ -33,10 +33,10 @@ async function count(table: string): Promise<number> {
 }
 
 describe("cleanup", () => {
-  test("removes what nobody can need any more, in batches, and nothing else", async () => {
+  test("removes old connections, tokens and counters, and keeps the others and the audit log", async () => {
     const ann = await world.connect("ann", { channel: "rooms/a" });
-    await sessions("old", 2500, 25 * HOUR_MS);
-    await sessions("young", 3, 23 * HOUR_MS);
+    await insertConnections("old", 2500, 25 * HOUR_MS);
+    await insertConnections("young", 3, 23 * HOUR_MS);
     await world.token("ann");
     const token = (hash: string, expiredAgoMs: number) =>
       world.sql(
@@ -64,7 +64,7 @@ describe("cleanup", () => {
     expect(await count("counters")).toBe(before.counters - 1);
     expect(await world.sallyport.access.audit()).toEqual(before.changes);
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
-    // The count of changes goes on where it was.
+    // The numbers of audit entries continue after a cleanup.
     await world.sallyport.access.grant("bob", chat.can_use_chat);
     expect((await world.sallyport.access.audit())[0]?.number).toBe((before.changes[0]?.number ?? 0) + 1);
 
@@ -76,8 +76,8 @@ describe("cleanup", () => {
     });
   });
 
-  test("keeps for as long as it is told, but never less than a socket can live", async () => {
-    await sessions("a", 1, 3.5 * HOUR_MS);
+  test("keeps connections for the configured number of hours, and rejects options that are too short", async () => {
+    await insertConnections("a", 1, 3.5 * HOUR_MS);
     expect(await world.sallyport.cleanup({ keepSessionHours: 4 })).toMatchObject({ sessions: 0 });
     expect(await world.sallyport.cleanup({ keepSessionHours: 3 })).toMatchObject({ sessions: 1 });
     for (const options of [
@@ -95,7 +95,7 @@ describe("cleanup", () => {
     }
   });
 
-  test("keeps the audit for good unless it is told otherwise", async () => {
+  test("keeps the audit log unless keepAuditDays is set", async () => {
     await world.sallyport.access.grant("bob", chat.can_use_chat);
     await world.sql(`update sallyport_audit set at = at - ${40 * DAY_MS} where user_id = 'ann'`);
     expect(await world.sallyport.cleanup()).toMatchObject({ audit: 0 });
@@ -104,7 +104,7 @@ describe("cleanup", () => {
     expect(await world.sallyport.access.audit()).toMatchObject([{ user: "bob" }]);
   });
 
-  test("removes kept decisions that are older than the app keeps them", async () => {
+  test("removes decisions that are older than the decision log keeps them", async () => {
     await world.connect("eve").catch(() => undefined);
     await world.sallyport.access.decisions();
     await world.sql(`update sallyport_decisions set at = at - ${31 * DAY_MS}`);
@@ -112,23 +112,23 @@ describe("cleanup", () => {
     expect(await world.sallyport.access.decisions()).toEqual([]);
   });
 
-  test("beside load, and twice at once, takes nobody's socket and holds nobody up for long", async () => {
-    await sessions("old", 5000, 25 * HOUR_MS);
+  test("removes each old connection once while it runs twice, and calls continue", async () => {
+    await insertConnections("old", 5000, 25 * HOUR_MS);
     const ann = await world.connect("ann", { channel: "rooms/a" });
-    let isOver = false;
+    let isFinished = false;
     const cleaning = Promise.all([world.sallyport.cleanup(), world.sallyport.cleanup()]).finally(() => {
-      isOver = true;
+      isFinished = true;
     });
     let calls = 0;
-    while (!isOver) {
+    while (!isFinished) {
       expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
       await (await world.connect("ann")).close();
       calls++;
     }
     const [one, other] = await cleaning;
-    expect(one.sessions + other.sessions).toBe(5000);
+    expect(one.connections + other.connections).toBe(5000);
     expect(calls).toBeGreaterThan(0);
-    expect(await world.sql("select id from sallyport_sessions where id like 'old%'")).toEqual([]);
+    expect(await world.sql("select id from sallyport_connections where id like 'old%'")).toEqual([]);
     expect(world.errors).toEqual([]);
   });
 });
@@ -147,8 +147,8 @@ describe("sallyport cleanup", () => {
     return { child, lines, ended: once(child, "close") };
   };
 
-  test("says what it removed, once", async () => {
-    await sessions("old", 2, 25 * HOUR_MS);
+  test("prints the number of removed connections, and zeros if there is nothing to remove", async () => {
+    await insertConnections("old", 2, 25 * HOUR_MS);
     const { lines, ended } = command();
     expect(await ended).toEqual([0, null]);
     expect(lines).toEqual(["Removed 2 sessions."]);
@@ -159,11 +159,11 @@ describe("sallyport cleanup", () => {
     ]);
   });
 
-  test("as a service removes what grows old meanwhile, until a signal ends it", async () => {
-    await sessions("a", 1, 25 * HOUR_MS);
+  test("with --every keeps removing old connections until it receives SIGTERM", async () => {
+    await insertConnections("a", 1, 25 * HOUR_MS);
     const { child, lines, ended } = command("--every", "1s");
     await expect.poll(() => lines).toContain("Removed 1 session.");
-    await sessions("b", 3, 25 * HOUR_MS);
+    await insertConnections("b", 3, 25 * HOUR_MS);
     await expect.poll(() => lines).toContain("Removed 3 sessions.");
     child.kill("SIGTERM");
     expect(await ended).toEqual([0, null]);
@@ -176,7 +176,7 @@ describe("sallyport cleanup", () => {
     [["--every", "4w"], /at most 7d/],
     [["--sessions", "1h"], /at least 3h/],
     [["--audit", "7d"], /at least 30d/],
-  ])("%j is refused with what to write", async (args, words) => {
+  ])("rejects %j with an error that says what is valid", async (args, words) => {
     const { lines, ended } = command(...args);
     expect((await ended)[0]).toBe(1);
     expect(lines.join("\n")).toMatch(words);

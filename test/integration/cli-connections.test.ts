@@ -4,7 +4,7 @@ import { ChatView, channels, chat } from "./chat.ts";
 import { ANN, commandLineWith, document, MODERATE, USE } from "./command-line.ts";
 import { revoked, World } from "./world.ts";
 
-describe("open sockets", () => {
+describe("the command line", () => {
   let world: World;
   beforeEach(async () => {
     world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } });
@@ -14,7 +14,7 @@ describe("open sockets", () => {
   afterEach(() => world.close());
   const app = (...args: string[]) => commandLineWith(args, { STORY_DATABASE: world.database });
 
-  test("are listed with whose they are, and where", async () => {
+  test("lists connections with user, view, channel, time and gateway", async () => {
     expect((await app("sessions", "list")).out).toBe("No such socket is open.\n");
     await world.connect("u1", { channel: "rooms/general" });
     await world.connect("u2");
@@ -27,7 +27,7 @@ describe("open sockets", () => {
     expect(document(await app("sessions", "list", "--view", "/ws/chat", "--json"))).toHaveLength(2);
   });
 
-  test("are closed by their id, their user or their channel; a dry run closes none", async () => {
+  test("closes connections by id, user or channel, and none in a dry run", async () => {
     const [ann, bob, again] = [
       await world.connect("u1", { channel: "rooms/general" }),
       await world.connect("u2", { channel: "rooms/general" }),
@@ -48,8 +48,8 @@ describe("open sockets", () => {
         listed.filter(({ channels: joined }) => joined.length > 0).map(({ session }) => session),
       ],
     ] as const) {
-      const told = document(await app("sessions", "close", ...which, "--dry-run", "--json"));
-      expect(told).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
+      const preview = document(await app("sessions", "close", ...which, "--dry-run", "--json"));
+      expect(preview).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
     }
     expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
     expect((await app("sessions", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 socket:\n/);
@@ -74,11 +74,11 @@ describe("open sockets", () => {
     );
   });
 
-  test("a revocation foretells what it then does, and why leads from the notice to the change", async () => {
+  test("closes the connections that the dry run of a revocation lists, and explains the notice", async () => {
     const ann = await world.connect("u1", { channel: "rooms/general" });
     const revoke = ["users", "revoke", ANN, USE, "--reason", "left the team"];
-    const foretold = document(await app(...revoke, "--dry-run", "--json"));
-    expect(foretold).toMatchObject({
+    const predicted = document(await app(...revoke, "--dry-run", "--json"));
+    expect(predicted).toMatchObject({
       users: [{ user: "u1", label: ANN, gains: [], loses: [USE] }],
       sessions: [{ user: "u1", label: ANN, view: "/ws/chat" }],
       channels: [],
@@ -106,7 +106,7 @@ describe("open sockets", () => {
     });
   });
 
-  test("a channel that would be left is foretold, and then left by a socket that stays", async () => {
+  test("removes a connection from the channel that the dry run of a revocation lists", async () => {
     await world.sallyport.access.grant("u1", chat.can_moderate_chat);
     const ann = await world.connect("u1", { channel: "rooms/moderators" });
     const revoke = ["users", "revoke", ANN, MODERATE];
@@ -124,7 +124,7 @@ describe("open sockets", () => {
     expect(ann.isClosed).toBe(false);
   });
 
-  test("long lists show fifty lines to a person, and all as JSON", async () => {
+  test("prints 50 lines of a long list as text, and the complete list as JSON", async () => {
     for (let index = 0; index < 60; index++) {
       await world.sallyport.access.grant(`many-${String(index).padStart(2, "0")}`, chat.can_use_chat);
     }

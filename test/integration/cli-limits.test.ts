@@ -38,7 +38,7 @@ function cli(...args: string[]) {
 const json = async (...args: string[]) => JSON.parse((await cli(...args, "--json")).out) as unknown;
 
 describe("sallyport limits", () => {
-  test("lists who is counted by which limit, how often, and until when", async () => {
+  test("lists each window with its limit, user or address, count and remaining time", async () => {
     expect((await cli("limits", "list")).out).toBe("No window of a limit is open.\n");
     await world.connect("u1");
     await world.connect("u1");
@@ -73,7 +73,7 @@ describe("sallyport limits", () => {
     expect(await json("limits", "list")).toEqual([]);
   });
 
-  test("clears those of a user, of an address, or all, and the audit stores it", async () => {
+  test("clears the windows of a user, an address or all, and writes an audit entry", async () => {
     await world.close();
     await open({ limits: { connectsPerUser: 1, failedConnectsPerIp: 1 } });
     const guess = () => statusOf(world.connect("u1", { token: BAD_TOKEN }));
@@ -97,12 +97,12 @@ describe("sallyport limits", () => {
     ]);
     expect(entries[3]).toMatchObject({ reason: "a loop in the page", by: expect.stringMatching(/^cli:/) });
     expect((await cli("audit")).out).toContain("cleared 2 limits of ann@example.com (u1)");
-    expect(await world.sallyport.access.why({ user: "u1", view: "/ws/chat" })).toMatchObject({
+    expect(await world.sallyport.access.explain({ user: "u1", view: "/ws/chat" })).toMatchObject({
       verdict: "allowed",
     });
   });
 
-  test("names what is missing or wrong in one line, and clears nothing", async () => {
+  test("rejects missing or invalid options in one line, and clears nothing", async () => {
     await world.connect("u1");
     const attempts: [string[], RegExp][] = [
       [["clear"], /one of --user USER, --address IP and --all/],
@@ -123,7 +123,7 @@ describe("sallyport limits", () => {
     expect(await json("limits", "list")).toHaveLength(3);
   });
 
-  test("distinguishes users and addresses that look alike, and never controls the terminal", async () => {
+  test("distinguishes similar users and addresses, and escapes control characters in its output", async () => {
     const ids = ["127.0.0.1", '","', "%", "U1", "u", "u1 ", EVIL];
     for (const id of ids) {
       const key = JSON.stringify(["tokensPerUser", id, null, null]);
@@ -141,7 +141,7 @@ describe("sallyport limits", () => {
     expect(await world.sallyport.access.clearLimits({ all: true })).toBe(1);
   });
 
-  test("shows the limits of a view as its own", async () => {
+  test("returns the view with each limit that a view declares, and rejects invalid filters", async () => {
     class OwnView extends WebSocketView {
       static override signedIn = true;
       static override limits = { connectsPerUser: 7 };
@@ -169,7 +169,7 @@ describe("sallyport limits", () => {
 describe("many windows", () => {
   const COUNTED = 130;
   beforeEach(async () => {
-    // An earlier version may have left windows of another kind.
+    // An earlier version can have left windows of an unknown limit.
     for (const limit of ["tokensPerUser", "connectsPerUser", "ofAnotherVersion"]) {
       await world.sql(`
         insert into sallyport_counters (key, window_started_at, count)
@@ -178,7 +178,7 @@ describe("many windows", () => {
     }
   });
 
-  test("are listed in pages by access.limits(), those with the highest counts first", async () => {
+  test("are returned in pages by access.limits.list(), highest counts first", async () => {
     const { access } = world.sallyport;
     const all = await access.limits({ limit: 1000 });
     expect(all).toHaveLength(COUNTED);
@@ -189,7 +189,7 @@ describe("many windows", () => {
     }
     expect(paged).toEqual(all);
     expect(await access.limits({ user: "user5", after: all[0] })).toHaveLength(2);
-    // The last window of a page may have ended since.
+    // The last window of the previous page can end in the meantime.
     await access.clearLimits({ user: all[9]?.user as string });
     expect(await access.limits({ after: all[9], limit: 3 })).toEqual(
       all
@@ -201,7 +201,7 @@ describe("many windows", () => {
       await expect(access.limits({ after: after as never })).rejects.toThrow(/after must be a window/);
   });
 
-  test("are listed up to --limit by limits list, which says that there are more", async () => {
+  test("are printed up to --limit, with a note if there are more", async () => {
     const lines = (await cli("limits", "list")).out.trimEnd().split("\n");
     expect(lines).toHaveLength(51);
     expect(lines.at(-1)).toBe("There are more windows: --limit shows more.");
@@ -214,7 +214,7 @@ describe("many windows", () => {
 });
 
 describe("sallyport decisions", () => {
-  test("lists by user, verdict, reason and time, the newest first", async () => {
+  test("filters by user, verdict, reason and time, and prints the newest first", async () => {
     expect((await cli("decisions")).out).toBe("No decision is stored.\n");
     await statusOf(world.connect("u1", { channel: "rooms/moderators" }));
     await statusOf(world.connect("u2", { token: BAD_TOKEN }));
@@ -251,7 +251,7 @@ describe("sallyport decisions", () => {
     return { child, lines, complaints, ended: once(child, "close") };
   };
 
-  test("follows: each decision once, the newest last, until Ctrl-C", async () => {
+  test("with --follow prints each decision once, newest last, until SIGINT", async () => {
     await statusOf(world.connect("u1", { channel: "rooms/moderators" }));
     const { child, lines, complaints, ended } = following("--reason", "permission");
     await expect.poll(() => lines).toHaveLength(1);
@@ -268,7 +268,7 @@ describe("sallyport decisions", () => {
     expect(new Set(lines.map((line) => /[0-9a-f]{12}$/.exec(line)?.[0])).size).toBe(4);
   });
 
-  /** Stores decisions as another process does. The first of them was made at this instant, and each other one a millisecond before. */
+  /** Stores decisions as another process does: the first at `at`, each other one a millisecond earlier. */
   const store = (name: string, at: number, count = 1) =>
     world.sql(`
       insert into sallyport_decisions (reference, at, event, verdict, repeats, details)
@@ -278,7 +278,7 @@ describe("sallyport decisions", () => {
       from n`);
   const last = (line = "") => line.split(/ +/).at(-1);
 
-  test("follows: prints as many earlier decisions as --limit says, says so, and then only new ones", async () => {
+  test("with --follow prints at most --limit earlier decisions with a note, and then new ones", async () => {
     await store("old", Date.now(), 80);
     const { child, lines, complaints, ended } = following("--limit", "5");
     await expect.poll(() => lines).toHaveLength(5);
@@ -293,7 +293,7 @@ describe("sallyport decisions", () => {
     expect(complaints).toEqual(["sallyport: There are older decisions. --limit prints more of them.\n"]);
   });
 
-  test("follows decisions of processes whose clocks are ahead or behind, and those that are stored late", async () => {
+  test("with --follow prints decisions that are stored late or have a wrong time", async () => {
     const { child, lines, complaints, ended } = following();
     await store("first", Date.now());
     await expect.poll(() => lines).toHaveLength(1);
@@ -312,7 +312,7 @@ describe("sallyport decisions", () => {
     expect(complaints).toEqual([]);
   });
 
-  test("follows no faster than it can read, and says so once", async () => {
+  test("with --follow prints at most 5000 decisions of one minute, and reports it once", async () => {
     const { child, lines, complaints, ended } = following();
     await store("first", Date.now());
     await expect.poll(() => lines).toHaveLength(1);
@@ -328,7 +328,7 @@ describe("sallyport decisions", () => {
     ]);
   });
 
-  test("says that there are older decisions than it lists", async () => {
+  test("prints a note if there are older decisions than it lists", async () => {
     await store("old", Date.now(), 51);
     const more = (await cli("decisions")).out.trimEnd().split("\n");
     expect(more).toHaveLength(51);
@@ -337,7 +337,7 @@ describe("sallyport decisions", () => {
     expect(await json("decisions")).toHaveLength(50);
   });
 
-  test("follows on when the database was away, and prints one document per line with --json", async () => {
+  test("with --follow and --json prints one document per line, and continues after a database failure", async () => {
     const { child, lines, complaints, ended } = following("--json");
     await statusOf(world.connect("u1", { channel: "rooms/moderators" }));
     await expect.poll(() => lines).toHaveLength(1);
@@ -365,7 +365,7 @@ describe("sallyport users list", () => {
   const ids = async (...args: string[]) =>
     ((await json("users", "list", ...args)) as { id: string }[]).map(({ id }) => id);
 
-  test("shows state, groups and grants", async () => {
+  test("prints the state, groups and number of grants of each user", async () => {
     const lines = (await cli("users", "list")).out.trimEnd().split("\n");
     expect(lines[0]).toMatch(/^ann@example\.com \(u1\) +active +in no group +1 grant$/);
     expect(lines[1]).toMatch(/^bob@example\.com \(u2\) +active +crew +2 grants$/);
@@ -378,7 +378,7 @@ describe("sallyport users list", () => {
     ]);
   });
 
-  test("filters", async () => {
+  test("filters by state, superuser, group and permission", async () => {
     expect(await ids("--state", "active")).toEqual(["u1", "u2", "u3"]);
     expect(await ids("--state", "inactive")).toEqual(["u4"]);
     expect(await ids("--superusers")).toEqual(["u3"]);
@@ -392,14 +392,14 @@ describe("sallyport users list", () => {
     expect((await cli("users", "list", "--permission", "chat.can_use_caht")).err).toMatch(/Did you mean/);
   });
 
-  test("finds a group in each of its Unicode forms", async () => {
+  test("finds a group by each Unicode form of its name", async () => {
     await world.sallyport.access.addToGroup("u1", "caf\u00e9");
     expect(await ids("--group", "caf\u00e9")).toEqual(["u1"]);
     expect(await ids("--group", "cafe\u0301")).toEqual(["u1"]);
     expect((await cli("users", "list", "--group", "cafe\u0301s")).err).toMatch(/Did you mean "caf\u00e9"\?/);
   });
 
-  test("pages", async () => {
+  test("prints the next page with --after", async () => {
     const { out } = await cli("users", "list", "--limit", "3");
     expect(out.trimEnd().split("\n")[3]).toBe("There are more users: --after u3 shows the next.");
     expect(await ids("--after", "u3", "--limit", "3")).toEqual(["u4"]);

@@ -23,10 +23,10 @@ const sallyport = (args: string[], env: Record<string, string> = {}, cwd = folde
   commandLineWith(args, { STORY_DATABASE: join(folder, "cli.db"), ...env }, cwd);
 
 describe("the command line, on an app in TypeScript", () => {
-  test("migrates, and again changes nothing", async () => {
+  test("migrates once, and changes nothing when it runs again", async () => {
     expect(await sallyport(["migrate"])).toEqual({
       code: 0,
-      out: "migrated: 0001_first_tables, 0002_reasons_and_records, 0003_connected_at, 0004_ended_sessions, 0005_token_scope, 0006_open_connections, 0007_changes\npermissions added: chat.can_use_chat, chat.can_moderate_chat\n",
+      out: "migrated: 0001_baseline\npermissions added: chat.can_use_chat, chat.can_moderate_chat\n",
       err: "",
     });
     expect((await sallyport(["migrate"])).out).toBe("tables are up to date\n");
@@ -38,7 +38,7 @@ describe("the command line, on an app in TypeScript", () => {
     });
   });
 
-  test("reports that the database refuses connections, although nothing else keeps the process alive", async () => {
+  test("reports a refused database connection although nothing else keeps the process running", async () => {
     const imported = (path: string) => JSON.stringify(join(root, path));
     // Nothing listens on port 1.
     const storage = `postgres("postgres://ann:secret@127.0.0.1:1/chat", { listen: false })`;
@@ -57,7 +57,7 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     });
   });
 
-  test("grants, shows and revokes, with the app's own names for people", async () => {
+  test("grants, shows and revokes permissions with the user names of the app", async () => {
     await sallyport(["migrate"]);
     expect(
       await sallyport(["users", "grant", "ann@example.com", "chat.can_use_chat", "--reason", "hired"]),
@@ -83,7 +83,7 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     );
   });
 
-  test("names the nearest known word in one line, and changes nothing", async () => {
+  test("suggests the closest match for an unknown name in one line, and changes nothing", async () => {
     await sallyport(["migrate"]);
     expect(await sallyport(["users", "grant", "anne@example.com", "chat.can_use_chat"])).toEqual({
       code: 1,
@@ -96,7 +96,7 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     expect((await sallyport(["users", "show", "bob@example.com"])).out).toContain("no permissions");
   });
 
-  test("refuses what it does not know, in one line", async () => {
+  test("rejects an unknown command or a missing argument in one line", async () => {
     expect(await sallyport(["user"])).toEqual({
       code: 1,
       out: "",
@@ -107,7 +107,7 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     );
   });
 
-  test("says how to name the app, and what is wrong with the one that was named", async () => {
+  test("explains how to name the app, and reports an app that cannot be loaded", async () => {
     const none = await sallyport(["migrate"], { SALLYPORT_APP: "" });
     expect(none.code).toBe(1);
     expect(none.err).toMatch(
@@ -126,7 +126,7 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     await mkdir(join(member, "src"), { recursive: true });
     await writeFile(join(parent, "package.json"), '{"sallyport":{"app":"./other.mjs"}}');
     await writeFile(join(parent, "other.mjs"), 'console.error("The code of the parent ran.");');
-    // Between the two, where no package.json is, the parent's is the nearest one.
+    // This folder has no package.json, so that of the parent is the nearest one.
     const above = await sallyport(["permissions", "list"], { SALLYPORT_APP: "" }, join(parent, "packages"));
     expect(above.err).toContain("The code of the parent ran.");
     for (const text of ["{}", '{"sallyport":{}}', '{"sallyport":{"app":1}}', "null"]) {
@@ -146,13 +146,13 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     }
   });
 
-  test("writes no compiled code of the app to a folder that other users share", async () => {
+  test("does not write compiled code of the app to a shared temporary folder", async () => {
     const shared = await mkdtemp(join(folder, "tmp-"));
     expect((await sallyport(["migrate"], { TMPDIR: shared })).code).toBe(0);
     expect(await readdir(shared)).toEqual([]);
   });
 
-  test("says to migrate where the tables are missing", async () => {
+  test("names the migrate command if the tables are missing", async () => {
     const { code, err } = await sallyport(["users", "grant", "ann@example.com", "chat.can_use_chat"], {
       STORY_DATABASE: join(folder, "fresh.db"),
     });
@@ -161,8 +161,8 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
   });
 });
 
-describe("gateway local", () => {
-  test("stands before any backend, needs no app, and ends on a signal", async () => {
+describe("the command of the local gateway", () => {
+  test("forwards to any backend without an app, and exits with 0 on SIGTERM", async () => {
     const events: string[] = [];
     const backend = createServer((request, response) => {
       events.push(`${request.url} ${request.headers["x-sallyport-secret"]}`);
@@ -200,7 +200,7 @@ describe("gateway local", () => {
     expect(await ended).toBe(0);
   });
 
-  test("tells where it listens as one JSON document, and runs on", async () => {
+  test("prints its addresses as one JSON document, and keeps running", async () => {
     const child = spawn(
       process.execPath,
       [bin, "gateway", "local", "--target", "http://127.0.0.1:9/", "--port", "0", "--json"],
@@ -218,7 +218,7 @@ describe("gateway local", () => {
     expect(child.exitCode).toBe(null);
   });
 
-  test("says in one line what is wrong with its options", async () => {
+  test("reports an invalid option or a port in use in one line", async () => {
     const taken = createServer();
     await new Promise<void>((done) => taken.listen(0, "127.0.0.1", done));
     const port = String((taken.address() as AddressInfo).port);
@@ -236,8 +236,8 @@ describe("gateway local", () => {
 
 const require = createRequire(import.meta.url);
 
-/** The same without a process of its own, which is quicker: the app is loaded anew for each command. */
-async function quickly(args: string[], database: string, app = join(root, "test/processes/app.ts")) {
+/** Runs a command in this process, which is faster than a child process. Each command loads the app again. */
+async function runInProcess(args: string[], database: string, app = join(root, "test/processes/app.ts")) {
   const [out, err]: [string[], string[]] = [[], []];
   Object.assign(process.env, { SALLYPORT_APP: app, STORY_DATABASE: database });
   delete require.cache[app];
@@ -249,11 +249,11 @@ async function quickly(args: string[], database: string, app = join(root, "test/
   return { code, out: out.join(""), err: err.join("") };
 }
 
-/** A database of its own, migrated by the app of these stories. */
+/** Creates a migrated database. `app` runs a command with the current app, `next` with its next version. */
 async function freshApp() {
   const database = join(folder, `${randomUUID()}.db`);
-  const app = (...args: string[]) => quickly(args, database);
-  const next = (...args: string[]) => quickly(args, database, WIDER);
+  const app = (...args: string[]) => runInProcess(args, database);
+  const next = (...args: string[]) => runInProcess(args, database, WIDER);
   await app("migrate");
   return { app, next };
 }
@@ -262,14 +262,14 @@ async function freshApp() {
 const WIDER = join(root, "test/processes/wider-app.ts");
 
 describe("every command", () => {
-  const nowhere = { print: () => undefined, complain: () => undefined, end: () => undefined };
+  const silent = { print: () => undefined, complain: () => undefined, end: () => undefined };
   const leaves = (command: Command, path = ""): [string, Command][] =>
     command.commands.length === 0
       ? [[path, command]]
       : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`.trim()));
-  const commands = leaves(commandLine(nowhere));
+  const commands = leaves(commandLine(silent));
 
-  test("is in docs/cli.md as it is in the program: arguments, meaning, options", () => {
+  test("is documented in docs/cli.md with its arguments, description and options", () => {
     const page = readFileSync(join(root, "docs/cli.md"), "utf8");
     const rows = [...page.matchAll(/^\| `([^`]+)`\s*\| (.+?)\s*\| (.*?)\s*\|$/gm)].map(
       ([, usage, meaning, options]) => [usage, meaning, options],
@@ -286,7 +286,7 @@ describe("every command", () => {
     expect(rows).toEqual(declared);
   });
 
-  test.each(commands.map(([path]) => path))("%s helps, and has --json", async (path) => {
+  test.each(commands.map(([path]) => path))("%s prints help, with --json and --app", async (path) => {
     const printed: string[] = [];
     const code = await run([...path.split(" "), "--help"], (line) => printed.push(line));
     expect(code).toBe(0);
@@ -295,7 +295,7 @@ describe("every command", () => {
     expect(printed.join("\n")).toContain("--app <file>");
   });
 
-  test("names what is missing or too much in one line, with --json too", async () => {
+  test("rejects unknown options and missing or extra arguments in one line, also with --json", async () => {
     for (const [path, command] of commands) {
       const [printed, complaints]: [string[], string[]] = [[], []];
       const required = command.registeredArguments.filter((argument) => argument.required);
@@ -321,10 +321,10 @@ describe("every command", () => {
   });
 });
 
-describe("changes of rights", () => {
-  test("tell the same beforehand and when they are made, and say when there is nothing to do", async () => {
+describe("a change of permissions", () => {
+  test("prints the same message in a dry run and when it is made, also without effect", async () => {
     const { app } = await freshApp();
-    const story: [args: string[], message: string][] = [
+    const steps: [args: string[], message: string][] = [
       [["users", "grant", ANN, USE], `${ANN} (u1) now has ${USE}.`],
       [["users", "grant", ANN, USE], `${ANN} (u1) already has ${USE}.`],
       [["groups", "create", "editors"], 'There is now a group "editors".'],
@@ -352,11 +352,11 @@ describe("changes of rights", () => {
       [["users", "delete", ANN], `Nothing was known of ${ANN} (u1).`],
     ];
     let number = 0;
-    for (const [args, message] of story) {
+    for (const [args, message] of steps) {
       const changed = !/already|did not|was no|Nothing was/.test(message);
       const before = await app("audit", "--json");
-      const foretold = document(await app(...args, "--dry-run", "--json"));
-      expect(foretold, args.join(" ")).toMatchObject({ dryRun: true, changed, message });
+      const predicted = document(await app(...args, "--dry-run", "--json"));
+      expect(predicted, args.join(" ")).toMatchObject({ dryRun: true, changed, message });
       expect(await app("audit", "--json"), args.join(" ")).toEqual(before);
       const made = document(await app(...args, "--reason", "a story", "--json")) as { number: number };
       expect(made, args.join(" ")).toMatchObject({ changed, message });
@@ -366,15 +366,15 @@ describe("changes of rights", () => {
         number = made.number;
       }
     }
-    const told = document(await app("audit", "--json")) as Record<string, unknown>[];
-    expect(told.length).toBe(
-      story.filter(([, message]) => !/already|did not|was no|Nothing was/.test(message)).length,
+    const entries = document(await app("audit", "--json")) as Record<string, unknown>[];
+    expect(entries.length).toBe(
+      steps.filter(([, message]) => !/already|did not|was no|Nothing was/.test(message)).length,
     );
-    for (const entry of told)
+    for (const entry of entries)
       expect(entry).toMatchObject({ by: `cli:${userInfo().username}`, reason: "a story" });
   });
 
-  test("a dry run in words", async () => {
+  test("prints the effects of a dry run as text", async () => {
     const { app } = await freshApp();
     expect((await app("users", "grant", ANN, USE, "--dry-run")).out).toBe(
       [
@@ -392,7 +392,7 @@ describe("changes of rights", () => {
     );
   });
 
-  test("grants end when they are told to, and giving one again changes when", async () => {
+  test("ends a grant at --until, and a repeated grant changes the end", async () => {
     const { app } = await freshApp();
     await app("groups", "create", "editors");
     const gives = [
@@ -418,7 +418,7 @@ describe("changes of rights", () => {
     expect(before <= grantedAt && grantedAt <= after).toBe(true);
   });
 
-  test("an end that has passed or cannot be read is refused in one line that says what to write", async () => {
+  test("is rejected in one line with the valid forms if --until has passed or is invalid", async () => {
     const { app } = await freshApp();
     const ends = ["2020-01-01", "0h", "2030-02-30", "tomorrow", "", "-1h", "1y", "2030-12-31 18:00"];
     for (const until of [...ends, "9".repeat(5000)]) {
@@ -429,7 +429,7 @@ describe("changes of rights", () => {
     expect((await app("users", "show", ANN)).out).toContain("no permissions");
   });
 
-  test("say what a revocation leaves standing, and what a grant to somebody inactive is worth", async () => {
+  test("reports a permission that a group still grants, and a grant to an inactive user", async () => {
     const { app } = await freshApp();
     await app("groups", "create", "editors");
     await app("groups", "grant", "editors", USE);
@@ -446,7 +446,7 @@ describe("changes of rights", () => {
     ]);
   });
 
-  test("a group that does not exist is an error that names the nearest, for every command but create", async () => {
+  test("rejects an unknown group and suggests the closest match, in each command except create", async () => {
     const { app } = await freshApp();
     await app("groups", "create", "editors");
     for (const args of [
@@ -465,7 +465,7 @@ describe("changes of rights", () => {
     expect((await app("groups", "list")).out).toBe("editors  0 members  gives nothing\n");
   });
 
-  test("an account that the app removed can still be shown, and forgotten, by its id", async () => {
+  test("accepts the id of a user that the app has removed", async () => {
     const { app, next } = await freshApp();
     await next("users", "grant", "u77", USE);
     expect((await app("users", "show", "u77")).out).toContain("u77: active");
@@ -476,7 +476,7 @@ describe("changes of rights", () => {
 });
 
 describe("permissions", () => {
-  test("are listed with what the code and the database know of them, synced and pruned", async () => {
+  test("are listed with their state in code and database, synced and pruned", async () => {
     const { app, next } = await freshApp();
     await app("users", "grant", ANN, MODERATE);
     expect((await next("permissions", "list")).out).toBe(
@@ -513,7 +513,7 @@ describe("permissions", () => {
     expect(states.length).toBe(2);
   });
 
-  test("are not synced where the tables are missing", async () => {
+  test("are not synced if the tables are missing", async () => {
     const { code, err } = await sallyport(["permissions", "sync"], {
       STORY_DATABASE: join(folder, "none.db"),
     });
@@ -521,7 +521,7 @@ describe("permissions", () => {
     expect(err).toContain("npx sallyport migrate");
   });
 
-  test("diff tells who gains or loses by the next version, and fails when a rule widens", async () => {
+  test("are compared by diff, which lists gains and losses and fails if a rule widens", async () => {
     const { app, next } = await freshApp();
     await next("permissions", "sync");
     await app("migrate");
@@ -532,9 +532,9 @@ describe("permissions", () => {
       out: "The rules are those of the running code.\n",
       err: "",
     });
-    const told = await next("permissions", "diff");
-    expect(told.code).toBe(1);
-    expect(told.out).toContain(
+    const diff = await next("permissions", "diff");
+    expect(diff.code).toBe(1);
+    expect(diff.out).toContain(
       [
         "WIDENS  view /ws/chat: changed",
         `  before  ${USE}`,
@@ -542,7 +542,7 @@ describe("permissions", () => {
         "  gains  u2",
       ].join("\n"),
     );
-    expect(told.out).toContain("  loses  u1");
+    expect(diff.out).toContain("  loses  u1");
     const { code, out } = await next("permissions", "diff", "--json");
     expect(code).toBe(1);
     expect(JSON.parse(out)).toMatchObject({
@@ -554,14 +554,14 @@ describe("permissions", () => {
   });
 });
 
-describe("questions", () => {
-  test("why, who-can and what-can tell the reasons, in words and as JSON", async () => {
+describe("queries", () => {
+  test("print the reasons for access as text and as JSON", async () => {
     const { app } = await freshApp();
     await app("groups", "create", "editors");
     await app("groups", "grant", "editors", USE);
     await app("groups", "add", "editors", ANN, "--until", "2030-12-31");
     await app("users", "superuser", BOB, "on");
-    const asked = [
+    const question = [
       "why",
       "--user",
       ANN,
@@ -572,7 +572,7 @@ describe("questions", () => {
       "--channel",
       "notes/u1",
     ];
-    expect((await app(...asked)).out).toBe(
+    expect((await app(...question)).out).toBe(
       [
         `refused for ${ANN} (u1): ChatView.delete_message needs ${MODERATE}.`,
         `✔ ChatView needs ${USE}`,
@@ -585,7 +585,7 @@ describe("questions", () => {
         "",
       ].join("\n"),
     );
-    expect(document(await app(...asked, "--json"))).toMatchObject({
+    expect(document(await app(...question, "--json"))).toMatchObject({
       label: ANN,
       verdict: "refused",
       missing: [MODERATE],
@@ -619,7 +619,7 @@ describe("questions", () => {
     });
   });
 
-  test("name the nearest known word", async () => {
+  test("reject invalid arguments in one line, and suggest the closest match", async () => {
     const { app } = await freshApp();
     const wrong: [args: string[], words: string][] = [
       [
@@ -655,7 +655,7 @@ describe("questions", () => {
     }
   });
 
-  test("the audit reads from the newest, since when and for whom it is asked", async () => {
+  test("print the audit log newest first, filtered by user and time", async () => {
     const { app } = await freshApp();
     await app("users", "grant", ANN, USE, "--reason", "hired");
     await app("users", "grant", BOB, USE, "--until", "2030-12-31");
@@ -691,11 +691,11 @@ test("treats all Unicode forms of a group name as one group", async () => {
   expect((await app("groups", "delete", decomposed)).out).toContain(`The group "${composed}" is gone`);
 });
 
-describe("hostile input", () => {
+describe("the command line with hostile input or output", () => {
   const CONTROL = /(?!\n)[\p{Cc}\p{Bidi_Control}]/u;
   const EVIL = "red\u001b[31m\u009b2J\nfake line\u202e";
 
-  test("never controls the terminal: names, labels and reasons are printed with escaped control characters", async () => {
+  test("escapes control characters in names, labels and reasons", async () => {
     const { app } = await freshApp();
     const GROUP = "red\u202e";
     const eve = "eve\u001b[31m\u0007\u009b\u202e@example.com";
@@ -732,7 +732,7 @@ describe("hostile input", () => {
     expect(document(await app("audit", "--json"))).toContainEqual(expect.objectContaining({ reason: EVIL }));
   });
 
-  test("is refused in one line, without a trace of it in the terminal or the database", async () => {
+  test("rejects invalid input in one line, without control characters and without a change", async () => {
     const { app } = await freshApp();
     const before = (await app("audit", "--json")).out;
     const long = "x".repeat(100_000);
@@ -776,7 +776,7 @@ describe("hostile input", () => {
     expect((await app("groups", "list")).out).toBe("There are no groups.\n");
   });
 
-  test("a reader that hangs up early is no error, and a change is made even so", async () => {
+  test("makes the change and exits with 0 if stdout is closed early", async () => {
     await sallyport(["migrate"]);
     const child = spawn(process.execPath, [bin, "groups", "create", "unheard"], {
       env: {
@@ -795,7 +795,7 @@ describe("hostile input", () => {
     expect((await sallyport(["groups", "list"])).out).toContain("unheard");
   });
 
-  test("an app that prints does not spoil the answer", async () => {
+  test("prints valid JSON to stdout if the app prints while it loads", async () => {
     await sallyport(["migrate"]);
     const { code, out, err } = await sallyport(["users", "show", "u5", "--json"], {
       SALLYPORT_APP: WIDER,

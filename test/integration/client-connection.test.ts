@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import { type ConnectOptions, connect } from "../../src/client/socket.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { chat } from "./chat.ts";
 import { World } from "./world.ts";
 
-/** Handlers that ran. */
+/** The body of each message that the handler received, as JSON. */
 let ran: string[];
 
 class ActionView extends WebSocketView {
@@ -22,14 +22,14 @@ class ActionView extends WebSocketView {
 const PING = { id: "sallyport.ping", type: "sallyport.ping" };
 
 let world: World;
-/** The events of the page, which Node.js does not have. */
+/** The event target of the browser page, which Node.js does not have. */
 let page: EventTarget;
 beforeEach(async () => {
   ran = [];
   page = new EventTarget();
   vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
   vi.stubGlobal("removeEventListener", page.removeEventListener.bind(page));
-  // Limits of messages are counted in each process.
+  // Each process counts messages separately, so the test uses one.
   world = await World.open({ permissions: [chat], views: { "/ws/count": ActionView }, instances: 1 });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
 });
@@ -59,10 +59,10 @@ function annsClient(options: Partial<ConnectOptions> = {}) {
 }
 
 const connections = async () =>
-  (await world.sallyport.listSessions()).map(({ connectionId }) => connectionId);
+  (await world.sallyport.listConnections()).map(({ connectionId }) => connectionId);
 
 describe("the ping of a client", () => {
-  test("is answered on an open connection without a handler", async () => {
+  test("is answered on an open connection without a call of a handler", async () => {
     const ann = await world.connect("ann");
     ann.send(PING);
     expect(await ann.next(({ id }) => id === PING.id)).toEqual({ id: PING.id, ok: true, status: 200 });
@@ -71,14 +71,14 @@ describe("the ping of a client", () => {
     expect(ran).toEqual([]);
   });
 
-  test("is a message of the app if it names a handler", async () => {
+  test("calls the handler if it names one", async () => {
     const ann = await world.connect("ann");
     ann.send({ ...PING, handler: "count" });
     expect(await ann.next(({ id }) => id === PING.id)).toMatchObject({ result: { ok: true } });
     expect(ran).toEqual(['{"type":"sallyport.ping"}']);
   });
 
-  test("is limited as every message of the connection is, and denied without permission", async () => {
+  test("counts toward the message limit, and is not answered after a revocation", async () => {
     const ann = await world.connect("ann");
     for (let n = 1; n <= 6; n++) ann.send({ ...PING, id: n });
     for (let n = 1; n <= 6; n++) await ann.next(({ id }) => id === n);
@@ -91,8 +91,8 @@ describe("the ping of a client", () => {
   });
 });
 
-describe("a client on a network that comes and goes", () => {
-  test("leaves a half-open connection for a new one when the network returns", async () => {
+describe("a client on an unstable network", () => {
+  test("replaces a half-open connection when the network returns", async () => {
     const { client, tokens } = annsClient();
     await expect.poll(() => client.state).toBe("open");
     const [first] = await connections();
@@ -104,7 +104,7 @@ describe("a client on a network that comes and goes", () => {
     expect(await connections()).toHaveLength(2);
   });
 
-  test("keeps a connection that is alive", async () => {
+  test("keeps a working connection when the network returns", async () => {
     const { client, tokens } = annsClient();
     await expect.poll(() => client.state).toBe("open");
     page.dispatchEvent(new Event("offline"));
@@ -115,7 +115,7 @@ describe("a client on a network that comes and goes", () => {
   });
 });
 
-test("a client that is denied at $connect without a view stops after ten tokens, with a code", async () => {
+test("a client without a view that is denied at $connect stops after ten tokens with HANDSHAKE_FAILED", async () => {
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   const { client, tokens } = annsClient();
   const denials: unknown[] = [];

@@ -12,7 +12,7 @@ const DIRECTIONS: readonly (readonly [string, number])[] = [
 
 let world: World;
 
-/** An app whose database and processes are on one machine, so that one clock steps. */
+/** Opens an app with its database and processes on one machine, so that they use the same clock. */
 async function open(options: Partial<WorldOptions> = {}): Promise<void> {
   world = await World.open({
     permissions: [chat],
@@ -32,14 +32,14 @@ afterEach(async () => {
   expect(world.errors).toEqual([]);
 });
 
-/** Sets the clock of the machine. The monotonic clock of the processes is not touched. */
+/** Moves the clock of the machine. The monotonic clocks of the processes do not change. */
 async function step(ms: number): Promise<void> {
   vi.setSystemTime(Date.now() + ms);
   await world.sql(`update sallyport_test_clock set offset_ms = offset_ms + (${ms})`);
 }
 
-describe.each(DIRECTIONS)("a clock that is set %s by an hour", (_direction, ms) => {
-  test("closes no connection, and lets new ones in", async () => {
+describe.each(DIRECTIONS)("a clock that is set %s by one hour", (_direction, ms) => {
+  test("closes no connection and accepts new ones", async () => {
     await open();
     const ann = await world.connect("ann", { channel: "rooms/a" });
     await step(ms);
@@ -50,7 +50,7 @@ describe.each(DIRECTIONS)("a clock that is set %s by an hour", (_direction, ms) 
     expect(ann.isClosed).toBe(false);
   });
 
-  test("ends no limit later than the minute", async () => {
+  test("does not extend a limit beyond one minute", async () => {
     await open({ limits: { connectsPerUser: 2, tokensPerUser: 3 } });
     for (let n = 0; n < 2; n++) await world.connect("ann");
     expect(await statusOf(world.connect("ann"))).toBe(429);
@@ -63,7 +63,7 @@ describe.each(DIRECTIONS)("a clock that is set %s by an hour", (_direction, ms) 
     expect(Number(denied.headers.get("retry-after"))).toBeLessThanOrEqual(60);
   });
 
-  test("leaves no token valid that was issued before", async () => {
+  test("expires tokens that were issued before", async () => {
     await open();
     const token = await world.token("ann");
     await step(ms);
@@ -81,13 +81,13 @@ describe.each(DIRECTIONS)("a clock that is set %s by an hour", (_direction, ms) 
   });
 });
 
-test("a clock that was 30 hours ahead for a moment leaves connections that work or connect again", async () => {
+test("a cleanup with the clock 30 hours ahead closes connections, which can connect again", async () => {
   await open();
   const ann = await world.connect("ann");
   await step(30 * HOUR_MS);
   await world.sallyport.cleanup();
   await step(-30 * HOUR_MS);
-  // A machine whose clock is right again, half a minute later.
+  // The clock is correct again, half a minute later.
   await step(31_000);
   ann.send({ id: 1, handler: "whoami" });
   await ann.closed;

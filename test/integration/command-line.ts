@@ -5,7 +5,7 @@ import { expect } from "vitest";
 export const root = resolve(import.meta.dirname, "../..");
 export const bin = join(root, "bin/sallyport.js");
 
-/** What a command printed, and its exit code. */
+/** The output of a command and its exit code. */
 export interface Printed {
   readonly code: number | null;
   readonly out: string;
@@ -13,9 +13,9 @@ export interface Printed {
 }
 
 /**
- * Runs the command line in a process of its own, on the app in test/processes/app.ts.
+ * Runs the CLI in a separate process, with the app in test/processes/app.ts.
  *
- * @param env variables in addition to those of this process, such as STORY_DATABASE
+ * @param env environment variables in addition to those of this process, such as STORY_DATABASE
  */
 export function commandLineWith(
   args: readonly string[],
@@ -30,7 +30,7 @@ export function commandLineWith(
   });
 }
 
-/** The one document on stdout of a command that went well. */
+/** Returns the only JSON document on stdout of a command that succeeded. */
 export function document({ code, out, err }: Printed): unknown {
   expect({ code, err }).toEqual({ code: 0, err: "" });
   expect(out.endsWith("\n") && !out.slice(0, -1).includes("\n")).toBe(true);

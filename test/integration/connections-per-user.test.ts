@@ -14,15 +14,15 @@ async function open(options: Partial<WorldOptions> = {}): Promise<void> {
 }
 afterEach(() => world.close());
 
-/** Ids of the open rows of a user. */
+/** Returns the connection ids of the open rows of a user, oldest first. */
 const openRows = async (user: string) =>
   (
     (await world.sql(
-      `select connection_id from sallyport_sessions where user_id = '${user}' and closed_at is null order by connected_at`,
+      `select connection_id from sallyport_connections where user_id = '${user}' and closed_at is null order by connected_at`,
     )) as { connection_id: string }[]
   ).map(({ connection_id }) => connection_id);
 
-/** A `$connect` of a connection that the local gateway does not have: its `$disconnect` never comes. */
+/** Sends the `$connect` of a connection that the local gateway does not have, so no `$disconnect` follows. */
 async function connectLost(user: string, view = "/ws/chat"): Promise<number> {
   const token = await world.token(user);
   const response = await world.event(`${view}/connect?ws_token=${token}`, {
@@ -35,10 +35,10 @@ async function connectLost(user: string, view = "/ws/chat"): Promise<number> {
   return response.status;
 }
 
-/** Makes every connection older than the time within which API Gateway may not know it yet. */
-const age = () => world.sql("update sallyport_sessions set connected_at = connected_at - 60000");
+/** Makes every connection so old that API Gateway must know it. */
+const age = () => world.sql("update sallyport_connections set connected_at = connected_at - 60000");
 
-/** A Management API with another lookup of connections, or without one. */
+/** Creates a Management API client with the given lookup of connections, or without a lookup. */
 const apiWith = (get?: ManagementApi["get"]): ManagementApi => ({
   post: async () => ({ kind: "ok" }),
   delete: async () => ({ kind: "ok" }),
@@ -47,13 +47,13 @@ const apiWith = (get?: ManagementApi["get"]): ManagementApi => ({
 });
 
 describe("a user at the limit of open connections", () => {
-  test("is rejected with 429 and the reason connections, and accepted when one has closed", async () => {
+  test("is rejected with 429, and is accepted after a connection has closed", async () => {
     await open({ limits: { connectionsPerUser: 3 } });
     const sockets = [await world.connect("ann"), await world.connect("ann"), await world.connect("ann")];
     expect(await statusOf(world.connect("ann"))).toBe(429);
     expect(world.decisions.at(-1)).toMatchObject({
       event: "connect",
-      reason: "connections",
+      reason: "connection-limit",
       userId: "ann",
       message:
         "User ann has reached connectionsPerUser, which allows 3 open connections at the same time. Close one of them, or raise the limit.",
@@ -65,17 +65,17 @@ describe("a user at the limit of open connections", () => {
     expect(await openRows("ann")).toHaveLength(3);
   });
 
-  test("is denied a token where the request names the view", async () => {
+  test("receives no token if the request names the view", async () => {
     await open({ limits: { connectionsPerUser: 1 } });
     await world.connect("ann");
     expect((await world.requestToken("ann")).status).toBe(200);
     const response = await world.requestToken("ann", { view: "/ws/chat" });
     expect(response.status).toBe(429);
     expect(await response.json()).toMatchObject({ error: "Too many connections." });
-    expect(world.decisions.at(-1)).toMatchObject({ event: "token", reason: "connections" });
+    expect(world.decisions.at(-1)).toMatchObject({ event: "token", reason: "connection-limit" });
   });
 
-  test("receives a token below the limit and where a view has none, and none where the limit is 0", async () => {
+  test("receives a token below the limit or without a limit, and none if it is 0", async () => {
     const tokenStatus = async () => (await world.requestToken("ann", { view: "/ws/chat" })).status;
     await open({ limits: { connectionsPerUser: 2 } });
     await world.connect("ann");
@@ -89,14 +89,14 @@ describe("a user at the limit of open connections", () => {
     expect(await tokenStatus()).toBe(429);
   });
 
-  test("receives a token when a probe frees a place, and none when it frees too few", async () => {
+  test("receives a token only if a probe closes enough of the connections", async () => {
     const gone = new Set<string>();
     const client = apiWith(async (_endpoint, connectionId) => ({
       kind: gone.has(connectionId) ? "gone" : "ok",
     }));
     await open({ limits: { connectionsPerUser: 2 }, apiGateway: { client } });
     for (const user of ["ann", "ann", "bob"]) expect(await connectLost(user)).toBe(200);
-    await world.sql("update sallyport_sessions set user_id = 'ann'");
+    await world.sql("update sallyport_connections set user_id = 'ann'");
     await age();
     const tokenStatus = async () => (await world.requestToken("ann", { view: "/ws/chat" })).status;
     const [first, second] = await openRows("ann");
@@ -110,7 +110,7 @@ describe("a user at the limit of open connections", () => {
     expect(await openRows("ann")).toHaveLength(1);
   });
 
-  test("opens exactly as many connections as allowed when many connects race at two processes", async () => {
+  test("opens exactly the allowed number of connections when connects race in two processes", async () => {
     await open({
       limits: { connectionsPerUser: 5, connectsPerUser: false, tokensPerUser: false },
       instances: 2,
@@ -126,7 +126,7 @@ describe("a user at the limit of open connections", () => {
     }
   });
 
-  test("is counted by user: others open theirs while connects of one race", async () => {
+  test("does not affect the limit of another user when connects race", async () => {
     await open({
       limits: { connectionsPerUser: 2, connectsPerUser: false, tokensPerUser: false },
       instances: 2,
@@ -141,19 +141,19 @@ describe("a user at the limit of open connections", () => {
   test.each([
     [0, [429, 429]],
     [false as const, [101, 101]],
-  ])("with %s as the limit gets %j", async (connectionsPerUser, statuses) => {
+  ])("with %s as the limit receives the statuses %j", async (connectionsPerUser, statuses) => {
     await open({ limits: { connectionsPerUser } });
     expect([await statusOf(world.connect("ann")), await statusOf(world.connect("ann"))]).toEqual(statuses);
   });
 
-  test("does not exist for anonymous connections", async () => {
+  test("is never anonymous, because anonymous connections are not counted", async () => {
     await open({ views: { "/ws/lobby": LobbyView }, limits: { connectionsPerUser: 1 } });
     for (let index = 0; index < 3; index++) expect(await statusOf(world.connect(null))).toBe(101);
   });
 });
 
 describe("connections that closed without a $disconnect", () => {
-  test("are closed by a probe, and those that exist stay open", async () => {
+  test("are closed by a probe, and existing connections stay open", async () => {
     await open({ limits: { connectionsPerUser: 4 } });
     const lost = [await connectLost("ann"), await connectLost("ann"), await connectLost("ann")];
     expect(lost).toEqual([200, 200, 200]);
@@ -165,25 +165,25 @@ describe("connections that closed without a $disconnect", () => {
     expect(await openRows("ann")).toContain(existing);
     expect(await socket.result("whoami")).toMatchObject({ user: "ann" });
     expect(
-      await world.sql("select close_reason from sallyport_sessions where closed_at is not null"),
+      await world.sql("select close_reason from sallyport_connections where closed_at is not null"),
     ).toEqual(Array(3).fill({ close_reason: "gone" }));
   });
 
-  test("do not count when they are older than a connection can last", async () => {
+  test("do not count after the maximum duration of a connection", async () => {
     await open({ limits: { connectionsPerUser: 1 }, apiGateway: { client: apiWith() } });
     expect(await connectLost("ann")).toBe(200);
     expect(await connectLost("ann")).toBe(429);
-    await world.sql("update sallyport_sessions set connected_at = connected_at - 7500000");
+    await world.sql("update sallyport_connections set connected_at = connected_at - 7500000");
     expect(await connectLost("ann")).toBe(200);
   });
 
-  test("count as open while API Gateway may not know them yet", async () => {
+  test("count as open while they are too new for a probe", async () => {
     await open({ limits: { connectionsPerUser: 1 } });
     expect(await connectLost("ann")).toBe(200);
     expect(await statusOf(world.connect("ann"))).toBe(429);
   });
 
-  test("free exactly as many places as they had when many connects race", async () => {
+  test("make room for the same number of new connections when connects race", async () => {
     await open({
       limits: { connectionsPerUser: 4, connectsPerUser: false, tokensPerUser: false },
       instances: 2,
@@ -217,7 +217,7 @@ describe("connections that closed without a $disconnect", () => {
     expect(world.errors).toEqual([]);
   });
 
-  test("count as open if a proxy in front of API Gateway answers 410 with a page", async () => {
+  test("count as open if a proxy in front of API Gateway answers 410 with HTML", async () => {
     await open({ limits: { connectionsPerUser: 1 } });
     const { apiId, endpoint } = world.gateway;
     const proxy = createServer((_request, response) => {
@@ -245,7 +245,7 @@ describe("connections that closed without a $disconnect", () => {
     }
   });
 
-  test("are probed once for connects of a user at the same time, and at most 20 of them", async () => {
+  test("are probed once for concurrent connects of a user, at most 20 at the same time", async () => {
     let inFlight = 0;
     let most = 0;
     let release: () => void = () => undefined;
@@ -289,7 +289,7 @@ describe("a view with connectionsPerUser of its own", () => {
     ping = handler(() => "pong");
   }
 
-  test("counts its connections alone, and the app's limit counts those of the other views", async () => {
+  test("counts only its own connections, and the app's limit counts those of other views", async () => {
     await open({
       views: { "/ws/chat": ChatView, "/ws/lobby": LobbyView, "/ws/small": SmallView, "/ws/open": OpenView },
       limits: { connectionsPerUser: 2 },

@@ -2,14 +2,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { definePermissions } from "../../src/access/permissions.ts";
+import type { RuleChange } from "../../src/admin/compare-rules.ts";
 import type { SallyportOptions } from "../../src/config.ts";
-import type { RuleChange } from "../../src/lifecycle/compare-rules.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { ORIGIN } from "./world.ts";
 
 const shop = definePermissions("shop", { buy: "Buy", sell: "Sell", audit: "Audit" });
@@ -68,12 +68,12 @@ const brief = (changes: readonly RuleChange[]) =>
     loses,
   }));
 
-describe("a version compared with the running one", () => {
-  test("that declares the same differs in nothing", async () => {
+describe("a new version of the rules", () => {
+  test("without changes has no differences", async () => {
     expect(await version({}).access.compareRules()).toEqual([]);
   });
 
-  test("that narrows a view: who would lose it, and no widening", async () => {
+  test("that narrows a view lists the users who lose it, and does not widen", async () => {
     class Narrow extends Shop {
       static override permissionsRequired = [shop.audit];
     }
@@ -82,7 +82,7 @@ describe("a version compared with the running one", () => {
     ]);
   });
 
-  test("that adds a name to an any-list widens, whoever there is today", async () => {
+  test("that adds a permission to an any-list widens, even if no user gains access", async () => {
     class Wide extends Shop {
       static override permissionsRequired = [shop.buy, shop.sell];
       static override inheritRules = false;
@@ -96,7 +96,7 @@ describe("a version compared with the running one", () => {
     ]);
   });
 
-  test("that takes a demand off a handler, or adds one: whoever reaches the view gains it", async () => {
+  test("that loosens or adds a handler lists the users who gain it", async () => {
     class Generous extends WebSocketView {
       static override permissionsRequired = [shop.buy];
       order = handler({ signedIn: true }, () => ({}));
@@ -123,7 +123,7 @@ describe("a version compared with the running one", () => {
     ]);
   });
 
-  test("that drops a hook about the data widens; one that adds it does not", async () => {
+  test("that removes an authorize hook widens, and one that adds it does not", async () => {
     const guarded = defineChannel("aisles/:name", { permissionsRequired: [shop.buy], authorize: () => true });
     const next = version({ channels: [guarded, vault] });
     expect(brief(await next.access.compareRules())).toMatchObject([
@@ -135,7 +135,7 @@ describe("a version compared with the running one", () => {
     ]);
   });
 
-  test("that removes the stricter of two definitions opens those names; removing the only one does not", async () => {
+  test("that removes the stricter of two channel definitions widens, and one that removes both does not", async () => {
     expect(brief(await version({ channels: [aisle] }).access.compareRules())).toMatchObject([
       { kind: "channel", name: "aisles/vault", change: "removed", widens: true },
     ]);
@@ -145,7 +145,7 @@ describe("a version compared with the running one", () => {
     ]);
   });
 
-  test("that lets more people send", async () => {
+  test("that removes a send requirement lists the users who can send", async () => {
     const closed = defineChannel("news", { signedIn: true, sendRequired: [shop.audit] });
     const opened = defineChannel("news", { signedIn: true });
     await version({ channels: [closed] }).migrate();
@@ -155,7 +155,7 @@ describe("a version compared with the running one", () => {
     ]);
   });
 
-  test("has nothing to be compared with before the first migrate", async () => {
+  test("cannot be compared before the first migrate", async () => {
     const empty = version({ storage: sqlite(join(folder, "empty.db")) });
     await expect(empty.access.compareRules()).rejects.toThrow(/npx sallyport migrate/);
     await empty.migrate();
@@ -163,7 +163,7 @@ describe("a version compared with the running one", () => {
   });
 });
 
-test("migrate records the rules as the running ones, once, and in the audit only what differs", async () => {
+test("migrate stores the rules, and writes an audit entry only if they changed", async () => {
   await running.migrate();
   expect((await running.access.audit()).filter(({ action }) => action === "rules-changed")).toEqual([]);
   class Narrow extends Shop {

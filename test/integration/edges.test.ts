@@ -3,20 +3,20 @@ import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import { defineChannel } from "../../src/view/channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
 import { changedStorage, NOW, padded, storageAt, withHeldLooks } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";
 
-/** Where whole pages of sockets are: it takes everything, and holds it up while `holding`. */
+/** A Management API that accepts every request, and delays its responses while `holding` is true. */
 let api: Server;
 let endpoint: string;
 let posts: { method: string; connection: string }[];
 let holding: boolean;
 let held: (() => void)[];
-/** Whether it knows nothing of a socket that is to be closed. */
+/** Whether it answers each `DELETE` with 410. */
 let gone: boolean;
-/** How many posts it answers with 410 first. */
+/** The number of first posts that it answers with 410. */
 let arriving: number;
 
 let members: Set<string>;
@@ -27,7 +27,7 @@ const club = defineChannel("clubs/:slug", {
 const views = { "/ws/chat": ChatView, "/ws/lobby": LobbyView };
 
 let world: World;
-let letLook: () => void;
+let releaseLooks: () => void;
 beforeEach(async () => {
   [gone, arriving] = [false, 0];
   [posts, holding, held, members] = [[], false, [], new Set(["ann", "bob"])];
@@ -41,9 +41,9 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
-  // Each test enforces changes itself. No process does it at the same time.
+  // Each test enforces changes itself, so no background job does it at the same time.
   const looks = withHeldLooks();
-  letLook = looks.release;
+  releaseLooks = looks.release;
   world = await World.open({
     permissions: [chat],
     channels: [...channels, club],
@@ -53,7 +53,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   release();
-  letLook();
+  releaseLooks();
   await world.close();
   api.closeAllConnections();
   await new Promise((resolve) => api.close(resolve));
@@ -65,16 +65,16 @@ function release(): void {
   for (const answer of held.splice(0)) answer();
 }
 
-/** Rows of sockets at that gateway, of users `u00001` and so on, or all of one user. */
+/** Inserts connections at that gateway, of users `u00001`, `u00002`, … or all of one user. */
 async function rows(count: number, user?: string, view = "/ws/chat"): Promise<void> {
   await world.sallyport.registerGateway({ name: "pages", endpoint });
-  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+  await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < ${count})
     select ${padded("i", 5)}, (select id from sallyport_gateways where name = 'pages'), ${padded("i", 15)} || '=',
       '${view}', ${user === undefined ? `'u' || ${padded("i", 5)}` : `'${user}'`}, ${NOW} - 60000, 0 from n`);
 }
 
-/** Users of those rows, all in one group. */
+/** Inserts the users of those connections, and adds them to the group if one is given. */
 async function people(count: number, group?: string): Promise<void> {
   await world.sql(`insert into sallyport_users (id, is_active, is_superuser, created_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < ${count})
@@ -86,7 +86,7 @@ async function people(count: number, group?: string): Promise<void> {
   );
 }
 
-describe("an audience or a requirement that cannot be is refused before anything is read", () => {
+describe("an invalid audience or requirement", () => {
   test.each([
     ["nothing", undefined],
     ["null", null],
@@ -100,7 +100,7 @@ describe("an audience or a requirement that cannot be is refused before anything
     ["no session", { session: undefined }],
     ["no connection", { connection: undefined }],
     ["a permission that is none", { permission: "chat.none" }],
-  ])("%s", (_what, audience) => {
+  ])("is rejected by to(): %s", (_what, audience) => {
     expect(() => world.sallyport.to(audience as never)).toThrow(ConfigurationError);
   });
 
@@ -108,7 +108,7 @@ describe("an audience or a requirement that cannot be is refused before anything
     ["no channel", { channel: undefined }],
     ["a channel that is an object", { channel: ["rooms/general"] }],
     ["a channel that nothing declares", { channel: "cellar" }],
-  ])("%s: no definition matches it", (_what, audience) => {
+  ])("is rejected because no definition matches: %s", (_what, audience) => {
     expect(() => world.sallyport.to(audience as never)).toThrow(/no channel definition matches/);
   });
 
@@ -118,12 +118,12 @@ describe("an audience or a requirement that cannot be is refused before anything
     ["a word that is none", { permissionRequired: [chat.can_use_chat] }, /permissionRequired/],
     ["a permission that is none", { permissionsRequired: ["chat.none"] }, /chat\.none/],
     ["an empty list", { allPermissionsRequired: [] }, /is empty/],
-  ])("a requirement that is %s", (_what, requirement, words) => {
+  ])("is rejected with the reason for the requirement: %s", (_what, requirement, words) => {
     expect(() => world.sallyport.to("everyone", requirement as never)).toThrow(words);
   });
 });
 
-test("what no answer of authorizeMany is, lets nobody in, and is told", async () => {
+test("an invalid result of authorizeMany denies the delivery, and the error is reported", async () => {
   const down = async () => {
     throw new Error("down");
   };
@@ -143,16 +143,16 @@ test("what no answer of authorizeMany is, lets nobody in, and is told", async ()
       authenticate: () => null,
       onError: (error) => void errors.push(String(error)),
     });
-    await world.sql("delete from sallyport_sessions");
+    await world.sql("delete from sallyport_connections");
     await rows(1, "ann");
-    await world.sql("insert into sallyport_memberships select id, 'odd', 1 from sallyport_sessions");
+    await world.sql("insert into sallyport_memberships select id, 'odd', 1 from sallyport_connections");
     expect(await app.to({ channel: "odd" }).send("x")).toMatchObject({ recipients: 1, withheld: 1, sent: 0 });
     expect(errors).toHaveLength(1);
     await app.close();
   }
 });
 
-test("sockets of a view that is not mounted here are nobody whom this app may speak to", async () => {
+test("an app denies deliveries to connections of a view that it does not mount", async () => {
   await rows(1, "ann");
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const other = createSallyport({
@@ -168,7 +168,7 @@ test("sockets of a view that is not mounted here are nobody whom this app may sp
   await other.close();
 });
 
-test("reasons of one send are kept for twenty whom it withholds from, however many there are", async () => {
+test("a send stores decisions for at most 20 of its denied recipients", async () => {
   await rows(30);
   await people(30);
   const report = await world.sallyport.to("everyone").send("x");
@@ -176,7 +176,7 @@ test("reasons of one send are kept for twenty whom it withholds from, however ma
   await expect.poll(async () => (await world.sallyport.access.decisions({ limit: 100 })).length).toBe(20);
 });
 
-test("a hook that leaves somebody out is the reason that is kept, and those whom it named have none", async () => {
+test("a denial by authorizeMany is stored with the reason authorize, and a delivery stores no decision", async () => {
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
   await Promise.all(["ann", "bob"].map((user) => world.connect(user, { channel: "clubs/chess" })));
   members.delete("bob");
@@ -190,10 +190,10 @@ test("a hook that leaves somebody out is the reason that is kept, and those whom
     .toMatchObject([{ event: "delivery", userId: "bob", reason: "authorize", channel: "clubs/chess" }]);
 });
 
-test("a change of others under a fan-out to everyone, or to a user, costs nobody a frame", async () => {
+test("a permission change for other users during a send does not deny any recipient", async () => {
   for (const audience of ["everyone", { user: "ann" }] as const) {
     [holding, posts] = [true, []];
-    await world.sql("delete from sallyport_sessions");
+    await world.sql("delete from sallyport_connections");
     await rows(140, "ann");
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
@@ -209,39 +209,39 @@ test("a change of others under a fan-out to everyone, or to a user, costs nobody
   }
 });
 
-test("close() of more sockets than one page ends all of them", async () => {
+test("close() closes all connections of an audience that is larger than one page", async () => {
   await rows(1101, "ann");
   const report = await world.sallyport.to({ user: "ann" }).close();
   expect(report).toMatchObject({ recipients: 1101, sent: 1101, failed: 0 });
   expect(posts.filter(({ method }) => method === "DELETE")).toHaveLength(1101);
-  expect(await world.sql("select id from sallyport_sessions where closed_at is null")).toEqual([]);
+  expect(await world.sql("select id from sallyport_connections where closed_at is null")).toEqual([]);
 });
 
-test("more grants that end together than have a record each: all their sockets end, once", async () => {
+test("140 grants that expire together close the connection of each user once", async () => {
   await rows(140);
   await people(140);
   await world.sql(`insert into sallyport_user_permissions (user_id, permission, until_at, granted_at)
     select id, '${chat.can_use_chat}', 1, 0 from sallyport_users`);
   expect(await world.sallyport.enforce()).toBe(140);
-  expect(await world.sql("select id from sallyport_sessions where closed_at is null")).toEqual([]);
+  expect(await world.sql("select id from sallyport_connections where closed_at is null")).toEqual([]);
   expect(posts.filter(({ method }) => method === "DELETE")).toHaveLength(140);
   expect(await world.sallyport.access.audit({ limit: 1000 })).toHaveLength(140);
   expect(await world.sallyport.enforce()).toBe(0);
 });
 
-test("an eviction of several pages reports each socket once", async () => {
+test("a revocation of several pages counts each closed connection once", async () => {
   await rows(1101);
   await people(1101, "Crew");
   await world.sallyport.access.addToGroup("u00001", "Others");
   await world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
   await world.sql("update sallyport_user_groups set until_at = 1 where group_name = 'Crew'");
   expect(await world.sallyport.enforce()).toBe(1100);
-  expect(await world.sql("select user_id from sallyport_sessions where closed_at is null")).toEqual([
+  expect(await world.sql("select user_id from sallyport_connections where closed_at is null")).toEqual([
     { user_id: "u00001" },
   ]);
 });
 
-test("a channel that the next version guards more strictly is left, by those who may not stay", async () => {
+test("a stricter channel rule in a new version removes only the connections that it denies", async () => {
   for (const user of ["ann", "mo"]) await world.sallyport.access.grant(user, chat.can_use_chat);
   await world.sallyport.access.grant("mo", chat.can_moderate_chat);
   const [ann, mo] = await Promise.all(
@@ -264,17 +264,17 @@ test("a channel that the next version guards more strictly is left, by those who
     scope: "channel",
     channel: "rooms/general",
   });
-  expect(await world.sallyport.listSessions({ channel: "rooms/general" })).toMatchObject([{ user: "mo" }]);
+  expect(await world.sallyport.listConnections({ channel: "rooms/general" })).toMatchObject([{ user: "mo" }]);
   expect([ann?.isClosed, mo?.isClosed]).toEqual([false, false]);
   await next.close();
 });
 
-test("what ends a login, or a user, is foretold to end its sockets, whatever the rules would say", async () => {
+test("the preview of an ended session or a deleted user lists the connections that it closes", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const [phone, desk] = [await world.connect("ann:phone"), await world.connect("ann:desk")];
   const { access } = world.sallyport;
   const ending = async (change: Parameters<typeof access.preview>[0]) =>
-    (await access.preview(change)).sessions.length;
+    (await access.preview(change)).connections.length;
   expect(await ending({ kind: "end-session", session: "phone" })).toBe(1);
   expect(await ending({ kind: "end-session", session: "nobody's" })).toBe(0);
   expect(await ending({ kind: "delete-user", user: "ann" })).toBe(2);
@@ -284,33 +284,33 @@ test("what ends a login, or a user, is foretold to end its sockets, whatever the
   expect(desk.isClosed).toBe(false);
 });
 
-test("a client that hangs up on its notice is gone, however young: it is not asked after again and again", async () => {
+test("a new connection that is gone when it is closed is not retried", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   await rows(1, "ann");
-  await world.sql(`update sallyport_sessions set connected_at = ${NOW}`);
+  await world.sql(`update sallyport_connections set connected_at = ${NOW}`);
   gone = true;
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect(posts.map(({ method }) => method)).toEqual(["POST", "DELETE"]);
 });
 
-test("one that is only arriving is tried again until it is there", async () => {
+test("a notice to a connection that is still opening is retried until API Gateway accepts it", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   await rows(1, "ann");
-  await world.sql(`update sallyport_sessions set connected_at = ${NOW}`);
+  await world.sql(`update sallyport_connections set connected_at = ${NOW}`);
   arriving = 2;
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect(posts.map(({ method }) => method)).toEqual(["POST", "POST", "POST", "DELETE"]);
 });
 
-test("reports an enforcement that fails, and finishes it at the next look", async () => {
+test("a failed enforcement is reported, and the next enforce() completes it", async () => {
   const storage = storageAt(world.database);
   let failures = 1;
   const errors: string[] = [];
   const app = createSallyport({
     storage: changedStorage(storage, {
-      writeBeside: async (work, options) => {
+      sharedTransaction: async (work, options) => {
         if (failures-- > 0) throw new Error("the disk is full");
-        return storage.writeBeside(work, options);
+        return storage.sharedTransaction(work, options);
       },
     }),
     permissions: [chat],
@@ -324,26 +324,27 @@ test("reports an enforcement that fails, and finishes it at the next look", asyn
   await app.access.grant("ann", chat.can_use_chat);
   expect(await app.access.revoke("ann", chat.can_use_chat)).toBe(true);
   expect(errors).toEqual([expect.stringContaining("the disk is full")]);
-  expect(await world.sql("select id from sallyport_sessions where closed_at is null")).toHaveLength(1);
-  // Ends the claim of the process that failed.
-  await world.sql("update sallyport_evictions set claimed_until = 1");
+  expect(await world.sql("select id from sallyport_connections where closed_at is null")).toHaveLength(1);
+  // Expires the claim of the process that failed.
+  await world.sql("update sallyport_revocations set claimed_until = 1");
   expect(await world.sallyport.enforce()).toBe(1);
-  expect(await world.sql("select id from sallyport_sessions where closed_at is null")).toEqual([]);
+  expect(await world.sql("select id from sallyport_connections where closed_at is null")).toEqual([]);
   expect(posts.map(({ method }) => method)).toEqual(["POST", "DELETE"]);
   await app.close();
 });
 
-test("an enforcement that fails after rows were closed, and cannot even be put off: their sockets hear of it when it is made up for", async () => {
+test("connections of an enforcement that failed halfway receive their notices from the next enforce()", async () => {
   const storage = storageAt(world.database);
   let writes = Number.POSITIVE_INFINITY;
   const fail = () => Promise.reject(new Error("the database is away"));
   const app = createSallyport({
     storage: changedStorage(storage, {
-      writeBeside: (work, options) => (writes-- > 0 ? storage.writeBeside(work, options) : fail()),
-      write: async (work) => {
+      sharedTransaction: (work, options) =>
+        writes-- > 0 ? storage.sharedTransaction(work, options) : fail(),
+      transaction: async (work) => {
         if (writes <= 0) return fail();
-        const done = await storage.write(work);
-        // The change is committed; of what follows from it only the first page's rows are closed.
+        const done = await storage.transaction(work);
+        // The change is committed. The enforcement closes only the rows of the first page.
         if (isRevoking) writes = 1;
         return done;
       },
@@ -357,9 +358,9 @@ test("an enforcement that fails after rows were closed, and cannot even be put o
   });
   let isRevoking = false;
   await rows(2, "ann");
-  await world.sql("update sallyport_sessions set user_id = 'bob' where id = '00002'");
+  await world.sql("update sallyport_connections set user_id = 'bob' where id = '00002'");
   await world.sql(
-    "insert into sallyport_memberships select id, 'rooms/moderators', 1 from sallyport_sessions",
+    "insert into sallyport_memberships select id, 'rooms/moderators', 1 from sallyport_connections",
   );
   await app.access.grant("bob", chat.can_use_chat);
   await app.access.grant({ group: "Crew" }, chat.can_moderate_chat);
@@ -367,7 +368,7 @@ test("an enforcement that fails after rows were closed, and cannot even be put o
 
   isRevoking = true;
   await app.access.revoke({ group: "Crew" }, chat.can_moderate_chat);
-  expect(await world.sql("select id from sallyport_sessions where closed_at is null")).toEqual([
+  expect(await world.sql("select id from sallyport_connections where closed_at is null")).toEqual([
     { id: "00002" },
   ]);
   expect(posts).toEqual([]);
@@ -381,18 +382,18 @@ test("an enforcement that fails after rows were closed, and cannot even be put o
   expect(posts.filter(({ connection }) => connection.endsWith("2=")).map(({ method }) => method)).toEqual([
     "POST",
   ]);
-  expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+  expect(await world.sql("select id from sallyport_revocations")).toEqual([]);
   await app.close();
 });
 
-test("what fails while hooks are asked leaves the record to the next look, which tells how many have lost something", async () => {
+test("an enforcement that fails during authorize hooks keeps its record, and the next enforce() completes it", async () => {
   const storage = storageAt(world.database);
   let [isAway, isMember] = [false, true];
   const errors: string[] = [];
   const app = createSallyport({
     storage: changedStorage(storage, {
-      writeBeside: (work, options) =>
-        isAway ? Promise.reject(new Error("the database is away")) : storage.writeBeside(work, options),
+      sharedTransaction: (work, options) =>
+        isAway ? Promise.reject(new Error("the database is away")) : storage.sharedTransaction(work, options),
     }),
     permissions: [chat],
     channels: [defineChannel("hooked", { signedIn: true, authorize: () => isMember })],
@@ -402,22 +403,22 @@ test("what fails while hooks are asked leaves the record to the next look, which
     onError: (error, where) => void errors.push(`${where}: ${error}`),
   });
   await rows(2, "ann");
-  await world.sql("insert into sallyport_memberships select id, 'hooked', 1 from sallyport_sessions");
+  await world.sql("insert into sallyport_memberships select id, 'hooked', 1 from sallyport_connections");
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   [isAway, isMember] = [true, false];
   await app.access.recheck({ user: "ann" });
   expect(errors).toEqual(["enforcing a change of user ann: Error: the database is away"]);
-  expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+  expect(await world.sql("select id from sallyport_revocations")).toHaveLength(1);
   isAway = false;
-  await world.sql("update sallyport_evictions set claimed_until = 1");
+  await world.sql("update sallyport_revocations set claimed_until = 1");
   expect(await app.enforce()).toBe(2);
-  expect(await world.sql("select session_id from sallyport_memberships")).toEqual([]);
-  expect(await world.sql("select id from sallyport_evictions")).toEqual([]);
+  expect(await world.sql("select connection_key from sallyport_memberships")).toEqual([]);
+  expect(await world.sql("select id from sallyport_revocations")).toEqual([]);
   expect(posts.map(({ method }) => method)).toEqual(["POST", "POST"]);
   await app.close();
 });
 
-test("a socket that its gateway does not close is told, by its connection", async () => {
+test("a connection that its gateway cannot close is reported with its connection id", async () => {
   await rows(1, "ann");
   await world.sallyport.registerGateway({ name: "pages", endpoint: "http://127.0.0.1:9/dev" });
   const errors: string[] = [];
@@ -427,8 +428,8 @@ test("a socket that its gateway does not close is told, by its connection", asyn
   });
   await app.access.grant("ann", chat.can_use_chat);
   await app.access.revoke("ann", chat.can_use_chat);
-  const told = "evicting connection 000000000000001=: Error: The gateway did not take it: ECONNREFUSED";
+  const report = "evicting connection 000000000000001=: Error: The gateway did not take it: ECONNREFUSED";
   await app.close();
-  // Equal errors are passed on once, and then with their number.
-  expect(errors).toEqual([told, told]);
+  // Equal errors are reported once, and then once more with their count.
+  expect(errors).toEqual([report, report]);
 });

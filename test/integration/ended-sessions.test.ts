@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import type { SallyportOptions } from "../../src/config.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { isPostgres, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
@@ -18,7 +18,7 @@ const open = async (options: Partial<WorldOptions> = {}) => {
   world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, ...options });
   return world;
 };
-/** Errors of background tasks that a test causes. */
+/** Returns whether a test causes this error of a background task. */
 let isExpected = (_error: string) => false;
 afterEach(async () => {
   const { errors } = world;
@@ -31,7 +31,7 @@ const denied = (status: number) => expect.objectContaining({ status }) as Refuse
 const DAY_MS = 24 * 3_600_000;
 
 describe("a session that was ended with endSession()", () => {
-  test("receives no token any more, in every process", async () => {
+  test("receives no token from any process", async () => {
     await open();
     const ann = await world.connect("ann:phone");
     await world.sallyport.access.endSession("phone");
@@ -52,14 +52,14 @@ describe("a session that was ended with endSession()", () => {
     expect(world.decisions.at(-1)).toMatchObject({ event: "connect", reason: "session-ended" });
   });
 
-  test("cannot connect with a token, also when the token alone identifies the user", async () => {
+  test("cannot connect with an earlier token if the token alone identifies the user", async () => {
     await open({ token: { binding: "token" } });
     const token = await world.token("ann:phone");
     await world.sallyport.access.endSession("phone");
     await expect(world.connect("ann:phone", { token })).rejects.toEqual(denied(401));
   });
 
-  test("is not another session of the same user, nor the same id of a later session", async () => {
+  test("does not affect other sessions of the user, also with a similar id", async () => {
     await open();
     await world.sallyport.access.endSession("phone");
     const ann = await world.connect("ann:laptop");
@@ -68,7 +68,7 @@ describe("a session that was ended with endSession()", () => {
     expect((await world.requestToken("ann:phone2")).status).toBe(200);
   });
 
-  test("counts as ended before its first token request, and is ended once", async () => {
+  test("is ended before its first token request, and is stored once", async () => {
     await open();
     await world.sallyport.access.endSession("phone");
     await world.sallyport.access.endSession("phone");
@@ -76,7 +76,7 @@ describe("a session that was ended with endSession()", () => {
     expect(await world.sql("select * from sallyport_ended_sessions")).toHaveLength(1);
   });
 
-  test("is forgotten after 30 days, or after the days that the app chose", async () => {
+  test("is forgotten after 30 days, or after endedSessions.keepDays", async () => {
     for (const [keepDays, options] of [
       [30, {}],
       [2, { endedSessions: { keepDays: 2 } }],
@@ -95,7 +95,7 @@ describe("a session that was ended with endSession()", () => {
     }
   });
 
-  test("stays ended when the app is started again", async () => {
+  test("stays ended after a restart of the app", async () => {
     await open();
     await world.sallyport.access.endSession("phone");
     const app = sameApp();
@@ -128,7 +128,7 @@ describe("a session that was ended with endSession()", () => {
 });
 
 describe("a token of an ended session", () => {
-  test("is denied with 401 when the session ends while the view's connect() runs", async () => {
+  test("is answered with 401 when the session ends while the view's connect() runs", async () => {
     class SlowView extends ChatView {
       override async connect() {
         await world.sallyport.access.endSession("phone");
@@ -139,7 +139,7 @@ describe("a token of an ended session", () => {
     expect(world.decisions.at(-1)).toMatchObject({ event: "connect", reason: "session-ended" });
   });
 
-  test("counts as a failure of its address when it is used again and again", async () => {
+  test("counts as a failed connect of its address each time it is used", async () => {
     await open({ limits: { failedConnectsPerIp: 3 } });
     const token = await world.token("ann:phone");
     await world.sallyport.access.endSession("phone");
@@ -151,7 +151,7 @@ describe("a token of an ended session", () => {
   });
 });
 
-test("bounds the ended sessions also where only enforce() runs, as on Lambda", async () => {
+test("enforce() alone limits the stored ended sessions to maxRows, as on Lambda", async () => {
   await open({ endedSessions: { maxRows: 2 }, instances: 1 });
   for (const id of ["one", "two", "three", "four", "five", "six"])
     await world.sallyport.access.endSession(id);
@@ -162,7 +162,7 @@ test("bounds the ended sessions also where only enforce() runs, as on Lambda", a
   expect(errors).toHaveLength(1);
 });
 
-test("removes the oldest ended sessions above maxRows, and reports it once", async () => {
+test("cleanup() removes the oldest ended sessions above maxRows, and reports it once", async () => {
   await open({ endedSessions: { maxRows: 3 }, instances: 1 });
   for (const id of ["one", "two", "three", "four", "five"]) {
     await world.sallyport.access.endSession(id);
@@ -182,7 +182,7 @@ test("removes the oldest ended sessions above maxRows, and reports it once", asy
 describe("a session id that is the id of its user", () => {
   const authenticate = () => ({ userId: "ann", sessionId: "ann" });
 
-  test("is not remembered, because the user could never connect again, and is reported once", async () => {
+  test("is not stored as ended, so the user can connect again, and is reported once", async () => {
     await open({ authenticate, instances: 1 });
     const ann = await world.connect("ann");
     await world.sallyport.access.endSession("ann");
@@ -190,11 +190,11 @@ describe("a session id that is the id of its user", () => {
     for (let n = 0; n < 3; n++) expect((await world.requestToken("ann")).status).toBe(200);
     const again = await world.connect("ann");
     expect(await again.result("ping")).toBe("pong");
-    await world.sallyport.settle();
+    await world.sallyport.flush();
     expect(world.errors.splice(0).map(String)).toEqual([expect.stringMatching(/sessionId .* user id/)]);
   });
 
-  test("cannot connect with a token from before the end", async () => {
+  test("cannot connect with a token from before endSession()", async () => {
     await open({ authenticate, instances: 1 });
     const token = await world.token("ann");
     await world.sallyport.access.endSession("ann");
@@ -221,20 +221,20 @@ describe("the session id of the app", () => {
     expect(JSON.stringify([world.decisions, await world.sallyport.access.audit()])).not.toContain(SECRET);
   });
 
-  test("is hashed by migrate where an earlier version stored it, and still ends its connections", async () => {
+  test("is hashed by migrate if an earlier version stored it in plain text, and can still be ended", async () => {
     await open({ instances: 1 });
     const ann = await world.connect(`ann:${SECRET}`);
     const token = await world.token(`ann:${SECRET}`);
     for (const table of ["sessions", "tokens"]) {
-      await world.sql(`update sallyport_${table} set login_id = '${SECRET}'`);
+      await world.sql(`update sallyport_${table} set session_id = '${SECRET}'`);
     }
-    // The app runs while its tables are those of the earlier version.
+    // The app runs while the tables are those of the earlier version, so its background tasks fail.
     isExpected = (error) => error.includes("Run: npx sallyport migrate");
     await world.sql("delete from sallyport_migrations where name >= '0004'");
     await world.sql("drop table sallyport_ended_sessions");
     await world.sql("drop table sallyport_changes");
     await world.sql("alter table sallyport_tokens drop column ended_at");
-    await world.sql("drop index sallyport_sessions_open_user");
+    await world.sql("drop index sallyport_connections_open_user");
     for (const column of ["view", "channel"]) {
       await world.sql(`alter table sallyport_tokens drop column ${column}`);
     }
@@ -246,7 +246,7 @@ describe("the session id of the app", () => {
   });
 });
 
-/** A process that starts later. */
+/** Starts another process of the same app. */
 function sameApp(options: Partial<SallyportOptions> = {}) {
   const app = createSallyport({
     ...{ permissions: [chat], views: { "/ws/chat": ChatView }, origins: [ORIGIN] },
@@ -258,7 +258,7 @@ function sameApp(options: Partial<SallyportOptions> = {}) {
   return app;
 }
 
-/** Makes the ended sessions older. */
+/** Makes the ended sessions older by the given number of days. */
 const age = (days: number) =>
   world.sql(`update sallyport_ended_sessions set ended_at = ended_at - ${Math.round(days * DAY_MS)}`);
 

@@ -2,8 +2,8 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { emptyDatabase, storageAt } from "../postgres/database.ts";
 import { chat } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";
@@ -26,7 +26,7 @@ interface Call {
   readonly repeats: number;
 }
 
-/** Every error that the calls stand for. */
+/** Returns the number of errors that the calls of `onError` represent. */
 const total = (calls: readonly Call[]) => calls.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
 
 let world: World | undefined;
@@ -36,14 +36,14 @@ afterEach(async () => {
   world = undefined;
 });
 
-describe("a client that makes a handler fail again and again", () => {
+describe("a client that makes a handler fail repeatedly", () => {
   test.each([
     ["with the same text", () => "the row"],
     [
       "with another text each time",
       (n: number) => [...String(n)].map((digit) => "abcdefghij"[+digit]).join(""),
     ],
-  ])("%s causes few calls of onError, which stand for every error", async (_name, text) => {
+  ])("%s causes fewer than 100 calls of onError, which count all 400 errors", async (_name, text) => {
     const calls: Call[] = [];
     world = await World.open({
       permissions: [chat],
@@ -55,13 +55,13 @@ describe("a client that makes a handler fail again and again", () => {
     for (let n = 0; n < 400; n++) {
       expect(await ann.call("fail", { text: text(n) })).toMatchObject({ ok: false, status: 500 });
     }
-    await world.sallyport.settle();
+    await world.sallyport.flush();
     expect(total(calls)).toBe(400);
     expect(calls.length).toBeLessThan(100);
   });
 });
 
-test("a client that chooses the fields of an error still gets an answer, and onError gets the error", async () => {
+test("an error with fields that the client chose is answered and passed to onError", async () => {
   const calls: Call[] = [];
   const onError = (error: unknown, _where: string, repeats: number) => calls.push({ error, repeats });
   world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1, onError });
@@ -69,7 +69,7 @@ test("a client that chooses the fields of an error still gets an answer, and onE
   for (const message of [5, { length: 2 }, null, ["a"]]) {
     expect(await ann.call("odd", { message })).toMatchObject({ ok: false, status: 500 });
   }
-  await world.sallyport.settle();
+  await world.sallyport.flush();
   expect(total(calls)).toBe(4);
 });
 
@@ -83,7 +83,7 @@ test("a client that varies its errors does not hide the errors of another handle
   expect(calls.map(({ error }) => String(error))).toContain("Error: payment failed");
 });
 
-test("a server whose tables are of an older version says which command to run", async () => {
+test("a server with tables of an older version reports the migrate command", async () => {
   const errors: string[] = [];
   const onError = (error: unknown) => errors.push(String(error));
   world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1, onError });
@@ -96,7 +96,7 @@ test("a server whose tables are of an older version says which command to run", 
   expect(errors[0]).toMatch(/^StorageError: .*Run: npx sallyport migrate$/);
 });
 
-test("an app's own statement that names a missing column is the app's error", async () => {
+test("a missing column in a statement of the app is not a StorageError", async () => {
   world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1 });
   const storage = storageAt(world.database);
   try {
@@ -109,7 +109,7 @@ test("an app's own statement that names a missing column is the app's error", as
   }
 });
 
-test("a server whose tables are missing prints one line with the command to run", async () => {
+test("a server without tables prints the migrate command once, and then a count", async () => {
   const database = await emptyDatabase();
   const sallyport = createSallyport({
     storage: storageAt(database.source),
@@ -131,7 +131,7 @@ test("a server whose tables are missing prints one line with the command to run"
     }
     expect(printed).toHaveLength(1);
     expect(printed[0]).toMatch(/^sallyport: [^\n]*Run: npx sallyport migrate$/);
-    await sallyport.settle();
+    await sallyport.flush();
     expect(printed).toHaveLength(2);
     expect(printed[1]).toMatch(/^sallyport: [^\n]*\(\d+ more like this\)$/);
   } finally {

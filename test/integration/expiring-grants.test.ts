@@ -14,7 +14,7 @@ beforeEach(async () => {
     permissions: [chat],
     channels,
     views: { "/ws/chat": ChatView },
-    // What is counted is what one process sends.
+    // The test counts the statements of one process.
     instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (statement) => sent.push(statement));
@@ -27,7 +27,7 @@ afterEach(async () => {
   await storage?.[Symbol.asyncDispose]();
 });
 
-test("grants that end together are ended in batches of 500, with a few statements each", async () => {
+test("grants that expire together are processed in batches of 500, with one insert per table", async () => {
   await world.sallyport.access.grant("user-0001", chat.can_use_chat);
   const ann = await world.connect("user-0001");
   const numbers = `with recursive n(n) as (select 1 union all select n + 1 from n where n < ${GRANTS})`;
@@ -36,7 +36,7 @@ test("grants that end together are ended in batches of 500, with a few statement
     `insert into sallyport_users (id, is_active, is_superuser, created_at) ${numbers} select ${id}, 1, 0, 0 from n where n > 1`,
   );
   sent = [];
-  // In one statement with the grant of the user who is connected.
+  // One statement sets all grants, that of the connected user included, so that they expire together.
   await world.sql(
     `insert into sallyport_user_permissions (user_id, permission, until_at, granted_at) ${numbers}
       select ${id}, 'chat.can_use_chat', ${NOW} - 1, 0 from n where true
@@ -44,7 +44,7 @@ test("grants that end together are ended in batches of 500, with a few statement
   );
   await world.sallyport.enforce();
   expect((await ann.closed).code).toBe(1000);
-  await expect.poll(() => world.sql("select id from sallyport_evictions")).toEqual([]);
+  await expect.poll(() => world.sql("select id from sallyport_revocations")).toEqual([]);
 
   const [counted] = (await world.sql(
     `select count(*) as entries, max(number) - min(number) + 1 as numbers, count(distinct number) as different

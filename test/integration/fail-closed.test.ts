@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { definePermissions } from "../../src/access/permissions.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { type Handler, handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { type Handler, handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { ORIGIN, type Refused, World, type WorldOptions } from "./world.ts";
 
 const shop = definePermissions("shop", { enter: "Enter", moderate: "Moderate", ship: "Ship" });
@@ -42,7 +42,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<World> {
 const denied = (status = 403) => expect.objectContaining({ status }) as Refused;
 
 describe("a view with rules in static fields and a parent class", () => {
-  test("denies the connection of a user who lacks the rule of the parent class", async () => {
+  test("denies a connection that does not satisfy the rule of the parent class", async () => {
     const { sallyport, connect } = bound(await open());
     await sallyport.access.grant("ann", shop.ship);
     await expect(connect("ann")).rejects.toEqual(denied());
@@ -51,7 +51,7 @@ describe("a view with rules in static fields and a parent class", () => {
     expect(await ann.result("look")).toBe("seen");
   });
 
-  test("denies a handler that replaces one of the parent class to a user who lacks the parent's rule", async () => {
+  test("denies an overriding handler if the user does not satisfy the rule of the parent's handler", async () => {
     const { sallyport, connect, decisions } = bound(await open());
     await sallyport.access.grant("ann", shop.enter);
     const ann = await connect("ann");
@@ -63,7 +63,7 @@ describe("a view with rules in static fields and a parent class", () => {
     expect(await ann.call("remove")).toMatchObject({ ok: false, status: 403 });
   });
 
-  test("calls the authorize of a replaced handler, and checks the rules of both", async () => {
+  test("calls the authorize of an overridden handler, and checks the rules of both", async () => {
     const { sallyport, connect, decisions } = bound(await open());
     for (const user of ["ann", "bob"]) {
       await sallyport.access.grant(user, shop.enter);
@@ -80,12 +80,12 @@ describe("a view with rules in static fields and a parent class", () => {
 });
 
 describe("the session of a token", () => {
-  test("must be the session of the connect: another user's cookie is denied", async () => {
+  test("must match the session of the connect, so another user's cookie is denied", async () => {
     const { sallyport, connect, token, decisions } = bound(await open());
     await sallyport.access.grant("ann", shop.enter);
     await sallyport.access.grant("mallory", shop.enter);
     await expect(connect("mallory", { token: await token("ann") })).rejects.toEqual(denied());
-    expect(decisions.at(-1)).toMatchObject({ reason: "login" });
+    expect(decisions.at(-1)).toMatchObject({ reason: "session" });
     await expect(connect(null, { token: await token("ann") })).rejects.toEqual(denied());
     await connect("ann", { token: await token("ann") });
   });
@@ -93,11 +93,11 @@ describe("the session of a token", () => {
 
 test.each([
   { sessionID: "s1" },
-  { session_id: "s1" },
+  { connection_key: "s1" },
   { sessionId: undefined },
   { id: "s1" },
   { sessionId: " " },
-])("rejects the session %j of authenticate(), which endSession() would not find", async (session) => {
+])("rejects the session %j from authenticate(), which endSession() could not find", async (session) => {
   const opened = await open({ authenticate: () => ({ userId: "ann", ...session }) });
   expect((await opened.requestToken("ann")).status).toBe(500);
   expect(opened.errors.splice(0).map(String)).toEqual([
@@ -113,7 +113,7 @@ test.each([null, undefined])(
   },
 );
 
-test("rejects a user of authenticate() that is not a plain object", async () => {
+test("rejects a result of authenticate() that is not a plain object", async () => {
   class Account {
     userId = "ann";
   }
@@ -126,7 +126,7 @@ test("rejects a user of authenticate() that is not a plain object", async () => 
   ]);
 });
 
-test("rejects a send whose requirement is undefined, instead of sending to everyone", async () => {
+test("rejects a send with an undefined requirement instead of sending to everyone", async () => {
   class SendingView extends WebSocketView {
     static override signedIn = true;
     shout = handler(({ to }) => to("everyone", undefined).send("x"));
@@ -145,7 +145,7 @@ test("rejects a send whose requirement is undefined, instead of sending to every
   );
 });
 
-test("rejects a registration whose secret is undefined, so that the former secret does not stay in use", async () => {
+test("rejects a gateway registration with an undefined secret, both kinds of secret, or a short secret", async () => {
   const { sallyport, gateway } = await open();
   const registration = { name: "local", endpoint: gateway.endpoint };
   await expect(sallyport.registerGateway({ ...registration, secret: undefined as never })).rejects.toThrow(
@@ -158,7 +158,7 @@ test("rejects a registration whose secret is undefined, so that the former secre
 });
 
 describe("a page", () => {
-  test("of a subdomain is accepted where origins has a wildcard, and a page that only looks like one is not", async () => {
+  test("of a subdomain is accepted by a wildcard in origins, and one of a similar domain is not", async () => {
     const { sallyport, connect, requestToken } = bound(await open({ origins: ["https://*.example.com"] }));
     await sallyport.access.grant("ann", shop.enter);
     await connect("ann", { origin: "https://chat.example.com" });
@@ -174,7 +174,7 @@ describe("a page", () => {
     }
   });
 
-  test("is accepted where the function origins returns true, and denied where it returns anything else", async () => {
+  test("is accepted only if the function origins returns true", async () => {
     const answers: Record<string, unknown> = { [ORIGIN]: true, "https://a.test": "yes", "https://b.test": 1 };
     const { sallyport, connect } = bound(
       await open({ origins: async (origin) => answers[origin] as boolean }),
@@ -191,7 +191,7 @@ describe("a page", () => {
     });
   });
 
-  test("is denied while the function origins fails, and the failure is reported", async () => {
+  test("is rejected with 500 if the function origins throws, and the error is reported", async () => {
     const opened = await open({
       origins: () => {
         throw new Error("no database");
@@ -202,7 +202,7 @@ describe("a page", () => {
     expect(opened.errors.splice(0).map(String)).toContain("Error: no database");
   });
 
-  test("without an Origin header is accepted with allowMissingOrigin alone", async () => {
+  test("without an Origin header is accepted with allowMissingOrigin, and an unknown origin is denied", async () => {
     const { sallyport, connect } = bound(await open({ origins: undefined, allowMissingOrigin: true }));
     await sallyport.access.grant("ann", shop.enter);
     const token = () => (world as World).token("ann", undefined, null);
@@ -212,7 +212,7 @@ describe("a page", () => {
 });
 
 test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
-  "rejects the user id %j everywhere",
+  "rejects the user id %j in authenticate() and in changes",
   async (userId) => {
     const { sallyport, requestToken } = bound(await open({ authenticate: () => ({ userId }) }));
     expect((await requestToken("ann")).status).toBe(500);
@@ -233,7 +233,7 @@ test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
 );
 
 describe("a change", () => {
-  test("with a misspelled or missing end is rejected instead of becoming permanent", async () => {
+  test("with a misspelled or invalid option is rejected, and nothing is written", async () => {
     const { access } = (await open()).sallyport;
     const wrong: [RegExp, () => Promise<unknown>][] = [
       [/untill is not an option/, () => access.grant("ann", shop.enter, { untill: 1 } as never)],
@@ -261,11 +261,11 @@ describe("a change", () => {
   });
 });
 
-test("a view whose default channel needs a permission denies connections without one", async () => {
+test("a view denies connections without the permission of its default channel", async () => {
   class LobbyView extends WebSocketView {
     static override signedIn = true;
     static override defaultChannel = "lobby";
-    where = handler(({ session }) => session.channels);
+    where = handler(({ connection }) => connection.channels);
   }
   const lobby = defineChannel("lobby", { permissionsRequired: [shop.enter] });
   const { sallyport, connect } = bound(await open({ views: { "/ws/lobby": LobbyView }, channels: [lobby] }));
@@ -274,7 +274,7 @@ test("a view whose default channel needs a permission denies connections without
   expect(await (await connect("ann")).result("where")).toEqual(["lobby"]);
 });
 
-/** The functions of a world, to be called without it. */
+/** Returns functions of a world that can be called without it. */
 function bound(opened: World) {
   return {
     sallyport: opened.sallyport,

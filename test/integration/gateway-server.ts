@@ -3,18 +3,18 @@ import type { AddressInfo } from "node:net";
 import { NOW, padded } from "../postgres/database.ts";
 import type { World } from "./world.ts";
 
-/** A call that arrived at a Management API. */
+/** A request that the fake Management API received. */
 export interface ArrivedCall {
   readonly method: string;
   readonly connection: string;
   readonly body: string;
 }
 
-/** A Management API whose sockets are rows alone, and whose answers a story decides. */
+/** A fake Management API. Its connections exist only as database rows, and a test decides its responses. */
 export class GatewayServer {
   readonly endpoint: string;
   readonly calls: ArrivedCall[] = [];
-  /** The status of each answer, in its own time. */
+  /** Returns the status of a response. A promise delays the response. */
   answer: (call: ArrivedCall) => number | Promise<number> = () => 200;
   readonly #server: Server;
 
@@ -37,10 +37,10 @@ export class GatewayServer {
     return gateway;
   }
 
-  /** Rows of sockets of a user at this gateway, by the name of which it is registered: `00001=`, `00002=`, … */
+  /** Registers this gateway and inserts open connections of a user, with the ids `00001=`, `00002=`, … */
   async open(world: World, name: string, user: string, from: number, count: number): Promise<void> {
     await world.sallyport.registerGateway({ name, endpoint: this.endpoint });
-    await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       with recursive n(i) as (select ${from} union all select i + 1 from n where i < ${from + count - 1})
       select ${padded("i", 5)}, (select id from sallyport_gateways where name = '${name}'), ${padded("i", 5)} || '=',
         '/ws/chat', '${user}', ${NOW} - 60000, 0 from n`);

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import WebSocket from "ws";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { NOW } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
@@ -20,7 +20,7 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** One more local gateway before the same app. */
+/** Starts another local gateway in front of the same app. */
 async function anotherGateway(
   name: string,
   options: Partial<Parameters<typeof startLocalGateway>[0]> = {},
@@ -47,7 +47,7 @@ async function anotherGateway(
   };
 }
 
-test("B37 a send that spans two gateways reaches each connection through its own", async () => {
+test("B37 a send across two gateways reaches each connection through its own gateway", async () => {
   const other = await anotherGateway("other", { stage: "two" });
   const here = await world.connect("ann", { channel: "rooms/general" });
   const there = await other.connect("ann");
@@ -59,7 +59,7 @@ test("B37 a send that spans two gateways reaches each connection through its own
   await there.message("chat_message");
 });
 
-test("to a user, a connection, everyone, and to those who hold a permission", async () => {
+test("a send reaches a user, a connection, everyone, or the holders of a permission", async () => {
   await world.sallyport.access.grant("mo", chat.can_use_chat);
   await world.sallyport.access.grant("mo", chat.can_moderate_chat);
   await world.sallyport.access.setSuperuser("rita", true);
@@ -87,7 +87,7 @@ test("to a user, a connection, everyone, and to those who hold a permission", as
     ["b", "c", "d"],
   ]);
 
-  const rows = (await world.sql("select connection_id from sallyport_sessions where user_id = 'mo'")) as {
+  const rows = (await world.sql("select connection_id from sallyport_connections where user_id = 'mo'")) as {
     connection_id: string;
   }[];
   const connection = rows[0]?.connection_id as string;
@@ -99,7 +99,7 @@ test("to a user, a connection, everyone, and to those who hold a permission", as
   expect(() => sallyport.to({ channel: "nowhere" })).toThrow(/no channel definition matches/);
 });
 
-test("close() ends the session before its socket: a gateway out of reach changes nothing about that", async () => {
+test("close() closes the connection in the database although its gateway is unreachable", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   const { apiId, stage } = world.gateway;
   const unreachable = {
@@ -115,9 +115,9 @@ test("close() ends the session before its socket: a gateway out of reach changes
   expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ recipients: 0 });
 });
 
-test("a connection that is gone closes its row; one that is only just arriving keeps it", async () => {
+test("a send closes the row of a gone connection, but not of one that is still opening", async () => {
   const insert = (id: string, ageMs: number) =>
-    world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       select '${id}', id, '${id.repeat(15)}=', '/ws/chat', 'ann', ${NOW} - ${ageMs}, 0 from sallyport_gateways`);
   await insert("a", 60_000);
   await insert("b", 100);
@@ -133,11 +133,11 @@ test("a connection that is gone closes its row; one that is only just arriving k
     cursor: null,
   });
   expect(
-    await world.sql("select id, close_reason from sallyport_sessions where closed_at is not null"),
+    await world.sql("select id, close_reason from sallyport_connections where closed_at is not null"),
   ).toEqual([{ id: "a", close_reason: "gone" }]);
 });
 
-test("a gateway without route responses gets its answers pushed", async () => {
+test("answers are pushed to connections of a gateway without route responses", async () => {
   const pushing = await anotherGateway("pushing", { routeResponses: false }, { replies: "push" });
   const ann = await pushing.connect("ann");
   expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
@@ -148,7 +148,7 @@ test("a gateway without route responses gets its answers pushed", async () => {
   });
 });
 
-test("while a gateway changes from pushed answers to those that it hands over, a page hears each once", async () => {
+test("a client receives one answer while its gateway changes from pushed to returned answers", async () => {
   const changing = await anotherGateway("changing", {}, { replies: "push" });
   const url = new URL(changing.gateway.url);
   url.searchParams.set("ws_token", await world.token("ann"));
@@ -164,7 +164,7 @@ test("while a gateway changes from pushed answers to those that it hands over, a
   socket.close();
 });
 
-test("F74 a route of its own leads to another view, which checks its own rule on each message", async () => {
+test("F74 a custom route leads to another view, which checks its rule on each message", async () => {
   const { access } = world.sallyport;
   const routed = await anotherGateway("routed", {
     routes: { moderate: `${world.appUrl}/ws/moderation/moderate` },
@@ -181,14 +181,14 @@ test("F74 a route of its own leads to another view, which checks its own rule on
   expect(await ann.next((frame) => frame.id === 2)).toMatchObject({ ok: true, result: { pong: true } });
   ann.send({ action: "moderate", handler: "whoami", id: 3 });
   expect(await ann.next((frame) => frame.id === 3)).toMatchObject({ ok: false, status: 403 });
-  // The right of the other view ends: the socket, which rests on its own view, stays.
+  // The connection depends only on the rule of its own view, so it stays open.
   await access.revoke("ann", chat.can_moderate_chat);
   ann.send({ action: "moderate", handler: "ping", id: 4 });
   expect(await ann.next((frame) => frame.id === 4)).toMatchObject({ ok: false, status: 403 });
   expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
 });
 
-test("on a network that nobody else can reach, the API id suffices where the app says so", async () => {
+test("with gatewayAuth none, the API id alone authenticates a gateway, and an unknown id is denied", async () => {
   await world.close();
   world = await World.open({ permissions: [chat], channels, views, gatewayAuth: "none" });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -198,7 +198,7 @@ test("on a network that nobody else can reach, the API id suffices where the app
   expect((await world.event("/ws/chat/default", headers, "{}")).status).toBe(403);
 });
 
-test("the rows of a local gateway that was started anew are closed, and only those", async () => {
+test("the connections of a restarted local gateway are closed, and no others", async () => {
   const other = await anotherGateway("other");
   const ann = await world.connect("ann");
   const there = await other.connect("ann");

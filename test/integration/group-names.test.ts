@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { AccessChange } from "../../src/lifecycle/change-rights.ts";
+import type { AccessChange } from "../../src/admin/change.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { revoked, World } from "./world.ts";
 
-/** One name in its composed and in its decomposed form. */
+/** The same name in its composed (NFC) and its decomposed (NFD) form. */
 const [NFC, NFD] = ["Caf\u00e9", "Cafe\u0301"];
 
 let world: World;
@@ -15,8 +15,8 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-describe("a group whose name has several Unicode forms", () => {
-  test("is one group for every change", async () => {
+describe("a group with several Unicode forms of its name", () => {
+  test("is the same group in every change and in the audit", async () => {
     const { access } = world.sallyport;
     expect(await access.createGroup(NFD)).toBe(true);
     expect(await access.createGroup(NFC)).toBe(false);
@@ -47,7 +47,7 @@ describe("a group whose name has several Unicode forms", () => {
     }
   });
 
-  test("is one group for a filter of users", async () => {
+  test("is the same group in a filter of users", async () => {
     const { access } = world.sallyport;
     await access.addToGroup("ann", NFC);
     await access.addToGroup("bob", "other");
@@ -56,7 +56,7 @@ describe("a group whose name has several Unicode forms", () => {
     }
   });
 
-  test("closes the sockets of its members when a right of the other form ends", async () => {
+  test("closes the connections of its members when a change names its other form", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: NFC }, chat.can_use_chat);
     await access.addToGroup("ann", NFC);
@@ -73,7 +73,7 @@ describe("a group whose name has several Unicode forms", () => {
     }
   });
 
-  test("is one group for a preview", async () => {
+  test("is the same group in a preview", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: NFC }, chat.can_use_chat);
     await access.addToGroup("ann", NFC);
@@ -95,7 +95,7 @@ describe("a group whose name has several Unicode forms", () => {
 });
 
 test.each([" ", "\u3000", "\u200b", "\u2060\u200d", "\u00ad", "\u3164", "\ufeff", "\u2800", "\u202e"])(
-  "a name that shows nothing, such as %j, is rejected",
+  "the invisible name %j is rejected for a group and for a user",
   async (name) => {
     const { access } = world.sallyport;
     await expect(access.createGroup(name)).rejects.toThrow(/group/);

@@ -2,37 +2,37 @@ import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { invalid } from "../../src/errors.ts";
-import { handler } from "../../src/view/handlers.ts";
+import { handler } from "../../src/views/handler.ts";
 import { NOW, padded } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { World } from "./world.ts";
 
-/** A Management API that answers when it is told to. */
+/** A Management API that delays its responses while `holding` is true. */
 let api: Server;
 let endpoint: string;
 let holding: boolean;
 let held: ServerResponse[];
 let posts: { connection: string; body: string }[];
 
-let goOn: () => void;
+let resume: () => void;
 let arrived: Promise<void>;
 class SlowView extends ChatView {
   slow = handler(async () => {
-    await patience();
+    await waitForTest();
     return { secret: "found out with the rights of before" };
   });
   slow_words = handler(async () => {
-    await patience();
+    await waitForTest();
     throw invalid("the code is open-sesame");
   });
   slow_document = handler({ signedIn: true, authorize: ({ user }) => user.id === owner }, async () => {
-    await patience();
+    await waitForTest();
     return { secret: 42 };
   });
   guarded = handler(
     {
       authorize: async () => {
-        await patience();
+        await waitForTest();
         return true;
       },
     },
@@ -49,10 +49,10 @@ class SlowView extends ChatView {
 let owner = "";
 const started: string[] = [];
 
-/** Tells the test that it is entered, and goes on when the test says so. */
-async function patience(): Promise<void> {
+/** Signals the test that the handler runs, and waits until the test calls `resume()`. */
+async function waitForTest(): Promise<void> {
   const gate = new Promise<void>((resolve) => {
-    goOn = resolve;
+    resume = resolve;
   });
   entered();
   await gate;
@@ -75,7 +75,7 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
-  // What revoke() promises when it has resolved is of its own process.
+  // `revoke()` gives its guarantee for its own process when it resolves.
   world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": SlowView }, instances: 1 });
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
 });
@@ -92,10 +92,10 @@ function release(): void {
   for (const response of held.splice(0)) response.writeHead(200).end();
 }
 
-/** Rows of sockets at a gateway whose Management API is ours. */
-async function sockets(user: string, from: number, count: number): Promise<void> {
+/** Inserts connections at a gateway with the Management API of this test. */
+async function insertConnections(user: string, from: number, count: number): Promise<void> {
   await world.sallyport.registerGateway({ name: "slow", endpoint });
-  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+  await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select ${from} union all select i + 1 from n where i < ${from + count - 1})
     select ${padded("i", 5)}, (select id from sallyport_gateways where name = 'slow'), ${padded("i", 15)} || '=',
       '/ws/chat', '${user}', ${NOW} - 60000, 0 from n`);
@@ -104,9 +104,9 @@ async function sockets(user: string, from: number, count: number): Promise<void>
 const connections = (body: string) =>
   posts.filter((post) => post.body === body).map((post) => post.connection);
 
-test("a fan-out under way starts no frame to a user whose right has ended meanwhile", async () => {
-  await sockets("ann", 1, 128);
-  await sockets("bob", 1001, 60);
+test("a send in progress does not start a delivery to a user who lost the permission", async () => {
+  await insertConnections("ann", 1, 128);
+  await insertConnections("bob", 1001, 60);
   const sending = world.sallyport.to("everyone").send("news");
   await expect.poll(() => posts.length).toBe(128);
   const revoking = world.sallyport.access.revoke("bob", chat.can_use_chat);
@@ -121,15 +121,17 @@ test("a fan-out under way starts no frame to a user whose right has ended meanwh
   expect(notices).toHaveLength(60);
 });
 
-test("a recipient that lost only the channel is read again, and the others receive the message", async () => {
-  await sockets("ann", 1, 128);
-  await sockets("bob", 1001, 60);
-  await world.sql("insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_sessions");
+test("a send in progress denies only the recipient that left the channel", async () => {
+  await insertConnections("ann", 1, 128);
+  await insertConnections("bob", 1001, 60);
+  await world.sql(
+    "insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_connections",
+  );
   await world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
   const sending = world.sallyport.to({ channel: "rooms/general" }).send("news");
   await expect.poll(() => posts.length).toBe(128);
-  // As a revocation in another process leaves a channel.
-  await world.sql("delete from sallyport_memberships where session_id = '01060'");
+  // A revocation in another process removes a membership in this way.
+  await world.sql("delete from sallyport_memberships where connection_key = '01060'");
   const changing = world.sallyport.access.recheck({ user: "bob" });
   const last = async () => (await world.sallyport.access.audit({ limit: 1 }))[0]?.action;
   await expect.poll(last).toBe("recheck");
@@ -138,8 +140,8 @@ test("a recipient that lost only the channel is read again, and the others recei
   expect(await sending).toMatchObject({ recipients: 188, sent: 187, withheld: 1 });
 });
 
-test("revoke() resolves only when a frame that had started has arrived or failed", async () => {
-  await sockets("bob", 1, 1);
+test("revoke() resolves only after a delivery that had started has finished", async () => {
+  await insertConnections("bob", 1, 1);
   const sending = world.sallyport.to({ user: "bob" }).send("news");
   await expect.poll(() => posts.length).toBe(1);
   let resolved = false;
@@ -147,7 +149,7 @@ test("revoke() resolves only when a frame that had started has arrived or failed
     resolved = true;
   });
   await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_use_chat)).toBe(false);
-  // A later revoke() has gone the whole way meanwhile.
+  // A later revoke() completes in the meantime.
   await world.sallyport.access.grant("eve", chat.can_use_chat);
   await world.sallyport.access.revoke("eve", chat.can_use_chat);
   expect(resolved).toBe(false);
@@ -156,16 +158,18 @@ test("revoke() resolves only when a frame that had started has arrived or failed
   expect(await sending).toMatchObject({ sent: 1 });
 });
 
-test("a group that is deleted counts at once for each of its many members", async () => {
+test("the deletion of a group denies its members the rest of a send in progress", async () => {
   const { access } = world.sallyport;
   await access.grant({ group: "Crew" }, chat.can_use_chat);
-  await sockets("ann", 1, 500);
+  await insertConnections("ann", 1, 500);
   await world.sql(`insert into sallyport_users (id, is_active, is_superuser, created_at)
-    select 'member ' || id, 1, 0, 0 from sallyport_sessions`);
+    select 'member ' || id, 1, 0, 0 from sallyport_connections`);
   await world.sql(`insert into sallyport_user_groups (user_id, group_name, granted_at)
-    select 'member ' || id, 'Crew', 0 from sallyport_sessions`);
-  await world.sql("update sallyport_sessions set user_id = 'member ' || id");
-  await world.sql("insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_sessions");
+    select 'member ' || id, 'Crew', 0 from sallyport_connections`);
+  await world.sql("update sallyport_connections set user_id = 'member ' || id");
+  await world.sql(
+    "insert into sallyport_memberships select id, 'rooms/general', 1 from sallyport_connections",
+  );
   const sending = world.sallyport.to({ channel: "rooms/general" }).send("news");
   await expect.poll(() => posts.length).toBe(128);
   const changing = access.deleteGroup("Crew");
@@ -175,7 +179,7 @@ test("a group that is deleted counts at once for each of its many members", asyn
   expect(await sending).toMatchObject({ recipients: 500, sent: 128, withheld: 372 });
 });
 
-test("a permission that comes from another group by the time it is checked again is followed there", async () => {
+test("a handler does not start if its permission moves to a group that then loses it", async () => {
   const { access } = world.sallyport;
   await access.grant({ group: "Crew" }, chat.can_use_chat);
   await world.connect("bob");
@@ -194,22 +198,22 @@ test("a permission that comes from another group by the time it is checked again
   nextArrival();
   await access.addToGroup("bob", "Crew");
   await access.revoke("bob", chat.can_use_chat);
-  goOn();
+  resume();
   await arrived;
   await access.revoke({ group: "Crew" }, chat.can_use_chat);
-  goOn();
+  resume();
   expect(await (await late).json()).toMatchObject({ id: 1, ok: false, status: 403 });
   expect(started).toEqual([]);
 });
 
-test("a running handler's answer is replaced by the generic refusal", async () => {
+test("the answer of a running handler is replaced by a denial after a revocation", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sallyport.access.grant("ann", chat.can_moderate_chat);
   const answer = ann.call("slow");
   await arrived;
-  // Another right of the same user ended: the answer still stands.
+  // The revocation of another permission of the user does not change the answer.
   await world.sallyport.access.revoke("ann", chat.can_moderate_chat);
-  goOn();
+  resume();
   expect(await answer).toMatchObject({ ok: true });
 
   arrived = new Promise((resolve) => {
@@ -224,7 +228,7 @@ test("a running handler's answer is replaced by the generic refusal", async () =
   await arrived;
   await world.sallyport.access.revoke("bob", chat.can_use_chat);
   await bob.closed;
-  goOn();
+  resume();
   expect(await (await late).json()).toMatchObject({
     id: 1,
     ok: false,
@@ -233,7 +237,7 @@ test("a running handler's answer is replaced by the generic refusal", async () =
   });
 });
 
-test("what a running handler throws is no answer either, once the right has ended", async () => {
+test("the error text of a running handler is not sent after a revocation", async () => {
   await world.connect("bob");
   const late = world.event(
     "/ws/chat/default",
@@ -242,24 +246,24 @@ test("what a running handler throws is no answer either, once the right has ende
   );
   await arrived;
   await world.sallyport.access.revoke("bob", chat.can_use_chat);
-  goOn();
+  resume();
   const answer = (await (await late).json()) as object;
   expect(answer).toMatchObject({ status: 403, error: "Permission denied." });
   expect(JSON.stringify(answer)).not.toContain("open-sesame");
 });
 
-test("a recheck reaches a running handler: its authorize is asked again before the answer goes out", async () => {
+test("a recheck calls authorize again before the answer of a running handler is sent", async () => {
   owner = "ann";
   const ann = await world.connect("ann");
   const answer = ann.call("slow_document");
   await arrived;
   owner = "bob";
   await world.sallyport.access.recheck({ user: "ann" });
-  goOn();
+  resume();
   expect(await answer).toMatchObject({ ok: false, status: 403 });
 });
 
-test("a right that ends while authorize is asked: the handler never starts", async () => {
+test("a handler does not start if the permission is revoked while its authorize runs", async () => {
   await world.connect("bob");
   const late = world.event(
     "/ws/chat/default",
@@ -268,15 +272,15 @@ test("a right that ends while authorize is asked: the handler never starts", asy
   );
   await arrived;
   await world.sallyport.access.revoke("bob", chat.can_use_chat);
-  goOn();
+  resume();
   expect(await (await late).json()).toMatchObject({ status: 403 });
   expect(started).toEqual([]);
 });
 
 describe("an answer that waits to be pushed", () => {
-  /** What is pushed of an answer before whose turn comes something has changed. */
+  /** Returns the pushed answer when `change` ran while the answer was queued. */
   async function pushedAfter(change: () => Promise<unknown>, isDone: () => Promise<boolean>) {
-    await sockets("ann", 1, 128);
+    await insertConnections("ann", 1, 128);
     await world.sallyport.access.grant("bob", chat.can_moderate_chat);
     await world.connect("bob");
     await world.sallyport.registerGateway({ name: "local", endpoint, stage: "dev", replies: "push" });
@@ -288,7 +292,7 @@ describe("an answer that waits to be pushed", () => {
       JSON.stringify({ id: 1, handler: "moderate" }),
     );
     await arrived;
-    // The answer is queued long before a whole request has been served.
+    // The answer is queued before this separate request has been served.
     await world.token("ann");
     const changing = change();
     await expect.poll(isDone).toBe(true);
@@ -298,7 +302,7 @@ describe("an answer that waits to be pushed", () => {
     expect(others).toEqual([]);
     return JSON.parse(pushed?.body ?? "{}") as unknown;
   }
-  test("is judged again before it goes out", async () => {
+  test("is denied if its permission is revoked before it is sent", async () => {
     const pushed = await pushedAfter(
       () => world.sallyport.access.revoke("bob", chat.can_moderate_chat),
       async () => !(await world.sallyport.access.hasPermission("bob", chat.can_moderate_chat)),
@@ -306,7 +310,7 @@ describe("an answer that waits to be pushed", () => {
     expect(pushed).toMatchObject({ id: 1, ok: false, status: 403 });
   });
 
-  test("goes out as it is where it may still be had", async () => {
+  test("is sent unchanged if the user still has the required permission", async () => {
     const pushed = await pushedAfter(
       () => world.sallyport.access.revoke("bob", chat.can_use_chat),
       async () => !(await world.sallyport.access.hasPermission("bob", chat.can_use_chat)),
@@ -316,7 +320,7 @@ describe("an answer that waits to be pushed", () => {
 });
 
 async function asGateway(user: string): Promise<Record<string, string>> {
-  const rows = await world.sql(`select connection_id from sallyport_sessions where user_id = '${user}'`);
+  const rows = await world.sql(`select connection_id from sallyport_connections where user_id = '${user}'`);
   const { connection_id } = rows[0] as { connection_id: string };
   return { connectionId: connection_id, "x-sallyport-secret": world.secret };
 }

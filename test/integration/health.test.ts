@@ -4,7 +4,7 @@ import { createSallyport } from "../../src/sallyport.ts";
 import { emptyDatabase, isPostgres, sqlAt, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 
-/** An app on a database of its own. */
+/** Creates an app with an empty database. */
 async function app() {
   const database = await emptyDatabase();
   const storage = storageAt(database.source);
@@ -23,7 +23,7 @@ async function app() {
   return { database, storage, sallyport };
 }
 
-test("is no without tables, yes with them, and leaves no row", async () => {
+test("health() is unhealthy before migrate(), healthy afterwards, and writes no counter", async () => {
   const { sallyport, database } = await app();
   expect(await sallyport.health()).toMatchObject({
     isHealthy: false,
@@ -38,7 +38,7 @@ test("is no without tables, yes with them, and leaves no row", async () => {
   );
 });
 
-test("is no while a SQLite database does not accept writes, and yes again afterwards", async ({ skip }) => {
+test("health() is unhealthy only while a SQLite database does not accept writes", async ({ skip }) => {
   if (isPostgres) skip("test/postgres/lost-connections.test.ts has the same for PostgreSQL");
   const { sallyport, storage } = await app();
   await sallyport.migrate();

@@ -9,8 +9,8 @@ import { nodeListener } from "../../src/adapters/node.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
 import {
   isPostgres,
   NOW,
@@ -43,7 +43,7 @@ const app = (storage: Database, more: object = {}) =>
     ...more,
   });
 
-test("a hook that does not answer counts as a no after five seconds, and holds up no other eviction", async () => {
+test("a hook that does not return denies access after five seconds and delays no other revocation", async () => {
   await world.close();
   let hanging = false;
   const stuck = defineChannel("stuck", {
@@ -57,21 +57,21 @@ test("a hook that does not answer counts as a no after five seconds, and holds u
   const ann = await world.connect("ann", { channel: "stuck" });
   const [bob, dee] = [await world.connect("bob"), await world.connect("dee")];
   hanging = true;
-  // The five seconds pass only as far as this test lets them.
+  // Only this test advances the clock.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const rechecking = access.recheck({ user: "ann" });
-  let isOver = false;
+  let isDone = false;
   rechecking.then(() => {
-    isOver = true;
+    isDone = true;
   });
   await access.revoke("bob", chat.can_use_chat);
   await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'dee'");
   await vi.advanceTimersByTimeAsync(1000);
   expect((await bob.closed).code).toBe(1000);
   expect((await dee.closed).code).toBe(1000);
-  expect(isOver).toBe(false);
+  expect(isDone).toBe(false);
   await vi.advanceTimersByTimeAsync(5000);
-  await expect.poll(() => isOver).toBe(true);
+  await expect.poll(() => isDone).toBe(true);
   await rechecking;
   vi.useRealTimers();
   expect(await ann.message("sallyport.revoked")).toEqual(revoked("stuck"));
@@ -80,7 +80,7 @@ test("a hook that does not answer counts as a no after five seconds, and holds u
   ]);
 });
 
-test("enforces a change of permissions that a hook makes after it has returned", async () => {
+test("enforces a permission change that a hook makes after it has returned", async () => {
   await world.close();
   let later: Promise<unknown> | undefined;
   const lazy = defineChannel("lazy", {
@@ -99,25 +99,25 @@ test("enforces a change of permissions that a hook makes after it has returned",
   await world.connect("ann", { channel: "lazy" });
   await access.recheck({ user: "ann" });
   await later;
-  expect(await world.sql("select closed_at from sallyport_sessions where user_id = 'bob'")).not.toEqual([
+  expect(await world.sql("select closed_at from sallyport_connections where user_id = 'bob'")).not.toEqual([
     { closed_at: null },
   ]);
   expect((await bob.closed).code).toBe(1000);
 });
 
-test("a process that died between closing rows and closing sockets: whoever takes over closes the sockets", async () => {
+test("completes a revocation of a process that died between closing the row and the connection", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   await world.sql("delete from sallyport_user_permissions");
-  await world.sql("update sallyport_sessions set closed_at = 1, close_reason = 'right ended'");
-  await world.sql(`insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
+  await world.sql("update sallyport_connections set closed_at = 1, close_reason = 'right ended'");
+  await world.sql(`insert into sallyport_revocations (id, scope, subject, created_at, claimed_by, claimed_until)
     values ('x', 'user', 'ann', 1, 'dead', 0)`);
   expect((await ann.closed).code).toBe(1000);
   expect(ann.received).toEqual([revoked()]);
 });
 
 describe("two apps with different views on one database", () => {
-  test("each closes its own sockets, whichever app made the change", async () => {
+  test("close their own connections after a change by the other app", async () => {
     const other = app(storageAt(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
@@ -126,9 +126,9 @@ describe("two apps with different views on one database", () => {
     await other.close();
   });
 
-  test("a record that one has done is not done by it again", async () => {
+  test("process a revocation once each, and remove it when both are done", async () => {
     await world.close();
-    // Only enforce() makes the world's processes look at the record.
+    // The pollers of the world are paused. Only enforce() reads the record.
     const { storage, release } = withHeldLooks();
     world = await World.open({ permissions: [chat], channels, views, storage });
     const other = app(storageAt(world.database), { views: { "/ws/other": ModerationView }, channels: [] });
@@ -136,11 +136,11 @@ describe("two apps with different views on one database", () => {
     await world.sallyport.access.grant("ann", chat.can_moderate_chat);
     await world.connect("ann");
     await other.access.revoke("ann", chat.can_moderate_chat);
-    const records = () => world.sql("select done_by from sallyport_evictions");
+    const records = () => world.sql("select done_by from sallyport_revocations");
     try {
       expect(await records()).toHaveLength(1);
       expect(await other.enforce()).toBe(0);
-      // Ours can judge everything there is, so it is done for good.
+      // The world's app knows all views and channels that are in use, so the record is complete.
       await world.sallyport.enforce();
       expect(await records()).toEqual([]);
     } finally {
@@ -150,22 +150,22 @@ describe("two apps with different views on one database", () => {
   });
 });
 
-test("a restarted app that nobody asks anything ends what has expired meanwhile", async () => {
+test("a restarted app that receives no request revokes access when a grant expires", async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
-  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+  await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     select 's', id, 'AAAAAAAAAAAAAAA=', '/ws/chat', 'ann', ${NOW} - 60000, 0 from sallyport_gateways`);
   await world.sallyport.close();
   await world.sql(`update sallyport_user_permissions set until_at = ${NOW} + 300`);
   const restarted = app(storageAt(world.database));
   nodeListener(restarted);
-  const reasons = () => world.sql("select close_reason from sallyport_sessions");
+  const reasons = () => world.sql("select close_reason from sallyport_connections");
   await expect.poll(reasons).toEqual([{ close_reason: "right ended" }]);
-  // Whichever process of several ends it is to have told the gateway before that goes.
-  await expect.poll(() => world.sql("select id from sallyport_evictions")).toEqual([]);
+  // The revocation must be complete before the gateway shuts down.
+  await expect.poll(() => world.sql("select id from sallyport_revocations")).toEqual([]);
   await restarted.close();
 });
 
-describe("an app that brings its own Kysely with foreign keys turned off", () => {
+describe("an app with its own Kysely instance and foreign keys turned off", () => {
   let folder: string;
   let own: Kysely<unknown>;
   let sallyport: Sallyport;
@@ -184,7 +184,7 @@ describe("an app that brings its own Kysely with foreign keys turned off", () =>
   const rows = async (table: string) =>
     (await own.executeQuery(CompiledQuery.raw(`select * from sallyport_${table}`))).rows;
 
-  test("loses nothing of what a deletion takes along", async () => {
+  test("deletes all dependent rows of a deleted user or group", async () => {
     const { access } = sallyport;
     await access.grant({ group: "Crew" }, chat.can_use_chat);
     await access.addToGroup("bob", "Crew");
@@ -209,7 +209,7 @@ describe("an app that brings its own Kysely with foreign keys turned off", () =>
   });
 });
 
-test("evictions by grants that ended together each lead to their own entry of the audit", async () => {
+test("links each revocation by an expired grant to its own audit entry", async () => {
   const { access } = world.sallyport;
   const users = ["ann", "bob", "cat"];
   for (const user of users) await access.grant(user, chat.can_use_chat);
@@ -219,26 +219,26 @@ test("evictions by grants that ended together each lead to their own entry of th
   for (const [index, socket] of sockets.entries()) {
     await socket.closed;
     const notice = await socket.message("sallyport.revoked");
-    const decision = await access.why(notice.reference as string);
+    const decision = await access.explain(notice.reference as string);
     const [entry] = await access.audit({ user: users[index] as string });
     expect(decision?.change).toBe(entry?.number);
     expect(entry).toMatchObject({ action: "expired", user: users[index] });
   }
 });
 
-test("a change of somebody else's, made here, costs a fan-out under way no second question", async () => {
+test("an unrelated change in the same process does not repeat the authorizeMany call of a send", async () => {
   await world.close();
-  let asked = 0;
+  let hookCalls = 0;
   const club = defineChannel("club", {
     signedIn: true,
     authorizeMany: ({ userIds }) => {
-      asked++;
+      hookCalls++;
       return userIds;
     },
   });
   const held: (() => void)[] = [];
   let isHeld = true;
-  let looks = 0;
+  let polls = 0;
   let api: Server | undefined;
   try {
     api = createServer((request, response) => {
@@ -247,35 +247,35 @@ test("a change of somebody else's, made here, costs a fan-out under way no secon
       else response.end();
     });
     await new Promise<void>((resolve) => api?.listen(0, "127.0.0.1", resolve));
-    const storage = (source: string) => observedStorageAt(source, () => looks++);
+    const storage = (source: string) => observedStorageAt(source, () => polls++);
     world = await World.open({ permissions: [chat], channels: [...channels, club], views, storage });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const endpoint = `http://127.0.0.1:${(api.address() as AddressInfo).port}/dev`;
     await world.sallyport.registerGateway({ name: "slow", endpoint });
-    await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+    await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
       with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
       select ${padded("i", 5)}, (select id from sallyport_gateways where name = 'slow'), ${padded("i", 15)} || '=',
         '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
-    await world.sql("insert into sallyport_memberships select id, 'club', 1 from sallyport_sessions");
+    await world.sql("insert into sallyport_memberships select id, 'club', 1 from sallyport_connections");
     world.sallyport.start();
     const sending = world.sallyport.to({ channel: "club" }).send("news");
     await expect.poll(() => held.length).toBe(128);
     await world.sallyport.access.createGroup("Others");
-    // Every third look of each process looks at everything.
-    const before = looks;
-    await expect.poll(() => looks).toBeGreaterThan(before + 4 * (isPostgres ? 3 : 1));
+    // Every third poll of a process checks everything.
+    const before = polls;
+    await expect.poll(() => polls).toBeGreaterThan(before + 4 * (isPostgres ? 3 : 1));
     isHeld = false;
     for (const go of held) go();
     expect(await sending).toMatchObject({ recipients: 300, sent: 300 });
-    expect(asked).toBe(1);
+    expect(hookCalls).toBe(1);
   } finally {
     api?.closeAllConnections();
     api?.close();
   }
 });
 
-describe("input that must not become something else", () => {
-  test("recheck() is a recheck, whatever it is given", async () => {
+describe("invalid input", () => {
+  test("of recheck() is rejected and makes no other change", async () => {
     const { access } = world.sallyport;
     const sly = { kind: "set-superuser", user: "eve", superuser: true };
     await expect(access.recheck(sly as never)).rejects.toThrow(/recheck takes \{ user \} or \{ channel \}/);
@@ -284,7 +284,7 @@ describe("input that must not become something else", () => {
     expect(await access.show("eve")).toBeUndefined();
   });
 
-  test("an audience has one key, so that no rule falls away behind the other", async () => {
+  test("with two keys in an audience or a holder is rejected", async () => {
     const { sallyport } = world;
     expect(() => sallyport.to({ channel: "rooms/general", user: "bob" })).toThrow(/one of/);
     expect(() => sallyport.to({ permission: chat.can_use_chat, user: "bob" })).toThrow(/one of/);
@@ -319,10 +319,10 @@ describe("input that must not become something else", () => {
       () => world.sallyport.access.grant("ann", chat.can_use_chat, null as never),
       /options|Options/,
     ],
-    ["null for a question", () => world.sallyport.access.why(null as never), /why\(\) takes/],
+    ["null for a question", () => world.sallyport.access.explain(null as never), /why\(\) takes/],
     [
       "a question about nobody's id",
-      () => world.sallyport.access.why({ user: "", view: "/ws/chat" }),
+      () => world.sallyport.access.explain({ user: "", view: "/ws/chat" }),
       /A user id must be a string/,
     ],
     [
@@ -337,7 +337,7 @@ describe("input that must not become something else", () => {
       /before must be a whole number/,
     ],
     ["a verdict that is none", () => world.sallyport.access.decisions({ verdict: "x" as never }), /verdict/],
-    ["a filter with NUL", () => world.sallyport.listSessions({ user: "a\0" }), /NUL/],
+    ["a filter with NUL", () => world.sallyport.listConnections({ user: "a\0" }), /NUL/],
     [
       "a kick with text",
       () => world.sallyport.to("everyone").close("because" as never),
@@ -372,28 +372,28 @@ describe("input that must not become something else", () => {
       () => world.sallyport.access.usersWithPermission(chat.can_use_chat, { activ: true } as never),
       /Did you mean "active"/,
     ],
-  ])("%s", async (_name, act, words) => {
+  ])("such as %s is rejected without an audit entry", async (_name, act, words) => {
     await expect((async () => act())()).rejects.toThrow(words);
     expect(await world.sql("select * from sallyport_audit")).toEqual([]);
   });
 });
 
-test("somebody whom we have never met is asked about as the gate would see them", async () => {
+test("explains the access of an unknown user as that of an active user without permissions", async () => {
   const { access } = world.sallyport;
-  expect(await access.why({ user: "stranger", view: "/ws/chat" })).toMatchObject({
+  expect(await access.explain({ user: "stranger", view: "/ws/chat" })).toMatchObject({
     verdict: "refused",
     message: "ChatView needs chat.can_use_chat or chat.can_moderate_chat.",
   });
   expect(await access.whatCan("stranger")).toMatchObject({ isActive: true, permissions: [] });
 });
 
-test("a grant that stands already changes nothing, and one that only gives asks no hook", async () => {
+test("ignores a repeated grant, and calls no hook after changes that only add permissions", async () => {
   await world.close();
-  let asked = 0;
+  let hookCalls = 0;
   const club = defineChannel("club", {
     signedIn: true,
     authorize: () => {
-      asked++;
+      hookCalls++;
       return true;
     },
   });
@@ -403,35 +403,35 @@ test("a grant that stands already changes nothing, and one that only gives asks 
   expect(await access.grant("ann", chat.can_use_chat, { reason: "again" })).toBe(false);
   expect(await access.audit()).toHaveLength(1);
   await world.connect("ann", { channel: "club" });
-  asked = 0;
+  hookCalls = 0;
   await access.grant("ann", chat.can_moderate_chat);
   await access.addToGroup("ann", "Crew");
   await access.setSuperuser("ann", true);
-  expect(asked).toBe(0);
+  expect(hookCalls).toBe(0);
   await access.setSuperuser("ann", false);
-  expect(asked).toBe(1);
+  expect(hookCalls).toBe(1);
 });
 
-describe("a session that ends while its handler runs", () => {
-  let goOn: () => void = () => undefined;
+describe("a running handler", () => {
+  let resume: () => void = () => undefined;
   let entered: Promise<void>;
   class Patient extends ChatView {
     patient_join = handler(({ join }) => this.#later(() => join("announcements")));
-    patient_leave = handler(({ leave, session }) => this.#later(() => leave(session.channel)));
+    patient_leave = handler(({ leave, connection }) => this.#later(() => leave(connection.channel)));
     patient_check = handler(({ requireChannel }) => this.#later(() => requireChannel("announcements")));
     patient_send = handler(({ to }) =>
       this.#later(async () => {
         await to({ channel: "announcements" }).send({ type: "late" });
       }),
     );
-    rejoin = handler(async ({ move, session }) => {
-      await move(session.channel ?? "announcements");
-      return { channel: session.channel, channels: session.channels };
+    rejoin = handler(async ({ move, connection }) => {
+      await move(connection.channel ?? "announcements");
+      return { channel: connection.channel, channels: connection.channels };
     });
-    leave_all = handler(async ({ leave, session }) => {
-      while (session.channel) await leave();
+    leave_all = handler(async ({ leave, connection }) => {
+      while (connection.channel) await leave();
       await leave();
-      return { channels: session.channels };
+      return { channels: connection.channels };
     });
     static override allowedHandlers = [
       "patient_join",
@@ -444,11 +444,11 @@ describe("a session that ends while its handler runs", () => {
       "join_room",
     ];
     async #later(act: () => Promise<void>): Promise<void> {
-      const gate = new Promise<void>((resolve) => {
-        goOn = resolve;
+      const resumed = new Promise<void>((resolve) => {
+        resume = resolve;
       });
       arrived();
-      await gate;
+      await resumed;
       await act();
     }
   }
@@ -464,23 +464,23 @@ describe("a session that ends while its handler runs", () => {
     await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
   });
 
-  test.each(["patient_join", "patient_check", "patient_send"])("%s finds nobody any more", async (name) => {
+  test.each(["patient_join", "patient_check", "patient_send"])("is denied %s after a close", async (name) => {
     await world.connect("ann");
     await world.connect("ann", { channel: "announcements" });
-    const rows = await world.sql("select id, connection_id from sallyport_sessions order by connected_at");
+    const rows = await world.sql("select id, connection_id from sallyport_connections order by connected_at");
     const { id, connection_id } = rows[0] as { id: string; connection_id: string };
     const headers = { connectionId: connection_id, "x-sallyport-secret": world.secret };
     const late = world.event("/ws/chat/default", headers, JSON.stringify({ id: 1, handler: name }));
     await entered;
-    // Behind everybody's back, so that nothing but the act itself can notice.
-    await world.sql(`update sallyport_sessions set closed_at = 1 where id = '${id}'`);
-    goOn();
+    // A direct change of the database. Only the operation itself can detect it.
+    await world.sql(`update sallyport_connections set closed_at = 1 where id = '${id}'`);
+    resume();
     expect(await (await late).json()).toMatchObject({ ok: false, status: 403 });
-    expect(world.decisions.at(-1)).toMatchObject({ reason: "session" });
-    expect(await world.sql(`select * from sallyport_memberships where session_id = '${id}'`)).toEqual([]);
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "connection" });
+    expect(await world.sql(`select * from sallyport_memberships where connection_key = '${id}'`)).toEqual([]);
   });
 
-  test("moving to where one is stays there; leaving everything leaves nothing", async () => {
+  test("keeps its channel when it moves to the same channel, and can leave all channels", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await ann.result("join_room", { channel: "announcements" });
     expect(await ann.result("rejoin")).toEqual({

@@ -30,7 +30,7 @@ async function open(limits: Partial<Limits>): Promise<void> {
     permissions: [chat],
     views: { "/ws/chat": ChatView },
     limits,
-    // A process counts alone.
+    // Each process counts separately.
     instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (sql) => statements.push(sql));
@@ -49,7 +49,7 @@ function release(): void {
 async function hold(socket: Socket, calls: number): Promise<readonly Promise<unknown>[]> {
   const before = started;
   const answers = Array.from({ length: calls }, () => socket.call("hold"));
-  // A socket that closes first is not answered.
+  // A connection that closes first receives no answer.
   for (const answer of answers) answer.catch(() => undefined);
   await expect.poll(() => started).toBe(before + calls);
   return answers;
@@ -64,7 +64,7 @@ afterEach(async () => {
 const TOO_MANY = { ok: false, status: 429, error: "Too many messages." };
 
 describe("messages in flight", () => {
-  test("of one connection are limited, and its next call is answered when one has finished", async () => {
+  test("of one connection are limited until a call has finished", async () => {
     await open({ messagesInFlightPerConnection: 3 });
     const [ann, other] = [await world.connect("ann"), await world.connect("ann")];
     const answers = await hold(ann, 3);
@@ -102,18 +102,18 @@ describe("messages in flight", () => {
     expect(await ann.call("ping")).toMatchObject({ ok: true });
   });
 
-  test("over the limit of a connection are denied before the connection is read", async () => {
+  test("over the limit of a connection are rejected before its row is read", async () => {
     await open({ messagesInFlightPerConnection: 1 });
     const ann = await world.connect("ann");
     const answers = await hold(ann, 1);
     statements.length = 0;
     for (let call = 0; call < 5; call++) expect(await ann.call("ping")).toMatchObject(TOO_MANY);
-    expect(statements.filter((sql) => /select.*"?sallyport_sessions/s.test(sql))).toEqual([]);
+    expect(statements.filter((sql) => /select.*"?sallyport_connections/s.test(sql))).toEqual([]);
     release();
     await Promise.all(answers);
   });
 
-  test("are not limited for 64 calls at once on one connection, or for 192 of one user", async () => {
+  test("are by default not limited for 64 concurrent calls per connection and 192 per user", async () => {
     await open({});
     const sockets = [await world.connect("ann"), await world.connect("ann"), await world.connect("ann")];
     const answers = (await Promise.all(sockets.map((socket) => hold(socket, 0)))).flat();
@@ -122,8 +122,8 @@ describe("messages in flight", () => {
     for (const answer of await Promise.all(answers)) expect(answer).toMatchObject({ ok: true });
   });
 
-  test("of the browser client are 32 at most, and 200 calls at once are all answered", async () => {
-    // The default of earlier versions.
+  test("of the browser client are at most 32, and 200 concurrent calls are all answered", async () => {
+    // 50 was the default of earlier versions.
     await open({ messagesInFlightPerConnection: 50 });
     const client = connect<ChatView>({
       url: world.gateway.url,
@@ -152,7 +152,7 @@ describe("messages in flight", () => {
     expect(most).toBeLessThanOrEqual(32);
   });
 
-  test("count no more after a handler that failed, a message that is invalid, and a client that left", async () => {
+  test("are no longer counted after a handler error, an invalid message or a disconnect", async () => {
     await open({ messagesInFlightPerConnection: 1, messagesInFlightPerProcess: 1 });
     const ann = await world.connect("ann");
     for (let call = 0; call < 3; call++) {
@@ -169,7 +169,7 @@ describe("messages in flight", () => {
   });
 });
 
-test("limits of messages in flight are limits of the app", async () => {
+test("rejects limits of messages in flight in a view, and negative values", async () => {
   await open({});
   class Wrong extends WebSocketView {
     static override permissionsRequired = [chat.use];

@@ -12,13 +12,13 @@ class ChatView extends WebSocketView {
   move = handler(async ({ move }) => move("rooms/two"));
 }
 
-/** What happens after the permissions of a join were read, and before its membership is written. */
-let meanwhile: () => Promise<unknown>;
+/** Runs after the permissions of a join were read and before its membership is written. */
+let beforeWrite: () => Promise<unknown>;
 let trips: number;
 let world: World;
 
 beforeEach(async () => {
-  meanwhile = async () => undefined;
+  beforeWrite = async () => undefined;
   world = await World.open({
     permissions: [chat],
     channels: [rooms],
@@ -27,10 +27,10 @@ beforeEach(async () => {
     storage: (source) => {
       const storage = storageAt(source);
       return changedStorage(storage, {
-        writeInOneTrip: async (...given) => {
+        executeBatch: async (...given) => {
           trips++;
-          await meanwhile();
-          return storage.writeInOneTrip(...given);
+          await beforeWrite();
+          return storage.executeBatch(...given);
         },
       });
     },
@@ -48,7 +48,7 @@ async function connected() {
   return ann;
 }
 
-test("a join, a move and a leave take one trip each to write, where the database can", async () => {
+test("a join and a move each write in one round trip on PostgreSQL", async () => {
   const ann = await connected();
   expect(await ann.call("enter")).toMatchObject({ ok: true });
   expect(await ann.call("move")).toMatchObject({ ok: true });
@@ -56,17 +56,17 @@ test("a join, a move and a leave take one trip each to write, where the database
   expect(await channels()).toEqual([{ channel: "rooms/two" }]);
 });
 
-describe.runIf(isPostgres)("between the permissions of a join and its membership", () => {
+describe.runIf(isPostgres)("between the permission check and the write of a join", () => {
   test.each([
     ["channel", chat.read, { ok: false, status: 403 }],
-    // The connection is closed before the answer.
+    // The connection closes before the answer arrives.
     ["view", chat.use, "closed"],
-  ])("the end of the permission of the %s denies a join and a move", async (_name, permission, answer) => {
+  ])("a revoked permission of the %s denies a join and a move", async (_name, permission, answer) => {
     for (const name of ["enter", "move"]) {
       await world.sallyport.access.grant("ann", permission);
       const ann = await connected();
-      meanwhile = async () => {
-        meanwhile = async () => undefined;
+      beforeWrite = async () => {
+        beforeWrite = async () => undefined;
         await world.sallyport.access.revoke("ann", permission);
       };
       const received = await ann.call(name).catch(() => "closed");
@@ -76,17 +76,17 @@ describe.runIf(isPostgres)("between the permissions of a join and its membership
     }
   });
 
-  test("a change that concerns another user leads to the transaction, which joins", async () => {
+  test("a change of another user falls back to a transaction, and the join succeeds", async () => {
     const ann = await connected();
-    meanwhile = () => world.sallyport.access.grant("bob", chat.use);
+    beforeWrite = () => world.sallyport.access.grant("bob", chat.use);
     expect(await ann.call("enter")).toMatchObject({ ok: true });
     expect(trips).toBe(1);
     expect(await channels()).toEqual([{ channel: "rooms/one" }]);
   });
 
-  test("the end of the connection denies the join", async () => {
+  test("a closed connection denies the join", async () => {
     const ann = await connected();
-    meanwhile = () => world.sql("update sallyport_sessions set closed_at = 1");
+    beforeWrite = () => world.sql("update sallyport_connections set closed_at = 1");
     expect(await ann.call("enter")).toMatchObject({ ok: false, status: 403 });
     expect(await channels()).toEqual([]);
   });

@@ -16,7 +16,7 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-test("a process killed between a change's commit and its enforcement: the next look of another one finishes it", async () => {
+test("another process completes the revocation of a process that was killed after its commit", async () => {
   await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
   await world.sallyport.access.addToGroup("ann", "Chatters");
   const ann = await world.connect("ann", { channel: "rooms/general" });
@@ -25,14 +25,14 @@ test("a process killed between a change's commit and its enforcement: the next l
     env: { ...process.env, STORY_DATABASE: world.database },
   });
   await expect(killed).rejects.toMatchObject({ signal: "SIGKILL" });
-  const [record] = await world.sql("select scope, change_number from sallyport_evictions");
+  const [record] = await world.sql("select scope, change_number from sallyport_revocations");
   expect(record).toMatchObject({ scope: "users" });
-  // Not even now is anything accepted or delivered by the right that is gone.
+  // The revoked permission allows no message and no delivery, although the connection is still open.
   expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
   expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ sent: 0, withheld: 1 });
-  await world.sql("update sallyport_evictions set claimed_until = 0");
+  await world.sql("update sallyport_revocations set claimed_until = 0");
   expect((await ann.closed).code).toBe(1000);
-  await expect.poll(() => world.sql("select * from sallyport_evictions")).toEqual([]);
+  await expect.poll(() => world.sql("select * from sallyport_revocations")).toEqual([]);
   expect((await world.sallyport.access.audit())[0]).toMatchObject({
     action: "delete-group",
     group: "Chatters",
@@ -40,7 +40,7 @@ test("a process killed between a change's commit and its enforcement: the next l
   });
 });
 
-/** Deletes a group, and dies where its first statement after the commit would begin. */
+/** Deletes a group, and kills its process after the commit. */
 const KILLED_AFTER_COMMIT = `
   import { createSallyport, WebSocketView } from "sallyport";
   import { postgres } from "sallyport/storage/postgres";

@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(() => world.close());
 
-/** Adds a window as an earlier connect left it. */
+/** Inserts a window as an earlier connect would have stored it. */
 async function addWindow(key: unknown, count: number, agoMs = 0): Promise<void> {
   await world.sql(
     `insert into sallyport_counters (key, window_started_at, count) values ('${JSON.stringify(key)}', ${Date.now() - agoMs}, ${count})`,
@@ -34,7 +34,7 @@ async function addWindow(key: unknown, count: number, agoMs = 0): Promise<void> 
 const access = () => world.sallyport.access;
 const list = (filter?: Parameters<ReturnType<typeof access>["limits"]>[0]) => access().limits(filter);
 
-test("lists each window with its user or address, its gateway, its view and the limit that applies", async () => {
+test("lists each window with its user or address, gateway, view and limit", async () => {
   await world.connect("ann");
   const [{ id } = { id: "" }] = (await world.sql("select id from sallyport_gateways")) as { id: string }[];
   await addWindow(["connectsPerUser", "bob", id, "/ws/own"], 50);
@@ -123,7 +123,7 @@ test.each(["", "localhost", "127.0.0.1:80", "2001:db8:1:2::/64x", "2001:db8:1:2:
   },
 );
 
-test("clears windows of one user, and stores who cleared how many", async () => {
+test("clears the selected windows and records the actor and the count in the audit log", async () => {
   await world.connect("ann");
   await world.connect("bob");
   expect(await access().clearLimits({ user: "ann" }, { by: "eve", reason: "asked" })).toBe(2);
@@ -151,7 +151,7 @@ test.each([
   [{ usr: "ann" }],
   [{ user: "" }],
   [{ user: undefined }],
-])("clears nothing for %j, which does not say what to clear", async (which) => {
+])("rejects %j without clearing a window", async (which) => {
   await world.connect("ann");
   await expect(access().clearLimits(which as never)).rejects.toThrow(ConfigurationError);
   expect(await list()).toHaveLength(3);

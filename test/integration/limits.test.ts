@@ -13,10 +13,10 @@ afterEach(() => world.close());
 
 const BAD_TOKEN = "0".repeat(64);
 
-/** The status of a connect with a token that was never issued. */
+/** Returns the status of a connect with a token that was never issued. */
 const guess = () => statusOf(world.connect("ann", { token: BAD_TOKEN }));
 
-/** The windows of limits of connects, each with its count. */
+/** Returns the windows of the limits of connects, each with its count. */
 const counted = async () =>
   (
     (await world.sql("select key, count from sallyport_counters where key like '[%'")) as {
@@ -28,11 +28,11 @@ const counted = async () =>
     .filter((line) => !line.startsWith("tokensPerUser"))
     .sort();
 
-/** Moves the start of every window of a limit back. */
+/** Moves the start of every window back by `ms` milliseconds. */
 const age = (ms: number) =>
   world.sql(`update sallyport_counters set window_started_at = window_started_at - ${ms}`);
 
-/** A `$connect` as the gateway makes it, for tests that read the headers of its answer. */
+/** Sends a `$connect` event as the gateway does, for tests that read the response headers. */
 const connectEvent = (token: string, user: string, connectionId: string, address = "203.0.113.5") =>
   world.event(`/ws/chat/connect?ws_token=${token}`, {
     connectionId,
@@ -65,7 +65,7 @@ describe("Retry-After", () => {
     expect(seconds).toBeLessThanOrEqual(40);
   });
 
-  test("can be read by a page on another origin, on success and on denial", async () => {
+  test("can be read by a page on another allowed origin, on success and on rejection", async () => {
     await open({ limits: { tokensPerUser: 1 } });
     for (const status of [200, 429]) {
       const response = await world.requestToken("ann");
@@ -79,7 +79,7 @@ describe("Retry-After", () => {
 });
 
 describe("bad tokens", () => {
-  test("do not lock out others at the same address", async () => {
+  test("do not block connects with valid tokens at the same address", async () => {
     await open();
     for (let attempt = 0; attempt < 25; attempt++) await guess();
     expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", status: 429 });
@@ -87,14 +87,14 @@ describe("bad tokens", () => {
     expect(await statusOf(world.connect("bob"))).toBe(101);
   });
 
-  test("are limited by bad tokens, and not by valid ones", async () => {
+  test("are limited by the number of bad tokens, not of valid ones", async () => {
     await open({ limits: { failedConnectsPerIp: 3, connectsPerUser: false } });
     for (let attempt = 0; attempt < 5; attempt++) await world.connect("ann");
     expect([await guess(), await guess(), await guess(), await guess()]).toEqual([403, 403, 403, 429]);
     expect(await statusOf(world.connect("ann"))).toBe(101);
   });
 
-  test("do not count against the limit of the address", async () => {
+  test("do not count towards connectsPerIp", async () => {
     await open({ limits: { connectsPerIp: 2, failedConnectsPerIp: 10 } });
     for (let attempt = 0; attempt < 4; attempt++) expect(await guess()).toBe(403);
     expect(await statusOf(world.connect("ann"))).toBe(101);
@@ -105,7 +105,7 @@ describe("bad tokens", () => {
     ]);
   });
 
-  test("cause no write at the limit, and the 429 says when the window ends", async () => {
+  test("cause no write at the limit, and the 429 response has a Retry-After header", async () => {
     await open({ limits: { failedConnectsPerIp: 1 } });
     await guess();
     await age(20_000);
@@ -117,7 +117,7 @@ describe("bad tokens", () => {
     expect(await world.sql("select * from sallyport_counters order by key")).toEqual(before);
   });
 
-  test("do not reach the app's authenticate", async () => {
+  test("do not call authenticate()", async () => {
     let calls = 0;
     await open({
       authenticate: () => {
@@ -131,7 +131,7 @@ describe("bad tokens", () => {
 });
 
 describe("connects", () => {
-  test("that the user's limit denies are not counted for the address", async () => {
+  test("over the limit of the user are not counted for the address", async () => {
     await open({ limits: { connectsPerUser: 1, connectsPerIp: 3 } });
     await world.connect("ann");
     for (let attempt = 0; attempt < 4; attempt++) expect(await statusOf(world.connect("ann"))).toBe(429);
@@ -139,7 +139,7 @@ describe("connects", () => {
     expect(await statusOf(world.connect("bob"))).toBe(101);
   });
 
-  test("that race at the user's limit are not counted for the address either", async () => {
+  test("that race at the limit of the user are not counted for the address", async () => {
     await open({ limits: { connectsPerUser: 3, tokensPerUser: false } });
     const tokens = await Promise.all(Array.from({ length: 20 }, () => world.token("ann")));
     const statuses = await Promise.all(tokens.map((token) => statusOf(world.connect("ann", { token }))));
@@ -147,7 +147,7 @@ describe("connects", () => {
     expect(await counted()).toEqual(["connectsPerIp 127.0.0.1 3", "connectsPerUser ann 3"]);
   });
 
-  test("that the number of the user's connections denies are not counted for the address", async () => {
+  test("over connectionsPerUser are not counted for the address", async () => {
     await open({ limits: { connectionsPerUser: 1, connectsPerIp: 3 } });
     await world.connect("ann");
     for (let attempt = 0; attempt < 4; attempt++) expect(await statusOf(world.connect("ann"))).toBe(429);
@@ -155,7 +155,7 @@ describe("connects", () => {
     expect(await statusOf(world.connect("bob"))).toBe(101);
   });
 
-  test("that the limit of the address denies are not counted for the user", async () => {
+  test("over the limit of the address are not counted for the user", async () => {
     await open({ limits: { connectsPerIp: 1 } });
     await world.connect("bob");
     expect(await statusOf(world.connect("ann"))).toBe(429);
@@ -171,7 +171,7 @@ describe("connects", () => {
 
 describe("messages", () => {
   test("of one user are counted across connections", async () => {
-    // Counted in each process by itself.
+    // Each process counts separately.
     await open({ limits: { messagesPerUser: 5 }, instances: 1 });
     const [first, second, bob] = [
       await world.connect("ann"),
@@ -186,7 +186,7 @@ describe("messages", () => {
   });
 });
 
-/** A view with limits of its own, and a handler with its own. */
+/** A view with its own limits, and a handler with its own limit. */
 class LimitedView extends WebSocketView {
   static override signedIn = true;
   static override limits = { messagesPerUser: 4, connectsPerUser: 2, connectsPerIp: false };
@@ -200,10 +200,10 @@ class PlainView extends WebSocketView {
   ping = handler(() => "pong");
 }
 
-describe("a view with limits of its own", () => {
+describe("a view with its own limits", () => {
   const both = { "/ws/limited": LimitedView, "/ws/plain": PlainView };
   const limits = { connectsPerUser: 3, connectsPerIp: 4, messagesPerUser: 3 };
-  /** Statuses of connects of a user at a view, as its gateway makes them. */
+  /** Connects a user to a view several times and returns the statuses. */
   const connects = async (view: string, count: number, user = "ann") => {
     const statuses: number[] = [];
     for (let index = 0; index < count; index++) {
@@ -219,7 +219,7 @@ describe("a view with limits of its own", () => {
     return statuses;
   };
 
-  test("counts its connects alone, by its own values", async () => {
+  test("counts only its own connects, against its own values", async () => {
     await open({ views: both, limits });
     expect(await connects("/ws/limited", 3)).toEqual([200, 200, 429]);
     expect(world.decisions.at(-1)?.message).toMatch(
@@ -233,7 +233,7 @@ describe("a view with limits of its own", () => {
     expect(await connects("/ws/limited", 2, "bob")).toEqual([200, 200]);
   });
 
-  test("counts the tokens that were requested with its path alone", async () => {
+  test("counts only the tokens that were requested with its path", async () => {
     class TokenView extends WebSocketView {
       static override signedIn = true;
       static override limits = { tokensPerUser: 2 };
@@ -260,7 +260,7 @@ describe("a view with limits of its own", () => {
     );
     expect(await tokens({ view: "/ws/token" }, 1, "bob")).toEqual([200]);
     expect(await tokens({ view: "/ws/open" }, 5)).toEqual([200, 200, 200, 200, 200]);
-    // Views without a value of their own, unknown ones and requests without a view share the value of the app.
+    // Views without their own value, unknown views and requests without a view share the value of the app.
     expect(await tokens({ view: "/ws/plain" }, 1)).toEqual([200]);
     expect(await tokens({ view: "/ws/unknown" }, 1)).toEqual([403]);
     expect(await tokens(undefined, 2)).toEqual([200, 429]);
@@ -277,7 +277,7 @@ describe("a view with limits of its own", () => {
     expect(await tokens({ view: "/ws/token" }, 1)).toEqual([200]);
   });
 
-  test("counts its messages alone, and the calls of a handler in addition", async () => {
+  test("counts only its own messages, and the calls of a handler in addition", async () => {
     await open({ views: both, limits, instances: 1 });
     const ann = await world.connect("ann");
     const second = await world.connect("ann");

@@ -32,12 +32,12 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** Ann's page has a cookie for its own name, and the socket has another one, to which no cookie is sent. */
+/** Connects as a page with another host name than the socket, so that the browser sends no cookie. */
 const connectWithoutCookie = async (origin: string) =>
   world.connect("ann", { token: await world.token("ann", undefined, origin), cookie: null, origin });
 
 describe("without onDecision", () => {
-  test("prints one line for a page whose origin has the other name of this machine", async () => {
+  test("prints one line for a page on the other loopback name", async () => {
     await open();
     for (let count = 0; count < 3; count++) {
       expect((await world.requestToken("ann", undefined, OTHER)).status).toBe(403);
@@ -49,7 +49,7 @@ describe("without onDecision", () => {
     ]);
   });
 
-  test("prints one line for a socket to which the browser sent no cookie", async () => {
+  test("prints one line for a connect without a cookie", async () => {
     await open({ origins: [OWN, OTHER] });
     await expect(connectWithoutCookie(OTHER)).rejects.toMatchObject({ status: 403 });
     expect(lines.filter((line) => line.startsWith("sallyport: "))).toEqual([
@@ -59,7 +59,7 @@ describe("without onDecision", () => {
     ]);
   });
 
-  test("prints nothing for pages elsewhere, other reasons and production", async () => {
+  test("prints nothing for other origins, for other reasons and in production", async () => {
     await open();
     await world.requestToken("ann", undefined, "https://evil.example");
     await world.requestToken(null, undefined, OWN);
@@ -71,7 +71,7 @@ describe("without onDecision", () => {
     expect(lines).toEqual([]);
   });
 
-  test("prints a bounded number of lines, without control characters", async () => {
+  test("prints at most ten lines, without control characters", async () => {
     await open();
     for (let port = 4000; port < 4020; port++) {
       await world.requestToken("ann", undefined, `http://localhost:${port}/\u009b31m`);

@@ -25,25 +25,27 @@ afterEach(async () => {
   expect(world.errors).toEqual([]);
 });
 
-/** Makes every connection older than a $connect can take, by the clock of the app. */
-const grow = () => vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 31_000 });
+/** Moves the clock of the app, so that every connection is older than a $connect can take. */
+const moveClock = () => vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 31_000 });
 
-const removeRows = () => world.sql("delete from sallyport_sessions");
+const removeRows = () => world.sql("delete from sallyport_connections");
 
-/** Calls a handler, which is denied because the connection has no open row. The close can overtake the answer. */
+/** Calls a handler, which is denied because the connection has no open row. The close can arrive before the answer. */
 async function denied(socket: Socket): Promise<void> {
   const before = world.decisions.length;
   socket.send({ id: 1, handler: "whoami" });
-  await expect.poll(() => world.decisions.slice(before)).toMatchObject([{ reason: "session", status: 403 }]);
+  await expect
+    .poll(() => world.decisions.slice(before))
+    .toMatchObject([{ reason: "connection", status: 403 }]);
 }
 
-/** Resolves when what the denial started has had its effect: another connection of the process is answered after it. */
+/** Resolves when the background work that the denial started has finished. */
 async function settled(): Promise<void> {
-  await world.sallyport.settle();
+  await world.sallyport.flush();
 }
 
 describe("a connection without an open row", () => {
-  test("is denied and closed, so that its client connects again", async () => {
+  test("is denied and closed, and its client reconnects", async () => {
     const client = connect<ChatView>({
       url: world.gateway.url,
       token: () => world.token("ann"),
@@ -57,7 +59,7 @@ describe("a connection without an open row", () => {
     onTestFinished(() => client.close());
     await expect.poll(() => client.state).toBe("open");
     const first = world.gateway.connectionIds;
-    grow();
+    moveClock();
     await removeRows();
     await expect(client.call.whoami()).rejects.toMatchObject({ name: "CallError" });
     await expect.poll(() => world.gateway.connectionIds).not.toEqual(first);
@@ -72,27 +74,27 @@ describe("a connection without an open row", () => {
     ["was closed before the clock was set back by an hour", `${NOW} + ${HOUR_MS}`],
   ])("is closed if its row %s", async (_what, closedAt) => {
     const ann = await world.connect("ann");
-    grow();
-    await world.sql(`update sallyport_sessions set closed_at = ${closedAt}`);
+    moveClock();
+    await world.sql(`update sallyport_connections set closed_at = ${closedAt}`);
     await denied(ann);
     await ann.closed;
   });
 
-  test("stays open for as long as its $connect can still be in progress", async () => {
+  test("stays open while its $connect can still be in progress", async () => {
     const ann = await world.connect("ann");
     await removeRows();
     await denied(ann);
     await settled();
     expect(world.gateway.connectionIds).toHaveLength(1);
-    grow();
+    moveClock();
     await denied(ann);
     await ann.closed;
   });
 
-  test("is left to the revocation that closed its row a moment ago", async () => {
+  test("is left to a revocation that closed its row recently", async () => {
     const ann = await world.connect("ann");
-    grow();
-    await world.sql(`update sallyport_sessions set closed_at = ${NOW}`);
+    moveClock();
+    await world.sql(`update sallyport_connections set closed_at = ${NOW}`);
     await denied(ann);
     await settled();
     expect(world.gateway.connectionIds).toHaveLength(1);
@@ -100,14 +102,14 @@ describe("a connection without an open row", () => {
 
   test("stays open if its row belongs to another gateway of the same endpoint", async () => {
     const ann = await world.connect("ann");
-    grow();
+    moveClock();
     await world.sallyport.registerGateway({
       name: "other",
       endpoint: world.gateway.endpoint,
       secret: "another-secret-of-the-same-endpoint-1234",
     });
     await world.sql(
-      "update sallyport_sessions set gateway_id = (select id from sallyport_gateways where name = 'other')",
+      "update sallyport_connections set gateway_id = (select id from sallyport_gateways where name = 'other')",
     );
     await denied(ann);
     await settled();
@@ -115,11 +117,11 @@ describe("a connection without an open row", () => {
   });
 });
 
-test("a caller without the gateway's secret closes nothing", async () => {
+test("with gatewayAuth: none, a message without an open row is denied and closes nothing", async () => {
   await world.close();
   await open({ gatewayAuth: "none" });
   const ann = await world.connect("ann");
-  grow();
+  moveClock();
   await removeRows();
   await denied(ann);
   await settled();

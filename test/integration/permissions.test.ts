@@ -31,8 +31,8 @@ afterEach(async () => {
 
 const refused = (status: number) => expect.objectContaining({ status }) as Refused;
 
-describe("who may connect", () => {
-  test("nobody without having signed in", async () => {
+describe("a connect", () => {
+  test("without a signed-in user is denied", async () => {
     expect((await world.requestToken(null)).status).toBe(401);
     await expect(world.connect(null)).rejects.toEqual(refused(403));
     expect(world.decisions.at(-1)).toMatchObject({
@@ -42,7 +42,7 @@ describe("who may connect", () => {
     });
   });
 
-  test("nobody without the permission, and the refusal never names it", async () => {
+  test("without a required permission is denied, and the decision lists the missing permissions", async () => {
     await expect(world.connect("eve")).rejects.toEqual(refused(403));
     expect(world.decisions.at(-1)).toMatchObject({
       event: "connect",
@@ -54,7 +54,7 @@ describe("who may connect", () => {
     });
   });
 
-  test("the token endpoint tells a page beforehand what its handshake cannot show", async () => {
+  test("is checked in advance by the token endpoint, which returns a reference", async () => {
     const response = await world.requestToken("eve", { view: "/ws/chat", channel: "rooms/general" });
     expect(response.status).toBe(403);
     const body = (await response.json()) as { reference: string };
@@ -78,13 +78,13 @@ describe("who may connect", () => {
     expect((await world.requestToken("eve", { view: "/ws/nowhere" })).status).toBe(403);
   });
 
-  test("P1 with one of several permissions: any of them lets in", async () => {
+  test("P1 is allowed with any one of several permissions", async () => {
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
     const mo = await world.connect("mo");
     expect(await mo.result("whoami")).toMatchObject({ user: "mo" });
   });
 
-  test("P3 all of several: with all, and not with all but one", async () => {
+  test("P3 is allowed with all of several permissions, and denied without one of them", async () => {
     await world.close();
     world = await open("/ws/moderation");
     const { access } = world.sallyport;
@@ -95,7 +95,7 @@ describe("who may connect", () => {
     expect(await (await world.connect("ann")).result("ping")).toEqual({ pong: true });
   });
 
-  test("P5 both lists: both must hold", async () => {
+  test("P5 is allowed only if both lists of permissions are satisfied", async () => {
     await world.close();
     world = await open("/ws/broadcast");
     const { access } = world.sallyport;
@@ -107,7 +107,7 @@ describe("who may connect", () => {
     expect(await (await world.connect("bob")).result("ping")).toEqual({ pong: true });
   });
 
-  test("P14 a superuser passes every permission rule; P13 an inactive one passes nothing", async () => {
+  test("P14 of a superuser passes every permission rule; P13 of an inactive superuser is denied", async () => {
     await world.sallyport.access.setSuperuser("rita", true);
     const rita = await world.connect("rita", { channel: "rooms/moderators" });
     expect(await rita.result("delete_message", { message_id: 5 })).toEqual({ ok: true });
@@ -118,7 +118,7 @@ describe("who may connect", () => {
     expect((await world.requestToken("rita")).status).toBe(403);
   });
 
-  test("everybody where the view says so, but not into a handler that wants a login", async () => {
+  test("without a user is allowed by allowAnonymous, except for handlers that require a user", async () => {
     await world.close();
     world = await open("/ws/lobby");
     const guest = await world.connect(null);
@@ -127,11 +127,11 @@ describe("who may connect", () => {
     expect(world.decisions.at(-1)).toMatchObject({ reason: "anonymous", handler: "members_only" });
     const ann = await world.connect("ann");
     expect(await ann.result("members_only")).toEqual({ user: "ann" });
-    // A bad token is refused even where none is needed.
+    // A bad token is denied even if the view requires no token.
     await expect(world.connect(null, { token: "0".repeat(64) })).rejects.toEqual(refused(403));
   });
 
-  test("a cookie without a token makes nobody a user", async () => {
+  test("with a cookie and without a token is anonymous", async () => {
     await world.close();
     world = await open("/ws/lobby");
     const guest = await world.connect("ann", { token: undefined });
@@ -146,7 +146,7 @@ describe("channels", () => {
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
   });
 
-  test("P27 P29 another user's channel is refused at connect", async () => {
+  test("P27 P29 of another user are denied at connect", async () => {
     await expect(world.connect("ann", { channel: "notifications_user_mo" })).rejects.toEqual(refused(403));
     expect(world.decisions.at(-1)).toMatchObject({ reason: "authorize", channel: "notifications_user_mo" });
     expect(
@@ -156,7 +156,7 @@ describe("channels", () => {
     });
   });
 
-  test("P28 and by joining or changing later; the session stays where it was", async () => {
+  test("P28 are denied by join and change, and the connection keeps its channel", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     expect(await ann.call("join_room", { channel: "notifications_user_mo" })).toMatchObject(DENIED);
     expect(await ann.call("change_channel", { channel: "rooms/moderators" })).toMatchObject(DENIED);
@@ -171,7 +171,7 @@ describe("channels", () => {
     expect(await ann.result("leave_room")).toEqual({ channels: ["rooms/random"] });
   });
 
-  test("P30 and by sending: nothing reaches the channel", async () => {
+  test("P30 receive nothing from a user that their rules deny", async () => {
     const mo = await world.connect("mo", { channel: "rooms/moderators" });
     const ann = await world.connect("ann");
     expect(await ann.call("send_to", { channel: "rooms/moderators", message: "let me in" })).toMatchObject(
@@ -185,7 +185,7 @@ describe("channels", () => {
     expect(mo.received.filter((frame) => frame.type === "chat_message")).toEqual([]);
   });
 
-  test("a channel may ask more of senders than of listeners", async () => {
+  test("can require more permissions to send than to join", async () => {
     const ann = await world.connect("ann", { channel: "announcements" });
     expect(await ann.call("send_to", { channel: "announcements", message: "hear me" })).toMatchObject(DENIED);
     await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
@@ -193,7 +193,7 @@ describe("channels", () => {
     expect(await ann.message("chat_message")).toMatchObject({ message: "hear me" });
   });
 
-  test("a name that no definition matches, or that cannot be one, is refused", async () => {
+  test("with an unknown name are denied, and with an invalid name rejected", async () => {
     await expect(world.connect("ann", { channel: "nowhere" })).rejects.toEqual(refused(403));
     await expect(world.connect("ann", { channel: "rooms/a b" })).rejects.toEqual(refused(400));
     await expect(world.connect("ann", { channel: "rooms/general\n" })).rejects.toEqual(refused(400));
@@ -206,7 +206,7 @@ describe("channels", () => {
     expect(await ann.call("change_channel")).toMatchObject({ ok: false, status: 400 });
   });
 
-  test("a send reaches the channel's members and nobody else", async () => {
+  test("deliver a message only to their members", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const mo = await world.connect("mo", { channel: "rooms/general" });
     const other = await world.connect("mo", { channel: "rooms/random" });
@@ -222,7 +222,7 @@ describe("channels", () => {
 describe("handlers", () => {
   beforeEach(() => world.sallyport.access.grant("ann", chat.can_use_chat));
 
-  test("P23–P26 what was not made by handler(), or is not allowed, cannot be reached by any name", async () => {
+  test("P23–P26 are callable only if handler() created them and allowedHandlers lists them", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const names = [
       "undeclared",
@@ -249,7 +249,7 @@ describe("handlers", () => {
     expect(ran).toEqual([]);
   });
 
-  test("P33 P34 a missing permission, object, channel and handler all sound alike", async () => {
+  test("P33 P34 return the same error for a missing permission, object, channel or handler", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const answers = [
       await ann.call("delete_message", { message_id: 5 }),
@@ -276,19 +276,19 @@ describe("handlers", () => {
     expect(ran).toEqual([]);
   });
 
-  test("P18 P20 a handler's own rule and its word about the object come on top of the view's", async () => {
+  test("P18 P20 apply their own permission and object checks in addition to the view's", async () => {
     const ann = await world.connect("ann");
     expect(await ann.result("read_document", { id_of: 1 })).toEqual({ document: 1 });
     expect(await ann.call("require_broadcast")).toMatchObject(DENIED);
     await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
     expect(await ann.result("require_broadcast")).toEqual({ ok: true });
-    // A superuser passes permission rules, and no authorize.
+    // A superuser passes permission rules, but not authorize.
     await world.sallyport.access.setSuperuser("ann", true);
     expect(await ann.result("delete_message", { message_id: 1 })).toEqual({ ok: true });
     expect(await ann.call("read_document", { id_of: 2 })).toMatchObject(DENIED);
   });
 
-  test("P36 P37 missing, wrong and surplus fields: 400 with the schema's words, and nothing done", async () => {
+  test("P36 P37 reject missing and invalid fields with 400, and ignore additional fields", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     expect(await ann.call("send_message", { message: "   " })).toMatchObject({
       ok: false,
@@ -299,7 +299,7 @@ describe("handlers", () => {
       expect(await ann.call("send_message", fields)).toMatchObject({ ok: false, status: 400 });
     }
     expect(ran).toEqual([]);
-    // Surplus fields decide nothing: neither who the user is nor where a message goes.
+    // Additional fields change neither the user nor the channel of the message.
     await ann.result("send_message", {
       message: "hi",
       user: "mo",
@@ -314,7 +314,7 @@ describe("handlers", () => {
     });
   });
 
-  test("without an id the answer is plain HTTP: what the handler returned, or a refusal", async () => {
+  test("answer a message without an id with the plain result or error", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     ann.send({ handler: "send_message", message: "plain" });
     expect(await ann.next((frame) => frame.ok === true && !("type" in frame))).toEqual({ ok: true });
@@ -326,7 +326,7 @@ describe("handlers", () => {
     });
   });
 
-  test("F73 action names the handler where handler does not, and handler wins", async () => {
+  test("F73 are selected by the field action, unless the field handler is present", async () => {
     const ann = await world.connect("ann");
     ann.send({ action: "whoami", id: 1 });
     expect(await ann.next((frame) => frame.id === 1)).toMatchObject({ ok: true, result: { body: {} } });
@@ -339,7 +339,7 @@ describe("handlers", () => {
     expect(await ann.next((frame) => frame.id === 3)).toMatchObject(DENIED);
   });
 
-  test("an app's own bug is a 500 with a reference, told to onError and to nobody else", async () => {
+  test("answer 500 after an exception, which only onError receives", async () => {
     const ann = await world.connect("ann");
     const answer = await ann.call("fail_always");
     expect(answer).toMatchObject({ ok: false, status: 500, error: "Internal error." });
@@ -348,8 +348,8 @@ describe("handlers", () => {
   });
 });
 
-describe("rights that change while connected", () => {
-  test("P8 granted and revoked directly: the next message knows", async () => {
+describe("a change of access during a connection", () => {
+  test("P8 applies to the next message after a direct grant or revoke", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
@@ -361,7 +361,7 @@ describe("rights that change while connected", () => {
     expect(ann.isClosed).toBe(false);
   });
 
-  test("P9 the view's right revoked: notice, closed, and not one frame more", async () => {
+  test("P9 sends one notice and closes the connection when the view permission is revoked", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     await access.grant("mo", chat.can_use_chat);
@@ -375,7 +375,7 @@ describe("rights that change while connected", () => {
     await expect(world.connect("ann")).rejects.toEqual(refused(403));
   });
 
-  test("P38 through a group: removed from it, or the group loses the right", async () => {
+  test("P38 closes the connection when the user or the permission is removed from the group", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: "Chatters" }, chat.can_use_chat);
     await access.addToGroup("ann", "Chatters");
@@ -389,7 +389,7 @@ describe("rights that change while connected", () => {
     expect((await bob.closed).code).toBe(1000);
   });
 
-  test("P13 by deactivation, and a superuser made an ordinary user", async () => {
+  test("P13 closes the connections of a deactivated user and of a former superuser", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     await access.setSuperuser("rita", true);
@@ -401,7 +401,7 @@ describe("rights that change while connected", () => {
     expect((await rita.closed).code).toBe(1000);
   });
 
-  test("a channel's right revoked: left with a notice, the socket stays, and may come back", async () => {
+  test("removes the connection from a denied channel with a notice, until it is granted again", async () => {
     const { access } = world.sallyport;
     await access.grant("mo", chat.can_use_chat);
     await access.grant("mo", chat.can_moderate_chat);
@@ -415,7 +415,7 @@ describe("rights that change while connected", () => {
     await mo.result("join_room", { channel: "rooms/moderators" });
   });
 
-  test("a right taken behind the library's back still stops delivery: recipients are judged when they are read", async () => {
+  test("that was made directly in the database stops deliveries and messages", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
     await access.grant("mo", chat.can_use_chat);
@@ -436,7 +436,7 @@ describe("rights that change while connected", () => {
       cursor: null,
     });
     await mo.message("chat_message");
-    // No channel's rule stands before these: the rule of the session's own view does.
+    // These audiences have no channel rule, so the rule of each connection's view applies.
     expect(await world.sallyport.to("everyone").send({ type: "y" })).toMatchObject({ sent: 1, withheld: 1 });
     expect(await world.sallyport.to({ user: "ann" }).send({ type: "y" })).toMatchObject({
       sent: 0,
@@ -446,7 +446,7 @@ describe("rights that change while connected", () => {
     expect(ann.received.some((frame) => "type" in frame)).toBe(false);
   });
 
-  test("what a session is still joined to, but may not be in any more, is not handed to handlers", async () => {
+  test("hides channels that are no longer allowed from handlers", async () => {
     const { access } = world.sallyport;
     await access.grant("mo", chat.can_use_chat);
     await access.grant("mo", chat.can_moderate_chat);
@@ -457,7 +457,7 @@ describe("rights that change while connected", () => {
     expect(await mo.result("send_message", { message: "where to?" })).toEqual({ ok: true });
   });
 
-  test("P9 a login that ends takes its sockets and tokens along, and no others of the user", async () => {
+  test("P9 closes connections and invalidates tokens of an ended session only", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const desk = await world.connect("ann:desk");
     const phone = await world.connect("ann:phone");
@@ -469,12 +469,12 @@ describe("rights that change while connected", () => {
   });
 });
 
-test("a refused user receives nothing, whatever was tried", async () => {
+test("a user without permission receives no message of a channel", async () => {
   const { access, to } = { access: world.sallyport.access, to: world.sallyport.to.bind(world.sallyport) };
   await access.grant("ann", chat.can_use_chat);
   await access.grant("mo", chat.can_moderate_chat);
   await expect(world.connect("eve", { channel: "rooms/general" })).rejects.toBeInstanceOf(Refused);
-  // Mo may hold a socket of the view, and may not be in the room.
+  // Mo is allowed to connect to the view, but not to join the room.
   await expect(world.connect("mo", { channel: "rooms/general" })).rejects.toBeInstanceOf(Refused);
   const mo = await world.connect("mo");
   for (const handler of ["join_room", "change_channel"]) {

@@ -3,8 +3,8 @@ import { changedStorage, isPostgres, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { World } from "./world.ts";
 
-test("a preview holds up no other change while it reads, and leaves nothing behind", async ({ skip }) => {
-  if (!isPostgres) skip("SQLite has one writer, which a preview is");
+test("a preview does not block other changes on PostgreSQL, and changes nothing itself", async ({ skip }) => {
+  if (!isPostgres) skip("SQLite has one writer at a time, and a preview is a writer");
   let during: () => Promise<unknown> = async () => undefined;
   const world = await World.open({
     permissions: [chat],
@@ -14,8 +14,8 @@ test("a preview holds up no other change while it reads, and leaves nothing behi
     storage: (source) => {
       const storage = storageAt(source);
       return changedStorage(storage, {
-        rehearse: (work) =>
-          storage.rehearse(async (db) => {
+        rollbackTransaction: (work) =>
+          storage.rollbackTransaction(async (db) => {
             const result = await work(db);
             await during();
             return result;
@@ -44,7 +44,7 @@ test("a preview holds up no other change while it reads, and leaves nothing behi
       users: [{ user: "ann", gains: [], loses: ["chat.can_use_chat"] }],
       sessions: [{ user: "ann" }],
     });
-    // The two changes that were made meanwhile.
+    // Only the two changes that were made during the preview were recorded.
     expect((await access.audit()).length).toBe(audit + 2);
     expect(await ann.call("whoami")).toMatchObject({ ok: true });
     for (const change of [

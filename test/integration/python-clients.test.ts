@@ -1,20 +1,24 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import WebSocket from "ws";
-import { changeChannel } from "../../src/view/change-channel.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { changeChannel } from "../../src/views/change-channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { chat } from "./chat.ts";
 import { ORIGIN, World } from "./world.ts";
 
-/** A view that answers as a view of the Python package would, to the clients its documentation shows. */
+/** Responds like a view of the Python package, for the clients that its documentation shows. */
 class CompatibleView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
   static override defaultChannel = "room_lobby";
-  send_message = handler(async ({ body, session, to }) => {
-    await to({ channel: session.channel ?? "" }).send({ type: "chat_message", message: body.message });
+  send_message = handler(async ({ body, connection, to }) => {
+    await to({ channel: connection.channel ?? "" }).send({ type: "chat_message", message: body.message });
   });
-  fetch_history = handler(({ session }) => ({ type: "history", channel: session.channel, messages: [] }));
+  fetch_history = handler(({ connection }) => ({
+    type: "history",
+    channel: connection.channel,
+    messages: [],
+  }));
   default = handler(() => ({ type: "default" }));
   change_channel = changeChannel();
 }
@@ -35,7 +39,7 @@ afterEach(async () => {
 
 const HEADERS = { cookie: "login=ann:login-of-ann", origin: ORIGIN };
 
-/** F80: POST with X-CSRFToken, throw unless ok. */
+/** F80: requests a token by POST with X-CSRFToken, and throws unless the response is ok. */
 async function getToken(): Promise<string> {
   const response = await fetch(`${world.appUrl}/api/ws-token`, {
     method: "POST",
@@ -47,7 +51,7 @@ async function getToken(): Promise<string> {
   return data.token;
 }
 
-/** F78 F79 F81: a basic socket with its four callbacks, token and channel encoded in the URL. */
+/** F78 F79 F81: opens a socket with four callbacks, and with token and channel in the URL. */
 async function basicSocket(channel: string) {
   const token = await getToken();
   const url = `${world.gateway.url}?ws_token=${encodeURIComponent(token)}&channel=${encodeURIComponent(channel)}`;
@@ -64,7 +68,7 @@ async function basicSocket(channel: string) {
   return { socket, seen, closed };
 }
 
-test("F78–F84 basic socket, token fetch, JSON with action or handler, receive by type", async () => {
+test("F78–F84 a basic client fetches a token, sends by action or handler and receives by type", async () => {
   const { socket, seen } = await basicSocket("room_1");
   socket.send(JSON.stringify({ action: "send_message", message: "by action" }));
   await expect.poll(() => seen.filter((frame) => frame.type === "chat_message")).toHaveLength(1);
@@ -76,7 +80,7 @@ test("F78–F84 basic socket, token fetch, JSON with action or handler, receive 
   socket.close();
 });
 
-test("F85 changing the channel by closing and opening anew with a new token", async () => {
+test("F85 a client changes its channel by reconnecting with a new token", async () => {
   const first = await basicSocket("room_1");
   first.socket.close(1000);
   expect(await first.closed).toBe(1000);
@@ -86,7 +90,7 @@ test("F85 changing the channel by closing and opening anew with a new token", as
   second.socket.close();
 });
 
-test("F86 changing the channel on the open socket, then asking for its history", async () => {
+test("F86 a client changes its channel on the open connection and fetches the history", async () => {
   const { socket, seen } = await basicSocket("");
   socket.send(JSON.stringify({ handler: "fetch_history" }));
   await expect.poll(() => seen).toContainEqual({ type: "history", channel: "room_lobby", messages: [] });

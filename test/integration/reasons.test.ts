@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { recompute } from "../../src/access/decisions.ts";
+import { recompute } from "../../src/audit/decision.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
-import { defineChannel } from "../../src/view/channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
 import { databaseTime, storageAt } from "../postgres/database.ts";
 import { ChatView, channels, chat, LobbyView } from "./chat.ts";
 import { ORIGIN, World, type WorldOptions } from "./world.ts";
@@ -24,8 +24,8 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** Another process of the same app, such as the command line. */
-async function inAnotherProcess<Result>(ask: (app: ReturnType<typeof createSallyport>) => Promise<Result>) {
+/** Calls `work` with a second instance of the app, as in another process. */
+async function inAnotherProcess<Result>(work: (app: ReturnType<typeof createSallyport>) => Promise<Result>) {
   const other = createSallyport({
     storage: storageAt(world.database),
     permissions: [chat],
@@ -35,18 +35,18 @@ async function inAnotherProcess<Result>(ask: (app: ReturnType<typeof createSally
     authenticate: () => null,
   });
   try {
-    return await ask(other);
+    return await work(other);
   } finally {
     await other.close();
   }
 }
 
-describe("a reference that a peer was told", () => {
-  test("leads to every rule that was asked, what was held through which group, and what was missing", async () => {
+describe("a decision reference", () => {
+  test("returns each checked rule, the grants of the user and the missing permissions", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const answer = await ann.call("delete_message", { message_id: 1 });
     const reference = answer.reference as string;
-    const decision = await inAnotherProcess(({ access }) => access.why(reference));
+    const decision = await inAnotherProcess(({ access }) => access.explain(reference));
     expect(decision).toMatchObject({
       reference,
       event: "message",
@@ -81,14 +81,14 @@ describe("a reference that a peer was told", () => {
     ]);
     expect(decision?.steps.map(recompute)).toEqual([true, false]);
     expect(decision?.tookMs).toBeGreaterThan(0);
-    expect(await world.sallyport.access.why("0123456789ab")).toBeUndefined();
+    expect(await world.sallyport.access.explain("0123456789ab")).toBeUndefined();
   });
 
-  test("leads there too for a refused token, handshake, join, send and hook", async () => {
+  test("returns denied tokens, joins, sends and hooks, and denied connects are listed", async () => {
     const token = (await (await world.requestToken("eve", { view: "/ws/chat" })).json()) as {
       reference: string;
     };
-    expect(await world.sallyport.access.why(token.reference)).toMatchObject({
+    expect(await world.sallyport.access.explain(token.reference)).toMatchObject({
       event: "token",
       userId: "eve",
     });
@@ -100,7 +100,7 @@ describe("a reference that a peer was told", () => {
     });
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const why = async (answer: Record<string, unknown>) =>
-      (await world.sallyport.access.why(answer.reference as string))?.steps.at(-1);
+      (await world.sallyport.access.explain(answer.reference as string))?.steps.at(-1);
     const join = await ann.call("join_room", { channel: "rooms/moderators" });
     expect(await why(join)).toMatchObject({ what: 'channel "rooms/moderators"', allowed: false });
     await ann.result("join_room", { channel: "announcements" });
@@ -114,11 +114,11 @@ describe("a reference that a peer was told", () => {
     });
   });
 
-  test("of a lost right leads to the change that took it, with who made it and why", async () => {
+  test("of a revocation returns the change that caused it, with actor and reason", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await world.sallyport.access.removeFromGroup("ann", "Chatters", { by: "boss", reason: "left the team" });
     const { reference } = await ann.message("sallyport.revoked");
-    const decision = await world.sallyport.access.why(reference as string);
+    const decision = await world.sallyport.access.explain(reference as string);
     expect(decision).toMatchObject({
       event: "eviction",
       reason: "permission",
@@ -132,19 +132,19 @@ describe("a reference that a peer was told", () => {
     expect(world.decisions.at(-1)).toMatchObject({ event: "eviction", reference });
   });
 
-  test("of somebody not known yet is kept as well, and nothing of it is taken for a user", async () => {
+  test("of an unauthenticated gateway is stored without a user", async () => {
     const response = await world.event("/ws/chat/default", { connectionId: "AAAAAAAAAAAAAAA=" }, "{}");
     const { reference } = (await response.json()) as { reference: string };
-    const decision = await world.sallyport.access.why(reference);
+    const decision = await world.sallyport.access.explain(reference);
     expect(decision).toMatchObject({ reason: "caller", steps: [] });
     expect(decision?.userId).toBeUndefined();
   });
 });
 
-describe("what is kept", () => {
-  test("is at most 60 refusals of one user for one reason a minute; the others are counted on the last", async () => {
+describe("the decision log", () => {
+  test("stores 60 denials per user, reason and minute, and counts the others on the last", async () => {
     await world.close();
-    // In each process.
+    // Each process counts separately.
     world = await open({ instances: 1 });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann");
@@ -153,37 +153,40 @@ describe("what is kept", () => {
       references.push((await ann.call("delete_message", { message_id: i })).reference);
     expect(new Set(references.slice(0, 60)).size).toBe(60);
     expect(new Set(references.slice(60))).toEqual(new Set([`${references[59]}+`]));
-    // Another reason has a count of its own.
+    // Another reason has its own count.
     const other = await ann.call("hidden");
     expect(other.reference).not.toBe(references[59]);
     const kept = await world.sallyport.access.decisions({ user: "ann", limit: 1000 });
     expect(kept.filter(({ reason }) => reason === "permission")).toHaveLength(60);
-    expect(await world.sallyport.access.why(references[59] as string)).toMatchObject({ repeats: 15 });
-    expect(await world.sallyport.access.why(references[58] as string)).toMatchObject({ repeats: 0 });
-    expect(await world.sallyport.access.why(references[60] as string)).toMatchObject({
+    expect(await world.sallyport.access.explain(references[59] as string)).toMatchObject({ repeats: 15 });
+    expect(await world.sallyport.access.explain(references[58] as string)).toMatchObject({ repeats: 0 });
+    expect(await world.sallyport.access.explain(references[60] as string)).toMatchObject({
       reference: references[59],
       repeats: 15,
       isCounted: true,
     });
-    // onDecision received each that is stored, and the number of the others.
+    // onDecision received each stored denial, and the number of the others.
     const received = world.decisions.filter(({ reason }) => reason === "permission");
-    const told = received.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
-    expect([received.filter(({ repeats }) => repeats === 0).length, told]).toEqual([60, 75]);
-    // A minute later refusals are kept again.
+    const total = received.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
+    expect([received.filter(({ repeats }) => repeats === 0).length, total]).toEqual([60, 75]);
+    // Denials are stored again a minute later.
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
     const { reference } = await ann.call("delete_message", { message_id: 1 });
     expect(references).not.toContain(reference);
-    expect(await world.sallyport.access.why(reference as string)).toMatchObject({ reference, repeats: 0 });
+    expect(await world.sallyport.access.explain(reference as string)).toMatchObject({
+      reference,
+      repeats: 0,
+    });
   });
 
-  test("is some of what was allowed, with its reasons", async () => {
+  test("stores a sample of allowed decisions with their steps", async () => {
     await world.close();
     world = await open({ decisionLog: { sampleAllowed: 1 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await ann.result("whoami");
     const kept = () => world.sallyport.access.decisions({ user: "ann", verdict: "allowed" });
-    // What another instance allowed is written at its next look.
+    // Another instance writes its allowed decisions at its next poll.
     await expect
       .poll(async () => (await kept()).map(({ event }) => event).sort())
       .toEqual(["connect", "message", "token"]);
@@ -197,7 +200,7 @@ describe("what is kept", () => {
     expect(connect?.steps.every(recompute)).toBe(true);
   });
 
-  test("is bounded in number and in age, the oldest go first", async () => {
+  test("deletes the oldest decisions beyond maxRows and keepDays", async () => {
     await world.close();
     world = await open({ decisionLog: { sampleAllowed: 0, maxRows: 10, keepDays: 1 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -209,7 +212,7 @@ describe("what is kept", () => {
     vi.advanceTimersByTime(61_000);
     const last = (await ann.call("delete_message", { message_id: 1 })).reference as string;
     await world.sallyport.enforce();
-    // A sweep that the process has begun by itself may still run.
+    // A cleanup that the process started itself can still be running.
     const kept = () => world.sallyport.access.decisions();
     await expect.poll(async () => (await kept()).length).toBeLessThanOrEqual(10);
     expect((await kept()).map(({ reference }) => reference)).toContain(last);
@@ -218,7 +221,7 @@ describe("what is kept", () => {
     await expect.poll(kept).toEqual([]);
   });
 
-  test("of one user stays when others cause more denials than the table holds", async () => {
+  test("keeps the decisions of a user when other users cause more denials than maxRows", async () => {
     await world.close();
     world = await open({ instances: 1, decisionLog: { sampleAllowed: 0, maxRows: 300 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -234,13 +237,13 @@ describe("what is kept", () => {
     const kept = await world.sallyport.access.decisions({ limit: 1000 });
     expect(kept.length).toBeLessThanOrEqual(300);
     expect(kept.length).toBeGreaterThan(290);
-    expect(await world.sallyport.access.why(first)).toMatchObject({ userId: "ann", repeats: 0 });
+    expect(await world.sallyport.access.explain(first)).toMatchObject({ userId: "ann", repeats: 0 });
   });
 
-  test("of one address is never what the reference of another address leads to", async () => {
+  test("never returns the decision of another address for a reference", async () => {
     await world.close();
     world = await open({ instances: 1, limits: { failedConnectsPerIp: false } });
-    const knock = async (address: string) => {
+    const guess = async (address: string) => {
       const headers = {
         connectionId: `${Math.random().toString(36).slice(2)}=`,
         origin: ORIGIN,
@@ -250,48 +253,50 @@ describe("what is kept", () => {
       const response = await world.event(`/ws/chat/connect?ws_token=${"0".repeat(64)}`, headers);
       return ((await response.json()) as { reference: string }).reference;
     };
-    for (let i = 0; i < 80; i++) await knock("203.0.113.66");
-    expect(await world.sallyport.access.why(await knock("198.51.100.7"))).toMatchObject({
+    for (let i = 0; i < 80; i++) await guess("203.0.113.66");
+    expect(await world.sallyport.access.explain(await guess("198.51.100.7"))).toMatchObject({
       sourceIp: "198.51.100.7",
     });
-    expect(await world.sallyport.access.why(await knock("203.0.113.66"))).toMatchObject({
+    expect(await world.sallyport.access.explain(await guess("203.0.113.66"))).toMatchObject({
       sourceIp: "203.0.113.66",
       isCounted: true,
     });
   });
 
-  test("is passed to onDecision as a number when a stranger repeats itself", async () => {
+  test("passes repeated denials of an unknown caller to onDecision as a count", async () => {
     await world.close();
     world = await open({ instances: 1 });
     for (let i = 0; i < 500; i++)
       await world.event("/ws/chat/default", { connectionId: "AAAAAAAAAAAAAAA=" }, "{}");
-    await world.sallyport.settle();
-    const told = world.decisions.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
-    expect(told).toBe(500);
+    await world.sallyport.flush();
+    const total = world.decisions.reduce((sum, { repeats }) => sum + Math.max(1, repeats), 0);
+    expect(total).toBe(500);
     expect(world.decisions.filter(({ repeats }) => repeats === 0)).toHaveLength(10);
   });
 
-  test("is nothing of other people's rights, and never what was written in a message", async () => {
+  test("stores neither unrelated permissions nor the content of messages", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const { reference } = await ann.call("delete_message", { message_id: 424_242_424_242, note: "a secret" });
     const rows = await world.sql(`select * from sallyport_decisions where reference = '${reference}'`);
     expect(JSON.stringify(rows)).not.toMatch(/424242424242|a secret|can_broadcast/);
   });
 
-  test("is no login's id, which may be a secret of the app's: its print tells logins apart", async () => {
+  test("stores a fingerprint of a session id instead of the id", async () => {
     const ann = await world.connect("ann:a-secret-key");
     await ann.call("delete_message", { message_id: 1 });
     await world.sallyport.access.endSession("a-secret-key");
     await ann.closed;
     const kept = await world.sallyport.access.decisions({ user: "ann" });
     expect(kept.map(({ event }) => event).sort()).toEqual(["eviction", "message"]);
-    expect(new Set(kept.map(({ loginId }) => loginId))).toEqual(new Set([kept[0]?.loginId]));
-    expect(kept[0]?.loginId).toMatch(/^[0-9a-f]{12}$/);
-    const told = [kept, world.decisions, await world.sallyport.access.audit()];
-    expect(JSON.stringify(told)).not.toContain("a-secret-key");
+    expect(new Set(kept.map(({ connectionKey }) => connectionKey))).toEqual(
+      new Set([kept[0]?.connectionKey]),
+    );
+    expect(kept[0]?.connectionKey).toMatch(/^[0-9a-f]{12}$/);
+    const logged = [kept, world.decisions, await world.sallyport.access.audit()];
+    expect(JSON.stringify(logged)).not.toContain("a-secret-key");
   });
 
-  test("does not keep a refusal from being one when it cannot be written", async () => {
+  test("does not change a denial when the decision cannot be stored", async () => {
     const ann = await world.connect("ann");
     await world.sql("drop table sallyport_decisions");
     expect(await ann.call("delete_message", { message_id: 1 })).toMatchObject({ ok: false, status: 403 });
@@ -299,10 +304,10 @@ describe("what is kept", () => {
   });
 });
 
-describe("why() for what has not happened", () => {
-  test("asks every rule before a view, handler and channel, also those after the first no", async () => {
+describe("explaining access without an event", () => {
+  test("evaluates every rule of a view, handler and channel, also after the first denial", async () => {
     const { access } = world.sallyport;
-    const answer = await access.why({
+    const answer = await access.explain({
       user: "ann",
       view: "/ws/chat",
       handler: "delete_message",
@@ -321,35 +326,37 @@ describe("why() for what has not happened", () => {
       'channel "rooms/moderators": false',
     ]);
     await access.setSuperuser("ann", true);
-    expect(await access.why({ user: "ann", view: "/ws/chat", handler: "read_document" })).toMatchObject({
+    expect(await access.explain({ user: "ann", view: "/ws/chat", handler: "read_document" })).toMatchObject({
       verdict: "allowed",
       unasked: ["authorize of ChatView.read_document"],
     });
     expect(
-      await access.why({ user: "ann", view: "/ws/chat", channel: "notifications_user_bob" }),
+      await access.explain({ user: "ann", view: "/ws/chat", channel: "notifications_user_bob" }),
     ).toMatchObject({
       verdict: "refused",
       message: 'authorize of channel "notifications_user_bob" said no.',
     });
-    expect(await access.why({ user: null, view: "/ws/lobby", handler: "members_only" })).toMatchObject({
+    expect(await access.explain({ user: null, view: "/ws/lobby", handler: "members_only" })).toMatchObject({
       verdict: "refused",
       message: "LobbyView.members_only needs a signed-in user.",
     });
   });
 
-  test("names the nearest view, handler and channel where there is none of that name", async () => {
+  test("rejects an unknown view, handler or channel, and suggests similar views and handlers", async () => {
     const { access } = world.sallyport;
-    await expect(access.why({ user: "ann", view: "/ws/chta" })).rejects.toThrow(/Did you mean "\/ws\/chat"/);
-    await expect(access.why({ user: "ann", view: "/ws/chat", handler: "delete_mesage" })).rejects.toThrow(
+    await expect(access.explain({ user: "ann", view: "/ws/chta" })).rejects.toThrow(
+      /Did you mean "\/ws\/chat"/,
+    );
+    await expect(access.explain({ user: "ann", view: "/ws/chat", handler: "delete_mesage" })).rejects.toThrow(
       /Did you mean "delete_message"/,
     );
-    await expect(access.why({ user: "ann", view: "/ws/chat", channel: "no/such" })).rejects.toThrow(
+    await expect(access.explain({ user: "ann", view: "/ws/chat", channel: "no/such" })).rejects.toThrow(
       /No channel definition matches/,
     );
     expect(await world.sallyport.access.decisions()).toEqual([]);
   });
 
-  test("whoCan and whatCan tell the same from both ends", async () => {
+  test("lists the holders of a permission and the access of a user", async () => {
     const { access } = world.sallyport;
     await access.grant("bob", chat.can_use_chat);
     await access.setSuperuser("rita", true);
@@ -387,8 +394,8 @@ describe("why() for what has not happened", () => {
   });
 });
 
-describe("the audit", () => {
-  test("tells who did what, when and why, in the order of commits", async () => {
+describe("the audit log", () => {
+  test("records the actor, action, time and reason of each change in commit order", async () => {
     const before = await databaseTime(world.database);
     const { access } = world.sallyport;
     const by = { by: "boss", reason: "because" };
@@ -432,7 +439,7 @@ describe("the audit", () => {
     expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
   });
 
-  test("is silent about what changed nothing, and knows of grants that ended by themselves", async () => {
+  test("ignores changes without an effect, and records expired grants", async () => {
     const { access } = world.sallyport;
     const before = await access.audit();
     expect(await access.revoke("nobody", chat.can_use_chat)).toBe(false);
@@ -452,7 +459,7 @@ describe("the audit", () => {
     });
   });
 
-  test("can be asked for a user, since an instant, and page by page", async () => {
+  test("can be filtered by user and time, and read in pages", async () => {
     const { access } = world.sallyport;
     for (const user of ["u1", "u2", "u3"]) await access.grant(user, chat.can_use_chat);
     expect(await access.audit({ user: "u2" })).toHaveLength(1);
@@ -469,7 +476,7 @@ describe("the audit", () => {
   });
 });
 
-describe("bad input changes nothing and says what to do", () => {
+describe("invalid input", () => {
   test.each([
     [
       "a user without an id",
@@ -548,7 +555,7 @@ describe("bad input changes nothing and says what to do", () => {
       /1000/,
     ],
     ["an empty list of questions", () => world.sallyport.access.hasAllPermissions("ann", []), /at least one/],
-  ])("%s", async (_name, act, words) => {
+  ])("such as %s is rejected and changes no table", async (_name, act, words) => {
     const tables = [
       "users",
       "groups",
@@ -565,7 +572,7 @@ describe("bad input changes nothing and says what to do", () => {
     expect(await state()).toBe(before);
   });
 
-  test("options of decisions that cannot be", () => {
+  test("in the decisionLog options is rejected", () => {
     const make = (decisionLog: object) => () =>
       createSallyport({
         storage: sqlite(":memory:"),
@@ -582,7 +589,7 @@ describe("bad input changes nothing and says what to do", () => {
   });
 });
 
-test("a hook that fails is told in the eviction it caused", async () => {
+test("the decision of a revocation contains the hook error that caused it", async () => {
   await world.close();
   let failing = false;
   const club = defineChannel("club", {
@@ -598,7 +605,7 @@ test("a hook that fails is told in the eviction it caused", async () => {
   failing = true;
   await world.sallyport.access.recheck({ channel: "club" });
   const { reference } = await ann.message("sallyport.revoked");
-  expect(await world.sallyport.access.why(reference as string)).toMatchObject({
+  expect(await world.sallyport.access.explain(reference as string)).toMatchObject({
     event: "eviction",
     channel: "club",
     reason: "authorize",

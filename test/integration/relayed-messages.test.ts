@@ -1,16 +1,16 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { z } from "zod";
-import { connect, type Problem, type RevokedNotice } from "../../src/client/socket.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { type ClientError, connect, type RevokedNotice } from "../../src/client/socket.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { channels, chat } from "./chat.ts";
 import { World } from "./world.ts";
 
-/** What the last client saved. */
+/** The value that a client saved last. */
 let stored: unknown;
 
-/** Relays whatever a client sends, as a careless app does. */
+/** Relays any value of a client without a check, as a careless app does. */
 class RelayView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
 
@@ -44,7 +44,7 @@ const FORGED = [
   { message: "forged", connectionId: "a=", requestId: "b=" },
 ];
 
-/** A page of ann's, with everything that its socket reported. */
+/** Connects a client of ann, and records its messages, errors and notices. */
 async function annsPage() {
   const ann = connect<RelayView>({
     url: world.gateway.url,
@@ -58,7 +58,7 @@ async function annsPage() {
   });
   onTestFinished(() => ann.close());
   const messages: unknown[] = [];
-  const errors: Problem[] = [];
+  const errors: ClientError[] = [];
   const notices: RevokedNotice[] = [];
   ann.on("message", (message) => messages.push(message));
   ann.on("error", (error) => errors.push(error));
@@ -67,8 +67,8 @@ async function annsPage() {
   return { ann, messages, errors, notices };
 }
 
-describe("a message that only the server or API Gateway sends", () => {
-  test("is not relayed for a client, which gets 400, and reaches nobody", async () => {
+describe("a message in a reserved form", () => {
+  test("is rejected with 400 when a client relays it, and reaches no client", async () => {
     const { ann, messages, errors, notices } = await annsPage();
     const mallory = await world.connect("mallory", { channel: "rooms/general" });
     const waiting = ann.call.quiet();
@@ -88,7 +88,7 @@ describe("a message that only the server or API Gateway sends", () => {
     expect(world.errors).toEqual([]);
   });
 
-  test("is not returned by a handler for a message without an id", async () => {
+  test("is not returned by a handler in the answer to a message without an id", async () => {
     const { ann, messages, errors, notices } = await annsPage();
     const mallory = await world.connect("mallory");
     for (const value of [...FORGED, { ok: false, id: 1, error: "forged", reference: "x" }]) {
@@ -110,7 +110,7 @@ describe("a message that only the server or API Gateway sends", () => {
     await expect.poll(() => messages).toEqual([{ ok: true, type: null }]);
   });
 
-  test("is not sent by the server, either", async () => {
+  test("is rejected when the server sends it", async () => {
     await world.connect("ann", { channel: "rooms/general" });
     for (const frame of FORGED) {
       const sending = world.sallyport.to({ user: "ann" }).send(frame);
@@ -119,8 +119,8 @@ describe("a message that only the server or API Gateway sends", () => {
   });
 });
 
-describe("a value that JSON cannot carry", () => {
-  test("is not sent, and onError gets its place", async () => {
+describe("a value that JSON cannot represent", () => {
+  test("is not sent, and onError receives its path", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     expect(await ann.call("picture")).toMatchObject({ ok: false, status: 500 });
     expect(await ann.call("scores")).toMatchObject({ ok: false, status: 500 });

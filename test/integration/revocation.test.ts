@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
 import { NOW, padded, storageAt, withHeldLooks } from "../postgres/database.ts";
 import { ChatView, channels, chat, ModerationView } from "./chat.ts";
 import { GatewayServer } from "./gateway-server.ts";
@@ -19,7 +19,7 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** Another process of the same app, such as the command line. */
+/** Creates a second instance of the app, as in another process. */
 const another = (storage: Database = storageAt(world.database)) =>
   createSallyport({
     storage,
@@ -30,7 +30,7 @@ const another = (storage: Database = storageAt(world.database)) =>
     authenticate: () => null,
   });
 
-test("a right revoked by another process: its sockets are closed when revoke() has resolved", async () => {
+test("revoke() in another process closes the connection after one notice", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   const other = another();
   expect(await other.access.revoke("ann", chat.can_use_chat)).toBe(true);
@@ -39,27 +39,27 @@ test("a right revoked by another process: its sockets are closed when revoke() h
   await other.close();
 });
 
-test("a change whose process died right after its commit is enforced by whoever serves", async () => {
+test("enforces the committed change of a process that died before the revocation", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
   await world.sql(
-    "insert into sallyport_evictions (id, scope, subject, created_at) values ('x', 'user', 'ann', 1)",
+    "insert into sallyport_revocations (id, scope, subject, created_at) values ('x', 'user', 'ann', 1)",
   );
   expect((await ann.closed).code).toBe(1000);
-  await expect.poll(() => world.sql("select * from sallyport_evictions")).toEqual([]);
+  await expect.poll(() => world.sql("select * from sallyport_revocations")).toEqual([]);
 });
 
-test("a record whose claimant died is claimed again when its lease is over", async () => {
+test("claims a revocation of a dead process again when its lease expires", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sql("delete from sallyport_user_permissions where user_id = 'ann'");
   await world.sql(
-    `insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
+    `insert into sallyport_revocations (id, scope, subject, created_at, claimed_by, claimed_until)
       values ('x', 'user', 'ann', 1, 'dead', ${NOW} + 700)`,
   );
   expect((await ann.closed).code).toBe(1000);
 });
 
-test("a socket whose gateway cannot be reached is still nobody's: nothing accepted, nothing delivered", async () => {
+test("denies messages and deliveries of a revoked connection when its gateway is unreachable", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   await world.sql("update sallyport_gateways set endpoint = 'http://127.0.0.1:9/dev'");
   const other = another();
@@ -69,7 +69,7 @@ test("a socket whose gateway cannot be reached is still nobody's: nothing accept
   await other.close();
 });
 
-test("a connection that the gateway fails to close is closed when the gateway works again", async () => {
+test("retries the close of a connection until the gateway succeeds", async () => {
   const gateway = await GatewayServer.start();
   onTestFinished(() => gateway.close());
   await gateway.open(world, "g", "ann", 1, 1);
@@ -77,16 +77,16 @@ test("a connection that the gateway fails to close is closed when the gateway wo
   gateway.answer = ({ method }) => (method === "DELETE" && closes() <= 6 ? 500 : 200);
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   await expect.poll(closes).toBe(7);
-  expect(await world.sql("select * from sallyport_evictions")).toEqual([]);
+  expect(await world.sql("select * from sallyport_revocations")).toEqual([]);
   expect(world.errors.splice(0).map(String)).toEqual(["Error: The gateway did not take it: status 500"]);
 });
 
-test("the author's disconnect() runs once for an evicted session, when its socket has closed", async () => {
+test("disconnect() of the view runs once for a revoked connection, after it closed", async () => {
   await world.close();
   const left: (string | undefined)[] = [];
   class Leaving extends ChatView {
-    override disconnect({ userId, session }: Parameters<NonNullable<ChatView["disconnect"]>>[0]) {
-      left.push(userId, session.channel);
+    override disconnect({ userId, connection }: Parameters<NonNullable<ChatView["disconnect"]>>[0]) {
+      left.push(userId, connection.channel);
     }
   }
   world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": Leaving } });
@@ -97,16 +97,16 @@ test("the author's disconnect() runs once for an evicted session, when its socke
   await expect.poll(() => left).toEqual(["ann", "rooms/general"]);
 });
 
-/** Holds a connect back in the author's connect(), lets something happen, and gives the handshake's status. */
-async function whileConnecting(user: string, meanwhile: () => Promise<unknown>): Promise<number> {
+/** Runs `change` while a connect waits in connect() of the view. Returns the handshake status. */
+async function whileConnecting(user: string, change: () => Promise<unknown>): Promise<number> {
   await world.close();
   let connecting: () => void = () => undefined;
-  let goOn: () => void = () => undefined;
+  let resume: () => void = () => undefined;
   const arrived = new Promise<void>((resolve) => {
     connecting = resolve;
   });
   const held = new Promise<void>((resolve) => {
-    goOn = resolve;
+    resume = resolve;
   });
   class Slow extends ChatView {
     override async connect() {
@@ -121,25 +121,25 @@ async function whileConnecting(user: string, meanwhile: () => Promise<unknown>):
     (error: { status: number }) => error.status,
   );
   await arrived;
-  await meanwhile();
-  goOn();
+  await change();
+  resume();
   return attempt;
 }
 
-test("a right revoked while the socket is still connecting: the row never opens", async () => {
+test("denies a connect with 403 when the permission is revoked during connect()", async () => {
   const revoked = () => world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect(await whileConnecting("ann", revoked)).toBe(403);
 });
 
-test("a login that ends while its socket is still connecting: the row never opens", async () => {
+test("fails a connect with 401 when the session ends during connect()", async () => {
   const ended = () => world.sallyport.access.endSession("phone");
   expect(await whileConnecting("ann:phone", ended)).toBe(401);
   expect(world.decisions.at(-1)).toMatchObject({ reason: "session-ended", userId: "ann" });
 });
 
-describe("an app of its own version on the same database", () => {
-  /** Another deployment, which mounts another view and knows other channels. */
-  const stranger = () =>
+describe("another app on the same database", () => {
+  /** Another deployment, which mounts another view and defines no channels. */
+  const otherApp = () =>
     createSallyport({
       storage: storageAt(world.database),
       permissions: [chat],
@@ -148,20 +148,20 @@ describe("an app of its own version on the same database", () => {
       authenticate: () => null,
     });
 
-  test("that ends a login ends its sockets at once, though it does not know their view", async () => {
+  test("closes the connections of an ended session, also for a view that it does not mount", async () => {
     const phone = await world.connect("ann:phone");
-    const other = stranger();
+    const other = otherApp();
     await other.access.endSession("phone");
     expect((await phone.closed).code).toBe(1000);
     expect(phone.received).toEqual([revoked()]);
     await other.close();
   });
 
-  test("that changes a right leaves the view it does not know to those who do", async () => {
+  test("leaves a revocation for a view that it does not mount to the other app", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
-    const other = stranger();
+    const other = otherApp();
     await other.access.revoke("ann", chat.can_use_chat);
-    // The process that serves may have closed the connection already.
+    // The serving process can have closed the connection already.
     const answer = await ann.call("whoami").catch(() => "closed");
     if (answer !== "closed") expect(answer).toMatchObject({ ok: false, status: 403 });
     expect((await ann.closed).code).toBe(1000);
@@ -170,17 +170,17 @@ describe("an app of its own version on the same database", () => {
   });
 });
 
-describe("authorize, the app's own word", () => {
+describe("the authorize hook", () => {
   let members: Set<string>;
   let failing = false;
   let held: Promise<void> | undefined;
-  let asked: () => void = () => undefined;
+  let onHookCalled: () => void = () => undefined;
   const club = defineChannel("club", {
     signedIn: true,
     authorize: async ({ user }) => {
       if (failing) throw new Error("the members' table is out of reach");
       const member = members.has(user.id ?? "");
-      asked();
+      onHookCalled();
       await held;
       return member;
     },
@@ -190,7 +190,7 @@ describe("authorize, the app's own word", () => {
     members = new Set(["ann", "bob"]);
     failing = false;
     held = undefined;
-    asked = () => undefined;
+    onHookCalled = () => undefined;
     await world.close();
     world = await World.open({ permissions: [chat], channels: [...channels, club], views });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -199,7 +199,7 @@ describe("authorize, the app's own word", () => {
 
   const lost = revoked("club");
 
-  test("is asked again on recheck: who is no member any more has left when it resolves", async () => {
+  test("is called by recheck(), which removes denied connections before it resolves", async () => {
     const ann = await world.connect("ann", { channel: "club" });
     const bob = await world.connect("bob", { channel: "club" });
     members.delete("ann");
@@ -219,7 +219,7 @@ describe("authorize, the app's own word", () => {
     expect(ann.received.some((frame) => frame.type === "x")).toBe(false);
   });
 
-  test("that throws has not said yes, to whoever joins and whoever is in", async () => {
+  test("denies access when it throws, on a recheck, a join and a connect", async () => {
     const ann = await world.connect("ann", { channel: "club" });
     failing = true;
     await world.sallyport.access.recheck({ channel: "club" });
@@ -232,26 +232,26 @@ describe("authorize, the app's own word", () => {
     expect(await ann.result("whoami")).toMatchObject({ channels: [] });
   });
 
-  /** Lets a join or connect get its yes, and then holds it back until the member has been removed. */
-  async function removedMeanwhile(attempt: () => Promise<unknown>): Promise<unknown> {
-    let goOn: () => void = () => undefined;
+  /** Removes the member after the hook allowed a join or connect, and before the hook returns. */
+  async function removedDuring(attempt: () => Promise<unknown>): Promise<unknown> {
+    let resume: () => void = () => undefined;
     held = new Promise((resolve) => {
-      goOn = resolve;
+      resume = resolve;
     });
-    const wasAsked = new Promise<void>((resolve) => {
-      asked = resolve;
+    const wasCalled = new Promise<void>((resolve) => {
+      onHookCalled = resolve;
     });
     const outcome = attempt();
-    await wasAsked;
+    await wasCalled;
     members.delete("ann");
     await world.sallyport.access.recheck({ user: "ann" });
-    goOn();
+    resume();
     return outcome;
   }
 
-  test("is asked anew when something changed between its yes and the membership, by a join", async () => {
+  test("is called again by a join when access changed before the membership was written", async () => {
     const ann = await world.connect("ann");
-    expect(await removedMeanwhile(() => ann.call("join_room", { channel: "club" }))).toMatchObject({
+    expect(await removedDuring(() => ann.call("join_room", { channel: "club" }))).toMatchObject({
       status: 403,
     });
     expect(await world.sallyport.to({ channel: "club" }).send({ type: "x" })).toMatchObject({
@@ -259,12 +259,12 @@ describe("authorize, the app's own word", () => {
     });
   });
 
-  test("is not even asked about a user without the right, nor does its yes outlive the right", async () => {
-    let questions = 0;
+  test("is not called without the permission, and does not outweigh a revoked permission", async () => {
+    let hookCalls = 0;
     const counted = defineChannel("counted", {
       permissionsRequired: [chat.can_moderate_chat],
       authorize: async () => {
-        questions++;
+        hookCalls++;
         await world.sql("delete from sallyport_user_permissions where permission = 'chat.can_moderate_chat'");
         return true;
       },
@@ -275,15 +275,15 @@ describe("authorize, the app's own word", () => {
     const ann = await world.connect("ann");
     expect(await ann.call("join_room", { channel: "counted" })).toMatchObject({ ok: false, status: 403 });
     await expect(world.connect("ann", { channel: "counted" })).rejects.toMatchObject({ status: 403 });
-    expect(questions).toBe(0);
+    expect(hookCalls).toBe(0);
     await world.sallyport.access.grant("ann", chat.can_moderate_chat);
     expect(await ann.call("join_room", { channel: "counted" })).toMatchObject({ ok: false, status: 403 });
     await world.sallyport.access.grant("ann", chat.can_moderate_chat);
     await expect(world.connect("ann", { channel: "counted" })).rejects.toMatchObject({ status: 403 });
-    expect(questions).toBe(2);
+    expect(hookCalls).toBe(2);
   });
 
-  test("may change rights itself while it is asked: nobody waits for himself", async () => {
+  test("can change permissions itself without a deadlock", async () => {
     const strict = defineChannel("strict", {
       signedIn: true,
       authorize: async ({ user }) => {
@@ -299,26 +299,26 @@ describe("authorize, the app's own word", () => {
     members.delete("ann");
     await world.sallyport.access.recheck({ user: "ann" });
     expect((await ann.closed).code).toBe(1000);
-    expect(await world.sql("select * from sallyport_evictions")).toEqual([]);
+    expect(await world.sql("select * from sallyport_revocations")).toEqual([]);
   });
 
-  test("is asked about the user of now, though the handler that joins began with other rights", async () => {
+  test("receives the current permissions, not those at the start of the handler", async () => {
     const asking = defineChannel("asking", {
       signedIn: true,
       authorize: ({ user }) => user.hasPermission(chat.can_moderate_chat),
     });
-    let goOn: () => void = () => undefined;
+    let resume: () => void = () => undefined;
     let begun: () => void = () => undefined;
     const running = new Promise<void>((resolve) => {
       begun = resolve;
     });
     class Patient extends ChatView {
       late_join = handler(async ({ join }) => {
-        const gate = new Promise<void>((resolve) => {
-          goOn = resolve;
+        const resumed = new Promise<void>((resolve) => {
+          resume = resolve;
         });
         begun();
-        await gate;
+        await resumed;
         await join("asking");
       });
       static override allowedHandlers = ["late_join"];
@@ -331,12 +331,12 @@ describe("authorize, the app's own word", () => {
     const answer = ann.call("late_join");
     await running;
     await world.sallyport.access.revoke("ann", chat.can_moderate_chat);
-    goOn();
+    resume();
     expect(await answer).toMatchObject({ ok: false, status: 403 });
     expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
   });
 
-  test("does not help a session whose view's own right ended while it was asked", async () => {
+  test("does not allow a join after the view permission ended during its call", async () => {
     const undermining = defineChannel("undermining", {
       signedIn: true,
       authorize: async () => {
@@ -352,43 +352,43 @@ describe("authorize, the app's own word", () => {
     expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
   });
 
-  test("and by a connect", async () => {
+  test("is called again by a connect when access changed before the membership was written", async () => {
     const attempt = () =>
       world.connect("ann", { channel: "club" }).catch((error: { status: number }) => error.status);
-    expect(await removedMeanwhile(attempt)).toBe(403);
+    expect(await removedDuring(attempt)).toBe(403);
     expect(await world.sql("select * from sallyport_memberships")).toEqual([]);
   });
 });
 
-test("a login whose ending process died right after its commit is ended for good", async () => {
+test("completes the end of a session when its process died after the commit", async () => {
   const phone = await world.connect("ann:phone");
   const storage = storageAt(world.database);
   let writes = 0;
   const dying: Database = Object.assign(Object.create(storage), {
-    write: (work: Parameters<Database["write"]>[0]) => {
+    write: (work: Parameters<Database["transaction"]>[0]) => {
       if (++writes > 1) throw new Error("killed");
-      return storage.write(work);
+      return storage.transaction(work);
     },
   });
   const other = another(dying);
   await expect(other.access.endSession("phone")).rejects.toThrow("killed");
-  expect(await world.sql("select close_reason from sallyport_sessions")).toEqual([
+  expect(await world.sql("select close_reason from sallyport_connections")).toEqual([
     { close_reason: "login ended" },
   ]);
   expect(await phone.call("whoami")).toMatchObject({ ok: false, status: 403 });
-  await world.sql("update sallyport_evictions set claimed_until = 0");
+  await world.sql("update sallyport_revocations set claimed_until = 0");
   expect((await phone.closed).code).toBe(1000);
   await storage.close();
 });
 
-describe("grants with an end", () => {
-  /** Moves every end that is an hour ahead, so that it is so many milliseconds ahead. */
+describe("grants with an expiry", () => {
+  /** Moves each expiry from one hour ahead to `ms` milliseconds ahead. */
   const endIn = async (ms: number) => {
     for (const table of ["user_permissions", "user_groups", "group_permissions"])
       await world.sql(`update sallyport_${table} set until_at = until_at - ${3_600_000 - ms}`);
   };
 
-  test("stop applying at that time, and the sockets that they let in are closed", async () => {
+  test("stop applying at that time, and the connections that they allowed are closed", async () => {
     const { access } = world.sallyport;
     const until = Date.now() + 3_600_000;
     await access.grant("bob", chat.can_use_chat, { until, reason: "a contractor" });
@@ -408,7 +408,7 @@ describe("grants with an end", () => {
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
   });
 
-  test("are judged by the database's clock before any process has removed them", async () => {
+  test("are evaluated by the clock of the database before a process removes them", async () => {
     const { storage, release } = withHeldLooks();
     await world.close();
     world = await World.open({
@@ -440,14 +440,14 @@ describe("grants with an end", () => {
     }
   });
 
-  test("that ended while nothing was running are found at the next look", async () => {
-    const bob = await world.connect("ann");
+  test("that expired long ago are enforced at the next poll", async () => {
+    const ann = await world.connect("ann");
     await world.sql("update sallyport_user_permissions set until_at = 1");
-    expect((await bob.closed).code).toBe(1000);
+    expect((await ann.closed).code).toBe(1000);
   });
 });
 
-test("more sockets than one page: all of them end", async () => {
+test("revoke() closes all connections of a user with more than one page", async () => {
   await world.close();
   world = await World.open({
     permissions: [chat],
@@ -457,23 +457,23 @@ test("more sockets than one page: all of them end", async () => {
   });
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
-  await world.sql(`insert into sallyport_sessions (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
+  await world.sql(`insert into sallyport_connections (id, gateway_id, connection_id, view, user_id, connected_at, last_seen_at)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < 1200)
     select ${padded("i", 5)}, (select id from sallyport_gateways), ${padded("i", 15)} || '=', '/ws/chat', 'ann', ${NOW} - 60000, 0 from n`);
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect((await ann.closed).code).toBe(1000);
-  expect(await world.sql("select count(*) n from sallyport_sessions where closed_at is null")).toEqual([
+  expect(await world.sql("select count(*) n from sallyport_connections where closed_at is null")).toEqual([
     { n: 0 },
   ]);
 });
 
-test("revoke() of one call waits for the enforcement that another one has begun", async () => {
+test("revoke() resolves after its own enforcement while another one is in progress", async () => {
   await world.sallyport.access.grant("bob", chat.can_use_chat);
   const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
   const { access } = world.sallyport;
   const first = access.revoke("ann", chat.can_use_chat);
   await access.revoke("bob", chat.can_use_chat);
-  expect(await world.sql("select * from sallyport_evictions where subject = 'bob'")).toEqual([]);
+  expect(await world.sql("select * from sallyport_revocations where subject = 'bob'")).toEqual([]);
   await first;
   await ann.closed;
   await bob.closed;

@@ -1,12 +1,12 @@
 import { request } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { ConfigurationError, invalid, StorageError } from "../../src/errors.ts";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { chat } from "./chat.ts";
 import { ORIGIN, Socket, World } from "./world.ts";
 
@@ -45,7 +45,7 @@ class GuardedView extends WebSocketView {
 
 class OpenView extends WebSocketView {
   static override allowAnonymous = true;
-  /** The object has no owner, and an anonymous peer has no id: both are undefined. */
+  /** The object has no owner and an anonymous user has no id. Both are undefined. */
   read = handler(
     { body: z.object({ n: z.int() }), authorize: ({ user }) => user.signedIn && user.id === undefined },
     () => "secret",
@@ -62,8 +62,8 @@ beforeEach(async () => {
 });
 afterEach(() => world.close());
 
-describe("what a handler returns", () => {
-  test("that no message can carry is the app's bug: 500 for the peer, the reason for onError", async () => {
+describe("a handler result", () => {
+  test("that cannot be sent is answered with 500 or 413, and onError receives the reason", async () => {
     const ann = await world.connect("ann");
     for (const name of ["bigint", "circle", "huge", "throws_text", "rejects"]) {
       expect(await ann.call(name), name).toMatchObject({ ok: false, status: name === "huge" ? 413 : 500 });
@@ -78,11 +78,11 @@ describe("what a handler returns", () => {
     expect(await ann.call("nul")).toEqual({ id: expect.any(String), ok: true, status: 200, result: null });
   });
 
-  test("or sends, and that a peer made too large: 413 for the peer, a decision, and nobody's evening", async () => {
+  test("or send that client input made too large causes 413 and a decision, but no error", async () => {
     const ann = await world.connect("ann");
     expect(await ann.call("echo", { text: "x".repeat(30 * 1024) })).toMatchObject({ ok: true });
     const connectionId = (
-      (await world.sql("select connection_id c from sallyport_sessions")) as { c: string }[]
+      (await world.sql("select connection_id c from sallyport_connections")) as { c: string }[]
     )[0]?.c;
     const headers = { connectionId: connectionId as string, "x-sallyport-secret": world.secret };
     for (const name of ["echo", "forward"]) {
@@ -94,7 +94,7 @@ describe("what a handler returns", () => {
   });
 });
 
-test("a flood of schema complaints is cut short, in the answer and in the decision", async () => {
+test("a long list of schema errors is truncated in the answer and in the decision", async () => {
   const ann = await world.connect("ann");
   const answer = await ann.call("many", { items: Array(5000).fill("x") });
   expect(answer).toMatchObject({ ok: false, status: 400 });
@@ -102,26 +102,26 @@ test("a flood of schema complaints is cut short, in the answer and in the decisi
   expect(JSON.stringify(world.decisions.at(-1)).length).toBeLessThan(3000);
 });
 
-test("a session is in at most 100 channels", async () => {
+test("a connection can join at most 100 channels", async () => {
   const ann = await world.connect("ann");
   for (let n = 0; n < 100; n++) await ann.result("join", { channel: `rooms/${n}` });
   expect(await ann.call("join", { channel: "rooms/100" })).toMatchObject({ ok: false, status: 429 });
   await ann.result("join", { channel: "rooms/7" });
 });
 
-describe("the app's own code", () => {
-  test("in connect() may refuse with words or fail; the token stays spent and no row opens", async () => {
+describe("app code", () => {
+  test("in connect() can reject or throw, which spends the token and opens no connection", async () => {
     await world.close();
     world = await open({ gatewayView: "/ws/guarded" });
     await expect(world.connect("bug")).rejects.toMatchObject({ status: 500 });
     expect(world.errors.splice(0).map(String)).toEqual(["Error: a bug in connect()"]);
     await expect(world.connect("pest")).rejects.toMatchObject({ status: 400 });
     expect(world.decisions.at(-1)).toMatchObject({ event: "connect", userId: "pest", message: "Not you." });
-    expect(await world.sql("select * from sallyport_sessions")).toEqual([]);
+    expect(await world.sql("select * from sallyport_connections")).toEqual([]);
     expect(await world.sql("select * from sallyport_tokens where spent_at is null")).toEqual([]);
   });
 
-  test("that is told of decisions and errors may throw or reject: nothing changes for anybody", async () => {
+  test("in onDecision and onError can throw without an effect on requests", async () => {
     await world.close();
     world = await open({
       onDecision: (async () => {
@@ -137,14 +137,14 @@ describe("the app's own code", () => {
     expect(await ann.call("nothing")).toMatchObject({ ok: true });
   });
 
-  test("that asks about an owner is given a user who may be nobody", async () => {
+  test("in authorize can deny an anonymous user by signedIn", async () => {
     await world.close();
     world = await open({ gatewayView: "/ws/open" });
     const guest = await world.connect(null);
     expect(await guest.call("read", { n: 1 })).toMatchObject({ ok: false, status: 403 });
   });
 
-  test("that grants what is declared but not migrated hears what to run", async () => {
+  test("that grants a permission before it is migrated receives the command to run", async () => {
     await world.sql("delete from sallyport_permissions");
     const granting = world.sallyport.access.grant("ann", chat.can_use_chat);
     await expect(granting).rejects.toThrow(/Run: npx sallyport migrate/);
@@ -153,7 +153,7 @@ describe("the app's own code", () => {
 });
 
 describe("the token endpoint", () => {
-  test("takes hostile bodies with a 4xx and a decision, and gives no token", async () => {
+  test("rejects invalid bodies with 4xx and one decision, and issues no token", async () => {
     const bodies: [string, number][] = [
       ['{"view":{"toString":1}}', 400],
       ['{"view":["/ws/odd"]}', 400],
@@ -168,20 +168,20 @@ describe("the token endpoint", () => {
       [`{"a":"${"x".repeat(5000)}"}`, 413],
     ];
     for (const [body, status] of bodies) {
-      const told = world.decisions.length;
+      const before = world.decisions.length;
       const response = await fetch(`${world.appUrl}/api/ws-token`, {
         method: "POST",
         headers: { origin: ORIGIN, cookie: "login=ann:login-of-ann" },
         body,
       });
       expect(response.status, body.slice(0, 40)).toBe(status);
-      expect(world.decisions.length, body.slice(0, 40)).toBe(told + 1);
+      expect(world.decisions.length, body.slice(0, 40)).toBe(before + 1);
     }
     expect(world.errors).toEqual([]);
     expect(await world.sql("select * from sallyport_tokens")).toEqual([]);
   });
 
-  test("is not reached through a Host header that brings a path of its own", async () => {
+  test("cannot be reached by a Host header that contains its path", async () => {
     const { port } = new URL(world.appUrl);
     const status = await new Promise<number | undefined>((resolve) => {
       const headers = { host: "x/api/ws-token?", origin: ORIGIN, cookie: "login=ann:login-of-ann" };
@@ -195,8 +195,8 @@ describe("the token endpoint", () => {
   });
 });
 
-describe("registering gateways", () => {
-  test("a second gateway with the same secret is refused: nothing would tell them apart", async () => {
+describe("registering a gateway", () => {
+  test("with the secret of another gateway is rejected", async () => {
     const again = world.sallyport.registerGateway({
       name: "twin",
       endpoint: "http://127.0.0.1:9/dev",
@@ -205,7 +205,7 @@ describe("registering gateways", () => {
     await expect(again).rejects.toBeInstanceOf(ConfigurationError);
   });
 
-  test("without a secret keeps the one it has; the same rotation twice keeps the one before", async () => {
+  test("without a secret keeps the current one, and a repeated rotation keeps the previous one", async () => {
     const { apiId, endpoint } = world.gateway;
     const works = async (secret: string) => {
       const headers = { connectionId: "AAAAAAAAAAAAAAA=", "x-sallyport-secret": secret };
@@ -220,7 +220,7 @@ describe("registering gateways", () => {
     expect([await works(next), await works(world.secret)]).toEqual([true, true]);
   });
 
-  test("endpoints and secrets that cannot be are refused", async () => {
+  test("with an invalid endpoint or secret is rejected", async () => {
     for (const endpoint of ["", "abc", "http://example.com/dev", "ftp://127.0.0.1/dev"]) {
       await expect(world.sallyport.registerGateway({ name: "x", endpoint }), endpoint).rejects.toThrow(
         /ndpoint/,
@@ -233,7 +233,7 @@ describe("registering gateways", () => {
   });
 });
 
-test("a token without a login is good at the gateway that it names and at no other", async () => {
+test("a token without a session is accepted only by the gateway it was requested for", async () => {
   await world.close();
   world = await open({ token: { binding: "token" } });
   const secret = gatewaySecret();

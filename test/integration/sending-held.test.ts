@@ -9,12 +9,12 @@ import { GatewayServer } from "./gateway-server.ts";
 import { World, type WorldOptions } from "./world.ts";
 
 const never = new Promise<never>(() => undefined);
-/** What the channel's hook answers. */
-let named: (userIds: readonly string[]) => Iterable<string> | Promise<Iterable<string>>;
-let asked: (message: string) => boolean | Promise<boolean>;
+/** The hooks of the two channels, as the current test defines them. */
+let authorizeManyHook: (userIds: readonly string[]) => Iterable<string> | Promise<Iterable<string>>;
+let authorizeHook: (userId: string) => boolean | Promise<boolean>;
 
-const club = defineChannel("club", { authorizeMany: ({ userIds }) => named(userIds) });
-const hall = defineChannel("hall", { authorize: ({ user }) => asked(user.id ?? "") });
+const club = defineChannel("club", { authorizeMany: ({ userIds }) => authorizeManyHook(userIds) });
+const hall = defineChannel("hall", { authorize: ({ user }) => authorizeHook(user.id ?? "") });
 
 let reports: DeliveryReport[];
 class ChatView extends WebSocketView {
@@ -45,7 +45,7 @@ async function open(options: Partial<WorldOptions> = {}): Promise<void> {
   for (const user of ["ann", "bob"]) await world.sallyport.access.grant(user, chat.can_use_chat);
 }
 beforeEach(async () => {
-  [named, asked, reports] = [(userIds) => userIds, () => true, []];
+  [authorizeManyHook, authorizeHook, reports] = [(userIds) => userIds, () => true, []];
   gateway = await GatewayServer.start();
 });
 afterEach(async () => {
@@ -55,17 +55,17 @@ afterEach(async () => {
 });
 
 const member = (channel: string) =>
-  world.sql(`insert into sallyport_memberships select id, '${channel}', 1 from sallyport_sessions`);
+  world.sql(`insert into sallyport_memberships select id, '${channel}', 1 from sallyport_connections`);
 const received = (body: string) => gateway.calls.filter((call) => call.body === `"${body}"`);
 
 /**
- * Stops the clock by which hooks and pages are given up: what happens then does not wait for a hook that is silent. Only
- * `vi.advanceTimersByTimeAsync` moves it, and expect.poll() by its interval.
+ * Stops the clock for the timeouts of hooks and pages, so that no hook times out unless a test advances the clock:
+ * with `vi.advanceTimersByTimeAsync`, or by the interval of expect.poll().
  */
 const stopTimers = () => vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-/** The time after which a silent hook counts as a no, in milliseconds. */
+/** The time in milliseconds after which a hook that has not returned denies access. */
 const HOOK_TIMEOUT_MS = 5000;
-/** Moves the stopped clock past the time for hooks, and then on until the work is done. */
+/** Advances the stopped clock beyond the hook timeout, and then until the work is done. */
 async function afterHookTimeout(work: Promise<unknown>): Promise<void> {
   let isDone = false;
   const done = work.then(() => {
@@ -77,7 +77,7 @@ async function afterHookTimeout(work: Promise<unknown>): Promise<void> {
 }
 
 describe("a handler's send", () => {
-  test("takes the options of a send", async () => {
+  test("accepts the options of a send", async () => {
     await open();
     const ann = await world.connect("ann");
     await ann.result("ended");
@@ -86,10 +86,10 @@ describe("a handler's send", () => {
     expect(world.errors.map(String).join()).toContain("signals");
   });
 
-  test("keeps the order of sends that are not awaited, although the hook is slower for earlier ones", async () => {
+  test("keeps the order of unawaited sends when the hook is slower for earlier ones", async () => {
     await open();
     let turns = 0;
-    asked = async () => {
+    authorizeHook = async () => {
       turns -= 20;
       for (let turn = 0; turn < turns; turn++) await nextTurn();
       return true;
@@ -102,7 +102,7 @@ describe("a handler's send", () => {
 });
 
 describe("a revocation", () => {
-  test("does not wait for messages to the same socket that the gateway refuses for now", async () => {
+  test("does not wait for messages to the same connection that are being retried", async () => {
     await open();
     await gateway.open(world, "g", "bob", 1, 1);
     gateway.answer = ({ body }) => (body === '"news"' ? 500 : 200);
@@ -112,18 +112,18 @@ describe("a revocation", () => {
     await world.sallyport.access.revoke("bob", chat.can_use_chat);
     expect(gateway.calls.map(({ method }) => method)).toContain("DELETE");
     expect(received("news").length - before).toBeLessThanOrEqual(1);
-    const told = await Promise.all(sends);
-    expect(told.every(({ sent }) => sent === 0)).toBe(true);
+    const results = await Promise.all(sends);
+    expect(results.every(({ sent }) => sent === 0)).toBe(true);
   });
 
-  test("does not wait for a hook that does not answer about the next recipient", async () => {
+  test("does not wait for a hook that does not return for another recipient", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 32);
     await gateway.open(world, "g", "bob", 33, 1);
     await member("club");
-    let letGo = () => {};
+    let release = () => {};
     const held = new Promise<void>((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     gateway.answer = async ({ body }) => {
       if (body === '"news"') await held;
@@ -132,53 +132,55 @@ describe("a revocation", () => {
     const sending = world.sallyport.to({ channel: "club" }).send("news");
     await expect.poll(() => received("news").length).toBe(32);
     stopTimers();
-    let questions = 0;
-    named = () => {
-      questions++;
+    let hookCalls = 0;
+    authorizeManyHook = () => {
+      hookCalls++;
       return never;
     };
     const rechecking = world.sallyport.access.recheck({ user: "bob" });
-    await expect.poll(() => questions).toBe(1);
-    letGo();
+    await expect.poll(() => hookCalls).toBe(1);
+    release();
     // The send calls the hook as well, because the recheck marked Bob as changed.
-    await expect.poll(() => questions).toBe(2);
+    await expect.poll(() => hookCalls).toBe(2);
     await world.sallyport.access.revoke("bob", chat.can_use_chat);
     expect(gateway.calls.some((call) => call.method === "DELETE" && call.connection === "00033=")).toBe(true);
     await afterHookTimeout(Promise.all([rechecking, sending]));
     expect(await sending).toMatchObject({ sent: 32, withheld: 1 });
   });
 
-  test("of more than one page of sockets closes the others while a gateway does not answer, and renews its claim", async () => {
+  test("of several pages closes other connections while a gateway hangs, and renews its claim", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 500);
     const last = await world.connect("ann");
-    let letGo = (_status: number) => {};
+    let release = (_status: number) => {};
     const held = new Promise<number>((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     gateway.answer = () => held;
     const revoking = world.sallyport.access.revoke("ann", chat.can_use_chat);
     expect((await last.closed).code).toBe(1000);
-    // No call has been repeated: none of them had to time out first.
+    // No call was repeated, so none had to time out first.
     const called = gateway.calls.map(({ connection }) => connection);
     expect(called).toHaveLength(new Set(called).size);
     const lease = async () => {
-      const [row] = (await world.sql(`select claimed_until - ${NOW} as "left" from sallyport_evictions`)) as {
+      const [row] = (await world.sql(
+        `select claimed_until - ${NOW} as "left" from sallyport_revocations`,
+      )) as {
         left: number;
       }[];
       return row?.left;
     };
     expect(await lease()).toBeLessThanOrEqual(15_000);
-    await world.sql("update sallyport_evictions set claimed_until = claimed_until - 5000");
-    // Only a renewal makes the claim last longer than the ten seconds that are left now.
+    await world.sql("update sallyport_revocations set claimed_until = claimed_until - 5000");
+    // Ten seconds are left. Only a renewal makes the claim last longer.
     await expect.poll(lease).toBeGreaterThan(10_000);
-    letGo(410);
+    release(410);
     await revoking;
     expect(await lease()).toBeUndefined();
     expect(world.errors).toEqual([]);
   });
 
-  test("of more than one page of sockets closes the others while the hook does not answer about one page", async () => {
+  test("of several pages closes other connections while the hook hangs for one page", async () => {
     await open();
     const { access } = world.sallyport;
     for (const user of ["ann", "cat"]) await access.addToGroup(user, "Crew");
@@ -187,89 +189,89 @@ describe("a revocation", () => {
     await member("hall");
     const last = await world.connect("cat");
     let times = 0;
-    asked = () => {
+    authorizeHook = () => {
       times++;
       return never;
     };
     stopTimers();
     const revoking = access.revoke({ group: "Crew" }, chat.can_use_chat);
     await expect.poll(() => last.isClosed).toBe(true);
-    // No hook has been given up by now.
+    // No hook has timed out yet.
     expect(world.errors).toEqual([]);
     await afterHookTimeout(revoking);
     expect(times).toBe(500);
-    expect(await world.sql("select session_id from sallyport_memberships")).toEqual([]);
+    expect(await world.sql("select connection_key from sallyport_memberships")).toEqual([]);
   });
 
-  test("made by another process reaches a process that only sends, before it has sent to everyone", async () => {
+  test("by another process stops a send in progress in a process that only sends", async () => {
     await open();
     await gateway.open(world, "g", "bob", 1, 120);
-    let letGo = () => {};
+    let release = () => {};
     const held = new Promise<void>((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     gateway.answer = async ({ body }) => {
       if (body === '"news"' && received("news").length > 10) await held;
       return 200;
     };
-    let looks = 0;
+    let polls = 0;
     const worker = world.sallyport.with({
-      storage: observedStorageAt(world.database, () => looks++),
+      storage: observedStorageAt(world.database, () => polls++),
       apiGateway: { concurrency: 1, maxRequestsPerSecond: false },
     });
     const sending = worker.to({ user: "bob" }).send("news");
     await expect.poll(() => received("news").length).toBe(11);
     await world.sql("delete from sallyport_user_permissions where user_id = 'bob'");
     await world.sallyport.access.recheck({ user: "bob" });
-    // The first look after the change has finished when the second one after it begins.
-    const before = looks;
-    await expect.poll(() => looks).toBeGreaterThan(before + 1);
-    letGo();
+    // The first poll after the change has finished when the second one begins.
+    const before = polls;
+    await expect.poll(() => polls).toBeGreaterThan(before + 1);
+    release();
     expect(await sending).toMatchObject({ sent: 11, withheld: 109, failed: 0 });
     expect(received("news")).toHaveLength(11);
     await worker.close();
   });
 });
 
-describe("a send whose hook says nothing", () => {
-  test("can be ended, and the next one to the channel goes ahead", async () => {
+describe("a send with a hook that does not return", () => {
+  test("can be aborted, and the next send to the channel proceeds", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 3);
     await member("club");
-    let questions = 0;
-    named = () => {
-      questions++;
+    let hookCalls = 0;
+    authorizeManyHook = () => {
+      hookCalls++;
       return never;
     };
     const ending = new AbortController();
     const silent = world.sallyport.to({ channel: "club" }).send("one", { signal: ending.signal });
-    await expect.poll(() => questions).toBe(1);
-    named = (userIds) => userIds;
+    await expect.poll(() => hookCalls).toBe(1);
+    authorizeManyHook = (userIds) => userIds;
     const next = world.sallyport.to({ channel: "club" }).send("two");
     ending.abort();
     expect(await silent).toMatchObject({ sent: 0, unsent: 3, cursor: "" });
     expect(await next).toMatchObject({ sent: 3 });
   });
 
-  test("denies the message to users that the hook does not name within five seconds", async () => {
+  test("is denied to users that the hook does not return within five seconds", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 3);
     await member("club");
     stopTimers();
-    let isAsked = false;
-    named = () => {
-      isAsked = true;
+    let isCalled = false;
+    authorizeManyHook = () => {
+      isCalled = true;
       return never;
     };
     const sending = world.sallyport.to({ channel: "club" }).send("one");
-    await expect.poll(() => isAsked).toBe(true);
+    await expect.poll(() => isCalled).toBe(true);
     await afterHookTimeout(sending);
     expect(await sending).toMatchObject({ withheld: 3 });
     expect(world.errors.map(String).join()).toContain("authorizeMany has not answered for 5000 ms");
   });
 });
 
-test("closing the app ends a send in flight, after which it sends nothing", async () => {
+test("closing the app ends a send in flight, which then sends nothing more", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 300);
   const worker = world.sallyport.with({
@@ -284,19 +286,19 @@ test("closing the app ends a send in flight, after which it sends nothing", asyn
   await worker.close();
   const then = received("news").length;
   await sending;
-  // Time in which a send that still ran would have sent more.
+  // A send that was still running would send more messages during this one.
   await world.sallyport.to("everyone").send("later");
   expect(received("later")).toHaveLength(300);
   expect(received("news")).toHaveLength(then);
 });
 
-test("closing the app while it enforces closes the sockets first", async () => {
+test("closing the app waits for connections that a revocation is closing", async () => {
   await open();
   await gateway.open(world, "g", "bob", 1, 3);
   const worker = world.sallyport.with({ storage: storageAt(world.database) });
-  let letGo = () => {};
+  let release = () => {};
   const held = new Promise<void>((resolve) => {
-    letGo = resolve;
+    release = resolve;
   });
   gateway.answer = async () => {
     await held;
@@ -305,13 +307,13 @@ test("closing the app while it enforces closes the sockets first", async () => {
   const revoking = worker.access.revoke("bob", chat.can_use_chat);
   await expect.poll(() => gateway.calls.length).toBe(3);
   const closing = worker.close();
-  letGo();
+  release();
   await closing;
   expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(3);
   await revoking.catch(() => undefined);
 });
 
-describe("closing it while a gateway says nothing", () => {
+describe("closing the app while a gateway hangs", () => {
   test.each([
     ["a call of its own", (worker: Sallyport) => worker.access.revoke("bob", chat.can_use_chat)],
     [
@@ -319,13 +321,13 @@ describe("closing it while a gateway says nothing", () => {
       async (worker: Sallyport) => {
         await world.sql("delete from sallyport_user_permissions where user_id = 'bob'");
         await world.sql(
-          "insert into sallyport_evictions (id, scope, subject, created_at) values ('left', 'user', 'bob', 1)",
+          "insert into sallyport_revocations (id, scope, subject, created_at) values ('left', 'user', 'bob', 1)",
         );
         worker.start();
       },
     ],
-  ])("leaves the record that %s has in hand to others, and tells of no socket", async (_whose, revoke) => {
-    // The world's own process leaves the record alone meanwhile.
+  ])("leaves the revocation by %s to other processes, and reports it once", async (_by, revoke) => {
+    // The poller of the world is paused, so that the record stays.
     const { storage, release } = withHeldLooks();
     await open({ storage });
     await gateway.open(world, "g", "bob", 1, 600);
@@ -339,18 +341,18 @@ describe("closing it while a gateway says nothing", () => {
     await expect.poll(() => gateway.calls.length).toBeGreaterThan(1);
     await worker.close();
     await revoking;
-    expect(await world.sql("select id from sallyport_evictions")).toHaveLength(1);
+    expect(await world.sql("select id from sallyport_revocations")).toHaveLength(1);
     expect(failures).toEqual(["enforcing a change of user bob: Error: The app was closed meanwhile."]);
     release();
   });
 });
 
-test("closing the app while hooks run for thousands of connections calls them for no more connections", async () => {
+test("closing the app stops hook calls for further pages of connections", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 1500);
   await member("hall");
   let times = 0;
-  asked = () => {
+  authorizeHook = () => {
     times++;
     return never;
   };
@@ -364,7 +366,7 @@ test("closing the app while hooks run for thousands of connections calls them fo
   expect(times).toBe(500);
 });
 
-test("a large revocation does not hold up a small one at the same gateway", async () => {
+test("a large revocation does not delay a small one at the same gateway", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 6000);
   await gateway.open(world, "g", "bob", 7001, 1);
@@ -384,33 +386,33 @@ test("a large revocation does not hold up a small one at the same gateway", asyn
   await isInPage;
   const before = gateway.calls.length;
   isHeld = true;
-  let isOver = false;
+  let isDone = false;
   const small = world.sallyport.access.revoke("bob", chat.can_use_chat).finally(() => {
-    isOver = true;
+    isDone = true;
   });
-  // Eight calls are answered in a millisecond of the stopped clock. On a busy machine a gateway could seem to have stopped answering,
-  // and then one page does not wait for the one before.
-  while (!isOver) {
+  // Eight calls are answered per millisecond of the stopped clock. By the real clock, the gateway could seem to
+  // hang on a busy machine, and then a page does not wait for the previous one.
+  while (!isDone) {
     for (const answer of held.splice(0, 8)) answer();
     vi.advanceTimersByTime(1);
     await nextTurn();
   }
   await small;
-  const meanwhile = gateway.calls.length - before;
+  const callsDuringSmall = gateway.calls.length - before;
   isHeld = false;
   for (const answer of held) answer();
-  // One page waits in front of its notice, and one in front of its close: 500 notices and 500 closes each.
-  expect(meanwhile).toBeLessThan(3000);
+  // One page waits to send notices and another waits to close: 500 notices and 500 closes each.
+  expect(callsDuringSmall).toBeLessThan(3000);
   await large;
   expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(6001);
 });
 
-test("rows of those who are gone that cannot be closed are told, and the send has succeeded", async () => {
+test("a send succeeds and reports an error when rows of gone connections cannot be closed", async () => {
   let fails = false;
   const failing = (storage: Database) =>
     changedStorage(storage, {
-      writeBeside: (work, options) =>
-        fails ? Promise.reject(new Error("the disk is full")) : storage.writeBeside(work, options),
+      sharedTransaction: (work, options) =>
+        fails ? Promise.reject(new Error("the disk is full")) : storage.sharedTransaction(work, options),
     });
   await open({ storage: (source) => failing(storageAt(source)) });
   await gateway.open(world, "g", "ann", 1, 3);
@@ -421,7 +423,7 @@ test("rows of those who are gone that cannot be closed are told, and the send ha
   fails = false;
 });
 
-test("whoever is told of progress may be async, and may fail", async () => {
+test("a rejection of an async onProgress is reported, and the send continues", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 3);
   const report = await world.sallyport.to("everyone").send("news", {

@@ -41,8 +41,8 @@ const received = (body: string) =>
 const parts = ({ sent: accepted, gone, withheld, failed, unsent }: DeliveryReport) =>
   accepted + gone + withheld + failed + unsent;
 
-describe("a send that is ended", () => {
-  test("goes on from its report's cursor: everybody has it once, whoever could not have it never", async () => {
+describe("an aborted send", () => {
+  test("continues from its cursor and reaches each permitted connection exactly once", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 900);
     await gateway.open(world, "g", "bob", 901, 300);
@@ -80,7 +80,7 @@ describe("a send that is ended", () => {
     expect(received("news")).toHaveLength(1200);
   });
 
-  test("before it began has sent nothing, and one that reached everybody is whole", async () => {
+  test("sends nothing if aborted before it starts, and is complete if aborted at the last recipient", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 3);
     const report = await world.sallyport.to("everyone").send("news", { signal: AbortSignal.abort() });
@@ -100,11 +100,11 @@ describe("a send that is ended", () => {
     ).toMatchObject({ recipients: 0, cursor: null });
   });
 
-  test("to a channel counts those of the channel who are left", async () => {
+  test("to a channel counts the remaining members as unsent", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 700);
     await world.sql(
-      "insert into sallyport_memberships select id, 'rooms/a', 1 from sallyport_sessions where id <= '00600'",
+      "insert into sallyport_memberships select id, 'rooms/a', 1 from sallyport_connections where id <= '00600'",
     );
     const ending = new AbortController();
     const report = await world.sallyport.to({ channel: "rooms/a" }).send("news", {
@@ -115,20 +115,20 @@ describe("a send that is ended", () => {
   });
 });
 
-describe("a send to many", () => {
-  test("tells how far it has come, and the parts of what it tells always sum", async () => {
+describe("a send to many connections", () => {
+  test("reports its progress, and the parts of each report add up to its recipients", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 1200);
     await gateway.open(world, "g", "nobody", 1201, 100);
-    const told: DeliveryReport[] = [];
-    const report = await world.sallyport.to("everyone").send("news", { onProgress: (one) => told.push(one) });
-    expect(told.map(({ recipients }) => recipients)).toEqual([500, 1000, 1300]);
-    for (const one of told) expect(parts(one)).toBe(one.recipients);
-    expect(told[0]?.cursor).toBe("00500");
+    const seen: DeliveryReport[] = [];
+    const report = await world.sallyport.to("everyone").send("news", { onProgress: (one) => seen.push(one) });
+    expect(seen.map(({ recipients }) => recipients)).toEqual([500, 1000, 1300]);
+    for (const one of seen) expect(parts(one)).toBe(one.recipients);
+    expect(seen[0]?.cursor).toBe("00500");
     expect(report).toMatchObject({ recipients: 1300, sent: 1200, withheld: 100, unsent: 0, cursor: null });
   });
 
-  test("goes on though whoever is told fails", async () => {
+  test("continues when onProgress throws", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 600);
     const report = await world.sallyport.to("everyone").send("news", {
@@ -137,11 +137,11 @@ describe("a send to many", () => {
       },
     });
     expect(report).toMatchObject({ sent: 600 });
-    await world.sallyport.settle();
+    await world.sallyport.flush();
     expect(world.errors.map(String)).toEqual(["Error: a bug in the app", "Error: a bug in the app"]);
   });
 
-  test("asks one statement a page, and closes those who are gone in one", async () => {
+  test("reads each page in one statement and closes all gone connections in one", async () => {
     await open({
       storage: (source) => {
         storage = watchedStorageAt(source, (sql) => sent.push(sql));
@@ -153,20 +153,20 @@ describe("a send to many", () => {
     sent = [];
     expect(await world.sallyport.to("everyone").send("news")).toMatchObject({ sent: 990, gone: 110 });
     const about = (verb: string) =>
-      sent.filter((sql) => sql.startsWith(verb) && sql.includes("sallyport_sessions"));
+      sent.filter((sql) => sql.startsWith(verb) && sql.includes("sallyport_connections"));
     expect(about("select")).toHaveLength(3);
     expect(about("update")).toHaveLength(1);
-    expect(await world.sql("select id from sallyport_sessions where closed_at is not null")).toHaveLength(
+    expect(await world.sql("select id from sallyport_connections where closed_at is not null")).toHaveLength(
       110,
     );
   });
 
-  test("that the database fails half-way says how far it came, and goes on from there", async () => {
+  test("reports its progress when the database fails, and can continue from there", async () => {
     const failing = { after: Number.POSITIVE_INFINITY };
     await open({
       storage: (source) => {
         storage = watchedStorageAt(source, (sql) => {
-          if (sql.startsWith("select") && sql.includes("sallyport_sessions") && --failing.after < 0) {
+          if (sql.startsWith("select") && sql.includes("sallyport_connections") && --failing.after < 0) {
             throw new Error("the disk is on fire");
           }
         });
@@ -191,7 +191,7 @@ describe("a send to many", () => {
     expect(received("news")).toHaveLength(1200);
   });
 
-  test("keeps the order of each connection, whatever has to be tried again", async () => {
+  test("keeps the message order of each connection despite retries", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 100);
     const tried = new Set<string>();
@@ -210,7 +210,7 @@ describe("a send to many", () => {
     }
   });
 
-  test("is slowed down by a gateway that refuses its number, and reaches everybody", async () => {
+  test("reaches all connections of a gateway that throttles concurrent requests", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 600);
     let inFlight = 0;
@@ -249,14 +249,14 @@ describe("a send to many", () => {
   });
 });
 
-describe("while a send fills a gateway that is slow", () => {
-  test("whoever loses a right loses the socket before it", async () => {
+describe("while a send occupies a slow gateway", () => {
+  test("a revocation closes connections before the send continues", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 200);
     await gateway.open(world, "g", "bob", 201, 5);
-    let letGo = () => {};
+    let release = () => {};
     const held = new Promise<void>((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     gateway.answer = async ({ body }) => {
       if (body === '"news"') await held;
@@ -267,11 +267,11 @@ describe("while a send fills a gateway that is slow", () => {
     await world.sallyport.access.revoke("bob", chat.can_use_chat);
     expect(gateway.calls.filter(({ method }) => method === "DELETE")).toHaveLength(5);
     expect(received("news")).toHaveLength(32);
-    letGo();
+    release();
     expect(await sending).toMatchObject({ sent: 200 });
   });
 
-  test("somebody else's message does not wait for it, and the next to the same audience does not pass it", async () => {
+  test("a send to another user finishes first, and sends to the same user keep their order", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 600);
     await gateway.open(world, "g", "bob", 601, 5);
@@ -303,38 +303,38 @@ describe("while a send fills a gateway that is slow", () => {
     }
   });
 
-  test("a send that waits for another one can be ended, and so can one that waits for room", async () => {
+  test("a send can be aborted while it waits for another send or for capacity", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 100);
-    let letGo = () => {};
+    let release = () => {};
     const held = new Promise<void>((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     gateway.answer = async () => {
       await held;
       return 200;
     };
     const [first, second] = [new AbortController(), new AbortController()];
-    const waitsForRoom = world.sallyport.to("everyone").send("one", { signal: first.signal });
+    const waitsForCapacity = world.sallyport.to("everyone").send("one", { signal: first.signal });
     await expect.poll(() => received("one").length).toBe(32);
-    const waitsForTheOther = world.sallyport.to("everyone").send("two", { signal: second.signal });
+    const waitsForSend = world.sallyport.to("everyone").send("two", { signal: second.signal });
     second.abort();
-    expect(await waitsForTheOther).toMatchObject({ sent: 0, unsent: 100, cursor: "" });
+    expect(await waitsForSend).toMatchObject({ sent: 0, unsent: 100, cursor: "" });
     first.abort();
-    letGo();
-    expect(await waitsForRoom).toMatchObject({ sent: 32, unsent: 68, cursor: "00032" });
+    release();
+    expect(await waitsForCapacity).toMatchObject({ sent: 32, unsent: 68, cursor: "00032" });
     expect(await world.sallyport.to("everyone").send("three")).toMatchObject({ sent: 100 });
   });
 
-  test("another gateway's sockets have their messages", async () => {
+  test("a send to another gateway is not delayed", async () => {
     await open();
     const other = await GatewayServer.start();
     try {
       await gateway.open(world, "g", "ann", 1, 200);
       await other.open(world, "other", "bob", 201, 200);
-      let letGo = () => {};
+      let release = () => {};
       const held = new Promise<void>((resolve) => {
-        letGo = resolve;
+        release = resolve;
       });
       gateway.answer = async () => {
         await held;
@@ -342,7 +342,7 @@ describe("while a send fills a gateway that is slow", () => {
       };
       const sending = world.sallyport.to({ user: "ann" }).send("news");
       expect(await world.sallyport.to({ user: "bob" }).send("news")).toMatchObject({ sent: 200 });
-      letGo();
+      release();
       expect(await sending).toMatchObject({ sent: 200 });
     } finally {
       await other.close();
@@ -350,12 +350,12 @@ describe("while a send fills a gateway that is slow", () => {
   });
 });
 
-test("what cannot be an option is refused, and nothing is sent", async () => {
+test("invalid options are rejected, and nothing is sent", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 1);
-  const outlet = world.sallyport.to("everyone");
+  const sender = world.sallyport.to("everyone");
   for (const options of [{ signal: {} }, { onProgress: "x" }, { after: 7 }, { cursor: "x" }]) {
-    await expect(outlet.send("news", options as never), JSON.stringify(options)).rejects.toThrow(
+    await expect(sender.send("news", options as never), JSON.stringify(options)).rejects.toThrow(
       /^send\(\): /,
     );
   }
@@ -368,6 +368,6 @@ test("what cannot be an option is refused, and nothing is sent", async () => {
   expect(() => world.sallyport.with({ apiGateway: { rate: 5 } as never })).toThrow(
     /apiGateway\.rate is not an option/,
   );
-  await expect(outlet.send("x".repeat(131_073))).rejects.toThrow(/at most 131072/);
+  await expect(sender.send("x".repeat(131_073))).rejects.toThrow(/at most 131072/);
   expect(gateway.calls).toEqual([]);
 });

@@ -33,7 +33,7 @@ afterEach(async () => {
   await storage?.[Symbol.asyncDispose]();
 });
 
-/** The clock moves when a poll looks, and by its interval. */
+/** Stops the clock. Each check of expect.poll() advances it by the poll interval. */
 const stopClock = () => vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
 
 const id = (n: number) => `${String(n).padStart(5, "0")}=`;
@@ -42,7 +42,7 @@ const bodiesOf = (connection: string) =>
     .filter((call) => call.connection === connection && call.method === "POST")
     .map(({ body }) => body);
 
-describe("sockets that do not read", () => {
+describe("connections that do not read", () => {
   test("are closed as too slow, and the others receive every message in order", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 20);
@@ -52,7 +52,7 @@ describe("sockets that do not read", () => {
     const reports: DeliveryReport[] = [];
     let sends = 0;
     const closed = () => gateway.calls.filter(({ method }) => method === "DELETE").length;
-    // A message for each move of the clock, until the last socket is closed.
+    // One message per step of the clock, until the last slow connection is closed.
     await expect
       .poll(() => {
         if (sends < 200 && closed() < 20) {
@@ -72,13 +72,13 @@ describe("sockets that do not read", () => {
     expect(reports[0]).toMatchObject({ recipients: 40, sent: 20, failed: 20, failures: { slow: 20 } });
     expect(new Set(reports.flatMap(({ failures }) => Object.keys(failures)))).toEqual(new Set(["slow"]));
     expect(
-      await world.sql("select close_reason from sallyport_sessions where closed_at is not null"),
+      await world.sql("select close_reason from sallyport_connections where closed_at is not null"),
     ).toEqual(Array(20).fill({ close_reason: "too slow" }));
     expect(await world.sallyport.to("everyone").send("later")).toMatchObject({ recipients: 20, sent: 20 });
     expect(world.errors).toEqual([]);
   });
 
-  test("are closed when too many messages wait, also before three seconds have passed", async () => {
+  test("are closed when too many messages are queued, even within three seconds", async () => {
     await open();
     await gateway.open(world, "g", "ann", 1, 1);
     await gateway.open(world, "g", "bob", 2, 1);
@@ -92,7 +92,7 @@ describe("sockets that do not read", () => {
     await expect.poll(() => isDone).toBe(true);
     const reports = await done;
     expect(reports.every(({ sent }) => sent === 1)).toBe(true);
-    // The last sends were read after the row was closed.
+    // The last sends read their recipients after the row was closed.
     expect(reports.filter(({ failures }) => failures.slow === 1).length).toBeGreaterThan(256);
     expect(bodiesOf(id(1))).toHaveLength(300);
     expect(
@@ -122,7 +122,7 @@ describe("sockets that do not read", () => {
   });
 });
 
-test("a burst of messages to a connection that is slow, but accepts them, arrives completely", async () => {
+test("a slow connection that accepts messages receives every message of a burst", async () => {
   await open();
   await gateway.open(world, "g", "ann", 1, 1);
   gateway.answer = async () => {
@@ -134,21 +134,21 @@ test("a burst of messages to a connection that is slow, but accepts them, arrive
   expect(bodiesOf(id(1))).toEqual(Array.from({ length: 600 }, (_, n) => `${n}`));
 });
 
-describe("sends that wait", () => {
-  test("do not read their recipients before it is their turn", async () => {
+describe("queued sends", () => {
+  test("read their recipients only when it is their turn", async () => {
     let reads = 0;
     await open({
       storage: (source) => {
         storage = watchedStorageAt(source, (sql) => {
-          if (/^select.*order by.*limit/s.test(sql) && sql.includes("sallyport_sessions")) reads++;
+          if (/^select.*order by.*limit/s.test(sql) && sql.includes("sallyport_connections")) reads++;
         });
         return storage;
       },
     });
     await gateway.open(world, "g", "ann", 1, 600);
-    let letGo = () => {};
+    let release = () => {};
     const held = new Promise<void>((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     gateway.answer = async () => {
       await held;
@@ -159,7 +159,7 @@ describe("sends that wait", () => {
     await expect.poll(() => gateway.calls.length).toBe(32);
     for (let turn = 0; turn < 100; turn++) await nextTurn();
     expect(reads).toBe(1);
-    letGo();
+    release();
     for (const report of await Promise.all(sends)) expect(report).toMatchObject({ sent: 600 });
     expect(reads).toBe(40);
   });
@@ -176,7 +176,7 @@ describe("sends that wait", () => {
     await expect.poll(() => gateway.calls.length).toBeGreaterThan(100);
     const before = gateway.calls.length;
     expect(await world.sallyport.to({ user: "bob" }).send("small")).toMatchObject({ sent: 5 });
-    // Of the 6 000 calls of the large sends, those in flight and about one for each call of the small one.
+    // Of the 6 000 calls of the large sends, those in flight and about one per call of the small send ran.
     expect(gateway.calls.length - before).toBeLessThan(150);
     for (const report of await Promise.all(large)) expect(report).toMatchObject({ sent: 600 });
   });

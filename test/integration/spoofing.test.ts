@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Limits } from "../../src/access/rate-limits.ts";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
+import type { Limits } from "../../src/auth/rate-limits.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { ChatView, channels, chat, LobbyView, ran } from "./chat.ts";
 import { ORIGIN, Socket, statusOf, World } from "./world.ts";
@@ -23,16 +23,16 @@ afterEach(async () => {
   expect(world.errors.map(String)).toEqual([]);
 });
 
-/** The connection id of a user's only socket, as the server knows it. */
+/** Returns the connection id of the only open connection of a user. */
 const connectionOf = async (user: string) => {
   const rows = (await world.sql(
-    `select connection_id from sallyport_sessions where user_id = '${user}' and closed_at is null`,
+    `select connection_id from sallyport_connections where user_id = '${user}' and closed_at is null`,
   )) as { connection_id: string }[];
   return rows[0]?.connection_id as string;
 };
 
-describe("B1 events that do not come from our gateway", () => {
-  test("without the secret, with a wrong one, or one of another shape: 403, and nothing happens", async () => {
+describe("B1 an event", () => {
+  test("without the correct secret of a gateway is denied and has no effect", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const connectionId = await connectionOf("ann");
     const asGateway = {
@@ -72,39 +72,39 @@ describe("B1 events that do not come from our gateway", () => {
     expect(ann.received.some((frame) => frame.type === "chat_message")).toBe(false);
   });
 
-  test("with another gateway's secret: it speaks for its own connections only", async () => {
+  test("with the secret of another gateway cannot affect connections of this gateway", async () => {
     await world.connect("ann", { channel: "rooms/general" });
     const connectionId = await connectionOf("ann");
     const secret = gatewaySecret();
     await world.sallyport.registerGateway({ name: "other", endpoint: "http://127.0.0.1:9/dev", secret });
     const headers = { connectionId, "x-sallyport-secret": secret };
     const message = JSON.stringify({ handler: "send_message", message: "forged" });
-    // Every instance knows of a gateway within a second of its first event.
+    // Each instance finds a new gateway within one second of its first event.
     const fromOther = async () => {
       expect((await world.event("/ws/chat/default", headers, message)).status).toBe(403);
       return world.decisions.slice(-3);
     };
-    const known = [1, 2, 3].map(() => expect.objectContaining({ gateway: "other", reason: "session" }));
+    const known = [1, 2, 3].map(() => expect.objectContaining({ gateway: "other", reason: "connection" }));
     await expect.poll(fromOther).toEqual(known);
     expect((await world.event("/ws/chat/disconnect", headers)).status).toBe(200);
     expect(await connectionOf("ann")).toBe(connectionId);
     expect(ran).toEqual([]);
   });
 
-  test("B2 B3 B4 the secret with another API id or stage beside it is refused", async () => {
+  test("B2 B3 B4 with the correct secret and another API id or stage is denied", async () => {
     const headers = { connectionId: CONNECTION, "x-sallyport-secret": world.secret };
-    const lies: Record<string, string>[] = [
+    const mismatches: Record<string, string>[] = [
       { "x-amzn-apigateway-api-id": "zzzzzzzzzz" },
       { "x-amzn-apigateway-api-id": "" },
       { "x-sallyport-stage": "prod" },
     ];
-    for (const lie of lies) {
-      expect((await world.event("/ws/chat/default", { ...headers, ...lie }, "{}")).status).toBe(403);
+    for (const wrong of mismatches) {
+      expect((await world.event("/ws/chat/default", { ...headers, ...wrong }, "{}")).status).toBe(403);
       expect(world.decisions.at(-1)).toMatchObject({ reason: "caller" });
     }
   });
 
-  test("B6 a connection id of another shape is refused at the door of every event", async () => {
+  test("B6 with a malformed connection id is rejected with 400 on every route", async () => {
     for (const connectionId of ["", "<script>", "a b", "AAAA, BBBB", "x".repeat(300), "../../etc"]) {
       for (const route of ["connect", "default", "disconnect"]) {
         const headers = { "x-sallyport-secret": world.secret, ...(connectionId ? { connectionId } : {}) };
@@ -116,7 +116,7 @@ describe("B1 events that do not come from our gateway", () => {
     }
   });
 
-  test("after a rotation the new secret works at once, and the old one only while it is kept", async () => {
+  test("after a rotation is accepted with the new secret, and with the old one while kept", async () => {
     const { endpoint, apiId } = world.gateway;
     const headers = (secret: string) => ({ connectionId: CONNECTION, "x-sallyport-secret": secret });
     const next = gatewaySecret();
@@ -134,13 +134,13 @@ describe("B1 events that do not come from our gateway", () => {
     expect((await world.event("/ws/chat/disconnect", headers(world.secret))).status).toBe(403);
   });
 
-  test("the secret is kept only as a hash", async () => {
+  test("is verified against a hash, and the secret itself is not stored", async () => {
     expect(JSON.stringify(await world.sql("select * from sallyport_gateways"))).not.toContain(world.secret);
   });
 });
 
-describe("what a client may send on $connect", () => {
-  test("its own connectionId and secret headers are overwritten by the gateway's", async () => {
+describe("a client on $connect", () => {
+  test("cannot override the headers that the gateway sets", async () => {
     const victim = await world.connect("bob", { channel: "rooms/general" });
     const victimId = await connectionOf("bob");
     const ann = await world.connect("ann", {
@@ -155,13 +155,13 @@ describe("what a client may send on $connect", () => {
     expect(await connectionOf("ann")).not.toBe(victimId);
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
     expect(await victim.result("whoami")).toMatchObject({ user: "bob" });
-    const [row] = (await world.sql("select source_ip from sallyport_sessions where user_id = 'ann'")) as [
+    const [row] = (await world.sql("select source_ip from sallyport_connections where user_id = 'ann'")) as [
       { source_ip: string },
     ];
     expect(row.source_ip).toBe("127.0.0.1");
   });
 
-  test("a gateway that does not map the secret lets nobody in, even a client who knows it", async () => {
+  test("is denied through a gateway that does not map the secret, also with a secret header", async () => {
     const bare: LocalGateway = await startLocalGateway({ target: `${world.appUrl}/ws/chat/`, port: 0 });
     try {
       const url = new URL(bare.url);
@@ -174,7 +174,7 @@ describe("what a client may send on $connect", () => {
     }
   });
 
-  test("B25 a forged X-Forwarded-For neither hides the client nor blocks another", async () => {
+  test("B25 cannot change its source address with X-Forwarded-For", async () => {
     await world.close();
     world = await open({ limits: { failedConnectsPerIp: 5 } });
     const statuses: number[] = [];
@@ -186,12 +186,12 @@ describe("what a client may send on $connect", () => {
     expect(world.decisions.at(-1)).toMatchObject({ reason: "limit", sourceIp: "127.0.0.1" });
   });
 
-  test("behind trusted proxies the address is the one that the outermost of them saw", async () => {
+  test("behind a trusted proxy has the address that this proxy received", async () => {
     await world.close();
     world = await open({ trustProxy: 1, limits: { failedConnectsPerIp: 1 } });
     const from = (forwarded: string) =>
       statusOf(world.connect(null, { token: "0".repeat(64), headers: { "x-forwarded-for": forwarded } }));
-    // The local gateway appends its own peer, as API Gateway appends the CDN's edge.
+    // The local gateway appends the address of its client, as API Gateway appends that of the CDN.
     expect(await from("203.0.113.1")).toBe(403);
     expect(await from("198.51.100.9, 203.0.113.1")).toBe(429);
     expect(await from("203.0.113.2")).toBe(403);
@@ -199,7 +199,7 @@ describe("what a client may send on $connect", () => {
 });
 
 describe("B30 origins", () => {
-  test("look-alikes, other schemes and ports, and none at all are refused", async () => {
+  test("that only look similar, have another scheme or port, or are missing are denied", async () => {
     const lookalikes = [
       "https://www.example.com.evil.test",
       "https://evilwww.example.com",
@@ -224,7 +224,7 @@ describe("B30 origins", () => {
     }
   });
 
-  test('a client without Origin passes only where "none" is listed', async () => {
+  test('can be missing with allowMissingOrigin, and "null" is still denied', async () => {
     await world.close();
     world = await open({ origins: [ORIGIN], allowMissingOrigin: true });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -238,7 +238,7 @@ describe("B30 origins", () => {
 });
 
 describe("tokens", () => {
-  test("work once: a replay is refused and told apart", async () => {
+  test("are accepted once, and a replay is denied with its own reason", async () => {
     const token = await world.token("ann");
     await world.connect("ann", { token });
     expect(await statusOf(world.connect("ann", { token }))).toBe(403);
@@ -248,21 +248,21 @@ describe("tokens", () => {
     });
   });
 
-  test("once spent stay spent, though the connect was refused for another reason", async () => {
+  test("stay spent after a connect that was denied for another reason", async () => {
     const token = await world.token("ann");
     expect(await statusOf(world.connect("ann", { token, channel: "rooms/moderators" }))).toBe(403);
     expect(await statusOf(world.connect("ann", { token }))).toBe(403);
     expect(world.decisions.at(-1)).toMatchObject({ reason: "token-replayed" });
   });
 
-  test("are not spent by a connect that fails before them", async () => {
+  test("are not spent by a connect that fails before the token check", async () => {
     const token = await world.token("ann");
     expect(await statusOf(world.connect("ann", { token, origin: "https://evil.test" }))).toBe(403);
     expect(await statusOf(world.connect("ann", { token, channel: "bad name" }))).toBe(400);
     await world.connect("ann", { token });
   });
 
-  test("B7 expire when the page was told they would", async () => {
+  test("B7 expire after the returned expires_in seconds", async () => {
     await world.close();
     world = await open({ token: { expiresInSeconds: 30 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -276,11 +276,11 @@ describe("tokens", () => {
     await world.connect("ann");
   });
 
-  test("B12 belong to a login: another user's, another login of the same user, or none", async () => {
+  test("B12 are denied for another user, for another session of the user and without a session", async () => {
     for (const cookie of ["login=bob:login-of-bob", "login=ann:another", null]) {
       const token = await world.token("ann");
       expect(await statusOf(world.connect("ann", { token, cookie })), `${cookie}`).toBe(403);
-      expect(world.decisions.at(-1)).toMatchObject({ reason: "login", userId: "ann" });
+      expect(world.decisions.at(-1)).toMatchObject({ reason: "session", userId: "ann" });
     }
   });
 
@@ -289,7 +289,7 @@ describe("tokens", () => {
     expect(JSON.stringify(await world.sql("select * from sallyport_tokens"))).not.toContain(token);
   });
 
-  test("malformed ones are refused like unknown ones", async () => {
+  test("that are malformed are denied like unknown tokens", async () => {
     for (const token of ["", "x", "0".repeat(63), "0".repeat(64), "F".repeat(64), "' or 1=1 --", "%00"]) {
       expect(await statusOf(world.connect("ann", { token })), token).toBe(403);
     }
@@ -297,7 +297,7 @@ describe("tokens", () => {
     expect([...status]).toEqual(["token-unknown"]);
   });
 
-  test("raced by 100 connects: exactly one wins", async () => {
+  test("are accepted for exactly one of 100 concurrent connects", async () => {
     await world.close();
     world = await open({ limits: { failedConnectsPerIp: false } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -309,7 +309,7 @@ describe("tokens", () => {
     expect(statuses.filter((status) => status === 403)).toHaveLength(99);
   });
 
-  test("without a login bound to them are bound to origin and gateway instead", async () => {
+  test("without a session are bound to the origin of the request", async () => {
     await world.close();
     world = await open({ token: { binding: "token" }, origins: [ORIGIN, "https://app.example.com"] });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -318,12 +318,12 @@ describe("tokens", () => {
     expect(
       await statusOf(world.connect("ann", { token, cookie: null, origin: "https://app.example.com" })),
     ).toBe(403);
-    expect(world.decisions.at(-1)).toMatchObject({ reason: "login" });
+    expect(world.decisions.at(-1)).toMatchObject({ reason: "session" });
   });
 });
 
 describe("limits", () => {
-  test("B28 40 racing connects at a limit of 20: exactly 20 pass", async () => {
+  test("B28 allow exactly 20 of 40 concurrent connects at a limit of 20", async () => {
     await world.close();
     world = await open({ limits: { tokensPerUser: false, connectsPerUser: 20 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -333,7 +333,7 @@ describe("limits", () => {
     expect(statuses.filter((status) => status === 429)).toHaveLength(20);
   });
 
-  test("B27 being refused prolongs nothing: a refused attempt is not counted", async () => {
+  test("B27 are not extended by rejected requests", async () => {
     await world.close();
     world = await open({ limits: { tokensPerUser: 3 } });
     for (let attempt = 0; attempt < 3; attempt++) expect((await world.requestToken("ann")).status).toBe(200);
@@ -349,7 +349,7 @@ describe("limits", () => {
     expect((await world.requestToken("ann")).status).toBe(200);
   });
 
-  test("B26 bad tokens are counted by address, and good ones are not", async () => {
+  test("B26 count bad tokens by address, but not valid ones", async () => {
     await world.close();
     world = await open({ limits: { failedConnectsPerIp: 4 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -376,7 +376,7 @@ describe("limits", () => {
     [{ connectsPerUser: false, connectsPerIp: 1 }, [101, 429], "Address 127.0.0.1 has reached connectsPerIp"],
     [{ connectsPerUser: false, connectsPerIp: false }, [101, 101], ""],
     [{ connectsPerUser: false, connectsPerIp: false, failedConnectsPerIp: false }, [101, 101], ""],
-  ])("with %j two connects are answered %j", async ([limits, statuses, reached]) => {
+  ])("of %j answer two connects with %j", async ([limits, statuses, reached]) => {
     await world.close();
     world = await open({ limits });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -385,7 +385,7 @@ describe("limits", () => {
     expect(world.decisions.at(-1)?.message ?? "").toContain(reached);
   });
 
-  test("guesses are refused by their address where connects are not limited", async () => {
+  test("reject bad tokens by address when connects are not limited", async () => {
     await world.close();
     world = await open({ limits: { connectsPerIp: false, failedConnectsPerIp: 1 } });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
@@ -394,9 +394,9 @@ describe("limits", () => {
     expect(await statusOf(world.connect("ann"))).toBe(101);
   });
 
-  test("messages on one connection", async () => {
+  test("of messagesPerConnection reject further messages of this connection only", async () => {
     await world.close();
-    // Counted in each process by itself.
+    // Each process counts separately.
     world = await open({ limits: { messagesPerConnection: 3 }, instances: 1 });
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann");
@@ -407,8 +407,8 @@ describe("limits", () => {
   });
 });
 
-describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => {
-  test("on a message", async () => {
+describe("invalid input", () => {
+  test("in a message is rejected with 4xx and one decision, and changes nothing", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const connectionId = await connectionOf("ann");
     const before = await world.sql("select * from sallyport_memberships");
@@ -436,7 +436,7 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
       ['{"handler":"whoami","a":[{"b":"x\\u0000y"}]}', 400],
     ];
     for (const [body, status] of bodies) {
-      const told = world.decisions.length;
+      const count = world.decisions.length;
       const response = await fetch(`${world.appUrl}/ws/chat/default`, {
         method: "POST",
         headers: { connectionId, "x-sallyport-secret": world.secret },
@@ -445,14 +445,14 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
       const text = `${typeof body === "string" ? body.slice(0, 60) : body}`;
       expect(response.status, text).toBe(status);
       expect(((await response.json()) as { ok: boolean }).ok, text).toBe(false);
-      expect(world.decisions.length, text).toBe(told + 1);
+      expect(world.decisions.length, text).toBe(count + 1);
     }
     expect(ran).toEqual([]);
     expect(await world.sql("select * from sallyport_memberships")).toEqual(before);
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
   });
 
-  test("whose characters cannot be seen are written as escapes in decisions", async () => {
+  test("with invisible characters is escaped in decisions", async () => {
     const ann = await world.connect("ann");
     const handler = "\u202egnp\u009b31m\u2028\ud800\u200b";
     const written = "\\u202egnp\\u009b31m\\u2028\\ud800\\u200b";
@@ -472,14 +472,14 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
     expect(JSON.stringify(kept)).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
   });
 
-  test("B60 for a connection that is unknown, closed, or gone long ago", async () => {
+  test("B60 for an unknown or expired connection is denied, but its disconnect is accepted", async () => {
     const headers = { connectionId: CONNECTION, "x-sallyport-secret": world.secret };
     const message = JSON.stringify({ handler: "whoami" });
     expect((await world.event("/ws/chat/default", headers, message)).status).toBe(403);
     expect((await world.event("/ws/chat/disconnect", headers)).status).toBe(200);
     const ann = await world.connect("ann");
     const connectionId = await connectionOf("ann");
-    await world.sql("update sallyport_sessions set connected_at = connected_at - 7500001");
+    await world.sql("update sallyport_connections set connected_at = connected_at - 7500001");
     expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
     expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ recipients: 0 });
     const known = { connectionId, "x-sallyport-secret": world.secret };
@@ -487,7 +487,7 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
     expect((await world.event("/ws/chat/disconnect", known)).status).toBe(200);
   });
 
-  test("on other methods and paths", async () => {
+  test("with another method or path is rejected without revealing that a view exists", async () => {
     for (const method of ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]) {
       const [view, nowhere] = await Promise.all(
         ["chat", "nowhere"].map(async (name) => {
@@ -511,7 +511,7 @@ describe("bad input of any kind: a 4xx, a decision, and nothing changed", () => 
     expect(bad.status).toBe(400);
   });
 
-  test("a second $connect of one connection id takes nothing over", async () => {
+  test("in a second $connect with the same connection id is rejected without affecting the first", async () => {
     const ann = await world.connect("ann");
     const connectionId = await connectionOf("ann");
     const token = await world.token("bob");

@@ -11,8 +11,8 @@ class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
   whoami = handler(async ({ user }) => user.id);
   join = handler(async ({ join }) => join("rooms/general"));
-  move = handler(async ({ move, session }) =>
-    move(session.channel === "rooms/general" ? "notifications_user_ann" : "rooms/general"),
+  move = handler(async ({ move, connection }) =>
+    move(connection.channel === "rooms/general" ? "notifications_user_ann" : "rooms/general"),
   );
   leave = handler(async ({ leave }) => leave("rooms/general"));
   override disconnect() {
@@ -36,7 +36,7 @@ beforeEach(async () => {
     channels: [rooms, personal],
     views: { "/ws/chat": ChatView, "/ws/open": OpenView },
     limits: { connectsPerUser: 1000, tokensPerUser: false },
-    // What is counted is what one process asks.
+    // Only the statements of one process are counted.
     instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (sql) => sent.push(sql));
@@ -51,8 +51,8 @@ afterEach(async () => {
 });
 
 /**
- * What an event asks of the database, the ends of transactions aside: the shortest list of several, since now and then the loop,
- * or the list of gateways, is due meanwhile.
+ * Returns the statements of an event, without those that control transactions. It is the shortest list of several runs,
+ * because the poller or a read of the list of gateways can run during an event.
  */
 async function statementsOf(prepare: () => Promise<() => Promise<unknown>>): Promise<readonly string[]> {
   const lists: string[][] = [];
@@ -66,8 +66,8 @@ async function statementsOf(prepare: () => Promise<() => Promise<unknown>>): Pro
   return lists[0] ?? [];
 }
 
-/** What each statement does first, and to which table of ours. */
-const deeds = (statements: readonly string[]) =>
+/** Returns the verb and the table of each statement. */
+const summarize = (statements: readonly string[]) =>
   statements.map((sql) => {
     const [, verb = ""] = /^(?:with "\w+" as \()?(insert|update|delete|select) /.exec(sql) ?? [];
     const written = /(?:insert into|update|delete from) (?:"\w+"\.)?"sallyport_(\w+)"/.exec(sql);
@@ -75,27 +75,27 @@ const deeds = (statements: readonly string[]) =>
     return `${verb} ${(written ?? read)?.[1]}`;
   });
 
-test("a message is one statement, a read", async () => {
+test("a message executes one statement, a read", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   const statements = await statementsOf(async () => () => ann.call("whoami"));
-  expect(deeds(statements)).toEqual(["select sessions"]);
+  expect(summarize(statements)).toEqual(["select sessions"]);
 });
 
-test("a connect is three statements: token, limits, row", async () => {
+test("a connect executes three statements: token, limits and row", async () => {
   const statements = await statementsOf(async () => {
     const token = await world.token("ann");
     return () => world.connect("ann", { token });
   });
-  expect(deeds(statements)).toEqual(["update tokens", "insert counters", "insert sessions"]);
+  expect(summarize(statements)).toEqual(["update tokens", "insert counters", "insert sessions"]);
 });
 
-test("a connect to a channel joins in the row's statement where a WITH may write, and in the row's transaction elsewhere", async () => {
+test("a connect to a channel executes one more statement on SQLite, and none on PostgreSQL", async () => {
   for (const channel of ["rooms/general", "notifications_user_ann"]) {
     const statements = await statementsOf(async () => {
       const token = await world.token("ann");
       return () => world.connect("ann", { token, channel });
     });
-    expect(deeds(statements), channel).toEqual([
+    expect(summarize(statements), channel).toEqual([
       "update tokens",
       "insert counters",
       "insert sessions",
@@ -104,19 +104,19 @@ test("a connect to a channel joins in the row's statement where a WITH may write
   }
 });
 
-test("a join is a read of the permissions, and the membership in one statement where the database has a WITH that writes", async () => {
+test("a join executes three statements, a move at most four, and a leave two", async () => {
   const ann = await world.connect("ann");
   const inOne = ["select sessions", "select sessions", "insert memberships"];
-  expect(deeds(await statementsOf(async () => () => ann.call("join")))).toEqual(inOne);
-  const moved = deeds(await statementsOf(async () => () => ann.call("move")));
+  expect(summarize(await statementsOf(async () => () => ann.call("join")))).toEqual(inOne);
+  const moved = summarize(await statementsOf(async () => () => ann.call("move")));
   expect(moved).toEqual(isPostgres ? inOne : [...inOne, "delete memberships"]);
-  const left = deeds(await statementsOf(async () => () => ann.call("leave")));
+  const left = summarize(await statementsOf(async () => () => ann.call("leave")));
   expect(left).toEqual(["select sessions", "delete memberships"]);
 });
 
-test("a bad token at the limit of its address is an update that matches no row, and reads", async () => {
+test("a bad token at the limit of its address executes one update and three reads", async () => {
   const guess = () => world.connect("ann", { token: "0".repeat(64) }).catch(() => undefined);
-  // 20 are counted, and 60 decisions of one reason are stored per minute.
+  // The limit counts 20 bad tokens, and 60 decisions of one reason are stored per minute.
   for (let attempt = 0; attempt < 85; attempt++) await guess();
   const statements = await statementsOf(async () => guess);
   expect(world.decisions.at(-1)).toMatchObject({ reason: "limit" });
@@ -129,7 +129,7 @@ test("a bad token at the limit of its address is an update that matches no row, 
   ]);
 });
 
-test("an anonymous connect is two statements: limits and row", async () => {
+test("an anonymous connect executes two statements: limits and row", async () => {
   await world.close();
   await storage?.[Symbol.asyncDispose]();
   world = await World.open({
@@ -141,10 +141,10 @@ test("an anonymous connect is two statements: limits and row", async () => {
     },
   });
   const statements = await statementsOf(async () => () => world.connect(null));
-  expect(deeds(statements)).toEqual(["insert counters", "insert sessions"]);
+  expect(summarize(statements)).toEqual(["insert counters", "insert sessions"]);
 });
 
-test("a disconnect is one statement, in a channel too", async () => {
+test("a disconnect executes one statement, also in a channel", async () => {
   const statements = await statementsOf(async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     return async () => {
@@ -155,18 +155,18 @@ test("a disconnect is one statement, in a channel too", async () => {
       await gone;
     };
   });
-  expect(deeds(statements)).toEqual(["update sessions"]);
+  expect(summarize(statements)).toEqual(["update sessions"]);
 });
 
-/** The row of the one session of a user. */
+/** Returns the row of the only connection of a user. */
 async function rowOf(user: string) {
   const [row] = (await world.sql(
-    `select id, connected_at, last_seen_at, request_count from sallyport_sessions where user_id = '${user}'`,
+    `select id, connected_at, last_seen_at, request_count from sallyport_connections where user_id = '${user}'`,
   )) as { id: string; connected_at: string; last_seen_at: string; request_count: number }[];
   return row as NonNullable<typeof row>;
 }
 
-test("what need not be written at once is gathered, and written in one statement for all sessions within seconds", async () => {
+test("the activity of all connections is collected and written in one statement", async () => {
   await world.sallyport.access.grant("bob", chat.can_use_chat);
   const [ann, bob] = [
     await world.connect("ann", { channel: "rooms/general" }),
@@ -186,11 +186,11 @@ test("what need not be written at once is gathered, and written in one statement
   await expect.poll(() => rowOf("ann")).toMatchObject({ request_count: 3 });
   expect(await rowOf("bob")).toMatchObject({ request_count: 1 });
   expect(sent.filter((sql) => sql.includes("gathered"))).toHaveLength(1);
-  expect(await world.sql("select session_id from sallyport_memberships")).toHaveLength(1);
+  expect(await world.sql("select connection_key from sallyport_memberships")).toHaveLength(1);
   const row = await rowOf("ann");
   expect(Number(row.last_seen_at)).toBeGreaterThan(Number(row.connected_at));
-  const [told] = await world.sallyport.listSessions({ user: "ann" });
-  expect(told).toMatchObject({ lastSeenAt: Number(row.last_seen_at), requestCount: 3 });
+  const [listed] = await world.sallyport.listConnections({ user: "ann" });
+  expect(listed).toMatchObject({ lastSeenAt: Number(row.last_seen_at), requestCount: 3 });
 
   await ann.call("whoami");
   await world.sallyport.close();

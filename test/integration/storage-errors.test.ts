@@ -9,7 +9,7 @@ const gateway = { name: "local", endpoint: "http://127.0.0.1:1/dev", secret: "s"
 /** Operations of the public API that use the database, except those that create tables. */
 const OPERATIONS: Readonly<Record<string, (sallyport: Sallyport) => Promise<unknown>>> = {
   enforce: (app) => app.enforce(),
-  listSessions: (app) => app.listSessions(),
+  listSessions: (app) => app.listConnections(),
   registerGateway: (app) => app.registerGateway(gateway),
   forgetSessions: (app) => app.forgetSessions({ id: "g" } as never),
   cleanup: (app) => app.cleanup(),
@@ -36,8 +36,8 @@ const OPERATIONS: Readonly<Record<string, (sallyport: Sallyport) => Promise<unkn
   listUsers: (app) => app.access.listUsers(),
   limits: (app) => app.access.limits(),
   clearLimits: (app) => app.access.clearLimits({ all: true }),
-  "why of a reference": (app) => app.access.why("0123456789ab"),
-  why: (app) => app.access.why({ user: "ann", view: "/ws/chat" }),
+  "why of a reference": (app) => app.access.explain("0123456789ab"),
+  why: (app) => app.access.explain({ user: "ann", view: "/ws/chat" }),
   decisions: (app) => app.access.decisions(),
   whoCan: (app) => app.access.whoCan(chat.can_use_chat),
   whatCan: (app) => app.access.whatCan("ann"),

@@ -25,7 +25,7 @@ afterAll(async () => {
   metrics.disable();
 });
 
-/** What was counted of a metric since the last time it was asked: attributes without their prefix, and the sum. */
+/** Returns the counts of a metric since the last call, with attributes without their prefix. */
 async function counted(name: string): Promise<(Record<string, unknown> & { count: number })[]> {
   measured.reset();
   await reader.forceFlush();
@@ -62,7 +62,7 @@ beforeEach(async () => {
 afterEach(() => world.close());
 
 describe("telemetry", () => {
-  test("counts connects, messages and disconnects as they were answered", async () => {
+  test("counts connects, messages and disconnects by status", async () => {
     const socket = await world.connect("ann");
     await socket.result("whoami");
     await socket.result("whoami");
@@ -83,7 +83,7 @@ describe("telemetry", () => {
     );
   });
 
-  test("times the gate apart from the author's code, of what it let through", async () => {
+  test("measures the authorization of events that it allowed", async () => {
     const socket = await world.connect("ann");
     await socket.result("whoami");
     await socket.call("require_broadcast");
@@ -97,7 +97,7 @@ describe("telemetry", () => {
     );
   });
 
-  test("counts refusals by their reason, and takes no word of a peer into its attributes", async () => {
+  test("counts denials by reason, without client input in the attributes", async () => {
     await expect(world.connect("bob")).rejects.toThrow(/403/);
     const socket = await world.connect("ann");
     for (let count = 0; count < 20; count++) await socket.call(`made_up_${count}`);
@@ -115,7 +115,7 @@ describe("telemetry", () => {
     );
   });
 
-  test("counts what open sockets lose with a right, and what becomes of sends", async () => {
+  test("counts revocations, and creates a span for a send", async () => {
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await ann.result("send_message", { message: "hello" });
@@ -126,7 +126,7 @@ describe("telemetry", () => {
     expect(spans.getFinishedSpans().map(({ name }) => name)).toContain("sallyport send");
   });
 
-  test("makes a span of each event, and of each send that it starts beneath it", async () => {
+  test("creates a span for each event, with a child span for each send", async () => {
     const socket = await world.connect("ann", { channel: "rooms/general" });
     await socket.result("send_message", { message: "hello" });
     await expect.poll(() => spans.getFinishedSpans().map(({ name }) => name)).toContain("sallyport message");
@@ -151,7 +151,7 @@ describe("telemetry", () => {
     );
   });
 
-  test("marks what failed in the author's code", async () => {
+  test("marks the span of a failed handler as an error", async () => {
     const socket = await world.connect("ann");
     await socket.call("fail_always");
     await expect
@@ -166,7 +166,7 @@ describe("telemetry", () => {
 });
 
 describe("the health endpoint", () => {
-  test("says yes while the database answers, to anybody, and nothing else", async () => {
+  test("returns 200 and only { ok: true } without authentication while the database responds", async () => {
     const response = await fetch(`${world.appUrl}/healthz`);
     expect([response.status, await response.json()]).toEqual([200, { ok: true }]);
     expect(response.headers.get("cache-control")).toBe("no-store");
@@ -175,7 +175,7 @@ describe("the health endpoint", () => {
     expect(await world.sallyport.health()).toEqual({ isHealthy: true, databaseMs: expect.any(Number) });
   });
 
-  test("says no when it fails, when it is silent, and when the app was closed; why is for its owner alone", async () => {
+  test("reports a failing or hanging database and a closed app, with details only in health()", async () => {
     const storage = storageAt(world.database);
     let now: "failing" | "silent" = "silent";
     const failing = world.sallyport.with({
@@ -198,14 +198,14 @@ describe("the health endpoint", () => {
     expect(await closed.health()).toMatchObject({ isHealthy: false });
   });
 
-  test("is at a path, or refused at the start", () => {
+  test("rejects an invalid healthPath at startup", () => {
     for (const healthPath of ["healthz", "https://www.example.com/healthz", ""])
       expect(() => world.sallyport.with({ healthPath })).toThrow(
         /healthPath must be a path .*such as "\/healthz"/,
       );
   });
 
-  test("is nowhere unless it is wanted", async () => {
+  test("is disabled without healthPath", async () => {
     const without = world.sallyport.with({ healthPath: undefined as never });
     expect(await without.fetch(new Request("http://here/healthz"))).toBeUndefined();
   });

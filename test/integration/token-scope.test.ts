@@ -3,11 +3,11 @@ import { handler, WebSocketView } from "../../src/index.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { statusOf, World } from "./world.ts";
 
-/** Puts connections that name no channel into a room. */
+/** Adds connections without a channel to a default channel. */
 class LoungeView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
   static override defaultChannel = "rooms/lounge";
-  whoami = handler(({ session }) => ({ channels: session.channels }));
+  whoami = handler(({ connection }) => ({ channels: connection.channels }));
 }
 
 const CHAT = "/ws/chat";
@@ -27,25 +27,25 @@ async function open(gatewayView: string): Promise<void> {
 beforeEach(() => open(CHAT));
 afterEach(() => world.close());
 
-/** The status of a connect of ann with a token that was requested with a body. */
+/** Connects ann with a token that was requested with `body`, and returns the status. */
 async function statusWith(body: object, channel?: string): Promise<number> {
   const token = await world.token("ann", body);
   return statusOf(world.connect("ann", { token, ...(channel === undefined ? {} : { channel }) }));
 }
 
-test("a token that was requested without a view and a channel opens every view and channel", async () => {
+test("a token that was requested without a view and a channel is accepted for any channel", async () => {
   expect([await statusWith({}), await statusWith({}, "rooms/general")]).toEqual([101, 101]);
   expect(await statusWith({ channel: "" }, "rooms/general")).toBe(101);
 });
 
-test("a token that was requested with a view opens this view, with any channel that its rules allow", async () => {
+test("a token that was requested with a view is accepted there for any permitted channel", async () => {
   expect(await statusWith({ view: CHAT })).toBe(101);
   expect(await statusWith({ view: CHAT }, "rooms/general")).toBe(101);
   expect(await statusWith({ view: CHAT }, "rooms/moderators")).toBe(403);
   expect(world.decisions.at(-1)).toMatchObject({ reason: "permission" });
 });
 
-test("a token that was requested with a view does not open another view, and is spent", async () => {
+test("a token that was requested with a view is denied and spent at another view", async () => {
   const token = await world.token("ann", { view: LOUNGE });
   await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 403 });
   expect(world.decisions.at(-1)).toMatchObject({
@@ -59,7 +59,7 @@ test("a token that was requested with a view does not open another view, and is 
   expect(await world.sql("select 1 from sallyport_tokens where spent_at is null")).toEqual([]);
 });
 
-test("a token that was requested with a channel opens this channel only", async () => {
+test("a token that was requested with a channel is accepted for this channel only", async () => {
   expect(await statusWith({ channel: "rooms/general" }, "rooms/general")).toBe(101);
   for (const used of [undefined, "rooms/other", "announcements"]) {
     expect(await statusWith({ channel: "rooms/general" }, used), used).toBe(403);
@@ -67,7 +67,7 @@ test("a token that was requested with a channel opens this channel only", async 
   }
 });
 
-test("a token that was requested with both opens this view with this channel only", async () => {
+test("a token that was requested with both is accepted for this view and channel only", async () => {
   expect(await statusWith({ view: CHAT, channel: "rooms/general" }, "rooms/general")).toBe(101);
   const wrong: [object, string | undefined][] = [
     [{ view: CHAT, channel: "rooms/general" }, undefined],
@@ -80,7 +80,7 @@ test("a token that was requested with both opens this view with this channel onl
   }
 });
 
-test("a connect without a channel uses the view's default channel, which must be that of the token", async () => {
+test("a connect without a channel uses the view's default channel, which the token must match", async () => {
   await world.close();
   await open(LOUNGE);
   expect(await statusWith({ view: LOUNGE })).toBe(101);
@@ -90,7 +90,7 @@ test("a connect without a channel uses the view's default channel, which must be
   expect(world.decisions.at(-1)).toMatchObject({ reason: "token-scope" });
 });
 
-test("a token that is used outside of its scope does not count as a failed connect of its address", async () => {
+test("a token used outside of its scope does not count as a failed connect", async () => {
   // With failedConnectsPerIp: 0, a failed connect would be denied with 429.
   expect(await statusWith({ view: LOUNGE })).toBe(403);
 });

@@ -5,8 +5,8 @@ import { run } from "../../src/cli/main.ts";
 import { DeliveryError } from "../../src/errors.ts";
 import { defineGateway, gatewaySecret } from "../../src/index.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { ChatView, channels, chat } from "./chat.ts";
 import { Refused, Socket, World } from "./world.ts";
 
@@ -28,7 +28,7 @@ beforeEach(async () => {
 });
 afterEach(() => world.close());
 
-/** The status with which a handshake was refused. */
+/** Returns the status of a rejected handshake, or 0 if it was not rejected. */
 async function statusOf(connecting: Promise<unknown>): Promise<number> {
   const failure = await connecting.then(
     () => undefined,
@@ -39,7 +39,7 @@ async function statusOf(connecting: Promise<unknown>): Promise<number> {
 
 const last = () => world.decisions.at(-1);
 
-test("T1 a handshake that fails at once: its status tells whose no it was", async () => {
+test("T1 a failed handshake has a status and a decision that identify the cause", async () => {
   const url = new URL(world.gateway.url);
   expect(await statusOf(Socket.open(new URL("/nowhere", url), {}))).toBe(403);
   expect(world.decisions).toEqual([]);
@@ -50,13 +50,13 @@ test("T1 a handshake that fails at once: its status tells whose no it was", asyn
   expect(last()).toMatchObject({ event: "connect", reason: "origin" });
 });
 
-test("T2 400 with reason malformed: the headers that the integration is to map are not there", async () => {
+test("T2 an event without the mapped headers is rejected with 400 and reason malformed", async () => {
   const answered = await world.event("/ws/chat/default", { "x-sallyport-secret": world.secret }, "{}");
   expect(answered.status).toBe(400);
   expect(last()).toMatchObject({ reason: "malformed", message: expect.stringMatching(/connectionId/i) });
 });
 
-test("T3 a message that names no handler, or one that is none", async () => {
+test("T3 a message without a handler is rejected, and one with an unknown handler denied", async () => {
   const socket = await world.connect("ann");
   await socket.call("made_up");
   expect(last()).toMatchObject({
@@ -68,14 +68,14 @@ test("T3 a message that names no handler, or one that is none", async () => {
   expect(last()?.message).toBe('The message names no handler: it has neither "handler" nor "action".');
 });
 
-test("T4 a route that AWS does not have goes to $default, whose view answers for it", async () => {
+test("T4 a message for a missing route reaches the view of $default", async () => {
   const socket = await world.connect("ann");
   socket.send({ id: "1", action: "moderate" });
   expect(await socket.next(({ id }) => id === "1")).toMatchObject({ ok: false });
   expect(last()).toMatchObject({ view: "/ws/chat", handler: "moderate", reason: "handler" });
 });
 
-test("T5 a token request that is refused: nobody is signed in, or another page asks", async () => {
+test("T5 a token request fails without a signed-in user and from another origin", async () => {
   const anonymous = await world.requestToken(null);
   expect(anonymous.status).toBe(401);
   expect(last()).toMatchObject({ event: "token", reason: "anonymous" });
@@ -83,7 +83,7 @@ test("T5 a token request that is refused: nobody is signed in, or another page a
   expect(last()).toMatchObject({ event: "token", reason: "origin" });
 });
 
-test("T6 a token that is refused at connect: used, unknown, or somebody else's", async () => {
+test("T6 a connect with a used, an unknown or another session's token is denied", async () => {
   const token = await world.token("ann");
   await world.connect("ann", { token });
   expect(await statusOf(world.connect("ann", { token }))).toBe(403);
@@ -94,10 +94,10 @@ test("T6 a token that is refused at connect: used, unknown, or somebody else's",
   expect(await statusOf(world.connect("ann", { token: another, cookie: "login=ann:another-login" }))).toBe(
     403,
   );
-  expect(last()).toMatchObject({ reason: "login" });
+  expect(last()).toMatchObject({ reason: "session" });
 });
 
-test("T7 429 says when to come again", async () => {
+test("T7 a 429 response contains Retry-After", async () => {
   await world.token("ann");
   await world.token("ann");
   const limited = await world.requestToken("ann");
@@ -105,7 +105,7 @@ test("T7 429 says when to come again", async () => {
   expect(last()).toMatchObject({ reason: "limit" });
 });
 
-test("T8 a socket of nobody on an open view: it came without a token", async () => {
+test("T8 a connection without a token has no user on a view that allows anonymous users", async () => {
   const secret = gatewaySecret();
   const open = await startLocalGateway({ target: `${world.appUrl}/ws/open/`, port: 0, secret });
   const { apiId, endpoint } = open;
@@ -115,22 +115,22 @@ test("T8 a socket of nobody on an open view: it came without a token", async () 
     cookie: "login=ann:login-of-ann",
   });
   expect(await socket.result("whoami")).toEqual({});
-  // T19 its row says so too.
-  expect(await world.sallyport.listSessions({ view: "/ws/open" })).toMatchObject([{ user: null }]);
+  // T19 The connection is listed without a user, too.
+  expect(await world.sallyport.listConnections({ view: "/ws/open" })).toMatchObject([{ user: null }]);
   await open.close();
 });
 
-test("T9 Permission denied: the reference leads to what was missing", async () => {
+test("T9 the reference of a denial returns the missing permissions", async () => {
   const socket = await world.connect("ann");
   const { reference } = await socket.call("delete_message", { id_of: 1 });
-  expect(await world.sallyport.access.why(reference as string)).toMatchObject({
+  expect(await world.sallyport.access.explain(reference as string)).toMatchObject({
     reason: "permission",
     missing: ["chat.can_moderate_chat"],
     handler: "delete_message",
   });
 });
 
-test("T10 nothing arrives: the report tells whether there was anybody, and who might not have it", async () => {
+test("T10 the report of a send counts the recipients and those that were denied", async () => {
   await world.connect("ann", { channel: "rooms/general" });
   const { sallyport } = world;
   expect(await sallyport.to({ channel: "rooms/other" }).send({ type: "x" })).toMatchObject({ recipients: 0 });
@@ -142,11 +142,11 @@ test("T10 nothing arrives: the report tells whether there was anybody, and who m
   });
 });
 
-test("T11 gone: a socket whose $disconnect was lost is found out by the next send, and its row closed", async () => {
+test("T11 the next send closes a connection that was lost without a $disconnect", async () => {
   world.gateway.setFaults({ drop: ({ kind }) => kind === "disconnect" });
   const socket = await world.connect("ann");
-  // Older than a $connect can be on its way.
-  await world.sql("update sallyport_sessions set connected_at = connected_at - 60000");
+  // Older than a $connect can be in progress.
+  await world.sql("update sallyport_connections set connected_at = connected_at - 60000");
   socket.terminate();
   await expect.poll(() => world.gateway.connectionCount).toBe(0);
   const { sallyport } = world;
@@ -154,13 +154,13 @@ test("T11 gone: a socket whose $disconnect was lost is found out by the next sen
   expect(await sallyport.to({ user: "ann" }).send({ type: "x" })).toMatchObject({ recipients: 0 });
 });
 
-test("T12 too large: nothing is sent, and the error says what to send instead", async () => {
+test("T12 a send of a message that is too large rejects with SALLYPORT_TOO_LARGE", async () => {
   const sending = world.sallyport.to("everyone").send({ type: "x", text: "x".repeat(131_072) });
   await expect(sending).rejects.toMatchObject({ code: "SALLYPORT_TOO_LARGE" });
   await expect(sending).rejects.toBeInstanceOf(DeliveryError);
 });
 
-test("T13 on your own machine: a port in use, and a target that is none", async () => {
+test("T13 the local gateway rejects a port in use and an invalid target", async () => {
   const { port } = world.gateway;
   await expect(startLocalGateway({ target: world.appUrl, port })).rejects.toThrow(/^Port \d+ is in use\./);
   await expect(startLocalGateway({ target: "www.example.com", port: 0 })).rejects.toThrow(
@@ -168,7 +168,7 @@ test("T13 on your own machine: a port in use, and a target that is none", async 
   );
 });
 
-test("T14 a custom domain: what AWS would refuse is refused at the start", () => {
+test("T14 a custom domain with a certificate in another region is rejected at startup", () => {
   const certificateArn = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d";
   const define = () =>
     defineGateway({
@@ -180,7 +180,7 @@ test("T14 a custom domain: what AWS would refuse is refused at the start", () =>
   expect(define).toThrow(/certificateArn is in us-east-1, but the certificate must be in eu-west-1/);
 });
 
-test("T16 a command that finds no app says the three ways to name it", async () => {
+test("T16 a command without an app lists the three ways to specify it", async () => {
   const complaints: string[] = [];
   const before = process.env.SALLYPORT_APP;
   process.env.SALLYPORT_APP = "/nowhere/app.ts";
@@ -197,39 +197,39 @@ test("T16 a command that finds no app says the three ways to name it", async () 
   ]);
 });
 
-test("T17 tables that grow: cleanup removes what nobody can need", async () => {
+test("T17 cleanup() deletes a connection that was closed long ago", async () => {
   const socket = await world.connect("ann");
   socket.close();
   await socket.closed;
   await expect
-    .poll(() => world.sql("select 1 from sallyport_sessions where disconnected_at is not null"))
+    .poll(() => world.sql("select 1 from sallyport_connections where disconnected_at is not null"))
     .toHaveLength(1);
   await world.sql(
-    "update sallyport_sessions set connected_at = connected_at - 200000000, disconnected_at = disconnected_at - 200000000",
+    "update sallyport_connections set connected_at = connected_at - 200000000, disconnected_at = disconnected_at - 200000000",
   );
   expect(await world.sallyport.cleanup()).toMatchObject({ sessions: 1 });
 });
 
-test("T18 no row after a connect: the gateway is none that the app knows, and its secret another one", async () => {
-  const stranger = await startLocalGateway({
+test("T18 a connect through an unknown gateway is denied and opens no connection", async () => {
+  const foreign = await startLocalGateway({
     target: `${world.appUrl}/ws/chat/`,
     port: 0,
     secret: gatewaySecret(),
   });
-  expect(await statusOf(Socket.open(new URL(stranger.url), { origin: "https://www.example.com" }))).toBe(403);
+  expect(await statusOf(Socket.open(new URL(foreign.url), { origin: "https://www.example.com" }))).toBe(403);
   expect(last()).toMatchObject({ event: "connect", reason: "caller" });
-  expect(await world.sallyport.listSessions()).toEqual([]);
-  await stranger.close();
+  expect(await world.sallyport.listConnections()).toEqual([]);
+  await foreign.close();
 });
 
-test("T20 a channel's name that cannot be, or that nothing defines", async () => {
+test("T20 an invalid channel name is rejected, and an undefined one denied", async () => {
   expect(await statusOf(world.connect("ann", { channel: "rooms/../general" }))).toBe(400);
   expect(last()).toMatchObject({ reason: "malformed" });
   expect(await statusOf(world.connect("ann", { channel: "romms/general" }))).toBe(403);
   expect(last()).toMatchObject({ reason: "channel" });
 });
 
-test("T21 what cannot be pushed says why in the report", async () => {
+test("T21 the report of a send contains the reason of a failed delivery", async () => {
   await world.connect("ann");
   const gateway = await world.sallyport.registerGateway({
     name: "local",
@@ -250,11 +250,11 @@ test("T21 what cannot be pushed says why in the report", async () => {
 test("docs/troubleshooting.md and these tests have the same numbers", () => {
   const root = resolve(import.meta.dirname, "../..");
   const page = readFileSync(resolve(root, "docs/troubleshooting.md"), "utf8");
-  const told = [...page.matchAll(/^## (T\d+) /gm)].map(([, number]) => number);
-  expect(told).toEqual(Array.from({ length: 22 }, (_, index) => `T${index + 1}`));
+  const documented = [...page.matchAll(/^## (T\d+) /gm)].map(([, number]) => number);
+  expect(documented).toEqual(Array.from({ length: 22 }, (_, index) => `T${index + 1}`));
   const tested = [...readFileSync(import.meta.filename, "utf8").matchAll(/(?:test\("|\/\/ )(T\d+) /g)].map(
     ([, number]) => number,
   );
-  // Of AWS's own control plane, and of what no test can play: see test/aws/.
-  expect(told.filter((number) => !tested.includes(number))).toEqual(["T15", "T22"]);
+  // These two need the control plane of AWS or cannot be tested. See test/aws/.
+  expect(documented.filter((number) => !tested.includes(number))).toEqual(["T15", "T22"]);
 });

@@ -1,18 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { definePermissions } from "../../src/access/permissions.ts";
 import { RefusedError } from "../../src/errors.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import type { MessageContext } from "../../src/view/context.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import type { MessageContext } from "../../src/views/context.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
 import { type Frame, World } from "./world.ts";
 
 const chat = definePermissions("chat", { moderate: "Moderate", talk: "Talk" });
 const Room = z.object({ room: z.string() });
 type Context = MessageContext<{ room: string }>;
 
-/** What the handler of the current test does with the promises of its context. */
+/** The code that the handler `act` runs in the current test. */
 let act: (context: Context) => unknown = () => undefined;
 let whileRunning: () => Promise<void> = async () => undefined;
 
@@ -28,12 +28,12 @@ class ChatView extends WebSocketView {
   });
   deny = handler({ permissionsRequired: [chat.moderate] }, async () => {
     await whileRunning();
-    throw new RefusedError("the author says no", { reason: "author" });
+    throw new RefusedError("the author says no", { reason: "app" });
   });
 }
 
 let world: World;
-/** Rejections that no code handled. Node ends a process at the first one. */
+/** Unhandled rejections. Node.js ends a process at the first one. */
 const unhandled: unknown[] = [];
 const note = (error: unknown) => unhandled.push(error);
 
@@ -43,7 +43,7 @@ beforeEach(async () => {
     permissions: [chat],
     channels: [defineChannel("secret/:room", { permissionsRequired: [chat.moderate] })],
     views: { "/ws/chat": ChatView },
-    // A revoke counts at once in its own process, and within one second in others.
+    // A revoke applies immediately in its own process, and within one second in others.
     instances: 1,
   });
   await world.sallyport.access.grant("ann", chat.talk);
@@ -64,8 +64,8 @@ const operations: Record<string, (context: Context) => Promise<unknown>> = {
   "requireChannel()": ({ requireChannel, body }) => requireChannel(body.room),
 };
 
-describe.each(Object.entries(operations))("a handler that does not await %s", (_name, operation) => {
-  test("answers the client, and the denial is reported once as a decision", async () => {
+describe.each(Object.entries(operations))("a handler that calls %s", (_name, operation) => {
+  test("without await answers the client, and the denial is reported once as a decision", async () => {
     const ann = await world.connect("ann");
     act = (context) => void operation(context);
     expect(await ann.result("act", { room: "secret/x" })).toBe("handled");
@@ -80,14 +80,14 @@ describe.each(Object.entries(operations))("a handler that does not await %s", (_
     expect(world.errors).toEqual([]);
   });
 
-  test("answers the client, and any other failure is reported once to onError", async () => {
+  test("without await answers the client, and any other failure is reported once", async () => {
     const ann = await world.connect("ann");
     act = (context) => void operation(context);
     expect(await ann.result("act", { room: "no-such-channel" })).toBe("handled");
     await expect.poll(() => world.decisions.length + world.errors.length).toBe(1);
   });
 
-  test("reports nothing when the handler awaits the promise later and catches the error", async () => {
+  test("and handles the rejection later reports nothing", async () => {
     const ann = await world.connect("ann");
     act = async (context) => {
       const pending = operation(context);
@@ -100,20 +100,20 @@ describe.each(Object.entries(operations))("a handler that does not await %s", (_
       await expect(operation(context)).rejects.toBeInstanceOf(RefusedError);
     };
     expect(await ann.result("act", { room: "secret/x" })).toBe("handled");
-    await world.sallyport.settle();
+    await world.sallyport.flush();
     expect([world.decisions, world.errors]).toEqual([[], []]);
   });
 
-  test("throws the denial to a handler that awaits it", async () => {
+  test("with await is denied, with one decision", async () => {
     const ann = await world.connect("ann");
     act = operation;
     expect(await ann.call("act", { room: "secret/x" })).toMatchObject({ ok: false, status: 403 });
-    await world.sallyport.settle();
+    await world.sallyport.flush();
     expect(world.decisions).toHaveLength(1);
   });
 });
 
-test("reports a chain without an end once, and the result of Promise.all only to its caller", async () => {
+test("reports a denial once for an unawaited promise chain, and once for Promise.all", async () => {
   const ann = await world.connect("ann");
   act = ({ to, body }) => {
     void to({ channel: body.room })
@@ -125,21 +125,21 @@ test("reports a chain without an end once, and the result of Promise.all only to
   await expect.poll(() => world.decisions.length).toBe(1);
   act = ({ to, body, join }) => Promise.all([to({ channel: body.room }).send({}), join(body.room)]);
   expect(await ann.call("act", { room: "secret/x" })).toMatchObject({ ok: false, status: 403 });
-  await world.sallyport.settle();
+  await world.sallyport.flush();
   expect(world.decisions).toHaveLength(2);
 });
 
-test("reports a send by the server that is not awaited to onError", async () => {
+test("reports an unawaited send of the server to onError", async () => {
   const cyclic: Frame = {};
   cyclic.self = cyclic;
   void world.sallyport.to({ user: "ann" }).send(cyclic);
   await expect.poll(() => world.errors.map(String)).toEqual([expect.stringContaining("DeliveryError")]);
   await expect(world.sallyport.to({ user: "ann" }).send(cyclic)).rejects.toThrow();
-  await world.sallyport.settle();
+  await world.sallyport.flush();
   expect(world.errors.splice(0)).toHaveLength(1);
 });
 
-describe("a handler that throws after its permission has ended", () => {
+describe("a handler that throws after its permission was revoked", () => {
   const revokedInHandler = async (name: string): Promise<Frame> => {
     await world.sallyport.access.grant("ann", chat.moderate);
     const ann = await world.connect("ann");
@@ -155,7 +155,7 @@ describe("a handler that throws after its permission has ended", () => {
     expect(world.errors.splice(0).map(String)).toEqual(["Error: the database of the app is away"]);
   });
 
-  test("is denied by the rule, and a denial of its own is not an error", async () => {
+  test("is denied by the rule, and its own denial is not reported as an error", async () => {
     expect(await revokedInHandler("deny")).toMatchObject({ ok: false, status: 403 });
     expect(world.decisions).toMatchObject([{ reason: "permission", handler: "deny" }]);
     expect(world.errors).toEqual([]);

@@ -6,12 +6,12 @@ import { statusOf, World } from "./world.ts";
 
 const chat = definePermissions("chat", { use: "Use", other: "Something else" });
 
-/** What `authorize` of the channel, `authorizeMany` of the channel, and `authorize` of a handler do before they allow. */
-let meanwhile: () => Promise<unknown>;
-let asked: number;
+/** Runs in each hook before it allows: `authorize` and `authorizeMany` of the channel, and `authorize` of a handler. */
+let duringHook: () => Promise<unknown>;
+let hookCalls: number;
 async function allowed(): Promise<true> {
-  asked++;
-  await meanwhile();
+  hookCalls++;
+  await duringHook();
   return true;
 }
 
@@ -37,14 +37,14 @@ let world: World;
 let other: Sallyport;
 
 beforeEach(async () => {
-  [sent, asked] = [[], 0];
-  meanwhile = async () => undefined;
+  [sent, hookCalls] = [[], 0];
+  duringHook = async () => undefined;
   world = await World.open({
     permissions: [chat],
     channels: [rooms],
     views: { "/ws/chat": ChatView },
     limits: { connectsPerUser: 1000, tokensPerUser: false },
-    // A change counts at once in the process that makes it. What other processes change is a test of its own.
+    // A change applies immediately in its own process. Separate tests cover changes by other processes.
     instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (sql) => sent.push(sql));
@@ -66,7 +66,7 @@ afterEach(async () => {
 });
 
 let strangers = 0;
-/** Changes of permissions that concern nobody of the crew and no channel that is used here. */
+/** Makes changes that remove no permission from the crew, and that affect no channel of these tests. */
 async function changeOthers(): Promise<void> {
   const { access } = world.sallyport;
   const stranger = `stranger ${strangers++}`;
@@ -80,49 +80,49 @@ async function changeOthers(): Promise<void> {
 
 const reasons = () => world.decisions.map(({ reason }) => reason);
 
-describe("while others' permissions change", () => {
+describe("while permissions of other users change", () => {
   beforeEach(() => {
-    meanwhile = changeOthers;
+    duringHook = changeOthers;
   });
 
   test.each(["enter", "move"])("%s calls authorize once", async (name) => {
     const ann = await world.connect("ann");
     await ann.result(name);
-    expect(asked).toBe(1);
+    expect(hookCalls).toBe(1);
   });
 
   test("a connect with a channel calls authorize once", async () => {
     await world.connect("ann", { channel: "rooms/hooked" });
-    expect(asked).toBe(1);
+    expect(hookCalls).toBe(1);
   });
 
   test("a message calls authorize of its handler once", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
     expect(await ann.result("checked")).toBe("done");
-    expect(asked).toBe(1);
+    expect(hookCalls).toBe(1);
   });
 
   test("a send reads each recipient once, and calls authorizeMany once", async () => {
     const sockets = [];
     for (const user of ["ann", "bob", "eve"])
       sockets.push(await world.connect(user, { channel: "rooms/news" }));
-    // The first look of a process counts as a change for everyone.
-    await lookedAfter(() => other.access.grant("stranger", chat.other));
+    // The first poll of a process counts as a change for all users.
+    await polledAfter(() => other.access.grant("stranger", chat.other));
     sent = [];
     const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
     expect(report).toMatchObject({ recipients: 3, sent: 3 });
     for (const socket of sockets) await socket.message("news");
-    expect([asked, pagesRead()]).toEqual([1, 1]);
+    expect([hookCalls, pagesRead()]).toEqual([1, 1]);
   });
 });
 
-/** Statements that read recipients. Those that also read the channels of each connection enforce changes. */
+/** Counts statements that read recipients. Those that also read channels of connections enforce changes. */
 const pagesRead = () =>
   sent.filter((sql) => /^select .*sallyport_memberships" as "joined"/.test(sql) && !/as "channels"/.test(sql))
     .length;
 
 /** Resolves when this process has read the changes of another one. */
-async function lookedAfter(change: () => Promise<unknown>): Promise<void> {
+async function polledAfter(change: () => Promise<unknown>): Promise<void> {
   await change();
   sent = [];
   await expect
@@ -147,43 +147,43 @@ describe("while another process changes permissions", () => {
     await world.sallyport.access.grant("ann", chat.use);
     const ann = await world.connect("ann", { channel: "rooms/news" });
     const bob = await world.connect("bob", { channel: "rooms/news" });
-    await lookedAfter(() => other.access.grant("stranger", chat.other));
+    await polledAfter(() => other.access.grant("stranger", chat.other));
     let read = 0;
-    meanwhile = async () => {
+    duringHook = async () => {
       read += pagesRead();
-      await lookedAfter(change);
+      await polledAfter(change);
     };
     sent = [];
     const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
     expect(report).toMatchObject({ recipients: 2, sent: 2 });
     await Promise.all([ann.message("news"), bob.message("news")]);
-    expect([asked, read + pagesRead()]).toEqual([1, 1]);
+    expect([hookCalls, read + pagesRead()]).toEqual([1, 1]);
   });
 
-  test("and closes a connection, it receives nothing more", async () => {
+  test("and closes a connection, this connection receives nothing more", async () => {
     const sockets = [];
     for (const user of ["ann", "bob", "eve"])
       sockets.push(await world.connect(user, { channel: "rooms/news" }));
-    await lookedAfter(() => other.access.grant("stranger", chat.other));
-    meanwhile = async () => {
-      if (asked === 1) await lookedAfter(() => other.to({ user: "bob" }).close());
+    await polledAfter(() => other.access.grant("stranger", chat.other));
+    duringHook = async () => {
+      if (hookCalls === 1) await polledAfter(() => other.to({ user: "bob" }).close());
     };
     const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
     expect(report).toMatchObject({ recipients: 3, sent: 2, withheld: 1 });
     expect(sockets[1]?.received.filter(({ type }) => type === "news")).toEqual([]);
   });
 
-  test("of recipients, the page is read again in one statement, and authorizeMany is called once more", async () => {
+  test("of recipients, a send reads the page once more and calls authorizeMany once more", async () => {
     const users = Array.from({ length: 12 }, (_, index) => `user ${index}`);
     for (const user of users) await world.sallyport.access.addToGroup(user, "Crew");
     const sockets = [];
     for (const user of users) sockets.push(await world.connect(user, { channel: "rooms/news" }));
-    await lookedAfter(() => other.access.grant("stranger", chat.other));
+    await polledAfter(() => other.access.grant("stranger", chat.other));
     let read = 0;
-    meanwhile = async () => {
-      if (asked > 1) return;
+    duringHook = async () => {
+      if (hookCalls > 1) return;
       read += pagesRead();
-      await lookedAfter(async () => {
+      await polledAfter(async () => {
         await other.access.revoke({ group: "Crew" }, chat.other);
         await other.access.removeFromGroup("user 3", "Crew");
       });
@@ -193,30 +193,30 @@ describe("while another process changes permissions", () => {
     expect(report).toMatchObject({ recipients: 12, sent: 11, withheld: 1 });
     for (const [index, socket] of sockets.entries()) if (index !== 3) await socket.message("news");
     expect(sockets[3]?.received.filter(({ type }) => type === "news")).toEqual([]);
-    expect([asked, read + pagesRead()]).toEqual([2, 2]);
+    expect([hookCalls, read + pagesRead()]).toEqual([2, 2]);
   });
 });
 
-describe("while the own permissions keep changing", () => {
+describe("while the user's own permissions keep changing", () => {
   beforeEach(() => {
-    meanwhile = () => world.sallyport.access.recheck({ user: "ann" });
+    duringHook = () => world.sallyport.access.recheck({ user: "ann" });
   });
 
   test.each(["enter", "move"])("%s is denied after 20 calls of authorize", async (name) => {
     const ann = await world.connect("ann");
     expect(await ann.call(name)).toMatchObject({ ok: false, status: 403 });
-    expect([asked, reasons()]).toEqual([20, ["unstable"]]);
+    expect([hookCalls, reasons()]).toEqual([20, ["unstable"]]);
   });
 
   test("a connect with a channel is denied after 21 calls of authorize", async () => {
     expect(await statusOf(world.connect("ann", { channel: "rooms/hooked" }))).toBe(403);
-    expect([asked, reasons()]).toEqual([21, ["unstable"]]);
+    expect([hookCalls, reasons()]).toEqual([21, ["unstable"]]);
   });
 
   test("a message is denied after 21 calls of authorize", async () => {
     const ann = await world.connect("ann");
     expect(await ann.call("checked")).toMatchObject({ ok: false, status: 403 });
-    expect([asked, reasons()]).toEqual([21, ["unstable"]]);
+    expect([hookCalls, reasons()]).toEqual([21, ["unstable"]]);
   });
 
   test("a recipient of a send is denied, and the others receive the message", async () => {
@@ -226,6 +226,6 @@ describe("while the own permissions keep changing", () => {
     expect(report).toMatchObject({ recipients: 2, sent: 1, withheld: 1 });
     await bob.message("news");
     expect(ann.received.filter(({ type }) => type === "news")).toEqual([]);
-    expect([asked, reasons()]).toEqual([21, ["unstable"]]);
+    expect([hookCalls, reasons()]).toEqual([21, ["unstable"]]);
   });
 });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Database } from "../../src/storage/database.ts";
-import { defineChannel } from "../../src/view/channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
 import { padded, watchedStorageAt } from "../postgres/database.ts";
 import { ChatView, chat } from "./chat.ts";
 import { World } from "./world.ts";
@@ -8,7 +8,7 @@ import { World } from "./world.ts";
 const USERS = 1200;
 
 const pages: number[] = [];
-/** Everyone whose id ends in 7. */
+/** Allows users with an id that ends in 7. */
 const listed = defineChannel("listed/:id", {
   permissionsRequired: [chat.can_use_chat],
   authorizeMany: ({ userIds }) => {
@@ -31,7 +31,7 @@ beforeEach(async () => {
     permissions: [chat],
     channels: [listed, single, ruled],
     views: { "/ws/chat": ChatView },
-    // What is counted is what one process sends.
+    // Only the statements of one process are counted.
     instances: 1,
     storage: (source) => {
       storage = watchedStorageAt(source, (statement) => sent.push(statement));
@@ -57,7 +57,7 @@ const inSeven = Array.from({ length: USERS }, (_, n) => `user-${String(n + 1).pa
   (id) => id.endsWith("7") && id !== "user-0017",
 );
 
-test("the users who have a permission for an object are read in pages of 500, and authorizeMany is called once per page", async () => {
+test("users with a permission are read in pages of 500, with one authorizeMany call per page", async () => {
   const { access } = world.sallyport;
   sent = [];
   const found = await access.usersWithPermission(chat.can_use_chat, { object: { channel: "listed/a" } });
@@ -67,7 +67,7 @@ test("the users who have a permission for an object are read in pages of 500, an
   expect(pages).toEqual([500, 500, 199]);
 });
 
-test("an authorize, a rule and the kinds of users decide as hasPermission() does", async () => {
+test("the list of users with a permission agrees with hasPermission() for hooks and rules", async () => {
   const { access } = world.sallyport;
   const list = (channel: string, options = {}) =>
     access.usersWithPermission(chat.can_use_chat, { object: { channel }, ...options });

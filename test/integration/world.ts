@@ -3,62 +3,62 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect } from "vitest";
 import WebSocket from "ws";
-import type { Decision } from "../../src/access/decisions.ts";
 import { nodeListener } from "../../src/adapters/node.ts";
+import type { Decision } from "../../src/audit/decision.ts";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
 import type { SallyportOptions } from "../../src/config.ts";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { isPostgres, sqlAt, storageAt, type TestDatabase } from "../postgres/database.ts";
 import { migratedDatabase } from "../postgres/migrated-database.ts";
 
-/** The page that the tests' browsers stand on. */
+/** The origin of the page in the tests. */
 export const ORIGIN = "https://www.example.com";
 
-/** What a story may change of the world it plays in. */
+/** Options of a test world. */
 export type WorldOptions = Omit<Partial<SallyportOptions>, "storage" | "views" | "permissions"> &
   Pick<SallyportOptions, "views" | "permissions"> & {
     readonly gatewayView?: string;
     /** Opens the storage at a test database's source. Default: {@link storageAt}. */
     readonly storage?: (source: string) => Database;
-    /** What serves the app over HTTP. Default: {@link nodeListener}. */
+    /** Creates the HTTP listener of the app. Default: {@link nodeListener}. */
     readonly serve?: (sallyport: Sallyport) => RequestListener | Promise<RequestListener>;
-    /** What comes before the app's paths there, such as `/realtime`. Default: nothing. */
+    /** Path prefix of the app, such as `/realtime`. Default: none. */
     readonly prefix?: string;
-    /** Instances of the app, each with its server, pool and loop. Default: 3 where the database serves several, else 1. */
+    /** Number of app instances, each with its own server, pool and poller. Default: 3 on PostgreSQL, otherwise 1. */
     readonly instances?: number;
   };
 
-/** What a socket hears when a right of its user ends: the view, or with `channel` that channel. */
+/** Returns the notice of a revocation, of the view or of `channel`. */
 export const revoked = (channel?: string) => ({
   type: "sallyport.revoked",
   ...(channel === undefined ? { scope: "view" } : { scope: "channel", channel }),
   reference: expect.stringMatching(/^[0-9a-f]{12}$/) as string,
 });
 
-/** A frame as the tests look at it. */
+/** A parsed frame. */
 export type Frame = Record<string, unknown>;
 
 /**
- * An app, its database and a local API Gateway, all real, and people to connect. The app's login is a cookie
- * `login=<user>:<session>`, which stands for whatever login an app has.
+ * A real app with its database and a local API Gateway, to which tests connect as users. The cookie
+ * `login=<user>:<session>` represents the session of a user in the app.
  *
- * On PostgreSQL the app runs in several instances, and whatever comes from outside goes to one after the other. They are in one
- * process, so that a story can look at all of them.
+ * On PostgreSQL the app runs in several instances, which receive the requests in turn. They share one process,
+ * so that a test can inspect all of them.
  */
 export class World {
-  /** The instance at which the story changes and sends. */
+  /** The instance that tests use for changes and sends. */
   readonly sallyport: Sallyport;
   readonly gateway: LocalGateway;
   readonly secret: string;
-  /** Base URL of that instance, prefix included. */
+  /** Base URL of that instance, including the prefix. */
   readonly appUrl: string;
-  /** Every refusal so far. */
+  /** All denials and rejections so far. */
   readonly decisions: Decision[];
-  /** Everything that reached onError. */
+  /** All errors that onError received. */
   readonly errors: unknown[];
-  /** The SQLite file's path, or a connection string. */
+  /** The path of the SQLite file, or a connection string. */
   readonly database: string;
   readonly #instances: readonly Instance[];
   #turn = 0;
@@ -105,7 +105,7 @@ export class World {
         onDecision: (decision) => decisions.push(decision),
         onError: (error) => errors.push(error),
         decisionLog: { sampleAllowed: 0 },
-        // Few enough for a story to have them all under way.
+        // Low enough for a test to have all requests in flight.
         apiGateway: { concurrency: 128 },
         ...options,
         storage: storage(database.source),
@@ -121,7 +121,7 @@ export class World {
     return new World({ instances: [first, ...others], gateway, secret, decisions, errors, database });
   }
 
-  /** A token as the page of a signed-in user fetches it. @throws when it is refused */
+  /** Requests a token as the page of a signed-in user. @throws unless the status is 200 */
   async token(user: string, body?: object, origin: string | null = ORIGIN): Promise<string> {
     const response = await this.requestToken(user, body, origin);
     if (response.status !== 200)
@@ -141,7 +141,7 @@ export class World {
     });
   }
 
-  /** A connected socket of a user, or of nobody. @throws Refused with the handshake's status */
+  /** Opens a connection of a user, or an anonymous one for `null`. @throws Refused with the status of the handshake */
   async connect(user: string | null, options: ConnectOptions = {}): Promise<Socket> {
     const token = "token" in options ? options.token : user === null ? undefined : await this.token(user);
     const url = new URL(this.gateway.url);
@@ -158,7 +158,7 @@ export class World {
     return socket;
   }
 
-  /** Sends an event to the app as if by a gateway; nothing of it is proven unless the headers prove it. */
+  /** Sends an event to the app as a gateway does. Only `headers` can authenticate it. */
   event(path: string, headers: Record<string, string>, body = ""): Promise<Response> {
     return fetch(`${this.#nextUrl()}${path}`, { method: "POST", headers, body });
   }
@@ -172,7 +172,7 @@ export class World {
     return this.#instances[this.#turn++ % this.#instances.length]?.url as string;
   }
 
-  /** Runs a statement on the database behind everybody's back. */
+  /** Runs a statement directly on the database. */
   sql(statement: string): Promise<unknown[]> {
     return sqlAt(this.database, statement);
   }
@@ -185,7 +185,7 @@ export class World {
   }
 }
 
-/** The app once, behind a server of its own. */
+/** One instance of the app with its own HTTP server. */
 class Instance {
   readonly sallyport: Sallyport;
   readonly url: string;
@@ -219,13 +219,13 @@ class Instance {
 export interface ConnectOptions {
   readonly channel?: string;
   readonly token?: string | undefined;
-  /** null: none is sent. */
+  /** `null` omits the header. */
   readonly origin?: string | null;
   readonly cookie?: string | null;
   readonly headers?: Record<string, string>;
 }
 
-/** The gateway answered the handshake with a status instead of opening. */
+/** The gateway rejected the handshake with a status. */
 export class Refused extends Error {
   readonly status: number;
   constructor(status: number) {
@@ -234,7 +234,7 @@ export class Refused extends Error {
   }
 }
 
-/** Returns the status of a handshake: 101 for a connection that opened. @throws what is not a rejected handshake */
+/** Returns the status of a handshake, which is 101 for an open connection. @throws other errors */
 export async function statusOf(connecting: Promise<unknown>): Promise<number> {
   try {
     await connecting;
@@ -245,7 +245,7 @@ export async function statusOf(connecting: Promise<unknown>): Promise<number> {
   }
 }
 
-/** A browser's socket that remembers everything it was sent. */
+/** The socket of a browser, which records every frame that it receives. */
 export class Socket {
   readonly received: Frame[] = [];
   readonly closed: Promise<{ code: number; reason: string }>;
@@ -282,26 +282,26 @@ export class Socket {
     });
   }
 
-  /** Sends a message as it is: text is sent unchanged, anything else as JSON. */
+  /** Sends text unchanged, and other values as JSON. */
   send(message: unknown): void {
     this.#socket.send(typeof message === "string" ? message : JSON.stringify(message));
   }
 
-  /** Calls a handler and gives its answer. */
+  /** Calls a handler and returns its answer. */
   async call(handler: string, fields: object = {}): Promise<Frame> {
     const id = randomUUID();
     this.send({ ...fields, handler, id });
     return this.next((frame) => frame.id === id);
   }
 
-  /** Calls a handler that must be allowed, and gives what it returned. */
+  /** Calls a handler and returns its result. @throws if the answer is an error */
   async result(handler: string, fields: object = {}): Promise<unknown> {
     const answer = await this.call(handler, fields);
     if (answer.ok !== true) throw new Error(`${handler} was refused: ${JSON.stringify(answer)}`);
     return answer.result;
   }
 
-  /** The first frame, received already or still to come, that fits. */
+  /** Returns the first frame that matches, whether already received or received later. */
   next(fits: (frame: Frame) => boolean, timeoutMs = 60_000): Promise<Frame> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -321,7 +321,7 @@ export class Socket {
     });
   }
 
-  /** The first pushed message of a type. */
+  /** Returns the first server message of a type. */
   message(type: string): Promise<Frame> {
     return this.next((frame) => frame.type === type);
   }
@@ -335,7 +335,7 @@ export class Socket {
   }
 }
 
-/** `ann` is signed in with one login; `ann:phone` names another login of the same user. */
+/** Returns the cookie of a user. `ann` has one session, and `ann:phone` is another session of the same user. */
 function cookieOf(user: string): string {
   return `login=${user.includes(":") ? user : `${user}:login-of-${user}`}`;
 }

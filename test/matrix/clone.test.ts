@@ -60,7 +60,7 @@ describe.each([20, 22, 24])("a clone in a folder of mode 0700, on Node %i", (maj
 
   test("tests on PostgreSQL pass", async () => {
     await inClone(
-      ...["npx", "--no", "--", "vitest", "run", "--project", "stories-postgres"],
+      ...["npx", "--no", "--", "vitest", "run", "--project", "integration-postgres"],
       "test/storage/port-tables.test.ts",
     );
   });

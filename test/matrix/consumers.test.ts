@@ -42,7 +42,7 @@ function dependencies(manager: PackageManager, node: number, choice: PeerChoice,
 }
 
 async function checkApp(consumer: Consumer, env: Readonly<Record<string, string>> = {}): Promise<void> {
-  expect(await consumer.exec(["sallyport", "migrate"], env)).toContain("migrated: 0001_first_tables");
+  expect(await consumer.exec(["sallyport", "migrate"], env)).toContain("migrated: 0001_baseline");
   expect(await consumer.exec(["sallyport", "permissions", "list", "--app", "app.ts"], env)).toContain(
     "chat.can_use_chat",
   );

@@ -11,7 +11,7 @@ const kyselyNext = { alias: { kysely: "kysely-next" } };
 const PEER_TESTS = [
   "src/{storage,provisioning,delivery}/**/*.test.ts",
   "test/storage/**/*.test.ts",
-  "test/stories/telemetry.test.ts",
+  "test/integration/telemetry.test.ts",
   "test/aws/provisioning*.test.ts",
 ];
 

@@ -26,7 +26,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 test("an app that installed the package with npm migrates, connects, calls, sends and revokes", async () => {
   const consumer = await Consumer.install(NPM, MAJOR, [tarball, "libsql", "ws"]);
   try {
-    expect(await consumer.exec(["sallyport", "migrate"])).toContain("migrated: 0001_first_tables");
+    expect(await consumer.exec(["sallyport", "migrate"])).toContain("migrated: 0001_baseline");
     expect(await consumer.exec(["sallyport", "permissions", "list", "--app", "app.ts"])).toContain(
       "chat.can_use_chat",
     );

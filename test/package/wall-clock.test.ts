@@ -39,8 +39,8 @@ const ALLOWED: Readonly<Record<string, { readonly lines: number; readonly becaus
     because: "a rotation waits for other processes in real time; a longer wait is as good",
   },
   "test/property/world.ts": { lines: 1, because: "a timer that never fires" },
-  "test/stories/sending.test.ts": { lines: 3, because: "performance.now() is a fake there" },
-  "test/stories/world.ts": { lines: 1, because: "a limit for a frame that never arrives" },
+  "test/integration/sending.test.ts": { lines: 3, because: "performance.now() is a fake there" },
+  "test/integration/world.ts": { lines: 1, because: "a limit for a frame that never arrives" },
 };
 
 const files = [

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "vitest";
-import { ConnectLimits } from "../../src/access/connect-limits.ts";
-import { limitKey } from "../../src/access/limit-keys.ts";
-import { LimitSettings } from "../../src/access/limit-settings.ts";
-import { limitsSchema, RateLimits } from "../../src/access/rate-limits.ts";
+import { ConnectLimits } from "../../src/auth/connect-limits.ts";
+import { limitKey } from "../../src/auth/limit-keys.ts";
+import { LimitSettings } from "../../src/auth/limit-settings.ts";
+import { limitsSchema, RateLimits } from "../../src/auth/rate-limits.ts";
 import { parseOptions } from "../../src/options.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { ownDatabase, sqlAt } from "./database.ts";
@@ -27,7 +27,7 @@ test("counts no connect for its address if the user's limit is reached while it 
     release = resolve;
   });
   const key = limitKey({ limit: "connectsPerUser", subject: "ann", gatewayId: "g", view: null });
-  const other = storage.writeBeside(async (db) => {
+  const other = storage.sharedTransaction(async (db) => {
     await db.updateTable("sallyport_counters").set({ count: 2 }).where("key", "=", key).execute();
     await held;
   });

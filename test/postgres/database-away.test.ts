@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { TcpProxy } from "../../bench/src/tcp-proxy.ts";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { StorageError } from "../../src/errors.ts";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { postgres } from "../../src/storage/postgres.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { ORIGIN, Socket, World } from "../stories/world.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { ORIGIN, Socket, World } from "../integration/world.ts";
 import { changedStorage, ownDatabase, sqlAt, type TestDatabase } from "./database.ts";
 
 let own: TestDatabase;
@@ -25,7 +25,7 @@ class LeavingView extends ChatView {
   override disconnect = ({ userId }: { userId: string | undefined }) => void left.push(userId ?? "");
 }
 
-/** A world whose app reaches its database through the proxy. */
+/** Opens a world with an app that connects to its database through the proxy. */
 async function open(): Promise<World> {
   const world = await World.open(
     {
@@ -50,7 +50,7 @@ const unavailable = (id: unknown) => ({
   reference: expect.any(String),
 });
 
-describe("while the database is away", () => {
+describe("while the database is unreachable", () => {
   test("a call is answered with its id as HTTP 200, also when the list of gateways is unknown", async () => {
     const world = await open();
     const headers = { connectionId: "AAAAAAAAAAAAAAA=", "x-sallyport-secret": world.secret };
@@ -68,7 +68,7 @@ describe("while the database is away", () => {
         headers: { ...headers, "x-sallyport-secret": secret },
         body: JSON.stringify(call),
       });
-    // A caller that cannot be verified gets no more than its own id.
+    // An unverified caller receives only its own call id.
     for (const secret of [world.secret, "a".repeat(64)]) {
       const answer = await fresh.fetch(request(secret));
       expect(answer?.status).toBe(200);
@@ -84,7 +84,7 @@ describe("while the database is away", () => {
     ]);
   });
 
-  test("a client gets the answer to its call, by a route response and where answers are pushed", async () => {
+  test("a client receives the answer to its call, as a route response or as a pushed message", async () => {
     const world = await open();
     const ann = await world.connect("ann");
     expect(await ann.call("whoami")).toMatchObject({ ok: true });
@@ -93,7 +93,7 @@ describe("while the database is away", () => {
     expect(frame).toEqual(unavailable(frame.id));
     await proxy.listen();
     await expect.poll(async () => (await ann.call("whoami")).ok).toBe(true);
-    // Another API, which has no route responses: its answers are pushed.
+    // Another API without route responses, so its answers are pushed.
     const secret = gatewaySecret();
     const gateway = await startLocalGateway({
       target: `${world.appUrl}/ws/chat/`,
@@ -114,10 +114,12 @@ describe("while the database is away", () => {
     expect(pushed).toEqual(unavailable(pushed.id));
   });
 
-  test("disconnects are kept, and recorded when it is back", async () => {
+  test("disconnects are queued, and recorded when the database is reachable again", async () => {
     const world = await open();
     await Promise.all([1, 2, 3].map(() => world.connect("ann")));
-    const ids = (await world.sallyport.listSessions({ user: "ann" })).map(({ connectionId }) => connectionId);
+    const ids = (await world.sallyport.listConnections({ user: "ann" })).map(
+      ({ connectionId }) => connectionId,
+    );
     await proxy.refuse();
     const disconnect = async (connectionId: string) => {
       const headers = { connectionId, "x-sallyport-secret": world.secret };
@@ -127,14 +129,14 @@ describe("while the database is away", () => {
     expect(statuses).toEqual([503, 503, 503]);
     await proxy.listen();
     await expect.poll(() => left).toEqual(["ann", "ann", "ann"]);
-    expect(await sqlAt(own.source, "select 1 from sallyport_sessions where disconnected_at is null")).toEqual(
-      [],
-    );
+    expect(
+      await sqlAt(own.source, "select 1 from sallyport_connections where disconnected_at is null"),
+    ).toEqual([]);
   });
 });
 
 describe("a revoke() that is committed before the connection breaks", () => {
-  test("rejects with an error that says so, and the worker closes the connection", async () => {
+  test("rejects with SALLYPORT_COMMITTED, and the worker closes the connection", async () => {
     const world = await open();
     const ann = await world.connect("ann");
     await ann.call("whoami");
@@ -144,8 +146,8 @@ describe("a revoke() that is committed before the connection breaks", () => {
     const other = world.sallyport.with({
       onError: (error) => errors.push(error),
       storage: changedStorage(storage, {
-        async write(work) {
-          const result = await storage.write(work);
+        async transaction(work) {
+          const result = await storage.transaction(work);
           if (!isCommitted) await proxy.refuse();
           isCommitted = true;
           return result;

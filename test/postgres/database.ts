@@ -15,25 +15,28 @@ export {
   withHeldLooks,
 } from "./storage-at.ts";
 
-/** Whether this project's tests run on PostgreSQL. */
+/** True if the tests of this project run on PostgreSQL. */
 export const isPostgres = process.env.TEST_STORAGE === "postgres";
 
-/** Connections to the server of all tests, for statements that are not part of what a test examines. A new one takes longer than most of them. */
-let beside: Pool | undefined;
-const MOST_BESIDE = 4;
+/**
+ * Connections to the server of all tests, for statements that a test does not examine.
+ * They are kept, because opening a connection takes longer than most statements.
+ */
+let helperPool: Pool | undefined;
+const MAX_HELPER_CONNECTIONS = 4;
 const INT8 = 20;
 
 /**
- * Runs a statement on a database without any storage of the test. In a database of a test's own, the statement has its own connection,
- * and elsewhere it uses one that is kept.
+ * Runs a statement on a database without using the storage of the test.
+ * The database of a single test gets a new connection each time. The shared server uses a kept one.
  */
 export async function sqlAt(source: string, statement: string): Promise<unknown[]> {
   const url = new URL(searching(source), "file:");
   const server = isPostgres ? new URL(inject("postgres")) : undefined;
   if (url.host !== server?.host || url.pathname !== server.pathname) return sqlOnce(source, statement);
-  beside ??= new Pool({
+  helperPool ??= new Pool({
     connectionString: server.href,
-    max: MOST_BESIDE,
+    max: MAX_HELPER_CONNECTIONS,
     allowExitOnIdle: true,
     types: {
       getTypeParser: ((oid: number, format?: "text" | "binary") =>
@@ -41,8 +44,8 @@ export async function sqlAt(source: string, statement: string): Promise<unknown[
     },
   });
   // A test may end every connection of the server.
-  if (beside.listenerCount("error") === 0) beside.on("error", () => undefined);
-  const client = await beside.connect();
+  if (helperPool.listenerCount("error") === 0) helperPool.on("error", () => undefined);
+  const client = await helperPool.connect();
   try {
     const path = url.searchParams.get("options")?.replace("-c search_path=", "") ?? "default";
     await client.query(`reset all; set search_path = ${path}`);
@@ -52,25 +55,25 @@ export async function sqlAt(source: string, statement: string): Promise<unknown[
   }
 }
 
-/** The database's clock in its own SQL. */
+/** The SQL expression for the database clock. */
 export const NOW = isPostgres
   ? "(extract(epoch from clock_timestamp()) * 1000)::bigint"
   : "cast(unixepoch('subsec') * 1000 as integer)";
 
-/** The time by the clock of the database at a source, in epoch milliseconds. */
+/** Returns the time of the database clock, in epoch milliseconds. */
 export async function databaseTime(source: string): Promise<number> {
   const [row] = (await sqlAt(source, `select ${NOW} as now`)) as { now: number }[];
   return Number(row?.now);
 }
 
-/** A number in SQL, with zeros before it. */
+/** Returns the SQL expression for a number with leading zeros. */
 export function padded(number: string, length: number): string {
   return isPostgres ? `lpad((${number})::text, ${length}, '0')` : `printf('%0${length}d', ${number})`;
 }
 
-/** An empty database of a test's own. */
+/** An empty database for one test. */
 export interface TestDatabase {
-  /** The SQLite file's path, or a connection string that names a `schema` of its own: for `storageAt`. */
+  /** The path of the SQLite file, or a connection string with a `schema` parameter, for `storageAt`. */
   readonly source: string;
   drop(): Promise<void>;
 }
@@ -96,7 +99,7 @@ export async function emptyDatabase(): Promise<TestDatabase> {
   };
 }
 
-/** A PostgreSQL database of a test's own, for tests that look at every connection or lock of a database. */
+/** Creates a PostgreSQL database for one test that reads all connections or locks of a database. */
 export async function ownDatabase(): Promise<TestDatabase> {
   const server = inject("postgres");
   const name = `own_${randomBytes(8).toString("hex")}`;

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, inject, test, vi } from "vites
 import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 
-/** What lies between the app and the server, and may forget connections without telling. */
-class Between {
+/** A TCP proxy between the app and the server that can drop connections without closing them. */
+class DroppingProxy {
   readonly #server: Server;
   readonly #pairs: (readonly [Socket, Socket])[] = [];
   accepted = 0;
@@ -16,19 +16,19 @@ class Between {
     this.#server = server;
   }
 
-  static async open(target: URL): Promise<Between> {
+  static async open(target: URL): Promise<DroppingProxy> {
     const server = createServer();
-    const between = new Between(server);
+    const proxy = new DroppingProxy(server);
     server.on("connection", (client) => {
-      between.accepted++;
+      proxy.accepted++;
       const backend = dial(Number(target.port), target.hostname);
-      between.#pairs.push([client, backend]);
+      proxy.#pairs.push([client, backend]);
       client.pipe(backend).pipe(client);
       for (const socket of [client, backend]) socket.on("error", () => undefined);
     });
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    return between;
+    return proxy;
   }
 
   get port(): number {
@@ -36,7 +36,7 @@ class Between {
     return typeof address === "object" && address !== null ? address.port : 0;
   }
 
-  /** Nothing that either side says arrives any more, and nobody is told. */
+  /** Closes the connections to the server and keeps those of the app open, without any data. */
   forget(): void {
     for (const [client, backend] of this.#pairs.splice(0)) {
       client.unpipe();
@@ -64,18 +64,18 @@ const ENDS_A_CONNECTION = `
   await client.end();
 `;
 
-let between: Between;
+let proxy: DroppingProxy;
 let storage: Database;
 beforeEach(async () => {
   const source = new URL(inject("postgres"));
-  between = await Between.open(new URL(source));
-  source.port = String(between.port);
+  proxy = await DroppingProxy.open(new URL(source));
+  source.port = String(proxy.port);
   storage = postgres(source.href, { poolSize: 4, listen: false });
 });
 afterEach(async () => {
   vi.useRealTimers();
   await storage.close();
-  await between.close();
+  await proxy.close();
 });
 
 const answers = async () => {
@@ -89,18 +89,18 @@ const pid = async () => {
 const minutesPass = () => vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 600_000 });
 
 describe("a process that was frozen for ten minutes", () => {
-  test("opens other connections when the network has dropped its own", async () => {
+  test("opens new connections after the network dropped the old ones", async () => {
     expect(await Promise.all([answers(), answers()])).toEqual([1, 1]);
-    const accepted = between.accepted;
-    between.forget();
+    const accepted = proxy.accepted;
+    proxy.forget();
     minutesPass();
     expect(await answers()).toBe(1);
-    expect(between.accepted).toBeGreaterThan(accepted);
+    expect(proxy.accepted).toBeGreaterThan(accepted);
   });
 
-  test("and whose connections the server ended meanwhile, which it has not heard of yet, asks on others", async () => {
+  test("uses a new connection if the server closed the old one unnoticed", async () => {
     const ended = await pid();
-    // Nothing of this process runs meanwhile, so that the end of the connection is not heard of.
+    // This process is blocked, so it does not notice that the connection closes.
     const { status, stderr } = spawnSync(
       process.execPath,
       ["--input-type=module", "-e", ENDS_A_CONNECTION, inject("postgres"), String(ended)],
@@ -112,11 +112,11 @@ describe("a process that was frozen for ten minutes", () => {
     expect(await pid()).not.toBe(ended);
   });
 
-  test("goes on with its connections where they are still there", async () => {
+  test("keeps its connections if they still work", async () => {
     const before = await pid();
-    const accepted = between.accepted;
+    const accepted = proxy.accepted;
     minutesPass();
     expect(await pid()).toBe(before);
-    expect(between.accepted).toBe(accepted);
+    expect(proxy.accepted).toBe(accepted);
   });
 });

@@ -3,12 +3,12 @@ import { startServer } from "../../bench/src/postgres-server.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** Connection string of the PostgreSQL that the project's tests run on. */
+    /** The connection string of the PostgreSQL server that the tests of the project use. */
     postgres: string;
   }
 }
 
-/** One server for a project's whole run. */
+/** Starts one server for all tests of a project. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const server = await startServer();
   project.provide("postgres", server.url);

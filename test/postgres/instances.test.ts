@@ -1,20 +1,20 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { definePermissions } from "../../src/access/permissions.ts";
-import { gatewaySecret } from "../../src/gateways/gateways.ts";
+import { gatewaySecret } from "../../src/auth/gateways.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
+import { definePermissions } from "../../src/permissions/define.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { WebSocketView } from "../../src/view/view.ts";
-import { ORIGIN, Socket } from "../stories/world.ts";
+import { WebSocketView } from "../../src/views/view.ts";
+import { ORIGIN, Socket } from "../integration/world.ts";
 import { emptyDatabase, sqlAt, storageAt, type TestDatabase } from "./database.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
 const PEOPLE = Array.from({ length: 12 }, (_, index) => `user-${index}`);
 
-/** Answers with the view's rule as the instances have it, and serves nothing. */
+/** Has the same rule as the view of the instances, and no handlers. */
 class ChatView extends WebSocketView {
   static override permissionsRequired = [chat.can_use_chat];
   static override receiveOnly = true;
@@ -22,7 +22,7 @@ class ChatView extends WebSocketView {
 
 let database: TestDatabase;
 let storage: Database;
-/** An instance in this process that serves nobody: changes come from here. */
+/** An instance in this process that serves no client and makes the changes. */
 let here: Sallyport;
 let instances: { process: ChildProcess; url: string }[];
 let gateway: LocalGateway;
@@ -65,8 +65,8 @@ async function started(): Promise<{ process: ChildProcess; url: string }> {
     cwd: root,
     env: { ...process.env, STORY_DATABASE: database.source },
   });
-  const port = await new Promise<number>((told, failed) => {
-    child.once("message", (message) => told(message as number));
+  const port = await new Promise<number>((ready, failed) => {
+    child.once("message", (message) => ready(message as number));
     child.once("exit", (code) => failed(new Error(`the instance ended with ${code}`)));
   });
   return { process: child, url: `http://127.0.0.1:${port}` };
@@ -86,13 +86,13 @@ async function connected(user: string, index: number): Promise<Socket> {
   return Socket.open(url, { cookie, origin: ORIGIN });
 }
 
-/** What the instances answer to everybody, once. */
-async function asked(): Promise<{ ok: unknown; status: unknown; result: unknown }[]> {
+/** Calls `ask` once on each connection and returns the answers of the instances. */
+async function callAll(): Promise<{ ok: unknown; status: unknown; result: unknown }[]> {
   return (await Promise.all(sockets.map((socket) => socket.call("ask")))) as never;
 }
 
-test("events of one socket go to any instance, and a right that ends anywhere ends at all of them", async () => {
-  const answers = [...(await asked()), ...(await asked())];
+test("events of one connection go to any instance, and a revocation applies to all instances", async () => {
+  const answers = [...(await callAll()), ...(await callAll())];
   expect(answers.every(({ ok }) => ok)).toBe(true);
   expect(new Set(answers.map(({ result }) => result))).toEqual(
     new Set(instances.map((instance) => instance.process.pid)),
@@ -108,20 +108,20 @@ test("events of one socket go to any instance, and a right that ends anywhere en
   );
 });
 
-test("a right taken behind everybody's back is refused by the next statement of every instance", async () => {
+test("a permission that was deleted by SQL is denied by every instance", async () => {
   await sqlAt(database.source, "delete from sallyport_group_permissions");
-  const answers = await asked();
+  const answers = await callAll();
   expect(answers.map(({ status }) => status)).toEqual(PEOPLE.map(() => 403));
 });
 
-test("an instance killed under load takes no session and no stored message with it", async () => {
+test("killing an instance under load loses no connection and no stored message", async () => {
   const acknowledged: string[] = [];
   let isOver = false;
   const load = sockets.map(async (socket, index) => {
     for (let count = 0; !isOver; count++) {
       const [text, before] = [`${index}-${count}`, socket.received.length];
       socket.send({ handler: "say", text, id: text });
-      // The gateway answers a call that was with the killed instance, without its id.
+      // The gateway answers a call of the killed instance without its id.
       const answer = await socket.next(
         (frame) => frame.id === text || ("connectionId" in frame && socket.received.indexOf(frame) >= before),
       );
@@ -139,21 +139,21 @@ test("an instance killed under load takes no session and no stored message with 
   const stored = new Set(rows.map((row) => (row as { text: string }).text));
   expect(acknowledged.filter((text) => !stored.has(text))).toEqual([]);
   expect(sockets.filter((socket) => socket.isClosed)).toEqual([]);
-  expect(await here.listSessions({ limit: 1000 })).toHaveLength(PEOPLE.length);
-  expect((await asked()).every(({ ok }) => ok)).toBe(true);
+  expect(await here.listConnections({ limit: 1000 })).toHaveLength(PEOPLE.length);
+  expect((await callAll()).every(({ ok }) => ok)).toBe(true);
 
-  // And nobody's eviction was lost with it.
+  // No revocation was lost either.
   await here.access.revoke({ group: "Crew" }, chat.can_use_chat);
   await Promise.all(sockets.map((socket) => socket.closed));
 });
 
-test("a change whose instance dies before it has told anybody is carried out by the others", async () => {
+test("a revocation of an instance that died is completed by the other instances", async () => {
   await sqlAt(
     database.source,
     `delete from sallyport_group_permissions;
-    insert into sallyport_evictions (id, scope, subject, created_at, claimed_by, claimed_until)
+    insert into sallyport_revocations (id, scope, subject, created_at, claimed_by, claimed_until)
       values ('left', 'group', 'Crew', 1, 'who died', 1)`,
   );
   await Promise.all(sockets.map((socket) => socket.closed));
-  await expect.poll(async () => sqlAt(database.source, "select id from sallyport_evictions")).toEqual([]);
+  await expect.poll(async () => sqlAt(database.source, "select id from sallyport_revocations")).toEqual([]);
 });

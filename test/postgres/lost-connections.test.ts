@@ -6,8 +6,8 @@ import { StorageError } from "../../src/errors.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { World } from "../stories/world.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { World } from "../integration/world.ts";
 import { ownDatabase, sqlAt, type TestDatabase } from "./database.ts";
 
 let own: TestDatabase;
@@ -21,7 +21,7 @@ afterEach(async () => {
   await own.drop();
 });
 
-/** The storage through the proxy. */
+/** Opens a storage through the proxy. */
 function storageOf(options: Parameters<typeof postgres>[1] = {}): Database {
   const storage = postgres(proxy.through(own.source), { poolSize: 4, listen: false, ...options });
   onTestFinished(() => storage.close());
@@ -31,7 +31,7 @@ function storageOf(options: Parameters<typeof postgres>[1] = {}): Database {
 const answers = async (storage: Database) =>
   (await sql<{ n: number }>`select 1 as n`.execute(storage.db)).rows;
 
-/** Holds the lock of all writers until it is released, in a session that does not go through the proxy. */
+/** Holds the writer lock over a connection without the proxy, and returns a function to release it. */
 async function heldLock(): Promise<() => Promise<void>> {
   const storage = postgres(own.source, { poolSize: 2, listen: false });
   let release: () => void = () => undefined;
@@ -52,7 +52,7 @@ async function heldLock(): Promise<() => Promise<void>> {
   return async () => release();
 }
 
-/** Statements of this database that wait for a lock. */
+/** Returns the statements of this database that wait for a lock. */
 const waiting = () =>
   sqlAt(
     own.source,
@@ -63,16 +63,16 @@ describe("connections that the network forgets while statements are in flight", 
   test("are replaced, and the storage answers again", async () => {
     const storage = storageOf();
     const release = await heldLock();
-    const writes = [1, 2, 3, 4].map(() => storage.write(async () => "written"));
+    const writes = [1, 2, 3, 4].map(() => storage.transaction(async () => "written"));
     await expect.poll(waiting).toHaveLength(4);
     proxy.forget();
     await release();
-    // Every connection of the pool waits for an answer that does not come.
+    // Every connection of the pool waits for an answer that never arrives.
     expect(await Promise.all(writes)).toEqual(["written", "written", "written", "written"]);
     expect(await answers(storage)).toEqual([{ n: 1 }]);
   });
 
-  test("are closed by close(), which waits for none of their answers", async () => {
+  test("are closed by close() without waiting for their answers", async () => {
     const storage = postgres(proxy.through(own.source), { poolSize: 4, listen: false });
     const reads = [1, 2, 3].map(() => sql`select pg_sleep(600)`.execute(storage.db));
     const ended = Promise.allSettled(reads);
@@ -86,7 +86,7 @@ describe("connections that the network forgets while statements are in flight", 
     for (const { pid } of pids) await sqlAt(own.source, `select pg_terminate_backend(${pid})`);
   });
 
-  test("do not keep a whole app from closing", async () => {
+  test("do not prevent an app from closing", async () => {
     const world = await World.open(
       {
         permissions: [chat],
@@ -118,14 +118,16 @@ describe("a statement that the server did not receive", () => {
     await answers(storage);
     await proxy.refuse();
     const reads = [1, 2, 3, 4, 5, 6].map(() => answers(storage));
-    const write = storage.write(async (db) => (await sql<{ n: number }>`select 2 as n`.execute(db)).rows);
+    const write = storage.transaction(
+      async (db) => (await sql<{ n: number }>`select 2 as n`.execute(db)).rows,
+    );
     await expect.poll(() => storage.unreachable).toMatch(/ECONNREFUSED/);
     await proxy.listen();
     expect(await Promise.all(reads)).toEqual(Array.from({ length: 6 }, () => [{ n: 1 }]));
     expect(await write).toEqual([{ n: 2 }]);
   });
 
-  test("is a StorageError when the server refuses connections for long", async () => {
+  test("fails with a StorageError if the server refuses connections for a long time", async () => {
     const storage = storageOf();
     await proxy.refuse();
     const failure = await answers(storage).catch((error: unknown) => storage.failure(error));
@@ -134,7 +136,7 @@ describe("a statement that the server did not receive", () => {
   });
 });
 
-test("a read whose connection is cut is repeated on another connection", async () => {
+test("a read is repeated on another connection if its connection breaks", async () => {
   const storage = storageOf();
   const read = sql<{ n: number }>`select 1 as n, pg_sleep(0.3)`.execute(storage.db);
   await expect
@@ -146,10 +148,10 @@ test("a read whose connection is cut is repeated on another connection", async (
   expect((await read).rows).toMatchObject([{ n: 1 }]);
 });
 
-test("a write whose connection is cut while it runs is not repeated", async () => {
+test("a write is not repeated if its connection breaks while it runs", async () => {
   const storage = storageOf();
   await sqlAt(own.source, "create table written (n integer)");
-  const write = storage.writeOne((db) => sql`insert into written select 1 from pg_sleep(0.3)`.execute(db));
+  const write = storage.execute((db) => sql`insert into written select 1 from pg_sleep(0.3)`.execute(db));
   const failed = expect(write).rejects.toBeInstanceOf(StorageError);
   await expect
     .poll(() => sqlAt(own.source, "select 1 from pg_stat_activity where query like 'insert into written%'"))
@@ -167,7 +169,7 @@ test("a write whose connection is cut while it runs is not repeated", async () =
   expect((await sqlAt(own.source, "select * from written")).length).toBeLessThanOrEqual(1);
 });
 
-test("a connect whose connection to the database breaks after the commit opens one row, and is accepted", async () => {
+test("a connect opens one row and is accepted if the database connection breaks after the commit", async () => {
   const storage = storageOf();
   const app = createSallyport({
     storage,
@@ -196,7 +198,7 @@ test("a connect whose connection to the database breaks after the commit opens o
   await expect.poll(waiting).toHaveLength(1);
   proxy.dropAnswers();
   await release();
-  const rows = () => sqlAt(own.source, "select user_id from sallyport_sessions where closed_at is null");
+  const rows = () => sqlAt(own.source, "select user_id from sallyport_connections where closed_at is null");
   await expect.poll(rows).toEqual([{ user_id: "ann" }]);
   proxy.cut();
   expect((await connecting)?.status).toBe(200);
@@ -232,7 +234,10 @@ describe("while a server refuses connections", () => {
 });
 
 describe("a server that became read-only", () => {
-  /** A server of the test's own, and what makes its open sessions read-only. New ones are not, as after a failover to another server. */
+  /**
+   * Starts a server and returns a function that makes its open connections read-only.
+   * New connections are writable, as after a failover to another server.
+   */
   async function failingOver(): Promise<{ url: string; failOver: () => Promise<void> }> {
     const server = await startServer();
     onTestFinished(() => server.stop());
@@ -244,7 +249,7 @@ describe("a server that became read-only", () => {
     return { url: server.url, failOver };
   }
 
-  /** Whether the connections of a storage are read-only. */
+  /** Returns for a number of connections of a storage whether they are read-only. */
   const states = (storage: Database, count: number) =>
     Promise.all(
       Array.from({ length: count }, async () => {
@@ -255,11 +260,11 @@ describe("a server that became read-only", () => {
       }),
     );
 
-  test("is left at the first write, which is made on a new connection", async ({ skip }) => {
+  test("is abandoned at the first write, which uses a new connection", async ({ skip }) => {
     if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
     const { url, failOver } = await failingOver();
     await sqlAt(url, "create table written (n integer)");
-    const storages = (["write", "writeOne"] as const).map((write) => {
+    const storages = (["transaction", "execute"] as const).map((write) => {
       const storage = postgres(url, { poolSize: 3, listen: false });
       onTestFinished(() => storage.close());
       return { write, storage };
@@ -269,13 +274,13 @@ describe("a server that became read-only", () => {
     for (const { storage, write } of storages) {
       await expect.poll(() => states(storage, 3)).toEqual(["on", "on", "on"]);
       await storage[write]((db) => sql`insert into written values (1)`.execute(db));
-      // The other connections of the pool are replaced as well.
+      // The other connections of the pool are also replaced.
       expect(await states(storage, 3)).toEqual(["off", "off", "off"]);
     }
     expect(await sqlAt(url, "select n from written")).toEqual([{ n: 1 }, { n: 1 }]);
   });
 
-  test("is left by connections that were opened after the one that finds it", async ({ skip }) => {
+  test("is also abandoned by connections that opened after the one that detects it", async ({ skip }) => {
     if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
     const { url, failOver } = await failingOver();
     await sqlAt(url, "create table written (n integer)");
@@ -292,7 +297,7 @@ describe("a server that became read-only", () => {
     });
   });
 
-  test("moves the list of hosts on once, however many idle connections lead to it", async ({ skip }) => {
+  test("advances the host list once, for any number of idle connections", async ({ skip }) => {
     if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
     const { url, failOver } = await failingOver();
     const proxies = await Promise.all([1, 2].map(() => TcpProxy.open(new URL(url))));
@@ -309,12 +314,12 @@ describe("a server that became read-only", () => {
     await states(storage, 3);
     await failOver();
     await expect.poll(() => states(storage, 3)).toEqual(["on", "on", "on"]);
-    await storage.write((db) => sql`create table written (n integer)`.execute(db));
+    await storage.transaction((db) => sql`create table written (n integer)`.execute(db));
     expect(proxies.map(({ accepted }) => accepted)).toEqual([3, 1]);
   });
 });
 
-test("a read that takes too long is ended at the server, and leaves the other connections", async () => {
+test("a read that takes too long is canceled at the server, without effect on other connections", async () => {
   const storage = storageOf({ poolSize: 2 });
   const pid = async (db: Database["db"]) =>
     (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid;
@@ -333,7 +338,7 @@ test("a read that takes too long is ended at the server, and leaves the other co
 });
 
 describe("while no server accepts writes", () => {
-  test("events get 503 and health() says why, and both recover when one does", async ({ skip }) => {
+  test("token requests get 503, health() reports the reason, and both recover", async ({ skip }) => {
     if (process.env.DATABASE_URL) skip("the settings of a server that is not the tests' own are not changed");
     const server = await startServer();
     onTestFinished(() => server.stop());
@@ -373,7 +378,7 @@ describe("while no server accepts writes", () => {
 });
 
 describe("a connection string with several hosts", () => {
-  test("connects to a host that is there", async () => {
+  test("connects to a reachable host", async () => {
     const url = new URL(own.source);
     // Nothing listens on port 1.
     const hosts = `127.0.0.1:1,127.0.0.1:${proxy.port}`;
@@ -384,7 +389,7 @@ describe("a connection string with several hosts", () => {
     expect(proxy.accepted).toBe(1);
   });
 
-  test("follows the writer to another host", async () => {
+  test("connects to another host if the first one refuses connections", async () => {
     const other = await TcpProxy.open(new URL(own.source));
     onTestFinished(() => other.close());
     const url = new URL(own.source);
@@ -414,18 +419,18 @@ describe("a password that rotates", () => {
     const url = new URL(own.source);
     const password = decodeURIComponent(url.password);
     url.password = "";
-    const asked: unknown[] = [];
+    const requests: unknown[] = [];
     let current = password;
     const storage = postgres(url.href, {
       listen: false,
       password: async (server) => {
-        asked.push(server);
+        requests.push(server);
         return current;
       },
     });
     onTestFinished(() => storage.close());
     expect(await answers(storage)).toEqual([{ n: 1 }]);
-    expect(asked).toEqual([
+    expect(requests).toEqual([
       { host: url.hostname, port: Number(url.port), user: "postgres", database: url.pathname.slice(1) },
     ]);
     current = "expired";
@@ -435,7 +440,7 @@ describe("a password that rotates", () => {
     await busy;
   });
 
-  test("that cannot be had is a StorageError with the reason", async () => {
+  test("that cannot be read causes a StorageError with the reason", async () => {
     const url = new URL(inject("postgres"));
     url.password = "";
     const storage = postgres(url.href, {
@@ -450,7 +455,7 @@ describe("a password that rotates", () => {
     expect(String(failure)).toMatch(/password\(\).*no role/);
   });
 
-  test("is rejected beside a password in the connection string", () => {
+  test("is rejected together with a password in the connection string", () => {
     expect(() => postgres("postgres://app:secret@db/app", { password: async () => "x" })).toThrow(
       /has a password of its own/,
     );

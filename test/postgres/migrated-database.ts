@@ -7,13 +7,13 @@ const spare: Schema[] = [];
 
 interface Schema {
   readonly database: TestDatabase;
-  /** What {@link formOf} returned after the migrations. */
+  /** The result of {@link formOf} after the migrations. */
   readonly form: string;
 }
 
 /**
- * A database of a test's own with our tables, and without rows. Migrating one for each test would take most of the time of many tests,
- * so a SQLite file is copied, and a PostgreSQL schema is emptied and used again.
+ * Creates a migrated database without rows for one test.
+ * To save time, a SQLite file is copied, and a PostgreSQL schema is emptied and reused.
  */
 export async function migratedDatabase(): Promise<TestDatabase> {
   if (!isPostgres) {
@@ -27,7 +27,7 @@ export async function migratedDatabase(): Promise<TestDatabase> {
   return {
     source,
     drop: async () => {
-      // A test may have changed tables, as an earlier version had them.
+      // A test may have changed tables to those of an earlier version.
       if ((await formOf(source)) !== schema.form) return schema.database.drop();
       await empty(source);
       spare.push(schema);
@@ -56,7 +56,10 @@ async function migratedSchema(): Promise<Schema> {
   return { database, form: await formOf(database.source) };
 }
 
-/** A text that changes with the tables, columns, indexes, triggers and functions of a schema, and with the migrations that it has. */
+/**
+ * Returns a text that changes with the tables, columns, indexes, triggers, functions and
+ * migrations of a schema.
+ */
 async function formOf(source: string): Promise<string> {
   const rows = await sqlAt(
     source,
@@ -79,6 +82,6 @@ async function empty(source: string): Promise<void> {
     "select tablename from pg_tables where schemaname = current_schema() and tablename <> 'sallyport_migrations'",
   )) as { tablename: string }[];
   const deleting = tables.map(({ tablename }) => `delete from "${tablename}"`).join("; ");
-  // Without the foreign keys, so that the order does not matter.
+  // Foreign keys are disabled, so the order of the tables does not matter.
   await sqlAt(source, `set local session_replication_role = replica; ${deleting}`);
 }

@@ -8,14 +8,14 @@ import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { freePort } from "../../bench/src/free-port.ts";
 import type { Database } from "../../src/storage/database.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { World } from "../stories/world.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { World } from "../integration/world.ts";
 import { sqlAt, storageAt } from "./database.ts";
 
 const PGBOUNCER = process.env.PGBOUNCER_PATH ?? "/usr/sbin/pgbouncer";
 const isHere = existsSync(PGBOUNCER);
 
-/** Fewer connections to the server than clients: each transaction may get another one. */
+/** Fewer server connections than clients, so each transaction can get another connection. */
 const SERVER_CONNECTIONS = 3;
 
 let folder: string;
@@ -65,13 +65,13 @@ function reaches(port: number): Promise<boolean> {
   });
 }
 
-describe("behind a pooler of transactions", () => {
-  test("writers wait for each other, though every transaction may have another connection", async () => {
+describe("behind a transaction pooler", () => {
+  test("writes are serialized, although each transaction can use another connection", async () => {
     const storages = [storageAt(source), storageAt(source)];
     await storages[0]?.migrate();
     const key = "counted";
     const count = (index: number) =>
-      storages[index % 2]?.write(async (db) => {
+      storages[index % 2]?.transaction(async (db) => {
         const row = await db
           .selectFrom("sallyport_counters")
           .select("count")
@@ -92,7 +92,7 @@ describe("behind a pooler of transactions", () => {
     for (const storage of storages) await storage.close();
   });
 
-  test("a read that takes too long is ended at the server", async () => {
+  test("a read that takes too long is canceled at the server", async () => {
     const storage = storageAt(source);
     const read = sql`select pg_sleep(61)`.execute(storage.db);
     await expect(read).rejects.toMatchObject({ code: "57014" });
@@ -101,7 +101,7 @@ describe("behind a pooler of transactions", () => {
     await storage.close();
   });
 
-  test("statements that are repeated are answered by whichever connection they reach, in transactions too", async () => {
+  test("repeated statements work on any server connection, also in transactions", async () => {
     const storages = [storageAt(source), storageAt(source)];
     await storages[0]?.migrate();
     const read = (db: Database["db"]) =>
@@ -110,9 +110,9 @@ describe("behind a pooler of transactions", () => {
       const rows = await Promise.all(
         storages.flatMap((storage) => [
           read(storage.db),
-          storage.write(read),
-          storage.writeBeside(read),
-          storage.writeOne(read),
+          storage.transaction(read),
+          storage.sharedTransaction(read),
+          storage.execute(read),
         ]),
       );
       expect(rows).toEqual(Array(8).fill([]));
@@ -120,7 +120,7 @@ describe("behind a pooler of transactions", () => {
     for (const storage of storages) await storage.close();
   });
 
-  test("runs migrations of several processes at once, and leaves no lock with an idle connection", async () => {
+  test("migrations of several processes run once, and leave no lock on an idle connection", async () => {
     for (let round = 0; round < 5; round++) {
       const storages = Array.from({ length: 6 }, () =>
         storageAt(source.replace(schema, `${schema}_${round}`)),
@@ -130,13 +130,14 @@ describe("behind a pooler of transactions", () => {
       for (const storage of storages) await storage.close();
       await sqlAt(inject("postgres"), `drop schema ${schema}_${round} cascade`);
     }
-    // Other tests take locks in transactions at the same time. A lock that is left belongs to a connection without one.
+    // Other tests hold locks in transactions at the same time.
+    // Only a lock of an idle connection is one that was left.
     const left =
       "select pid from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory' and state = 'idle'";
     await expect.poll(() => sqlAt(inject("postgres"), left)).toEqual([]);
   });
 
-  test("people connect, speak, and lose their sockets with their rights", async () => {
+  test("users connect, send messages, and are disconnected after a revocation", async () => {
     const world = await World.open(
       { permissions: [chat], channels, views: { "/ws/chat": ChatView } },
       { source, drop: async () => undefined },
@@ -147,13 +148,13 @@ describe("behind a pooler of transactions", () => {
     const sockets = await Promise.all(users.map((user) => world.connect(user, { channel: "rooms/general" })));
     await sockets[0]?.result("send_message", { message: "hello" });
     await Promise.all(sockets.map((socket) => socket.message("chat_message")));
-    const refusing = await world.connect("user-0:phone");
+    const phone = await world.connect("user-0:phone");
     await world.sallyport.access.removeFromGroup("user-1", "Crew");
     await sockets[1]?.closed;
-    expect(refusing.isClosed).toBe(false);
+    expect(phone.isClosed).toBe(false);
     await world.sallyport.access.revoke({ group: "Crew" }, chat.can_use_chat);
-    await Promise.all([...sockets, refusing].map((socket) => socket.closed));
-    expect(await world.sallyport.listSessions()).toEqual([]);
+    await Promise.all([...sockets, phone].map((socket) => socket.closed));
+    expect(await world.sallyport.listConnections()).toEqual([]);
     expect(world.errors).toEqual([]);
     await world.close();
   });

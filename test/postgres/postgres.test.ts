@@ -7,8 +7,8 @@ import { createSallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { NamedStatements } from "../../src/storage/named-statements.ts";
 import { postgres } from "../../src/storage/postgres.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { World } from "../stories/world.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { World } from "../integration/world.ts";
 import { databaseTime, emptyDatabase, ownDatabase, searching, sqlAt, type TestDatabase } from "./database.ts";
 
 let database: TestDatabase;
@@ -41,7 +41,7 @@ const tablesIn = (schema: string) =>
     `select table_name from information_schema.tables where table_schema = '${schema}' order by table_name`,
   ) as Promise<{ table_name: string }[]>;
 
-test("several instances may migrate an empty database at once: one does, and all go on", async () => {
+test("one of several instances migrates an empty database, and all of them work afterwards", async () => {
   const instances = Array.from({ length: 5 }, () => app(postgres(searching(database.source))));
   const done = await Promise.all(instances.map((instance) => instance.migrate()));
   expect(done.filter(({ migrations }) => migrations.length > 0)).toHaveLength(1);
@@ -49,7 +49,7 @@ test("several instances may migrate an empty database at once: one does, and all
   expect(await instances[0]?.access.audit()).toHaveLength(1);
 });
 
-test("a schema of its own holds everything, and two of them see nothing of each other", async () => {
+test("the schema option keeps all tables in one schema, separate from other schemas", async () => {
   const schemas = ["one", "two"].map((name) => `${name}_${process.pid}_${Date.now()}`);
   const [one, two] = schemas.map((schema) => app(postgres(inject("postgres"), { schema })));
   await Promise.all([one?.migrate(), two?.migrate()]);
@@ -87,7 +87,7 @@ test("migrates a database that is up to date as a role without the CREATE privil
   }
 });
 
-test("tables of another schema, or of no schema at all, do not pass for ours", async () => {
+test("migrate() ignores tables of another schema, and rejects a search path without a schema", async () => {
   const { migrations } = await app(postgres(searching(database.source))).migrate();
   expect(migrations.length).toBeGreaterThan(0);
   const other = await emptyDatabase();
@@ -100,7 +100,7 @@ test("tables of another schema, or of no schema at all, do not pass for ours", a
   );
 });
 
-test("an app's own Kysely is shared and kept, and its whole numbers are numbers", async () => {
+test("a Kysely instance of the app is not closed, and bigints are returned as numbers", async () => {
   const pool = new pg.Pool({ connectionString: searching(database.source) });
   const own = new Kysely<Record<string, never>>({ dialect: new PostgresDialect({ pool }) });
   const sallyport = app(postgres(own));
@@ -123,7 +123,7 @@ test("an app's own Kysely is shared and kept, and its whole numbers are numbers"
     expect(rows).toEqual([{ [name]: 1 }]);
   }
   await sallyport.close();
-  // Text is what the app's own code was given before, and is given now.
+  // Queries of the app itself still return bigints as text.
   expect((await sql`select 1::bigint as one`.execute(own)).rows).toEqual([{ one: "1" }]);
   await own.destroy();
 });
@@ -133,11 +133,11 @@ test.each([
   [{ schema: "" }, /schema must be a schema name: 1 to 63 lower-case letters/],
   [{ poolSize: 1 }, /poolSize must be a whole number of connections from 2/],
   [{ poolSize: 2.5 }, /poolSize must be a whole number of connections from 2/],
-])("an option that cannot be is refused at once: %j", (options, words) => {
+])("an invalid option is rejected immediately: %j", (options, words) => {
   expect(() => postgres("postgres://nowhere/none", options)).toThrow(words);
 });
 
-test("without tables the error says what to run", async () => {
+test("without tables the error contains the command to run", async () => {
   await expect(
     app(postgres(searching(database.source))).access.grant("ann", chat.can_use_chat),
   ).rejects.toMatchObject({
@@ -146,7 +146,7 @@ test("without tables the error says what to run", async () => {
   });
 });
 
-test("a server that is not there, a database that is not, a password that is wrong: 503 and the reason", async () => {
+test("an unreachable server, a missing database or a wrong password causes 503 with the reason", async () => {
   const given = new URL(inject("postgres"));
   const elsewhere = (change: (url: URL) => void) => {
     const url = new URL(given);
@@ -171,17 +171,17 @@ test("a server that is not there, a database that is not, a password that is wro
   ).rejects.toMatchObject({ ...lost, message: expect.stringContaining("28P01") });
 });
 
-/** Fails as the server does where it has this code for it. */
+/** Returns a statement that fails with an error code. */
 const raising = (code: string) =>
   `do $$ begin raise exception 'made to fail' using errcode = '${code}'; end $$`;
 
-test("a write that met another one, or whose connection was lost, is made again, once", async () => {
+test("a write is retried after a conflict or a lost connection, and commits once", async () => {
   const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table made (id integer)");
   for (const code of ["40001", "40P01", "57P01", "08006"]) {
     let attempts = 0;
-    await storage.write(async (db) => {
+    await storage.transaction(async (db) => {
       attempts++;
       await sql`insert into made values (1)`.execute(db);
       if (attempts < 3) await db.executeQuery(CompiledQuery.raw(raising(code)));
@@ -189,7 +189,7 @@ test("a write that met another one, or whose connection was lost, is made again,
     expect([code, attempts]).toEqual([code, 3]);
   }
   let attempts = 0;
-  await storage.write(async (db) => {
+  await storage.transaction(async (db) => {
     await sql`insert into made values (1)`.execute(db);
     if (++attempts === 1) await sql`select pg_terminate_backend(pg_backend_pid())`.execute(db);
   });
@@ -197,12 +197,12 @@ test("a write that met another one, or whose connection was lost, is made again,
   expect(await sqlAt(database.source, "select count(*) from made")).toEqual([{ count: 5 }]);
 });
 
-test("what an app's own statement does wrong is not tried again, and is the app's to hear", async () => {
+test("an error in a statement of the app is not retried, and is returned unchanged", async () => {
   const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table single (id integer primary key)");
   let attempts = 0;
-  const twice = storage.write(async (db) => {
+  const twice = storage.transaction(async (db) => {
     attempts++;
     await sql`insert into single values (1), (1)`.execute(db);
   });
@@ -211,7 +211,7 @@ test("what an app's own statement does wrong is not tried again, and is the app'
   expect(attempts).toBe(1);
 });
 
-test("a connection that is lost while it commits: nobody knows, so it is not made again", async () => {
+test("a write is not retried if its connection is lost during the commit", async () => {
   const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(
@@ -221,7 +221,7 @@ test("a connection that is lost while it commits: nobody knows, so it is not mad
     create constraint trigger waits after insert on slow deferrable initially deferred for each row execute function wait()`,
   );
   let [attempts, pid] = [0, 0];
-  const writing = storage.write(async (db) => {
+  const writing = storage.transaction(async (db) => {
     attempts++;
     const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db);
     pid = rows[0]?.pid ?? 0;
@@ -238,25 +238,25 @@ test("a connection that is lost while it commits: nobody knows, so it is not mad
   expect(attempts).toBe(1);
 });
 
-test("a change of rights made elsewhere is noticed by the next look, and a look without one notices nothing", async () => {
+test("a poll detects a permission change of another process, once", async () => {
   const mine = postgres(searching(database.source));
   const other = app(postgres(searching(database.source)));
   opened.push(mine);
   await other.migrate();
   for (let round = 0; round < 2; round++) {
-    await mine.changedElsewhere();
-    expect(await mine.changedElsewhere()).toBe(false);
+    await mine.pollExternalChanges();
+    expect(await mine.pollExternalChanges()).toBe(false);
     await other.access.grant(`user-${round}`, chat.can_use_chat);
-    expect(await mine.changedElsewhere()).toBe(true);
+    expect(await mine.pollExternalChanges()).toBe(true);
   }
 });
 
-test("writers wait for each other: none loses what another one counted", async () => {
+test("writes are serialized, and no increment is lost", async () => {
   const storages = [postgres(searching(database.source)), postgres(searching(database.source))];
   opened.push(...storages);
   await sqlAt(database.source, "create table counted (n integer); insert into counted values (0)");
   const count = (storage: Database) =>
-    storage.write(async (db) => {
+    storage.transaction(async (db) => {
       const { rows } = await sql<{ n: number }>`select n from counted`.execute(db);
       await sql`update counted set n = ${(rows[0]?.n ?? 0) + 1}`.execute(db);
     });
@@ -264,7 +264,7 @@ test("writers wait for each other: none loses what another one counted", async (
   expect(await sqlAt(database.source, "select n from counted")).toEqual([{ n: 40 }]);
 });
 
-test("writes that change no permissions run side by side, and one that does waits for them", async () => {
+test("writes that change no permissions run concurrently, and a permission change waits for them", async () => {
   const own = await ownDatabase();
   onTestFinished(() => own.drop());
   const storages = [1, 2, 3].map(() => postgres(own.source));
@@ -275,15 +275,15 @@ test("writes that change no permissions run side by side, and one that does wait
   const held = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const first = one.writeBeside(async (db) => {
+  const first = one.sharedTransaction(async (db) => {
     await sql`select 1`.execute(db);
     order.push("first began");
     await held;
     order.push("first ended");
   });
   await expect.poll(() => order).toEqual(["first began"]);
-  await two.writeBeside(async () => void order.push("beside it"));
-  const change = three.write(async () => void order.push("change"));
+  await two.sharedTransaction(async () => void order.push("beside it"));
+  const change = three.transaction(async () => void order.push("change"));
   const waiting = async () =>
     sqlAt(
       own.source,
@@ -291,18 +291,18 @@ test("writes that change no permissions run side by side, and one that does wait
         and database = (select oid from pg_database where datname = current_database())`,
     );
   await expect.poll(waiting).not.toEqual([]);
-  const later = two.writeBeside(async () => void order.push("later"));
+  const later = two.sharedTransaction(async () => void order.push("later"));
   release();
   await Promise.all([first, change, later]);
   expect(order).toEqual(["first began", "beside it", "first ended", "change", "later"]);
 });
 
-test("events that race are each themselves: one socket opens, one departure is told", async () => {
+test("of concurrent connects with one connection id one succeeds, and disconnect() runs once", async () => {
   const left: string[] = [];
-  class Told extends ChatView {
-    override disconnect = ({ session }: { session: { id: string } }) => void left.push(session.id);
+  class RecordingView extends ChatView {
+    override disconnect = ({ connection }: { connection: { id: string } }) => void left.push(connection.id);
   }
-  const world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": Told } });
+  const world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": RecordingView } });
   opened.push(world);
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const headers = (connectionId: string) => ({
@@ -325,11 +325,11 @@ test("events that race are each themselves: one socket opens, one departure is t
   expect(world.errors).toEqual([]);
 });
 
-test("a rehearsal leaves nothing behind", async () => {
+test("a rehearsed transaction is rolled back", async () => {
   const storage = postgres(searching(database.source));
   opened.push(storage);
   await sqlAt(database.source, "create table played (n integer)");
-  const seen = await storage.rehearse(async (db) => {
+  const seen = await storage.rollbackTransaction(async (db) => {
     await sql`insert into played values (1)`.execute(db);
     return (await sql`select n from played`.execute(db)).rows;
   });
@@ -337,7 +337,7 @@ test("a rehearsal leaves nothing behind", async () => {
   expect(await sqlAt(database.source, "select n from played")).toEqual([]);
 });
 
-test("a pool with no connection free for long answers 503, and serves again when one is", async () => {
+test("an exhausted pool causes 503, and works again when a connection is free", async () => {
   const storage = postgres(searching(database.source), { poolSize: 2 });
   const sallyport = app(storage);
   await sallyport.migrate();
@@ -355,7 +355,7 @@ test("a pool with no connection free for long answers 503, and serves again when
   expect(await sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
 });
 
-test("every connection lost at once costs no session and no answer", async () => {
+test("losing all database connections at once loses no client connection and no answer", async () => {
   const own = await ownDatabase();
   const world = await World.open({ permissions: [chat], channels, views: { "/ws/chat": ChatView } }, own);
   opened.push(world);
@@ -368,18 +368,16 @@ test("every connection lost at once costs no session and no answer", async () =>
     )) as { pid: number }[];
     expect(ended).not.toEqual([]);
     const pids = ended.map(({ pid }) => pid).join(", ");
-    // The process knows of the losses when the server has ended the connections and has answered once more.
+    // The process notices the loss once the server has closed the connections and answered again.
     await expect
       .poll(() => sqlAt(own.source, `select 1 from pg_stat_activity where pid in (${pids})`))
       .toEqual([]);
     expect(await ann.call("whoami")).toMatchObject({ ok: true });
   }
-  expect(await world.sallyport.listSessions({ user: "ann" })).toHaveLength(1);
+  expect(await world.sallyport.listConnections({ user: "ann" })).toHaveLength(1);
 });
 
-test("a server that restarts under load: 503 meanwhile, no wrong answer, and every session is there afterwards", async ({
-  skip,
-}) => {
+test("a server restart under load causes only 200 or 503, and loses no connection", async ({ skip }) => {
   if (process.env.DATABASE_URL) skip("a server that is not the tests' own is not restarted");
   const server = await startServer();
   opened.push({ close: () => server.stop() });
@@ -403,13 +401,13 @@ test("a server that restarts under load: 503 meanwhile, no wrong answer, and eve
   isOver = true;
   await load;
   expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);
-  expect(await world.sallyport.listSessions({ user: "ann" })).toHaveLength(2);
+  expect(await world.sallyport.listConnections({ user: "ann" })).toHaveLength(2);
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   expect((await eve.closed).code).toBe(1000);
   world.errors.length = 0;
 });
 
-/** What the storage's own connection has given names to. */
+/** Returns the named statements of a connection of the storage. */
 async function namedOn(
   storage: Database,
 ): Promise<readonly { name: string; statement: string; plans: number }[]> {
@@ -423,7 +421,7 @@ async function namedOn(
 const counter = (storage: Database, key: string) =>
   storage.db.selectFrom("sallyport_counters").selectAll().where("key", "=", key).execute();
 
-test("a statement that is repeated is parsed and planned once for a minute, and then anew", async () => {
+test("a repeated statement keeps its name and its plan for one minute", async () => {
   const storage = postgres(searching(database.source), { poolSize: 2 });
   await app(storage).migrate();
   await storage.db.connection().execute(async (db) => {
@@ -440,7 +438,7 @@ test("a statement that is repeated is parsed and planned once for a minute, and 
   });
 });
 
-test("a table that has other columns since is read all the same, in a transaction too", async () => {
+test("a table is read after its columns changed, also in a transaction", async () => {
   const storage = postgres(searching(database.source), { poolSize: 2 });
   await app(storage).migrate();
   const read = (db: Database["db"]) => counter(Object.assign(Object.create(storage), { db }), "a");
@@ -450,35 +448,35 @@ test("a table that has other columns since is read all the same, in a transactio
   expect(await both()).toEqual([[], []]);
   for (let times = 0; times < 5; times++) await both();
   await sqlAt(searching(database.source), "alter table sallyport_counters drop column more");
-  expect(await Promise.all([storage.write(read), storage.write(read)])).toEqual([[], []]);
+  expect(await Promise.all([storage.transaction(read), storage.transaction(read)])).toEqual([[], []]);
 });
 
-test("a process that is frozen in a transaction holds nobody up for longer than ten seconds, and wrote nothing", async () => {
+test("a transaction of a frozen process is rolled back, so that other writers continue", async () => {
   const [frozen, other] = [1, 2].map(() => postgres(searching(database.source))) as [Database, Database];
   await app(frozen).migrate();
   opened.push(other);
   const count = (key: string) => (db: Database["db"]) =>
     db.insertInto("sallyport_counters").values({ key, window_started_at: 0, count: 1 }).execute();
-  let goOn: () => void = () => undefined;
+  let resume: () => void = () => undefined;
   const freeze = new Promise<void>((resolve) => {
-    goOn = resolve;
+    resume = resolve;
   });
   let isFrozen = false;
-  const writing = frozen.write(async (db) => {
+  const writing = frozen.transaction(async (db) => {
     await count("frozen")(db);
     isFrozen = true;
     await freeze;
   });
   await expect.poll(() => isFrozen).toBe(true);
-  await other.write(count("other"));
+  await other.transaction(count("other"));
   const keys = () => sqlAt(searching(database.source), "select key from sallyport_counters order by key");
   expect(await keys()).toEqual([{ key: "other" }]);
-  goOn();
+  resume();
   await expect(writing).rejects.toThrow(StorageError);
   expect(await keys()).toEqual([{ key: "other" }]);
 });
 
-test("however many statements a connection sends, few names are kept, by the server and by the client", async () => {
+test("a connection keeps at most 200 named statements, at the server and at the client", async () => {
   const client = new pg.Client({ connectionString: searching(database.source) });
   opened.push({ close: () => client.end() });
   await client.connect();
@@ -507,7 +505,7 @@ test("a schema can be migrated while others of the same database are dropped", a
     const done = Promise.all(storages.map((storage) => storage.migrate()));
     await dropped(before);
     const [first = [], ...others] = await done;
-    expect(first).toContain("0001_first_tables");
+    expect(first).toContain("0001_baseline");
     expect(others).toEqual([first, first, first]);
     for (const storage of storages) await storage.close();
     before = schemas;

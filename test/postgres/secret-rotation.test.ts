@@ -1,14 +1,14 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { type Provisioner, provisioner } from "../../src/aws.ts";
 import { defineGateway } from "../../src/index.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
-import { type Provisioner, provisioner } from "../../src/provisioning.ts";
 import { Clock } from "../aws/control-plane/rates.ts";
 import { ControlPlane } from "../aws/control-plane/server.ts";
 import { secretOf } from "../aws/provisioning-world.ts";
 import { servedApi } from "../aws/served.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { ORIGIN, Socket, World } from "../stories/world.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { ORIGIN, Socket, World } from "../integration/world.ts";
 
 const APP = "https://www.example.com";
 
@@ -36,7 +36,7 @@ beforeEach(async () => {
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   chatGateway = provisioner(world.sallyport, "chat", {
     endpoint: aws.endpoint,
-    // Calls of this test are answered in moments; that processes know the gateways for five seconds is as it is.
+    // Limits each wait to 6.5 s. Processes cache the gateways for five seconds.
     wait: (ms) => sleep(Math.min(ms, 6500)),
   });
   await chatGateway.apply();
@@ -72,7 +72,7 @@ async function connect(): Promise<Socket> {
   return Socket.open(url, { origin: ORIGIN, cookie: "login=ann:login-of-ann" });
 }
 
-test("1f a secret that is rotated while people connect, speak and leave refuses no event", async () => {
+test("1f a secret rotation rejects no event while users connect, send messages and disconnect", async () => {
   const before = servedSecret();
   let isOver = false;
   const done = { connects: 0, messages: 0 };
@@ -93,7 +93,7 @@ test("1f a secret that is rotated while people connect, speak and leave refuses 
   let rotated = before;
   const rotation = chatGateway.rotateSecret();
   const deploying = (async () => {
-    // As AWS does by itself: what is deployed is served.
+    // Serves what is deployed, as AWS does automatically.
     while (!isOver) {
       if (servedSecret() !== rotated) {
         rotated = servedSecret();
@@ -113,7 +113,7 @@ test("1f a secret that is rotated while people connect, speak and leave refuses 
   expect(world.decisions).toEqual([]);
   expect(world.errors).toEqual([]);
 
-  // The former secret is refused as soon as every process has read the gateways again.
+  // The former secret is rejected once every process has read the gateways again.
   const socket = await connect();
   const forged = () =>
     world.event("/ws/chat/default", {

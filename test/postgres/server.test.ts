@@ -24,7 +24,7 @@ if (server) {
 process.exit(0);
 `;
 
-/** Copies the server and its package into a folder that only its owner can enter, as npm would install them: without links. */
+/** Copies the server and its package, without links, to a folder that only its owner can enter. */
 async function privateClone(): Promise<{ readonly folder: string; readonly server: string }> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-private-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
@@ -46,7 +46,7 @@ async function privateClone(): Promise<{ readonly folder: string; readonly serve
   return { folder, server };
 }
 
-/** Runs {@link PROGRAM} there, with a temporary folder that is private as well. */
+/** Runs {@link PROGRAM} in the folder, with a private temporary folder. */
 async function started(folder: string) {
   const { DATABASE_URL: _, ...env } = process.env;
   const child = spawn(process.execPath, [jiti, join(folder, "start.ts")], {
@@ -78,7 +78,7 @@ test("starts from a folder that only its owner can enter, and leaves nothing beh
   expect(await readdir(join(folder, "temporary"))).toEqual([]);
 });
 
-test("says in a sentence why a server does not start", async () => {
+test("reports the reason if a server does not start", async () => {
   const { folder, server } = await privateClone();
   await rm(join(server, "native/share/postgresql/postgres.bki"));
   const { line } = await started(folder);

@@ -4,16 +4,19 @@ import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
 import { LibsqlDialect, sqlite } from "../../src/storage/sqlite.ts";
 
-/** The storage at a test database's source: a SQLite file's path, or a connection string that may name a `schema`. */
+/** Opens the storage of a test database: a SQLite file, or a connection string with a `schema`. */
 export function storageAt(source: string): Database {
   if (!source.startsWith("postgres:")) return sqlite(source);
   const { url, options } = schemaOf(source);
   return postgres(url, options);
 }
 
-/** The same storage over a Kysely of the app's own, which tells each statement that it sends. */
-export function watchedStorageAt(source: string, told: (sql: string) => void): Database & AsyncDisposable {
-  const log = (event: LogEvent) => told(event.query.sql);
+/** Opens the storage over a Kysely instance that reports each statement it sends. */
+export function watchedStorageAt(
+  source: string,
+  onStatement: (sql: string) => void,
+): Database & AsyncDisposable {
+  const log = (event: LogEvent) => onStatement(event.query.sql);
   const { url, options } = schemaOf(source);
   const kysely = source.startsWith("postgres:")
     ? new Kysely({ dialect: new PostgresDialect({ pool: new Pool({ connectionString: url }) }), log })
@@ -22,41 +25,43 @@ export function watchedStorageAt(source: string, told: (sql: string) => void): D
   return Object.assign(storage, { [Symbol.asyncDispose]: () => kysely.destroy() });
 }
 
-/** The same storage, some of which is another. */
+/** Returns the storage with some of its methods replaced. */
 export function changedStorage(storage: Database, changes: Partial<Database>): Database {
   return new Proxy(storage, {
     get(target, name) {
       if (name in changes) return Reflect.get(changes, name) as unknown;
       const value = Reflect.get(target, name, target) as unknown;
-      // The template tag has functions of its own, such as `sql.lit`.
+      // The template tag `sql` has its own functions, such as `sql.lit`.
       return typeof value === "function" && name !== "sql" ? value.bind(target) : value;
     },
   });
 }
 
 /**
- * The same storage, which reports each look of a process for changes that other processes made.
- *
- * A look has finished when the next one begins.
+ * Opens the storage and reports each poll for changes of other processes.
+ * A poll has finished when the next one begins.
  */
 export function observedStorageAt(source: string, onLook: () => void): Database {
   const storage = storageAt(source);
   return changedStorage(storage, {
-    changedElsewhere: () => {
+    pollExternalChanges: () => {
       onLook();
-      return storage.changedElsewhere();
+      return storage.pollExternalChanges();
     },
   });
 }
 
-/** Storages of processes whose looks for changes do not finish before `release` is called. Call it before they are closed. */
+/**
+ * Opens storages with polls that do not finish before `release` is called.
+ * Call `release` before the storages are closed.
+ */
 export function withHeldLooks(): { readonly storage: (source: string) => Database; release(): void } {
   let release: () => void = () => undefined;
   const held = new Promise<boolean>((resolve) => {
     release = () => resolve(false);
   });
   return {
-    storage: (source) => changedStorage(storageAt(source), { changedElsewhere: () => held }),
+    storage: (source) => changedStorage(storageAt(source), { pollExternalChanges: () => held }),
     release,
   };
 }
@@ -69,7 +74,7 @@ function schemaOf(source: string): { readonly url: string; readonly options: { r
   return { url: url.href, options: schema === null ? {} : { schema } };
 }
 
-/** The same source, where the schema is found by the connection's search path. */
+/** Returns the source with its schema as the search path of the connection. */
 export function searching(source: string): string {
   if (!source.startsWith("postgres:")) return source;
   const { url, options } = schemaOf(source);
@@ -79,7 +84,7 @@ export function searching(source: string): string {
   return found.href;
 }
 
-/** Runs a statement on a database over a connection of its own. */
+/** Runs a statement on a database over a new connection. */
 export async function sqlOnce(source: string, statement: string): Promise<unknown[]> {
   const storage = storageAt(searching(source));
   try {

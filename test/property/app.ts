@@ -1,10 +1,10 @@
-import { definePermissions, type Permission } from "../../src/access/permissions.ts";
 import type { Requirement } from "../../src/delivery/audience.ts";
-import type { ChannelDefinition } from "../../src/view/channel.ts";
-import { defineChannel } from "../../src/view/channel.ts";
-import type { MessageContext } from "../../src/view/context.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { type ViewClass, WebSocketView } from "../../src/view/view.ts";
+import { definePermissions, type Permission } from "../../src/permissions/define.ts";
+import type { ChannelDefinition } from "../../src/views/channel.ts";
+import { defineChannel } from "../../src/views/channel.ts";
+import type { MessageContext } from "../../src/views/context.ts";
+import { handler } from "../../src/views/handler.ts";
+import { type ViewClass, WebSocketView } from "../../src/views/view.ts";
 import type { Audience, Channel, Facts, Rule, View } from "./oracle.ts";
 
 /** What the story's app demands: drawn anew for each world. */
@@ -164,7 +164,7 @@ function handlersOf(design: Design, { facts, ran, pause }: AppPorts): object {
   const make = handler as unknown as (options: object, run: (context: Context) => unknown) => unknown;
   const told = (name: string, run: (context: Context) => unknown, options: object = {}) =>
     make(options, async (context) => {
-      ran({ name, socket: context.session.connectionId, n: context.body.n });
+      ran({ name, socket: context.connection.connectionId, n: context.body.n });
       await pause?.();
       return run(context);
     });
@@ -182,10 +182,10 @@ function handlersOf(design: Design, { facts, ran, pause }: AppPorts): object {
           ?.has(user.id ?? "");
       },
     }),
-    look: told("look", ({ user, session }) => ({
+    look: told("look", ({ user, connection }) => ({
       user: user.id ?? null,
       permissions: PERMISSIONS.filter((permission) => user.hasPermission(permission)),
-      channels: session.channels,
+      channels: connection.channels,
     })),
     enter: told("enter", ({ join, body }) => join(body.channel ?? "")),
     move: told("move", ({ move, body }) => move(body.channel ?? "")),

@@ -1,4 +1,4 @@
-import { type Decision, type DecisionStep, recompute } from "../../src/access/decisions.ts";
+import { type Decision, type DecisionStep, recompute } from "../../src/audit/decision.ts";
 import { same } from "./disagreement.ts";
 import * as oracle from "./oracle.ts";
 

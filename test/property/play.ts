@@ -1,7 +1,7 @@
-import type { Decision } from "../../src/access/decisions.ts";
+import type { AccessChange } from "../../src/admin/change.ts";
+import type { Decision } from "../../src/audit/decision.ts";
 import type { Audience } from "../../src/delivery/audience.ts";
 import { ConfigurationError } from "../../src/errors.ts";
-import type { AccessChange } from "../../src/lifecycle/change-rights.ts";
 import { type Design, requirement } from "./app.ts";
 import { audienceOf, counted, takeable } from "./chosen.ts";
 import { Disagreement, same } from "./disagreement.ts";
@@ -357,7 +357,7 @@ export class Play {
     this.#tally.count(`refused: ${event}`);
     if (typeof reference !== "string") throw new Disagreement("a refusal without a reference");
     if (this.#tally.steps % FOLLOWED > 0) return;
-    const decision = await this.world.at(at).access.why(reference);
+    const decision = await this.world.at(at).access.explain(reference);
     const isCounted = reference.endsWith("+");
     if (!decision) {
       if (isCounted) return;

@@ -1,6 +1,6 @@
-import type { Permission } from "../../src/access/permissions.ts";
-import type { Access } from "../../src/lifecycle/access.ts";
-import type { AccessPreview } from "../../src/lifecycle/preview.ts";
+import type { Access } from "../../src/admin/access.ts";
+import type { AccessPreview } from "../../src/admin/preview.ts";
+import type { Permission } from "../../src/permissions/define.ts";
 import { isPostgres } from "../postgres/database.ts";
 import { PERMISSIONS, USERS } from "./app.ts";
 import { same } from "./disagreement.ts";
@@ -73,7 +73,7 @@ async function askWhy(
 ): Promise<void> {
   const object = objectOf(facts, channel);
   const met = afterMeeting(facts, user);
-  const { verdict, steps } = await access.why({ user, view, handler, ...object });
+  const { verdict, steps } = await access.explain({ user, view, handler, ...object });
   const rule = facts.views[view]?.handlers[handler]?.rule ?? {};
   const allowed =
     oracle.mayUse(met, user, view) &&
@@ -96,8 +96,8 @@ const LIST = isPostgres ? "coalesce(json_agg(channel)::text, '[]')" : "json_grou
 export async function compareRows(world: World): Promise<void> {
   const rows = await world.query<{ id: string; user: string | null; channels: string }>(
     `select connection_id as id, user_id as user, (select ${LIST} from
-       (select channel from sallyport_memberships where session_id = s.id order by joined_at) as listed) as channels
-     from sallyport_sessions as s where closed_at is null`,
+       (select channel from sallyport_memberships where connection_key = s.id order by joined_at) as listed) as channels
+     from sallyport_connections as s where closed_at is null`,
   );
   same(
     "open sessions",
@@ -145,7 +145,7 @@ export function comparePreview(
     .flatMap(({ id, user, channels }) =>
       channels.filter((name) => !oracle.mayEnter(facts, user, name)).map((name) => `${id} ${name}`),
     );
-  const sessions = preview.sessions.map(({ connectionId }) => connectionId);
+  const sessions = preview.connections.map(({ connectionId }) => connectionId);
   const channels = preview.channels.map(({ connectionId, channel }) => `${connectionId} ${channel}`);
   same("foretold change", preview.changed, consequence !== undefined);
   same("foretold users", preview.users, users);

@@ -1,5 +1,5 @@
+import type { AccessChange } from "../../src/admin/change.ts";
 import type { Audience } from "../../src/delivery/audience.ts";
-import type { AccessChange } from "../../src/lifecycle/change-rights.ts";
 import { type Ran, requirement } from "./app.ts";
 import { audienceOf, counted, takeable } from "./chosen.ts";
 import { Disagreement, same } from "./disagreement.ts";
@@ -305,8 +305,8 @@ export class Race {
   /** Nobody is in a channel who may not be: neither by joining at the last moment nor by staying. */
   async #compareMemberships(after: oracle.Facts, lost: ReadonlySet<string>): Promise<void> {
     const rows = await this.#world.query<{ id: string; channel: string | null }>(
-      `select s.connection_id as id, m.channel from sallyport_sessions s
-       left join sallyport_memberships m on m.session_id = s.id where s.closed_at is null`,
+      `select s.connection_id as id, m.channel from sallyport_connections s
+       left join sallyport_memberships m on m.connection_key = s.id where s.closed_at is null`,
     );
     for (const { id, channel } of rows) {
       const socket = this.#socket(after, id);

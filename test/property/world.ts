@@ -105,9 +105,9 @@ export class World {
   dying(): Sallyport {
     this.#writesOfTheDying = 0;
     const mortal = changedStorage(this.#hand, {
-      write: (work) => {
+      transaction: (work) => {
         if (++this.#writesOfTheDying > 1) throw new Killed();
-        return this.#hand.write(work);
+        return this.#hand.transaction(work);
       },
     });
     this.#dying ??= this.#instance("dying", mortal);

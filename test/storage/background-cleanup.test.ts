@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ChangeLog } from "../../src/access/change-log.ts";
-import { RateLimits } from "../../src/access/rate-limits.ts";
-import { Rights } from "../../src/access/rights.ts";
-import { Tokens } from "../../src/access/tokens.ts";
-import { BackgroundCleanup, SteadyClock } from "../../src/lifecycle/background-cleanup.ts";
-import { Sessions } from "../../src/sessions/sessions.ts";
+import { BackgroundCleanup, SteadyClock } from "../../src/admin/background-cleanup.ts";
+import { RateLimits } from "../../src/auth/rate-limits.ts";
+import { Tokens } from "../../src/auth/tokens.ts";
+import { Connections } from "../../src/connections/connections.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { CHANGES } from "../../src/storage/database.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions } from "./tables.ts";
@@ -30,8 +30,8 @@ const cleanups = (evenForMs = 0) =>
       new BackgroundCleanup(
         {
           database,
-          sessions: new Sessions(database, new Rights(database)),
-          tokens: new Tokens(database, 60, new Rights(database)),
+          connections: new Connections(database, new UserPermissions(database)),
+          tokens: new Tokens(database, 60, new UserPermissions(database)),
           rateLimits: new RateLimits(database),
           changeLog: new ChangeLog(database),
           onError: (error) => errors.push(error),
@@ -49,10 +49,10 @@ async function addOld(count: number): Promise<void> {
   );
   await addMemberships(
     db,
-    ids.map((id) => ({ session_id: id, channel: "rooms/a" })),
+    ids.map((id) => ({ connection_key: id, channel: "rooms/a" })),
   );
   await db
-    .updateTable("sallyport_sessions")
+    .updateTable("sallyport_connections")
     .set(({ eb }) => ({ connected_at: eb(now, "-", 25 * HOUR_MS) }))
     .execute();
   await addSessions(at.one, [{ id: "young", gateway_id: gateway }]);
@@ -72,7 +72,7 @@ async function addOld(count: number): Promise<void> {
     .execute();
 }
 
-const keysOf = async (table: "sallyport_sessions" | "sallyport_counters", column: "id" | "key") =>
+const keysOf = async (table: "sallyport_connections" | "sallyport_counters", column: "id" | "key") =>
   (
     await at.two.db
       .selectFrom(table)
@@ -97,7 +97,7 @@ describe("the clean-up of a process that serves events", () => {
     one.begin();
     other.begin();
     await Promise.all([one.idle(), other.idle()]);
-    expect(await keysOf("sallyport_sessions", "id")).toEqual(["young"]);
+    expect(await keysOf("sallyport_connections", "id")).toEqual(["young"]);
     expect(await keysOf("sallyport_counters", "key")).toEqual(["running"]);
     expect(await at.one.db.selectFrom("sallyport_memberships").selectAll().execute()).toEqual([]);
     expect(await at.one.db.selectFrom("sallyport_changes").select("number").execute()).toEqual([
@@ -127,20 +127,20 @@ describe("the clean-up of a process that serves events", () => {
     const [cleanup] = cleanups();
     cleanup.begin();
     await cleanup.pause();
-    expect((await keysOf("sallyport_sessions", "id")).length).toBe(451);
+    expect((await keysOf("sallyport_connections", "id")).length).toBe(451);
   });
 
-  test("removes no rows of connections before the clock of the database has run evenly for a while", async () => {
+  test("removes no rows of connections until the database clock has been even for long enough", async () => {
     await addOld(1);
     const [cleanup] = cleanups(600_000);
     cleanup.begin();
     await cleanup.idle();
-    expect(await keysOf("sallyport_sessions", "id")).toHaveLength(2);
+    expect(await keysOf("sallyport_connections", "id")).toHaveLength(2);
     expect(await keysOf("sallyport_counters", "key")).toEqual(["running"]);
   });
 });
 
-test("a clock is even when it has not stepped for long enough", () => {
+test("a clock is even once it has not stepped for the required time", () => {
   const clock = new SteadyClock(100_000);
   clock.read(1_000_000, 0);
   expect(clock.isEven).toBe(false);
@@ -148,7 +148,7 @@ test("a clock is even when it has not stepped for long enough", () => {
   expect(clock.isEven).toBe(false);
   clock.read(1_120_000, 120_000);
   expect(clock.isEven).toBe(true);
-  // 30 hours ahead, and then even again for less than long enough.
+  // The clock steps 30 hours ahead and is then even for less than the required time.
   clock.read(109_180_000, 180_000);
   expect(clock.isEven).toBe(false);
   clock.read(109_240_000, 240_000);

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Audit } from "../../src/access/audit.ts";
-import { type Affected, ChangeLog } from "../../src/access/change-log.ts";
-import { type ChangedSubject, EVERYONE } from "../../src/access/changed-subjects.ts";
-import { Evictions } from "../../src/access/evictions.ts";
-import { breathe, type Database } from "../../src/storage/database.ts";
+import { Audit } from "../../src/audit/audit-log.ts";
+import { type Affected, ChangeLog } from "../../src/revocation/change-log.ts";
+import { type ChangedSubject, EVERYONE } from "../../src/revocation/changed-subjects.ts";
+import { RevocationQueue } from "../../src/revocation/queue.ts";
+import { type Database, yieldToEventLoop } from "../../src/storage/database.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGroups, addUsers } from "./tables.ts";
 import { ALIKE } from "./texts.ts";
@@ -20,20 +20,20 @@ const nouns = (database: Database) => ({
   log: new ChangeLog(database),
 });
 const append = (subjects: readonly ChangedSubject[], options: { removes?: boolean } = {}) =>
-  at.one.write((db) => logs[0].append(db, subjects, options));
+  at.one.transaction((db) => logs[0].append(db, subjects, options));
 const user = (subject: string) => ({ scope: "user", subject }) as const;
 
 describe("changes", () => {
-  test("are numbered in the order in which they are committed, and no process ever reads a gap", async () => {
+  test("are numbered in commit order, and no process reads a gap", async () => {
     let isOver = false;
-    const looks: number[][] = [];
-    const looking = (async () => {
-      for (; !isOver; await breathe()) {
-        looks.push((await new Audit(at.two).list()).map(({ number }) => number).reverse());
+    const reads: number[][] = [];
+    const reading = (async () => {
+      for (; !isOver; await yieldToEventLoop()) {
+        reads.push((await new Audit(at.two).list()).map(({ number }) => number).reverse());
       }
     })();
     const { passed, failed } = await at.race(40, at.each(nouns), (each, index) =>
-      each.database.write(async (db) => {
+      each.database.transaction(async (db) => {
         const number = await each.log.append(db, [user(`${index}`)]);
         await each.audit.record(db, number, { action: "grant", user: `${index}` });
         const rows = await db.selectFrom("sallyport_audit").select("number").execute();
@@ -42,35 +42,35 @@ describe("changes", () => {
       }),
     );
     isOver = true;
-    await looking;
+    await reading;
     expect(failed.map((error) => (error as Error).message)).toEqual(Array(10).fill("undone"));
     expect(passed.map(({ number }) => number).sort((a, b) => a - b)).toEqual(
       Array.from({ length: 30 }, (_, index) => index + 1),
     );
     expect(passed.filter(({ number, seen }) => number !== seen)).toEqual([]);
-    for (const numbers of looks) expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+    for (const numbers of reads) expect(numbers).toEqual(numbers.map((_, index) => index + 1));
     expect(await logs[1].last(at.two.db)).toBe(30);
     expect((await logs[1].since(0)).subjects).toHaveLength(30);
   });
 
-  test("are counted beyond what a small number holds", async () => {
+  test("can have numbers above 2^31", async () => {
     expect(await logs[0].last(at.one.db)).toBe(0);
     expect(await append([user("ann")])).toBe(1);
     await at.one.db
       .updateTable("sallyport_counters")
       .set({ count: 2 ** 31 - 1 })
       .execute();
-    const number = await at.two.write((db) => logs[1].append(db, [user("ann")]));
+    const number = await at.two.transaction((db) => logs[1].append(db, [user("ann")]));
     expect(number).toBe(2 ** 31);
-    const evictions = new Evictions(at.one, "app");
-    const id = await at.one.write((db) => evictions.record(db, user("ann"), number));
-    expect(await evictions.claim({ except: new Set(), only: id })).toMatchObject({ change: 2 ** 31 });
+    const evictions = new RevocationQueue(at.one, "app");
+    const id = await at.one.transaction((db) => evictions.record(db, user("ann"), number));
+    expect(await evictions.dequeue({ except: new Set(), only: id })).toMatchObject({ change: 2 ** 31 });
     expect(await logs[0].last(at.one.db)).toBe(2 ** 31);
     expect(await logs[1].since(2 ** 31 - 1)).toEqual({ number: 2 ** 31, subjects: [user("ann")] });
   });
 
-  test("are reserved several at a time", async () => {
-    const first = await at.one.write(async (db) => {
+  test("can reserve several numbers at once", async () => {
+    const first = await at.one.transaction(async (db) => {
       const number = await logs[0].numbers(db, 3);
       const changes = ["ann", "bob", "eve"].map((id, index) => ({
         number: number + index,
@@ -88,7 +88,7 @@ describe("changes", () => {
 });
 
 describe("another process reads", () => {
-  test("the subjects of every scope as they were written, and nothing of what only adds permissions", async () => {
+  test("the subjects of every scope, but not of changes that only add permissions", async () => {
     const scopes = ["user", "group", "session", "connection", "channel", "view"] as const;
     const subjects = scopes.flatMap((scope) => ALIKE.map((subject) => ({ scope, subject })));
     const before = await logs[1].since(undefined);
@@ -101,22 +101,22 @@ describe("another process reads", () => {
     expect(await logs[1].since(read.number)).toEqual({ number: read.number, subjects: [] });
   });
 
-  test("a change for everyone where a number has no subject, such as one of an older version", async () => {
+  test("a change for everyone if a number has no subject, as with an older version", async () => {
     await append([user("ann")]);
-    await at.one.write((db) => logs[0].number(db));
+    await at.one.transaction((db) => logs[0].number(db));
     expect((await logs[1].since(0)).subjects).toEqual(EVERYONE);
     expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
     await append([user("bob")]);
     expect((await logs[1].since(2)).subjects).toEqual([user("bob")]);
   });
 
-  test("a change for everyone where a change has too many subjects, or there are too many changes", async () => {
+  test("a change for everyone if a change has too many subjects, or there are too many changes", async () => {
     const users = (count: number) => Array.from({ length: count }, (_, index) => user(`user ${index}`));
     await append(users(200));
     expect((await logs[1].since(0)).subjects).toHaveLength(200);
     await append(users(201));
     expect((await logs[1].since(1)).subjects).toEqual(EVERYONE);
-    await at.one.write(async (db) => {
+    await at.one.transaction(async (db) => {
       const first = await logs[0].numbers(db, 1000);
       const changes = users(1000).map((one, index) => ({
         number: first + index,
@@ -129,7 +129,7 @@ describe("another process reads", () => {
     expect((await logs[1].since(3)).subjects).toHaveLength(999);
   });
 
-  test("a change for everyone where old changes were removed, which they are after ten minutes", async () => {
+  test("a change for everyone if older changes were removed, which happens after ten minutes", async () => {
     for (const id of ["ann", "bob", "eve"]) await append([user(id)]);
     expect(await logs[0].removeOld(10)).toBe(0);
     await at.one.db
@@ -145,9 +145,9 @@ describe("another process reads", () => {
   });
 });
 
-describe("a change concerns a connection", () => {
-  const ann: Affected = { userId: "ann", loginId: "s1", view: "/ws/chat", channel: "rooms/general" };
-  const nobody: Affected = { userId: null, loginId: null, view: "/ws/open", channel: undefined };
+describe("a change affects a connection", () => {
+  const ann: Affected = { userId: "ann", sessionId: "s1", view: "/ws/chat", channel: "rooms/general" };
+  const anonymous: Affected = { userId: null, sessionId: null, view: "/ws/open", channel: undefined };
   const isAffected = async (affected: Affected, since: number) =>
     (await logs[1].check(at.two.db, affected, since)).isAffected;
 
@@ -181,19 +181,19 @@ describe("a change concerns a connection", () => {
     [{ scope: "view", subject: "/ws/chat" }, true, false],
     [{ scope: "view", subject: "/ws/open" }, false, true],
     [EVERYONE[0] as ChangedSubject, true, true],
-  ] as const)("%j: of a user %s, of an anonymous client %s", async (subject, ofAnn, ofNobody) => {
+  ] as const)("%j: of a user %s, of an anonymous client %s", async (subject, ofAnn, ofAnonymous) => {
     await append([user("ann")]);
     const number = await append([subject]);
     expect(await isAffected(ann, 1)).toBe(ofAnn);
-    expect(await isAffected(nobody, 1)).toBe(ofNobody);
+    expect(await isAffected(anonymous, 1)).toBe(ofAnonymous);
     expect(await logs[1].check(at.two.db, ann, number)).toEqual({ last: number, isAffected: false });
     await append([subject], { removes: false });
     expect(await isAffected(ann, number)).toBe(false);
   });
 
-  test("where what was changed is not known", async () => {
-    await at.one.write((db) => logs[0].number(db));
-    expect([await isAffected(ann, 0), await isAffected(nobody, 0), await isAffected(ann, 1)]).toEqual([
+  test("if the change has no subject", async () => {
+    await at.one.transaction((db) => logs[0].number(db));
+    expect([await isAffected(ann, 0), await isAffected(anonymous, 0), await isAffected(ann, 1)]).toEqual([
       true,
       true,
       false,

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { DecisionLog, type DecisionLogOptions, decisionLogSchema } from "../../src/access/decision-log.ts";
-import { type Decision, newReference } from "../../src/access/decisions.ts";
+import { type Decision, newReference } from "../../src/audit/decision.ts";
+import { DecisionLog, type DecisionLogOptions, decisionLogSchema } from "../../src/audit/decision-log.ts";
 import { parseOptions } from "../../src/options.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
@@ -9,7 +9,7 @@ const DAY_MS = 24 * 60 * 60_000;
 
 const at = twoProcesses();
 let errors: { readonly error: unknown; readonly where: string }[];
-/** What onDecision received. */
+/** The decisions that onDecision received. */
 let received: Decision[];
 beforeEach(() => {
   errors = [];
@@ -59,12 +59,12 @@ async function references(): Promise<string[]> {
 }
 
 describe("a decision", () => {
-  test("is found by its reference in another process, whole and as it was", async () => {
+  test("is found unchanged by its reference in another process", async () => {
     const [one, two] = logs();
     for (const text of ALIKE) {
       const kept = decision({
         userId: text,
-        sessionId: text,
+        connectionKey: text,
         view: text,
         handler: text,
         channel: text,
@@ -76,7 +76,7 @@ describe("a decision", () => {
       await keep(one, [kept]);
       expect(await two.find(kept.reference)).toEqual(kept);
     }
-    const row = { event: "message", verdict: "refused", reason: "limit", user_id: "u", session_id: "s" };
+    const row = { event: "message", verdict: "refused", reason: "limit", user_id: "u", connection_key: "s" };
     const place = { view: "/v", handler: "h", channel: "c", at: 7, repeats: 0 };
     const fields = { userId: "u", sessionId: "s", view: "/v", handler: "h", channel: "c", at: 7 };
     await keep(one, [
@@ -95,7 +95,7 @@ describe("a decision", () => {
         verdict: "allowed",
         reason: null,
         user_id: null,
-        session_id: null,
+        connection_key: null,
         view: null,
         handler: null,
         channel: null,
@@ -107,7 +107,7 @@ describe("a decision", () => {
     }
   });
 
-  test("is listed the newest first, by exact user, verdict and instant", async () => {
+  test("is listed newest first, filtered by exact user, verdict, reason and time", async () => {
     const [one, two] = logs();
     const users = ALIKE.map((userId, index) =>
       decision({ userId, at: 2 ** 41 + index, reference: `${index}` }),
@@ -153,7 +153,7 @@ test("decisions are listed in pages, each after the last decision of the page be
 });
 
 describe("decisions", () => {
-  test("of two processes are all kept, however many are written together", async () => {
+  test("of two processes are all stored when 11 002 are written at once", async () => {
     const decisions = Array.from({ length: 11_002 }, () => decision());
     const both = logs();
     for (const [index, one] of decisions.entries()) both[index % 2]?.take(one);
@@ -161,24 +161,24 @@ describe("decisions", () => {
     expect(await references()).toEqual(sorted(decisions.map(({ reference }) => reference)));
   });
 
-  test("that are alike are counted on the last that was kept, in each process by itself", async () => {
+  test("of one kind are counted on the last stored one, separately in each process", async () => {
     const both = logs();
-    const told = both.map((log) => Array.from({ length: 100 }, () => log.take(refused())));
+    const returned = both.map((log) => Array.from({ length: 100 }, () => log.take(refused())));
     const others = both.map((log) => log.take(refused({ userId: "Ann" })));
     await Promise.all(both.map((log) => log.settle()));
     await Promise.all(both.map((log) => log.settle()));
-    const stored = [...told.flatMap((mine) => mine.slice(0, 60)), ...others];
+    const stored = [...returned.flatMap((mine) => mine.slice(0, 60)), ...others];
     expect(await references()).toEqual(sorted(stored));
-    for (const [index, mine] of told.entries()) {
+    for (const [index, mine] of returned.entries()) {
       expect(new Set(mine.slice(60))).toEqual(new Set([`${mine[59]}+`]));
       expect(await both[1 - index]?.find(mine[59] as string)).toMatchObject({ repeats: 40 });
       expect(await both[1 - index]?.find(mine[58] as string)).toMatchObject({ repeats: 0 });
     }
     for (let times = 0; times < 5; times++) both[0].take(refused());
-    expect(await both[0].find(told[0]?.[59] as string)).toMatchObject({ repeats: 45 });
+    expect(await both[0].find(returned[0]?.[59] as string)).toMatchObject({ repeats: 45 });
   });
 
-  test("that were only counted are written and reported once per second, also when the clock is set back", async () => {
+  test("that were only counted are reported once per second, also when the clock is set back", async () => {
     const [log, other] = logs();
     const start = Date.now();
     const stored = Array.from({ length: 60 }, () => log.take(refused())).at(-1) as string;
@@ -201,7 +201,7 @@ describe("decisions", () => {
     }
   });
 
-  test("are written with those that were only counted, which are reported with their number", async () => {
+  test("are written together with counted ones, which are reported with their count", async () => {
     const [log, other] = logs();
     const stored = Array.from({ length: 60 }, () => log.take(refused())).at(-1) as string;
     await log.settle();
@@ -216,7 +216,7 @@ describe("decisions", () => {
     expect(await other.find(stored)).toMatchObject({ repeats: 1 });
   });
 
-  test("that are counted on no stored one are reported only", async () => {
+  test("that are counted without a stored one are only reported", async () => {
     const [log] = logs();
     const denied = Array.from({ length: 603 }, (_, index) =>
       log.take(refused({ userId: undefined, sourceIp: `10.0.${index >> 8}.${index & 255}` })),
@@ -228,7 +228,7 @@ describe("decisions", () => {
     expect(await references()).toHaveLength(600);
   });
 
-  test("are sampled by the share of allowed events that the app chose", () => {
+  test("of allowed events are sampled by sampleAllowed", () => {
     const random = vi.spyOn(Math, "random");
     for (const [sampleAllowed, value, isSampled] of [
       [0, 0, false],
@@ -245,7 +245,7 @@ describe("decisions", () => {
     }
   });
 
-  test("that cannot be kept together are told as an error, all of them, and later ones are kept", async () => {
+  test("of a batch that cannot be stored are reported as one error, and later ones are stored", async () => {
     const [one, two] = logs();
     await keep(one, [decision({ reference: "taken" })]);
     await keep(
@@ -263,7 +263,7 @@ describe("decisions that are too old or too many", () => {
   const aged = (count: number, ageMs: number) =>
     Array.from({ length: count }, (_, index) => decision({ at: Date.now() - ageMs - index }));
 
-  test("go up to a limit, each by one of two at once, and all others stay", async () => {
+  test("are removed up to a limit, each one once by concurrent processes", async () => {
     const both = logs({ keepDays: 2 });
     const young = aged(5, DAY_MS);
     await keep(both[0], [...aged(40, 3 * DAY_MS), ...young]);
@@ -275,7 +275,7 @@ describe("decisions that are too old or too many", () => {
     expect(await references()).toEqual(sorted(young.map(({ reference }) => reference)));
   });
 
-  test("go the oldest first until there are as many as there may be", async () => {
+  test("are removed oldest first until maxRows are left", async () => {
     const both = logs({ maxRows: 20 });
     const decisions = aged(70, 0);
     await keep(both[0], decisions);
@@ -286,7 +286,7 @@ describe("decisions that are too old or too many", () => {
     expect(await both[0].removeOld(15)).toBe(0);
   });
 
-  test("go from the users who have most of them, and stay for all others", async () => {
+  test("are removed from the users who have the most", async () => {
     const [log] = logs({ maxRows: 30 });
     expect(await log.removeOld(1000)).toBe(0);
     const many = aged(40, 0).map((one) => ({ ...one, userId: "ann" }));
@@ -298,7 +298,7 @@ describe("decisions that are too old or too many", () => {
     expect(await references()).toEqual(sorted(kept.map(({ reference }) => reference)));
   });
 
-  test("go evenly from thousands of users, a few hundred of them with each count of the table", async () => {
+  test("are removed evenly from 1000 users, in two batches", async () => {
     const [log] = logs({ maxRows: 3600 });
     const users = Array.from({ length: 1000 }, (_, index) => `user ${index}`);
     await keep(
@@ -318,7 +318,7 @@ describe("decisions that are too old or too many", () => {
     expect(rows).toHaveLength(1000);
   });
 
-  test("go only as far as needed while several sweeps remove them at the same time", async () => {
+  test("are removed only down to maxRows by concurrent sweeps", async () => {
     const both = logs({ maxRows: 50 });
     const decisions = aged(400, 0);
     await keep(both[0], decisions);
@@ -351,7 +351,7 @@ describe("decisions that are too old or too many", () => {
     expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "sweeping decisions" }]);
   });
 
-  test("are swept by whichever processes come to it, once a minute at the most", async () => {
+  test("are swept by any process, at most once per minute", async () => {
     vi.useFakeTimers({ toFake: ["Date", "performance"] });
     const both = logs({ maxRows: 10 });
     await keep(both[0], aged(2100, 0));

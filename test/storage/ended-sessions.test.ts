@@ -4,7 +4,7 @@ import {
   type EndedSessionsOptions,
   endedSessionsSchema,
   hashSessionId,
-} from "../../src/access/ended-sessions.ts";
+} from "../../src/auth/ended-sessions.ts";
 import { ConfigurationError, RefusedError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
 import { twoProcesses } from "./processes.ts";
@@ -27,7 +27,7 @@ const ended = (options: EndedSessionsOptions = {}) =>
     errors.push({ error, where }),
   );
 
-/** Remembers sessions, each as ended so long ago. */
+/** Stores sessions that ended a number of milliseconds ago. */
 async function add(count: number, agoMs: number): Promise<void> {
   const endedAt = (await at.time()) - agoMs;
   const rows = Array.from({ length: count }, (_, index) => ({
@@ -41,13 +41,13 @@ const rowCount = async () =>
   (await at.two.db.selectFrom("sallyport_ended_sessions").select("session_hash").execute()).length;
 
 describe("an ended session", () => {
-  test("is denied with 401, and no other session is, however alike its id", async () => {
+  test("causes 401, and sessions with similar ids do not", async () => {
     const sessions = ended();
     await sessions.remember(at.one.db, hashSessionId("ann"));
     await sessions.remember(at.one.db, hashSessionId("ann"));
     for (const id of ALIKE) {
-      const loginId = hashSessionId(id);
-      const checked = sessions.requireOpen(at.two.db, { userId: "user-1", loginId });
+      const sessionId = hashSessionId(id);
+      const checked = sessions.requireOpen(at.two.db, { userId: "user-1", sessionId });
       if (id !== "ann") await expect(checked, id).resolves.toBeUndefined();
       else {
         const error = await checked.catch((cause: unknown) => cause);
@@ -55,17 +55,20 @@ describe("an ended session", () => {
         expect(error).toMatchObject({ status: 401, reason: "session-ended" });
       }
     }
-    await expect(sessions.requireOpen(at.two.db, { userId: "ann", loginId: null })).resolves.toBeUndefined();
+    await expect(
+      sessions.requireOpen(at.two.db, { userId: "ann", sessionId: null }),
+    ).resolves.toBeUndefined();
     expect(await rowCount()).toBe(1);
   });
 
-  test("is not denied where its id is the id of the user, which is reported once", async () => {
+  test("causes no 401 if its id is the user id, and this error is reported once", async () => {
     const sessions = ended();
-    const loginId = hashSessionId("ann");
-    await sessions.remember(at.one.db, loginId);
-    for (let times = 0; times < 2; times++) await sessions.requireOpen(at.one.db, { userId: "ann", loginId });
+    const sessionId = hashSessionId("ann");
+    await sessions.remember(at.one.db, sessionId);
+    for (let times = 0; times < 2; times++)
+      await sessions.requireOpen(at.one.db, { userId: "ann", sessionId });
     expect(errors).toEqual([{ error: expect.any(ConfigurationError), where: "authenticate()" }]);
-    await expect(sessions.requireOpen(at.one.db, { userId: "bob", loginId })).rejects.toThrow(RefusedError);
+    await expect(sessions.requireOpen(at.one.db, { userId: "bob", sessionId })).rejects.toThrow(RefusedError);
   });
 });
 

@@ -1,11 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type GatewayRegistration, Gateways, gatewaySecret, hashSecret } from "../../src/auth/gateways.ts";
 import { ConfigurationError } from "../../src/errors.ts";
-import {
-  type GatewayRegistration,
-  Gateways,
-  gatewaySecret,
-  hashSecret,
-} from "../../src/gateways/gateways.ts";
 import { changedStorage } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addSessions } from "./tables.ts";
@@ -24,11 +19,11 @@ afterEach(() => {
 const register = (given: Partial<GatewayRegistration> = {}) =>
   gateways[0].register({ name: "main", endpoint: ENDPOINT, ...given });
 
-/** As a process reads them that has kept nothing. */
+/** Reads the gateways as a process without a cache. */
 const listed = () => new Gateways(at.two).list();
 
 describe("a gateway", () => {
-  test("is read in another process as it was registered, with null and defaults for what was not said", async () => {
+  test("is read in another process as it was registered, with defaults for missing options", async () => {
     const secret = gatewaySecret();
     const { id } = await register({ secret });
     const plain = { id, name: "main", apiId: null, stage: "prod", endpoint: ENDPOINT, replies: "route" };
@@ -46,7 +41,7 @@ describe("a gateway", () => {
     expect(await listed()).toEqual([{ ...plain, secretHashes: [hashSecret(secret)] }]);
   });
 
-  test("is one row where many register its name at once, and its sessions stay when it is replaced", async () => {
+  test("is one row when many register its name at once, and keeps its connections when replaced", async () => {
     const secrets = Array.from({ length: 20 }, gatewaySecret);
     const { passed, failed } = await at.race(20, gateways, (each, index) =>
       each.register({ name: "main", endpoint: ENDPOINT, secret: secrets[index] as string }),
@@ -59,12 +54,12 @@ describe("a gateway", () => {
     const last = await register({ secret: gatewaySecret() });
     expect(last.id).toBe(id);
     expect(await listed()).toHaveLength(1);
-    expect(await at.two.db.selectFrom("sallyport_sessions").select("gateway_id").execute()).toEqual([
+    expect(await at.two.db.selectFrom("sallyport_connections").select("gateway_id").execute()).toEqual([
       { gateway_id: id },
     ]);
   });
 
-  test("is no other whose name is alike", async () => {
+  test("is not confused with gateways with similar names", async () => {
     const names = ["main", "Main", "MAIN", "main ", " main", "ma_n", "ma-n", "m ain", "10", "9", "09"];
     const endpoint = (index: number) => `https://g${index}.example.com/prod`;
     for (const [index, name] of names.entries()) await register({ name, endpoint: endpoint(index) });
@@ -79,7 +74,7 @@ describe("a secret", () => {
   const SECRETS = Array.from({ length: 4 }, gatewaySecret) as [string, string, string, string];
   const hashes = async () => (await listed()).flatMap(({ secretHashes }) => secretHashes);
 
-  test("is accepted beside the new one during a rotation, which may be told twice", async () => {
+  test("is accepted together with the new one during a rotation, which can be repeated", async () => {
     const [first, second, third] = SECRETS;
     await register({ secret: first });
     for (let times = 0; times < 2; times++) {
@@ -94,7 +89,7 @@ describe("a secret", () => {
     expect(await hashes()).toEqual([hashSecret(third)]);
   });
 
-  test("is one gateway's alone, where several want it at once and while it is still accepted", async () => {
+  test("belongs to one gateway, also with concurrent registrations and during a rotation", async () => {
     const [first, second] = SECRETS;
     const { passed, failed } = await at.race(10, gateways, (each, index) =>
       each.register({ name: `gateway ${index}`, endpoint: ENDPOINT, secret: first }),
@@ -175,7 +170,7 @@ describe("a registration", () => {
     expect(await register({ secretHashes: [] })).toMatchObject({ secretHashes: [] });
   });
 
-  test("accepts only the new secret where no former one exists to be kept", async () => {
+  test("accepts only the new secret if there is no former one to keep", async () => {
     const secret = gatewaySecret();
     const expected = { secretHashes: [hashSecret(secret)] };
     expect(await register({ secret, keepPreviousSecret: true })).toMatchObject(expected);
@@ -229,7 +224,7 @@ describe("a registration", () => {
 });
 
 describe("a change of gateways", () => {
-  test("of secrets stays where only other fields are registered again, and concerns one gateway", async () => {
+  test("of secrets applies to one gateway only", async () => {
     const [first, second] = [gatewaySecret(), gatewaySecret()];
     await register({ secret: first });
     await register({ name: "other", secret: second });
@@ -253,7 +248,7 @@ describe("a change of gateways", () => {
     expect(await gateways[1].named("other")).toMatchObject({ name: "other" });
   });
 
-  test("is read by a lookup of a known gateway only when it is five seconds old", async () => {
+  test("is not read by a lookup of a known gateway for five seconds", async () => {
     const now = Date.now();
     vi.useFakeTimers({ toFake: ["Date"], now });
     const { id } = await register();
@@ -267,7 +262,7 @@ describe("a change of gateways", () => {
   });
 });
 
-describe("what is known of gateways in another process", () => {
+describe("the gateway cache of another process", () => {
   test.each([
     ["is set back by an hour", -3_600_000],
     ["is set forward by an hour", 3_600_000],
@@ -284,7 +279,7 @@ describe("what is known of gateways in another process", () => {
     expect(known?.secretHashes).not.toEqual(secretHashes);
   });
 
-  test("is read again after five seconds also if the clock of the machine stands still", async () => {
+  test("is read again after five seconds, also if the wall clock does not advance", async () => {
     vi.useFakeTimers({ toFake: ["Date", "performance"] });
     await register({ name: "first" });
     await gateways[1].list();
@@ -295,7 +290,7 @@ describe("what is known of gateways in another process", () => {
     expect(await gateways[1].list()).toHaveLength(2);
   });
 
-  test("is at most five seconds old, and one when somebody unknown calls", async () => {
+  test("is at most five seconds old, or one second for an unknown gateway", async () => {
     const now = Date.now();
     vi.useFakeTimers({ toFake: ["Date"], now });
     const { id: first } = await register({ name: "first" });
@@ -318,7 +313,7 @@ describe("what is known of gateways in another process", () => {
     expect(await gateways[1].find("none")).toBeUndefined();
   });
 
-  test("loses one that was removed, though its id is still asked for", async () => {
+  test("drops a removed gateway, although its id is still looked up", async () => {
     const { id } = await register();
     expect(await gateways[1].find(id)).toMatchObject({ id });
     await at.one.db.deleteFrom("sallyport_gateways").where("id", "=", id).execute();
@@ -329,7 +324,7 @@ describe("what is known of gateways in another process", () => {
 });
 
 describe("a read that is in flight during a change", () => {
-  /** Gateways whose first read returns its rows only after `release()`. The rows are those of its beginning. */
+  /** Gateways with a first read that returns only after `release()`, with the rows of its start. */
   function withHeldRead() {
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => {
@@ -366,10 +361,10 @@ describe("a read that is in flight during a change", () => {
     expect((await slow.list()).map(({ name }) => name)).toEqual(["new"]);
   });
 
-  test("fails a registration of a gateway that was removed meanwhile", async () => {
+  test("fails the registration of a gateway that was removed at the same time", async () => {
     const storage = changedStorage(at.two, {
-      write: async (work) => {
-        const result = await at.two.write(work);
+      transaction: async (work) => {
+        const result = await at.two.transaction(work);
         await at.one.db.deleteFrom("sallyport_gateways").execute();
         return result;
       },

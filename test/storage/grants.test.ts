@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Audit } from "../../src/access/audit.ts";
-import { ChangeLog } from "../../src/access/change-log.ts";
-import { Evictions } from "../../src/access/evictions.ts";
-import { Grants } from "../../src/access/grants.ts";
-import type { Rights } from "../../src/access/rights.ts";
+import { Audit } from "../../src/audit/audit-log.ts";
+import type { UserPermissions } from "../../src/permissions/effective.ts";
+import { Grants } from "../../src/permissions/grants.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
+import { RevocationQueue } from "../../src/revocation/queue.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -13,7 +13,7 @@ import { ALIKE_TRIMMED, ALIKE_USERS } from "./texts.ts";
 const HOUR_MS = 3_600_000;
 
 const at = twoProcesses();
-let rights: Rights;
+let rights: UserPermissions;
 let grants: Grants;
 beforeEach(async () => {
   rights = await rightsGiven(at);
@@ -23,29 +23,29 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** A change in a transaction of its own, as the rooms make it. */
-const change = <Result>(work: (db: Db) => Promise<Result>) => at.one.write(work);
+/** Runs a change in its own transaction. */
+const change = <Result>(work: (db: Db) => Promise<Result>) => at.one.transaction(work);
 
-/** The same change from both processes, so many times at once. @returns what each was told */
+/** Runs the same change concurrently in both processes, and returns all results. */
 async function atOnce<Result>(count: number, work: (grants: Grants, db: Db) => Promise<Result>) {
   const nouns = at.each((database) => ({ database, grants: new Grants(database) }));
   const { passed, failed } = await at.race(count, nouns, (one) =>
-    one.database.write((db) => work(one.grants, db)),
+    one.database.transaction((db) => work(one.grants, db)),
   );
   expect(failed).toEqual([]);
   return passed;
 }
 
-/** How many were told that it was they who changed something. */
-const changed = (told: readonly boolean[]) => told.filter(Boolean).length;
+/** Returns how many calls changed something. */
+const changed = (results: readonly boolean[]) => results.filter(Boolean).length;
 
-/** Every user, however little is known of them. */
+/** Returns the ids of all users. */
 async function users(): Promise<string[]> {
   return sorted((await at.two.db.selectFrom("sallyport_users").select("id").execute()).map(({ id }) => id));
 }
 
 describe("a grant", () => {
-  test("is told as a change when it or its end is new, and keeps what was said with that", async () => {
+  test("is a change if it or its end is new, and then stores author and reason", async () => {
     const until = Date.now() + HOUR_MS;
     const give = (options: Parameters<Grants["grant"]>[3]) =>
       change((db) => grants.grant(db, "ann", chat.read, options));
@@ -66,7 +66,7 @@ describe("a grant", () => {
     expect(await rows()).toMatchObject([{ until_at: null }]);
   });
 
-  test("that many make at once is told to one of them as a change", async () => {
+  test("that many processes make at once is a change for one of them", async () => {
     await addGroups(at.one.db, "Crew");
     expect(changed(await atOnce(20, (each, db) => each.grant(db, "ann", chat.read, {})))).toBe(1);
     expect(changed(await atOnce(20, (each, db) => each.grant(db, { group: "Crew" }, chat.read, {})))).toBe(1);
@@ -75,10 +75,10 @@ describe("a grant", () => {
     expect(changed(await atOnce(20, (each, db) => each.revoke(db, "ann", chat.read)))).toBe(1);
     expect(changed(await atOnce(20, (each, db) => each.revoke(db, { group: "Crew" }, chat.read)))).toBe(1);
     expect(changed(await atOnce(20, (each, db) => each.removeFromGroup(db, "ann", "Crew")))).toBe(1);
-    expect(await rights.show("ann")).toMatchObject({ groups: [], grants: [] });
+    expect(await rights.get("ann")).toMatchObject({ groups: [], grants: [] });
   });
 
-  test("needs an end to come by the database's clock, whatever time it is in this process", async () => {
+  test("needs an end in the future by the database clock, not by the process clock", async () => {
     const now = Date.now();
     vi.useFakeTimers({ toFake: ["Date"], now: now + 48 * HOUR_MS });
     const until = now + HOUR_MS;
@@ -92,7 +92,7 @@ describe("a grant", () => {
     expect(await users()).toEqual(["ann"]);
   });
 
-  test("of what there is not is refused and leaves nothing, not even its user", async () => {
+  test("of an unknown permission or group is rejected and stores nothing, not even the user", async () => {
     await expect(change((db) => grants.grant(db, "ann", "chat.none" as never, {}))).rejects.toThrow(
       /foreign/i,
     );
@@ -103,7 +103,7 @@ describe("a grant", () => {
     expect(await users()).toEqual([]);
   });
 
-  test("is taken from the one who had it, and from nobody who is called alike", async () => {
+  test("is removed from its holder only, and not from similar names", async () => {
     await addGroups(at.one.db, ...ALIKE_TRIMMED);
     for (const id of ALIKE_USERS) await change((db) => grants.grant(db, id, chat.read, {}));
     for (const group of ALIKE_TRIMMED) {
@@ -120,26 +120,26 @@ describe("a grant", () => {
     for (const group of ALIKE_TRIMMED.slice(0, 10)) {
       expect(await change((db) => grants.removeFromGroup(db, "ann", group))).toBe(true);
       groups.delete(group);
-      const shown = await rights.show("ann");
+      const shown = await rights.get("ann");
       expect(sorted(shown?.groups.map(({ name }) => name) ?? [])).toEqual(sorted(groups));
     }
   });
 });
 
 describe("a user", () => {
-  test("whom many get to know at once has one row, which stays as it was", async () => {
+  test("that many processes add at once has one row, which stays unchanged", async () => {
     await change((db) => grants.setFlag(db, "eve", "is_superuser", true));
     await atOnce(20, (each, db) => each.know(db, "eve"));
     const nouns = at.each((database) => ({ database, grants: new Grants(database) }));
     const beside = await at.race(20, nouns, (one) =>
-      one.database.writeBeside((db) => one.grants.know(db, "ann")),
+      one.database.sharedTransaction((db) => one.grants.know(db, "ann")),
     );
     expect(beside.failed).toEqual([]);
     expect(await users()).toEqual(["ann", "eve"]);
-    expect(await rights.show("eve")).toMatchObject({ isSuperuser: true, isActive: true });
+    expect(await rights.get("eve")).toMatchObject({ isSuperuser: true, isActive: true });
   });
 
-  test("has flags that one of many sets, and that nobody need say again", async () => {
+  test("has flags that one of many concurrent calls changes, and defaults that are no change", async () => {
     const set = (flag: "is_active" | "is_superuser", value: boolean) =>
       atOnce(10, (each, db) => each.setFlag(db, "ann", flag, value));
     expect(changed(await set("is_active", true))).toBe(0);
@@ -147,12 +147,12 @@ describe("a user", () => {
     expect(await users()).toEqual([]);
     expect(changed(await set("is_active", false))).toBe(1);
     expect(changed(await set("is_superuser", true))).toBe(1);
-    expect(await rights.show("ann")).toMatchObject({ isActive: false, isSuperuser: true });
+    expect(await rights.get("ann")).toMatchObject({ isActive: false, isSuperuser: true });
     expect(changed(await set("is_active", true))).toBe(1);
-    expect(await rights.show("ann")).toMatchObject({ isActive: true, isSuperuser: true });
+    expect(await rights.get("ann")).toMatchObject({ isActive: true, isSuperuser: true });
   });
 
-  test("is deleted by one of many, with everything of theirs and nothing of anybody else's", async () => {
+  test("is deleted once by concurrent calls, with its own rows only", async () => {
     await addGroups(at.one.db, "Crew");
     for (const id of ["ann", "Ann"]) {
       await change((db) => grants.grant(db, id, chat.read, {}));
@@ -160,17 +160,17 @@ describe("a user", () => {
     }
     expect(changed(await atOnce(10, (each, db) => each.deleteUser(db, "ann")))).toBe(1);
     expect(await users()).toEqual(["Ann"]);
-    expect(await rights.show("Ann")).toMatchObject({
+    expect(await rights.get("Ann")).toMatchObject({
       groups: [{ name: "Crew" }],
       grants: [{ via: "direct" }],
     });
     await change((db) => grants.know(db, "ann"));
-    expect(await rights.show("ann")).toMatchObject({ groups: [], grants: [] });
+    expect(await rights.get("ann")).toMatchObject({ groups: [], grants: [] });
   });
 });
 
 describe("a group", () => {
-  test("is made by one of many, and is no other that is called alike", async () => {
+  test("is created once by concurrent calls, separate from groups with similar names", async () => {
     expect(changed(await atOnce(20, (each, db) => each.createGroup(db, "Crew")))).toBe(1);
     for (const name of ["crew", "Créw", "Cre%", "Cre_"]) {
       expect(await grants.hasGroup(at.two.db, name)).toBe(false);
@@ -179,7 +179,7 @@ describe("a group", () => {
     expect(await grants.hasGroup(at.two.db, "Crew")).toBe(true);
   });
 
-  test("goes with its grants and memberships, and no other does", async () => {
+  test("is deleted with its grants and memberships, and no other group is", async () => {
     await addGroups(at.one.db, "Crew", "crew", "Cre_");
     for (const group of ["Crew", "crew"]) {
       await change((db) => grants.grant(db, { group }, chat.read, {}));
@@ -199,8 +199,8 @@ describe("a group", () => {
   });
 });
 
-describe("what has come to its end", () => {
-  test("is told once, to one of many, with when that was", async () => {
+describe("expired grants", () => {
+  test("are returned once, to one of many concurrent calls, with the time of expiry", async () => {
     await addGroups(at.one.db, "Crew");
     const until = Date.now() + HOUR_MS;
     for (let index = 0; index < 50; index++) {
@@ -221,10 +221,10 @@ describe("what has come to its end", () => {
       await over.where("until_at", "is not", null).execute();
       expect(await grants.hasExpired()).toBe(true);
     }
-    const told = (await atOnce(10, (each, db) => each.expire(db, 500))).filter(
+    const results = (await atOnce(10, (each, db) => each.expire(db, 500))).filter(
       (expired) => expired.length > 0,
     );
-    expect(told).toHaveLength(1);
+    expect(results).toHaveLength(1);
     const expired = Array.from({ length: 30 }, (_, index) => {
       return { user: `user ${index}`, group: null, permission: "chat.read", until: ends };
     });
@@ -233,21 +233,21 @@ describe("what has come to its end", () => {
       { user: null, permission: "chat.read", ...ofGroup },
       { user: "ann", permission: null, ...ofGroup },
     ];
-    expect(told[0]).toHaveLength(32);
-    expect(told[0]).toEqual(expect.arrayContaining([...expired, ...others]));
+    expect(results[0]).toHaveLength(32);
+    expect(results[0]).toEqual(expect.arrayContaining([...expired, ...others]));
     expect(await grants.hasExpired()).toBe(false);
     expect(await rights.holders(chat.read)).toHaveLength(20);
   });
 });
 
-describe("a change that is undone", () => {
+describe("a change that is rolled back", () => {
   const nouns = (database: Database) => ({
     audit: new Audit(database),
     changeLog: new ChangeLog(database),
-    evictions: new Evictions(database, "app"),
+    evictions: new RevocationQueue(database, "app"),
   });
 
-  test("takes its number, its audit entry and its record with it", async () => {
+  test("leaves no number, no audit entry and no revocation", async () => {
     const { audit, changeLog, evictions } = nouns(at.one);
     const made = async (db: Db) => {
       await grants.grant(db, "ann", chat.read, {});
@@ -261,14 +261,14 @@ describe("a change that is undone", () => {
       throw new Error("half-way");
     });
     await expect(undone).rejects.toThrow("half-way");
-    expect(await at.one.rehearse(made)).toBe(1);
+    expect(await at.one.rollbackTransaction(made)).toBe(1);
     const other = nouns(at.two);
     expect(await users()).toEqual([]);
     expect(await other.audit.list()).toEqual([]);
     expect(await other.changeLog.last(at.two.db)).toBe(0);
     expect(await at.two.db.selectFrom("sallyport_changes").selectAll().execute()).toEqual([]);
-    expect(await evictions.claim({ except: new Set() })).toBeUndefined();
-    expect(await at.two.db.selectFrom("sallyport_eviction_users").selectAll().execute()).toEqual([]);
+    expect(await evictions.dequeue({ except: new Set() })).toBeUndefined();
+    expect(await at.two.db.selectFrom("sallyport_revocation_users").selectAll().execute()).toEqual([]);
     expect(await change(made)).toBe(1);
     expect(await other.audit.list()).toMatchObject([{ number: 1, user: "ann" }]);
   });

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ChangeLog } from "../../src/access/change-log.ts";
-import { ConnectLimits } from "../../src/access/connect-limits.ts";
-import { type CountedLimit, limitKey, parseLimitKey } from "../../src/access/limit-keys.ts";
-import { LimitSettings } from "../../src/access/limit-settings.ts";
-import { type Limits, limitsSchema, RateLimits } from "../../src/access/rate-limits.ts";
+import { ConnectLimits } from "../../src/auth/connect-limits.ts";
+import { type CountedLimit, limitKey, parseLimitKey } from "../../src/auth/limit-keys.ts";
+import { LimitSettings } from "../../src/auth/limit-settings.ts";
+import { type Limits, limitsSchema, RateLimits } from "../../src/auth/rate-limits.ts";
 import { RefusedError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { type Outcome, sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
 
@@ -28,7 +28,7 @@ function expectRefusals({ failed }: Outcome<unknown>, count: number): void {
   }
 }
 
-/** Has a window begin so long ago. */
+/** Moves the start of a window into the past. */
 const begun = (key: string, agoMs: number) =>
   at.one.db
     .updateTable("sallyport_counters")
@@ -42,7 +42,7 @@ async function counted(): Promise<Record<string, number>> {
 }
 
 describe("a limit", () => {
-  test("lets exactly as many of those who race through as it says", async () => {
+  test("allows exactly its number of concurrent calls", async () => {
     for (const limit of [1, 7, 39]) {
       const outcome = await at.race(40, limits, (each) => each.takeAlone(`of ${limit}`, limit));
       expect(outcome.passed).toHaveLength(limit);
@@ -51,10 +51,10 @@ describe("a limit", () => {
     expect(await counted()).toEqual({ "of 1": 1, "of 7": 7, "of 39": 39 });
   });
 
-  test("does so within transactions too, and where a transaction is undone nothing was counted", async () => {
+  test("also holds within transactions, and does not count a transaction that is rolled back", async () => {
     const nouns = at.each((database) => ({ database, limits: new RateLimits(database) }));
     const outcome = await at.race(40, nouns, (each, index) =>
-      each.database.writeBeside(async (db) => {
+      each.database.sharedTransaction(async (db) => {
         await each.limits.take(db, "key", 5);
         if (index < 3) throw new Error("undone");
       }),
@@ -68,7 +68,7 @@ describe("a limit", () => {
     expect(await counted()).toEqual({ key: 5 });
   });
 
-  test("of nothing is never passed, and without one nothing is counted", async () => {
+  test("of 0 rejects every call, and without a limit nothing is counted", async () => {
     expectRefusals(await at.race(4, limits, (each) => each.takeAlone("never", 0)), 4);
     expectRefusals(await at.race(4, limits, (each) => each.check(at.one.db, "never", 0)), 4);
     const [error] = (await at.race(1, limits, (each) => each.take(at.one.db, "never", 0))).failed;
@@ -79,7 +79,7 @@ describe("a limit", () => {
     expect(await counted()).toEqual({});
   });
 
-  test("is looked at without being counted", async () => {
+  test("is checked without counting", async () => {
     await limits[0].takeAlone("key", 2);
     for (let times = 0; times < 5; times++) await limits[1].check(at.two.db, "key", 2);
     await limits[1].takeAlone("key", 2);
@@ -87,14 +87,14 @@ describe("a limit", () => {
     expect(await counted()).toEqual({ key: 2 });
   });
 
-  test("is each key's own, however alike", async () => {
+  test("applies to each key separately, also to similar keys", async () => {
     for (const key of ALIKE) await limits[0].takeAlone(key, 1);
     for (const key of ALIKE)
       expectRefusals(await at.race(1, [limits[1]], (each) => each.takeAlone(key, 1)), 1);
     expect(await counted()).toEqual(Object.fromEntries(ALIKE.map((key) => [key, 1])));
   });
 
-  test("begins anew a minute after its first by the database's clock, for exactly as many again", async () => {
+  test("starts a new window after one minute by the database clock", async () => {
     await at.race(3, limits, (each) => each.takeAlone("key", 3));
     await begun("key", MINUTE_MS - 20_000);
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10 * MINUTE_MS });
@@ -109,9 +109,9 @@ describe("a limit", () => {
     expect(await counted()).toEqual({ key: 3 });
   });
 
-  test("does not last longer when the clock of the database is set back, nor shorter by a small step", async () => {
+  test("does not last longer when the database clock is set back, nor shorter after a small step", async () => {
     await at.race(3, limits, (each) => each.takeAlone("key", 3));
-    // What the rows look like after the clock was set back by so much.
+    // The rows as they are after the clock was set back.
     await begun("key", -4_000);
     const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
     expect((error as RefusedError).retryAfterSeconds).toBe(60);
@@ -120,13 +120,13 @@ describe("a limit", () => {
     const outcome = await at.race(20, limits, (each) => each.takeAlone("key", 3));
     expect(outcome.passed).toHaveLength(3);
     expectRefusals(outcome, 17);
-    // The window begins by the new time.
+    // The window begins at the new time.
     await begun("key", MINUTE_MS - 20_000);
     const [later] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
     expect((later as RefusedError).retryAfterSeconds).toBeLessThanOrEqual(20);
   });
 
-  test("may be as large as anybody likes", async () => {
+  test("can be as large as 2^40", async () => {
     const limit = 2 ** 40;
     await limits[0].takeAlone("key", limit);
     await at.one.db
@@ -139,10 +139,10 @@ describe("a limit", () => {
   });
 });
 
-describe("windows that are over", () => {
-  test("are removed after a while up to a limit, each by one of two at once, and never the count of changes", async () => {
+describe("expired windows", () => {
+  test("are removed after ten minutes up to a limit, but never the count of changes", async () => {
     const changeLog = new ChangeLog(at.one);
-    await at.one.write((db) => changeLog.append(db));
+    await at.one.transaction((db) => changeLog.append(db));
     for (let index = 0; index < 30; index++) {
       await limits[0].takeAlone(`key ${index}`, 5);
       if (index < 25) await begun(`key ${index}`, 11 * MINUTE_MS);
@@ -171,7 +171,8 @@ describe("open windows", () => {
     limit = 1000,
     after?: { key: string; count: number },
   ) => (await limits[1].windows(of, limit, after)).map(({ key }) => key);
-  const clear = (of: { user?: string; address?: string }) => at.one.write((db) => limits[0].clear(db, of));
+  const clear = (of: { user?: string; address?: string }) =>
+    at.one.transaction((db) => limits[0].clear(db, of));
 
   test("are listed with the highest counts first, and with the time until they end", async () => {
     const [a, b, c, over] = ["a", "b", "c", "over"].map((subject) => keyOf("connectsPerUser", subject));
@@ -196,7 +197,7 @@ describe("open windows", () => {
     expect(await keys({}, 1000, { key: b as string, count: 3 })).toEqual([]);
   });
 
-  test("are those of exactly one user or one address, however alike, through all gateways", async () => {
+  test("are filtered by exactly one user or one address, over all gateways", async () => {
     for (const text of ALIKE) await taken(keyOf("connectsPerUser", text));
     await taken(keyOf("tokensPerUser", "ann", null));
     await taken(keyOf("connectsPerUser", "ann", "another"));
@@ -221,9 +222,9 @@ describe("open windows", () => {
     expect(await keys({})).toHaveLength(ALIKE.length + 8);
   });
 
-  test("are cleared for one user or one address, or all, and their number is returned", async () => {
+  test("are cleared for a user, an address or all, and their number is returned", async () => {
     const changeLog = new ChangeLog(at.one);
-    await at.one.write((db) => changeLog.append(db));
+    await at.one.transaction((db) => changeLog.append(db));
     const kept = [keyOf("connectsPerUser", "Ann"), keyOf("connectsPerIp", "ann")];
     const ended = keyOf("tokensPerUser", "ann", null);
     for (const key of [...kept, ended, keyOf("connectsPerUser", "ann")]) await taken(key, 2);
@@ -241,7 +242,7 @@ describe("open windows", () => {
   });
 });
 
-test("a key is read as it was written, and no other key is read", () => {
+test("parseLimitKey() parses what limitKey() returned, and no other text", () => {
   for (const subject of ALIKE) {
     const key = { limit: "connectsPerUser", subject, gatewayId: "g", view: "/ws" } as const;
     expect(parseLimitKey(limitKey(key))).toEqual(key);
@@ -278,7 +279,7 @@ describe("connects", () => {
   const keyOf = (limit: CountedLimit, subject: string, gatewayId = "g") =>
     limitKey({ limit, subject, gatewayId, view: null });
 
-  test("of an address are let through as many as the limit says, with users and without", async () => {
+  test("of an address are limited, with users and without", async () => {
     const each = connectLimits({ connectsPerIp: 6, connectsPerUser: 1000 });
     const outcome = await at.race(40, each, (one, index) =>
       one.take(attempt, index % 2 === 0 ? "ann" : null),
@@ -291,7 +292,7 @@ describe("connects", () => {
     await each[1].take({ ...attempt, block: "192.0.2.10" }, null);
   });
 
-  test("are not denied until the clock gets there when the clock of the database is set back by an hour", async () => {
+  test("get a new window when the database clock is set back by an hour", async () => {
     const each = connectLimits({ connectsPerIp: 2, connectsPerUser: 2 });
     expectRefusals(await at.race(3, each, (one) => one.take(attempt, "ann")), 1);
     for (const key of [keyOf("connectsPerUser", "ann"), keyOf("connectsPerIp", attempt.block)]) {
@@ -305,7 +306,7 @@ describe("connects", () => {
     ]);
   });
 
-  test("of a user are let through as many as the limit says, and no more are counted for any address", async () => {
+  test("of a user are limited, and rejected ones are not counted for an address", async () => {
     const each = connectLimits({ connectsPerIp: 1000, connectsPerUser: 7 });
     const outcome = await at.race(40, each, (one, index) =>
       one.take({ ...attempt, block: `192.0.2.${index % 5}` }, "ann"),
@@ -321,21 +322,21 @@ describe("connects", () => {
     }
   });
 
-  test("of a user are counted by the user's own limit alone where addresses have none", async () => {
+  test("of a user are counted only for the user if addresses have no limit", async () => {
     const each = connectLimits({ connectsPerIp: false, failedConnectsPerIp: false, connectsPerUser: 3 });
     const outcome = await at.race(20, each, (one) => one.take(attempt, "o'neil 😀"));
     expect(outcome.passed).toHaveLength(3);
     expect(await counted()).toEqual({ [keyOf("connectsPerUser", "o'neil 😀")]: 3 });
   });
 
-  test("are not counted where neither has a limit", async () => {
+  test("are not counted if neither has a limit", async () => {
     const each = connectLimits({ connectsPerIp: false, connectsPerUser: false });
     expect((await at.race(10, each, (one) => one.take(attempt, "ann"))).passed).toHaveLength(10);
     await each[0].take(attempt, null);
     expect(await counted()).toEqual({});
   });
 
-  test("of an address are limited where users are not", async () => {
+  test("of an address are limited if users are not", async () => {
     const each = connectLimits({ connectsPerIp: 3, connectsPerUser: false });
     const outcome = await at.race(20, each, (one, index) => one.take(attempt, `user ${index}`));
     expect(outcome.passed).toHaveLength(3);
@@ -343,13 +344,13 @@ describe("connects", () => {
     expect(await counted()).toEqual({ [keyOf("connectsPerIp", IP)]: 3 });
   });
 
-  test("of an anonymous client have no limit of a user", async () => {
+  test("of an anonymous client have no user limit", async () => {
     const each = connectLimits({ connectsPerUser: 0 });
     await each[0].take(attempt, null);
     expect(await counted()).toEqual({ [keyOf("connectsPerIp", IP)]: 1 });
   });
 
-  test("that failed are let through as many as the limit says, and change nothing for others", async () => {
+  test("that failed have their own limit, without effect on others", async () => {
     const each = connectLimits({ failedConnectsPerIp: 4 });
     const outcome = await at.race(40, each, (one) => one.failed(attempt));
     expect(outcome.passed).toHaveLength(4);
@@ -381,7 +382,7 @@ describe("connects", () => {
     });
   });
 
-  test("are not let through at all where the limit is none", async () => {
+  test("are all rejected if a limit is 0", async () => {
     for (const given of [
       { connectsPerIp: 0 },
       { connectsPerUser: 0 },

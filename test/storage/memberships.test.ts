@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { ChangeLog } from "../../src/access/change-log.ts";
-import { Rights } from "../../src/access/rights.ts";
-import { type CheckedJoining, Memberships } from "../../src/sessions/memberships.ts";
-import { Sessions } from "../../src/sessions/sessions.ts";
+import { Connections } from "../../src/connections/connections.ts";
+import { type CheckedMembershipRequest, Memberships } from "../../src/connections/memberships.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { isPostgres } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -25,21 +25,21 @@ beforeEach(async () => {
 });
 
 const join = ({ database, memberships }: Process, channel: string, session = "a") =>
-  database.writeBeside((db) => memberships.join(db, { sessionId: session, channel }));
+  database.sharedTransaction((db) => memberships.join(db, { connectionKey: session, channel }));
 const leave = ({ database, memberships }: Process, channel: string, session = "a") =>
-  database.writeBeside((db) => memberships.leave(db, session, channel));
+  database.sharedTransaction((db) => memberships.leave(db, session, channel));
 
-/** A session's channels in the order of joining. */
+/** Returns the channels of a connection in the order of joining. */
 async function channelsOf(id: string): Promise<readonly string[]> {
-  const [session] = await new Sessions(at.two, new Rights(at.two)).page(
-    { kind: "session", sessionId: id },
+  const [session] = await new Connections(at.two, new UserPermissions(at.two)).page(
+    { kind: "connection", connectionKey: id },
     "",
   );
   return session?.channels ?? [];
 }
 
 describe("a channel", () => {
-  test("is joined once by many at once, and many are joined at once", async () => {
+  test("is joined once by concurrent calls, and many channels can be joined at once", async () => {
     const once = await at.race(20, processes, (each) => join(each, "room"));
     expect(once.failed).toEqual([]);
     expect(await channelsOf("a")).toEqual(["room"]);
@@ -50,10 +50,11 @@ describe("a channel", () => {
     expect(await channelsOf("A")).toEqual([]);
   });
 
-  test("that is joined last is last, though all are joined within a millisecond, or one anew", async () => {
+  test("that is joined last is listed last, also within a millisecond and when joined again", async () => {
     const channels = idsOfAllForms(60);
-    await at.one.write(async (db) => {
-      for (const channel of channels) await processes[0].memberships.join(db, { sessionId: "a", channel });
+    await at.one.transaction(async (db) => {
+      for (const channel of channels)
+        await processes[0].memberships.join(db, { connectionKey: "a", channel });
     });
     expect(await channelsOf("a")).toEqual(channels);
     const again = [channels[30], channels[0], channels[59]] as string[];
@@ -64,15 +65,15 @@ describe("a channel", () => {
     ]);
   });
 
-  test("comes after those that were joined by a clock that went back", async () => {
+  test("is listed after those joined before the clock was set back", async () => {
     const ahead = Date.now() + 3_600_000;
-    await addMemberships(at.one.db, [{ session_id: "a", channel: "ahead", joined_at: ahead }]);
+    await addMemberships(at.one.db, [{ connection_key: "a", channel: "ahead", joined_at: ahead }]);
     await join(processes[0], "room");
     await join(processes[1], "Room");
     expect(await channelsOf("a")).toEqual(["ahead", "room", "Room"]);
   });
 
-  test("is no other that is called alike, nor another session's", async () => {
+  test("is separate from channels with similar names, and from those of other connections", async () => {
     for (const channel of ALIKE) await join(processes[0], channel);
     const { memberships } = processes[1];
     for (const [index, channel] of ALIKE.entries()) {
@@ -85,20 +86,23 @@ describe("a channel", () => {
     }
   });
 
-  test("that was joined in a change that is undone was not joined", async () => {
-    const undone = at.one.writeBeside(async (db) => {
-      expect(await processes[0].memberships.join(db, { sessionId: "a", channel: "room" })).toBe(true);
+  test("is not joined if the transaction is rolled back", async () => {
+    const undone = at.one.sharedTransaction(async (db) => {
+      expect(await processes[0].memberships.join(db, { connectionKey: "a", channel: "room" })).toBe(true);
       throw new Error("refused");
     });
     await expect(undone).rejects.toThrow("refused");
     expect(await channelsOf("a")).toEqual([]);
   });
 
-  test("is joined up to a number of channels, and joined again at that number", async () => {
+  test("is joined up to the maximum number, and can be joined again at that number", async () => {
     const joinUpTo = (max: number, channel: string, each = processes[0]) =>
-      each.database.writeBeside((db) => each.memberships.join(db, { sessionId: "a", channel, max }), {
-        lock: "channels of a",
-      });
+      each.database.sharedTransaction(
+        (db) => each.memberships.join(db, { connectionKey: "a", channel, max }),
+        {
+          lock: "channels of a",
+        },
+      );
     for (const channel of ALIKE) expect(await joinUpTo(ALIKE.length, channel)).toBe(true);
     expect(await joinUpTo(ALIKE.length, "one more")).toBe(false);
     const [first = ""] = ALIKE;
@@ -115,8 +119,8 @@ describe("a channel", () => {
   test("is joined in place of another one, also at the limit", async () => {
     for (const channel of ["one", "two", "three"]) await join(processes[0], channel);
     const moved = (channel: string, leaving: string) =>
-      at.one.writeBeside((db) =>
-        processes[0].memberships.join(db, { sessionId: "a", channel, max: 3, leaving }),
+      at.one.sharedTransaction((db) =>
+        processes[0].memberships.join(db, { connectionKey: "a", channel, max: 3, leaving }),
       );
     expect(await moved("four", "two")).toBe(true);
     expect(await channelsOf("a")).toEqual(["one", "three", "four"]);
@@ -125,13 +129,13 @@ describe("a channel", () => {
     expect(await channelsOf("a")).toEqual(["three", "four", "one"]);
   });
 
-  test("cannot be joined by a session that there is not", async () => {
+  test("cannot be joined by an unknown connection", async () => {
     await expect(join(processes[0], "room", "none")).rejects.toThrow(/foreign/i);
   });
 });
 
 describe("leaving", () => {
-  test("is told to one of many at once", async () => {
+  test("a channel succeeds for one of many concurrent calls", async () => {
     await join(processes[0], "room");
     await join(processes[0], "Room");
     const { passed } = await at.race(20, processes, (each) => leave(each, "room"));
@@ -139,17 +143,17 @@ describe("leaving", () => {
     expect(await channelsOf("a")).toEqual(["Room"]);
   });
 
-  test("many at once is told each to one, in whatever order they are named, with what came along", async () => {
+  test("many channels at once succeeds once for each, in any order", async () => {
     const channels = idsOfAllForms(150);
     const leaving = ["a", "A"].flatMap((id) =>
-      channels.map((channel) => ({ session: { id }, channel, key: `${id} in ${channel}` })),
+      channels.map((channel) => ({ connection: { id }, channel, key: `${id} in ${channel}` })),
     );
     for (let round = 0; round < 3; round++) {
       await addMemberships(
         at.one.db,
-        leaving.map(({ session, channel }) => ({ session_id: session.id, channel })),
+        leaving.map(({ connection, channel }) => ({ connection_key: connection.id, channel })),
       );
-      const none = { session: { id: "a" }, channel: "never joined", key: "none" };
+      const none = { connection: { id: "a" }, channel: "never joined", key: "none" };
       const named = [none, ...leaving];
       const { passed, failed } = await at.race(4, processes, ({ memberships }, index) =>
         memberships.leaveMany(index % 2 === 0 ? named : [...named].reverse()),
@@ -161,7 +165,7 @@ describe("leaving", () => {
     expect(await processes[0].memberships.leaveMany([])).toEqual([]);
   });
 
-  test("and joining at once leaves the session in the channel or out of it, and whoever leaves knows", async () => {
+  test("and joining at the same time is consistent, and leave() reports its effect", async () => {
     for (let round = 0; round < 10; round++) {
       const { passed, failed } = await at.race(6, processes, async (each, index) =>
         index % 3 === 0 ? leave(each, "room") : void (await join(each, "room")),
@@ -176,9 +180,13 @@ describe("leaving", () => {
 
 describe.runIf(isPostgres)("a channel that is joined while nothing changes", () => {
   const NONE = null;
-  const joinUnchanged = (channel: string, given: Partial<CheckedJoining> = {}, each = processes[0]) =>
+  const joinUnchanged = (
+    channel: string,
+    given: Partial<CheckedMembershipRequest> = {},
+    each = processes[0],
+  ) =>
     each.memberships.joinUnchanged(
-      { sessionId: "a", channel, since: 0, validUntil: NONE, ...given },
+      { connectionKey: "a", channel, since: 0, validUntil: NONE, ...given },
       "channels of a",
     );
 
@@ -190,17 +198,18 @@ describe.runIf(isPostgres)("a channel that is joined while nothing changes", () 
     expect(await channelsOf("a")).toEqual(["desk", "room"]);
   });
 
-  test("is neither joined nor left after a change, after a grant has ended, at the limit, or by a closed session", async () => {
+  test("is neither joined nor left after a change, an expiry or a close, or at the limit", async () => {
     await join(processes[0], "room");
-    const moved = (given: Partial<CheckedJoining>) => joinUnchanged("desk", { leaving: "room", ...given });
+    const moved = (given: Partial<CheckedMembershipRequest>) =>
+      joinUnchanged("desk", { leaving: "room", ...given });
     expect(await moved({ since: 1 })).toBe(false);
     expect(await moved({ validUntil: Date.now() - 1000 })).toBe(false);
     expect(await joinUnchanged("desk", { max: 1 })).toBe(false);
-    await at.one.write((db) => new ChangeLog(at.one).append(db));
+    await at.one.transaction((db) => new ChangeLog(at.one).append(db));
     expect(await moved({})).toBe(false);
-    expect(await moved({ sessionId: "A", since: 1 })).toBe(true);
+    expect(await moved({ connectionKey: "A", since: 1 })).toBe(true);
     await at.two.db
-      .updateTable("sallyport_sessions")
+      .updateTable("sallyport_connections")
       .set({ closed_at: at.two.now })
       .where("id", "=", "a")
       .execute();
@@ -211,7 +220,7 @@ describe.runIf(isPostgres)("a channel that is joined while nothing changes", () 
 
   test("waits for a change that has begun, and is not joined then", async () => {
     let joining: Promise<boolean> | undefined;
-    await at.two.write(async (db) => {
+    await at.two.transaction(async (db) => {
       await new ChangeLog(at.two).append(db);
       joining = joinUnchanged("room");
       await at.passTime();
@@ -220,7 +229,7 @@ describe.runIf(isPostgres)("a channel that is joined while nothing changes", () 
     expect(await channelsOf("a")).toEqual([]);
   });
 
-  test("is joined by as many of racing joins as the limit allows", async () => {
+  test("is joined by concurrent calls up to the limit", async () => {
     const { passed, failed } = await at.race(12, processes, (each, index) =>
       joinUnchanged(`room ${index}`, { max: 3 }, each),
     );

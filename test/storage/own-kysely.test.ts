@@ -8,7 +8,7 @@ import { emptyDatabase, isPostgres, searching } from "../postgres/database.ts";
 
 const copies = [
   { origin: "the same package", Kysely, PostgresDialect },
-  // The types of two copies differ. An app that has two of them passes one all the same.
+  // The types of two copies differ, but an app with two copies can pass either.
   {
     origin: "another copy, of version 0.29",
     Kysely: KyselyNext,
@@ -20,7 +20,7 @@ const copies = [
   readonly PostgresDialect: typeof PostgresDialect;
 }[];
 
-test.each(copies)("works on an app's own Kysely from $origin", async (copy) => {
+test.each(copies)("works on a Kysely instance of the app from $origin", async (copy) => {
   const database = await emptyDatabase();
   const dialect = isPostgres
     ? new copy.PostgresDialect({ pool: new Pool({ connectionString: searching(database.source) }) })
@@ -31,11 +31,11 @@ test.each(copies)("works on an app's own Kysely from $origin", async (copy) => {
     await database.drop();
   });
   const storage = isPostgres ? postgres(own) : sqlite(own);
-  expect((await storage.migrate())[0]).toBe("0001_first_tables");
+  expect((await storage.migrate())[0]).toBe("0001_baseline");
   const counter = { key: "a", window_started_at: 2 ** 40, count: 1 };
-  await storage.write((db) => db.insertInto("sallyport_counters").values(counter).execute());
+  await storage.transaction((db) => db.insertInto("sallyport_counters").values(counter).execute());
   await expect(
-    storage.write(async (db) => {
+    storage.transaction(async (db) => {
       await db.deleteFrom("sallyport_counters").execute();
       await sql`select * from not_a_table`.execute(db);
     }),

@@ -1,11 +1,11 @@
-import { Grants } from "../../src/access/grants.ts";
-import { PermissionRows } from "../../src/access/permission-rows.ts";
-import { definePermissions, PermissionCatalog } from "../../src/access/permissions.ts";
-import { Rights, type UserSelector } from "../../src/access/rights.ts";
+import { definePermissions, PermissionCatalog } from "../../src/permissions/define.ts";
+import { UserPermissions, type UserSelector } from "../../src/permissions/effective.ts";
+import { Grants } from "../../src/permissions/grants.ts";
+import { PermissionRows } from "../../src/permissions/sync.ts";
 import type { Processes } from "./processes.ts";
 import type { Db } from "./tables.ts";
 
-/** Two of them differ by a capital only. */
+/** Two names differ only in the case of a letter. */
 export const chat = definePermissions("chat", {
   read: "Can read",
   write: "Can write",
@@ -14,18 +14,18 @@ export const chat = definePermissions("chat", {
 
 export const catalog = new PermissionCatalog([chat]);
 
-/** Rights as the second process reads what the first one gives here. */
+/** Makes changes in the first process, and returns them as the second process reads them. */
 export async function rightsGiven(
   at: Processes,
   work: (grants: Grants, db: Db) => Promise<unknown> = async () => undefined,
-): Promise<Rights> {
-  await at.one.write((db) => new PermissionRows(at.one, catalog).sync(db));
-  await at.one.write((db) => work(new Grants(at.one), db));
-  return new Rights(at.two);
+): Promise<UserPermissions> {
+  await at.one.transaction((db) => new PermissionRows(at.one, catalog).sync(db));
+  await at.one.transaction((db) => work(new Grants(at.one), db));
+  return new UserPermissions(at.two);
 }
 
-/** Every user of a selector, page by page. */
-export async function usersOf(rights: Rights, db: Db, selector: UserSelector): Promise<string[]> {
+/** Returns all users of a selector, read page by page. */
+export async function usersOf(rights: UserPermissions, db: Db, selector: UserSelector): Promise<string[]> {
   const ids: string[] = [];
   for await (const page of rights.pages(db, selector)) ids.push(...page.map(({ userId }) => `${userId}`));
   return ids;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { Grants } from "../../src/access/grants.ts";
-import { PermissionRows } from "../../src/access/permission-rows.ts";
-import { definePermissions, PermissionCatalog } from "../../src/access/permissions.ts";
-import { Rights } from "../../src/access/rights.ts";
+import { definePermissions, PermissionCatalog } from "../../src/permissions/define.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
+import { Grants } from "../../src/permissions/grants.ts";
+import { PermissionRows } from "../../src/permissions/sync.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups } from "./tables.ts";
 
@@ -14,11 +14,11 @@ const at = twoProcesses();
 const rowsOf = (set: typeof before | typeof after) =>
   at.each((database) => {
     const rows = new PermissionRows(database, new PermissionCatalog([set]));
-    return { rows, sync: () => database.write((db) => rows.sync(db)) };
+    return { rows, sync: () => database.transaction((db) => rows.sync(db)) };
   });
 
 describe("permissions", () => {
-  test("that several bring at once are added by one, and each has one row", async () => {
+  test("that several processes sync at once are added once, with one row each", async () => {
     const { passed, failed } = await at.race(10, rowsOf(before), (each) => each.sync());
     expect(failed).toEqual([]);
     const adding = passed.filter(({ added }) => added.length > 0);
@@ -32,7 +32,7 @@ describe("permissions", () => {
     ]);
   });
 
-  test("follow the code: new ones are added, labels change, and what is gone stays as stale", async () => {
+  test("follow the code: new ones are added, labels change, and removed ones are stale", async () => {
     const [older] = rowsOf(before);
     const [, newer] = rowsOf(after);
     await older.sync();
@@ -55,7 +55,7 @@ describe("permissions", () => {
     });
   });
 
-  test("are demanded by their exact name, and only once they are in the database", async () => {
+  test("are required by their exact name, and must be in the database", async () => {
     const [older] = rowsOf(before);
     const missing = { code: "SALLYPORT_NOT_MIGRATED" };
     await expect(older.rows.require(at.one.db, "chat.Read")).rejects.toMatchObject(missing);
@@ -64,7 +64,7 @@ describe("permissions", () => {
       at.two,
       new PermissionCatalog([definePermissions("chat", { read: "R" })]),
     );
-    await at.two.write((db) => without.sync(db));
+    await at.two.transaction((db) => without.sync(db));
     await older.rows.require(at.one.db, read);
     await expect(older.rows.require(at.one.db, "chat.Read")).rejects.toMatchObject(missing);
     await expect(older.rows.require(at.one.db, old)).rejects.toMatchObject(missing);
@@ -73,12 +73,12 @@ describe("permissions", () => {
     });
   });
 
-  test("are pruned by one of several, with every grant of them and no other", async () => {
+  test("are pruned once by concurrent calls, with all of their grants and no others", async () => {
     const [older] = rowsOf(before);
     await older.sync();
     const grants = new Grants(at.one);
     await addGroups(at.one.db, "Crew");
-    await at.one.write(async (db) => {
+    await at.one.transaction(async (db) => {
       for (const permission of [before.read, before.Read, before.old]) {
         await grants.grant(db, "ann", permission, {});
         await grants.grant(db, { group: "Crew" }, permission, {});
@@ -88,11 +88,11 @@ describe("permissions", () => {
     const names = ["chat.Read", "chat.old", "chat.READ", "chat.%", "chat.none"];
     const databases = at.each((database) => database);
     const { passed, failed } = await at.race(6, databases, (database) =>
-      database.write((db) => older.rows.prune(db, names)),
+      database.transaction((db) => older.rows.prune(db, names)),
     );
     expect(failed).toEqual([]);
     expect(passed.filter((pruned) => pruned.length > 0)).toEqual([["chat.Read", "chat.old"]]);
-    const rights = new Rights(at.two);
+    const rights = new UserPermissions(at.two);
     expect((await rights.subject(at.two.db, "ann")).permissions).toEqual(["chat.read", "chat.read"]);
     await older.sync();
     expect((await rights.subject(at.two.db, "ann")).permissions).toEqual(["chat.read", "chat.read"]);

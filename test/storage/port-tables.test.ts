@@ -8,7 +8,7 @@ import { addGroups, groupsIn } from "./tables.ts";
 
 const at = twoProcesses();
 
-/** A handle on a database without any tables. */
+/** Opens a storage on a database without tables. */
 async function unmigrated(): Promise<Database & { readonly run: (statement: string) => Promise<unknown> }> {
   const database = await emptyDatabase();
   const storage = storageAt(database.source);
@@ -27,7 +27,7 @@ describe("failure", () => {
     );
   const unknownTable = (name: string) => thrownBy(sql`select * from ${sql.table(name)}`.execute(at.one.db));
 
-  test("of a table of ours that is missing says what to run, whichever way it was asked for", async () => {
+  test("of a missing Sallyport table contains the command to run, for every method", async () => {
     const storage = await unmigrated();
     const notMigrated = {
       code: "SALLYPORT_NOT_MIGRATED",
@@ -39,12 +39,12 @@ describe("failure", () => {
     const failure = storage.failure(error);
     expect(failure).toBeInstanceOf(StorageError);
     expect(failure).toMatchObject({ ...notMigrated, cause: error });
-    for (const way of ["write", "writeBeside", "writeOne", "rehearse"] as const) {
+    for (const way of ["transaction", "sharedTransaction", "execute", "rollbackTransaction"] as const) {
       await expect(storage[way](groupsIn)).rejects.toMatchObject(notMigrated);
     }
   });
 
-  test("leaves alone what is no failure of the storage", async () => {
+  test("returns other errors unchanged", async () => {
     const dateless = { name: "Other", created_at: null as never };
     await addGroups(at.one.db, "Crew");
     const errors = [
@@ -63,7 +63,7 @@ describe("failure", () => {
     for (const error of errors) expect(at.one.failure(error)).toBe(error);
   });
 
-  test("leaves alone an app's own missing table, though one of ours is named in its name", async () => {
+  test("returns an error about a missing table of the app unchanged, despite a similar name", async () => {
     const error = await unknownTable("not_sallyport_notes");
     expect(at.one.failure(error)).toBe(error);
   });
@@ -83,14 +83,14 @@ describe("migrate", () => {
     return sorted(rows.map(({ name }) => name));
   };
 
-  test("leaves what a newer version has made as it is, so that an older one can be put back", async () => {
+  test("ignores migrations of a newer version, so that an older version can run again", async () => {
     const storage = await unmigrated();
     await storage.migrate();
     await record(storage, "9999_from_the_future", new Date().toISOString());
     expect(await storage.migrate()).toEqual([]);
   });
 
-  test("makes the tables once, and tells what it ran", async () => {
+  test("creates the tables once, and returns the migrations that ran", async () => {
     const storage = await unmigrated();
     const ran = await storage.migrate();
     expect(ran.length).toBeGreaterThan(0);
@@ -100,7 +100,7 @@ describe("migrate", () => {
     expect(await at.two.migrate()).toEqual([]);
   });
 
-  test("runs once when several begin together, even where nothing is there at all yet", async () => {
+  test("runs once when several processes begin together, also on a missing database", async () => {
     for (let round = 0; round < 6; round++) {
       const database = await emptyDatabase();
       const storages = Array.from({ length: 8 }, () => storageAt(database.source));
@@ -109,7 +109,7 @@ describe("migrate", () => {
         await database.drop();
       });
       await database.drop();
-      // Connected, they begin at the same moment.
+      // All storages are connected first, so that they begin at the same time.
       for (const storage of storages) await sql`select 1`.execute(storage.db);
       const { passed, failed } = await at.race(8, storages, (storage) => storage.migrate());
       expect(failed).toEqual([]);
@@ -118,12 +118,12 @@ describe("migrate", () => {
     }
   });
 
-  test("continues a history that Kysely's Migrator began, whatever the order of its rows", async () => {
+  test("continues a history that Kysely's Migrator began, for any order of its rows", async () => {
     const storage = await unmigrated();
     const names = await storage.migrate();
     await storage.run("drop table sallyport_changes");
     await storage.run("drop table sallyport_migrations");
-    // As Kysely 0.28 created them.
+    // The tables as Kysely 0.28 created them.
     await storage.run(
       "create table sallyport_migrations (name varchar(255) not null primary key, timestamp varchar(255) not null)",
     );
@@ -146,7 +146,7 @@ describe("migrate", () => {
     expect(await recorded(storage)).toEqual(names.filter((name) => name !== second));
   });
 
-  test("undoes every migration of a run that fails, and runs them all the next time", async () => {
+  test("rolls back all migrations of a run that fails, and runs them all the next time", async () => {
     const storage = await unmigrated();
     await storage.run("create table sallyport_rules (kind text)");
     await expect(storage.migrate()).rejects.toThrow(/sallyport_rules.* already exists/);
@@ -155,7 +155,7 @@ describe("migrate", () => {
     expect(await storage.migrate()).toEqual(await (await unmigrated()).migrate());
   });
 
-  test("keeps what is in the tables", async () => {
+  test("keeps the rows of the tables", async () => {
     await addGroups(at.one.db, "Crew");
     await at.two.migrate();
     expect(await groupsIn(at.one.db)).toEqual(["Crew"]);
@@ -163,23 +163,23 @@ describe("migrate", () => {
 });
 
 describe("close", () => {
-  test("ends a handle for good, and no other one", async () => {
+  test("closes a storage permanently, and no other one", async () => {
     const three = at.open();
-    await three.write((db) => addGroups(db, "Crew"));
+    await three.transaction((db) => addGroups(db, "Crew"));
     await three.close();
     await expect(groupsIn(three.db)).rejects.toThrow();
-    await expect(three.write(groupsIn)).rejects.toThrow();
+    await expect(three.transaction(groupsIn)).rejects.toThrow();
     await three.close();
     expect(await groupsIn(at.one.db)).toEqual(["Crew"]);
   });
 
-  test("has nothing to do for a handle that was never used", async () => {
+  test("resolves for a storage that was never used", async () => {
     await expect(at.open().close()).resolves.toBeUndefined();
   });
 
-  test("leaves a Kysely open that the app brought", async () => {
+  test("does not close a Kysely instance of the app", async () => {
     await using own = watchedStorageAt(at.source, () => undefined);
-    await own.write((db) => addGroups(db, "Crew"));
+    await own.transaction((db) => addGroups(db, "Crew"));
     await own.close();
     expect(await groupsIn(own.db)).toEqual(["Crew"]);
   });

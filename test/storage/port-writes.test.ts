@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { StorageError } from "../../src/errors.ts";
-import { breathe, type Database } from "../../src/storage/database.ts";
+import { type Database, yieldToEventLoop } from "../../src/storage/database.ts";
 import { twoProcesses } from "./processes.ts";
 import { addGroups, type Db, groupsIn } from "./tables.ts";
 
@@ -19,23 +19,23 @@ async function counterIn(db: Db): Promise<number> {
   return (await query.executeTakeFirst())?.count ?? 0;
 }
 
-/** Right only for whom nobody comes between. */
+/** Counts correctly only if no other write runs at the same time. */
 async function countSlowly(db: Db): Promise<void> {
   const count = await counterIn(db);
-  await breathe();
+  await yieldToEventLoop();
   await setCounter(db, count + 1);
 }
 
-describe("write", () => {
-  test("gives what its work gives, and undoes everything where the work throws", async () => {
+describe("transaction", () => {
+  test("returns the result of its callback, and rolls back if the callback throws", async () => {
     const error = new Error("half-way");
-    const failing = at.one.write(async (db) => {
+    const failing = at.one.transaction(async (db) => {
       await addGroups(db, "Crew");
       throw error;
     });
     await expect(failing).rejects.toBe(error);
-    expect(await at.one.write(groupsIn)).toEqual([]);
-    const written = at.one.write(async (db) => {
+    expect(await at.one.transaction(groupsIn)).toEqual([]);
+    const written = at.one.transaction(async (db) => {
       await addGroups(db, "Crew");
       return groupsIn(db);
     });
@@ -43,8 +43,8 @@ describe("write", () => {
     expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
   });
 
-  test("undoes everything where a statement fails, which is the caller's to hear", async () => {
-    const failing = at.one.write(async (db) => {
+  test("rolls back if a statement fails, and throws the error of the statement", async () => {
+    const failing = at.one.transaction(async (db) => {
       await addGroups(db, "Crew");
       await addGroups(db, "crew", "crew");
     });
@@ -53,64 +53,64 @@ describe("write", () => {
     expect(await groupsIn(at.two.db)).toEqual([]);
   });
 
-  test("excludes every other write: none loses what another one counted", async () => {
-    const { failed } = await at.race(40, [at.one, at.two], (database) => database.write(countSlowly));
+  test("runs alone, so that no increment is lost", async () => {
+    const { failed } = await at.race(40, [at.one, at.two], (database) => database.transaction(countSlowly));
     expect(failed).toEqual([]);
     expect(await counterIn(at.one.db)).toBe(40);
   });
 });
 
-describe("writeBeside", () => {
-  test("gives what its work gives, and undoes everything where the work throws", async () => {
+describe("sharedTransaction", () => {
+  test("returns the result of its callback, and rolls back if the callback throws", async () => {
     const error = new Error("half-way");
-    const failing = at.one.writeBeside(async (db) => {
+    const failing = at.one.sharedTransaction(async (db) => {
       await addGroups(db, "Crew");
       throw error;
     });
     await expect(failing).rejects.toBe(error);
-    expect(await at.one.writeBeside(groupsIn)).toEqual([]);
-    await at.one.writeBeside((db) => addGroups(db, "Crew"));
+    expect(await at.one.sharedTransaction(groupsIn)).toEqual([]);
+    await at.one.sharedTransaction((db) => addGroups(db, "Crew"));
     expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
   });
 
-  test("sees no write begin or end between two of its statements", async () => {
+  test("sees no effect of another write between two of its statements", async () => {
     let writing: Promise<unknown> = Promise.resolve();
-    const [before, after] = await at.one.writeBeside(async (db) => {
+    const [before, after] = await at.one.sharedTransaction(async (db) => {
       const first = await counterIn(db);
-      writing = at.two.write((other) => setCounter(other, 7));
+      writing = at.two.transaction((other) => setCounter(other, 7));
       await at.passTime();
       return [first, await counterIn(db)];
     });
     expect([before, after]).toEqual([0, 0]);
     await writing;
-    expect(await at.one.writeBeside(counterIn)).toBe(7);
+    expect(await at.one.sharedTransaction(counterIn)).toBe(7);
   });
 
-  test("waits for a write that is under way, and sees what it wrote", async () => {
+  test("waits for a write in flight, and reads its result", async () => {
     let beside: Promise<number> | undefined;
-    await at.one.write(async (db) => {
+    await at.one.transaction(async (db) => {
       await setCounter(db, 1);
-      beside = at.two.writeBeside(counterIn);
+      beside = at.two.sharedTransaction(counterIn);
       await at.passTime();
       await setCounter(db, 2);
     });
     expect(await beside).toBe(2);
   });
 
-  test("excludes others with the same lock: none loses what another one counted", async () => {
+  test("runs alone among calls with the same lock, so that no increment is lost", async () => {
     const lock = "connections of o'neil 😀\\'; select 1";
     const { failed } = await at.race(40, [at.one, at.two], (database) =>
-      database.writeBeside(countSlowly, { lock }),
+      database.sharedTransaction(countSlowly, { lock }),
     );
     expect(failed).toEqual([]);
     expect(await counterIn(at.one.db)).toBe(40);
   });
 
-  test("with a lock still waits for a write that is under way", async () => {
+  test("also waits for a write in flight if it has a lock", async () => {
     let beside: Promise<number> | undefined;
-    await at.one.write(async (db) => {
+    await at.one.transaction(async (db) => {
       await setCounter(db, 1);
-      beside = at.two.writeBeside(counterIn, { lock: "ann" });
+      beside = at.two.sharedTransaction(counterIn, { lock: "ann" });
       await at.passTime();
       await setCounter(db, 2);
     });
@@ -118,7 +118,7 @@ describe("writeBeside", () => {
   });
 });
 
-/** Adds a group, unless there are as many as `max`. */
+/** Returns a statement that adds a group, unless there are `max` groups. */
 const addGroup = (db: Db, name: string, max = 100) =>
   db
     .insertInto("sallyport_groups")
@@ -134,34 +134,31 @@ const addGroup = (db: Db, name: string, max = 100) =>
     .returning("name")
     .compile();
 
-describe("writeInOneTrip", () => {
-  test("returns how many rows the first statement returned, and others see what all of them wrote", async () => {
+describe("executeBatch", () => {
+  test("returns the number of rows of the first statement, and commits all statements", async () => {
     const [{ db }, { db: other }] = [at.one, at.two];
-    expect(await at.one.writeInOneTrip([addGroup(db, "Crew"), addGroup(db, "Team")])).toBe(1);
-    expect(await at.two.writeInOneTrip([addGroup(other, "Crew"), addGroup(other, "'; 😀")])).toBe(0);
+    expect(await at.one.executeBatch([addGroup(db, "Crew"), addGroup(db, "Team")])).toBe(1);
+    expect(await at.two.executeBatch([addGroup(other, "Crew"), addGroup(other, "'; 😀")])).toBe(0);
     expect(await groupsIn(at.one.db)).toEqual(["'; 😀", "Crew", "Team"]);
   });
 
-  test("undoes everything where a statement fails, and the next trip works", async () => {
+  test("rolls back if a statement fails, and the next call succeeds", async () => {
     const { db } = at.one;
     for (let round = 0; round < 6; round++) {
-      const failing = at.one.writeInOneTrip([
-        addGroup(db, "Crew"),
-        sql`select * from not_a_table`.compile(db),
-      ]);
+      const failing = at.one.executeBatch([addGroup(db, "Crew"), sql`select * from not_a_table`.compile(db)]);
       await expect(failing).rejects.toThrow(/not_a_table/);
       await expect(failing).rejects.not.toBeInstanceOf(StorageError);
       expect(await groupsIn(at.two.db)).toEqual([]);
     }
-    expect(await at.one.writeInOneTrip([addGroup(db, "Crew")])).toBe(1);
+    expect(await at.one.executeBatch([addGroup(db, "Crew")])).toBe(1);
   });
 
-  test("waits for a write that is under way, and its statements see what it wrote", async () => {
+  test("waits for a write in flight, and its statements read the result", async () => {
     for (const lock of [undefined, "ann"]) {
       let trip: Promise<number> | undefined;
-      await at.one.write(async (db) => {
+      await at.one.transaction(async (db) => {
         await db.deleteFrom("sallyport_groups").execute();
-        trip = at.two.writeInOneTrip([addGroup(at.two.db, "last", 1)], { lock });
+        trip = at.two.executeBatch([addGroup(at.two.db, "last", 1)], { lock });
         await at.passTime();
         await addGroups(db, "first");
       });
@@ -170,15 +167,15 @@ describe("writeInOneTrip", () => {
     }
   });
 
-  test("excludes others with the same lock: none adds more than all of them may", async () => {
+  test("runs alone among calls with the same lock, so that a maximum holds", async () => {
     const lock = "connections of o'neil 😀\\'; select 1";
     const { passed, failed } = await at.race(40, [at.one, at.two], (database, index) =>
       index % 4 === 0
-        ? database.writeBeside(
+        ? database.sharedTransaction(
             async (db) => (await db.executeQuery(addGroup(db, `${index}`, 5))).rows.length,
             { lock },
           )
-        : database.writeInOneTrip([addGroup(database.db, `${index}`, 5)], { lock }),
+        : database.executeBatch([addGroup(database.db, `${index}`, 5)], { lock }),
     );
     expect(failed).toEqual([]);
     expect(passed.reduce((sum, rows) => sum + rows)).toBe(5);
@@ -189,14 +186,14 @@ describe("writeInOneTrip", () => {
     const third = at.open();
     await groupsIn(third.db);
     await third.close();
-    await expect(third.writeInOneTrip([addGroup(at.one.db, "Crew")])).rejects.toThrow();
+    await expect(third.executeBatch([addGroup(at.one.db, "Crew")])).rejects.toThrow();
     expect(await groupsIn(at.one.db)).toEqual([]);
   });
 });
 
 describe("commitsLater", () => {
-  test("can be selected by a statement, whose work others see at once", async () => {
-    const adding = at.one.writeOne((db) =>
+  test("can be selected by a statement that other processes see immediately", async () => {
+    const adding = at.one.execute((db) =>
       db
         .insertInto("sallyport_groups")
         .values({ name: "Crew", created_at: 1 })
@@ -208,10 +205,10 @@ describe("commitsLater", () => {
   });
 });
 
-describe("writeOne", () => {
-  test("gives what its statement gives, which others see at once", async () => {
+describe("execute", () => {
+  test("returns the result of its statement, and other processes see it immediately", async () => {
     const add = (database: Database, name: string) =>
-      database.writeOne((db) =>
+      database.execute((db) =>
         db
           .insertInto("sallyport_groups")
           .values({ name, created_at: 1 })
@@ -224,18 +221,18 @@ describe("writeOne", () => {
     expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
   });
 
-  test("leaves nothing of a statement that fails half-way", async () => {
+  test("rolls back a statement that fails", async () => {
     await addGroups(at.one.db, "Crew");
-    const failing = at.two.writeOne((db) => addGroups(db, "a", "b", "Crew"));
+    const failing = at.two.execute((db) => addGroups(db, "a", "b", "Crew"));
     await expect(failing).rejects.toThrow(/unique/i);
     await expect(failing).rejects.not.toBeInstanceOf(StorageError);
     expect(await groupsIn(at.one.db)).toEqual(["Crew"]);
   });
 
-  test("loses nothing of what statements in two processes count together", async () => {
+  test("loses no increment of two processes", async () => {
     await setCounter(at.one.db, 0);
     const { failed } = await at.race(100, [at.one, at.two], (database) =>
-      database.writeOne((db) =>
+      database.execute((db) =>
         db
           .updateTable("sallyport_counters")
           .set(({ eb }) => ({ count: eb("count", "+", 1) }))
@@ -247,8 +244,8 @@ describe("writeOne", () => {
   });
 });
 
-describe("writesInWith", () => {
-  test("says whether a `with` may write, and then what it wrote is there", async () => {
+describe("supportsWritableCte", () => {
+  test("is true if a `with` clause can write, and then the rows exist", async () => {
     const writing = (db: Db) =>
       db
         .with("made", (cte) =>
@@ -257,30 +254,30 @@ describe("writesInWith", () => {
         .selectFrom("made")
         .select("name")
         .execute();
-    const didWrite = await at.one.write(writing).then(
+    const didWrite = await at.one.transaction(writing).then(
       (rows) => rows.length === 1,
       () => false,
     );
-    expect(didWrite).toBe(at.one.writesInWith);
+    expect(didWrite).toBe(at.one.supportsWritableCte);
     expect(await groupsIn(at.two.db)).toEqual(didWrite ? ["Crew"] : []);
   });
 });
 
-describe("rehearse", () => {
-  test("gives what its work gives, which saw what it wrote, and leaves nothing of it", async () => {
+describe("rollbackTransaction", () => {
+  test("returns the result of its callback, which reads its own writes, and rolls back", async () => {
     await addGroups(at.one.db, "old");
-    const seen = await at.one.rehearse(async (db) => {
+    const seen = await at.one.rollbackTransaction(async (db) => {
       await addGroups(db, "new");
       await db.deleteFrom("sallyport_groups").where("name", "=", "old").execute();
       return groupsIn(db);
     });
     expect(seen).toEqual(["new"]);
     expect(await groupsIn(at.one.db)).toEqual(["old"]);
-    expect(await at.two.write(groupsIn)).toEqual(["old"]);
+    expect(await at.two.transaction(groupsIn)).toEqual(["old"]);
   });
 
-  test("takes part of itself back at a savepoint", async () => {
-    const seen = await at.one.rehearse(async (db) => {
+  test("can roll back to a savepoint", async () => {
+    const seen = await at.one.rollbackTransaction(async (db) => {
       await addGroups(db, "before");
       await sql`savepoint before_change`.execute(db);
       await addGroups(db, "change");
@@ -292,26 +289,26 @@ describe("rehearse", () => {
     expect(await groupsIn(at.two.db)).toEqual([]);
   });
 
-  test("passes on what its work throws, and the next one works", async () => {
+  test("throws the error of its callback, and the next call succeeds", async () => {
     const error = new Error("half-way");
-    const failing = at.one.rehearse(async (db) => {
+    const failing = at.one.rollbackTransaction(async (db) => {
       await addGroups(db, "Crew");
       throw error;
     });
     await expect(failing).rejects.toBe(error);
-    expect(await at.one.rehearse(groupsIn)).toEqual([]);
+    expect(await at.one.rollbackTransaction(groupsIn)).toEqual([]);
   });
 
-  test("is no write to others, and none comes between", async () => {
+  test("has no effect on others, and no write runs during it", async () => {
     const { failed } = await at.race(20, [at.one, at.two], (database, index) =>
-      index < 10 ? database.rehearse(countSlowly) : database.write(countSlowly),
+      index < 10 ? database.rollbackTransaction(countSlowly) : database.transaction(countSlowly),
     );
     expect(failed).toEqual([]);
     expect(await counterIn(at.one.db)).toBe(10);
-    for (const way of ["write", "writeBeside"] as const) {
+    for (const way of ["transaction", "sharedTransaction"] as const) {
       const before = await counterIn(at.one.db);
       let writing: Promise<unknown> = Promise.resolve();
-      const counts = await at.one.rehearse(async (db) => {
+      const counts = await at.one.rollbackTransaction(async (db) => {
         const first = await counterIn(db);
         writing = at.two[way]((other) => setCounter(other, before + 1));
         await at.passTime();

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
-import { ChangeLog } from "../../src/access/change-log.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { type Database, parseList } from "../../src/storage/database.ts";
 import { isPostgres } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -11,12 +11,12 @@ import { ALIKE } from "./texts.ts";
 
 const at = twoProcesses();
 
-/** A change of rights, as far as other processes are told of one. */
-const announce = (database: Database) => database.write((db) => new ChangeLog(database).number(db));
+/** Records a permission change, as other processes detect it. */
+const announce = (database: Database) => database.transaction((db) => new ChangeLog(database).number(db));
 
 describe("db", () => {
-  test("reads what another process has committed, and nothing of what it is writing", async () => {
-    const meanwhile = await at.one.write(async (db) => {
+  test("reads committed rows of another process, and no uncommitted ones", async () => {
+    const meanwhile = await at.one.transaction(async (db) => {
       await addGroups(db, "Crew");
       return groupsIn(at.two.db);
     });
@@ -24,7 +24,7 @@ describe("db", () => {
     expect(await groupsIn(at.two.db)).toEqual(["Crew"]);
   });
 
-  test("keeps text as it is, and one text never stands for another", async () => {
+  test("stores text unchanged, and matches only the exact text", async () => {
     await addGroups(at.one.db, ...ALIKE);
     expect(await groupsIn(at.two.db)).toEqual(sorted(ALIKE));
     for (const text of ALIKE) {
@@ -33,7 +33,7 @@ describe("db", () => {
     }
   });
 
-  test("refuses text that it could not keep as it is, and does not take it for another", async () => {
+  test("rejects text that it cannot store unchanged, and does not match it with another", async () => {
     await addGroups(at.one.db, "admin");
     await expect(addGroups(at.one.db, "admin\0evil")).rejects.toThrow();
     const named = at.two.db.selectFrom("sallyport_groups").select("name").where("name", "=", "admin\0evil");
@@ -41,7 +41,7 @@ describe("db", () => {
     expect(await groupsIn(at.two.db)).toEqual(["admin"]);
   });
 
-  test("gives whole numbers as numbers, as far as they can be told apart", async () => {
+  test("returns integers as numbers, up to the largest safe integer", async () => {
     const numbers = [0, -1, 2 ** 31, -(2 ** 31) - 1, 2 ** 32 + 1, 8.64e15, Number.MAX_SAFE_INTEGER];
     for (const [index, count] of numbers.entries()) {
       const row = { key: `${index}`, window_started_at: count, count };
@@ -56,7 +56,7 @@ describe("db", () => {
 describe("now", () => {
   test("is epoch milliseconds, and advances within a transaction", async () => {
     const read = async (db: Db) => (await db.selectNoFrom(at.one.now.as("at")).executeTakeFirstOrThrow()).at;
-    const [first, second] = await at.one.write(async (db) => {
+    const [first, second] = await at.one.transaction(async (db) => {
       const before = await read(db);
       for (;;) {
         const after = await read(db);
@@ -67,7 +67,7 @@ describe("now", () => {
     expect(second).toBeGreaterThan(first);
   });
 
-  test("is one instant in all of a statement, however many rows it takes", async () => {
+  test("is the same within one statement, also for 100 000 rows", async () => {
     const { rows } = await sql<{ first: number; last: number; rows: number }>`
       with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 100000),
         told as (select n, ${at.one.now} as at from numbers)
@@ -88,7 +88,7 @@ describe("listOf", () => {
     return parseList<unknown>(row.list);
   }
 
-  test("lists texts as they are, by one column or by several", async () => {
+  test("lists text unchanged, for one column or several", async () => {
     for (const [index, key] of ALIKE.entries()) {
       const row = { key, window_started_at: 0, count: 2 ** 40 + index };
       await at.one.db.insertInto("sallyport_counters").values(row).execute();
@@ -98,7 +98,7 @@ describe("listOf", () => {
     expect(sorted((await listed("count", "key")) as [number, string][])).toEqual(sorted(pairs));
   });
 
-  test("has a place for each row, though another one says the same", async () => {
+  test("has an entry for each row, also for equal rows", async () => {
     for (const key of ["a", "b", "c"]) {
       const row = { key, window_started_at: 0, count: key === "c" ? 2 : 1 };
       await at.one.db.insertInto("sallyport_counters").values(row).execute();
@@ -111,7 +111,7 @@ describe("listOf", () => {
     ]);
   });
 
-  test("is empty where there is no row, and keeps the order of its subquery", async () => {
+  test("is empty without rows, and keeps the order of its subquery", async () => {
     expect(await listed("key")).toEqual([]);
     expect(await listed("key", "count")).toEqual([]);
     await addGroups(at.one.db, "b", "c", "a");
@@ -124,7 +124,7 @@ describe("listOf", () => {
     }
   });
 
-  test("is made for each row of the statement around it, with null for what is null", async () => {
+  test("is built for each row of the outer statement, with null for null values", async () => {
     await addGroups(at.one.db, "Crew", "crew", "none");
     const user = (id: string) => ({ id, is_active: 1, is_superuser: 0, created_at: 1 }) as const;
     await at.one.db
@@ -160,31 +160,31 @@ describe("listOf", () => {
   });
 });
 
-describe("changedElsewhere", () => {
-  test("tells once of each change of rights in another process, and of nothing where there was none", async () => {
+describe("pollExternalChanges", () => {
+  test("returns true once after permission changes of another process, and false otherwise", async () => {
     const three = at.open();
-    const looking = [at.one, three];
-    const looks = () => Promise.all(looking.map((database) => database.changedElsewhere()));
-    await looks();
+    const pollers = [at.one, three];
+    const poll = () => Promise.all(pollers.map((database) => database.pollExternalChanges()));
+    await poll();
     for (let round = 0; round < 3; round++) {
-      expect(await looks()).toEqual([false, false]);
+      expect(await poll()).toEqual([false, false]);
       await announce(at.two);
       await announce(at.two);
-      expect(await looks()).toEqual([true, true]);
+      expect(await poll()).toEqual([true, true]);
     }
-    expect(await looks()).toEqual([false, false]);
+    expect(await poll()).toEqual([false, false]);
   });
 
-  test("tells of a change that was made before the first look", async () => {
+  test("returns true for a change before the first poll", async () => {
     await announce(at.two);
-    expect(await at.one.changedElsewhere()).toBe(true);
+    expect(await at.one.pollExternalChanges()).toBe(true);
   });
 });
 
 describe("notification", () => {
-  test("is selected in a change without any harm to it, whether anybody listens or not", async () => {
+  test("can be selected in a change, with or without a listener", async () => {
     const end = at.two.listen(() => undefined);
-    const named = at.one.write((db) =>
+    const named = at.one.transaction((db) =>
       db
         .insertInto("sallyport_groups")
         .values({ name: "Crew", created_at: 1 })
@@ -192,8 +192,8 @@ describe("notification", () => {
         .execute(),
     );
     expect(await named).toEqual([expect.objectContaining({ name: "Crew" })]);
-    await at.two.write((db) => db.selectNoFrom(at.two.notification.as("notified")).execute());
-    const undone = at.one.write(async (db) => {
+    await at.two.transaction((db) => db.selectNoFrom(at.two.notification.as("notified")).execute());
+    const undone = at.one.transaction(async (db) => {
       await db.selectNoFrom(at.one.notification.as("notified")).execute();
       throw new Error("half-way");
     });
@@ -203,8 +203,8 @@ describe("notification", () => {
   });
 });
 
-/** Resolves when a listener that began later has been woken. SQLite wakes no listener. */
-async function anotherIsWoken(): Promise<void> {
+/** Resolves when a later listener has been notified. SQLite notifies no listener. */
+async function anotherIsNotified(): Promise<void> {
   if (!isPostgres) return;
   let woken = 0;
   const end = at.one.listen(() => woken++);
@@ -216,7 +216,7 @@ async function anotherIsWoken(): Promise<void> {
 }
 
 describe("listen", () => {
-  test("gives what ends it: nobody is woken any more, and the handle works on", async () => {
+  test("returns a function that ends the notifications, and the storage still works", async () => {
     let woken = 0;
     const ends = [1, 2].map(() => at.one.listen(() => woken++));
     await announce(at.two);
@@ -224,15 +224,15 @@ describe("listen", () => {
     const until = woken;
     for (let round = 0; round < 5; round++) await announce(at.two);
     expect(await new ChangeLog(at.one).last(at.one.db)).toBe(6);
-    await anotherIsWoken();
+    await anotherIsNotified();
     expect(woken).toBe(until);
   });
 
-  test("may be ended before it has begun", async () => {
+  test("can be ended before it has begun", async () => {
     let woken = 0;
     await at.one.listen(() => woken++)();
     await announce(at.two);
-    await anotherIsWoken();
+    await anotherIsNotified();
     expect(woken).toBe(0);
   });
 });
@@ -243,10 +243,10 @@ describe("readRow", () => {
   const add = (key: string, count: number) =>
     at.two.db.insertInto("sallyport_counters").values({ key, count, window_started_at: 0 }).execute();
 
-  test.skipIf(isPostgres)("reads at most one row at once, as it is now", async () => {
+  test.skipIf(isPostgres)("reads at most one row synchronously, with its current values", async () => {
     await add("a", 1);
     await add("b", 2);
-    // Through Kysely, which reads with another call of the driver.
+    // Kysely reads with another call of the driver.
     await at.one.db.executeQuery(rowOf("a"));
     expect(at.one.readRow?.(rowOf("b"))).toEqual({ row: { key: "b", count: 2 } });
     expect(at.one.readRow?.(rowOf("none"))).toEqual({ row: undefined });
@@ -254,9 +254,9 @@ describe("readRow", () => {
     expect(at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 7 } });
   });
 
-  test.skipIf(isPostgres)("reads nothing while a transaction has the connection", async () => {
+  test.skipIf(isPostgres)("returns undefined while a transaction has the connection", async () => {
     await add("a", 1);
-    await at.one.write(async (db) => {
+    await at.one.transaction(async (db) => {
       await db.updateTable("sallyport_counters").set({ count: 2 }).execute();
       expect(at.one.readRow?.(rowOf("a"))).toBeUndefined();
     });
@@ -264,10 +264,10 @@ describe("readRow", () => {
   });
 
   test.skipIf(!isPostgres)(
-    "reads at most one row in a round trip, beside a transaction, and throws what the driver reports",
+    "reads at most one row in one round trip outside a transaction, and throws driver errors",
     async () => {
       await add("a", 1);
-      await at.one.write(async (db) => {
+      await at.one.transaction(async (db) => {
         await db.updateTable("sallyport_counters").set({ count: 2 }).execute();
         expect(await at.one.readRow?.(rowOf("a"))).toEqual({ row: { key: "a", count: 1 } });
       });
@@ -289,7 +289,7 @@ describe("readRow", () => {
     });
     let held = 0;
     const busy = Array.from({ length: 10 }, () =>
-      at.one.writeBeside(() => {
+      at.one.sharedTransaction(() => {
         held++;
         return released;
       }),
@@ -305,13 +305,13 @@ describe("readRow", () => {
     })();
     release();
     await Promise.all([...busy, ...first, later]);
-    // Ten of the first reads may have asked the pool before it.
+    // Ten of the first reads may have requested a connection before it.
     expect(order.indexOf("later")).toBeLessThan(25);
   });
 });
 
 describe("unreachable", () => {
-  test("is undefined while connections can be made", async () => {
+  test("is undefined while connections can be opened", async () => {
     await at.one.db.selectFrom("sallyport_counters").selectAll().execute();
     expect(at.one.unreachable).toBeUndefined();
   });
@@ -324,7 +324,7 @@ describe("sql", () => {
   });
 });
 
-test("every member of the port has tests of its name", () => {
+test("every member of the Database interface has tests with its name", () => {
   const read = (path: string) => readFileSync(join(import.meta.dirname, path), "utf8");
   const [, body = ""] =
     /^export interface Database \{\n(.*?)^\}/ms.exec(read("../../src/storage/database.ts")) ?? [];

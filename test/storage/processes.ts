@@ -4,7 +4,7 @@ import type { Database } from "../../src/storage/database.ts";
 import { databaseTime, storageAt, type TestDatabase } from "../postgres/database.ts";
 import { migratedDatabase } from "../postgres/migrated-database.ts";
 
-/** A database of each test's own with our tables, and handles on it: each is what one process has. */
+/** A migrated database for each test, with a storage for each simulated process. */
 export class Processes {
   #database: TestDatabase | undefined;
   readonly #opened: Database[] = [];
@@ -22,19 +22,19 @@ export class Processes {
     return this.#opened[1] as Database;
   }
 
-  /** The time by the database's clock, in epoch milliseconds. */
+  /** Returns the time of the database clock, in epoch milliseconds. */
   time(): Promise<number> {
     return databaseTime(this.source);
   }
 
-  /** One more handle; it is closed with the others. */
+  /** Opens one more storage, which is closed with the others. */
   open(): Database {
     const storage = storageAt(this.source);
     this.#opened.push(storage);
     return storage;
   }
 
-  /** Lets a third process read twenty times: long enough for a write that waits for nothing. */
+  /** Lets a third process read twenty times, which is enough for a write that is not blocked. */
   async passTime(): Promise<void> {
     const third = this.open();
     for (let reads = 0; reads < 20; reads++) {
@@ -42,12 +42,12 @@ export class Processes {
     }
   }
 
-  /** The same noun in both processes. */
+  /** Creates an object for each of the two processes. */
   each<Noun>(make: (database: Database) => Noun): readonly [Noun, Noun] {
     return [make(this.one), make(this.two)];
   }
 
-  /** Starts many works together, which take turns among the nouns, and waits for all of them. */
+  /** Starts `count` calls at once, in turn on the given objects, and waits for all of them. */
   async race<Noun, Result>(
     count: number,
     nouns: readonly Noun[],
@@ -77,7 +77,7 @@ export class Processes {
   }
 }
 
-/** Opens every connection that a handle may have: whoever waits for one comes too late for a race. */
+/** Opens all connections of a storage, so that no call of a race waits for one. */
 async function connected(database: Database): Promise<void> {
   await Promise.all(Array.from({ length: 10 }, () => sql`select 1`.execute(database.db)));
 }
@@ -89,13 +89,13 @@ export function twoProcesses(): Processes {
   return processes;
 }
 
-/** What came of works that were started together. */
+/** The results and the errors of calls that were started together. */
 export interface Outcome<Result> {
   readonly passed: readonly Result[];
   readonly failed: readonly unknown[];
 }
 
-/** In JavaScript's own order, which neither database need share. */
+/** Sorts in JavaScript's order, which can differ from the order of the databases. */
 export function sorted<Item>(items: Iterable<Item>): Item[] {
   return [...items].sort();
 }

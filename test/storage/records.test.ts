@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Audit, type AuditSubject } from "../../src/access/audit.ts";
-import { type DeclaredRule, DeclaredRules } from "../../src/access/declared-rules.ts";
+import { Audit, type AuditSubject } from "../../src/audit/audit-log.ts";
+import { type DeclaredRule, DeclaredRules } from "../../src/permissions/declared-rules.ts";
 import { chat } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
@@ -14,10 +14,10 @@ describe("the audit", () => {
   });
 
   const record = (number: number, subject: AuditSubject) =>
-    at.one.write((db) => audit[0].record(db, number, subject));
-  /** Entries of as many numbers, at as many milliseconds after the epoch. */
+    at.one.transaction((db) => audit[0].record(db, number, subject));
+  /** Records entries that are numbered from 1, each with its number as the time in milliseconds. */
   async function recordMany(count: number): Promise<void> {
-    await at.one.write(async (db) => {
+    await at.one.transaction(async (db) => {
       for (let number = 1; number <= count; number++)
         await audit[0].record(db, number, { action: "recheck" });
       await db
@@ -29,7 +29,7 @@ describe("the audit", () => {
   const numbers = async (filter?: Parameters<Audit["list"]>[0]) =>
     (await audit[1].list(filter)).map(({ number }) => number);
 
-  test("keeps every word as it was said, and null where nothing was", async () => {
+  test("stores all text unchanged, and null for missing values", async () => {
     for (const [index, text] of ALIKE.entries()) {
       const details = { [text]: text, list: [text, null, 2 ** 40, true], nested: { text } };
       const subject = { by: text, reason: text, user: text, group: text, permission: text, details };
@@ -63,7 +63,7 @@ describe("the audit", () => {
     expect(await numbers({ by: "Ann", user: "ann" })).toEqual([]);
   });
 
-  test("is paged from the newest to the oldest without a gap, while more is recorded", async () => {
+  test("is paged from the newest to the oldest without a gap, while entries are added", async () => {
     await recordMany(250);
     const seen: number[] = [];
     for (let before: number | undefined; ; ) {
@@ -79,13 +79,13 @@ describe("the audit", () => {
     expect(await numbers({ since: new Date(249), before: 251 })).toEqual([250, 249]);
   });
 
-  test("takes each number once, and nothing of a change that comes second", async () => {
+  test("accepts each number once, and nothing of a second change", async () => {
     await record(1, { action: "grant", user: "ann" });
     await expect(record(1, { action: "grant", user: "bob" })).rejects.toThrow(/unique/i);
     expect(await audit[1].list()).toMatchObject([{ number: 1, user: "ann" }]);
   });
 
-  test("loses its oldest up to a limit, each by one of two at once, and nothing younger", async () => {
+  test("removes its oldest entries up to a limit, each one once, and no newer entries", async () => {
     await recordMany(50);
     await record(51, { action: "recheck" });
     expect(await audit[0].removeOlder(60_000, 10)).toBe(10);
@@ -108,19 +108,19 @@ describe("the declared rules", () => {
     ]);
   const inOrder = (list: readonly DeclaredRule[]) => sorted(list.map((one) => JSON.stringify(one)));
 
-  test("are told as they were recorded last, each by its kind and exact name", async () => {
+  test("are returned as they were last recorded, by kind and exact name", async () => {
     const [one, two] = at.each((database) => new DeclaredRules(database));
     expect(await two.list()).toEqual([]);
-    await at.one.write((db) => one.record(db, rules(ALIKE)));
+    await at.one.transaction((db) => one.record(db, rules(ALIKE)));
     expect(inOrder(await two.list())).toEqual(inOrder(rules(ALIKE)));
-    await at.one.write((db) => one.record(db, rules(["/ws/chat"])));
+    await at.one.transaction((db) => one.record(db, rules(["/ws/chat"])));
     expect(inOrder(await two.list())).toEqual(inOrder(rules(["/ws/chat"])));
   });
 
-  test("are read within the transaction that replaces them, and stay where it is undone", async () => {
+  test("are readable in the transaction that replaces them, and stay if it is rolled back", async () => {
     const [one, two] = at.each((database) => new DeclaredRules(database));
-    await at.one.write((db) => one.record(db, rules(["old"])));
-    const undone = at.one.write(async (db) => {
+    await at.one.transaction((db) => one.record(db, rules(["old"])));
+    const undone = at.one.transaction(async (db) => {
       await one.record(db, rules(["new"]));
       expect(inOrder(await one.list(db))).toEqual(inOrder(rules(["new"])));
       expect(inOrder(await two.list())).toEqual(inOrder(rules(["old"])));
@@ -130,10 +130,10 @@ describe("the declared rules", () => {
     expect(inOrder(await two.list())).toEqual(inOrder(rules(["old"])));
   });
 
-  test("are those of one of several that record at once, and of no two", async () => {
+  test("are those of exactly one of several concurrent calls", async () => {
     const nouns = at.each((database) => ({ database, rules: new DeclaredRules(database) }));
     const { failed } = await at.race(8, nouns, (each, index) =>
-      each.database.write((db) =>
+      each.database.transaction((db) =>
         each.rules.record(db, rules(Array.from({ length: 5 }, (_, n) => `${index} ${n}`))),
       ),
     );

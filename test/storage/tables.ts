@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
-import { Gateways, gatewaySecret } from "../../src/gateways/gateways.ts";
+import { Gateways, gatewaySecret } from "../../src/auth/gateways.ts";
 import type { Database, Tables } from "../../src/storage/database.ts";
 import { sorted } from "./processes.ts";
 
 export type Db = Kysely<Tables>;
 
-/** Rows of one INSERT, well below what either database binds. */
+/** Rows per INSERT, well below the parameter limits of both databases. */
 const ROWS = 1000;
 
 async function inserted<Row>(rows: readonly Row[], insert: (some: Row[]) => Promise<unknown>): Promise<void> {
@@ -35,26 +35,26 @@ export function addUsers(db: Db, ids: readonly string[]): Promise<void> {
   );
 }
 
-/** A gateway for sessions to be of. @returns its id */
+/** Adds a gateway for connections and returns its id. */
 export async function addGateway(database: Database, name = "local"): Promise<string> {
   const endpoint = `https://${name}.execute-api.eu-west-1.amazonaws.com/prod`;
   return (await new Gateways(database).register({ name, endpoint, secret: gatewaySecret() })).id;
 }
 
-export type Session = Partial<Tables["sallyport_sessions"]> & { readonly gateway_id: string };
+export type Session = Partial<Tables["sallyport_connections"]> & { readonly gateway_id: string };
 
-/** Rows as they are, connected now where nothing else is said. */
+/** Adds connections with the given fields. By default, they connected now. */
 export function addSessions(database: Database, sessions: readonly Session[]): Promise<void> {
   return inserted(sessions, (some) =>
     database.db
-      .insertInto("sallyport_sessions")
+      .insertInto("sallyport_connections")
       .values(
         some.map((session) => ({
           id: randomUUID(),
           connection_id: randomUUID(),
           view: "/ws/chat",
           user_id: null,
-          login_id: null,
+          session_id: null,
           source_ip: null,
           connected_at: database.now,
           last_seen_at: database.now,
@@ -70,7 +70,7 @@ export function addSessions(database: Database, sessions: readonly Session[]): P
   );
 }
 
-export type Membership = Pick<Tables["sallyport_memberships"], "session_id" | "channel"> & {
+export type Membership = Pick<Tables["sallyport_memberships"], "connection_key" | "channel"> & {
   readonly joined_at?: number;
 };
 

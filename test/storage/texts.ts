@@ -1,4 +1,4 @@
-/** Texts that a careless comparison takes for each other, and some that a careless statement would not survive. */
+/** Texts that wrong comparisons treat as equal, and texts that break wrong SQL statements. */
 export const ALIKE: readonly string[] = [
   "Ann",
   "ann",
@@ -51,12 +51,12 @@ export const ALIKE: readonly string[] = [
   "'; drop table sallyport_users; --",
 ];
 
-/** Those that a user can be called. */
+/** The texts that are valid user ids. */
 export const ALIKE_USERS: readonly string[] = ALIKE.filter(
   (text) => text.trim() !== "" && !/\p{Cc}/u.test(text),
 );
 
-/** Those that a group can be called: without spaces at the ends, and in Unicode's composed form. */
+/** The texts that are valid group names: without spaces at the ends, in Unicode's composed form. */
 export const ALIKE_TRIMMED: readonly string[] = ALIKE_USERS.filter(
   (text) => text.trim() === text && text === text.normalize("NFC"),
 );
@@ -76,7 +76,7 @@ const FORMS = [
   (n: number) => `ａ${n}`,
 ] as const;
 
-/** So many different ids, of forms that databases put in different orders. */
+/** Returns a number of different ids, in forms that databases sort differently. */
 export function idsOfAllForms(count: number): string[] {
   return Array.from({ length: count }, (_, index) => {
     const form = FORMS[index % FORMS.length] as (typeof FORMS)[number];

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { ChangeLog } from "../../src/access/change-log.ts";
-import { hashToken, type TokenGrant, Tokens } from "../../src/access/tokens.ts";
+import { hashToken, type TokenGrant, Tokens } from "../../src/auth/tokens.ts";
 import { RefusedError } from "../../src/errors.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups } from "./tables.ts";
@@ -10,7 +10,7 @@ import { ALIKE } from "./texts.ts";
 const HOUR_MS = 3_600_000;
 const ANN: TokenGrant = {
   userId: "ann",
-  loginId: null,
+  sessionId: null,
   origin: null,
   gatewayId: null,
   view: null,
@@ -26,8 +26,8 @@ beforeEach(async () => {
 
 const issue = (grant: TokenGrant) => tokens[0].issue(at.one.db, grant);
 
-/** Why a token was refused; undefined where it was spent. */
-async function refusal(token: string): Promise<string | undefined> {
+/** Returns the reason why a token is rejected, or undefined if it was spent. */
+async function rejectionReason(token: string): Promise<string | undefined> {
   const error = await tokens[1].spend(token).then(
     () => undefined,
     (thrown: unknown) => thrown,
@@ -36,7 +36,7 @@ async function refusal(token: string): Promise<string | undefined> {
   return (error as RefusedError | undefined)?.reason;
 }
 
-/** Lets tokens expire, so long ago. */
+/** Moves the expiry of a token into the past. */
 const expire = (token: string, agoMs: number) =>
   at.one.db
     .updateTable("sallyport_tokens")
@@ -53,7 +53,7 @@ async function hashes(): Promise<string[]> {
 }
 
 describe("a token", () => {
-  test("is spent once by one of twenty at once, and the others are told that somebody replays it", async () => {
+  test("is spent once by twenty concurrent calls, and the others fail with token-replayed", async () => {
     for (let round = 0; round < 5; round++) {
       const token = await issue(ANN);
       const { passed, failed } = await at.race(20, tokens, (each) => each.spend(token));
@@ -62,7 +62,7 @@ describe("a token", () => {
     }
   });
 
-  test("is each spent once where many race for many", async () => {
+  test("is spent once when many calls use many tokens", async () => {
     const issued = await Promise.all(
       Array.from({ length: 10 }, (_, index) => issue({ ...ANN, userId: `${index}` })),
     );
@@ -70,11 +70,11 @@ describe("a token", () => {
     expect(sorted(passed.map(({ userId }) => userId))).toEqual(sorted(issued.map((_, index) => `${index}`)));
   });
 
-  test("gives back what it was issued for, as it was, or null", async () => {
+  test("returns the data of its issue unchanged, or null", async () => {
     for (const text of ALIKE) {
       const grant = {
         userId: text,
-        loginId: `login ${text}`,
+        sessionId: `login ${text}`,
         origin: `https://${text}`,
         gatewayId: text,
         view: text,
@@ -85,15 +85,15 @@ describe("a token", () => {
     expect(await tokens[1].spend(await issue(ANN))).toMatchObject(ANN);
   });
 
-  test("is known by its hash alone, and only in the very form it was given out in", async () => {
+  test("is stored as its hash only, and accepted only in its exact form", async () => {
     const token = await issue(ANN);
     expect(await hashes()).toEqual([hashToken(token)]);
     const others = [token.toUpperCase(), `${token} `, hashToken(token), "", "%", "a".repeat(64)];
-    for (const other of others) expect(await refusal(other)).toBe("token-unknown");
-    expect(await refusal(token)).toBeUndefined();
+    for (const other of others) expect(await rejectionReason(other)).toBe("token-unknown");
+    expect(await rejectionReason(token)).toBeUndefined();
   });
 
-  test("can be spent until it expires by the database's clock, which is told from a replay", async () => {
+  test("expires by the database clock, with a different reason than a replay", async () => {
     const [expired, spent, late] = [await issue(ANN), await issue(ANN), await issue(ANN)];
     const { expires_at, created_at } = await at.two.db
       .selectFrom("sallyport_tokens")
@@ -102,15 +102,15 @@ describe("a token", () => {
       .executeTakeFirstOrThrow();
     expect(expires_at - created_at).toBe(60_000);
     await expire(expired, 0);
-    expect(await refusal(expired)).toBe("token-expired");
-    expect(await refusal(spent)).toBeUndefined();
+    expect(await rejectionReason(expired)).toBe("token-expired");
+    expect(await rejectionReason(spent)).toBeUndefined();
     await expire(spent, 1);
-    expect(await refusal(spent)).toBe("token-replayed");
+    expect(await rejectionReason(spent)).toBe("token-replayed");
     await expire(late, -1000 * HOUR_MS);
-    expect(await refusal(late)).toBeUndefined();
+    expect(await rejectionReason(late)).toBeUndefined();
   });
 
-  test("has expired when it was issued before the clock of the database was set back by an hour", async () => {
+  test("is expired if it was issued before the database clock was set back by an hour", async () => {
     const [stepped, late] = [await issue(ANN), await issue(ANN)];
     const issuedIn = (token: string, ms: number) =>
       at.one.db
@@ -122,13 +122,13 @@ describe("a token", () => {
         .where("hash", "=", hashToken(token))
         .execute();
     await issuedIn(stepped, HOUR_MS);
-    expect(await refusal(stepped)).toBe("token-expired");
-    // Two processes of one database may differ by a little.
+    expect(await rejectionReason(stepped)).toBe("token-expired");
+    // Two processes of one database can differ slightly.
     await issuedIn(late, 4_000);
-    expect(await refusal(late)).toBeUndefined();
+    expect(await rejectionReason(late)).toBeUndefined();
   });
 
-  test("brings its user's rights of that moment along, and the number of the last change", async () => {
+  test("returns the current permissions of its user and the number of the last change", async () => {
     const [first, second, third] = [
       await issue(ANN),
       await issue(ANN),
@@ -159,26 +159,26 @@ describe("a token", () => {
     expect((await tokens[1].spend(third)).subject).toMatchObject({ isActive: false, permissions: [] });
   });
 
-  test("is good for the connect that spent it, until it is removed or its session ends", async () => {
+  test("is valid for the connect that spent it, until it is removed or its session ends", async () => {
     const [unspent, spent, gone] = [await issue(ANN), await issue(ANN), await issue(ANN)];
-    const ended = await issue({ ...ANN, loginId: "phone" });
+    const ended = await issue({ ...ANN, sessionId: "phone" });
     const { spentAt } = await tokens[1].spend(spent);
     await tokens[0].forget(at.one.db, { token: gone });
     await tokens[0].end(at.one.db, "phone");
     const reasons = [unspent, spent, gone, ended].map(async (token) => {
-      return (await at.two.writeBeside((db) => tokens[1].whyEnded(db, token, spentAt)))?.reason;
+      return (await at.two.sharedTransaction((db) => tokens[1].whyEnded(db, token, spentAt)))?.reason;
     });
     expect(await Promise.all(reasons)).toEqual(["token-replayed", undefined, "login", "session-ended"]);
-    expect(await refusal(gone)).toBe("token-unknown");
+    expect(await rejectionReason(gone)).toBe("token-unknown");
   });
 });
 
-describe("tokens that are taken back", () => {
-  test("are those of the very login or user, and no other's that is called alike", async () => {
+describe("revoked tokens", () => {
+  test("are those of exactly one session or user, and not of similar names", async () => {
     const ofLogins = new Map<string, string>();
     const ofUsers = new Map<string, string>();
     for (const text of ALIKE) {
-      ofLogins.set(text, hashToken(await issue({ ...ANN, userId: "somebody", loginId: text })));
+      ofLogins.set(text, hashToken(await issue({ ...ANN, userId: "somebody", sessionId: text })));
       ofUsers.set(text, hashToken(await issue({ ...ANN, userId: text })));
     }
     for (const text of ALIKE.slice(0, 12)) {
@@ -191,28 +191,28 @@ describe("tokens that are taken back", () => {
     }
   });
 
-  test("come back where what took them is undone", async () => {
-    const token = await issue({ ...ANN, loginId: "login" });
-    const undone = at.one.write(async (db) => {
+  test("are valid again if the revocation is rolled back", async () => {
+    const token = await issue({ ...ANN, sessionId: "login" });
+    const undone = at.one.transaction(async (db) => {
       await tokens[0].end(db, "login");
       throw new Error("half-way");
     });
     await expect(undone).rejects.toThrow("half-way");
-    expect(await refusal(token)).toBeUndefined();
+    expect(await rejectionReason(token)).toBeUndefined();
   });
 
-  test("can be spent or are unknown, and never both, where a spend races with their login's end", async () => {
+  test("are spent at most once when a spend races with the end of their session", async () => {
     for (let round = 0; round < 10; round++) {
-      const token = await issue({ ...ANN, loginId: "login" });
+      const token = await issue({ ...ANN, sessionId: "login" });
       const { passed, failed } = await at.race(4, tokens, async (each, index) => {
-        if (index === 1) await at.one.write((db) => tokens[0].end(db, "login"));
+        if (index === 1) await at.one.transaction((db) => tokens[0].end(db, "login"));
         return index === 1 ? undefined : each.spend(token);
       });
       expect(passed.filter((spent) => spent !== undefined).length).toBeLessThanOrEqual(1);
       for (const error of failed) {
         expect(["session-ended", "token-replayed"]).toContain((error as RefusedError).reason);
       }
-      expect(await refusal(token)).toBe("session-ended");
+      expect(await rejectionReason(token)).toBe("session-ended");
     }
   });
 });
@@ -226,7 +226,7 @@ describe("tokens that expired long ago", () => {
     return made.map(hashToken);
   }
 
-  test("go with each new one, a few at a time, and those of late stay", async () => {
+  test("are removed with each new token, a few at a time, and recent ones stay", async () => {
     const recent = await issued(3, 9 * 60_000);
     await issued(15, LONG_MS);
     await issue(ANN);
@@ -236,7 +236,7 @@ describe("tokens that expired long ago", () => {
     expect(await hashes()).toEqual(expect.arrayContaining([...recent, hashToken(last)]));
   });
 
-  test("are removed up to a limit, each by one of two at once", async () => {
+  test("are removed up to a limit, each one once by concurrent calls", async () => {
     const recent = await issued(2, 0);
     await issued(25, LONG_MS);
     expect(await tokens[0].removeExpired(10)).toBe(10);

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Rights } from "../../src/access/rights.ts";
+import { Connections } from "../../src/connections/connections.ts";
+import { type ConnectionScope, UserConnections } from "../../src/connections/user-connections.ts";
 import type { ManagementApi, PostResult } from "../../src/delivery/management-api.ts";
-import { ConnectionProbes } from "../../src/lifecycle/probe-connections.ts";
-import { Sessions } from "../../src/sessions/sessions.ts";
-import { type ConnectionScope, UserConnections } from "../../src/sessions/user-connections.ts";
+import { ConnectionProbes } from "../../src/events/connection-probes.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addSessions, type Session } from "./tables.ts";
 import { ALIKE } from "./texts.ts";
@@ -22,7 +22,7 @@ beforeEach(async () => {
   connections = new UserConnections(at.two);
 });
 
-/** Adds an open connection of ann that was opened so long ago. */
+/** Adds an open connection of ann with an age. */
 async function add(id: string, ageMs: number, fields: Partial<Session> = {}): Promise<void> {
   const connected_at = (await at.time()) - ageMs;
   await addSessions(at.one, [
@@ -36,7 +36,7 @@ const oldest = async (scope: ConnectionScope = EVERYWHERE, limit = 100) =>
   (await connections.oldest("ann", scope, limit)).map(({ id }) => id);
 
 describe("the open connections of a user", () => {
-  test("are counted without those that are closed, anonymous, or of another user, however alike", async () => {
+  test("are counted without closed and anonymous ones, and those of similar user ids", async () => {
     expect(await count()).toBe(0);
     for (const [index, user_id] of ALIKE.entries()) await add(`${index}`, 0, { user_id });
     await add("open", 0);
@@ -64,7 +64,7 @@ describe("the open connections of a user", () => {
     expect(await oldest()).toEqual(["young"]);
   });
 
-  test("are listed the oldest first, without those whose connect may not be answered yet", async () => {
+  test("are listed oldest first, without those with a connect that may be in flight", async () => {
     await add("young", 28 * SECOND_MS);
     await add("b", 40 * SECOND_MS);
     await add("old", HOUR_MS);
@@ -99,14 +99,14 @@ describe("a probe of the connections of a user", () => {
       delete: async () => ({ kind: "ok" }),
       close: async () => undefined,
     };
-    const sessions = new Sessions(at.two, new Rights(at.two));
+    const sessions = new Connections(at.two, new UserPermissions(at.two));
     probes = new ConnectionProbes(client, connections, sessions);
   });
 
   const gone = async (): Promise<PostResult> => ({ kind: "gone" });
   const closedRows = async () => {
     const rows = await at.one.db
-      .selectFrom("sallyport_sessions")
+      .selectFrom("sallyport_connections")
       .select(["id", "close_reason"])
       .where("closed_at", "is not", null)
       .execute();
@@ -156,7 +156,7 @@ describe("a probe of the connections of a user", () => {
     expect(await closedRows()).toEqual(["a gone", "b gone"]);
   });
 
-  test("does not keep a later one from running when it fails", async () => {
+  test("does not prevent a later one when it fails", async () => {
     await add("a", HOUR_MS);
     results["c-a"] = gone;
     await at.one.db.schema.alterTable("sallyport_gateways").renameColumn("endpoint", "moved").execute();

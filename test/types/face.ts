@@ -48,10 +48,10 @@ class ChatView extends WebSocketView {
 
   say = handler(
     { body: z.object({ message: z.string(), at: z.coerce.date() }) },
-    async ({ body, user, session, to }) => {
+    async ({ body, user, connection, to }) => {
       same<{ message: string; at: Date }>()<typeof body>();
       same<string | undefined>()<typeof user.id>();
-      same<string | undefined>()<typeof session.channel>();
+      same<string | undefined>()<typeof connection.channel>();
       await to({ channel: "x" }).send({ type: "said" });
       // @ts-expect-error no such audience
       to({ room: "x" });

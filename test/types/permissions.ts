@@ -15,13 +15,13 @@ import {
   type User,
   WebSocketView,
 } from "../../src/index.ts";
-import type { Harness } from "../../src/testing/testing.ts";
+import type { TestApp } from "../../src/testing/testing.ts";
 
 const chat = definePermissions("chat", { use: "Use", moderate: "Moderate" });
 const blog = definePermissions("blog", { ...modelPermissions("article"), publish: "Publish" });
 declare const sallyport: Sallyport;
 declare const connect: typeof Connect;
-declare const harness: Harness;
+declare const harness: TestApp;
 declare const text: string;
 
 /** Fails to compile unless both types are the same. */
@@ -231,8 +231,8 @@ sallyport.access.usersWithPermission(blog.publish, { active: "any", object: { ch
 sallyport.access.usersWithPermission("blog.publish");
 // 54: what was kept and what would be are told apart by the question
 same<string>()<NonNullable<Awaited<ReturnType<typeof keptBy>>>["reference"]>();
-const keptBy = (reference: string) => sallyport.access.why(reference);
-const wouldBe = () => sallyport.access.why({ user: null, view: "/ws/chat" });
+const keptBy = (reference: string) => sallyport.access.explain(reference);
+const wouldBe = () => sallyport.access.explain({ user: null, view: "/ws/chat" });
 // @ts-expect-error
 same<string>()<Awaited<ReturnType<typeof wouldBe>>["reference"]>();
 

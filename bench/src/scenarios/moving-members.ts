@@ -59,7 +59,7 @@ export async function movingMembers(): Promise<readonly Figure[]> {
   const revocations: number[] = [];
   for (let round = 0; round < REVOCATIONS; round++) {
     await storage.db
-      .updateTable("sallyport_sessions")
+      .updateTable("sallyport_connections")
       .set({ closed_at: null, close_reason: null, disconnected_at: null })
       .where("connection_id", "=", connectionOf(MOVERS + 1))
       .execute();

@@ -1,9 +1,9 @@
 import {
+  type Connection,
   changeChannel,
   type HandlerAuthorizeContext,
   handler,
   invalid,
-  type Session,
   WebSocketView,
 } from "sallyport";
 import { z } from "zod";
@@ -19,13 +19,13 @@ const Room = z.object({ room: z.string() });
 /** A moderator deletes in the room he is in, and nowhere else. */
 async function isInRoom({
   body,
-  session,
+  connection,
 }: HandlerAuthorizeContext<z.output<typeof MessageRef>>): Promise<boolean> {
   const room = await roomOfMessage(body.message_id);
-  return room !== undefined && `rooms/${room}` === session.channel;
+  return room !== undefined && `rooms/${room}` === connection.channel;
 }
 
-function channelOf(session: Session): string {
+function channelOf(session: Connection): string {
   if (!session.channel) throw invalid("Join a room first.");
   return session.channel;
 }
@@ -36,8 +36,8 @@ export class ChatView extends WebSocketView {
 
   send_message = handler(
     { body: Text, signedIn: true },
-    async ({ body, user, session, requireChannel, to }) => {
-      const channel = channelOf(session);
+    async ({ body, user, connection, requireChannel, to }) => {
+      const channel = channelOf(connection);
       await requireChannel(channel); // before anything is stored
       const message = await storeMessage(this.#slug(channel), user.id, body.message);
       await to({ channel }).send({ type: "chat_message", ...message });
@@ -45,16 +45,16 @@ export class ChatView extends WebSocketView {
     },
   );
 
-  fetch_history = handler(async ({ session, requireChannel }) => {
-    const channel = channelOf(session);
+  fetch_history = handler(async ({ connection, requireChannel }) => {
+    const channel = channelOf(connection);
     await requireChannel(channel);
     return { messages: await recentMessages(this.#slug(channel)) };
   });
 
   delete_message = handler(
     { body: MessageRef, allPermissionsRequired: [chat.can_moderate_chat], authorize: isInRoom },
-    async ({ body, session, requireChannel, to }) => {
-      const channel = channelOf(session);
+    async ({ body, connection, requireChannel, to }) => {
+      const channel = channelOf(connection);
       await requireChannel(channel);
       await deleteMessage(body.message_id);
       await to({ channel }).send({ type: "message_deleted", id: body.message_id });

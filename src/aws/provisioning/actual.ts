@@ -15,10 +15,10 @@ import {
   type Stage,
 } from "@aws-sdk/client-apigatewayv2";
 import pLimit from "p-limit";
-import { ControlPlaneError } from "../errors.ts";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { Gateway } from "../gateways/gateways.ts";
-import { accountOf, functionsOf, ownFunctionsOf } from "../gateways/targets.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import { ProvisioningError } from "../../errors.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
+import { accountOf, functionsOf, ownFunctionsOf } from "../targets.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { SECRET_PARAMETER } from "./desired.ts";
 import { type FoundApi, findApi } from "./find-api.ts";
@@ -121,7 +121,7 @@ async function readMappings(plane: ControlPlane, domain: string): Promise<readon
     .list((NextToken) => plane.read(new GetApiMappingsCommand({ DomainName: domain, NextToken })))
     .catch((error: unknown) => {
       // Somebody else's domain, which is gone since the domains were listed.
-      if (error instanceof ControlPlaneError && error.awsStatus === 404) return [];
+      if (error instanceof ProvisioningError && error.awsStatus === 404) return [];
       throw error;
     });
   return mappings.map((mapping) => ({ ...mapping, domain }));
@@ -158,7 +158,7 @@ async function readPolicy(
   try {
     return await (await plane.functions()).statements(arn);
   } catch (error) {
-    const isNone = error instanceof ControlPlaneError && error.awsStatus === 400;
+    const isNone = error instanceof ProvisioningError && error.awsStatus === 400;
     if (functionsOf(definition).includes(arn) || !isNone) throw error;
     return [];
   }

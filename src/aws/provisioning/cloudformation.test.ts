@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { defineGateway, type GatewayDefinition, type GatewayOptions } from "../gateways/definition.ts";
-import { gatewaySecret, isSecret } from "../gateways/gateways.ts";
-import type { Target } from "../gateways/targets.ts";
-import { type CloudFormationTemplate, cloudFormationTemplate } from "./cloudformation.ts";
+import { gatewaySecret, isSecret } from "../../auth/gateways.ts";
+import { defineGateway, type GatewayDefinition, type GatewayOptions } from "../define-gateway.ts";
+import type { Target } from "../targets.ts";
+import { type CloudFormationTemplate, cloudFormationTemplate } from "../template.ts";
 import { desiredApi, endpointOf, needsSecret, SECRET_PARAMETER, urlOf } from "./desired.ts";
 
 const LAMBDA = "arn:aws:lambda:eu-west-1:123456789012:function:chat:live";
@@ -55,23 +55,26 @@ const GATEWAYS: readonly (readonly [string, GatewayDefinition])[] = [
   ],
 ];
 
-describe("a template of CloudFormation", () => {
-  test.each(GATEWAYS)("%s names nothing that it has not", (_, definition) => {
-    const template = cloudFormationTemplate(definition);
-    const there = new Set([...Object.keys(template.Resources), ...Object.keys(template.Parameters ?? {})]);
-    const named = namesIn(template);
-    expect(named).toContain("Api");
-    expect(named.filter((name) => !there.has(name) && !name.startsWith("AWS::"))).toEqual([]);
-    for (const name of Object.keys(template.Parameters ?? {})) expect(named).toContain(name);
-  });
+describe("a CloudFormation template", () => {
+  test.each(GATEWAYS)(
+    "%s refers only to its own resources and parameters, and uses each parameter",
+    (_, definition) => {
+      const template = cloudFormationTemplate(definition);
+      const there = new Set([...Object.keys(template.Resources), ...Object.keys(template.Parameters ?? {})]);
+      const named = namesIn(template);
+      expect(named).toContain("Api");
+      expect(named.filter((name) => !there.has(name) && !name.startsWith("AWS::"))).toEqual([]);
+      for (const name of Object.keys(template.Parameters ?? {})) expect(named).toContain(name);
+    },
+  );
 
-  test.each(GATEWAYS)("%s is plain JSON, and the same each time", (_, definition) => {
+  test.each(GATEWAYS)("%s is plain JSON and the same each time", (_, definition) => {
     const template = cloudFormationTemplate(definition);
     expect(JSON.parse(JSON.stringify(template))).toStrictEqual(template);
     expect(JSON.stringify(cloudFormationTemplate(definition))).toBe(JSON.stringify(template));
   });
 
-  test.each(GATEWAYS)("%s says of routes what apply would make", (_, definition) => {
+  test.each(GATEWAYS)("%s contains the routes that apply would create", (_, definition) => {
     const template = cloudFormationTemplate(definition);
     const { routes } = desiredApi(definition, needsSecret(definition) ? "given" : undefined);
     expect(routesOf(template, "given")).toEqual(routes);
@@ -79,10 +82,10 @@ describe("a template of CloudFormation", () => {
     expect(of(template, "RouteResponse")).toHaveLength(routes.filter(({ isAnswered }) => isAnswered).length);
   });
 
-  test.each(GATEWAYS)("%s says of API and stage what apply would make", (_, definition) => {
+  test.each(GATEWAYS)("%s contains the API and the stage that apply would create", (_, definition) => {
     const template = cloudFormationTemplate(definition);
     const { api } = desiredApi(definition, undefined);
-    // Not ours, by which apply and destroy would find it.
+    // Without the tags of Sallyport, by which apply and destroy would find the API.
     const { tags } = definition;
     const tagged = Object.keys(tags).length > 0 ? { Tags: tags } : {};
     expect(of(template, "Api")).toEqual([{ ...api, ProtocolType: "WEBSOCKET", ...tagged }]);
@@ -111,7 +114,7 @@ describe("a template of CloudFormation", () => {
     },
   );
 
-  test("says both limits of the stage or none, and its log where one is wanted", () => {
+  test("sets throttling and the access log of the stage only if they are defined", () => {
     const [plain] = of(cloudFormationTemplate(define()), "Stage");
     expect(plain).not.toHaveProperty("DefaultRouteSettings");
     expect(plain).not.toHaveProperty("AccessLogSettings");
@@ -127,7 +130,7 @@ describe("a template of CloudFormation", () => {
     ]);
   });
 
-  test.each(GATEWAYS)("%s knows the secret by reference only", (_, definition) => {
+  test.each(GATEWAYS)("%s contains the secret only as a reference to its parameter", (_, definition) => {
     const template = cloudFormationTemplate(definition);
     const secrets = of(template, "Integration").flatMap(({ RequestParameters = {} }) =>
       Object.entries(RequestParameters as object).filter(([name]) => name === SECRET_PARAMETER),
@@ -140,7 +143,7 @@ describe("a template of CloudFormation", () => {
     expect(JSON.stringify(template)).not.toContain("'secret'");
   });
 
-  test("takes as a secret what registerGateway takes, and shows it to nobody", () => {
+  test("accepts the same secrets as registerGateway() and hides them with NoEcho", () => {
     const parameter = cloudFormationTemplate(define()).Parameters?.SallyportSecret as Record<string, unknown>;
     expect(parameter).toMatchObject({ Type: "String", NoEcho: true });
     expect(parameter).not.toHaveProperty("Default");
@@ -159,7 +162,7 @@ describe("a template of CloudFormation", () => {
       expect(pattern.test(secret), secret).toBe(isSecret(secret));
   });
 
-  test("keeps routes apart that differ in their signs only", () => {
+  test("has separate resources for routes that differ only in punctuation or case", () => {
     const keys = ["a-b", "a b", "a.b", "a_b", "ab", "AB", "aB", "a/b", "ä", "ö", "connect", "default", "✓"];
     const routes = Object.fromEntries(keys.map((key) => [key, { lambda: LAMBDA }]));
     const template = cloudFormationTemplate(define({ routes }));
@@ -173,7 +176,7 @@ describe("a template of CloudFormation", () => {
     expect(new Set(targets).size).toBe(keys.length + 3);
   });
 
-  test("names its parts by letters and digits, each once, whatever routes are called", () => {
+  test("has unique alphanumeric resource names for any route keys", () => {
     const key = fc
       .string({ unit: "grapheme", minLength: 1, maxLength: 30 })
       .filter((text) => /^[^$\s](.*\S)?$/s.test(text));
@@ -193,18 +196,18 @@ describe("a template of CloudFormation", () => {
     );
   });
 
-  test("gives the name of the longest key no more letters than CloudFormation takes", () => {
+  test("has resource names of at most 255 characters for the longest route key", () => {
     const routes = { ["k".repeat(128)]: { lambda: LAMBDA } };
     for (const id of Object.keys(cloudFormationTemplate(define({ routes })).Resources))
       expect(id.length).toBeLessThanOrEqual(255);
   });
 
-  test("is refused where it would be larger than a template may be", () => {
+  test("is rejected if it has more than 500 resources", () => {
     const routes = (count: number) =>
       Object.fromEntries(
         Array.from({ length: count }, (_, n) => [`r${n}`, `https://www.example.com/ws/chat/r${n}`]),
       );
-    // API, stage, and of the three base routes eight.
+    // API and stage are 2 resources, the three base routes 7, and each custom route 3.
     const { Resources } = cloudFormationTemplate(define({ routes: routes(163) }));
     expect(Object.keys(Resources)).toHaveLength(2 + 7 + 3 * 163);
     expect(() => cloudFormationTemplate(define({ routes: routes(164) }))).toThrow(
@@ -212,7 +215,7 @@ describe("a template of CloudFormation", () => {
     );
   });
 
-  test("lets this API alone call each function, once", () => {
+  test("allows only this API to invoke each function, with one permission per function", () => {
     const [, everything] = GATEWAYS[1] ?? [];
     const permissions = Object.values(
       cloudFormationTemplate(everything as GatewayDefinition).Resources,
@@ -234,7 +237,7 @@ describe("a template of CloudFormation", () => {
     expect(JSON.stringify(cloudFormationTemplate(china))).not.toContain("arn:aws:");
   });
 
-  test("leads a domain of one's own to the stage, with its path where it has one", () => {
+  test("maps a custom domain to the stage, with its mapping key if it has one", () => {
     const mappingOf = (domain: GatewayOptions["domain"]) =>
       of(cloudFormationTemplate(define(domain ? { domain } : {})), "ApiMapping");
     const mapping = { ApiId: { Ref: "Api" }, DomainName: { Ref: "Domain" }, Stage: { Ref: "Stage" } };
@@ -251,7 +254,7 @@ describe("a template of CloudFormation", () => {
     ]);
   });
 
-  test.each(GATEWAYS)("%s puts out the addresses that apply would record", (_, definition) => {
+  test.each(GATEWAYS)("%s outputs the addresses that apply would store", (_, definition) => {
     const { Outputs } = cloudFormationTemplate(definition);
     const api = {
       ApiId: "a1b2c3d4e5",
@@ -271,14 +274,14 @@ describe("a template of CloudFormation", () => {
 
 type Properties = Readonly<Record<string, unknown>>;
 
-/** What a template says of the resources of a type of API Gateway's. */
+/** Returns the properties of all resources of an API Gateway type. */
 function of(template: CloudFormationTemplate, type: string): readonly Properties[] {
   return Object.values(template.Resources)
     .filter(({ Type }) => Type === `AWS::ApiGatewayV2::${type}`)
     .map(({ Properties }) => Properties as Properties);
 }
 
-/** The routes of a template, in the words in which apply wants them. */
+/** Returns the routes of a template in the form of desiredApi(). */
 function routesOf(template: CloudFormationTemplate, secret: string) {
   const responses = of(template, "RouteResponse").map(({ RouteId, RouteResponseKey, ApiId }) => {
     expect([RouteResponseKey, ApiId]).toEqual(["$default", { Ref: "Api" }]);
@@ -304,7 +307,7 @@ function routesOf(template: CloudFormationTemplate, secret: string) {
   });
 }
 
-/** Each name that any part of a template refers to. */
+/** Returns each name that a part of a template refers to. */
 function namesIn(value: unknown): readonly string[] {
   if (Array.isArray(value)) return value.flatMap(namesIn);
   if (typeof value !== "object" || value === null) return [];
@@ -318,7 +321,7 @@ function namesIn(value: unknown): readonly string[] {
   });
 }
 
-/** What CloudFormation makes of a reference, where the API's id is a1b2c3d4e5. */
+/** Resolves a reference as CloudFormation does, with the API id a1b2c3d4e5. */
 function resolved(value: unknown): string {
   const values: Readonly<Record<string, string>> = {
     Api: "a1b2c3d4e5",

@@ -6,8 +6,8 @@ import {
   type ServiceOutputTypes,
 } from "@aws-sdk/client-apigatewayv2";
 import * as v from "valibot";
-import { ControlPlaneError } from "../errors.ts";
-import { functionOption, wholeNumberOption } from "../options.ts";
+import { ProvisioningError } from "../../errors.ts";
+import { functionOption, wholeNumberOption } from "../../options.ts";
 import { rejectForeignAnswers } from "./foreign-answers.ts";
 import { type ClientConfig, FunctionPolicies } from "./function-policies.ts";
 
@@ -91,7 +91,7 @@ export class ControlPlane {
   /** @throws ControlPlaneError where the run is to end */
   checkGoingOn(): void {
     if (this.#options.signal?.aborted !== true) return;
-    throw new ControlPlaneError(
+    throw new ProvisioningError(
       "The run was told to stop. What it has done stays as it is, and the next one goes on from there.",
     );
   }
@@ -193,8 +193,8 @@ function withoutSecrets(message: string): string {
   return message.replace(/'[A-Za-z0-9_-]{32,256}'/g, "'…'");
 }
 
-function failureOf(operation: string, region: string, error: unknown): ControlPlaneError {
-  if (error instanceof ControlPlaneError) return error;
+function failureOf(operation: string, region: string, error: unknown): ProvisioningError {
+  if (error instanceof ProvisioningError) return error;
   const {
     name = "Error",
     message = "",
@@ -203,7 +203,7 @@ function failureOf(operation: string, region: string, error: unknown): ControlPl
   const status = $metadata?.httpStatusCode;
   const hint = HINTS[name];
   const asked = status === undefined ? "was not answered" : `was answered ${status}`;
-  return new ControlPlaneError(
+  return new ProvisioningError(
     `${operation} in ${region} ${asked}: ${name}: ${withoutSecrets(message)}${hint === undefined ? "" : `. ${hint}`}`,
     // Not the error itself, which has AWS's words as they were.
     { awsError: name, awsStatus: status },

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import type { Api } from "@aws-sdk/client-apigatewayv2";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import { domainAddress } from "../gateways/definition-parts.ts";
-import type { Gateway } from "../gateways/gateways.ts";
-import { GATEWAY_TAG } from "../gateways/tags.ts";
-import { functionsOf, type Target, urlOfTarget } from "../gateways/targets.ts";
-import { CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gateway-call.ts";
-import { suffixOf } from "../protocol/partitions.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import { CONTEXT_HEADERS, SECRET_HEADER } from "../../protocol/gateway-call.ts";
+import { suffixOf } from "../../protocol/partitions.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
+import { domainAddress } from "../definition-parts.ts";
+import { GATEWAY_TAG } from "../tags.ts";
+import { functionsOf, type Target, urlOfTarget } from "../targets.ts";
 
 /** An integration as AWS is to have it, in AWS's own words. */
 export interface DesiredIntegration {

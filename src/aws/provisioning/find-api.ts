@@ -5,9 +5,9 @@ import {
   GetRoutesCommand,
   GetStagesCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { ConfigurationError, ControlPlaneError } from "../errors.ts";
-import type { Gateway } from "../gateways/gateways.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "../gateways/tags.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import { ConfigurationError, ProvisioningError } from "../../errors.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { isBeingMade } from "./recorded.ts";
 
@@ -111,7 +111,7 @@ async function shownInTime(
   for (let waitedMs = 0; waitedMs < SHOWN_PATIENCE_MS; waitedMs += SHOWN_PAUSE_MS) {
     await plane.wait(SHOWN_PAUSE_MS);
     const shown = await look().catch((error: unknown) => {
-      if (error instanceof ControlPlaneError && error.isPassing) return undefined;
+      if (error instanceof ProvisioningError && error.isPassing) return undefined;
       throw error;
     });
     if (shown) return shown;
@@ -124,7 +124,7 @@ async function readApi(plane: ControlPlane, ApiId: string): Promise<FoundApi | u
   try {
     return { ...(await plane.read(new GetApiCommand({ ApiId }))), ApiId };
   } catch (error) {
-    if (error instanceof ControlPlaneError && error.awsStatus === 404) return undefined;
+    if (error instanceof ProvisioningError && error.awsStatus === 404) return undefined;
     throw error;
   }
 }

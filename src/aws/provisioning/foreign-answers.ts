@@ -1,5 +1,5 @@
-import { ControlPlaneError } from "../errors.ts";
-import { foreignExcerpt } from "../protocol/foreign-body.ts";
+import { ProvisioningError } from "../../errors.ts";
+import { foreignExcerpt } from "../../protocol/foreign-body.ts";
 
 /** The part of an HTTP request and response of AWS's SDK that is read here. */
 interface SdkRequest {
@@ -51,11 +51,11 @@ function failure(
   { protocol = "https:", hostname = "", port, path = "" }: SdkRequest,
   { statusCode = 0 }: SdkResponse,
   excerpt: string,
-): ControlPlaneError {
+): ProvisioningError {
   const url = `${protocol}//${hostname}${port === undefined ? "" : `:${port}`}${path}`;
   // Only a server that fails may answer otherwise in a moment. Another status, such as 404, says nothing about AWS.
   const awsStatus = statusCode >= 500 || statusCode === 429 ? statusCode : undefined;
-  return new ControlPlaneError(
+  return new ProvisioningError(
     `${operation} was answered ${statusCode} by ${url}, and not with the JSON of AWS: ${excerpt}. ` +
       "Check the proxy or the endpoint between this machine and AWS.",
     { awsStatus },

@@ -1,6 +1,6 @@
 import type { LambdaClient } from "@aws-sdk/client-lambda";
-import { ControlPlaneError } from "../errors.ts";
-import { exportsOf, loadingFailure } from "../optional-packages.ts";
+import { ProvisioningError } from "../../errors.ts";
+import { exportsOf, loadingFailure } from "../../optional-packages.ts";
 import { rejectForeignAnswers } from "./foreign-answers.ts";
 
 /** What API Gateway is permitted. */
@@ -49,7 +49,7 @@ async function loadSdk(): Promise<typeof import("@aws-sdk/client-lambda")> {
       neededBy: "A gateway that calls a function",
       install: `npm install --save-dev ${name}`,
     };
-    throw new ControlPlaneError(loadingFailure(needed, cause), { cause });
+    throw new ProvisioningError(loadingFailure(needed, cause), { cause });
   }
 }
 
@@ -81,7 +81,7 @@ export class FunctionPolicies {
       return (JSON.parse(Policy) as { Statement?: PolicyStatement[] }).Statement ?? [];
     } catch (error) {
       // One that does not exist refuses the permission later on, by name.
-      if (error instanceof ControlPlaneError && error.awsStatus === 404) return [];
+      if (error instanceof ProvisioningError && error.awsStatus === 404) return [];
       throw error;
     }
   }

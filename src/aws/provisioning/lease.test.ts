@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { changedStorage } from "../../test/postgres/storage-at.ts";
-import { ConfigurationError } from "../errors.ts";
-import type { Database } from "../storage/database.ts";
-import { sqlite } from "../storage/sqlite.ts";
+import { changedStorage } from "../../../test/postgres/storage-at.ts";
+import { ConfigurationError } from "../../errors.ts";
+import type { Database } from "../../storage/database.ts";
+import { sqlite } from "../../storage/sqlite.ts";
 import { withLease } from "./lease.ts";
 
 let folder: string;
@@ -23,17 +23,17 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** The database's clock, which stands still. */
+/** A database clock that always returns the same time. */
 const now = sql<number>`1700000000000`;
 
-/** Makes the lease as old as a run that was killed some time ago. */
+/** Makes the lease older by a number of milliseconds. */
 const age = (ms: number) =>
   database.db
     .updateTable("sallyport_counters")
     .set((eb) => ({ window_started_at: eb("window_started_at", "-", ms) }))
     .execute();
 
-function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+function latch(): { readonly opened: Promise<void>; readonly open: () => void } {
   let open = () => {};
   const opened = new Promise<void>((resolve) => {
     open = resolve;
@@ -41,7 +41,7 @@ function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
   return { opened, open };
 }
 
-test("a second run is told how long to wait, and other gateways have nothing to do with it", async () => {
+test("a lease blocks a second run for its gateway, but not for other gateways", async () => {
   await withLease(database, "chat", async () => {
     await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(
       /^Another run provisions gateway "chat" now, or was cut off 0 s ago\. Try again in 60 s\.$/,
@@ -50,8 +50,8 @@ test("a second run is told how long to wait, and other gateways have nothing to 
   });
 });
 
-test("it does not outlive a run that was killed before the clock was set back by an hour", async () => {
-  const { opened, open } = gate();
+test("a lease that begins in the future, after the clock was set back, blocks no run", async () => {
+  const { opened, open } = latch();
   const running = withLease(database, "chat", () => opened).catch(() => undefined);
   await expect
     .poll(() => database.db.selectFrom("sallyport_counters").select("key").execute())
@@ -62,7 +62,7 @@ test("it does not outlive a run that was killed before the clock was set back by
   await running;
 });
 
-test("it is over when the work is, well or not", async () => {
+test("a lease is released when the work fails", async () => {
   await expect(
     withLease(database, "chat", async () => {
       throw new Error("it failed");
@@ -71,7 +71,7 @@ test("it is over when the work is, well or not", async () => {
   expect(await withLease(database, "chat", async () => "done")).toBe("done");
 });
 
-test("what was cut off keeps others out for a minute, and a run that goes on for as long as it does", async () => {
+test("a lease expires 60 s after its last renewal, and its former owner cannot renew it", async () => {
   await withLease(database, "chat", async (renew) => {
     await age(50_000);
     await renew();
@@ -83,9 +83,9 @@ test("what was cut off keeps others out for a minute, and a run that goes on for
   });
 });
 
-test("of many that begin at once in several processes exactly one works, and the others do not begin", async () => {
+test("of eight runs that start at once in four processes, exactly one executes", async () => {
   const processes = Array.from({ length: 4 }, () => changedStorage(sqlite(path), { now }));
-  const end = gate();
+  const end = latch();
   let begun = 0;
   const refusals: unknown[] = [];
   const runs = [...processes, ...processes].map((each) =>
@@ -103,7 +103,7 @@ test("of many that begin at once in several processes exactly one works, and the
   await Promise.all(processes.map((each) => each.close()));
 });
 
-test("nothing of it is left behind, and a failure is the work's own", async () => {
+test("a lease leaves no row after success or failure, and passes on the error", async () => {
   const failure = new Error("half-way");
   const rows = () => database.db.selectFrom("sallyport_counters").selectAll().execute();
   await withLease(database, "chat", async () => expect(await rows()).toHaveLength(1));
@@ -115,7 +115,7 @@ test("nothing of it is left behind, and a failure is the work's own", async () =
   expect(await rows()).toEqual([]);
 });
 
-test("reports the age of the lease, and when it expires", async () => {
+test("the error contains the age of the lease and the seconds until it expires", async () => {
   await withLease(database, "chat", async () => {
     await age(50_000);
     await expect(withLease(database, "chat", async () => undefined)).rejects.toThrow(
@@ -124,8 +124,8 @@ test("reports the age of the lease, and when it expires", async () => {
   });
 });
 
-test("one that was lost is not given back by its former owner", async () => {
-  const [begun, end] = [gate(), gate()];
+test("a lease that was taken over is not released by its former owner", async () => {
+  const [begun, end] = [latch(), latch()];
   let second: Promise<string> | undefined;
   await withLease(database, "chat", async (renew) => {
     await age(60_000);
@@ -144,7 +144,7 @@ test("one that was lost is not given back by its former owner", async () => {
   expect(await withLease(database, "chat", async () => "next")).toBe("next");
 });
 
-test("one that is old and that nobody took goes on when it is renewed", async () => {
+test("an expired lease that was not taken over can be renewed", async () => {
   await withLease(database, "chat", async (renew) => {
     await age(80_000);
     await renew();
@@ -152,7 +152,7 @@ test("one that is old and that nobody took goes on when it is renewed", async ()
   });
 });
 
-test("waiting for AWS is a sign of life too", async () => {
+test("a lease is renewed by a timer while the run waits for AWS", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   try {
     await withLease(database, "chat", async () => {

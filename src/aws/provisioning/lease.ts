@@ -1,6 +1,6 @@
 import type { Kysely } from "kysely";
-import { ConfigurationError } from "../errors.ts";
-import type { Database, Tables } from "../storage/database.ts";
+import { ConfigurationError } from "../../errors.ts";
+import type { Database, Tables } from "../../storage/database.ts";
 
 /** How long nobody else begins after the last sign of life, and how often one is given, in milliseconds. */
 const LEASE_MS = 60_000;
@@ -19,7 +19,7 @@ export async function withLease<Result>(
 ): Promise<Result> {
   const key = `provisioning:${name}`;
   const owner = Math.floor(Math.random() * 2 ** 31);
-  await database.write(async (db) => {
+  await database.transaction(async (db) => {
     const holder = await holderOf(database, db, key);
     if (holder) {
       throw new ConfigurationError(
@@ -34,7 +34,7 @@ export async function withLease<Result>(
       .execute();
   });
   const renew = () =>
-    database.write(async (db) => {
+    database.transaction(async (db) => {
       const { numUpdatedRows } = await db
         .updateTable("sallyport_counters")
         .set({ window_started_at: database.now })
@@ -53,7 +53,7 @@ export async function withLease<Result>(
     clearInterval(alive);
     // It is over by itself in a while; what the work came to is worth more than this.
     await database
-      .write((db) =>
+      .transaction((db) =>
         db.deleteFrom("sallyport_counters").where("key", "=", key).where("count", "=", owner).execute(),
       )
       .catch(() => undefined);

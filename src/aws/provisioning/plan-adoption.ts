@@ -1,9 +1,9 @@
 import { GetApiCommand, GetStagesCommand, TagResourceCommand } from "@aws-sdk/client-apigatewayv2";
-import { ConfigurationError } from "../errors.ts";
-import { gatewayArn } from "../gateways/arns.ts";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { Gateway } from "../gateways/gateways.ts";
-import { GATEWAY_TAG, RECORD_TAG } from "../gateways/tags.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import { ConfigurationError } from "../../errors.ts";
+import { gatewayArn } from "../arns.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
+import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { endpointOf } from "./desired.ts";
 import { isOurs, listApis, recordedApi, refuseStack } from "./find-api.ts";

@@ -7,9 +7,9 @@ import {
   UntagResourceCommand,
   UpdateApiCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { ConfigurationError, ControlPlaneError } from "../errors.ts";
-import { gatewayArn } from "../gateways/arns.ts";
-import { RECORD_TAG } from "../gateways/tags.ts";
+import { ConfigurationError, ProvisioningError } from "../../errors.ts";
+import { gatewayArn } from "../arns.ts";
+import { RECORD_TAG } from "../tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { madeNevertheless } from "./find-api.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
@@ -76,11 +76,11 @@ async function createApi(
   try {
     return await plane.write(new CreateApiCommand(input));
   } catch (error) {
-    if (!(error instanceof ControlPlaneError) || !error.isPassing || error.isThrottled) throw error;
+    if (!(error instanceof ProvisioningError) || !error.isPassing || error.isThrottled) throw error;
     const made = await madeNevertheless(plane, input.Tags?.[RECORD_TAG] ?? "");
     if (made) return made;
     if (!isLast) return createApi(plane, input, true);
-    throw new ControlPlaneError(`${error.message}. Whether an API was made shows later: run it again then.`);
+    throw new ProvisioningError(`${error.message}. Whether an API was made shows later: run it again then.`);
   }
 }
 

@@ -1,8 +1,8 @@
 import { DeleteApiCommand, UntagResourceCommand } from "@aws-sdk/client-apigatewayv2";
-import { gatewayArn } from "../gateways/arns.ts";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { Gateway } from "../gateways/gateways.ts";
-import { DOMAIN_TAG, TAG_PREFIX } from "../gateways/tags.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import { gatewayArn } from "../arns.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
+import { DOMAIN_TAG, TAG_PREFIX } from "../tags.ts";
 import { isOfStack, isOurs } from "./find-api.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeTwin } from "./plan-api.ts";

@@ -6,10 +6,10 @@ import {
   type DomainName,
   UpdateDomainNameCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { ConfigurationError } from "../errors.ts";
-import type { DomainOptions } from "../gateways/definition-parts.ts";
-import { domainAddress } from "../gateways/definition-parts.ts";
-import { DOMAIN_TAG } from "../gateways/tags.ts";
+import { ConfigurationError } from "../../errors.ts";
+import type { DomainOptions } from "../definition-parts.ts";
+import { domainAddress } from "../definition-parts.ts";
+import { DOMAIN_TAG } from "../tags.ts";
 import type { ActualMapping } from "./actual.ts";
 import type { Comparison, Step } from "./plan.ts";
 

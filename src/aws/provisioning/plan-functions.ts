@@ -1,9 +1,9 @@
-import { callsArn } from "../gateways/arns.ts";
-import { accountOf, ownFunctionsOf } from "../gateways/targets.ts";
+import { callsArn } from "../arns.ts";
+import { accountOf, ownFunctionsOf } from "../targets.ts";
 import type { Actual, ActualApi } from "./actual.ts";
 import { permits } from "./function-policies.ts";
-import type { Hand } from "./hand.ts";
 import type { Comparison, Step } from "./plan.ts";
+import type { RunContext } from "./run-context.ts";
 
 /** API Gateway may invoke each function, for this API alone. Those of another account are their owner's to let it. */
 export function planFunctions({ definition, actual, found }: Comparison): readonly Step[] {
@@ -52,7 +52,7 @@ export function forbid(lambda: string): Step {
   };
 }
 
-async function removePermission({ plane, apiId }: Hand, lambda: string): Promise<void> {
+async function removePermission({ plane, apiId }: RunContext, lambda: string): Promise<void> {
   await (await plane.functions()).forbid(lambda, statementId(apiId));
 }
 

@@ -1,10 +1,10 @@
-import { ConfigurationError } from "../errors.ts";
-import { domainAddress } from "../gateways/definition-parts.ts";
-import type { Gateway } from "../gateways/gateways.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import { ConfigurationError } from "../../errors.ts";
+import { domainAddress } from "../definition-parts.ts";
 import { endpointOf, needsSecret } from "./desired.ts";
-import type { Hand } from "./hand.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
 import { isBeingMade, isServing } from "./recorded.ts";
+import type { RunContext } from "./run-context.ts";
 
 /** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
 const FORGET_AFTER_MS = 10 * 60_000;
@@ -121,6 +121,6 @@ export function forgetStep(name: string, kept: readonly string[]): Step {
     action: "remove",
     what: "the former secret from the record in the database",
     details: [],
-    run: (hand: Hand) => hand.gateways.accept(name, kept),
+    run: (hand: RunContext) => hand.gateways.accept(name, kept),
   };
 }

@@ -9,8 +9,8 @@ import {
   UpdateIntegrationCommand,
   UpdateRouteCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { ConfigurationError } from "../errors.ts";
-import { INTEGRATION_TIMEOUT_MS, MAX_ROUTES } from "../protocol/quotas.ts";
+import { ConfigurationError } from "../../errors.ts";
+import { INTEGRATION_TIMEOUT_MS, MAX_ROUTES } from "../../protocol/quotas.ts";
 import { type ActualApi, type ActualRoute, functionIn } from "./actual.ts";
 import {
   type DesiredIntegration,

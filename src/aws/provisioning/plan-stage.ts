@@ -8,7 +8,7 @@ import {
   type Stage,
   UpdateStageCommand,
 } from "@aws-sdk/client-apigatewayv2";
-import { ControlPlaneError } from "../errors.ts";
+import { ProvisioningError } from "../../errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { type DesiredRoute, deploymentDescription, needsSecret } from "./desired.ts";
 import { type Comparison, differences, type Step } from "./plan.ts";
@@ -212,7 +212,7 @@ async function deployed(plane: ControlPlane, ApiId: string, made: Deployment): P
   for (let waitedMs = 0; !isDeployed(deployment); waitedMs += DEPLOYMENT_PAUSE_MS) {
     const { DeploymentId, DeploymentStatus, DeploymentStatusMessage = "" } = deployment;
     if (DeploymentStatus === "FAILED" || waitedMs >= DEPLOYMENT_PATIENCE_MS) {
-      throw new ControlPlaneError(
+      throw new ProvisioningError(
         `The deployment ${DeploymentId} is ${DeploymentStatus}: ${DeploymentStatusMessage}. The stage serves what it served before.`,
       );
     }

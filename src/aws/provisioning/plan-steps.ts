@@ -10,7 +10,7 @@ import { planDeployment, planNoAutoDeploy, planRouteSettings, planStage } from "
  * What is to be done, in the order in which a run may be cut off anywhere: what is called comes before what calls it, our record before the
  * deployment, and after it goes what only the former one needed.
  */
-export function wanted(comparison: Comparison): readonly Step[] {
+export function planSteps(comparison: Comparison): readonly Step[] {
   return [
     ...planApi(comparison),
     ...planNoAutoDeploy(comparison),
@@ -32,5 +32,5 @@ export function planned(comparison: Comparison): readonly Step[] {
   const isAccepting = [planRecord, planDeployment, planRecordAfterwards].some(
     (plan) => plan(comparison).length > 0,
   );
-  return [...wanted(comparison), ...(isAccepting ? [] : planForgetting(comparison))];
+  return [...planSteps(comparison), ...(isAccepting ? [] : planForgetting(comparison))];
 }

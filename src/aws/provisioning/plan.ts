@@ -1,8 +1,8 @@
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { Gateway } from "../gateways/gateways.ts";
+import type { Gateway } from "../../auth/gateways.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
 import type { Actual, ActualApi } from "./actual.ts";
 import type { DesiredApi } from "./desired.ts";
-import type { Hand } from "./hand.ts";
+import type { RunContext } from "./run-context.ts";
 
 /** One change, at AWS or in the database. */
 export interface Step {
@@ -13,7 +13,7 @@ export interface Step {
   readonly details: readonly string[];
   /** What it waits for: that every process knows our record as it is, or also that what is deployed is served everywhere. */
   readonly after?: "known" | "settled";
-  readonly run: (hand: Hand) => Promise<void>;
+  readonly run: (hand: RunContext) => Promise<void>;
 }
 
 /** What is there and what is wanted, looked at together. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { defineGateway, type GatewayOptions } from "../gateways/definition.ts";
-import { gatewayPolicies, type PolicyDocument } from "./policies.ts";
+import { defineGateway, type GatewayOptions } from "../define-gateway.ts";
+import { gatewayPolicies, type PolicyDocument } from "../policies.ts";
 
 const define = (options: Partial<GatewayOptions> = {}) =>
   defineGateway({ name: "chat", region: "eu-west-1", target: "https://www.example.com/ws/chat", ...options });
@@ -22,7 +22,7 @@ const EVERYTHING: Partial<GatewayOptions> = {
 };
 
 describe("the policies of a gateway", () => {
-  test("of servers alone, before the first apply, let an API be made and filled, and nothing be changed", () => {
+  test("for HTTP targets before the first apply allow an API to be created but not changed", () => {
     expect(gatewayPolicies(define())).toEqual({
       deploy: {
         Version: "2012-10-17",
@@ -95,7 +95,7 @@ describe("the policies of a gateway", () => {
     });
   });
 
-  test("with everything let its API be changed, its domain, each of its functions once, and its log", () => {
+  test("with all options allow changes of the API, the domain, the functions and the access log", () => {
     const { deploy, runtime } = gatewayPolicies(define(EVERYTHING), { apiId: "a1b2c3d4e5" });
     const tags = "arn:aws:apigateway:eu-west-1::/tags/arn%3Aaws%3Aapigateway%3Aeu-west-1%3A%3A%2F";
     const invoker = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com" } };
@@ -218,14 +218,14 @@ describe("the policies of a gateway", () => {
     ]);
   });
 
-  test("with a log by Firehose let API Gateway have its role, and ask nothing of CloudWatch", () => {
+  test("with a Firehose access log allow the service-linked role and no CloudWatch actions", () => {
     const stream = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/amazon-apigateway-chat";
     const { deploy } = gatewayPolicies(define({ accessLog: { destinationArn: stream } }));
     expect(deploy.Statement.map(({ Sid }) => Sid)).toContain("MakeTheRoleOfApiGateway");
     expect(JSON.stringify(deploy)).not.toContain('"logs:');
   });
 
-  test("for any API are what the first apply needs and what later ones do", () => {
+  test("for any API allow the actions of the first apply and of later ones", () => {
     const { deploy } = gatewayPolicies(define(), { apiId: "*" });
     expect(deploy.Statement.map(({ Sid }) => Sid)).toEqual([
       "FindTheApi",
@@ -238,7 +238,7 @@ describe("the policies of a gateway", () => {
     ]);
   });
 
-  test("let go of what the gateway had, and of nothing more", () => {
+  test("allow former domains, functions and logs to be removed, but not created or changed", () => {
     const { deploy } = gatewayPolicies(define(), {
       apiId: "a1b2c3d4e5",
       former: ["old.example.com", MODERATION, LOG_GROUP],
@@ -260,7 +260,7 @@ describe("the policies of a gateway", () => {
   });
 
   test.each(["*", "*.example.com", "arn:aws:lambda:eu-west-1:123456789012:function:*", "arn:aws:s3:::x", ""])(
-    "refuse to let go of %j",
+    "reject the former resource %j",
     (former) => {
       expect(() => gatewayPolicies(define(), { former: [former] })).toThrow(
         `gatewayPolicies(): former[0] must be the name of a domain, or the ARN of a function or an access log, but received "${former}"`,
@@ -268,7 +268,7 @@ describe("the policies of a gateway", () => {
     },
   );
 
-  test.each(["a1b2/../c3", "", "a*"])("refuse %j for an API's id", (apiId) => {
+  test.each(["a1b2/../c3", "", "a*"])("reject the API id %j", (apiId) => {
     expect(() => gatewayPolicies(define(), { apiId })).toThrow(
       /apiId must be the id of an API such as a1b2c3d4e5, or "\*", but received/,
     );
@@ -288,7 +288,7 @@ describe("the policies of a gateway", () => {
         },
       },
     ],
-  ])("name only what is in %s, where %s is", (partition, region, options) => {
+  ])("contain only resources of partition %s for region %s", (partition, region, options) => {
     const { deploy, runtime } = gatewayPolicies(define({ region, ...options }));
     const resources = [deploy, runtime].flatMap(resourcesOf);
     expect(resources.length).toBeGreaterThan(6);
@@ -313,7 +313,7 @@ describe("the policies of a gateway", () => {
       "123456789012",
     ],
     ["what it says", { account: "210987654321" }, "210987654321"],
-  ])("find the account in %s", (_, options, account) => {
+  ])("take the account from %s", (_, options, account) => {
     const { runtime } = gatewayPolicies(define(options));
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual([
       account,
@@ -322,21 +322,21 @@ describe("the policies of a gateway", () => {
     ]);
   });
 
-  test("name an account, or any, and nothing that is none", () => {
+  test("reject an invalid account", () => {
     for (const account of ["abc:*", "", "12345678901", "*:*"])
       expect(() => gatewayPolicies(define(), { account })).toThrow(
         `account must be the 12 digits of an account, or "*", but received ${JSON.stringify(account)}`,
       );
   });
 
-  test("take the account that is given, whatever the gateway names", () => {
+  test("use the account option instead of the account of the gateway", () => {
     const { runtime } = gatewayPolicies(define(EVERYTHING), { account: "210987654321" });
     expect(resourcesOf(runtime).map((resource) => resource.split(":")[4])).toEqual(
       Array(3).fill("210987654321"),
     );
   });
 
-  test("allow nothing of another API once this one's id is known", () => {
+  test("allow no actions on another API if the API id is given", () => {
     const { deploy, runtime } = gatewayPolicies(define(EVERYTHING), { apiId: "a1b2c3d4e5" });
     const api = (id: string, rest = "") => `arn:aws:apigateway:eu-west-1::/apis/${id}${rest}`;
     const socket = (id: string, rest: string) => `arn:aws:execute-api:eu-west-1:123456789012:${id}/${rest}`;
@@ -361,7 +361,7 @@ describe("the policies of a gateway", () => {
     expect(allows(runtime, "execute-api:Invoke", socket("a1b2c3d4e5", "live/$connect"))).toBe(false);
   });
 
-  test("allow nothing of another domain or function", () => {
+  test("allow no actions on other domains or functions", () => {
     const { deploy } = gatewayPolicies(define(EVERYTHING), { apiId: "a1b2c3d4e5" });
     for (const [domain, isOurs] of [
       ["ws.example.com", true],
@@ -382,7 +382,7 @@ function resourcesOf({ Statement }: PolicyDocument): readonly string[] {
   return Statement.flatMap(({ Resource }) => Resource);
 }
 
-/** As IAM reads a policy: a star stands for anything, slashes included. */
+/** Evaluates a policy as IAM does: a star matches any text, slashes included. */
 function allows({ Statement }: PolicyDocument, action: string, arn: string): boolean {
   const matches = (pattern: string, text: string) =>
     new RegExp(`^${pattern.split("*").map(escaped).join(".*")}$`).test(text);

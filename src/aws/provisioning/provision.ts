@@ -1,12 +1,12 @@
-import { type ChangeOptions, checkChangeOptions } from "../access/grants.ts";
-import { definedAs } from "../gateways/defined-gateways.ts";
-import { ControlPlane, type ControlPlaneOptions } from "../provisioning/control-plane.ts";
-import { Provisioner } from "../provisioning/provisioner.ts";
-import type { ProvisioningRooms } from "./provisioning-rooms.ts";
+import { type ChangeOptions, checkChangeOptions } from "../../permissions/grants.ts";
+import { definedAs } from "../defined-gateways.ts";
+import { ControlPlane, type ControlPlaneOptions } from "./control-plane.ts";
+import { Provisioner } from "./provisioner.ts";
+import type { ProvisioningServices } from "./services.ts";
 
 /** Provisions a gateway that is defined, and keeps in the audit what was done. @throws ConfigurationError for one that is not */
 export function provision(
-  { definitions, database, gateways, audit, changeLog }: ProvisioningRooms,
+  { definitions, database, gateways, audit, changeLog }: ProvisioningServices,
   name: string | undefined,
   options: ChangeOptions,
   reached: ControlPlaneOptions,
@@ -19,7 +19,7 @@ export function provision(
     definition,
     plane: new ControlPlane(definition.region, reached),
     keep: (run, steps, unknown) =>
-      database.write(async (db) => {
+      database.transaction(async (db) => {
         const words = (some: typeof steps) => some.map(({ action, what }) => `${action} ${what}`);
         const details = {
           gateway: definition.name,

@@ -1,22 +1,22 @@
 import { isDeepStrictEqual } from "node:util";
-import { ConfigurationError, ControlPlaneError } from "../errors.ts";
-import type { GatewayDefinition } from "../gateways/definition.ts";
-import type { Gateway, Gateways } from "../gateways/gateways.ts";
-import type { Database } from "../storage/database.ts";
+import type { Gateway, Gateways } from "../../auth/gateways.ts";
+import { ConfigurationError, ProvisioningError } from "../../errors.ts";
+import type { Database } from "../../storage/database.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { deployedHash, desiredApi, needsSecret } from "./desired.ts";
 import { isOurs, refuseStack } from "./find-api.ts";
-import { DRAIN_MS, Hand } from "./hand.ts";
 import { withLease } from "./lease.ts";
-import { planned, wanted } from "./order.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";
 import { planDestruction, planRelease } from "./plan-destruction.ts";
 import { forgetStep } from "./plan-record.ts";
 import { integrationOf } from "./plan-routes.ts";
+import { planned, planSteps } from "./plan-steps.ts";
 import { isBeingMade, isBeingRemoved, recordedRegion } from "./recorded.ts";
-import { type Keep, type Plan, type Purpose, Run, shownStep, type Told } from "./run.ts";
+import { type Keep, type OnStep, type Plan, type Purpose, Run, shownStep } from "./run.ts";
+import { DRAIN_MS, RunContext } from "./run-context.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
 import { type GatewayStatus, NOTHING, statusOf } from "./status.ts";
 
@@ -74,7 +74,7 @@ export class Provisioner {
    * @returns what was done
    * @throws ControlPlaneError where AWS refuses; what was done until then stays, and the next run goes on from there
    */
-  apply(told?: Told): Promise<Plan> {
+  apply(told?: OnStep): Promise<Plan> {
     return this.#run("apply", told, (run) => this.#carryOut(planned, run));
   }
 
@@ -89,7 +89,7 @@ export class Provisioner {
    * @param agreed what somebody was shown and said yes to. Default: whatever there is
    * @throws ConfigurationError where something else is to be removed than was agreed to; it stays
    */
-  destroy(told?: Told, agreed?: Plan): Promise<Plan> {
+  destroy(told?: OnStep, agreed?: Plan): Promise<Plan> {
     return this.#run("destroy", told, (run) => this.#carryOut(within(agreed, planDestruction), run));
   }
 
@@ -105,7 +105,7 @@ export class Provisioner {
    * @param agreed as for `destroy`
    * @throws ConfigurationError as `destroy` does
    */
-  release(told?: Told, agreed?: Plan): Promise<Plan> {
+  release(told?: OnStep, agreed?: Plan): Promise<Plan> {
     return this.#run("release", told, (run) => this.#carryOut(within(agreed, planRelease), run));
   }
 
@@ -114,7 +114,7 @@ export class Provisioner {
    *
    * @throws ConfigurationError where the gateway was not applied yet, or has no secret
    */
-  rotateSecret(told?: Told): Promise<Plan> {
+  rotateSecret(told?: OnStep): Promise<Plan> {
     return this.#run("rotate-secret", told, async (run) => {
       const { name } = this.#definition;
       const comparison = await this.#look();
@@ -127,7 +127,7 @@ export class Provisioner {
       if (!comparison.found || !comparison.record || current === undefined) {
         throw new ConfigurationError(`Gateway "${name}" has not been applied yet, which gives it a secret.`);
       }
-      if (wanted(comparison).length > 0) {
+      if (planSteps(comparison).length > 0) {
         throw new ConfigurationError(
           `Gateway "${name}" is not as it is defined, or another rotation was cut off. Run gateway apply first; gateway plan says what it would do.`,
         );
@@ -147,11 +147,11 @@ export class Provisioner {
    * @throws ConfigurationError for an API that is not a WebSocket API or is another gateway's, where this gateway has one, or where its
    *   sockets are at another stage
    */
-  adopt(apiId: string, told?: Told): Promise<Plan> {
+  adopt(apiId: string, told?: OnStep): Promise<Plan> {
     return this.#run("import", told, async (run) => {
       const record = await this.#gateways.named(this.name);
       const steps = await planAdoption(this.#plane, this.#definition, record, apiId);
-      const hand = new Hand(this.#plane, this.#gateways);
+      const hand = new RunContext(this.#plane, this.#gateways);
       hand.recordId = record?.id ?? "";
       for (const step of steps) await run.make(step, hand);
     });
@@ -226,7 +226,7 @@ export class Provisioner {
         for (const step of think(comparison)) await run.make(step, hand);
         return;
       } catch (error) {
-        if (!(error instanceof ControlPlaneError) || round === ROUNDS) throw error;
+        if (!(error instanceof ProvisioningError) || round === ROUNDS) throw error;
         // What was refused as stale, and is again though it was looked at anew, is not: nor is it worth more patience than a call has.
         const isPassing = error.isStale ? error.message !== before : error.isPassing && !error.isThrottled;
         if (!isPassing) throw error;
@@ -269,8 +269,8 @@ export class Provisioner {
     }
   }
 
-  #handFor({ desired, found, record }: Comparison): Hand {
-    const hand = new Hand(this.#plane, this.#gateways, found?.deployment?.CreatedDate?.getTime());
+  #handFor({ desired, found, record }: Comparison): RunContext {
+    const hand = new RunContext(this.#plane, this.#gateways, found?.deployment?.CreatedDate?.getTime());
     hand.recordId = record?.id ?? "";
     hand.apiId = found?.api.ApiId ?? "";
     hand.apiEndpoint = found?.api.ApiEndpoint ?? "";
@@ -285,7 +285,7 @@ export class Provisioner {
   /** One run at a time, of which is kept what it did. */
   #run(
     purpose: Purpose,
-    told: Told = () => undefined,
+    told: OnStep = () => undefined,
     work: (run: Run) => Promise<void> = async () => undefined,
   ): Promise<Plan> {
     return withLease(this.#database, this.name, async (renew) => {

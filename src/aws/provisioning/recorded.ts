@@ -1,4 +1,4 @@
-import type { Gateway } from "../gateways/gateways.ts";
+import type { Gateway } from "../../auth/gateways.ts";
 
 /*
  * What our record says of a gateway that is not there yet, or is about to go: an endpoint at which nothing is, and which names the

@@ -1,4 +1,4 @@
-import { type Gateways, MAX_AGE_MS } from "../gateways/gateways.ts";
+import { type Gateways, MAX_AGE_MS } from "../../auth/gateways.ts";
 import type { ControlPlane } from "./control-plane.ts";
 
 /** When every process knows a change of our record, in milliseconds: those that run already know the gateways as they were a moment ago. */
@@ -15,7 +15,7 @@ export const DRAIN_MS = 60_000;
 const CERTAINLY_SERVED_AFTER_MS = 10 * 60_000;
 
 /** What the steps of a run work with: the two sides, ids that come up on the way, and until when what was done has to get around. */
-export class Hand {
+export class RunContext {
   readonly plane: ControlPlane;
   readonly gateways: Gateways;
   /** AWS's id of the API; "" until there is one. */

@@ -1,5 +1,5 @@
-import type { Hand } from "./hand.ts";
 import type { Step } from "./plan.ts";
+import type { RunContext } from "./run-context.ts";
 
 /** What is to be done, or was, in order. Nothing to do: everything is as it is wanted. */
 export interface Plan {
@@ -17,7 +17,7 @@ export type Purpose = "apply" | "destroy" | "release" | "rotate-secret" | "impor
 export type Keep = (purpose: Purpose, steps: Plan["steps"], unknown: Plan["steps"]) => Promise<void>;
 
 /** Told of each step before it is made, and of what it waits for before that. */
-export type Told = (
+export type OnStep = (
   step: Omit<Plan["steps"][number], "action"> & { readonly action: Step["action"] | "wait" },
 ) => void;
 
@@ -33,15 +33,15 @@ export class Run {
   /** Those that were begun, and failed. */
   readonly unknown: Plan["steps"][number][] = [];
   readonly #renew: () => Promise<void>;
-  readonly #told: Told;
+  readonly #told: OnStep;
 
   /** @param renew says before each step that the run is alive; throws where another has taken over */
-  constructor(renew: () => Promise<void>, told: Told) {
+  constructor(renew: () => Promise<void>, told: OnStep) {
     this.#renew = renew;
     this.#told = told;
   }
 
-  async make(step: Step, hand: Hand): Promise<void> {
+  async make(step: Step, hand: RunContext): Promise<void> {
     if (step.after) {
       await hand.until(step.after, () =>
         this.#told({ action: "wait", what: `until ${WAITS[step.after ?? "known"]}`, details: [] }),

@@ -1,40 +1,40 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { gatewaySecret, hashSecret, isSecret } from "../gateways/gateways.ts";
+import { gatewaySecret, hashSecret, isSecret } from "../../auth/gateways.ts";
 import { freshSecret, planSecret } from "./secrets.ts";
 
 const [A, B, C] = [gatewaySecret(), gatewaySecret(), gatewaySecret()] as const;
 const [a, b, c] = [A, B, C].map(hashSecret) as [string, string, string];
 
 describe("the secret of a gateway", () => {
-  test("that nobody has yet is made, and accepted", () => {
+  test("is generated and accepted if AWS and the database have none", () => {
     const { secret, accepted } = planSecret([], []);
     expect(isSecret(secret)).toBe(true);
     expect(accepted).toEqual([hashSecret(secret)]);
   });
 
-  test("that AWS has is taken over by a database that knows none", () => {
+  test("is adopted from AWS if the database has none", () => {
     expect(planSecret([A], [])).toEqual({ secret: A, accepted: [a] });
     expect(planSecret([A, B], [])).toEqual({ secret: A, accepted: [a, b] });
     expect(planSecret(["weak", A], [])).toEqual({ secret: A, accepted: [a] });
   });
 
-  test("stays what it is, during a rotation as well", () => {
+  test("is kept, also during a rotation", () => {
     expect(planSecret([A], [a])).toEqual({ secret: A, accepted: [a] });
     expect(planSecret([B, A], [b, a])).toEqual({ secret: B, accepted: [b, a] });
   });
 
-  test("goes back to the former one where AWS never heard of the new one, which nobody has any more", () => {
+  test("returns to the former one if AWS never received the new one", () => {
     expect(planSecret([A], [b, a])).toEqual({ secret: A, accepted: [a, b] });
   });
 
-  test("that AWS sends and nobody here knows is replaced, beside the one that was accepted", () => {
+  test("is replaced if AWS sends an unknown one, and the recorded one stays accepted", () => {
     const { secret, accepted } = planSecret([C], [a]);
     expect([A, C]).not.toContain(secret);
     expect(accepted).toEqual([hashSecret(secret), a]);
   });
 
-  /** N is the newest that is recorded, F the former one, U and V nobody here knows, and M cannot be one. */
+  /** N is the newest recorded secret, F the former one. U and V are not recorded. M is malformed. */
   const SECRETS: Readonly<Record<string, string>> = {
     N: gatewaySecret(),
     F: gatewaySecret(),
@@ -68,7 +68,7 @@ describe("the secret of a gateway", () => {
     { recorded: "NF", sent: "M", secret: "new", accepted: ["new", "N"] },
     { recorded: "NF", sent: "UF", secret: "F", accepted: ["F", "N"] },
     { recorded: "NF", sent: "MUFN", secret: "N", accepted: ["N", "F"] },
-  ])("is $secret where AWS sends “$sent” and “$recorded” is recorded", (known) => {
+  ])("is $secret if AWS sends “$sent” and “$recorded” is recorded", (known) => {
     const sent = named(known.sent);
     const plan = planSecret(sent, named(known.recorded).map(hashSecret));
     const isNew = known.secret === "new";
@@ -88,16 +88,16 @@ describe("the secret of a gateway", () => {
     ["with a quote", `${"x".repeat(32)}'`],
     ["with a line's end", `${"x".repeat(32)}\n`],
     ["of nothing", ""],
-  ])("that is %s is none, even if it is recorded", (_, weak) => {
+  ])("that is %s is replaced, even if it is recorded", (_, weak) => {
     expect(planSecret([weak], []).secret).not.toBe(weak);
     expect(planSecret([weak], [hashSecret(weak)]).secret).not.toBe(weak);
   });
 
-  test("that is another each time, is new each time", () => {
+  test("is different each time it is generated", () => {
     expect(freshSecret([a]).secret).not.toBe(freshSecret([a]).secret);
   });
 
-  test("is accepted whatever AWS and the database have, with at most one other, and one that both know is never dropped", () => {
+  test("is accepted with at most one other, and one that both sides have is kept", () => {
     const secrets = fc.uniqueArray(fc.stringMatching(/^[A-Za-z0-9_-]{32,40}$/), {
       minLength: 5,
       maxLength: 5,
@@ -120,14 +120,14 @@ describe("the secret of a gateway", () => {
         const both = sent.filter(isSecret).filter((each) => recorded.includes(hashSecret(each)));
         expect(accepted).toEqual(expect.arrayContaining(both.map(hashSecret)));
         if (both.length > 0) expect(both).toContain(secret);
-        // What is newest may be on its way to AWS, whatever its integrations have at this moment.
+        // The newest secret can be in flight to AWS, whatever the integrations have now.
         expect(accepted).toEqual(expect.arrayContaining(recorded.slice(0, 1)));
       }),
       { numRuns: 2000 },
     );
   });
 
-  test("is the same when what was planned has been recorded and AWS has heard of it", () => {
+  test("stays the same once its plan is recorded and AWS has it", () => {
     const secrets = fc.uniqueArray(fc.constantFrom(A, B, C), { maxLength: 3 });
     const hashes = fc.uniqueArray(fc.constantFrom(a, b, c), { maxLength: 2 });
     fc.assert(
@@ -138,7 +138,7 @@ describe("the secret of a gateway", () => {
     );
   });
 
-  test("whose rotation begins is a new one beside the present one alone", () => {
+  test("is new when a rotation begins, and only the present one stays accepted with it", () => {
     const { secret, accepted } = freshSecret([b, a]);
     expect(accepted).toEqual([hashSecret(secret), b]);
     expect(freshSecret([]).accepted).toHaveLength(1);

@@ -1,4 +1,4 @@
-import { gatewaySecret, hashSecret, isSecret } from "../gateways/gateways.ts";
+import { gatewaySecret, hashSecret, isSecret } from "../../auth/gateways.ts";
 
 /** The secret of a gateway's integrations, and what the app accepts meanwhile. */
 export interface SecretPlan {

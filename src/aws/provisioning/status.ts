@@ -1,5 +1,5 @@
 import type { DomainName } from "@aws-sdk/client-apigatewayv2";
-import type { GatewayDefinition } from "../gateways/definition.ts";
+import type { GatewayDefinition } from "../define-gateway.ts";
 import type { ActualApi } from "./actual.ts";
 import { endpointOf, urlOf } from "./desired.ts";
 import type { Comparison } from "./plan.ts";

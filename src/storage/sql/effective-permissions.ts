@@ -1,20 +1,20 @@
 import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
-import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../storage/database.ts";
+import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../database.ts";
 
 /**
  * Rights that a statement brings along: an expression that lists a user's grants of now, each as permission, group
- * and end. Read it with {@link rightsFrom}.
+ * and end. Read it with {@link permissionsFrom}.
  *
  * @param only the permissions that will be asked about; others are left out
  */
-export type RightsOf = (
+export type EffectivePermissionsQuery = (
   db: Kysely<Tables>,
   userId: Expression<string | null>,
   only?: readonly string[],
 ) => RawBuilder<unknown>;
 
 /** A grant that holds: directly, or through a group. */
-export interface HeldGrant {
+export interface EffectiveGrant {
   readonly permission: string;
   /** null: given to the user directly. */
   readonly group: string | null;
@@ -23,27 +23,31 @@ export interface HeldGrant {
 }
 
 /** A user's state and rights as one statement read them. */
-export interface ReadRights {
+export interface EffectivePermissions {
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
   readonly permissions: readonly string[];
   /** Where each of them comes from. */
-  readonly grants: readonly HeldGrant[];
+  readonly grants: readonly EffectiveGrant[];
 }
 
 /** Columns of a statement that brought rights along. */
-export interface RightsColumns {
+export interface PermissionColumns {
   readonly is_active: Flag | null;
   readonly is_superuser: Flag | null;
   readonly grants: unknown;
 }
 
 /**
- * The {@link RightsColumns} of a user, for the RETURNING of a statement that writes and so cannot join.
+ * The {@link PermissionColumns} of a user, for the RETURNING of a statement that writes and so cannot join.
  *
  * @param userId where the statement's row has the user's id
  */
-export function rightsColumns(db: Kysely<Tables>, userId: Expression<string | null>, heldBy: RightsOf) {
+export function permissionColumns(
+  db: Kysely<Tables>,
+  userId: Expression<string | null>,
+  grantsSubquery: EffectivePermissionsQuery,
+) {
   const of = (column: "is_active" | "is_superuser") =>
     db
       .selectFrom("sallyport_users as u")
@@ -52,7 +56,7 @@ export function rightsColumns(db: Kysely<Tables>, userId: Expression<string | nu
   return [
     of("is_active").as("is_active"),
     of("is_superuser").as("is_superuser"),
-    heldBy(db, userId).as("grants"),
+    grantsSubquery(db, userId).as("grants"),
   ] as const;
 }
 
@@ -61,9 +65,9 @@ export function rightsColumns(db: Kysely<Tables>, userId: Expression<string | nu
  * share theirs. No right is remembered here, only how a list is spelled.
  */
 export class KnownGrants {
-  readonly #lists = new Map<unknown, Pick<ReadRights, "permissions" | "grants">>();
+  readonly #lists = new Map<unknown, Pick<EffectivePermissions, "permissions" | "grants">>();
 
-  of(column: unknown): Pick<ReadRights, "permissions" | "grants"> {
+  of(column: unknown): Pick<EffectivePermissions, "permissions" | "grants"> {
     let listed = this.#lists.get(column);
     if (!listed) {
       listed = grantsFrom(column);
@@ -77,7 +81,7 @@ export class KnownGrants {
 const MAX_KNOWN = 1000;
 
 /** @param known filled here; rows with the same grants get the same lists */
-export function rightsFrom(row: RightsColumns, known?: KnownGrants): ReadRights {
+export function permissionsFrom(row: PermissionColumns, known?: KnownGrants): EffectivePermissions {
   const listed = known ? known.of(row.grants) : grantsFrom(row.grants);
   return {
     // A user whose row is gone is nobody any more.
@@ -88,7 +92,7 @@ export function rightsFrom(row: RightsColumns, known?: KnownGrants): ReadRights 
   };
 }
 
-function grantsFrom(column: unknown): Pick<ReadRights, "permissions" | "grants"> {
+function grantsFrom(column: unknown): Pick<EffectivePermissions, "permissions" | "grants"> {
   const rows = parseList<[permission: string, group: string | null, until: number | null]>(column);
   // Whoever has the same list shares it.
   return {
@@ -100,7 +104,7 @@ function grantsFrom(column: unknown): Pick<ReadRights, "permissions" | "grants">
 }
 
 /** When the first of the grants ends, in epoch milliseconds. null: none of them ends. If the grants are not known, 0. */
-export function firstEnd({ grants }: { readonly grants?: readonly HeldGrant[] }): number | null {
+export function firstEnd({ grants }: { readonly grants?: readonly EffectiveGrant[] }): number | null {
   if (!grants) return 0;
   const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
   return ends.length === 0 ? null : Math.min(...ends);

@@ -7,7 +7,7 @@
  *    certificate. It shows what it recorded, the gateway's secret among it, to whoever knows a case's random name: stop it afterwards.
  * 2. Make an API with `defineGateway({ name: "conformance", region: "eu-west-1", target: "https://<backend>/ws", routes: { custom:
  *    "https://<backend>/ws/custom" } })` and `sallyport gateway apply`.
- * 3. Run `npx vitest run --project stories test/aws/conformance` with
+ * 3. Run `npx vitest run --project integration test/aws/conformance` with
  *    SALLYPORT_AWS_URL=wss://<api>.execute-api.<region>.amazonaws.com/<stage> and SALLYPORT_AWS_BACKEND=https://<backend>, and with AWS
  *    credentials that may `execute-api:ManageConnections`. By a domain of your own: AWS_REGION and SALLYPORT_AWS_API_ID as well.
  */

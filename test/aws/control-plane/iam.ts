@@ -1,4 +1,4 @@
-import type { PolicyDocument } from "../../../src/provisioning/policies.ts";
+import type { PolicyDocument } from "../../../src/aws/policies.ts";
 import type { Apis } from "./apis.ts";
 import type { Functions } from "./functions.ts";
 import { AwsError } from "./operations.ts";

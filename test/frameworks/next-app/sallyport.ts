@@ -4,7 +4,7 @@ import { ChatView, chat, heard, rooms } from "./chat.ts";
 
 // While you develop, a reload makes another: the former one rests until it is asked again.
 const kept = globalThis as { sallyport?: Sallyport };
-void kept.sallyport?.settle();
+void kept.sallyport?.flush();
 
 export const sallyport = createSallyport({
   storage: sqlite(process.env.DATABASE_PATH ?? "app.db"),

@@ -1,7 +1,7 @@
 import {
   CallError,
   connect,
-  type Refusal,
+  type Denial,
   type RevokedNotice,
   type Socket,
   type SocketState,
@@ -232,7 +232,7 @@ export class Chat {
     }
   }
 
-  #refused({ status, error, reference, retryAfterMs = 0 }: Refusal): void {
+  #refused({ status, error, reference, retryAfterMs = 0 }: Denial): void {
     if (status === 401) this.#endLogin();
     else if (status === 403) this.#noAccess(reference);
     else if (status === 429) {

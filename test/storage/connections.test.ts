@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Rights } from "../../src/access/rights.ts";
+import { Connections } from "../../src/connections/connections.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
 import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
-import { Sessions } from "../../src/sessions/sessions.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions, type Session } from "./tables.ts";
@@ -11,10 +11,10 @@ const HOUR_MS = 3_600_000;
 const LEFT = { code: undefined, reason: undefined };
 
 const at = twoProcesses();
-let sessions: readonly [Sessions, Sessions];
+let sessions: readonly [Connections, Connections];
 let gateway: string;
 beforeEach(async () => {
-  sessions = at.each((database) => new Sessions(database, new Rights(database)));
+  sessions = at.each((database) => new Connections(database, new UserPermissions(database)));
   gateway = await addGateway(at.one);
 });
 afterEach(() => {
@@ -29,32 +29,36 @@ const add = (...rows: Omit<Session, "gateway_id">[]) =>
 const addMany = (ids: readonly string[], row: Omit<Session, "gateway_id"> = {}) =>
   add(...ids.map((id) => ({ id, connection_id: `connection ${id}`, ...row })));
 
-/** Has a session have been opened so long ago. */
+/** Moves the opening of connections into the past. */
 const aged = (ageMs: number, ids: readonly string[]) =>
   at.one.db
-    .updateTable("sallyport_sessions")
+    .updateTable("sallyport_connections")
     .set(({ eb }) => ({ connected_at: eb(at.one.now, "-", ageMs) }))
     .where("id", "in", ids)
     .execute();
 
 const rowOf = (id: string) =>
-  at.two.db.selectFrom("sallyport_sessions").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
+  at.two.db.selectFrom("sallyport_connections").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
 
 async function openIds(): Promise<string[]> {
-  const open = at.two.db.selectFrom("sallyport_sessions").select("id").where("closed_at", "is", null);
+  const open = at.two.db.selectFrom("sallyport_connections").select("id").where("closed_at", "is", null);
   return sorted((await open.execute()).map(({ id }) => id));
 }
 
-describe("a session", () => {
-  test("is found by its connection with its channels in order, and its user's state and rights", async () => {
+describe("a connection", () => {
+  test("is found by its connection id, with its channels, user flags and permissions", async () => {
     const until = Date.now() + HOUR_MS;
     await rightsGiven(at, async (grants, db) => {
       await grants.grant(db, "ann", chat.read, { until });
       await grants.setFlag(db, "ann", "is_superuser", true);
     });
-    await add({ id: "s", connection_id: "c", user_id: "ann", login_id: "login", view: "/ws/ä'\"" });
+    await add({ id: "s", connection_id: "c", user_id: "ann", session_id: "login", view: "/ws/ä'\"" });
     await aged(5000, ["s"]);
-    const joined = ALIKE.map((channel, index) => ({ session_id: "s", channel, joined_at: 2 ** 40 - index }));
+    const joined = ALIKE.map((channel, index) => ({
+      connection_key: "s",
+      channel,
+      joined_at: 2 ** 40 - index,
+    }));
     await addMemberships(at.one.db, joined);
     const found = await sessions[1].find(gateway, "c");
     expect(found).toEqual({
@@ -63,7 +67,7 @@ describe("a session", () => {
       connectionId: "c",
       view: "/ws/ä'\"",
       userId: "ann",
-      loginId: "login",
+      sessionId: "login",
       ageMs: found?.ageMs,
       connectedAt: (await rowOf("s")).connected_at,
       isClosed: false,
@@ -77,7 +81,7 @@ describe("a session", () => {
     expect(found?.ageMs).toBeLessThan(HOUR_MS);
   });
 
-  test("of nobody, or of somebody without a row, has nulls and no rights", async () => {
+  test("without a user, or with an unknown user, has nulls and no permissions", async () => {
     await add({ connection_id: "nobody" }, { connection_id: "unknown", user_id: "ann" });
     const without = {
       isActive: false,
@@ -85,13 +89,13 @@ describe("a session", () => {
       permissions: [],
       grants: [],
       channels: [],
-      loginId: null,
+      sessionId: null,
     };
     expect(await sessions[1].find(gateway, "nobody")).toMatchObject({ userId: null, ...without });
     expect(await sessions[1].find(gateway, "unknown")).toMatchObject({ userId: "ann", ...without });
   });
 
-  test("is found by its very connection at its gateway, however alike others are", async () => {
+  test("is found by its exact connection id and gateway", async () => {
     const other = await addGateway(at.one, "other");
     const rows = ALIKE.map((connection_id, index) => ({ id: `${index}`, connection_id }));
     await add(...rows);
@@ -107,7 +111,7 @@ describe("a session", () => {
     }
   });
 
-  test("is read anew by each of many reads, whichever way the rows before it were read", async () => {
+  test("is read again by each call, whatever was read before", async () => {
     const other = await addGateway(at.one, "other");
     for (const gateway_id of [gateway, other]) {
       await addSessions(
@@ -119,7 +123,7 @@ describe("a session", () => {
         })),
       );
     }
-    const found = async (each: Sessions, gatewayId: string, connection: string) =>
+    const found = async (each: Connections, gatewayId: string, connection: string) =>
       (await each.find(gatewayId, connection))?.id;
     for (let round = 0; round < 30; round++) {
       const gatewayId = [gateway, other, "none"][round % 3] as string;
@@ -128,7 +132,7 @@ describe("a session", () => {
       // A read inside a transaction goes through Kysely, and one at the same time waits for it.
       if (round % 4 === 0) {
         const both = [
-          at.two.write((db) => sessions[1].findById(db, `${other} Ann`)),
+          at.two.transaction((db) => sessions[1].findById(db, `${other} Ann`)),
           found(sessions[1], gatewayId, connection),
         ];
         expect((await Promise.all(both))[1]).toBe(id);
@@ -136,13 +140,13 @@ describe("a session", () => {
       expect(await found(sessions[1], gatewayId, connection)).toBe(id);
       await sessions[0].closeMany([`${gateway} Bob`], "right ended");
       if (round > 0) expect(await found(sessions[1], gateway, "Bob")).toBeUndefined();
-      await at.one.db.updateTable("sallyport_sessions").set({ closed_at: null }).execute();
+      await at.one.db.updateTable("sallyport_connections").set({ closed_at: null }).execute();
     }
   });
 
-  test("is there until it is closed, or older than a socket can be by the database's clock", async () => {
+  test("is found until it is closed, or too old by the database clock", async () => {
     await addMany(["open", "closed", "old", "oldest"]);
-    await addMemberships(at.one.db, [{ session_id: "old", channel: "room" }]);
+    await addMemberships(at.one.db, [{ connection_key: "old", channel: "room" }]);
     await sessions[0].closeMany(["closed"], "right ended");
     await aged(MAX_SESSION_MS - 60_000, ["old"]);
     await aged(MAX_SESSION_MS, ["oldest"]);
@@ -162,11 +166,11 @@ describe("a session", () => {
     }
   });
 
-  test("is found by its id inside a transaction, as that has left it", async () => {
+  test("is found by its id in a transaction, as the transaction has changed it", async () => {
     await addMany(["a", "A"]);
-    await at.one.rehearse(async (db) => {
+    await at.one.rollbackTransaction(async (db) => {
       expect(await sessions[0].findById(db, "a")).toMatchObject({ id: "a", connectionId: "connection a" });
-      await db.updateTable("sallyport_sessions").set({ closed_at: 1 }).where("id", "=", "a").execute();
+      await db.updateTable("sallyport_connections").set({ closed_at: 1 }).where("id", "=", "a").execute();
       expect(await sessions[0].findById(db, "a")).toBeUndefined();
       expect(await sessions[1].findById(at.two.db, "a")).toMatchObject({ id: "a" });
     });
@@ -174,12 +178,12 @@ describe("a session", () => {
 });
 
 describe("a disconnect", () => {
-  test("is told to one of many at once, with the channels the session was in", async () => {
+  test("returns the channels of the connection to one of many concurrent calls", async () => {
     await addMany(["a", "A"], { user_id: "ann" });
     const channels = [...ALIKE].reverse();
     await addMemberships(
       at.one.db,
-      channels.map((channel, index) => ({ session_id: "a", channel, joined_at: 2 ** 40 + index })),
+      channels.map((channel, index) => ({ connection_key: "a", channel, joined_at: 2 ** 40 + index })),
     );
     const before = await at.time();
     const { passed, failed } = await at.race(20, sessions, (each) =>
@@ -197,11 +201,11 @@ describe("a disconnect", () => {
     expect(await openIds()).toEqual(["A"]);
   });
 
-  test("of a session that was closed before keeps when and why, and is told all the same", async () => {
+  test("of a closed connection keeps time and reason of the close, and is reported", async () => {
     await addMany(["a"]);
     await sessions[0].closeMany(["a"], "right ended");
     await at.one.db
-      .updateTable("sallyport_sessions")
+      .updateTable("sallyport_connections")
       .set({ closed_at: 2 ** 40 })
       .execute();
     expect(await sessions[1].isConnected("a")).toBe(true);
@@ -214,7 +218,7 @@ describe("a disconnect", () => {
     });
   });
 
-  test("needs no code and no reason, cuts a long one short, and is nothing for a socket nobody knows", async () => {
+  test("needs no code or reason, shortens a long reason, and ignores unknown connections", async () => {
     await addMany(["a", "b"]);
     await sessions[0].disconnect(gateway, "connection a", LEFT);
     expect(await rowOf("a")).toMatchObject({ close_code: null, close_reason: null });
@@ -224,7 +228,7 @@ describe("a disconnect", () => {
     expect(await sessions[0].disconnect("elsewhere", "connection a", LEFT)).toBeUndefined();
   });
 
-  test("is noted whatever code a socket can close with", async () => {
+  test("is stored with the largest close code", async () => {
     await addMany(["a"]);
     const code = 65_535;
     expect(await sessions[0].disconnect(gateway, "connection a", { code, reason: "" })).toMatchObject({
@@ -234,8 +238,8 @@ describe("a disconnect", () => {
   });
 });
 
-describe("sessions that are closed together", () => {
-  test("are each told to one of two at once, in whatever order they name them", async () => {
+describe("connections that are closed together", () => {
+  test("are each returned to one of several concurrent calls, in any order", async () => {
     for (let round = 0; round < 3; round++) {
       const ids = idsOfAllForms(1500).map((id) => `${id} of ${round}`);
       await addMany(ids);
@@ -254,39 +258,41 @@ describe("sessions that are closed together", () => {
     expect(await sessions[0].closeMany([], "nothing")).toEqual(new Set());
   });
 
-  test("and disconnect meanwhile are told once as closed at the most, and once as gone", async () => {
+  test("and disconnect at the same time are returned at most once as closed", async () => {
     const ids = idsOfAllForms(60);
     await addMany(ids);
-    const told: string[] = [];
+    const closedIds: string[] = [];
     const [, { passed, failed }] = await Promise.all([
-      sessions[0].closeMany(ids, "right ended").then((closed) => told.push(...closed)),
+      sessions[0].closeMany(ids, "right ended").then((closed) => closedIds.push(...closed)),
       at.race(60, sessions, (each, index) => each.disconnect(gateway, `connection ${ids[index]}`, LEFT)),
     ]);
     expect(failed).toEqual([]);
     expect(sorted(passed.map((departed) => departed?.id))).toEqual(sorted(ids));
-    expect(new Set(told).size).toBe(told.length);
-    for (const id of told) expect(await rowOf(id)).toMatchObject({ close_reason: "right ended" });
+    expect(new Set(closedIds).size).toBe(closedIds.length);
+    for (const id of closedIds) expect(await rowOf(id)).toMatchObject({ close_reason: "right ended" });
     expect(await openIds()).toEqual([]);
   });
 
-  test("are those of the very login or user, and open again where that is undone", async () => {
+  test("are those of exactly one session or user, and stay open after a rollback", async () => {
     const rows = ALIKE.flatMap((text, index) => [
-      { id: `login ${index}`, connection_id: `1 ${index}`, login_id: text },
+      { id: `session ${index}`, connection_id: `1 ${index}`, session_id: text },
       { id: `user ${index}`, connection_id: `2 ${index}`, user_id: text },
     ]);
     await add(...rows);
     const open = new Set(rows.map(({ id }) => id));
     for (const [index, text] of ALIKE.entries()) {
       if (index % 4 !== 0) continue;
-      for (const whose of [{ login: text }, { user: text }]) {
-        expect(await at.one.write((db) => sessions[0].closeOf(db, whose, "ended"))).toBe(1);
-        expect(await at.two.write((db) => sessions[1].closeOf(db, whose, "ended"))).toBe(0);
-        open.delete(`${Object.keys(whose)} ${index}`);
+      for (const selector of [{ session: text }, { user: text }]) {
+        expect(await at.one.transaction((db) => sessions[0].closeOf(db, selector, "ended"))).toBe(1);
+        expect(await at.two.transaction((db) => sessions[1].closeOf(db, selector, "ended"))).toBe(0);
+        open.delete(`${Object.keys(selector)} ${index}`);
         expect(await openIds()).toEqual(sorted(open));
       }
     }
     expect(
-      await at.one.rehearse((db) => sessions[0].closeOf(db, { user: ALIKE[1] as string }, "ended")),
+      await at.one.rollbackTransaction((db) =>
+        sessions[0].closeOf(db, { user: ALIKE[1] as string }, "ended"),
+      ),
     ).toBe(1);
     expect(await openIds()).toEqual(sorted(open));
   });

@@ -1,22 +1,22 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Evictions } from "../../src/access/evictions.ts";
-import { Rights } from "../../src/access/rights.ts";
+import { Connections, PAGE_SIZE, PERMISSION_ENDED } from "../../src/connections/connections.ts";
+import type { ConnectionSelector } from "../../src/connections/selector.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
 import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
-import type { SessionSelector } from "../../src/sessions/session-selector.ts";
-import { PAGE_SIZE, RIGHT_ENDED, Sessions } from "../../src/sessions/sessions.ts";
+import { RevocationQueue } from "../../src/revocation/queue.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addGroups, addMemberships, addSessions, addUsers, type Session } from "./tables.ts";
 import { ALIKE, ALIKE_TRIMMED, idsOfAllForms } from "./texts.ts";
 
-const ALL: SessionSelector = { kind: "all" };
-const ROOM: SessionSelector = { kind: "channel", channel: "room" };
+const ALL: ConnectionSelector = { kind: "all" };
+const ROOM: ConnectionSelector = { kind: "channel", channel: "room" };
 
 const at = twoProcesses();
-let sessions: Sessions;
+let sessions: Connections;
 let gateway: string;
 beforeEach(async () => {
-  sessions = new Sessions(at.two, new Rights(at.two));
+  sessions = new Connections(at.two, new UserPermissions(at.two));
   gateway = await addGateway(at.one);
 });
 
@@ -28,19 +28,20 @@ const add = (rows: readonly Omit<Session, "gateway_id">[]) =>
 const join = (ids: readonly string[], channel = "room") =>
   addMemberships(
     at.one.db,
-    ids.map((session_id) => ({ session_id, channel })),
+    ids.map((connection_key) => ({ connection_key, channel })),
   );
 
-/** How a selector's sessions are read: each way page by page. */
+/** The ways to read the connections of a selector, page by page. */
 const WAYS = {
-  page: (selector: SessionSelector, after: string) => sessions.page(selector, after),
-  recipients: (selector: SessionSelector, after: string) => sessions.recipients(selector, after, [chat.read]),
+  page: (selector: ConnectionSelector, after: string) => sessions.page(selector, after),
+  recipients: (selector: ConnectionSelector, after: string) =>
+    sessions.recipients(selector, after, [chat.read]),
 };
 type Way = keyof typeof WAYS;
 
 async function idsBy(
   way: Way,
-  selector: SessionSelector,
+  selector: ConnectionSelector,
   between: (ids: readonly string[]) => Promise<unknown> = async () => undefined,
 ): Promise<string[]> {
   const ids: string[] = [];
@@ -52,27 +53,27 @@ async function idsBy(
   }
 }
 
-/** The sessions of a selector, which every way of reading them must agree on. */
-async function selected(selector: SessionSelector): Promise<string[]> {
+/** Returns the connections of a selector, and checks that all ways to read them agree. */
+async function selected(selector: ConnectionSelector): Promise<string[]> {
   const [paged, received] = [await idsBy("page", selector), await idsBy("recipients", selector)];
   expect(received).toEqual(paged);
   expect(await sessions.count(selector, "")).toBe(paged.length);
   return sorted(paged);
 }
 
-describe("pages of sessions", () => {
+describe("pages of connections", () => {
   const ids = idsOfAllForms(2 * PAGE_SIZE + 9);
 
-  test.each<SessionSelector>([
+  test.each<ConnectionSelector>([
     ALL,
     ROOM,
     { kind: "view", view: "/ws/chat" },
     { kind: "user", userId: "ann" },
     { kind: "group", group: "Crew" },
     { kind: "holders", permission: chat.read },
-    { kind: "login", loginId: "login" },
+    { kind: "session", sessionId: "login" },
     { kind: "deleted-user", userId: "ann" },
-  ])("are complete and repeat nobody, whatever order ids are put in: %j", async (selector) => {
+  ])("are complete and without duplicates for any order of ids: %j", async (selector) => {
     const users = "userId" in selector ? ["ann"] : idsOfAllForms(50);
     await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "Crew");
@@ -80,7 +81,7 @@ describe("pages of sessions", () => {
       await grants.grant(db, { group: "Crew" }, chat.read, {});
     });
     const closed_at = ["login", "deleted-user"].includes(selector.kind) ? 5 : null;
-    const row = { login_id: "login", closed_at };
+    const row = { session_id: "login", closed_at };
     await add(ids.map((id, index) => ({ id, user_id: users[index % users.length] ?? null, ...row })));
     await join(ids);
     await join(ids, "Room");
@@ -94,7 +95,7 @@ describe("pages of sessions", () => {
   });
 
   test.each(["page", "recipients"] as const)(
-    "miss nobody who stays and repeat nobody, while others come and go: by %s",
+    "contain each remaining connection once while others open and close: by %s",
     async (way) => {
       await add(ids.map((id) => ({ id })));
       await join(ids);
@@ -103,7 +104,7 @@ describe("pages of sessions", () => {
       let came = 0;
       const seen = await idsBy(way, ROOM, async (before) => {
         closed.push(...closing.splice(0, 50).filter((id) => !before.includes(id)));
-        await sessions.closeMany(closed, RIGHT_ENDED);
+        await sessions.closeMany(closed, PERMISSION_ENDED);
         if (++came > 3) return;
         const coming = idsOfAllForms(60).map((id) => `${id} came ${came}`);
         await add(coming.map((id) => ({ id })));
@@ -116,18 +117,18 @@ describe("pages of sessions", () => {
     },
   );
 
-  test("end where their number of sessions is just that of a page", async () => {
+  test("end if the number of connections is exactly one page", async () => {
     await add(ids.slice(0, PAGE_SIZE).map((id) => ({ id })));
     expect(await selected(ALL)).toEqual(sorted(ids.slice(0, PAGE_SIZE)));
   });
 
-  test("are read as the transaction has left them in which they are read", async () => {
+  test("are read as their transaction has changed them", async () => {
     await add([{ id: "a" }, { id: "b" }]);
-    const one = new Sessions(at.one, new Rights(at.one));
-    const read = async (of: Sessions, options?: Parameters<Sessions["page"]>[2]) =>
+    const one = new Connections(at.one, new UserPermissions(at.one));
+    const read = async (of: Connections, options?: Parameters<Connections["page"]>[2]) =>
       (await of.page(ALL, "", options)).map(({ id }) => id);
-    await at.one.rehearse(async (db) => {
-      await db.deleteFrom("sallyport_sessions").where("id", "=", "a").execute();
+    await at.one.rollbackTransaction(async (db) => {
+      await db.deleteFrom("sallyport_connections").where("id", "=", "a").execute();
       expect(await read(one, { db })).toEqual(["b"]);
       expect(await read(sessions)).toEqual(["a", "b"]);
     });
@@ -135,28 +136,28 @@ describe("pages of sessions", () => {
 });
 
 describe("an audience", () => {
-  test("is of exactly those whom it names, however alike others are", async () => {
+  test("contains exactly the selected connections, and no similar ones", async () => {
     const names = ALIKE.map((text, index) => ({ text, id: `${index}` }));
     await add(
-      names.map(({ text, id }) => ({ id, connection_id: text, user_id: text, login_id: text, view: text })),
+      names.map(({ text, id }) => ({ id, connection_id: text, user_id: text, session_id: text, view: text })),
     );
     for (const { text, id } of names) await join([id], text);
     for (const { text, id } of names) {
-      const selectors: SessionSelector[] = [
+      const selectors: ConnectionSelector[] = [
         { kind: "channel", channel: text },
         { kind: "view", view: text },
         { kind: "user", userId: text },
-        { kind: "connection", connectionId: text },
+        { kind: "connection-id", connectionId: text },
       ];
       for (const selector of selectors)
         expect([selector, await selected(selector)]).toEqual([selector, [id]]);
-      expect(await selected({ kind: "session", sessionId: id })).toEqual([id]);
+      expect(await selected({ kind: "connection", connectionKey: id })).toEqual([id]);
     }
-    expect(await selected({ kind: "session", sessionId: "Ann" })).toEqual([]);
+    expect(await selected({ kind: "connection", connectionKey: "Ann" })).toEqual([]);
     expect(await selected(ALL)).toEqual(sorted(names.map(({ id }) => id)));
   });
 
-  test("is of a group's members, a record's users, or those who hold a permission now", async () => {
+  test("can be the members of a group, the users of a revocation, or current holders", async () => {
     const groups = ALIKE_TRIMMED.slice(0, 12);
     await rightsGiven(at, async (grants, db) => {
       await addGroups(db, ...groups);
@@ -171,16 +172,18 @@ describe("an audience", () => {
     await add([{ id: "nobody's" }, { id: "unknown", user_id: "unknown" }]);
     for (const [index, group] of groups.entries())
       expect(await selected({ kind: "group", group })).toEqual([`${index}`]);
-    const evictions = new Evictions(at.one, "app");
+    const evictions = new RevocationQueue(at.one, "app");
     const users = ["user 5", "user 7", "unknown", "USER 8"];
-    const evictionId = await at.one.write((db) => evictions.record(db, { scope: "users", users }, null));
-    expect(await selected({ kind: "listed", evictionId })).toEqual(["5", "7", "unknown"]);
+    const revocationId = await at.one.transaction((db) =>
+      evictions.record(db, { scope: "users", users }, null),
+    );
+    expect(await selected({ kind: "listed", revocationId })).toEqual(["5", "7", "unknown"]);
     expect(await selected({ kind: "holders", permission: chat.read })).toEqual(["0", "2"]);
     expect(await selected({ kind: "holders", permission: chat.Read })).toEqual(["1", "2"]);
     expect(await selected({ kind: "holders", permission: chat.write })).toEqual(["2"]);
   });
 
-  test("brings each session's rights along, of the permissions that are asked about", async () => {
+  test("includes the requested permissions of each connection", async () => {
     await rightsGiven(at, async (grants, db) => {
       await addUsers(db, ["bob"]);
       for (const permission of [chat.read, chat.Read, chat.write])
@@ -192,41 +195,41 @@ describe("an audience", () => {
         isActive,
         sorted(permissions),
       ]);
-    const [bob, nobody] = [
+    const [bob, anonymous] = [
       [true, []],
       [false, []],
     ];
-    expect(await brought(chat.read)).toEqual([[true, [chat.read]], bob, nobody]);
-    expect(await brought(chat.read, chat.write)).toEqual([[true, [chat.read, chat.write]], bob, nobody]);
-    expect(await brought()).toEqual([[true, []], bob, nobody]);
+    expect(await brought(chat.read)).toEqual([[true, [chat.read]], bob, anonymous]);
+    expect(await brought(chat.read, chat.write)).toEqual([[true, [chat.read, chat.write]], bob, anonymous]);
+    expect(await brought()).toEqual([[true, []], bob, anonymous]);
     const [ann] = await sessions.page(ALL, "");
     expect(sorted(ann?.permissions ?? [])).toEqual(["chat.Read", "chat.read", "chat.write"]);
   });
 
-  test("has nobody who was closed, has disconnected, or is older than a socket can be", async () => {
-    const over = { disconnected_at: 5, closed_at: 5, close_reason: RIGHT_ENDED };
+  test("contains no connection that is closed, disconnected or too old", async () => {
+    const over = { disconnected_at: 5, closed_at: 5, close_reason: PERMISSION_ENDED };
     const closed = (close_reason: string) => ({
       closed_at: 5,
       close_reason,
       user_id: "ann",
-      login_id: "login",
+      session_id: "login",
     });
     await add([
-      { id: "open", user_id: "ann", login_id: "login" },
+      { id: "open", user_id: "ann", session_id: "login" },
       { id: "ended", ...closed("login ended") },
-      { id: "lost", ...closed(RIGHT_ENDED) },
-      { id: "gone", ...closed(RIGHT_ENDED), ...over },
-      { id: "old", ...closed(RIGHT_ENDED), closed_at: null },
-      { id: "other", ...closed("login ended"), user_id: "Ann", login_id: "Login" },
+      { id: "lost", ...closed(PERMISSION_ENDED) },
+      { id: "gone", ...closed(PERMISSION_ENDED), ...over },
+      { id: "old", ...closed(PERMISSION_ENDED), closed_at: null },
+      { id: "other", ...closed("login ended"), user_id: "Ann", session_id: "Login" },
     ]);
     await at.one.db
-      .updateTable("sallyport_sessions")
+      .updateTable("sallyport_connections")
       .set(({ eb }) => ({ connected_at: eb(at.one.now, "-", MAX_SESSION_MS) }))
       .where("id", "=", "old")
       .execute();
     expect(await selected(ALL)).toEqual(["open"]);
     expect(await selected({ kind: "user", userId: "ann" })).toEqual(["open"]);
-    expect(await selected({ kind: "login", loginId: "login" })).toEqual(["ended", "lost"]);
+    expect(await selected({ kind: "session", sessionId: "login" })).toEqual(["ended", "lost"]);
     expect(await selected({ kind: "deleted-user", userId: "ann" })).toEqual(["ended", "lost"]);
     const takenOver = await sessions.page({ kind: "user", userId: "ann" }, "", { isTakenOver: true });
     expect(takenOver.map(({ id, isClosed }) => [id, isClosed])).toEqual([
@@ -236,8 +239,8 @@ describe("an audience", () => {
   });
 });
 
-describe("a list of sessions", () => {
-  test("is of those to whom all of its filters apply, in pages of any size", async () => {
+describe("a list of connections", () => {
+  test("contains the connections that match all filters, in pages of any size", async () => {
     const rows = ALIKE.map((text, index) => ({ id: `${index}`.padStart(3, "0"), text }));
     await add(
       rows.map(({ id, text }) => ({
@@ -249,7 +252,7 @@ describe("a list of sessions", () => {
       })),
     );
     for (const { id, text } of rows) await join([id], text);
-    const listed = async (filter: Parameters<Sessions["list"]>[0], limit = 1000) =>
+    const listed = async (filter: Parameters<Connections["list"]>[0], limit = 1000) =>
       (await sessions.list(filter, limit)).map(({ id }) => id);
     for (const { id, text } of rows) {
       for (const filter of [{ session: id }, { user: text }, { view: text }, { channel: text }]) {

@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { beforeEach, describe, expect, test } from "vitest";
-import { ChangeLog } from "../../src/access/change-log.ts";
-import type { ChangedSubject } from "../../src/access/changed-subjects.ts";
-import { Grants } from "../../src/access/grants.ts";
-import { Rights } from "../../src/access/rights.ts";
-import { hashToken, Tokens } from "../../src/access/tokens.ts";
+import { hashToken, Tokens } from "../../src/auth/tokens.ts";
+import { Connections } from "../../src/connections/connections.ts";
 import {
-  type CheckedSession,
-  Entries,
+  type CheckedConnection,
+  ConnectionOpener,
   lockOfConnections,
-  type NewSession,
+  type NewConnection,
   type SpentMark,
-} from "../../src/sessions/entries.ts";
-import { Sessions } from "../../src/sessions/sessions.ts";
+} from "../../src/connections/open.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
+import { Grants } from "../../src/permissions/grants.ts";
+import { ChangeLog } from "../../src/revocation/change-log.ts";
+import type { ChangedSubject } from "../../src/revocation/changed-subjects.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -21,8 +21,8 @@ import { ALIKE } from "./texts.ts";
 
 interface Process {
   readonly database: Database;
-  readonly entries: Entries;
-  readonly sessions: Sessions;
+  readonly entries: ConnectionOpener;
+  readonly sessions: Connections;
   readonly tokens: Tokens;
   readonly changeLog: ChangeLog;
 }
@@ -34,21 +34,21 @@ beforeEach(async () => {
   await rightsGiven(at);
   gateway = await addGateway(at.one);
   processes = at.each((database) => {
-    const rights = new Rights(database);
+    const rights = new UserPermissions(database);
     const tokens = new Tokens(database, 60, rights);
     const changeLog = new ChangeLog(database);
-    const entries = new Entries(database, rights, tokens, changeLog);
-    return { database, entries, tokens, changeLog, sessions: new Sessions(database, rights) };
+    const entries = new ConnectionOpener(database, rights, tokens, changeLog);
+    return { database, entries, tokens, changeLog, sessions: new Connections(database, rights) };
   });
 });
 
-const entry = (given: Partial<NewSession> = {}): NewSession => ({
+const entry = (given: Partial<NewConnection> = {}): NewConnection => ({
   id: randomUUID(),
   gatewayId: gateway,
   connectionId: "connection",
   view: "/ws/chat",
   userId: "ann",
-  loginId: null,
+  sessionId: null,
   sourceIp: null,
   channel: undefined,
   token: undefined,
@@ -57,32 +57,32 @@ const entry = (given: Partial<NewSession> = {}): NewSession => ({
   ...given,
 });
 
-/** As a connect opens one. */
-const open = ({ database, entries }: Process, given: Partial<NewSession> = {}) =>
-  database.writeBeside((db) => entries.open(db, entry(given)));
+/** Opens a connection as $connect does. */
+const open = ({ database, entries }: Process, given: Partial<NewConnection> = {}) =>
+  database.sharedTransaction((db) => entries.open(db, entry(given)));
 
-const issue = (loginId: string) =>
+const issue = (sessionId: string) =>
   processes[0].tokens.issue(at.one.db, {
     userId: "ann",
-    loginId,
+    sessionId,
     origin: null,
     gatewayId: null,
     view: null,
     channel: null,
   });
 
-/** A token that a connect has spent. */
-async function spentToken(loginId: string): Promise<SpentMark> {
-  const token = await issue(loginId);
+/** Issues a token and spends it. */
+async function spentToken(sessionId: string): Promise<SpentMark> {
+  const token = await issue(sessionId);
   const { spentAt } = await processes[0].tokens.spend(token);
   return { hash: hashToken(token), spentAt };
 }
 
-const rows = () => at.two.db.selectFrom("sallyport_sessions").selectAll().execute();
+const rows = () => at.two.db.selectFrom("sallyport_connections").selectAll().execute();
 const memberships = () => at.two.db.selectFrom("sallyport_memberships").selectAll().execute();
 
-describe("a session that opens", () => {
-  test("is one row, in its channel, where its connection is opened by many at once", async () => {
+describe("a new connection", () => {
+  test("has one row and its channel when many calls open it at once", async () => {
     for (const [round, channel] of [undefined, "rooms/general", "Räume/'😀\""].entries()) {
       const connectionId = `connection ${round}`;
       const { passed, failed } = await at.race(20, processes, (each) =>
@@ -93,28 +93,28 @@ describe("a session that opens", () => {
       expect(opened).toHaveLength(1);
       const mine = (await rows()).filter((row) => row.connection_id === connectionId);
       expect(mine.map(({ id }) => id)).toEqual([opened[0]?.id]);
-      const joined = (await memberships()).filter(({ session_id }) => session_id === opened[0]?.id);
+      const joined = (await memberships()).filter(({ connection_key }) => connection_key === opened[0]?.id);
       expect(joined.map((membership) => membership.channel)).toEqual(channel === undefined ? [] : [channel]);
     }
   });
 
-  test("is kept as it was said, with null for what was not, and begins now", async () => {
+  test("is stored as given, with null for missing values and the database time", async () => {
     for (const text of ALIKE) {
-      const said = {
+      const given = {
         connectionId: text,
         view: text,
         userId: text,
-        loginId: text,
+        sessionId: text,
         sourceIp: text,
         channel: text,
       };
-      const opened = await open(processes[0], said);
+      const opened = await open(processes[0], given);
       const found = await processes[1].sessions.find(gateway, text);
       expect(found).toMatchObject({
         id: opened?.id,
         view: text,
         userId: text,
-        loginId: text,
+        sessionId: text,
         channels: [text],
       });
     }
@@ -127,7 +127,7 @@ describe("a session that opens", () => {
       connection_id: "connection",
       view: "/ws/chat",
       user_id: null,
-      login_id: null,
+      session_id: null,
       source_ip: null,
       connected_at: row?.connected_at,
       last_seen_at: row?.connected_at,
@@ -141,7 +141,7 @@ describe("a session that opens", () => {
     expect((await rows()).map(({ source_ip }) => source_ip)).toEqual(expect.arrayContaining([...ALIKE]));
   });
 
-  test("bears an id that its gateway never gave before, even to one that is long closed", async () => {
+  test("needs a connection id that is unused at its gateway, also by closed connections", async () => {
     const other = await addGateway(at.one, "other");
     const first = await open(processes[0]);
     await processes[1].sessions.disconnect(gateway, "connection", { code: undefined, reason: undefined });
@@ -152,7 +152,7 @@ describe("a session that opens", () => {
     await expect(open(processes[0], { gatewayId: "none" })).rejects.toThrow(/foreign/i);
   });
 
-  test("comes with its user's rights of that moment", async () => {
+  test("is returned with the current permissions of its user", async () => {
     const until = Date.now() + 3_600_000;
     await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "Crew");
@@ -168,13 +168,17 @@ describe("a session that opens", () => {
       expect(opened?.grants).toContainEqual({ permission: "chat.write", group: "Crew", until: null });
       const Ann = await open(processes[1], { connectionId: `Ann ${channel}`, userId: "Ann", channel });
       expect(Ann).toMatchObject({ isActive: false, permissions: [] });
-      const nobody = await open(processes[1], { connectionId: `nobody ${channel}`, userId: null, channel });
-      expect(nobody).toMatchObject({ isActive: false, permissions: [] });
+      const anonymous = await open(processes[1], {
+        connectionId: `nobody ${channel}`,
+        userId: null,
+        channel,
+      });
+      expect(anonymous).toMatchObject({ isActive: false, permissions: [] });
     }
   });
 
-  test("is not there, nor in its channel, where its transaction is undone", async () => {
-    const undone = at.one.writeBeside(async (db) => {
+  test("is absent, also from its channel, if its transaction is rolled back", async () => {
+    const undone = at.one.sharedTransaction(async (db) => {
       expect(await processes[0].entries.open(db, entry({ channel: "room" }))).toBeDefined();
       throw new Error("refused");
     });
@@ -184,10 +188,10 @@ describe("a session that opens", () => {
   });
 });
 
-describe("a session that opens unless anything changed", () => {
-  test("is one row, in its channel, and only while no change was recorded and no grant has ended", async () => {
+describe("a connection that opens unless something changed", () => {
+  test("has one row and its channel, if no change was recorded and no grant expired", async () => {
     const [{ entries }, { changeLog, sessions }] = processes;
-    const checked = (given: Partial<CheckedSession>) =>
+    const checked = (given: Partial<CheckedConnection>) =>
       entries.openUnchanged({ ...entry(), since: 0, validUntil: null, ...given }, undefined);
     for (const channel of [undefined, "room"]) {
       const id = randomUUID();
@@ -202,14 +206,14 @@ describe("a session that opens unless anything changed", () => {
     expect(await checked({ connectionId: "ends later", channel: "room", validUntil: now + 60_000 })).toBe(
       true,
     );
-    await at.two.write((db) => changeLog.append(db, [{ scope: "user", subject: "bob" }]));
+    await at.two.transaction((db) => changeLog.append(db, [{ scope: "user", subject: "bob" }]));
     expect(await checked({ connectionId: "before the change", channel: "room" })).toBe(false);
     expect(await checked({ connectionId: "after the change", channel: "room", since: 1 })).toBe(true);
     expect(await rows()).toHaveLength(4);
     expect(await memberships()).toHaveLength(3);
   });
 
-  test("opens as many as the user may have, and with the token of a session that has not ended", async () => {
+  test("respects the limit of connections per user, and needs a token of an open session", async () => {
     const token = await spentToken("login");
     const limit = { max: 3, scope: { view: "/ws/chat" } };
     const { passed, failed } = await at.race(20, processes, ({ entries }, index) =>
@@ -227,8 +231,8 @@ describe("a session that opens unless anything changed", () => {
   });
 });
 
-describe("a session does not open", () => {
-  test("when its token's login has ended, in a channel or not", async () => {
+describe("a connection does not open", () => {
+  test("if the session of its token has ended, with or without a channel", async () => {
     const [ended, other] = [await spentToken("login"), await spentToken("Login")];
     await processes[1].tokens.end(at.two.db, "login");
     for (const channel of [undefined, "room"]) {
@@ -239,7 +243,7 @@ describe("a session does not open", () => {
     expect(await rows()).toHaveLength(2);
   });
 
-  test("with a token whose spending the database has lost, or that another connect has spent since", async () => {
+  test("with a token that is no longer marked as spent, or that another connect has spent", async () => {
     const token = await spentToken("login");
     const lost = () => at.two.db.updateTable("sallyport_tokens").set({ spent_at: null }).execute();
     await lost();
@@ -255,12 +259,12 @@ describe("a session does not open", () => {
     expect(await rows()).toEqual([]);
   });
 
-  test("when a change that concerns it was recorded since it was decided", async () => {
+  test("if a change that affects it was recorded after the decision", async () => {
     const { changeLog } = processes[1];
     expect(await open(processes[0], { connectionId: "0", since: 1 })).toBeUndefined();
     expect(await open(processes[0], { connectionId: "0", since: 0 })).toBeDefined();
     const append = (scope: ChangedSubject["scope"], subject: string) =>
-      at.two.write((db) => changeLog.append(db, [{ scope, subject }]));
+      at.two.transaction((db) => changeLog.append(db, [{ scope, subject }]));
     await append("user", "ann");
     await append("user", "bob");
     await append("channel", "other");
@@ -284,7 +288,7 @@ describe("a session does not open", () => {
     ] as const) {
       const since = await changeLog.last(at.one.db);
       await append(scope, subject);
-      const connection = { connectionId: scope, since, loginId: "login", channel: "room" };
+      const connection = { connectionId: scope, since, sessionId: "login", channel: "room" };
       expect(await open(processes[0], connection), scope).toBeUndefined();
       expect(await open(processes[0], { ...connection, since: since + 1 }), scope).toBeDefined();
     }
@@ -292,18 +296,18 @@ describe("a session does not open", () => {
   });
 });
 
-describe("sessions that open while something ends", () => {
-  test("are closed with their login, or do not open: none is left", async () => {
+describe("connections that open during a change", () => {
+  test("are closed with their session or do not open", async () => {
     for (let round = 0; round < 5; round++) {
-      const loginId = `login ${round}`;
-      const token = await spentToken(loginId);
+      const sessionId = `login ${round}`;
+      const token = await spentToken(sessionId);
       let closed = 0;
       const { passed, failed } = await at.race(21, processes, async (each, index) => {
         if (index !== 10)
-          return open(each, { connectionId: `${round} ${index}`, loginId, token, channel: "room" });
-        closed = await each.database.write(async (db) => {
-          await each.tokens.end(db, loginId);
-          return each.sessions.closeOf(db, { login: loginId }, "login ended");
+          return open(each, { connectionId: `${round} ${index}`, sessionId, token, channel: "room" });
+        closed = await each.database.transaction(async (db) => {
+          await each.tokens.end(db, sessionId);
+          return each.sessions.closeOf(db, { session: sessionId }, "session ended");
         });
         return undefined;
       });
@@ -313,26 +317,26 @@ describe("sessions that open while something ends", () => {
     }
   });
 
-  test("are seen by whoever ended the right that they opened with, or opened without it", async () => {
+  test("are seen by the process that revoked their permission, or open without it", async () => {
     for (let round = 0; round < 5; round++) {
       const userId = `user ${round}`;
       await rightsGiven(at, (grants, db) => grants.grant(db, userId, chat.read, {}));
       const seen = new Set<string>();
       const { passed, failed } = await at.race(21, processes, async (each, index) => {
         if (index !== 10) return open(each, { connectionId: `${round} ${index}`, userId });
-        await each.database.write((db) => new Grants(each.database).revoke(db, userId, chat.read));
+        await each.database.transaction((db) => new Grants(each.database).revoke(db, userId, chat.read));
         for (const { id } of await each.sessions.page({ kind: "user", userId }, "")) seen.add(id);
         return undefined;
       });
       expect(failed).toEqual([]);
       const opened = passed.filter((session) => session !== undefined);
       expect(opened).toHaveLength(20);
-      const withRight = opened.filter(({ permissions }) => permissions.length > 0);
-      expect(withRight.filter(({ id }) => !seen.has(id))).toEqual([]);
+      const withPermission = opened.filter(({ permissions }) => permissions.length > 0);
+      expect(withPermission.filter(({ id }) => !seen.has(id))).toEqual([]);
     }
   });
 
-  test("unless anything changed opened before the change or not at all", async () => {
+  test("with openUnchanged() open before the change or not at all", async () => {
     for (let round = 0; round < 5; round++) {
       const since = await processes[0].changeLog.last(at.one.db);
       let before: readonly string[] = [];
@@ -343,34 +347,34 @@ describe("sessions that open while something ends", () => {
           validUntil: null,
         };
         if (index !== 10) return (await each.entries.openUnchanged(row, undefined)) ? row.id : undefined;
-        before = await each.database.write(async (db) => {
+        before = await each.database.transaction(async (db) => {
           await each.changeLog.append(db, [{ scope: "user", subject: "bob" }]);
-          return (await db.selectFrom("sallyport_sessions").select("id").execute()).map(({ id }) => id);
+          return (await db.selectFrom("sallyport_connections").select("id").execute()).map(({ id }) => id);
         });
         return undefined;
       });
       expect(failed).toEqual([]);
       expect(sorted(passed.filter((id) => id !== undefined))).toEqual(sorted(before));
-      await at.one.db.deleteFrom("sallyport_sessions").execute();
+      await at.one.db.deleteFrom("sallyport_connections").execute();
     }
   });
 
-  test("by an answer that is out of date do not open: each opened before the change or not at all", async () => {
+  test("with a stale decision open before the change or not at all", async () => {
     for (let round = 0; round < 5; round++) {
       const since = await processes[0].changeLog.last(at.one.db);
       let before: readonly string[] = [];
       const { passed, failed } = await at.race(21, processes, async (each, index) => {
         if (index !== 10) return open(each, { connectionId: `${round} ${index}`, since });
-        before = await each.database.write(async (db) => {
+        before = await each.database.transaction(async (db) => {
           await each.changeLog.append(db, [{ scope: "user", subject: "ann" }]);
-          return (await db.selectFrom("sallyport_sessions").select("id").execute()).map(({ id }) => id);
+          return (await db.selectFrom("sallyport_connections").select("id").execute()).map(({ id }) => id);
         });
         return undefined;
       });
       expect(failed).toEqual([]);
       const opened = passed.filter((session) => session !== undefined).map(({ id }) => id);
       expect(opened.filter((id) => !before.includes(id))).toEqual([]);
-      await at.one.db.deleteFrom("sallyport_sessions").execute();
+      await at.one.db.deleteFrom("sallyport_connections").execute();
     }
   });
 });

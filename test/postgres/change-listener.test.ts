@@ -4,10 +4,10 @@ import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { postgres } from "../../src/storage/postgres.ts";
-import { handler } from "../../src/view/handlers.ts";
-import { WebSocketView } from "../../src/view/view.ts";
-import { ChatView, channels, chat } from "../stories/chat.ts";
-import { ORIGIN, revoked, World } from "../stories/world.ts";
+import { handler } from "../../src/views/handler.ts";
+import { WebSocketView } from "../../src/views/view.ts";
+import { ChatView, channels, chat } from "../integration/chat.ts";
+import { ORIGIN, revoked, World } from "../integration/world.ts";
 import {
   emptyDatabase,
   observedStorageAt,
@@ -32,8 +32,8 @@ afterEach(async () => {
   await database.drop();
 });
 
-/** An app that knows nothing of the chat's view, and so leaves its sockets to those who do. */
-function stranger(storage: Database): Sallyport {
+/** An app without the chat view, which leaves the chat connections to the other apps. */
+function otherApp(storage: Database): Sallyport {
   const sallyport = createSallyport({
     storage,
     permissions: [chat],
@@ -45,14 +45,14 @@ function stranger(storage: Database): Sallyport {
   return sallyport;
 }
 
-/** How often a storage has been woken. */
-function woken(storage: Database): { times: number } {
-  const told = { times: 0 };
-  opened.push({ close: storage.listen(() => told.times++) });
-  return told;
+/** Counts the notifications that a storage receives. */
+function countNotifications(storage: Database): { times: number } {
+  const notified = { times: 0 };
+  opened.push({ close: storage.listen(() => notified.times++) });
+  return notified;
 }
 
-/** The connections that listen for changes in a test database. */
+/** Returns the connections that listen for changes in a test database. */
 async function listeners(source: string): Promise<number[]> {
   const schema = new URL(source).searchParams.get("schema");
   const rows = await sqlAt(
@@ -62,7 +62,7 @@ async function listeners(source: string): Promise<number[]> {
   return rows.map((row) => (row as { pid: number }).pid);
 }
 
-/** Wakes whoever listens in a test database, as a process that nobody knows. */
+/** Notifies all listeners of a test database, as an unknown process. */
 const notifyAll = (source: string) =>
   sqlAt(
     inject("postgres"),
@@ -76,8 +76,8 @@ function withoutListening(source: string): Database {
 const end = (pids: readonly number[]) =>
   sqlAt(inject("postgres"), `select ${pids.map((pid) => `pg_terminate_backend(${pid})`).join(", ")}`);
 
-describe("a change of rights", () => {
-  test("wakes every other process when it commits; not its own, nor those of another schema", async () => {
+describe("a permission change", () => {
+  test("notifies all other processes of its schema on commit, but not its own process", async () => {
     const another = await emptyDatabase();
     opened.push({ close: another.drop });
     const [own, first, second] = [1, 2, 3].map(() => storageAt(database.source)) as [
@@ -87,31 +87,31 @@ describe("a change of rights", () => {
     ];
     const elsewhere = storageAt(another.source);
     opened.unshift(first, second, elsewhere);
-    const sallyport = stranger(own);
+    const sallyport = otherApp(own);
     await sallyport.migrate();
-    const told = [own, first, second, elsewhere].map(woken);
-    // Each once for having begun to listen.
-    await expect.poll(() => told.map(({ times }) => times)).toEqual([1, 1, 1, 1]);
+    const notified = [own, first, second, elsewhere].map(countNotifications);
+    // Each storage is notified once when it starts to listen.
+    await expect.poll(() => notified.map(({ times }) => times)).toEqual([1, 1, 1, 1]);
     await sallyport.access.grant("ann", chat.can_use_chat);
-    await expect.poll(() => told.map(({ times }) => times)).toEqual([1, 2, 2, 1]);
-    // A rehearsal is undone, and a reading changes nothing.
+    await expect.poll(() => notified.map(({ times }) => times)).toEqual([1, 2, 2, 1]);
+    // A preview is rolled back, and a read changes nothing.
     await sallyport.access.preview({ kind: "revoke", holder: "ann", permission: chat.can_use_chat });
     await sallyport.access.hasPermission("ann", chat.can_use_chat);
     await notifyAll(database.source);
-    await expect.poll(() => told.map(({ times }) => times)).toEqual([2, 3, 3, 1]);
+    await expect.poll(() => notified.map(({ times }) => times)).toEqual([2, 3, 3, 1]);
     await sallyport.access.revoke("ann", chat.can_use_chat);
-    await expect.poll(() => told.map(({ times }) => times)).toEqual([2, 4, 4, 1]);
+    await expect.poll(() => notified.map(({ times }) => times)).toEqual([2, 4, 4, 1]);
   });
 });
 
-describe("with nothing to wake anybody", () => {
-  test("sockets are closed by polling, and decisions are those of the moment", async () => {
+describe("without notifications", () => {
+  test("connections are closed by polling, and calls are denied immediately", async () => {
     const world = await World.open(
       { permissions: [chat], channels, views: { "/ws/chat": ChatView }, storage: withoutListening },
       { source: database.source, drop: async () => undefined },
     );
     opened.push(world);
-    const admin = stranger(withoutListening(database.source));
+    const admin = otherApp(withoutListening(database.source));
     await admin.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann");
     await admin.access.revoke("ann", chat.can_use_chat);
@@ -121,11 +121,11 @@ describe("with nothing to wake anybody", () => {
     expect(await listeners(database.source)).toEqual([]);
   });
 
-  test("because the connection that listens was cut: it is made anew", async () => {
+  test("because the listening connection broke, a new one is opened", async () => {
     const storage = storageAt(database.source);
     opened.unshift(storage);
-    await stranger(storageAt(database.source)).migrate();
-    const told = woken(storage);
+    await otherApp(storageAt(database.source)).migrate();
+    const notified = countNotifications(storage);
     await expect.poll(() => listeners(database.source)).toHaveLength(1);
     for (let round = 0; round < 2; round++) {
       const [before] = await listeners(database.source);
@@ -135,10 +135,10 @@ describe("with nothing to wake anybody", () => {
         .toHaveLength(1);
     }
     await notifyAll(database.source);
-    await expect.poll(() => told.times).toBe(4);
+    await expect.poll(() => notified.times).toBe(4);
   });
 
-  test("because no server answers: the connection is tried again until the storage is closed", async () => {
+  test("because no server answers, the connection is retried until the storage is closed", async () => {
     let tries = 0;
     const server = createServer((socket) => {
       tries++;
@@ -160,7 +160,7 @@ describe("with nothing to wake anybody", () => {
 });
 
 test("denies the answer of a handler that another instance runs while the permission is revoked", async () => {
-  let goOn: () => void = () => undefined;
+  let finish: () => void = () => undefined;
   let entered: () => void = () => undefined;
   const running = new Promise<void>((resolve) => {
     entered = resolve;
@@ -170,36 +170,36 @@ test("denies the answer of a handler that another instance runs while the permis
     slow = handler(async () => {
       entered();
       await new Promise<void>((resolve) => {
-        goOn = resolve;
+        finish = resolve;
       });
       return { secret: "the answer" };
     });
   }
-  const looks: number[] = [];
+  const polls: number[] = [];
   const world = await World.open({
     permissions: [chat],
     views: { "/ws/chat": SlowView },
     storage: (source) => {
-      const index = looks.push(0) - 1;
+      const index = polls.push(0) - 1;
       return observedStorageAt(source, () => {
-        looks[index] = (looks[index] ?? 0) + 1;
+        polls[index] = (polls[index] ?? 0) + 1;
       });
     },
   });
   opened.push(world);
-  const admin = stranger(storageAt(world.database));
+  const admin = otherApp(storageAt(world.database));
   await admin.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   const unanswered = expect(ann.call("slow")).rejects.toThrow("closed first");
   await running;
   await admin.access.revoke("ann", chat.can_use_chat);
   await ann.closed;
-  // Every instance has looked at what was changed when it has begun two more looks.
-  const before = [...looks];
+  // Every instance has read the change once it has started two more polls.
+  const before = [...polls];
   await expect
-    .poll(() => looks.map((count, index) => count - (before[index] ?? 0) > 1))
+    .poll(() => polls.map((count, index) => count - (before[index] ?? 0) > 1))
     .toEqual(before.map(() => true));
-  goOn();
+  finish();
   await unanswered;
   await expect
     .poll(() => world.decisions.map(({ handler: name, reason }) => [name, reason]))

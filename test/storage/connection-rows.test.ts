@@ -1,45 +1,47 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { Rights } from "../../src/access/rights.ts";
+import { Connections } from "../../src/connections/connections.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
 import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
-import { Sessions } from "../../src/sessions/sessions.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions } from "./tables.ts";
 import { idsOfAllForms } from "./texts.ts";
 
 const at = twoProcesses();
-let sessions: readonly [Sessions, Sessions];
+let sessions: readonly [Connections, Connections];
 let gateway: string;
 beforeEach(async () => {
-  sessions = at.each((database) => new Sessions(database, new Rights(database)));
+  sessions = at.each((database) => new Connections(database, new UserPermissions(database)));
   gateway = await addGateway(at.one);
 });
 
-/** Sessions of a gateway, each in two channels. */
+/** Adds connections of a gateway, each in two channels. */
 async function add(ids: readonly string[], gateway_id = gateway): Promise<void> {
   await addSessions(
     at.one,
     ids.map((id) => ({ id, gateway_id })),
   );
-  const channels = ["room", "Room"].flatMap((channel) => ids.map((session_id) => ({ session_id, channel })));
+  const channels = ["room", "Room"].flatMap((channel) =>
+    ids.map((connection_key) => ({ connection_key, channel })),
+  );
   await addMemberships(at.one.db, channels);
 }
 
 async function rows(): Promise<string[]> {
   return sorted(
-    (await at.two.db.selectFrom("sallyport_sessions").select("id").execute()).map(({ id }) => id),
+    (await at.two.db.selectFrom("sallyport_connections").select("id").execute()).map(({ id }) => id),
   );
 }
 
-/** Ids of the sessions that are in channels, each once for each channel. */
+/** Returns the ids of connections in channels, once for each channel. */
 async function members(): Promise<string[]> {
-  const query = at.two.db.selectFrom("sallyport_memberships").select("session_id");
-  return sorted((await query.execute()).map(({ session_id }) => session_id));
+  const query = at.two.db.selectFrom("sallyport_memberships").select("connection_key");
+  return sorted((await query.execute()).map(({ connection_key }) => connection_key));
 }
 
 const twice = (ids: readonly string[]) => sorted([...ids, ...ids]);
 
-describe("the sessions of a gateway that was started anew", () => {
-  test("are closed and in no channel, each counted by one of two at once, and no other gateway's are", async () => {
+describe("the connections of a gateway that was restarted", () => {
+  test("are closed and leave their channels, each counted once, without those of other gateways", async () => {
     const other = await addGateway(at.one, "other");
     const ids = idsOfAllForms(300);
     const elsewhere = ids.slice(0, 20).map((id) => `${id} elsewhere`);
@@ -47,7 +49,7 @@ describe("the sessions of a gateway that was started anew", () => {
     await add(elsewhere, other);
     await sessions[0].closeMany(ids.slice(0, 5), "right ended");
     const { connection_id } = await at.one.db
-      .selectFrom("sallyport_sessions")
+      .selectFrom("sallyport_connections")
       .select("connection_id")
       .where("id", "=", ids[299] as string)
       .executeTakeFirstOrThrow();
@@ -61,22 +63,22 @@ describe("the sessions of a gateway that was started anew", () => {
   });
 });
 
-describe("sessions that are too old for any socket", () => {
+describe("connections that are too old", () => {
   async function aged(ids: readonly string[], ageMs: number): Promise<void> {
     await add(ids);
     await at.one.db
-      .updateTable("sallyport_sessions")
+      .updateTable("sallyport_connections")
       .set(({ eb }) => ({ connected_at: eb(at.one.now, "-", ageMs) }))
       .where("id", "in", ids)
       .execute();
   }
 
-  test("go with their memberships up to a limit, each by one of two at once, and all others stay", async () => {
+  test("are removed with their memberships up to a limit, each once, and others stay", async () => {
     const ids = idsOfAllForms(1700);
     const [old, young] = [ids.slice(0, 1600), ids.slice(1600)];
     await aged(young, 3 * MAX_SESSION_MS - 60_000);
     await aged(old, 3 * MAX_SESSION_MS + 1);
-    const remove = (each: Sessions) => each.removeOlder(3 * MAX_SESSION_MS, 300);
+    const remove = (each: Connections) => each.removeOlder(3 * MAX_SESSION_MS, 300);
     expect(await remove(sessions[0])).toBe(300);
     expect(await members()).toHaveLength(2 * 1400);
     const { passed, failed } = await at.race(4, sessions, remove);
@@ -88,7 +90,7 @@ describe("sessions that are too old for any socket", () => {
     expect(await members()).toEqual(twice(young));
   });
 
-  test("are older than a socket can be, whatever is asked for, and the oldest go first", async () => {
+  test("are removed oldest first, and never below the maximum age of a connection", async () => {
     await aged(["young"], MAX_SESSION_MS - 60_000);
     await aged(["old"], MAX_SESSION_MS + 60_000);
     await aged(["OLD"], MAX_SESSION_MS + 120_000);

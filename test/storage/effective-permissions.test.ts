@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import type { GrantOptions, Grants, Holder } from "../../src/access/grants.ts";
-import type { Permission } from "../../src/access/permissions.ts";
-import { Rights } from "../../src/access/rights.ts";
-import type { HeldGrant } from "../../src/sessions/rights-of.ts";
+import type { Permission } from "../../src/permissions/define.ts";
+import { UserPermissions } from "../../src/permissions/effective.ts";
+import type { GrantOptions, Grants, PermissionHolder } from "../../src/permissions/grants.ts";
+import type { EffectiveGrant } from "../../src/storage/sql/effective-permissions.ts";
 import { watchedStorageAt } from "../postgres/database.ts";
 import { chat, rightsGiven, usersOf } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -16,10 +16,15 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const give = (grants: Grants, db: Db, holder: Holder, permission: Permission, options: GrantOptions = {}) =>
-  grants.grant(db, holder, permission, options);
+const give = (
+  grants: Grants,
+  db: Db,
+  holder: PermissionHolder,
+  permission: Permission,
+  options: GrantOptions = {},
+) => grants.grant(db, holder, permission, options);
 
-/** By the database's clock it is over, which no grant can say of itself. */
+/** Makes a grant expire now by the database clock, which grant() does not allow. */
 async function end(grant: { readonly user: string } | { readonly group: string }): Promise<void> {
   const over = { until_at: at.one.now };
   const { db } = at.one;
@@ -34,12 +39,12 @@ async function end(grant: { readonly user: string } | { readonly group: string }
     .execute();
 }
 
-/** No order is promised. */
-const inOrder = (grants: readonly HeldGrant[] | undefined) =>
+/** The order of grants is not defined. */
+const inOrder = (grants: readonly EffectiveGrant[] | undefined) =>
   sorted((grants ?? []).map((grant) => JSON.stringify(grant)));
 
-describe("a user's rights", () => {
-  test("are their own grants and those of their groups, each with where it comes from", async () => {
+describe("the permissions of a user", () => {
+  test("are the grants of the user and of the user's groups, each with its source", async () => {
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "Crew", "crew");
       await give(grants, db, "ann", chat.read);
@@ -58,12 +63,12 @@ describe("a user's rights", () => {
         { permission: "chat.write", group: "Crew", until: null },
       ]),
     );
-    const nobody = { userId: "Ann", isActive: false, isSuperuser: false, permissions: [], grants: [] };
-    expect(await rights.subject(at.two.db, "Ann")).toEqual(nobody);
-    expect(await rights.show("Ann")).toBeUndefined();
+    const unknownUser = { userId: "Ann", isActive: false, isSuperuser: false, permissions: [], grants: [] };
+    expect(await rights.subject(at.two.db, "Ann")).toEqual(unknownUser);
+    expect(await rights.get("Ann")).toBeUndefined();
   });
 
-  test("through a group end with the group's grant or the membership, whichever comes first", async () => {
+  test("through a group expire with the grant or the membership, at the earlier time", async () => {
     const [soon, late] = [Date.now() + HOUR_MS, 8.64e15];
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "early", "late", "member", "for good");
@@ -89,7 +94,7 @@ describe("a user's rights", () => {
       own: late,
     });
     await using own = watchedStorageAt(at.source, () => undefined);
-    for (const shown of [await rights.show("ann"), await new Rights(own).show("ann")]) {
+    for (const shown of [await rights.get("ann"), await new UserPermissions(own).get("ann")]) {
       expect(shown?.groups).toContainEqual({ name: "member", until: late });
       expect(shown?.groups).toContainEqual({ name: "for good", until: null });
       expect(shown?.grants).toContainEqual({ permission: "chat.write", via: "direct", until: late });
@@ -97,7 +102,7 @@ describe("a user's rights", () => {
     }
   });
 
-  test("hold until their end by the database's clock, whatever time it is in this process", async () => {
+  test("apply until they expire by the database clock, not by the process clock", async () => {
     const until = Date.now() + HOUR_MS;
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "Crew");
@@ -107,7 +112,7 @@ describe("a user's rights", () => {
     });
     const seen = async () => ({
       subject: sorted((await rights.subject(at.two.db, "ann")).permissions),
-      shown: (await rights.show("ann"))?.grants.map(({ permission }) => permission).sort(),
+      shown: (await rights.get("ann"))?.grants.map(({ permission }) => permission).sort(),
       readers: await rights.holders(chat.read),
       writers: await rights.holders(chat.write),
       selected: await usersOf(rights, at.two.db, { kind: "holders", permission: chat.write }),
@@ -132,7 +137,7 @@ describe("a user's rights", () => {
     expect(await seen()).toEqual(nothing);
   });
 
-  test("through a group are gone when the membership has ended", async () => {
+  test("through a group end with the membership", async () => {
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "Crew");
       await give(grants, db, { group: "Crew" }, chat.read);
@@ -142,17 +147,17 @@ describe("a user's rights", () => {
     const ended = at.one.db.updateTable("sallyport_user_groups").set({ until_at: at.one.now });
     await ended.where("user_id", "=", "ann").execute();
     expect((await rights.subject(at.two.db, "ann")).permissions).toEqual([]);
-    expect((await rights.show("ann"))?.groups).toEqual([]);
+    expect((await rights.get("ann"))?.groups).toEqual([]);
     expect(await rights.holders(chat.read)).toEqual(["bob"]);
     expect(await rights.groups()).toMatchObject([{ name: "Crew", members: 1 }]);
-    // Whoever is selected as a member may have lost by it.
+    // Former members are still selected, because they may have lost permissions.
     expect(sorted(await usersOf(rights, at.two.db, { kind: "group", group: "Crew" }))).toEqual([
       "ann",
       "bob",
     ]);
   });
 
-  test("are nobody else's, however alike the users, groups and permissions", async () => {
+  test("do not apply to users, groups or permissions with similar names", async () => {
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, ...ALIKE_TRIMMED);
       for (const [index, id] of ALIKE_USERS.entries()) {
@@ -169,7 +174,7 @@ describe("a user's rights", () => {
     }
     for (const [index, group] of ALIKE_TRIMMED.entries()) {
       expect(await usersOf(rights, at.two.db, { kind: "group", group })).toEqual([`member ${index}`]);
-      const shown = await rights.show(`member ${index}`);
+      const shown = await rights.get(`member ${index}`);
       expect(shown?.groups).toEqual([{ name: group, until: null }]);
       expect(shown?.grants).toEqual([{ permission: "chat.write", via: { group }, until: null }]);
     }
@@ -180,8 +185,8 @@ describe("a user's rights", () => {
   });
 });
 
-describe("who holds a permission", () => {
-  test("is told by what users are: active, inactive, superuser", async () => {
+describe("the holders of a permission", () => {
+  test("depend on the flags of the users: active, inactive, superuser", async () => {
     const rights = await rightsGiven(at, async (grants, db) => {
       for (const id of ["active", "asleep"]) await give(grants, db, id, chat.read);
       await grants.setFlag(db, "asleep", "is_active", false);
@@ -190,7 +195,7 @@ describe("who holds a permission", () => {
       await give(grants, db, "super", chat.read);
       await give(grants, db, "writer", chat.write);
     });
-    const holders = async (...options: Parameters<Rights["holders"]>[1][]) =>
+    const holders = async (...options: Parameters<UserPermissions["holders"]>[1][]) =>
       Promise.all(options.map(async (one) => sorted(await rights.holders(chat.read, one))));
     expect(
       await holders({}, { active: false }, { active: "any" }, { superusers: false, active: "any" }),
@@ -204,10 +209,10 @@ describe("who holds a permission", () => {
     const selected = await usersOf(rights, at.two.db, { kind: "holders", permission: chat.read });
     expect(sorted(selected)).toEqual(["active", "super"]);
     expect(await rights.subject(at.two.db, "former")).toMatchObject({ isActive: false, isSuperuser: true });
-    expect(await rights.show("former")).toMatchObject({ isActive: false, isSuperuser: true });
+    expect(await rights.get("former")).toMatchObject({ isActive: false, isSuperuser: true });
   });
 
-  test("counts who was ever given it, though it holds no more", async () => {
+  test("include users with an expired grant in everHolding()", async () => {
     const rights = await rightsGiven(at, async (grants, db) => {
       await addGroups(db, "Crew");
       await give(grants, db, "ann", chat.read);

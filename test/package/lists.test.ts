@@ -1,0 +1,108 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { limitsSchema } from "../../src/auth/rate-limits.ts";
+import { parseOptions } from "../../src/options.ts";
+import { createSallyport } from "../../src/sallyport.ts";
+import { VIEW_OPTION_NAMES } from "../../src/views/view-options.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const src = join(root, "src");
+
+const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter(
+  (file) => file.endsWith(".ts") && !file.endsWith(".test.ts"),
+);
+
+/** Returns the names that the error about an unknown option lists. */
+function knownOptions(call: () => unknown): string[] {
+  try {
+    call();
+  } catch (error) {
+    const [, names = ""] = /The options are: ([^.]*)\./.exec((error as Error).message) ?? [];
+    return names.split(", ").sort();
+  }
+  return [];
+}
+
+test("benchmarks and tests import built files that have a source", () => {
+  // A file of an earlier build stays in dist, so that its importers still compile here, and nowhere else.
+  const importers = ["bench/src", "test"].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts"))
+      .map((file) => join(root, folder, file)),
+  );
+  const lost = importers.flatMap((file) =>
+    [...readFileSync(file, "utf8").matchAll(/from "(\.[^"]*\/dist\/[^"]+)\.js"/g)]
+      .map(([, target]) => resolve(dirname(file), target ?? ""))
+      .filter((built) => built.startsWith(join(root, "dist/")))
+      .filter((built) => !existsSync(`${join(src, relative(join(root, "dist"), built))}.ts`))
+      .map((built) => `${relative(root, file)} imports ${relative(root, built)}.js`),
+  );
+  expect(lost).toEqual([]);
+});
+
+describe("lists that state the same facts agree", () => {
+  test("error codes and docs/errors.md", () => {
+    const declared =
+      readFileSync(join(src, "errors.ts"), "utf8").match(/^ {2}\| "(SALLYPORT_[A-Z_]+)"/gm) ?? [];
+    const codes = declared.map((line) => /SALLYPORT_[A-Z_]+/.exec(line)?.[0]);
+    const headings = readFileSync(join(root, "docs/errors.md"), "utf8").match(
+      /(?<=^## )SALLYPORT_[A-Z_]+$/gm,
+    );
+    expect(headings).toEqual(codes);
+  });
+
+  test("package.json's exports and the files behind them", () => {
+    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+      exports: Record<string, string>;
+    };
+    for (const [subpath, target] of Object.entries(exports)) {
+      if (subpath === "./package.json") continue;
+      const source = target.replace("./dist/", "").replace(/\.js$/, ".ts");
+      expect(files, subpath).toContain(source);
+    }
+  });
+
+  test("limits and docs/lifecycle.md", () => {
+    const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
+    const told = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, name, value]) => [
+      name,
+      Number(value),
+    ]);
+    expect(Object.fromEntries(told)).toEqual(parseOptions("limits", limitsSchema, {}));
+  });
+
+  test("options and docs/options.md", () => {
+    const page = readFileSync(join(root, "docs/options.md"), "utf8");
+    const documented = (heading: string) => {
+      const [, part = ""] = page.split(`\n${heading}\n`);
+      const [table = ""] = part.split(/\n#/);
+      return [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name).sort();
+    };
+    const nested = (name: string) => knownOptions(() => createSallyport({ [name]: { q: 1 } } as never));
+    expect(documented("## `createSallyport()`")).toEqual(
+      knownOptions(() => createSallyport({ q: 1 } as never)),
+    );
+    for (const name of ["token", "apiGateway", "decisionLog"])
+      expect(documented(`### \`${name}\``), name).toEqual(nested(name));
+    expect(documented("## Views")).toEqual([...VIEW_OPTION_NAMES].sort());
+  });
+
+  test("the files of the events and docs/lifecycle.md", () => {
+    const page = readFileSync(join(root, "docs/lifecycle.md"), "utf8");
+    const paths = [
+      "events/token.ts",
+      "events/connect.ts",
+      "events/message.ts",
+      "events/join.ts",
+      "events/disconnect.ts",
+      "sending/sender.ts",
+      "revocation/worker.ts",
+      "admin/change.ts",
+    ];
+    for (const path of paths) {
+      expect(files).toContain(path);
+      expect(page).toContain(`src/${path}`);
+    }
+  });
+});
