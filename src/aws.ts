@@ -10,7 +10,7 @@ export type { Provisioner } from "./aws/provisioning/provisioner.ts";
 export type { OnStep, Plan } from "./aws/provisioning/run.ts";
 export type { DnsRecord, GatewayStatus } from "./aws/provisioning/status.ts";
 
-/** A Sallyport, whose gateways can be provisioned. */
+/** A Sallyport object, as `createSallyport()` returns it. `provisioner()` needs this part of it. */
 export interface ProvisionedApp {
   readonly provisioning: ProvisioningServices;
 }
@@ -21,19 +21,23 @@ const PROVISIONER_OPTIONS = optionsOf<ChangeOptions & ControlPlaneOptions>()({
 });
 
 /**
- * Provisions a gateway that the app has defined, at AWS, with the credentials that the AWS SDK finds. It takes the package
- * `@aws-sdk/client-apigatewayv2`, and for functions `@aws-sdk/client-lambda`.
+ * Returns an object that creates and updates a gateway of the app in AWS.
  *
- * @param name of the gateway; may be left out where only one is defined
- * @param options who does it and why, for the audit; and how AWS is reached
- * @throws ConfigurationError for a gateway that is not defined
+ * It uses the credentials that the AWS SDK finds. It requires the package
+ * `@aws-sdk/client-apigatewayv2`, and `@aws-sdk/client-lambda` for gateways that call Lambda
+ * functions.
+ *
+ * @param app the object that `createSallyport()` returned
+ * @param name the name of the gateway. Optional if the app defines exactly one gateway
+ * @param options `by` and `reason` for the audit log, and how AWS is reached. All are optional
+ * @throws ConfigurationError if the app does not define this gateway, or an option is invalid
  */
 export function provisioner(
   app: ProvisionedApp,
   name?: string,
   options: ChangeOptions & ControlPlaneOptions = {},
 ): Provisioner {
-  const { by, reason, ...reached } = parseOptions("provisioner()", PROVISIONER_OPTIONS, options);
-  const who = { ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
-  return provision(app.provisioning, name, who, reached);
+  const { by, reason, ...controlPlane } = parseOptions("provisioner()", PROVISIONER_OPTIONS, options);
+  const change = { ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
+  return provision(app.provisioning, name, change, controlPlane);
 }

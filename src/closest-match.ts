@@ -1,7 +1,8 @@
 /**
- * Returns ` Did you mean "…"?` with the known word that differs least from `word`, or an empty text if none is similar.
+ * Returns ` Did you mean "…"?` with the known word that differs least from `word`.
  *
  * @param maxEdits how many letters may differ. Default: a third of the word's letters, at least 2
+ * @returns an empty text if no known word is similar enough
  */
 export function closestMatch(
   word: string,
@@ -17,7 +18,7 @@ export function closestMatch(
   return best === undefined ? "" : ` Did you mean "${best}"?`;
 }
 
-/** Levenshtein distance. Stops at `limit`. */
+/** Returns the Levenshtein distance of two texts, or `limit` if it is at least that. */
 function distance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);

@@ -27,80 +27,112 @@ import type { Database } from "./storage/database.ts";
 import { type ChannelDefinition, isChannelDefinition } from "./views/channel.ts";
 import type { ViewClass } from "./views/view.ts";
 
-/** Resolves the user names that an operator types on the command line, and formats user ids for people. */
+/**
+ * Resolves the user names that an operator types on the command line, and formats user ids for
+ * people.
+ */
 export interface UserDirectory {
-  /** Returns the app's id of a user for what an operator typed, such as an e-mail address, or undefined. */
+  /**
+   * Returns the app's id of a user for what an operator typed, such as an e-mail address, or
+   * undefined.
+   */
   find?(text: string): string | undefined | Promise<string | undefined>;
   /** Returns a readable name for each id, such as an e-mail address. */
   describe?(
     ids: readonly string[],
   ): Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>;
-  /** Returns texts that `find` accepts. The closest match is suggested if `find` returns undefined. */
+  /**
+   * Returns texts that `find` accepts. The closest match is suggested if `find` returns undefined.
+   */
   suggest?(): readonly string[] | Promise<readonly string[]>;
 }
 
+/** How clients obtain and use the single-use tokens that they connect with. */
 export interface TokenOptions {
   /** Path of the token endpoint. Default "/api/ws-token". */
   readonly path?: string | undefined;
   /** How long a token can be used, in seconds, from 1 to 3600. Default 60. */
   readonly expiresInSeconds?: number | undefined;
   /**
-   * `"session"`: the request to `$connect` must belong to the session that requested the token. `"token"`: for hosts whose cookies do not
-   * reach `$connect`, the token alone identifies the user. Default "session".
+   * What identifies the user of a `$connect` request. `"session"`: the request must belong to the
+   * session that requested the token. `"token"`: the token alone identifies the user. Use `"token"`
+   * if the app's cookies do not reach `$connect`. Default "session".
    */
   readonly binding?: "session" | "token" | undefined;
 }
 
 /** The options of `createSallyport()`. */
 export interface SallyportOptions {
-  /** The database to use, for example `sqlite("data/app.db")`. The connection opens on first use. */
+  /**
+   * The database to use, for example `sqlite("data/app.db")`. The connection opens on first use.
+   */
   readonly storage: Database;
-  /** What `definePermissions()` returned. */
+  /** The permission sets that `definePermissions()` returned. */
   readonly permissions: readonly AnyPermissionSet[];
-  /** What `defineChannel()` returned. Default: no channels. */
+  /** The channels that `defineChannel()` returned. Default: none. */
   readonly channels?: readonly ChannelDefinition[] | undefined;
-  /** Path → class. API Gateway calls `<path>/connect`, `/disconnect`, `/default` or the name of a custom route. */
+  /**
+   * The view class for each path, for example `{ "/ws/chat": ChatView }`. API Gateway calls
+   * `<path>/connect`, `<path>/disconnect`, `<path>/default`, or `<path>/` with the name of a route.
+   */
   readonly views: Readonly<Record<string, ViewClass>>;
-  /** What `defineGateway()` returned, for `sallyport gateway`. Default: none. */
+  /** The gateways that `defineGateway()` returned, for `sallyport gateway`. Default: none. */
   readonly gateways?: readonly GatewayDefinition[] | undefined;
-  /** Returns the user of a request, as the app's own session has it, or null. */
+  /** Returns the signed-in user and the session of a request, or null. */
   readonly authenticate: Authenticate;
-  /** How the command line finds users. Default: by their ids. */
+  /** How the command line finds users. Default: by user id. */
   readonly users?: UserDirectory | undefined;
   /**
-   * The pages that may connect: `"https://www.example.com"`, `"https://*.example.com"` for all subdomains, or a function that returns
-   * true for an allowed origin. Optional with `allowMissingOrigin`.
+   * The origins of the pages that are allowed to connect, such as `"https://www.example.com"`, or
+   * `"https://*.example.com"` for all subdomains. Alternatively, a function that returns true for
+   * an allowed origin. Required unless `allowMissingOrigin` is true.
    */
   readonly origins?: readonly string[] | OriginCheck | undefined;
-  /** `true`: also accepts clients that send no Origin header, such as devices and servers. Browsers always send one. Default false. */
+  /**
+   * Whether to accept clients that send no Origin header, such as devices and servers. Browsers
+   * always send one. Default false.
+   */
   readonly allowMissingOrigin?: boolean | undefined;
-  /** The tokens that clients connect with. */
+  /** The single-use tokens that clients connect with. */
   readonly token?: TokenOptions | undefined;
-  /** Limits of events per minute, open connections and messages in flight. `false` turns a limit off. */
+  /**
+   * Limits on events per minute, open connections and messages in flight. `false` turns a limit
+   * off.
+   */
   readonly limits?: Partial<Limits> | undefined;
-  /** `"none"`: every caller counts as the gateway, for a backend that only the gateway can reach. Default "secret". */
+  /**
+   * How requests from the gateway are authenticated. `"secret"`: by the secret that the gateway
+   * sends. `"none"`: every caller is trusted. Use `"none"` only if nothing but the gateway can
+   * reach the backend. Default "secret".
+   */
   readonly gatewayAuth?: "secret" | "none" | undefined;
-  /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. Default 0. */
+  /**
+   * The number of trusted proxies in front of API Gateway that add to X-Forwarded-For. Default 0.
+   */
   readonly trustProxy?: number | undefined;
-  /** How messages are sent through the Management API of API Gateway. */
+  /** How messages are sent through the management API of API Gateway. */
   readonly apiGateway?: ApiGatewayOptions | undefined;
-  /** Which decisions are stored for `access.why()`, and for how long. */
+  /** Which decisions are stored for `access.explain()`, and for how long. */
   readonly decisionLog?: DecisionLogOptions | undefined;
-  /** How long sessions that were ended with `access.endSession()` are denied. */
+  /** How long sessions that were ended with `access.endSession()` remain denied. */
   readonly endedSessions?: EndedSessionsOptions | undefined;
   /**
-   * Called with each denial, each revocation of an open connection, and the allowed events that are stored. Of many denials of the same
-   * kind, the number is passed once per second, as `repeats` of the last one.
+   * Called with each denial, each revocation of an open connection, and each allowed event that is
+   * stored. Frequent denials of the same kind are counted. Their number is passed once per second,
+   * as `repeats` of the last denial.
    */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
   /** Traces and metrics: `openTelemetry()` of `sallyport/telemetry`. Default: none. */
   readonly telemetry?: Telemetry | undefined;
-  /** Path of the health-check endpoint for a load balancer, such as `/healthz`. Disabled by default. */
+  /**
+   * Path of the health-check endpoint for a load balancer, such as `/healthz`. Disabled by default.
+   */
   readonly healthPath?: string | undefined;
   /**
-   * Called with each error that is not returned to a caller, and the operation in which it occurred. Of equal errors, the first is
-   * passed at once with `repeats` 0. The number of the others is passed as `repeats` with the last of them, once per second, or once per
-   * minute for failures of the database. Default: prints to stderr.
+   * Called with each error that is not returned to a caller, and the operation in which it
+   * occurred. The first of several equal errors is passed immediately with `repeats` 0. The others
+   * are counted. Their number is passed as `repeats` with the last error, once per second. Failures
+   * of the database are passed once per minute. Default: prints to stderr.
    */
   readonly onError?: ErrorListener | undefined;
 }
@@ -118,7 +150,9 @@ const TOKEN_OPTIONS = optionsOf<TokenOptions>()({
 
 const DIRECTORY_METHODS = ["find", "describe", "suggest"] as const;
 
-/** A directory may be an object of a class, which has other members. A plain object with other members has a misspelled one. */
+/**
+ * An instance of a class may have other members. In a plain object, they are probably misspelled.
+ */
 const USER_DIRECTORY = v.pipe(
   objectWith<UserDirectory>([], "an object with the functions find, describe or suggest", DIRECTORY_METHODS),
   v.check(
@@ -144,7 +178,7 @@ const STORAGE = v.custom<Database>(
     const { transaction, migrate, db } = (value ?? {}) as Partial<Database>;
     return typeof transaction === "function" && typeof migrate === "function" && typeof db === "object";
   },
-  // A connection string is not repeated: it may contain a password.
+  // A connection string is not repeated in the message, because it may contain a password.
   ({ input }) =>
     `must be a database from sqlite() or postgres(), but received ${typeof input === "string" ? "a string" : formatValue(input)}. ` +
     'Write storage: sqlite("data/app.db") or storage: postgres(process.env.DATABASE_URL).',
@@ -216,10 +250,14 @@ const SALLYPORT_OPTIONS = optionsOf<SallyportOptions>()(
   },
 );
 
-/** The options of `createSallyport()`, checked and complete. */
+/** The validated options of `createSallyport()`, including defaults. */
 export type SallyportConfig = v.InferOutput<typeof SALLYPORT_OPTIONS>;
 
-/** @throws ConfigurationError with the name of the option, its value and what to change */
+/**
+ * Validates the options of `createSallyport()` and adds their defaults.
+ *
+ * @throws ConfigurationError with the name of the option, its value and what to change
+ */
 export function parseConfig(options: SallyportOptions): SallyportConfig {
   const config = parseOptions("createSallyport()", SALLYPORT_OPTIONS, options);
   checkPath("token.path", config.token.path, config);
@@ -232,7 +270,7 @@ export function parseConfig(options: SallyportOptions): SallyportConfig {
   return config;
 }
 
-/** A path of our own must not be the path of an event: it would be answered in its place. */
+/** Throws if a path of Sallyport is also the path of an event. The event would not be reached. */
 function checkPath(name: string, path: string | undefined, { views }: SallyportConfig): void {
   const [, view = ""] = /^(.*)\/[A-Za-z0-9_-]+$/.exec(path ?? "") ?? [];
   if (!Object.hasOwn(views, view)) return;

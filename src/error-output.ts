@@ -1,22 +1,22 @@
 import { StorageError } from "./errors.ts";
 import { printable } from "./printable.ts";
 
-/** Causes of an error that are printed. */
+/** The maximum number of causes of an error that are printed. */
 const MAX_CAUSES = 5;
 
 /**
- * Writes an error to stderr: what `onError` does by default.
+ * Writes an error to stderr. This is the default `onError`.
  *
  * @param where the operation in which the error occurred
- * @param repeats how many equal errors are counted in the text. Default 0
+ * @param repeats how many further equal errors occurred. Default 0
  */
 export function printError(error: unknown, where: string, repeats = 0): void {
   console.error(describeError(error, where, repeats));
 }
 
 /**
- * Returns the text that is printed for an error: with its stack, unless the message of a failed database says everything. Characters
- * that could steer a terminal are escaped.
+ * Returns the text that is printed for an error. It contains the stack and the causes, except for a
+ * StorageError. Characters that could control a terminal are escaped.
  */
 export function describeError(error: unknown, where: string, repeats: number): string {
   const head = `sallyport: ${printable(where)}: `;
@@ -45,7 +45,10 @@ function headline(error: unknown): string {
   );
 }
 
-/** Returns the frames of a stack. The message may contain lines that look like frames, so it is cut off where the stack contains it. */
+/**
+ * Returns the frames of a stack. The message is removed, because it may contain lines that look
+ * like frames.
+ */
 function framesOf(error: unknown): string {
   if (!(error instanceof Error)) return "";
   const [stack, message] = [fieldOf(error, "stack"), fieldOf(error, "message")];
@@ -66,13 +69,13 @@ export function fieldOf(error: Error, name: "name" | "message" | "stack" | "code
   }
 }
 
-/** Returns a text for any value: what was thrown, or a field of an error that is not what it should be. */
+/** Returns a text for any value, such as a thrown value that is not an Error. Never throws. */
 export function textOf(value: unknown): string {
   try {
     const text = typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
     if (typeof text === "string") return text;
   } catch {
-    // A value whose own code fails is described below.
+    // The value's toString() or toJSON() threw. The text below describes it by its type.
   }
   return `a value of type ${typeof value} that cannot be written as text`;
 }

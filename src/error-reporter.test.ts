@@ -106,7 +106,7 @@ test("counts further kinds together when a client makes each message different",
 
 test("reports failures of the database once per minute, for all operations together", () => {
   for (let second = 0; second < 50; second++) {
-    for (const where of ["enforcement loop", "sweeping decisions", "/ws/chat/default"]) {
+    for (const where of ["enforcement loop", "removing old decisions", "/ws/chat/default"]) {
       reporter.report(new StorageError("The database cannot be reached."), where);
     }
     vi.advanceTimersByTime(1000);

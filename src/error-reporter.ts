@@ -1,23 +1,30 @@
 import { fieldOf, textOf } from "./error-output.ts";
 import { StorageError } from "./errors.ts";
 
-/** How long errors of one kind are counted before their number is passed on, in milliseconds. */
+/** How long equal errors are counted before their number is reported, in milliseconds. */
 const WINDOW_MS = 1000;
-/** The same for failures of the database. All work of a process fails until an operator repairs it. */
+/**
+ * The same for failures of the database, in milliseconds. They occur often until an operator acts.
+ */
 const STORAGE_WINDOW_MS = 60_000;
-/** Kinds of one place that are counted by themselves at the same time. Further ones of the place are counted together. */
+/**
+ * The maximum number of kinds of errors per place that are counted separately. Others share a
+ * count.
+ */
 const MAX_KINDS_PER_PLACE = 5;
-/** Places that are counted by themselves at the same time. Errors of further places are counted together. */
+/**
+ * The maximum number of places that are counted separately. Errors of other places share a count.
+ */
 const MAX_PLACES = 50;
-/** Characters of an error that tell its kind. */
+/** The number of characters of an error that are compared. */
 const COMPARED_CHARACTERS = 200;
 
 /**
  * Receives an error that is not returned to a caller.
  *
  * @param where the operation in which it occurred
- * @param repeats 0 for an error that is passed on at once. Otherwise this is the last of so many equal errors that occurred since the
- *   previous call
+ * @param repeats 0 for an error that is reported immediately. Otherwise the number of equal errors
+ *   since the previous call. `error` is the last of them
  */
 export type ErrorListener = (error: unknown, where: string, repeats: number) => void;
 
@@ -30,14 +37,17 @@ interface Kind {
 }
 
 /**
- * Passes errors on to the app's `onError`. Of equal errors, the first is passed on at once, and the number of the others once per second,
- * or once per minute for failures of the database. So neither a client nor a missing table can fill a log.
+ * Passes errors to the app's `onError`, at a limited rate.
+ *
+ * The first of several equal errors is passed immediately. The others are counted, and their number
+ * is passed once per second, or once per minute for failures of the database. As a result, neither
+ * a client nor a missing table can fill a log.
  */
 export class ErrorReporter {
   readonly #listener: ErrorListener;
   readonly #failure: (error: unknown) => unknown;
   readonly #kinds = new Map<string, Kind>();
-  /** How many kinds are counted at the moment, by place. */
+  /** The number of kinds that are being counted, by place. */
   readonly #places = new Map<string, number>();
 
   /** @param failure turns an error of the driver into a {@link StorageError} */
@@ -46,6 +56,7 @@ export class ErrorReporter {
     this.#failure = failure;
   }
 
+  /** Passes on an error, or counts it if an equal error was passed on recently. */
   report(thrown: unknown, where: string): void {
     const error = this.#failure(thrown);
     const { key, place, isCounted } = this.#slotOf(error, where);
@@ -62,7 +73,7 @@ export class ErrorReporter {
     if (!isCounted) this.#listener(error, where, 0);
   }
 
-  /** Passes on the numbers of errors that were counted. No timer runs afterwards. */
+  /** Passes on the numbers of counted errors. No timer runs afterwards. */
   flush(): void {
     for (const { timer } of this.#kinds.values()) clearTimeout(timer);
     const counted = [...this.#kinds.values()].filter(({ count }) => count > 0);
@@ -71,7 +82,9 @@ export class ErrorReporter {
     for (const { last, where, count } of counted) this.#listener(last, where, count);
   }
 
-  /** Returns where an error is counted. One that is counted together with other kinds is not passed on at once. */
+  /**
+   * Returns where an error is counted. An error that shares a count is not passed on immediately.
+   */
   #slotOf(error: unknown, where: string): { key: string; place: string; isCounted: boolean } {
     const { place, key } = kindOf(error, where);
     if (this.#kinds.has(key)) return { key, place, isCounted: false };
@@ -101,14 +114,14 @@ export class ErrorReporter {
       this.#remove(key, kind.place);
       return;
     }
-    // Another window begins, so that a flood is one call per window.
+    // The next window starts immediately, so that a flood of errors causes one call per window.
     kind.count = 0;
     kind.timer = this.#timer(key, last);
     this.#listener(last, where, count);
   }
 }
 
-/** Returns the same key for errors that differ only in numbers, references and ids. The fields of an error may have any type. */
+/** Returns the same key for errors that differ only in numbers, references and ids. */
 function kindOf(error: unknown, where: string): { place: string; key: string } {
   if (error instanceof StorageError) return { place: STORAGE, key: error.code };
   const place = withoutIds(where);

@@ -1,16 +1,15 @@
-/**
- * The one error family. The class says who must act, the code says the cause; each code has a paragraph in
- * `docs/errors.md`.
- */
-
 import { printable } from "./printable.ts";
 import { PERMISSION_DENIED } from "./protocol/frames.ts";
 
+/** Identifies the cause of an error. Each code has an entry in `docs/errors.md`. */
 export type ErrorCode =
   | "SALLYPORT_CONFIGURATION"
   | "SALLYPORT_UNKNOWN_NAME"
-  | "SALLYPORT_REFUSED"
-  | "SALLYPORT_INVALID"
+  | "SALLYPORT_FORBIDDEN"
+  | "SALLYPORT_UNAUTHORIZED"
+  | "SALLYPORT_BAD_REQUEST"
+  | "SALLYPORT_PAYLOAD_TOO_LARGE"
+  | "SALLYPORT_TOO_MANY_REQUESTS"
   | "SALLYPORT_DELIVERY"
   | "SALLYPORT_TOO_LARGE"
   | "SALLYPORT_CREDENTIALS"
@@ -19,37 +18,43 @@ export type ErrorCode =
   | "SALLYPORT_STORAGE"
   | "SALLYPORT_NOT_MIGRATED"
   | "SALLYPORT_COMMITTED"
-  | "SALLYPORT_CONTROL_PLANE";
+  | "SALLYPORT_PROVISIONING";
 
 interface ErrorDetails {
   readonly code: ErrorCode;
-  /** HTTP status that the peer gets. */
+  /** HTTP status of the response to the client. */
   readonly status: number;
-  /** What the peer hears; gives nothing away. */
-  readonly reply?: string;
+  /** Message for the client. It reveals no details. Default "Internal error." */
+  readonly clientMessage?: string;
   readonly cause?: unknown;
 }
 
+/**
+ * The base class of all errors of Sallyport. `message` is for developers and stays on the server.
+ */
 export abstract class SallyportError extends Error {
   readonly code: ErrorCode;
-  /** HTTP status that the peer gets. */
+  /** HTTP status of the response to the client. */
   readonly status: number;
-  /** What the peer hears. `message` is for the developer and never leaves the server. */
-  readonly reply: string;
+  /** Message that is sent to the client. It reveals no details. */
+  readonly clientMessage: string;
 
-  /** Written out in each class, because a bundler that minifies shortens the names of classes. */
+  /** A literal in each class, because bundlers that minify shorten the names of classes. */
   override readonly name: string = "SallyportError";
 
   constructor(message: string, details: ErrorDetails) {
-    // Names, headers and fields of a client end in messages, and messages end in logs.
+    // Messages contain text from clients, such as names and headers, and are written to logs.
     super(printable(message), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = details.code;
     this.status = details.status;
-    this.reply = details.reply ?? "Internal error.";
+    this.clientMessage = details.clientMessage ?? "Internal error.";
   }
 }
 
-/** The author must change something. Thrown at start, or by a call with a name that does not exist. */
+/**
+ * The developer must change something. Thrown at startup, or by a call with a name that does not
+ * exist.
+ */
 export class ConfigurationError extends SallyportError {
   override readonly name: string = "ConfigurationError";
 
@@ -67,7 +72,10 @@ export class ConfigurationError extends SallyportError {
   }
 }
 
-/** Why a caller was refused: stable words, for logs and `onDecision`. Never sent to the peer. */
+/**
+ * The reason of a denied or rejected request. Stable, for logs and `onDecision`. Never sent to the
+ * client.
+ */
 export type Reason =
   | "caller"
   | "malformed"
@@ -95,55 +103,119 @@ export type Reason =
   | "app"
   | "reserved";
 
-interface Refusal {
+interface RequestErrorDetails {
   readonly reason: Reason;
-  /** HTTP status. Default 403. */
-  readonly status?: number;
-  /** What the peer hears. Default "Permission denied.", alike for every refusal by permission. */
-  readonly reply?: string;
-  /** Permissions any or all of which would have let the caller in. */
+  /** Message for the client. The default of each class reveals no details. */
+  readonly clientMessage?: string;
+  /** The missing permissions. Depending on the rule, the user needs one or all of them. */
   readonly missing?: readonly string[];
-  /** Seconds after which trying again makes sense; becomes Retry-After. */
+  /** The value of the Retry-After header, in seconds. */
   readonly retryAfterSeconds?: number;
 }
 
-/** This caller, this time. `message` reaches `onDecision`, `reply` reaches the peer. */
-export class RefusedError extends SallyportError {
-  override readonly name: string = "RefusedError";
+/**
+ * The base class of errors that end one request.
+ *
+ * `message` is passed to `onDecision`. `clientMessage` is sent to the client.
+ */
+export abstract class RequestError extends SallyportError {
+  override readonly name: string = "RequestError";
   readonly reason: Reason;
   readonly missing: readonly string[];
   readonly retryAfterSeconds: number | undefined;
 
-  constructor(message: string, refusal: Refusal) {
-    const { reason, status = 403, reply = PERMISSION_DENIED } = refusal;
-    super(message, { code: status === 403 ? "SALLYPORT_REFUSED" : "SALLYPORT_INVALID", status, reply });
-    this.reason = reason;
-    this.missing = refusal.missing ?? [];
-    this.retryAfterSeconds = refusal.retryAfterSeconds;
+  constructor(message: string, code: ErrorCode, status: number, details: RequestErrorDetails) {
+    super(message, { code, status, clientMessage: details.clientMessage ?? PERMISSION_DENIED });
+    this.reason = details.reason;
+    this.missing = details.missing ?? [];
+    this.retryAfterSeconds = details.retryAfterSeconds;
   }
 }
 
-/** Ends an event with 403. The peer hears the generic words; `why` reaches `onDecision`. */
-export function refuse(why: string): RefusedError {
-  return new RefusedError(why, { reason: "app" });
+/** The request is denied (403). By default, the client receives "Permission denied." */
+export class ForbiddenError extends RequestError {
+  override readonly name: string = "ForbiddenError";
+
+  constructor(message: string, details: RequestErrorDetails) {
+    super(message, "SALLYPORT_FORBIDDEN", 403, details);
+  }
 }
 
-/** Ends an event with 400. The peer hears `words`. */
-export function invalid(words: string): RefusedError {
-  return new RefusedError(words, { reason: "invalid", status: 400, reply: words });
+/** The request belongs to no session (401). */
+export class UnauthorizedError extends RequestError {
+  override readonly name: string = "UnauthorizedError";
+
+  constructor(message: string, details: RequestErrorDetails) {
+    super(message, "SALLYPORT_UNAUTHORIZED", 401, {
+      clientMessage: "Authentication required.",
+      ...details,
+    });
+  }
 }
 
-/** Ends an event with 400: the call itself is not of the form that any handler could take. */
-export function malformed(why: string, reply = "Bad request."): RefusedError {
-  return new RefusedError(why, { reason: "malformed", status: 400, reply });
+/** The request is not valid (400). */
+export class BadRequestError extends RequestError {
+  override readonly name: string = "BadRequestError";
+
+  constructor(message: string, details: RequestErrorDetails) {
+    super(message, "SALLYPORT_BAD_REQUEST", 400, { clientMessage: "Bad request.", ...details });
+  }
 }
 
-/** AWS would not take a message, or it could not be made. */
+/** The request, or the answer to it, is larger than a message can be (413). */
+export class PayloadTooLargeError extends RequestError {
+  override readonly name: string = "PayloadTooLargeError";
+
+  constructor(message: string, details: RequestErrorDetails) {
+    super(message, "SALLYPORT_PAYLOAD_TOO_LARGE", 413, { clientMessage: "Message too large.", ...details });
+  }
+}
+
+/** A limit is reached (429). */
+export class TooManyRequestsError extends RequestError {
+  override readonly name: string = "TooManyRequestsError";
+
+  constructor(message: string, details: RequestErrorDetails) {
+    super(message, "SALLYPORT_TOO_MANY_REQUESTS", 429, { clientMessage: "Too many requests.", ...details });
+  }
+}
+
+/**
+ * Returns an error that ends an event with 403. Write `throw forbidden("…")`.
+ *
+ * The client receives "Permission denied.".
+ *
+ * @param reason passed to `onDecision`. It is not sent to the client
+ */
+export function forbidden(reason: string): ForbiddenError {
+  return new ForbiddenError(reason, { reason: "app" });
+}
+
+/**
+ * Returns an error that ends an event with 400. Write `throw badRequest("…")`.
+ *
+ * @param message sent to the client
+ */
+export function badRequest(message: string): BadRequestError {
+  return new BadRequestError(message, { reason: "invalid", clientMessage: message });
+}
+
+/**
+ * Returns an error that ends an event with 400, for a request that no handler could process.
+ *
+ * @param message passed to `onDecision`
+ * @param clientMessage sent to the client
+ */
+export function malformedRequest(message: string, clientMessage = "Bad request."): BadRequestError {
+  return new BadRequestError(message, { reason: "malformed", clientMessage });
+}
+
+/** A message could not be created, or AWS did not accept it. */
 export class DeliveryError extends SallyportError {
   override readonly name: string = "DeliveryError";
 }
 
-/** The database failed. Decisions that needed it were refused. */
+/** The database failed. Requests that needed it were denied. */
 export class StorageError extends SallyportError {
   override readonly name: string = "StorageError";
 
@@ -157,42 +229,45 @@ export class StorageError extends SallyportError {
     super(message, {
       code: options.code ?? "SALLYPORT_STORAGE",
       status: 503,
-      reply: "Temporarily unavailable.",
+      clientMessage: "Temporarily unavailable.",
       cause: options.cause,
     });
   }
 }
 
-/** AWS's control plane refused or failed while a gateway was provisioned. What was done until then is found again by the next run. */
+/**
+ * The control plane of AWS failed while a gateway was provisioned. The next run continues from
+ * there.
+ */
 export class ProvisioningError extends SallyportError {
-  override readonly name: string = "ControlPlaneError";
-  /** AWS's own name of the error, such as `ConflictException`; "" where there was none. */
+  override readonly name: string = "ProvisioningError";
+  /** The name that AWS gave the error, such as `ConflictException`, or "". */
   readonly awsError: string;
-  /** HTTP status of AWS's answer; undefined where none came. */
+  /** HTTP status of the response from AWS, or undefined if there was none. */
   readonly awsStatus: number | undefined;
 
   constructor(
     message: string,
     options: { cause?: unknown; awsError?: string; awsStatus?: number | undefined } = {},
   ) {
-    super(message, { code: "SALLYPORT_CONTROL_PLANE", status: 500, cause: options.cause });
+    super(message, { code: "SALLYPORT_PROVISIONING", status: 500, cause: options.cause });
     this.awsError = options.awsError ?? "";
     this.awsStatus = options.awsStatus;
   }
 
-  /** Whether AWS had enough calls for the moment, and did nothing. */
+  /** Whether AWS throttled the call. Nothing was changed. */
   get isThrottled(): boolean {
     return this.awsStatus === 429 || /Throttl|TooManyRequests/.test(this.awsError);
   }
 
-  /** Whether it may be otherwise in a moment; something may have been done nevertheless. */
-  get isPassing(): boolean {
+  /** Whether a retry can succeed. The failed call may still have changed something. */
+  get isTransient(): boolean {
     if (this.isThrottled) return true;
     if (this.awsStatus !== undefined) return this.awsStatus >= 500;
     return /^(TimeoutError|Error|NetworkingError)$/.test(this.awsError);
   }
 
-  /** Whether something is not as it was when it was looked at. */
+  /** Whether the resource changed after it was read. */
   get isStale(): boolean {
     return this.awsStatus === 404 || this.awsStatus === 409;
   }

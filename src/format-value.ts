@@ -1,14 +1,14 @@
 import { printable } from "./printable.ts";
 
-/** The longest text that a message repeats, in characters. */
+/** The maximum length of a text that a message repeats, in characters. */
 const MAX_TEXT = 100;
-/** The most keys of an object that a message repeats. */
+/** The maximum number of keys of an object that a message repeats. */
 const MAX_KEYS = 5;
 
 /**
- * Formats a value for an error message: short, on one line, whatever it is.
+ * Formats any value for an error message, on one short line.
  *
- * Of an object only the keys are repeated: its values may be secret.
+ * For an object, only the keys are listed, because its values may be secret.
  */
 export function formatValue(value: unknown): string {
   return printable(format(value));
@@ -37,10 +37,13 @@ function className(value: object): string {
   return typeof name === "string" && name !== "" ? name.slice(0, MAX_TEXT) : "without a name";
 }
 
-/** Not an array, a Map, a Promise or an instance of another class: their properties are not options. */
+/**
+ * Returns false for an array, a Map, a Promise or an instance of a class. They cannot hold options.
+ */
 export function isPlainObject(value: unknown): value is object {
   if (typeof value !== "object" || value === null) return false;
   const prototype = Object.getPrototypeOf(value);
-  // Object.prototype of another realm, such as that of a test runner, has no prototype either.
+  // This comparison also accepts the Object.prototype of another realm, such as that of a test
+  // runner.
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

@@ -1,4 +1,4 @@
-/** What an error message needs to know about a package that an app installs only for a part of Sallyport. */
+/** Describes a package that an app installs only if it uses a certain feature of Sallyport. */
 export interface OptionalPackage {
   readonly name: string;
   /** The subject of the error message, such as "The PostgreSQL storage". */
@@ -8,12 +8,12 @@ export interface OptionalPackage {
 }
 
 /**
- * Describes why the dynamic import of a package failed.
+ * Returns an error message for a dynamic import of a package that failed.
  *
- * Each caller has the `import()` itself, with a literal, directly inside `try`. Bundlers read that as a package that
- * may be missing.
+ * Each caller writes the `import()` itself, with a literal, directly inside `try`. Bundlers then
+ * treat the package as optional.
  *
- * @returns advice to install the package only if it is this package that is missing. Otherwise the message of the error
+ * @returns a message that includes the cause. It suggests `npm install` if this package is missing
  */
 export function loadingFailure({ name, neededBy, install }: OptionalPackage, cause: unknown): string {
   if (isMissing(name, cause)) {
@@ -30,21 +30,27 @@ export function loadingFailure({ name, neededBy, install }: OptionalPackage, cau
 /**
  * Returns the exports of a CommonJS package that a dynamic import loaded.
  *
- * Node.js provides them by name and as `default`. esbuild provides `default` alone where it splits the bundle.
+ * Node.js provides them by name and as `default`. esbuild provides only `default` when it splits
+ * the bundle.
  */
 export function exportsOf<Exports extends object>(module: Exports): Exports {
   return (module as { readonly default?: Exports }).default ?? module;
 }
 
-/** Defines `require` in an ES module. */
+/** JavaScript that defines `require` in an ES module. */
 const BANNER =
   'import { createRequire as bannerRequire } from "node:module"; const require = bannerRequire(import.meta.url);';
 
-/** Errors that esbuild, Rolldown, Rollup and Node.js throw for `require()` in an ES module. */
+/**
+ * Matches the errors that esbuild, Rolldown, Rollup and Node.js throw for `require()` in an ES
+ * module.
+ */
 const NO_REQUIRE =
   /Dynamic require of|Calling `require` for|Could not dynamically require|require is not defined/;
 
-/** Whether the package itself was not found, and not a file of it or one of its own dependencies. */
+/**
+ * Returns whether the package itself was not found. Returns false for its files and dependencies.
+ */
 function isMissing(name: string, cause: unknown): boolean {
   const { code, message } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
   if (code !== "ERR_MODULE_NOT_FOUND" && code !== "MODULE_NOT_FOUND") return false;

@@ -3,7 +3,7 @@ import { closestMatch } from "./closest-match.ts";
 import { ConfigurationError } from "./errors.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
 
-/** A schema for each option of an interface. The compiler reports an option without a schema, and a schema without an option. */
+/** A schema for each option of an interface. The compiler reports missing and unknown schemas. */
 export type OptionSchemas<Options> = {
   readonly [Name in keyof Options]-?: v.GenericSchema<Options[Name]>;
 };
@@ -17,13 +17,13 @@ type Parsed<Schemas> = {
 /**
  * Returns the schema of a plain object that has the given options and no others.
  *
- * The message of a schema is a predicate that follows the option's name, such as "must be true or false". {@link parseOptions} makes
- * a sentence of it.
+ * The message of a schema is a predicate that follows the option's name, such as "must be true or
+ * false". {@link parseOptions} adds the name and the value.
  */
 export function optionsOf<Options extends object>() {
   return <const Schemas extends OptionSchemas<Options>>(
     schemas: Schemas,
-    /** Option → what to do about it, for names that this object does not have. */
+    /** What to do about names that are not options, such as those of an earlier version. */
     hints: Readonly<Record<string, string>> = {},
   ): v.GenericSchema<Options, Parsed<Schemas>> =>
     v.pipe(
@@ -39,15 +39,15 @@ export function optionsOf<Options extends object>() {
     ) as never;
 }
 
-/** A string is not repeated: it may be a secret that was passed in place of an object with it. */
+/** A string is not repeated in the message, because it may be a secret. */
 function notPlain({ input }: v.BaseIssue<unknown>): string {
   return `must be a plain object, but received ${typeof input === "string" ? "a string" : formatValue(input)}.`;
 }
 
 /**
- * Checks the options of a function and adds their defaults.
+ * Validates the options of a function and adds their defaults.
  *
- * @param owner begins each message, such as `createSallyport()` or `ChatView`
+ * @param owner the first word of each message, such as `createSallyport()` or `ChatView`
  * @throws ConfigurationError with the name of the option, its value and what to change
  */
 export function parseOptions<Options, Output>(
@@ -65,7 +65,7 @@ export function parseOptions<Options, Output>(
 function sentenceOf({ input, message, path: given }: v.BaseIssue<unknown>): string {
   const path: readonly v.IssuePathItem[] = given ?? [];
   const name = pathName(path);
-  // Complete already: an unknown or missing option, or a value that must not be repeated.
+  // The message is complete: an unknown or missing option, or a value that must not be repeated.
   if (/[.?]$/.test(message)) return `${name || "the options"} ${message}`;
   if (path.at(-1)?.origin === "key") {
     return `the key ${JSON.stringify(path.at(-1)?.key)} of ${pathName(path.slice(0, -1))} ${message}.`;
@@ -76,7 +76,10 @@ function sentenceOf({ input, message, path: given }: v.BaseIssue<unknown>): stri
   return `${name || "the options"} ${message}, but received ${formatValue(input)}.`;
 }
 
-/** Returns the place of a value in an object, such as `token.binding`, `origins[2]` or `routes["a b"]`. */
+/**
+ * Returns the path of a value in an object, such as `token.binding`, `origins[2]` or `routes["a
+ * b"]`.
+ */
 export function pathName(path: readonly { readonly key?: unknown }[]): string {
   let name = "";
   for (const { key } of path) {
@@ -87,38 +90,41 @@ export function pathName(path: readonly { readonly key?: unknown }[]): string {
   return name;
 }
 
-/** What a missing option should have been. */
+/** Returns what a missing option must be, such as "must be true or false". */
 function predicateOf(schemas: object, name: string): string {
   const { message } = (schemas as Record<string, { readonly message?: unknown }>)[name] ?? {};
   return typeof message === "string" ? message : "must be given";
 }
 
-/** `true` or `false`: a text such as "no" would count as true. */
+/** Accepts `true` and `false`. A text such as "no" is rejected, because it would count as true. */
 export const booleanOption = v.boolean("must be true or false");
 
-/** One of the given texts. */
+/** Accepts one of the given texts. */
 export function choiceOption<const Choice extends string>(...choices: readonly [Choice, ...Choice[]]) {
   return v.picklist(choices, `must be ${choices.map((choice) => `"${choice}"`).join(" or ")}`);
 }
 
-/** A text of a form. `words` completes "must be …". */
+/** Accepts a text that matches a pattern. `words` completes "must be …". */
 export function textOption(form: RegExp, words: string) {
   const message = `must be ${words}`;
   return v.pipe(v.string(message), v.regex(form, message));
 }
 
-/** A whole number between two bounds, both of them allowed. `unit` is a plural, such as "seconds". */
+/** Accepts a whole number from `min` to `max`, inclusive. `unit` is a plural, such as "seconds". */
 export function wholeNumberOption(min: number, max = Number.MAX_SAFE_INTEGER, unit = "") {
   const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
   return numberOf(min, max, `must be a whole number${unit && ` of ${unit}`} ${range}`, Number.isInteger);
 }
 
-/** A number between two bounds, both of them allowed. */
+/** Accepts a number from `min` to `max`, inclusive. `words` completes "must be …". */
 export function numberOption(min: number, max: number, words: string) {
   return numberOf(min, max, `must be ${words}`, Number.isFinite);
 }
 
-/** A number that `isValid` accepts, or `false` for no limit. `words` completes "must be …, or false for no limit". */
+/**
+ * Accepts a number that is valid, or `false` for no limit. `words` completes "must be …, or false
+ * for no limit".
+ */
 export function limitOption(isValid: (value: number) => boolean, words: string) {
   return v.custom<number | false>(
     (value) => value === false || (typeof value === "number" && isValid(value)),
@@ -126,13 +132,16 @@ export function limitOption(isValid: (value: number) => boolean, words: string) 
   );
 }
 
-/** The number of events that a limit allows per minute. 0 allows none. */
+/** Accepts the number of events that a limit allows per minute. 0 allows none. */
 export const perMinuteOption = limitOption(
   (value) => Number.isSafeInteger(value) && value >= 0,
   "a whole number per minute of at least 0",
 );
 
-/** The number of things that a limit allows at the same time. 0 allows none. `unit` is a plural, such as "connections". */
+/**
+ * Accepts the number that a limit allows at the same time. `unit` is a plural, such as
+ * "connections".
+ */
 export function atOnceOption(unit: string) {
   return limitOption(
     (value) => Number.isSafeInteger(value) && value >= 0,
@@ -148,9 +157,10 @@ function numberOf(min: number, max: number, message: string, isKind: (value: num
 }
 
 /**
- * A plain object with any keys. A Map or a list would count as an object without entries.
+ * Accepts a plain object with any keys. A Map or an array is rejected.
  *
- * Unlike valibot's own record, it keeps keys such as `constructor`, which are names like others here.
+ * Unlike `v.record()` of valibot, it keeps keys such as `constructor`, because they are valid
+ * names.
  */
 export function recordOption<Value, Parsed>(
   key: v.GenericSchema<string>,
@@ -186,10 +196,13 @@ export function recordOption<Value, Parsed>(
   );
 }
 
-/** The latest instant that a Date can represent, in epoch milliseconds. Source: ECMAScript, "Time Values and Time Range". */
+/**
+ * The latest instant that a Date can represent, in epoch milliseconds.
+ * Source: ECMAScript, "Time Values and Time Range".
+ */
 const MAX_INSTANT = 8.64e15;
 
-/** An instant: a Date, or epoch milliseconds. The output is in epoch milliseconds. */
+/** Accepts a Date or epoch milliseconds. The output is in epoch milliseconds. */
 export const instantOption = v.pipe(
   v.custom<number | Date>((value) => {
     const at = typeof value === "number" || value instanceof Date ? Number(value) : Number.NaN;
@@ -198,22 +211,27 @@ export const instantOption = v.pipe(
   v.transform(Number),
 );
 
-/** A value that a column of text is compared with. */
+/** Accepts a value that a text column is compared with. PostgreSQL cannot store NUL in text. */
 export const searchedText = v.custom<string>(
   (value) => typeof value === "string" && !value.includes("\0"),
   "must be a string without NUL",
 );
 
-/** The name of a group that a list is filtered by. The output is in the form that names of groups are stored in (NFC). */
+/**
+ * Accepts the name of a group to filter by. The output is normalized to NFC, as stored names are.
+ */
 export const searchedGroup = v.pipe(
   searchedText,
   v.transform((name) => name.normalize("NFC")),
 );
 
-/** The maximum number of rows of a list. */
+/** Accepts the maximum number of rows of a list, from 1 to 1000. Default 100. */
 export const rowLimit = v.optional(wholeNumberOption(1, 1000, "rows"), 100);
 
-/** A function. `purpose` follows "must be a function", such as "that returns the user of a request". */
+/**
+ * Accepts a function. `purpose` follows "must be a function", such as "that returns the user of a
+ * request".
+ */
 export function functionOption<Type>(purpose = "") {
   return v.custom<Type>(
     (value) => typeof value === "function",
@@ -221,7 +239,7 @@ export function functionOption<Type>(purpose = "") {
   );
 }
 
-/** An object with the given methods. `words` completes "must be …". */
+/** Accepts an object with the given methods. `words` completes "must be …". */
 export function objectWith<Type extends object>(
   methods: readonly (keyof Type & string)[],
   words: string,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ConfigurationError, malformed, StorageError } from "./errors.ts";
+import { ConfigurationError, malformedRequest, StorageError } from "./errors.ts";
 import { formatValue } from "./format-value.ts";
 import { printable, printableLines } from "./printable.ts";
 
@@ -46,7 +46,7 @@ describe("the message of an error", () => {
   const escapes = UNPRINTABLE.map(([, , written]) => written).join(" ");
   test.each([
     ["ConfigurationError", new ConfigurationError(words)],
-    ["RefusedError", malformed(words)],
+    ["RequestError", malformedRequest(words)],
     ["StorageError", new StorageError(words)],
   ])("of class %s contains no invisible character, and neither does its stack", (_, error) => {
     expect(error.message).toBe(escapes);

@@ -1,20 +1,23 @@
-/** What becomes of a rejection that no caller handles. */
+/** How a rejection that no caller handles is reported. */
 export interface RejectionReport {
   /** Called once with the error. */
   readonly report: (error: unknown) => void;
-  /** A caller can handle the rejection until this has resolved. Default: it has resolved. */
+  /** The rejection is not reported before this promise resolves. Default: resolved. */
   readonly until?: Promise<void> | undefined;
-  /** Receives a promise that resolves when the rejection has been reported or a caller has handled it. */
+  /**
+   * Receives a promise that resolves when the rejection has been reported or a caller has handled
+   * it.
+   */
   readonly track?: ((reporting: Promise<void>) => void) | undefined;
 }
 
 const IGNORED: RejectionReport = { report: () => undefined };
 
 /**
- * A promise whose rejection is reported if no caller handles it. With an ordinary promise, Node would end the process.
+ * A promise that reports its rejection if no caller handles it. Node.js would exit in that case.
  *
- * The promises that `then`, `catch` and `finally` return behave in the same way. A caller that awaits the promise receives the error as
- * usual, and nothing is reported.
+ * The promises that `then`, `catch` and `finally` return behave in the same way. A caller that
+ * awaits the promise receives the error, and nothing is reported.
  */
 export class ReportedPromise<Result> extends Promise<Result> {
   #isHandled = false;
@@ -44,7 +47,7 @@ export class ReportedPromise<Result> extends Promise<Result> {
 
   async #reportUnlessHandled(error: unknown): Promise<void> {
     await this.#rejection.until;
-    // An `await` of the same tick calls then() one microtask later.
+    // An `await` in the same tick calls then() one microtask later.
     await new Promise((resolve) => setImmediate(resolve));
     if (!this.#isHandled) this.#rejection.report(error);
   }

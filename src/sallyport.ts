@@ -29,7 +29,7 @@ import { type OriginDecision, Origins } from "./auth/origins.ts";
 import { RateLimits } from "./auth/rate-limits.ts";
 import { Tokens } from "./auth/tokens.ts";
 import type { GatewayDefinition } from "./aws/define-gateway.ts";
-import { definedAs, definedGateways } from "./aws/defined-gateways.ts";
+import { getDefinition, definedGateways } from "./aws/defined-gateways.ts";
 import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
 import { Activity } from "./connections/activity.ts";
@@ -44,17 +44,17 @@ import { HttpManagementApi, type ManagementApi } from "./delivery/management-api
 import { sendingBounds } from "./delivery/options.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
-import { ConfigurationError, RefusedError, SallyportError } from "./errors.ts";
+import { ConfigurationError, ForbiddenError, RequestError, SallyportError } from "./errors.ts";
 import { connect } from "./events/connect.ts";
 import { ConnectionProbes } from "./events/connection-probes.ts";
 import { disconnect } from "./events/disconnect.ts";
 import { JOINS_AT_ONCE } from "./events/join.ts";
-import { type Envelope, message } from "./events/message.ts";
+import { type MessageState, message } from "./events/message.ts";
 import { OrphanedConnections } from "./events/orphaned-connections.ts";
 import { PendingDisconnects } from "./events/pending-disconnects.ts";
 import { issueToken } from "./events/token.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
-import { type Answer, type DenialResponse, refusalOf, refused, reply, succeeded } from "./http/response.ts";
+import { type Answer, type DenialResponse, toRequestError, deniedAnswer, reply, succeeded } from "./http/response.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import { DeclaredRules } from "./permissions/declared-rules.ts";
 import { PermissionCatalog } from "./permissions/define.ts";
@@ -72,47 +72,51 @@ import { RevocationWorker } from "./revocation/worker.ts";
 import { closeTooSlow } from "./sending/close-too-slow.ts";
 import { SendCapacity } from "./sending/send-capacity.ts";
 import { SendOrder } from "./sending/send-order.ts";
-import { createSender, givenRequirement } from "./sending/sender.ts";
+import { createSender, requirementOf } from "./sending/sender.ts";
 import type { Services } from "./services.ts";
 import { withStorageErrors } from "./storage/storage-errors.ts";
 import { Channels } from "./views/channels.ts";
 import type { Sender } from "./views/context.ts";
 import { type MountedView, mountViews } from "./views/mount.ts";
 
-/** Marks the object for the command line, which may have loaded another copy of this package. */
+/** Identifies a Sallyport object, also if the CLI has loaded another copy of this package. */
 export const SALLYPORT = Symbol.for("sallyport");
 
 /**
- * Makes the app's one Sallyport. Opens nothing: no port, no timer, no database before first use.
+ * Creates the Sallyport object of an app. Create one per app and process.
  *
- * @throws ConfigurationError with a sentence that says what to change
+ * The call opens no port and starts no timer. The database connection opens on first use.
+ *
+ * @param options what to mount and where to store it. `docs/options.md` lists every option
+ * @throws ConfigurationError if an option is invalid. The message names the option to change
  */
 export function createSallyport(options: SallyportOptions): Sallyport {
   return new Sallyport(options);
 }
 
+/** The main object of an app. {@link createSallyport} creates it. */
 export class Sallyport {
   readonly [SALLYPORT] = true;
-  /** From text to permission, and the list of all. */
+  /** The declared permissions: finds one by its name, and lists all of them. */
   readonly permissions: PermissionCatalog;
-  /** Changes of rights. */
+  /** Reads and changes users, groups and grants, and explains decisions. */
   readonly access: Access;
-  /** The app's directory of users, as it was given. */
+  /** The `users` option of the app, which resolves user names on the command line. */
   readonly users: UserDirectory;
-  /** The gateways that were defined, and what they are provisioned with. */
+  /** The defined gateways, and the services that provision them. For the CLI. */
   readonly provisioning: ProvisioningServices;
   readonly #options: SallyportOptions;
   readonly #services: Services;
   readonly #api: ManagementApi;
   readonly #worker: RevocationWorker;
-  readonly #loop: RevocationPoller;
+  readonly #poller: RevocationPoller;
   readonly #healthCheck: HealthCheck;
   readonly #pendingDisconnects: PendingDisconnects;
   readonly #cleanup: BackgroundCleanup;
-  /** Events that are being answered. */
-  #answering = 0;
+  /** Number of events that wait for their response. */
+  #eventsInFlight = 0;
   readonly #tokenPath: string;
-  /** Where a load balancer asks; undefined for nowhere. */
+  /** Path of the health-check endpoint for a load balancer. `undefined` if it is disabled. */
   readonly healthPath: string | undefined;
 
   constructor(options: SallyportOptions) {
@@ -121,25 +125,25 @@ export class Sallyport {
     const { client, credentials, region } = config.apiGateway;
     this.#api = client ? new BoundedManagementApi(client) : new HttpManagementApi({ credentials, region });
     const { storage: database } = config;
-    const errors = new ErrorReporter(guarded(config.onError ?? printError), (error) =>
+    const errors = new ErrorReporter(catchListenerErrors(config.onError ?? printError), (error) =>
       database.failure(error),
     );
     const onError = (error: unknown, where: string) => errors.report(error, where);
     const catalog = new PermissionCatalog(config.permissions);
     const channels = new Channels(config.channels, catalog);
     const views = mountViews(config.views, catalog, channels);
-    const judges = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
+    const ruleOwners = [...views.keys(), ...channels.list().map(({ pattern }) => pattern)].sort();
     const changeLog = new ChangeLog(database);
-    const revocations = new RevocationQueue(database, judges.join("\n"));
-    const rights = new UserPermissions(database);
+    const revocations = new RevocationQueue(database, ruleOwners.join("\n"));
+    const userPermissions = new UserPermissions(database);
     const gateways = new Gateways(database);
-    const onDecision = guarded(config.onDecision ?? developmentLog(), (error) =>
+    const onDecision = catchListenerErrors(config.onDecision ?? developmentLog(), (error) =>
       onError(error, "onDecision"),
     );
     const decisionLog = new DecisionLog(database, config.decisionLog, { onDecision, onError });
-    const tokens = new Tokens(database, config.token.expiresInSeconds, rights);
+    const tokens = new Tokens(database, config.token.expiresInSeconds, userPermissions);
     const limits = new LimitSettings(config.limits, views);
-    const connections = new Connections(database, rights);
+    const connections = new Connections(database, userPermissions);
     const userConnections = new UserConnections(database);
     const rateLimits = new RateLimits(database);
     const delivery = new Delivery(this.#api, sendingBounds(config.apiGateway), (recipient) =>
@@ -158,7 +162,7 @@ export class Sallyport {
       messagesInFlight: new MessagesInFlight(config.limits),
       tokens,
       endedSessions: new EndedSessions(database, config.endedSessions, onError),
-      userPermissions: rights,
+      userPermissions,
       permissionRows: new PermissionRows(database, catalog),
       grants: new Grants(database),
       audit: new Audit(database),
@@ -171,7 +175,7 @@ export class Sallyport {
       connections,
       userConnections,
       connectionProbes: new ConnectionProbes(this.#api, userConnections, connections),
-      connectionOpener: new ConnectionOpener(database, rights, tokens, changeLog),
+      connectionOpener: new ConnectionOpener(database, userPermissions, tokens, changeLog),
       orphanedConnections: new OrphanedConnections({ connections, delivery, sends, onError }),
       unfinishedCloses: new UnfinishedCloses({ connections, delivery, onError }),
       activity: new Activity(database, onError),
@@ -187,14 +191,14 @@ export class Sallyport {
       tokenBinding: config.token.binding,
       tokenExpirySeconds: config.token.expiresInSeconds,
       trustProxy: config.trustProxy,
-      keep: (decision) => {
-        const reference = decisionLog.take(decision);
+      recordDecision: (decision) => {
+        const reference = decisionLog.add(decision);
         config.telemetry?.decided({ ...decision, reference });
         return reference;
       },
-      watch: () => {
+      startPolling: () => {
         this.#cleanup.start();
-        return this.#loop.start();
+        return this.#poller.start();
       },
       telemetry: config.telemetry,
       onError,
@@ -203,7 +207,7 @@ export class Sallyport {
     this.#tokenPath = config.token.path;
     this.healthPath = config.healthPath;
     this.#worker = new RevocationWorker(this.#services);
-    this.#loop = new RevocationPoller(this.#services, this.#worker);
+    this.#poller = new RevocationPoller(this.#services, this.#worker);
     this.#healthCheck = new HealthCheck(database);
     this.#pendingDisconnects = new PendingDisconnects(this.#services);
     this.#cleanup = new BackgroundCleanup(this.#services);
@@ -220,16 +224,23 @@ export class Sallyport {
     return [...this.#services.views.keys()];
   }
 
-  /** Path of the endpoint that makes tokens. */
+  /** Path of the endpoint that issues tokens. */
   get tokenPath(): string {
     return this.#tokenPath;
   }
 
-  /** Returns the same app with other options, such as another database, for tests. The fields of `token` are merged. */
+  /**
+   * Returns a new Sallyport object with some options replaced, for example another database in
+   * tests.
+   *
+   * @param options the options to replace. The fields of `token` are merged with the current ones
+   * @throws ConfigurationError if an option is invalid
+   */
   with(options: Partial<SallyportOptions>): Sallyport {
     if (!isPlainObject(options)) {
       throw new ConfigurationError(
-        `with(): the options must be a plain object, but received ${formatValue(options)}.`,
+        `with(): the options must be a plain object, but received ${formatValue(options)}. ` +
+          "Pass the options to replace, such as { storage }.",
       );
     }
     const own = this.#options.token ?? {};
@@ -238,9 +249,14 @@ export class Sallyport {
   }
 
   /**
-   * Answers a request that is ours: the token endpoint, or an event from one of our gateways.
+   * Handles a request to one of Sallyport's paths: the token endpoint, the health check, or an
+   * event of API Gateway.
    *
-   * @returns undefined where the path is not ours
+   * A denied or failed event resolves to a response with its status. Calls can run concurrently.
+   *
+   * @param request the request. Its body must not have been read before
+   * @returns the response, or `undefined` if the path is not Sallyport's. Then the app handles the
+   *   request
    */
   async fetch(request: Request): Promise<Response | undefined> {
     const call = ownWebCall(request);
@@ -249,9 +265,12 @@ export class Sallyport {
   }
 
   /**
-   * The same without the web's `Request` and `Response`, which cost as much as the decision: what adapters call.
+   * Handles a request like {@link fetch}, without web `Request` and `Response` objects. For
+   * adapters.
    *
-   * @returns undefined where the path is not ours
+   * Those objects cost as much processor time as the decision about an event.
+   *
+   * @returns `undefined` if the path is not Sallyport's
    */
   async answer(http: HttpCall): Promise<HttpAnswer | undefined> {
     const pathname = http.path ?? http.url.pathname;
@@ -259,126 +278,189 @@ export class Sallyport {
     if (pathname === this.healthPath) return this.#health(http);
     const [, viewPath = "", route = ""] = /^(.*)\/([A-Za-z0-9_-]+)$/.exec(pathname) ?? [];
     const view = this.#services.views.get(viewPath);
-    // Every event is a POST. Another method gets the answer of a path without a view, so that clients cannot probe for views.
+    // API Gateway sends events as POST. Other methods get the response of an unknown path, so that
+    // clients cannot find out which views exist.
     if (!view || http.method !== "POST") return undefined;
     this.start();
-    this.#answering++;
+    this.#eventsInFlight++;
     try {
-      return await this.#observedEvent(view, pathname, route, http);
+      return await this.#handleObservedEvent(view, pathname, route, http);
     } finally {
-      this.#answering--;
+      this.#eventsInFlight--;
     }
   }
 
   /**
-   * The server speaking to an audience. Every recipient is judged at the moment of sending.
+   * Returns a sender of messages from the server to an audience.
    *
-   * @throws ConfigurationError for a channel that no definition matches
+   * The permissions of each recipient are checked when a message is sent.
+   *
+   * @param audience the recipients, such as `{ channel: "rooms/general" }` or `{ user: "42" }`
+   * @param requirement a rule that each recipient must also meet. Default: none
+   * @throws ConfigurationError if no definition matches the channel, or an argument is invalid
    */
   to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Sender {
-    return createSender(this.#services, audience, givenRequirement(requirement));
-  }
-
-  /** Open sockets, a page at a time: of a user, at a view, in a channel. */
-  listConnections(query: ConnectionQuery = {}): Promise<readonly ConnectionInfo[]> {
-    return this.#ask(() => listConnections(this.#services, query));
+    return createSender(this.#services, audience, requirementOf(requirement));
   }
 
   /**
-   * Whether this process can serve: it is not closed, and its database accepts a write within two seconds. The endpoint at `healthPath`
-   * returns the same as 200 or 503, with a result that is at most one second old.
+   * Returns open connections in the order of their ids, one page at a time.
+   *
+   * @param query filters by user, view or channel. `limit` is 1 to 1000, default 100. To read the
+   *   next page, pass the last id as `after`
+   * @throws ConfigurationError if the query is invalid
+   * @throws StorageError if the database fails
+   */
+  listConnections(query: ConnectionQuery = {}): Promise<readonly ConnectionInfo[]> {
+    return this.#withStorageErrors(() => listConnections(this.#services, query));
+  }
+
+  /**
+   * Checks whether this process can serve: it is not closed, and its database accepts a write
+   * within two seconds.
+   *
+   * The endpoint at `healthPath` returns the result as 200 or 503. Its result is at most one second
+   * old.
+   *
+   * @returns the result, with the reason if the check failed. The call does not throw
    */
   health(): Promise<Health> {
     return this.#healthCheck.check();
   }
 
-  /** Draws the consequences of recorded changes for open sockets. @returns how many lost something */
+  /**
+   * Applies recorded permission changes to open connections: closes those that lost access, and
+   * removes the others from channels that they may no longer read.
+   *
+   * Processes that serve events do this themselves. Call it on a schedule if no process runs all
+   * the time.
+   *
+   * @returns the number of connections that lost access to a view or a channel
+   * @throws StorageError if the database fails
+   */
   enforce(): Promise<number> {
-    return this.#ask(() => this.#worker.enforce());
+    return this.#withStorageErrors(() => this.#worker.enforce());
   }
 
-  /** Enforces changes made elsewhere and removes old rows from now on. The first event starts it too, and {@link flush} pauses it. */
+  /**
+   * Starts the background jobs: the revocation poller, and the removal of old rows.
+   *
+   * The first event starts them too. {@link flush} pauses them until the next event.
+   */
   start(): void {
-    void this.#loop.start();
+    void this.#poller.start();
     this.#cleanup.start();
   }
 
-  /** The gateway that was defined by that name, or the only one. @throws ConfigurationError where there is none */
-  gatewayDefinition(name?: string): GatewayDefinition {
-    return definedAs(this.provisioning.definitions, name);
-  }
-
-  /** Records a gateway, or replaces the one of that name. */
-  registerGateway(registration: GatewayRegistration): Promise<Gateway> {
-    return this.#ask(() => this.#services.gateways.register(registration));
-  }
-
   /**
-   * Closes the rows of every session of a gateway whose sockets cannot exist any more, such as those of a local
-   * gateway that was started anew.
+   * Returns a gateway of the `gateways` option.
    *
-   * @returns how many there were
+   * @param name name of the gateway. Default: the only gateway of the app
+   * @throws ConfigurationError if no gateway has that name, or if `name` is missing and the app has
+   *   several
    */
-  async forgetSessions(gateway: Gateway): Promise<number> {
-    return this.#ask(() => this.#services.connections.closeAllOf(gateway.id, "gateway started anew"));
+  gatewayDefinition(name?: string): GatewayDefinition {
+    return getDefinition(this.provisioning.definitions, name);
   }
 
   /**
-   * Brings the tables up to date, and the declared permissions and rules into them. Sockets that rest on a rule that
-   * became stricter end. The rules recorded are those of this code alone.
+   * Stores a gateway, or replaces the gateway with the same name. Its open connections remain.
    *
-   * @param options who does it and why, for the audit
+   * @throws ConfigurationError if the registration is invalid
+   * @throws StorageError if the database fails
+   */
+  registerGateway(registration: GatewayRegistration): Promise<Gateway> {
+    return this.#withStorageErrors(() => this.#services.gateways.register(registration));
+  }
+
+  /**
+   * Closes the rows of all connections of a gateway, without closing sockets. For the local
+   * gateway, which has no open sockets after a restart.
+   *
+   * @returns the number of rows that were closed
+   */
+  async closeAllConnectionRows(gateway: Gateway): Promise<number> {
+    return this.#withStorageErrors(() =>
+      this.#services.connections.closeAllOf(gateway.id, "gateway restarted"),
+    );
+  }
+
+  /**
+   * Migrates the database schema, and stores the declared permissions and rules in the database.
+   *
+   * Then it closes the connections that a stricter rule no longer allows. The stored rules are
+   * those of this version of the app only. Run it once per deployment.
+   *
+   * @param options `by` and `reason` for the audit log. `by` defaults to "migrate"
+   * @returns the migrations that ran, new and stale permissions, and changed rules
+   * @throws ConfigurationError if an option is invalid
+   * @throws StorageError if the database fails. With the code `SALLYPORT_COMMITTED`, the migration
+   *   is complete, and a serving process checks the open connections
    */
   async migrate(options?: ChangeOptions): Promise<MigrationResult> {
-    return this.#ask(() => migrate(this.#services, this.#worker, options));
+    return this.#withStorageErrors(() => migrate(this.#services, this.#worker, options));
   }
 
   /**
-   * Removes rows that are no longer needed: closed connections, expired tokens, windows of limits that have ended, and old decisions.
-   * Processes that serve events remove these rows themselves, so a call is optional. Only a call with `keepAuditDays` removes entries
-   * of the audit log.
+   * Removes old rows: closed connections, expired tokens, expired rate-limit windows and old
+   * decisions.
    *
-   * @throws ConfigurationError for options that cannot be
+   * Processes that serve events remove old rows themselves, so a call is optional. Only a call with
+   * `keepAuditDays` removes entries of the audit log.
+   *
+   * @returns the number of removed rows per table
+   * @throws ConfigurationError if an option is invalid
+   * @throws StorageError if the database fails
    */
   cleanup(options: CleanupOptions = {}): Promise<CleanupResult> {
-    return this.#ask(() => cleanup(this.#services, options));
+    return this.#withStorageErrors(() => cleanup(this.#services, options));
   }
 
   /**
-   * Brings to an end what goes on behind the answers so far: sends, evictions that are due, notes of activity and decisions. Afterwards nothing is under
-   * way and no timer runs, until the next request: for a runtime that is frozen between them.
+   * Finishes the background work: sends, due revocations, and unwritten activity and decisions.
    *
-   * @param options.withinMs how long it may take at most; what is not done by then goes on later, here or elsewhere. Default 5000
-   * @param options.onlyDue leaves for later what was done a few seconds ago: the look for grants that have ended and for changes that other
-   *   processes recorded (every 3 s), and the notes of activity (every 5 s). For a call after each event. Default false
+   * Afterwards no work is in flight and no timer runs until the next request. Call it before a
+   * runtime freezes the process, for example at the end of an AWS Lambda invocation.
+   *
+   * @param options.withinMs maximum duration in milliseconds, default 5000. Unfinished work
+   *   continues later, in this or another process
+   * @param options.onlyDue skips work that ran recently. That is the check for expired grants and
+   *   for changes by other processes (every 3 seconds), and writing activity (every 5 seconds). Set
+   *   it for a call after each event. Default `false`
+   * @throws ConfigurationError if an option is invalid
    */
-  async flush(options: SettleOptions = {}): Promise<void> {
-    const { withinMs, onlyDue } = parseOptions("settle()", SETTLE_OPTIONS, options);
-    await flush(this.#working, withinMs, onlyDue);
+  async flush(options: FlushOptions = {}): Promise<void> {
+    const { withinMs, onlyDue } = parseOptions("flush()", FLUSH_OPTIONS, options);
+    await flush(this.#runningTasks, withinMs, onlyDue);
   }
 
-  /** Ends sends under way, stops the loop, and closes what was opened here. */
+  /**
+   * Ends sends that are in flight, stops the background jobs, and closes the connections to AWS and
+   * to the database.
+   *
+   * It takes at most about six seconds, plus the time in which the database closes.
+   */
   close(): Promise<void> {
-    return close(this.#working);
+    return close(this.#runningTasks);
   }
 
-  #ask<Result>(work: () => Promise<Result>): Promise<Result> {
+  #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
     return withStorageErrors(this.#services.database, work);
   }
 
-  get #working(): RunningTasks {
+  get #runningTasks(): RunningTasks {
     return {
       services: this.#services,
       api: this.#api,
       worker: this.#worker,
-      loop: this.#loop,
+      poller: this.#poller,
       pendingDisconnects: this.#pendingDisconnects,
       cleanup: this.#cleanup,
-      isAnswering: () => this.#answering > 0,
+      isAnswering: () => this.#eventsInFlight > 0,
     };
   }
 
-  /** Says no more than whether: anybody may ask. */
+  /** Returns no details, because any client can call the endpoint. */
   async #health(http: HttpCall): Promise<HttpAnswer> {
     if (http.method !== "GET" && http.method !== "HEAD") return methodNotAllowed("GET, HEAD");
     const { isHealthy } = await this.#healthCheck.recent();
@@ -392,47 +474,47 @@ export class Sallyport {
     this.start();
     const context = createDecisionContext("token", path);
     const { telemetry } = this.#services;
-    const work = () => this.#issue(http, context, page);
+    const work = () => this.#issueToken(http, context, page);
     if (!telemetry) return work();
     return telemetry.event({ kind: "token", view: undefined }, work, ({ status }) => ({ status }));
   }
 
-  async #issue(http: HttpCall, context: DecisionContext, page: OriginDecision): Promise<HttpAnswer> {
+  async #issueToken(http: HttpCall, context: DecisionContext, page: OriginDecision): Promise<HttpAnswer> {
     const cors = corsHeaders(page);
     try {
       const token = await issueToken(this.#services, http, page, context);
-      this.#sample(context);
+      this.#sampleAllowed(context);
       return reply(200, token, cors);
     } catch (error) {
-      const { status, body, headers } = await this.#refusal(error, context);
+      const { status, body, headers } = await this.#denialResponse(error, context);
       return reply(status, body, { ...headers, ...cors });
     }
   }
 
-  #observedEvent(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
+  #handleObservedEvent(view: MountedView, path: string, route: string, http: HttpCall): Promise<HttpAnswer> {
     const kind = route === "connect" || route === "disconnect" ? route : "message";
     const context: DecisionContext = createDecisionContext(kind, path);
     context.view = view.path;
     const { telemetry } = this.#services;
-    const envelope: Envelope = {};
-    const work = () => this.#event(view, kind, http, context, envelope);
+    const envelope: MessageState = {};
+    const work = () => this.#handleEvent(view, kind, http, context, envelope);
     if (!telemetry) return work();
     return telemetry.event({ kind, view: view.path }, work, ({ status }) => ({
       status: envelope.status ?? status,
-      // Known to be one of ours once it has been admitted.
-      handler: context.gateMs === undefined ? undefined : context.handler,
-      gateMs: context.gateMs,
+      // Before all checks have passed, the name can be any text of the client.
+      handler: context.authorizationMs === undefined ? undefined : context.handler,
+      gateMs: context.authorizationMs,
       connectionId: context.connectionId,
       requestId: context.requestId,
     }));
   }
 
-  async #event(
+  async #handleEvent(
     view: MountedView,
     kind: "connect" | "message" | "disconnect",
     http: HttpCall,
     context: DecisionContext,
-    envelope: Envelope,
+    envelope: MessageState,
   ): Promise<HttpAnswer> {
     try {
       const call = decodeGatewayCall(kind, http);
@@ -441,15 +523,16 @@ export class Sallyport {
       let answer: Answer;
       try {
         answer = succeeded(await this.#decide(view, call, http, context, envelope), context);
-        if (kind !== "disconnect") this.#sample(context);
+        if (kind !== "disconnect") this.#sampleAllowed(context);
       } catch (error) {
-        const refusal = await this.#refusal(error, context);
-        envelope.status = refusal.status;
-        answer = refused(refusal, context);
+        const denial = await this.#denialResponse(error, context);
+        envelope.status = denial.status;
+        answer = deniedAnswer(denial, context);
       }
       if (kind === "message" && envelope.gateway?.replies === "push") {
-        await this.#push(envelope.gateway, call.connectionId, answer, envelope, context);
-        // Empty: where the gateway hands it over nevertheless, as while that is changed, no page takes it for a message.
+        await this.#pushAnswer(envelope.gateway, call.connectionId, answer, envelope, context);
+        // While the setting changes, the gateway can still forward this body. Clients ignore an
+        // empty one.
         return reply(200, "", answer.headers);
       }
       return reply(answer.status, answer.body, answer.headers);
@@ -463,7 +546,7 @@ export class Sallyport {
     call: ReturnType<typeof decodeGatewayCall>,
     http: HttpCall,
     context: DecisionContext,
-    envelope: Envelope,
+    envelope: MessageState,
   ): Promise<unknown> {
     if (call.kind === "connect") return connect(this.#services, view, call, http, context);
     if (call.kind === "disconnect") {
@@ -476,62 +559,66 @@ export class Sallyport {
   }
 
   /**
-   * Where a gateway has no route responses, the answer goes out like any other message: it may have to wait for its turn, and
-   * is judged again then.
+   * Sends the answer of a message as a push, for a gateway without route responses.
+   *
+   * The answer can wait in the delivery queue. The permissions are checked again before it is sent.
    */
-  async #push(
+  async #pushAnswer(
     gateway: Gateway,
     connectionId: string,
     answer: Answer,
-    { recipient: session, stillPermitted }: Envelope,
+    { recipient: connection, shouldSend }: MessageState,
     context: DecisionContext,
   ): Promise<void> {
     const recipient = {
-      connectionKey: session?.id ?? "",
-      userId: session?.userId ?? null,
+      connectionKey: connection?.id ?? "",
+      userId: connection?.userId ?? null,
       connectionId,
       endpoint: gateway.endpoint,
       connectedAt: 0,
     };
-    // What a handler complains of may be for nobody without the right, too.
-    const options = stillPermitted ? { stillPermitted } : {};
+    // The text of an error that a handler threw also requires the permission.
+    const options = shouldSend ? { shouldSend: shouldSend } : {};
     const outcome = await this.#services.delivery.post(recipient, answer.body, options);
-    if (outcome.kind === "withheld") {
-      const late = new RefusedError("The right ended while the answer waited to be sent.", {
-        reason: "permission",
-      });
-      const { body } = refused(await this.#refusal(late, context), context);
+    if (outcome.kind === "denied") {
+      const denial = new ForbiddenError(
+        "The user lost the permission while the answer waited to be sent. Grant it to deliver later answers.",
+        { reason: "permission" },
+      );
+      const { body } = deniedAnswer(await this.#denialResponse(denial, context), context);
       await this.#services.delivery.post(recipient, body);
     } else if (outcome.kind === "failed") {
-      this.#services.onError(new Error(outcome.reason), `answering ${connectionId}`);
+      this.#services.onError(new Error(outcome.reason), `sending the answer to connection ${connectionId}`);
     }
   }
 
-  /** Keeps some of what was allowed, with its reasons. */
-  #sample(context: DecisionContext): void {
-    if (this.#services.decisionLog.isSampled()) this.#services.keep(allowed(context, newReference()));
+  /** Stores a sample of the allowed decisions, with their steps. */
+  #sampleAllowed(context: DecisionContext): void {
+    if (this.#services.decisionLog.isSampled()) this.#services.recordDecision(allowed(context, newReference()));
   }
 
-  /** The one place where an error becomes an answer. A refusal is kept before the peer hears its reference. */
-  async #refusal(error: unknown, context: DecisionContext): Promise<DenialResponse> {
-    const known = refusalOf(this.#services.database.failure(error));
-    if (known instanceof RefusedError) {
-      const reference = this.#services.keep(denied(context, known, newReference()));
+  /**
+   * Converts an error to a response. A denial is stored before the client receives its reference.
+   */
+  async #denialResponse(error: unknown, context: DecisionContext): Promise<DenialResponse> {
+    const failure = toRequestError(this.#services.database.failure(error));
+    if (failure instanceof RequestError) {
+      const reference = this.#services.recordDecision(denied(context, failure, newReference()));
       await this.#services.decisionLog.flush();
       const headers: Record<string, string> =
-        known.retryAfterSeconds === undefined ? {} : { "retry-after": String(known.retryAfterSeconds) };
-      return { status: known.status, body: { ok: false, error: known.reply, reference }, headers };
+        failure.retryAfterSeconds === undefined ? {} : { "retry-after": String(failure.retryAfterSeconds) };
+      return { status: failure.status, body: { ok: false, error: failure.clientMessage, reference }, headers };
     }
     const reference = newReference();
     const handler = context.handler === undefined ? "" : ` handler ${context.handler}`;
-    this.#services.onError(known, `${context.path}${handler} (reference ${reference})`);
-    const [status, words] =
-      known instanceof SallyportError ? [known.status, known.reply] : [500, "Internal error."];
-    return { status, body: { ok: false, error: words, reference }, headers: {} };
+    this.#services.onError(failure, `${context.path}${handler} (reference ${reference})`);
+    const [status, replyText] =
+      failure instanceof SallyportError ? [failure.status, failure.clientMessage] : [500, "Internal error."];
+    return { status, body: { ok: false, error: replyText, reference }, headers: {} };
   }
 }
 
-/** The headers that let a page of an allowed origin read the answer of the token endpoint. */
+/** Returns the CORS headers with which a page of an allowed origin can read the token response. */
 function corsHeaders({ origin, isAllowed }: OriginDecision): Record<string, string> {
   if (origin === undefined || !isAllowed) return {};
   return {
@@ -539,25 +626,29 @@ function corsHeaders({ origin, isAllowed }: OriginDecision): Record<string, stri
     "access-control-allow-credentials": "true",
     "access-control-allow-methods": "POST",
     "access-control-allow-headers": "content-type, x-csrftoken",
-    // Not among the response headers that a page on another origin can read. Source: Fetch, "CORS-safelisted response-header name".
+    // Pages on other origins cannot read it by default.
+    // Source: Fetch standard, "CORS-safelisted response-header name".
     "access-control-expose-headers": "retry-after",
     vary: "Origin",
   };
 }
 
-/** What receives decisions if the app has no `onDecision`. */
+/**
+ * Returns the listener for decisions of an app without `onDecision`. It prints denials in
+ * development.
+ */
 function developmentLog(): (decision: Decision) => void {
   if (process.env.NODE_ENV === "production") return () => undefined;
   const denials = new LoopbackDenials();
   return (decision) => denials.print(decision);
 }
 
-interface SettleOptions {
+interface FlushOptions {
   readonly withinMs?: number | undefined;
   readonly onlyDue?: boolean | undefined;
 }
 
-const SETTLE_OPTIONS = optionsOf<SettleOptions>()({
+const FLUSH_OPTIONS = optionsOf<FlushOptions>()({
   withinMs: v.optional(numberOption(0, 2 ** 31 - 1, "a number of milliseconds of at least 0"), 5000),
   onlyDue: v.optional(booleanOption, false),
 });
@@ -566,16 +657,16 @@ function methodNotAllowed(allow: string): HttpAnswer {
   return reply(405, { ok: false, error: "Method not allowed." }, { allow });
 }
 
-/** Calls an app's listener; what it throws, at once or later, must not change what was decided. */
-function guarded<Arguments extends readonly unknown[]>(
+/** Wraps a listener of the app, so that an error or rejection of it cannot change a decision. */
+function catchListenerErrors<Arguments extends readonly unknown[]>(
   listener: (...args: Arguments) => unknown,
-  failed: (error: unknown) => void = (error) => printError(error, "onError"),
+  onFailure: (error: unknown) => void = (error) => printError(error, "onError"),
 ): (...args: Arguments) => void {
   return (...args) => {
     try {
-      Promise.resolve(listener(...args)).catch(failed);
+      Promise.resolve(listener(...args)).catch(onFailure);
     } catch (error) {
-      failed(error);
+      onFailure(error);
     }
   };
 }

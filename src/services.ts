@@ -37,18 +37,26 @@ import type { Database } from "./storage/database.ts";
 import type { Channels } from "./views/channels.ts";
 import type { MountedView } from "./views/mount.ts";
 
-/** The user of a request, as the app's own session has it. */
+/** The user of a request, as the session of the app identifies it. */
 export interface AuthenticatedUser {
-  /** The app's own id of the user: 1 to 255 characters without control characters. */
+  /** The user id in the app: 1 to 255 characters without control characters. */
   readonly userId: string;
-  /** The app's id of the session, so that its connections can be closed with it. */
+  /**
+   * The session id in the app. With it, `access.endSession()` closes the connections of the
+   * session.
+   */
   readonly sessionId?: string | undefined;
 }
 
-/** Returns the user of a request, or null if the request belongs to no session. */
+/**
+ * Returns the user of a request, or null if the request belongs to no session.
+ *
+ * It is called for each token request. It is also called for each `$connect` with a token, unless
+ * `token.binding` is "token".
+ */
 export type Authenticate = (request: Request) => AuthenticatedUser | null | Promise<AuthenticatedUser | null>;
 
-/** Everything the stories bring together. Wired once, in `sallyport.ts`. */
+/** The objects that event handlers and operations share. `sallyport.ts` creates them. */
 export interface Services {
   readonly database: Database;
   readonly gatewayAuthenticator: GatewayAuthenticator;
@@ -79,29 +87,35 @@ export interface Services {
   readonly unfinishedCloses: UnfinishedCloses;
   readonly activity: Activity;
   readonly memberships: Memberships;
-  /** Runs the transaction of a join when it is its turn. */
+  /** Limits the number of join transactions that run at the same time. */
   readonly joinTurns: LimitFunction;
   readonly delivery: Delivery;
   readonly sendOrder: SendOrder;
   readonly sendCapacity: SendCapacity;
-  /** Sends under way, which closing waits for. */
+  /** Sends that are in flight. Shutdown waits for them. */
   readonly sends: Set<Promise<unknown>>;
   readonly channels: Channels;
   readonly views: ReadonlyMap<string, MountedView>;
   readonly authenticate: Authenticate;
-  /** `token`: hosts whose cookies do not reach `$connect` rely on the token alone. */
+  /** With "token", `$connect` relies on the token alone, because cookies cannot reach it. */
   readonly tokenBinding: "session" | "token";
   readonly tokenExpirySeconds: number;
-  /** The number of proxies in front of API Gateway whose X-Forwarded-For entries are trusted. */
+  /** Number of proxies in front of API Gateway. Their X-Forwarded-For entries are trusted. */
   readonly trustProxy: number;
-  /** Starts to look for what time and other processes change. Resolves when it is known what has changed so far. */
-  readonly watch: () => Promise<void>;
-  /** Takes a decision in and tells `onDecision` of it. @returns the reference that leads to it */
-  readonly keep: (decision: Decision) => string;
-  /** Told of events and sends as they happen, where somebody wants to know. */
+  /**
+   * Starts the revocation poller. Resolves when the changes that are recorded so far have been
+   * read.
+   */
+  readonly startPolling: () => Promise<void>;
+  /** Stores a decision and calls `onDecision`. Returns the reference of the decision. */
+  readonly recordDecision: (decision: Decision) => string;
+  /** Receives events and sends as they happen. `undefined` if telemetry is off. */
   readonly telemetry: Telemetry | undefined;
-  /** Told of what goes wrong off the path of an answer. */
+  /**
+   * Called with each error that is not returned to a caller, and the operation in which it
+   * occurred.
+   */
   readonly onError: (error: unknown, where: string) => void;
-  /** Counts equal errors before they reach the app's `onError`. */
+  /** Groups equal errors before it calls `onError` of the app. */
   readonly errors: ErrorReporter;
 }

@@ -5,17 +5,25 @@ import type { DeliveryReport } from "./delivery/report.ts";
 
 export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
 
-/** Bounds of the gate's histogram, in seconds: from what takes no statement to what waits for a database. */
-const GATE_BOUNDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+/** Bucket bounds in seconds, from no database statement to a wait for the database. */
+const BUCKET_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
 
-const OUTCOMES = ["sent", "gone", "withheld", "failed", "unsent"] as const satisfies (keyof DeliveryReport)[];
+const OUTCOMES = ["sent", "gone", "denied", "failed", "unsent"] as const satisfies (keyof DeliveryReport)[];
 
 /**
- * Traces and metrics by OpenTelemetry's API: `createSallyport({ telemetry: openTelemetry() })`. They go wherever the app's own SDK sends
- * them, and nowhere without one. Names and numbers of users, channels and messages are in none of them.
+ * Returns traces and metrics for `createSallyport({ telemetry: openTelemetry() })`.
  *
- * Metrics: `sallyport.events` and `sallyport.event.duration` (by event, view, handler, status), `sallyport.gate.duration`,
- * `sallyport.refusals` (by event and reason), `sallyport.evictions` (by scope), `sallyport.deliveries` (by audience and outcome).
+ * They use the API of OpenTelemetry. The OpenTelemetry SDK of the app exports them. Without an SDK,
+ * nothing is recorded. They contain no user ids, channel names or message contents.
+ *
+ * Metrics:
+ *
+ * - `sallyport.events` and `sallyport.event.duration`, by event, view, handler and status
+ * - `sallyport.authorization.duration`, the time until an event was authorized
+ * - `sallyport.denials`, by event and reason
+ * - `sallyport.revocations`, by scope
+ * - `sallyport.deliveries`, by audience and outcome
+ *
  * Spans: `sallyport <event>` and `sallyport send`.
  */
 export function openTelemetry(): Telemetry {
@@ -26,31 +34,33 @@ class OpenTelemetry implements Telemetry {
   readonly #tracer: Tracer = trace.getTracer("sallyport");
   readonly #events;
   readonly #duration;
-  readonly #gate;
-  readonly #refusals;
+  readonly #authorization;
+  readonly #denials;
   readonly #revocations;
   readonly #deliveries;
 
   constructor() {
     const meter = metrics.getMeter("sallyport");
     this.#events = meter.createCounter("sallyport.events", {
-      description: "Token requests, connects, messages and disconnects that were answered",
+      description: "Token requests, connects, messages and disconnects that were processed",
     });
     this.#duration = meter.createHistogram("sallyport.event.duration", {
-      description: "From an event's arrival to its answer, the app's own code included",
+      description: "Time from the arrival of an event to its response, including the code of the app",
       unit: "s",
     });
-    this.#gate = meter.createHistogram("sallyport.gate.duration", {
-      description: "From an event's arrival until every guard has said yes",
+    this.#authorization = meter.createHistogram("sallyport.authorization.duration", {
+      description: "Time from the arrival of an event until all checks have passed",
       unit: "s",
-      advice: { explicitBucketBoundaries: GATE_BOUNDS },
+      advice: { explicitBucketBoundaries: BUCKET_SECONDS },
     });
-    this.#refusals = meter.createCounter("sallyport.refusals", { description: "Refusals, by their reason" });
-    this.#revocations = meter.createCounter("sallyport.evictions", {
-      description: "Views and channels that open sockets have lost with a right",
+    this.#denials = meter.createCounter("sallyport.denials", {
+      description: "Denied and rejected events, by reason",
+    });
+    this.#revocations = meter.createCounter("sallyport.revocations", {
+      description: "Views and channels that open connections lost together with a permission",
     });
     this.#deliveries = meter.createCounter("sallyport.deliveries", {
-      description: "Recipients of sends, by what became of them",
+      description: "Recipients of sends, by outcome",
     });
   }
 
@@ -68,7 +78,7 @@ class OpenTelemetry implements Telemetry {
       const answer = await work();
       const { status, handler, gateMs, connectionId, requestId } = endOf(answer);
       const handled = handler === undefined ? attributes : { ...attributes, "sallyport.handler": handler };
-      if (gateMs !== undefined) this.#gate.record(gateMs / 1000, handled);
+      if (gateMs !== undefined) this.#authorization.record(gateMs / 1000, handled);
       const answered = { ...handled, "sallyport.status": status };
       this.#duration.record((performance.now() - startedAt) / 1000, answered);
       this.#events.add(1, answered);
@@ -93,7 +103,7 @@ class OpenTelemetry implements Telemetry {
     });
   }
 
-  /** Work within a span of its own, which says whether it failed. */
+  /** Runs `work` in a new span and records its failure there. */
   #span<Result>(
     name: string,
     attributes: Attributes,
@@ -113,15 +123,15 @@ class OpenTelemetry implements Telemetry {
   }
 
   decided({ event, verdict, reason, view, channel, reference }: Decision): void {
-    if (verdict !== "refused") return;
+    if (verdict !== "denied") return;
     const at = view === undefined ? {} : { "sallyport.view": view };
-    if (event === "eviction") {
+    if (event === "revocation") {
       this.#revocations.add(1, { ...at, "sallyport.scope": channel === undefined ? "view" : "channel" });
       return;
     }
-    this.#refusals.add(1, { ...at, "sallyport.event": event, "sallyport.reason": reason ?? "" });
+    this.#denials.add(1, { ...at, "sallyport.event": event, "sallyport.reason": reason ?? "" });
     trace
       .getActiveSpan()
-      ?.addEvent("refused", { "sallyport.reason": reason ?? "", "sallyport.reference": reference });
+      ?.addEvent("denied", { "sallyport.reason": reason ?? "", "sallyport.reference": reference });
   }
 }

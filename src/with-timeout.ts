@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Waits for work, but no longer than a time. Keeps the process alive meanwhile, so that its caller always continues. */
-export async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  const over = new AbortController();
-  const time = sleep(ms, undefined, { signal: over.signal }).catch(() => undefined);
-  await Promise.race([work, time]).finally(() => over.abort());
+/** Waits for work, but at most `ms` milliseconds. The timer keeps the process alive until then. */
+export async function waitAtMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const finished = new AbortController();
+  const timeout = sleep(ms, undefined, { signal: finished.signal }).catch(() => undefined);
+  await Promise.race([work, timeout]).finally(() => finished.abort());
 }

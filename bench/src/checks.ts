@@ -7,7 +7,7 @@ import { MessageLimits } from "../../dist/auth/message-limits.js";
 import { MessagesInFlight } from "../../dist/auth/messages-in-flight.js";
 import { limitsSchema } from "../../dist/auth/rate-limits.js";
 import { Activity } from "../../dist/connections/activity.js";
-import { type Envelope, message } from "../../dist/events/message.js";
+import { type MessageState, message } from "../../dist/events/message.js";
 import { succeeded } from "../../dist/http/response.js";
 import { parseOptions } from "../../dist/options.js";
 import { PermissionCatalog } from "../../dist/permissions/define.js";
@@ -92,7 +92,7 @@ function recipients(): Promise<number[]> {
       let permitted = 0;
       for (const page of pages) {
         const evaluateRule = new PageEvaluator(rules);
-        for (const who of page) if (evaluateRule.allows(who)) permitted++;
+        for (const who of page) if (evaluateRule.isAllowed(who)) permitted++;
       }
       return permitted;
     },
@@ -154,7 +154,7 @@ function wholeGate(): Promise<number[]> {
     async () => {
       const trail = createDecisionContext("message", "/ws/chat/default");
       const call = decodeGatewayCall("message", http) as MessageCall;
-      const envelope: Envelope = {};
+      const envelope: MessageState = {};
       const answer = succeeded(await message(rooms, view, call, http, trail, envelope), trail);
       envelope.inFlight?.leave();
       return answer;

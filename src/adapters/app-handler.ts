@@ -2,23 +2,27 @@ import * as v from "valibot";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { isPath } from "../protocol/path.ts";
 
-/** The slice of a Sallyport that a framework's adapter asks. */
+/** The part of a Sallyport object that an adapter for a framework uses. */
 export interface AppHandler {
-  /** Called once, when the adapter is made: from then on changes made elsewhere and grants that end are enforced. */
+  /**
+   * Starts the background jobs, such as the revocation poller. It is called once, when the adapter
+   * is created.
+   */
   start?(): void;
-  /** @returns undefined where the path is not Sallyport's */
+  /** Handles a request. @returns `undefined` if the path is not Sallyport's */
   answer(http: HttpCall): Promise<HttpAnswer | undefined>;
 }
 
+/** The option `prefix` of an adapter. */
 export interface PrefixOptions {
-  /** What comes before Sallyport's own paths, such as `/realtime`. Default: nothing. */
+  /** Path before the paths of Sallyport, such as `/realtime`. Default: none. */
   readonly prefix?: string | undefined;
 }
 
 const PREFIX =
   'must be a path that begins with / and does not end with it, of letters, digits and - . _ ~, such as "/realtime"';
 
-/** The option `prefix`. Default: none. */
+/** Schema of the option `prefix`. Default: none. */
 export const prefixOption = v.optional(
   v.pipe(
     v.string(PREFIX),

@@ -4,19 +4,27 @@ import { isNormalForm } from "../protocol/path.ts";
 import type { AppHandler } from "./app-handler.ts";
 import { frameworkRequest, NodeCall, OwnTarget, writeAnswer } from "./node-call.ts";
 
-/** As much of Express's request as is needed. */
+/** The properties of an Express request that the adapter uses. */
 export interface ExpressRequest extends IncomingMessage {
-  /** What a body parser has made of the body. */
+  /** The body as a body parser has parsed it. */
   readonly body?: unknown;
-  /** The request target as the client sent it. `url` does not contain the path under which the middleware is mounted. */
+  /**
+   * The request target as the client sent it. `url` does not contain the path under which the
+   * middleware is mounted.
+   */
   readonly originalUrl?: string;
 }
 
 /**
- * Middleware for Express: `app.use(expressMiddleware(sallyport))`. What is not Sallyport's goes on to the next one.
+ * Returns middleware for Express: `app.use(expressMiddleware(sallyport))`.
  *
- * Mounted under a path, `app.use("/realtime", …)`, it sees paths without that. It stands best before any body parser; after
- * `express.json()`, `express.text()` or `express.raw()` it takes what they read, within their limits.
+ * Requests to other paths are passed to `next`. Below a mount path, such as `app.use("/realtime",
+ * …)`, the middleware reads paths without it.
+ *
+ * Mount it before any body parser. After `express.json()`, `express.text()` or `express.raw()`, it
+ * uses the parsed body, within the limits of the parser.
+ *
+ * @param app the Sallyport object. The call starts its background jobs
  */
 export function expressMiddleware(
   app: AppHandler,
@@ -34,7 +42,7 @@ export function expressMiddleware(
       source: request,
       parsedBody: () => request.body,
     });
-    // `next` is called once at most. An error that it throws is not passed to it again.
+    // `next` is called at most once. An error that it throws is not passed to it again.
     void app.answer(call).then(
       (answer) => {
         if (!answer) return next();
@@ -46,7 +54,10 @@ export function expressMiddleware(
   };
 }
 
-/** Sends an answer. Returns an error only while nothing was sent, so that `next` never runs on a response that has begun. */
+/**
+ * Sends an answer. It returns an error only if nothing was sent, because `next` must not run after
+ * the response has started.
+ */
 function respond(
   answer: HttpAnswer,
   request: ExpressRequest,
@@ -59,16 +70,16 @@ function respond(
     process.emitWarning(error as Error);
     response.destroy();
   }
-  // A body that nobody read to its end must not hold up the connection's next request.
+  // An unread rest of the body would block the next request on the connection.
   if (!request.complete) request.resume();
   return undefined;
 }
 
 /**
- * Express's own request, with what middleware has put there, such as `session` and `user`: for `authenticate`, and for the author's
- * `connect()`.
+ * Returns the Express request of a web `Request`, with properties of middleware such as `session`
+ * and `user`. Call it in `authenticate` and in `connect()` of a view.
  *
- * @returns undefined for a request that came another way
+ * @returns `undefined` for a request that this adapter did not create
  */
 export function expressRequest<Incoming extends IncomingMessage = ExpressRequest>(
   request: Request,

@@ -3,22 +3,22 @@ import { endsWithOwnPath } from "../protocol/path.ts";
 import type { AppHandler } from "./app-handler.ts";
 import { frameworkRequest, NodeCall, OwnTarget } from "./node-call.ts";
 
-/** A Sallyport, which tells its paths. */
+/** The part of a Sallyport object that the adapter uses. */
 export interface FastifyApp extends AppHandler {
   readonly viewPaths: readonly string[];
   readonly tokenPath: string;
   readonly healthPath?: string | undefined;
 }
 
-/** As much of Fastify's request as is needed. */
+/** The properties of a Fastify request that the adapter uses. */
 export interface FastifyRequest {
   readonly raw: IncomingMessage;
   readonly params: unknown;
-  /** `url` is the whole pattern of the route as the app wrote it, prefixes included. */
+  /** `url` is the complete pattern of the route, including prefixes. */
   readonly routeOptions?: { readonly url?: string | undefined };
 }
 
-/** As much of Fastify's reply as is needed. */
+/** The methods of a Fastify reply that the adapter uses. */
 export interface FastifyReply {
   code(status: number): unknown;
   headers(values: Record<string, string>): unknown;
@@ -26,7 +26,7 @@ export interface FastifyReply {
   callNotFound(): unknown;
 }
 
-/** As much of Fastify's instance as is needed. */
+/** The methods of a Fastify instance that the adapter uses. */
 export interface FastifyInstance {
   removeAllContentTypeParsers(): unknown;
   addContentTypeParser(
@@ -44,36 +44,43 @@ export interface FastifyInstance {
   }): unknown;
 }
 
-/** The methods of each route. Sallyport decides which of them a path accepts, so that all adapters answer alike. */
+/**
+ * HTTP methods of each route. Sallyport rejects methods itself, so that all adapters behave the
+ * same.
+ */
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
 
 /**
- * A plugin for Fastify: `fastify.register(fastifyPlugin(sallyport))`, perhaps with Fastify's own `prefix`. It adds Sallyport's routes;
- * inside it no body is parsed, whatever the app's parsers do elsewhere.
+ * Returns a plugin for Fastify: `fastify.register(fastifyPlugin(sallyport))`.
+ *
+ * It adds the routes of Sallyport. The option `prefix` of `register()` works. No body is parsed in
+ * these routes, and body parsers of the app are not affected.
+ *
+ * @param app the Sallyport object. Fastify starts its background jobs when it loads the plugin
  */
 export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Promise<void> {
   return async (fastify) => {
     app.start?.();
     fastify.removeAllContentTypeParsers();
-    // A type that cannot be is no reason to refuse an event: nothing is read by it.
+    // Fastify would reject an invalid content type, but Sallyport does not use it.
     fastify.addHook("onRequest", ({ raw }, _reply, done) => {
       raw.headers["content-type"] = "application/octet-stream";
       done();
     });
-    // Left unread: the core reads as much as it takes.
+    // The body stays unread here. Sallyport reads it up to its limit.
     fastify.addContentTypeParser("*", (_request, _payload, done) => done(null, undefined));
-    /** @param path Sallyport's own, whatever Fastify's prefix is */
+    /** @param path the path of Sallyport, without the prefix of Fastify */
     const handle = async (request: FastifyRequest, reply: FastifyReply, path: string): Promise<unknown> => {
       const { raw } = request;
       const { url: target = "/" } = raw;
       const [query = ""] = /\?.*$/s.exec(target) ?? [];
-      // Fastify decodes a path before it finds the route, and may ignore case and slashes.
-      const isWritten = endsWithOwnPath(target, path) && hasSpellingOf(target, request.routeOptions?.url);
-      const own = isWritten ? OwnTarget.of(raw, `${path}${query}`) : undefined;
+      // Fastify decodes a path before it finds the route, and can ignore case and slashes.
+      const isSamePath = endsWithOwnPath(target, path) && hasSpellingOf(target, request.routeOptions?.url);
+      const own = isSamePath ? OwnTarget.of(raw, `${path}${query}`) : undefined;
       const call =
         own && new NodeCall(raw, own, { by: "fastify", source: request, parsedBody: () => undefined });
       const answer = call && (await app.answer(call));
-      // A body that nobody read to its end must not hold up the connection's next request.
+      // An unread rest of the body would block the next request on the connection.
       if (!raw.complete) raw.resume();
       if (!answer) return reply.callNotFound();
       reply.code(answer.status);
@@ -83,7 +90,7 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
     for (const path of app.viewPaths) {
       fastify.route({
         method: [...METHODS],
-        // A parameter could have 100 characters at most: Fastify answers 414 for more.
+        // Not a parameter: Fastify responds with 414 if one has more than 100 characters.
         url: `${path}/*`,
         handler: (request, reply) => handle(request, reply, `${path}/${restOf(request)}`),
       });
@@ -105,14 +112,16 @@ export function fastifyPlugin(app: FastifyApp): (fastify: FastifyInstance) => Pr
 }
 
 /**
- * Returns true if each segment of a request target is written like that of the route, letters included. With `caseSensitive: false`
- * Fastify ignores case, also in the app's prefix. Segments with a parameter match any text.
+ * Returns whether each segment of a request target equals that of the route, including its case.
+ *
+ * With `caseSensitive: false`, Fastify ignores case, also in the prefix. Segments with a parameter
+ * match any text.
  */
 function hasSpellingOf(target: string, pattern = ""): boolean {
   const segments = target.replace(/\?.*$/s, "").split("/");
   return pattern
     .split("/")
-    .every((written, index) => /[:*]/.test(written) || written === decoded(segments[index] ?? ""));
+    .every((segment, index) => /[:*]/.test(segment) || segment === decoded(segments[index] ?? ""));
 }
 
 function decoded(segment: string): string {
@@ -128,10 +137,10 @@ function restOf({ params }: FastifyRequest): string {
 }
 
 /**
- * Fastify's own request, with what plugins have put there, such as `session` and `user`: for `authenticate`, and for the author's
- * `connect()`.
+ * Returns the Fastify request of a web `Request`, with properties of plugins such as `session` and
+ * `user`. Call it in `authenticate` and in `connect()` of a view.
  *
- * @returns undefined for a request that came another way
+ * @returns `undefined` for a request that this adapter did not create
  */
 export function fastifyRequest<Own extends FastifyRequest = FastifyRequest>(
   request: Request,

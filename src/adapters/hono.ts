@@ -1,25 +1,29 @@
 import * as v from "valibot";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
-import { type HttpCall, ownWebCall, refuseAnnounced, tooLarge, webResponse } from "../protocol/http-call.ts";
+import { type HttpCall, ownWebCall, checkContentLength, tooLarge, webResponse } from "../protocol/http-call.ts";
 import { endsWithOwnPath } from "../protocol/path.ts";
 import { type AppHandler, type PrefixOptions, prefixOption } from "./app-handler.ts";
 import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
 
-/** As much of Hono's context as is needed. */
+/** The properties of a Hono context that the adapter uses. */
 export interface HonoContext {
   readonly req: {
     readonly raw: Request;
-    /** All of the body, though somebody has read it before. */
+    /** Returns the whole body, also if other middleware has read it before. */
     arrayBuffer(): Promise<ArrayBuffer>;
   };
-  /** What the server passes, such as Node's request as `incoming` or the event of a Lambda function. */
+  /**
+   * Values of the server, such as the Node request as `incoming`, or the event of a Lambda
+   * function.
+   */
   readonly env?: unknown;
 }
 
+/** Options of {@link honoMiddleware}. */
 export interface HonoOptions extends PrefixOptions {
   /**
-   * Whether changes made elsewhere and grants that end are enforced from now on, and not only from the first event on. Default true; not where
-   * the process is frozen between requests.
+   * Whether the background jobs, such as the revocation poller, start now instead of with the first
+   * event. Default `true`. Set it to `false` if the process is frozen between requests.
    */
   readonly start?: boolean | undefined;
 }
@@ -30,9 +34,12 @@ const HONO_OPTIONS = optionsOf<HonoOptions>()({
 });
 
 /**
- * Middleware for Hono: `app.use(honoMiddleware(sallyport))`. What is not Sallyport's goes on to the next one.
+ * Returns middleware for Hono: `app.use(honoMiddleware(sallyport))`.
  *
- * Other middleware may have read the body through Hono before.
+ * Requests to other paths are passed to `next`. Other middleware can read the body through Hono
+ * before.
+ *
+ * @throws ConfigurationError if an option is invalid
  */
 export function honoMiddleware(
   app: AppHandler,
@@ -50,9 +57,10 @@ export function honoMiddleware(
 }
 
 /**
- * Hono's own context, with what middleware has put there: for `authenticate`, and for the author's `connect()`.
+ * Returns the Hono context of a web `Request`, with variables of middleware. Call it in
+ * `authenticate` and in `connect()` of a view.
  *
- * @returns undefined for a request that came another way
+ * @returns `undefined` for a request that this adapter did not create
  */
 export function honoContext<Context extends HonoContext = HonoContext>(
   request: Request,
@@ -68,7 +76,7 @@ function callOf(context: HonoContext, prefix: string): HttpCall | undefined {
     ...call,
     async body(maxBytes) {
       if (!raw.bodyUsed) return call.body(maxBytes);
-      refuseAnnounced(raw.headers.get("content-length"), maxBytes);
+      checkContentLength(raw.headers.get("content-length"), maxBytes);
       const bytes = new Uint8Array(await context.req.arrayBuffer());
       if (bytes.length > maxBytes) throw tooLarge(maxBytes);
       return bytes;
@@ -76,16 +84,19 @@ function callOf(context: HonoContext, prefix: string): HttpCall | undefined {
   };
 }
 
-/** Returns false if the client sent another path: that of a `Request` is what is left after `..` was resolved. */
+/**
+ * Returns whether the client sent this path. In the path of a web `Request`, segments such as `..`
+ * are already resolved.
+ */
 function isAsReceived({ env }: HonoContext, path: string): boolean {
-  const { incoming, event } = (env ?? {}) as Received;
+  const { incoming, event } = (env ?? {}) as ServerEnv;
   const targets = [incoming?.url, event?.rawPath, event?.path].filter((target) => typeof target === "string");
   return targets.every((target) => endsWithOwnPath(target, path));
 }
 
-/** What the servers for Node and for Lambda functions pass as `env`. */
-interface Received {
+/** The values of `env` from the servers for Node and Lambda functions. */
+interface ServerEnv {
   readonly incoming?: { readonly url?: unknown };
-  /** Of a function URL or an HTTP API, and of a REST API. */
+  /** Event of a function URL or HTTP API (`rawPath`), or of a REST API (`path`). */
   readonly event?: { readonly rawPath?: unknown; readonly path?: unknown };
 }

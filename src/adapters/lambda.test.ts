@@ -175,7 +175,7 @@ describe("an event", () => {
     ["of a schedule", { source: "aws.events", requestContext: undefined }],
   ])("%s is rejected as not from a WebSocket API", async (_what, event) => {
     const { app, calls } = recordingApp();
-    await expect(lambdaHandler(app)(event as never)).rejects.toThrow(/no event of a WebSocket API/);
+    await expect(lambdaHandler(app)(event as never)).rejects.toThrow(/is not an event of a WebSocket API/);
     expect(calls).toEqual([]);
   });
 });
@@ -249,7 +249,7 @@ describe("an event that does not come from API Gateway", () => {
   ])("is described in the error if it is %s", async (named, event) => {
     const { app, calls } = recordingApp();
     await expect(lambdaHandler(app)(event as never)).rejects.toThrow(
-      `lambdaHandler() received no event of a WebSocket API, but ${named}`,
+      `lambdaHandler() received ${named}, which is not an event of a WebSocket API.`,
     );
     expect(calls).toEqual([]);
   });
@@ -259,9 +259,9 @@ describe("a Lambda function", () => {
   test("needs the view option unless the app has one view, and can map routes to other views", async () => {
     const views = ["/ws/chat", "/ws/moderation"];
     expect(() => lambdaHandler(recordingApp(views).app)).toThrow(
-      /name the view.*\/ws\/chat, \/ws\/moderation/,
+      /Set the option view to one of: \/ws\/chat, \/ws\/moderation\./,
     );
-    expect(() => lambdaHandler(recordingApp([]).app)).toThrow(/name the view/);
+    expect(() => lambdaHandler(recordingApp([]).app)).toThrow(/the app has 0 views/);
     expect(() => lambdaHandler(recordingApp().app, { view: "/ws/cat" })).toThrow(
       /no view is mounted at "\/ws\/cat"/,
     );

@@ -6,17 +6,23 @@ import { API_ID_HEADER, CONTEXT_HEADERS, SECRET_HEADER } from "../protocol/gatew
 import { type HttpAnswer, type HttpCall, tooLarge } from "../protocol/http-call.ts";
 import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";
 
-/** A Sallyport, which tells its views and can come to rest. */
+/** The part of a Sallyport object that the adapter uses. */
 export interface LambdaApp {
   readonly viewPaths: readonly string[];
   answer(http: HttpCall): Promise<HttpAnswer | undefined>;
   flush(options: { readonly withinMs: number; readonly onlyDue: boolean }): Promise<void>;
 }
 
+/** Options of {@link lambdaHandler}. */
 export interface LambdaOptions {
-  /** Path of the view that `$connect`, `$disconnect` and `$default` are for. Default: the only one there is. */
+  /**
+   * Path of the view for `$connect`, `$disconnect` and `$default`. Default: the only view of the
+   * app.
+   */
   readonly view?: string | undefined;
-  /** Route keys whose messages are for another view: `{ moderate: "/ws/moderation" }`. Default: none. */
+  /**
+   * Other views for the messages of some routes: `{ moderate: "/ws/moderation" }`. Default: none.
+   */
   readonly routes?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -32,13 +38,14 @@ const LAMBDA_OPTIONS = optionsOf<LambdaOptions>()({
   ),
 });
 
-/** Names with one value each, or with several. */
+/** Names with one or several values each. */
 type Values = Readonly<Record<string, string | readonly string[] | null | undefined>>;
 
 /**
- * An event of a WebSocket API with Lambda proxy integration. Whatever may be missing is missing or null.
+ * An event of a WebSocket API with Lambda proxy integration.
  *
- * Source: AWS developer guide, "Set up a WebSocket API integration request"; events up to 2022 had null-valued keys.
+ * Optional fields can be missing or `null`. Events up to 2022 contained `null`.
+ * Source: AWS developer guide, "Set up a WebSocket API integration request".
  */
 export interface WebSocketEvent {
   readonly requestContext: {
@@ -63,57 +70,66 @@ export interface WebSocketEvent {
 }
 
 /**
- * An event that no gateway sends: of a schedule of EventBridge, or of `serverless-plugin-warmup`.
+ * An event that is not from a gateway, but from a schedule of EventBridge or
+ * `serverless-plugin-warmup`.
  *
- * Source: Amazon EventBridge user guide, "Scheduled event"; EventBridge Scheduler user guide, "Lambda targets".
+ * Sources: Amazon EventBridge user guide, "Scheduled event", and EventBridge Scheduler user guide,
+ * "Lambda targets".
  */
 export interface BackgroundEvent {
   readonly source: string;
   readonly "detail-type"?: string;
 }
 
-/** As much of Lambda's context as is needed. */
+/** The method of a Lambda context that the adapter uses. */
 export interface LambdaContext {
   getRemainingTimeInMillis?(): number;
 }
 
-/** What goes back. With an unknown key AWS takes it for malformed. */
+/** The result of the function. AWS rejects a result with an unknown key. */
 export interface LambdaResult {
   readonly statusCode: number;
   readonly headers: Record<string, string>;
   readonly body?: string;
 }
 
-/** Longest time that an answer waits for what is left to do, in milliseconds. */
-const SETTLE_MS = 5000;
-/** What is left of a function's time for the answer itself, in milliseconds. */
+/** Maximum time that the function waits for background work, in milliseconds. */
+const FLUSH_MS = 5000;
+/** Part of the remaining time that is reserved for the response, in milliseconds. */
 const RESERVE_MS = 500;
 
 /**
- * The same app as a Lambda function behind a WebSocket API: `export const handler = lambdaHandler(sallyport)`.
+ * Returns an AWS Lambda function for a WebSocket API: `export const handler =
+ * lambdaHandler(sallyport)`.
  *
- * Who may invoke the function says its resource policy, so API id and stage of the event are proof: the gateway is registered with its
- * `apiId`, and needs no secret. When the answer is given, nothing is under way any more. What can wait for a few seconds is done by one
- * event in so many seconds, so that a message costs one statement.
+ * The resource policy of the function decides who can invoke it, so the API id and stage of the
+ * event are trusted. Register the gateway with its `apiId`. It needs no secret.
  *
- * The function can be the target of a schedule too: it then enforces grants that have ended, and calls no view.
+ * When the function returns, no background work is in flight. Work that can wait runs once in
+ * several seconds, so that a message costs one statement.
  *
- * @throws ConfigurationError for a view that is not mounted. The function throws it for an event of another kind
+ * The function can also be the target of a schedule. It then applies expired grants to open
+ * connections, and calls no view.
+ *
+ * @returns the function. It throws a `ConfigurationError` for an event of another kind
+ * @throws ConfigurationError if an option is invalid, or a view is not mounted
  */
 export function lambdaHandler(
   app: LambdaApp,
-  given: LambdaOptions = {},
+  handlerOptions: LambdaOptions = {},
 ): (event: WebSocketEvent | BackgroundEvent, context?: LambdaContext) => Promise<LambdaResult> {
-  const options = parseOptions("lambdaHandler()", LAMBDA_OPTIONS, given);
-  const view = mounted(app, options.view ?? onlyView(app));
-  const routes = new Map(Object.entries(options.routes).map(([key, path]) => [key, mounted(app, path)]));
+  const options = parseOptions("lambdaHandler()", LAMBDA_OPTIONS, handlerOptions);
+  const view = requireMounted(app, options.view ?? onlyView(app));
+  const routes = new Map(
+    Object.entries(options.routes).map(([key, path]) => [key, requireMounted(app, path)]),
+  );
   return async (event, context) => {
     const leftMs = () => {
       const remainingMs = context?.getRemainingTimeInMillis?.();
       return remainingMs === undefined ? undefined : Math.max(0, remainingMs - RESERVE_MS);
     };
     if (isBackgroundEvent(event)) {
-      await app.flush({ withinMs: leftMs() ?? SETTLE_MS, onlyDue: false });
+      await app.flush({ withinMs: leftMs() ?? FLUSH_MS, onlyDue: false });
       return { statusCode: 200, headers: {} };
     }
     const call = new LambdaCall(event, pathOf(event, view, routes));
@@ -121,12 +137,15 @@ export function lambdaHandler(
       const { status, headers, body } = (await app.answer(call)) ?? NOT_FOUND;
       return { statusCode: status, headers: { ...headers }, ...(body === null ? {} : { body }) };
     } finally {
-      await app.flush({ withinMs: Math.min(SETTLE_MS, leftMs() ?? SETTLE_MS), onlyDue: true });
+      await app.flush({ withinMs: Math.min(FLUSH_MS, leftMs() ?? FLUSH_MS), onlyDue: true });
     }
   };
 }
 
-/** Returns true only for what has no part of a gateway's event: what a client sends is in the body of one. */
+/**
+ * Returns whether an event is a {@link BackgroundEvent}. It must not contain a field of a gateway
+ * event, because a client controls the body of those.
+ */
 function isBackgroundEvent(event: WebSocketEvent | BackgroundEvent): event is BackgroundEvent {
   if (typeof event !== "object" || event === null) return false;
   if (["requestContext", "body", "headers"].some((name) => name in event)) return false;
@@ -136,9 +155,10 @@ function isBackgroundEvent(event: WebSocketEvent | BackgroundEvent): event is Ba
 }
 
 /**
- * The event that a request was made from, with what an authorizer has put there: for `authenticate`, and for the author's `connect()`.
+ * Returns the Lambda event of a web `Request`, for example with the result of an authorizer. Call
+ * it in `authenticate` and in `connect()` of a view.
  *
- * @returns undefined for a request that came another way
+ * @returns `undefined` for a request that this adapter did not create
  */
 export function lambdaEvent<Event extends WebSocketEvent = WebSocketEvent>(
   request: Request,
@@ -152,32 +172,39 @@ function onlyView({ viewPaths }: LambdaApp): string {
   const [path, ...others] = viewPaths;
   if (path !== undefined && others.length === 0) return path;
   throw new ConfigurationError(
-    `lambdaHandler(sallyport, { view }): name the view that $connect and $default are for. There are: ${viewPaths.join(", ")}.`,
+    `lambdaHandler(): the app has ${viewPaths.length} views, so the view of $connect and $default is not known. ` +
+      `Set the option view to one of: ${viewPaths.join(", ") || "none"}.`,
   );
 }
 
-function mounted({ viewPaths }: LambdaApp, path: string): string {
+function requireMounted({ viewPaths }: LambdaApp, path: string): string {
   if (viewPaths.includes(path)) return path;
   throw new ConfigurationError(
-    `lambdaHandler(): no view is mounted at ${JSON.stringify(path)}. There are: ${viewPaths.join(", ")}.`,
+    `lambdaHandler(): no view is mounted at ${JSON.stringify(path)}. Use one of: ${viewPaths.join(", ") || "none"}.`,
   );
 }
 
-/** What an HTTP integration's URL would say. A message's own route key decides which view it is for, and never what it is. */
+/**
+ * Returns the path that the URL of an HTTP integration would have. The route key selects the view
+ * only. The event type selects the kind of the event.
+ */
 function pathOf(event: WebSocketEvent, view: string, routes: ReadonlyMap<string, string>): string {
   const { eventType, routeKey } = event?.requestContext ?? {};
   if (eventType === "CONNECT") return `${view}/connect`;
   if (eventType === "DISCONNECT") return `${view}/disconnect`;
   if (eventType === "MESSAGE") return `${routes.get(routeKey ?? "") ?? view}/default`;
   throw new ConfigurationError(
-    `lambdaHandler() received no event of a WebSocket API, but ${formatValue(event)}. Its requestContext.eventType must be "CONNECT", ` +
-      `"DISCONNECT" or "MESSAGE", and is ${formatValue(eventType)}, so no view can be called. Integrate the function with the routes ` +
-      "of the API by AWS_PROXY. Other sources than a schedule of EventBridge need another function.",
+    `lambdaHandler() received ${formatValue(event)}, which is not an event of a WebSocket API. Its ` +
+      'requestContext.eventType must be "CONNECT", "DISCONNECT" or "MESSAGE", ' +
+      `but is ${formatValue(eventType)}, so no view can be called. Integrate the function with the routes of the ` +
+      "API as AWS_PROXY. Use another function for event sources other than schedules of EventBridge.",
   );
 }
 
-/** Headers that only a gateway may set: here the event's context says what they would. */
-const OURS = new Set(
+/**
+ * Headers that only a gateway may set. Here, their values are read from the context of the event.
+ */
+const GATEWAY_HEADERS = new Set(
   [...Object.keys(CONTEXT_HEADERS), SECRET_HEADER, API_ID_HEADER].map((name) => name.toLowerCase()),
 );
 
@@ -186,7 +213,7 @@ class LambdaCall implements HttpCall {
   readonly url: URL;
   readonly invokedBy: { readonly apiId: string; readonly stage: string };
   readonly #event: WebSocketEvent;
-  /** Of the client, which only a connect has. */
+  /** Headers of the client. Only `$connect` has them. */
   readonly #headers: Headers;
   readonly #context: ReadonlyMap<string, string>;
   #request: Request | undefined;
@@ -197,7 +224,10 @@ class LambdaCall implements HttpCall {
     this.invokedBy = { apiId: apiId ?? "", stage: stage ?? "" };
     const host = /^[A-Za-z0-9.-]+$/.test(domainName ?? "") ? domainName : "localhost";
     this.url = new URL(`https://${host}${path}`);
-    for (const [name, values] of listed(event.multiValueQueryStringParameters, event.queryStringParameters)) {
+    for (const [name, values] of valuesByName(
+      event.multiValueQueryStringParameters,
+      event.queryStringParameters,
+    )) {
       for (const value of values) this.url.searchParams.append(name, value);
     }
     this.#headers = clientHeaders(event);
@@ -233,18 +263,18 @@ class LambdaCall implements HttpCall {
 
 function clientHeaders({ headers, multiValueHeaders }: WebSocketEvent): Headers {
   const all = new Headers();
-  for (const [name, values] of listed(multiValueHeaders, headers)) {
-    if (OURS.has(name.toLowerCase()) || !/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name)) continue;
+  for (const [name, values] of valuesByName(multiValueHeaders, headers)) {
+    if (GATEWAY_HEADERS.has(name.toLowerCase()) || !/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name)) continue;
     for (const value of values) if (isHeaderValue(value)) all.append(name, value);
   }
   return all;
 }
 
-/** What the context says, by the names that an HTTP integration maps it to. */
+/** Returns the values of the context, by the header names of an HTTP integration. */
 function contextHeaders({ requestContext }: WebSocketEvent): ReadonlyMap<string, string> {
   const { connectionId, connectedAt, identity, requestId, disconnectStatusCode, disconnectReason } =
     requestContext;
-  const said = {
+  const mapped = {
     connectionId,
     "x-sallyport-source-ip": identity?.sourceIp,
     "x-sallyport-request-id": requestId,
@@ -252,21 +282,21 @@ function contextHeaders({ requestContext }: WebSocketEvent): ReadonlyMap<string,
     "x-sallyport-disconnect-code": disconnectStatusCode,
     "x-sallyport-disconnect-reason": disconnectReason,
   } satisfies Partial<Record<keyof typeof CONTEXT_HEADERS, unknown>>;
-  const present = Object.entries(said).filter(([, value]) => value !== null && value !== undefined);
+  const present = Object.entries(mapped).filter(([, value]) => value !== null && value !== undefined);
   return new Map(present.map(([name, value]) => [name.toLowerCase(), String(value)]));
 }
 
-/** What a `Headers` takes. Source: WHATWG Fetch, "header value". */
+/** Returns whether `Headers` accepts a value. Source: WHATWG Fetch, "header value". */
 function isHeaderValue(text: string): boolean {
   return !/[\0\r\n\u0100-\uffff]/.test(text);
 }
 
-/** Names with all their values: of the form with several, or where that has none of a name, the one value. */
-function listed(
-  several: Values | null | undefined,
-  one: Values | null | undefined,
+/** Returns all values by name: from the multi-value form, or else from the single-value form. */
+function valuesByName(
+  multiValues: Values | null | undefined,
+  singleValues: Values | null | undefined,
 ): readonly (readonly [string, readonly string[]])[] {
-  return Object.entries({ ...one, ...several }).map(([name, value]) => [
+  return Object.entries({ ...singleValues, ...multiValues }).map(([name, value]) => [
     name,
     (Array.isArray(value) ? value : [value]).filter((text): text is string => typeof text === "string"),
   ]);

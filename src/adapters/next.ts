@@ -3,7 +3,7 @@ import type { AppHandler } from "./app-handler.ts";
 
 type Handler = (request: Request) => Promise<Response>;
 
-/** A route file's exports. */
+/** The exports of a route file. */
 export interface NextHandlers {
   readonly GET: Handler;
   readonly POST: Handler;
@@ -11,15 +11,16 @@ export interface NextHandlers {
 }
 
 /**
- * Handlers for a route of Next.js's app router, which runs on Node: `app/ws/chat/[event]/route.ts` and
- * `app/api/ws-token/route.ts` both say
+ * Returns the handlers of a route of the Next.js app router, in the Node.js runtime. Export them in
+ * `app/ws/chat/[event]/route.ts` and in `app/api/ws-token/route.ts`:
  *
  * ```ts
  * export const { GET, POST, OPTIONS } = nextHandlers(sallyport);
  * ```
  *
- * and `next.config.ts` says `serverExternalPackages: ["sallyport"]`. Next.js takes its `basePath` off by itself. Nothing is started
- * before the first event, since a build imports its routes as well.
+ * Set `serverExternalPackages: ["sallyport"]` in `next.config.ts`. Next.js removes its `basePath`.
+ *
+ * The background jobs start with the first event, because a build imports the routes too.
  */
 export function nextHandlers(app: AppHandler): NextHandlers {
   const handle: Handler = async (request) => {

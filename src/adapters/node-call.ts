@@ -1,20 +1,21 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { malformed } from "../errors.ts";
+import { malformedRequest } from "../errors.ts";
 import {
   alreadyRead,
-  cutShort,
+  bodyInterrupted,
   type HttpAnswer,
   type HttpCall,
-  joined,
-  refuseAnnounced,
+  concatChunks,
+  checkContentLength,
   tooLarge,
   webBody,
 } from "../protocol/http-call.ts";
 import { ownPath } from "../protocol/path.ts";
 
 /**
- * The target of a request to one of Sallyport's paths, without the prefix. The URL is created when it is read for the first time, as
- * it costs more than the checks of a message.
+ * The target of a request to a path of Sallyport, without the prefix.
+ *
+ * The URL is created on first read, because it costs more than the checks of a message.
  */
 export class OwnTarget {
   readonly path: string;
@@ -29,8 +30,11 @@ export class OwnTarget {
   }
 
   /**
-   * @param target the request target, as it was received
-   * @returns undefined if the path is not in the form of Sallyport's paths, or no URL can be created
+   * Creates a target.
+   *
+   * @param target the received request target, unchanged
+   * @returns `undefined` if the path does not have the form of Sallyport's paths, or the URL is
+   *   invalid
    */
   static of(incoming: IncomingMessage, target: string, prefix = ""): OwnTarget | undefined {
     const path = ownPath(target, prefix);
@@ -49,26 +53,32 @@ export class OwnTarget {
   }
 }
 
-/** Hosts that were found to be valid or not. API Gateway sends the same one with each event. */
-const knownHosts = new Map<string, boolean>();
-const MAX_KNOWN_HOSTS = 100;
+/** Cache of checked hosts. API Gateway sends the same host with each event. */
+const checkedHosts = new Map<string, boolean>();
+const MAX_CHECKED_HOSTS = 100;
 
-/** Returns true for a host that a URL can be created of. */
+/** Returns whether a host can be part of a URL. */
 function isHost(host: string): boolean {
-  let isValid = knownHosts.get(host);
+  let isValid = checkedHosts.get(host);
   if (isValid === undefined) {
-    // Before the path, a host with a / or ? in it would choose the path.
+    // A host with a / or ? would change the path of the URL.
     isValid = /^[A-Za-z0-9.:[\]_-]+$/.test(host) && URL.canParse(`http://${host}/`);
-    if (knownHosts.size >= MAX_KNOWN_HOSTS) knownHosts.clear();
-    if (host.length <= MAX_HOST) knownHosts.set(host, isValid);
+    if (checkedHosts.size >= MAX_CHECKED_HOSTS) checkedHosts.clear();
+    if (host.length <= MAX_HOST_LENGTH) checkedHosts.set(host, isValid);
   }
   return isValid;
 }
 
-/** Longest host that is remembered. Source: RFC 1035 §2.3.4, 255 octets of a name. */
-const MAX_HOST = 300;
+/** Maximum length of a cached host. Source: RFC 1035 §2.3.4, 255 octets for a name. */
+const MAX_HOST_LENGTH = 300;
 
-/** Undefined for a request that makes no URL or no web `Request`, which only a hostile client sends. @param url path and query */
+/**
+ * Returns the URL of a request.
+ *
+ * @param url path and query
+ * @returns `undefined` if no URL or web `Request` can be created, which only a hostile client
+ *   causes
+ */
 export function urlOf({ headers, method = "GET" }: IncomingMessage, url = "/"): URL | undefined {
   const host = headers.host ?? "localhost";
   if (!isHost(host) || FORBIDDEN_METHODS.has(method)) return undefined;
@@ -80,39 +90,41 @@ export function urlOf({ headers, method = "GET" }: IncomingMessage, url = "/"): 
   }
 }
 
-/** Methods that a web `Request` refuses. Source: WHATWG Fetch, "forbidden method". */
+/** Methods that a web `Request` does not allow. Source: WHATWG Fetch, "forbidden method". */
 const FORBIDDEN_METHODS = new Set(["CONNECT", "TRACE", "TRACK"]);
 
-/** What a framework has made of a request before us. */
+/** The request of a framework that has processed it before. */
 export interface FrameworkRequest {
-  /** The adapter that made it. */
+  /** The adapter that created it. */
   readonly by: Adapter;
-  /** The request as the framework's own code knows it, for {@link frameworkRequest}. */
+  /** The request object of the framework, for {@link frameworkRequest}. */
   readonly source: unknown;
-  /** What a body parser has made of the body, if one has read it. */
+  /** Returns the body as a body parser has parsed it, or `undefined`. */
   parsedBody(): unknown;
 }
 
+/** The name of an adapter. */
 export type Adapter = "node" | "express" | "fastify" | "hono" | "lambda";
 
-const origins = new WeakMap<Request, { readonly by: Adapter; readonly source: unknown }>();
+const frameworkRequests = new WeakMap<Request, { readonly by: Adapter; readonly source: unknown }>();
 
-/** What a web `Request` was made from, where this adapter made it. */
+/** Returns the framework request of a web `Request`, if the given adapter created it. */
 export function frameworkRequest(by: Adapter, request: Request): unknown {
-  const origin = origins.get(request);
+  const origin = frameworkRequests.get(request);
   return origin?.by === by ? origin.source : undefined;
 }
 
-/** Notes what a web `Request` was made from. */
+/** Links a web `Request` to its framework request. Returns the web `Request`. */
 export function linkFrameworkRequest(by: Adapter, request: Request, source: unknown): Request {
-  origins.set(request, { by, source });
+  frameworkRequests.set(request, { by, source });
   return request;
 }
 
 /**
- * Node's own request, for what middleware has put there, such as a session: for `authenticate`, and for the author's `connect()`.
+ * Returns the Node request of a web `Request`, with properties of middleware such as a session.
+ * Call it in `authenticate` and in `connect()` of a view.
  *
- * @returns undefined for a request that came another way
+ * @returns `undefined` for a request that this adapter did not create
  */
 export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
   request: Request,
@@ -120,7 +132,7 @@ export function nodeRequest<Incoming extends IncomingMessage = IncomingMessage>(
   return frameworkRequest("node", request) as Incoming | undefined;
 }
 
-/** A Node request as the core reads it. */
+/** A Node request as an {@link HttpCall}. */
 export class NodeCall implements HttpCall {
   readonly path: string | undefined;
   readonly #incoming: IncomingMessage;
@@ -128,7 +140,9 @@ export class NodeCall implements HttpCall {
   readonly #origin: FrameworkRequest | undefined;
   #request: Request | undefined;
 
-  /** @param origin Default: the request is Node's own, and no body parser has read it */
+  /**
+   * @param origin the request of a framework. Default: the Node request itself, with an unread body
+   */
   constructor(
     incoming: IncomingMessage,
     target: OwnTarget | { readonly url: URL },
@@ -154,9 +168,9 @@ export class NodeCall implements HttpCall {
   }
 
   async body(maxBytes: number): Promise<Uint8Array> {
-    // Once it was built, the app's code may have read from it.
+    // After the web Request was created, the code of the app can have read from it.
     if (this.#request) return webBody(this.#request, maxBytes);
-    refuseAnnounced(this.#incoming.headers["content-length"], maxBytes);
+    checkContentLength(this.#incoming.headers["content-length"], maxBytes);
     if (!hasBody(this.#incoming)) return new Uint8Array();
     const parsed = this.#parsed();
     if (!parsed) return readAtMost(this.#incoming, maxBytes);
@@ -164,7 +178,7 @@ export class NodeCall implements HttpCall {
     return parsed;
   }
 
-  /** The bytes that a body parser has made something of, or undefined where nobody has read them. */
+  /** Returns the bytes of a body that a body parser has read, or `undefined` if it is unread. */
   #parsed(): Uint8Array | undefined {
     if (!isRead(this.#incoming)) return undefined;
     return bytesOf(this.#origin?.parsedBody(), this.#incoming.headers["content-type"]);
@@ -180,7 +194,7 @@ export class NodeCall implements HttpCall {
     const headers = new Headers();
     for (let index = 0; index < rawHeaders.length; index += 2) {
       const name = rawHeaders[index] ?? "";
-      // HTTP/2 tells method and path so.
+      // HTTP/2 sends method and path in such pseudo-headers.
       if (!name.startsWith(":")) headers.append(name, rawHeaders[index + 1] ?? "");
     }
     const init = { method: this.method, headers };
@@ -192,10 +206,10 @@ export class NodeCall implements HttpCall {
 }
 
 /**
- * What a parser has left of a body, as bytes. JSON is written anew: what it says is the same.
+ * Returns a parsed body as bytes. JSON is serialized again.
  *
- * @returns undefined for what cannot be turned back
- * @throws RefusedError for what is nested too deeply to be written
+ * @returns `undefined` if the body cannot be restored, such as a form
+ * @throws RequestError if the body is nested too deeply to serialize it
  */
 function bytesOf(parsed: unknown, contentType = ""): Uint8Array | undefined {
   if (parsed instanceof Uint8Array) return parsed;
@@ -205,26 +219,29 @@ function bytesOf(parsed: unknown, contentType = ""): Uint8Array | undefined {
   try {
     return Buffer.from(JSON.stringify(parsed));
   } catch {
-    throw malformed("The message is nested too deeply.");
+    throw malformedRequest("The message is nested too deeply. Send a flatter object.");
   }
 }
 
-/** Source: RFC 9112 §6.3, a request without a length and a transfer coding has no body. */
+/** Returns whether a request has a body: a length or a transfer coding. Source: RFC 9112 §6.3. */
 function hasBody({ method, headers, httpVersionMajor }: IncomingMessage): boolean {
   if (method === "GET" || method === "HEAD") return false;
-  // There a body may come without either.
+  // In HTTP/2, a body needs neither header.
   if (httpVersionMajor >= 2) return headers["content-length"] !== "0";
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-/** What is too large is left to be read and dropped later, so that the connection stays in step. */
+/**
+ * Reads a body of at most `maxBytes`. The rest of a larger body is read and discarded later, so
+ * that the connection stays usable.
+ */
 function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
-  refuseRead(incoming);
+  requireUnread(incoming);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
     let isSettled = false;
-    // The listeners stay: they are collected with the request, and removing them would cost as much as adding them.
+    // The listeners are not removed, because that would cost as much as adding them.
     const onData = (chunk: Buffer) => {
       if (isSettled) return;
       length += chunk.length;
@@ -236,16 +253,17 @@ function readAtMost(incoming: IncomingMessage, maxBytes: number): Promise<Uint8A
     };
     const onEnd = () => {
       isSettled = true;
-      resolve(joined(chunks));
+      resolve(concatChunks(chunks));
     };
-    const onCut = (error?: Error) => {
-      // An Error costs more than the rest of this function, and `close` follows every `end`.
+    const onInterrupted = (error?: Error) => {
+      // `close` follows every `end`, and creating an Error costs more than the rest of this
+      // function.
       if (isSettled) return;
       isSettled = true;
-      reject(cutShort(error));
+      reject(bodyInterrupted(error));
     };
-    incoming.on("data", onData).on("end", onEnd).on("error", onCut).on("close", onCut);
-    if (incoming.destroyed) onCut();
+    incoming.on("data", onData).on("end", onEnd).on("error", onInterrupted).on("close", onInterrupted);
+    if (incoming.destroyed) onInterrupted();
   });
 }
 
@@ -253,19 +271,26 @@ function isRead({ readableDidRead, readableEnded }: IncomingMessage): boolean {
   return readableDidRead || readableEnded;
 }
 
-/** @throws ConfigurationError for a body that is gone: waiting for it would last for good */
-function refuseRead(incoming: IncomingMessage): void {
+/**
+ * Checks that the body is unread.
+ *
+ * @throws ConfigurationError if it was read, as a wait would not end
+ */
+function requireUnread(incoming: IncomingMessage): void {
   if (!isRead(incoming)) return;
   throw alreadyRead();
 }
 
-/** Read when asked for and not before; left alone, and not torn down, by an app that has read enough. */
+/**
+ * Returns the body as a stream that is read on demand. An app that stops reading does not destroy
+ * the request.
+ */
 function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
   let chunks: AsyncIterableIterator<Uint8Array> | undefined;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        if (!chunks) refuseRead(incoming);
+        if (!chunks) requireUnread(incoming);
         chunks ??= incoming.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Uint8Array>;
         const { done, value } = await chunks.next();
         if (done) controller.close();
@@ -279,14 +304,14 @@ function streamOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
   );
 }
 
-/** Sends an answer through Node's response. */
+/** Sends an answer with a Node response. */
 export function writeAnswer({ status, headers, body }: HttpAnswer, outgoing: ServerResponse): void {
-  // Somebody else has answered meanwhile, such as a middleware that watches the time.
+  // Other code has responded in between, such as a timeout middleware.
   if (outgoing.headersSent || outgoing.writableEnded) return;
   const all: Record<string, string | number> = {};
   for (const name in headers) all[name] = headers[name] as string;
   if (body !== null) all["content-length"] = Buffer.byteLength(body);
-  // Two statements, because restify's writeHead() returns nothing.
+  // Not chained, because writeHead() of restify returns nothing.
   outgoing.writeHead(status, all);
   outgoing.end(body ?? undefined);
 }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Agent, createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { RefusedError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
 import type { HttpAnswer, HttpCall } from "../protocol/http-call.ts";
 import { type FetchApp, nodeListener } from "./node.ts";
 
@@ -33,7 +33,7 @@ function appWith(handle: (http: HttpCall) => unknown): FetchApp {
       try {
         return { status: 200, headers: { "x-of": "ours" }, body: JSON.stringify(await handle(http)) };
       } catch (error) {
-        const status = error instanceof RefusedError ? error.status : 500;
+        const status = error instanceof RequestError ? error.status : 500;
         return { status, headers: {}, body: JSON.stringify({ error: (error as Error).message }) };
       }
     },
@@ -165,7 +165,7 @@ test.each([
           if (looks) http.request.headers.get("x");
           return await text(http);
         } catch (error) {
-          seen.push((error as RefusedError).status, (error as Error).message);
+          seen.push((error as RequestError).status, (error as Error).message);
           reportCut();
           throw error;
         }
@@ -176,7 +176,10 @@ test.each([
     await begun;
     socket.destroy();
     await cut;
-    expect(seen).toEqual([400, "The request ended before its body did."]);
+    expect(seen).toEqual([
+      400,
+      "The client closed the connection before the end of the body. Send the request again.",
+    ]);
     expect((await postTo(port, { body: "whole" })).json).toBe("whole");
   },
 );
@@ -191,7 +194,9 @@ test("a body that was already read causes an error instead of waiting forever", 
   );
   const answer = await postTo(port, { body: "hello" });
   expect(answer.status).toBe(500);
-  expect(answer.json.error).toMatch(/^Something has read this request's body before Sallyport could\. Mount/);
+  expect(answer.json.error).toMatch(
+    /^The body of the request was read before Sallyport could read it\. Mount/,
+  );
   const looked = await listening(
     appWith((http) => http.request.headers.get("x") ?? text(http)),
     {},
@@ -199,7 +204,9 @@ test("a body that was already read causes an error instead of waiting forever", 
       for await (const _chunk of incoming.iterator({ destroyOnReturn: false }));
     },
   );
-  expect((await postTo(looked, { body: "hello" })).json.error).toMatch(/^Something has read/);
+  expect((await postTo(looked, { body: "hello" })).json.error).toMatch(
+    /^The body of the request was read before/,
+  );
 });
 
 test("a request that fetch() does not answer goes to next, or gets 404 without next", async () => {

@@ -10,26 +10,34 @@ import { NodeCall, nodeRequest, OwnTarget, urlOf, writeAnswer } from "./node-cal
 
 export { nodeRequest };
 
-/** The slice of an app that answers requests: a Sallyport, or a router that asks one. */
+/** An app that handles requests: a Sallyport object, or a router that calls one. */
 export interface FetchApp {
-  /** Called once, when the listener is made: from then on changes made elsewhere and grants that end are enforced. */
+  /**
+   * Starts the background jobs, such as the revocation poller. It is called once, when the listener
+   * is created.
+   */
   start?(): void;
+  /** Handles a request. @returns `undefined` if the path is not one of the app */
   fetch(request: Request): Response | undefined | Promise<Response | undefined>;
   /**
-   * Asked in place of `fetch` where an app has it: no `Request` and no `Response` are built. An app that wraps `fetch` passes
-   * an object with `fetch` alone.
+   * Handles a request without a web `Request` and `Response`. If it exists, it is called instead of
+   * `fetch`. If your app wraps `fetch`, pass an object with `fetch` only.
    */
   answer?(http: HttpCall): Promise<HttpAnswer | undefined>;
 }
 
 type Next = (request: IncomingMessage, response: ServerResponse) => void;
 
+/** Options of {@link nodeListener}. */
 export interface NodeListenerOptions {
-  /** Answers what the app leaves unanswered. Default: 404. */
+  /** Handles the requests that the app does not handle. Default: a response with status 404. */
   readonly next?: Next | undefined;
-  /** What comes before the app's own paths, such as `/realtime`. Default: nothing. */
+  /** Path before the paths of the app, such as `/realtime`. Default: none. */
   readonly prefix?: string | undefined;
-  /** Called with what the app threw; the client gets an empty 500. Default: prints to stderr, equal errors once per second. */
+  /**
+   * Called with an error that the app threw. The client receives an empty response with status 500.
+   * Default: prints to stderr, equal errors once per second.
+   */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
@@ -43,8 +51,11 @@ const NODE_LISTENER_OPTIONS = optionsOf<NodeListenerOptions>()({
 });
 
 /**
- * A listener for `http.createServer()` that answers with an app's `answer`, or its `fetch`. A response is sent when all of
- * it is there: ours are small, and nothing here streams.
+ * Returns a listener for `http.createServer()` that calls an app.
+ *
+ * Responses are not streamed. They are sent when they are complete.
+ *
+ * @throws ConfigurationError if an option is invalid
  */
 export function nodeListener(
   app: FetchApp,
@@ -77,26 +88,29 @@ async function answer(
       outgoing.end();
       return;
     }
-    // A router that only has `fetch` may have other paths than Sallyport's.
+    // A router with `fetch` only can have paths that are not in the form of Sallyport's paths.
     const url = app.answer ? undefined : routerUrl(whole, target, prefix);
     if (!url) return next(incoming, outgoing);
     own = { url };
   }
   const call = new NodeCall(incoming, own);
   if (app.answer) {
-    const answered = await app.answer(call);
-    if (!answered) return next(incoming, outgoing);
-    writeAnswer(answered, outgoing);
+    const httpAnswer = await app.answer(call);
+    if (!httpAnswer) return next(incoming, outgoing);
+    writeAnswer(httpAnswer, outgoing);
   } else {
     const response = await app.fetch(call.request);
     if (!response) return next(incoming, outgoing);
     await send(response, outgoing);
   }
-  // A body that nobody read to its end must not hold up the connection's next request.
+  // An unread rest of the body would block the next request on the connection.
   if (!incoming.complete) incoming.resume();
 }
 
-/** Returns the URL without its prefix, or undefined if it has another one or its path would change when it is resolved. */
+/**
+ * Returns the URL without the prefix, or `undefined` if the path has another prefix or would change
+ * when it is resolved.
+ */
 function routerUrl(whole: URL, target: string, prefix: string): URL | undefined {
   if (!isUnambiguous(target) || !whole.pathname.startsWith(`${prefix}/`)) return undefined;
   const url = new URL(whole);

@@ -4,7 +4,7 @@ import type { Decision } from "../audit/decision.ts";
 import { createDecisionContext } from "../audit/decision.ts";
 import type { DecisionFilter } from "../audit/decision-log.ts";
 import { requireChannelRules, runChannelAuthorize } from "../auth/authorize.ts";
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import { ConfigurationError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { booleanOption, optionsOf, parseOptions, rowLimit, searchedGroup, searchedText } from "../options.ts";
 import type { AnyPermissionSet, Permission } from "../permissions/define.ts";
@@ -22,8 +22,8 @@ import type { RevocationWorker } from "../revocation/worker.ts";
 import type { Services } from "../services.ts";
 import { withStorageErrors } from "../storage/storage-errors.ts";
 import type { MatchedChannel } from "../views/channels.ts";
-import { listOf, userOf } from "../views/user.ts";
-import { type AccessChange, type ChangeResult, changeRights } from "./change.ts";
+import { permissionArray, userOf } from "../views/user.ts";
+import { type AccessChange, type ChangeResult, changeAccess } from "./change.ts";
 import { compareRules, type RuleChange } from "./compare-rules.ts";
 import {
   type AccessQuestion,
@@ -31,8 +31,8 @@ import {
   explain,
   type UserAccess,
   type UserWithPermission,
-  whatCan,
-  whoCan,
+  getUserAccess,
+  listHolders,
 } from "./explain.ts";
 import {
   clearLimitWindows,
@@ -43,18 +43,24 @@ import {
 } from "./limit-windows.ts";
 import { type AccessPreview, effective, previewChange } from "./preview.ts";
 
-/** Something a permission is asked about: the data behind a channel, whose rules and hook have the last word. */
+/** The object of a permission check: a channel. Its rules and hooks must allow access too. */
 export interface PermissionObject {
   readonly channel: string;
 }
 
 /**
- * Changes of rights, and questions about them.
+ * Changes users, groups, grants and sessions, and answers questions about them.
  *
- * A change commits together with its audit entry and a record of itself, and resolves when every open socket that it
- * touches has been reconsidered: from then on this process starts no frame to a user who lost the right to it, and
- * what it had started has arrived or failed. What a gateway would not take is told to `onError`; the rows are closed
- * even so.
+ * A change is committed with its audit entry. It resolves when every open connection that it
+ * affects has been checked. From then on, this process starts no message to a user who lost the
+ * permission, and messages that it had started have arrived or failed.
+ *
+ * Failures of a gateway are reported to `onError`. The rows of the connections are closed anyway.
+ * Calls can run concurrently.
+ *
+ * All methods throw `ConfigurationError` if an argument is invalid, and `StorageError` if the
+ * database fails. A change that fails with the code `SALLYPORT_COMMITTED` is made. Do not repeat
+ * it.
  */
 export class Access {
   readonly #services: Services;
@@ -66,93 +72,120 @@ export class Access {
   }
 
   /**
-   * Makes a change; the methods below are shorter names of the same.
+   * Makes a change. The methods below are short forms of it.
    *
-   * @throws ConfigurationError for input that cannot be; nothing has changed then
+   * @param options `by` and `reason` for the audit log
+   * @returns whether anything has changed, and the number of the change in the audit log
+   * @throws ConfigurationError if the change is invalid. Nothing has changed then
    */
   change(change: AccessChange, options?: ChangeOptions): Promise<ChangeResult> {
-    return this.#ask(() => changeRights(this.#services, this.#worker, change, options));
-  }
-
-  /** What a change would do, were it made now: who gains or loses what, which sockets and channels would end. */
-  preview(change: AccessChange, options?: ChangeOptions): Promise<AccessPreview> {
-    return this.#ask(() => previewChange(this.#services, change, options));
+    return this.#withStorageErrors(() => changeAccess(this.#services, this.#worker, change, options));
   }
 
   /**
-   * Gives a user, by the app's own id, or a group a permission; giving it again replaces its end.
+   * Returns the effects that a change would have, without making it.
    *
-   * @returns false when it stood already, with the same end
-   * @throws ConfigurationError when the permission is not declared, or `until` is no coming instant
+   * `authorize` hooks are called with the users as they would be after the change.
+   *
+   * @returns the permissions that users would gain or lose, and the connections and channels that
+   *   would be closed or left
+   * @throws ConfigurationError if the change is invalid
+   */
+  preview(change: AccessChange, options?: ChangeOptions): Promise<AccessPreview> {
+    return this.#withStorageErrors(() => previewChange(this.#services, change, options));
+  }
+
+  /**
+   * Grants a permission to a user or a group. Another grant of the same permission replaces its
+   * end.
+   *
+   * @param holder user id of the app, or `{ group }`. A missing user or group is created
+   * @param options.until when the grant ends, a `Date` or epoch milliseconds. Default: never
+   * @returns `false` if the same grant with the same end already existed
+   * @throws ConfigurationError if the permission is not declared, or `until` is not in the future
    */
   async grant(
     holder: PermissionHolder,
     permission: Permission,
     options: GrantOptions = {},
   ): Promise<boolean> {
-    const [until, rest] = endOf(options);
+    const [until, rest] = splitUntil(options);
     return (await this.change({ kind: "grant", holder, permission, ...until }, rest)).changed;
   }
 
   /**
-   * Takes a permission away. Sockets and channels that rested on it end.
+   * Revokes a permission. Connections and channels that depended on it are closed or left.
    *
-   * @returns whether the holder had it
+   * @param holder user id of the app, or `{ group }`
+   * @returns whether the holder had the permission
    */
   async revoke(holder: PermissionHolder, permission: Permission, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "revoke", holder, permission }, options)).changed;
   }
 
   /**
-   * Makes a user a member of a group, which is made when missing.
+   * Adds a user to a group. A missing group is created.
    *
-   * @returns false when the user was one already, with the same end
+   * @param options.until when the membership ends, a `Date` or epoch milliseconds. Default: never
+   * @returns `false` if the user already was a member with the same end
    */
   async addToGroup(user: string, group: string, options: GrantOptions = {}): Promise<boolean> {
-    const [until, rest] = endOf(options);
+    const [until, rest] = splitUntil(options);
     return (await this.change({ kind: "add-to-group", user, group, ...until }, rest)).changed;
   }
 
-  /** @returns whether the user was a member */
+  /** Removes a user from a group. @returns whether the user was a member */
   async removeFromGroup(user: string, group: string, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "remove-from-group", user, group }, options)).changed;
   }
 
-  /** @returns whether there was no group of that name */
+  /** Creates an empty group. @returns `false` if a group of that name already existed */
   async createGroup(group: string, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "create-group", group }, options)).changed;
   }
 
-  /** Removes a group with all it gave. @returns whether there was one */
+  /** Deletes a group with its grants and memberships. @returns whether the group existed */
   async deleteGroup(group: string, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "delete-group", group }, options)).changed;
   }
 
-  /** An inactive user passes no rule and keeps no socket. @returns whether it was otherwise before */
+  /**
+   * Activates or deactivates a user. An inactive user has no access, and its connections are
+   * closed.
+   *
+   * @returns whether the state has changed
+   */
   async setActive(user: string, active: boolean, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "set-active", user, active }, options)).changed;
   }
 
-  /** A superuser passes every permission rule, though no `authorize`. @returns whether it was otherwise before */
+  /**
+   * Makes a user a superuser, or not. A superuser passes every permission rule. `authorize` hooks
+   * still apply.
+   *
+   * @returns whether the state has changed
+   */
   async setSuperuser(user: string, superuser: boolean, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "set-superuser", user, superuser }, options)).changed;
   }
 
   /**
-   * Forgets a user with all rights; every socket closes and unused tokens die. The app's own account is the app's to
-   * remove first: a login that still stands makes a new user without rights.
+   * Deletes a user with all grants. Connections are closed, and unused tokens become invalid.
    *
-   * @returns whether anything was known
+   * End the sessions of the user in your app first. Otherwise, the next token request creates a new
+   * user without permissions.
+   *
+   * @returns whether the user existed or had an open connection
    */
   async deleteUser(user: string, options?: ChangeOptions): Promise<boolean> {
     return (await this.change({ kind: "delete-user", user }, options)).changed;
   }
 
   /**
-   * Removes permissions that the code no longer declares, with every grant of them.
+   * Removes permissions that the code no longer declares, with all their grants.
    *
-   * @param permissions default: all that are stale
-   * @returns those that were removed
+   * @param permissions names of stale permissions. Default: all stale permissions
+   * @returns the names of the removed permissions
    */
   async prunePermissions(
     permissions?: readonly string[],
@@ -166,28 +199,43 @@ export class Access {
     ).pruned;
   }
 
-  /** Ends a login of the app: its sockets close and its unused tokens die. */
+  /**
+   * Ends a session of the app. Its connections are closed, and its unused tokens become invalid.
+   *
+   * @param session the session id that `authenticate()` returned
+   */
   async endSession(session: string, options?: ChangeOptions): Promise<void> {
     await this.change({ kind: "end-session", session }, options);
   }
 
-  /** Asks every `authorize` again for a user's sockets, or for everyone in a channel: the app's own data changed. */
+  /**
+   * Calls every `authorize` again for the connections of a user, or for all connections in a
+   * channel.
+   *
+   * Call it after a change in the data of your app that `authorize` depends on.
+   *
+   * @param what either `{ user }` or `{ channel }`
+   */
   async recheck(
     what: { readonly user: string } | { readonly channel: string },
     options?: ChangeOptions,
   ): Promise<void> {
     const { user, channel, ...others } = what as { user?: string; channel?: string };
     if ((user === undefined) === (channel === undefined) || Object.keys(others).length > 0) {
-      throw new ConfigurationError(`recheck takes { user } or { channel }, not ${formatValue(what)}.`);
+      throw new ConfigurationError(
+        `recheck received ${formatValue(what)}. Pass either { user } or { channel }.`,
+      );
     }
     const change = user === undefined ? { channel: channel ?? "" } : { user };
     await this.change({ ...change, kind: "recheck" }, options);
   }
 
   /**
-   * Whether a user has a permission now: active, and by a grant, a group or as a superuser.
+   * Returns whether a user has a permission now: the user is active, and has a grant, a group with
+   * it, or is a superuser.
    *
-   * @param object where the question is about data: the channel's rules and every hook of it must say yes as well
+   * @param about a channel. Its rules and every `authorize` of it must allow the user too. Default:
+   *   none
    */
   async hasPermission(
     user: string,
@@ -199,32 +247,48 @@ export class Access {
     if (about.length > 0) parseOptions("hasPermission(): object", PERMISSION_OBJECT, object);
     const subject = await this.#subject(user);
     if (!userOf(subject, this.#services.permissions).hasPermission(permission)) return false;
-    return object === undefined || this.#standsIn(subject, object.channel);
+    return object === undefined || this.#isAllowedIn(subject, object.channel);
   }
 
-  /** Whether a user has any of these now. @throws ConfigurationError for an empty list */
+  /**
+   * Returns whether a user has any of the permissions now.
+   *
+   * @throws ConfigurationError if the list is empty
+   */
   async hasAnyPermission(user: string, permissions: Iterable<Permission>): Promise<boolean> {
     return userOf(await this.#subject(user), this.#services.permissions).hasAnyPermission(
-      this.#known(permissions),
+      this.#checkedList(permissions),
     );
   }
 
-  /** Whether a user has all of these now. @throws ConfigurationError for an empty list */
+  /**
+   * Returns whether a user has all of the permissions now.
+   *
+   * @throws ConfigurationError if the list is empty
+   */
   async hasAllPermissions(user: string, permissions: Iterable<Permission>): Promise<boolean> {
     return userOf(await this.#subject(user), this.#services.permissions).hasAllPermissions(
-      this.#known(permissions),
+      this.#checkedList(permissions),
     );
   }
 
-  /** Whether a user has any permission of an app, named by what `definePermissions()` returned. */
+  /**
+   * Returns whether a user has any permission of a set now.
+   *
+   * @param app the result of `definePermissions()`
+   */
   async hasAppPermissions(user: string, app: AnyPermissionSet): Promise<boolean> {
     return userOf(await this.#subject(user), this.#services.permissions).hasAppPermissions(app);
   }
 
   /**
-   * A user's effective permissions now: `all` of them, those granted to the `user` directly, or those through a `group`.
-   * Of a superuser, `all` is every permission there is; of an inactive user, each is empty. Grants of what the code no
-   * longer declares are left out: nothing can ask for it.
+   * Returns the permissions of a user now.
+   *
+   * For an inactive user, the result is empty. Permissions that the code no longer declares are not
+   * included.
+   *
+   * @param from `"user"` for direct grants, `"group"` for grants through groups. Default `"all"`,
+   *   which contains every declared permission for a superuser
    */
   async permissionsOf(
     user: string,
@@ -232,7 +296,7 @@ export class Access {
   ): Promise<ReadonlySet<Permission>> {
     if (!["all", "user", "group"].includes(from)) {
       throw new ConfigurationError(
-        `permissionsOf() takes "all", "user" or "group", not ${formatValue(from)}.`,
+        `permissionsOf(): "from" must be "all", "user" or "group", but received ${formatValue(from)}. Pass one of them.`,
       );
     }
     const subject = await this.#subject(user);
@@ -247,27 +311,31 @@ export class Access {
   }
 
   /**
-   * Ids of the users who have a permission now.
+   * Returns the ids of the users who have a permission now.
    *
-   * @param options.active only active users (default), only inactive ones, or `"any"`
-   * @param options.superusers whether to count superusers, who have every permission. Default true
-   * @param options.object only those whom the channel's rules and every hook of it let in, too
+   * @param options.active `true` for active users, `false` for inactive users, or `"any"`. Default
+   *   `true`
+   * @param options.superusers whether to include superusers, who have every permission. Default
+   *   `true`
+   * @param options.object a channel. Its rules and every hook of it must allow the user too.
+   *   Default: none
    */
   async usersWithPermission(
     permission: Permission,
     options: UsersWithPermissionOptions = {},
   ): Promise<readonly string[]> {
     this.#services.permissions.parse(permission);
-    const { object, ...kinds } = parseOptions("usersWithPermission()", USERS_WITH_PERMISSION, options);
+    const { object, ...filter } = parseOptions("usersWithPermission()", USERS_WITH_PERMISSION, options);
     const { userPermissions, database } = this.#services;
-    if (object === undefined) return this.#ask(() => userPermissions.holders(permission, kinds));
+    if (object === undefined)
+      return this.#withStorageErrors(() => userPermissions.holders(permission, filter));
     const channel = this.#channel(object.channel);
-    return this.#ask(async () => {
+    return this.#withStorageErrors(async () => {
       const allowed: string[] = [];
       for await (const page of userPermissions.pages(database.db, {
         kind: "holders",
         permission,
-        ...kinds,
+        ...filter,
       })) {
         allowed.push(...(await this.#allowedIn(page, channel)));
       }
@@ -275,105 +343,125 @@ export class Access {
     });
   }
 
-  /** Every group with its permissions that hold now. */
+  /** Returns every group with its current permissions. */
   groups(): Promise<readonly GroupDetails[]> {
-    return this.#ask(() => this.#services.userPermissions.groups());
+    return this.#withStorageErrors(() => this.#services.userPermissions.groups());
   }
 
-  /** What is known of a user's rights now, or undefined when we have never met. */
+  /** Returns the state, groups and grants of a user, or `undefined` if the user does not exist. */
   async show(user: string): Promise<UserDetails | undefined> {
     checkUserId(user);
-    return this.#ask(() => this.#services.userPermissions.get(user));
+    return this.#withStorageErrors(() => this.#services.userPermissions.get(user));
   }
 
   /**
-   * Returns users that are known here, in the order of their ids. Read the next page with the last id as `after`.
+   * Returns users in the order of their ids, one page at a time.
    *
-   * @throws ConfigurationError for a permission that is not declared, or another filter that is not valid
+   * @param filter which users to return. To read the next page, pass the last id as `after`
+   * @throws ConfigurationError if the filter is invalid, for example with an undeclared permission
    */
   async listUsers(filter: UserListFilter = {}): Promise<readonly UserSummary[]> {
     const { limit, ...rest } = parseOptions("listUsers()", USER_FILTER, filter);
     if (rest.permission !== undefined) this.#services.permissions.parse(rest.permission);
-    return this.#ask(() => this.#services.userPermissions.users(rest, limit));
+    return this.#withStorageErrors(() => this.#services.userPermissions.users(rest, limit));
   }
 
-  /** Returns the open windows of limits that are counted in the database, those with the highest counts first. */
+  /** Returns the open windows of the rate limits in the database, highest counts first. */
   limits(filter?: LimitFilter): Promise<readonly LimitWindow[]> {
-    return this.#ask(() => listLimitWindows(this.#services, filter));
+    return this.#withStorageErrors(() => listLimitWindows(this.#services, filter));
   }
 
   /**
-   * Clears windows of limits, so that the events of a user or from an address are accepted again. The limits of messages are counted
-   * in the memory of each process and are not cleared.
+   * Clears windows of rate limits, so that the events of a user or an address are accepted again.
    *
-   * @returns how many windows were cleared
+   * Limits of messages are counted in the memory of each process. They are not cleared.
+   *
+   * @returns the number of windows that were cleared
    */
   clearLimits(which: LimitsToClear, options?: ChangeOptions): Promise<number> {
-    return this.#ask(() => clearLimitWindows(this.#services, which, options));
+    return this.#withStorageErrors(() => clearLimitWindows(this.#services, which, options));
   }
 
   /**
-   * Why something was decided, by the reference that the peer was told; or what the gate would say of a user now, with
-   * every rule that stands before a view, a handler or a channel.
+   * Explains a decision, or whether a user is allowed now.
    *
-   * @returns undefined for a reference that nothing is kept of any more
-   * @throws ConfigurationError that names the nearest view, handler or channel when there is none of that name
+   * With a reference that a client received, it returns the stored decision. With a question, it
+   * evaluates every rule of a view, a handler or a channel.
+   *
+   * @returns `undefined` if no decision is stored for the reference
+   * @throws ConfigurationError if the view, handler or channel does not exist. The message suggests
+   *   the closest name
    */
   explain(reference: string): Promise<Decision | undefined>;
   explain(question: AccessQuestion): Promise<Explanation>;
   async explain(about: string | AccessQuestion): Promise<Decision | Explanation | undefined> {
     if (about === null || (typeof about !== "string" && typeof about !== "object")) {
       throw new ConfigurationError(
-        `why() takes a reference, or { user, view, … }, not ${formatValue(about)}.`,
+        `explain(): the argument must be a reference or a question, but received ${formatValue(about)}. ` +
+          "Pass a reference, or { user, view }.",
       );
     }
-    return this.#ask<Decision | Explanation | undefined>(() =>
+    return this.#withStorageErrors<Decision | Explanation | undefined>(() =>
       typeof about === "string" ? this.#services.decisionLog.find(about) : explain(this.#services, about),
     );
   }
 
-  /** Decisions that are kept, the newest first. */
+  /** Returns stored decisions, newest first. */
   decisions(filter?: DecisionFilter): Promise<readonly Decision[]> {
-    return this.#ask(() => this.#services.decisionLog.list(filter));
+    return this.#withStorageErrors(() => this.#services.decisionLog.list(filter));
   }
 
-  /** Active users who have a permission now, each with where it comes from. */
+  /** Returns the active users who have a permission now, each with its grants. */
   whoCan(permission: Permission): Promise<readonly UserWithPermission[]> {
-    return this.#ask(() => whoCan(this.#services, permission));
+    return this.#withStorageErrors(() => listHolders(this.#services, permission));
   }
 
-  /** Everything that a user, or somebody who has not signed in (null), can reach by rules now. */
+  /**
+   * Returns the views, handlers and channels that a user is allowed to use now, by their rules.
+   *
+   * @param user user id of the app, or `null` for a client that is not signed in
+   */
   whatCan(user: string | null): Promise<UserAccess> {
-    return this.#ask(() => whatCan(this.#services, user));
+    return this.#withStorageErrors(() => getUserAccess(this.#services, user));
   }
 
-  /** Who did what, the newest first. */
+  /** Returns entries of the audit log, newest first. */
   audit(filter?: AuditFilter): Promise<readonly AuditEntry[]> {
-    return this.#ask(() => this.#services.audit.list(filter));
+    return this.#withStorageErrors(() => this.#services.audit.list(filter));
   }
 
-  /** Every permission that is declared or in the database; one that is no longer declared is stale. */
+  /**
+   * Returns every permission that is declared or in the database. A permission that is no longer
+   * declared is stale.
+   */
   permissions(): Promise<readonly PermissionInfo[]> {
-    return this.#ask(() => this.#services.permissionRows.list(this.#services.database.db));
+    return this.#withStorageErrors(() => this.#services.permissionRows.list(this.#services.database.db));
   }
 
-  /** How the rules that this code declares differ from those of the code that ran `migrate` last, and for whom. */
+  /**
+   * Returns how the rules of this code differ from those that the last `migrate` stored, with the
+   * users who gain or lose access.
+   *
+   * @throws ConfigurationError if no `migrate` has stored rules yet
+   */
   compareRules(): Promise<readonly RuleChange[]> {
-    return this.#ask(() => compareRules(this.#services));
+    return this.#withStorageErrors(() => compareRules(this.#services));
   }
 
-  /** What a database says of itself becomes what to do about it, as in changes. */
-  #ask<Result>(question: () => Promise<Result>): Promise<Result> {
-    return withStorageErrors(this.#services.database, question);
+  /** Converts errors of the database driver to a `StorageError`, which states what to do. */
+  #withStorageErrors<Result>(work: () => Promise<Result>): Promise<Result> {
+    return withStorageErrors(this.#services.database, work);
   }
 
   #subject(user: string): Promise<Subject> {
     checkUserId(user);
-    return this.#ask(() => this.#services.userPermissions.subject(this.#services.database.db, user));
+    return this.#withStorageErrors(() =>
+      this.#services.userPermissions.subject(this.#services.database.db, user),
+    );
   }
 
-  #known(permissions: Iterable<Permission>): readonly Permission[] {
-    const list = listOf(permissions);
+  #checkedList(permissions: Iterable<Permission>): readonly Permission[] {
+    const list = permissionArray(permissions);
     for (const permission of list) this.#services.permissions.parse(permission);
     return list;
   }
@@ -381,12 +469,16 @@ export class Access {
   #channel(name: string): MatchedChannel {
     const channel = this.#services.channels.match(name);
     if (channel) return channel;
-    throw new ConfigurationError(`No channel definition matches ${JSON.stringify(name)}.`, {
-      code: "SALLYPORT_UNKNOWN_NAME",
-    });
+    throw new ConfigurationError(
+      `No channel definition matches ${JSON.stringify(name)}. Pass the name of a channel of the app.`,
+      { code: "SALLYPORT_UNKNOWN_NAME" },
+    );
   }
 
-  /** Returns the ids of those users who are allowed in a channel: each hook is called once for all of them, where it can be. */
+  /**
+   * Returns the ids of the users who are allowed in a channel. `authorizeMany` is
+   * called once for all users.
+   */
   async #allowedIn(page: readonly Subject[], channel: MatchedChannel): Promise<readonly string[]> {
     let users = page
       .filter((subject) => channel.rules.every((rule) => evaluateRule(rule, subject).allowed))
@@ -397,7 +489,7 @@ export class Access {
     return users.flatMap(({ id }) => id ?? []);
   }
 
-  async #standsIn(subject: Subject, name: string): Promise<boolean> {
+  async #isAllowedIn(subject: Subject, name: string): Promise<boolean> {
     const channel = this.#channel(name);
     const context = createDecisionContext("message", name);
     try {
@@ -405,15 +497,15 @@ export class Access {
       await runChannelAuthorize(context, channel, userOf(subject, this.#services.permissions));
       return true;
     } catch (error) {
-      if (error instanceof RefusedError) return false;
+      if (error instanceof RequestError) return false;
       throw error;
     }
   }
 }
 
-/** Which users {@link Access.listUsers} returns. */
+/** Selects the users that {@link Access.listUsers} returns. */
 export interface UserListFilter extends UserFilter {
-  /** At most this many. Default 100, at most 1000. */
+  /** Maximum number of users, 1 to 1000. Default 100. */
   readonly limit?: number | undefined;
 }
 
@@ -448,7 +540,9 @@ const USERS_WITH_PERMISSION = optionsOf<UsersWithPermissionOptions>()({
 });
 
 /** Separates the end of a grant from the options that every change has. */
-function endOf(options: GrantOptions): [until: { until?: number | Date | undefined }, rest: ChangeOptions] {
+function splitUntil(
+  options: GrantOptions,
+): [until: { until?: number | Date | undefined }, rest: ChangeOptions] {
   checkGrantOptions(options);
   const { until, ...rest } = options;
   return [until === undefined ? {} : { until }, rest];

@@ -3,76 +3,88 @@ import type { Tokens } from "../auth/tokens.ts";
 import type { Connections } from "../connections/connections.ts";
 import type { ChangeLog } from "../revocation/change-log.ts";
 import type { Database } from "../storage/database.ts";
-import { KEEP_SESSION_HOURS } from "./cleanup.ts";
+import { KEEP_CONNECTION_HOURS } from "./cleanup.ts";
 
-/** How often a process that serves events cleans up, in milliseconds. */
+/** Interval of the cleanup in a process that serves events, in milliseconds. */
 const CLEAN_EVERY_MS = 60_000;
 /**
- * Rows that one statement looks at or removes: how many at first, at least and at most. On SQLite, a statement blocks the event loop
- * until its rows are written.
+ * Number of rows per statement: initially, minimum and maximum. On SQLite, a statement blocks the
+ * event loop until its rows are written.
  */
 const BATCH_ROWS = { first: 10, least: 5, most: 200 };
-/** A statement that takes less is followed by one with twice as many rows, in milliseconds. */
+/** After a shorter statement, the next one has twice as many rows. In milliseconds. */
 const SHORT_MS = 2;
-/** A statement that takes more is followed by one with half as many rows, in milliseconds. */
+/** After a longer statement, the next one has half as many rows. In milliseconds. */
 const LONG_MS = 5;
-/** Most statements of one kind in one run. What is left is removed by the next one. */
+/** Maximum number of statements per table and run. The next run removes the remaining rows. */
 const MAX_BATCHES = 2_000;
-/** The rest after a statement is this many times as long as the statement, and has at least {@link LEAST_REST_MS}. */
-const REST_FACTOR = 4;
-const LEAST_REST_MS = 10;
-/** Longest rest, in milliseconds. */
-const MOST_REST_MS = 1_000;
-/** How long the database's clock must have run evenly before rows of connections are removed by their age, in milliseconds. */
-const EVEN_FOR_MS = 10 * 60_000;
-/** Difference between the two clocks that counts as a step, in milliseconds. */
+/** The pause after a statement is this many times as long as the statement. */
+const PAUSE_FACTOR = 4;
+/** Minimum pause between two statements, in milliseconds. */
+const MIN_PAUSE_MS = 10;
+/** Maximum pause between two statements, in milliseconds. */
+const MAX_PAUSE_MS = 1_000;
+/**
+ * How long the database clock must be steady before connections are removed by age, in
+ * milliseconds.
+ */
+const STEADY_FOR_MS = 10 * 60_000;
+/** Minimum difference between the two clocks that counts as a step, in milliseconds. */
 const STEP_MS = 30_000;
 const HOUR_MS = 3_600_000;
 
-/** What is cleaned up. */
+/** The dependencies of {@link BackgroundCleanup}. */
 export interface CleanedTables {
   readonly database: Database;
   readonly connections: Pick<Connections, "removeOlder">;
   readonly tokens: Pick<Tokens, "removeExpired">;
-  readonly rateLimits: Pick<RateLimits, "removeOverAfter">;
+  readonly rateLimits: Pick<RateLimits, "removeEndedAfter">;
   readonly changeLog: Pick<ChangeLog, "removeOld">;
   readonly onError: (error: unknown, where: string) => void;
 }
 
 /**
- * Removes windows of limits that are over, expired tokens, old entries of the change log and rows of old connections, in a process that serves events. Statements
- * are small, with rests in between. Several processes at once remove the same rows, which is harmless.
+ * Removes old rows in a process that serves events: expired rate-limit windows and tokens, old
+ * entries of the change log, and old connections.
+ *
+ * Statements are small, with pauses in between. Several processes can run it concurrently.
  */
 export class BackgroundCleanup {
   readonly #tables: CleanedTables;
   readonly #clock: SteadyClock;
-  #begunAt = Number.NEGATIVE_INFINITY;
+  #startedAt = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
   #isRunning = false;
   #isStopped = false;
   #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
-  #endRest: (() => void) | undefined;
-  /** The last key that was looked at: a run that did not reach the end of the table is continued by the next one. */
+  #endPause: (() => void) | undefined;
+  /**
+   * The last key that was checked. A run that did not reach the end of the table continues after
+   * it.
+   */
   #after = "";
 
   /** @param evenForMs see {@link EVEN_FOR_MS} */
-  constructor(tables: CleanedTables, { evenForMs = EVEN_FOR_MS }: { readonly evenForMs?: number } = {}) {
+  constructor(tables: CleanedTables, { evenForMs = STEADY_FOR_MS }: { readonly evenForMs?: number } = {}) {
     this.#tables = tables;
     this.#clock = new SteadyClock(evenForMs);
   }
 
-  /** Starts a run per minute. Calling it again has no effect. Keeps no process alive. */
+  /**
+   * Starts one run per minute. Another call has no effect. The timer does not keep the process
+   * alive.
+   */
   start(): void {
     if (this.#isClosed) return;
     this.#timer ??= setInterval(() => this.begin(), CLEAN_EVERY_MS).unref();
   }
 
-  /** Starts a run, at most once per minute. It is not waited for. */
+  /** Starts a run, at most once per minute. Returns immediately. */
   begin(): void {
     const now = performance.now();
-    if (this.#isRunning || now - this.#begunAt < CLEAN_EVERY_MS) return;
-    this.#begunAt = now;
+    if (this.#isRunning || now - this.#startedAt < CLEAN_EVERY_MS) return;
+    this.#startedAt = now;
     this.#isStopped = false;
     this.#isRunning = true;
     this.#running = this.#run()
@@ -87,16 +99,19 @@ export class BackgroundCleanup {
     return this.#running;
   }
 
-  /** Issues no further statement until it is started again, and resolves when the one that is in flight is finished. */
+  /**
+   * Pauses the cleanup until it is started again. Resolves when the statement in flight is
+   * finished.
+   */
   pause(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#isStopped = true;
-    this.#endRest?.();
+    this.#endPause?.();
     return this.#running;
   }
 
-  /** The same for good. */
+  /** Stops the cleanup permanently. Resolves when the statement in flight is finished. */
   close(): Promise<void> {
     this.#isClosed = true;
     return this.pause();
@@ -107,49 +122,53 @@ export class BackgroundCleanup {
     const { rows } = await database.sql<{ now: number }>`select ${database.now} as now`.execute(database.db);
     this.#clock.read(Number(rows[0]?.now), performance.now());
     await this.#inBatches(async (limit) => {
-      const { last } = await rateLimits.removeOverAfter(this.#after, limit);
+      const { last } = await rateLimits.removeEndedAfter(this.#after, limit);
       this.#after = last ?? "";
       return last !== undefined;
     });
     await this.#inBatches(async (limit) => (await tokens.removeExpired(limit)) > 0);
     await this.#inBatches(async (limit) => (await changeLog.removeOld(limit)) > 0);
-    // A clock that stepped forward makes every connection look old, and a row that is gone cannot be restored.
-    if (!this.#clock.isEven) return;
-    const keepMs = KEEP_SESSION_HOURS * HOUR_MS;
+    // A clock that stepped forward makes every connection look old, and removed rows cannot be
+    // restored.
+    if (!this.#clock.isSteady) return;
+    const keepMs = KEEP_CONNECTION_HOURS * HOUR_MS;
     await this.#inBatches(async (limit) => (await connections.removeOlder(keepMs, limit)) > 0);
   }
 
-  /** Keeps no process alive, and ends at once when the clean-up is paused: the caller of {@link close} waits for it. */
-  #rest(ms: number): Promise<void> {
+  /**
+   * Waits between two statements. The wait does not keep the process alive. It ends immediately
+   * when the cleanup is paused, because the caller of {@link close} waits for it.
+   */
+  #pauseFor(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms).unref();
-      this.#endRest = () => {
+      this.#endPause = () => {
         clearTimeout(timer);
         resolve();
       };
     });
   }
 
-  /** @param step issues one statement, and returns whether there may be more to do */
+  /** @param step executes one statement, and returns whether more rows may be left */
   async #inBatches(step: (limit: number) => Promise<boolean>): Promise<void> {
     let limit = BATCH_ROWS.first;
     for (let batch = 0; batch < MAX_BATCHES && !this.#isStopped; batch++) {
-      const begun = performance.now();
+      const startedAt = performance.now();
       if (!(await step(limit))) return;
-      const tookMs = performance.now() - begun;
+      const tookMs = performance.now() - startedAt;
       if (tookMs < SHORT_MS) limit = Math.min(BATCH_ROWS.most, limit * 2);
       else if (tookMs > LONG_MS) limit = Math.max(BATCH_ROWS.least, Math.floor(limit / 2));
-      const restMs = Math.min(MOST_REST_MS, Math.max(LEAST_REST_MS, REST_FACTOR * tookMs));
-      await this.#rest(restMs);
+      const pauseMs = Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, PAUSE_FACTOR * tookMs));
+      await this.#pauseFor(pauseMs);
     }
   }
 }
 
-/** Compares a clock that can step with the monotonic one. */
+/** Compares the wall clock of the database, which can step, with the monotonic clock. */
 export class SteadyClock {
   readonly #evenForMs: number;
   #last: { readonly wallMs: number; readonly monotonicMs: number } | undefined;
-  /** Monotonic time since which the clock did not step. */
+  /** Monotonic time of the last step. */
   #evenSince = 0;
   #isEven = false;
 
@@ -157,11 +176,12 @@ export class SteadyClock {
     this.#evenForMs = evenForMs;
   }
 
-  /** Whether the clock has not stepped for long enough, as of the last reading. */
-  get isEven(): boolean {
+  /** Whether the clock has not stepped for long enough, as of the last call of {@link read}. */
+  get isSteady(): boolean {
     return this.#isEven;
   }
 
+  /** Compares the two clocks. Both times are in milliseconds. */
   read(wallMs: number, monotonicMs: number): void {
     const last = this.#last;
     this.#last = { wallMs, monotonicMs };

@@ -24,7 +24,11 @@ import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
 
-/** Everything that can change who may do what: made by `access.change()`, foretold by `access.preview()`. */
+/**
+ * A change of users, groups, grants or sessions.
+ *
+ * `access.change()` makes it. `access.preview()` returns its effects without making it.
+ */
 export type AccessChange =
   | {
       readonly kind: "grant";
@@ -45,42 +49,46 @@ export type AccessChange =
   | { readonly kind: "set-active"; readonly user: string; readonly active: boolean }
   | { readonly kind: "set-superuser"; readonly user: string; readonly superuser: boolean }
   | { readonly kind: "delete-user"; readonly user: string }
-  /** Permissions that the code no longer declares, with every grant of them. Default: all such. */
+  /**
+   * Removes permissions that the code no longer declares, with all grants. Default: all of them.
+   */
   | { readonly kind: "prune-permissions"; readonly permissions?: readonly string[] | undefined }
-  /** A login of the app's that ended: its sockets close, its unused tokens die. */
+  /** Ends a session of the app. Its connections are closed and its unused tokens become invalid. */
   | { readonly kind: "end-session"; readonly session: string }
-  /** The app's own data changed: every `authorize` is asked again. */
+  /** Calls every `authorize` again, because the data of the app has changed. */
   | { readonly kind: "recheck"; readonly user: string }
   | { readonly kind: "recheck"; readonly channel: string };
 
-/** What a change did. */
+/** The result of a change. */
 export interface ChangeResult {
-  /** False when everything was so already: nothing was written. */
+  /** `false` if the requested state already existed. Nothing was written then. */
   readonly changed: boolean;
-  /** The change's number in the audit; undefined when nothing was changed. */
+  /** Number of the change in the audit log, or `undefined` if nothing was changed. */
   readonly number: number | undefined;
-  /** Permissions that were pruned. */
+  /** Names of the permissions that were pruned. */
   readonly pruned: readonly string[];
 }
 
-/** A change as the tables took it: nobody has been told and no socket touched yet. */
+/** A change that was written to the tables. Open connections have not been checked yet. */
 export interface Written extends ChangeResult {
-  /** Whose sockets it can have touched. */
-  readonly touched: RevocationTarget | undefined;
-  /** What other processes read of it in the change log. */
+  /** The connections that it can affect. */
+  readonly affected: RevocationTarget | undefined;
+  /** The subjects of the change in the change log, which other processes read. */
   readonly subjects: readonly ChangedSubject[];
-  /** Its record, which lists the touched users where nothing else would. */
+  /** Id of its revocation record, which can list the affected users. */
   readonly revocationId: string | undefined;
 }
 
-/** The value is checked where it is used. */
+/** A field that is checked by the code that uses it. */
 const any = v.exactOptional(v.unknown());
-/** Without it the grant would not end, so `undefined` is rejected. */
+/** The end of a grant. An explicit `undefined` is rejected, because the grant would not end. */
 const until = v.exactOptional(instantOption);
 
 /**
- * The fields of each kind of change. A field that is not known is rejected: without a misspelled `until` a grant would not end, and
- * without a misspelled `permissions` everything would be pruned.
+ * The fields of each kind of change.
+ *
+ * Unknown fields are rejected. If a misspelled `until` were ignored, a grant would not end. If a
+ * misspelled `permissions` were ignored, all stale permissions would be pruned.
  */
 const FIELDS: Readonly<Record<AccessChange["kind"], v.ObjectEntries>> = {
   grant: { holder: any, permission: any, until },
@@ -108,63 +116,67 @@ const SCHEMAS = new Map(
   ]),
 );
 
-/** @throws ConfigurationError for an unknown kind, an unknown field, or a field of the wrong kind */
+/** Checks the kind and fields of a change. @throws ConfigurationError if one of them is invalid */
 function checkChange(change: AccessChange): void {
   const kinds = Object.keys(FIELDS);
   if (!isPlainObject(change) || !Object.hasOwn(FIELDS, change.kind)) {
-    const given = isPlainObject(change) ? `the kind ${formatValue(change.kind)}` : formatValue(change);
+    const received = isPlainObject(change) ? `the kind ${formatValue(change.kind)}` : formatValue(change);
     throw new ConfigurationError(
-      `A change must be an object with a kind, but received ${given}. The kinds are: ${kinds.join(", ")}.`,
+      `A change must be an object with a kind, but received ${received}. The kinds are: ${kinds.join(", ")}. Use one of them.`,
     );
   }
   parseOptions(`change "${change.kind}"`, SCHEMAS.get(change.kind) as v.GenericSchema, change);
 }
 
 /**
- * A change of rights, from the call to the last socket: written together with its audit entry and one record of itself,
- * then enforced. Once it resolves, this process starts no frame to a user who lost the right to it, and what it
- * had started has arrived or failed.
+ * Makes a change and applies it to open connections.
  *
- * @throws ConfigurationError for input that cannot be; nothing has changed then
- * @throws StorageError with the code SALLYPORT_COMMITTED where the change is made, but the database failed before the open connections
- *   were judged. With another code, nothing has changed, or the message says that this is not known
+ * One transaction writes the change, its audit entry and its revocation record. When the call
+ * resolves, this process starts no further message to a user who lost the permission. Messages that
+ * it had started before have arrived or failed.
+ *
+ * @throws ConfigurationError if the change is invalid. Nothing has changed then
+ * @throws StorageError if the database fails. With the code SALLYPORT_COMMITTED, the change is
+ *   made, but not all open connections were checked. With another code, nothing has changed, or the
+ *   message states that the result is not known
  */
-export async function changeRights(
+export async function changeAccess(
   services: Services,
   worker: RevocationWorker,
   change: AccessChange,
   options: ChangeOptions = {},
 ): Promise<ChangeResult> {
-  const { changed, number, pruned, touched, subjects, revocationId } = await services.database.transaction(
+  const { changed, number, pruned, affected, subjects, revocationId } = await services.database.transaction(
     (db) => writeChange(services, db, change, options),
   );
-  if (narrows(change)) {
-    // After the commit: nothing new goes out by the old rights, and what was going out has. Where nothing changed, another
-    // process may have been quicker a moment ago, and the caller is promised as much.
+  if (canRemoveAccess(change)) {
+    // Also if nothing changed: another process can have made the same change a moment ago, and the
+    // caller relies on the same guarantee.
     services.changedSubjects.mark(subjects);
     await services.delivery.settled(userOf(change));
   }
-  if (touched && revocationId !== undefined) {
+  if (affected && revocationId !== undefined) {
     const committed = {
-      change: `The change "${change.kind}" (number ${number} in the audit)`,
-      next: "A process that serves will judge the open connections. Do not repeat the change.",
+      change: `The change "${change.kind}" (number ${number} in the audit log)`,
+      next: "A serving process will check the open connections. Do not repeat the change.",
     };
     await afterCommit(services.database, committed, () => worker.enforceOne(revocationId));
   }
   return { changed, number, pruned };
 }
 
-/** Whose rights a change is about, where that is one user. */
+/** Returns the user that a change is about, or `undefined` if it is not about one user. */
 function userOf(change: AccessChange): string | undefined {
   if ("user" in change) return change.user;
   return "holder" in change && typeof change.holder === "string" ? change.holder : undefined;
 }
 
 /**
- * Writes a change and what must be told of it, in a transaction of the caller's.
+ * Writes a change with its audit entry, change log entry and revocation record, in the transaction
+ * of the caller.
  *
- * @param isTentative the transaction will be undone: the change gets no number and no audit entry, because the counter would make all
- *   other changes wait for the transaction
+ * @param isTentative whether the transaction will be rolled back. Then the change has no number and
+ *   no audit entry, because the counter would make all other changes wait
  */
 export async function writeChange(
   services: Services,
@@ -175,46 +187,47 @@ export async function writeChange(
 ): Promise<Written> {
   checkChange(change);
   checkChangeOptions(options);
-  let counted: Promise<number> | undefined;
-  // Only what has changed something gets a number.
-  const numbered = () => {
-    counted ??= isTentative ? Promise.resolve(0) : services.changeLog.number(db);
-    return counted;
+  let reserved: Promise<number> | undefined;
+  // A change without an effect does not use up a number.
+  const nextNumber = () => {
+    reserved ??= isTentative ? Promise.resolve(0) : services.changeLog.number(db);
+    return reserved;
   };
-  const edit = await editTables(services, db, change, options, numbered);
-  const { pruned = [], touched } = edit;
+  const edit = await editTables(services, db, change, options, nextNumber);
+  const { pruned = [], affected } = edit;
   if (!edit.changed) {
-    const subjects = await subjectsOf(services, db, touched, undefined);
+    const subjects = await subjectsOf(services, db, affected, undefined);
     return {
       changed: false,
       number: undefined,
       pruned,
-      touched: undefined,
+      affected: undefined,
       subjects,
       revocationId: undefined,
     };
   }
   const { by, reason } = options;
-  const number = await numbered();
+  const number = await nextNumber();
   if (!isTentative)
     await services.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
   const revocationId =
     edit.recorded ??
-    (touched && narrows(change) ? await services.revocations.record(db, touched, number) : undefined);
-  const subjects = await subjectsOf(services, db, touched, revocationId);
-  if (!isTentative) await services.changeLog.record(db, [{ number, subjects, removes: narrows(change) }]);
-  return { changed: true, number, pruned, touched, subjects, revocationId };
+    (affected && canRemoveAccess(change) ? await services.revocations.record(db, affected, number) : undefined);
+  const subjects = await subjectsOf(services, db, affected, revocationId);
+  if (!isTentative)
+    await services.changeLog.record(db, [{ number, subjects, removes: canRemoveAccess(change) }]);
+  return { changed: true, number, pruned, affected, subjects, revocationId };
 }
 
-/** What a change concerns, as the change log has it. */
+/** Returns the subjects of a change for the change log. */
 async function subjectsOf(
   services: Services,
   db: Kysely<Tables>,
-  touched: RevocationTarget | undefined,
+  affected: RevocationTarget | undefined,
   revocationId: string | undefined,
 ): Promise<readonly ChangedSubject[]> {
-  if (touched === undefined) return [];
-  switch (touched.scope) {
+  if (affected === undefined) return [];
+  switch (affected.scope) {
     case "users": {
       if (revocationId === undefined) return EVERYONE;
       const users = await services.revocations.listed(db, revocationId, MAX_SUBJECTS + 1);
@@ -223,16 +236,19 @@ async function subjectsOf(
     case "everyone":
       return EVERYONE;
     case "deleted-user":
-      return [{ scope: "user", subject: touched.subject }];
+      return [{ scope: "user", subject: affected.subject }];
     case "session":
-      return [{ scope: "session", subject: touched.subject }];
+      return [{ scope: "session", subject: affected.subject }];
     default:
-      return [{ scope: touched.scope, subject: touched.subject }];
+      return [{ scope: affected.scope, subject: affected.subject }];
   }
 }
 
-/** What only gives takes nothing away: no socket can lose by it, so none is looked at and no hook asked. */
-function narrows(change: AccessChange): boolean {
+/**
+ * Returns whether a change can remove access. Otherwise, no connection is checked and no hook
+ * called.
+ */
+function canRemoveAccess(change: AccessChange): boolean {
   switch (change.kind) {
     case "grant":
     case "add-to-group":
@@ -247,12 +263,12 @@ function narrows(change: AccessChange): boolean {
   }
 }
 
-/** What a change did to the tables, and what follows from it. */
+/** The effect of a change on the tables, and its consequences. */
 interface Edit {
   readonly changed: boolean;
   readonly audit?: Omit<AuditSubject, "action">;
-  readonly touched?: RevocationTarget;
-  /** The record, where it had to be written before the edit removed what tells whom it touches. */
+  readonly affected?: RevocationTarget;
+  /** Id of the revocation record, if it was written before the edit deleted the affected users. */
   readonly recorded?: string;
   readonly pruned?: readonly string[];
 }
@@ -262,7 +278,7 @@ async function editTables(
   db: Kysely<Tables>,
   change: AccessChange,
   options: ChangeOptions,
-  numbered: () => Promise<number>,
+  nextNumber: () => Promise<number>,
 ): Promise<Edit> {
   const { grants } = services;
   switch (change.kind) {
@@ -270,29 +286,33 @@ async function editTables(
       const { permission, until } = change;
       await services.permissionRows.require(db, permission);
       const holder = holderOf(change.holder);
-      const made = typeof holder === "string" ? {} : await groupMade(services, db, holder.group);
+      const created = typeof holder === "string" ? {} : await ensureGroup(services, db, holder.group);
       const changed = await grants.grant(db, holder, permission, { ...options, until });
-      const details = { ...ending(until), ...made };
-      return { changed, audit: { ...named(holder), permission, details }, touched: of(holder) };
+      const details = { ...untilDetails(until), ...created };
+      return { changed, audit: { ...holderFields(holder), permission, details }, affected: targetOf(holder) };
     }
     case "revoke": {
       const { permission } = change;
       const holder = holderOf(change.holder);
       const changed = await grants.revoke(db, holder, permission);
-      return { changed, audit: { ...named(holder), permission }, touched: of(holder) };
+      return { changed, audit: { ...holderFields(holder), permission }, affected: targetOf(holder) };
     }
     case "add-to-group": {
       const { user, until } = change;
       const group = groupNameOf(change.group);
-      const made = await groupMade(services, db, group);
+      const created = await ensureGroup(services, db, group);
       const changed = await grants.addToGroup(db, user, group, { ...options, until });
-      return { changed, audit: { user, group, details: { ...ending(until), ...made } }, touched: of(user) };
+      return {
+        changed,
+        audit: { user, group, details: { ...untilDetails(until), ...created } },
+        affected: targetOf(user),
+      };
     }
     case "remove-from-group": {
       const { user } = change;
       const group = groupNameOf(change.group);
       const changed = await grants.removeFromGroup(db, user, group);
-      return { changed, audit: { user, group }, touched: of(user) };
+      return { changed, audit: { user, group }, affected: targetOf(user) };
     }
     case "create-group": {
       const group = groupNameOf(change.group);
@@ -300,115 +320,122 @@ async function editTables(
       return { changed, audit: { group } };
     }
     case "delete-group":
-      return deleteGroup(services, db, groupNameOf(change.group), numbered);
+      return deleteGroup(services, db, groupNameOf(change.group), nextNumber);
     case "set-active": {
       const { user, active } = change;
       const changed = await grants.setFlag(db, user, "is_active", active);
-      return { changed, audit: { user, details: { active } }, touched: of(user) };
+      return { changed, audit: { user, details: { active } }, affected: targetOf(user) };
     }
     case "set-superuser": {
       const { user, superuser } = change;
       const changed = await grants.setFlag(db, user, "is_superuser", superuser);
-      return { changed, audit: { user, details: { superuser } }, touched: of(user) };
+      return { changed, audit: { user, details: { superuser } }, affected: targetOf(user) };
     }
     case "delete-user": {
       const { user } = change;
       const known = await grants.deleteUser(db, user);
-      await services.tokens.forget(db, { user });
-      const closed = await services.connections.closeOf(db, { user }, "user deleted");
-      const touched = { scope: "deleted-user", subject: user } as const;
-      return { changed: known || closed > 0, audit: { user }, touched };
+      await services.tokens.delete(db, { user });
+      const closed = await services.connections.closeForSessionOrUser(db, { user }, "user deleted");
+      const affected = { scope: "deleted-user", subject: user } as const;
+      return { changed: known || closed > 0, audit: { user }, affected };
     }
     case "prune-permissions":
-      return prunePermissions(services, db, change.permissions, numbered);
+      return prunePermissions(services, db, change.permissions, nextNumber);
     case "end-session": {
       const { session } = change;
       checkSessionId(session);
       const hash = hashSessionId(session);
-      await services.endedSessions.remember(db, hash);
+      await services.endedSessions.add(db, hash);
       await services.tokens.end(db, hash);
-      await services.connections.closeOf(db, { session: hash }, "session ended");
-      const touched = { scope: "session", subject: hash } as const;
-      return { changed: true, audit: { details: { session: sessionFingerprint(hash) } }, touched };
+      await services.connections.closeForSessionOrUser(db, { session: hash }, "session ended");
+      const affected = { scope: "session", subject: hash } as const;
+      return { changed: true, audit: { details: { session: sessionFingerprint(hash) } }, affected };
     }
     case "recheck": {
       if ("user" in change === "channel" in change) {
-        throw new ConfigurationError(`recheck takes { user } or { channel }, not ${formatValue(change)}.`);
+        throw new ConfigurationError(
+          `recheck received ${formatValue(change)}. Pass either { user } or { channel }.`,
+        );
       }
       if ("user" in change) {
         checkUserId(change.user);
-        return { changed: true, audit: { user: change.user }, touched: of(change.user) };
+        return { changed: true, audit: { user: change.user }, affected: targetOf(change.user) };
       }
       const { channel } = change;
       if (typeof channel !== "string" || !services.channels.match(channel)) {
-        throw new ConfigurationError(`No channel definition matches ${formatValue(channel)}.`, {
-          code: "SALLYPORT_UNKNOWN_NAME",
-        });
+        throw new ConfigurationError(
+          `No channel definition matches ${formatValue(channel)}. Pass the name of a channel of the app.`,
+          {
+            code: "SALLYPORT_UNKNOWN_NAME",
+          },
+        );
       }
       return {
         changed: true,
         audit: { details: { channel } },
-        touched: { scope: "channel", subject: channel },
+        affected: { scope: "channel", subject: channel },
       };
     }
   }
 }
 
-/** Its members are listed first: afterwards nothing tells who they were. */
+/** Deletes a group. Its members are listed first, because the deletion removes them. */
 async function deleteGroup(
   services: Services,
   db: Kysely<Tables>,
   group: string,
-  numbered: () => Promise<number>,
+  nextNumber: () => Promise<number>,
 ): Promise<Edit> {
   if (!(await services.grants.hasGroup(db, group))) return { changed: false };
   const members = db.selectFrom("sallyport_user_groups").select("user_id").where("group_name", "=", group);
-  const touched: RevocationTarget = { scope: "users", users: members };
-  const recorded = await services.revocations.record(db, touched, await numbered());
+  const affected: RevocationTarget = { scope: "users", users: members };
+  const recorded = await services.revocations.record(db, affected, await nextNumber());
   await services.grants.deleteGroup(db, group);
-  return { changed: true, audit: { group }, touched, recorded };
+  return { changed: true, audit: { group }, affected, recorded };
 }
 
-/** As with a group: whoever holds one is listed before it goes. */
+/** Prunes permissions. Their holders are listed first, because the grants are deleted. */
 async function prunePermissions(
   services: Services,
   db: Kysely<Tables>,
   permissions: readonly string[] | undefined,
-  numbered: () => Promise<number>,
+  nextNumber: () => Promise<number>,
 ): Promise<Edit> {
   const names = permissions ?? (await services.permissionRows.stale(db));
   if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
-    throw new ConfigurationError("permissions is a list of names, or left out for all that are stale.");
+    throw new ConfigurationError(
+      "permissions must be a list of names. Pass a list, or omit it to prune all stale permissions.",
+    );
   }
   if (names.length === 0) return { changed: false };
   services.permissionRows.checkPrunable(names);
   const known = new Set((await services.permissionRows.list(db)).map(({ name }) => name));
   if (!names.some((name) => known.has(name))) return { changed: false };
-  const touched: RevocationTarget = {
+  const affected: RevocationTarget = {
     scope: "users",
     users: services.userPermissions.everHolding(db, names),
   };
-  const recorded = await services.revocations.record(db, touched, await numbered());
+  const recorded = await services.revocations.record(db, affected, await nextNumber());
   const pruned = await services.permissionRows.prune(db, names);
-  return { changed: true, audit: { details: { permissions: pruned } }, touched, recorded, pruned };
+  return { changed: true, audit: { details: { permissions: pruned } }, affected, recorded, pruned };
 }
 
-/** A group's change may be anybody's. */
-function of(holder: PermissionHolder): RevocationTarget {
+/** Returns the connections that a change of a holder can affect. */
+function targetOf(holder: PermissionHolder): RevocationTarget {
   return typeof holder === "string"
     ? { scope: "user", subject: holder }
     : { scope: "group", subject: holder.group };
 }
 
-function named(holder: PermissionHolder) {
+function holderFields(holder: PermissionHolder) {
   return typeof holder === "string" ? { user: holder } : { group: holder.group };
 }
 
-/** A group that is made in passing is told with the change that made it. */
-async function groupMade(services: Services, db: Kysely<Tables>, group: string) {
+/** Creates a group if it does not exist, for the audit entry of the change that needs it. */
+async function ensureGroup(services: Services, db: Kysely<Tables>, group: string) {
   return (await services.grants.createGroup(db, group)) ? { madeGroup: true } : {};
 }
 
-function ending(until: number | Date | undefined) {
+function untilDetails(until: number | Date | undefined) {
   return until === undefined ? {} : { until: Number(until) };
 }

@@ -3,67 +3,74 @@ import * as v from "valibot";
 import { numberOption, optionsOf, parseOptions } from "../options.ts";
 import type { Services } from "../services.ts";
 
-/** How long what has ended is kept. */
+/** Options of `cleanup()`: how long old rows are kept. */
 export interface CleanupOptions {
-  /** Rows of sockets, after they connected. Default 24; at least 3, since a socket may live for two of them. */
-  readonly keepSessionHours?: number | undefined;
-  /** Entries of the audit. Default: for good; at least 30. */
+  /**
+   * How long rows of connections are kept after they connected, in hours. Default 24, at least 3,
+   * because a connection can last two hours.
+   */
+  readonly keepConnectionHours?: number | undefined;
+  /** How long entries of the audit log are kept, in days. At least 30. Default: forever. */
   readonly keepAuditDays?: number | undefined;
 }
 
-/** What a cleanup removed. */
+/** The number of rows that a cleanup removed, per table. */
 export interface CleanupResult {
   readonly connections: number;
   readonly tokens: number;
-  /** Sessions that were ended with `endSession()` and are no longer remembered. */
+  /** Records of sessions that `endSession()` has ended. */
   readonly endedSessions: number;
-  /** Windows of limits that are over. */
+  /** Expired windows of rate limits. */
   readonly counters: number;
   readonly decisions: number;
   readonly audit: number;
 }
 
-/** Rows that one statement removes: a few milliseconds, in which others wait at most. */
+/** Maximum number of rows per statement. It takes a few milliseconds, in which others can wait. */
 const BATCH = 1000;
-/** Longest rest between two statements, in milliseconds. */
-const REST_MS = 250;
+/** Maximum pause between two statements, in milliseconds. */
+const MAX_PAUSE_MS = 250;
 
 /** How long rows of connections are kept after they connected, in hours. */
-export const KEEP_SESSION_HOURS = 24;
+export const KEEP_CONNECTION_HOURS = 24;
 
 const HOUR_MS = 3_600_000;
 
 const CLEANUP_OPTIONS = optionsOf<CleanupOptions>()({
-  keepSessionHours: v.optional(
+  keepConnectionHours: v.optional(
     numberOption(
       3,
       Number.MAX_SAFE_INTEGER,
       "a number of hours of at least 3, since a connection can last two hours",
     ),
-    KEEP_SESSION_HOURS,
+    KEEP_CONNECTION_HOURS,
   ),
   keepAuditDays: v.optional(numberOption(30, Number.MAX_SAFE_INTEGER, "a number of days of at least 30")),
 });
 
 /**
- * Removes rows that nobody can need any more: of sockets long gone, tokens that expired, windows that are over, decisions that are
- * too old. In small batches with rests as long as they took, so that it may run beside load, and several times at once.
+ * Removes old rows: closed connections, expired tokens and rate-limit
+ * windows, old decisions.
  *
- * @throws ConfigurationError for options that cannot be
+ * Rows are removed in small batches. Each pause is as long as the statement before it, so the
+ * cleanup can run under load. Several calls can run concurrently.
+ *
+ * @returns the number of removed rows per table
+ * @throws ConfigurationError if an option is invalid
  */
 export async function cleanup(services: Services, options: CleanupOptions): Promise<CleanupResult> {
-  const { keepSessionHours: hours, keepAuditDays: days } = parseOptions(
+  const { keepConnectionHours: hours, keepAuditDays: days } = parseOptions(
     "cleanup()",
     CLEANUP_OPTIONS,
     options,
   );
-  // Not counted, because serving processes remove these rows after a few minutes and operators do not need their number.
+  // Not counted: serving processes remove these rows after a few minutes.
   await inBatches((limit) => services.changeLog.removeOld(limit));
   return {
     connections: await inBatches((limit) => services.connections.removeOlder(hours * HOUR_MS, limit)),
     tokens: await inBatches((limit) => services.tokens.removeExpired(limit)),
     endedSessions: await inBatches((limit) => services.endedSessions.removeOld(limit)),
-    counters: await inBatches((limit) => services.rateLimits.removeOver(limit)),
+    counters: await inBatches((limit) => services.rateLimits.removeEnded(limit)),
     decisions: await inBatches((limit) => services.decisionLog.removeOld(limit)),
     audit:
       days === undefined
@@ -74,11 +81,11 @@ export async function cleanup(services: Services, options: CleanupOptions): Prom
 
 async function inBatches(remove: (limit: number) => Promise<number>): Promise<number> {
   for (let total = 0; ; ) {
-    const begun = performance.now();
+    const startedAt = performance.now();
     const removed = await remove(BATCH);
     total += removed;
-    // Two at once may each find what the other removes, so only nothing at all is the end.
+    // A concurrent cleanup can remove some rows of a batch, so only an empty batch is the last one.
     if (removed === 0) return total;
-    await sleep(Math.min(REST_MS, performance.now() - begun));
+    await sleep(Math.min(MAX_PAUSE_MS, performance.now() - startedAt));
   }
 }

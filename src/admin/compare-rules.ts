@@ -6,67 +6,71 @@ import { isWider } from "../permissions/widening.ts";
 import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
 
-/** How a declared rule differs from the one that is running. */
+/** The difference between a declared rule and the stored one. */
 export interface RuleChange {
   readonly kind: DeclaredRule["kind"];
+  /** Path of the view, path and handler, or channel pattern. */
   readonly name: string;
   readonly change: "added" | "removed" | "changed";
-  /** Whether it lets in anybody who was not let in before, among today's users or not. */
+  /** Whether the change can allow a user who was denied before. It need not be a current user. */
   readonly widens: boolean;
+  /** The stored rule, or `undefined` if it was added. */
   readonly before: DeclaredRule["rule"] | undefined;
+  /** The declared rule, or `undefined` if it was removed. */
   readonly after: DeclaredRule["rule"] | undefined;
-  /** Users whom it would let in and the running one does not. Superusers pass both. */
+  /** Ids of the users who gain access by the change. */
   readonly gains: readonly string[];
-  /** Users whom it would keep out and the running one does not. */
+  /** Ids of the users who lose access by the change. */
   readonly loses: readonly string[];
 }
 
-/** Every rule that the code declares, as it is compared and recorded. */
+/** Returns every rule that the code declares, in the form that is compared and stored. */
 export function declaredRules(services: Services): readonly DeclaredRule[] {
   const views = [...services.views.values()].flatMap((view): DeclaredRule[] => [
-    { kind: "view", name: view.path, rule: { ...view.rule, asksData: false } },
+    { kind: "view", name: view.path, rule: { ...view.rule, hasAuthorize: false } },
     ...[...view.handlers.values()].map(
       (handler): DeclaredRule => ({
         kind: "handler",
         name: `${view.path} ${handler.name}`,
-        rule: { ...handler.rule, asksData: handler.authorize !== undefined },
+        rule: { ...handler.rule, hasAuthorize: handler.authorize !== undefined },
       }),
     ),
   ]);
   const channels = services.channels
     .list()
-    .flatMap(({ pattern, rule, sendRule, asksData }): DeclaredRule[] => [
-      { kind: "channel", name: pattern, rule: { ...rule, asksData } },
-      { kind: "sending", name: pattern, rule: { ...sendRule, asksData: false } },
+    .flatMap(({ pattern, rule, sendRule, hasAuthorize }): DeclaredRule[] => [
+      { kind: "channel", name: pattern, rule: { ...rule, hasAuthorize } },
+      { kind: "sending", name: pattern, rule: { ...sendRule, hasAuthorize: false } },
     ]);
   return [...views, ...channels];
 }
 
 /**
- * Compares the rules of this code with those of the code that ran `migrate` last, and tells for every user who would gain
- * or lose by it.
+ * Compares the rules of this code with those that the last `migrate` stored.
  *
- * @throws ConfigurationError when no `migrate` has recorded any
+ * @returns the changed rules, with the users who gain or lose access by each
+ * @throws ConfigurationError if no `migrate` has stored rules yet
  */
 export async function compareRules(services: Services): Promise<readonly RuleChange[]> {
-  const running = await services.declaredRules.list();
-  if (running.length === 0) {
+  const stored = await services.declaredRules.list();
+  if (stored.length === 0) {
     throw new ConfigurationError(
-      "There is nothing to compare with: no migrate has recorded the rules of running code yet. Run npx sallyport migrate with the version that is running.",
+      "The rules cannot be compared, because no migrate has stored the rules of the running version yet. " +
+        "Run npx sallyport migrate with the version that is running.",
     );
   }
-  const changes = changedRules(services, running);
-  const viewNow = (change: RuleChange) => services.views.get(viewPathOf(change) ?? "")?.rule;
-  const viewThen = (change: RuleChange) =>
-    running.find(({ kind, name }) => kind === "view" && name === viewPathOf(change))?.rule;
+  const changes = changedRules(services, stored);
+  const declaredViewRule = (change: RuleChange) => services.views.get(viewPathOf(change) ?? "")?.rule;
+  const storedViewRule = (change: RuleChange) =>
+    stored.find(({ kind, name }) => kind === "view" && name === viewPathOf(change))?.rule;
   const gains = changes.map((): string[] => []);
   const loses = changes.map((): string[] => []);
   if (changes.length > 0) {
     for await (const page of services.userPermissions.pages(services.database.db, { kind: "all" })) {
       for (const subject of page) {
         changes.forEach((change, index) => {
-          const had = passes(viewThen(change), change.before, subject);
-          const has = passes(viewNow(change), change.after, subject);
+          const had = passes(storedViewRule(change), change.before, subject);
+          const has = passes(declaredViewRule(change), change.after, subject);
           if (has && !had) gains[index]?.push(subject.userId ?? "");
           if (had && !has) loses[index]?.push(subject.userId ?? "");
         });
@@ -80,15 +84,19 @@ export async function compareRules(services: Services): Promise<readonly RuleCha
   }));
 }
 
-/** Records the rules of this code as the running ones. @returns those that differ from what was recorded before */
+/**
+ * Stores the rules of this code as the running ones.
+ *
+ * @returns the rules that differ from the stored ones
+ */
 export async function recordRules(services: Services, db: Kysely<Tables>): Promise<readonly RuleChange[]> {
-  const running = await services.declaredRules.list(db);
-  const changes = running.length === 0 ? [] : changedRules(services, running);
+  const stored = await services.declaredRules.list(db);
+  const changes = stored.length === 0 ? [] : changedRules(services, stored);
   await services.declaredRules.record(db, declaredRules(services));
   return changes;
 }
 
-/** A handler is reached through its view, so both rules count for it. */
+/** Returns whether a subject meets a rule. For a handler, the rule of its view applies too. */
 function passes(view: Rule | undefined, rule: Rule | undefined, subject: Subject): boolean {
   return rule !== undefined && evaluateRules(view ? [view, rule] : [rule], subject).allowed;
 }
@@ -97,38 +105,41 @@ function viewPathOf({ kind, name }: Pick<RuleChange, "kind" | "name">): string |
   return kind === "handler" ? name.slice(0, name.indexOf(" ")) : undefined;
 }
 
-function changedRules(services: Services, running: readonly DeclaredRule[]): readonly RuleChange[] {
+function changedRules(services: Services, stored: readonly DeclaredRule[]): readonly RuleChange[] {
   const key = ({ kind, name }: DeclaredRule) => `${kind} ${name}`;
   const declared = declaredRules(services);
   const now = new Map(declared.map((rule) => [key(rule), rule]));
-  const then = new Map(running.map((rule) => [key(rule), rule]));
+  const then = new Map(stored.map((rule) => [key(rule), rule]));
   const none = { gains: [], loses: [] };
   const changes: RuleChange[] = [];
   for (const { kind, name, rule } of declared) {
     const before = then.get(`${kind} ${name}`)?.rule;
     if (!before) {
-      // Sending to a channel that is new is part of the channel.
+      // The send rule of a new channel is part of the new channel.
       if (kind !== "sending" || then.has(`channel ${name}`))
         changes.push({ kind, name, change: "added", widens: true, before, after: rule, ...none });
     } else if (JSON.stringify(before) !== JSON.stringify(rule)) {
-      const widens = isWider(rule, before) || (before.asksData && !rule.asksData);
+      const widens = isWider(rule, before) || (before.hasAuthorize && !rule.hasAuthorize);
       changes.push({ kind, name, change: "changed", widens, before, after: rule, ...none });
     }
   }
-  for (const { kind, name, rule } of running) {
+  for (const { kind, name, rule } of stored) {
     if (now.has(`${kind} ${name}`) || kind === "sending") continue;
-    const widens = kind === "channel" && opensAnother(services, name);
+    const widens = kind === "channel" && exposesOtherDefinition(services, name);
     changes.push({ kind, name, change: "removed", widens, before: rule, after: undefined, ...none });
   }
   return changes;
 }
 
-/** A definition that goes may have been the stricter of two: names it matched may now be under the other alone. */
-function opensAnother(services: Services, pattern: string): boolean {
+/**
+ * Returns whether the removal of a channel definition can widen access. If another definition
+ * matches the same names, those names may now have only the less strict rules.
+ */
+function exposesOtherDefinition(services: Services, pattern: string): boolean {
   return services.channels.list().some((other) => overlap(pattern.split("/"), other.pattern.split("/")));
 }
 
-/** Whether some name matches both patterns. */
+/** Returns whether a name exists that matches both patterns. */
 function overlap(one: readonly string[], other: readonly string[]): boolean {
   return one.length === other.length && one.every((part, index) => partsOverlap(part, other[index] ?? ""));
 }

@@ -3,33 +3,35 @@ import type { ConnectionFilter } from "../connections/connections.ts";
 import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import type { Services } from "../services.ts";
 
-/** An open socket, as people look at it. */
+/** An open connection, as `listConnections()` returns it. */
 export interface ConnectionInfo {
-  /** Our id of it: `sallyport.to({ session })`. */
+  /** Sallyport's id of the connection, for `sallyport.to({ connection })`. */
   readonly connection: string;
+  /** Connection id of API Gateway. */
   readonly connectionId: string;
-  /** Name of the gateway that owns the socket. */
+  /** Name of the gateway of the connection. */
   readonly gateway: string;
+  /** Path of the view. */
   readonly view: string;
-  /** null for somebody who has not signed in. */
+  /** User id, or `null` if the client is not signed in. */
   readonly user: string | null;
-  /** In the order of joining, whether or not their rules still hold. */
+  /** Channels in the order of joining. A permission change can be about to remove some. */
   readonly channels: readonly string[];
-  /** Epoch milliseconds. */
+  /** When it connected, in epoch milliseconds. */
   readonly connectedAt: number;
-  /** When it last sent something, or connected; epoch milliseconds, as it was a few seconds ago. */
+  /** When it last sent a message or connected, in epoch milliseconds. Delayed by a few seconds. */
   readonly lastSeenAt: number;
-  /** Messages it has sent, as of a few seconds ago. */
+  /** Number of messages that it has sent. Delayed by a few seconds. */
   readonly requestCount: number;
 }
 
-/** Which open sockets. */
+/** Selects the open connections that `listConnections()` returns. */
 export interface ConnectionQuery extends ConnectionFilter {
-  /** At most this many. Default 100, at most 1 000. */
+  /** Maximum number of connections, 1 to 1000. Default 100. */
   readonly limit?: number | undefined;
 }
 
-const SESSION_QUERY = optionsOf<ConnectionQuery>()({
+const CONNECTION_QUERY = optionsOf<ConnectionQuery>()({
   connection: v.optional(searchedText),
   user: v.optional(searchedText),
   channel: v.optional(searchedText),
@@ -38,12 +40,16 @@ const SESSION_QUERY = optionsOf<ConnectionQuery>()({
   limit: rowLimit,
 });
 
-/** Returns open connections in the order of their ids, a page at a time. @throws ConfigurationError for an invalid filter */
+/**
+ * Returns open connections in the order of their ids, one page at a time.
+ *
+ * @throws ConfigurationError if the query is invalid
+ */
 export async function listConnections(
   services: Services,
   query: ConnectionQuery,
 ): Promise<readonly ConnectionInfo[]> {
-  const { limit, ...filter } = parseOptions("listSessions()", SESSION_QUERY, query);
+  const { limit, ...filter } = parseOptions("listConnections()", CONNECTION_QUERY, query);
   const rows = await services.connections.list(filter, limit);
   return Promise.all(
     rows.map(async (row) => ({

@@ -18,18 +18,20 @@ import type { MatchedChannel } from "../views/channels.ts";
 import type { MountedHandler, MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
 
-/** Would the gate let this user do this now? */
+/** A question: would a user be allowed to use a view, a handler or a channel now? */
 export interface AccessQuestion {
-  /** The app's own id; null for somebody who has not signed in. */
+  /** User id of the app, or `null` for a client that is not signed in. */
   readonly user: string | null;
   /** Path of a mounted view. */
   readonly view: string;
+  /** Name of a handler of the view. Default: no handler is checked. */
   readonly handler?: string | undefined;
+  /** Name of a channel. Default: no channel is checked. */
   readonly channel?: string | undefined;
 }
 
 const ACCESS_QUESTION = optionsOf<AccessQuestion>()({
-  // Whether a user, view, handler or channel of that name exists is checked with the question.
+  // explain() checks whether the user, view, handler and channel exist.
   user: v.custom<string | null>(
     (value) => value === null || typeof value === "string",
     "must be a user id, or null for a user who is not signed in",
@@ -39,32 +41,46 @@ const ACCESS_QUESTION = optionsOf<AccessQuestion>()({
   channel: v.optional(v.string("must be the name of a channel")),
 });
 
-/** The answer, with every rule that was asked, also those after the first no. */
+/**
+ * The result for an {@link AccessQuestion}. It contains every rule, including those after a denial.
+ */
 export interface Explanation {
+  /** User id of the app, or `null` for a client that is not signed in. */
   readonly user: string | null;
-  readonly verdict: "allowed" | "refused";
-  /** One sentence: what decided. */
+  /** `"denied"` if a rule or hook denies access. */
+  readonly verdict: "allowed" | "denied";
+  /** The reason, in one sentence. */
   readonly message: string;
+  /**
+   * Permissions that the first failed rule requires. Any or all of them would have allowed access.
+   */
   readonly missing: readonly string[];
+  /** Every rule and hook that was evaluated, in order. */
   readonly steps: readonly DecisionStep[];
-  /** Hooks that need a message to be asked, so that only a real one can tell. */
-  readonly unasked: readonly string[];
+  /** Hooks that were not called, because they need a message. */
+  readonly uncalledHooks: readonly string[];
 }
 
-/** A user with where a permission comes from. */
+/** A user who has a permission, with its grants. */
 export interface UserWithPermission {
+  /** User id of the app. */
   readonly user: string;
   readonly isSuperuser: boolean;
-  /** The grants of this permission; empty for a superuser who has it as such. */
+  /** The grants of this permission, direct or through a group. Can be empty for a superuser. */
   readonly grants: readonly EffectiveGrant[];
 }
 
-/** Everything of the app that a user can reach by rules now. `asksData`: a hook about the data itself has the last word. */
+/**
+ * The views, handlers and channels that a user is allowed to use now, by their rules.
+ *
+ * `hasAuthorize` is `true` if an `authorize` hook decides in addition to the rule.
+ */
 export interface UserAccess {
+  /** User id of the app, or `null` for a client that is not signed in. */
   readonly user: string | null;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
-  /** Effective permissions. */
+  /** Names of the effective permissions, sorted. */
   readonly permissions: readonly string[];
   readonly views: readonly {
     readonly path: string;
@@ -73,41 +89,48 @@ export interface UserAccess {
     readonly handlers: readonly {
       readonly name: string;
       readonly allowed: boolean;
-      readonly asksData: boolean;
+      readonly hasAuthorize: boolean;
     }[];
   }[];
   readonly channels: readonly {
     readonly pattern: string;
     readonly allowed: boolean;
     readonly maySend: boolean;
-    readonly asksData: boolean;
+    readonly hasAuthorize: boolean;
   }[];
 }
 
-/** Asks every rule that stands before something, for a user as of now. Channel hooks are asked, those of handlers cannot be. */
+/**
+ * Evaluates every rule of a view, handler or channel for a user with the current permissions.
+ *
+ * Hooks of channels are called. Hooks of handlers are not, because they need a message.
+ *
+ * @throws ConfigurationError if the view, handler or channel does not exist. The message suggests
+ *   the closest name
+ */
 export async function explain(services: Services, question: AccessQuestion): Promise<Explanation> {
-  const { user } = parseOptions("why()", ACCESS_QUESTION, question);
+  const { user } = parseOptions("explain()", ACCESS_QUESTION, question);
   const view = requireView(services, question.view);
   const handler = question.handler === undefined ? undefined : requireHandler(view, question.handler);
   const channel = question.channel === undefined ? undefined : requireChannel(services, question.channel);
   const subject = await subjectOf(services, user);
   const context = createDecisionContext("message", view.path);
-  askRule(context, view.name, view.rule, subject);
-  if (handler) askRule(context, `${view.name}.${handler.name}`, handler.rule, subject);
+  addRuleStep(context, view.name, view.rule, subject);
+  if (handler) addRuleStep(context, `${view.name}.${handler.name}`, handler.rule, subject);
   if (channel) {
-    for (const rule of channel.rules) askRule(context, `channel "${channel.name}"`, rule, subject);
-    await askHooks(services, context, channel, subject);
+    for (const rule of channel.rules) addRuleStep(context, `channel "${channel.name}"`, rule, subject);
+    await addHookSteps(services, context, channel, subject);
   }
-  const unasked = handler?.authorize ? [`authorize of ${view.name}.${handler.name}`] : [];
+  const uncalledHooks = handler?.authorize ? [`authorize of ${view.name}.${handler.name}`] : [];
   const steps = context.steps.map(publicStep);
-  const no = steps.find((step) => !step.allowed);
-  const missing = no?.kind === "rule" ? no.missing : [];
-  const message = no ? refusalOf(no) : "Every rule says yes.";
-  return { user, verdict: no ? "refused" : "allowed", message, missing, steps, unasked };
+  const denial = steps.find((step) => !step.allowed);
+  const missing = denial?.kind === "rule" ? denial.missing : [];
+  const message = denial ? denialMessage(denial) : "Every rule allows access.";
+  return { user, verdict: denial ? "denied" : "allowed", message, missing, steps, uncalledHooks };
 }
 
-/** Users who have a permission now, each with where it comes from; active ones and superusers. */
-export async function whoCan(
+/** Returns the active users who have a permission now, each with its grants. */
+export async function listHolders(
   services: Services,
   permission: Permission,
 ): Promise<readonly UserWithPermission[]> {
@@ -119,61 +142,64 @@ export async function whoCan(
   })) {
     for (const { userId, isSuperuser, grants = [] } of page) {
       if (userId === null) continue;
-      const ofThis = grants.filter((grant) => grant.permission === permission);
-      holders.push({ user: userId, isSuperuser, grants: ofThis });
+      const matching = grants.filter((grant) => grant.permission === permission);
+      holders.push({ user: userId, isSuperuser, grants: matching });
     }
   }
   return holders;
 }
 
-/** Everything that a user can reach by rules now. */
-export async function whatCan(services: Services, user: string | null): Promise<UserAccess> {
+/** Returns the views, handlers and channels that a user is allowed to use now, by their rules. */
+export async function getUserAccess(services: Services, user: string | null): Promise<UserAccess> {
   const subject = await subjectOf(services, user);
-  const passes = (...rules: Rule[]) => evaluateRules(rules, subject).allowed;
-  const held = subject.isSuperuser
+  const meets = (...rules: Rule[]) => evaluateRules(rules, subject).allowed;
+  const names = subject.isSuperuser
     ? services.permissions.list().map(({ name }) => name)
     : subject.permissions;
   return {
     user: subject.userId,
     isActive: subject.isActive,
     isSuperuser: subject.isSuperuser,
-    permissions: subject.isActive ? [...new Set<string>([...held, ...subject.permissions])].sort() : [],
+    permissions: subject.isActive ? [...new Set<string>([...names, ...subject.permissions])].sort() : [],
     views: [...services.views.values()].map((view) => ({
       path: view.path,
       name: view.name,
-      allowed: passes(view.rule),
+      allowed: meets(view.rule),
       handlers: [...view.handlers.values()].map((handler) => ({
         name: handler.name,
-        allowed: passes(view.rule, handler.rule),
-        asksData: handler.authorize !== undefined,
+        allowed: meets(view.rule, handler.rule),
+        hasAuthorize: handler.authorize !== undefined,
       })),
     })),
-    channels: services.channels.list().map(({ pattern, rule, sendRule, asksData }) => ({
+    channels: services.channels.list().map(({ pattern, rule, sendRule, hasAuthorize }) => ({
       pattern,
-      allowed: passes(rule),
-      maySend: passes(rule, sendRule),
-      asksData,
+      allowed: meets(rule),
+      maySend: meets(rule, sendRule),
+      hasAuthorize,
     })),
   };
 }
 
-/** Of somebody unknown as the gate will see them: the first token makes an active user without rights. */
+/**
+ * Returns the state of a user. An unknown user is active without permissions, as after a first
+ * token.
+ */
 async function subjectOf(services: Services, user: string | null): Promise<Subject> {
   if (user === null) return ANONYMOUS;
   checkUserId(user);
-  const [known] = await services.userPermissions.subjects(
+  const [found] = await services.userPermissions.subjects(
     services.database.db,
     { kind: "user", userId: user },
     "",
   );
-  return known ?? { userId: user, isActive: true, isSuperuser: false, permissions: [], grants: [] };
+  return found ?? { userId: user, isActive: true, isSuperuser: false, permissions: [], grants: [] };
 }
 
-function askRule(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {
+function addRuleStep(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {
   context.steps.push({ kind: "rule", what, rule, subject, verdict: evaluateRule(rule, subject) });
 }
 
-async function askHooks(
+async function addHookSteps(
   services: Services,
   context: DecisionContext,
   channel: MatchedChannel,
@@ -189,9 +215,9 @@ async function askHooks(
   }
 }
 
-/** Why a step said no, in a sentence. */
-export function refusalOf(step: DecisionStep): string {
-  if (step.kind === "authorize") return `${step.what} said no.`;
+/** Returns why a step denied access, in one sentence. */
+export function denialMessage(step: DecisionStep): string {
+  if (step.kind === "authorize") return `${step.what} did not return true.`;
   if (step.subject.userId === null) return `${step.what} needs a signed-in user.`;
   if (!step.subject.isActive) return `The user is inactive, and ${step.what} is for active users.`;
   return `${step.what} needs ${step.missing.join(" or ")}.`;
@@ -200,16 +226,17 @@ export function refusalOf(step: DecisionStep): string {
 function requireView(services: Services, path: string): MountedView {
   const view = services.views.get(path);
   if (view) return view;
-  throw unknown(
-    `No view is mounted at ${JSON.stringify(path)}.${closestMatch(String(path), services.views.keys())}`,
+  throw unknownName(
+    `No view is mounted at ${JSON.stringify(path)}.${suggestion(String(path), [...services.views.keys()])}`,
   );
 }
 
 function requireHandler(view: MountedView, name: string): MountedHandler {
   const handler = view.handlers.get(name);
   if (handler) return handler;
-  throw unknown(
-    `${view.name} has no handler ${JSON.stringify(name)} that a socket may call.${closestMatch(String(name), view.handlers.keys())}`,
+  throw unknownName(
+    `${view.name} has no handler ${JSON.stringify(name)} that clients can call.` +
+      suggestion(String(name), [...view.handlers.keys()]),
   );
 }
 
@@ -217,11 +244,16 @@ function requireChannel(services: Services, name: string): MatchedChannel {
   const channel = isChannelName(name) ? services.channels.match(name) : undefined;
   if (channel) return channel;
   const patterns = services.channels.list().map(({ pattern }) => pattern);
-  throw unknown(
-    `No channel definition matches ${JSON.stringify(name)}.${closestMatch(String(name), patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
+  throw unknownName(
+    `No channel definition matches ${JSON.stringify(name)}.${suggestion(String(name), patterns)}`,
   );
 }
 
-function unknown(message: string): ConfigurationError {
+/** Returns the closest name as a question, or a list of all names. */
+function suggestion(name: string, names: readonly string[]): string {
+  return closestMatch(name, names) || ` Use one of: ${names.join(", ") || "none"}.`;
+}
+
+function unknownName(message: string): ConfigurationError {
   return new ConfigurationError(message, { code: "SALLYPORT_UNKNOWN_NAME" });
 }

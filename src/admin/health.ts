@@ -1,33 +1,37 @@
 import type { Database } from "../storage/database.ts";
-import { within } from "../with-timeout.ts";
+import { waitAtMost } from "../with-timeout.ts";
 
-/** How a process is. */
+/** The result of a health check. */
 export interface Health {
   readonly isHealthy: boolean;
-  /** How long the database took to answer, in milliseconds. */
+  /** Duration of the database check, in milliseconds. */
   readonly databaseMs: number;
-  /** What is wrong, where something is. For your log, not for who asks. */
+  /** Why the check failed, or `undefined`. For your log. Do not send it to clients. */
   readonly why?: string;
 }
 
-/** How long a database may take to say that it is there, in milliseconds. */
+/** Maximum duration of the database check, in milliseconds. */
 const DEADLINE_MS = 2000;
 
-/** How long the endpoint uses a result again, in milliseconds. */
+/** How long the endpoint reuses a result, in milliseconds. */
 const SHARED_MS = 1000;
 
 /** Checks whether a process can serve, which includes that its database accepts writes. */
 export class HealthCheck {
   readonly #database: Database;
   #recent: Promise<Health> | undefined;
-  /** `performance.now()` of the start of the most recent check that is shared. */
+  /** `performance.now()` when the most recent shared check started. */
   #startedAt = Number.NEGATIVE_INFINITY;
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  /** Returns a result that is at most a second old: anybody may call the endpoint, and any number of calls cause one write. */
+  /**
+   * Returns a result that is at most one second old.
+   *
+   * Any client can call the endpoint, so any number of calls cause one write per second.
+   */
   recent(): Promise<Health> {
     const now = performance.now();
     if (this.#recent && now - this.#startedAt < SHARED_MS) return this.#recent;
@@ -36,6 +40,7 @@ export class HealthCheck {
     return this.#recent;
   }
 
+  /** Checks the database now. */
   async check(): Promise<Health> {
     const startedAt = performance.now();
     let why: string | undefined = `The database did not answer within ${DEADLINE_MS} ms.`;
@@ -48,7 +53,7 @@ export class HealthCheck {
         why = failure instanceof Error ? failure.message : String(failure);
       },
     );
-    await within(DEADLINE_MS, checked);
+    await waitAtMost(DEADLINE_MS, checked);
     const { unreachable } = this.#database;
     if (why !== undefined && unreachable !== undefined)
       why = `${why} The last attempt to connect failed: ${unreachable}`;

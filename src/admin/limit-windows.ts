@@ -7,42 +7,44 @@ import { optionsOf, parseOptions, rowLimit, searchedText } from "../options.ts";
 import { type ChangeOptions, checkChangeOptions, checkUserId } from "../permissions/grants.ts";
 import type { Services } from "../services.ts";
 
-/** An open window of a limit that is counted in the database. */
+/** An open window of a rate limit that is counted in the database. */
 export interface LimitWindow {
   /** Identifies the window. */
   readonly key: string;
   readonly limit: CountedLimit;
-  /** Events of this user are counted; null for limits of an address. */
+  /** The user that the window counts, or `null` for a limit per address. */
   readonly user: string | null;
-  /** Events from this address are counted, an IPv6 address as its /64; null for limits of a user. */
+  /** The address that the window counts, or `null` for a limit per user. IPv6: the /64 network. */
   readonly address: string | null;
-  /** Name of the gateway, or its id if it was removed; null for tokens. */
+  /** Name of the gateway, its id if it was removed, or `null` for token requests. */
   readonly gateway: string | null;
-  /** Path of the view that has this limit as its own; null for the app's limit. */
+  /** Path of the view that sets this limit, or `null` for the limit of the app. */
   readonly view: string | null;
-  /** Events counted in this window. */
+  /** Number of events in this window. */
   readonly count: number;
-  /** The limit that this code declares, per minute. `false`: none. */
+  /** The limit in the current code, in events per minute. `false` if there is none. */
   readonly max: number | false;
-  /** Until the window ends. */
+  /** Seconds until the window ends. */
   readonly secondsLeft: number;
 }
 
-/** Which windows. */
+/** Selects the windows that `access.limits()` returns. */
 export interface LimitFilter {
   readonly user?: string | undefined;
-  /** An IPv4 address, or any address of the /64 of an IPv6 one. */
+  /** An IPv4 address, or any IPv6 address in the /64 network. */
   readonly address?: string | undefined;
   /**
-   * The last window of the page before: only windows that come after it in the list. Default: none. The order is that of the counts, so
-   * a window whose count rises between two pages can be missed.
+   * The last window of the previous page. Default: the first page.
+   *
+   * Windows are sorted by their counts. If a count rises between two pages, its window can be
+   * missed.
    */
   readonly after?: Pick<LimitWindow, "key" | "count"> | undefined;
-  /** At most this many. Default 100, at most 1000. */
+  /** Maximum number of windows, 1 to 1000. Default 100. */
   readonly limit?: number | undefined;
 }
 
-/** Which windows to clear: those of a user, of an address, or all. */
+/** Selects the windows to clear: those of a user, of an address, or all. */
 export type LimitsToClear = { readonly user: string } | { readonly address: string } | { readonly all: true };
 
 const LIMIT_FILTER = optionsOf<LimitFilter>()({
@@ -52,42 +54,47 @@ const LIMIT_FILTER = optionsOf<LimitFilter>()({
     v.custom<Pick<LimitWindow, "key" | "count">>((value) => {
       const { key, count } = (value ?? {}) as Partial<LimitWindow>;
       return typeof key === "string" && !key.includes("\0") && Number.isSafeInteger(count);
-    }, "must be a window of the page before, with key and count"),
+    }, "must be a window of the previous page, with key and count"),
   ),
   limit: rowLimit,
 });
 
-/** Returns the open windows, those with the highest counts first. */
+/**
+ * Returns the open windows, highest counts first.
+ *
+ * @throws ConfigurationError if the filter is invalid
+ */
 export async function listLimitWindows(
   services: Services,
   filter: LimitFilter = {},
 ): Promise<readonly LimitWindow[]> {
   const { user, address, after, limit } = parseOptions("limits()", LIMIT_FILTER, filter);
-  const subject = { user, address: address === undefined ? undefined : blockOf("limits()", address) };
+  const subject = { user, address: address === undefined ? undefined : addressBlockOf("limits()", address) };
   const rows = await services.rateLimits.windows(subject, limit, after);
   const gateways = new Map((await services.gateways.listAnew()).map(({ id, name }) => [id, name]));
   return rows.flatMap(({ key, count, secondsLeft }) => {
-    const known = parseLimitKey(key);
-    if (!known) return [];
-    const { gatewayId, view } = known;
+    const parsed = parseLimitKey(key);
+    if (!parsed) return [];
+    const { gatewayId, view } = parsed;
     return {
       key,
-      limit: known.limit,
-      user: isOfAddress(known.limit) ? null : known.subject,
-      address: isOfAddress(known.limit) ? known.subject : null,
+      limit: parsed.limit,
+      user: isOfAddress(parsed.limit) ? null : parsed.subject,
+      address: isOfAddress(parsed.limit) ? parsed.subject : null,
       gateway: gatewayId === null ? null : (gateways.get(gatewayId) ?? gatewayId),
       view,
       count,
-      max: maxOf(services, known.limit, view),
+      max: maxOf(services, parsed.limit, view),
       secondsLeft,
     };
   });
 }
 
 /**
- * Clears windows, so that events are accepted again. The audit stores who did it and why.
+ * Clears windows, so that events are accepted again. The audit log stores `by` and `reason`.
  *
- * @returns how many windows were cleared
+ * @returns the number of windows that were cleared
+ * @throws ConfigurationError if an argument is invalid
  */
 export async function clearLimitWindows(
   services: Services,
@@ -96,14 +103,14 @@ export async function clearLimitWindows(
 ): Promise<number> {
   checkChangeOptions(options);
   const { user, address, all, ...others } = (which ?? {}) as { user?: string; address?: string; all?: true };
-  const given = [user, address, all].filter((value) => value !== undefined);
-  if (given.length !== 1 || Object.keys(others).length > 0 || (all !== undefined && all !== true)) {
+  const criteria = [user, address, all].filter((value) => value !== undefined);
+  if (criteria.length !== 1 || Object.keys(others).length > 0 || (all !== undefined && all !== true)) {
     throw new ConfigurationError(
-      `clearLimits() expects { user }, { address } or { all: true }, but received ${formatValue(which)}.`,
+      `clearLimits() received ${formatValue(which)}. Pass exactly one of { user }, { address } and { all: true }.`,
     );
   }
   if (user !== undefined) checkUserId(user);
-  const block = address === undefined ? undefined : blockOf("clearLimits()", address);
+  const block = address === undefined ? undefined : addressBlockOf("clearLimits()", address);
   const cleared = await services.database.transaction(async (db) => {
     const count = await services.rateLimits.clear(db, { user, address: block });
     await services.audit.record(db, await services.changeLog.append(db), {
@@ -120,10 +127,11 @@ function maxOf(services: Services, limit: CountedLimit, view: string | null): nu
   return view === null ? services.limits.app[limit] : services.limits.at(view, limit).value;
 }
 
-function blockOf(owner: string, address: unknown): string {
+function addressBlockOf(owner: string, address: unknown): string {
   const block = typeof address === "string" ? addressBlock(address.replace(/::\/64$/, "::")) : undefined;
   if (block !== undefined) return block;
   throw new ConfigurationError(
-    `${owner}: address must be an IP address such as 203.0.113.7, but received ${formatValue(address)}.`,
+    `${owner}: address must be an IP address such as 203.0.113.7, but received ${formatValue(address)}. ` +
+      "Pass an IPv4 or IPv6 address.",
   );
 }

@@ -7,19 +7,25 @@ import type { Tables } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
 import { type RuleChange, recordRules } from "./compare-rules.ts";
 
-/** What a migration did. */
+/** The result of a migration. */
 export interface MigrationResult {
-  /** Names of the migrations that ran. */
+  /** Names of the schema migrations that ran. */
   readonly migrations: readonly string[];
-  /** Permissions that are in the database from now on. */
+  /** Permissions that were added to the database. */
   readonly added: readonly string[];
-  /** Permissions in the database that are no longer declared. They are left alone. */
+  /** Permissions in the database that the code no longer declares. They are not changed. */
   readonly stale: readonly string[];
-  /** Rules that differ from those recorded before. The first migration compares with nothing. */
+  /** Rules that differ from those stored before. Empty for the first migration. */
   readonly rules: readonly Pick<RuleChange, "kind" | "name" | "change" | "widens">[];
 }
 
-/** A version of the app takes over: tables, permissions and rules become those of its code, and open sockets follow. */
+/**
+ * Migrates the schema, and stores the permissions and rules of this version of the app. Then open
+ * connections are checked against the rules.
+ *
+ * @param options `by` and `reason` for the audit log. `by` defaults to "migrate"
+ * @throws ConfigurationError if an option is invalid
+ */
 export async function migrate(
   services: Services,
   worker: RevocationWorker,
@@ -35,13 +41,13 @@ export async function migrate(
   });
   const committed = {
     change: "The migration",
-    next: "A process that serves will judge the open connections.",
+    next: "A serving process will check the open connections. Do not repeat the migration.",
   };
   await afterCommit(services.database, committed, () => worker.enforce());
   return { migrations, ...synced };
 }
 
-/** A channel's pattern selects no sessions, so everyone is looked at again where one has changed. */
+/** Records the changed rules. A channel pattern selects no connections, so it affects everyone. */
 async function recordChange(
   services: Services,
   db: Kysely<Tables>,

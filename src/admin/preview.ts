@@ -5,33 +5,40 @@ import type { ChangeOptions } from "../permissions/grants.ts";
 import type { Subject } from "../permissions/rules.ts";
 import type { RevocationTarget } from "../revocation/queue.ts";
 import { HOOK_DEADLINE_MS, recheckChannel, recheckView } from "../revocation/recheck.ts";
-import { isEnded, selectorOf } from "../revocation/worker.ts";
+import { closesEveryConnection, selectorOf } from "../revocation/worker.ts";
 import type { Services } from "../services.ts";
 import { type Tables, yieldToEventLoop } from "../storage/database.ts";
 import { type AccessChange, type Written, writeChange } from "./change.ts";
 
-/** What a change would do, were it made now. */
+/** The effects that a change would have now. */
 export interface AccessPreview {
-  /** False when everything is so already. */
+  /** `false` if the change would have no effect. */
   readonly changed: boolean;
-  /** Whose effective permissions would differ: superusers have all of them, inactive users none. */
+  /**
+   * Users with different effective permissions after the change. Superusers have all permissions,
+   * and inactive users have none.
+   */
   readonly users: readonly UserEffect[];
-  /** Open sockets that would be closed. */
+  /** Open connections that would be closed. */
   readonly connections: readonly ConnectionEffect[];
-  /** Channels that would be left by sockets that stay. */
+  /** Channels that remaining connections would leave. */
   readonly channels: readonly ChannelEffect[];
-  /** Permissions that would be pruned. */
+  /** Names of the permissions that would be pruned. */
   readonly pruned: readonly string[];
-  /** Open sockets of views or channels that are not this app's to judge. */
+  /**
+   * Number of open connections with a view or channel of another app, which cannot be checked here.
+   */
   readonly foreign: number;
 }
 
+/** A user with different effective permissions after a change. */
 export interface UserEffect {
   readonly user: string;
   readonly gains: readonly string[];
   readonly loses: readonly string[];
 }
 
+/** An open connection that a change would close. */
 export interface ConnectionEffect {
   readonly connection: string;
   readonly connectionId: string;
@@ -39,15 +46,18 @@ export interface ConnectionEffect {
   readonly view: string;
 }
 
+/** A channel that an open connection would leave. */
 export interface ChannelEffect extends ConnectionEffect {
   readonly channel: string;
 }
 
 /**
- * Tells what a change would do: it is written by the statements that would make it, looked at, and undone. Hooks are asked
- * about the users as they would be. It reads a snapshot, for which other changes do not wait on PostgreSQL.
+ * Returns the effects that a change would have.
  *
- * @throws ConfigurationError for input that the change itself would refuse
+ * The change is written in a transaction that is rolled back. Hooks are called with the users as
+ * they would be after the change. On PostgreSQL, other changes do not wait for it.
+ *
+ * @throws ConfigurationError if the change is invalid
  */
 export async function previewChange(
   services: Services,
@@ -55,17 +65,17 @@ export async function previewChange(
   options: ChangeOptions = {},
 ): Promise<AccessPreview> {
   const { written, before, after, connections } = await services.database.rollbackTransaction((db) =>
-    rehearsed(services, db, change, options),
+    writeTentatively(services, db, change, options),
   );
   return {
     changed: written.changed,
     pruned: written.pruned,
     users: effects(services, before, after),
-    ...(await consequences(services, written.touched, connections)),
+    ...(await connectionEffects(services, written.affected, connections)),
   };
 }
 
-async function rehearsed(
+async function writeTentatively(
   services: Services,
   db: Kysely<Tables>,
   change: AccessChange,
@@ -75,8 +85,9 @@ async function rehearsed(
   const written = await writeChange(services, db, change, options, { isTentative: true });
   const users = usersOf(written);
   const after = users ? await allSubjects(services, db, users) : [];
-  const connections = written.touched ? await allSessions(services, db, written) : [];
-  // A group that goes takes the list of its members along; whom the change touched is known from its record.
+  const connections = written.affected ? await allConnections(services, db, written) : [];
+  // Deleting a group deletes its members, so the affected users are read from the revocation
+  // record.
   const listed =
     written.revocationId === undefined ? [] : await services.revocations.listed(db, written.revocationId);
   await services.database.sql`rollback to savepoint before_change`.execute(db);
@@ -91,13 +102,13 @@ async function rehearsed(
   return { written, before, after, connections };
 }
 
-function usersOf({ touched, revocationId }: Written): UserSelector | undefined {
-  switch (touched?.scope) {
+function usersOf({ affected, revocationId }: Written): UserSelector | undefined {
+  switch (affected?.scope) {
     case "user":
     case "deleted-user":
-      return { kind: "user", userId: touched.subject };
+      return { kind: "user", userId: affected.subject };
     case "group":
-      return { kind: "group", group: touched.subject };
+      return { kind: "group", group: affected.subject };
     case "users":
       return revocationId === undefined ? undefined : { kind: "listed", revocationId };
     default:
@@ -111,14 +122,14 @@ async function allSubjects(services: Services, db: Kysely<Tables>, users: UserSe
   return all;
 }
 
-async function allSessions(
+async function allConnections(
   services: Services,
   db: Kysely<Tables>,
-  { touched, revocationId }: Written,
+  { affected, revocationId }: Written,
 ): Promise<ConnectionWithChannels[]> {
-  if (!touched || revocationId === undefined) return [];
-  const subject = "subject" in touched ? touched.subject : "";
-  const selector = selectorOf({ id: revocationId, scope: touched.scope, subject });
+  if (!affected || revocationId === undefined) return [];
+  const subject = "subject" in affected ? affected.subject : "";
+  const selector = selectorOf({ id: revocationId, scope: affected.scope, subject });
   const all: ConnectionWithChannels[] = [];
   for (let after = ""; ; ) {
     const page = await services.connections.page(selector, after, { db });
@@ -130,26 +141,28 @@ async function allSessions(
 }
 
 function effects(services: Services, before: readonly Subject[], after: readonly Subject[]): UserEffect[] {
-  const then = new Map(after.map((subject) => [subject.userId, subject]));
-  const now = new Map(before.map((subject) => [subject.userId, subject]));
-  const ids = [...new Set([...now.keys(), ...then.keys()])].filter((id) => id !== null).sort();
+  const subjectsAfter = new Map(after.map((subject) => [subject.userId, subject]));
+  const subjectsBefore = new Map(before.map((subject) => [subject.userId, subject]));
+  const ids = [...new Set([...subjectsBefore.keys(), ...subjectsAfter.keys()])]
+    .filter((id) => id !== null)
+    .sort();
   return ids.flatMap((user) => {
-    const had = effective(services, now.get(user));
-    const has = effective(services, then.get(user));
+    const had = effective(services, subjectsBefore.get(user));
+    const has = effective(services, subjectsAfter.get(user));
     const gains = [...has].filter((permission) => !had.has(permission)).sort();
     const loses = [...had].filter((permission) => !has.has(permission)).sort();
     return gains.length + loses.length > 0 ? [{ user, gains, loses }] : [];
   });
 }
 
-/** What a user may do by permissions: everything there is for a superuser, nothing for somebody inactive. */
+/** Returns the effective permissions: all for a superuser, none for an inactive user. */
 export function effective(services: Services, subject: Subject | undefined): Set<string> {
   if (!subject?.isActive) return new Set();
   const all = subject.isSuperuser ? services.permissions.list().map(({ name }) => name) : [];
   return new Set([...all, ...subject.permissions]);
 }
 
-async function consequences(
+async function connectionEffects(
   services: Services,
   touched: RevocationTarget | undefined,
   open: readonly ConnectionWithChannels[],
@@ -160,9 +173,9 @@ async function consequences(
   for (const connection of open) {
     const { id, connectionId, userId, view } = connection;
     const effect = { connection: id, connectionId, user: userId, view };
-    const standing = touched && isEnded(touched.scope) ? undefined : recheckView(services, connection);
-    if (standing === undefined || standing.kind === "lost") connections.push(effect);
-    else if (standing.kind === "foreign") foreign++;
+    const result = touched && closesEveryConnection(touched.scope) ? undefined : recheckView(services, connection);
+    if (result === undefined || result.kind === "lost") connections.push(effect);
+    else if (result.kind === "foreign") foreign++;
     else {
       for (const channel of connection.channels) {
         const { kind } = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);

@@ -11,7 +11,7 @@ import {
 } from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
-/** What can be done to rights and sockets, as the audit names it. */
+/** The changes of permissions, connections and gateways that the audit log records. */
 export type AuditAction =
   | "grant"
   | "revoke"
@@ -25,30 +25,30 @@ export type AuditAction =
   | "prune-permissions"
   | "end-session"
   | "recheck"
-  | "close-sessions"
+  | "close-connections"
   | "clear-limits"
   | "rules-changed"
   | "expired"
   | "provision";
 
-/** One thing that was done. */
+/** One recorded change. */
 export interface AuditEntry {
-  /** Counts up by the order in which changes were committed; other writes may leave gaps. */
+  /** Increases in the order in which changes were committed. Other writes may leave gaps. */
   readonly number: number;
-  /** Epoch milliseconds by the database's clock. */
+  /** Time of the change in epoch milliseconds, by the clock of the database. */
   readonly at: number;
   readonly action: AuditAction;
-  /** Who did it, as the caller said; null where nobody did. */
+  /** Who made the change, as the caller stated, or null if the caller stated no name. */
   readonly by: string | null;
   readonly reason: string | null;
   readonly user: string | null;
   readonly group: string | null;
   readonly permission: string | null;
-  /** What else there is to know, such as `until` or `channel`. */
+  /** Other facts about the change, such as `until` or `channel`. */
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-/** What an entry says besides its number and instant. */
+/** The fields of an entry, except for its number and time. */
 export interface AuditSubject {
   readonly action: AuditAction;
   readonly by?: string | null | undefined;
@@ -59,17 +59,17 @@ export interface AuditSubject {
   readonly details?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** Which entries, the newest first. */
+/** Selects entries of the audit log. They are listed newest first. */
 export interface AuditFilter {
   readonly user?: string | undefined;
   readonly group?: string | undefined;
   readonly permission?: string | undefined;
   readonly by?: string | undefined;
-  /** Epoch milliseconds, or a Date; that instant included. */
+  /** Only entries at or after this time: a Date, or epoch milliseconds. */
   readonly since?: number | Date | undefined;
-  /** Entries with smaller numbers, for the next page. */
+  /** Only entries with smaller numbers. For the next page, pass the number of the last entry. */
   readonly before?: number | undefined;
-  /** At most this many. Default 100, at most 1 000. */
+  /** The maximum number of entries, from 1 to 1 000. Default 100. */
   readonly limit?: number | undefined;
 }
 
@@ -83,7 +83,7 @@ const AUDIT_FILTER = optionsOf<AuditFilter>()({
   limit: rowLimit,
 });
 
-/** Who did what, when and why. Append-only: nothing here changes an entry, and only a cleanup takes old ones away. */
+/** The append-only record of who changed what, when and why. Only a cleanup removes old entries. */
 export class Audit {
   readonly #database: Database;
 
@@ -91,12 +91,16 @@ export class Audit {
     this.#database = database;
   }
 
-  /** Writes an entry in the transaction of what it tells. */
+  /** Writes an entry in the transaction of the change that it describes. */
   record(db: Kysely<Tables>, number: number, subject: AuditSubject): Promise<void> {
     return this.recordMany(db, number, [subject]);
   }
 
-  /** Writes several entries in one statement, with consecutive numbers. @param first the number of the first one */
+  /**
+   * Writes several entries in one statement, with consecutive numbers.
+   *
+   * @param first the number of the first entry
+   */
   async recordMany(db: Kysely<Tables>, first: number, subjects: readonly AuditSubject[]): Promise<void> {
     if (subjects.length === 0) return;
     await db
@@ -117,7 +121,11 @@ export class Audit {
       .execute();
   }
 
-  /** Removes entries older than so many milliseconds. @returns how many, at most `limit` */
+  /**
+   * Removes entries that are older than the given number of milliseconds.
+   *
+   * @returns how many were removed, at most `limit`
+   */
   async removeOlder(thanMs: number, limit: number): Promise<number> {
     const { now } = this.#database;
     const { numDeletedRows } = await this.#database.execute((db) =>
@@ -136,7 +144,11 @@ export class Audit {
     return Number(numDeletedRows);
   }
 
-  /** @throws ConfigurationError with the name of the filter, its value and what to change */
+  /**
+   * Returns the entries that match a filter, newest first.
+   *
+   * @throws ConfigurationError with the name of the filter, its value and what to change
+   */
   async list(filter: AuditFilter = {}): Promise<readonly AuditEntry[]> {
     const { user, group, permission, by, since, before, limit } = parseOptions(
       "audit()",

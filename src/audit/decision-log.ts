@@ -14,13 +14,16 @@ import { type Database, type Tables, yieldToEventLoop } from "../storage/databas
 import type { Decision } from "./decision.ts";
 import { DenialCounter, type Repeats, storedReference } from "./denial-counter.ts";
 
-/** What is kept of decisions, and how long. */
+/** Which decisions are stored, and for how long. */
 export interface DecisionLogOptions {
   /** The share of allowed events that are stored with their reasons, from 0 to 1. Default 0.01. */
   readonly sampleAllowed?: number | undefined;
   /** How long decisions are stored, in days. Default 30. */
   readonly keepDays?: number | undefined;
-  /** Maximum number of stored decisions. If there are more, the oldest of the user with the most are removed. Default 100 000. */
+  /**
+   * The maximum number of stored decisions. If there are more, the oldest decisions of the users
+   * with the most decisions are removed. Default 100 000.
+   */
   readonly maxRows?: number | undefined;
 }
 
@@ -31,17 +34,17 @@ export const decisionLogSchema = optionsOf<DecisionLogOptions>()({
   maxRows: v.optional(wholeNumberOption(1, undefined, "rows"), 100_000),
 });
 
-/** Which decisions, the newest first. */
+/** Selects stored decisions. They are listed newest first. */
 export interface DecisionFilter {
   readonly user?: string | undefined;
-  readonly verdict?: "allowed" | "refused" | undefined;
+  readonly verdict?: "allowed" | "denied" | undefined;
   /** The reason of a denial, such as `permission` or `limit`. */
   readonly reason?: string | undefined;
-  /** Epoch milliseconds, or a Date; that instant included. */
+  /** Only decisions at or after this time: a Date, or epoch milliseconds. */
   readonly since?: number | Date | undefined;
-  /** The last decision of the page before: only decisions that come after it in the list. Default: none. */
+  /** The last decision of the previous page, to list the next page. Default: the first page. */
   readonly after?: Pick<Decision, "at" | "reference"> | undefined;
-  /** At most this many. Default 100, at most 1 000. */
+  /** The maximum number of decisions, from 1 to 1 000. Default 100. */
   readonly limit?: number | undefined;
 }
 
@@ -51,45 +54,43 @@ function isReference(value: unknown): boolean {
 
 const DECISION_FILTER = optionsOf<DecisionFilter>()({
   user: v.optional(searchedText),
-  verdict: v.optional(choiceOption("allowed", "refused")),
+  verdict: v.optional(choiceOption("allowed", "denied")),
   reason: v.optional(searchedText),
   since: v.optional(instantOption),
   after: v.optional(
     v.custom<Pick<Decision, "at" | "reference">>(
       (value) =>
         Number.isSafeInteger((value as Decision | null)?.at) && isReference((value as Decision).reference),
-      "must be a decision of the page before, with at and reference",
+      "must be the last decision of the previous page, with at and reference",
     ),
   ),
   limit: rowLimit,
 });
 
-/** Rows that one statement of a sweep removes. */
+/** The maximum number of rows that one statement of a sweep removes. */
 const ROWS_PER_SWEEP = 1000;
-/** Rows in one INSERT; a row has 12 values, and a statement takes 32 766. */
+/** Rows per INSERT. A row has 12 values, and a statement accepts at most 32 766 values. */
 const ROWS_PER_INSERT = 500;
-/** Statements of one sweep at most. What is left is removed by the next one. */
+/** The maximum number of statements per sweep. The next sweep removes the remaining rows. */
 const MAX_BATCHES = 500;
-/** Transactions with this lock exclude each other. */
+/** Name of the lock under which surplus rows are counted and removed. */
 const SWEEP_LOCK = "decisions sweep";
-/** How often what is too old or too much is swept, in milliseconds. */
+/** The minimum time between two sweeps, in milliseconds. */
 const SWEEP_MS = 60_000;
 const DAY_MS = 24 * 60 * 60_000;
 
-/** Receives each decision that is stored, the number of those that were only counted, and errors. */
+/** Receives each stored decision, the number of counted denials, and errors. */
 export interface DecisionListener {
   onDecision(decision: Decision): void;
   onError(error: unknown, where: string): void;
 }
 
-/** How often what was only counted is written and reported, in milliseconds. */
+/** The minimum time between two reports of counted denials, in milliseconds. */
 const COUNT_MS = 1000;
-/** Users whose rows are compared when the table is too long. */
+/** The number of users that are compared when the table has too many rows. */
 const COMPARED_USERS = 200;
 
-/**
- * Keeps decisions in a bounded table. Those that are kept at the same time are written by one statement.
- */
+/** Stores decisions in a bounded table. Decisions that arrive together are written together. */
 export class DecisionLog {
   readonly #database: Database;
   readonly #sampleAllowed: number;
@@ -115,19 +116,21 @@ export class DecisionLog {
     this.#listener = listener;
   }
 
-  /** Whether this one of the allowed events is kept. */
+  /** Returns whether this allowed event is stored, with the probability `sampleAllowed`. */
   isSampled(): boolean {
     return Math.random() < this.#sampleAllowed;
   }
 
   /**
-   * Takes a decision. It is in the table when {@link flush} has resolved, unless it is one of many denials of the same kind: those are
-   * counted, and passed to the listener with their number once per second.
+   * Accepts a decision. It is stored when {@link flush} has resolved.
+   *
+   * Frequent denials of the same kind are counted instead. Their number is passed to the listener
+   * once per second.
    *
    * @returns the reference for the client
    */
-  take(decision: Decision): string {
-    if (decision.verdict === "refused") {
+  add(decision: Decision): string {
+    if (decision.verdict === "denied") {
       const { reference, isStored } = this.#counter.count(decision);
       if (!isStored) return reference;
     }
@@ -136,31 +139,37 @@ export class DecisionLog {
     return decision.reference;
   }
 
-  /** Resolves when everything taken in so far is in the table. What cannot be written is told to `onError`. */
+  /** Resolves when all accepted decisions are stored. Failures are passed to `onError`. */
   flush(): Promise<void> {
     if (this.#pending.length > 0) this.#writing = this.#writing.then(() => this.#write([]));
     return this.#writing;
   }
 
-  /** The same, and what was only counted, at most once per second: a client that repeats itself must not cause a write each time. */
-  settleWhenDue(now = Date.now()): Promise<void> {
+  /**
+   * Does the same as {@link flush}. At most once per second, it also stores and reports the counts.
+   * This way, a client that repeats a denied request does not cause a write each time.
+   */
+  flushWithCountsWhenDue(now = Date.now()): Promise<void> {
     // Also due if the clock was set back.
-    return Math.abs(now - this.#countedAt) < COUNT_MS ? this.flush() : this.settle(now);
+    return Math.abs(now - this.#countedAt) < COUNT_MS ? this.flush() : this.flushWithCounts(now);
   }
 
-  /** The same at once. */
-  settle(now = Date.now()): Promise<void> {
+  /** Stores all accepted decisions, and stores and reports the counts. */
+  flushWithCounts(now = Date.now()): Promise<void> {
     this.#countedAt = now;
-    const taken = this.#counter.take(now);
-    for (const { decision, storedAs, repeats } of taken) {
+    const counts = this.#counter.add(now);
+    for (const { decision, storedAs, repeats } of counts) {
       this.#listener.onDecision({ ...decision, reference: storedAs ?? decision.reference, repeats });
     }
-    if (taken.length === 0) return this.flush();
-    this.#writing = this.#writing.then(() => this.#write(taken));
+    if (counts.length === 0) return this.flush();
+    this.#writing = this.#writing.then(() => this.#write(counts));
     return this.#writing;
   }
 
-  /** Removes what is too old or too much, once a minute at the most. */
+  /**
+   * Removes expired and surplus decisions, at most once per minute. Failures are passed to
+   * `onError`.
+   */
   async sweep(): Promise<void> {
     if (performance.now() - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = performance.now();
@@ -170,16 +179,16 @@ export class DecisionLog {
         await yieldToEventLoop();
       }
     } catch (error) {
-      this.#listener.onError(error, "sweeping decisions");
+      this.#listener.onError(error, "removing old decisions");
     }
   }
 
   /**
-   * Returns the decision that a reference leads to. For a denial that was only counted, that is the stored one of the same kind, with
-   * `isCounted`.
+   * Returns the decision with a reference, or undefined. For a denial that was only counted, it
+   * returns the stored denial of the same kind, with `isCounted`.
    */
   async find(reference: string): Promise<Decision | undefined> {
-    await this.settle();
+    await this.flushWithCounts();
     const { stored, isCounted } = storedReference(reference);
     const row = await this.#database.db
       .selectFrom("sallyport_decisions")
@@ -190,14 +199,18 @@ export class DecisionLog {
     return isCounted ? { ...fromRow(row), isCounted } : fromRow(row);
   }
 
-  /** @throws ConfigurationError with the name of the filter, its value and what to change */
+  /**
+   * Returns the decisions that match a filter, newest first.
+   *
+   * @throws ConfigurationError with the name of the filter, its value and what to change
+   */
   async list(filter: DecisionFilter = {}): Promise<readonly Decision[]> {
     const { user, verdict, reason, since, after, limit } = parseOptions(
       "decisions()",
       DECISION_FILTER,
       filter,
     );
-    await this.settle();
+    await this.flushWithCounts();
     let query = this.#database.db
       .selectFrom("sallyport_decisions")
       .select(["details", "repeats"])
@@ -235,11 +248,15 @@ export class DecisionLog {
         }
       });
     } catch (error) {
-      this.#listener.onError(error, `keeping ${decisions.length} decisions`);
+      this.#listener.onError(error, `storing ${decisions.length} decisions`);
     }
   }
 
-  /** Removes decisions that are too old, or more than `maxRows`. @returns how many, at most `limit` */
+  /**
+   * Removes expired decisions. If there are none, removes surplus decisions.
+   *
+   * @returns how many were removed, at most `limit`
+   */
   async removeOld(limit: number): Promise<number> {
     return (await this.#removeExpired(limit)) || (await this.#removeSurplus(limit));
   }
@@ -248,7 +265,7 @@ export class DecisionLog {
     const until = Date.now() - this.#keepMs;
     const expired = this.#database.db.selectFrom("sallyport_decisions").select("reference");
     const oldest = expired.where("at", "<=", until).orderBy("at").limit(limit);
-    // A read takes no lock, and most of the time there is nothing to remove.
+    // A read takes no lock, and usually there is nothing to remove.
     if (!(await oldest.limit(1).executeTakeFirst())) return 0;
     const { numDeletedRows } = await this.#database.execute((db) =>
       db.deleteFrom("sallyport_decisions").where("reference", "in", oldest).executeTakeFirst(),
@@ -257,8 +274,8 @@ export class DecisionLog {
   }
 
   /**
-   * Removes the oldest rows of the users who have the most, so that a user who causes many denials does not remove those of others.
-   * Clients without a user count as one user.
+   * Removes the oldest rows of the users with the most rows. Users with few rows keep them. Clients
+   * without a user count as one user.
    */
   async #removeSurplus(limit: number): Promise<number> {
     const rows = await this.#database.db
@@ -266,7 +283,7 @@ export class DecisionLog {
       .select(({ fn }) => fn.countAll<number>().as("count"))
       .executeTakeFirst();
     if (Number(rows?.count ?? 0) <= this.#maxRows) return 0;
-    // Another process can run this at the same time: rows are counted and removed under one lock.
+    // Other processes can do the same, so the rows are counted and removed under one lock.
     return this.#database.sharedTransaction((db) => this.#removeOldestOfMost(db, limit), {
       lock: SWEEP_LOCK,
       isSlow: true,
@@ -288,11 +305,11 @@ export class DecisionLog {
     const surplus = Number(users[0]?.total ?? 0) - this.#maxRows;
     if (surplus <= 0) return 0;
     const counts = users.map(({ count }) => Number(count));
-    // Users beyond those that are compared have at most as many rows as the last one, and are compared by the next batch.
+    // Other users have at most as many rows as the last user here. The next batch compares them.
     const least = users.length < COMPARED_USERS ? 0 : Math.min(counts.at(-1) ?? 0, (counts[0] ?? 1) - 1);
     const share = Math.max(fairShare(counts, surplus), least);
     let removed = 0;
-    // Counting reads the whole table, so one count serves many users.
+    // Counting reads the whole table, so one count is used for many users.
     for (const { user_id, count } of users) {
       const rows = Math.min(Number(count) - share, surplus - removed, limit - removed);
       if (rows <= 0) break;
@@ -314,16 +331,16 @@ export class DecisionLog {
 }
 
 /**
- * Returns how many rows each user can keep so that `surplus` rows are removed from those who have more.
+ * Returns how many rows each user can keep. The users with more rows lose `surplus` rows in total.
  *
- * @param counts rows of each user, the largest first
+ * @param counts the number of rows of each user, largest first
  */
 export function fairShare(counts: readonly number[], surplus: number): number {
   let [sum, users] = [0, 0];
   for (const [index, count] of counts.entries()) {
     sum += count;
     users = index + 1;
-    // Those before the next user could give the surplus and still have as many rows as that one.
+    // The users so far can lose the surplus and still have as many rows as the next user.
     if (sum - users * (counts[users] ?? 0) >= surplus) break;
   }
   return Math.max(0, Math.floor((sum - surplus) / users));

@@ -1,42 +1,47 @@
 import { randomUUID } from "node:crypto";
-import type { Reason, RefusedError } from "../errors.ts";
+import type { Reason, RequestError } from "../errors.ts";
 import { evaluateRule, type Rule, type RuleResult, type Subject } from "../permissions/rules.ts";
 import { printable } from "../printable.ts";
 import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
 
-/** What was decided about: a request, an open socket whose right may have ended, or one recipient of a send. */
-export type DecidedEvent = "token" | "connect" | "message" | "disconnect" | "eviction" | "delivery";
+/**
+ * The kind of event: a request, a check of an open connection (`eviction`), or a recipient of a
+ * send.
+ */
+export type DecidedEvent = "token" | "connect" | "message" | "disconnect" | "revocation" | "delivery";
 
-/** What is known about an event while it is being decided; filled in as guards pass. */
+/** The facts that are known about an event. Each check adds to them. */
 export interface DecisionContext {
   readonly event: DecidedEvent;
   readonly path: string;
-  /** Rules and hooks in the order in which they were asked. */
+  /** Rules and authorize hooks, in the order in which they were evaluated. */
   readonly steps: Step[];
   /** `performance.now()` when the event arrived. */
   readonly startedAt: number;
   gateway?: string;
   connectionId?: string;
-  /** API Gateway's id of the event, as in its access log. */
+  /** The id that API Gateway gave the event, as in its access log. */
   requestId?: string;
   sourceIp?: string;
   origin?: string;
   connectionKey?: string;
   userId?: string;
-  /** Hash of the id of the app's session. */
+  /** Hash of the session id. */
   sessionId?: string;
   view?: string;
   handler?: string;
   channel?: string;
-  /** The `id` of the call, as the peer chose it. */
+  /** The `id` of the call, as the client chose it. */
   callId?: string | number;
-  /** The change that led to an eviction, as in the audit. */
+  /** The number of the change that caused a revocation, as in the audit log. */
   change?: number;
-  /** From the event's arrival until every guard had said yes, in milliseconds; where somebody wants to know. */
-  gateMs?: number;
+  /**
+   * Time from the arrival of the event until all checks had passed, in milliseconds, for telemetry.
+   */
+  authorizationMs?: number;
 }
 
-/** A question that was asked on the way to a decision, with whom it was asked about. */
+/** A rule or an authorize hook that was evaluated, with its input and its result. */
 export type Step =
   | {
       readonly kind: "rule";
@@ -47,82 +52,98 @@ export type Step =
     }
   | { readonly kind: "authorize"; readonly what: string; readonly allowed: boolean };
 
-/** Steps that are remembered of one event; a handler may send in a loop. */
+/** The maximum number of steps per event. A handler can send in a loop. */
 const MAX_STEPS = 50;
 
+/** Returns the context of an event that has just arrived. */
 export function createDecisionContext(event: DecidedEvent, path: string): DecisionContext {
   return { event, path, steps: [], startedAt: performance.now() };
 }
 
-/** Remembers a step; when there are too many, the latest stands for those before it. */
+/** Adds a step. If there are too many, it replaces the last one. */
 export function recordStep(context: DecisionContext, step: Step): void {
   if (context.steps.length >= MAX_STEPS) context.steps.pop();
   context.steps.push(step);
 }
 
-/** One question and its answer, complete enough to be judged again. */
+/**
+ * A rule or an authorize hook and its result. A rule can be evaluated again from the step alone.
+ */
 export type DecisionStep =
   | {
       readonly kind: "rule";
-      /** Whose rule: `ChatView`, `ChatView.delete_message`, `channel "rooms/general"`. */
+      /**
+       * The owner of the rule: `ChatView`, `ChatView.delete_message`, `channel "rooms/general"`.
+       */
       readonly what: string;
       readonly rule: Rule;
-      /** The user's state when it was asked; `userId` null for nobody. */
+      /**
+       * The state of the user when the rule was evaluated. `userId` is null for an anonymous user.
+       */
       readonly subject: Pick<Subject, "userId" | "isActive" | "isSuperuser">;
-      /** The grants that held then, of the permissions that the rule names. */
+      /** The grants that applied then, for the permissions that the rule names. */
       readonly held: readonly EffectiveGrant[];
       readonly allowed: boolean;
-      /** Permissions any or all of which would have let the user in. */
+      /** The missing permissions. Depending on the rule, the user needs one or all of them. */
       readonly missing: readonly string[];
     }
   | {
       readonly kind: "authorize";
-      /** Whose hook. */
+      /** The owner of the hook, such as `authorize of channel "rooms/general"`. */
       readonly what: string;
       readonly allowed: boolean;
     };
 
-/** One yes or no with its reasons. The peer hears the reference and nothing else of it. */
+/** A decision with its reasons. Only the reference is sent to the client. */
 export interface Decision extends Readonly<Omit<DecisionContext, "steps" | "startedAt" | "gateMs">> {
-  /** The {@link sessionFingerprint} of the app's session. */
+  /** The {@link sessionFingerprint} of the session. */
   readonly sessionId?: string;
-  /** Leads from what the peer heard to this decision. */
+  /** Identifies this decision. A denied client receives it. */
   readonly reference: string;
-  /** Epoch milliseconds. */
+  /** Time of the decision, in epoch milliseconds. */
   readonly at: number;
-  readonly verdict: "allowed" | "refused";
-  /** The HTTP status it had, or would have had. */
+  readonly verdict: "allowed" | "denied";
+  /** HTTP status of the response, or the corresponding status if the event has no response. */
   readonly status: number;
-  /** Why it was refused; undefined where it was allowed. */
+  /** Why the event was denied or rejected, or undefined if it was allowed. */
   readonly reason: Reason | undefined;
-  /** For the developer: what happened and what to do. */
+  /** For developers: what happened and what to do. */
   readonly message: string;
-  /** Permissions any or all of which would have let the user in. */
+  /** The missing permissions. Depending on the rule, the user needs one or all of them. */
   readonly missing: readonly string[];
-  /** Every rule and hook that was asked, in order. */
+  /** The rules and hooks that were evaluated, in order. At most 50. */
   readonly steps: readonly DecisionStep[];
-  /** From the event's arrival to the verdict, hooks and database included, in milliseconds. */
+  /**
+   * Time from the arrival of the event to the decision, in milliseconds. Includes hooks and the
+   * database.
+   */
   readonly tookMs: number;
   /** Further denials of the same kind that were counted on this decision and not stored. */
   readonly repeats: number;
-  /** True if the reference that led to this decision belongs to a denial that was only counted on it. */
+  /**
+   * True if the reference that led to this decision belongs to a denial that was only counted on
+   * it.
+   */
   readonly isCounted?: true;
 }
 
-/** Short enough to read out, random enough never to meet another: 12 hex characters. */
+/** Returns a new random reference: 12 hexadecimal characters, short enough to read out. */
 export function newReference(): string {
   return randomUUID().replaceAll("-", "").slice(0, 12);
 }
 
-export function denied(context: DecisionContext, error: RefusedError, reference: string): Decision {
+/** Returns the decision for an event that an error denied or rejected. */
+export function denied(context: DecisionContext, error: RequestError, reference: string): Decision {
   const { status, reason, message, missing } = error;
-  return { ...fieldsOf(context), reference, verdict: "refused", status, reason, message, missing };
+  return { ...fieldsOf(context), reference, verdict: "denied", status, reason, message, missing };
 }
 
+/** Returns the decision for an event that was allowed. */
 export function allowed(context: DecisionContext, reference: string): Decision {
-  const { what } = context.steps.at(-1) ?? { what: "Nothing that was asked" };
-  const message =
-    context.steps.length === 0 ? "Nothing demanded anything." : `${what} and all before it said yes.`;
+  const lastStep = context.steps.at(-1);
+  const message = lastStep
+    ? `All checks passed. The last check was ${lastStep.what}.`
+    : "No check was required.";
   return {
     ...fieldsOf(context),
     reference,
@@ -134,20 +155,25 @@ export function allowed(context: DecisionContext, reference: string): Decision {
   };
 }
 
-/** Returns what a decision contains of a session of the app: the first 12 hexadecimal characters of its hash. */
+/**
+ * Returns what a decision contains of a session: the first 12 hexadecimal characters of its hash.
+ */
 export function sessionFingerprint(sessionHash: string): string {
   return sessionHash.slice(0, 12);
 }
 
-function fieldsOf({ steps, startedAt, sessionId, gateMs: _, ...given }: DecisionContext) {
+function fieldsOf({ steps, startedAt, sessionId, authorizationMs: _, ...given }: DecisionContext) {
   const context = { ...given, ...printableFields(given) };
   const tookMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
   const session = sessionId === undefined ? {} : { sessionId: sessionFingerprint(sessionId) };
   return { ...context, ...session, at: Date.now(), steps: steps.map(publicStep), tookMs, repeats: 0 };
 }
 
-/** What a client or a gateway wrote, and ends in logs. Ids of users are the app's own and stay, because decisions are found by them. */
-const WRITTEN_OUTSIDE = [
+/**
+ * Fields with text from clients or gateways, which must be safe to log. User ids are used for
+ * queries and stay unchanged.
+ */
+const EXTERNAL_FIELDS = [
   "path",
   "connectionId",
   "requestId",
@@ -161,14 +187,16 @@ const WRITTEN_OUTSIDE = [
 
 function printableFields(context: Partial<DecisionContext>): Partial<DecisionContext> {
   const fields: Record<string, string> = {};
-  for (const name of WRITTEN_OUTSIDE) {
+  for (const name of EXTERNAL_FIELDS) {
     const value = context[name];
     if (typeof value === "string") fields[name] = printable(value);
   }
   return fields;
 }
 
-/** A step as it is told: what it needs to be judged again, and nothing of the user's other rights. */
+/**
+ * Returns what a decision contains of a step. Permissions that the rule does not name are left out.
+ */
 export function publicStep(step: Step): DecisionStep {
   if (step.kind === "authorize") return step;
   const { what, rule, subject, verdict } = step;
@@ -186,8 +214,8 @@ export function publicStep(step: Step): DecisionStep {
   };
 }
 
-/** Judges a told step again, from nothing but what it tells. */
-export function recompute(step: DecisionStep): boolean {
+/** Evaluates a step again, from its own data only. */
+export function reevaluate(step: DecisionStep): boolean {
   if (step.kind === "authorize") return step.allowed;
   const permissions = step.held.map(({ permission }) => permission);
   return evaluateRule(step.rule, { ...step.subject, permissions }).allowed;

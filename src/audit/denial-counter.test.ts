@@ -12,7 +12,7 @@ beforeEach(() => {
 function denial(fields: Partial<Decision>): Decision {
   return {
     ...{ event: "connect", path: "/ws/chat/connect", view: "/ws/chat", reference: newReference(), at: NOW },
-    ...{ verdict: "refused", status: 403, reason: "permission", message: "denied", missing: [], steps: [] },
+    ...{ verdict: "denied", status: 403, reason: "permission", message: "denied", missing: [], steps: [] },
     ...{ tookMs: 1, repeats: 0 },
     ...fields,
   };
@@ -30,22 +30,22 @@ describe("denials of one user for one reason", () => {
     const last = counted[59]?.reference;
     expect(new Set(counted.slice(60).map(({ reference }) => reference))).toEqual(new Set([`${last}+`]));
     expect(storedReference(`${last}+`)).toEqual({ stored: last, isCounted: true });
-    expect(counter.take(NOW)).toMatchObject([{ storedAs: last, repeats: 15, decision: { userId: "ann" } }]);
-    expect(counter.take(NOW)).toEqual([]);
+    expect(counter.add(NOW)).toMatchObject([{ storedAs: last, repeats: 15, decision: { userId: "ann" } }]);
+    expect(counter.add(NOW)).toEqual([]);
   });
 
   test("are stored again when a minute has passed, and the counts of the minute before are kept", () => {
     count(61, { userId: "ann" });
     const [again] = count(1, { userId: "ann", at: NOW + 60_000 });
     expect(again?.isStored).toBe(true);
-    expect(counter.take(NOW + 60_000)).toMatchObject([{ repeats: 1 }]);
+    expect(counter.add(NOW + 60_000)).toMatchObject([{ repeats: 1 }]);
   });
 
   test("are stored again when the clock was set back by an hour", () => {
     count(61, { userId: "ann" });
     const earlier = NOW - 3_600_000;
     expect(stored(count(1, { userId: "ann", at: earlier }))).toBe(1);
-    expect(counter.take(earlier)).toMatchObject([{ repeats: 1 }]);
+    expect(counter.add(earlier)).toMatchObject([{ repeats: 1 }]);
     expect(stored(count(75, { userId: "ann", at: earlier }))).toBe(59);
   });
 
@@ -65,7 +65,7 @@ describe("denials of one user for one reason", () => {
     count(60, { userId: "ann" });
     expect(stored(count(75, { userId: "ann", at: NOW + 60_000 }))).toBe(60);
     expect(stored(count(1, { userId: "ann", at: NOW + 119_999 }))).toBe(0);
-    expect(counter.take(NOW + 119_999)).toMatchObject([{ repeats: 16 }]);
+    expect(counter.add(NOW + 119_999)).toMatchObject([{ repeats: 16 }]);
   });
 
   test("share one limit over all views", () => {
@@ -128,7 +128,7 @@ describe("denials without a user", () => {
       counter.count(denial({ sourceIp: `10.0.${n >> 8}.${n & 255}` })),
     );
     expect(stored(counted)).toBe(600);
-    expect(counter.take(NOW)).toMatchObject([{ storedAs: undefined, repeats: 4400 }]);
+    expect(counter.add(NOW)).toMatchObject([{ storedAs: undefined, repeats: 4400 }]);
     expect(stored(count(1, { userId: "ann" }))).toBe(1);
     expect(stored(count(1, { sourceIp: "10.9.9.9", at: NOW + 60_000 }))).toBe(1);
   });
@@ -139,9 +139,9 @@ test("counts denials by reason when it holds the largest number of kinds", () =>
   const [counted] = count(3, { userId: "one-more" });
   expect(counted?.isStored).toBe(false);
   expect(counted?.reference).toMatch(/^[0-9a-f]{12}\+$/);
-  expect(counter.take(NOW)).toMatchObject([{ storedAs: undefined, repeats: 3 }]);
+  expect(counter.add(NOW)).toMatchObject([{ storedAs: undefined, repeats: 3 }]);
   expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(0);
-  counter.take(NOW + 60_000);
+  counter.add(NOW + 60_000);
   expect(stored(count(1, { userId: "one-more", at: NOW + 60_000 }))).toBe(1);
 });
 
@@ -156,7 +156,7 @@ test("counts denials by reason and event when it holds the largest number of kin
   count(3, { userId: "bob", reason: "limit" });
   count(1, { userId: "eve" });
   const permission = { reason: "permission" as const };
-  expect(counter.take(NOW)).toMatchObject([
+  expect(counter.add(NOW)).toMatchObject([
     { storedAs: ann?.reference, repeats: 1, decision: { userId: "ann", event: "delivery", ...permission } },
     { storedAs: undefined, repeats: 1, decision: { userId: "bob", event: "delivery", ...permission } },
     { storedAs: undefined, repeats: 3, decision: { userId: "bob", event: "connect", reason: "limit" } },

@@ -1,19 +1,25 @@
 import { addressBlock } from "../auth/rate-limits.ts";
 import type { Decision } from "./decision.ts";
 
-/** Denials of one kind that are stored within a window. Further ones are counted on the last of them. */
+/**
+ * The maximum number of stored denials per kind and window. Further ones are counted on the last
+ * one.
+ */
 const STORED_PER_WINDOW = 60;
-/** The same for calls that no user, address or connection is known of. Everyone can cause them, without a limit. */
+/**
+ * The same for denials without a known user, address or connection. Anyone can cause any number of
+ * them.
+ */
 const STORED_WITHOUT_SOURCE_PER_WINDOW = 10;
-/** The same for recipients that were denied a message, because a busy channel would fill the table with one user. */
+/** The same for denied recipients. Otherwise, a busy channel would fill the table with one user. */
 const STORED_DELIVERIES_PER_WINDOW = 1;
-/** Denials of unknown clients that are stored within a window, of all kinds together. */
-const STORED_STRANGERS_PER_WINDOW = 600;
+/** The maximum number of stored denials without a known user per window, of all kinds together. */
+const STORED_WITHOUT_USER_PER_WINDOW = 600;
 const WINDOW_MS = 60_000;
-/** Kinds that are counted at the same time. */
+/** The maximum number of kinds that are counted at the same time. */
 const MAX_KINDS = 10_000;
 
-/** Ends the reference of a denial that was counted and not stored. */
+/** Suffix of the reference of a denial that was counted and not stored. */
 const COUNTED = "+";
 
 interface Window {
@@ -23,48 +29,50 @@ interface Window {
   reference: string;
   /** The last denial that was only counted. */
   last: Decision | undefined;
-  /** Counted since they were last taken. */
+  /** The number of counted denials since the last call of `take`. */
   repeats: number;
 }
 
-/** What becomes of a denial. */
-export interface CountedDenial {
+/** Whether a denial is stored, and its reference. */
+export interface DenialRecord {
   /** The reference that the client receives. */
   readonly reference: string;
   readonly isStored: boolean;
 }
 
-/** Denials of one kind that were counted and not stored. */
+/** The denials of one kind that were counted and not stored. */
 export interface Repeats {
   /** The last of them. */
   readonly decision: Decision;
-  /** Reference of the stored denial that they are counted on. Undefined if none of their kind is stored. */
+  /** Reference of the stored denial of the same kind, or undefined if there is none. */
   readonly storedAs: string | undefined;
   readonly repeats: number;
 }
 
 /**
- * Decides which denials are stored and which are only counted, so that a client that repeats itself cannot fill the table.
+ * Decides which denials are stored and which are only counted. A client that repeats a denied
+ * request cannot fill the table.
  *
- * Denials are of one kind if they have the same reason and the same user. Without a user, they have the same view and come from the same
- * address or connection.
+ * Denials are of the same kind if they have the same reason and the same user. Without a user, they
+ * have the same reason, the same view, and the same address or connection.
  */
 export class DenialCounter {
   readonly #windows = new Map<string, Window>();
-  /** Counts of windows that have ended, and of denials that no window counts. */
+  /** Counts of windows that have ended, and of denials without a window. */
   #ended: Repeats[] = [];
-  #strangers = { startedAt: 0, stored: 0 };
+  #unknownUsers = { startedAt: 0, stored: 0 };
 
-  count(decision: Decision): CountedDenial {
+  /** Counts a denial and decides whether it is stored. */
+  count(decision: Decision): DenialRecord {
     const { at, reference } = decision;
     const source = sourceOf(decision);
     const key = kindOf(decision, source);
     let window = this.#windows.get(key);
-    if (window && isOver(window.startedAt, at)) {
+    if (window && hasEnded(window.startedAt, at)) {
       this.#end(key, window);
       window = undefined;
     }
-    if (this.#mayStore(decision, source, window)) {
+    if (this.#canStore(decision, source, window)) {
       if (window) {
         window.stored++;
         window.reference = reference;
@@ -77,14 +85,14 @@ export class DenialCounter {
     }
     window.last = decision;
     window.repeats++;
-    // Without a known source, the stored denial can be of another client.
+    // Without a known source, the stored denial can belong to another client.
     return { reference: (source === undefined ? reference : window.reference) + COUNTED, isStored: false };
   }
 
   /** Returns what was counted since the last call. Windows that have ended are removed. */
-  take(now = Date.now()): readonly Repeats[] {
+  add(now = Date.now()): readonly Repeats[] {
     for (const [key, window] of this.#windows) {
-      if (isOver(window.startedAt, now)) this.#end(key, window);
+      if (hasEnded(window.startedAt, now)) this.#end(key, window);
       else this.#ended.push(...takeRepeats(window));
     }
     const taken = this.#ended;
@@ -92,15 +100,15 @@ export class DenialCounter {
     return taken;
   }
 
-  #mayStore(decision: Decision, source: string | undefined, window: Window | undefined): boolean {
-    const most = mostStored(decision, source);
-    if (window ? window.stored >= most : this.#windows.size >= MAX_KINDS) return false;
+  #canStore(decision: Decision, source: string | undefined, window: Window | undefined): boolean {
+    const max = maxStored(decision, source);
+    if (window ? window.stored >= max : this.#windows.size >= MAX_KINDS) return false;
     if (decision.userId !== undefined) return true;
-    if (isOver(this.#strangers.startedAt, decision.at)) {
-      this.#strangers = { startedAt: decision.at, stored: 0 };
+    if (hasEnded(this.#unknownUsers.startedAt, decision.at)) {
+      this.#unknownUsers = { startedAt: decision.at, stored: 0 };
     }
-    if (this.#strangers.stored >= STORED_STRANGERS_PER_WINDOW) return false;
-    this.#strangers.stored++;
+    if (this.#unknownUsers.stored >= STORED_WITHOUT_USER_PER_WINDOW) return false;
+    this.#unknownUsers.stored++;
     return true;
   }
 
@@ -109,7 +117,9 @@ export class DenialCounter {
     this.#ended.push(...takeRepeats(window));
   }
 
-  /** They are counted by their reason alone, so that their number cannot fill the memory. */
+  /**
+   * Counts a denial by event and reason only, so that the counts use a bounded amount of memory.
+   */
   #addUnstored(decision: Decision): void {
     const isSame = ({ storedAs, decision: other }: Repeats) =>
       storedAs === undefined && other.reason === decision.reason && other.event === decision.event;
@@ -120,7 +130,7 @@ export class DenialCounter {
   }
 }
 
-/** Returns the reference of the stored denial that a client's reference leads to, and whether its own denial was only counted. */
+/** Returns the reference of the stored denial, and whether the client's denial was only counted. */
 export function storedReference(reference: string): {
   readonly stored: string;
   readonly isCounted: boolean;
@@ -129,8 +139,10 @@ export function storedReference(reference: string): {
   return { stored: isCounted ? reference.slice(0, -COUNTED.length) : reference, isCounted };
 }
 
-/** Also if the clock was set back: a window that begins in the future would last until then. */
-function isOver(startedAt: number, now: number): boolean {
+/**
+ * Returns whether a window has ended. A window also ends if the clock was set back by its length.
+ */
+function hasEnded(startedAt: number, now: number): boolean {
   return Math.abs(now - startedAt) >= WINDOW_MS;
 }
 
@@ -141,12 +153,15 @@ function takeRepeats(window: Window): Repeats[] {
   return last === undefined ? [] : [{ decision: last, storedAs: reference, repeats }];
 }
 
-function mostStored({ event }: Decision, source: string | undefined): number {
+function maxStored({ event }: Decision, source: string | undefined): number {
   if (event === "delivery") return STORED_DELIVERIES_PER_WINDOW;
   return source === undefined ? STORED_WITHOUT_SOURCE_PER_WINDOW : STORED_PER_WINDOW;
 }
 
-/** Returns what one client cannot change at will. The id of a connection counts if a known gateway has sent it. */
+/**
+ * Returns an identifier that a client cannot choose. A connection id is used if a known gateway
+ * sent it.
+ */
 function sourceOf({ userId, connectionKey, sourceIp, gateway, connectionId }: Decision): string | undefined {
   if (sourceIp !== undefined) return userId ?? connectionKey ?? addressBlock(sourceIp) ?? sourceIp;
   return userId ?? connectionKey ?? (gateway === undefined ? undefined : connectionId);

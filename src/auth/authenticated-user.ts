@@ -15,7 +15,7 @@ const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
     sessionId: v.exactOptional(
       v.custom<string>(
         (value) => isName(value, 255),
-        // Its value is not repeated: whoever has it may be able to use the session.
+        // The message must not repeat the value, because it may be sufficient to use the session.
         "must be a string of 1 to 255 characters without control characters. Leave it out if your sessions have no id.",
       ),
     ),
@@ -26,14 +26,17 @@ const AUTHENTICATED_USER = optionsOf<AuthenticatedUser>()(
 /** The user and the session that a request belongs to. */
 export interface AuthenticatedSession {
   readonly userId: string;
-  /** Hash of the session id, or null if the app's sessions have none. The id itself goes no further than this file. */
+  /**
+   * Hash of the session id, or null if sessions have no id. The id itself is not used elsewhere.
+   */
   readonly sessionId: string | null;
 }
 
 /**
- * Returns the user of a request, as the app's `authenticate` has it, or null.
+ * Calls `authenticate` and returns the user and the session of a request, or null.
  *
- * @throws ConfigurationError if `authenticate` returned something else. A misspelled `sessionId` would not be found by `endSession()`
+ * @throws ConfigurationError if `authenticate` returned an invalid value. Unknown properties are
+ *   rejected, because `endSession()` could not find a session with a misspelled `sessionId`
  */
 export async function authenticatedUser(
   services: Services,
@@ -43,7 +46,8 @@ export async function authenticatedUser(
   if (user === null || user === undefined) return null;
   if (!isPlainObject(user)) {
     throw new ConfigurationError(
-      `authenticate() must return { userId, sessionId } or null, but returned ${formatValue(user)}.`,
+      `authenticate() must return { userId, sessionId } or null, but returned ${formatValue(user)}. ` +
+        "Change authenticate() in the options of createSallyport().",
     );
   }
   const { userId, sessionId } = parseOptions("the result of authenticate()", AUTHENTICATED_USER, user);

@@ -1,14 +1,14 @@
 import { type DecisionContext, recordStep } from "../audit/decision.ts";
-import { RefusedError } from "../errors.ts";
+import { ForbiddenError, RequestError } from "../errors.ts";
 import { evaluateRule, type Rule, type RuleResult, type Subject } from "../permissions/rules.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import type { User } from "../views/context.ts";
 
 /**
- * Demands that a subject meets a rule, and notes question and answer on the trail.
+ * Checks a rule for a subject, and records the step.
  *
- * @param what whose rule, such as `ChatView.delete_message`
- * @throws RefusedError when it does not
+ * @param what the owner of the rule, such as `ChatView.delete_message`
+ * @throws RequestError if the subject does not satisfy the rule
  */
 export function requireRule(context: DecisionContext, what: string, rule: Rule, subject: Subject): void {
   const verdict = evaluateRule(rule, subject);
@@ -16,7 +16,11 @@ export function requireRule(context: DecisionContext, what: string, rule: Rule, 
   if (!verdict.allowed) throw denialOf(verdict, what);
 }
 
-/** Every matching rule of a channel, by rights alone. @throws RefusedError */
+/**
+ * Checks the permission rules of a channel for a subject. It does not call `authorize`.
+ *
+ * @throws RequestError if the subject does not satisfy a rule
+ */
 export function requireChannelRules(
   context: DecisionContext,
   channel: MatchedChannel,
@@ -25,13 +29,21 @@ export function requireChannelRules(
   for (const rule of channel.rules) requireRule(context, `channel "${channel.name}"`, rule, subject);
 }
 
-/** What a sender needs on top of the channel's rules. @throws RefusedError */
+/**
+ * Checks the additional rules for sending to a channel.
+ *
+ * @throws RequestError if the subject does not satisfy a rule
+ */
 export function requireSendRules(context: DecisionContext, channel: MatchedChannel, subject: Subject): void {
   for (const rule of channel.sendRules)
     requireRule(context, `sending to channel "${channel.name}"`, rule, subject);
 }
 
-/** The author's word about the data itself. @throws RefusedError unless every hook says `true` */
+/**
+ * Calls the `authorize` functions of a channel.
+ *
+ * @throws RequestError if one of them does not return `true`, or the error that it throws
+ */
 export async function runChannelAuthorize(
   context: DecisionContext,
   channel: MatchedChannel,
@@ -41,7 +53,11 @@ export async function runChannelAuthorize(
   for (const authorize of channel.authorize) await runAuthorize(context, what, () => authorize(user));
 }
 
-/** One hook of the author's. @throws RefusedError unless it says `true` */
+/**
+ * Calls an `authorize` function of the app, and records the step.
+ *
+ * @throws RequestError if it does not return `true`, or the error that it throws
+ */
 export async function runAuthorize(
   context: DecisionContext,
   what: string,
@@ -53,16 +69,19 @@ export async function runAuthorize(
   } finally {
     recordStep(context, { kind: "authorize", what, allowed });
   }
-  if (!allowed) throw new RefusedError(`${what} said no.`, { reason: "authorize" });
+  if (!allowed) throw new ForbiddenError(`${what} did not return true.`, { reason: "authorize" });
 }
 
-/** The refusal that a verdict means. The peer hears the generic words whatever the reason. */
-function denialOf(verdict: Exclude<RuleResult, { allowed: true }>, what: string): RefusedError {
-  const { reason, missing } = verdict;
-  const why = {
+/**
+ * Returns the error for a rule that is not satisfied. The client receives the same text for every
+ * reason.
+ */
+function denialOf(result: Exclude<RuleResult, { allowed: true }>, what: string): RequestError {
+  const { reason, missing } = result;
+  const messages = {
     anonymous: `${what} needs a signed-in user.`,
     inactive: `The user is inactive, and ${what} is for active users.`,
     permission: `${what} needs ${missing.join(" or ")}.`,
   };
-  return new RefusedError(why[reason], { reason, missing });
+  return new ForbiddenError(messages[reason], { reason, missing });
 }

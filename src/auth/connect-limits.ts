@@ -3,18 +3,18 @@ import type { Database } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { type CountedLimit, limitKey } from "./limit-keys.ts";
 import type { LimitSettings } from "./limit-settings.ts";
-import { type RateLimits, reachedWindow, unlessReached } from "./rate-limits.ts";
+import { type RateLimits, reachedWindow, countUnlessReached } from "./rate-limits.ts";
 
-/** Where a connect comes from. */
+/** The gateway, view and address of a connect. */
 export interface ConnectAttempt {
   readonly gatewayId: string;
   /** Path of the view. */
   readonly view: string;
-  /** The block of addresses that is limited together. */
+  /** The block of addresses that shares a limit. */
   readonly block: string;
 }
 
-/** A key and how often it can be counted per minute. */
+/** A key and its limit per minute. */
 interface CountedKey {
   readonly key: string;
   readonly limit: number | false;
@@ -29,7 +29,7 @@ interface Values {
 
 type Count = (db: Kysely<never>, values: Values) => Promise<{ key: string }[]>;
 
-/** The limits of connects: of an address, of its failed connects, and of a user. */
+/** The limits of connects: per address, failed connects per address, and per user. */
 export class ConnectLimits {
   readonly #database: Database;
   readonly #settings: LimitSettings;
@@ -40,17 +40,17 @@ export class ConnectLimits {
     this.#database = database;
     this.#settings = settings;
     this.#rateLimits = rateLimits;
-    this.#countBoth = countingBoth(database);
+    this.#countBoth = prepareCountBoth(database);
   }
 
   /**
-   * Counts a connect with a token that could be spent, or an anonymous one, for its address and its user.
+   * Counts a connect with a usable token, or an anonymous connect, for its address and its user.
    *
-   * One statement counts both, or neither where one of the limits is reached. A connect that the user's limit denies is not counted
-   * for the address, which others may share.
+   * One statement counts both, or neither if a limit is reached. A connect that the limit of the
+   * user rejects is not counted for the address, because other users may share it.
    *
-   * @param userId null for an anonymous connect, which has no limit of a user
-   * @throws RefusedError with 429 if one of the limits is reached
+   * @param userId null for an anonymous connect. The limit per user does not apply to it
+   * @throws RequestError with 429 if one of the limits is reached
    */
   async take(attempt: ConnectAttempt, userId: string | null): Promise<void> {
     const address = this.#keyOf("connectsPerIp", attempt, attempt.block);
@@ -60,23 +60,26 @@ export class ConnectLimits {
     const missing = [address, user].filter(({ key, limit }) => limit !== false && !counted.has(key));
     if (missing.length === 0) return;
     for (const { key, limit } of [address, user]) await this.#rateLimits.check(this.#database.db, key, limit);
-    // The window that was reached has ended in between.
+    // The window of the reached limit has ended since the statement.
     for (const { key, limit } of missing) await this.#rateLimits.takeAlone(key, limit);
   }
 
-  /** Takes back what {@link take} counted for the address, after another limit of the user has denied the connect. */
+  /**
+   * Undoes the count of {@link take} for the address, after another limit of the user rejected the
+   * connect.
+   */
   async giveBack(attempt: ConnectAttempt): Promise<void> {
     const { key, limit } = this.#keyOf("connectsPerIp", attempt, attempt.block);
-    if (limit !== false) await this.#rateLimits.giveBack(key);
+    if (limit !== false) await this.#rateLimits.uncount(key);
   }
 
   /**
-   * Counts a connect that may have been an attempt to guess a token or to use a stolen one.
+   * Counts a failed connect. It may be an attempt to guess a token or to use a stolen one.
    *
-   * At the limit it only reads, so a flood of bad tokens causes no write per attempt. Counting is one statement: of concurrent
-   * attempts exactly as many are counted as the limit allows.
+   * If the limit is reached, it only reads, so a flood of bad tokens causes no writes. Checking and
+   * counting are one statement, so concurrent attempts never exceed the limit.
    *
-   * @throws RefusedError with 429 if the address has failed too often
+   * @throws RequestError with 429 if the limit is reached
    */
   async failed(attempt: ConnectAttempt): Promise<void> {
     const { key, limit } = this.#keyOf("failedConnectsPerIp", attempt, attempt.block);
@@ -93,7 +96,7 @@ export class ConnectLimits {
     return { key: limitKey({ limit, subject, gatewayId, view: setting.view }), limit: setting.value };
   }
 
-  /** Returns the keys that were counted. Each of them is counted only if the limits of both allow it. */
+  /** Counts both keys if both limits allow it. Returns the keys that were counted. */
   async #count(address: CountedKey, user: CountedKey): Promise<ReadonlySet<string>> {
     if (address.limit === 0 || user.limit === 0) return new Set();
     if (address.limit !== false && user.limit !== false) {
@@ -113,44 +116,48 @@ export class ConnectLimits {
   }
 }
 
-function countingBoth(database: Database): Count {
-  const { commitsLater, db, now, sql, supportsWritableCte } = database;
+function prepareCountBoth(database: Database): Count {
+  const { asyncCommit, db, now, sql, supportsWritableCte } = database;
   return prepared(database, (value) => {
     const text = (name: "user" | "address") => sql<string>`cast(${value(name)} as text)`;
     const number = (name: "userLimit" | "addressLimit") => sql<number>`cast(${value(name)} as bigint)`;
-    const once = (key: Expression<string>) =>
+    const firstCount = (key: Expression<string>) =>
       [sql<string>`${key}`.as("key"), now.as("window_started_at"), sql.lit(1).as("count")] as const;
     const isReached = (key: "user" | "address") =>
       sql<boolean>`exists ${reachedWindow(db, database, text(key), number(`${key}Limit`))}`;
-    const user = db.selectNoFrom(once(text("user"))).where(sql<boolean>`not ${isReached("address")}`);
+    const user = db.selectNoFrom(firstCount(text("user"))).where(sql<boolean>`not ${isReached("address")}`);
     const counters = ["key", "window_started_at", "count"] as const;
     if (!supportsWritableCte) {
-      const address = db.selectNoFrom(once(text("address"))).where(sql<boolean>`not ${isReached("user")}`);
+      const address = db
+        .selectNoFrom(firstCount(text("address")))
+        .where(sql<boolean>`not ${isReached("user")}`);
       const limit = sql<number>`case when sallyport_counters.key = ${text("user")} then ${number("userLimit")} else ${number("addressLimit")} end`;
       return db
         .insertInto("sallyport_counters")
         .columns(counters)
         .expression(user.unionAll(address))
-        .onConflict(unlessReached(database, limit))
+        .onConflict(countUnlessReached(database, limit))
         .returning("key");
     }
-    // Concurrent connects of a user wait for the row of the user, and only those that it counts go on to the row of the address.
+    // Concurrent connects of a user wait for the row of the user. Only counted ones lock the
+    // address.
     return db
       .with("counted_user", () =>
         db
           .insertInto("sallyport_counters")
           .columns(counters)
           .expression(user)
-          .onConflict(unlessReached(database, number("userLimit")))
-          // A crash of the database may take a count back. No connect has to wait for the disk because of it.
-          .returning(["key", commitsLater.as("commits_later")]),
+          .onConflict(countUnlessReached(database, number("userLimit")))
+          // A crash of the database can undo a count. In exchange, connects do not wait for the
+          // disk.
+          .returning(["key", asyncCommit.as("commits_later")]),
       )
       .with("counted_address", (cte) =>
         cte
           .insertInto("sallyport_counters")
           .columns(counters)
-          .expression(cte.selectFrom("counted_user").select(once(text("address"))))
-          .onConflict(unlessReached(database, number("addressLimit")) as never)
+          .expression(cte.selectFrom("counted_user").select(firstCount(text("address"))))
+          .onConflict(countUnlessReached(database, number("addressLimit")) as never)
           .returning("key"),
       )
       .selectFrom("counted_user")

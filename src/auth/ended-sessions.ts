@@ -1,18 +1,21 @@
 import { createHash } from "node:crypto";
 import type { Kysely, SelectQueryBuilder } from "kysely";
 import * as v from "valibot";
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import { ConfigurationError, RequestError, UnauthorizedError } from "../errors.ts";
 import { numberOption, optionsOf, wholeNumberOption } from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
 /** How long ended sessions are remembered. */
 export interface EndedSessionsOptions {
   /**
-   * How long a session that was ended with `access.endSession()` is denied, in days. Set it to the longest lifetime of your sessions.
-   * Default 30.
+   * How long a session that was ended with `access.endSession()` remains denied, in days. Set it to
+   * the longest lifetime of your sessions. Default 30.
    */
   readonly keepDays?: number | undefined;
-  /** Maximum number of ended sessions. If there are more, the oldest are forgotten and `onError` is called. Default 1 000 000. */
+  /**
+   * The maximum number of stored ended sessions. If there are more, the oldest are removed and
+   * `onError` is called. Default 1 000 000.
+   */
   readonly maxRows?: number | undefined;
 }
 
@@ -23,26 +26,29 @@ export const endedSessionsSchema = optionsOf<EndedSessionsOptions>()({
 });
 
 const DAY_MS = 24 * 60 * 60_000;
-/** How often the number of rows is checked, in milliseconds. */
+/** The minimum time between two sweeps, in milliseconds. */
 const SWEEP_MS = 10 * 60_000;
-/** Rows that one statement of a sweep removes. */
+/** The maximum number of rows that one statement of a sweep removes. */
 const ROWS_PER_SWEEP = 1000;
 
 /**
- * Returns what is stored of a session id: its SHA-256 as 64 hexadecimal characters. The ids of some apps are secrets, and they are only
- * compared.
+ * Returns the stored form of a session id: its SHA-256 as 64 hexadecimal characters.
+ *
+ * In some apps, session ids are secrets. Sallyport only compares them, so a hash is sufficient.
  */
 export function hashSessionId(sessionId: string): string {
   return createHash("sha256").update(sessionId).digest("hex");
 }
 
-/** Sessions of the app that were ended with `access.endSession()`. The app's `authenticate` may still accept them. */
+/**
+ * The sessions that were ended with `access.endSession()`. `authenticate` may still accept them.
+ */
 export class EndedSessions {
   readonly #database: Database;
   readonly #keepMs: number;
   readonly #maxRows: number;
   readonly #onError: (error: unknown, where: string) => void;
-  /** Swept soon after the start: a process of a serverless runtime may not live for ten minutes. */
+  /** The first sweep is due at once, because a serverless process may not run for ten minutes. */
   #sweptAt = Number.NEGATIVE_INFINITY;
   #isSurplusReported = false;
   #isUserIdReported = false;
@@ -58,8 +64,8 @@ export class EndedSessions {
     this.#onError = onError;
   }
 
-  /** Remembers a session, in the transaction that ends it. */
-  async remember(db: Kysely<Tables>, sessionHash: string): Promise<void> {
+  /** Stores an ended session, in the transaction that ends it. */
+  async add(db: Kysely<Tables>, sessionHash: string): Promise<void> {
     const { now } = this.#database;
     await db
       .insertInto("sallyport_ended_sessions")
@@ -69,9 +75,12 @@ export class EndedSessions {
   }
 
   /**
-   * A session id that is the user's id is not checked, because the user could not connect again for as long as it is remembered.
+   * Checks that a session was not ended.
    *
-   * @throws RefusedError with 401 if the session was ended
+   * A session id that equals the user id is not checked. Otherwise, the user could not connect
+   * again until the row is removed.
+   *
+   * @throws RequestError with 401 if the session was ended
    */
   async requireOpen(
     db: Kysely<Tables>,
@@ -92,7 +101,10 @@ export class EndedSessions {
     if (row) throw sessionEnded();
   }
 
-  /** Removes rows that are too old or too many, once in ten minutes at most. */
+  /**
+   * Removes expired and surplus rows, at most once every ten minutes. Failures are passed to
+   * `onError`.
+   */
   async sweep(): Promise<void> {
     if (performance.now() - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = performance.now();
@@ -103,7 +115,11 @@ export class EndedSessions {
     }
   }
 
-  /** Removes rows that are older than `keepDays`, or more than `maxRows`. @returns how many, at most `limit` */
+  /**
+   * Removes rows that are older than `keepDays`. If there are none, removes surplus rows.
+   *
+   * @returns how many were removed, at most `limit`
+   */
   async removeOld(limit: number): Promise<number> {
     return (await this.#removeExpired(limit)) || (await this.#removeSurplus(limit));
   }
@@ -134,7 +150,8 @@ export class EndedSessions {
         .select("old.session_hash")
         .orderBy("old.ended_at", "desc")
         .orderBy("old.session_hash")
-        // The newest rows are skipped, in place of a number of rows to remove: two processes can run this at the same time.
+        // Skips the newest rows. A number of rows to remove would be wrong if two processes do
+        // this.
         .offset(this.#maxRows)
         .limit(limit),
     );
@@ -160,16 +177,17 @@ export class EndedSessions {
     if (this.#isSurplusReported) return;
     this.#isSurplusReported = true;
     const message =
-      `More than ${this.#maxRows} sessions were ended with endSession() and are remembered, so the oldest are forgotten before ` +
-      "their time and can connect again if authenticate() accepts them. Raise endedSessions.maxRows, or lower endedSessions.keepDays.";
+      `More than ${this.#maxRows} ended sessions are stored, so the oldest are removed early. ` +
+      "They can connect again if authenticate() accepts them. " +
+      "Raise endedSessions.maxRows, or lower endedSessions.keepDays.";
     this.#onError(new ConfigurationError(message), "removing ended sessions");
   }
 }
 
-/** The denial of a session that was ended. */
-export function sessionEnded(): RefusedError {
-  return new RefusedError(
+/** Returns the error for a request of a session that was ended. */
+export function sessionEnded(): RequestError {
+  return new UnauthorizedError(
     "The session was ended with endSession(), but the request still belongs to it. Issue a new session id at each sign-in.",
-    { reason: "session-ended", status: 401, reply: "Authentication required." },
+    { reason: "session-ended", clientMessage: "Authentication required." },
   );
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RefusedError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
 import type { MessageCall } from "../protocol/gateway-call.ts";
 import { GatewayAuthenticator } from "./gateway-auth.ts";
 import { type Gateway, type Gateways, hashSecret } from "./gateways.ts";
@@ -45,15 +45,19 @@ describe("a caller with a secret", () => {
 
   test.each([
     ["no secret", {}, "it has no x-sallyport-secret header"],
-    ["a secret of nobody's", { secret: "3".repeat(64) }, "is that of no registered gateway"],
-    ["a joined header", { secret: `${SECRETS.one},${SECRETS.two}` }, "is that of no registered gateway"],
-    ["a short one", { secret: "1".repeat(31) }, "is that of no registered gateway"],
+    ["a secret of nobody's", { secret: "3".repeat(64) }, "is not the secret of a registered gateway"],
+    [
+      "a joined header",
+      { secret: `${SECRETS.one},${SECRETS.two}` },
+      "is not the secret of a registered gateway",
+    ],
+    ["a short one", { secret: "1".repeat(31) }, "is not the secret of a registered gateway"],
     ["another API's id beside it", { secret: SECRETS.one, apiId: "api-2" }, 'names API "api-2"'],
     ["another stage beside it", { secret: SECRETS.one, stage: "dev" }, 'names stage "dev"'],
     ["an API's id alone", { apiId: "api-1", stage: "prod" }, "it has no x-sallyport-secret header"],
   ])("is rejected: %s", async (_name, fields, words) => {
     const refusal = await gatewayAuthenticator.check(call(fields)).catch((error: unknown) => error);
-    expect(refusal).toBeInstanceOf(RefusedError);
+    expect(refusal).toBeInstanceOf(RequestError);
     expect(refusal).toMatchObject({ reason: "caller", message: expect.stringContaining(words) });
   });
 

@@ -1,54 +1,64 @@
 import { hash, timingSafeEqual } from "node:crypto";
-import { malformed, RefusedError } from "../errors.ts";
+import { malformedRequest, ForbiddenError, RequestError } from "../errors.ts";
 import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
 import { type Gateway, type Gateways, isSecret } from "./gateways.ts";
 
 /**
- * Answers the first question of every event: does it come from one of our gateways?
+ * Authenticates the gateway of each event. This is the first check of every event.
  *
- * The proof is the secret that provisioning maps on every integration, or the way of the call itself: nobody but an API that may
- * invokes a Lambda function. In a header, API id and stage can be sent by anyone: they are compared where present and prove nothing.
+ * A gateway is authenticated by the secret that provisioning maps on every integration. A direct
+ * invocation of a Lambda function needs no secret, because only an authorized API can invoke it.
+ * API id and stage are compared if they are present. They prove nothing, because any client can
+ * send them in a header.
  */
 export class GatewayAuthenticator {
   readonly #gateways: Gateways;
   readonly #auth: "secret" | "none";
-  /** Every event is compared with them. */
+  /** Decoded secret hashes, cached because every event is compared with them. */
   readonly #hashes = new WeakMap<Gateway, readonly Buffer[]>();
 
-  /** @param auth `none` accepts the API id that any caller names: for a backend that only the gateway can reach */
+  /**
+   * @param auth `none` trusts the API id of any caller, for a backend that only the gateway can
+   *   reach
+   */
   constructor(gateways: Gateways, auth: "secret" | "none") {
     this.#gateways = gateways;
     this.#auth = auth;
   }
 
   /**
-   * Returns the gateway of a call at once, if the list is fresh and has it. undefined: {@link check} decides.
+   * Returns the gateway of a call if the cached list is fresh and contains it. Otherwise, it
+   * returns undefined. Call {@link check} in that case.
    *
-   * @throws RefusedError if the call names another API or stage than its gateway's
+   * @throws RequestError if the API or the stage of the call differs from that of the gateway
    */
   find(call: GatewayCall): Gateway | undefined {
     const { freshList } = this.#gateways;
-    const gateway = freshList && this.#recognise(call, freshList);
+    const gateway = freshList && this.#identify(call, freshList);
     if (gateway) checkNames(gateway, call);
     return gateway;
   }
 
-  /** @throws RefusedError when the caller is not one of our gateways */
+  /**
+   * Returns the gateway of a call. Reads the list again if it does not contain the gateway.
+   *
+   * @throws RequestError if the caller is not a registered gateway
+   */
   async check(call: GatewayCall): Promise<Gateway> {
     const gateway =
-      this.#recognise(call, await this.#gateways.list()) ??
-      this.#recognise(call, await this.#gateways.listAnew());
-    if (!gateway) throw this.#unknown(call);
+      this.#identify(call, await this.#gateways.list()) ??
+      this.#identify(call, await this.#gateways.listAnew());
+    if (!gateway) throw this.#unknownCaller(call);
     checkNames(gateway, call);
     return gateway;
   }
 
   /**
-   * Returns the gateway of a call by the list as it was last read, while it cannot be read. It is enough to send an answer, and for
-   * nothing else: a secret may have been removed since.
+   * Returns the gateway of a call according to the last list, for times when the database fails.
+   * Use it only to send a response, because the secret may have been removed since.
    */
   lastKnown(call: GatewayCall): Gateway | undefined {
-    const gateway = this.#recognise(call, this.#gateways.lastKnown ?? []);
+    const gateway = this.#identify(call, this.#gateways.lastKnown ?? []);
     try {
       if (gateway) checkNames(gateway, call);
       return gateway;
@@ -57,17 +67,17 @@ export class GatewayAuthenticator {
     }
   }
 
-  /** Whether a call may come from one of our gateways, as far as that is known while the list cannot be read. */
+  /** Returns whether a call can be from a registered gateway, for times when the database fails. */
   isPlausible(call: GatewayCall): boolean {
     return this.#gateways.lastKnown === undefined || this.lastKnown(call) !== undefined;
   }
 
-  /** Whether a call that {@link check} accepted proves which gateway it comes from. */
-  proves({ isInvocation }: GatewayCall): boolean {
+  /** Returns whether an accepted call proves which gateway sent it. */
+  isProven({ isInvocation }: GatewayCall): boolean {
     return this.#auth === "secret" || isInvocation;
   }
 
-  #recognise(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
+  #identify(call: GatewayCall, gateways: readonly Gateway[]): Gateway | undefined {
     if (this.#auth === "none" || call.isInvocation) {
       const { apiId, stage } = call;
       return gateways.find(
@@ -94,36 +104,58 @@ export class GatewayAuthenticator {
     return hashes;
   }
 
-  #unknown(call: GatewayCall): RefusedError {
+  #unknownCaller(call: GatewayCall): RequestError {
     if (this.#auth === "none" || call.isInvocation)
-      return notOurs(`no gateway is registered for API ${JSON.stringify(call.apiId)}`);
+      return unauthenticated(
+        `no gateway is registered for API ${JSON.stringify(call.apiId)} and this stage`,
+        "Register it with registerGateway().",
+      );
     if (call.secret === undefined) {
-      return notOurs("it has no x-sallyport-secret header; map the gateway's secret on every integration");
+      return unauthenticated(
+        "it has no x-sallyport-secret header",
+        "Map the secret of the gateway to this header on every integration.",
+      );
     }
-    return notOurs("its x-sallyport-secret is that of no registered gateway");
+    return unauthenticated(
+      "its x-sallyport-secret is not the secret of a registered gateway",
+      "Register the gateway with this secret, or correct the mapping on its integrations.",
+    );
   }
 }
 
-/** Compares what is no proof, where it is present. @throws RefusedError where it differs, or for what is no connection id */
+/**
+ * Compares API id and stage if they are present, and checks the form of the connection id.
+ *
+ * @throws RequestError if one of them is wrong
+ */
 function checkNames(gateway: Gateway, call: GatewayCall): void {
   if (gateway.apiId !== null && call.apiId !== undefined && call.apiId !== gateway.apiId) {
-    throw notOurs(
-      `it names API ${JSON.stringify(call.apiId)}, but gateway "${gateway.name}" is ${gateway.apiId}`,
+    throw unauthenticated(
+      `it names API ${JSON.stringify(call.apiId)}, but gateway "${gateway.name}" has API ${gateway.apiId}`,
+      "Use a different secret for each API, or register the gateway again.",
     );
   }
   if (call.stage !== undefined && call.stage !== gateway.stage) {
-    throw notOurs(
-      `it names stage ${JSON.stringify(call.stage)}, but gateway "${gateway.name}" is ${gateway.stage}`,
+    throw unauthenticated(
+      `it names stage ${JSON.stringify(call.stage)}, but gateway "${gateway.name}" has stage ${gateway.stage}`,
+      "Use a different secret for each stage, or register the gateway again.",
     );
   }
   if (!isConnectionId(call.connectionId)) {
-    throw malformed(
-      `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is no connection id. ` +
+    throw malformedRequest(
+      `The connectionId header is ${JSON.stringify(call.connectionId.slice(0, 200))}, which is not a connection id. ` +
         "Map integration.request.header.connectionId from context.connectionId on every integration.",
     );
   }
 }
 
-function notOurs(why: string): RefusedError {
-  return new RefusedError(`The call does not come from one of our gateways: ${why}.`, { reason: "caller" });
+/**
+ * Returns the error for a request that is not from a registered gateway.
+ *
+ * @param cause a clause without its period
+ * @param advice a sentence
+ */
+function unauthenticated(cause: string, advice: string): RequestError {
+  const message = `The request is not from a registered gateway: ${cause}. ${advice}`;
+  return new ForbiddenError(message, { reason: "caller" });
 }

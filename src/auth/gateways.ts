@@ -6,50 +6,68 @@ import { booleanOption, choiceOption, optionsOf, parseOptions, textOption } from
 import type { Database } from "../storage/database.ts";
 import { afterCommit } from "../storage/storage-errors.ts";
 
-/** Our record of one AWS WebSocket API and stage. */
+/** A registered gateway: one WebSocket API and stage of API Gateway. */
 export interface Gateway {
   readonly id: string;
   readonly name: string;
-  /** AWS's id of the API, where known; a consistency check. */
+  /** The id that AWS gave the API, or null if it is not known. */
   readonly apiId: string | null;
   readonly stage: string;
-  /** Base of the Management API, such as `https://abc123.execute-api.eu-west-1.amazonaws.com/prod`. */
+  /**
+   * URL of the management API, such as `https://abc123.execute-api.eu-west-1.amazonaws.com/prod`.
+   */
   readonly endpoint: string;
-  /** SHA-256 of the secrets that prove a call, newest first. Two during a rotation. */
+  /** SHA-256 of the accepted secrets, newest first. There are two during a rotation. */
   readonly secretHashes: readonly string[];
-  /** How answers reach the socket: as the route's response, or pushed where a gateway has no route responses. */
+  /** How replies are sent: as the route response, or through the management API (`push`). */
   readonly replies: "route" | "push";
 }
 
-/** What registers a gateway. */
+/** The options of `registerGateway()`. */
 export interface GatewayRegistration {
-  /** Our name for it; registering the same name again replaces endpoint and secret. */
+  /**
+   * 1 to 128 letters, digits, spaces, `_` or `-`. Registering a name again replaces endpoint and
+   * secret.
+   */
   readonly name: string;
+  /**
+   * URL of the management API, such as `https://abc123.execute-api.eu-west-1.amazonaws.com/prod`.
+   */
   readonly endpoint: string;
-  /** The secret mapped as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or `-`. Kept as SHA-256. Left out: the one it has. */
+  /**
+   * The secret that the gateway sends as `x-sallyport-secret`: 32 to 256 letters, digits, `_` or
+   * `-`. Only its SHA-256 is stored. Default: the present secret.
+   */
   readonly secret?: string;
+  /** The id that AWS gave the API. Default: not known. */
   readonly apiId?: string | undefined;
-  /** Default: the last part of the endpoint's path. */
+  /** Name of the stage. Default: the last segment of the path of `endpoint`. */
   readonly stage?: string | undefined;
-  /** Default `route`. */
+  /**
+   * How replies are sent: `"route"` as the route response, `"push"` through the management API, for
+   * gateways without route responses. Default "route".
+   */
   readonly replies?: "route" | "push" | undefined;
-  /** Accept the former secret as well, until the gateway is registered once more. Default false. */
+  /** Whether to accept the previous secret as well, until the next registration. Default false. */
   readonly keepPreviousSecret?: boolean | undefined;
-  /** Instead of `secret`: SHA-256 in hex of each secret that is accepted, newest first, two at most. */
+  /**
+   * Alternative to `secret`: the SHA-256 of one or two accepted secrets in hexadecimal, newest
+   * first.
+   */
   readonly secretHashes?: readonly string[];
 }
 
-// A secret that was passed by mistake is not repeated.
+// A secret that was passed by mistake is not repeated in the message.
 const HASH = "must be the SHA-256 of a secret in hexadecimal, not the secret itself.";
 
 const REGISTRATION = optionsOf<GatewayRegistration>()({
   name: textOption(/^[A-Za-z0-9 _-]{1,128}$/, "1 to 128 letters, digits, spaces, _ or -"),
   endpoint: v.string("must be a URL such as https://abc.execute-api.eu-west-1.amazonaws.com/prod"),
-  // Rejects `undefined`: the former secret would stay in use.
+  // `undefined` is rejected, because the previous secret would stay in use.
   secret: v.exactOptional(
     v.custom<string>(
       (value) => typeof value === "string" && isSecret(value),
-      // The secret is not repeated.
+      // The message must not repeat the secret.
       "must be 32 to 256 letters, digits, _ or -, as gatewaySecret() returns them.",
     ),
   ),
@@ -72,19 +90,21 @@ const REGISTRATION = optionsOf<GatewayRegistration>()({
   ),
 });
 
-/** Longest time that a removed secret is still accepted by a process that knew it, in milliseconds. */
-export const MAX_AGE_MS = 5000;
-/** Shortest time between two readings caused by callers that nobody knows, in milliseconds. */
+/** The maximum time for which a process still accepts a removed secret, in milliseconds. */
+export const MAX_CACHE_AGE_MS = 5000;
+/** The minimum time between two reads that unknown callers cause, in milliseconds. */
 const MIN_AGE_MS = 1000;
 
-/** The gateways we answer to. Read seldom and kept, since every event needs them. */
+/**
+ * The registered gateways. They are cached for up to five seconds, because every event needs them.
+ */
 export class Gateways {
   readonly #database: Database;
   #known: readonly Gateway[] = [];
-  /** When the newest read that has finished started. */
+  /** Start of the newest finished read. */
   #readAt: ClockReading | undefined;
   #reading: Promise<readonly Gateway[]> | undefined;
-  /** Reads that have started. */
+  /** The number of reads that have started. */
   #started = 0;
   /** The number of the newest read that has finished. */
   #finished = 0;
@@ -93,44 +113,51 @@ export class Gateways {
     this.#database = database;
   }
 
-  /** Every gateway, at most five seconds old. undefined: they have to be read. */
+  /** All gateways if the cache is at most five seconds old, otherwise undefined. */
   get freshList(): readonly Gateway[] | undefined {
-    return this.#age() < MAX_AGE_MS ? this.#known : undefined;
+    return this.#age() < MAX_CACHE_AGE_MS ? this.#known : undefined;
   }
 
-  /** Every gateway, at most five seconds old. */
+  /** Returns all gateways, at most five seconds old. */
   async list(): Promise<readonly Gateway[]> {
     return this.freshList ?? this.#read();
   }
 
-  /** Reads again, at most once a second: a caller may belong to a gateway registered a moment ago. */
+  /**
+   * Reads the gateways again, at most once per second. Use it if a gateway may be newly registered.
+   */
   async listAnew(): Promise<readonly Gateway[]> {
     return this.#age() < MIN_AGE_MS ? this.#known : this.#read();
   }
 
-  /** In milliseconds. */
+  /** Returns the age of the cache in milliseconds. */
   #age(): number {
     return this.#readAt === undefined ? Number.POSITIVE_INFINITY : msSince(this.#readAt);
   }
 
-  /** Every gateway as it was last read, however long ago; undefined before the first time. */
+  /** All gateways as of the last read, of any age, or undefined before the first read. */
   get lastKnown(): readonly Gateway[] | undefined {
     return this.#finished === 0 ? undefined : this.#known;
   }
 
+  /** Returns the gateway with an id, or undefined. */
   async find(id: string): Promise<Gateway | undefined> {
     const known = (await this.list()).find((gateway) => gateway.id === id);
     return known ?? (await this.listAnew()).find((gateway) => gateway.id === id);
   }
 
-  /** By id; one that was removed is not among them. */
+  /** Returns gateways by id, including those with the given ids. Removed gateways are missing. */
   async findMany(ids: Iterable<string>): Promise<ReadonlyMap<string, Gateway>> {
     const known = byId(await this.list());
     for (const id of ids) if (!known.has(id)) return byId(await this.listAnew());
     return known;
   }
 
-  /** Records a gateway, or replaces the one of that name; its sessions stay. */
+  /**
+   * Creates a gateway, or replaces the gateway with the same name. Its connections stay open.
+   *
+   * @throws ConfigurationError if an option is invalid, or another gateway has the same secret
+   */
   async register(given: GatewayRegistration): Promise<Gateway> {
     const registration = parseOptions("registerGateway()", REGISTRATION, given);
     const { name, apiId, replies } = registration;
@@ -139,7 +166,7 @@ export class Gateways {
         `registerGateway(): gateway "${name}" has both secret and secretHashes. Keep one of them.`,
       );
     }
-    const endpoint = checkedEndpoint(registration.endpoint);
+    const endpoint = normalizeEndpoint(registration.endpoint);
     const stage = registration.stage ?? new URL(endpoint).pathname.split("/").at(-1) ?? "";
     const now = Date.now();
     const fields = {
@@ -156,12 +183,13 @@ export class Gateways {
         .execute();
       const existing = others.find((row) => row.name === name);
       const hashes = acceptedHashes(registration, existing);
-      const twin = others.find(
+      const duplicate = others.find(
         (row) => row !== existing && hashesOf(row).some((hash) => hashes?.includes(hash)),
       );
-      if (twin) {
+      if (duplicate) {
         throw new ConfigurationError(
-          `Gateways "${name}" and "${twin.name}" have the same secret, so nothing tells them apart. Give each its own.`,
+          `Gateways "${name}" and "${duplicate.name}" have the same secret, so a request does not identify its gateway. ` +
+            "Use a different secret for each gateway.",
         );
       }
       const secrets = hashes === undefined ? {} : secretColumns(hashes);
@@ -176,22 +204,30 @@ export class Gateways {
         await db.insertInto("sallyport_gateways").values(row).execute();
       }
     });
-    // A read that is in flight already may have started before the write.
+    // A read in flight may have started before the write, so the row is read again.
     const committed = {
       change: `The registration of gateway "${name}"`,
-      next: "Its record could not be read back. Registering it again with the same options is safe.",
+      next: "Its record could not be read back. Register it again with the same options.",
     };
     const gateway = await afterCommit(this.#database, committed, () => this.named(name));
-    if (!gateway) throw new ConfigurationError(`Gateway "${name}" was removed while it was registered.`);
+    if (!gateway) {
+      throw new ConfigurationError(
+        `Gateway "${name}" was removed while it was registered. Register it again if it is needed.`,
+      );
+    }
     return gateway;
   }
 
-  /** As it is recorded now. */
+  /** Reads the gateways and returns the one with a name, or undefined. */
   async named(name: string): Promise<Gateway | undefined> {
     return (await this.#readNow()).find((gateway) => gateway.name === name);
   }
 
-  /** Accepts these secrets of a gateway from now on, and no others. @param hashes newest first, two at most */
+  /**
+   * Replaces the accepted secrets of a gateway.
+   *
+   * @param hashes SHA-256 of at most two secrets, newest first
+   */
   async accept(name: string, hashes: readonly string[]): Promise<void> {
     await this.#database.transaction((db) =>
       db
@@ -203,7 +239,11 @@ export class Gateways {
     await this.#readAfterWrite();
   }
 
-  /** Forgets a gateway, and with it the rows of its sessions. @returns whether there was one */
+  /**
+   * Deletes a gateway and the rows of its connections.
+   *
+   * @returns whether it existed
+   */
   async remove(name: string): Promise<boolean> {
     const result = await this.#database.transaction((db) =>
       db.deleteFrom("sallyport_gateways").where("name", "=", name).executeTakeFirst(),
@@ -212,14 +252,14 @@ export class Gateways {
     return result.numDeletedRows > 0n;
   }
 
-  /** What is known is out of date. Where it cannot be read now, the next event reads it. */
+  /** Refreshes the cache after a write. If that fails, the next event reads the gateways. */
   async #readAfterWrite(): Promise<void> {
     await this.#readNow().catch(() => {
       this.#readAt = undefined;
     });
   }
 
-  /** Returns the read in flight, or starts one: many events at the same time cause a single query. */
+  /** Returns the read in flight, or starts one. Concurrent events share one query. */
   #read(): Promise<readonly Gateway[]> {
     this.#reading ??= this.#readNow().finally(() => {
       this.#reading = undefined;
@@ -228,9 +268,10 @@ export class Gateways {
   }
 
   /**
-   * Starts a read of its own.
+   * Starts a new read.
    *
-   * Reads may finish in another order than they started. The result of an older read is dropped, and its callers get the newer one.
+   * Reads can finish in a different order than they started. The result of an older read is
+   * dropped. Its callers receive the newer result.
    */
   async #readNow(): Promise<readonly Gateway[]> {
     const number = ++this.#started;
@@ -251,7 +292,7 @@ export class Gateways {
       secretHashes: hashesOf(row),
       replies: row.replies,
     }));
-    // The rows may be as old as the start of the read.
+    // The rows can be as old as the start of the read.
     this.#readAt = startedAt;
     return this.#known;
   }
@@ -266,16 +307,19 @@ interface SecretColumns {
   readonly previous_secret_hash: string | null;
 }
 
-/** Newest first. */
+/** Returns the hashes of the accepted secrets, newest first. */
 function hashesOf({ secret_hash, previous_secret_hash }: SecretColumns): readonly string[] {
   return [secret_hash, previous_secret_hash].filter((hash) => hash !== null);
 }
 
-function secretColumns([newest = null, former = null]: readonly (string | null)[]): SecretColumns {
-  return { secret_hash: newest, previous_secret_hash: former };
+function secretColumns([newest = null, previous = null]: readonly (string | null)[]): SecretColumns {
+  return { secret_hash: newest, previous_secret_hash: previous };
 }
 
-/** What a registration makes accepted; undefined for what is accepted already. The same rotation once more changes nothing. */
+/**
+ * Returns the secrets that a registration accepts, or undefined if it does not change them.
+ * Repeating a rotation changes nothing.
+ */
 function acceptedHashes(
   { secret, secretHashes, keepPreviousSecret }: GatewayRegistration,
   row: SecretColumns | undefined,
@@ -283,38 +327,44 @@ function acceptedHashes(
   if (secretHashes) return secretHashes;
   if (secret === undefined) return undefined;
   const hash = hashSecret(secret);
-  const former = row?.secret_hash === hash ? row.previous_secret_hash : row?.secret_hash;
-  return keepPreviousSecret && former ? [hash, former] : [hash];
+  const previous = row?.secret_hash === hash ? row.previous_secret_hash : row?.secret_hash;
+  return keepPreviousSecret && previous ? [hash, previous] : [hash];
 }
 
-/** A fresh secret for a gateway: 64 hex characters. */
+/** Returns a new random secret for a gateway: 64 hexadecimal characters. */
 export function gatewaySecret(): string {
   return randomBytes(32).toString("hex");
 }
 
-/** True for a value that can be a secret: one token without comma, so that a joined header never passes. */
+/**
+ * Returns whether a value can be a secret. A value with a comma cannot, so a header that was sent
+ * twice is never accepted.
+ */
 export function isSecret(value: string): boolean {
-  // Asked of every event: a bound in the expression would cost more than all the rest of it.
+  // Called for every event. A bound in the regular expression would be slower.
   return value.length >= 32 && value.length <= 256 && /^[A-Za-z0-9_-]+$/.test(value);
 }
 
-/** SHA-256 in hex; a secret has enough entropy of its own. */
+/** Returns the SHA-256 of a secret in hexadecimal. Secrets are random, so no salt is needed. */
 export function hashSecret(secret: string): string {
   return digest("sha256", secret);
 }
 
-function checkedEndpoint(endpoint: string): string {
+function normalizeEndpoint(endpoint: string): string {
   let url: URL;
   try {
     url = new URL(endpoint);
   } catch {
     throw new ConfigurationError(
-      `"${endpoint}" is no endpoint. Give a URL such as https://abc.execute-api.eu-west-1.amazonaws.com/prod`,
+      `registerGateway(): endpoint "${endpoint}" is not a URL. Write a URL such as https://abc.execute-api.eu-west-1.amazonaws.com/prod.`,
     );
   }
-  const local = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && local)) {
-    throw new ConfigurationError(`Endpoint ${endpoint} must be https:// (http:// only on this machine).`);
+  const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLocal)) {
+    throw new ConfigurationError(
+      `registerGateway(): endpoint ${endpoint} does not use https, so messages would be sent unencrypted. ` +
+        "Use https://, or http:// with localhost.",
+    );
   }
   return url.href.replace(/\/+$/, "");
 }

@@ -1,4 +1,4 @@
-/** The limits that are counted in rows of the database, so that all processes count together. */
+/** The limits that are counted in the database, across all processes. */
 export const COUNTED_LIMITS = [
   "tokensPerUser",
   "connectsPerUser",
@@ -8,14 +8,20 @@ export const COUNTED_LIMITS = [
 
 export type CountedLimit = (typeof COUNTED_LIMITS)[number];
 
-/** What a window of a limit counts. */
+/** Identifies what a window of a limit counts. */
 export interface LimitKey {
   readonly limit: CountedLimit;
-  /** The user's id, or the block of addresses that is limited together. */
+  /** The user id, or the block of addresses. */
   readonly subject: string;
-  /** Connects through this gateway are counted; null for tokens, which are not requested through a gateway. */
+  /**
+   * The gateway of the counted connects, or null for tokens. Tokens are not requested through a
+   * gateway.
+   */
   readonly gatewayId: string | null;
-  /** Only events of this view are counted; null for all views without a value of their own, and for tokens of any view. */
+  /**
+   * The view of the counted events. Null for all views that do not set the limit, and for all
+   * tokens.
+   */
   readonly view: string | null;
 }
 
@@ -24,7 +30,7 @@ export function limitKey({ limit, subject, gatewayId, view }: LimitKey): string 
   return JSON.stringify([limit, subject, gatewayId, view]);
 }
 
-/** Returns what a stored window counts, or undefined for a key of another kind or of another version. */
+/** Returns what a stored window counts, or undefined for a key of another kind or version. */
 export function parseLimitKey(key: string): LimitKey | undefined {
   try {
     const [limit, subject, gatewayId, view] = JSON.parse(key) as [CountedLimit, string, string, string];
@@ -34,7 +40,10 @@ export function parseLimitKey(key: string): LimitKey | undefined {
   }
 }
 
-/** Returns what the keys of all windows of a subject begin with, whatever their gateway and view. */
+/**
+ * Returns the prefixes of the keys of all windows of a user or an address, for any gateway and
+ * view.
+ */
 export function keyPrefixes({
   user,
   address,
@@ -44,13 +53,13 @@ export function keyPrefixes({
 }): readonly string[] {
   const prefixOf = (limit: CountedLimit, subject: string) =>
     `${JSON.stringify([limit, subject]).slice(0, -1)},`;
-  const [ofAddress, ofUser] = [
+  const [addressLimits, userLimits] = [
     COUNTED_LIMITS.filter(isOfAddress),
     COUNTED_LIMITS.filter((limit) => !isOfAddress(limit)),
   ];
   return [
-    ...(user === undefined ? [] : ofUser.map((limit) => prefixOf(limit, user))),
-    ...(address === undefined ? [] : ofAddress.map((limit) => prefixOf(limit, address))),
+    ...(user === undefined ? [] : userLimits.map((limit) => prefixOf(limit, user))),
+    ...(address === undefined ? [] : addressLimits.map((limit) => prefixOf(limit, address))),
   ];
 }
 
@@ -59,10 +68,10 @@ export function isOfAddress(limit: CountedLimit): boolean {
   return limit.endsWith("PerIp");
 }
 
-/** Such as `User ann has reached connectsPerUser`. */
+/** Returns a clause such as `User ann has reached connectsPerUser`. */
 export function describeReached(key: string): string {
   const known = parseLimitKey(key);
   if (!known) return `${key} has reached its limit`;
-  const who = `${isOfAddress(known.limit) ? "Address" : "User"} ${known.subject}`;
-  return `${who} has reached ${known.limit}${known.view === null ? "" : ` of view ${known.view}`}`;
+  const subject = `${isOfAddress(known.limit) ? "Address" : "User"} ${known.subject}`;
+  return `${subject} has reached ${known.limit}${known.view === null ? "" : ` of view ${known.view}`}`;
 }

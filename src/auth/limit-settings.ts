@@ -5,40 +5,43 @@ import type { Limits } from "./rate-limits.ts";
 /** The value of a limit at a view. */
 export interface LimitSetting {
   readonly value: number | false;
-  /** Only events of this view are counted. null: the value is the app's, and views that use it are counted together. */
+  /**
+   * The view that sets the value. Only its events are counted. Null if the app sets the value. The
+   * events of all views that use it are then counted together.
+   */
   readonly view: string | null;
 }
 
-/** The limits of the app, and those that views set for themselves. */
+/** The limits of the app and of its views. */
 export class LimitSettings {
   readonly app: Limits;
   readonly #views: ReadonlyMap<string, { readonly limits: ValidViewLimits }>;
 
-  /** The views that use the app's value of `connectionsPerUser`. */
-  readonly #others: ConnectionScope;
+  /** The views that use the value of the app for `connectionsPerUser`. */
+  readonly #appScope: ConnectionScope;
 
-  /** @param views by path */
+  /** @param views the views by path */
   constructor(app: Limits, views: ReadonlyMap<string, { readonly limits: ValidViewLimits }>) {
     this.app = app;
     this.#views = views;
-    const own = [...views].filter(([, { limits }]) => limits.connectionsPerUser !== undefined);
-    this.#others = { exceptViews: own.map(([path]) => path) };
+    const limitedViews = [...views].filter(([, { limits }]) => limits.connectionsPerUser !== undefined);
+    this.#appScope = { exceptViews: limitedViews.map(([path]) => path) };
   }
 
   /**
    * Returns the value that applies at a view.
    *
-   * @param view its path, or any value that a client wrote. The app's value applies to what is not the path of a view
+   * @param view the path of the view. For any other value, the value of the app is returned
    */
   at(view: unknown, name: keyof ValidViewLimits): LimitSetting {
     const value = typeof view === "string" ? this.#views.get(view)?.limits[name] : undefined;
     return value === undefined ? { value: this.app[name], view: null } : { value, view: view as string };
   }
 
-  /** Returns how many connections a user can have open at a view, or undefined for no limit. */
+  /** Returns the limit of open connections per user at a view, or undefined for no limit. */
   connectionsAt(path: string): ConnectionLimit | undefined {
     const { value, view } = this.at(path, "connectionsPerUser");
     if (value === false) return undefined;
-    return { max: value, scope: view === null ? this.#others : { view } };
+    return { max: value, scope: view === null ? this.#appScope : { view } };
   }
 }

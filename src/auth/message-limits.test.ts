@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import type { RefusedError } from "../errors.ts";
+import type { RequestError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
 import type { ValidViewLimits } from "../views/limits.ts";
 import { LimitSettings } from "./limit-settings.ts";
@@ -27,7 +27,7 @@ function retryAfter(take: () => void): number | undefined {
   try {
     take();
   } catch (error) {
-    return (error as RefusedError).retryAfterSeconds;
+    return (error as RequestError).retryAfterSeconds;
   }
   return undefined;
 }
@@ -37,7 +37,7 @@ test("counts messages per connection, and starts a new window after a minute", (
   limits.take(VIEW, ann("a"), 0);
   limits.take(VIEW, ann("a"), 10);
   expect(() => limits.take(VIEW, ann("a"), 20)).toThrow(
-    /^Connection a has reached messagesPerConnection, which allows 2 per minute\. The window ends in 60 s\.$/,
+    /^Connection a has reached messagesPerConnection, which allows 2 per minute\. Retry in 60 s, or raise the limit\.$/,
   );
   expect(retryAfter(() => limits.take(VIEW, ann("a"), 10_500))).toBe(50);
   expect(retryAfter(() => limits.take(VIEW, ann("a"), 59_999))).toBe(1);

@@ -2,16 +2,18 @@ import type { HandlerLimits } from "../views/limits.ts";
 import type { LimitSettings } from "./limit-settings.ts";
 import { reachedLimit, WINDOW_MS } from "./rate-limits.ts";
 
-/** Where a message comes from. */
+/** The connection and the user that a message comes from. */
 export interface MessageOrigin {
   /** The id of the connection's row. */
   readonly id: string;
-  /** null for an anonymous user, who has no limit of a user. */
+  /** null for an anonymous user. Limits per user do not apply to anonymous users. */
   readonly userId: string | null;
 }
 
 interface Window {
-  /** On the monotonic clock, in milliseconds: a window must not last longer when the clock of the machine is set back. */
+  /**
+   * Monotonic time in milliseconds. A window must not last longer if the system clock is set back.
+   */
   startedAt: number;
   count: number;
 }
@@ -29,7 +31,11 @@ class MemoryWindows {
     this.#describe = describe;
   }
 
-  /** @throws RefusedError with 429 if the limit is reached */
+  /**
+   * Checks the limit without counting a message.
+   *
+   * @throws RequestError with 429 if the limit is reached
+   */
   check(key: string, now: number): void {
     const window = this.#windows.get(key);
     const isOpen = window !== undefined && now - window.startedAt < WINDOW_MS;
@@ -59,21 +65,22 @@ interface Scope {
   readonly perUser: MemoryWindows | undefined;
 }
 
-/** A handler with limits of its own. */
+/** A handler that sets limits. */
 interface LimitedHandler {
   readonly name: string;
   readonly limits: HandlerLimits;
 }
 
 /**
- * The limits of messages, counted in the memory of this process: messages are too many to be written.
+ * The limits of messages. They are counted in memory, because a write per message would be too
+ * slow.
  *
- * A message that a limit of the app or the view denies is not counted. One that a limit of its handler denies has been counted for the
- * app or the view, which limit all messages.
+ * A message that exceeds a limit of the app or the view is not counted. A message that only exceeds
+ * a limit of its handler is counted for the app or the view.
  */
 export class MessageLimits {
   readonly #settings: LimitSettings;
-  /** Shared by the views that use the app's value. */
+  /** Shared by the views that use the value of the app. */
   readonly #perUser: MemoryWindows | undefined;
   readonly #views = new Map<string, Scope>();
   readonly #handlers = new Map<LimitedHandler, Scope>();
@@ -86,19 +93,19 @@ export class MessageLimits {
   /**
    * Counts a message at a view for its connection and its user.
    *
-   * @param now on the monotonic clock, in milliseconds
-   * @throws RefusedError with 429 if one of the limits is reached
+   * @param now monotonic time in milliseconds
+   * @throws RequestError with 429 if one of the limits is reached
    */
   take(view: string, origin: MessageOrigin, now = performance.now()): void {
     take(this.#scopeOfView(view), origin, now);
   }
 
   /**
-   * Counts a call of a handler for its connection and its user, where the handler has limits of its own.
+   * Counts a call of a handler with limits, for its connection and its user.
    *
-   * @param view path of the view that has the handler
-   * @param now on the monotonic clock, in milliseconds
-   * @throws RefusedError with 429 if one of the limits is reached
+   * @param view path of the view of the handler
+   * @param now monotonic time in milliseconds
+   * @throws RequestError with 429 if one of the limits is reached
    */
   takeCall(view: string, handler: LimitedHandler, origin: MessageOrigin, now = performance.now()): void {
     take(this.#scopeOfHandler(view, handler), origin, now);
@@ -147,9 +154,11 @@ function take({ perConnection, perUser }: Scope, { id, userId }: MessageOrigin, 
 }
 
 function windowsOf(
-  who: "Connection" | "User",
+  subject: "Connection" | "User",
   name: string,
   limit: number | false,
 ): MemoryWindows | undefined {
-  return limit === false ? undefined : new MemoryWindows(limit, (key) => `${who} ${key} has reached ${name}`);
+  return limit === false
+    ? undefined
+    : new MemoryWindows(limit, (key) => `${subject} ${key} has reached ${name}`);
 }

@@ -1,10 +1,10 @@
-import { RefusedError } from "../errors.ts";
+import { TooManyRequestsError } from "../errors.ts";
 import type { Limits } from "./rate-limits.ts";
 
-/** When a message may be sent again, in seconds. How long handlers take is not known. */
+/** The value of Retry-After, in seconds. The duration of handlers is not known. */
 const RETRY_AFTER_SECONDS = 1;
 
-/** The number of messages in flight, by connection or by user. A key without messages takes no memory. */
+/** Counts messages in flight, by connection or by user. A key without messages uses no memory. */
 class Counter {
   readonly #counts = new Map<string, number>();
 
@@ -23,42 +23,45 @@ class Counter {
   }
 }
 
-/** A message from its arrival until its answer was sent. */
+/** A message in flight: from its arrival until its response was sent. */
 export class MessageInFlight {
   readonly #counts: MessagesInFlight;
   readonly #connection: string;
   #user: string | undefined;
-  #isOver = false;
+  #hasLeft = false;
 
-  /** @param connection the key of its connection */
+  /** @param connection the key of the connection */
   constructor(counts: MessagesInFlight, connection: string) {
     this.#counts = counts;
     this.#connection = connection;
   }
 
   /**
-   * Counts the message for its user, once the user is known.
+   * Counts the message for its user. Call it when the user is known.
    *
-   * @throws RefusedError with 429 if the user has too many messages in flight
+   * @throws RequestError with 429 if the user has too many messages in flight
    */
-  countFor(userId: string | null): void {
+  countUser(userId: string | null): void {
     if (userId === null || this.#user !== undefined) return;
     this.#counts.enterUser(userId);
     this.#user = userId;
   }
 
-  /** The message was answered. */
+  /**
+   * Ends the count of the message. Call it when the response was sent. Further calls do nothing.
+   */
   leave(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
     this.#counts.leave(this.#connection, this.#user);
   }
 }
 
 /**
- * Limits the messages that a process handles at the same time. A message that is over a limit is rejected at once, so that no queue grows.
+ * Limits the number of messages that a process handles at the same time.
  *
- * The messages of the process and of a connection are counted before the connection is read from the database.
+ * A message that exceeds a limit is rejected immediately, so no queue grows. The limits of the
+ * process and of the connection are checked before the connection is read from the database.
  */
 export class MessagesInFlight {
   readonly #limits: Limits;
@@ -73,7 +76,7 @@ export class MessagesInFlight {
   /**
    * Counts a message that has arrived.
    *
-   * @throws RefusedError with 429 if the process or the connection has too many messages in flight
+   * @throws RequestError with 429 if the process or the connection has too many messages in flight
    */
   enter(gatewayId: string, connectionId: string): MessageInFlight {
     const { messagesInFlightPerProcess, messagesInFlightPerConnection } = this.#limits;
@@ -90,7 +93,7 @@ export class MessagesInFlight {
     return new MessageInFlight(this, connection);
   }
 
-  /** Called by {@link MessageInFlight.countFor}. */
+  /** Called by {@link MessageInFlight.countUser}. */
   enterUser(userId: string): void {
     const { messagesInFlightPerUser } = this.#limits;
     requireBelow(
@@ -110,12 +113,18 @@ export class MessagesInFlight {
   }
 }
 
-/** @throws RefusedError with 429 if the limit is reached */
-function requireBelow(count: number, limit: number | false, who: string, name: string): void {
+/**
+ * Checks that a count is below a limit.
+ *
+ * @param subject the first words of the message, such as `User ann`
+ * @param name the name of the limit
+ * @throws RequestError with 429 if the limit is reached
+ */
+function requireBelow(count: number, limit: number | false, subject: string, name: string): void {
   if (limit === false || count < limit) return;
-  throw new RefusedError(
-    `${who} has ${count} ${count === 1 ? "message" : "messages"} in flight, and ${name} allows ${limit}. ` +
-      "Answer messages sooner, or raise the limit.",
-    { reason: "limit", status: 429, reply: "Too many messages.", retryAfterSeconds: RETRY_AFTER_SECONDS },
+  throw new TooManyRequestsError(
+    `${subject} has ${count} ${count === 1 ? "message" : "messages"} in flight, and ${name} allows ${limit}. ` +
+      "Make the handlers faster, or raise the limit.",
+    { reason: "limit", clientMessage: "Too many messages.", retryAfterSeconds: RETRY_AFTER_SECONDS },
   );
 }

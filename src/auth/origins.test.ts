@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import { ConfigurationError, RequestError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
 import { Origins, originSchema } from "./origins.ts";
 
@@ -23,7 +23,7 @@ describe("Origins", () => {
       "none",
       "",
     ]) {
-      await expect(check(origins, other), other).rejects.toThrow(RefusedError);
+      await expect(check(origins, other), other).rejects.toThrow(RequestError);
       expect(await origins.allows(other), other).toBe(false);
     }
   });
@@ -61,7 +61,7 @@ describe("Origins", () => {
     const origins = new Origins(async (origin) => answers[origin] as boolean, false);
     expect(await origins.allows(PAGE)).toBe(true);
     for (const other of ["https://a.test", "https://b.test", "https://c.test"]) {
-      await expect(check(origins, other), other).rejects.toThrow(RefusedError);
+      await expect(check(origins, other), other).rejects.toThrow(RequestError);
     }
     await expect(check(origins, undefined)).rejects.toThrow(/has no Origin header/);
     const failing = new Origins(() => {
@@ -79,7 +79,7 @@ describe("Origins", () => {
     await expect(check(open, "https://evil.example.com")).rejects.toThrow(
       'Origin "https://evil.example.com" is not in origins.',
     );
-    await expect(check(new Origins([], true), PAGE)).rejects.toThrow(RefusedError);
+    await expect(check(new Origins([], true), PAGE)).rejects.toThrow(RequestError);
     expect(() => new Origins([], false)).toThrow(/origins is empty/);
   });
 

@@ -1,36 +1,48 @@
 import ipaddr from "ipaddr.js";
 import type { Expression, ExpressionBuilder, Kysely, OnConflictBuilder, SqlBool } from "kysely";
 import * as v from "valibot";
-import { RefusedError } from "../errors.ts";
+import { RequestError, TooManyRequestsError } from "../errors.ts";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Sql, type Tables } from "../storage/database.ts";
 import { COUNTED_LIMITS, describeReached, keyPrefixes } from "./limit-keys.ts";
 
-/** The limits of the app: events per minute, open connections, and messages in flight. `false`: no limit. 0: none are allowed. */
+/**
+ * The limits of the app. `false` turns a limit off, and 0 allows nothing.
+ *
+ * Limits of connects, tokens and messages are per minute. Limits of open connections and of
+ * messages in flight apply at any time.
+ */
 export interface Limits {
-  /** Connects of one user through one gateway, with a token that could be spent. Default 20. */
+  /** Connects of one user through one gateway, with a usable token, per minute. Default 20. */
   readonly connectsPerUser: number | false;
   /**
-   * Connects from one address (IPv6: one /64) through one gateway: with a token that could be spent, or without a token at a view
-   * that allows anonymous users. Default 300.
+   * Connects from one address (IPv6: one /64) through one gateway, per minute. It counts connects
+   * with a usable token, and connects without a token to views that allow anonymous users. Default
+   * 300.
    */
   readonly connectsPerIp: number | false;
   /**
-   * Connects without a usable token or with the token of another session, from one address through one gateway. It limits only such
-   * connects. Default 20.
+   * Failed connects from one address (IPv6: one /64) through one gateway, per minute. A connect
+   * fails if it has no usable token, or the token of another session. Other connects are not
+   * limited. Default 20.
    */
   readonly failedConnectsPerIp: number | false;
-  /** Open connections of one user at the same time, through all gateways. Default 50. */
+  /** Open connections of one user through all gateways. Default 50. */
   readonly connectionsPerUser: number | false;
-  /** Tokens of one user. Default 20. */
+  /** Tokens of one user per minute. Default 20. */
   readonly tokensPerUser: number | false;
-  /** Messages on one connection, counted in each process by itself. Default 600. */
+  /** Messages on one connection per minute. Each process counts separately. Default 600. */
   readonly messagesPerConnection: number | false;
-  /** Messages of one user on all connections, counted in each process by itself. Default 3000. */
+  /**
+   * Messages of one user on all connections per minute. Each process counts separately. Default
+   * 3000.
+   */
   readonly messagesPerUser: number | false;
   /** Messages on one connection that a process handles at the same time. Default 100. */
   readonly messagesInFlightPerConnection: number | false;
-  /** Messages of one user on all connections that a process handles at the same time. Default 200. */
+  /**
+   * Messages of one user on all connections that a process handles at the same time. Default 200.
+   */
   readonly messagesInFlightPerUser: number | false;
   /** Messages that a process handles at the same time. Default 2000. */
   readonly messagesInFlightPerProcess: number | false;
@@ -52,12 +64,12 @@ export const limitsSchema = optionsOf<Partial<Limits>>()({
 
 /** Length of the window of a limit, in milliseconds. */
 export const WINDOW_MS = 60_000;
-/** How long after it began a window's row is kept, in milliseconds. */
+/** How long the row of a window is kept after the start of the window, in milliseconds. */
 const KEEP_WINDOW_MS = 10 * WINDOW_MS;
 
 /**
- * How far in the future a time of the database may be that was written a moment ago, in milliseconds. A time further ahead was written
- * before the clock was set back: it belongs to a window or a token that has ended.
+ * How far in the future a stored time can be, in milliseconds. A later time was written before the
+ * clock was set back. The window or token that it belongs to has ended.
  */
 export const MAX_CLOCK_SKEW_MS = 5_000;
 
@@ -65,7 +77,10 @@ export const MAX_CLOCK_SKEW_MS = 5_000;
 type SqlClock = Pick<Database, "sql" | "now">;
 
 /**
- * A condition for windows that have not ended. A window that begins in the future would otherwise last until the clock gets there.
+ * Returns a condition for windows that have not ended.
+ *
+ * A window that starts in the future counts as ended. It would otherwise last until the clock
+ * reaches it.
  *
  * @param column the start of the window
  */
@@ -75,11 +90,11 @@ function isOpen({ sql, now }: SqlClock, column = "window_started_at") {
 }
 
 /**
- * Counts in the database, so that all instances count together.
+ * Counts events in the database, across all processes.
  *
- * A window of a minute begins with the first attempt counted in it. Counting and judging are one statement: of
- * any number of racing attempts exactly as many pass as the limit says. A refused attempt is not counted, so
- * being refused never prolongs the wait.
+ * A window of one minute starts with the first counted event. Checking and counting are one
+ * statement, so concurrent events never exceed the limit. Rejected events are not counted, so they
+ * do not extend the wait.
  */
 export class RateLimits {
   readonly #database: Database;
@@ -89,26 +104,26 @@ export class RateLimits {
   }
 
   /**
-   * Counts one attempt.
+   * Counts one event.
    *
-   * @param key what is limited, such as `connect user-7`
-   * @throws RefusedError with 429 when the limit is reached
+   * @param key identifies the window, as returned by `limitKey()`
+   * @throws RequestError with 429 if the limit is reached
    */
   async take(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
     if (limit === false) return;
     const counted = limit > 0 && (await this.#count(db, key, limit));
-    if (!counted) throw await this.#refusal(db, key, limit);
+    if (!counted) throw await this.#limitError(db, key, limit);
   }
 
-  /** The same as a statement by itself. */
+  /** Does the same with a separate statement, outside of any transaction. */
   async takeAlone(key: string, limit: number | false): Promise<void> {
     if (limit === false) return;
     const counted = limit > 0 && (await this.#database.execute((db) => this.#count(db, key, limit)));
-    if (!counted) throw await this.#refusal(this.#database.db, key, limit);
+    if (!counted) throw await this.#limitError(this.#database.db, key, limit);
   }
 
-  /** Counts one event less in the open window of a key. */
-  async giveBack(key: string): Promise<void> {
+  /** Subtracts one event from the open window of a key. */
+  async uncount(key: string): Promise<void> {
     await this.#database.execute((db) =>
       db
         .updateTable("sallyport_counters")
@@ -120,15 +135,23 @@ export class RateLimits {
     );
   }
 
-  /** @throws RefusedError with 429 when the limit is reached; counts nothing */
+  /**
+   * Checks a limit without counting an event.
+   *
+   * @throws RequestError with 429 if the limit is reached
+   */
   async check(db: Kysely<Tables>, key: string, limit: number | false): Promise<void> {
     if (limit === false) return;
     const row = await this.#window(db, key);
-    if ((row?.count ?? 0) >= limit) throw await this.#refusal(db, key, limit);
+    if ((row?.count ?? 0) >= limit) throw await this.#limitError(db, key, limit);
   }
 
-  /** Removes windows that have been over for a while. @returns how many, at most `limit` */
-  async removeOver(limit: number): Promise<number> {
+  /**
+   * Removes windows that started more than ten minutes ago.
+   *
+   * @returns how many were removed, at most `limit`
+   */
+  async removeEnded(limit: number): Promise<number> {
     const { now } = this.#database;
     const { numDeletedRows } = await this.#database.execute((db) =>
       db
@@ -142,7 +165,7 @@ export class RateLimits {
             .orderBy("old.key")
             .limit(limit),
         )
-        // Whoever began a new window meanwhile keeps it.
+        // Keeps a window that was started again since the subquery ran.
         .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
         .executeTakeFirst(),
     );
@@ -150,13 +173,13 @@ export class RateLimits {
   }
 
   /**
-   * Removes those of a page of windows, in the order of their keys, that have been over for a while. The cost does not depend on
-   * the number of windows.
+   * Removes old windows from one page of windows, in the order of their keys. The cost does not
+   * depend on the number of windows.
    *
-   * @param after the last key of the page before, `""` for the first page
-   * @returns the last key of the page, or undefined if there are no more windows
+   * @param after the last key of the previous page, `""` for the first page
+   * @returns the last key of the page, or undefined for the last page
    */
-  async removeOverAfter(after: string, limit: number): Promise<{ readonly last: string | undefined }> {
+  async removeEndedAfter(after: string, limit: number): Promise<{ readonly last: string | undefined }> {
     const { db, now } = this.#database;
     const page = await db
       .selectFrom("sallyport_counters")
@@ -168,21 +191,21 @@ export class RateLimits {
           .then(1)
           .else(0)
           .end()
-          .as("is_over"),
+          .as("has_ended"),
       ])
       .where("key", ">", after)
       .orderBy("key")
       .limit(limit)
       .execute();
-    const over = page
-      .filter(({ key, is_over }) => Number(is_over) === 1 && key !== CHANGES)
+    const ended = page
+      .filter(({ key, has_ended }) => Number(has_ended) === 1 && key !== CHANGES)
       .map(({ key }) => key);
-    if (over.length > 0) {
+    if (ended.length > 0) {
       await this.#database.execute((to) =>
         to
           .deleteFrom("sallyport_counters")
-          .where("key", "in", over)
-          // A new window of the same key stays.
+          .where("key", "in", ended)
+          // Keeps a window that was started again since the page was read.
           .where(({ eb }) => eb("window_started_at", "<", eb(now, "-", KEEP_WINDOW_MS)))
           .execute(),
       );
@@ -191,10 +214,10 @@ export class RateLimits {
   }
 
   /**
-   * Returns a page of open windows, those with the highest counts first.
+   * Returns a page of open windows, highest counts first.
    *
-   * @param of the user or the address that they count; all of them without either
-   * @param after the last window of the page before. Default: none
+   * @param of selects the windows of a user or an address. An empty object selects all windows
+   * @param after the last window of the previous page. Default: the first page
    */
   async windows(
     of: LimitSubject,
@@ -226,7 +249,11 @@ export class RateLimits {
     }));
   }
 
-  /** Removes the windows of a user or of an address, or all. @returns how many of them were open */
+  /**
+   * Removes the windows of a user or an address, or all windows.
+   *
+   * @returns how many of the removed windows were open
+   */
   async clear(db: Kysely<Tables>, of: LimitSubject): Promise<number> {
     const removed = async (which: Expression<SqlBool>) => {
       const { numDeletedRows } = await db
@@ -246,7 +273,7 @@ export class RateLimits {
     const rows = await db
       .insertInto("sallyport_counters")
       .values({ key, window_started_at: now, count: 1 })
-      .onConflict(unlessReached(this.#database, this.#database.sql.lit(limit)))
+      .onConflict(countUnlessReached(this.#database, this.#database.sql.lit(limit)))
       .returning("count")
       .execute();
     return rows.length > 0;
@@ -265,46 +292,52 @@ export class RateLimits {
       .executeTakeFirst();
   }
 
-  async #refusal(db: Kysely<Tables>, key: string, limit: number): Promise<RefusedError> {
+  async #limitError(db: Kysely<Tables>, key: string, limit: number): Promise<RequestError> {
     const row = await this.#window(db, key);
     return reachedLimit(describeReached(key), limit, Number(row?.left_ms ?? WINDOW_MS));
   }
 }
 
-/** Selects windows: of a user, of a block of addresses, or all of them. */
+/** Selects the windows of a user, the windows of a block of addresses, or all windows. */
 interface LimitSubject {
   readonly user?: string | undefined;
   readonly address?: string | undefined;
 }
 
-/** The place of a window in the order of a list. */
+/** The position of a window in a list. */
 export interface WindowPosition {
   readonly key: string;
   readonly count: number;
 }
 
-/** What the keys of each limit begin with. An earlier version may have left windows of other limits. */
+/**
+ * The prefixes of the keys of all limits. Windows of other limits can remain from an earlier
+ * version.
+ */
 const KNOWN_KEYS = COUNTED_LIMITS.map((limit) => `["${limit}",`);
 
 /**
- * A condition for the keys of {@link limitKey}. Other counters never match.
+ * Returns a condition for keys of {@link limitKey}. Other counters never match.
  *
- * @param all what the keys begin with if `of` names neither a user nor an address. Default: windows of every version
+ * @param all prefixes to use if `of` contains neither a user nor an address. Default: windows of
+ *   any version
  */
 function isOf(sql: Sql, of: LimitSubject, all: readonly string[] = ["["]) {
   const prefixes = of.user === undefined && of.address === undefined ? all : keyPrefixes(of);
   return ({ eb, or }: ExpressionBuilder<Tables, "sallyport_counters">) =>
     or(
-      // A LIKE would have to escape the user's id, and compares without regard to case on SQLite.
+      // LIKE would require escaping, and is not case-sensitive in SQLite.
       prefixes.map((prefix) => eb(sql<string>`substr(key, 1, ${sql.lit([...prefix].length)})`, "=", prefix)),
     );
 }
 
 /**
- * What an insert into the counters does where the row is there: counts one more in its window, or begins a new window. Where the
- * limit is reached it changes nothing and returns nothing.
+ * Returns the ON CONFLICT clause for an insert of a counter.
+ *
+ * It increments the count of an open window, or starts a new window. If the limit is reached, it
+ * changes nothing and returns no row.
  */
-export function unlessReached(clock: SqlClock, limit: Expression<number>) {
+export function countUnlessReached(clock: SqlClock, limit: Expression<number>) {
   const { sql, now } = clock;
   const isStillOpen = isOpen(clock, "sallyport_counters.window_started_at");
   return (conflict: OnConflictBuilder<Tables, "sallyport_counters">) =>
@@ -323,7 +356,7 @@ export function unlessReached(clock: SqlClock, limit: Expression<number>) {
       );
 }
 
-/** The window of a key, where it is not over and its limit is reached, as a subquery. */
+/** Returns a subquery for the open window of a key that has reached its limit. */
 export function reachedWindow(
   db: Kysely<Tables>,
   clock: SqlClock,
@@ -339,8 +372,9 @@ export function reachedWindow(
 }
 
 /**
- * The part of an address that one subscriber holds: an IPv4 address, or the /64 of an IPv6 one. An IPv4 address
- * written as IPv6 is the IPv4 address.
+ * Returns the block of addresses that one subscriber holds, or undefined for an invalid address.
+ *
+ * The block is an IPv4 address, or a /64 of IPv6. An IPv4-mapped IPv6 address counts as IPv4.
  */
 export function addressBlock(text: string): string | undefined {
   if (!ipaddr.isValid(text)) return undefined;
@@ -350,21 +384,21 @@ export function addressBlock(text: string): string | undefined {
   return `${parts.map((part) => part.toString(16)).join(":")}::/64`;
 }
 
-/** Whole seconds of a window that are left: at least one, and no more than the window is long. */
+/** Returns the remaining time of a window in whole seconds, from 1 to the length of a window. */
 function secondsUntil(leftMs: number): number {
   return Math.max(1, Math.ceil(Math.min(leftMs, WINDOW_MS) / 1000));
 }
 
 /**
- * Returns the error for an event that a limit denies.
+ * Returns the error for an event that a limit rejects.
  *
  * @param what a clause such as `User ann has reached connectsPerUser`
- * @param leftMs until the window ends, in milliseconds
+ * @param leftMs the time until the window ends, in milliseconds
  */
-export function reachedLimit(what: string, limit: number, leftMs: number): RefusedError {
+export function reachedLimit(what: string, limit: number, leftMs: number): RequestError {
   const retryAfterSeconds = secondsUntil(leftMs);
-  return new RefusedError(
-    `${what}, which allows ${limit} per minute. The window ends in ${retryAfterSeconds} s.`,
-    { reason: "limit", status: 429, reply: "Too many requests.", retryAfterSeconds },
+  return new TooManyRequestsError(
+    `${what}, which allows ${limit} per minute. Retry in ${retryAfterSeconds} s, or raise the limit.`,
+    { reason: "limit", clientMessage: "Too many requests.", retryAfterSeconds },
   );
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Expression, Kysely } from "kysely";
-import { RefusedError } from "../errors.ts";
+import { ForbiddenError, RequestError } from "../errors.ts";
 import type { Subject } from "../permissions/rules.ts";
 import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
@@ -13,27 +13,27 @@ import {
 import { sessionEnded } from "./ended-sessions.ts";
 import { MAX_CLOCK_SKEW_MS } from "./rate-limits.ts";
 
-/** Whose a token is. */
+/** The owner of a token, and where it can be spent. */
 export interface TokenGrant {
   readonly userId: string;
-  /** The app's login that asked for the token, or null. */
+  /** Hash of the session that requested the token, or null. */
   readonly sessionId: string | null;
-  /** Origin of the page that asked, or null. */
+  /** Origin of the page that requested the token, or null. */
   readonly origin: string | null;
-  /** The gateway it may be spent at, or null for any. */
+  /** The gateway at which the token can be spent, or null for any gateway. */
   readonly gatewayId: string | null;
-  /** The view that it opens, or null for any. */
+  /** The view at which the token can be spent, or null for any view. */
   readonly view: string | null;
-  /** The channel that it opens, or null for any and for none. */
+  /** The channel that the token is valid for, or null for any channel and for none. */
   readonly channel: string | null;
 }
 
-/** A token's grant, and what the statement that spent it read along: its user's state and rights. */
+/** The grant of a spent token, and the permissions of its user. One statement reads both. */
 export interface SpentToken extends TokenGrant {
   readonly subject: Subject;
-  /** Number of the last change before its user's permissions were read. */
+  /** Number of the last change before the permissions of the user were read. */
   readonly since: number;
-  /** When it was spent, in epoch milliseconds. */
+  /** When the token was spent, in epoch milliseconds. */
   readonly spentAt: number;
 }
 
@@ -48,10 +48,15 @@ interface SpentRow extends PermissionColumns {
   spent_at: number | null;
 }
 
-/** How long after its expiry a token is kept, so that a replay can still be told from a guess. */
+/**
+ * How long a token is kept after its expiry, so that a replay can be distinguished from a guess.
+ */
 const KEEP_MS = 10 * 60_000;
 
-/** Old tokens that are removed with each new one, so that they do not grow where nobody cleans up. */
+/**
+ * The maximum number of expired tokens that are removed with each new one. No cleanup job is
+ * needed.
+ */
 const REMOVED_WITH_EACH = 10;
 
 /** Single-use tokens for connecting. Only their SHA-256 is stored. */
@@ -61,7 +66,7 @@ export class Tokens {
 
   readonly #spend: (db: Kysely<never>, values: { hash: string }) => Promise<SpentRow[]>;
 
-  /** @param grantsSubquery the rights that spending a token brings along */
+  /** @param grantsSubquery reads the permissions of the user when a token is spent */
   constructor(
     database: Database,
     expirySeconds: number,
@@ -69,7 +74,7 @@ export class Tokens {
   ) {
     this.#database = database;
     this.#expiryMs = expirySeconds * 1000;
-    const { commitsLater, db, now } = database;
+    const { asyncCommit, db, now } = database;
     this.#spend = prepared(database, (value) =>
       db
         .updateTable("sallyport_tokens")
@@ -78,7 +83,8 @@ export class Tokens {
         .where("spent_at", "is", null)
         .where("ended_at", "is", null)
         .where("expires_at", ">", now)
-        // Issued before the clock was set back, it would be valid until the clock gets there again.
+        // A token from before the clock was set back would be valid until the clock reaches its
+        // expiry.
         .where(({ eb }) => eb("created_at", "<=", eb(now, "+", MAX_CLOCK_SKEW_MS)))
         .returning((eb) => [
           "user_id",
@@ -90,13 +96,17 @@ export class Tokens {
           "spent_at",
           ...permissionColumns(db, eb.ref("sallyport_tokens.user_id"), grantsSubquery),
           changesRecorded(db).as("last_change"),
-          // The row of the connection is committed after it, and brings it to the disk.
-          commitsLater.as("commits_later"),
+          // The row of the connection is committed later. That commit also writes this one to disk.
+          asyncCommit.as("commits_later"),
         ]),
     );
   }
 
-  /** @returns 64 lowercase hex characters, which exist nowhere else */
+  /**
+   * Creates a token. Only its hash is stored.
+   *
+   * @returns 64 lowercase hexadecimal characters
+   */
   async issue(db: Kysely<Tables>, grant: TokenGrant): Promise<string> {
     const { now } = this.#database;
     const token = randomBytes(32).toString("hex");
@@ -120,7 +130,11 @@ export class Tokens {
     return token;
   }
 
-  /** Removes tokens that expired long ago. @returns how many, at most `limit` */
+  /**
+   * Removes tokens that expired more than ten minutes ago.
+   *
+   * @returns how many were removed, at most `limit`
+   */
   removeExpired(limit: number): Promise<number> {
     return this.#database.execute((db) => this.#removeExpired(db, limit));
   }
@@ -142,19 +156,20 @@ export class Tokens {
   }
 
   /**
-   * Spends a single-use token and tells whose it was.
+   * Spends a single-use token and returns its grant.
    *
-   * Check and spend are one statement: of any number of racing calls exactly one gets the grant.
+   * Checking and spending are one statement. Of concurrent calls, exactly one receives the grant.
    *
-   * @throws RefusedError when it is unknown, expired or already spent; the reason tells which
+   * @throws RequestError if the token is unknown, expired or already spent. Its `reason` states
+   *   which
    */
   async spend(token: string): Promise<SpentToken> {
-    if (!isToken(token)) throw unusable("token-unknown", "The token is not 64 hex characters");
+    if (!isToken(token)) throw unusable("token-unknown", "The token is not 64 hexadecimal characters");
     const hash = hashToken(token);
     const [spent] = await this.#database.execute((db) =>
       this.#spend(db as unknown as Kysely<never>, { hash }),
     );
-    if (!spent) throw await this.#whyNot(this.#database.db, hash);
+    if (!spent) throw await this.#spendError(this.#database.db, hash);
     return {
       userId: spent.user_id,
       sessionId: spent.session_id,
@@ -168,30 +183,35 @@ export class Tokens {
     };
   }
 
-  /** Returns why a spent token is good for nothing any more, or undefined. A connect can still be in flight when its session ends. */
-  async whyEnded(db: Kysely<Tables>, token: string, spentAt: number): Promise<RefusedError | undefined> {
+  /**
+   * Returns the error for a spent token that has become invalid, or undefined. The session of a
+   * connect can end while the connect is in flight.
+   */
+  async findSpentError(db: Kysely<Tables>, token: string, spentAt: number): Promise<RequestError | undefined> {
     const row = await db
       .selectFrom("sallyport_tokens")
       .select(["ended_at", "spent_at", "user_id"])
       .where("hash", "=", hashToken(token))
       .executeTakeFirst();
     if (!row) {
-      const why = "The user was deleted while the connection opened, and the token with it.";
-      return new RefusedError(why, { reason: "session" });
+      const message = "The user and the token were deleted while the connection was being opened.";
+      return new ForbiddenError(message, { reason: "session" });
     }
     if (row.ended_at !== null) return sessionEnded();
     if (Number(row.spent_at) === spentAt) return undefined;
     return unusable(
       "token-replayed",
-      `The database lost the note that the token of user ${row.user_id} was spent, because it crashed. Another connect may have spent it since`,
+      `The database crashed and lost that the token of user ${row.user_id} was spent, so another connect may have used it`,
     );
   }
 
   /**
-   * The row of a token that was spent by one connect, and whose login has not ended, as a subquery. After a crash the database may have
-   * lost that it was spent, see {@link Database.commitsLater}.
+   * Returns a subquery for a token that this connect spent, unless its session was ended.
+   *
+   * After a crash, the database may no longer contain that the token was spent. See
+   * {@link Database.asyncCommit}.
    */
-  standing(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>) {
+  spentTokenQuery(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>) {
     return db
       .selectFrom("sallyport_tokens as token")
       .select("token.hash")
@@ -200,8 +220,8 @@ export class Tokens {
       .where("token.ended_at", "is", null);
   }
 
-  /** Removes one token, or every token of a user who was deleted. */
-  async forget(
+  /** Removes one token, or all tokens of a deleted user. */
+  async delete(
     db: Kysely<Tables>,
     which: { readonly token: string } | { readonly user: string },
   ): Promise<void> {
@@ -213,7 +233,10 @@ export class Tokens {
       .execute();
   }
 
-  /** Ends the tokens of a session of the app, in the transaction that ends it. A connect in flight is denied, too. */
+  /**
+   * Ends the tokens of a session, in the transaction that ends it. Connects in flight are denied,
+   * too.
+   */
   async end(db: Kysely<Tables>, sessionHash: string): Promise<void> {
     await db
       .updateTable("sallyport_tokens")
@@ -222,33 +245,35 @@ export class Tokens {
       .execute();
   }
 
-  async #whyNot(db: Kysely<Tables>, hash: string): Promise<RefusedError> {
+  async #spendError(db: Kysely<Tables>, hash: string): Promise<RequestError> {
     const row = await db
       .selectFrom("sallyport_tokens")
       .select(["spent_at", "ended_at", "user_id"])
       .where("hash", "=", hash)
       .executeTakeFirst();
-    if (!row) return unusable("token-unknown", "The token was never issued, or long ago");
+    if (!row) return unusable("token-unknown", "The token was never issued, or it expired long ago");
     if (row.ended_at !== null) return sessionEnded();
     if (row.spent_at === null)
       return unusable("token-expired", `The token of user ${row.user_id} has expired`);
-    return unusable(
-      "token-replayed",
-      `The token of user ${row.user_id} was already spent: somebody replays it`,
-    );
+    return unusable("token-replayed", `The token of user ${row.user_id} was already spent`);
   }
 }
 
-function unusable(reason: "token-unknown" | "token-expired" | "token-replayed", why: string): RefusedError {
-  return new RefusedError(`${why}. A client fetches a fresh token for every connect.`, { reason });
+/**
+ * Returns the error for a token that cannot be spent.
+ *
+ * @param cause a sentence without its period
+ */
+function unusable(reason: "token-unknown" | "token-expired" | "token-replayed", cause: string): RequestError {
+  return new ForbiddenError(`${cause}. Request a new token for each connect.`, { reason });
 }
 
-/** Whether a text has a token's form. */
+/** Returns whether a text has the form of a token: 64 lowercase hexadecimal characters. */
 export function isToken(text: string): boolean {
   return /^[0-9a-f]{64}$/.test(text);
 }
 
-/** What is stored of a token. */
+/** Returns the stored form of a token: its SHA-256 in hexadecimal. */
 export function hashToken(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }

@@ -1,6 +1,10 @@
 import { ConfigurationError } from "../errors.ts";
 
-/** Throws a ConfigurationError `<where>: <what>.` unless the condition holds. */
-export function check(where: string, holds: boolean, what: string): asserts holds {
-  if (!holds) throw new ConfigurationError(`${where}: ${what}.`);
+/**
+ * Throws an error with the message `<where>: <problem>.` unless a condition is true.
+ *
+ * @throws ConfigurationError if the condition is false
+ */
+export function check(where: string, condition: boolean, problem: string): asserts condition {
+  if (!condition) throw new ConfigurationError(`${where}: ${problem}.`);
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
 import { defineGateway, type GatewayDefinition, type GatewayOptions } from "./define-gateway.ts";
-import { definedAs, definedGateways } from "./defined-gateways.ts";
+import { getDefinition, definedGateways } from "./defined-gateways.ts";
 import { accountOf, viewOf } from "./targets.ts";
 
 const CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d";
@@ -122,7 +122,7 @@ describe("a gateway definition", () => {
     expect(define({ target, domain }).account).toBe("123456789012");
     expect(define({ target, accessLog: { destinationArn: LOG_GROUP } }).account).toBe("123456789012");
     expect(() => define({ target, routes: { more: { lambda: LAMBDA } } })).toThrow(
-      /its functions are in the accounts 999999999999 and 123456789012; say in which the API is: account: "…"/,
+      /its functions are in the accounts 999999999999 and 123456789012, so the account of the API is unknown\. Add it: account: "…"\.$/,
     );
   });
 
@@ -189,7 +189,7 @@ describe("a gateway definition", () => {
       domain({ certificateArn: CERTIFICATE.replace("arn:aws:", "arn:aws-cn:") }),
       /certificateArn is in partition aws-cn, but eu-west-1 is in aws/,
     ],
-    ["an address in place of a name", { target: "https://[::1]:81/ws/chat" }, /is an address of IPv6/],
+    ["an address in place of a name", { target: "https://[::1]:81/ws/chat" }, /contains an IPv6 address/],
     [
       "a key with a space behind it",
       route("join ", "https://x.example.com/ws/a/b"),
@@ -209,12 +209,12 @@ describe("a gateway definition", () => {
     ["an empty stage", { stage: "" }, /stage must be 1 to 128 letters/],
     ["no target", { target: undefined }, /target is undefined\. It must be a URL such as https:/],
     ["a target that is null", { target: null }, /target must be a URL such as https:/],
-    ["B55 a target over http", { target: "http://www.example.com/ws/chat" }, /must be https:\/\//],
+    ["B55 a target over http", { target: "http://www.example.com/ws/chat" }, /must begin with https:\/\//],
     ["a target with a query", { target: "https://www.example.com/ws/chat?a=1" }, /has a query or fragment/],
     [
       "a target with a password",
       { target: "https://me:secret@www.example.com/ws" },
-      /has a name or password in it/,
+      /contains a user name or password/,
     ],
     ["a target too long", { target: `https://www.example.com/${"x".repeat(2000)}` }, /longer than 2000/],
     [
@@ -240,12 +240,12 @@ describe("a gateway definition", () => {
     [
       "a route to $connect's URL",
       route("moderate", "https://www.example.com/ws/chat/connect"),
-      /must end with a name of its own.*\/ws\/chat\/moderate/,
+      /must end with a route name below the path of the view.*\/ws\/chat\/moderate/,
     ],
     [
       "a route's URL that ends with nothing a route is called",
       route("a b", "https://www.example.com/ws/chat/ä"),
-      /must end with a name of its own/,
+      /must end with a route name below the path of the view/,
     ],
     [
       "too many routes",
@@ -311,7 +311,7 @@ describe("a gateway definition", () => {
     [
       "throttling of 0",
       { throttling: { ratePerSecond: 0, burst: 1 } },
-      /above 0: with 0 every connect would get 429/,
+      /above 0, because with 0 every connect would receive 429/,
     ],
     [
       "a burst that is no whole number",
@@ -327,7 +327,7 @@ describe("a gateway definition", () => {
     [
       "a log to another stream",
       { accessLog: { destinationArn: "arn:aws:firehose:eu-west-1:123456789012:deliverystream/chat" } },
-      /whose name begins with amazon-apigateway-/,
+      /with a name that begins with amazon-apigateway-/,
     ],
     [
       "a log that names no request",
@@ -362,17 +362,17 @@ describe("a gateway definition", () => {
       { target: "/ws/chat" },
       /target must be a URL such as https:.*but received "\/ws\/chat"/,
     ],
-    ["a target for sockets", { target: "wss://www.example.com/ws/chat" }, /target wss:.*must be https:\/\//],
+    ["a target for sockets", { target: "wss://www.example.com/ws/chat" }, /target wss:.*must begin with https:\/\//],
     ["a target with a fragment", { target: "https://www.example.com/ws/chat#a" }, /target .*has a query or/],
     [
       "a target with a mere ?",
       { target: "https://www.example.com/ws/chat?" },
-      /write the URL up to its path/,
+      /Remove everything after the path/,
     ],
     [
       "a target with a mere #",
       { target: "https://www.example.com/ws/chat/#" },
-      /write the URL up to its path/,
+      /Remove everything after the path/,
     ],
     [
       "a target with a user's name",
@@ -414,7 +414,7 @@ describe("a gateway definition", () => {
     [
       "a route over http",
       route("moderate", "http://www.example.com/ws/x/y"),
-      /routes\["moderate"\] .*must be https/,
+      /routes\["moderate"\] .*must begin with https/,
     ],
     [
       "a route to nowhere",
@@ -424,12 +424,12 @@ describe("a gateway definition", () => {
     [
       "a route to a function elsewhere",
       route("moderate", { lambda: LAMBDA.replace("eu-west-1", "us-east-1") }),
-      /routes\["moderate"\]\.lambda is in us-east-1, but an API calls only functions of its own region/,
+      /routes\["moderate"\]\.lambda is in us-east-1, but an API can call only functions of its region/,
     ],
     [
       "a route to $disconnect's URL",
       route("a b", "https://www.example.com/ws/chat/disconnect/"),
-      /routes\["a b"\] must end with a name of its own.*\/ws\/chat\/default/,
+      /routes\["a b"\] must end with a route name below the path of the view.*\/ws\/chat\/default/,
     ],
     [
       "a route to a host",
@@ -566,7 +566,7 @@ describe("a gateway definition", () => {
       "http://me:hunter2@www.example.com/ws",
       "https://me:hunter2@www.example.com/ws?a=1",
     ]) {
-      expect(() => define({ target })).toThrow(/^Gateway "chat": target has a name or password in it/);
+      expect(() => define({ target })).toThrow(/^Gateway "chat": target contains a user name or password/);
       expect(() => define({ target })).not.toThrow(/hunter2/);
     }
   });
@@ -598,7 +598,7 @@ describe("the gateways of an app", () => {
 
   test("that match no view are rejected with a list of the mounted views", () => {
     expect(() => definedGateways([define({ target: "https://www.example.com/ws/chats" })], views)).toThrow(
-      'Gateway "chat": target https://www.example.com/ws/chats leads to no view. Views are mounted at /ws/chat, /ws/moderation.',
+      'Gateway "chat": target https://www.example.com/ws/chats leads to no view. Use the path of a mounted view: /ws/chat, /ws/moderation.',
     );
     const astray = define({ routes: { moderate: "https://www.example.com/ws/moderation" } });
     expect(() => definedGateways([astray], views)).toThrow(/routes\["moderate"\] .* leads to no view/);
@@ -611,14 +611,14 @@ describe("the gateways of an app", () => {
     const by = (field: string) => define({ routes, routeSelectionExpression: `$request.body.${field}` });
     for (const field of ["action", "handler"]) expect(definedGateways([by(field)], views).size).toBe(1);
     expect(() => definedGateways([by("type")], views)).toThrow(
-      'Gateway "chat": messages choose their route by "type", and the view at /ws/chat takes "action" for that. Write there: routeKey = "type", or here: routeSelectionExpression: "$request.body.action".',
+      'Gateway "chat": the route of a message is selected by "type", but the view at /ws/chat reads "action". Set routeKey = "type" in the view, or routeSelectionExpression: "$request.body.action" in the gateway.',
     );
     const [chat, moderation] = [{ ...keys, routeKey: "type" }, keys];
     const one = new Map([
       ["/ws/chat", chat],
       ["/ws/moderation", moderation],
     ]);
-    expect(() => definedGateways([by("type")], one)).toThrow(/the view at \/ws\/moderation takes "action"/);
+    expect(() => definedGateways([by("type")], one)).toThrow(/the view at \/ws\/moderation reads "action"/);
     // Without custom routes or without a plain field, there is nothing to check.
     const without = define({ routeSelectionExpression: "$request.body.type" });
     expect(definedGateways([without], views).size).toBe(1);
@@ -633,7 +633,7 @@ describe("the gateways of an app", () => {
     expect(definedGateways([definition], views).size).toBe(1);
     expect(() => define({ target: { service } })).toThrow(/target must belong to this app/);
     expect(() => define({ routes: { billing: { service: "http://billing" } } })).toThrow(
-      /routes\["billing"\]\.service http:\/\/billing must be https:/,
+      /routes\["billing"\]\.service http:\/\/billing must begin with https:/,
     );
     for (const wrong of [7, "", undefined])
       expect(() => define({ routes: { billing: { service: wrong } } })).toThrow(
@@ -651,26 +651,30 @@ describe("the gateways of an app", () => {
   });
 
   test("must have different names and be created by defineGateway()", () => {
-    expect(() => definedGateways([define(), define()], views)).toThrow(/two are called "chat"/);
+    expect(() => definedGateways([define(), define()], views)).toThrow(/two are named "chat"/);
     for (const other of [{ ...define() }, {}, undefined, null, "chat"]) {
       const attempt = () => definedGateways([other as GatewayDefinition], views);
       expect(attempt).toThrow(ConfigurationError);
-      expect(attempt).toThrow("gateways: write each as defineGateway({ … }).");
+      expect(attempt).toThrow(
+        "gateways: an entry was not created by defineGateway, so it is not checked. Write it as defineGateway({ … }).",
+      );
     }
   });
 
   test("are found by name, or without a name if there is only one", () => {
     const one = definedGateways([define()], views);
     const two = definedGateways([define(), define({ name: "staging" })], views);
-    expect(definedAs(one, undefined).name).toBe("chat");
-    expect(definedAs(two, "staging").name).toBe("staging");
-    expect(() => definedAs(two, undefined)).toThrow("Which gateway? There are: chat, staging.");
-    expect(() => definedAs(two, "stagin")).toThrow(/no gateway "stagin"\. Did you mean "staging"\?/);
-    expect(() => definedAs(one, "zebra")).toThrow(/^The app defines no gateway "zebra"\. There are: chat\.$/);
-    expect(() => definedAs(one, "zebra")).toThrow(
+    expect(getDefinition(one, undefined).name).toBe("chat");
+    expect(getDefinition(two, "staging").name).toBe("staging");
+    expect(() => getDefinition(two, undefined)).toThrow(
+      "The app defines several gateways, so a name is required. Use one of: chat, staging.",
+    );
+    expect(() => getDefinition(two, "stagin")).toThrow(/no gateway "stagin"\. Did you mean "staging"\?/);
+    expect(() => getDefinition(one, "zebra")).toThrow(/^The app defines no gateway "zebra"\. Use one of: chat\.$/);
+    expect(() => getDefinition(one, "zebra")).toThrow(
       expect.objectContaining({ code: "SALLYPORT_UNKNOWN_NAME" }) as unknown as Error,
     );
     for (const name of [undefined, "chat"])
-      expect(() => definedAs(new Map(), name)).toThrow(/createSallyport\(\{ gateways: \[defineGateway/);
+      expect(() => getDefinition(new Map(), name)).toThrow(/createSallyport\(\{ gateways: \[defineGateway/);
   });
 });

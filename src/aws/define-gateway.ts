@@ -32,83 +32,104 @@ import {
   targetSchema,
 } from "./targets.ts";
 
-/** What a team writes of a WebSocket API at AWS. */
+/** The options of `defineGateway`, which describe a WebSocket API at AWS. */
 export interface GatewayOptions {
   /**
-   * Our name for it, by which its API is found at AWS (tag `sallyport:gateway`) and in the database: 1 to 128 letters, digits, spaces,
-   * `_` or `-`.
+   * The name of the gateway, 1 to 128 letters, digits, spaces, `_` or `-`. It identifies the API at
+   * AWS, in the tag `sallyport:gateway`, and its record in the database.
    */
   readonly name: string;
-  /** Such as `eu-west-1`. */
+  /** The AWS region, such as `eu-west-1`. */
   readonly region: string;
-  /** Default `production`: 1 to 128 letters, digits, `_` or `-`. */
+  /** The name of the stage, 1 to 128 letters, digits, `_` or `-`. Default `production`. */
   readonly stage?: string;
   /**
-   * Where `$connect`, `$disconnect` and `$default` go: the URL of a view, such as `https://www.example.com/ws/chat`, to which `/connect`,
-   * `/disconnect` and `/default` are added; or a Lambda function.
+   * The target of `$connect`, `$disconnect` and `$default`: the URL of a view, or a Lambda
+   * function.
+   *
+   * `/connect`, `/disconnect` and `/default` are appended to a URL such as
+   * `https://www.example.com/ws/chat`.
    */
   readonly target: OwnTarget;
   /**
-   * Where messages of further routes go, by route key: a URL as it is, such as `https://www.example.com/ws/moderation/moderate`, whose path but
-   * for its last part is the other view's; a Lambda function; or `{ service: "https://billing.example.com/ws/billing/default" }`, whose views are
-   * another deployment's. Default: none.
+   * The targets of more routes, by route key, at most 297. Default: none.
+   *
+   * - A URL such as `https://www.example.com/ws/moderation/moderate` is used unchanged. Its path
+   *   without the last segment must be the path of a view.
+   * - A Lambda function, such as `{ lambda: "arn:…" }`.
+   * - A view of another deployment, such as
+   *   `{ service: "https://billing.example.com/ws/billing/default" }`.
    */
   readonly routes?: Readonly<Record<string, Target>>;
-  /** What selects the route of a message. Default `$request.body.action`. */
+  /** The expression that selects the route of a message. Default `$request.body.action`. */
   readonly routeSelectionExpression?: string;
   /**
-   * A domain of your own, or several, of which the first is what `status` tells. Default: that of API Gateway, to which no browser sends your
-   * cookies.
+   * A custom domain, or a list of them. `status` prints the first one as the address. Default: the
+   * domain of API Gateway, to which browsers do not send your cookies.
    */
   readonly domain?: DomainOptions | readonly DomainOptions[];
-  /** Whether the API is reached by your own domain only. It takes a `domain`. Default false. */
+  /** Allows connections through `domain` only, so `domain` must be set. Default false. */
   readonly disableExecuteApiEndpoint?: boolean;
-  /** Tags of the API and its stage, beside our own. At most 48. Default: none. */
+  /**
+   * Tags of the API and its stage, in addition to those of Sallyport. At most 48. Default: none.
+   */
   readonly tags?: Readonly<Record<string, string>>;
-  /** What the stage takes of connects and messages, each route for itself. Default: the account's quota. */
+  /** The limits of connects and messages, for each route. Default: the quota of the account. */
   readonly throttling?: ThrottlingOptions;
-  /** A line in a log for every connect, message and disconnect. Default: none. */
+  /** A log with a line for every connect, message and disconnect. Default: none. */
   readonly accessLog?: AccessLogOptions;
-  /** What API Gateway takes a client's API key from, on routes that you let need one. Default `$request.header.x-api-key`. */
+  /**
+   * The source from which API Gateway reads the API key of a client. It applies to the routes that
+   * you configured at AWS to require a key. Default `$request.header.x-api-key`.
+   */
   readonly apiKeySelectionExpression?: ApiKeySelectionExpression;
   /**
-   * The account that the API is in, 12 digits, which the permission of a function names. Default: that of a certificate or log, or of the
-   * functions.
+   * The account of the API, 12 digits. The permission of a function contains it. Default: the
+   * account of the certificate, of the access log or of the functions.
    */
   readonly account?: string;
-  /** What people read at AWS, up to 1024 characters. Default: none. */
+  /** The description of the API at AWS, at most 1024 characters. Default: none. */
   readonly description?: string;
-  /** Longest time for an answer, in milliseconds, 50 to 29 000. Default 29 000. */
+  /** The time limit of an integration, in milliseconds, 50 to 29 000. Default 29 000. */
   readonly timeoutMs?: number;
-  /** How answers to messages reach the socket: as the route's response, or pushed. Default `route`. */
+  /**
+   * How answers to messages reach the client: as route responses (`route`), or through the
+   * Management API (`push`). Default `route`.
+   */
   readonly replies?: "route" | "push";
 }
 
-/** A gateway as it is wanted, checked and complete. */
+/** A gateway as it must exist at AWS: the checked options with all defaults. */
 export interface GatewayDefinition {
   readonly name: string;
   readonly region: string;
   readonly stage: string;
   readonly target: OwnTarget;
+  /** Targets by route key, sorted by key. */
   readonly routes: ReadonlyMap<string, Target>;
   readonly routeSelectionExpression: string;
-  /** The first is the one that is told. */
+  /** Custom domains. The address of the gateway is the first one. */
   readonly domains: readonly DomainOptions[];
   readonly disableExecuteApiEndpoint: boolean;
+  /** Tags without those of Sallyport, sorted by key. */
   readonly tags: Readonly<Record<string, string>>;
   readonly throttling: ThrottlingOptions | undefined;
   readonly accessLog: Required<AccessLogOptions> | undefined;
   readonly apiKeySelectionExpression: ApiKeySelectionExpression;
-  /** Undefined where nothing names it, and nothing has to. */
+  /**
+   * The account of the API, 12 digits. Undefined if nothing names it and no permission needs it.
+   */
   readonly account: string | undefined;
+  /** The description of the API at AWS. Empty if there is none. */
   readonly description: string;
+  /** The time limit of an integration, in milliseconds. */
   readonly timeoutMs: number;
   readonly replies: "route" | "push";
 }
 
 const REGION = /^[a-z]{2,4}(-[a-z]+)+-\d$/;
 
-/** The form of each option. What must agree with another option is checked afterwards. */
+/** The schema of each option. Dependencies between options are checked afterwards. */
 const GATEWAY_OPTIONS = optionsOf<GatewayOptions>()({
   name: textOption(/^(?=.*\S)[A-Za-z0-9 _-]{1,128}$/, "1 to 128 letters, digits, spaces, _ or -"),
   region: textOption(REGION, "an AWS region such as eu-west-1"),
@@ -138,9 +159,13 @@ const GATEWAY_OPTIONS = optionsOf<GatewayOptions>()({
 });
 
 /**
- * Defines a WebSocket API at AWS, for `sallyport gateway plan` and `apply`. It makes no call.
+ * Defines a WebSocket API at AWS, for `sallyport gateway plan` and `apply`.
  *
- * @throws ConfigurationError for everything that AWS would reject, with what to change
+ * It only checks the options, and does not call AWS. Pass the result to `createSallyport` in
+ * `gateways`.
+ *
+ * @returns a frozen definition with all defaults
+ * @throws ConfigurationError for options that AWS would reject, with what to change
  */
 export function defineGateway(options: GatewayOptions): GatewayDefinition {
   const given: unknown = (options as Partial<GatewayOptions> | null | undefined)?.name;
@@ -152,13 +177,13 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
   check(
     where,
     !disableExecuteApiEndpoint || domains.length > 0,
-    "disableExecuteApiEndpoint without a domain leaves no address to connect to. Add a domain, or remove it",
+    "disableExecuteApiEndpoint without a domain leaves no address to connect to. Add a domain, or remove the option",
   );
   const target = checkTarget(where, "target", checked.target, region);
   check(
     where,
     typeof target === "string" || "lambda" in target,
-    "target must belong to this app: only routes can lead to other services",
+    "target must belong to this app, because only routes can call other services. Use the URL of a view or a Lambda function",
   );
   const routes = checkRoutes(where, checked.routes, region);
   const accessLog = checked.accessLog && checkLog(where, checked.accessLog, region);
@@ -180,14 +205,14 @@ export function defineGateway(options: GatewayOptions): GatewayDefinition {
     timeoutMs,
     replies,
   });
-  KNOWN.add(definition);
+  DEFINED.add(definition);
   return definition;
 }
 
-/** Those that were checked here. */
-const KNOWN = new WeakSet<GatewayDefinition>();
+/** The definitions that `defineGateway` checked and returned. */
+const DEFINED = new WeakSet<GatewayDefinition>();
 
-/** Whether a definition was made by `defineGateway`. */
+/** Returns whether a definition was created by `defineGateway`. */
 export function isDefined(definition: GatewayDefinition): boolean {
-  return KNOWN.has(definition);
+  return DEFINED.has(definition);
 }

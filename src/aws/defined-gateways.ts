@@ -5,9 +5,11 @@ import { type GatewayDefinition, isDefined } from "./define-gateway.ts";
 import { viewOf } from "./targets.ts";
 
 /**
- * The gateways of an app by name, each leading to views that are there.
+ * Checks the gateways of an app against its views, and returns them by name.
  *
- * @throws ConfigurationError for two of one name, or a URL that leads nowhere or to a view that chooses otherwise
+ * @param views the mounted views by path
+ * @throws ConfigurationError for two gateways with one name, and for a URL that leads to no view.
+ *   Also for a view that does not read the field by which the gateway selects routes.
  */
 export function definedGateways(
   definitions: readonly GatewayDefinition[],
@@ -16,10 +18,14 @@ export function definedGateways(
   const byName = new Map<string, GatewayDefinition>();
   for (const definition of definitions) {
     if (!isDefined(definition)) {
-      throw new ConfigurationError("gateways: write each as defineGateway({ … }).");
+      throw new ConfigurationError(
+        "gateways: an entry was not created by defineGateway, so it is not checked. Write it as defineGateway({ … }).",
+      );
     }
     if (byName.has(definition.name)) {
-      throw new ConfigurationError(`gateways: two are called "${definition.name}". Give each its own name.`);
+      throw new ConfigurationError(
+        `gateways: two are named "${definition.name}". Give each a different name.`,
+      );
     }
     checkTargets(definition, views);
     byName.set(definition.name, definition);
@@ -27,21 +33,25 @@ export function definedGateways(
   return byName;
 }
 
-/** The gateway of a name, or the only one. @throws ConfigurationError that names the gateways there are */
-export function definedAs(
+/**
+ * Returns the gateway with a name, or the only gateway if no name is given.
+ *
+ * @throws ConfigurationError that lists the defined gateways, if none or several match
+ */
+export function getDefinition(
   definitions: ReadonlyMap<string, GatewayDefinition>,
   name: string | undefined,
 ): GatewayDefinition {
   const [only, ...others] = definitions.values();
   if (!only) {
     throw new ConfigurationError(
-      "The app defines no gateway. Write: createSallyport({ gateways: [defineGateway({ … })] })",
+      "The app defines no gateway. Add one: createSallyport({ gateways: [defineGateway({ … })] })",
     );
   }
-  const known = `There are: ${[...definitions.keys()].join(", ")}.`;
+  const known = `Use one of: ${[...definitions.keys()].join(", ")}.`;
   if (name === undefined) {
     if (others.length === 0) return only;
-    throw new ConfigurationError(`Which gateway? ${known}`);
+    throw new ConfigurationError(`The app defines several gateways, so a name is required. ${known}`);
   }
   const found = definitions.get(name);
   if (found) return found;
@@ -51,16 +61,18 @@ export function definedAs(
   );
 }
 
-/** What of a mounted view a gateway must agree with. */
+/** The fields of a mounted view that a gateway is checked against. */
 export interface TargetView {
   readonly handlerKey: string;
   readonly routeKey: string;
 }
 
 /**
- * A gateway's URLs lead to views that are there, and that know by which field messages choose their route.
+ * Checks that the URLs of a gateway lead to mounted views, and that these views read the field by
+ * which the gateway selects routes.
  *
- * @param views by path; a target's path ends with one of them, after whatever a proxy strips
+ * @param views the mounted views by path. The path of a target must end with one of these paths,
+ *   because a proxy can remove a prefix.
  * @throws ConfigurationError that names the URL and the views
  */
 function checkTargets(definition: GatewayDefinition, views: ReadonlyMap<string, TargetView>): void {
@@ -72,13 +84,13 @@ function checkTargets(definition: GatewayDefinition, views: ReadonlyMap<string, 
     check(
       where,
       view !== undefined,
-      `${what} ${url} leads to no view. Views are mounted at ${[...views.keys()].join(", ")}`,
+      `${what} ${url} leads to no view. Use the path of a mounted view: ${[...views.keys()].join(", ")}`,
     );
     const isRead = field === undefined || field === view.routeKey || field === view.handlerKey;
     check(
       where,
       routes.size === 0 || isRead,
-      `messages choose their route by "${field}", and the view at ${viewPath} takes "${view.routeKey}" for that. Write there: routeKey = "${field}", or here: routeSelectionExpression: "$request.body.${view.routeKey}"`,
+      `the route of a message is selected by "${field}", but the view at ${viewPath} reads "${view.routeKey}". Set routeKey = "${field}" in the view, or routeSelectionExpression: "$request.body.${view.routeKey}" in the gateway`,
     );
   };
   if (typeof target === "string") checkView("target", target, new URL(target).pathname);

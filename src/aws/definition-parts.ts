@@ -4,26 +4,42 @@ import { partitionOf } from "../protocol/partitions.ts";
 import { check } from "./checks.ts";
 import { accountOf, functionsOf, type Target } from "./targets.ts";
 
+/** A custom domain of a gateway. */
 export interface DomainOptions {
-  /** Such as `ws.example.com`. Its parent domain is where your cookies must be valid. */
+  /**
+   * The domain name in lower case, such as `ws.example.com`. Set your cookies for its parent
+   * domain.
+   */
   readonly name: string;
-  /** Of a certificate for the name in AWS Certificate Manager, in the API's own region. */
+  /**
+   * The ARN of a certificate for the name in AWS Certificate Manager. The certificate must be in
+   * the region of the API.
+   */
   readonly certificateArn: string;
   /** The path below the name, such as `chat` for `wss://ws.example.com/chat`. Default: none. */
   readonly mappingKey?: string | undefined;
 }
 
+/** The request limits of a stage. They apply to each route separately. */
 export interface ThrottlingOptions {
-  /** Requests a second, above 0: with 0 every connect would get 429. */
+  /** Requests per second, above 0. With 0, every connect would receive 429. */
   readonly ratePerSecond: number;
-  /** Requests at once, a whole number from 1. */
+  /** The maximum burst of requests, a whole number from 1. */
   readonly burst: number;
 }
 
+/** The access log of a stage. */
 export interface AccessLogOptions {
-  /** ARN of a log group in CloudWatch, or of a Firehose stream whose name begins with `amazon-apigateway-`. */
+  /**
+   * The ARN of a CloudWatch log group, or of a Firehose stream with a name that begins with
+   * `amazon-apigateway-`. It must be in the region of the API.
+   */
   readonly destinationArn: string;
-  /** What a line says; with `$context.requestId` in it. Default: JSON of what identifies an event and how it ended. */
+  /**
+   * The format of a log line, at most 3072 characters. It must contain `$context.requestId` or
+   * `$context.extendedRequestId`. Default: JSON with the ids, the route, the status and the error
+   * of each event.
+   */
   readonly format?: string | undefined;
 }
 
@@ -45,7 +61,7 @@ const LOG_FORMAT = JSON.stringify(
 );
 
 const DOMAIN_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/;
-/** API Gateway answers /ping and /sping of every domain itself. */
+/** API Gateway reserves /ping and /sping of every domain. */
 const MAPPING_KEY = /^(?!s?ping$)[A-Za-z0-9$_.+!*'()-]{0,300}$/;
 
 const domainSchema = optionsOf<DomainOptions>()({
@@ -71,7 +87,7 @@ export const throttlingSchema = optionsOf<ThrottlingOptions>()({
   ratePerSecond: numberOption(
     Number.MIN_VALUE,
     Number.MAX_VALUE,
-    "a number above 0: with 0 every connect would get 429",
+    "a number above 0, because with 0 every connect would receive 429",
   ),
   burst: wholeNumberOption(1),
 });
@@ -82,7 +98,7 @@ const LOG_DESTINATION =
 export const accessLogSchema = optionsOf<AccessLogOptions>()({
   destinationArn: textOption(
     LOG_DESTINATION,
-    "the ARN of a log group, or of a Firehose stream whose name begins with amazon-apigateway-",
+    "the ARN of a log group, or of a Firehose stream with a name that begins with amazon-apigateway-",
   ),
   format: v.optional(
     textOption(
@@ -105,12 +121,17 @@ export const tagsSchema = v.pipe(
   v.check((tags) => Object.keys(tags).length <= 48, "must have at most 48 entries"),
 );
 
-/** In the order of their keys. */
+/** Returns a copy of a record with its entries sorted by key. */
 export function sorted(entries: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(entries).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-/** What a domain must agree with: the region of the API, and the other domains. @throws ConfigurationError */
+/**
+ * Checks that domains fit the region of the API and each other, and returns them as a frozen list.
+ *
+ * @throws ConfigurationError for a certificate in another region or partition, for a domain that is
+ *   listed twice, and for two certificates of one domain
+ */
 export function checkDomains(
   where: string,
   given: Domains,
@@ -118,34 +139,44 @@ export function checkDomains(
 ): readonly Required<DomainOptions>[] {
   const domains = [given].flat() as readonly Required<DomainOptions>[];
   for (const { certificateArn } of domains) {
-    const [, partition, , itsRegion] = certificateArn.split(":");
+    const [, partition, , certificateRegion] = certificateArn.split(":");
     check(
       where,
       partition === partitionOf(region),
-      `domain.certificateArn is in partition ${partition}, but ${region} is in ${partitionOf(region)}`,
+      `domain.certificateArn is in partition ${partition}, but ${region} is in ${partitionOf(region)}. Use a certificate of the region ${region}`,
     );
     check(
       where,
-      itsRegion === region,
-      `domain.certificateArn is in ${itsRegion}, but the certificate must be in ${region}, where the API is`,
+      certificateRegion === region,
+      `domain.certificateArn is in ${certificateRegion}, but the certificate must be in ${region}, where the API is. Create a certificate there`,
     );
   }
   const addresses = domains.map(domainAddress);
-  const twice = addresses.find((address, index) => addresses.indexOf(address) !== index);
-  check(where, twice === undefined, `domain contains ${twice} twice`);
+  const duplicate = addresses.find((address, index) => addresses.indexOf(address) !== index);
+  check(where, duplicate === undefined, `domain contains ${duplicate} twice. Remove one of them`);
   for (const { name, certificateArn } of domains) {
     const other = domains.find((each) => each.name === name && each.certificateArn !== certificateArn);
-    check(where, other === undefined, `domain ${name} has two certificates, but can have only one`);
+    check(
+      where,
+      other === undefined,
+      `domain ${name} has two certificates, but can have only one. Use the same certificateArn in both entries`,
+    );
   }
   return Object.freeze(domains.map((domain) => Object.freeze(domain)));
 }
 
-/** What comes after `wss://`. */
+/** Returns the address of a domain without its scheme, such as `ws.example.com/chat`. */
 export function domainAddress({ name, mappingKey }: Pick<DomainOptions, "name" | "mappingKey">): string {
   return [name, mappingKey].filter(Boolean).join("/");
 }
 
-/** @throws ConfigurationError where a function's permission needs it, and nothing says which it is */
+/**
+ * Returns the account of a gateway's API. It is taken from the option, from the first certificate,
+ * from the access log, or from the functions, in this order.
+ *
+ * @returns undefined if nothing names an account. No function permission needs one then.
+ * @throws ConfigurationError if the functions are in several accounts and nothing else names one
+ */
 export function accountOfGateway(
   where: string,
   given: string | undefined,
@@ -165,24 +196,29 @@ export function accountOfGateway(
   check(
     where,
     accounts.length <= 1,
-    `its functions are in the accounts ${accounts.join(" and ")}; say in which the API is: account: "…"`,
+    `its functions are in the accounts ${accounts.join(" and ")}, so the account of the API is unknown. Add it: account: "…"`,
   );
   return accounts[0];
 }
 
-/** The log with the region that it must be in. @throws ConfigurationError */
+/**
+ * Checks the region of an access log, and returns the log with the ARN in the form that AWS
+ * accepts.
+ *
+ * @throws ConfigurationError if the log is in another region than the API
+ */
 export function checkLog(
   where: string,
   log: Required<AccessLogOptions>,
   region: string,
 ): Required<AccessLogOptions> {
-  // AWS accepts the ARN of a log group only without the `:*` that its own listings end with.
+  // The AWS listings end the ARN of a log group with `:*`, but AWS does not accept that form.
   const destinationArn = log.destinationArn.replace(/:\*$/, "");
-  const itsRegion = destinationArn.split(":")[3];
+  const logRegion = destinationArn.split(":")[3];
   check(
     where,
-    itsRegion === region,
-    `accessLog.destinationArn is in ${itsRegion}, but the log must be in ${region}, where the API is`,
+    logRegion === region,
+    `accessLog.destinationArn is in ${logRegion}, but the log must be in ${region}, where the API is. Use a log of that region`,
   );
   return Object.freeze({ destinationArn, format: log.format });
 }

@@ -5,7 +5,7 @@ import { gatewayArn } from "./arns.ts";
 import type { GatewayDefinition } from "./define-gateway.ts";
 import { accountOf, ownFunctionsOf } from "./targets.ts";
 
-/** A policy of IAM, as JSON. */
+/** An IAM policy, as JSON. */
 export interface PolicyDocument {
   readonly Version: "2012-10-17";
   readonly Statement: readonly AllowStatement[];
@@ -19,24 +19,30 @@ interface AllowStatement {
   readonly Condition?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
+/** The options of `gatewayPolicies`. */
 export interface PolicyOptions {
-  /** The account that the API is in, 12 digits. Default: what the definition says or names; else any (`*`). */
+  /**
+   * The account in the ARNs, 12 digits, or `*` for any account. Default: the account of the
+   * definition, or `*` if it has none.
+   */
   readonly account?: string | undefined;
   /**
-   * AWS's id of the API, or `*` for any of the region. Default: there is none yet, and `deploy` is what the first `apply` needs, which
-   * makes one and neither changes nor removes anything.
+   * AWS's id of the API, or `*` for any API of the region. Default: none, for the first `apply`.
+   * `deploy` then allows creating an API, but no changes and no removals.
    */
   readonly apiId?: string | undefined;
   /**
-   * What the gateway had and `apply` is to take away: names of domains, ARNs of functions and of access logs. Default: nothing, so that
-   * `apply` is refused where the definition names less than AWS has.
+   * The resources that `apply` will remove: names of domains, and ARNs of functions and access
+   * logs. Default: none. AWS then denies an `apply` that removes one of them.
    */
   readonly former?: readonly string[] | undefined;
 }
 
-/** Whose role API Gateway makes in an account for its first domain, and the first stream that it logs to. */
+/**
+ * The service for which AWS creates a role, with the first domain or Firehose log of an account.
+ */
 const API_GATEWAY = "ops.apigateway.amazonaws.com";
-/** Who invokes functions. */
+/** Restricts statements to the permission of API Gateway to invoke functions. */
 const INVOKER = { StringEquals: { "lambda:Principal": "apigateway.amazonaws.com" } };
 
 const FORMER = "must be the name of a domain, or the ARN of a function or an access log";
@@ -60,14 +66,19 @@ const POLICY_OPTIONS = optionsOf<PolicyOptions>()({
 });
 
 /**
- * The least that provisioning a gateway needs (`deploy`), and that the app which serves it needs (`runtime`).
+ * Returns the minimal IAM policies for provisioning a gateway (`deploy`) and for the app that
+ * serves it (`runtime`).
  *
- * Before the first `apply` nobody knows the API's id: `deploy` may then add routes, stages, deployments and tags to any API of the region,
- * and change or remove nothing. With the id it may do all that, and change and remove, with that one alone.
+ * Before the first `apply`, the id of the API is not known. `deploy` then allows adding routes,
+ * stages, deployments and tags to any API of the region, but no changes and no removals. With an
+ * id, it allows all of these operations with that API only.
  *
- * Source: AWS service authorization reference, "Amazon API Gateway Management V2"; where that is silent, `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
+ * Source: AWS service authorization reference, "Amazon API Gateway Management V2". For what that
+ * page does not cover: `docs/decisions/0017-what-aws-asks-of-who-deploys.md`.
  *
- * @throws ConfigurationError for an `account`, an `apiId` or a `former` that is none
+ * @param definition the gateway, as returned by `defineGateway`
+ * @param options account and id of the API, and resources to remove
+ * @throws ConfigurationError for an invalid `account`, `apiId` or `former`
  */
 export function gatewayPolicies(
   definition: GatewayDefinition,
@@ -108,7 +119,7 @@ function isLog(name: string): boolean {
   return /^arn:aws[a-z-]*:(logs|firehose):[^*?]+$/.test(name);
 }
 
-/** A statement; of no resource, it is left out. */
+/** Returns a statement. The policy omits it if it has no resource. */
 function allow(
   Sid: string,
   Action: readonly string[],
@@ -121,26 +132,27 @@ function allow(
 function apiStatements({ region, stage }: GatewayDefinition, apiId: string | undefined): AllowStatement[] {
   const api = gatewayArn(region, `apis/${apiId ?? "*"}`);
   const isAny = apiId === undefined || apiId === "*";
-  const whole = isAny ? [api] : [api, `${api}/*`];
+  const apiAndParts = isAny ? [api] : [api, `${api}/*`];
   const tags = isAny
     ? tagsOf(region, "apis/*")
     : ["", `/stages/${stage}`].flatMap((rest) => tagsOf(region, `apis/${apiId}${rest}`));
   const parts = ["integrations", "routes", "routes/*/routeresponses", "stages", "deployments"];
   return [
-    allow("FindTheApi", ["apigateway:GET"], [gatewayArn(region, "apis"), ...whole]),
+    allow("FindTheApi", ["apigateway:GET"], [gatewayArn(region, "apis"), ...apiAndParts]),
     allow("MakeTheApi", ["apigateway:POST"], isAny ? [gatewayArn(region, "apis")] : []),
     allow(
       "FillTheApi",
       ["apigateway:POST"],
       parts.map((part) => `${api}/${part}`),
     ),
-    // No action that AWS lists: an editor warns of it, and a stage with tags is not made without it.
+    // AWS does not list this action, so its editors warn. A stage with tags cannot be created
+    // without it.
     allow("MakeAStageWithTags", ["apigateway:TagResource"], [`${api}/stages`]),
     ...(apiId === undefined
-      ? [allow("TagWhatIsMade", ["apigateway:POST", "apigateway:PUT"], tags)]
+      ? [allow("TagNewResources", ["apigateway:POST", "apigateway:PUT"], tags)]
       : [
-          allow("ChangeTheApi", ["apigateway:PATCH", "apigateway:DELETE"], whole),
-          allow("TagIt", ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"], tags),
+          allow("ChangeTheApi", ["apigateway:PATCH", "apigateway:DELETE"], apiAndParts),
+          allow("TagTheApi", ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"], tags),
         ]),
   ];
 }
@@ -152,7 +164,7 @@ function domainStatements(
 ): AllowStatement[] {
   const at = (path: string) => gatewayArn(region, path);
   const names = [...new Set(domains.map(({ name }) => name))];
-  const left = former.filter((name) => !names.includes(name));
+  const removed = former.filter((name) => !names.includes(name));
   const paths = names.map((name) => `domainnames/${name}`);
   const mappings = paths.map((path) => at(`${path}/apimappings`));
   const tags = paths.flatMap((path) => tagsOf(region, path));
@@ -165,7 +177,7 @@ function domainStatements(
     allow(
       "LeaveFormerDomains",
       ["apigateway:DELETE"],
-      left.flatMap((name) => [at(`domainnames/${name}`), at(`domainnames/${name}/apimappings/*`)]),
+      removed.flatMap((name) => [at(`domainnames/${name}`), at(`domainnames/${name}/apimappings/*`)]),
     ),
   ];
 }
@@ -178,15 +190,15 @@ function functionStatements(
   const lambdas = ownFunctionsOf(definition);
   const all = [...new Set([...lambdas, ...former])];
   return [
-    allow("SeeWhoMayCallFunctions", ["lambda:GetPolicy"], all),
-    allow("LetTheApiCallFunctions", ["lambda:AddPermission"], lambdas, INVOKER),
-    allow("LetItCallThemNoMore", ["lambda:RemovePermission"], apiId === undefined ? former : all, INVOKER),
+    allow("ReadFunctionPolicies", ["lambda:GetPolicy"], all),
+    allow("AddInvokePermissions", ["lambda:AddPermission"], lambdas, INVOKER),
+    allow("RemoveInvokePermissions", ["lambda:RemovePermission"], apiId === undefined ? former : all, INVOKER),
   ];
 }
 
 function logStatement({ accessLog }: GatewayDefinition, former: readonly string[]): AllowStatement {
-  // A Firehose stream needs nothing of CloudWatch Logs.
-  const isKept = [accessLog?.destinationArn ?? "", ...former].some((arn) => serviceOf(arn) === "logs");
+  // A Firehose stream needs no permission for CloudWatch Logs.
+  const isNeeded = [accessLog?.destinationArn ?? "", ...former].some((arn) => serviceOf(arn) === "logs");
   return allow(
     "WriteTheAccessLog",
     [
@@ -199,7 +211,7 @@ function logStatement({ accessLog }: GatewayDefinition, former: readonly string[
       "logs:DescribeResourcePolicies",
       "logs:DescribeLogGroups",
     ],
-    isKept ? ["*"] : [],
+    isNeeded ? ["*"] : [],
   );
 }
 
@@ -207,7 +219,7 @@ function roleStatement({ region, domains, accessLog }: GatewayDefinition, accoun
   const isNeeded = domains.length > 0 || serviceOf(accessLog?.destinationArn ?? "") === "firehose";
   const roles = `arn:${partitionOf(region)}:iam::${account}:role/aws-service-role/${API_GATEWAY}`;
   return allow(
-    "MakeTheRoleOfApiGateway",
+    "CreateTheServiceLinkedRole",
     ["iam:CreateServiceLinkedRole"],
     isNeeded ? [`${roles}/AWSServiceRoleForAPIGateway`] : [],
     { StringEquals: { "iam:AWSServiceName": API_GATEWAY } },
@@ -218,7 +230,10 @@ function serviceOf(arn: string): string | undefined {
   return arn.split(":")[2];
 }
 
-/** What tags are authorized as: an ARN within an ARN, which AWS spells with /v2 and without. */
+/**
+ * Returns the resources of tag operations: ARNs that contain an ARN, which AWS writes with and
+ * without /v2.
+ */
 function tagsOf(region: string, path: string): readonly string[] {
   return [path, `v2/${path}`].map((each) =>
     gatewayArn(region, `tags/${encodeURIComponent(gatewayArn(region, each))}`),

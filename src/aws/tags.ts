@@ -1,8 +1,11 @@
-/** Tags that are ours begin so. */
+/** The prefix of every tag that Sallyport manages. */
 export const TAG_PREFIX = "sallyport:";
-/** The tag that names the gateway of an API or stage. */
+/** The tag of an API or stage that contains the name of its gateway. */
 export const GATEWAY_TAG = `${TAG_PREFIX}gateway`;
-/** The tag by which it is known whose it is: the id of a database's record. */
+/** The tag of an API that contains the id of its record in the database. */
 export const RECORD_TAG = `${TAG_PREFIX}record`;
-/** The tag of a domain that we made, with the id of the record for which: it goes when nothing leads from it any more. */
+/**
+ * The tag of a domain that provisioning created. It contains the id of the record. The domain is
+ * removed when its last mapping is removed.
+ */
 export const DOMAIN_TAG = `${TAG_PREFIX}domain`;

@@ -7,23 +7,31 @@ import { check } from "./checks.ts";
 
 /** A Lambda function that serves a view. */
 export interface LambdaTarget {
-  /** The function's ARN, perhaps with an alias: `arn:aws:lambda:eu-west-1:123456789012:function:chat:live`. */
+  /**
+   * The ARN of the function, with or without an alias, such as
+   * `arn:aws:lambda:eu-west-1:123456789012:function:chat:live`.
+   */
   readonly lambda: string;
 }
 
-/** A view of another deployment that shares this app's database, or anything else that answers such calls. */
+/** A view of another deployment that shares the database of this app, or another HTTP service. */
 export interface ServiceTarget {
-  /** Its URL as it is. It is sent the same headers as this app, the gateway's secret among them: whoever knows that can call this app as the gateway. */
+  /**
+   * The URL of the service, which is used unchanged.
+   *
+   * The service receives the same headers as this app, including the secret of the gateway. Anyone
+   * who knows the secret can call this app as the gateway.
+   */
   readonly service: string;
 }
 
-/** What serves a view of this app. */
+/** A target of this app: the URL of a view, or a Lambda function that serves one. */
 export type OwnTarget = string | LambdaTarget;
 
-/** Where an integration's calls go. */
+/** The target of a route: a URL, a Lambda function, or another service. */
 export type Target = OwnTarget | ServiceTarget;
 
-/** The URL of what is called by one; undefined of a function. */
+/** Returns the URL of a target, or undefined for a Lambda function. */
 export function urlOfTarget(target: Target): string | undefined {
   if (typeof target === "string") return target;
   return "service" in target ? target.service : undefined;
@@ -32,19 +40,19 @@ export function urlOfTarget(target: Target): string | undefined {
 const LAMBDA_ARN =
   /^arn:(aws[a-z-]*):lambda:([a-z0-9-]+):(\d{12}):function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]{1,128})?$/;
 
-/** Where the path of a URL leads: a view's path, and the name of the route below it. */
+/** Splits the path of a URL into the path of a view and the name of the route below it. */
 export function viewOf(target: string): { readonly viewPath: string; readonly route: string } {
   const { pathname } = new URL(target);
   const end = pathname.lastIndexOf("/");
   return { viewPath: pathname.slice(0, end), route: pathname.slice(end + 1) };
 }
 
-/** The account of a function's ARN. */
+/** Returns the account in the ARN of a function, or an empty string for another ARN. */
 export function accountOf({ lambda }: LambdaTarget): string {
   return LAMBDA_ARN.exec(lambda)?.[3] ?? "";
 }
 
-/** ARNs of the functions among a gateway's targets, each once. */
+/** Returns the ARNs of the functions among the targets of a gateway, without duplicates. */
 export function functionsOf({
   target,
   routes,
@@ -58,7 +66,10 @@ export function functionsOf({
   ];
 }
 
-/** Those of them that are of the API's own account, whose policies are ours to change. */
+/**
+ * Returns the ARNs of the functions that are in the account of the API. Provisioning changes the
+ * policies of these functions only.
+ */
 export function ownFunctionsOf(definition: {
   readonly target: Target;
   readonly routes: ReadonlyMap<string, Target>;
@@ -74,7 +85,7 @@ const lambdaSchema = optionsOf<LambdaTarget>()({
   lambda: textOption(LAMBDA_ARN, "the ARN of a Lambda function"),
 });
 
-/** Where calls go: a URL, a function, or another service. */
+/** The schema of a target: a URL, a function, or another service. */
 export const targetSchema = v.lazy((target): v.GenericSchema<Target> => {
   if (typeof target !== "object" || target === null) {
     return v.string('must be a URL such as https://www.example.com/ws/chat, or { lambda: "arn:…" }');
@@ -97,28 +108,33 @@ export const routesSchema = v.pipe(
   ),
 );
 
-/** What a target must agree with, and what AWS could not call. @throws ConfigurationError */
+/**
+ * Checks that AWS can call a target, and returns it frozen, with a normalized URL.
+ *
+ * @param what the name of the option, for messages
+ * @throws ConfigurationError if AWS cannot call the target from the region
+ */
 export function checkTarget(where: string, what: string, target: Target, region: string): Target {
   if (typeof target === "string") return checkedUrl(where, what, target);
   if ("service" in target) {
     return Object.freeze({ service: checkedUrl(where, `${what}.service`, target.service) });
   }
   const { lambda } = target;
-  const [, partition, , itsRegion] = lambda.split(":");
+  const [, partition, , functionRegion] = lambda.split(":");
   check(
     where,
-    itsRegion === region,
-    `${what}.lambda is in ${itsRegion}, but an API calls only functions of its own region ${region}`,
+    functionRegion === region,
+    `${what}.lambda is in ${functionRegion}, but an API can call only functions of its region ${region}. Use a function of that region`,
   );
   check(
     where,
     partition === partitionOf(region),
-    `${what}.lambda is in partition ${partition}, but ${region} is in ${partitionOf(region)}`,
+    `${what}.lambda is in partition ${partition}, but ${region} is in ${partitionOf(region)}. Use a function of the region ${region}`,
   );
   check(
     where,
     !lambda.endsWith(":$LATEST"),
-    `${what}.lambda ends with :$LATEST, which cannot have a permission. Remove it, or name an alias`,
+    `${what}.lambda ends with :$LATEST, which cannot have a permission. Remove :$LATEST, or use an alias`,
   );
   return Object.freeze({ lambda });
 }
@@ -130,29 +146,37 @@ function checkedUrl(where: string, what: string, target: string): string {
     `${what} must be a URL such as https://www.example.com/ws/chat, but received ${formatValue(target)}`,
   );
   const url = new URL(target);
-  // Before whatever repeats the URL.
+  // First, because the messages below repeat the URL, which must not contain credentials.
   check(
     where,
     !url.username && !url.password,
-    `${what} has a name or password in it, which AWS would not send`,
+    `${what} contains a user name or password, which AWS would not send. Remove it from the URL`,
   );
   check(
     where,
     url.protocol === "https:",
-    `${what} ${target} must be https://: its secret and your users' cookies travel there`,
+    `${what} ${target} must begin with https://, because the secret and your users' cookies are sent there. Use an https:// URL`,
   );
   check(
     where,
-    // Not `search` and `hash`, which are empty for a mere ? or # at the end.
+    // `search` and `hash` are empty for a single ? or # at the end.
     !/[?#]/.test(url.href),
-    `${what} ${target} has a query or fragment; write the URL up to its path`,
+    `${what} ${target} has a query or fragment. Remove everything after the path`,
   );
-  check(where, !url.hostname.startsWith("["), `${what} ${target} is an address of IPv6; AWS takes a name`);
-  check(where, url.href.length <= 2000, `${what} is longer than 2000 characters`);
+  check(
+    where,
+    !url.hostname.startsWith("["),
+    `${what} ${target} contains an IPv6 address, which AWS does not accept. Use a host name`,
+  );
+  check(where, url.href.length <= 2000, `${what} is longer than 2000 characters. Use a shorter URL`);
   return url.href.replace(/\/+$/, "");
 }
 
-/** By key, in the order of the keys. @throws ConfigurationError */
+/**
+ * Checks the targets of routes, and returns them sorted by route key.
+ *
+ * @throws ConfigurationError for a target that AWS cannot call or that names no route of a view
+ */
 export function checkRoutes(
   where: string,
   routes: Readonly<Record<string, Target>>,
@@ -165,7 +189,7 @@ export function checkRoutes(
       check(
         where,
         /^[A-Za-z0-9_-]+$/.test(route) && route !== "connect" && route !== "disconnect",
-        `routes["${key}"] must end with a name of its own below the path of the view, such as /ws/chat/${/^[A-Za-z0-9_-]+$/.test(key) ? key : "default"}`,
+        `routes["${key}"] must end with a route name below the path of the view. Add one, such as /ws/chat/${/^[A-Za-z0-9_-]+$/.test(key) ? key : "default"}`,
       );
     }
     return [key, checked] as const;

@@ -13,7 +13,7 @@ type Resource = {
   readonly DependsOn?: readonly string[];
 };
 
-/** A template of CloudFormation, as JSON. */
+/** A CloudFormation template, as JSON. */
 export interface CloudFormationTemplate {
   readonly AWSTemplateFormatVersion: "2010-09-09";
   readonly Description: string;
@@ -24,23 +24,30 @@ export interface CloudFormationTemplate {
   >;
 }
 
-/** Of a template. Source: AWS CloudFormation user guide, quotas. */
+/** The maximum number of resources of a template. Source: AWS CloudFormation user guide, quotas. */
 const MAX_RESOURCES = 500;
 
-/** Stands for the secret until the template knows it. */
+/**
+ * A reference to the parameter that contains the secret. CloudFormation replaces it with the value.
+ */
 const SECRET_REFERENCE = { "Fn::Sub": `'\${SallyportSecret}'` };
 
 /**
- * The same gateway as a template, for teams that deploy by CloudFormation. The stage deploys each change by itself, as a template
- * has no way to say when. The app is told of the gateway by `registerGateway`, with what the stack puts out and the secret that it was given.
+ * Returns a gateway as a CloudFormation template, for teams that deploy with CloudFormation.
  *
- * @throws ConfigurationError for more resources than a template takes
+ * The stage has `AutoDeploy`, because a template cannot determine when to deploy. Register the
+ * gateway in the app with `registerGateway`. Pass it the outputs of the stack and the secret that
+ * you passed as a parameter.
+ *
+ * @param definition the gateway, as returned by `defineGateway`
+ * @returns the template. It has a parameter for the secret if a target is called by URL.
+ * @throws ConfigurationError if the gateway needs more than the 500 resources of a template
  */
 export function cloudFormationTemplate(definition: GatewayDefinition): CloudFormationTemplate {
   const { name, stage, region, throttling, accessLog } = definition;
   const hasSecret = needsSecret(definition);
   const { api, routes } = desiredApi(definition, hasSecret ? "secret" : undefined);
-  // Without ours: what a stack has made is the stack's to change.
+  // Without the tags of Sallyport: only the stack changes the resources that it created.
   const tagged = Object.keys(definition.tags).length > 0 ? { Tags: definition.tags } : {};
   const ApiId = { Ref: "Api" };
   const resources: Record<string, Resource> = {
@@ -86,7 +93,7 @@ export function cloudFormationTemplate(definition: GatewayDefinition): CloudForm
   const count = Object.keys(resources).length;
   if (count > MAX_RESOURCES) {
     throw new ConfigurationError(
-      `Gateway "${name}" takes ${count} resources, and a template of CloudFormation has ${MAX_RESOURCES} at most. Use fewer routes, or gateway apply.`,
+      `Gateway "${name}" needs ${count} resources, but a CloudFormation template can have at most ${MAX_RESOURCES}. Use fewer routes, or run gateway apply instead.`,
     );
   }
   return {
@@ -99,7 +106,7 @@ export function cloudFormationTemplate(definition: GatewayDefinition): CloudForm
               Type: "String",
               NoEcho: true,
               AllowedPattern: "[A-Za-z0-9_-]{32,256}",
-              Description: "What proves the gateway's calls to the app, which is told it by registerGateway",
+              Description: "The secret of the gateway. Pass the same secret to registerGateway.",
             },
           },
         }
@@ -182,7 +189,9 @@ function numbered(id: string, index: number): string {
   return index === 0 ? id : `${id}${index + 1}`;
 }
 
-/** What `registerGateway` takes, and what DNS takes. */
+/**
+ * Returns the outputs: the arguments of `registerGateway`, the URL, and the targets of DNS records.
+ */
 function outputs({
   stage,
   replies,
@@ -190,26 +199,29 @@ function outputs({
   disableExecuteApiEndpoint,
 }: GatewayDefinition): CloudFormationTemplate["Outputs"] {
   const [first] = domains;
-  const own = first && domainAddress(first);
+  const customAddress = first && domainAddress(first);
   const host = `\${Api}.execute-api.\${AWS::Region}.\${AWS::URLSuffix}`;
-  const endpoint = disableExecuteApiEndpoint && own ? own : `${host}/${stage}`;
+  const endpoint = disableExecuteApiEndpoint && customAddress ? customAddress : `${host}/${stage}`;
   const names = [...new Set(domains.map(({ name }) => name))];
   return {
-    ApiId: { Value: { Ref: "Api" }, Description: "apiId of registerGateway" },
-    Endpoint: { Value: substituted(`https://${endpoint}`), Description: "endpoint of registerGateway" },
-    Stage: { Value: { Ref: "Stage" }, Description: "stage of registerGateway" },
-    Replies: { Value: replies, Description: "replies of registerGateway" },
-    Url: { Value: substituted(`wss://${own ?? endpoint}`), Description: "Where browsers connect to" },
+    ApiId: { Value: { Ref: "Api" }, Description: "apiId for registerGateway" },
+    Endpoint: { Value: substituted(`https://${endpoint}`), Description: "endpoint for registerGateway" },
+    Stage: { Value: { Ref: "Stage" }, Description: "stage for registerGateway" },
+    Replies: { Value: replies, Description: "replies for registerGateway" },
+    Url: {
+      Value: substituted(`wss://${customAddress ?? endpoint}`),
+      Description: "The URL that browsers connect to",
+    },
     ...Object.fromEntries(
       names.flatMap((name, index) => {
         const domain = domainId(domains, name);
         const target = {
           Value: { "Fn::GetAtt": [domain, "RegionalDomainName"] },
-          Description: `What ${name} leads to in DNS`,
+          Description: `The target of the DNS record of ${name}`,
         };
         const zone = {
           Value: { "Fn::GetAtt": [domain, "RegionalHostedZoneId"] },
-          Description: `The zone of that, which an alias of ${name} takes`,
+          Description: `The hosted zone of that target, for an alias record of ${name} in Route 53`,
         };
         return [
           [numbered("DnsTarget", index), target],
@@ -220,12 +232,12 @@ function outputs({
   };
 }
 
-/** Fn::Sub for a text with a variable, and the text alone without one, which cfn-lint reports as W1020. */
+/** Returns `Fn::Sub` for a text with a variable. Without one, cfn-lint would report it as W1020. */
 function substituted(text: string): object | string {
   return text.includes("${") ? { "Fn::Sub": text } : text;
 }
 
-/** Letters and digits only, and different for different keys. */
+/** Returns a logical id of letters and digits, which is different for each route key. */
 function logicalName(key: string): string {
   const words = key
     .replace(/[^A-Za-z0-9]+/g, " ")

@@ -10,16 +10,17 @@ const HOW =
   'Name the module that exports it: "sallyport": { "app": "src/sallyport.ts" } in package.json, --app FILE, or SALLYPORT_APP.';
 
 /**
- * Finds and loads the app's Sallyport: `--app`, else SALLYPORT_APP, else `sallyport.app` of the nearest package.json.
+ * Finds and loads the Sallyport object of the app. The module is named by `--app`, by
+ * SALLYPORT_APP, or by `sallyport.app` of the closest package.json, in this order.
  *
- * @throws ConfigurationError that says which of the three to set, or what is wrong with the module
+ * @throws ConfigurationError if no module is named, or if it exports no Sallyport object
  */
 async function loadApp(option: string | undefined): Promise<Sallyport> {
   const file = option
     ? resolve(option)
     : process.env.SALLYPORT_APP
       ? resolve(process.env.SALLYPORT_APP)
-      : await named();
+      : await appOfPackage();
   if (!existsSync(file)) {
     throw new ConfigurationError(
       `The app ${file} does not exist. Build it first, or correct its path. ${HOW}`,
@@ -28,13 +29,14 @@ async function loadApp(option: string | undefined): Promise<Sallyport> {
   const module = (await importModule(file)) as Record<string, unknown>;
   for (const candidate of [module.sallyport, module.default]) if (isSallyport(candidate)) return candidate;
   throw new ConfigurationError(
-    `${file} exports no Sallyport. Write: export const sallyport = createSallyport({ … })`,
+    `${file} exports no Sallyport object. Add: export const sallyport = createSallyport({ … })`,
   );
 }
 
 /**
- * Runs a command with the app's Sallyport, and closes it however the command ends. What the app itself writes to stdout
- * meanwhile, in a listener perhaps, goes to stderr: stdout is for the answer.
+ * Runs a command with the Sallyport object of the app, and closes the object afterwards.
+ *
+ * Output of the app itself goes to stderr, because stdout contains only the output of the command.
  */
 export async function withApp(
   option: string | undefined,
@@ -54,11 +56,15 @@ export async function withApp(
   }
 }
 
-/** TypeScript runs through jiti, which takes it as it is written on every Node we support. */
+/**
+ * Imports a module. TypeScript is loaded by jiti, which works on every supported version of
+ * Node.js.
+ */
 async function importModule(file: string): Promise<unknown> {
   if (!/\.[cm]?tsx?$/.test(file)) return import(pathToFileURL(file).href);
   const { createJiti } = await loadJiti();
-  // jiti's cache would be in the system's temporary folder, where other users can write code that the app then runs.
+  // The cache of jiti is in the temporary folder, where other users could write code that the app
+  // would then run.
   return createJiti(import.meta.url, { fsCache: false }).import(file);
 }
 
@@ -76,10 +82,10 @@ function isSallyport(value: unknown): value is Sallyport {
 }
 
 /**
- * Returns the app that the nearest package.json names. As in npm, that file is where the project ends: the code that a package.json
- * above it names belongs to another package and is not run.
+ * Returns the app that the closest package.json names. As in npm, that file marks the root of the
+ * project. A package.json above it belongs to another package, so its code is not run.
  */
-async function named(): Promise<string> {
+async function appOfPackage(): Promise<string> {
   for (let folder = process.cwd(); ; folder = dirname(folder)) {
     const file = resolve(folder, "package.json");
     if (existsSync(file)) {
@@ -94,12 +100,12 @@ async function named(): Promise<string> {
   }
 }
 
-/** `sallyport.app` of a package.json, or undefined where it names none. */
+/** Returns `sallyport.app` of a package.json, or undefined if it names none. */
 function appOf(text: string, file: string): string | undefined {
   try {
     const { app } = (JSON.parse(text) as { sallyport?: { app?: unknown } } | null)?.sallyport ?? {};
     return typeof app === "string" ? app : undefined;
   } catch (error) {
-    throw new ConfigurationError(`${file} cannot be read: ${(error as Error).message}`);
+    throw new ConfigurationError(`${file} is not valid JSON: ${(error as Error).message}. Correct the file.`);
   }
 }

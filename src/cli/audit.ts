@@ -4,7 +4,7 @@ import type { Sallyport } from "../sallyport.ts";
 import { rowCount } from "./arguments.ts";
 import { describeAuditEntry } from "./describe-audit-entry.ts";
 import { findUser, type Names, namesOf } from "./find-user.ts";
-import { pastInstant, shownInstant } from "./instants.ts";
+import { parsePastInstant, formatInstant } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -15,25 +15,25 @@ interface AuditFormat extends Format {
   readonly limit: number;
 }
 
-/** `audit`: who did what, when and why. */
+/** Adds `audit`, which lists changes of access. */
 export function addAudit(program: Command, terminal: Terminal): void {
   const command = program
     .command("audit")
-    .description("Tell who changed what, when and why, the newest first")
-    .option("--user <user>", "only what was done to this user")
-    .option("--since <start>", "only since then: 30m, 2h, 7d or 4w ago, or a date (UTC)", pastInstant)
-    .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS);
+    .description("List who changed what, when and why, newest first")
+    .option("--user <user>", "only changes of this user")
+    .option("--since <start>", "only since this time: 30m, 2h, 7d or 4w ago, or a date (UTC)", parsePastInstant)
+    .option("--limit <number>", "the maximum number of entries, at most 1000", rowCount, MAX_ROWS);
   reporting<AuditFormat>(command, terminal, audit);
 }
 
 async function audit(sallyport: Sallyport, options: AuditFormat): Promise<Report> {
   const { since, limit } = options;
-  const user = options.user === undefined ? undefined : await findOnceKnown(sallyport, options.user);
+  const user = options.user === undefined ? undefined : await findFormerUser(sallyport, options.user);
   const entries = await sallyport.access.audit({ user, since, limit });
   const ids = entries.flatMap((entry) => [entry.user, entry.by]);
   const names = await namesOf(sallyport, ids);
   const json = entries.map((entry) => ({ ...entry, label: names.label(entry.user) }));
-  if (entries.length === 0) return { json, lines: ["Nothing has been done."] };
+  if (entries.length === 0) return { json, lines: ["There are no entries."] };
   const before = entries.at(-1)?.number;
   const [older] = await sallyport.access.audit({ user, since, before, limit: 1 });
   const lines = aligned(entries.map((entry) => row(entry, names)));
@@ -42,18 +42,18 @@ async function audit(sallyport: Sallyport, options: AuditFormat): Promise<Report
 
 function row(entry: AuditEntry, names: Names): readonly string[] {
   const { number, at, by, reason } = entry;
-  const why = reason === null ? "" : `"${reason}"`;
+  const quotedReason = reason === null ? "" : `"${reason}"`;
   return [
     `${number}`,
-    shownInstant(at),
-    by === null ? "somebody" : names.name(by),
+    formatInstant(at),
+    by === null ? "an unknown author" : names.name(by),
     describeAuditEntry(entry, names),
-    why,
+    quotedReason,
   ];
 }
 
-/** Somebody who was deleted is still in the audit. */
-async function findOnceKnown(sallyport: Sallyport, text: string): Promise<string> {
+/** Finds a user. The audit still contains a user who was deleted. */
+async function findFormerUser(sallyport: Sallyport, text: string): Promise<string> {
   const [entry] = await sallyport.access.audit({ user: text, limit: 1 });
   return findUser(sallyport, text).catch((error: unknown) => {
     if (entry) return text;

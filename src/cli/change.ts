@@ -2,19 +2,19 @@ import { userInfo } from "node:os";
 import type { Command } from "commander";
 import type { AccessChange } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
-import { comingInstant } from "./instants.ts";
+import { parseFutureInstant } from "./instants.ts";
 import { formatDryRun } from "./preview.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** A change as a command means it, and how it is told. */
+/** The change that a command makes, and its messages. */
 export interface ChangeCommand {
   readonly change: AccessChange;
-  /** Said when it has been made. */
+  /** Printed after the change. */
   readonly done: string;
-  /** Said when everything was so already. */
+  /** Printed if the requested state already exists. */
   readonly already: string;
-  /** What else there is to know then. */
+  /** Returns more lines, which are printed after the message. */
   readonly notes?: () => Promise<readonly string[]>;
 }
 
@@ -24,64 +24,72 @@ export interface ChangeFormat extends Format {
   readonly dryRun?: boolean;
 }
 
-/** Options of a command that gives something. */
+/** Options of a command that grants something. */
 export interface GrantFormat extends ChangeFormat {
   readonly until?: number;
 }
 
-/** Makes a command change rights, or with `--dry-run` tell what would follow from that very change. */
+/** Makes a command change access. With `--dry-run`, it prints the effects of the change instead. */
 export function changing<Options extends ChangeFormat>(
   command: Command,
   terminal: Terminal,
-  mean: (sallyport: Sallyport, args: readonly string[], options: Options) => Promise<ChangeCommand>,
+  resolve: (sallyport: Sallyport, args: readonly string[], options: Options) => Promise<ChangeCommand>,
 ): void {
   reporting<Options>(withChangeOptions(command), terminal, async (sallyport, options, args) => {
-    const meant = await mean(sallyport, args, options);
-    if (options.dryRun) return formatDryRun(sallyport, meant, { by: actor(), reason: options.reason });
-    return make(sallyport, meant, options.reason);
+    const resolved = await resolve(sallyport, args, options);
+    if (options.dryRun) return formatDryRun(sallyport, resolved, { by: actor(), reason: options.reason });
+    return applyChange(sallyport, resolved, options.reason);
   });
 }
 
-/** The same for what is given, perhaps `--until`. */
+/** Does the same for a command that grants something, with the option `--until`. */
 export function granting(
   command: Command,
   terminal: Terminal,
-  mean: (sallyport: Sallyport, args: readonly string[], options: GrantFormat) => Promise<ChangeCommand>,
+  resolve: (sallyport: Sallyport, args: readonly string[], options: GrantFormat) => Promise<ChangeCommand>,
 ): void {
-  command.option("--until <end>", "when it ends by itself: 30m, 2h, 7d, 4w, or a date (UTC)", comingInstant);
-  changing(command, terminal, mean);
+  command.option(
+    "--until <end>",
+    "the time at which it ends: 30m, 2h, 7d, 4w, or a date (UTC)",
+    parseFutureInstant,
+  );
+  changing(command, terminal, resolve);
 }
 
-/** The end of a grant as a field of its change: left out without `--until`. */
+/** Returns the end of a grant as a field of its change, or no field without `--until`. */
 export function ending(until: number | undefined): { readonly until?: number } {
   return until === undefined ? {} : { until };
 }
 
 /** Adds `--reason`. */
 export function withReason(command: Command): Command {
-  return command.option("--reason <text>", "why, for the record");
+  return command.option("--reason <text>", "the reason, which the audit stores");
 }
 
 /** Adds `--reason` and `--dry-run`. */
 export function withChangeOptions(command: Command): Command {
-  return withReason(command).option("--dry-run", "tell what would follow, and change nothing");
+  return withReason(command).option("--dry-run", "show the effects, and change nothing");
 }
 
-/** Who is to be remembered for a change made from a terminal. */
+/** Returns the author of a change that is made from a terminal, such as `cli:maria`. */
 export function actor(): string {
   try {
     return `cli:${userInfo().username}`;
   } catch {
-    // In a container a process may run as a number that has no name.
+    // In a container, a process can run with a user id that has no name.
     return `cli:${process.getuid?.() ?? "unknown"}`;
   }
 }
 
-async function make(sallyport: Sallyport, meant: ChangeCommand, reason: string | undefined): Promise<Report> {
-  const { change, done, already } = meant;
+async function applyChange(
+  sallyport: Sallyport,
+  resolved: ChangeCommand,
+  reason: string | undefined,
+): Promise<Report> {
+  const { change, done, already } = resolved;
   const by = actor();
   const { changed, number = null, pruned } = await sallyport.access.change(change, { by, reason });
   const message = changed ? done : already;
-  const notes = (await meant.notes?.()) ?? [];
+  const notes = (await resolved.notes?.()) ?? [];
   return { json: { changed, number, pruned, message, notes }, lines: [message, ...notes] };
 }

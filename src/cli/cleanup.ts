@@ -23,18 +23,26 @@ interface CleanupCommand extends Format {
   readonly audit?: number;
 }
 
-/** `cleanup`: once, or as a service. */
+/** Adds `cleanup`, which runs once or, with `--every`, as a service. */
 export function addCleanup(program: Command, terminal: Terminal): void {
   const command = program
     .command("cleanup")
-    .description("Remove rows that nobody can need any more: of sockets long gone, tokens, limits, decisions")
+    .description("Remove old rows: connections, tokens, limits, decisions")
     .option(
       "--every <time>",
-      "again and again, such as every 5m, until a signal ends it",
-      lasting(SECOND_MS, "1s", 7 * DAY_MS),
+      "repeat at this interval, such as 5m, until a signal ends the command",
+      durationParser(SECOND_MS, "1s", 7 * DAY_MS),
     )
-    .option("--sessions <time>", "keep rows of sockets for so long; default 1d", lasting(3 * HOUR_MS, "3h"))
-    .option("--audit <time>", "keep the audit for so long; default: for good", lasting(30 * DAY_MS, "30d"));
+    .option(
+      "--sessions <time>",
+      "keep rows of connections for this time (default 1d)",
+      durationParser(3 * HOUR_MS, "3h"),
+    )
+    .option(
+      "--audit <time>",
+      "keep the audit for this time (default: unlimited)",
+      durationParser(30 * DAY_MS, "30d"),
+    );
   withJson(command).action(() =>
     withApp(terminal.app(), (sallyport) => clean(sallyport, terminal, command.opts<CleanupCommand>())),
   );
@@ -43,7 +51,7 @@ export function addCleanup(program: Command, terminal: Terminal): void {
 async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupCommand): Promise<void> {
   const { every, connections, audit } = options;
   const keep: CleanupOptions = {
-    ...(connections === undefined ? {} : { keepSessionHours: connections / HOUR_MS }),
+    ...(connections === undefined ? {} : { keepConnectionHours: connections / HOUR_MS }),
     ...(audit === undefined ? {} : { keepAuditDays: audit / DAY_MS }),
   };
   if (every === undefined) {
@@ -58,14 +66,16 @@ async function clean(sallyport: Sallyport, terminal: Terminal, options: CleanupC
       const line = removedRows(done);
       if (line !== undefined) print(terminal, options, { json: done, lines: [line] });
     } catch (error) {
-      // The database may be back by the next time.
+      // The database can be available again at the next interval.
       terminal.complain(`sallyport: ${oneLine(error)}`);
     }
     if (await ending.within(every)) return;
   }
 }
 
-/** Returns a sentence with the number of rows that were removed, or undefined if there were none. */
+/**
+ * Returns a sentence with the number of rows that were removed, or undefined if there were none.
+ */
 function removedRows({
   connections,
   tokens,
@@ -75,7 +85,7 @@ function removedRows({
   audit,
 }: CleanupResult): string | undefined {
   const parts = [
-    counted(connections, "session", "sessions"),
+    counted(connections, "connection", "connections"),
     counted(tokens, "token", "tokens"),
     counted(endedSessions, "ended session", "ended sessions"),
     counted(counters, "window of a limit", "windows of limits"),
@@ -90,17 +100,22 @@ function counted(count: number, one: string, many: string): string | undefined {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-/** Text such as `30s`, `5m`, `3h`, `1d` or `4w`, as milliseconds. */
-function lasting(
-  leastMs: number,
-  least: string,
-  mostMs = Number.POSITIVE_INFINITY,
+/**
+ * Returns a parser of durations such as `30s`, `5m`, `3h`, `1d` or `4w`, which returns
+ * milliseconds.
+ *
+ * @param min the minimum as text, for messages
+ */
+function durationParser(
+  minMs: number,
+  min: string,
+  maxMs = Number.POSITIVE_INFINITY,
 ): (text: string) => number {
   return (text) => {
     const [, count, unit] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
     const ms = Number(count) * (UNITS[unit ?? ""] ?? Number.NaN);
-    if (ms >= leastMs && ms <= mostMs) return ms;
-    const most = mostMs === Number.POSITIVE_INFINITY ? "" : ` and at most ${mostMs / DAY_MS}d`;
-    throw new InvalidArgumentError(`Write a time such as 30s, 5m, 3h or 1d, at least ${least}${most}.`);
+    if (ms >= minMs && ms <= maxMs) return ms;
+    const max = maxMs === Number.POSITIVE_INFINITY ? "" : ` and at most ${maxMs / DAY_MS}d`;
+    throw new InvalidArgumentError(`Write a time such as 30s, 5m, 3h or 1d, at least ${min}${max}.`);
   };
 }

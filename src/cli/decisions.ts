@@ -4,7 +4,7 @@ import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { rowCount } from "./arguments.ts";
 import { findUser, namesOf } from "./find-user.ts";
-import { pastInstant, shownInstant } from "./instants.ts";
+import { parsePastInstant, formatInstant } from "./instants.ts";
 import { NewDecisions } from "./new-decisions.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { endSignal } from "./signals.ts";
@@ -20,18 +20,20 @@ interface DecisionsFormat extends Format {
   readonly follow?: boolean;
 }
 
-/** How often `--follow` reads the database, in milliseconds. */
+/** The interval at which `--follow` reads the database, in milliseconds. */
 const FOLLOW_EVERY_MS = 1000;
-/** `decisions`: what was decided, once or as it happens. */
+/** Adds `decisions`, which lists stored decisions and, with `--follow`, new ones. */
 export function addDecisions(program: Command, terminal: Terminal): void {
   const command = program
     .command("decisions")
-    .description("List stored decisions, the newest first")
-    .option("--user <user>", "only about this user")
-    .addOption(new Option("--verdict <verdict>", "only these").choices(["allowed", "denied"]))
-    .option("--reason <reason>", "only denied for this reason, such as limit or token-replayed")
-    .option("--since <start>", "only since then: 30m, 2h, 7d or 4w ago, or a date (UTC)", pastInstant)
-    .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS)
+    .description("List stored decisions, newest first")
+    .option("--user <user>", "only decisions about this user")
+    .addOption(
+      new Option("--verdict <verdict>", "only decisions with this verdict").choices(["allowed", "denied"]),
+    )
+    .option("--reason <reason>", "only denials for this reason, such as limit or token-replayed")
+    .option("--since <start>", "only since this time: 30m, 2h, 7d or 4w ago, or a date (UTC)", parsePastInstant)
+    .option("--limit <number>", "the maximum number of decisions, at most 1000", rowCount, MAX_ROWS)
     .option("--follow", "print the newest last, and continue with new ones until Ctrl-C");
   withJson(command).action(() =>
     withApp(terminal.app(), async (sallyport) => {
@@ -48,12 +50,12 @@ async function filterOf(
   { user, verdict, reason, since, limit }: DecisionsFormat,
 ): Promise<DecisionFilter> {
   const id = user === undefined ? undefined : await findUser(sallyport, user);
-  return { user: id, verdict: verdict === "denied" ? "refused" : verdict, reason, since, limit };
+  return { user: id, verdict, reason, since, limit };
 }
 
-/** The verdict as the command prints it. It is stored as "refused". */
+/** Returns the verdict as the command prints it. A denial is stored as "refused". */
 function verdictOf({ verdict }: Decision): "allowed" | "denied" {
-  return verdict === "refused" ? "denied" : verdict;
+  return verdict === "denied" ? "denied" : verdict;
 }
 
 async function list(
@@ -63,14 +65,14 @@ async function list(
   filter: DecisionFilter,
 ): Promise<void> {
   const decisions = await sallyport.access.decisions(filter);
-  const { json, lines } = await described(sallyport, decisions);
+  const { json, lines } = await formatDecisions(sallyport, decisions);
   if (lines.length === 0) return print(terminal, options, { json, lines: ["No decision is stored."] });
   const [older] = await sallyport.access.decisions({ ...filter, after: decisions.at(-1), limit: 1 });
   const more = older ? ["There are older decisions: --limit shows more."] : [];
   print(terminal, options, { json, lines: [...lines, ...more] });
 }
 
-/** Prints each decision that is stored from now on, after the newest ones that are stored already. */
+/** Prints the newest decisions, and then each new one when it is stored. */
 async function follow(
   sallyport: Sallyport,
   terminal: Terminal,
@@ -82,23 +84,24 @@ async function follow(
   let notice: string | undefined;
   for (;;) {
     try {
-      const look = await decisions.next();
-      const { json, lines } = await described(sallyport, look.decisions);
+      const result = await decisions.next();
+      const { json, lines } = await formatDecisions(sallyport, result.decisions);
       for (const [index, line] of lines.entries())
         print(terminal, options, { json: json[index], lines: [line] });
-      decisions.printed(look);
-      if (look.notice !== undefined && look.notice !== notice) terminal.complain(`sallyport: ${look.notice}`);
-      notice = look.notice;
+      decisions.printed(result);
+      if (result.notice !== undefined && result.notice !== notice)
+        terminal.complain(`sallyport: ${result.notice}`);
+      notice = result.notice;
     } catch (error) {
-      // The database may be back by the next time.
+      // The database can be available again at the next interval.
       terminal.complain(`sallyport: ${oneLine(error)}`);
     }
     if (await ending.within(FOLLOW_EVERY_MS)) return;
   }
 }
 
-/** Decisions as documents and as lines, in the same order. */
-async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
+/** Formats decisions as documents and as lines, in the same order. */
+async function formatDecisions(sallyport: Sallyport, decisions: readonly Decision[]) {
   const names = await namesOf(
     sallyport,
     decisions.map(({ userId = null }) => userId),
@@ -106,13 +109,13 @@ async function described(sallyport: Sallyport, decisions: readonly Decision[]) {
   const rows = decisions.map((decision) => {
     const { at, status, reason, userId = null, event, view, handler, channel } = decision;
     return [
-      shownInstant(at),
+      formatInstant(at),
       verdictOf(decision),
       reason === undefined ? `${status}` : `${status} ${reason}`,
       names.name(userId),
       [event, view, handler, channel].filter(Boolean).join(" "),
       decision.reference,
-      decision.repeats > 0 ? `and ${decision.repeats} alike` : "",
+      decision.repeats > 0 ? `and ${decision.repeats} similar` : "",
     ];
   });
   return {

@@ -1,44 +1,47 @@
 import type { AuditEntry } from "../index.ts";
 import type { Names } from "./find-user.ts";
-import { shownEnd } from "./instants.ts";
+import { formatEnd } from "./instants.ts";
 
-/** What an entry of the audit tells, in words: `gave chat.can_use_chat to ann@example.com (u1)`. */
+/**
+ * Describes the change of an audit entry, such as
+ * `granted chat.can_use_chat to ann@example.com (u1)`.
+ */
 export function describeAuditEntry(entry: AuditEntry, { name }: Names): string {
   const { user, group, permission, details } = entry;
   const holder = user === null ? `the group "${group}"` : name(user);
-  const made = details.madeGroup === true ? ", and made that group" : "";
-  const until = shownEnd(typeof details.until === "number" ? details.until : null);
+  const created = details.madeGroup === true ? ", and created that group" : "";
+  const until = formatEnd(typeof details.until === "number" ? details.until : null);
   switch (entry.action) {
     case "grant":
-      return `gave ${permission} to ${holder}${until}${made}`;
+      return `granted ${permission} to ${holder}${until}${created}`;
     case "revoke":
-      return `took ${permission} from ${holder}`;
+      return `revoked ${permission} from ${holder}`;
     case "add-to-group":
-      return `added ${holder} to the group "${group}"${until}${made}`;
+      return `added ${holder} to the group "${group}"${until}${created}`;
     case "remove-from-group":
       return `removed ${holder} from the group "${group}"`;
     case "create-group":
-      return `made the group "${group}"`;
+      return `created the group "${group}"`;
     case "delete-group":
-      return `removed the group "${group}"`;
+      return `deleted the group "${group}"`;
     case "set-active":
-      return `made ${holder} ${details.active === true ? "active" : "inactive"}`;
+      return `${details.active === true ? "activated" : "deactivated"} ${holder}`;
     case "set-superuser":
-      return `made ${holder} ${details.superuser === true ? "a superuser" : "no superuser any more"}`;
+      return `set superuser of ${holder} to ${details.superuser === true ? "on" : "off"}`;
     case "delete-user":
-      return `forgot ${holder}`;
+      return `deleted ${holder}`;
     case "prune-permissions":
       return `pruned ${formatDetail(details.permissions)}`;
     case "end-session":
-      return `ended the login ${formatDetail(details.session)}`;
+      return `ended the session ${formatDetail(details.session)}`;
     case "recheck":
-      return `asked every authorize again for ${user === null ? formatDetail(details.channel) : holder}`;
-    case "close-sessions":
+      return `rechecked every authorize for ${user === null ? formatDetail(details.channel) : holder}`;
+    case "close-connections":
       return `closed ${closedOf(entry, holder)}`;
     case "clear-limits":
       return `cleared ${formatDetail(details.cleared)} limits of ${clearedOf(entry, holder)}`;
     case "rules-changed":
-      return `recorded other rules: ${formatDetail(details.rules)}`;
+      return `stored changed rules: ${formatDetail(details.rules)}`;
     case "expired":
       return permission === null
         ? `${holder} was in the group "${group}"${until}`
@@ -52,9 +55,9 @@ export function describeAuditEntry(entry: AuditEntry, { name }: Names): string {
 
 function closedOf({ user, details }: AuditEntry, holder: string): string {
   const audience = (details.audience ?? {}) as Record<string, unknown>;
-  if ("user" in audience) return `the sockets of ${holder}`;
-  const whose = user === null ? "" : `, which was ${holder}'s`;
-  return `the sockets of ${formatDetail(details.audience)}${whose}`;
+  if ("user" in audience) return `the connections of ${holder}`;
+  const owner = user === null ? "" : `, which belonged to ${holder}`;
+  return `the connections of ${formatDetail(details.audience)}${owner}`;
 }
 
 function clearedOf({ user, details }: AuditEntry, holder: string): string {

@@ -1,23 +1,27 @@
 import type { DecisionStep, Rule } from "../index.ts";
-import { shownEnd } from "./instants.ts";
+import { formatEnd } from "./instants.ts";
 
-/** `any of chat.a, chat.b; and chat.c`. */
-export function ruleWords({ signedIn, anyOf, allOf }: Rule, asksData = false): string {
+/**
+ * Describes a rule, such as `any of chat.a, chat.b; and chat.c`.
+ *
+ * @param hasAuthorize whether an `authorize` method also decides. Default false
+ */
+export function describeRule({ signedIn, anyOf, allOf }: Rule, hasAuthorize = false): string {
   const parts = [
-    ...anyOf.map((list) => counted("any of", list)),
-    ...(allOf.length > 0 ? [counted("all of", allOf)] : []),
+    ...anyOf.map((list) => formatList("any of", list)),
+    ...(allOf.length > 0 ? [formatList("all of", allOf)] : []),
   ];
   if (parts.length === 0) parts.push(signedIn ? "a signed-in user" : "nothing");
-  if (asksData) parts.push("its authorize");
+  if (hasAuthorize) parts.push("its authorize");
   return parts.join("; and ");
 }
 
-/** A question and its answer: what it needs, and where that is held from or what is missing. */
+/** Describes a check: the rule, its result, and the grants that it found or that are missing. */
 export function stepLines(step: DecisionStep): readonly string[] {
   const mark = step.allowed ? "✔" : "✘";
-  if (step.kind === "authorize") return [`${mark} ${step.what} says ${step.allowed ? "yes" : "no"}`];
+  if (step.kind === "authorize") return [`${mark} ${step.what} ${step.allowed ? "allows" : "denies"} access`];
   return [
-    `${mark} ${step.what} needs ${ruleWords(step.rule)}`,
+    `${mark} ${step.what} needs ${describeRule(step.rule)}`,
     ...grounds(step).map((line) => `    ${line}`),
   ];
 }
@@ -25,21 +29,21 @@ export function stepLines(step: DecisionStep): readonly string[] {
 type RuleStep = Extract<DecisionStep, { readonly kind: "rule" }>;
 
 function grounds({ rule, subject, held, allowed, missing }: RuleStep): readonly string[] {
-  if (subject.userId === null) return allowed ? [] : ["nobody is signed in"];
+  if (subject.userId === null) return allowed ? [] : ["no user is signed in"];
   if (!subject.isActive) return ["the user is inactive"];
-  const named = rule.anyOf.length + rule.allOf.length > 0;
+  const hasPermissions = rule.anyOf.length + rule.allOf.length > 0;
   return [
-    ...(subject.isSuperuser && named ? ["passes as a superuser"] : []),
-    ...held.map((grant) => `${grant.permission}: ${source(grant.group)}${shownEnd(grant.until)}`),
+    ...(subject.isSuperuser && hasPermissions ? ["passes as a superuser"] : []),
+    ...held.map((grant) => `${grant.permission}: ${source(grant.group)}${formatEnd(grant.until)}`),
     ...(missing.length > 0 ? [`missing: ${missing.join(", ")}`] : []),
   ];
 }
 
-/** Where a grant comes from. */
+/** Returns the source of a grant. */
 export function source(group: string | null): string {
   return group === null ? "direct" : `group "${group}"`;
 }
 
-function counted(words: string, list: readonly string[]): string {
-  return list.length === 1 ? `${list[0]}` : `${words} ${list.join(", ")}`;
+function formatList(prefix: string, list: readonly string[]): string {
+  return list.length === 1 ? `${list[0]}` : `${prefix} ${list.join(", ")}`;
 }

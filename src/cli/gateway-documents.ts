@@ -11,24 +11,24 @@ interface PolicyFormat extends Format {
   readonly former?: readonly string[];
 }
 
-/** `gateway policy` and `export`: they only write down what is defined. */
+/** Adds `gateway policy` and `export`, which print documents and call nothing at AWS. */
 export function addGatewayDocuments(gateway: Command, terminal: Terminal): void {
   const policy = gateway
     .command("policy")
-    .description("Print two policies of IAM: the least that provisioning needs, and the app that serves")
+    .description("Print the IAM policies for provisioning the gateway and for serving it")
     .argument(...NAME)
     .option(
       "--account <id>",
-      "the account's 12 digits; default: that of an ARN which the gateway names, else *",
+      "the account, 12 digits (default: the account in an ARN of the gateway, otherwise *)",
     )
     .option(
       "--api <id>",
-      "AWS's id of the API, or * for any; default: as the database says, else what the first apply needs",
+      "AWS's id of the API, or * for any API (default: the id in the database, or none before the first apply)",
     )
     .option(
       "--former <name>",
-      "a domain, or the ARN of a function or access log, that apply is to take away; once for each",
-      (name: string, before: readonly string[] = []) => [...before, name],
+      "a domain, or the ARN of a function or access log, that apply will remove (can be repeated)",
+      (name: string, previous: readonly string[] = []) => [...previous, name],
     );
   reporting<PolicyFormat>(policy, terminal, async (sallyport, { account, api, former }, [name]) => {
     const definition = sallyport.gatewayDefinition(name);
@@ -37,7 +37,7 @@ export function addGatewayDocuments(gateway: Command, terminal: Terminal): void 
     const policies = gatewayPolicies(definition, { account, apiId, former });
     const lines = [
       apiId === undefined
-        ? `To provision "${definition.name}" for the first time; then print it again, for that API alone:`
+        ? `To provision "${definition.name}" for the first time (print the policy again after the first apply):`
         : `To provision "${definition.name}":`,
       ...pretty(policies.deploy),
       "To serve it:",
@@ -47,10 +47,12 @@ export function addGatewayDocuments(gateway: Command, terminal: Terminal): void 
   });
   const template = gateway
     .command("export")
-    .description("Print the gateway as a template, for teams that deploy by one")
+    .description("Print the gateway as a CloudFormation template")
     .argument(...NAME)
     .addOption(
-      new Option("--format <name>", "of the template").choices(["cloudformation"]).default("cloudformation"),
+      new Option("--format <name>", "the format of the template")
+        .choices(["cloudformation"])
+        .default("cloudformation"),
     );
   reporting(template, terminal, async (sallyport, _, [name]) => {
     const json = cloudFormationTemplate(sallyport.gatewayDefinition(name));

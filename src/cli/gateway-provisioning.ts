@@ -10,58 +10,67 @@ import { actor, withReason } from "./change.ts";
 import { type Format, print, type Report, withJson } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
-export const NAME = ["[name]", "of the gateway, where the app defines several"] as const;
-const NEEDED_NAME = ["<name>", "of the gateway"] as const;
+export const NAME = ["[name]", "the name of the gateway, if the app defines several"] as const;
+const REQUIRED_NAME = ["<name>", "the name of the gateway"] as const;
 
 interface ProvisioningFormat extends Format {
   readonly reason?: string;
   readonly yes?: boolean;
 }
 
-/** What ends a run after its present step, so that the next one need not wait. */
+/** Signals that stop a run after its current step, so that the lease is released at once. */
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
-/** `gateway plan`, `apply`, `destroy`, `release`, `import`, `status`, `rotate-secret`. */
+/** Adds `gateway plan`, `apply`, `destroy`, `release`, `import`, `status` and `rotate-secret`. */
 export function addProvisioning(gateway: Command, terminal: Terminal): void {
   const add = (name: string, description: string, argument: readonly [string, string]) =>
     gateway.command(name).description(description).argument(argument[0], argument[1]);
 
-  provisioning(add("plan", "Tell what apply would change at AWS; it changes nothing", NAME), terminal, plan);
   provisioning(
-    withReason(add("apply", "Make the gateway at AWS as the app defines it", NAME)),
+    add("plan", "Show what apply would change at AWS, and change nothing", NAME),
+    terminal,
+    plan,
+  );
+  provisioning(
+    withReason(add("apply", "Create or update the gateway at AWS as the app defines it", NAME)),
     terminal,
     (provisioner) => apply(terminal, provisioner),
   );
-  for (const [name, ending] of Object.entries(ENDINGS)) {
+  for (const [name, removal] of Object.entries(REMOVALS)) {
     provisioning(
-      withReason(add(name, ending.description, NEEDED_NAME).option("--yes", "without asking")),
+      withReason(add(name, removal.description, REQUIRED_NAME).option("--yes", "skip the confirmation")),
       terminal,
-      (provisioner, options, gateway) => end(terminal, provisioner, ending, options, gateway),
+      (provisioner, options, gateway) => remove(terminal, provisioner, removal, options, gateway),
     );
   }
-  const adopting = withReason(
-    add("import", "Make an API that is there already this gateway's; then see plan", NEEDED_NAME).argument(
-      "<api-id>",
-      "AWS's id of the API, such as a1b2c3d4e5",
-    ),
+  const importing = withReason(
+    add(
+      "import",
+      "Assign an existing API to the gateway, and change only its tags",
+      REQUIRED_NAME,
+    ).argument("<api-id>", "AWS's id of the API, such as a1b2c3d4e5"),
   );
-  provisioning(adopting, terminal, (provisioner, _, name) => {
-    const apiId = adopting.args[1] ?? "";
-    return run(terminal, (told) => provisioner.adopt(apiId, told), `the gateway "${name}"'s`);
+  provisioning(importing, terminal, (provisioner) => {
+    const apiId = importing.args[1] ?? "";
+    return run(terminal, (onStep) => provisioner.adopt(apiId, onStep), `has the API ${apiId}`);
   });
   provisioning(
-    add("status", "Tell how the gateway stands at AWS; exit code 1 where it is not as it is defined", NAME),
+    add(
+      "status",
+      "Show the state of the gateway at AWS (exit code 1 if it differs from the definition)",
+      NAME,
+    ),
     terminal,
     status,
   );
   provisioning(
-    withReason(add("rotate-secret", "Give the gateway another secret, without refusing an event", NAME)),
+    withReason(add("rotate-secret", "Replace the secret of the gateway without rejecting an event", NAME)),
     terminal,
-    (provisioner) => run(terminal, (told) => provisioner.rotateSecret(told), "with another secret"),
+    (provisioner) => run(terminal, (onStep) => provisioner.rotateSecret(onStep), "has another secret"),
   );
 }
 
-/** Makes a command that works on a gateway which the app defines. */
+/** Makes a command work on the provisioner of a gateway, which it closes afterwards. */
 function provisioning(
   command: Command,
   terminal: Terminal,
@@ -71,22 +80,22 @@ function provisioning(
     withApp(terminal.app(), async (sallyport) => {
       const options = command.opts<ProvisioningFormat>();
       const [name] = command.args;
-      const ending = new AbortController();
-      const end = () => ending.abort();
-      // A second one ends the process at once.
-      for (const signal of SIGNALS) process.once(signal, end);
-      const provisioner = await provisionerOf(sallyport, name, options.reason, ending.signal);
+      const abort = new AbortController();
+      const onSignal = () => abort.abort();
+      // A second signal ends the process immediately.
+      for (const signal of SIGNALS) process.once(signal, onSignal);
+      const provisioner = await provisionerOf(sallyport, name, options.reason, abort.signal);
       try {
         print(terminal, options, await work(provisioner, options, name ?? provisioner.name));
       } finally {
         await provisioner.close();
-        for (const signal of SIGNALS) process.off(signal, end);
+        for (const signal of SIGNALS) process.off(signal, onSignal);
       }
     }),
   );
 }
 
-/** Imports the module, which imports the AWS SDK. */
+/** Imports the module on demand, because it imports the AWS SDK. */
 async function loadProvisioning(): Promise<typeof import("../aws.ts")> {
   try {
     return await import("../aws.ts");
@@ -115,96 +124,120 @@ async function plan(provisioner: Provisioner): Promise<Report> {
   const { steps } = await provisioner.plan();
   return {
     json: { steps },
-    lines: steps.length === 0 ? [`"${provisioner.name}" is as it is defined.`] : shownSteps(steps),
+    lines: steps.length === 0 ? [`Gateway "${provisioner.name}" matches its definition.`] : formatSteps(steps),
   };
 }
 
-/** What was made is told with where it is: what comes next is a record in DNS, and an address for the browser. */
+/** Applies the definition. The report contains the addresses, which DNS and the browser need. */
 async function apply(terminal: Terminal, provisioner: Provisioner): Promise<Report> {
-  const { json, lines } = await run(terminal, (told) => provisioner.apply(told), "as it is defined");
+  const { json, lines } = await run(
+    terminal,
+    (onStep) => provisioner.apply(onStep),
+    "matches its definition",
+  );
   if ((json as Plan).steps.length === 0) return { json, lines };
   return { json, lines: [...addresses(await provisioner.status()), ...lines] };
 }
 
-/** Each step is told on stderr when it begins, since a run takes a while. */
-async function run(terminal: Terminal, work: (told: OnStep) => Promise<Plan>, end: string): Promise<Report> {
+/**
+ * Performs a run, and prints each step on stderr when it begins.
+ *
+ * @param state the state after the run, which completes "The gateway …"
+ */
+async function run(
+  terminal: Terminal,
+  work: (onStep: OnStep) => Promise<Plan>,
+  state: string,
+): Promise<Report> {
   const { steps } = await work((step) => {
-    for (const line of shownSteps([step])) terminal.complain(printable(line));
+    for (const line of formatSteps([step])) terminal.complain(printable(line));
   });
-  return { json: { steps }, lines: [steps.length === 0 ? `It is ${end} already.` : `It is ${end}.`] };
+  const prefix = steps.length === 0 ? "Nothing had to be done. " : "";
+  return { json: { steps }, lines: [`${prefix}The gateway ${state}.`] };
 }
 
-interface Ending {
+interface Removal {
   readonly description: string;
   readonly plan: (provisioner: Provisioner) => Promise<Plan>;
-  readonly run: (provisioner: Provisioner, told: OnStep, agreed: Plan | undefined) => Promise<Plan>;
-  /** What whoever is asked should know. */
+  readonly run: (provisioner: Provisioner, onStep: OnStep, confirmed: Plan | undefined) => Promise<Plan>;
+  /** The consequence, which is printed before the confirmation. */
   readonly warning: string;
-  readonly done: string;
+  /** The state afterwards, see {@link run}. */
+  readonly state: string;
 }
 
-const ENDINGS: Readonly<Record<string, Ending>> = {
+const REMOVALS: Readonly<Record<string, Removal>> = {
   destroy: {
     description: "Remove the gateway from AWS and from the database",
     plan: (provisioner) => provisioner.planDestruction(),
-    run: (provisioner, told, agreed) => provisioner.destroy(told, agreed),
-    warning: "This ends every open socket and cannot be undone.",
-    done: "gone",
+    run: (provisioner, onStep, confirmed) => provisioner.destroy(onStep, confirmed),
+    warning: "This closes every open connection and cannot be undone.",
+    state: "does not exist any more",
   },
   release: {
-    description: "Leave the gateway's API at AWS as it is, and know it no more: the way back from import",
+    description: "Remove tags and record of the gateway, and keep its API at AWS (reverses import)",
     plan: (provisioner) => provisioner.planRelease(),
-    run: (provisioner, told, agreed) => provisioner.release(told, agreed),
-    warning: "From then on the app answers no call of its sockets.",
-    done: "released",
+    run: (provisioner, onStep, confirmed) => provisioner.release(onStep, confirmed),
+    warning: "The app will then deny every call of this gateway.",
+    state: "has no record in the database any more",
   },
 };
 
-async function end(
+async function remove(
   terminal: Terminal,
   provisioner: Provisioner,
-  { plan, run: carryOut, warning, done }: Ending,
+  { plan, run: perform, warning, state }: Removal,
   options: ProvisioningFormat,
   name: string,
 ): Promise<Report> {
-  const agreed = options.yes ? undefined : await plan(provisioner);
-  if (agreed?.steps.length === 0) return { json: agreed, lines: [`There is nothing of "${name}".`] };
-  if (agreed) await ask(terminal, agreed, warning, name);
-  return run(terminal, (told) => carryOut(provisioner, told, agreed), done);
+  const confirmed = options.yes ? undefined : await plan(provisioner);
+  if (confirmed?.steps.length === 0) {
+    return { json: confirmed, lines: [`Gateway "${name}" has nothing to remove.`] };
+  }
+  if (confirmed) await confirm(terminal, confirmed, warning, name);
+  return run(terminal, (onStep) => perform(provisioner, onStep, confirmed), state);
 }
 
-/** @throws ConfigurationError where the answer is not yes, or nobody can give it */
-async function ask(terminal: Terminal, { steps }: Plan, warning: string, name: string): Promise<void> {
-  for (const line of shownSteps(steps)) terminal.complain(printable(line));
-  if (!process.stdin.isTTY) throw new ConfigurationError(`${warning} Nobody is here to be asked: say --yes.`);
-  const asking = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await asking.question(`${warning} Type ${name} to go on: `);
-  asking.close();
-  if (answer.trim() !== name) throw new ConfigurationError("Nothing was removed.");
+/** @throws ConfigurationError if the operator does not confirm, or if there is no terminal */
+async function confirm(terminal: Terminal, { steps }: Plan, warning: string, name: string): Promise<void> {
+  for (const line of formatSteps(steps)) terminal.complain(printable(line));
+  if (!process.stdin.isTTY) {
+    throw new ConfigurationError(`${warning} No terminal is available to confirm it. Pass --yes.`);
+  }
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await prompt.question(`${warning} Type ${name} to continue: `);
+  prompt.close();
+  if (answer.trim() !== name) {
+    throw new ConfigurationError(
+      `The name does not match, so nothing was removed. Run the command again, and type ${name}.`,
+    );
+  }
 }
 
 async function status(provisioner: Provisioner): Promise<Report> {
-  const now = await provisioner.status();
-  const isAsDefined = now.steps.length === 0 && now.problem === null;
+  const current = await provisioner.status();
+  const isAsDefined = current.steps.length === 0 && current.problem === null;
   const lines = [
-    ...addresses(now),
-    ...now.kept.map((setting) => `kept            ${setting}`),
-    ...(isAsDefined ? ["as it is defined"] : []),
-    ...(now.problem === null ? [] : [`cannot be applied: ${now.problem}`]),
-    ...(now.steps.length > 0 ? ["not as it is defined; apply would:", ...shownSteps(now.steps)] : []),
+    ...addresses(current),
+    ...current.kept.map((setting) => `kept            ${setting}`),
+    ...(isAsDefined ? ["The gateway matches its definition."] : []),
+    ...(current.problem === null ? [] : [`The definition cannot be applied: ${current.problem}`]),
+    ...(current.steps.length > 0
+      ? ["The gateway differs from its definition. apply would:", ...formatSteps(current.steps)]
+      : []),
   ];
-  return { json: now, lines, code: isAsDefined ? 0 : 1 };
+  return { json: current, lines, code: isAsDefined ? 0 : 1 };
 }
 
 function addresses({ apiId, url, endpoint, deployedAt, secrets, dns }: GatewayStatus): readonly string[] {
   if (apiId === null) return ["There is no API at AWS yet."];
   return [
     `API             ${apiId}`,
-    `sockets         ${url}`,
+    `URL             ${url}`,
     `Management API  ${endpoint}/@connections`,
     `deployed        ${deployedAt?.toISOString() ?? "never"}`,
     ...(secrets > 1
-      ? ["secrets         2 are accepted: a rotation was cut off, or is under way; apply ends it"]
+      ? ["secrets         2 are accepted, because a rotation is in progress or was interrupted. Run apply."]
       : []),
     ...dns.flatMap(({ name, target, hostedZoneId, status }) => [
       `DNS             ${name} CNAME ${target} (an alias in Route 53: zone ${hostedZoneId})`,
@@ -217,7 +250,7 @@ function addresses({ apiId, url, endpoint, deployedAt, secrets, dns }: GatewaySt
 
 const SIGNS = { create: "+", change: "~", remove: "-", deploy: ">", wait: "…" } as const;
 
-function shownSteps(steps: readonly Parameters<OnStep>[0][]): readonly string[] {
+function formatSteps(steps: readonly Parameters<OnStep>[0][]): readonly string[] {
   return steps.flatMap(({ action, what, details }) => [
     `${SIGNS[action]} ${action} ${what}`,
     ...details.map((detail) => `    ${detail}`),

@@ -4,27 +4,27 @@ import { addProvisioning } from "./gateway-provisioning.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 
-/** `gateway`: those at AWS, and `gateway local`, one on this machine before any backend. */
+/** Adds `gateway`: the commands for gateways at AWS, and `gateway local`, a local API Gateway. */
 export function addGateway(program: Command, terminal: Terminal): void {
-  const gateway = program.command("gateway").description("Gateways that own the sockets");
+  const gateway = program.command("gateway").description("Provision gateways at AWS, or run a local one");
 
   addProvisioning(gateway, terminal);
   addGatewayDocuments(gateway, terminal);
   const local = gateway
     .command("local")
-    .description("Run an API Gateway for WebSockets on this machine, in front of any backend")
+    .description("Run a local API Gateway for WebSocket APIs, in front of any backend")
     .requiredOption(
       "--target <url>",
-      "base of the backend's URLs: <url>connect, <url>disconnect, <url>default; once for each instance",
-      (url: string, before: readonly string[] = []) => [...before, url],
+      "base of the backend's URLs <url>connect, <url>disconnect and <url>default (repeat for each instance)",
+      (url: string, previous: readonly string[] = []) => [...previous, url],
     )
-    .option("--port <number>", "where to listen on 127.0.0.1", port, 3001)
-    .option("--stage <name>", "the stage in the socket's URL", "dev")
-    .option("--secret <text>", "sent to the backend as x-sallyport-secret")
+    .option("--port <number>", "the port on 127.0.0.1", port, 3001)
+    .option("--stage <name>", "the stage in the WebSocket URL", "dev")
+    .option("--secret <text>", "the secret that the backend receives as x-sallyport-secret")
     .option(
       "--allowed-host <name>",
-      "another name of this machine that clients use, such as a container's; once for each",
-      (name: string, before: readonly string[] = []) => [...before, name],
+      "another host name that clients use, such as that of a container (can be repeated)",
+      (name: string, previous: readonly string[] = []) => [...previous, name],
     );
   withJson(local).action((options: LocalOptions) => runLocally(terminal, options));
 }
@@ -37,7 +37,7 @@ interface LocalOptions extends Format {
   readonly allowedHost?: readonly string[];
 }
 
-/** Says where it listens, and runs until a signal ends it. */
+/** Prints the addresses, and runs until SIGINT or SIGTERM. */
 async function runLocally(terminal: Terminal, options: LocalOptions): Promise<void> {
   const { startLocalGateway } = await import("../local/emulator.ts");
   const { json: _, allowedHost, ...settings } = options;
@@ -47,10 +47,10 @@ async function runLocally(terminal: Terminal, options: LocalOptions): Promise<vo
     onError: (error, where) => terminal.complain(`${where}: ${oneLine(error)}`),
   });
   const lines = [
-    `sockets         ${running.url}`,
+    `URL             ${running.url}`,
     `Management API  ${running.endpoint}/@connections`,
     `backend         ${options.target.join(" ")}`,
-    "Ctrl-C ends.",
+    "Press Ctrl-C to stop.",
   ];
   print(terminal, options, {
     json: { url: running.url, endpoint: running.endpoint, targets: options.target },
@@ -65,5 +65,5 @@ async function runLocally(terminal: Terminal, options: LocalOptions): Promise<vo
 
 function port(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
-  throw new InvalidArgumentError("Give a whole number from 0 to 65535; 0 takes any free port.");
+  throw new InvalidArgumentError("Use a whole number from 0 to 65535, where 0 selects any free port.");
 }

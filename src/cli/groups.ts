@@ -5,46 +5,60 @@ import type { Sallyport } from "../sallyport.ts";
 import { GROUP, PERMISSION, USER } from "./arguments.ts";
 import { type ChangeCommand, changing, ending, type GrantFormat, granting } from "./change.ts";
 import { describeUser, findUser } from "./find-user.ts";
-import { shownEnd } from "./instants.ts";
+import { formatEnd } from "./instants.ts";
 import { type Report, reporting } from "./report.ts";
 import { aligned, first } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
-/** `groups list | create | delete | grant | revoke | add | remove`. */
+/** Adds `groups list`, `create`, `delete`, `grant`, `revoke`, `add` and `remove`. */
 export function addGroups(program: Command, terminal: Terminal): void {
-  const groups = program.command("groups").description("Groups, what they give and to whom");
+  const groups = program.command("groups").description("Manage groups, their permissions and their members");
   const command = (name: string, description: string) =>
     groups
       .command(name)
       .description(description)
       .argument(...GROUP);
 
-  reporting(groups.command("list").description("List groups with what they give"), terminal, list);
-  changing(command("create", "Make an empty group"), terminal, create);
-  changing(command("delete", "Remove a group with all it gave"), terminal, remove);
-  granting(command("grant", "Give every member a permission").argument(...PERMISSION), terminal, grant);
+  reporting(
+    groups.command("list").description("List groups with their permissions and number of members"),
+    terminal,
+    list,
+  );
+  changing(command("create", "Create an empty group"), terminal, create);
+  changing(command("delete", "Delete a group, its memberships and its grants"), terminal, remove);
+  granting(
+    command("grant", "Grant a permission to every member of a group").argument(...PERMISSION),
+    terminal,
+    grant,
+  );
   changing(
-    command("revoke", "Take a permission from a group; sockets that rested on it end at once").argument(
+    command("revoke", "Revoke a permission from a group, and close connections that depend on it").argument(
       ...PERMISSION,
     ),
     terminal,
     revoke,
   );
-  granting(command("add", "Make a user a member").argument(...USER), terminal, addMember);
+  granting(command("add", "Add a user to a group").argument(...USER), terminal, addMember);
   changing(
-    command("remove", "End a membership; sockets that rested on it end at once").argument(...USER),
+    command("remove", "Remove a user from a group, and close connections that depend on it").argument(
+      ...USER,
+    ),
     terminal,
     removeMember,
   );
 }
 
-/** @throws ConfigurationError that names the nearest group when there is none of that name */
+/**
+ * Returns the name of a group in the form that is stored (NFC).
+ *
+ * @throws ConfigurationError that suggests the closest match, if there is no such group
+ */
 export async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
   const groups = (await sallyport.access.groups()).map((group) => group.name);
   const composed = name.normalize("NFC");
   if (groups.includes(composed)) return composed;
   throw new ConfigurationError(
-    `There is no group ${quoted(name)}.${closestMatch(composed, groups)} groups create makes one.`,
+    `There is no group ${quoted(name)}.${closestMatch(composed, groups)} To create it, run groups create.`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
@@ -55,7 +69,7 @@ async function list(sallyport: Sallyport): Promise<Report> {
   const rows = groups.map(({ name, members, permissions }) => [
     name,
     members === 1 ? "1 member" : `${members} members`,
-    permissions.map((held) => `${held.name}${shownEnd(held.until)}`).join(", ") || "gives nothing",
+    permissions.map((held) => `${held.name}${formatEnd(held.until)}`).join(", ") || "no permissions",
   ]);
   return { json: groups, lines: first(aligned(rows)) };
 }
@@ -73,7 +87,7 @@ async function remove(sallyport: Sallyport, [text = ""]: readonly string[]): Pro
   const group = await findGroup(sallyport, text);
   return {
     change: { kind: "delete-group", group },
-    done: `The group "${group}" is gone, with all it gave.`,
+    done: `The group "${group}" is deleted, with its memberships and grants.`,
     already: `There was no group "${group}".`,
   };
 }
@@ -87,8 +101,8 @@ async function grant(
   const group = await findGroup(sallyport, name);
   return {
     change: { kind: "grant", holder: { group }, permission, ...ending(until) },
-    done: `The group "${group}" now has ${permission}${shownEnd(until)}.`,
-    already: `The group "${group}" already has ${permission}${shownEnd(until)}.`,
+    done: `The group "${group}" now has ${permission}${formatEnd(until)}.`,
+    already: `The group "${group}" already has ${permission}${formatEnd(until)}.`,
   };
 }
 
@@ -115,8 +129,8 @@ async function addMember(
   const label = await describeUser(sallyport, user);
   return {
     change: { kind: "add-to-group", user, group, ...ending(until) },
-    done: `${label} is now in the group "${group}"${shownEnd(until)}.`,
-    already: `${label} is already in the group "${group}"${shownEnd(until)}.`,
+    done: `${label} is now in the group "${group}"${formatEnd(until)}.`,
+    already: `${label} is already in the group "${group}"${formatEnd(until)}.`,
   };
 }
 

@@ -23,18 +23,20 @@ interface ListFormat extends Format, Which {
   readonly limit: number;
 }
 
-/** `limits list | clear`. */
+/** Adds `limits list` and `clear`. */
 export function addLimits(program: Command, terminal: Terminal): void {
-  const limits = program.command("limits").description("Limits that are counted in the database");
+  const limits = program
+    .command("limits")
+    .description("List and clear the limits that are counted in the database");
   const listing = limits
     .command("list")
-    .description("List the open windows of limits, those with the highest counts first")
-    .option("--user <user>", "only of this user")
-    .option("--address <ip>", "only of this address")
-    .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS);
+    .description("List the open windows of limits, highest counts first")
+    .option("--user <user>", "only windows of this user")
+    .option("--address <ip>", "only windows of this address")
+    .option("--limit <number>", "the maximum number of windows, at most 1000", rowCount, MAX_ROWS);
   const clearing = limits
     .command("clear")
-    .description("Clear the windows of a user or of an address, so that events are accepted again")
+    .description("Clear the windows of a user or an address, so that events are accepted again")
     .option("--user <user>", "the windows of this user")
     .option("--address <ip>", "the windows of this address")
     .option("--all", "all windows");
@@ -70,8 +72,10 @@ function row(window: LimitWindow, names: Names): readonly string[] {
 }
 
 async function clear(sallyport: Sallyport, { user, address, all, reason }: ClearFormat): Promise<Report> {
-  if ([user, address, all].filter((given) => given !== undefined).length !== 1) {
-    throw new ConfigurationError("Name the windows to clear: one of --user USER, --address IP and --all.");
+  if ([user, address, all].filter((value) => value !== undefined).length !== 1) {
+    throw new ConfigurationError(
+      "Name the windows to clear: exactly one of --user USER, --address IP and --all.",
+    );
   }
   const cleared = await sallyport.access.clearLimits(await toClear(sallyport, { user, address }), {
     by: actor(),

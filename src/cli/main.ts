@@ -2,7 +2,7 @@ import { Command, CommanderError } from "commander";
 import { printableLines } from "../printable.ts";
 import { addAudit } from "./audit.ts";
 import { addCleanup } from "./cleanup.ts";
-import { addSessions } from "./connections.ts";
+import { addConnections } from "./connections.ts";
 import { addDecisions } from "./decisions.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
@@ -16,10 +16,13 @@ import { addWhoCan } from "./who-can.ts";
 import { addWhy } from "./why.ts";
 
 /**
- * The command line. Errors are one line on stderr.
+ * Runs a command. An error is printed as one line on stderr.
  *
- * @param args without node and script
- * @returns the exit code: 0, or 1 when something was wrong or `permissions diff` found a rule that widens
+ * @param args the arguments without those of Node.js and the script
+ * @param print writes a line to stdout
+ * @param complain writes a line to stderr
+ * @returns the exit code: 0, or 1 after an error. Also 1 if `permissions diff` found a rule that
+ *   widens, or `gateway status` found a difference.
  */
 export async function run(
   args: readonly string[],
@@ -46,16 +49,16 @@ export async function run(
   }
 }
 
-/** Every command there is. */
-export function commandLine(place: Omit<Terminal, "app">): Command {
+/** Creates the program with all of its commands. */
+export function commandLine(output: Omit<Terminal, "app">): Command {
   const program = new Command("sallyport")
-    .description("Sallyport: WebSocket backends behind AWS API Gateway, with permissions that really hold")
+    .description("Sallyport: WebSocket backends behind AWS API Gateway, with permissions")
     .option(
       "--app <file>",
-      'module that exports the app\'s Sallyport; default: "sallyport": { "app" } of package.json',
+      'the module that exports the Sallyport object (default: "sallyport": { "app" } of package.json)',
     )
     .configureHelp({ showGlobalOptions: true });
-  const terminal: Terminal = { ...place, app: () => program.opts<{ app?: string }>().app };
+  const terminal: Terminal = { ...output, app: () => program.opts<{ app?: string }>().app };
   addMigrate(program, terminal);
   addUsers(program, terminal);
   addGroups(program, terminal);
@@ -65,32 +68,38 @@ export function commandLine(place: Omit<Terminal, "app">): Command {
   addWhatCan(program, terminal);
   addAudit(program, terminal);
   addDecisions(program, terminal);
-  addSessions(program, terminal);
+  addConnections(program, terminal);
   addLimits(program, terminal);
   addCleanup(program, terminal);
   addGateway(program, terminal);
-  quiet(program, terminal);
+  redirectOutput(program, terminal);
   return program;
 }
 
-/** A reader that hangs up, such as `head`, has read enough; the command goes on to its end. */
+/**
+ * Returns a function that writes lines to a stream. A reader such as `head` can close the stream
+ * early, and the command then continues.
+ */
 function linesTo(stream: NodeJS.WriteStream): (line: string) => void {
   const write = stream.write.bind(stream);
-  stream.off("error", allowHangUp).on("error", allowHangUp);
+  stream.off("error", ignoreClosedPipe).on("error", ignoreClosedPipe);
   return (line) => write(`${line}\n`);
 }
 
-function allowHangUp(error: NodeJS.ErrnoException): void {
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
   if (error.code !== "EPIPE") throw error;
 }
 
-/** Commander itself must neither end the process nor write past us, in no command, and its errors are one line too. */
-function quiet(command: Command, terminal: Terminal): void {
+/**
+ * Configures a command and its subcommands to write to the terminal object. Commander would
+ * otherwise write to the process and exit it.
+ */
+function redirectOutput(command: Command, terminal: Terminal): void {
   command.exitOverride().configureOutput({
     writeOut: (text) => terminal.print(text.trimEnd()),
     writeErr: (text) => terminal.complain(text.trimEnd()),
     outputError: (text) =>
-      terminal.complain(`sallyport: ${oneLine(text.replace(/^error: /, ""))} (--help shows how)`),
+      terminal.complain(`sallyport: ${oneLine(text.replace(/^error: /, ""))} (use --help to see the usage)`),
   });
-  for (const child of command.commands) quiet(child, terminal);
+  for (const child of command.commands) redirectOutput(child, terminal);
 }

@@ -4,11 +4,11 @@ import { actor, withReason } from "./change.ts";
 import { type Format, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** `migrate`: the tables, and the permissions and rules declared in code. */
+/** Adds `migrate`, which updates the tables and stores the declared permissions and rules. */
 export function addMigrate(program: Command, terminal: Terminal): void {
   const command = program
     .command("migrate")
-    .description("Bring the tables up to date and the declared permissions into them");
+    .description("Create or update the tables, and store the declared permissions and rules");
   reporting<Format & { readonly reason?: string }>(
     withReason(command),
     terminal,
@@ -17,7 +17,11 @@ export function addMigrate(program: Command, terminal: Terminal): void {
   );
 }
 
-/** What a migration did, as a report. @param upToDate said where no table changed */
+/**
+ * Formats the result of a migration as a report.
+ *
+ * @param upToDate the line that is printed if no table changed
+ */
 export function migrated(
   done: MigrationResult,
   upToDate: string,

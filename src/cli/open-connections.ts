@@ -3,69 +3,73 @@ import { ConfigurationError } from "../errors.ts";
 import type { ConnectionInfo } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { namesOf } from "./find-user.ts";
-import { shownInstant } from "./instants.ts";
+import { formatInstant } from "./instants.ts";
 import type { Format, Report } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import { quoted } from "./terminal.ts";
 
-/** Which open sockets. */
-export interface Which {
-  /** The app's own id. */
+/** A filter of open connections. */
+export interface ConnectionFilter {
+  /** The user id. */
   readonly user?: string | undefined;
   readonly channel?: string | undefined;
   readonly view?: string | undefined;
 }
 
-/** Sessions read at once. */
+/** The maximum number of connections per query. */
 const PAGE = 1000;
 
-/** All of them. @throws ConfigurationError when none is open and the channel or view is not known either */
-export async function findSessions(
+/**
+ * Returns all connections that match.
+ *
+ * @throws ConfigurationError if none matches and the channel or view is not defined
+ */
+export async function findConnections(
   sallyport: Sallyport,
-  { user, channel, view }: Which,
+  { user, channel, view }: ConnectionFilter,
 ): Promise<readonly ConnectionInfo[]> {
   const found: ConnectionInfo[] = [];
   for await (const page of pages(sallyport, { user, channel, view })) found.push(...page);
-  if (found.length === 0) await refuseUnknown(sallyport, { channel, view });
+  if (found.length === 0) await checkNames(sallyport, { channel, view });
   return found;
 }
 
-/** @throws ConfigurationError when no session of that id is open */
-export async function getSession(sallyport: Sallyport, id: string): Promise<ConnectionInfo> {
+/** Returns an open connection. @throws ConfigurationError if none has this id */
+export async function getConnection(sallyport: Sallyport, id: string): Promise<ConnectionInfo> {
   const [found] = await sallyport.listConnections({ connection: id });
   if (found) return found;
   throw new ConfigurationError(
-    `There is no open session ${quoted(id)}. sessions list shows those there are.`,
+    `There is no open connection ${quoted(id)}. Run sessions list to see the open connections.`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }
 
-/** A list of sessions, the first of them for a person. */
-export async function sessionsReport(
+/** Formats a list of connections. The text form contains the first 50 of them. */
+export async function connectionsReport(
   sallyport: Sallyport,
   { json }: Format,
   connections: readonly ConnectionInfo[],
 ): Promise<Report & { readonly json: readonly ConnectionInfo[] }> {
-  const told = json ? connections : connections.slice(0, MAX_ROWS);
+  const printed = json ? connections : connections.slice(0, MAX_ROWS);
   const names = await namesOf(
     sallyport,
-    told.map(({ user }) => user),
+    printed.map(({ user }) => user),
   );
-  const rows = told.map(({ connection, user, gateway, view, channels, connectedAt }) => [
+  const rows = printed.map(({ connection, user, gateway, view, channels, connectedAt }) => [
     connection,
     names.name(user),
     view,
     channels.join(", ") || "in no channel",
-    `since ${shownInstant(connectedAt)}`,
+    `since ${formatInstant(connectedAt)}`,
     gateway,
   ]);
   return {
-    json: told.map((connection) => ({ ...connection, label: names.label(connection.user) })),
+    json: printed.map((connection) => ({ ...connection, label: names.label(connection.user) })),
     lines: first(aligned(rows), connections.length),
   };
 }
 
-async function* pages(sallyport: Sallyport, which: Which): AsyncGenerator<readonly ConnectionInfo[]> {
+async function* pages(sallyport: Sallyport, which: ConnectionFilter): AsyncGenerator<readonly ConnectionInfo[]> {
   for (let after: string | undefined; ; ) {
     const page = await sallyport.listConnections({ ...which, after, limit: PAGE });
     yield page;
@@ -74,15 +78,17 @@ async function* pages(sallyport: Sallyport, which: Which): AsyncGenerator<readon
   }
 }
 
-async function refuseUnknown(sallyport: Sallyport, { channel, view }: Which): Promise<void> {
+async function checkNames(sallyport: Sallyport, { channel, view }: ConnectionFilter): Promise<void> {
   const { views, channels } = await sallyport.access.whatCan(null);
   const paths = views.map(({ path }) => path);
   if (view !== undefined && !paths.includes(view))
-    throw unknown(`No view is mounted at ${quoted(view)}.${closestMatch(view, paths)}`);
+    throw unknownName(
+      `No view is mounted at ${quoted(view)}.${closestMatch(view, paths) || ` Use one of: ${paths.join(", ")}.`}`,
+    );
   if (channel === undefined || isDefined(sallyport, channel)) return;
   const patterns = channels.map(({ pattern }) => pattern);
-  throw unknown(
-    `No channel definition matches ${quoted(channel)}.${closestMatch(channel, patterns) || ` There are: ${patterns.join(", ") || "none"}.`}`,
+  throw unknownName(
+    `No channel definition matches ${quoted(channel)}.${closestMatch(channel, patterns) || ` Use one of: ${patterns.join(", ") || "none, because the app defines no channel"}.`}`,
   );
 }
 
@@ -95,6 +101,6 @@ function isDefined(sallyport: Sallyport, channel: string): boolean {
   }
 }
 
-function unknown(message: string): ConfigurationError {
+function unknownName(message: string): ConfigurationError {
   return new ConfigurationError(message, { code: "SALLYPORT_UNKNOWN_NAME" });
 }

@@ -4,36 +4,43 @@ import { ConfigurationError } from "../errors.ts";
 import type { PermissionInfo, RuleChange } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { actor, type ChangeCommand, type ChangeFormat, changing, withChangeOptions } from "./change.ts";
-import { ruleWords } from "./describe-rule.ts";
+import { describeRule } from "./describe-rule.ts";
 import { type Names, namesOf } from "./find-user.ts";
 import { migrated } from "./migrate.ts";
 import { type Report, reporting } from "./report.ts";
 import { aligned, first } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
-/** `permissions list | sync | prune | diff`. */
+/** Adds `permissions list`, `sync`, `prune` and `diff`. */
 export function addPermissions(program: Command, terminal: Terminal): void {
   const permissions = program
     .command("permissions")
-    .description("What the code declares, and what the database knows");
+    .description("Compare and store the permissions and rules that the code declares");
   const command = (name: string, description: string) => permissions.command(name).description(description);
 
-  reporting(command("list", "List permissions: declared, in the database, stale"), terminal, list);
+  reporting(
+    command("list", "List permissions that are declared, stored in the database, or stale"),
+    terminal,
+    list,
+  );
   reporting<ChangeFormat>(
-    withChangeOptions(command("sync", "Bring declared permissions and rules into the database")),
+    withChangeOptions(command("sync", "Store the declared permissions and rules in the database")),
     terminal,
     sync,
   );
   changing(
-    command("prune", "Remove permissions that are no longer declared, with every grant of them").argument(
+    command("prune", "Remove stale permissions, with every grant of them").argument(
       "[permissions...]",
-      "default: all that are stale",
+      "the permissions (default: all stale ones)",
     ),
     terminal,
     prune,
   );
   reporting(
-    command("diff", "Tell who gains or loses by the rules of this code; exit code 1 when any widens"),
+    command(
+      "diff",
+      "Show who gains or loses access by the rules of this code (exit code 1 if a rule widens)",
+    ),
     terminal,
     diff,
   );
@@ -50,7 +57,10 @@ function stateWords({ isDeclared, isStored }: PermissionInfo): string {
   return isStored ? "declared, in the database" : "declared, not in the database yet (permissions sync)";
 }
 
-/** Asks first what there is to do, which fails where the tables are missing: making those is for migrate. */
+/**
+ * Reads the permissions first, so that it fails if the tables are missing. Only migrate creates
+ * them.
+ */
 async function sync(sallyport: Sallyport, { dryRun, reason }: ChangeFormat): Promise<Report> {
   const known = await sallyport.access.permissions();
   const upToDate = "permissions and rules are up to date";
@@ -62,10 +72,10 @@ async function sync(sallyport: Sallyport, { dryRun, reason }: ChangeFormat): Pro
   const changes = await sallyport.access.compareRules();
   const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
   const { json, lines } = migrated({ migrations: [], ...names, rules }, upToDate);
-  const told = rules.length + names.added.length > 0 ? lines.slice(1) : lines;
+  const printed = rules.length + names.added.length > 0 ? lines.slice(1) : lines;
   return {
     json: { dryRun: true, ...json },
-    lines: ["Dry run, nothing has changed. Without --dry-run:", ...told],
+    lines: ["Dry run, nothing has changed. Without --dry-run:", ...printed],
   };
 }
 
@@ -75,21 +85,22 @@ const nameOf = ({ name }: PermissionInfo) => name;
 
 async function prune(sallyport: Sallyport, names: readonly string[]): Promise<ChangeCommand> {
   const stale = (await sallyport.access.permissions()).filter(isStale).map(nameOf);
-  for (const name of names) refuseUnstale(sallyport, name, stale);
+  for (const name of names) checkStale(sallyport, name, stale);
   const pruned = names.length > 0 ? names : stale;
   return {
     change: { kind: "prune-permissions", permissions: pruned },
-    done: `Removed with every grant of them: ${pruned.join(", ")}`,
+    done: `Removed, with every grant of them: ${pruned.join(", ")}`,
     already: "Nothing is stale: every permission in the database is declared.",
   };
 }
 
-function refuseUnstale(sallyport: Sallyport, name: string, stale: readonly string[]): void {
+/** @throws ConfigurationError if a permission is declared or does not exist */
+function checkStale(sallyport: Sallyport, name: string, stale: readonly string[]): void {
   if (stale.includes(name)) return;
-  const why = sallyport.permissions.find(name)
+  const message = sallyport.permissions.find(name)
     ? `${name} is declared in code. Remove it from definePermissions() first.`
-    : `There is no stale permission ${quoted(name)}.${closestMatch(name, stale)}`;
-  throw new ConfigurationError(why, { code: "SALLYPORT_UNKNOWN_NAME" });
+    : `There is no stale permission ${quoted(name)}.${closestMatch(name, stale) || " Run permissions list to see them."}`;
+  throw new ConfigurationError(message, { code: "SALLYPORT_UNKNOWN_NAME" });
 }
 
 async function diff(sallyport: Sallyport): Promise<Report> {
@@ -111,7 +122,7 @@ async function diff(sallyport: Sallyport): Promise<Report> {
   const lines = changes.flatMap((change) => changeLines(change, names));
   return {
     json,
-    lines: lines.length > 0 ? lines : ["The rules are those of the running code."],
+    lines: lines.length > 0 ? lines : ["The rules equal those of the running code."],
     code: widens ? 1 : 0,
   };
 }
@@ -124,8 +135,8 @@ function changeLines(change: RuleChange, { name }: Names): readonly string[] {
   ];
   return [
     `${change.widens ? "WIDENS  " : ""}${change.kind} ${change.name}: ${change.change}`,
-    ...(before ? [`  before  ${ruleWords(before, before.asksData)}`] : []),
-    ...(after ? [`  after   ${ruleWords(after, after.asksData)}`] : []),
+    ...(before ? [`  before  ${describeRule(before, before.hasAuthorize)}`] : []),
+    ...(after ? [`  after   ${describeRule(after, after.hasAuthorize)}`] : []),
     ...first(rows),
   ];
 }

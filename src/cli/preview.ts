@@ -5,7 +5,7 @@ import { type Names, namesOf } from "./find-user.ts";
 import type { Report } from "./report.ts";
 import { aligned, first } from "./table.ts";
 
-/** What would follow from a change, told without making it. */
+/** Returns the effects of a change without making it. */
 export async function formatDryRun(
   sallyport: Sallyport,
   { change, done, already }: ChangeCommand,
@@ -30,7 +30,7 @@ export async function formatDryRun(
   if (!preview.changed) return { json, lines: [already] };
   return {
     json,
-    lines: ["Dry run, nothing has changed. It would say:", `  ${done}`, ...effects(preview, names)],
+    lines: ["Dry run, nothing has changed. The command would print:", `  ${done}`, ...effects(preview, names)],
   };
 }
 
@@ -44,27 +44,31 @@ function effects(preview: AccessPreview, { name }: Names): readonly string[] {
     ...connections.map(({ user, view, connection }) => [
       "  closes",
       name(user),
-      `${view}, session ${connection}`,
+      `${view}, connection ${connection}`,
     ]),
     ...channels.map(({ user, channel, connection }) => [
       "  leaves",
       name(user),
-      `${channel}, session ${connection}`,
+      `${channel}, connection ${connection}`,
     ]),
   ];
-  const counts = [people(users.length), sockets(connections.length), left(channels.length)].join(", ");
-  const others = foreign > 0 ? ["Other apps on this database judge their own sockets themselves."] : [];
+  const counts = [
+    usersText(users.length),
+    connectionsText(connections.length),
+    channelsText(channels.length),
+  ].join(", ");
+  const others = foreign > 0 ? ["Other apps on this database check their own connections."] : [];
   return [rows.length > 0 ? `${counts}:` : `${counts}.`, ...first(aligned(rows)), ...others];
 }
 
-function people(count: number): string {
+function usersText(count: number): string {
   return count === 1 ? "1 user gains or loses" : `${count} users gain or lose`;
 }
 
-function sockets(count: number): string {
-  return count === 1 ? "1 open socket would close" : `${count} open sockets would close`;
+function connectionsText(count: number): string {
+  return count === 1 ? "1 open connection would close" : `${count} open connections would close`;
 }
 
-function left(count: number): string {
+function channelsText(count: number): string {
   return count === 1 ? "1 channel would be left" : `${count} channels would be left`;
 }

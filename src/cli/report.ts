@@ -4,11 +4,11 @@ import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** What a command has to say, told both ways. */
+/** The output of a command in both forms. */
 export interface Report {
-  /** With `--json`: exactly one document. */
+  /** The document that `--json` prints. */
   readonly json: unknown;
-  /** For a person. */
+  /** The lines of the text form. */
   readonly lines: readonly string[];
   /** Exit code. Default 0. */
   readonly code?: number;
@@ -19,26 +19,26 @@ export interface Format {
   readonly json?: boolean;
 }
 
-/** Makes a command answer with a report of what it asks the app's Sallyport, or as JSON where that is wanted. */
+/** Makes a command print the report of a query to the Sallyport object, as text or as JSON. */
 export function reporting<Options extends Format>(
   command: Command,
   terminal: Terminal,
-  ask: (sallyport: Sallyport, options: Options, args: readonly string[]) => Promise<Report>,
+  query: (sallyport: Sallyport, options: Options, args: readonly string[]) => Promise<Report>,
 ): void {
   withJson(command).action(() =>
     withApp(terminal.app(), async (sallyport) => {
       const options = command.opts<Options>();
-      print(terminal, options, await ask(sallyport, options, command.args));
+      print(terminal, options, await query(sallyport, options, command.args));
     }),
   );
 }
 
 /** Adds `--json`. */
 export function withJson(command: Command): Command {
-  return command.option("--json", "as one JSON document");
+  return command.option("--json", "print one JSON document");
 }
 
-/** Prints a report in the form that was asked for. */
+/** Prints a report in the form that the options select. */
 export function print(terminal: Terminal, options: Format, { json, lines, code = 0 }: Report): void {
   for (const line of options.json ? [JSON.stringify(json)] : lines) terminal.print(printable(line));
   terminal.end(code);

@@ -1,16 +1,21 @@
-/** Whether the process received a signal to end. */
+/** The signal that ends the process. */
 export interface EndSignal {
-  /** Waits for the signal. @returns false if it did not come within this time */
+  /**
+   * Waits for the signal.
+   *
+   * @param ms the maximum wait in milliseconds
+   * @returns false if it was not received within this time
+   */
   within(ms: number): Promise<boolean>;
 }
 
-/** Starts to listen for SIGINT (Ctrl-C) and SIGTERM, which then no longer end the process by themselves. */
+/** Starts to listen for SIGINT (Ctrl-C) and SIGTERM, which then no longer end the process. */
 export function endSignal(): EndSignal {
-  let hasCome = false;
+  let isReceived = false;
   let end = (): void => undefined;
   const signal = new Promise<true>((resolve) => {
     end = () => {
-      hasCome = true;
+      isReceived = true;
       resolve(true);
     };
   });
@@ -18,14 +23,14 @@ export function endSignal(): EndSignal {
   process.once("SIGTERM", end);
   return {
     within: async (ms) => {
-      if (hasCome) return true;
+      if (isReceived) return true;
       let timer: NodeJS.Timeout | undefined;
       const passed = new Promise<false>((resolve) => {
         timer = setTimeout(() => resolve(false), ms);
       });
-      const came = await Promise.race([signal, passed]);
+      const received = await Promise.race([signal, passed]);
       clearTimeout(timer);
-      return came;
+      return received;
     },
   };
 }

@@ -1,16 +1,16 @@
 import { printable } from "../printable.ts";
 
-/** Rows that a person is shown at most; `--json` has all of them. */
+/** The maximum number of rows of a list in text form. With `--json`, all rows are printed. */
 export const MAX_ROWS = 50;
 
-/** Lines whose columns stand below each other. */
+/** Formats rows as lines with aligned columns. */
 export function aligned(rows: readonly (readonly string[])[]): readonly string[] {
   const cells = rows.map((row) => row.map(printable));
-  const widths = cells.reduce<number[]>((most, row) => {
+  const widths = cells.reduce<number[]>((maximum, row) => {
     row.forEach((cell, index) => {
-      most[index] = Math.max(most[index] ?? 0, cell.length);
+      maximum[index] = Math.max(maximum[index] ?? 0, cell.length);
     });
-    return most;
+    return maximum;
   }, []);
   return cells.map((row) =>
     row
@@ -20,9 +20,9 @@ export function aligned(rows: readonly (readonly string[])[]): readonly string[]
   );
 }
 
-/** The first lines, and how many there are besides. */
+/** Returns the first lines, and a line with the number of the others. */
 export function first(lines: readonly string[], all = lines.length): readonly string[] {
-  const shown = lines.slice(0, MAX_ROWS);
-  const rest = all - shown.length;
-  return rest > 0 ? [...shown, `and ${rest} more (--json lists all)`] : shown;
+  const printed = lines.slice(0, MAX_ROWS);
+  const rest = all - printed.length;
+  return rest > 0 ? [...printed, `and ${rest} more (--json lists all)`] : printed;
 }

@@ -1,16 +1,20 @@
-/** Largest template that a request to CloudFormation can contain, in bytes. Source: AWS CloudFormation user guide, quotas. */
+/**
+ * The maximum size of a template in a request to CloudFormation, in bytes. Source: AWS
+ * CloudFormation user guide, quotas.
+ */
 const MAX_BODY_BYTES = 51_200;
-/** Largest template in S3, in bytes. Source: the same. */
+/** The maximum size of a template in S3, in bytes. Source: the same. */
 const MAX_S3_BYTES = 1_000_000;
 
-/** A template as it is printed, and what the operator needs to know about its size. */
+/** A template as it is printed, and notes about its size. */
 export interface TemplateText {
   readonly lines: readonly string[];
   readonly notes: readonly string[];
 }
 
 /**
- * Formats a template so that CloudFormation accepts it: indented if that is small enough, otherwise on one line.
+ * Formats a template so that CloudFormation accepts it. A template that would be too large with
+ * indentation is printed on one line.
  *
  * @param template the template as JSON
  */
@@ -26,11 +30,11 @@ function sizeNotes(bytes: number): readonly string[] {
   const size = bytes.toLocaleString("en-US");
   if (bytes > MAX_S3_BYTES) {
     return [
-      `The template has ${size} bytes. CloudFormation accepts 1 MB at most. Use fewer routes, or gateway apply.`,
+      `The template has ${size} bytes. CloudFormation accepts 1 MB at most. Use fewer routes, or run gateway apply instead.`,
     ];
   }
   return [
-    `The template has ${size} bytes. CloudFormation accepts more than 51,200 bytes only from S3: use aws cloudformation deploy --s3-bucket, or create-stack --template-url.`,
+    `The template has ${size} bytes. CloudFormation accepts more than 51,200 bytes only from S3. Use aws cloudformation deploy --s3-bucket, or create-stack --template-url.`,
   ];
 }
 

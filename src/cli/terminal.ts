@@ -1,27 +1,29 @@
 import { printable } from "../printable.ts";
 
-/** What a command needs of the place it runs in. */
+/** The output of a command, and its global option. */
 export interface Terminal {
+  /** Writes a line to stdout. */
   print(line: string): void;
+  /** Writes a line to stderr. */
   complain(line: string): void;
-  /** `--app`, where it was given. */
+  /** Returns the value of `--app`, or undefined without it. */
   app(): string | undefined;
-  /** The exit code of a command that went well. Default 0. */
+  /** Sets the exit code of a command that succeeded. Default 0. */
   end(code: number): void;
 }
 
-/** What somebody typed, in quotes and short enough to be read. */
+/** Returns a typed text in quotes, shortened to 100 characters. */
 export function quoted(text: string): string {
   return text.length > 100 ? `"${text.slice(0, 100)}…" (${text.length} characters)` : `"${text}"`;
 }
 
-/** Characters of an error that are shown before and after what is left out of a very long one. */
-const SHOWN_OF_ERROR = 1000;
+/** Characters that are kept at the beginning and at the end of a very long error. */
+const EXCERPT_LENGTH = 1000;
 
-/** An error's message as one line, however its author broke it. */
+/** Returns the message of an error on one line. */
 export function oneLine(error: unknown): string {
-  const words = error instanceof Error ? error.message || error.name : String(error);
-  const line = printable(words.trim().replaceAll(/\s*[\r\n]+\s*/g, " "));
-  if (line.length <= 2 * SHOWN_OF_ERROR) return line;
-  return `${line.slice(0, SHOWN_OF_ERROR)} … ${line.slice(-SHOWN_OF_ERROR)}`;
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  const line = printable(message.trim().replaceAll(/\s*[\r\n]+\s*/g, " "));
+  if (line.length <= 2 * EXCERPT_LENGTH) return line;
+  return `${line.slice(0, EXCERPT_LENGTH)} … ${line.slice(-EXCERPT_LENGTH)}`;
 }

@@ -5,7 +5,7 @@ import { PERMISSION, rowCount, USER } from "./arguments.ts";
 import { type ChangeCommand, changing, ending, type GrantFormat, granting } from "./change.ts";
 import { describeUser, findUser, namesOf } from "./find-user.ts";
 import { findGroup } from "./groups.ts";
-import { shownEnd } from "./instants.ts";
+import { formatEnd } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -19,9 +19,11 @@ interface ListFormat extends Format {
   readonly limit: number;
 }
 
-/** `users list | grant | revoke | activate | deactivate | superuser | delete | show`. */
+/**
+ * Adds `users list`, `grant`, `revoke`, `activate`, `deactivate`, `superuser`, `delete` and `show`.
+ */
 export function addUsers(program: Command, terminal: Terminal): void {
-  const users = program.command("users").description("Give, take and show users' rights");
+  const users = program.command("users").description("Manage and show the access of users");
   const command = (name: string, description: string) =>
     users
       .command(name)
@@ -31,48 +33,51 @@ export function addUsers(program: Command, terminal: Terminal): void {
   reporting<ListFormat>(
     users
       .command("list")
-      .description("List users that are known here, in the order of their ids")
-      .addOption(new Option("--state <state>", "only these").choices(["active", "inactive"]))
+      .description("List the users that Sallyport knows, ordered by id")
+      .addOption(new Option("--state <state>", "only users in this state").choices(["active", "inactive"]))
       .option("--superusers", "only superusers")
       .option("--group <group>", "only members of this group")
-      .option("--permission <permission>", "only those who have this permission, superusers included")
+      .option("--permission <permission>", "only users who have this permission, including superusers")
       .option("--after <id>", "only ids after this one, for the next page")
-      .option("--limit <number>", "at most so many, 1000 being the most", rowCount, MAX_ROWS),
+      .option("--limit <number>", "the maximum number of users, at most 1000", rowCount, MAX_ROWS),
     terminal,
     list,
   );
-  granting(command("grant", "Give a user a permission").argument(...PERMISSION), terminal, grant);
+  granting(command("grant", "Grant a permission to a user").argument(...PERMISSION), terminal, grant);
   changing(
-    command("revoke", "Take a permission from a user; sockets that rested on it end at once").argument(
+    command("revoke", "Revoke a permission from a user, and close connections that depend on it").argument(
       ...PERMISSION,
     ),
     terminal,
     revoke,
   );
   changing(
-    command("activate", "Let a user in again who was made inactive"),
+    command("activate", "Activate a user that was deactivated"),
     terminal,
     (sallyport, [user = ""]) => setActive(sallyport, user, true),
   );
   changing(
-    command("deactivate", "Keep a user out of everything; every socket closes"),
+    command("deactivate", "Deactivate a user: deny all access and close every connection"),
     terminal,
     (sallyport, [user = ""]) => setActive(sallyport, user, false),
   );
   changing(
-    command("superuser", "Let a user pass every permission rule, or no longer").addArgument(
-      new Argument("<state>", "whether every rule is passed").choices(["on", "off"]),
+    command("superuser", "Set whether a user passes every permission rule").addArgument(
+      new Argument("<state>", "whether the user passes every rule").choices(["on", "off"]),
     ),
     terminal,
     setSuperuser,
   );
   changing(
-    command("delete", "Forget a user with all rights; every socket closes, unused tokens die"),
+    command(
+      "delete",
+      "Delete a user with all grants, close every connection and invalidate unused tokens",
+    ),
     terminal,
-    forget,
+    deleteUser,
   );
   reporting(
-    command("show", "Show a user's groups and rights, and where each comes from"),
+    command("show", "Show the groups and permissions of a user, and the source of each"),
     terminal,
     (sallyport, _options, [user = ""]) => show(sallyport, user),
   );
@@ -116,11 +121,11 @@ async function grant(
   const name = await describeUser(sallyport, holder);
   return {
     change: { kind: "grant", holder, permission, ...ending(until) },
-    done: `${name} now has ${permission}${shownEnd(until)}.`,
-    already: `${name} already has ${permission}${shownEnd(until)}.`,
+    done: `${name} now has ${permission}${formatEnd(until)}.`,
+    already: `${name} already has ${permission}${formatEnd(until)}.`,
     notes: async () =>
       (await sallyport.access.show(holder))?.isActive === false
-        ? ["This user is inactive, and has no permission before users activate."]
+        ? ["This user is inactive, and has no permission until you run users activate."]
         : [],
   };
 }
@@ -140,13 +145,13 @@ async function revoke(
   };
 }
 
-/** Why a user has a permission even so. */
-function stillHeld(rights: UserDetails | undefined, permission: string): readonly string[] {
-  const groups = (rights?.grants ?? []).flatMap((grant) =>
+/** Returns the reasons why a user still has a permission. */
+function stillHeld(details: UserDetails | undefined, permission: string): readonly string[] {
+  const groups = (details?.grants ?? []).flatMap((grant) =>
     grant.permission === permission && grant.via !== "direct" ? [grant.via.group] : [],
   );
   return [
-    ...(rights?.isSuperuser ? ["As a superuser, this user still has every permission."] : []),
+    ...(details?.isSuperuser ? ["As a superuser, this user still has every permission."] : []),
     ...groups.map((group) => `It is still held through the group "${group}".`),
   ];
 }
@@ -172,31 +177,31 @@ async function setSuperuser(
   return {
     change: { kind: "set-superuser", user, superuser },
     done: superuser ? `${name} is now a superuser.` : `${name} is no longer a superuser.`,
-    already: superuser ? `${name} is already a superuser.` : `${name} was no superuser.`,
+    already: superuser ? `${name} is already a superuser.` : `${name} was not a superuser.`,
   };
 }
 
-async function forget(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<ChangeCommand> {
+async function deleteUser(sallyport: Sallyport, [text = ""]: readonly string[]): Promise<ChangeCommand> {
   const user = await findUser(sallyport, text);
   const name = await describeUser(sallyport, user);
   return {
     change: { kind: "delete-user", user },
-    done: `${name} is forgotten, with all rights.`,
-    already: `Nothing was known of ${name}.`,
+    done: `${name} is deleted, with all grants and memberships.`,
+    already: `There was nothing to delete for ${name}.`,
   };
 }
 
 async function show(sallyport: Sallyport, text: string): Promise<Report> {
   const id = await findUser(sallyport, text);
-  const known = await sallyport.access.show(id);
-  const rights = known ?? { id, isActive: true, isSuperuser: false, groups: [], grants: [] };
+  const stored = await sallyport.access.show(id);
+  const details = stored ?? { id, isActive: true, isSuperuser: false, groups: [], grants: [] };
   const names = await namesOf(sallyport, [id]);
   const lines = [
-    `${names.name(id)}: ${stateOf(rights)}`,
-    `groups: ${rights.groups.map(({ name, until }) => `${name}${shownEnd(until)}`).join(", ") || "none"}`,
-    ...first(grantLines(rights)),
+    `${names.name(id)}: ${stateOf(details)}`,
+    `groups: ${details.groups.map(({ name, until }) => `${name}${formatEnd(until)}`).join(", ") || "none"}`,
+    ...first(grantLines(details)),
   ];
-  return { json: { label: names.label(id), ...rights }, lines };
+  return { json: { label: names.label(id), ...details }, lines };
 }
 
 function grantLines({ grants, isSuperuser }: UserDetails): readonly string[] {
@@ -204,12 +209,12 @@ function grantLines({ grants, isSuperuser }: UserDetails): readonly string[] {
   return aligned(
     grants.map(({ permission, via, until }) => {
       const source = via === "direct" ? "direct" : `group "${via.group}"`;
-      return [`  ${permission}`, until === null ? source : `${source},${shownEnd(until)}`];
+      return [`  ${permission}`, until === null ? source : `${source},${formatEnd(until)}`];
     }),
   );
 }
 
-/** `active, superuser`. */
+/** Returns the state of a user, such as `active, superuser`. */
 export function stateOf(user: { readonly isActive: boolean; readonly isSuperuser: boolean }): string {
   return [user.isActive ? "active" : "inactive", ...(user.isSuperuser ? ["superuser"] : [])].join(", ");
 }

@@ -8,37 +8,37 @@ import { first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 import { stateOf } from "./users.ts";
 
-/** `what-can`: everything that a user can reach by rules now. */
+/** Adds `what-can`, which lists what a user can access by the rules now. */
 export function addWhatCan(program: Command, terminal: Terminal): void {
   const command = program
     .command("what-can")
-    .description("List views, handlers and channels, and which of them a user can reach now")
+    .description("List views, handlers and channels, and whether a user can access them now")
     .argument(...USER);
   reporting(command, terminal, (sallyport, _options, [user = ""]) => whatCan(sallyport, user));
 }
 
 async function whatCan(sallyport: Sallyport, text: string): Promise<Report> {
   const user = await findUser(sallyport, text);
-  const reach = await sallyport.access.whatCan(user);
+  const access = await sallyport.access.whatCan(user);
   const names = await namesOf(sallyport, [user]);
   const lines = [
-    `${names.name(user)}: ${stateOf(reach)}`,
-    `permissions: ${reach.permissions.join(", ") || "none"}`,
-    ...first([...viewLines(reach), ...channelLines(reach)]),
+    `${names.name(user)}: ${stateOf(access)}`,
+    `permissions: ${access.permissions.join(", ") || "none"}`,
+    ...first([...viewLines(access), ...channelLines(access)]),
   ];
-  return { json: { label: names.label(user), ...reach }, lines };
+  return { json: { label: names.label(user), ...access }, lines };
 }
 
 function viewLines({ views }: UserAccess): readonly string[] {
   return views.flatMap(({ path, name, allowed, handlers }) => [
     `${mark(allowed)} ${path} (${name})`,
-    ...handlers.map((handler) => `    ${mark(handler.allowed)} ${handler.name}${lastWord(handler)}`),
+    ...handlers.map((handler) => `    ${mark(handler.allowed)} ${handler.name}${authorizeNote(handler)}`),
   ]);
 }
 
 function channelLines({ channels }: UserAccess): readonly string[] {
   return channels.map(
-    (channel) => `${mark(channel.allowed)} channel ${channel.pattern}${sending(channel)}${lastWord(channel)}`,
+    (channel) => `${mark(channel.allowed)} channel ${channel.pattern}${sending(channel)}${authorizeNote(channel)}`,
   );
 }
 
@@ -46,8 +46,14 @@ function sending({ allowed, maySend }: UserAccess["channels"][number]): string {
   return allowed && !maySend ? ", without sending" : "";
 }
 
-function lastWord({ allowed, asksData }: { readonly allowed: boolean; readonly asksData: boolean }): string {
-  return allowed && asksData ? ", if its authorize says yes" : "";
+function authorizeNote({
+  allowed,
+  hasAuthorize,
+}: {
+  readonly allowed: boolean;
+  readonly hasAuthorize: boolean;
+}): string {
+  return allowed && hasAuthorize ? ", if its authorize allows access" : "";
 }
 
 function mark(allowed: boolean): string {

@@ -4,16 +4,16 @@ import type { Sallyport } from "../sallyport.ts";
 import { PERMISSION } from "./arguments.ts";
 import { source } from "./describe-rule.ts";
 import { namesOf } from "./find-user.ts";
-import { shownEnd } from "./instants.ts";
+import { formatEnd } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** `who-can`: the users who have a permission now. */
+/** Adds `who-can`, which lists the users who have a permission now. */
 export function addWhoCan(program: Command, terminal: Terminal): void {
   const command = program
     .command("who-can")
-    .description("List active users who have a permission now, and where each has it from")
+    .description("List the active users who have a permission now, and the source of it")
     .argument(...PERMISSION);
   reporting(command, terminal, whoCan);
 }
@@ -25,19 +25,19 @@ async function whoCan(
 ): Promise<Report> {
   const permission = sallyport.permissions.parse(text);
   const holders = await sallyport.access.whoCan(permission);
-  const told = options.json ? holders : holders.slice(0, MAX_ROWS);
+  const printed = options.json ? holders : holders.slice(0, MAX_ROWS);
   const names = await namesOf(
     sallyport,
-    told.map(({ user }) => user),
+    printed.map(({ user }) => user),
   );
-  const rows = aligned(told.map((holder) => [names.name(holder.user), sources(holder)]));
+  const rows = aligned(printed.map((holder) => [names.name(holder.user), sources(holder)]));
   return {
-    json: told.map((holder) => ({ ...holder, label: names.label(holder.user) })),
-    lines: holders.length === 0 ? [`Nobody has ${permission}.`] : first(rows, holders.length),
+    json: printed.map((holder) => ({ ...holder, label: names.label(holder.user) })),
+    lines: holders.length === 0 ? [`No user has ${permission}.`] : first(rows, holders.length),
   };
 }
 
 function sources({ isSuperuser, grants }: UserWithPermission): string {
-  const from = grants.map(({ group, until }) => `${source(group)}${shownEnd(until)}`);
+  const from = grants.map(({ group, until }) => `${source(group)}${formatEnd(until)}`);
   return [...(isSuperuser ? ["superuser"] : []), ...from].join(", ");
 }

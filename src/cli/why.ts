@@ -5,42 +5,42 @@ import type { Sallyport } from "../sallyport.ts";
 import { describeAuditEntry } from "./describe-audit-entry.ts";
 import { stepLines } from "./describe-rule.ts";
 import { findUser, type Names, namesOf } from "./find-user.ts";
-import { shownInstant } from "./instants.ts";
+import { formatInstant } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
-interface Question extends Format {
+interface WhyFormat extends Format {
   readonly user?: string;
   readonly view?: string;
   readonly handler?: string;
   readonly channel?: string;
 }
 
-/** `why`: the reasons of a decision that was made, or of what the gate would say now. */
+/** Adds `why`, which explains a stored decision, or what would be decided now. */
 export function addWhy(program: Command, terminal: Terminal): void {
   const command = program
     .command("why")
-    .description("Tell why something was decided, or what would be decided now")
-    .argument("[reference]", "as the peer was told it; without, --view asks about now")
-    .option("--user <user>", "whose access; without, somebody who has not signed in")
+    .description("Explain a stored decision, or what would be decided now")
+    .argument("[reference]", "the reference that the client received (without it, use --view)")
+    .option("--user <user>", "the user to explain (default: a client that is not signed in)")
     .option("--view <path>", "a view, such as /ws/chat")
     .option("--handler <name>", "a handler of that view")
     .option("--channel <name>", "a channel, such as rooms/general");
-  reporting<Question>(command, terminal, (sallyport, question, [reference]) => {
-    if (reference === undefined) return ofNow(sallyport, question);
-    const { json: _, ...rest } = question;
-    if (Object.keys(rest).length === 0) return ofThen(sallyport, reference);
-    throw new ConfigurationError("Give a reference, or --user and --view, not both.");
+  reporting<WhyFormat>(command, terminal, (sallyport, options, [reference]) => {
+    if (reference === undefined) return explainNow(sallyport, options);
+    const { json: _, ...rest } = options;
+    if (Object.keys(rest).length === 0) return explainStored(sallyport, reference);
+    throw new ConfigurationError("Pass a reference, or --user and --view, but not both.");
   });
 }
 
-async function ofNow(sallyport: Sallyport, question: Question): Promise<Report> {
-  const { view, handler, channel } = question;
+async function explainNow(sallyport: Sallyport, options: WhyFormat): Promise<Report> {
+  const { view, handler, channel } = options;
   if (view === undefined) {
-    throw new ConfigurationError("Give a reference, or name a view: why --user USER --view PATH.");
+    throw new ConfigurationError("Pass a reference, or name a view: why --user USER --view PATH.");
   }
-  const user = question.user === undefined ? null : await findUser(sallyport, question.user);
+  const user = options.user === undefined ? null : await findUser(sallyport, options.user);
   const explanation = await sallyport.access.explain({ user, view, handler, channel });
   const names = await namesOf(sallyport, [user]);
   return {
@@ -50,19 +50,19 @@ async function ofNow(sallyport: Sallyport, question: Question): Promise<Report> 
 }
 
 function explanationLines(explanation: Explanation, { name }: Names): readonly string[] {
-  const { user, verdict, message, steps, unasked } = explanation;
+  const { user, verdict, message, steps, uncalledHooks } = explanation;
   return [
     `${verdict} for ${name(user)}: ${message}`,
     ...steps.flatMap(stepLines),
-    ...unasked.map((what) => `? ${what} can be asked by a real message only`),
+    ...uncalledHooks.map((what) => `? ${what} is called only for a real message`),
   ];
 }
 
-async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> {
+async function explainStored(sallyport: Sallyport, reference: string): Promise<Report> {
   const decision = await sallyport.access.explain(reference);
   if (!decision) {
     throw new ConfigurationError(
-      `No decision is stored for the reference ${quoted(reference)}. A reference has 12 characters of 0-9 and a-f. ` +
+      `No decision is stored for the reference ${quoted(reference)}. Check the reference, which has 12 characters of 0-9 and a-f. ` +
         "A + at its end means that the denial was counted and not stored. Decisions are removed after a limited time.",
       { code: "SALLYPORT_UNKNOWN_NAME" },
     );
@@ -83,7 +83,7 @@ async function ofThen(sallyport: Sallyport, reference: string): Promise<Report> 
 const COUNTED =
   "This denial was counted and not stored, because many of its kind occurred. An earlier denial of the same kind:";
 
-/** The change that an eviction followed from. */
+/** Returns the change that caused a revocation, or undefined for another decision. */
 async function changeOf(sallyport: Sallyport, { change }: Decision): Promise<AuditEntry | undefined> {
   if (change === undefined) return undefined;
   const [entry] = await sallyport.access.audit({ before: change + 1, limit: 1 });
@@ -92,8 +92,8 @@ async function changeOf(sallyport: Sallyport, { change }: Decision): Promise<Aud
 
 function facts(decision: Decision, { name }: Names): readonly (readonly string[])[] {
   const { at, event, path, view, handler, channel, sourceIp, gateway, connectionId, repeats } = decision;
-  const told: readonly (readonly [string, string | undefined])[] = [
-    ["  when", shownInstant(at)],
+  const rows: readonly (readonly [string, string | undefined])[] = [
+    ["  when", formatInstant(at)],
     ["  user", name(decision.userId ?? null)],
     ["  event", `${event} ${path}`],
     ["  view", view],
@@ -102,15 +102,15 @@ function facts(decision: Decision, { name }: Names): readonly (readonly string[]
     ["  gateway", gateway],
     ["  connection", connectionId],
     ["  address", sourceIp],
-    ["  alike", repeats > 0 ? `${repeats} more, counted here` : undefined],
+    ["  similar", repeats > 0 ? `${repeats} more, counted here` : undefined],
   ];
-  return told.flatMap(([what, value]) => (value === undefined ? [] : [[what, value]]));
+  return rows.flatMap(([label, value]) => (value === undefined ? [] : [[label, value]]));
 }
 
 function changeLines(change: AuditEntry, names: Names): readonly string[] {
   const { number, at, by, reason } = change;
   return [
-    `followed from change ${number}: ${by === null ? "somebody" : names.name(by)} ${describeAuditEntry(change, names)}`,
-    `    at ${shownInstant(at)}${reason === null ? "" : `, "${reason}"`}`,
+    `followed from change ${number}: ${by === null ? "an unknown author" : names.name(by)} ${describeAuditEntry(change, names)}`,
+    `    at ${formatInstant(at)}${reason === null ? "" : `, "${reason}"`}`,
   ];
 }

@@ -1,14 +1,17 @@
-/** How long to wait before trying again. */
+/** The waits between attempts to connect. Each wait is a random time between 0 and its maximum. */
 export interface BackoffOptions {
-  /** Upper bound of the first wait, in milliseconds; it doubles with each failure. Default 500. */
+  /**
+   * The maximum of the first wait, in milliseconds. The maximum doubles with each failure. Default
+   * 500.
+   */
   readonly baseMs?: number;
-  /** Upper bound of every wait, in milliseconds. Default 15 000. */
+  /** The maximum of every wait, in milliseconds. Default 15 000. */
   readonly maxMs?: number;
 }
 
 /**
- * Waits that grow, each drawn anew between nothing and its bound, so that a thousand pages whose server went
- * away do not come back in the same moment.
+ * Computes waits that grow with each failure. Each wait is random, so that thousands of pages do
+ * not reconnect at the same time.
  *
  * Source: AWS Architecture Blog, "Exponential Backoff And Jitter", full jitter.
  */
@@ -24,13 +27,13 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** The next wait in milliseconds. Counts one more failure. */
+  /** Counts a failure, and returns the next wait in milliseconds. */
   next(): number {
     const bound = Math.min(this.#maxMs, this.#baseMs * 2 ** Math.min(this.#failures++, 30));
     return this.#random() * bound;
   }
 
-  /** All is well again: the next wait is a short one. */
+  /** Resets the number of failures, so that the next wait is short. */
   reset(): void {
     this.#failures = 0;
   }

@@ -123,7 +123,7 @@ describe("calls that wait", () => {
   test("are rejected on connection loss if they were sent, and later calls get a new prefix", async () => {
     const [lost, kept] = [add("lost"), add("kept")];
     transmit(1);
-    calls.lose();
+    calls.connectionLost();
     await settle();
     expect(lost.error).toBeInstanceOf(CallError);
     expect(lost.error).toMatchObject({ status: 0, sent: true });
@@ -143,7 +143,7 @@ describe("calls that wait", () => {
     const [first, second] = [add(), add()];
     transmit(1);
     const denial = new CallError("No.", { status: 403 });
-    calls.refuse(denial);
+    calls.rejectUnsent(denial);
     await settle();
     expect(first).toEqual({ outcome: undefined, error: undefined });
     expect(second.error).toBe(denial);
@@ -185,7 +185,7 @@ describe("calls that wait", () => {
     transmit(2);
     calls.answer({ id: sent[0]?.id, ok: true });
     calls.answer({ id: sent[1]?.id, ok: false });
-    calls.refuse(new CallError("No."));
+    calls.rejectUnsent(new CallError("No."));
     expect([listeners(), vi.getTimerCount()]).toEqual([0, 0]);
   });
 
@@ -219,7 +219,7 @@ describe("calls that wait", () => {
     for (let call = 0; call < 70; call++) add(String(call));
     transmit();
     expect(sent).toHaveLength(32);
-    calls.lose();
+    calls.connectionLost();
     transmit();
     expect(sent.map(({ handler }) => Number(handler))).toEqual(Array.from({ length: 64 }, (_, i) => i));
   });

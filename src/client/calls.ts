@@ -1,6 +1,6 @@
 import { MAX_FRAME_BYTES } from "../protocol/quotas.ts";
 
-/** What a call that was not answered with `ok` says beside its words. */
+/** The fields of a CallError, without its message. */
 interface CallErrorDetails {
   readonly status?: number;
   readonly reference?: string;
@@ -9,29 +9,36 @@ interface CallErrorDetails {
   readonly code?: typeof HANDSHAKE_FAILED | undefined;
 }
 
-/** Code of an attempt to connect that ended at the WebSocket handshake. */
+/** The code of an attempt to connect that failed at the WebSocket handshake. */
 export const HANDSHAKE_FAILED = "HANDSHAKE_FAILED";
 
 /**
- * Why a call, or a request for a token, gave no result. `message` holds the server's words where there are any.
+ * The error of a call, or of a token request, that returned no result. `message` is the text of the
+ * server, if it sent one.
  *
- * | status | means |
+ * | status | meaning |
  * | --- | --- |
- * | 0 | no answer: timed out, connection lost, socket closed. With `sent` the handler may have run |
- * | 413 with `sent: false` | larger than one frame may be; it was not sent |
- * | any other | what the server answered; 403 for every refusal by permission |
+ * | 0 | no answer: timeout, lost connection or closed socket. With `sent`, the handler may have run
+ * |
+ * | 413 with `sent: false` | the message is larger than 32 KB and was not sent |
+ * | any other | the status of the server, such as 403 for a missing permission |
  */
 export class CallError extends Error {
   override readonly name = "CallError";
-  /** HTTP status of the answer, or 0 where none came. */
+  /** The HTTP status of the answer, or 0 without an answer. */
   readonly status: number;
-  /** Leads whoever may read the server's decisions to the reason. Empty where the server gave none. */
+  /**
+   * The reference of the decision, with which an operator finds the reason. Empty if the server
+   * sent none.
+   */
   readonly reference: string;
-  /** Whether the message left this page. If not, calling again cannot do anything twice. */
+  /**
+   * Whether the message was sent. If not, the handler did not run, and the call can be repeated.
+   */
   readonly sent: boolean;
-  /** How long the server asked to wait, in milliseconds. */
+  /** The wait that the server requested before the next attempt, in milliseconds. */
   readonly retryAfterMs: number | undefined;
-  /** `HANDSHAKE_FAILED` where no connection could be opened because the WebSocket handshake failed. */
+  /** `HANDSHAKE_FAILED` if no connection was opened because the WebSocket handshake failed. */
   readonly code: typeof HANDSHAKE_FAILED | undefined;
 
   constructor(
@@ -47,14 +54,21 @@ export class CallError extends Error {
   }
 }
 
+/** The options of one call. */
 export interface CallOptions {
-  /** Gives the call up; it then rejects with the signal's reason. What was sent cannot be called back. */
+  /**
+   * Aborts the call, which then rejects with the reason of the signal. A message that was sent is
+   * still handled by the server.
+   */
   readonly signal?: AbortSignal | undefined;
-  /** How long to wait for the answer, waiting for the connection included. Default: the socket's `callTimeoutMs`. */
+  /**
+   * The time limit of the call in milliseconds, including the wait for a connection. Default: the
+   * option `callTimeoutMs` of `connect()`.
+   */
   readonly timeoutMs?: number | undefined;
 }
 
-/** A message as it goes over the wire. `id` makes it a call. */
+/** The parts of a message to a handler. */
 export interface OutgoingMessage {
   readonly handlerKey: string;
   readonly handler: string;
@@ -62,43 +76,47 @@ export interface OutgoingMessage {
   readonly input: object | undefined;
 }
 
-/** A longer timer would fire at once, in every browser. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** The maximum delay of a timer. Browsers run a timer with a longer delay immediately. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Returns a delay that a timer accepts, in milliseconds. `Infinity` becomes almost 25 days. */
 export function timerMs(ms: number): number {
-  return Math.min(ms, LONGEST_TIMER_MS);
+  return Math.min(ms, MAX_TIMER_MS);
 }
 
 /**
- * Number of calls that can be sent and not answered at the same time. It is below the default of the server's limit
- * `messagesInFlightPerConnection`, which counts the messages of `send()` and pings as well.
+ * The maximum number of calls in flight. It is below the default of the server's limit
+ * `messagesInFlightPerConnection`, which also counts the messages of `send()` and pings.
  */
 const MAX_CALLS_IN_FLIGHT = 32;
 
 /**
- * @throws TypeError when the input has fields that the wire needs for itself
- * @throws CallError 413 when it does not fit into one frame
+ * Returns the frame of a message.
+ *
+ * @param id the id of a call, or undefined for a message without an answer
+ * @throws TypeError if the input has a field that the frame itself uses
+ * @throws CallError with status 413 if the frame is larger than 32 KB
  */
 export function encodeMessage({ handlerKey, handler, action, input }: OutgoingMessage, id?: string): string {
-  for (const own of ["id", handlerKey, "toJSON", ...(action === undefined ? [] : ["action"])]) {
-    if (input && own in input) {
+  for (const reserved of ["id", handlerKey, "toJSON", ...(action === undefined ? [] : ["action"])]) {
+    if (input && reserved in input) {
       throw new TypeError(
-        `The input of ${handler} has a field "${own}", which the wire uses itself. Name it differently.`,
+        `The input of ${handler} has a field "${reserved}", which the message itself uses. Rename the field.`,
       );
     }
   }
   const text = JSON.stringify({ id, [handlerKey]: handler, action, ...input });
-  // A browser sends a message as one frame, and API Gateway answers a larger one by closing the socket.
+  // A browser sends a message as one frame, and API Gateway closes the connection for a larger one.
   if (new TextEncoder().encode(text).length > MAX_FRAME_BYTES) {
-    throw new CallError(`The message for ${handler} is larger than ${MAX_FRAME_BYTES / 1024} KB.`, {
-      status: 413,
-    });
+    throw new CallError(
+      `The message for ${handler} is larger than ${MAX_FRAME_BYTES / 1024} KB. Send it in smaller parts.`,
+      { status: 413 },
+    );
   }
   return text;
 }
 
-/** A frame that looks like the answer to a call. Its fields are not checked yet. */
+/** A frame with the form of an answer to a call. The types of its fields are not checked yet. */
 export interface ReceivedAnswer {
   readonly id: unknown;
   readonly ok: boolean;
@@ -115,7 +133,7 @@ interface PendingCall {
   readonly reject: (error: unknown) => void;
 }
 
-/** Random bytes of an id, so that no other client can guess which call waits for an answer. */
+/** The number of random bytes of an id, so that another client cannot guess the id of a call. */
 const ID_BYTES = 16;
 
 function randomPrefix(): string {
@@ -123,21 +141,28 @@ function randomPrefix(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The calls that wait for their answer, or for a connection to be sent on. */
+/** The calls that wait for an answer, or for a connection. */
 export class Calls {
   readonly #pending = new Map<string, PendingCall>();
-  readonly #freed: () => void;
+  readonly #onSettled: () => void;
   #inFlight = 0;
-  /** Begins the ids of new calls. Each connection gets another one. */
+  /** The prefix of the ids of new calls. It is different for each connection. */
   #prefix = randomPrefix();
   #lastId = 0;
 
-  /** @param freed called when a call that was sent has settled, so that {@link transmit} can send the next one */
-  constructor(freed: () => void = () => undefined) {
-    this.#freed = freed;
+  /**
+   * @param onSettled called when a sent call has settled, so that {@link transmit} can send the
+   * next
+   */
+  constructor(onSettled: () => void = () => undefined) {
+    this.#onSettled = onSettled;
   }
 
-  /** Adds a call; {@link transmit} sends it. The promise settles once, and nothing of the call remains then. */
+  /**
+   * Adds a call, which {@link transmit} sends.
+   *
+   * @returns a promise of the result. It rejects with a CallError or with the reason of the signal.
+   */
   add(message: OutgoingMessage, { signal, timeoutMs }: CallOptions): Promise<unknown> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
@@ -149,7 +174,7 @@ export class Calls {
         signal?.removeEventListener("abort", abort);
         if (!call.sent) return;
         this.#inFlight--;
-        this.#freed();
+        this.#onSettled();
       };
       const call: PendingCall = {
         text,
@@ -165,8 +190,8 @@ export class Calls {
       };
       const abort = () => call.reject(signal?.reason);
       const expire = () => {
-        const words = `${message.handler} was not answered within ${timeoutMs} ms.`;
-        call.reject(new CallError(words, { sent: call.sent }));
+        const reason = `${message.handler} was not answered within ${timeoutMs} ms.`;
+        call.reject(new CallError(reason, { sent: call.sent }));
       };
       const timer =
         timeoutMs !== undefined && Number.isFinite(timeoutMs)
@@ -177,7 +202,7 @@ export class Calls {
     });
   }
 
-  /** Sends calls that were not sent yet, oldest first, until too many are in flight or `send` returns false. */
+  /** Sends waiting calls, oldest first, until the maximum is in flight or `send` returns false. */
   transmit(send: (text: string) => boolean): void {
     for (const call of this.#pending.values()) {
       if (call.sent) continue;
@@ -187,15 +212,15 @@ export class Calls {
     }
   }
 
-  /** Settles the call that was sent with this id. An answer with any other id, for example one that is too late, is ignored. */
+  /** Settles the sent call with the id of an answer. An answer without such a call is ignored. */
   answer({ id, ok, result, status, error, reference }: ReceivedAnswer): void {
     const call = typeof id === "string" ? this.#pending.get(id) : undefined;
     if (!call?.sent) return;
     if (ok) call.resolve(result);
     else {
-      const words = typeof error === "string" ? error : "The server rejected the call and gave no reason.";
+      const message = typeof error === "string" ? error : "The server rejected the call and gave no reason.";
       call.reject(
-        new CallError(words, {
+        new CallError(message, {
           status: typeof status === "number" ? status : 500,
           reference: typeof reference === "string" ? reference : "",
           sent: true,
@@ -204,17 +229,19 @@ export class Calls {
     }
   }
 
-  /** The connection is gone, and with it the answers to what was sent. */
-  lose(): void {
+  /**
+   * Rejects the sent calls after the connection was lost, because no answer can arrive any more.
+   */
+  connectionLost(): void {
     this.#prefix = randomPrefix();
     for (const call of this.#pending.values()) {
       if (call.sent)
-        call.reject(new CallError("The connection ended before the answer came.", { sent: true }));
+        call.reject(new CallError("The connection ended before the answer arrived.", { sent: true }));
     }
   }
 
-  /** No connection will come: rejects what waits for one. */
-  refuse(error: CallError): void {
+  /** Rejects the calls that wait for a connection, if none will be opened. */
+  rejectUnsent(error: CallError): void {
     for (const call of this.#pending.values()) if (!call.sent) call.reject(error);
   }
 }

@@ -270,7 +270,9 @@ describe("the token endpoint", () => {
     "that answers with %j causes an error",
     async (body) => {
       await answeredWith(() => json(body));
-      expect(messages()).toEqual(["/api/ws-token answered without a token."]);
+      expect(messages()).toEqual([
+        '/api/ws-token answered without a token. Set "token" to the URL of the token endpoint.',
+      ]);
       expect(ManualWebSocket.opened).toEqual([]);
     },
   );
@@ -289,9 +291,13 @@ describe("the token endpoint", () => {
     [
       "no JSON",
       () => new Response("<html>", { status: 502 }),
-      { status: 502, message: "Refused.", reference: "" },
+      { status: 502, message: "The token request was rejected.", reference: "" },
     ],
-    ["null", () => json(null, { status: 500 }), { status: 500, message: "Refused.", reference: "" }],
+    [
+      "null",
+      () => json(null, { status: 500 }),
+      { status: 500, message: "The token request was rejected.", reference: "" },
+    ],
   ])("that rejects with %s ends the link with this error", async (_, response, expected) => {
     await answeredWith(response);
     expect(events).toHaveLength(1);

@@ -2,7 +2,7 @@ import type { TokenBody } from "../protocol/frames.ts";
 import type { CHANNEL_PARAMETER, TOKEN_PARAMETER } from "../protocol/gateway-call.ts";
 import { CallError, HANDSHAKE_FAILED, timerMs } from "./calls.ts";
 
-/** The part of `WebSocket` that is used here. */
+/** The part of `WebSocket` that the client uses. */
 export interface WebSocketLike {
   readonly readyState: number;
   send(text: string): void;
@@ -13,54 +13,64 @@ export interface WebSocketLike {
   ): void;
 }
 
-/** Where to connect and how to be let in. */
+/** The options of a connection: the address and the token. */
 export interface LinkOptions {
-  /** The gateway's stage: `wss://ws.example.com` or `wss://…execute-api….amazonaws.com/production`. */
+  /**
+   * The URL of the gateway's stage, such as `wss://ws.example.com` or
+   * `wss://…execute-api….amazonaws.com/production`.
+   */
   readonly url: string;
   /**
-   * Path or URL of the token endpoint, asked by POST with the page's cookies; or a function that gives a token.
-   * Such a function may throw a {@link CallError} to refuse. Default: none, for an anonymous view.
+   * The path or URL of the token endpoint, which is called by POST with the cookies of the page. Or
+   * a function that returns a token. Default: none, for a view that allows anonymous clients.
    *
-   * Every attempt to connect asks for a token of its own. None is kept.
+   * Each attempt to connect requests a new token. The function can throw a {@link CallError} to
+   * deny the connection.
    */
   readonly token?: string | (() => Promise<string>);
-  /** The view's path, told to the token endpoint: only there can a page hear why it would be refused. */
+  /**
+   * The path of the view, such as `/ws/chat`, which is sent to the token endpoint. Without it, the
+   * token endpoint cannot report the reason of a denial. Default: none.
+   */
   readonly view?: string;
-  /** Longest time from asking for a token to the open socket, in milliseconds. Default 40 000. */
+  /** Time limit from the token request to the open socket, in milliseconds. Default 40 000. */
   readonly connectTimeoutMs?: number;
-  /** Default: the browser's. In Node 20 the one of `ws`. */
+  /** The class of WebSockets. Default: that of the environment. In Node 20, pass that of `ws`. */
   readonly WebSocket?: new (
     url: string,
   ) => WebSocketLike;
-  /** Default: the browser's. */
+  /** The function for token requests. Default: that of the environment. */
   readonly fetch?: typeof fetch;
 }
 
 interface LinkEvents {
   open(): void;
   text(text: string): void;
-  /** Called once. `error` is undefined when an open socket has ended. */
+  /** Called once. `error` is undefined if the socket was open. */
   end(error: unknown): void;
 }
 
-/** Longer than API Gateway waits for the answer to `$connect`. */
+/** Exceeds the time that API Gateway waits for the answer to `$connect`. */
 const CONNECT_TIMEOUT_MS = 40_000;
 const OPEN = 1;
 const HANDSHAKE_MESSAGE =
-  "The WebSocket handshake failed. A browser does not reveal why: the url may be wrong, or the server denied the connection. " +
-  'With the option "view", the token endpoint reports the reason.';
+  "The WebSocket handshake failed. A browser does not reveal whether the URL is wrong or the server denied the connection. " +
+  'Check the url, and set the option "view" so that the token endpoint reports the reason.';
 const TOKEN: typeof TOKEN_PARAMETER = "ws_token";
 const CHANNEL: typeof CHANNEL_PARAMETER = "channel";
 
-/** One attempt: a token, the socket opened with it, its frames, its end. */
+/**
+ * One attempt to connect: requests a token, opens a WebSocket with it, and reports its frames and
+ * its end.
+ */
 export class Link {
   readonly #options: LinkOptions;
   readonly #events: LinkEvents;
-  readonly #ended = new AbortController();
+  readonly #abort = new AbortController();
   readonly #timer: ReturnType<typeof setTimeout>;
   #socket: WebSocketLike | undefined;
   #checkTimer: ReturnType<typeof setTimeout> | undefined;
-  /** When the check ends, on the monotonic clock in milliseconds. `Infinity` while there is no check. */
+  /** The end of the check, on the monotonic clock in milliseconds. `Infinity` without a check. */
   #checkEndsAt = Number.POSITIVE_INFINITY;
 
   constructor(options: LinkOptions, channel: string | undefined, events: LinkEvents) {
@@ -71,10 +81,14 @@ export class Link {
       () => this.end(new Error("Connecting took too long.")),
       timerMs(connectTimeoutMs),
     );
-    this.#dial(channel).catch((error: unknown) => this.end(error));
+    this.#connect(channel).catch((error: unknown) => this.end(error));
   }
 
-  /** @returns false, and nothing was sent, when the socket is not open */
+  /**
+   * Sends a frame.
+   *
+   * @returns false if the socket is not open. Nothing is sent then.
+   */
   send(text: string): boolean {
     if (this.#socket?.readyState !== OPEN) return false;
     this.#socket.send(text);
@@ -82,8 +96,10 @@ export class Link {
   }
 
   /**
-   * Sends a ping, and ends the connection if nothing arrives within `timeoutMs`. Any frame shows that the connection is alive,
-   * also an error of a server that does not know the ping. Does nothing while a check is in progress that ends earlier.
+   * Sends a ping, and ends the connection if no frame arrives within `timeoutMs`.
+   *
+   * Any frame proves that the connection works, including the error of a server without the ping.
+   * Does nothing if a check is in progress that ends earlier.
    */
   check(ping: string, timeoutMs: number): void {
     const ms = timerMs(timeoutMs);
@@ -99,23 +115,23 @@ export class Link {
     this.#checkEndsAt = Number.POSITIVE_INFINITY;
   }
 
-  /** Ends it and tells nobody. */
+  /** Closes the connection without an event. */
   close(): void {
-    this.#ended.abort();
+    this.#abort.abort();
     clearTimeout(this.#timer);
     this.#stopCheck();
     this.#socket?.close();
   }
 
-  /** Ends it and tells so. */
+  /** Closes the connection, and calls `end` of the events. Does nothing after the first call. */
   end(error?: unknown): void {
-    if (this.#ended.signal.aborted) return;
+    if (this.#abort.signal.aborted) return;
     this.close();
     this.#events.end(error);
   }
 
-  async #dial(channel: string | undefined): Promise<void> {
-    const { signal } = this.#ended;
+  async #connect(channel: string | undefined): Promise<void> {
+    const { signal } = this.#abort;
     const token = await freshToken(this.#options, channel, signal);
     if (signal.aborted) return;
     const url = withQuery(this.#options.url, { [TOKEN]: token, [CHANNEL]: channel });
@@ -132,11 +148,14 @@ export class Link {
       if (!signal.aborted && typeof data === "string") this.#events.text(data);
     });
     socket.addEventListener("close", () => this.end(isOpened ? undefined : handshakeError()));
-    // It says nothing that close does not, but an unheard "error" of `ws` ends the process.
+    // The close event is sufficient, but `ws` ends the process if "error" has no listener.
     socket.addEventListener("error", () => undefined);
   }
 
-  /** A page's security policy can forbid the connection. Some browsers then throw, others fail the handshake. */
+  /**
+   * Creates the WebSocket. If the content security policy forbids the connection, some browsers
+   * throw here, and others fail the handshake.
+   */
   #open(url: string): WebSocketLike {
     try {
       return new (this.#options.WebSocket ?? WebSocket)(url);
@@ -152,20 +171,21 @@ function handshakeError(message = HANDSHAKE_MESSAGE): CallError {
 
 /** Adds parameters to a URL as text: the `URL` of React Native has no working `searchParams`. */
 function withQuery(url: string, parameters: Readonly<Record<string, string | undefined>>): string {
-  let whole = url;
+  let result = url;
   for (const [name, value] of Object.entries(parameters)) {
     if (value === undefined) continue;
-    whole += `${whole.includes("?") ? "&" : "?"}${name}=${encodeURIComponent(value)}`;
+    result += `${result.includes("?") ? "&" : "?"}${name}=${encodeURIComponent(value)}`;
   }
-  return whole;
+  return result;
 }
 
 /**
- * Checks what no attempt to connect can change.
+ * Checks the URL and the environment, so that `connect()` throws before the first attempt.
  *
- * @throws TypeError for a URL that no WebSocket accepts, or where the environment lacks what the client needs
+ * @throws TypeError for a URL that a WebSocket does not accept, or if WebSocket or crypto is
+ *   missing
  */
-export function checkEnvironment({ url, WebSocket: given }: LinkOptions): void {
+export function checkEnvironment({ url, WebSocket: webSocket }: LinkOptions): void {
   if (typeof url !== "string" || !/^wss?:\/\/[^/?#]/i.test(url)) {
     throw new TypeError(
       `connect(): url is ${JSON.stringify(url)}. It must be a string that begins with wss:// or ws:// and a host.`,
@@ -173,31 +193,31 @@ export function checkEnvironment({ url, WebSocket: given }: LinkOptions): void {
   }
   if (url.includes("#")) {
     throw new TypeError(
-      `connect(): url is ${JSON.stringify(url)}. WebSockets accept no URL with a fragment. Remove "#" and what follows.`,
+      `connect(): url is ${JSON.stringify(url)}. A WebSocket does not accept a URL with a fragment. Remove "#" and the text after it.`,
     );
   }
   // Throws a TypeError for a URL that is malformed otherwise.
   new URL(url);
-  if (typeof (given ?? globalThis.WebSocket) !== "function") {
+  if (typeof (webSocket ?? globalThis.WebSocket) !== "function") {
     throw new TypeError(
       'connect(): this environment has no WebSocket. Pass one as the option "WebSocket", such as that of the package ws.',
     );
   }
   if (typeof globalThis.crypto?.getRandomValues !== "function") {
     throw new TypeError(
-      "connect(): this environment has no crypto.getRandomValues(), which makes the ids of calls. In React Native, import the " +
+      "connect(): this environment has no crypto.getRandomValues(), which creates the ids of calls. In React Native, import the " +
         "package react-native-get-random-values first.",
     );
   }
 }
 
 async function freshToken(
-  { token, view, fetch: given }: LinkOptions,
+  { token, view, fetch: fetchOption }: LinkOptions,
   channel: string | undefined,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   if (typeof token !== "string") return token?.();
-  const response = await (given ?? fetch)(token, {
+  const response = await (fetchOption ?? fetch)(token, {
     method: "POST",
     headers: { "content-type": "application/json" },
     credentials: "include",
@@ -205,25 +225,33 @@ async function freshToken(
     body: JSON.stringify({ view, channel }),
     signal,
   });
-  if (!response.ok) throw await refusalOf(response);
+  if (!response.ok) throw await errorOf(response);
   const body = (await response.json()) as Partial<TokenBody> | null;
-  if (typeof body?.token !== "string") throw new Error(`${token} answered without a token.`);
+  if (typeof body?.token !== "string") {
+    throw new Error(`${token} answered without a token. Set "token" to the URL of the token endpoint.`);
+  }
   return body.token;
 }
 
-async function refusalOf(response: Response): Promise<CallError> {
+/** Returns the error of a token response that is not successful. */
+async function errorOf(response: Response): Promise<CallError> {
   const body: unknown = await response.json().catch(() => undefined);
   const { error, reference } = (body ?? {}) as Readonly<Record<string, unknown>>;
-  return new CallError(typeof error === "string" ? error : response.statusText || "Refused.", {
-    status: response.status,
-    reference: typeof reference === "string" ? reference : "",
-    retryAfterMs: retryAfterOf(response.headers.get("retry-after"), response.headers.get("date")),
-  });
+  return new CallError(
+    typeof error === "string" ? error : response.statusText || "The token request was rejected.",
+    {
+      status: response.status,
+      reference: typeof reference === "string" ? reference : "",
+      retryAfterMs: retryAfterOf(response.headers.get("retry-after"), response.headers.get("date")),
+    },
+  );
 }
 
 /**
- * Retry-After is seconds or a date, which is compared with the server's own date if the page can read it. At most an hour,
- * because longer timers overflow and fire at once.
+ * Parses Retry-After, which is a number of seconds or a date, to milliseconds.
+ *
+ * A date is compared with the date of the response, if the page can read it. The result is at most
+ * one hour, because longer timers can overflow and run immediately.
  */
 function retryAfterOf(header: string | null, date: string | null): number | undefined {
   if (!header) return undefined;

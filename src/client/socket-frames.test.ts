@@ -19,7 +19,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const NAMES: readonly (keyof SocketEvents<never>)[] = ["message", "state", "revoked", "refused", "error"];
+const NAMES: readonly (keyof SocketEvents<never>)[] = ["message", "state", "revoked", "denied", "error"];
 
 function open(options: Partial<ConnectOptions> = {}): Socket<unknown> {
   const socket = connect<unknown>({
@@ -145,7 +145,7 @@ describe("a revocation notice", () => {
     await settle();
     const failure = (fields: object) => ["failed", expect.objectContaining({ name: "CallError", ...fields })];
     expect(events).toEqual([
-      ["state", "refused"],
+      ["state", "denied"],
       ["revoked", { type: "sallyport.revoked", scope: "view", reference: "r" }],
       failure({ status: 0, sent: true }),
       failure({ status: 403, sent: false, message: "Permission denied.", reference: "r" }),
@@ -191,13 +191,13 @@ describe("a failed request for a token", () => {
     call(socket);
     await settle();
     expect(events).toEqual([
-      ["state", "waiting"],
+      ["state", "reconnecting"],
       ["error", { message: "No.", reference: "r" }],
     ]);
     await vi.advanceTimersByTimeAsync(9249);
-    expect(socket.state).toBe("waiting");
+    expect(socket.state).toBe("reconnecting");
     await vi.advanceTimersByTimeAsync(1);
-    expect(states()).toEqual(["waiting", "connecting", "waiting"]);
+    expect(states()).toEqual(["reconnecting", "connecting", "reconnecting"]);
   });
 
   test.each([400, 401, 403, 404, 499])("with %i is a denial", async (status) => {
@@ -205,12 +205,12 @@ describe("a failed request for a token", () => {
     call(socket);
     await settle();
     expect(events).toEqual([
-      ["state", "refused"],
-      ["refused", { status, error: "No.", reference: "r", retryAfterMs: 9000 }],
+      ["state", "denied"],
+      ["denied", { status, error: "No.", reference: "r", retryAfterMs: 9000 }],
       ["failed", expect.objectContaining({ status, reference: "r" })],
     ]);
     await vi.advanceTimersByTimeAsync(600_000);
-    expect(states()).toEqual(["refused"]);
+    expect(states()).toEqual(["denied"]);
   });
 
   test("with 429 rejects waiting calls, and is retried after the wait", async () => {
@@ -218,12 +218,12 @@ describe("a failed request for a token", () => {
     call(socket);
     await settle();
     expect(events).toEqual([
-      ["state", "waiting"],
-      ["refused", { status: 429, error: "No.", reference: "r", retryAfterMs: 9000 }],
+      ["state", "reconnecting"],
+      ["denied", { status: 429, error: "No.", reference: "r", retryAfterMs: 9000 }],
       ["failed", expect.objectContaining({ status: 429 })],
     ]);
     await vi.advanceTimersByTimeAsync(9250);
-    expect(states()).toEqual(["waiting", "connecting", "waiting"]);
+    expect(states()).toEqual(["reconnecting", "connecting", "reconnecting"]);
   });
 
   test.each([
@@ -233,11 +233,11 @@ describe("a failed request for a token", () => {
     failing(error);
     await settle();
     expect(events).toEqual([
-      ["state", "waiting"],
+      ["state", "reconnecting"],
       ["error", { message }],
     ]);
     await vi.advanceTimersByTimeAsync(250);
-    expect(states()).toEqual(["waiting", "connecting", "waiting"]);
+    expect(states()).toEqual(["reconnecting", "connecting", "reconnecting"]);
   });
 });
 
@@ -255,9 +255,9 @@ describe("the waits between attempts", () => {
     events.length = 0;
     newestWebSocket().emit("close");
     await vi.advanceTimersByTimeAsync(waitMs - 1);
-    expect(states()).toEqual(["waiting"]);
+    expect(states()).toEqual(["reconnecting"]);
     await vi.advanceTimersByTimeAsync(1);
-    expect(states()).toEqual(["waiting", "connecting"]);
+    expect(states()).toEqual(["reconnecting", "connecting"]);
     expect(events.filter(([name]) => name === "error")).toEqual([]);
   });
 
@@ -267,7 +267,7 @@ describe("the waits between attempts", () => {
     for (const waitMs of [250, 500, 1000, 2000]) {
       newestWebSocket().emit("close");
       await vi.advanceTimersByTimeAsync(waitMs - 1);
-      expect(states().at(-1)).toBe("waiting");
+      expect(states().at(-1)).toBe("reconnecting");
       await vi.advanceTimersByTimeAsync(1);
       expect(states().at(-1)).toBe("connecting");
     }
@@ -365,7 +365,7 @@ describe("keepAlive", () => {
     await vi.advanceTimersByTimeAsync(10_999);
     expect(events).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
-    expect(states()).toEqual(["waiting"]);
+    expect(states()).toEqual(["reconnecting"]);
     await vi.advanceTimersByTimeAsync(250);
     newestWebSocket().emit("open");
     await vi.advanceTimersByTimeAsync(9999);

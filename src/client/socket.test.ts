@@ -93,7 +93,7 @@ function open(options: Partial<ConnectOptions> = {}): Socket<DemoView> {
   return socket;
 }
 
-type EventName = "message" | "revoked" | "refused" | "error" | "state";
+type EventName = "message" | "revoked" | "denied" | "error" | "state";
 function next(socket: Socket<DemoView>, name: EventName): Promise<unknown> {
   return new Promise((resolve) => {
     const off = socket.on(name, (event: unknown) => {
@@ -410,7 +410,7 @@ describe("the token", () => {
     await reached(socket, "open");
     expect(backend.connects.map((query) => query.get("ws_token"))).toEqual(["one", "two"]);
     socket.reconnect();
-    await reached(socket, "refused");
+    await reached(socket, "denied");
   });
 
   it("is omitted for an anonymous view, and the URL keeps its own parameters", async () => {
@@ -446,21 +446,21 @@ describe("a rejection by the token endpoint", () => {
     const socket = open();
     const states: string[] = [];
     socket.on("state", (state) => states.push(state));
-    const refused = next(socket, "refused");
+    const refused = next(socket, "denied");
     const call = errorOf(socket.call.echo({ text: "x" }));
     expect(await refused).toEqual({ status, error: "Permission denied.", reference: "ref-1" });
     expect(await call).toMatchObject({ status, reference: "ref-1", sent: false });
-    expect(socket.state).toBe("refused");
+    expect(socket.state).toBe("denied");
     expect(await errorOf(socket.call.ping())).toMatchObject({ status, reference: "ref-1" });
     await letTimePass();
-    expect(states).toEqual(["refused"]);
+    expect(states).toEqual(["denied"]);
     expect(backend.tokenRequests).toHaveLength(1);
   });
 
   it("ends when the app calls reconnect() and the token endpoint returns a token", async () => {
     backend.onToken = () => refusal(403, "Permission denied.");
     const socket = open();
-    await reached(socket, "refused");
+    await reached(socket, "denied");
     backend.onToken = () => ({});
     socket.reconnect();
     expect(await socket.call.echo({ text: "now" })).toEqual({ text: "now" });
@@ -473,7 +473,7 @@ describe("a rejection by the token endpoint", () => {
     const first = errorOf(socket.call.echo({ text: "first" }));
     const second = new Promise((resolve, reject) => {
       socket.on("state", (state) => {
-        if (state !== "refused") return;
+        if (state !== "denied") return;
         backend.onToken = () => ({});
         socket.reconnect();
         socket.call.echo({ text: "second" }).then(resolve, reject);
@@ -488,12 +488,12 @@ describe("a rejection by the token endpoint", () => {
     backend.onToken = () => refusal(429, "Too many requests.", { "retry-after": "1" });
     const socket = open();
     const waiting = errorOf(socket.call.ping());
-    expect(await next(socket, "refused")).toMatchObject({ status: 429, retryAfterMs: 1_000 });
+    expect(await next(socket, "denied")).toMatchObject({ status: 429, retryAfterMs: 1_000 });
     expect(await waiting).toMatchObject({ status: 429, retryAfterMs: 1_000 });
-    expect(socket.state).toBe("waiting");
+    expect(socket.state).toBe("reconnecting");
     backend.onToken = () => ({});
     await vi.advanceTimersByTimeAsync(999);
-    expect(socket.state).toBe("waiting");
+    expect(socket.state).toBe("reconnecting");
     expect(backend.tokenRequests).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(1 + 50);
     await reached(socket, "open");
@@ -502,7 +502,7 @@ describe("a rejection by the token endpoint", () => {
 
   it("without an error message in its body is reported with the status text", async () => {
     backend.onToken = () => ({ status: 401, body: "nonsense" });
-    expect(await next(open(), "refused")).toMatchObject({
+    expect(await next(open(), "denied")).toMatchObject({
       status: 401,
       error: "Unauthorized",
       reference: "",
@@ -551,7 +551,7 @@ describe("a failed attempt", () => {
     await vi.advanceTimersByTimeAsync(4999);
     expect(states).toEqual([]);
     await vi.advanceTimersByTimeAsync(1 + 50);
-    expect(states).toEqual(["waiting", "connecting"]);
+    expect(states).toEqual(["reconnecting", "connecting"]);
     await reached(socket, "open");
   });
 
@@ -569,7 +569,7 @@ describe("reconnecting", () => {
     backend.sockets[0]?.close(1001, "Going away");
     await expect.poll(() => backend.connects.length).toBe(2);
     await reached(socket, "open");
-    expect(states).toEqual(["connecting", "open", "waiting", "connecting", "open"]);
+    expect(states).toEqual(["connecting", "open", "reconnecting", "connecting", "open"]);
   });
 
   it("sends no call twice", async () => {
@@ -588,7 +588,7 @@ describe("reconnecting", () => {
     await reached(socket, "open");
     const call = new Promise((resolve) => {
       socket.on("state", (state) => {
-        if (state === "waiting") resolve(socket.call.echo({ text: "later" }));
+        if (state === "reconnecting") resolve(socket.call.echo({ text: "later" }));
       });
     });
     backend.sockets[0]?.close(1001);
@@ -637,14 +637,14 @@ describe("a revoked permission", () => {
     const revoked = next(socket, "revoked");
     backend.push({ type: "sallyport.revoked", scope: "view", reference: "0a1b2c3d4e5f" });
     expect(await revoked).toEqual({ type: "sallyport.revoked", scope: "view", reference: "0a1b2c3d4e5f" });
-    expect(socket.state).toBe("refused");
+    expect(socket.state).toBe("denied");
     expect(await errorOf(socket.call.ping())).toMatchObject({
       status: 403,
       message: "Permission denied.",
       reference: "0a1b2c3d4e5f",
     });
     await letTimePass();
-    expect(states).toEqual(["refused"]);
+    expect(states).toEqual(["denied"]);
     expect(backend.tokenRequests).toHaveLength(1);
     socket.reconnect();
     await reached(socket, "open");
@@ -892,8 +892,8 @@ describe("a failed handshake", () => {
     const call = errorOf(socket.call.ping());
     const errors: unknown[] = [];
     socket.on("error", (error) => errors.push(error));
-    expect(await next(socket, "refused")).toMatchObject({ status: 0, code: "HANDSHAKE_FAILED" });
-    expect(socket.state).toBe("refused");
+    expect(await next(socket, "denied")).toMatchObject({ status: 0, code: "HANDSHAKE_FAILED" });
+    expect(socket.state).toBe("denied");
     expect(await call).toMatchObject({ status: 0, sent: false, code: "HANDSHAKE_FAILED" });
     expect(errors).toHaveLength(9);
     stopTimers();
@@ -920,7 +920,7 @@ describe("a failed handshake", () => {
     await reached(socket, "open");
     backend.refuseHandshakes = true;
     socket.reconnect({ channel: "rooms/other" });
-    expect(await next(socket, "refused")).toMatchObject({ code: "HANDSHAKE_FAILED" });
+    expect(await next(socket, "denied")).toMatchObject({ code: "HANDSHAKE_FAILED" });
     expect(backend.tokenRequests).toHaveLength(11);
   });
 
@@ -938,7 +938,7 @@ describe("a failed handshake", () => {
       },
     });
     await expect.poll(() => requests).toBeGreaterThan(25);
-    expect(socket.state).not.toBe("refused");
+    expect(socket.state).not.toBe("denied");
   });
 
   it("includes a WebSocket constructor that throws, for example because of a security policy", async () => {
@@ -952,7 +952,7 @@ describe("a failed handshake", () => {
       message: expect.stringContaining("The browser reported: Error: SecurityError: insecure"),
       code: "HANDSHAKE_FAILED",
     });
-    await reached(socket, "refused");
+    await reached(socket, "denied");
     expect(backend.tokenRequests).toHaveLength(10);
   });
 });
@@ -986,7 +986,7 @@ describe("events of the page", () => {
     backend.onToken = () => answer;
     vi.spyOn(Math, "random").mockReturnValue(1);
     const socket = open({ backoff: { baseMs: 600_000, maxMs: 600_000 } });
-    await reached(socket, "waiting");
+    await reached(socket, "reconnecting");
     backend.onToken = () => ({});
     return socket;
   }
@@ -1012,11 +1012,11 @@ describe("events of the page", () => {
     fire("offline");
     vi.stubGlobal("document", { visibilityState: "hidden" });
     fire("visibilitychange");
-    expect(socket.state).toBe("waiting");
+    expect(socket.state).toBe("reconnecting");
     socket.close();
     const limited = await waiting(refusal(429, "Too many requests.", { "retry-after": "60" }));
     fire("online");
-    expect(limited.state).toBe("waiting");
+    expect(limited.state).toBe("reconnecting");
     expect(backend.tokenRequests).toHaveLength(2);
   });
 
@@ -1035,16 +1035,16 @@ describe("events of the page", () => {
   it("try again after failed handshakes ended the attempts, but not after a denial", async () => {
     backend.refuseHandshakes = true;
     const socket = open({ backoff: { baseMs: 1, maxMs: 1 } });
-    await reached(socket, "refused");
+    await reached(socket, "denied");
     backend.refuseHandshakes = false;
     fire("visibilitychange");
     await reached(socket, "open");
     backend.onToken = () => refusal(403, "Permission denied.");
     socket.reconnect();
-    await reached(socket, "refused");
+    await reached(socket, "denied");
     const requests = backend.tokenRequests.length;
     for (const name of PAGE_EVENTS) fire(name);
-    expect(socket.state).toBe("refused");
+    expect(socket.state).toBe("denied");
     expect(backend.tokenRequests).toHaveLength(requests);
   });
 
@@ -1062,7 +1062,7 @@ describe("events of the page", () => {
       vi.advanceTimersByTime(4_999);
       expect(socket.state).toBe("open");
       vi.advanceTimersByTime(1);
-      expect(socket.state).toBe("waiting");
+      expect(socket.state).toBe("reconnecting");
       vi.advanceTimersByTime(1_000);
       vi.useRealTimers();
       await reached(socket, "open");

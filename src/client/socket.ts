@@ -14,83 +14,111 @@ import { checkEnvironment, Link, type LinkOptions } from "./link.ts";
 export type { BackoffOptions, CallOptions, LinkOptions, RevokedNotice };
 export { CallError };
 
+/** The options of {@link connect}. */
 export interface ConnectOptions extends LinkOptions {
-  /** The channel to join at connect. Default: the view's own, if it has one. */
+  /** The channel to join at connect. Default: the channel of the view, if it has one. */
   readonly channel?: string;
-  /** How long a call waits for its answer, in milliseconds. Default 30 000. */
+  /** The time limit of a call, in milliseconds. Default 30 000. */
   readonly callTimeoutMs?: number;
-  /** Waits between attempts after an unexpected end. */
+  /** The waits between attempts to connect. Default: at most 500 ms, growing to 15 s. */
   readonly backoff?: BackoffOptions;
-  /** The field that names the handler, as the view's `handlerKey`. Default `handler`. */
+  /**
+   * The field that contains the name of the handler, as `handlerKey` of the view. Default
+   * `handler`.
+   */
   readonly handlerKey?: string;
-  /** Sent as `action` with every message, where the gateway picks a route by it. Default: none. */
+  /**
+   * The value of the field `action` of every message, if the gateway selects routes by it. Default:
+   * none.
+   */
   readonly action?: string;
   /**
-   * Sends a message at intervals, so that API Gateway does not close the socket after ten idle minutes: a built-in ping, or a
-   * call of `handler`. If nothing is received within `callTimeoutMs`, the connection is closed and opened again.
-   * Default: off. `everyMs`: 540 000.
+   * Sends a message at intervals, so that API Gateway does not close an idle connection after ten
+   * minutes. The message is a built-in ping, or a call of `handler`.
+   *
+   * If no frame arrives within `callTimeoutMs`, the connection is closed and opened again. Default:
+   * off. `everyMs` is the interval in milliseconds, default 540 000.
    */
   readonly keepAlive?: { readonly handler?: string; readonly everyMs?: number };
 }
 
 /**
- * `connecting`: asking for a token, or the socket is opening. `open`: calls are answered. `waiting`: trying
- * again soon. `refused`: not let in, or the right ended; `reconnect()` tries anew. `closed`: by `close()`.
+ * The state of a socket.
+ *
+ * - `connecting`: a token is requested, or the WebSocket is opening.
+ * - `open`: calls are sent.
+ * - `reconnecting`: the next attempt to connect follows after a wait.
+ * - `denied`: the connection was denied, or its permission was revoked. `reconnect()` tries again.
+ * - `closed`: `close()` was called.
  */
-export type SocketState = "connecting" | "open" | "waiting" | "refused" | "closed";
+export type SocketState = "connecting" | "open" | "reconnecting" | "denied" | "closed";
 
-/** Something the server sent that answers no call. */
+/** A message of the server that is not the answer to a call. */
 export interface ServerMessage {
   readonly type?: string;
   readonly [field: string]: unknown;
 }
 
-/** The token endpoint denied the connection, or no handshake succeeded. */
+/**
+ * The reason why no connection was opened: a denial by the token endpoint, or failed handshakes.
+ */
 export interface Denial {
-  /** HTTP status of the token endpoint, or 0 with a `code`. */
+  /** The HTTP status of the token endpoint, or 0 with a `code`. */
   readonly status: number;
-  /** `HANDSHAKE_FAILED`: the client stopped after ten failed handshakes in a row, without one that succeeded before. */
+  /**
+   * `HANDSHAKE_FAILED` if the client stopped after ten failed handshakes in a row. It stops only if
+   * no connection was open before.
+   */
   readonly code?: typeof HANDSHAKE_FAILED | undefined;
+  /** The text of the server, or a description of the failed handshake. */
   readonly error: string;
-  /** Leads whoever may read the server's decisions to the reason. May be empty. */
+  /** The reference of the decision, with which an operator finds the reason. Can be empty. */
   readonly reference: string;
-  /** With 429: the next attempt comes by itself, after about this long. */
+  /** With status 429, the approximate time until the automatic next attempt, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
 }
 
-/** What went wrong outside of a call: an attempt to connect, or a message sent without wanting an answer. */
+/** An error outside of a call: of an attempt to connect, or of a message of `send()`. */
 export interface ClientError {
+  /** The text of the server, or a description of the error. */
   readonly message: string;
   /** `HANDSHAKE_FAILED` if the WebSocket handshake failed. */
   readonly code?: typeof HANDSHAKE_FAILED | undefined;
-  /** From a refusal by the app's server. */
+  /** The reference of a denial by the app. */
   readonly reference?: string;
-  /** From an error of API Gateway itself. */
+  /** The id of the request in an error of API Gateway. */
   readonly requestId?: string;
 }
 
+/** The events of a {@link Socket}, and the values that their listeners receive. */
 export interface SocketEvents<Message> {
-  /** A pushed message. */
+  /** A message of the server that is not the answer to a call. */
   readonly message: Message;
-  /** The state that begins. */
+  /** The new state. */
   readonly state: SocketState;
-  /** A right ended. `view`: the state is `refused` from now on. `channel`: left; the socket stays. */
+  /**
+   * A permission was revoked. With the scope `view`, the state is now `denied`. With the scope
+   * `channel`, the connection left that channel and stays open.
+   */
   readonly revoked: RevokedNotice;
   /**
-   * The token endpoint answered with 4xx, or no handshake succeeded. After 429, the client tries again after the time in
-   * `Retry-After`; after failed handshakes, when the network returns or the page becomes visible.
+   * The token endpoint answered with 4xx, or no handshake succeeded.
+   *
+   * After status 429, the client tries again after the time in `Retry-After`. After failed
+   * handshakes, it tries again when the network returns or the page becomes visible.
    */
-  readonly refused: Denial;
+  readonly denied: Denial;
+  /** An error outside of a call. The client tries again if no connection is open. */
   readonly error: ClientError;
 }
 
-/** The input may be left out where the handler needs nothing. */
+/** The arguments of a call. The input is optional if the handler requires none. */
 type CallArguments<Input> =
   Record<never, never> extends Input
     ? [input?: Exclude<Input, void>, options?: CallOptions]
     : [input: Input, options?: CallOptions];
 
-/** The handlers of a view's class, as functions. */
+/** The handlers of a view class, as functions of the client. */
 export type CallsOf<View> = {
   readonly [Name in CallableNames<View>]: (
     ...args: CallArguments<InputOf<View[Name]>>
@@ -98,27 +126,32 @@ export type CallsOf<View> = {
 };
 
 const CALL_TIMEOUT_MS = 30_000;
-/** A socket that lasted this long was a good one: the waits begin anew with a short one. */
-const GOOD_AFTER_MS = 5_000;
+/** The duration of a connection in milliseconds after which the next wait is short again. */
+const STABLE_AFTER_MS = 5_000;
 /**
- * Number of failed handshakes in a row, each with a new token, after which a client that never had a connection stops. With the
- * default waits this takes about 40 s. A client that had one continues: its gateway may be restarting.
+ * The number of failed handshakes in a row, each with a new token, after which the client stops.
+ * With the default waits this takes about 40 s.
+ *
+ * A client that had a connection before continues, because its gateway can be restarting.
  */
 const MAX_FAILED_HANDSHAKES = 10;
-/** How long the built-in ping waits for a frame, in milliseconds. */
+/** The time limit of the built-in ping, in milliseconds. */
 const PING_TIMEOUT_MS = 5_000;
-/** How often an open socket compares the clock, in milliseconds. */
+/** The interval at which an open socket compares the clock, in milliseconds. */
 const CLOCK_CHECK_MS = 15_000;
-/** A longer time between two comparisons means that the machine slept. A hidden page's timers run once per minute. */
+/**
+ * A longer time between two comparisons means that the machine was suspended. The timers of a
+ * hidden page run once per minute.
+ */
 const SLEPT_AFTER_MS = 75_000;
-/** Events of the page after which a connection may have been lost without a notice, or may be possible again. */
+/** Events of the page after which a connection can be lost without an event, or possible again. */
 const PAGE_EVENTS = ["online", "offline", "pageshow", "visibilitychange"];
-/** Begins the types of the server's own notices. */
-const NOTICES = "sallyport.";
+/** The prefix of the types of notices, which only the server sends. */
+const NOTICE_PREFIX = "sallyport.";
 const PING: typeof PING_TYPE = "sallyport.ping";
 const DENIED: typeof PERMISSION_DENIED = "Permission denied.";
 
-/** Names of options. A misspelled one, such as `tokens`, would not have an effect. */
+/** The names of options. A misspelled one, such as `tokens`, is an error. */
 const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
   url: true,
   token: true,
@@ -135,13 +168,21 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
 };
 
 /**
- * Opens a socket to a view, and opens it again when it ends.
+ * Connects to a view, and connects again when the connection ends.
  *
  * @example
- * const socket = connect<ChatView>({ url, token: "/api/ws-token", view: "/ws/chat", channel: "rooms/general" });
+ * const socket = connect<ChatView>({
+ *   url: "wss://ws.example.com",
+ *   token: "/api/ws-token",
+ *   view: "/ws/chat",
+ *   channel: "rooms/general",
+ * });
  * await socket.call.send_message({ message: "hello" });
  *
- * @throws TypeError for an unknown option, for a `url` that no WebSocket accepts, or where WebSocket or crypto is missing
+ * @param options the address, the token endpoint, the view and the timing
+ * @returns a socket that is connecting. Close it with `close()`.
+ * @throws TypeError for an unknown option, for a `url` that a WebSocket does not accept, or if
+ *   WebSocket or crypto is missing
  */
 export function connect<View, Message extends ServerMessage = ServerMessage>(
   options: ConnectOptions,
@@ -149,18 +190,23 @@ export function connect<View, Message extends ServerMessage = ServerMessage>(
   return new Socket(options);
 }
 
-/** Made by {@link connect}. Belongs to the page, which ends it with `close()`. */
+/** A connection to a view that is opened again when it ends. Create it with {@link connect}. */
 export class Socket<View, Message extends ServerMessage = ServerMessage> {
   /**
    * Calls a handler by its name: `socket.call.send_message({ message })`.
    *
-   * A call made while the socket is connecting or waiting is sent as soon as it is open. At most 32 calls are in flight, and further
-   * calls wait in order. A call whose answer can no longer arrive is rejected and not sent again, because its handler may have run.
+   * A call is sent when the socket is open. At most 32 calls are in flight, and other calls wait in
+   * order. After a lost connection, a call that was sent is rejected and not sent again, because
+   * its handler may have run.
    *
-   * Rejects with a {@link CallError}, with the reason of `signal`, or with a TypeError for input that no wire takes.
+   * The promise rejects with a {@link CallError} or with the reason of `signal`. It rejects with a
+   * TypeError if the input has a reserved field.
    */
   readonly call: CallsOf<View>;
-  /** Asked for at each connect. Set it when a handler has moved the session, so that a reconnect comes back there. */
+  /**
+   * The channel to join at each connect. Set it after a handler moved the connection to another
+   * channel, so that the client joins that channel when it connects again.
+   */
   channel: string | undefined;
 
   readonly #options: ConnectOptions;
@@ -168,14 +214,16 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   readonly #backoff: Backoff;
   readonly #listeners = new Map<string, Set<(event: never) => void>>();
   #state: SocketState = "connecting";
-  #refusal = new CallError("The socket is closed.");
+  #denial = new CallError("The socket is closed.");
   #link: Link | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #keepAliveTimer: ReturnType<typeof setInterval> | undefined;
   #clockTimer: ReturnType<typeof setInterval> | undefined;
-  /** On the monotonic clock, in milliseconds. */
+  /** The time at which the socket opened, on the monotonic clock in milliseconds. */
   #openedAt = 0;
-  /** Until this time on the monotonic clock, the server asked for no further attempt. */
+  /**
+   * The earliest time of the next attempt by `Retry-After`, on the monotonic clock in milliseconds.
+   */
   #retryNotBefore = 0;
   #failedHandshakes = 0;
   /** Whether a connection with this channel was open before. */
@@ -201,24 +249,37 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
           ? undefined
           : (input?: object, callOptions?: CallOptions) => this.#call(name, input, callOptions),
     }) as CallsOf<View>;
-    this.#dial();
+    this.#connect();
   }
 
+  /** The current state. */
   get state(): SocketState {
     return this.#state;
   }
 
   /**
-   * Sends without wanting an answer. A refusal comes as an `error` event, if the gateway gives answers back.
+   * Sends a message without waiting for an answer. If the server denies it, the event `error` is
+   * emitted, provided that the gateway has route responses.
    *
-   * @throws CallError with status 0 when the socket is not open, with 413 when the message is too large
+   * @param handler the name of the handler
+   * @param payload the input of the handler. Default: none
+   * @throws CallError with status 0 if the socket is not open, and with 413 if the message is
+   *   larger than 32 KB
+   * @throws TypeError if the payload has a reserved field
    */
   send(handler: string, payload?: object): void {
     const text = encodeMessage(this.#message(handler, payload));
-    if (!this.#link?.send(text)) throw new CallError(`The socket is ${this.#state}, not open.`);
+    if (!this.#link?.send(text)) {
+      throw new CallError(`The socket is ${this.#state}, not open. Wait for the state "open".`);
+    }
   }
 
-  /** @returns a function that removes the listener */
+  /**
+   * Adds a listener for an event. An error that a listener throws is reported to the environment
+   * and has no other effect.
+   *
+   * @returns a function that removes the listener
+   */
   on<Name extends keyof SocketEvents<Message>>(
     name: Name,
     listener: (event: SocketEvents<Message>[Name]) => void,
@@ -229,24 +290,26 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
   }
 
   /**
-   * Tries anew now, with a new token: after a refusal, instead of waiting on, or in another channel. An attempt
-   * under way for the same channel goes on.
+   * Connects again now, with a new token. Use it after a denial, to skip a wait, or to change the
+   * channel. If the client is already connecting to the same channel, it does nothing.
+   *
+   * @param options `channel`: the channel to join. Default: the current one
    */
   reconnect({ channel = this.channel }: { channel?: string | undefined } = {}): void {
     if (this.#state === "connecting" && channel === this.channel) return;
     if (channel !== this.channel) this.#hasOpened = false;
     this.channel = channel;
     this.#failedHandshakes = 0;
-    this.#redial();
+    this.#connectNow();
   }
 
-  /** Ends the socket and all its calls. */
+  /** Closes the socket and rejects all of its calls. */
   close(): void {
-    this.#refusal = new CallError("The socket is closed.");
+    this.#denial = new CallError("The socket is closed.");
     for (const name of PAGE_EVENTS) globalThis.removeEventListener?.(name, this.#checkNow);
-    this.#hangUp();
-    this.#calls.refuse(this.#refusal);
-    this.#enter("closed");
+    this.#disconnect();
+    this.#calls.rejectUnsent(this.#denial);
+    this.#setState("closed");
   }
 
   #message(handler: string, input?: object) {
@@ -258,7 +321,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     const timeoutMs = options?.timeoutMs ?? this.#options.callTimeoutMs ?? CALL_TIMEOUT_MS;
     const answer = this.#calls.add(this.#message(handler, input), { signal: options?.signal, timeoutMs });
     if (this.#state === "open") this.#transmit();
-    else if (this.#state === "refused" || this.#state === "closed") this.#calls.refuse(this.#refusal);
+    else if (this.#state === "denied" || this.#state === "closed") this.#calls.rejectUnsent(this.#denial);
     return answer;
   }
 
@@ -266,28 +329,28 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     this.#calls.transmit((text) => this.#link?.send(text) ?? false);
   }
 
-  /** With an id, because API Gateway may not deliver an error to a message without one. */
+  /** Returns a ping. It has an id, because API Gateway may not answer a message without one. */
   #ping(): string {
     return JSON.stringify({ id: PING, type: PING, action: this.#options.action });
   }
 
-  #redial(): void {
-    this.#hangUp();
-    this.#dial();
+  #connectNow(): void {
+    this.#disconnect();
+    this.#connect();
   }
 
-  /** Adding a listener again has no effect. */
-  #dial(): void {
+  /** Starts an attempt to connect. Listeners that were added before are not added again. */
+  #connect(): void {
     for (const name of PAGE_EVENTS) globalThis.addEventListener?.(name, this.#checkNow);
     this.#link = new Link(this.#options, this.channel, {
-      open: () => this.#opened(),
+      open: () => this.#handleOpen(),
       text: (text) => this.#receive(text),
-      end: (error) => this.#ended(error),
+      end: (error) => this.#handleEnd(error),
     });
-    this.#enter("connecting");
+    this.#setState("connecting");
   }
 
-  #opened(): void {
+  #handleOpen(): void {
     const { keepAlive, callTimeoutMs = CALL_TIMEOUT_MS } = this.#options;
     this.#openedAt = performance.now();
     this.#hasOpened = true;
@@ -296,7 +359,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     this.#transmit();
     if (keepAlive) {
       const { handler, everyMs = 540_000 } = keepAlive;
-      // Not a call, which would wait while many calls are in flight.
+      // Not sent as a call, because a call waits while the maximum is in flight.
       const ping = handler === undefined ? this.#ping() : encodeMessage(this.#message(handler), PING);
       this.#keepAliveTimer = setInterval(() => this.#link?.check(ping, callTimeoutMs), timerMs(everyMs));
     }
@@ -309,26 +372,27 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     this.#emit("state", "open");
   }
 
-  /** Checks an open connection, and tries at once to open one that is not. */
+  /** Checks an open connection. Otherwise it tries to connect immediately. */
   readonly #checkNow = (event?: Event): void => {
     const type = event?.type;
     if (type === "visibilitychange" && document.visibilityState !== "visible") return;
     if (this.#state === "open") this.#link?.check(this.#ping(), PING_TIMEOUT_MS);
     else if (type === "offline") return;
-    else if (this.#state === "waiting") {
-      if (performance.now() >= this.#retryNotBefore) this.#redial();
+    else if (this.#state === "reconnecting") {
+      if (performance.now() >= this.#retryNotBefore) this.#connectNow();
     } else if (
       (this.#state === "connecting" && type === "online") ||
-      (this.#state === "refused" && this.#refusal.code)
+      (this.#state === "denied" && this.#denial.code)
     ) {
-      // An attempt from before the network returned may get no answer.
-      this.#redial();
+      // An attempt that began before the network returned may receive no answer.
+      this.#connectNow();
     }
   };
 
-  #ended(error: unknown): void {
-    if (this.#state === "open" && performance.now() - this.#openedAt >= GOOD_AFTER_MS) this.#backoff.reset();
-    this.#hangUp();
+  #handleEnd(error: unknown): void {
+    const isStable = this.#state === "open" && performance.now() - this.#openedAt >= STABLE_AFTER_MS;
+    if (isStable) this.#backoff.reset();
+    this.#disconnect();
     if (!(error instanceof CallError)) {
       this.#failedHandshakes = 0;
       this.#retryIn();
@@ -343,33 +407,33 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
       return;
     }
     if (status === 429) {
-      this.#calls.refuse(error);
+      this.#calls.rejectUnsent(error);
       this.#retryIn(retryAfterMs);
-    } else this.#refuse(error);
-    this.#emit("refused", { status, error: message, reference, retryAfterMs, ...(code && { code }) });
+    } else this.#deny(error);
+    this.#emit("denied", { status, error: message, reference, retryAfterMs, ...(code && { code }) });
   }
 
-  #refuse(refusal: CallError): void {
-    this.#refusal = refusal;
-    // First: a listener of the state may try anew, with calls of its own.
-    this.#calls.refuse(refusal);
-    this.#enter("refused");
+  #deny(refusal: CallError): void {
+    this.#denial = refusal;
+    // Before the event: a listener of the state can connect again and make new calls.
+    this.#calls.rejectUnsent(refusal);
+    this.#setState("denied");
   }
 
   #retryIn(ms = 0): void {
     this.#retryNotBefore = performance.now() + ms;
-    this.#retryTimer = setTimeout(() => this.#dial(), ms + this.#backoff.next());
-    this.#enter("waiting");
+    this.#retryTimer = setTimeout(() => this.#connect(), ms + this.#backoff.next());
+    this.#setState("reconnecting");
   }
 
-  /** Leaves the connection, or the attempt or wait for one. Calls that were not sent yet go on waiting. */
-  #hangUp(): void {
+  /** Ends the connection, the attempt or the wait. Calls that were not sent continue to wait. */
+  #disconnect(): void {
     clearTimeout(this.#retryTimer);
     clearInterval(this.#keepAliveTimer);
     clearInterval(this.#clockTimer);
     this.#link?.close();
     this.#link = undefined;
-    this.#calls.lose();
+    this.#calls.connectionLost();
   }
 
   #receive(text: string): void {
@@ -382,7 +446,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     if (typeof frame !== "object" || frame === null || Array.isArray(frame)) return;
     const fields = frame as Readonly<Record<string, unknown>>;
     const { type, id, ok, error, reference, message, connectionId, requestId } = fields;
-    if (typeof type === "string" && type.startsWith(NOTICES)) this.#noticed(type, fields);
+    if (typeof type === "string" && type.startsWith(NOTICE_PREFIX)) this.#handleNotice(type, fields);
     else if (type !== undefined && type !== null) this.#emit("message", frame as Message);
     else if (id !== undefined && typeof ok === "boolean") this.#calls.answer({ ...fields, id, ok });
     else if (ok === false && typeof error === "string" && typeof reference === "string") {
@@ -392,24 +456,24 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
     } else this.#emit("message", frame as Message);
   }
 
-  /** The server sends these types only itself. One that this version does not know is no message of the app. */
-  #noticed(type: string, { scope, channel, reference }: Readonly<Record<string, unknown>>): void {
-    if (type === "sallyport.revoked") this.#revoked(scope, channel, String(reference ?? ""));
+  /** Handles a notice. An unknown one is ignored, because only the server sends these types. */
+  #handleNotice(type: string, { scope, channel, reference }: Readonly<Record<string, unknown>>): void {
+    if (type === "sallyport.revoked") this.#handleRevoked(scope, channel, String(reference ?? ""));
   }
 
-  #revoked(scope: unknown, channel: unknown, reference: string): void {
+  #handleRevoked(scope: unknown, channel: unknown, reference: string): void {
     if (scope === "view") {
-      this.#hangUp();
-      this.#refuse(new CallError(DENIED, { status: 403, reference }));
+      this.#disconnect();
+      this.#deny(new CallError(DENIED, { status: 403, reference }));
       this.#emit("revoked", { type: "sallyport.revoked", scope, reference });
     } else if (scope === "channel" && typeof channel === "string") {
-      // Asked for again it would refuse the whole connect.
+      // The server would deny the next connect if it requested this channel.
       if (this.channel === channel) this.channel = undefined;
       this.#emit("revoked", { type: "sallyport.revoked", scope, channel, reference });
     }
   }
 
-  #enter(state: SocketState): void {
+  #setState(state: SocketState): void {
     if (this.#state === state) return;
     this.#state = state;
     this.#emit("state", state);
@@ -420,7 +484,7 @@ export class Socket<View, Message extends ServerMessage = ServerMessage> {
       try {
         listener(event as never);
       } catch (error) {
-        // The page's own error handling sees it, and it stops nothing here.
+        // The error handling of the page receives the error, and the other listeners are called.
         queueMicrotask(() => {
           throw error;
         });

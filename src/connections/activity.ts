@@ -1,23 +1,27 @@
 import type { Database } from "../storage/database.ts";
 
-/** How long what happened on sessions is gathered before it is written, in milliseconds. */
-const GATHER_MS = 5000;
-/** Sessions that one statement is about. */
+/** How long activity is collected before it is written, in milliseconds. */
+const COLLECT_MS = 5000;
+/** The maximum number of connections per statement. */
 const ROWS_PER_STATEMENT = 1000;
-/** Sessions that are gathered at most. With 1 000 busy ones, a limit of one statement would cause a statement every 250 ms. */
-const MAX_GATHERED = 20_000;
+/**
+ * The maximum number of collected connections. With a limit of 1 000, a process with 1 000 busy
+ * connections would write every 250 ms.
+ */
+const MAX_COLLECTED = 20_000;
 
 /**
- * What need not be written at once: when a session was last heard of, how many messages it has sent, and that one which has
- * disconnected is in no channel any more, which every statement sees by its row as well.
+ * Collects the activity of connections and writes it in one statement for many connections.
  *
- * Gathered, and written in one statement for many sessions. A process that dies loses what it has gathered, a few seconds of it.
+ * It writes the time of the last message, the number of messages, and the removal of disconnected
+ * connections from their channels. Delaying the removal is safe, because statements also check the
+ * row of the connection. A process that crashes loses a few seconds of activity.
  */
 export class Activity {
   readonly #database: Database;
   readonly #onError: (error: unknown, where: string) => void;
-  #seen = new Map<string, { count: number; at: number }>();
-  #departed: string[] = [];
+  #touched = new Map<string, { count: number; at: number }>();
+  #disconnected: string[] = [];
   #writtenAt = performance.now();
   #writing: Promise<void> = Promise.resolve();
 
@@ -26,45 +30,47 @@ export class Activity {
     this.#onError = onError;
   }
 
-  /** A message came in on a session. */
+  /** Records a message of a connection. */
   touch(connectionKey: string): void {
-    const known = this.#seen.get(connectionKey);
-    if (!known) this.#seen.set(connectionKey, { count: 1, at: performance.now() });
+    const known = this.#touched.get(connectionKey);
+    if (!known) this.#touched.set(connectionKey, { count: 1, at: performance.now() });
     else {
       known.count++;
       known.at = performance.now();
     }
   }
 
-  /** A session that was in channels has disconnected. */
+  /** Records that a connection that had joined channels has disconnected. */
   disconnected(connectionKey: string): void {
-    this.#departed.push(connectionKey);
+    this.#disconnected.push(connectionKey);
   }
 
-  /** Writes what was gathered if that has been going on for long enough, or is enough. */
+  /**
+   * Writes the collected activity if the last write is five seconds ago, or the maximum is reached.
+   */
   writeWhenDue(): Promise<void> {
-    const gathered = Math.max(this.#seen.size, this.#departed.length);
-    const isDue = performance.now() - this.#writtenAt >= GATHER_MS || gathered >= MAX_GATHERED;
+    const collected = Math.max(this.#touched.size, this.#disconnected.length);
+    const isDue = performance.now() - this.#writtenAt >= COLLECT_MS || collected >= MAX_COLLECTED;
     return isDue ? this.write() : Promise.resolve();
   }
 
-  /** Writes what was gathered. What cannot be written is told to `onError`, and lost. */
+  /** Writes the collected activity. If that fails, the activity is lost and `onError` is called. */
   write(): Promise<void> {
-    const touch = [...this.#seen].sort(([a], [b]) => (a < b ? -1 : 1));
-    const disconnected = this.#departed.sort();
-    this.#seen = new Map();
-    this.#departed = [];
+    const touched = [...this.#touched].sort(([a], [b]) => (a < b ? -1 : 1));
+    const disconnected = this.#disconnected.sort();
+    this.#touched = new Map();
+    this.#disconnected = [];
     this.#writtenAt = performance.now();
-    if (touch.length + disconnected.length > 0) {
+    if (touched.length + disconnected.length > 0) {
       this.#writing = this.#writing
-        .then(() => this.#write(touch, disconnected))
-        .catch((error) => this.#onError(error, `noting the activity of ${touch.length} sessions`));
+        .then(() => this.#write(touched, disconnected))
+        .catch((error) => this.#onError(error, `storing the activity of ${touched.length} connections`));
     }
     return this.#writing;
   }
 
   async #write(
-    touch: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
+    touched: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
     disconnected: readonly string[],
   ): Promise<void> {
     for (let from = 0; from < disconnected.length; from += ROWS_PER_STATEMENT) {
@@ -73,23 +79,26 @@ export class Activity {
         db.deleteFrom("sallyport_memberships").where("connection_key", "in", ids).execute(),
       );
     }
-    for (let from = 0; from < touch.length; from += ROWS_PER_STATEMENT) {
-      await this.#note(touch.slice(from, from + ROWS_PER_STATEMENT));
+    for (let from = 0; from < touched.length; from += ROWS_PER_STATEMENT) {
+      await this.#writeTouched(touched.slice(from, from + ROWS_PER_STATEMENT));
     }
   }
 
-  /** By how long ago each was: instants are the database's. In the order of ids, so that two processes seldom wait for each other. */
-  async #note(
-    touch: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
+  /**
+   * Writes ages instead of times, because times are those of the database clock. Rows are in the
+   * order of ids, so that two processes rarely wait for each other.
+   */
+  async #writeTouched(
+    touched: readonly (readonly [string, { readonly count: number; readonly at: number }])[],
   ): Promise<void> {
     const { now, sql } = this.#database;
     await this.#database.execute((db) => {
-      const rows = touch.map(
+      const rows = touched.map(
         ([id, { count, at }]) =>
           sql`(cast(${id} as text), cast(${count} as integer), cast(${Math.round(performance.now() - at)} as bigint))`,
       );
       return db
-        .with("gathered(id, messages, age_ms)", () => sql<Gathered>`(values ${sql.join(rows)})`)
+        .with("gathered(id, messages, age_ms)", () => sql<CollectedRow>`(values ${sql.join(rows)})`)
         .updateTable("sallyport_connections")
         .from("gathered")
         .set(({ eb, ref }) => {
@@ -106,7 +115,7 @@ export class Activity {
   }
 }
 
-interface Gathered {
+interface CollectedRow {
   id: string;
   messages: number;
   age_ms: number;

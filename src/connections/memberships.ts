@@ -1,23 +1,23 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
-import { bound, remembered } from "../storage/prepared.ts";
+import { bindStatement, cachedStatement } from "../storage/prepared.ts";
 import { NEVER, unchangedSince } from "../storage/sql/effective-permissions.ts";
 
-/** A channel that a session joins. */
+/** A request of a connection to join a channel. */
 export interface MembershipRequest {
   readonly connectionKey: string;
   readonly channel: string;
-  /** Channels that the session can be in, this one included. Default: any number. */
+  /** The maximum number of joined channels, including this one. Default: no maximum. */
   readonly max?: number;
-  /** A channel that is left by the same statement. Default: none. */
+  /** A channel to leave with the same statement. Default: none. */
   readonly leaving?: string | undefined;
 }
 
-/** A channel that a session joins. Its permissions were read and checked before. */
+/** A request to join a channel, after the permissions were read and checked. */
 export interface CheckedMembershipRequest extends MembershipRequest {
   /** Number of the last change before the permissions were read. */
   readonly since: number;
-  /** When the first of the grants that were read ends, in epoch milliseconds. null: none of them ends. */
+  /** When the first of the grants expires, in epoch milliseconds, or null if none expires. */
   readonly validUntil: number | null;
 }
 
@@ -30,17 +30,19 @@ interface Values {
   readonly validUntil: number;
 }
 
-type Parameter = Parameters<Parameters<typeof bound<Values, unknown>>[1]>[0];
+type Parameter = Parameters<Parameters<typeof bindStatement<Values, unknown>>[1]>[0];
 
-/** Which statement joins. */
+/** Identifies the variant of the statement that joins a channel. */
 interface Shape {
-  /** Whether another channel is left. */
+  /** Whether it leaves another channel. */
   readonly leaves: boolean;
   /** Whether it requires that no change was recorded since the permissions were read. */
   readonly isChecked: boolean;
 }
 
-/** Which sessions are in which channels. A membership proves nothing: each delivery checks the permissions. */
+/**
+ * The channels of connections. A membership grants no access: each delivery checks the permissions.
+ */
 export class Memberships {
   readonly #database: Database;
   readonly #joins = new Map<string, (values: Values) => CompiledQuery>();
@@ -49,7 +51,7 @@ export class Memberships {
   constructor(database: Database) {
     this.#database = database;
     const { db, sql } = database;
-    this.#leave = bound(sql, (value) =>
+    this.#leave = bindStatement(sql, (value) =>
       db
         .deleteFrom("sallyport_memberships")
         .where("connection_key", "=", value("connectionKey"))
@@ -59,42 +61,48 @@ export class Memberships {
   }
 
   /**
-   * Joins, or joins again: the channel becomes the one that was joined last. The caller's transaction excludes other joins of the
-   * connection, since on PostgreSQL two of them do not see each other's rows.
+   * Joins a channel, or joins it again. The channel becomes the last joined channel.
    *
-   * @returns false if it is in as many others as it can be; nothing is joined or left then
+   * The transaction of the caller must exclude other joins of the connection. On PostgreSQL,
+   * concurrent transactions do not see each other's rows.
+   *
+   * @returns false if the maximum is reached. Nothing is joined or left in this case
    */
   async join(db: Kysely<Tables>, joining: MembershipRequest): Promise<boolean> {
     const values = valuesOf(joining);
     const leaves = values.leaving !== values.channel;
-    const inOne = this.#database.supportsWritableCte;
-    const joined = await db.executeQuery(this.#joined({ leaves: leaves && inOne, isChecked: false }, values));
+    const isOneStatement = this.#database.supportsWritableCte;
+    const shape = { leaves: leaves && isOneStatement, isChecked: false };
+    const joined = await db.executeQuery(this.#joinStatement(shape, values));
     if (joined.rows.length === 0) return false;
-    if (leaves && !inOne) await this.leave(db, values.connectionKey, values.leaving);
+    if (leaves && !isOneStatement) await this.leave(db, values.connectionKey, values.leaving);
     return true;
   }
 
   /**
-   * The same in one round trip, if no change was recorded since the permissions of the session were read, and the session is open.
+   * Joins a channel in one round trip, if the connection is open and no permissions have changed
+   * since they were read.
    *
    * @param lock excludes other joins of the connection
-   * @returns false if nothing was joined or left: then {@link join} decides. It is always false if the database has no WITH that writes
+   * @returns false if nothing was joined or left. Call {@link join} in this case. It is always
+   *   false if the database does not support data-modifying WITH
    */
   async joinUnchanged(joining: CheckedMembershipRequest, lock: string): Promise<boolean> {
     if (!this.#database.supportsWritableCte) return false;
     const values = valuesOf(joining);
-    const statement = this.#joined({ leaves: values.leaving !== values.channel, isChecked: true }, values);
+    const shape = { leaves: values.leaving !== values.channel, isChecked: true };
+    const statement = this.#joinStatement(shape, values);
     return (await this.#database.executeBatch([statement], { lock })) > 0;
   }
 
-  #joined(shape: Shape, values: Values): CompiledQuery {
-    const bind = remembered(this.#joins, shape, () =>
-      bound(this.#database.sql, (value) => this.#joining(shape, value)),
+  #joinStatement(shape: Shape, values: Values): CompiledQuery {
+    const bind = cachedStatement(this.#joins, shape, () =>
+      bindStatement(this.#database.sql, (value) => this.#buildJoin(shape, value)),
     );
     return bind(values);
   }
 
-  #joining({ leaves, isChecked }: Shape, value: Parameter) {
+  #buildJoin({ leaves, isChecked }: Shape, value: Parameter) {
     const { db, now, sql } = this.#database;
     const text = (name: "connectionKey" | "channel" | "leaving") => sql<string>`cast(${value(name)} as text)`;
     const number = (name: "max" | "since" | "validUntil") => sql<number>`cast(${value(name)} as bigint)`;
@@ -123,7 +131,7 @@ export class Memberships {
           .selectNoFrom([
             text("connectionKey").as("connection_key"),
             text("channel").as("channel"),
-            // Two joins within a millisecond still have an order.
+            // Two joins within the same millisecond must have an order.
             sql<number>`case when ${last} >= ${now} then ${last} + 1 else ${now} end`.as("joined_at"),
           ])
           .where(({ and }) => and(conditions)),
@@ -149,6 +157,7 @@ export class Memberships {
       .selectAll() as never;
   }
 
+  /** Returns whether a connection has joined a channel. */
   async isIn(connectionKey: string, channel: string): Promise<boolean> {
     const row = await this.#database.db
       .selectFrom("sallyport_memberships")
@@ -159,25 +168,33 @@ export class Memberships {
     return row !== undefined;
   }
 
-  /** @returns whether it was joined */
+  /**
+   * Leaves a channel.
+   *
+   * @returns whether the connection had joined it
+   */
   async leave(db: Kysely<Tables>, connectionKey: string, channel: string): Promise<boolean> {
     return (await db.executeQuery(this.#leave({ connectionKey, channel }))).rows.length > 0;
   }
 
-  /** Leaves in one round trip where the database can. */
+  /** Leaves a channel, in one round trip if the database supports it. */
   async leaveOne(connectionKey: string, channel: string): Promise<void> {
     await this.#database.executeBatch([this.#leave({ connectionKey, channel })]);
   }
 
-  /** Many at once, in one transaction. @returns those that were joined: of two racing calls one gets each */
-  async leaveMany<Left extends { readonly connection: { readonly id: string }; readonly channel: string }>(
-    leaving: readonly Left[],
-  ): Promise<readonly Left[]> {
+  /**
+   * Leaves many channels in one transaction.
+   *
+   * @returns those that were joined. Of concurrent calls, only one returns each membership
+   */
+  async leaveMany<Item extends { readonly connection: { readonly id: string }; readonly channel: string }>(
+    leaving: readonly Item[],
+  ): Promise<readonly Item[]> {
     if (leaving.length === 0) return [];
-    // In one order, whoever else names some of them too: otherwise each could wait for the other.
+    // The fixed order prevents a deadlock with another call for some of the same memberships.
     const inOrder = [...leaving].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     return this.#database.sharedTransaction(async (db) => {
-      const left: Left[] = [];
+      const left: Item[] = [];
       for (const one of inOrder) if (await this.leave(db, one.connection.id, one.channel)) left.push(one);
       return left;
     });

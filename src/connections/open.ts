@@ -1,6 +1,6 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
-import { bound, prepared, remembered } from "../storage/prepared.ts";
+import { bindStatement, prepared, cachedStatement } from "../storage/prepared.ts";
 import {
   type EffectivePermissions,
   type EffectivePermissionsQuery,
@@ -12,21 +12,21 @@ import {
 } from "../storage/sql/effective-permissions.ts";
 import { type ConnectionLimit, type ConnectionScope, openConnections } from "./user-connections.ts";
 
-/** The lock under which the connections of a user are counted and opened. */
-export function lockOfConnections(userId: string): string {
+/** Returns the name of the lock for counting and opening the connections of a user. */
+export function connectionsLock(userId: string): string {
   return `connections of ${userId}`;
 }
 
-/** A token as one connect has spent it. */
-export interface SpentMark {
+/** Identifies a token that this connect has spent. */
+export interface SpentTokenRef {
   readonly hash: string;
-  /** Epoch milliseconds. */
+  /** When the token was spent, in epoch milliseconds. */
   readonly spentAt: number;
 }
 
-/** What opens a session. */
+/** A connection to open. */
 export interface NewConnection {
-  /** Id of the row: unique, and never used again. */
+  /** Id of the row. It is unique and never used again. */
   readonly id: string;
   readonly gatewayId: string;
   readonly connectionId: string;
@@ -34,28 +34,30 @@ export interface NewConnection {
   readonly userId: string | null;
   readonly sessionId: string | null;
   readonly sourceIp: string | null;
-  /** Joined at once. */
+  /** The channel to join. */
   readonly channel: string | undefined;
-  /** The token that was spent, and whose login must not have ended meanwhile. */
-  readonly token: SpentMark | undefined;
-  /** How many connections the user can have open, this one included; undefined for any number. */
+  /** The spent token. No row is opened if its session was ended. */
+  readonly token: SpentTokenRef | undefined;
+  /**
+   * The maximum number of open connections of the user, including this one. Undefined for no limit.
+   */
   readonly limit: ConnectionLimit | undefined;
   /**
-   * Number of the last change before `authorize` was called. No row is opened if a later one concerns this connection. undefined:
-   * no `authorize` was called.
+   * Number of the last change before `authorize` was called. No row is opened if a later change
+   * affects this connection. Undefined if no `authorize` was called.
    */
   readonly since: number | undefined;
 }
 
-/** What opens a session whose permissions were read and checked before. */
+/** A connection to open, after its permissions were read and checked. */
 export interface CheckedConnection extends NewConnection {
   /** Number of the last change before the permissions were read. */
   readonly since: number;
-  /** When the first of the grants that were read ends, in epoch milliseconds. null: none of them ends. */
+  /** When the first of the grants expires, in epoch milliseconds, or null if none expires. */
   readonly validUntil: number | null;
 }
 
-/** A session just opened, with its user's state and rights by the same statement. */
+/** A new connection with the permissions of its user. One statement opens and reads both. */
 export interface OpenedConnection extends EffectivePermissions {
   readonly id: string;
 }
@@ -67,12 +69,12 @@ interface Values extends Omit<NewConnection, "limit" | "token"> {
   readonly validUntil: number;
 }
 
-/** The row of a token that opens a connection, as a subquery. */
-interface StandingToken {
-  standing(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>): Expression<unknown>;
+/** Returns a subquery for the row of a token that opens a connection. */
+interface TokenQuery {
+  spentTokenQuery(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>): Expression<unknown>;
 }
 
-/** The SQL condition that a change after `since` concerns a connection. */
+/** Returns the SQL condition that a change after `since` affects a connection. */
 interface ChangeCondition {
   affects(
     db: Kysely<Tables>,
@@ -83,44 +85,48 @@ interface ChangeCondition {
 
 type Open = (db: Kysely<never>, values: Values) => Promise<(PermissionColumns & { id: string })[]>;
 type Bind = (values: Values) => CompiledQuery;
-type Parameter = Parameters<Parameters<typeof bound<Values, unknown>>[1]>[0];
+type Parameter = Parameters<Parameters<typeof bindStatement<Values, unknown>>[1]>[0];
 
-/** The conditions of a row, and whether it joins a channel. */
+/** Identifies the variant of the statement that opens a row. */
 interface Shape {
   readonly hasToken: boolean;
-  /** Which changes since the permissions were read prevent the row: none, those that concern the connection, or any. */
+  /**
+   * Which later changes prevent the row: none, changes that affect the connection, or any change.
+   */
   readonly preventedBy: "none" | "affecting" | "any";
+  /** Whether the statement also joins a channel. */
   readonly joins: boolean;
+  /** The connections that are counted for the limit, or null for no limit. */
   readonly counted: ConnectionScope | null;
 }
 
-/** Opens the rows of sessions. */
+/** Opens the rows of connections. */
 export class ConnectionOpener {
   readonly #database: Database;
   readonly #grantsSubquery: EffectivePermissionsQuery;
   readonly #changeLog: ChangeCondition;
-  readonly #standing: StandingToken["standing"];
+  readonly #spentToken: TokenQuery["spentTokenQuery"];
   readonly #open = new Map<string, Open>();
   readonly #openUnchanged = new Map<string, Bind>();
   readonly #join: (values: { id: string; channel: string }) => CompiledQuery;
 
   /**
-   * @param rights the rights that come back with a row
-   * @param tokens the row of a token whose login has not ended, as a subquery
-   * @param changeLog checks whether a change concerns a connection that is opened
+   * @param rights reads the permissions that are returned with a row
+   * @param tokens returns a subquery for a token of a session that was not ended
+   * @param changeLog checks whether a change affects a connection that is being opened
    */
   constructor(
     database: Database,
     rights: { readonly grantsSubquery: EffectivePermissionsQuery },
-    tokens: StandingToken,
+    tokens: TokenQuery,
     changeLog: ChangeCondition,
   ) {
     this.#changeLog = changeLog;
     this.#database = database;
     this.#grantsSubquery = rights.grantsSubquery;
-    this.#standing = (db, hash, spentAt) => tokens.standing(db, hash, spentAt);
+    this.#spentToken = (db, hash, spentAt) => tokens.spentTokenQuery(db, hash, spentAt);
     const { db, now, sql } = database;
-    this.#join = bound(sql, (value) =>
+    this.#join = bindStatement(sql, (value) =>
       db
         .insertInto("sallyport_memberships")
         .columns(["connection_key", "channel", "joined_at"])
@@ -134,19 +140,24 @@ export class ConnectionOpener {
   }
 
   /**
-   * Opens a row and puts it into its channel, inside the transaction of a caller who judges the rights that come back.
+   * Opens a row and joins its channel, in the transaction of the caller. The caller checks the
+   * returned permissions.
    *
-   * With a limit, the caller's transaction has the lock of {@link lockOfConnections}: counting and opening are one statement, but on
-   * PostgreSQL two of them do not see each other's rows.
+   * With a limit, the transaction must hold the lock of {@link connectionsLock}. Counting and
+   * opening are one statement, but on PostgreSQL two concurrent statements do not see each other's
+   * rows.
    *
-   * @returns undefined where nothing was opened: the token's login has ended, a change concerned the connection, the user's limit is
-   *   reached, or a row, open or closed, bears the connection's id, which AWS never gives twice
+   * Nothing is opened if the session was ended, a change affects the connection, or the limit is
+   * reached. The same applies if the AWS connection id has a row already. AWS assigns each id only
+   * once.
+   *
+   * @returns undefined if nothing was opened
    */
   async open(db: Kysely<Tables>, connection: NewConnection): Promise<OpenedConnection | undefined> {
     const { channel } = connection;
     const joins = channel !== undefined && this.#database.supportsWritableCte;
     const on = db as unknown as Kysely<never>;
-    const open = remembered<Shape, Open>(
+    const open = cachedStatement<Shape, Open>(
       this.#open,
       {
         hasToken: connection.token !== undefined,
@@ -154,7 +165,7 @@ export class ConnectionOpener {
         joins,
         counted: connection.limit?.scope ?? null,
       },
-      (shape) => prepared(this.#database, (value) => this.#opening(shape, value, "with permissions")),
+      (shape) => prepared(this.#database, (value) => this.#buildOpen(shape, value, "with permissions")),
     );
     const [row] = await open(on, valuesOf(connection, null));
     if (!row) return undefined;
@@ -163,16 +174,17 @@ export class ConnectionOpener {
   }
 
   /**
-   * Opens a row and puts it into its channel, if nobody's permissions have changed since those of the user were read. Takes one round trip
-   * where the database can.
+   * Opens a row and joins its channel, if no permissions have changed since those of the user were
+   * read. It needs one round trip if the database supports it.
    *
-   * @param lock of {@link lockOfConnections}, with a limit
-   * @returns false if nothing was opened. Then call {@link open}, which opens the row if the change does not concern the connection
+   * @param lock the name from {@link connectionsLock} if the connection has a limit
+   * @returns false if nothing was opened. Call {@link open} in this case. It opens the row if the
+   *   change does not affect the connection
    */
   async openUnchanged(connection: CheckedConnection, lock: string | undefined): Promise<boolean> {
     const { id, channel } = connection;
     const joins = channel !== undefined && this.#database.supportsWritableCte;
-    const bind = remembered<Shape, Bind>(
+    const bind = cachedStatement<Shape, Bind>(
       this.#openUnchanged,
       {
         hasToken: connection.token !== undefined,
@@ -180,14 +192,14 @@ export class ConnectionOpener {
         joins,
         counted: connection.limit?.scope ?? null,
       },
-      (shape) => bound(this.#database.sql, (value) => this.#opening(shape, value, "alone")),
+      (shape) => bindStatement(this.#database.sql, (value) => this.#buildOpen(shape, value, "alone")),
     );
     const statements = [bind(valuesOf(connection, connection.validUntil))];
     if (channel !== undefined && !joins) statements.push(this.#join({ id, channel }));
     return (await this.#database.executeBatch(statements, { lock })) > 0;
   }
 
-  /** Whether the row of a session is there, and open. */
+  /** Returns whether the row of a connection exists and is open. */
   async isOpened(db: Kysely<Tables>, { id }: NewConnection): Promise<boolean> {
     const row = await db
       .selectFrom("sallyport_connections")
@@ -198,8 +210,12 @@ export class ConnectionOpener {
     return row !== undefined;
   }
 
-  /** @param returns the row of the session with the permissions of its user, or only its id */
-  #opening(
+  /**
+   * Builds the statement that opens a row.
+   *
+   * @param returns whether it returns the permissions of the user, or only the id
+   */
+  #buildOpen(
     { hasToken, preventedBy, joins, counted }: Shape,
     value: Parameter,
     returns: "with permissions" | "alone",
@@ -208,11 +224,11 @@ export class ConnectionOpener {
     const text = (name: keyof Values) => sql<string>`cast(${value(name)} as text)`;
     const number = (name: keyof Values) => sql<number>`cast(${value(name)} as bigint)`;
     const conditions: Expression<SqlBool>[] = [
-      // SQLite would take the ON of a conflict for a join's, had the SELECT no condition.
+      // Without a condition in the SELECT, SQLite parses ON CONFLICT as the ON of a join.
       sql<boolean>`1 = 1`,
     ];
     if (hasToken) {
-      const token = this.#standing(db, text("tokenHash"), number("spentAt"));
+      const token = this.#spentToken(db, text("tokenHash"), number("spentAt"));
       conditions.push(sql<boolean>`exists ${token}`);
     }
     if (preventedBy === "affecting") {

@@ -2,13 +2,19 @@ import type { Expression, ExpressionBuilder, SqlBool } from "kysely";
 import type { Tables } from "../storage/database.ts";
 
 /**
- * Which sessions: `all` of them, or those of one channel, view, user, group, connection, of the users whom a change's
- * record lists, or of those who hold a permission now. Of a login that ended and of a user who was deleted it is those
- * whose rows were closed with it, until their sockets have disconnected: a user who came anew is another one.
+ * Selects connections.
+ *
+ * - `all`: all connections
+ * - `channel`, `view`, `user`, `group`: the connections of one channel, view, user or group
+ * - `listed`: the connections of the users of a revocation
+ * - `holders`: the connections of the active users with a permission
+ * - `connection`, `connection-id`: one connection, by its row or by its AWS id
+ * - `session`, `deleted-user`: the closed rows of an ended session or a deleted user that have not
+ *   disconnected. Connections that were opened later are not selected
  */
 export type ConnectionSelector = SelectorBy<string>;
 
-/** A selector whose value, of which each kind has at most one, may stand for one that comes later. */
+/** A selector with a value of any type, such as a parameter of a prepared statement. */
 export type SelectorBy<Value> =
   | { readonly kind: "all" }
   | { readonly kind: "channel"; readonly channel: Value }
@@ -22,28 +28,28 @@ export type SelectorBy<Value> =
   | { readonly kind: "session"; readonly sessionId: Value }
   | { readonly kind: "deleted-user"; readonly userId: Value };
 
-/** What a selector selects by; `""` where it is by nothing that can come later. */
+/** Returns the value of a selector, or `""` if it has none that can be a parameter. */
 export function selectedBy(selector: ConnectionSelector): string {
   if (selector.kind === "all" || selector.kind === "holders") return "";
   const { kind: _kind, ...by } = selector;
   return Object.values(by)[0] ?? "";
 }
 
-/** The same selector by another value. */
+/** Returns a selector of the same kind with another value. */
 export function withValue<Value>(selector: ConnectionSelector, value: Value): SelectorBy<Value> {
   if (selector.kind === "all" || selector.kind === "holders") return selector;
   const { kind, ...by } = selector;
   return { kind, [Object.keys(by)[0] as string]: value } as unknown as SelectorBy<Value>;
 }
 
-/** Sessions under the name `s`, their users under `u`. */
+/** Connections as `s`, joined with their users as `u`. */
 type Joined = Tables & { s: Tables["sallyport_connections"]; u: Tables["sallyport_users"] };
 
 /**
- * The condition that selects: of sessions as `s` with their users as `u`. A channel's sessions are found by joining its
- * own index instead.
+ * Returns the SQL condition of a selector. For a channel it is always true, because the caller
+ * joins the memberships of the channel.
  *
- * @param holders users who hold a permission now, as a subquery of ids
+ * @param holders returns a subquery for the ids of the users with a permission
  */
 export function isSelected(
   eb: ExpressionBuilder<Joined, "s" | "u">,

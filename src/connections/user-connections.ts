@@ -1,24 +1,26 @@
 import type { Expression, Kysely } from "kysely";
-import { ARRIVAL_MS, MAX_SESSION_MS } from "../protocol/quotas.ts";
+import { ARRIVAL_MS, MAX_CONNECTION_ROW_AGE_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
-/** Which open connections of a user are counted together: those to one view, or those to all views but some. */
+/**
+ * Selects the connections that are counted together: those of one view, or of all views but some.
+ */
 export type ConnectionScope = { readonly view: string } | { readonly exceptViews: readonly string[] };
 
-/** How many connections a user can have open at the same time. */
+/** The maximum number of open connections of a user. */
 export interface ConnectionLimit {
   readonly max: number;
   readonly scope: ConnectionScope;
 }
 
-/** An open row, and the endpoint of its connection in the Management API. */
+/** An open connection, and the endpoint of its management API. */
 export interface OpenConnection {
   readonly id: string;
   readonly connectionId: string;
   readonly endpoint: string;
 }
 
-/** The open connections of single users. */
+/** Reads the open connections of a user. */
 export class UserConnections {
   readonly #database: Database;
 
@@ -38,9 +40,10 @@ export class UserConnections {
   }
 
   /**
-   * Returns the connections of a user that have been open for the longest time.
+   * Returns the oldest open connections of a user, oldest first.
    *
-   * It leaves out those for which `$connect` may not have been answered yet: API Gateway does not know them until then.
+   * Connections are left out if their `$connect` may not have been answered. Until then, API
+   * Gateway does not accept calls for them.
    */
   async oldest(userId: string, scope: ConnectionScope, limit: number): Promise<readonly OpenConnection[]> {
     const { db, now } = this.#database;
@@ -58,8 +61,10 @@ export class UserConnections {
 }
 
 /**
- * The number of open connections of a user, as a subquery. A row that is older than a connection can last does not count, even if its
- * `$disconnect` was lost.
+ * Returns a subquery for the number of open connections of a user.
+ *
+ * A row that is older than the maximum duration of a connection is not counted. Its `$disconnect`
+ * was lost.
  */
 export function openConnections(
   { now }: Database,
@@ -72,7 +77,7 @@ export function openConnections(
     .select(({ fn }) => fn.countAll<number>().as("count"))
     .where("open.user_id", "=", userId)
     .where("open.closed_at", "is", null)
-    .where(({ eb }) => eb("open.connected_at", ">", eb(now, "-", MAX_SESSION_MS)));
+    .where(({ eb }) => eb("open.connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)));
   if ("view" in scope) return open.where("open.view", "=", scope.view);
   return scope.exceptViews.length === 0 ? open : open.where("open.view", "not in", scope.exceptViews);
 }

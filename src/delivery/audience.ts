@@ -1,8 +1,11 @@
 import type { Permission } from "../permissions/define.ts";
 
 /**
- * The recipients of a send. `connection` is Sallyport's id of a connection, and `connectionId` is the one of API Gateway. `permission`
- * selects the users who have it now, also through groups, and active superusers.
+ * The recipients of a send.
+ *
+ * `connection` is Sallyport's id of a connection. `connectionId` is the id of API Gateway.
+ * `permission` selects the users who have the permission now, also through groups, and active
+ * superusers.
  */
 export type Audience =
   | { readonly channel: string }
@@ -12,10 +15,10 @@ export type Audience =
   | { readonly permission: Permission }
   | "everyone";
 
-/** What a recipient must hold on top of its view's and the channel's rule. */
+/** The permissions that a recipient needs in addition to the rules of its view and the channel. */
 export interface Requirement {
-  /** ANY of these. */
+  /** The recipient needs at least one of these permissions. */
   readonly permissionsRequired?: readonly Permission[];
-  /** ALL of these. */
+  /** The recipient needs all of these permissions. */
   readonly allPermissionsRequired?: readonly Permission[];
 }

@@ -1,9 +1,9 @@
 import type { ManagementApi, PostResult } from "./management-api.ts";
 
-/** How long a call of an app's own Management API may take, in milliseconds. */
+/** Timeout of a call to a custom Management API, in milliseconds. */
 const TIMEOUT_MS = 15_000;
 
-/** An app's own way to the gateway, of which nothing waits for ever. */
+/** Adds a timeout to each call of a custom {@link ManagementApi}. */
 export class BoundedManagementApi implements ManagementApi {
   readonly #api: ManagementApi;
   readonly #timeoutMs: number;
@@ -19,29 +19,29 @@ export class BoundedManagementApi implements ManagementApi {
   }
 
   post(endpoint: string, connectionId: string, frame: string): Promise<PostResult> {
-    return this.#within(this.#api.post(endpoint, connectionId, frame), SILENT);
+    return this.#within(this.#api.post(endpoint, connectionId, frame), TIMED_OUT);
   }
 
   delete(endpoint: string, connectionId: string): Promise<PostResult> {
-    return this.#within(this.#api.delete(endpoint, connectionId), SILENT);
+    return this.#within(this.#api.delete(endpoint, connectionId), TIMED_OUT);
   }
 
   async get(endpoint: string, connectionId: string): Promise<PostResult> {
     const result = this.#api.get?.(endpoint, connectionId);
-    return result ? this.#within(result, SILENT) : UNSUPPORTED;
+    return result ? this.#within(result, TIMED_OUT) : UNSUPPORTED;
   }
 
   close(): Promise<void> {
     return this.#api.close();
   }
 
-  async #within<Result>(work: Promise<Result>, otherwise: Result): Promise<Result> {
+  async #within<Result>(work: Promise<Result>, onTimeout: Result): Promise<Result> {
     let timer: NodeJS.Timeout | undefined;
-    const silence = new Promise<Result>((resolve) => {
-      timer = setTimeout(() => resolve(otherwise), this.#timeoutMs);
+    const timeout = new Promise<Result>((resolve) => {
+      timer = setTimeout(() => resolve(onTimeout), this.#timeoutMs);
     });
     try {
-      return await Promise.race([work, silence]);
+      return await Promise.race([work, timeout]);
     } finally {
       clearTimeout(timer);
     }
@@ -49,4 +49,4 @@ export class BoundedManagementApi implements ManagementApi {
 }
 
 const UNSUPPORTED: PostResult = { kind: "failed", reason: "get() is not implemented" };
-const SILENT: PostResult = { kind: "retry", reason: "timeout" };
+const TIMED_OUT: PostResult = { kind: "retry", reason: "timeout" };

@@ -1,26 +1,29 @@
-/** The limit at the start. */
-const START = 128;
+/** The initial limit. */
+const INITIAL_LIMIT = 128;
 /** The lowest limit. */
 export const LOWEST_CONCURRENCY = 32;
-/** What the limit is multiplied by when calls wait at the endpoint, and divided by when they do not. */
+/** The factor of a change of the limit: multiplied if calls wait at the endpoint, else divided. */
 const STEP = 0.75;
-/** With so few calls in flight, none waits behind another one. */
-const ALONE = 8;
-/** How much more than the base latency is no sign that calls wait: a factor, and milliseconds. */
+/** With at most this many calls in flight, no call waits for another one. */
+const UNLOADED_CALLS = 8;
+/** Latency above which calls wait: this factor of the base latency, plus {@link TOLERANCE_MS}. */
 const TOLERANCE = 2;
 const TOLERANCE_MS = 5;
-/** After this time, a base latency that was not measured again counts no more, in milliseconds. */
-const BASE_MS = 60_000;
+/** Time after which a base latency that was not measured again is discarded, in milliseconds. */
+const BASE_LATENCY_TTL_MS = 60_000;
 
 /**
  * Lowers the number of calls in flight while calls wait at an endpoint.
  *
- * An endpoint that is busy accepts no more calls per second when more are in flight. They wait there, and a message to a small audience
- * waits behind the calls of a large send. Then even the fastest of many calls takes longer than a call does alone. At an endpoint with
- * capacity, some calls are slow and others are as fast as ever, so the fastest one is compared.
+ * A busy endpoint does not accept more calls per second if more are in flight. The calls wait
+ * there, so a message to a small audience waits behind the calls of a large send.
+ *
+ * At a busy endpoint, even the fastest of many calls takes longer than a single call. At an
+ * endpoint with capacity, some calls are slow, but others are fast. Therefore, the fastest call is
+ * compared.
  */
 export class ConcurrencyLimit {
-  readonly #most: number;
+  readonly #max: number;
   #limit: number;
   /** The latency of a call that does not wait. */
   #baseMs = Number.POSITIVE_INFINITY;
@@ -29,10 +32,10 @@ export class ConcurrencyLimit {
   #fastestMs = Number.POSITIVE_INFINITY;
   #answers = 0;
 
-  /** @param most the highest limit */
-  constructor(most: number) {
-    this.#most = most;
-    this.#limit = Math.min(START, most);
+  /** @param most the maximum limit */
+  constructor(max: number) {
+    this.#max = max;
+    this.#limit = Math.min(INITIAL_LIMIT, max);
   }
 
   get limit(): number {
@@ -42,26 +45,26 @@ export class ConcurrencyLimit {
   /**
    * Counts a call that was accepted.
    *
-   * @param ms from the call to its answer
-   * @param inFlight calls in flight, this one included
+   * @param ms duration of the call, in milliseconds
+   * @param inFlight number of calls in flight, including this one
    */
   answered(ms: number, inFlight: number, now = performance.now()): void {
-    if (ms < this.#baseMs || now - this.#baseAt > BASE_MS) {
+    if (ms < this.#baseMs || now - this.#baseAt > BASE_LATENCY_TTL_MS) {
       this.#baseMs = ms;
       this.#baseAt = now;
-    } else if (inFlight <= ALONE && !this.#isWaiting(ms)) this.#baseAt = now;
-    // Fewer calls than allowed say nothing about the limit.
+    } else if (inFlight <= UNLOADED_CALLS && !this.#isCongested(ms)) this.#baseAt = now;
+    // With fewer calls than allowed, the latency does not depend on the limit.
     if (inFlight < this.#limit) return;
     this.#fastestMs = Math.min(this.#fastestMs, ms);
     if (++this.#answers < this.#limit) return;
-    this.#limit = this.#isWaiting(this.#fastestMs)
-      ? Math.max(Math.min(LOWEST_CONCURRENCY, this.#most), Math.floor(this.#limit * STEP))
-      : Math.min(this.#most, Math.ceil(this.#limit / STEP));
+    this.#limit = this.#isCongested(this.#fastestMs)
+      ? Math.max(Math.min(LOWEST_CONCURRENCY, this.#max), Math.floor(this.#limit * STEP))
+      : Math.min(this.#max, Math.ceil(this.#limit / STEP));
     this.#answers = 0;
     this.#fastestMs = Number.POSITIVE_INFINITY;
   }
 
-  #isWaiting(ms: number): boolean {
+  #isCongested(ms: number): boolean {
     return ms > TOLERANCE * this.#baseMs + TOLERANCE_MS;
   }
 }

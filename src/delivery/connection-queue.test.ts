@@ -21,17 +21,17 @@ test("a queue is full by the number or the size of its messages, urgent ones exc
 
 test("a sender waits for a place in a full queue until a message is removed", async () => {
   const queue = full();
-  const waiting = queue.place();
+  const waiting = queue.waitForPlace();
   expect(waiting).toBeDefined();
   queue.remove(false, 10);
   await waiting?.ready;
-  expect(queue.place()).toBeUndefined();
+  expect(queue.waitForPlace()).toBeUndefined();
 });
 
 test("a free place wakes every waiting sender, because the first one may no longer need it", async () => {
   const queue = full();
   let woken = 0;
-  for (let sender = 0; sender < 8; sender++) void queue.place()?.ready.then(() => woken++);
+  for (let sender = 0; sender < 8; sender++) void queue.waitForPlace()?.ready.then(() => woken++);
   // Only one message is removed, so no later removal wakes the other senders.
   queue.remove(false, 10);
   await Promise.resolve();
@@ -40,25 +40,25 @@ test("a free place wakes every waiting sender, because the first one may no long
 
 test("a sender that stopped waiting does not count", () => {
   const queue = full();
-  for (let time = 0; time < 50; time++) queue.place()?.leave();
+  for (let time = 0; time < 50; time++) queue.waitForPlace()?.leave();
   expect(queue.isStuck).toBe(false);
-  expect(queue.place()).toBeDefined();
+  expect(queue.waitForPlace()).toBeDefined();
 });
 
 test("no sender waits for a queue that is rejected, is too slow, or has 16 waiting senders", async () => {
   const refused = full();
-  const waiting = refused.place();
+  const waiting = refused.waitForPlace();
   for (let call = 0; call < 3; call++) refused.refused((refusals) => refusals.inRow++);
   await waiting?.ready;
-  expect([refused.place(), refused.isStuck]).toEqual([undefined, true]);
+  expect([refused.waitForPlace(), refused.isStuck]).toEqual([undefined, true]);
 
   const slow = full();
-  const left = slow.place();
+  const left = slow.waitForPlace();
   slow.endTooSlow();
   await left?.ready;
-  expect(slow.place()).toBeUndefined();
+  expect(slow.waitForPlace()).toBeUndefined();
 
   const popular = full();
-  for (let sender = 0; sender < 16; sender++) expect(popular.place()).toBeDefined();
-  expect([popular.place(), popular.isStuck]).toEqual([undefined, true]);
+  for (let sender = 0; sender < 16; sender++) expect(popular.waitForPlace()).toBeDefined();
+  expect([popular.waitForPlace(), popular.isStuck]).toEqual([undefined, true]);
 });

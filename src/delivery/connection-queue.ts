@@ -1,13 +1,13 @@
-import { noRefusals, type Refusals } from "./throttling.ts";
+import { noRejections, type Rejections } from "./throttling.ts";
 
-/** Messages that can wait for one connection. */
+/** Maximum number of messages that can wait for one connection. */
 export const MAX_QUEUED_MESSAGES = 256;
-/** Characters of the messages that can wait for one connection. A message has at most 131 072. */
+/** Maximum number of characters that can wait for one connection. A message has at most 131 072. */
 export const MAX_QUEUED_CHARACTERS = 1024 * 1024;
-/** Senders that can wait for a place in the queue of one connection. With more of them, the connection is too slow. */
+/** Maximum number of senders that can wait for a place. With more, the connection is too slow. */
 const MAX_WAITING_SENDERS = 16;
-/** The calls in a row that were not accepted after which no sender waits for a place. */
-const STUCK_REFUSALS = 3;
+/** Number of consecutive rejected calls after which no sender waits for a place. */
+const STUCK_REJECTIONS = 3;
 
 /** A sender that waits for the capacity to post a message. */
 export interface Waiting {
@@ -17,32 +17,35 @@ export interface Waiting {
   leave(): void;
 }
 
-/** The posts to one connection. One call is in flight at a time, and the number of posts that wait is limited. */
+/**
+ * The posts to one connection. Only one call is in flight at a time. The number of waiting posts is
+ * limited.
+ */
 export class ConnectionQueue<Post> {
   slot = 0;
-  /** The last ordinary post, and the last urgent one. */
+  /** The last normal post. `urgent` is the last urgent post. */
   last: Post | undefined;
   urgent: Post | undefined;
   /** The call in flight. */
   calling: Promise<unknown> | undefined;
-  #refusals: Refusals | undefined;
+  #rejections: Rejections | undefined;
   #posts = 0;
   #urgentPosts = 0;
   #characters = 0;
   #isTooSlow = false;
-  /** Called for each sender that waits for a place, in their order. */
+  /** One callback per sender that waits for a place, in their order. */
   #waiting: Set<() => void> | undefined;
 
-  /** undefined for most connections, which are never refused. */
-  get refusals(): Refusals | undefined {
-    return this.#refusals;
+  /** Rejections of the connection. `undefined` for most connections, which have none. */
+  get refusals(): Rejections | undefined {
+    return this.#rejections;
   }
 
   get hasUrgent(): boolean {
     return this.#urgentPosts > 0;
   }
 
-  /** Whether it is given up because its client does not read. */
+  /** Whether no more messages are sent, because the client does not read. */
   get isTooSlow(): boolean {
     return this.#isTooSlow;
   }
@@ -53,19 +56,23 @@ export class ConnectionQueue<Post> {
     );
   }
 
-  /** Whether senders do not wait for a place: calls are not accepted, or too many senders wait already. */
+  /** Whether senders must not wait for a place: calls are rejected, or too many senders wait. */
   get isStuck(): boolean {
     return this.isRefused || (this.#waiting?.size ?? 0) >= MAX_WAITING_SENDERS;
   }
 
   get isRefused(): boolean {
-    return (this.#refusals?.inRow ?? 0) >= STUCK_REFUSALS;
+    return (this.#rejections?.inRow ?? 0) >= STUCK_REJECTIONS;
   }
 
-  /** Counts a call that was not accepted. @param count adds it to the refusals of the connection */
-  refused<Result>(count: (refusals: Refusals) => Result): Result {
-    this.#refusals ??= noRefusals();
-    const result = count(this.#refusals);
+  /**
+   * Counts a rejected call.
+   *
+   * @param count adds the call to the rejections of the connection
+   */
+  refused<Result>(count: (refusals: Rejections) => Result): Result {
+    this.#rejections ??= noRejections();
+    const result = count(this.#rejections);
     if (this.isRefused) this.#wakeAll();
     return result;
   }
@@ -81,18 +88,22 @@ export class ConnectionQueue<Post> {
     }
   }
 
-  /** @returns whether the queue is empty now */
+  /** Removes a post. @returns whether the queue is empty now */
   remove(isUrgent: boolean, characters: number): boolean {
     this.#posts--;
     if (isUrgent) this.#urgentPosts--;
     else this.#characters -= characters;
-    // Each of them, because the first one may not use the place, and no other post may follow that wakes the rest.
+    // Wake all senders: the first one may not use the place, and no later post may wake the others.
     if (!this.isFull) this.#wakeAll();
     return this.#posts === 0;
   }
 
-  /** Waits for a place in a queue that is full. Call it again afterwards. @returns undefined if no sender has to wait */
-  place(): Waiting | undefined {
+  /**
+   * Waits for a place if the queue is full. Call it again afterwards.
+   *
+   * @returns `undefined` if the sender does not have to wait
+   */
+  waitForPlace(): Waiting | undefined {
     if (!this.isFull || this.isStuck || this.#isTooSlow) return undefined;
     this.#waiting ??= new Set();
     const waiting = this.#waiting;
@@ -104,7 +115,7 @@ export class ConnectionQueue<Post> {
     return { ready, leave: () => void waiting.delete(wake) };
   }
 
-  /** Marks the connection as too slow: no sender waits for it any more. */
+  /** Marks the connection as too slow, so that no sender waits for it. */
   endTooSlow(): void {
     this.#isTooSlow = true;
     this.#wakeAll();

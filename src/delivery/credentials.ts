@@ -2,48 +2,54 @@ import { DeliveryError } from "../errors.ts";
 import { exportsOf, loadingFailure } from "../optional-packages.ts";
 import type { AwsCredentials } from "./sigv4.ts";
 
-/** Gives credentials: of the AWS SDK's form, so that each of its providers is one. */
+/** Returns AWS credentials. Each credential provider of the AWS SDK has this type. */
 export type CredentialProvider = () => Promise<AwsCredentials>;
 
-/** How long before they end credentials are fetched anew, in milliseconds. */
+/** How long before their expiration credentials are fetched again, in milliseconds. */
 const RENEW_BEFORE_MS = 5 * 60_000;
-/** Shortest time between two fetches of credentials that end soon anyway, in milliseconds. */
+/** Minimum time between two fetches of credentials that expire soon, in milliseconds. */
 const RENEW_EVERY_MS = 30_000;
 
-/** How long a fetch that failed is not repeated, in milliseconds: a send would for each recipient. */
+/**
+ * How long a failed fetch is not repeated, in milliseconds. A send would repeat it per recipient.
+ */
 const FAILED_FOR_MS = 500;
 
-/** How long a provider may take, in milliseconds. */
+/** Timeout of a provider, in milliseconds. */
 const FETCH_MS = 5000;
 
-/** The credentials of now: fetched once, and anew before they end. */
+/** Caches the current credentials, and fetches them again before they expire. */
 export class Credentials {
   readonly #fetch: CredentialProvider;
-  #known: AwsCredentials | undefined;
+  #cached: AwsCredentials | undefined;
   #fetchedAt = 0;
   #failure: { readonly error: unknown; readonly until: number } | undefined;
   #fetching: Promise<AwsCredentials> | undefined;
 
-  /** @param given a provider, or credentials that hold for good. Default: {@link environmentCredentials} */
-  constructor(given: CredentialProvider | AwsCredentials = environmentCredentials) {
-    this.#fetch = typeof given === "function" ? given : async () => given;
+  /**
+   * @param source a provider, or credentials without expiration. Default:
+   *   {@link environmentCredentials}
+   */
+  constructor(source: CredentialProvider | AwsCredentials = environmentCredentials) {
+    this.#fetch = typeof source === "function" ? source : async () => source;
   }
 
   /**
-   * At once where they are known, so that a call is signed in the turn that starts it.
+   * Returns the current credentials. Cached credentials are returned synchronously, so that a call
+   * is signed in the same turn of the event loop in which it starts.
    *
-   * @throws DeliveryError when there are none
+   * @throws DeliveryError if no credentials are found
    */
   now(): AwsCredentials | Promise<AwsCredentials> {
-    const known = this.#known;
-    if (!known) return this.#renew();
-    const endsIn = known.expiration === undefined ? Infinity : known.expiration.getTime() - Date.now();
-    if (endsIn <= 0) return this.#renew();
-    // Those that still hold are used meanwhile, whatever becomes of the attempt.
-    if (endsIn < RENEW_BEFORE_MS && performance.now() - this.#fetchedAt > RENEW_EVERY_MS) {
+    const cached = this.#cached;
+    if (!cached) return this.#renew();
+    const expiresInMs = cached.expiration === undefined ? Infinity : cached.expiration.getTime() - Date.now();
+    if (expiresInMs <= 0) return this.#renew();
+    // The current credentials are valid until then, so a failure is ignored.
+    if (expiresInMs < RENEW_BEFORE_MS && performance.now() - this.#fetchedAt > RENEW_EVERY_MS) {
       this.#renew().catch(() => undefined);
     }
-    return known;
+    return cached;
   }
 
   #renew(): Promise<AwsCredentials> {
@@ -59,12 +65,12 @@ export class Credentials {
   async #fetchNow(): Promise<AwsCredentials> {
     if (this.#failure && performance.now() < this.#failure.until) throw this.#failure.error;
     let timer: NodeJS.Timeout | undefined;
-    const silence = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer for ${FETCH_MS} ms`)), FETCH_MS);
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no response within ${FETCH_MS} ms`)), FETCH_MS);
     });
     try {
-      this.#known = await Promise.race([this.#fetch(), silence]);
-      return this.#known;
+      this.#cached = await Promise.race([this.#fetch(), timeout]);
+      return this.#cached;
     } catch (cause) {
       const error = cause instanceof DeliveryError ? cause : new CredentialsError(cause);
       this.#failure = { error, until: performance.now() + FAILED_FOR_MS };
@@ -75,19 +81,28 @@ export class Credentials {
   }
 }
 
-/** A provider failed: it may succeed the next time. */
+/** A credential provider failed. The next attempt can succeed. */
 export class CredentialsError extends DeliveryError {
   override readonly name: string = "CredentialsError";
 
   constructor(cause: unknown) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    super(`AWS credentials could not be had: ${why}`, { code: "SALLYPORT_CREDENTIALS", status: 503, cause });
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super(`AWS credentials could not be loaded (${reason}). Check the credential provider.`, {
+      code: "SALLYPORT_CREDENTIALS",
+      status: 503,
+      cause,
+    });
   }
 }
 
 /**
- * What the environment says: its access key, as Lambda gives one, or whatever the AWS SDK's default chain finds (profiles, SSO,
- * containers, EC2), for which the package `@aws-sdk/credential-provider-node` must be there.
+ * Returns the credentials of the environment.
+ *
+ * This is the access key in the environment variables, as on AWS Lambda. Otherwise, it is the
+ * result of the default provider chain of the AWS SDK (profiles, SSO, containers, EC2). The chain
+ * requires the package `@aws-sdk/credential-provider-node`.
+ *
+ * @throws DeliveryError if the package is missing
  */
 export async function environmentCredentials(): Promise<AwsCredentials> {
   const {
@@ -108,14 +123,15 @@ async function providerChain(): Promise<typeof import("@aws-sdk/credential-provi
   } catch (cause) {
     const neededBy = "The search for credentials in profiles, containers and instances";
     const failure = loadingFailure({ name: "@aws-sdk/credential-provider-node", neededBy }, cause);
-    throw noCredentials(
-      "Calls of AWS's Management API are signed, and the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. " +
+    throw credentialsError(
+      "Requests to the Management API of API Gateway must be signed, but AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY " +
+        "are not set. " +
         `Set them, or set apiGateway: { credentials }. ${failure}`,
       cause,
     );
   }
 }
 
-function noCredentials(message: string, cause: unknown): DeliveryError {
+function credentialsError(message: string, cause: unknown): DeliveryError {
   return new DeliveryError(message, { code: "SALLYPORT_CREDENTIALS", status: 503, cause });
 }

@@ -147,7 +147,7 @@ describe("a post", () => {
 
 test("the counts of a report add up to its recipients", () => {
   const tally = new DeliveryTally();
-  tally.withhold();
+  tally.deny();
   for (let posts = 0; posts < 5; posts++) tally.begin();
   tally.count({ kind: "sent" });
   tally.count({ kind: "gone" });
@@ -158,7 +158,7 @@ test("the counts of a report add up to its recipients", () => {
     recipients: 16,
     sent: 1,
     gone: 1,
-    withheld: 1,
+    denied: 1,
     failed: 2,
     unsent: 11,
     failures: { arriving: 2 },
@@ -199,7 +199,7 @@ describe("an urgent call", () => {
     expect(order.slice(0, 2)).toEqual(["a again", "a close"]);
     expect(await again).toMatchObject({ kind: "failed" });
 
-    own.post(to("b"), "asked", { stillPermitted: () => never });
+    own.post(to("b"), "asked", { shouldSend: () => never });
     expect(await own.close(to("b"), { urgent: true })).toEqual({ kind: "sent" });
     expect(order).not.toContain("b asked");
   });
@@ -244,10 +244,10 @@ test("normal messages keep their order although an urgent message is sent betwee
 test("a permission check that does not finish in time denies the message", async () => {
   vi.useFakeTimers();
   const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
-  const post = own.post(to("a"), "x", { stillPermitted: () => new Promise(() => undefined) });
+  const post = own.post(to("a"), "x", { shouldSend: () => new Promise(() => undefined) });
   await vi.advanceTimersByTimeAsync(6000);
   vi.useRealTimers();
-  expect(await post).toEqual({ kind: "withheld" });
+  expect(await post).toEqual({ kind: "denied" });
   expect(await own.post(to("a"), "y")).toEqual({ kind: "sent" });
   expect(order).toEqual(["a y"]);
 });
@@ -423,9 +423,9 @@ test("a sender that waits for a place is woken, although others stopped waiting 
     ({ connectionId }) => closed.push(connectionId),
   );
   const posts = Array.from({ length: 8 }, () => own.post(to("a"), "x".repeat(128 * 1024)));
-  for (let stale = 0; stale < 20; stale++) own.room(endpoint, "a")?.leave();
+  for (let stale = 0; stale < 20; stale++) own.waitForCapacity(endpoint, "a")?.leave();
   let isWoken = false;
-  void own.room(endpoint, "a")?.ready.then(() => {
+  void own.waitForCapacity(endpoint, "a")?.ready.then(() => {
     isWoken = true;
   });
   expect(isWoken).toBe(false);
@@ -441,7 +441,7 @@ test("a sender that waits for a place is woken, although others stopped waiting 
     })
     .toBe(true);
   expect([isWoken, closed]).toEqual([true, []]);
-  expect(own.room(endpoint, "a")).toBeUndefined();
+  expect(own.waitForCapacity(endpoint, "a")).toBeUndefined();
 });
 
 test("stop() fails waiting and later messages, and lets the call in flight finish", async () => {
@@ -468,7 +468,7 @@ test("stop() fails waiting and later messages, and lets the call in flight finis
 test("makes urgent calls after stop(), and no calls after shut()", async () => {
   const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
   expect([own.isStopped, own.isShut]).toEqual([false, false]);
-  expect(own.room(endpoint)).toBeUndefined();
+  expect(own.waitForCapacity(endpoint)).toBeUndefined();
   own.stop();
   expect([own.isStopped, own.isShut]).toEqual([true, false]);
   expect(await own.post(to("a"), "notice", { urgent: true })).toEqual({ kind: "sent" });
@@ -504,8 +504,8 @@ test("a permission check that resolves asynchronously is repeated right before t
   const { own, order } = recordingDelivery(() => ({ kind: "ok" }));
   const answers = [true, false].map((yes) => {
     const given: (true | Promise<boolean>)[] = [Promise.resolve(yes), true];
-    return own.post(to(`${yes}`), "x", { stillPermitted: () => given.shift() ?? Promise.resolve(false) });
+    return own.post(to(`${yes}`), "x", { shouldSend: () => given.shift() ?? Promise.resolve(false) });
   });
-  expect(await Promise.all(answers)).toEqual([{ kind: "sent" }, { kind: "withheld" }]);
+  expect(await Promise.all(answers)).toEqual([{ kind: "sent" }, { kind: "denied" }]);
   expect(order).toEqual(["true x"]);
 });

@@ -9,87 +9,104 @@ import { RequestQueue } from "./queue.ts";
 import { Rate } from "./rate-limiter.ts";
 import { Throttling } from "./throttling.ts";
 
-/** A recipient that has been decided on: where it is, and since when. */
+/** A recipient of a message: its connection and gateway. */
 export interface Recipient {
+  /** Id of the row of the connection. Empty if there is none. */
   readonly connectionKey: string;
-  /** Whose it is; null for somebody who has not signed in. */
+  /** User id, or `null` if the client is not signed in. */
   readonly userId: string | null;
   readonly connectionId: string;
   readonly endpoint: string;
-  /** Epoch milliseconds. */
+  /** When it connected, in epoch milliseconds. */
   readonly connectedAt: number;
 }
 
+/**
+ * The outcome of a post or close. `denied`: the recipient lost the permission before the call.
+ */
 export type Outcome =
   | { readonly kind: "sent" }
   | { readonly kind: "gone" }
-  | { readonly kind: "withheld" }
+  | { readonly kind: "denied" }
   | { readonly kind: "failed"; readonly reason: string };
 
 /**
- * Asked in the last moment before a post starts, and before each further try: the decision may have waited long.
- * A plain `true` starts it in the same turn, so that nothing can come between; after a promise of it the question is asked again.
+ * Checks whether a post may start. It is called directly before the first call and before each
+ * retry, because a post can wait in the queue for a long time.
+ *
+ * If it returns `true`, the call starts in the same turn of the event loop. If it returns a promise
+ * of `true`, it is called again.
  */
 export type ShouldSend = (recipient: Recipient) => true | Promise<boolean>;
 
+/** Maximum number of calls per post, if the gateway does not throttle. */
 const ATTEMPTS = 4;
+/** Base of the exponential backoff between retries, in milliseconds. */
 const RETRY_BASE_MS = 100;
+/** Maximum backoff between retries, in milliseconds. */
 const MAX_BACKOFF_MS = 1000;
-/** How long a call is tried again whose gateway has too many, in milliseconds. */
+/** How long a call is retried while the gateway throttles, in milliseconds. */
 const THROTTLED_RETRY_MS = 10_000;
-/** How often a connection that waits for its turn is checked for being too slow, at most, in milliseconds. */
+/** Minimum interval of the check whether a waiting connection is too slow, in milliseconds. */
 const TOO_SLOW_CHECK_MS = 250;
-/** How long a 410 for a connection that is still arriving is tried again, in milliseconds. */
+/** How long status 410 is retried while the connection may still be opening, in milliseconds. */
 const ARRIVAL_RETRY_MS = 3000;
 
-/** How long whoever is asked about a recipient in its turn may take, in milliseconds. */
-const ANSWER_MS = 6000;
+/** Timeout of {@link ShouldSend}, in milliseconds. */
+const SHOULD_SEND_TIMEOUT_MS = 6000;
 
 interface PostOptions {
   readonly urgent?: boolean;
-  readonly stillPermitted?: ShouldSend;
+  readonly shouldSend?: ShouldSend;
 }
 
-/** What goes to one gateway. */
-interface Way {
-  readonly lane: RequestQueue;
+/** The state of one gateway endpoint. */
+interface EndpointState {
+  readonly requests: RequestQueue;
   readonly rate: Rate;
   readonly throttling: Throttling;
-  /** Where the queue of each connection is that has posts. */
+  /** Slot of the queue of each connection with posts, by connection id. */
   readonly queues: Map<string, number>;
 }
 
-/** A call that is to be made, perhaps more than once. */
+/** A call with its retries. */
 interface Post {
   readonly recipient: Recipient;
-  /** Undefined closes the socket. */
+  /** The text frame, or `undefined` to close the connection. */
   readonly frame: string | undefined;
   readonly options: PostOptions;
-  /** When the connection was opened, by `performance.now()`: a wall clock that is set back would make it younger. */
+  /**
+   * When the connection was opened, by `performance.now()`. A wall clock that is set back would
+   * make the connection look younger.
+   */
   readonly connectedAt: number;
-  /** Settles when it has its outcome; never rejects. */
+  /** Resolves to the outcome. Never rejects. */
   outcome: Promise<Outcome> | undefined;
-  /** Settles with the gateway's answer while a call is under way. */
+  /** The call in flight, or `undefined`. */
   answered: Promise<PostResult> | undefined;
-  /** It was tried as often as may be. */
+  /** Whether all retries have failed. */
   isGivenUp: boolean;
 }
 
-/** Brings decided messages to their sockets: in a pace, in order for each connection, urgent ones first. */
+/**
+ * Sends messages to connections through the Management API.
+ *
+ * The rate is limited. Messages to one connection keep their order. Urgent messages are sent first.
+ */
 export class Delivery {
   readonly #api: ManagementApi;
   readonly #concurrency: number;
   readonly #perSecond: number;
-  /** Of all endpoints together. */
+  /** The rate limiter of all endpoints together. */
   readonly #rate: Rate;
-  readonly #ways = new Map<string, Way>();
+  readonly #endpoints = new Map<string, EndpointState>();
   readonly #queues = new FreeList<ConnectionQueue<Post>>();
   readonly #tooSlow: (recipient: Recipient) => void;
   readonly #posts = new FreeList<Post>();
   #isStopped = false;
   #isShut = false;
 
-  /** @param tooSlow closes a connection whose client does not read. Default: it stays open */
+  /** @param tooSlow closes a connection if its client does not read. Default: it stays open */
   constructor(
     api: ManagementApi,
     bounds: SendingBounds,
@@ -102,40 +119,48 @@ export class Delivery {
     this.#rate = new Rate(bounds.perSecond);
   }
 
-  /** Nothing goes out any more; whoever has something to send may stop. */
+  /** Whether no more normal messages are sent, because the process shuts down. */
   get isStopped(): boolean {
     return this.#isStopped;
   }
 
   /**
-   * @param options.urgent goes before whatever waits, to the same connection too: those posts are judged again in their turn
-   * @param options.stillPermitted without it, the decision stands however long the post waits
+   * Sends a frame to a recipient.
+   *
+   * @param options.urgent sends it before all waiting posts, also to the same connection
+   * @param options.shouldSend checks the recipient directly before the call. Default: no check
+   * @returns the outcome. The promise does not reject
    */
   post(recipient: Recipient, frame: string, options: PostOptions = {}): Promise<Outcome> {
-    return this.#inOrder(recipient, frame, options);
+    return this.#enqueue(recipient, frame, options);
   }
 
-  /** Closes the recipient's socket. */
+  /** Closes the connection of a recipient. The options are those of {@link post}. */
   close(recipient: Recipient, options: PostOptions = {}): Promise<Outcome> {
-    return this.#inOrder(recipient, undefined, options);
+    return this.#enqueue(recipient, undefined, options);
   }
 
   /**
    * Waits for the capacity to post one more message. Call it again afterwards.
    *
-   * @param connectionId the queue of this connection must have a place too. A connection that does not read is not waited for
-   * @param flow what waits in turn with others, such as a user or an audience
-   * @returns undefined if there is capacity now
+   * @param connectionId a connection that must have a place in its queue too. It is ignored if its
+   *   client does not read
+   * @param flow the user or audience that waits. Flows take turns
+   * @returns `undefined` if there is capacity now
    */
-  room(endpoint: string, connectionId = "", flow = ""): Waiting | undefined {
+  waitForCapacity(endpoint: string, connectionId = "", flow = ""): Waiting | undefined {
     if (this.#isStopped) return undefined;
-    const way = this.#way(endpoint);
-    const ready = way.lane.room(flow);
-    // A turn of a sender that stopped waiting is passed on.
-    return ready ? { ready, leave: () => undefined } : this.#known(way, connectionId)?.place();
+    const state = this.#endpoint(endpoint);
+    const ready = state.requests.room(flow);
+    // If a sender stops waiting for the endpoint, the next sender gets its turn.
+    return ready ? { ready, leave: () => undefined } : this.#findQueue(state, connectionId)?.waitForPlace();
   }
 
-  /** Resolves when the calls that are under way now to a user, or to anybody, have been answered. */
+  /**
+   * Resolves when the calls that are in flight now have finished.
+   *
+   * @param userId waits only for calls to the connections of this user. Default: all calls
+   */
   async settled(userId?: string): Promise<void> {
     const answers: (Promise<PostResult> | undefined)[] = [];
     for (const { recipient, answered } of this.#posts) {
@@ -144,59 +169,66 @@ export class Delivery {
     await Promise.allSettled(answers);
   }
 
-  /** Starts no ordinary call any more: what waits has failed, as `closed`. What is urgent still goes out. */
+  /**
+   * Starts no more normal calls. Waiting posts fail with the reason `closed`. Urgent calls are
+   * still made.
+   */
   stop(): void {
     this.#isStopped = true;
-    for (const { lane } of this.#ways.values()) lane.releaseNormal();
+    for (const { requests } of this.#endpoints.values()) requests.releaseNormal();
   }
 
+  /** Whether no more calls are started at all. */
   get isShut(): boolean {
     return this.#isShut;
   }
 
-  /** Starts no call at all any more. */
+  /** Starts no more calls, including urgent calls. */
   shut(): void {
     this.#isShut = true;
   }
 
-  #way(endpoint: string): Way {
-    let way = this.#ways.get(endpoint);
-    if (!way) {
+  #endpoint(endpoint: string): EndpointState {
+    let state = this.#endpoints.get(endpoint);
+    if (!state) {
       const rate = new Rate(this.#perSecond, { within: this.#rate });
-      const lane = new RequestQueue(rate, this.#concurrency);
-      way = { lane, rate, throttling: new Throttling(rate), queues: new Map() };
-      this.#ways.set(endpoint, way);
+      const requests = new RequestQueue(rate, this.#concurrency);
+      state = { requests, rate, throttling: new Throttling(rate), queues: new Map() };
+      this.#endpoints.set(endpoint, state);
     }
-    return way;
+    return state;
   }
 
-  #known({ queues }: Way, connectionId: string): ConnectionQueue<Post> | undefined {
+  #findQueue({ queues }: EndpointState, connectionId: string): ConnectionQueue<Post> | undefined {
     const slot = queues.get(connectionId);
     return slot === undefined ? undefined : this.#queues.get(slot);
   }
 
-  #queue(way: Way, connectionId: string): ConnectionQueue<Post> {
-    const known = this.#known(way, connectionId);
-    if (known) return known;
+  #queue(state: EndpointState, connectionId: string): ConnectionQueue<Post> {
+    const found = this.#findQueue(state, connectionId);
+    if (found) return found;
     const queue = new ConnectionQueue<Post>();
     queue.slot = this.#queues.add(queue);
-    way.queues.set(connectionId, queue.slot);
+    state.queues.set(connectionId, queue.slot);
     return queue;
   }
 
-  /** What was sent to a connection first arrives first. Only urgent posts overtake what has not begun. */
-  #inOrder(recipient: Recipient, frame: string | undefined, options: PostOptions): Promise<Outcome> {
-    const way = this.#way(recipient.endpoint);
-    const queue = this.#queue(way, recipient.connectionId);
+  /**
+   * Adds a post to the queue of its connection. Only urgent posts overtake posts that have not
+   * started.
+   */
+  #enqueue(recipient: Recipient, frame: string | undefined, options: PostOptions): Promise<Outcome> {
+    const state = this.#endpoint(recipient.endpoint);
+    const queue = this.#queue(state, recipient.connectionId);
     const { urgent = false } = options;
     if (!urgent) {
       if (queue.isFull && queue.isStuck && !queue.isTooSlow) {
-        if (queue.isRefused && !way.throttling.isAlone(queue.refusals)) return QUEUE_FULL;
-        this.#endTooSlow(queue, recipient);
+        if (queue.isRefused && !state.throttling.isAlone(queue.refusals)) return QUEUE_FULL;
+        this.#closeTooSlow(queue, recipient);
       }
       if (queue.isTooSlow) return Promise.resolve(TOO_SLOW);
     }
-    // Urgent posts go before ordinary ones anyway, so each kind waits for its own.
+    // Urgent posts overtake normal posts, so each kind waits for the last post of its kind.
     const before = urgent ? queue.urgent : queue.last;
     const post: Post = {
       recipient,
@@ -208,12 +240,12 @@ export class Delivery {
       isGivenUp: false,
     };
     queue.add(post, urgent, frame?.length ?? 0);
-    post.outcome = this.#deliver(way, queue, post, before);
+    post.outcome = this.#deliver(state, queue, post, before);
     return post.outcome;
   }
 
   async #deliver(
-    way: Way,
+    state: EndpointState,
     queue: ConnectionQueue<Post>,
     post: Post,
     before: Post | undefined,
@@ -223,37 +255,37 @@ export class Delivery {
     try {
       if (before) {
         const outcome = await before.outcome;
-        // The messages behind one that was given up would hold up their senders once more.
+        // If the post before was given up, a retry of this one would only delay the sender again.
         if (before.isGivenUp && outcome?.kind === "failed" && !urgent) {
           post.isGivenUp = true;
           return outcome;
         }
       }
-      return await this.#persist(way, queue, post);
+      return await this.#callWithRetries(state, queue, post);
     } catch (error) {
       return { kind: "failed", reason: reasonOf(error) };
     } finally {
       this.#posts.remove(slot);
       if (queue.remove(urgent, post.frame?.length ?? 0)) {
-        way.queues.delete(post.recipient.connectionId);
+        state.queues.delete(post.recipient.connectionId);
         this.#queues.remove(queue.slot);
       }
     }
   }
 
-  async #persist(way: Way, queue: ConnectionQueue<Post>, post: Post): Promise<Outcome> {
-    const { lane, rate, throttling } = way;
+  async #callWithRetries(state: EndpointState, queue: ConnectionQueue<Post>, post: Post): Promise<Outcome> {
+    const { requests, rate, throttling } = state;
     const { recipient, options } = post;
-    const { urgent = false, stillPermitted } = options;
-    let begun: number | undefined;
+    const { urgent = false, shouldSend } = options;
+    let startedAt: number | undefined;
     for (let attempt = 1; ; attempt++) {
       const isSetAside = !urgent && throttling.isSetAside(queue.refusals);
       if (isSetAside) {
-        begun ??= performance.now();
-        const late = await this.#enterAside(way, queue, post, begun + THROTTLED_RETRY_MS);
-        if (late) return late;
+        startedAt ??= performance.now();
+        const timedOut = await this.#enterAside(state, queue, post, startedAt + THROTTLED_RETRY_MS);
+        if (timedOut) return timedOut;
       } else {
-        const turn = lane.enter(urgent);
+        const turn = requests.enter(urgent);
         if (turn) await turn;
       }
       let isThrottled: boolean | undefined;
@@ -264,14 +296,14 @@ export class Delivery {
         const ready = this.#api.ready?.(recipient.endpoint);
         if (ready) await ready;
         for (;;) {
-          if (isTaken(queue, urgent)) {
-            await free(queue, urgent);
+          if (isBusy(queue, urgent)) {
+            await waitUntilFree(queue, urgent);
             continue;
           }
-          const answer = stillPermitted ? stillPermitted(recipient) : true;
-          // The call starts in this very turn.
-          if (answer === true) break;
-          if (!(await inTime(answer))) return WITHHELD;
+          const allowed = shouldSend ? shouldSend(recipient) : true;
+          // The call must start in this turn of the event loop.
+          if (allowed === true) break;
+          if (!(await withinTimeout(allowed))) return DENIED;
         }
         if (this.#isShut || (this.#isStopped && !urgent)) return CLOSED;
         const calledAt = performance.now();
@@ -279,44 +311,45 @@ export class Delivery {
         queue.calling = post.answered;
         result = await post.answered;
         if (result.kind === "ok" && !urgent) ms = performance.now() - calledAt;
-        isThrottled = evidenceOf(result, throttling, queue, urgent);
+        isThrottled = countResult(result, throttling, queue, urgent);
       } finally {
         if (post.answered && queue.calling === post.answered) queue.calling = undefined;
         post.answered = undefined;
-        if (isSetAside) lane.leaveAside(isThrottled);
-        else lane.leave(isThrottled, ms);
+        if (isSetAside) requests.leaveAside(isThrottled);
+        else requests.leave(isThrottled, ms);
       }
       if (!urgent && !queue.isTooSlow && throttling.isTooSlow(queue.refusals)) {
-        this.#endTooSlow(queue, recipient);
+        this.#closeTooSlow(queue, recipient);
       }
       if (queue.isTooSlow && result.kind === "retry" && !urgent) return giveUp(post);
-      begun ??= performance.now();
-      // A gateway that has too many calls will accept this one later. What is urgent does not wait: the socket is to be closed.
+      startedAt ??= performance.now();
+      // A gateway that throttles accepts the call later. Urgent posts do not wait that long.
       const isPatient =
         !urgent &&
         result.kind === "retry" &&
         result.isThrottled === true &&
         (rate.isSlowed || throttling.isSetAside(queue.refusals));
-      const outcome = outcomeOf(result, post, { attempt, isPatient, forMs: performance.now() - begun });
+      const outcome = outcomeOf(result, post, { attempt, isPatient, forMs: performance.now() - startedAt });
       if (outcome) {
         post.isGivenUp = outcome.kind === "failed" && result.kind !== "failed";
         return outcome;
       }
-      const isApart = !urgent && throttling.isSetAside(queue.refusals);
-      const stepBack = isApart ? undefined : lane.trackRetry();
+      const isStillAside = !urgent && throttling.isSetAside(queue.refusals);
+      const endRetry = isStillAside ? undefined : requests.trackRetry();
       await sleep(Math.random() * Math.min(RETRY_BASE_MS * 2 ** attempt, MAX_BACKOFF_MS));
-      stepBack?.();
+      endRetry?.();
     }
   }
 
   /**
-   * Waits for the turn of a connection that is set aside. The deadlines are checked by time, because turns can be rare.
+   * Waits for the turn of a connection that is set aside. Deadlines are checked by a timer, because
+   * turns can be rare.
    *
    * @param until when the post is given up, by `performance.now()`
-   * @returns undefined if it is the turn of the post, or its outcome if there was none in time
+   * @returns `undefined` when it is the turn of the post, or the outcome after a timeout
    */
   async #enterAside(
-    { lane, throttling }: Way,
+    { requests, throttling }: EndpointState,
     queue: ConnectionQueue<Post>,
     post: Post,
     until: number,
@@ -324,10 +357,10 @@ export class Delivery {
     for (;;) {
       const leftMs = Math.max(0, until - performance.now());
       const tooSlowInMs = throttling.tooSlowInMs(queue.refusals);
-      // Once that time is over, other connections may still recover, so it is looked at again.
+      // After that time, other connections can still recover, so the check is repeated.
       const waitMs = Math.min(leftMs, Math.max(tooSlowInMs, TOO_SLOW_CHECK_MS));
-      if ((await lane.enterAside(Math.ceil(waitMs))) ?? true) return undefined;
-      if (!queue.isTooSlow && throttling.isTooSlow(queue.refusals)) this.#endTooSlow(queue, post.recipient);
+      if ((await requests.enterAside(Math.ceil(waitMs))) ?? true) return undefined;
+      if (!queue.isTooSlow && throttling.isTooSlow(queue.refusals)) this.#closeTooSlow(queue, post.recipient);
       if (queue.isTooSlow) return giveUp(post);
       if (performance.now() < until) continue;
       post.isGivenUp = true;
@@ -335,8 +368,8 @@ export class Delivery {
     }
   }
 
-  /** From now on, nothing ordinary goes to the connection any more. */
-  #endTooSlow(queue: ConnectionQueue<Post>, recipient: Recipient): void {
+  /** Sends no more normal messages to the connection, and closes it. */
+  #closeTooSlow(queue: ConnectionQueue<Post>, recipient: Recipient): void {
     queue.endTooSlow();
     if (!this.#isStopped) this.#tooSlow(recipient);
   }
@@ -349,27 +382,31 @@ export class Delivery {
 }
 
 const SENT: Outcome = { kind: "sent" };
-const WITHHELD: Outcome = { kind: "withheld" };
+const DENIED: Outcome = { kind: "denied" };
 const CLOSED: Outcome = { kind: "failed", reason: "closed" };
 const THROTTLED: Outcome = { kind: "failed", reason: "status 429" };
 const TOO_SLOW: Outcome = { kind: "failed", reason: "slow" };
 const QUEUE_FULL: Promise<Outcome> = Promise.resolve({ kind: "failed", reason: "queue full" });
 
-/** The messages behind it are given up too. */
+/** Gives up a post. The posts after it are given up too. */
 function giveUp(post: Post): Outcome {
   post.isGivenUp = true;
   return TOO_SLOW;
 }
 
-/** Counts an answer. @returns whether it is evidence that the endpoint throttles; undefined if it says nothing about that */
-function evidenceOf(
+/**
+ * Counts a result.
+ *
+ * @returns whether it shows that the endpoint throttles, or `undefined` if it does not show either
+ */
+function countResult(
   result: PostResult,
   throttling: Throttling,
   queue: ConnectionQueue<Post>,
   urgent: boolean,
 ): boolean | undefined {
   if (result.kind !== "retry") {
-    // A client whose socket is closed, or is gone, has not begun to read.
+    // A close or a gone connection does not show that the client reads.
     throttling.accepted(result.kind === "ok" && !urgent ? queue.refusals : undefined);
     return false;
   }
@@ -381,51 +418,51 @@ function evidenceOf(
   });
 }
 
-/** What an answer means, or undefined when the call is to be made again. */
+/** Returns the outcome of a result, or `undefined` if the call must be retried. */
 function outcomeOf(
   result: PostResult,
   { connectedAt }: Post,
-  tried: { readonly attempt: number; readonly isPatient: boolean; readonly forMs: number },
+  attempts: { readonly attempt: number; readonly isPatient: boolean; readonly forMs: number },
 ): Outcome | undefined {
   if (result.kind === "ok") return SENT;
   if (result.kind === "failed") return { kind: "failed", reason: result.reason };
   if (result.kind === "gone") {
-    // AWS answers 410 until $connect has been answered, so for a row this young it may mean "not yet".
+    // AWS returns 410 until $connect has finished. For a new row, it can mean "not yet".
     if (performance.now() - connectedAt > ARRIVAL_MS) return { kind: "gone" };
-    return tried.forMs > ARRIVAL_RETRY_MS ? { kind: "failed", reason: "arriving" } : undefined;
+    return attempts.forMs > ARRIVAL_RETRY_MS ? { kind: "failed", reason: "arriving" } : undefined;
   }
-  const isGivenUp = tried.isPatient ? tried.forMs > THROTTLED_RETRY_MS : tried.attempt >= ATTEMPTS;
+  const isGivenUp = attempts.isPatient ? attempts.forMs > THROTTLED_RETRY_MS : attempts.attempt >= ATTEMPTS;
   return isGivenUp ? { kind: "failed", reason: result.reason } : undefined;
 }
 
-/** Somebody is asked while a turn is held: silence is no. */
-async function inTime(answer: Promise<boolean>): Promise<boolean> {
+/** Returns the answer of {@link ShouldSend}. A timeout denies, because the post holds a turn. */
+async function withinTimeout(allowed: Promise<boolean>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), ANSWER_MS);
+  const timeout = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), SHOULD_SEND_TIMEOUT_MS);
   });
   try {
-    return await Promise.race([answer, silence]);
+    return await Promise.race([allowed, timeout]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Whether a call to the connection is in flight, or something urgent is to go before. */
-function isTaken(queue: ConnectionQueue<Post>, urgent: boolean): boolean {
+/** Returns whether a call to the connection is in flight, or an urgent post must be sent first. */
+function isBusy(queue: ConnectionQueue<Post>, urgent: boolean): boolean {
   return queue.calling !== undefined || (!urgent && queue.hasUrgent);
 }
 
-async function free(queue: ConnectionQueue<Post>, urgent: boolean): Promise<void> {
-  while (isTaken(queue, urgent)) {
+async function waitUntilFree(queue: ConnectionQueue<Post>, urgent: boolean): Promise<void> {
+  while (isBusy(queue, urgent)) {
     await (queue.calling ?? queue.urgent?.outcome)?.catch(() => undefined);
   }
 }
 
-/** Whatever an app's own Management API throws. */
+/** Returns the reason of an error, which a custom Management API can have thrown. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 200);
-  // The code of our own errors is that of many causes.
+  // A code of Sallyport has many causes, so the message is more specific.
   if (error instanceof SallyportError) return error.message;
   return (error as { code?: string }).code ?? error.message;
 }

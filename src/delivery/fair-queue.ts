@@ -1,9 +1,9 @@
 /**
- * A queue that serves its flows in turn (round-robin), so that a flow with many waiting items does not delay a flow with few. The items
- * of one flow are served in their order.
+ * A queue that serves its flows in turn (round-robin). A flow with many items does not delay a flow
+ * with few items. The items of one flow are served in their order.
  */
 export class FairQueue<Item> {
-  /** In the order of turns: the flow that was served last is at the end. */
+  /** Flows in the order of their turns. The flow that was served last is at the end. */
   readonly #flows = new Map<string, Item[]>();
   #length = 0;
 
@@ -19,16 +19,16 @@ export class FairQueue<Item> {
   }
 
   /**
-   * Removes and returns the first item of the flow whose turn it is.
+   * Removes and returns the first item of the next flow.
    *
-   * @param isReady a flow for which it returns false keeps its turn. Default: every flow is ready
-   * @returns undefined if no flow that is ready has an item
+   * @param isReady a flow that is not ready keeps its turn. Default: every flow is ready
+   * @returns `undefined` if no ready flow has an item
    */
   shift(isReady: (flow: string) => boolean = () => true): Item | undefined {
     for (const [flow, items] of this.#flows) {
       if (!isReady(flow)) continue;
       const item = items.shift();
-      // Behind the other flows, if there are any.
+      // Move the flow behind the other flows.
       if (items.length === 0 || this.#flows.size > 1) this.#flows.delete(flow);
       if (items.length > 0) this.#flows.set(flow, items);
       this.#length--;
@@ -43,7 +43,7 @@ export class FairQueue<Item> {
     return undefined;
   }
 
-  /** Removes an item that is no longer to be served. */
+  /** Removes an item from the queue. */
   remove(flow: string, item: Item): void {
     const items = this.#flows.get(flow);
     const index = items?.indexOf(item) ?? -1;

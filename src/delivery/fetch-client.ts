@@ -1,6 +1,6 @@
 import type { CallClient, CallController, CallHandler, ClientCall } from "./http-clients.ts";
 
-/** Makes calls by the runtime's own `fetch`, which keeps the connections. For runtimes where undici does not work. */
+/** Makes calls with `fetch` of the runtime, for runtimes where undici does not work. */
 export class FetchClient implements CallClient {
   readonly #origin: string;
   #call: AbortController | undefined;
@@ -10,17 +10,17 @@ export class FetchClient implements CallClient {
   }
 
   dispatch(call: ClientCall, handler: CallHandler): void {
-    const aborting = new AbortController();
-    this.#call = aborting;
-    const controller: CallController = { abort: (error) => aborting.abort(error) };
+    const abortController = new AbortController();
+    this.#call = abortController;
+    const controller: CallController = { abort: (error) => abortController.abort(error) };
     handler.onRequestStart(controller);
-    this.#exchange(call, handler, controller, aborting.signal)
+    this.#exchange(call, handler, controller, abortController.signal)
       .then(
         () => handler.onResponseEnd(),
         (error) => handler.onResponseError(controller, errorOf(error)),
       )
       .finally(() => {
-        if (this.#call === aborting) this.#call = undefined;
+        if (this.#call === abortController) this.#call = undefined;
       });
   }
 
@@ -35,10 +35,10 @@ export class FetchClient implements CallClient {
     controller: CallController,
     signal: AbortSignal,
   ): Promise<void> {
-    // The path is appended as it is, because the signature covers it as it is. A redirect would carry the signature elsewhere.
+    // The signature covers the path unchanged. Redirects would send the signature to another host.
     const response = await fetch(this.#origin + path, { method, headers, body, signal, redirect: "manual" });
     handler.onResponseStart(controller, response.status, Object.fromEntries(response.headers));
-    // Read to its end, so that the connection can be used again.
+    // Read the whole body, so that the connection can be reused.
     for await (const chunk of response.body ?? []) handler.onResponseData(controller, chunk);
   }
 }

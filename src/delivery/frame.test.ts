@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { DeliveryError, RefusedError } from "../errors.ts";
+import { DeliveryError, RequestError } from "../errors.ts";
 import { encodeFrame, encodeMessage } from "./frame.ts";
 
 class Money {
@@ -263,7 +263,7 @@ describe("a message with a reserved form", () => {
     ],
     ["an error of API Gateway", { message: "Forbidden", connectionId: "a=", requestId: "b=" }],
   ])("%s is rejected", (_, message) => {
-    const rejection = { name: "RefusedError", code: "SALLYPORT_INVALID", status: 400, reason: "reserved" };
+    const rejection = { name: "RequestError", code: "SALLYPORT_INVALID", status: 400, reason: "reserved" };
     expect(() => encodeMessage(message)).toThrow(expect.objectContaining(rejection));
   });
 
@@ -274,8 +274,8 @@ describe("a message with a reserved form", () => {
       '"s\\u0061llyport.revoked"',
       '"sallyport\\u002erevoked"',
     ]) {
-      expect(() => encodeMessage({ type: raw?.(text) }), text).toThrow(RefusedError);
-      expect(() => encodeMessage({ a: 1, type: raw?.(text) }), text).toThrow(RefusedError);
+      expect(() => encodeMessage({ type: raw?.(text) }), text).toThrow(RequestError);
+      expect(() => encodeMessage({ a: 1, type: raw?.(text) }), text).toThrow(RequestError);
     }
   });
 

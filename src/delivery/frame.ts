@@ -1,34 +1,38 @@
-import { DeliveryError, RefusedError } from "../errors.ts";
+import { DeliveryError, BadRequestError } from "../errors.ts";
 import { pathName } from "../options.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { findJsonLoss, type JsonLoss } from "./json-value.ts";
 
-/** Longest path to a part of a value that an error repeats, in characters. */
+/** Maximum length of the path to a part of a value in an error message, in characters. */
 const MAX_PATH = 200;
 
 /**
- * Encodes a value once for all recipients.
+ * Encodes a value as JSON, once for all recipients.
  *
- * @param name what an error calls the value, such as "message"; empty for an object of the server whose fields name themselves
- * @throws DeliveryError when JSON cannot carry all of the value, or when it has more than 128 KB as JSON
+ * @param name the name of the value in error messages, such as "message". Empty if the names of its
+ *   fields are sufficient
+ * @throws DeliveryError if JSON cannot represent the whole value, or it has more than 128 KB as
+ *   JSON
  */
 export function encodeFrame(value: unknown, name = "message"): string {
   if (value === undefined) {
-    throw cannotCarry(`${name} is undefined, which JSON cannot carry. Send an object or null.`);
+    throw deliveryError(`${name} is undefined, which JSON cannot carry. Send an object or null.`);
   }
   let frame: string | undefined;
   try {
     frame = JSON.stringify(value);
     const found = findJsonLoss(value);
-    if (found) throw lost(found, name);
+    if (found) throw lossError(found, name);
   } catch (cause) {
-    throw cause instanceof DeliveryError ? cause : notJson(value, name, cause);
+    throw cause instanceof DeliveryError ? cause : stringifyError(value, name, cause);
   }
-  if (frame === undefined) throw cannotCarry(`${name} has a toJSON method that returns undefined.`);
+  if (frame === undefined)
+    throw deliveryError(`${name} has a toJSON method that returns undefined. Return a JSON value from it.`);
   const bytes = Buffer.byteLength(frame);
   if (bytes > MAX_MESSAGE_BYTES) {
     throw new DeliveryError(
-      `The message is ${bytes} bytes as JSON; API Gateway carries at most ${MAX_MESSAGE_BYTES}. Send a pointer and let the client fetch.`,
+      `The message has ${bytes} bytes as JSON, but API Gateway accepts at most ${MAX_MESSAGE_BYTES}. ` +
+        "Send a reference, and let the client fetch the data.",
       { code: "SALLYPORT_TOO_LARGE", status: 500 },
     );
   }
@@ -38,9 +42,10 @@ export function encodeFrame(value: unknown, name = "message"): string {
 /**
  * Encodes a message of the app.
  *
- * A handler may relay what a client sent, so the message must not look like a frame that only the server or API Gateway sends.
+ * A handler can relay data of a client. Therefore, the message must not have the form of a frame
+ * that only the server or API Gateway sends.
  *
- * @throws RefusedError with 400 for a message that a client would take for such a frame
+ * @throws RequestError with status 400 if the message has a reserved form
  * @throws DeliveryError as {@link encodeFrame}
  */
 export function encodeMessage(message: unknown): string {
@@ -50,12 +55,13 @@ export function encodeMessage(message: unknown): string {
 }
 
 /**
- * Encodes what a handler returned for a message without an `id`, which the client receives as it is.
+ * Encodes the result of a handler for a message without an `id`, which the client receives
+ * unchanged.
  *
- * The result may be data that another client stored. A client does not act on `ok: true` without its own call id, so a result may be
- * `{ ok: true }`.
+ * The result can be data that another client stored. The result `{ ok: true }` is allowed, because
+ * clients ignore `ok: true` without the id of a call.
  *
- * @throws RefusedError as {@link encodeMessage}
+ * @throws RequestError as {@link encodeMessage}
  * @throws DeliveryError as {@link encodeFrame}
  */
 export function encodeResult(result: unknown): string {
@@ -67,28 +73,29 @@ export function encodeResult(result: unknown): string {
 function requireNoReservedForm(frame: string, what: string, acceptsOk?: (ok: unknown) => boolean): void {
   const problem = reservedForm(frame, acceptsOk);
   if (problem === undefined) return;
-  throw new RefusedError(`${what} ${problem}`, {
+  throw new BadRequestError(`${what} ${problem}`, {
     reason: "reserved",
-    status: 400,
-    reply: "The message has a reserved form.",
+    clientMessage: "The message has a reserved form.",
   });
 }
 
-/** Begins a message whose `type` comes first, as most do. */
+/** The start of a frame with `type` as the first field, like most messages. */
 const TYPE_FIRST = '{"type":"';
 const RESERVED_TYPE = "sallyport.";
 
 /**
- * Returns why a client would not take a frame for a message of the app, or undefined.
+ * Returns why a frame has a reserved form, or `undefined` if it does not.
  *
- * The JSON is checked, because `toJSON`, getters and proxies may return something else each time. Most frames need no parsing:
- * JSON.stringify writes each name once, without spaces, and without escapes for letters. Only `JSON.rawJSON` may escape them.
+ * The JSON is checked and not the value, because `toJSON`, getters and proxies can return a
+ * different value each time. Most frames are not parsed: JSON.stringify writes each name once,
+ * without spaces, and without escapes for letters. Only `JSON.rawJSON` can contain escaped letters.
  */
 function reservedForm(frame: string, acceptsOk?: (ok: unknown) => boolean): string | undefined {
   if (!frame.startsWith("{")) return undefined;
   if (frame.startsWith(TYPE_FIRST)) {
-    const start = frame.slice(TYPE_FIRST.length, TYPE_FIRST.length + RESERVED_TYPE.length);
-    if (!start.includes("\\")) return start === RESERVED_TYPE ? reservedTypeOf(frame, acceptsOk) : undefined;
+    const typeStart = frame.slice(TYPE_FIRST.length, TYPE_FIRST.length + RESERVED_TYPE.length);
+    if (!typeStart.includes("\\"))
+      return typeStart === RESERVED_TYPE ? reservedTypeOf(frame, acceptsOk) : undefined;
   } else if (!MAY_BE_RESERVED.some((text) => frame.includes(text))) return undefined;
   return reservedTypeOf(frame, acceptsOk);
 }
@@ -122,26 +129,29 @@ function reservedTypeOf(
   );
 }
 
-function lost({ path, problem, advice }: JsonLoss, name: string): DeliveryError {
-  const place = pathName((name === "" ? path : [name, ...path]).map((key) => ({ key })));
-  const shortened = place.length > MAX_PATH ? `${place.slice(0, MAX_PATH)}…` : place;
-  return cannotCarry(`${shortened} is ${problem}. ${advice}`);
+function lossError({ path, problem, advice }: JsonLoss, name: string): DeliveryError {
+  const pathText = pathName((name === "" ? path : [name, ...path]).map((key) => ({ key })));
+  const shortened = pathText.length > MAX_PATH ? `${pathText.slice(0, MAX_PATH)}…` : pathText;
+  return deliveryError(`${shortened} is ${problem}. ${advice}`);
 }
 
-/** JSON.stringify names neither the place of a value nor what to do, so the value is searched for one. */
-function notJson(value: unknown, name: string, cause: unknown): DeliveryError {
+/** Returns the error of JSON.stringify, with the path of the part that caused it if it is found. */
+function stringifyError(value: unknown, name: string, cause: unknown): DeliveryError {
   let found: JsonLoss | undefined;
   try {
     found = findJsonLoss(value, "", new Set());
   } catch {
-    // A getter or toJSON that throws is what JSON.stringify reported.
+    // A getter or toJSON threw, which JSON.stringify has reported.
   }
-  if (found) return lost(found, name);
-  // The lines after the first describe a cycle. The cause has them.
-  const [words = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\n");
-  return cannotCarry(`${name || "The answer"} cannot be written as JSON: ${words}`, cause);
+  if (found) return lossError(found, name);
+  // The other lines describe a cycle. The cause contains them.
+  const [firstLine = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\n");
+  return deliveryError(
+    `${name || "The answer"} cannot be written as JSON: ${firstLine}. Send a value that JSON.stringify() accepts.`,
+    cause,
+  );
 }
 
-function cannotCarry(message: string, cause?: unknown): DeliveryError {
+function deliveryError(message: string, cause?: unknown): DeliveryError {
   return new DeliveryError(message, { code: "SALLYPORT_DELIVERY", status: 500, cause });
 }

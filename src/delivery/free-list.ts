@@ -1,14 +1,14 @@
 /**
- * What is under way, many thousand items a second, few at a time.
+ * A set of items in flight: many thousand per second, but few at a time.
  *
- * In place of a Set, whose outgrown tables hold on to what was in them until the next full collection of garbage: each post would be copied
- * twice, with all that it refers to.
+ * It replaces a Set. A Set keeps outgrown tables with their items until the next major garbage
+ * collection, so each post and its references would be copied twice.
  */
 export class FreeList<Item> {
   readonly #items: (Item | undefined)[] = [];
   readonly #free: number[] = [];
 
-  /** @returns the number of its slot, for {@link remove} */
+  /** Adds an item. @returns its slot number, for {@link remove} */
   add(item: Item): number {
     const slot = this.#free.pop() ?? this.#items.length;
     this.#items[slot] = item;

@@ -2,7 +2,7 @@ import { DeliveryError } from "../errors.ts";
 import { exportsOf, loadingFailure } from "../optional-packages.ts";
 import { FetchClient } from "./fetch-client.ts";
 
-/** A connection to one host, which makes one call at a time. undici's `Client` is one. */
+/** An HTTP connection to one host with one call at a time, such as `Client` of undici. */
 export interface CallClient {
   dispatch(call: ClientCall, handler: CallHandler): unknown;
   destroy(): Promise<void>;
@@ -15,7 +15,7 @@ export interface ClientCall {
   readonly body: string | null;
 }
 
-/** Receives the progress of a call. The names are undici's. */
+/** Receives the events of a call. The names are those of undici. */
 export interface CallHandler {
   onRequestStart(controller: CallController): void;
   onResponseStart(
@@ -40,23 +40,25 @@ export interface ClientOptions {
   readonly maxHeaderSize: number;
 }
 
-/** What makes connections. */
+/** The constructor of a {@link CallClient}. */
 export type ClientClass = new (origin: string, options: ClientOptions) => CallClient;
 
 /**
- * Loaded when the first call is to be made: it is a third of what a process would spend on importing us.
+ * Loads the HTTP client, on the first call. Loading undici is a third of the import time of
+ * Sallyport.
  *
- * Bun replaces undici with classes that send nothing, so calls go through `fetch` there.
+ * Bun replaces undici with classes that cannot send, so calls use `fetch` there.
  *
- * @throws DeliveryError if undici cannot be loaded, or if this runtime has replaced it with a class that sends nothing
+ * @throws DeliveryError if undici cannot be loaded, or the runtime has replaced it with a class
+ *   that cannot send
  */
 export async function loadClient(): Promise<ClientClass> {
   if (process.versions.bun !== undefined) return FetchClient;
   const { Client } = await importUndici();
   if (typeof Client?.prototype?.dispatch === "function") return Client;
-  throw unusable(
-    "Sends need the package undici, and this runtime or a bundler has replaced its Client with a class that cannot send. " +
-      "Keep undici as it is installed, or set apiGateway: { client }.",
+  throw clientError(
+    "Sending requires the package undici, but this runtime or a bundler has replaced its Client with a class that cannot send. " +
+      "Use the installed undici without changes, or set apiGateway: { client }.",
   );
 }
 
@@ -64,19 +66,19 @@ async function importUndici(): Promise<typeof import("undici")> {
   try {
     return exportsOf(await import("undici"));
   } catch (cause) {
-    throw unusable(loadingFailure({ name: "undici", neededBy: "Sending" }, cause), cause);
+    throw clientError(loadingFailure({ name: "undici", neededBy: "Sending" }, cause), cause);
   }
 }
 
-function unusable(message: string, cause?: unknown): DeliveryError {
+function clientError(message: string, cause?: unknown): DeliveryError {
   return new DeliveryError(message, { code: "SALLYPORT_DELIVERY", status: 500, cause });
 }
 
 /**
- * Connections to one host, each with one call at a time, as many as calls are under way. Those used last are used first, so that the
- * others may end.
+ * The connections to one host, one per call in flight. The most recently used connection is used
+ * first, so that the others can time out.
  *
- * In place of `undici`'s Pool, which looks through all of them for one that is free.
+ * It replaces `Pool` of undici, which searches all connections for a free one.
  */
 export class HttpClients {
   readonly #Client: ClientClass;
@@ -91,7 +93,7 @@ export class HttpClients {
     this.#options = options;
   }
 
-  /** One to make a call on. Give it back by {@link give} once the call has ended. */
+  /** Returns a connection for one call. Return it with {@link give} after the call. */
   take(): CallClient {
     const free = this.#free.pop();
     if (free) return free;
@@ -100,10 +102,12 @@ export class HttpClients {
     return client;
   }
 
+  /** Takes back a connection after its call. */
   give(client: CallClient): void {
     this.#free.push(client);
   }
 
+  /** Closes all connections. Calls in flight fail. */
   async destroy(): Promise<void> {
     await Promise.all(this.#all.map((client) => client.destroy()));
   }

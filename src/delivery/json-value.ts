@@ -1,22 +1,22 @@
 import { formatValue, isPlainObject } from "../format-value.ts";
 
-/** A part of a value that JSON would drop or write as something else. */
+/** A part of a value that JSON omits or changes. */
 export interface JsonLoss {
-  /** Property names and indices that lead to the part, the outermost first. */
+  /** Property names and indices of the path to the part, outermost first. */
   readonly path: (string | number)[];
-  /** What the part is, and what JSON makes of it. Follows "is". */
+  /** The kind of the part, and how JSON changes it. It follows the word "is". */
   readonly problem: string;
-  /** What to do about it, as a sentence. */
+  /** The solution, as a sentence. */
   readonly advice: string;
 }
 
 /**
- * Finds the first part of a value that a receiver of its JSON would not get.
+ * Finds the first part of a value that its JSON does not represent.
  *
- * A property whose value is `undefined` is not a loss: the receiver reads `undefined`, too.
+ * A property with the value `undefined` is not a loss, because the recipient reads `undefined` too.
  *
- * @param seen the objects that were visited, for a value that may contain itself
- * @returns undefined if JSON carries all of the value
+ * @param seen the objects that were visited, for a value that can contain itself
+ * @returns `undefined` if JSON represents the whole value
  */
 export function findJsonLoss(value: unknown, key = "", seen?: Set<object>): JsonLoss | undefined {
   switch (typeof value) {
@@ -49,15 +49,15 @@ function lossInObject(value: object, key: string, seen: Set<object> | undefined)
   }
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
-    const lost = lossOfClass(value);
-    if (lost) return lost;
-    // Common, and writing each one a second time would double the cost.
+    const classLoss = lossOfClass(value);
+    if (classLoss) return classLoss;
+    // Dates are common, and a second conversion of each would double the cost.
     if (value instanceof Date && value.toJSON === Date.prototype.toJSON) return undefined;
   }
   return hasToJson(value) ? lossInJson(value.toJSON(key), key, seen) : lossInProperties(value, seen);
 }
 
-/** JSON calls `toJSON` once: one of its result is not called. */
+/** Finds a loss in the result of `toJSON`. JSON does not call `toJSON` of that result. */
 function lossInJson(json: unknown, key: string, seen: Set<object> | undefined): JsonLoss | undefined {
   if (Array.isArray(json)) return lossInArray(json, seen);
   if (typeof json !== "object" || json === null) return findJsonLoss(json, key, seen);
@@ -92,9 +92,9 @@ function lossInArray(list: readonly unknown[], seen: Set<object> | undefined): J
 
 const BINARY = "binary data, which JSON cannot carry";
 
-/** Objects whose content is not in their properties. */
+/** Finds a loss in an object of a class that does not store its content in properties. */
 function lossOfClass(value: object): JsonLoss | undefined {
-  // Before toJSON: that of a Buffer writes a list of numbers.
+  // Checked before toJSON, because toJSON of a Buffer returns a list of numbers.
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) {
     return loss(
       `${formatValue(value)}, ${BINARY}`,

@@ -320,7 +320,8 @@ describe.each(CLIENTS)("a signed call over %s", (_client, given) => {
     for (let call = 0; call < 3; call++) {
       expect(await post(api, endpoint, "id=", "{}")).toEqual({
         kind: "retry",
-        reason: "AWS credentials could not be had: the metadata service is silent",
+        reason:
+          "AWS credentials could not be loaded (the metadata service is silent). Check the credential provider.",
       });
     }
     expect(fetches).toBe(1);

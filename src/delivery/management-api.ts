@@ -7,76 +7,89 @@ import { FreeList } from "./free-list.ts";
 import { type ClientClass, HttpClients, loadClient } from "./http-clients.ts";
 import { type AwsCredentials, Signer } from "./sigv4.ts";
 
-/** What the Management API said to one call. `retry` may succeed later, `gone` never. */
+/** The result of one call to the Management API. A `retry` can succeed later, `gone` cannot. */
 export type PostResult =
   | { readonly kind: "ok" }
   | { readonly kind: "gone" }
   | {
       readonly kind: "retry";
       readonly reason: string;
-      /** The gateway has had too many calls: all of them had better come slower. Default false. */
+      /** Whether the gateway throttles. Then all calls to it are slowed down. Default `false`. */
       readonly isThrottled?: boolean;
     }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** How often calls that take too long are looked for, in milliseconds. */
+/** Interval of the check for calls that have timed out, in milliseconds. */
 const SWEEP_MS = 250;
-/** How long a connection that nobody uses is kept, in milliseconds. */
+/** How long an unused HTTP connection is kept, in milliseconds. */
 const KEEP_ALIVE_MS = 20_000;
-/** How long the reason of a status quotes the same page, in milliseconds. If each page has its own id, a report would have many reasons. */
+/**
+ * How long the reason of a status contains the same page, in milliseconds. Otherwise, pages with
+ * unique ids would result in many reasons per report.
+ */
 const PAGE_MS = 60_000;
-/** A clock that differs by more is put right, in milliseconds. AWS refuses signatures of five minutes ago. */
-const SKEW_MS = 60_000;
+/**
+ * Clock difference that is corrected, in milliseconds. AWS rejects signatures older than 5 minutes.
+ */
+const MAX_CLOCK_DIFFERENCE_MS = 60_000;
 
 /**
- * API Gateway's Management API as we use it. Bring your own to send another way, as tests in one process do.
+ * The operations of API Gateway's Management API. Implement it to send in another way, for example
+ * in tests.
  *
- * `endpoint` is the base of the API with its stage, such as `https://abc.execute-api.eu-west-1.amazonaws.com/prod`.
+ * `endpoint` is the URL of the API with its stage, such as
+ * `https://abc.execute-api.eu-west-1.amazonaws.com/prod`. All methods can be called concurrently.
  */
 export interface ManagementApi {
   /**
-   * What has to be had before a call can start at once, such as credentials; undefined when nothing has to. Awaited before a
-   * recipient is judged for the last time. Default: nothing.
+   * Loads what a call needs to start immediately, such as credentials.
+   *
+   * It is awaited before the last permission check of a recipient. Default: nothing to load.
+   *
+   * @returns `undefined` if everything is loaded
    */
   ready?(endpoint: string): Promise<unknown> | undefined;
-  /** Sends a frame to a socket. */
+  /** Sends a text frame to a connection. */
   post(endpoint: string, connectionId: string, frame: string): Promise<PostResult>;
-  /** Closes a socket. The client sees 1000. */
+  /** Closes a connection. The client receives the close code 1000. */
   delete(endpoint: string, connectionId: string): Promise<PostResult>;
-  /** Looks whether a connection exists. Default: every connection is taken to exist. */
+  /** Checks whether a connection exists. Default: every connection counts as existing. */
   get?(endpoint: string, connectionId: string): Promise<PostResult>;
+  /** Releases all resources, when the app is closed. */
   close(): Promise<void>;
 }
 
 export interface ManagementApiOptions {
-  /** Who calls AWS. Default: what the environment says. */
+  /** AWS credentials, or a function that returns them. Default: those of the environment. */
   readonly credentials?: CredentialProvider | AwsCredentials | undefined;
-  /** Where an endpoint of a domain of your own is. Default: as an endpoint of AWS's says, or AWS_REGION. */
+  /**
+   * AWS region of endpoints with a custom domain. Default: the region in the host, or `AWS_REGION`.
+   */
   readonly region?: string | undefined;
-  /** No call may take longer, from its connection to the last byte of its answer, in milliseconds. Default 10 000. */
+  /** Timeout of a call, from connecting to the last byte, in milliseconds. Default 10 000. */
   readonly timeoutMs?: number;
 }
 
 const JSON_TYPE = { "content-type": "application/json" };
 
-/** Where calls to an endpoint go, and what signs them. */
+/** The URL of an endpoint, and what signs its calls. */
 interface Endpoint {
   readonly connections: HttpClients;
   readonly host: string;
-  /** For messages, without the id of a connection. */
+  /** URL for error messages, without the id of a connection. */
   readonly url: string;
-  /** What comes before a connection's id in the path. */
+  /** The path before the connection id. */
   readonly prefix: string;
-  /** Undefined for a gateway on this machine, which asks for no signature. */
+  /** `undefined` for a local gateway, which requires no signature. */
   readonly region: string | undefined;
-  /** By status, the latest answers that did not come from API Gateway. */
+  /** Recent responses that are not from API Gateway, by status. */
   readonly pages: Map<number, Page>;
 }
 
-/** The beginning of a page that a proxy or load balancer answered with. */
+/** The start of a page that a proxy or load balancer returned. */
 interface Page {
   readonly excerpt: string;
-  /** By `performance.now()`. */
+  /** `performance.now()` when it was received. */
   readonly at: number;
 }
 
@@ -88,8 +101,10 @@ interface Call {
 }
 
 /**
- * The Management API over kept connections, its calls signed. Each call has a connection of its own: none waits where nobody
- * judges it again.
+ * Calls the Management API with signed requests over kept connections.
+ *
+ * Each call in flight has a separate HTTP connection. So no call waits in the HTTP client after the
+ * permission check.
  *
  * Source: AWS, "Use @connections commands in your backend service".
  */
@@ -102,14 +117,14 @@ export class HttpManagementApi implements ManagementApi {
   readonly #hosts = new Map<string, HttpClients>();
   #Client: ClientClass | undefined;
   readonly #signers = new Map<string, Signer>();
-  readonly #underWay = new FreeList<Exchange>();
+  readonly #inFlight = new FreeList<Exchange>();
   #signedBy: AwsCredentials | undefined;
   #sweeper: NodeJS.Timeout | undefined;
   #isClosed = false;
-  /** By how much AWS's clock is ahead of ours, in milliseconds. */
-  #skew = 0;
+  /** Difference from the local clock to the clock of AWS, in milliseconds. */
+  #clockDifference = 0;
 
-  /** @param load loads the client that sends. Default: the one that works on this runtime */
+  /** @param load loads the HTTP client. Default: the client that works on this runtime */
   constructor(options: ManagementApiOptions = {}, load = loadClient) {
     this.#options = options;
     this.#loadClient = load;
@@ -134,7 +149,7 @@ export class HttpManagementApi implements ManagementApi {
     try {
       if (this.#endpoint(endpoint).region === undefined) return undefined;
       const credentials = this.#credentials.now();
-      // What is wrong with them is said by the call.
+      // The call reports the error.
       return credentials instanceof Promise ? credentials.catch(() => undefined) : undefined;
     } catch {
       return undefined;
@@ -168,10 +183,10 @@ export class HttpManagementApi implements ManagementApi {
       if (to.region === undefined) return this.#dispatch(call, body === undefined ? {} : JSON_TYPE);
       const credentials = this.#credentials.now();
       if (!(credentials instanceof Promise)) return this.#dispatch(call, this.#signed(call, credentials));
-      // They come too late for this turn: whoever judged the recipient does so again.
-      return credentials.then(() => ({ kind: "retry", reason: "credentials had ended" }), unsigned);
+      // The call must start in this turn of the event loop. The retry checks the recipient again.
+      return credentials.then(() => ({ kind: "retry", reason: "credentials had ended" }), signingFailure);
     } catch (error) {
-      return Promise.resolve(unsigned(error));
+      return Promise.resolve(signingFailure(error));
     }
   }
 
@@ -180,20 +195,20 @@ export class HttpManagementApi implements ManagementApi {
     const signer = this.#signer(to.region ?? "", credentials);
     return signer.sign(
       { method, host: to.host, path, body: body ?? "", contentType },
-      Date.now() + this.#skew,
+      Date.now() + this.#clockDifference,
     );
   }
 
   #dispatch({ method, to, path, body }: Call, headers: Record<string, string>): Promise<PostResult> {
-    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    this.#sweeper ??= setInterval(() => this.#abortTimedOut(), SWEEP_MS).unref();
     return new Promise((resolve) => {
       const client = to.connections.take();
       const call = new Exchange((answer) => {
-        this.#underWay.remove(slot);
+        this.#inFlight.remove(slot);
         to.connections.give(client);
-        resolve(answer instanceof Error ? unanswered(answer) : this.#resultOf(answer, to));
+        resolve(answer instanceof Error ? noResponse(answer) : this.#resultOf(answer, to));
       });
-      const slot = this.#underWay.add(call);
+      const slot = this.#inFlight.add(call);
       try {
         client.dispatch({ method, path, headers, body: body ?? null }, call);
       } catch (error) {
@@ -202,10 +217,10 @@ export class HttpManagementApi implements ManagementApi {
     });
   }
 
-  #sweep(): void {
-    const overdue = performance.now() - this.#timeoutMs;
-    for (const call of this.#underWay) if (call.startedAt <= overdue) call.abort(new Error("timeout"));
-    if (!this.#underWay.isEmpty) return;
+  #abortTimedOut(): void {
+    const startedBefore = performance.now() - this.#timeoutMs;
+    for (const call of this.#inFlight) if (call.startedAt <= startedBefore) call.abort(new Error("timeout"));
+    if (!this.#inFlight.isEmpty) return;
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
   }
@@ -218,7 +233,8 @@ export class HttpManagementApi implements ManagementApi {
     const url = new URL(endpoint);
     let connections = this.#hosts.get(url.origin);
     if (!connections) {
-      if (!this.#Client) throw new Error("ready() has not been awaited");
+      if (!this.#Client)
+        throw new Error("The HTTP client is not loaded. Await ready() before the first call.");
       connections = new HttpClients(this.#Client, url.origin, {
         connectTimeout: this.#timeoutMs,
         headersTimeout: 0,
@@ -228,7 +244,7 @@ export class HttpManagementApi implements ManagementApi {
       });
       this.#hosts.set(url.origin, connections);
     }
-    // A gateway on this machine asks for no signature; whoever names both has its calls signed all the same.
+    // A local gateway requires no signature. With both options set, calls to it are signed too.
     const { credentials, region } = this.#options;
     const isSigned = url.protocol === "https:" || (credentials !== undefined && region !== undefined);
     const path = `${url.pathname.replace(/\/+$/, "")}/@connections`;
@@ -262,31 +278,35 @@ export class HttpManagementApi implements ManagementApi {
     const reason = reasonOf(answer, to);
     if (status === 429) return { kind: "retry", reason, isThrottled: true };
     if (status >= 500) return { kind: "retry", reason };
-    if (status === 403 && to.region !== undefined && this.#isSkewed(date)) {
+    if (status === 403 && to.region !== undefined && this.#correctClock(date)) {
       return { kind: "retry", reason: `${reason}: this machine's clock is wrong` };
     }
     return { kind: "failed", reason };
   }
 
-  /** Whether a refused signature was made by a clock that was wrong, which is put right. */
-  #isSkewed(date: string | undefined): boolean {
-    const theirs = date === undefined ? Number.NaN : Date.parse(date);
-    const skew = theirs - Date.now();
-    if (!(Math.abs(skew - this.#skew) > SKEW_MS)) return false;
-    this.#skew = skew;
+  /**
+   * Returns whether a signature was rejected because of a wrong clock, and corrects the difference.
+   */
+  #correctClock(date: string | undefined): boolean {
+    const remote = date === undefined ? Number.NaN : Date.parse(date);
+    const difference = remote - Date.now();
+    if (!(Math.abs(difference - this.#clockDifference) > MAX_CLOCK_DIFFERENCE_MS)) return false;
+    this.#clockDifference = difference;
     return true;
   }
 }
 
 /**
- * Returns true for the page of a proxy or load balancer. API Gateway sends the header `x-amzn-errortype` with an error, and emulators
- * without it send JSON or an empty body.
+ * Returns whether a response is a page of a proxy or load balancer.
+ *
+ * API Gateway sends the header `x-amzn-errortype` with an error. Emulators without it send JSON or
+ * an empty body.
  */
 function isForeign({ errorType, body }: Answer): boolean {
   return errorType === undefined && foreignExcerpt(body) !== undefined;
 }
 
-/** Returns what an error is reported as. An error of API Gateway is JSON, and a page of something in between is quoted. */
+/** Returns the reason of an error response. It quotes a page that is not from API Gateway. */
 function reasonOf({ status, errorType, body }: Answer, { url, pages }: Endpoint): string {
   if (errorType !== undefined) return `status ${status} ${errorType}`;
   const excerpt = foreignExcerpt(body);
@@ -300,22 +320,27 @@ function reasonOf({ status, errorType, body }: Answer, { url, pages }: Endpoint)
   return `status ${status} from ${url}, which is not an answer of API Gateway: ${page.excerpt}`;
 }
 
-/** A provider may have credentials the next time; an environment without any will not. */
-function unsigned(error: unknown): PostResult {
-  const isHopeless = error instanceof DeliveryError && !(error instanceof CredentialsError);
-  return { kind: isHopeless ? "failed" : "retry", reason: (error as Error).message };
+/**
+ * Returns the result of an unsigned call. A failed provider is retried, missing credentials are
+ * not.
+ */
+function signingFailure(error: unknown): PostResult {
+  const isPermanent = error instanceof DeliveryError && !(error instanceof CredentialsError);
+  return { kind: isPermanent ? "failed" : "retry", reason: (error as Error).message };
 }
 
-/** A call without an answer: nobody knows whether it arrived. */
-function unanswered(error: Error): PostResult {
+/** Returns the result of a call without a response. It is not known whether the call arrived. */
+function noResponse(error: Error): PostResult {
   return { kind: "retry", reason: (error as { code?: string }).code ?? error.message };
 }
 
-function regionOf(hostname: string, given: string | undefined): string {
-  const found = regionOfHost(hostname) ?? given ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
+function regionOf(hostname: string, configured: string | undefined): string {
+  const found =
+    regionOfHost(hostname) ?? configured ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
   if (found) return found;
   throw new DeliveryError(
-    `The host ${hostname} does not contain an AWS region, and requests must be signed for one. Set apiGateway: { region } or AWS_REGION.`,
+    `The host ${hostname} does not contain an AWS region, but requests must be signed for one. ` +
+      "Set apiGateway: { region } or AWS_REGION.",
     { code: "SALLYPORT_CREDENTIALS", status: 500 },
   );
 }

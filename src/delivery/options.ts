@@ -4,29 +4,39 @@ import type { CredentialProvider } from "./credentials.ts";
 import type { ManagementApi } from "./management-api.ts";
 import type { AwsCredentials } from "./sigv4.ts";
 
-/** How messages are sent through the Management API of API Gateway. */
+/** Options for sending messages through the Management API of API Gateway. */
 export interface ApiGatewayOptions {
   /**
-   * Maximum number of requests that this process sends per second, without those that close connections. `false`: no limit. AWS allows
-   * 10 000 per second for an account in a region, incoming events included. Default 5000.
+   * Maximum number of requests that this process sends per second, or `false` for no limit.
+   * Requests that close connections are not counted. Default 5000.
+   *
+   * AWS allows 10 000 per second for an account in a region, including incoming events.
    */
   readonly maxRequestsPerSecond?: number | false | undefined;
-  /** Maximum number of requests in flight to one gateway, each on a connection of its own, from 1 to 10 000. Default 256. */
+  /**
+   * Maximum number of requests in flight to one gateway, from 1 to 10 000. Each uses its own HTTP
+   * connection. Default 256.
+   */
   readonly concurrency?: number | undefined;
   /**
-   * Maximum size of the messages that wait to be sent in this process, in bytes, from 1 048 576. Beyond it, `send()` waits, and rejects
-   * with a `DeliveryError` after ten seconds. Default 67 108 864 (64 MiB).
+   * Maximum size of the messages that wait to be sent in this process, in bytes, at least 1 048
+   * 576. Default 67 108 864 (64 MiB).
+   *
+   * Above the limit, `send()` waits. After ten seconds, it rejects with a `DeliveryError`.
    */
   readonly maxQueuedBytes?: number | undefined;
-  /** AWS credentials, or a function that returns them. Default: the access key of the environment, or the default chain of the AWS SDK. */
+  /**
+   * AWS credentials, or a function that returns them. Default: the access key in the environment
+   * variables, or the default provider chain of the AWS SDK.
+   */
   readonly credentials?: CredentialProvider | AwsCredentials | undefined;
-  /** The AWS region of gateways behind a domain of your own. Default: AWS_REGION. */
+  /** AWS region of gateways with a custom domain, such as "eu-west-1". Default: `AWS_REGION`. */
   readonly region?: string | undefined;
-  /** Sends the requests in another way. Default: HTTP over kept connections, signed. */
+  /** Another implementation of the requests. Default: signed HTTP requests with keep-alive. */
   readonly client?: ManagementApi | undefined;
 }
 
-/** Names that credentials of the AWS SDK have. */
+/** Property names of AWS SDK credentials. */
 const CREDENTIAL_NAMES = [
   "accessKeyId",
   "secretAccessKey",
@@ -38,7 +48,7 @@ const CREDENTIAL_NAMES = [
 
 const CREDENTIALS = v.custom<CredentialProvider | AwsCredentials>(
   (value) => typeof value === "function" || isCredentials(value),
-  // What was received is not repeated: it may be a secret.
+  // The value is not repeated, because it can be a secret.
   "must be { accessKeyId, secretAccessKey, sessionToken } with strings, or a function that returns a promise of them.",
 );
 
@@ -48,12 +58,12 @@ function isCredentials(value: unknown): boolean {
   return (
     [accessKeyId, secretAccessKey].every((text) => typeof text === "string" && text !== "") &&
     typeof sessionToken === "string" &&
-    // The SDK adds names that begin with $.
+    // The SDK adds properties that begin with $.
     Object.keys(value).every((name) => CREDENTIAL_NAMES.includes(name) || name.startsWith("$"))
   );
 }
 
-/** The option `apiGateway`, with its defaults. */
+/** Schema of the option `apiGateway`, with its defaults. */
 export const apiGatewaySchema = optionsOf<ApiGatewayOptions>()({
   maxRequestsPerSecond: v.optional(
     limitOption((value) => Number.isFinite(value) && value >= 1, "a number of at least 1"),
@@ -72,11 +82,11 @@ export const apiGatewaySchema = optionsOf<ApiGatewayOptions>()({
   ),
 });
 
-/** The bounds of sending. */
+/** The limits for sending. */
 export interface SendingBounds {
-  /** Requests per second. `Infinity`: no limit. */
+  /** Maximum number of requests per second. `Infinity` for no limit. */
   readonly perSecond: number;
-  /** Requests in flight to one gateway. */
+  /** Maximum number of requests in flight to one gateway. */
   readonly concurrency: number;
 }
 

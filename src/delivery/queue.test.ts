@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ORDINARY_PER_SET_ASIDE, RequestQueue, SET_ASIDE_CALLS, URGENT_RESERVE } from "./queue.ts";
+import { NORMAL_PER_SET_ASIDE, RequestQueue, SET_ASIDE_CALLS, URGENT_RESERVE } from "./queue.ts";
 import { Rate } from "./rate-limiter.ts";
 
 beforeEach(() => {
@@ -151,7 +151,7 @@ test("a call to a connection that is set aside gets a turn between normal calls"
   await vi.advanceTimersByTimeAsync(1000);
   const [first, second] = [entered.indexOf("aside"), entered.lastIndexOf("aside")];
   expect(first).toBeGreaterThanOrEqual(burst);
-  expect(second - first).toBe(ORDINARY_PER_SET_ASIDE + 1);
+  expect(second - first).toBe(NORMAL_PER_SET_ASIDE + 1);
 });
 
 test("a call to a connection that is set aside waits at most as long as allowed", async () => {

@@ -2,247 +2,264 @@ import { ConcurrencyLimit } from "./concurrency-limit.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { Rate } from "./rate-limiter.ts";
 
-/** Calls that urgent ones may have under way beyond the others' bound: a slow gateway does not hold up an eviction. */
+/**
+ * Additional calls in flight for urgent calls, so that a slow gateway does not delay a revocation.
+ */
 export const URGENT_RESERVE = 32;
-/** Fewest calls under way, however often a gateway says that there are too many. */
-const FEWEST = 8;
-/** Calls that may wait to be made again before whoever sends has to wait. */
-const MOST_ASIDE = 1024;
-/** The share of the calls in flight that have to be free before a sender that waits is called in. */
-const CALLED_IN_FOR = 1 / 32;
-/** Calls in flight to connections that are set aside because their clients do not read. */
+/** Minimum limit of calls in flight, even if the gateway throttles. */
+const MIN_CALLS = 8;
+/** Maximum number of calls that wait for a retry. With more, senders have to wait. */
+const MAX_RETRYING = 1024;
+/** Share of the limit that must be free before a waiting sender is woken. */
+const WAKE_SHARE = 1 / 32;
+/** Maximum calls in flight to connections that are set aside because their clients do not read. */
 export const SET_ASIDE_CALLS = 8;
-/** Ordinary calls after which a call to a connection that is set aside is made, while both wait for the pace. */
-export const ORDINARY_PER_SET_ASIDE = 8;
+/** Number of normal calls per call to a connection that is set aside, while both wait. */
+export const NORMAL_PER_SET_ASIDE = 8;
 
 /**
- * The calls to one endpoint: a bounded queue with priorities. The number of calls in flight is limited, and the limit is lower while the
- * endpoint throttles. Urgent calls go first. Senders that wait for capacity are served in turn. Calls to connections that are set aside
- * use slots of their own.
+ * The calls to one endpoint: a bounded queue with priorities.
+ *
+ * The number of calls in flight is limited. The limit is lower while the endpoint throttles. Urgent
+ * calls are made first. Senders that wait for capacity are served in turn. Calls to connections
+ * that are set aside use separate slots.
  */
 export class RequestQueue {
   readonly #rate: Rate;
-  readonly #most: number;
+  readonly #max: number;
   readonly #limit: ConcurrencyLimit;
   readonly #urgent: (() => void)[] = [];
-  readonly #ordinary: (() => void)[] = [];
-  /** Called when it is the turn of the call. */
+  readonly #normal: (() => void)[] = [];
+  /** One callback per waiting call to a connection that is set aside. */
   readonly #setAside = new Set<() => void>();
-  #ordinarySinceSetAside = 0;
-  readonly #outside = new FairQueue<() => void>();
-  #underWay = 0;
-  #setAsideUnderWay = 0;
-  #aside = 0;
+  #normalSinceSetAside = 0;
+  readonly #waitingSenders = new FairQueue<() => void>();
+  #inFlight = 0;
+  #setAsideInFlight = 0;
+  #retrying = 0;
   #timer: NodeJS.Timeout | undefined;
   #dueAt = Number.POSITIVE_INFINITY;
-  #isOpenToAll = false;
-  #isLooking = false;
-  /** Whether senders that wait are called in, until there is no more capacity. */
-  #isCallingIn = false;
+  #isUnlimited = false;
+  #isWakeScheduled = false;
+  /** Whether waiting senders are being woken, until the capacity is used. */
+  #isWaking = false;
 
-  /** @param most ordinary calls under way at once */
-  constructor(rate: Rate, most: number) {
+  /** @param max maximum number of normal calls in flight */
+  constructor(rate: Rate, max: number) {
     this.#rate = rate;
-    this.#most = most;
-    this.#limit = new ConcurrencyLimit(most);
+    this.#max = max;
+    this.#limit = new ConcurrencyLimit(max);
   }
 
-  /** Waits for a turn: undefined when it is there at once. Whoever has one gives it back by {@link leave}. */
+  /**
+   * Waits for a turn. Release it with {@link leave}.
+   *
+   * @returns `undefined` if the turn is available immediately
+   */
   enter(isUrgent: boolean): Promise<void> | undefined {
-    if (this.#isOpenToAll && !isUrgent) {
-      this.#underWay++;
+    if (this.#isUnlimited && !isUrgent) {
+      this.#inFlight++;
       return undefined;
     }
-    const waiting = isUrgent ? this.#urgent : this.#ordinary;
-    // Nobody slips in between those who wait.
+    const waiting = isUrgent ? this.#urgent : this.#normal;
+    // A new call does not overtake waiting calls.
     const isFree = waiting.length === 0 && (isUrgent || !this.#isSetAsideDue);
-    if (isFree && this.#hasRoom(isUrgent) && this.#rate.take(isUrgent) === 0) {
-      this.#underWay++;
-      if (!isUrgent) this.#ordinarySinceSetAside++;
+    if (isFree && this.#hasSlot(isUrgent) && this.#rate.take(isUrgent) === 0) {
+      this.#inFlight++;
+      if (!isUrgent) this.#normalSinceSetAside++;
       return undefined;
     }
     const turn = new Promise<void>((resolve) => waiting.push(resolve));
-    this.#admit();
+    this.#startCalls();
     return turn;
   }
 
   /**
-   * @param isThrottled what the gateway said to the call; undefined where it says nothing about the pace, or where none was made
-   * @param ms how long an ordinary call took that was accepted
+   * Releases a turn.
+   *
+   * @param isThrottled whether the gateway throttled the call. `undefined` if the result does not
+   *   show it, or if no call was made
+   * @param ms duration of an accepted normal call, in milliseconds
    */
   leave(isThrottled?: boolean, ms?: number): void {
-    if (ms !== undefined) this.#limit.answered(ms, this.#underWay);
-    this.#underWay--;
+    if (ms !== undefined) this.#limit.answered(ms, this.#inFlight);
+    this.#inFlight--;
     if (isThrottled !== undefined) this.#rate.answered(isThrottled);
-    this.#admit();
+    this.#startCalls();
   }
 
   /**
-   * Waits for a turn of a connection that is set aside. Give it back by {@link leaveAside}.
+   * Waits for a turn of a connection that is set aside. Release it with {@link leaveAside}.
    *
-   * @param ms how long to wait at most, in milliseconds
-   * @returns undefined if there is a turn at once; otherwise whether there was one in time. If not, there is nothing to give back
+   * @param ms maximum wait, in milliseconds
+   * @returns `undefined` if the turn is available immediately. Otherwise, whether the turn came in
+   *   time. If not, do not release it
    */
   enterAside(ms: number): Promise<boolean> | undefined {
-    if (this.#isOpenToAll) {
-      this.#setAsideUnderWay++;
+    if (this.#isUnlimited) {
+      this.#setAsideInFlight++;
       return undefined;
     }
     const turn = new Promise<boolean>((resolve) => {
       const timer = setTimeout(() => {
-        this.#setAside.delete(goOn);
+        this.#setAside.delete(resume);
         resolve(false);
       }, ms);
-      const goOn = () => {
+      const resume = () => {
         clearTimeout(timer);
         resolve(true);
       };
-      this.#setAside.add(goOn);
+      this.#setAside.add(resume);
     });
-    this.#admit();
+    this.#startCalls();
     return turn;
   }
 
+  /** Releases a turn of {@link enterAside}. The parameter is that of {@link leave}. */
   leaveAside(isThrottled?: boolean): void {
-    this.#setAsideUnderWay--;
+    this.#setAsideInFlight--;
     if (isThrottled !== undefined) this.#rate.answered(isThrottled);
-    this.#admit();
+    this.#startCalls();
   }
 
-  /** Notes that a call waits to be made again, until the function that comes back is called. */
+  /** Counts a call that waits for a retry. @returns a function that ends the wait */
   trackRetry(): () => void {
-    this.#aside++;
+    this.#retrying++;
     return () => {
-      this.#aside--;
-      this.#callIn();
+      this.#retrying--;
+      this.#wakeSender();
     };
   }
 
   /**
-   * Waits until an ordinary call would be in flight soon. Call it again afterwards.
+   * Waits until the queue has capacity for a normal call. Call it again afterwards.
    *
-   * @param flow what waits in turn with others, such as a user or an audience
-   * @returns undefined if the call would be in flight at once
+   * @param flow the user or audience that waits. Flows take turns
+   * @returns `undefined` if the queue has capacity now
    */
   room(flow = ""): Promise<void> | undefined {
-    if (this.#isOpenToAll) return undefined;
-    if (!this.#isOpen) this.#isCallingIn = false;
-    // Nobody overtakes those who wait.
-    else if (this.#outside.length === 0 || this.#isCallingIn) return undefined;
-    return new Promise((resolve) => this.#outside.push(flow, resolve));
+    if (this.#isUnlimited) return undefined;
+    if (!this.#hasCapacity) this.#isWaking = false;
+    // A new sender does not overtake waiting senders.
+    else if (this.#waitingSenders.length === 0 || this.#isWaking) return undefined;
+    return new Promise((resolve) => this.#waitingSenders.push(flow, resolve));
   }
 
-  /** Nobody ordinary waits here any more: they are to find that there is nothing left to do. */
+  /** Lets all normal calls and senders continue, because the process shuts down. */
   releaseNormal(): void {
-    this.#isOpenToAll = true;
-    for (const goOn of this.#ordinary.splice(0)) {
-      this.#underWay++;
-      goOn();
+    this.#isUnlimited = true;
+    for (const resume of this.#normal.splice(0)) {
+      this.#inFlight++;
+      resume();
     }
-    for (const goOn of this.#setAside) {
-      this.#setAsideUnderWay++;
-      goOn();
+    for (const resume of this.#setAside) {
+      this.#setAsideInFlight++;
+      resume();
     }
     this.#setAside.clear();
-    for (let goOn = this.#outside.shift(); goOn; goOn = this.#outside.shift()) goOn();
+    for (let resume = this.#waitingSenders.shift(); resume; resume = this.#waitingSenders.shift()) resume();
   }
 
-  get #isOpen(): boolean {
-    return this.#ordinary.length === 0 && this.#hasRoom(false) && this.#aside < MOST_ASIDE;
+  get #hasCapacity(): boolean {
+    return this.#normal.length === 0 && this.#hasSlot(false) && this.#retrying < MAX_RETRYING;
   }
 
-  /** Whether a sender that waits is called in: for several calls, because that costs as much as for one. */
-  get #isWorthCalling(): boolean {
-    const bound = this.#bound;
-    return this.#isOpen && bound - this.#underWay >= Math.ceil(bound * CALLED_IN_FOR);
+  /**
+   * Whether a waiting sender is woken. It waits for several slots, because each wake-up has a cost.
+   */
+  get #isWorthWaking(): boolean {
+    const maxInFlight = this.#maxInFlight;
+    return this.#hasCapacity && maxInFlight - this.#inFlight >= Math.ceil(maxInFlight * WAKE_SHARE);
   }
 
-  #hasRoom(isUrgent: boolean): boolean {
-    const bound = this.#bound;
-    return this.#underWay < (isUrgent ? bound + URGENT_RESERVE : bound);
+  #hasSlot(isUrgent: boolean): boolean {
+    const maxInFlight = this.#maxInFlight;
+    return this.#inFlight < (isUrgent ? maxInFlight + URGENT_RESERVE : maxInFlight);
   }
 
-  /** Ordinary calls that can be in flight now. */
-  get #bound(): number {
-    const slowed = Math.max(Math.min(FEWEST, this.#most), Math.floor(this.#most * this.#rate.share));
+  /** Current limit of normal calls in flight. */
+  get #maxInFlight(): number {
+    const slowed = Math.max(Math.min(MIN_CALLS, this.#max), Math.floor(this.#max * this.#rate.share));
     return Math.min(slowed, this.#limit.limit);
   }
 
-  #admit(): void {
-    while (this.#urgent.length > 0 && this.#hasRoom(true)) {
-      const wait = this.#rate.take(true);
-      if (wait > 0) {
-        this.#admitAfter(wait);
+  #startCalls(): void {
+    while (this.#urgent.length > 0 && this.#hasSlot(true)) {
+      const waitMs = this.#rate.take(true);
+      if (waitMs > 0) {
+        this.#startCallsAfter(waitMs);
         return;
       }
-      this.#underWay++;
+      this.#inFlight++;
       this.#urgent.shift()?.();
     }
     for (;;) {
       const isSetAside = this.#isSetAsideNext;
-      if (!isSetAside && (this.#ordinary.length === 0 || !this.#hasRoom(false))) break;
-      const wait = this.#rate.take(false);
-      if (wait > 0) {
-        this.#admitAfter(wait);
+      if (!isSetAside && (this.#normal.length === 0 || !this.#hasSlot(false))) break;
+      const waitMs = this.#rate.take(false);
+      if (waitMs > 0) {
+        this.#startCallsAfter(waitMs);
         break;
       }
-      if (isSetAside) this.#admitSetAside();
+      if (isSetAside) this.#startSetAside();
       else {
-        this.#underWay++;
-        this.#ordinarySinceSetAside++;
-        this.#ordinary.shift()?.();
+        this.#inFlight++;
+        this.#normalSinceSetAside++;
+        this.#normal.shift()?.();
       }
     }
-    this.#callIn();
+    this.#wakeSender();
   }
 
-  /** Whether the next token is for a connection that is set aside. */
+  /** Whether the next call is to a connection that is set aside. */
   get #isSetAsideNext(): boolean {
-    return this.#isSetAsideDue || (this.#ordinary.length === 0 && this.#canSetAsideEnter);
+    return this.#isSetAsideDue || (this.#normal.length === 0 && this.#canStartSetAside);
   }
 
-  /** Whether so many ordinary calls were made that one to a connection that is set aside goes first. */
+  /**
+   * Whether enough normal calls were made since the last call to a connection that is set aside.
+   */
   get #isSetAsideDue(): boolean {
-    return this.#canSetAsideEnter && this.#ordinarySinceSetAside >= ORDINARY_PER_SET_ASIDE;
+    return this.#canStartSetAside && this.#normalSinceSetAside >= NORMAL_PER_SET_ASIDE;
   }
 
-  get #canSetAsideEnter(): boolean {
-    return this.#setAside.size > 0 && this.#setAsideUnderWay < SET_ASIDE_CALLS;
+  get #canStartSetAside(): boolean {
+    return this.#setAside.size > 0 && this.#setAsideInFlight < SET_ASIDE_CALLS;
   }
 
-  #admitSetAside(): void {
-    this.#setAsideUnderWay++;
-    this.#ordinarySinceSetAside = 0;
-    for (const goOn of this.#setAside) {
-      this.#setAside.delete(goOn);
-      goOn();
+  #startSetAside(): void {
+    this.#setAsideInFlight++;
+    this.#normalSinceSetAside = 0;
+    for (const resume of this.#setAside) {
+      this.#setAside.delete(resume);
+      resume();
       return;
     }
   }
 
-  #admitAfter(ms: number): void {
+  #startCallsAfter(ms: number): void {
     const dueAt = performance.now() + ms;
-    // An urgent one may be due before an ordinary one that waits already.
+    // An urgent call can be due before a normal call that already waits.
     if (dueAt >= this.#dueAt) return;
     clearTimeout(this.#timer);
     this.#dueAt = dueAt;
     this.#timer = setTimeout(() => {
       this.#dueAt = Number.POSITIVE_INFINITY;
-      this.#admit();
+      this.#startCalls();
     }, Math.ceil(ms));
   }
 
-  /** One of those outside, who takes what room there is; if that was nobody, the next one soon. */
-  #callIn(): void {
-    if (!this.#isOpen) this.#isCallingIn = false;
-    if (this.#outside.length === 0 || !(this.#isCallingIn || this.#isWorthCalling)) return;
-    this.#isCallingIn = true;
-    this.#outside.shift()?.();
-    if (this.#outside.length === 0 || this.#isLooking) return;
-    this.#isLooking = true;
+  /** Wakes one waiting sender. If capacity is left after its turn, the next one is woken. */
+  #wakeSender(): void {
+    if (!this.#hasCapacity) this.#isWaking = false;
+    if (this.#waitingSenders.length === 0 || !(this.#isWaking || this.#isWorthWaking)) return;
+    this.#isWaking = true;
+    this.#waitingSenders.shift()?.();
+    if (this.#waitingSenders.length === 0 || this.#isWakeScheduled) return;
+    this.#isWakeScheduled = true;
     setImmediate(() => {
-      this.#isLooking = false;
-      this.#callIn();
+      this.#isWakeScheduled = false;
+      this.#wakeSender();
     });
   }
 }

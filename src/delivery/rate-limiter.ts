@@ -1,28 +1,31 @@
-/** The time for which unused requests are saved up, in milliseconds. */
+/** Maximum time for which unused requests are saved, in milliseconds. */
 const BURST_MS = 50;
-/** How far ahead urgent requests are allowed, in milliseconds. */
+/** How far in advance urgent requests may take tokens, in milliseconds. */
 const ADVANCE_MS = 1000;
-/** The length of the window in which answers are counted before the pace is judged, in milliseconds. */
+/** Length of the window of responses after which the rate is adjusted, in milliseconds. */
 const WINDOW_MS = 100;
-/** The fewest throttled requests, and their least share in a window, that lower the pace. */
+/** Minimum share of throttled requests in a window that lowers the rate. */
 const THROTTLED_SHARE = 0.05;
+/** Minimum number of throttled requests in a window that lowers the rate. */
 const THROTTLED_CALLS = 5;
-/** What the pace is multiplied by for each window with too many throttled requests. */
-const SLOWER = 0.7;
-/** What is added to the share of the pace in each other window. */
-const GAIN = 0.05;
-const LEAST = 0.02;
-/** The pace from which an endpoint without a limit is slowed down, in requests per second. */
+/** Factor of the rate after a window with too many throttled requests. */
+const DECREASE_FACTOR = 0.7;
+/** Increase of the share of the rate after each other window. */
+const INCREASE = 0.05;
+/** Minimum share of the rate. */
+const MIN_SHARE = 0.02;
+/** Initial rate of an endpoint without a limit when it throttles, in requests per second. */
 const UNBOUNDED_PER_SECOND = 10_000;
 
 /**
- * A limit of requests per second: a token bucket whose rate grows by addition and shrinks by multiplication (AIMD).
+ * A limit of requests per second: a token bucket with an adaptive rate. The rate increases
+ * additively and decreases multiplicatively (AIMD).
  *
- * The process has one for `maxRequestsPerSecond`. Each endpoint has one `within` it, which is slower while that endpoint throttles. So an
- * endpoint that throttles slows down no other endpoint.
+ * The process has one limiter for `maxRequestsPerSecond`. Each endpoint has a limiter `within` it,
+ * which is slower while that endpoint throttles. Other endpoints are not slowed down.
  */
 export class Rate {
-  readonly #most: number;
+  readonly #max: number;
   readonly #within: Rate | undefined;
   #share = 1;
   #saved: number;
@@ -30,18 +33,18 @@ export class Rate {
   #window = { from: 0, calls: 0, throttled: 0 };
 
   /**
-   * @param perSecond `Infinity`: no limit
-   * @param within a limit that the requests count against as well
+   * @param perSecond maximum number of requests per second. `Infinity` for no limit
+   * @param within another limiter that also counts the requests
    */
   constructor(perSecond: number, { within, now = performance.now() }: RateOptions = {}) {
-    this.#most = perSecond;
+    this.#max = perSecond;
     this.#within = within;
     this.#saved = this.#burst;
     this.#at = now;
     this.#window.from = now;
   }
 
-  /** Whether too many requests were throttled lately. */
+  /** Whether too many recent requests were throttled. */
   get isSlowed(): boolean {
     return this.#share < 1 || this.#isTooFast;
   }
@@ -51,7 +54,7 @@ export class Rate {
     return throttled >= THROTTLED_CALLS && throttled >= calls * THROTTLED_SHARE;
   }
 
-  /** The share of the full pace that is left: from 1 down to 0.02. */
+  /** The current share of the full rate, from 0.02 to 1. */
   get share(): number {
     return this.#share;
   }
@@ -59,16 +62,17 @@ export class Rate {
   /**
    * Takes one token.
    *
-   * @param isUrgent may be taken up to a second in advance, at the expense of later requests
-   * @returns 0, or the number of milliseconds after which to try again, when no token was taken
+   * @param isUrgent whether the token can be taken up to a second in advance. Later requests then
+   *   wait longer
+   * @returns 0 if a token was taken. Otherwise, the time until the next attempt in milliseconds
    */
   take(isUrgent: boolean, now = performance.now()): number {
-    // At the full pace, the limit that this one is within is at least as strict.
+    // At the full rate, the outer limiter is at least as strict.
     if (this.#share === 1 && this.#within) return this.#within.take(isUrgent, now);
-    if (this.#most === Infinity && this.#share === 1) return 0;
+    if (this.#max === Infinity && this.#share === 1) return 0;
     const perMs = this.#perMs();
     this.#saved = Math.min(this.#burst, this.#saved + (now - this.#at) * perMs);
-    // Tokens that were taken in advance at a faster pace are not paid back at a slower one.
+    // Limits the debt of tokens that were taken in advance at a faster rate.
     this.#saved = Math.max(this.#saved, -perMs * ADVANCE_MS);
     this.#at = now;
     const needed = isUrgent ? 1 - perMs * ADVANCE_MS : 1;
@@ -78,7 +82,11 @@ export class Rate {
     return wait;
   }
 
-  /** Counts an answer. @param isThrottled whether it is evidence that there were too many requests */
+  /**
+   * Counts a response.
+   *
+   * @param isThrottled whether the response shows that the endpoint throttles
+   */
   answered(isThrottled: boolean, now = performance.now()): void {
     const window = this.#window;
     window.calls++;
@@ -86,22 +94,22 @@ export class Rate {
     if (now - window.from < WINDOW_MS) return;
     const windows = (now - window.from) / WINDOW_MS;
     this.#share = this.#isTooFast
-      ? Math.max(LEAST, this.#share * SLOWER)
-      : Math.min(1, this.#share + GAIN * Math.min(windows, 1 / GAIN));
+      ? Math.max(MIN_SHARE, this.#share * DECREASE_FACTOR)
+      : Math.min(1, this.#share + INCREASE * Math.min(windows, 1 / INCREASE));
     this.#window = { from: now, calls: 0, throttled: 0 };
   }
 
   get #burst(): number {
-    return Math.max(1, (this.#most === Infinity ? UNBOUNDED_PER_SECOND : this.#most) * (BURST_MS / 1000));
+    return Math.max(1, (this.#max === Infinity ? UNBOUNDED_PER_SECOND : this.#max) * (BURST_MS / 1000));
   }
 
   #perMs(): number {
-    return ((this.#most === Infinity ? UNBOUNDED_PER_SECOND : this.#most) * this.#share) / 1000;
+    return ((this.#max === Infinity ? UNBOUNDED_PER_SECOND : this.#max) * this.#share) / 1000;
   }
 }
 
 interface RateOptions {
   readonly within?: Rate;
-  /** By `performance.now()`. */
+  /** The current time of `performance.now()`, for tests. */
   readonly now?: number;
 }

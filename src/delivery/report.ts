@@ -1,95 +1,106 @@
 import { DeliveryError } from "../errors.ts";
 import type { Outcome } from "./delivery.ts";
 
-/** What became of a send. The last five sum to the first. */
+/** The result of a send. `sent`, `gone`, `denied`, `failed` and `unsent` sum to `recipients`. */
 export interface DeliveryReport {
-  /** Live sessions of the audience. */
+  /** Number of open connections in the audience. */
   readonly recipients: number;
-  /** Accepted by API Gateway. */
+  /** Messages that API Gateway accepted. */
   readonly sent: number;
-  /** No longer there; their rows were closed. */
+  /** Connections that did not exist any more. Their rows were closed. */
   readonly gone: number;
-  /** Not permitted to have it at this moment. */
-  readonly withheld: number;
-  /** Not accepted after retries; `failures` tells why. */
+  /** Recipients without permission for the message. */
+  readonly denied: number;
+  /** Messages that API Gateway did not accept after retries. `failures` contains the reasons. */
   readonly failed: number;
-  /** Not tried, as the send was ended before; in a progress report, those whose answer is awaited. */
+  /**
+   * Recipients without an attempt, because the send was ended first. In a progress report, messages
+   * in flight.
+   */
   readonly unsent: number;
-  /** Reason → how many, such as `{ "arriving": 1, "status 500": 2 }`. */
+  /** Number of failed messages by reason, such as `{ "arriving": 1, "status 500": 2 }`. */
   readonly failures: Readonly<Record<string, number>>;
-  /** Where a send that was ended goes on: give it as `after`. null when it reached everyone. */
+  /**
+   * The position after which an ended send can continue. Pass it as `after`. `null` if the send is
+   * complete.
+   */
   readonly cursor: string | null;
 }
 
-/** Whom a send would reach, were it sent now. The last two sum to the first. */
+/** The recipients that a send would have now. `permitted` and `denied` sum to `recipients`. */
 export interface DeliveryPreview {
-  /** Live sessions of the audience. */
+  /** Number of open connections in the audience. */
   readonly recipients: number;
+  /** Recipients that would receive the message. */
   readonly permitted: number;
-  /** Not permitted to have it at this moment. */
-  readonly withheld: number;
+  /** Recipients without permission for the message. */
+  readonly denied: number;
 }
 
-/** A send broke off half-way: what it was to read, or to write, failed. */
+/**
+ * Thrown by `send()` if an error, such as a database failure, ends it after the first recipients.
+ */
 export class SendInterruptedError extends DeliveryError {
   override readonly name: string = "SendInterruptedError";
-  /** How far it came. Its `cursor` is where it goes on. */
+  /** The result so far. Pass its `cursor` as `after` to continue the send. */
   readonly report: DeliveryReport;
 
   constructor(report: DeliveryReport, cause: unknown) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const reason = cause instanceof Error ? cause.message : String(cause);
     super(
-      `The send broke off after ${report.recipients} recipients: ${why} It goes on with send(message, { after: error.report.cursor }).`,
-      { code: "SALLYPORT_INTERRUPTED", status: 503, reply: "Temporarily unavailable.", cause },
+      `The send was interrupted after ${report.recipients} recipients: ${reason} ` +
+        "To continue, call send(message, { after: error.report.cursor }).",
+      { code: "SALLYPORT_INTERRUPTED", status: 503, clientMessage: "Temporarily unavailable.", cause },
     );
     this.report = report;
   }
 }
 
-/** Adds up outcomes into a {@link DeliveryReport}. */
+/** Adds up the outcomes of posts to a {@link DeliveryReport}. */
 export class DeliveryTally {
-  /** Posts without an outcome, and recipients that were not tried. */
+  /** Posts without an outcome, and recipients without an attempt. */
   #unsent = 0;
   #sent = 0;
   #gone = 0;
-  #withheld = 0;
+  #denied = 0;
   #failed = 0;
   readonly #failures = new Map<string, number>();
 
-  /** @returns how many have been withheld so far */
-  withhold(): number {
-    return ++this.#withheld;
+  /** Counts a denied recipient. @returns the number of denied recipients so far */
+  deny(): number {
+    return ++this.#denied;
   }
 
-  /** Notes a post whose outcome is still to come. */
+  /** Counts a post before its outcome. */
   begin(): void {
     this.#unsent++;
   }
 
-  /** Notes recipients that were not tried. */
+  /** Counts recipients without an attempt. */
   leave(count: number): void {
     this.#unsent += count;
   }
 
-  /** The outcome of a post that was begun. */
+  /** Counts the outcome of a post, after {@link begin}. */
   count(outcome: Outcome): void {
     this.#unsent--;
     if (outcome.kind === "sent") this.#sent++;
     else if (outcome.kind === "gone") this.#gone++;
-    else if (outcome.kind === "withheld") this.#withheld++;
+    else if (outcome.kind === "denied") this.#denied++;
     else {
       this.#failed++;
       this.#failures.set(outcome.reason, (this.#failures.get(outcome.reason) ?? 0) + 1);
     }
   }
 
+  /** Returns the report of the posts so far. */
   report(cursor: string | null): DeliveryReport {
-    const parts = this.#sent + this.#gone + this.#withheld + this.#failed + this.#unsent;
+    const parts = this.#sent + this.#gone + this.#denied + this.#failed + this.#unsent;
     return {
       recipients: parts,
       sent: this.#sent,
       gone: this.#gone,
-      withheld: this.#withheld,
+      denied: this.#denied,
       failed: this.#failed,
       unsent: this.#unsent,
       failures: Object.fromEntries(this.#failures),

@@ -1,37 +1,41 @@
 import { createHmac, createSecretKey, hash, type KeyObject } from "node:crypto";
 
-/** What proves to AWS who is calling. Of the same form as the AWS SDK's. */
+/** AWS credentials, in the format of the AWS SDK. */
 export interface AwsCredentials {
+  /** Id of the access key. */
   readonly accessKeyId: string;
+  /** Secret of the access key. */
   readonly secretAccessKey: string;
-  /** Of temporary credentials, such as a role's. */
+  /** Session token of temporary credentials, for example of a role. */
   readonly sessionToken?: string | undefined;
-  /** Until when they hold; undefined for good. */
+  /** When the credentials expire. Default: never. */
   readonly expiration?: Date | undefined;
 }
 
-/** A call to be signed, as it goes over the wire. */
+/** A call to sign, in the exact form in which it is sent. */
 export interface SignableCall {
   readonly method: "POST" | "DELETE" | "GET";
-  /** The host as the `host` header has it: with its port, where that is not the scheme's own. */
+  /** Value of the `host` header. It contains the port if that is not the default of the scheme. */
   readonly host: string;
-  /** The path as it is sent, percent-encoded once; without query. */
+  /** The path that is sent, percent-encoded once and without query. */
   readonly path: string;
   readonly body: string;
-  /** Default: none is sent. */
+  /** Value of the `content-type` header. Default: the header is not sent. */
   readonly contentType?: string | undefined;
 }
 
 const SERVICE = "execute-api";
-/** Bodies whose hash is remembered: a send has one for all its recipients. */
-const KNOWN_BODIES = 16;
+/** Maximum number of cached body hashes. A send has one body for all its recipients. */
+const MAX_CACHED_BODIES = 16;
 
 /**
- * Signs calls of the Management API by AWS Signature Version 4.
+ * Signs calls to the Management API with AWS Signature Version 4.
  *
- * The key of a day, the date of a second and the hash of a body are made once, so that a call costs two hashes.
+ * The key per day, the date per second and the hash per body are cached, so a call requires two
+ * hashes.
  *
- * Source: AWS, "Create a signed AWS API request"; the path is encoded twice, as for every service but S3.
+ * Source: AWS, "Create a signed AWS API request". The path is encoded twice, as for every service
+ * except S3.
  */
 export class Signer {
   readonly #region: string;
@@ -41,8 +45,8 @@ export class Signer {
   #key: KeyObject | undefined;
   #second = 0;
   #date = "";
-  #before = "";
-  #encodedBefore = "";
+  #parentPath = "";
+  #encodedParentPath = "";
 
   constructor(region: string, credentials: AwsCredentials) {
     this.#region = region;
@@ -50,9 +54,9 @@ export class Signer {
   }
 
   /**
-   * The headers to send beside `host` and what the caller named.
+   * Returns the headers to send.
    *
-   * @param now epoch milliseconds by AWS's clock
+   * @param now epoch milliseconds of the clock of AWS
    */
   sign(call: SignableCall, now: number): Record<string, string> {
     const { sessionToken, accessKeyId } = this.#credentials;
@@ -61,7 +65,7 @@ export class Signer {
     const day = date.slice(0, 8);
     const bodyHash = this.#hashOf(body);
     const headers: Record<string, string> = { host, "x-amz-content-sha256": bodyHash, "x-amz-date": date };
-    // In the order of their names.
+    // The signature requires the headers in alphabetical order.
     let lines = `host:${host}\nx-amz-content-sha256:${bodyHash}\nx-amz-date:${date}\n`;
     let names = "host;x-amz-content-sha256;x-amz-date";
     if (contentType !== undefined) {
@@ -82,19 +86,19 @@ export class Signer {
     return headers;
   }
 
-  /** A path once more percent-encoded. Of many calls to one stage only the last part differs. */
+  /** Returns the path percent-encoded again. The part before the last slash is cached. */
   #encoded(path: string): string {
     const end = path.lastIndexOf("/") + 1;
     const last = path.slice(end);
     if (last === "" || last === "." || last === "..") return encodedPath(path);
-    if (end !== this.#before.length || !path.startsWith(this.#before)) {
-      this.#before = path.slice(0, end);
-      this.#encodedBefore = encodedPath(this.#before);
+    if (end !== this.#parentPath.length || !path.startsWith(this.#parentPath)) {
+      this.#parentPath = path.slice(0, end);
+      this.#encodedParentPath = encodedPath(this.#parentPath);
     }
-    return this.#encodedBefore + encodedPart(last);
+    return this.#encodedParentPath + encodedPart(last);
   }
 
-  /** Such as `20261125T231500Z`. */
+  /** Returns the date, such as `20261125T231500Z`. */
   #dateOf(now: number): string {
     const second = Math.floor(now / 1000);
     if (second !== this.#second) {
@@ -121,7 +125,7 @@ export class Signer {
     if (hash === undefined) {
       hash = sha256(body);
       this.#bodies.set(body, hash);
-      if (this.#bodies.size > KNOWN_BODIES) this.#bodies.delete(this.#bodies.keys().next().value ?? "");
+      if (this.#bodies.size > MAX_CACHED_BODIES) this.#bodies.delete(this.#bodies.keys().next().value ?? "");
     }
     return hash;
   }
@@ -131,7 +135,7 @@ function sha256(text: string): string {
   return hash("sha256", text);
 }
 
-/** Each part of the path once more percent-encoded, empty parts and dots resolved as AWS does. */
+/** Percent-encodes each part of the path again, and resolves empty parts and dots like AWS. */
 function encodedPath(path: string): string {
   const parts: string[] = [];
   for (const part of path.split("/")) {
@@ -142,9 +146,11 @@ function encodedPath(path: string): string {
   return `/${parts.join("/")}${end}`;
 }
 
-/** RFC 3986: everything but letters, digits, `-`, `_`, `.` and `~`. */
+/**
+ * Percent-encodes all characters except letters, digits, `-`, `_`, `.` and `~`. Source: RFC 3986.
+ */
 function encodedPart(part: string): string {
-  // Most are connection ids, encoded once.
+  // Fast path: most parts are connection ids that were encoded once.
   if (/^[A-Za-z0-9_.~%-]*$/.test(part)) return part.replaceAll("%", "%25");
   return encodeURIComponent(part).replace(
     /[!'()*]/g,

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Rate } from "./rate-limiter.ts";
-import { noRefusals, type Refusals, Throttling } from "./throttling.ts";
+import { noRejections, type Rejections, Throttling } from "./throttling.ts";
 
 let rate: Rate;
 let throttling: Throttling;
@@ -17,7 +17,7 @@ beforeEach(() => {
  * Makes one call to each connection. Those in `refused` are answered 429.
  * Returns how many of these counted as evidence that the endpoint throttles.
  */
-function round(refused: readonly Refusals[], accepted: readonly (Refusals | undefined)[]): number {
+function round(refused: readonly Rejections[], accepted: readonly (Rejections | undefined)[]): number {
   let evidence = 0;
   for (const refusals of refused) {
     const isEvidence = throttling.refused(refusals, now);
@@ -32,7 +32,7 @@ function round(refused: readonly Refusals[], accepted: readonly (Refusals | unde
   return evidence;
 }
 
-const connections = (count: number) => Array.from({ length: count }, noRefusals);
+const connections = (count: number) => Array.from({ length: count }, noRejections);
 
 describe("connections that are throttled while others are served", () => {
   test("are no evidence against the endpoint after the first 429, and are set aside", () => {
@@ -45,7 +45,7 @@ describe("connections that are throttled while others are served", () => {
   });
 
   test("are too slow after three seconds, and not before", () => {
-    const [silent = noRefusals()] = connections(1);
+    const [silent = noRejections()] = connections(1);
     for (let call = 0; call < 10; call++) {
       expect(throttling.isTooSlow(silent, now)).toBe(false);
       round([silent], [undefined]);
@@ -55,7 +55,7 @@ describe("connections that are throttled while others are served", () => {
   });
 
   test("are too slow although other connections recovered once", () => {
-    const [silent = noRefusals(), ...others] = connections(4);
+    const [silent = noRejections(), ...others] = connections(4);
     round([silent, ...others], [undefined]);
     round([silent], others);
     // Three recoveries at once may mean that the endpoint throttles.
@@ -66,7 +66,7 @@ describe("connections that are throttled while others are served", () => {
   });
 
   test("are not too slow while other connections repeatedly recover", () => {
-    const [silent = noRefusals(), ...others] = connections(4);
+    const [silent = noRejections(), ...others] = connections(4);
     for (let call = 0; call < 20; call++) {
       round([silent, ...others], Array(100).fill(undefined));
       round([silent], [...others, ...Array(100).fill(undefined)]);
@@ -76,7 +76,7 @@ describe("connections that are throttled while others are served", () => {
   });
 
   test("are no longer set aside once a call was accepted", () => {
-    const [slow = noRefusals()] = connections(1);
+    const [slow = noRejections()] = connections(1);
     for (let call = 0; call < 5; call++) round([slow], [undefined]);
     expect(throttling.isSetAside(slow, now)).toBe(true);
     round([], [slow]);
@@ -107,7 +107,7 @@ describe("an endpoint that throttles", () => {
   });
 
   test("is not recognized by the 429 answers of a single connection", () => {
-    const [one = noRefusals()] = connections(1);
+    const [one = noRejections()] = connections(1);
     let evidence = 0;
     for (let call = 0; call < 200; call++) {
       if (throttling.refused(one, now)) evidence++;
@@ -118,7 +118,7 @@ describe("an endpoint that throttles", () => {
 });
 
 test("a connection with other failures is not set aside, but is alone while others are served", () => {
-  const [one = noRefusals()] = connections(1);
+  const [one = noRejections()] = connections(1);
   for (let call = 0; call < 5; call++) throttling.failed(one);
   expect(throttling.isAlone(one)).toBe(false);
   round([], [undefined]);

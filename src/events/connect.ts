@@ -6,24 +6,25 @@ import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/a
 import type { Gateway } from "../auth/gateways.ts";
 import { addressBlock } from "../auth/rate-limits.ts";
 import { hashToken, type TokenGrant } from "../auth/tokens.ts";
-import { lockOfConnections, type NewConnection, type SpentMark } from "../connections/open.ts";
+import { connectionsLock, type NewConnection, type SpentTokenRef } from "../connections/open.ts";
 import type { ConnectionLimit } from "../connections/user-connections.ts";
-import { malformed, type Reason, RefusedError } from "../errors.ts";
+import { malformedRequest, type Reason, ForbiddenError, RequestError } from "../errors.ts";
 import { ANONYMOUS, type Subject } from "../permissions/rules.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";
 import { loopbackOrigin } from "../protocol/loopback.ts";
 import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
-import { firstEnd } from "../storage/sql/effective-permissions.ts";
+import { firstExpiry } from "../storage/sql/effective-permissions.ts";
 import { checkChannelName } from "../views/channels.ts";
 import type { MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
 import { tooManyConnections } from "./connection-slots.ts";
 
 /**
- * Denials of a connect that may be an attempt to guess a token or to use a stolen one. A known user without a permission is not among
- * them: the user's own limit applies.
+ * Reasons of denied connects that can be an attempt to guess a token or to use a stolen one.
+ *
+ * A known user without a permission is not included, because the limit of that user applies.
  */
 const FAILURES: ReadonlySet<Reason> = new Set([
   "token-missing",
@@ -31,28 +32,37 @@ const FAILURES: ReadonlySet<Reason> = new Set([
   "token-expired",
   "token-replayed",
   "session",
-  // A token of an ended session can be sent again and again, like one that was spent.
+  // The token of an ended session can be sent any number of times, like one that was spent.
   "session-ended",
 ]);
 
-/** A connect with an accepted token and session, or an accepted anonymous one. */
+/** A connect after its token and session were verified, or an anonymous one. */
 interface AuthenticatedConnect {
   readonly subject: Subject;
   readonly sessionId: string | null;
   /** Number of the last change before the subject was read. */
   readonly since: number;
   /** The token that was spent. */
-  readonly token: SpentMark | undefined;
+  readonly token: SpentTokenRef | undefined;
 }
 
 /**
- * `$connect`: decides whether a connection opens, and as which user.
+ * Handles `$connect`: decides whether a connection opens, and for which user.
  *
- * The order of the checks is the security design: caller, form, Origin, token spent (a failure counts for its address, and limits
- * only failures), same session, view and channel of the token, limits of address and user, user active, view's rule, channel's rules,
- * `authorize`, the view's `connect()`, row and open connections of the user. A spent token stays spent, whatever follows.
+ * The order of the checks is the security design:
  *
- * @throws RefusedError
+ * - caller, form and Origin
+ * - the token, which is spent. A failure counts for the client's address, and that limit applies to
+ *   failures only
+ * - same session, view and channel of the token
+ * - limits of address and user
+ * - user active, rule of the view, rules of the channel, `authorize`
+ * - `connect()` of the view
+ * - row of the connection, number of open connections of the user
+ *
+ * A spent token stays spent if a later check fails.
+ *
+ * @throws RequestError if a check fails
  */
 export async function connect(
   services: Services,
@@ -75,16 +85,18 @@ export async function connect(
 
   const request = { view, call, gateway, http, channel };
   const attempt = { gatewayId: gateway.id, view: view.path, block: address.block };
-  const accepted = await authenticateConnect(services, request, context).catch(async (error: unknown) => {
-    if (error instanceof RefusedError && FAILURES.has(error.reason))
-      await services.connectLimits.failed(attempt);
-    throw error;
-  });
-  await services.connectLimits.take(attempt, accepted.subject.userId);
-  checkRules(services, context, view, channel, accepted.subject);
-  const user = userOf(accepted.subject, services.permissions, context);
+  const authenticated = await authenticateConnect(services, request, context).catch(
+    async (error: unknown) => {
+      if (error instanceof RequestError && FAILURES.has(error.reason))
+        await services.connectLimits.failed(attempt);
+      throw error;
+    },
+  );
+  await services.connectLimits.take(attempt, authenticated.subject.userId);
+  checkRules(services, context, view, channel, authenticated.subject);
+  const user = userOf(authenticated.subject, services.permissions, context);
   if (channel !== undefined) await runChannelAuthorize(context, services.channels.require(channel), user);
-  if (services.telemetry) context.gateMs = performance.now() - context.startedAt;
+  if (services.telemetry) context.authorizationMs = performance.now() - context.startedAt;
   await view.view.connect?.({
     user,
     channel,
@@ -93,9 +105,9 @@ export async function connect(
       return http.request;
     },
   });
-  await open(services, request, accepted, address.text, context).catch(async (error: unknown) => {
-    // Others may share the address of a user who has too many connections.
-    if (error instanceof RefusedError && error.reason === "connection-limit")
+  await open(services, request, authenticated, address.text, context).catch(async (error: unknown) => {
+    // Other users can share the address of a user who has too many connections.
+    if (error instanceof RequestError && error.reason === "connection-limit")
       await services.connectLimits.giveBack(attempt);
     throw error;
   });
@@ -117,25 +129,39 @@ async function authenticateConnect(
   const { view, call, channel } = request;
   if (call.token !== undefined) return verifyToken(services, call.token, request, context);
   const since = hasHooks(services, channel) ? await services.changeLog.last(services.database.db) : 0;
-  return { subject: withoutToken(view), sessionId: null, since, token: undefined };
+  return { subject: anonymousSubject(view), sessionId: null, since, token: undefined };
 }
 
-/** Whether `authorize` is called, whose answer can be out of date by the time the row is written. */
+/**
+ * Returns whether the channel has an `authorize`. Its result can be outdated when the row is
+ * written.
+ */
 function hasHooks(services: Services, channel: string | undefined): boolean {
   return channel !== undefined && services.channels.require(channel).authorize.length > 0;
 }
 
-/** Without a token there is no user, whatever cookie came along. */
-function withoutToken(view: MountedView): Subject {
+/**
+ * Returns the anonymous subject. Without a token there is no user, even if the request has a
+ * session cookie.
+ */
+function anonymousSubject(view: MountedView): Subject {
   if (view.rule.signedIn) {
-    throw new RefusedError(`${view.name} needs a token, and the connect brought no ws_token.`, {
-      reason: "token-missing",
-    });
+    throw new ForbiddenError(
+      `${view.name} requires a token, but the connect has no ws_token. Request a token and add it to the URL.`,
+      {
+        reason: "token-missing",
+      },
+    );
   }
   return ANONYMOUS;
 }
 
-/** Spends the token first: it is cheaper than the app's `authenticate`, which a flood of bad tokens then does not reach. */
+/**
+ * Spends the token, and checks that it belongs to the session and view of the connect.
+ *
+ * The token is spent before `authenticate` is called, which costs more. A flood of invalid tokens
+ * does not reach the app.
+ */
 async function verifyToken(
   services: Services,
   token: string,
@@ -148,26 +174,34 @@ async function verifyToken(
   if (grant.sessionId !== null) context.sessionId = grant.sessionId;
   if (services.tokenBinding !== "token") {
     const identity = await authenticatedUser(services, http.request);
-    const same = identity?.userId === grant.userId && identity.sessionId === grant.sessionId;
-    if (!same) {
-      throw new RefusedError(
+    const isSameSession = identity?.userId === grant.userId && identity.sessionId === grant.sessionId;
+    if (!isSameSession) {
+      throw new ForbiddenError(
         identity
-          ? `The token is of user ${grant.userId}, but the connect came with another login, of user ${identity.userId}.`
-          : withoutLogin(call.origin),
+          ? `The token was issued to user ${grant.userId} in one session, but the connect is from another session, of ` +
+              `user ${identity.userId}. Request a token in the session that connects.`
+          : noSessionMessage(call.origin),
         { reason: "session" },
       );
     }
   } else if (grant.origin !== (call.origin ?? null) || (grant.gatewayId ?? gateway.id) !== gateway.id) {
-    throw new RefusedError("The token was issued to another page's origin, or for another gateway.", {
-      reason: "session",
-    });
+    throw new ForbiddenError(
+      "The token was issued for another origin or gateway. Request a token for this one.",
+      {
+        reason: "session",
+      },
+    );
   }
   requireScope(grant, request);
   const spent = { hash: hashToken(token), spentAt: grant.spentAt };
   return { subject: grant.subject, sessionId: grant.sessionId, since: grant.since, token: spent };
 }
 
-/** A channel is compared with the one that the connect joins, which is the view's default if the client names none. */
+/**
+ * Checks that the connect is within the view and channel of the token.
+ *
+ * If the client names no channel, the default channel of the view is compared.
+ */
 function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): void {
   const isView = grant.view === null || grant.view === view.path;
   const isChannel = grant.channel === null || grant.channel === channel;
@@ -176,7 +210,7 @@ function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): voi
     grant.view === null ? "" : `view ${grant.view}`,
     grant.channel === null ? "" : `channel ${grant.channel}`,
   ];
-  throw new RefusedError(
+  throw new ForbiddenError(
     `The token was requested for ${scope.filter(Boolean).join(" and ")}, but is used for view ${view.path} ` +
       `${channel === undefined ? "without a channel" : `and channel ${channel}`}. Request a token for each connect, with the view and ` +
       "the channel of this connect.",
@@ -184,15 +218,15 @@ function requireScope(grant: TokenGrant, { view, channel }: ConnectRequest): voi
   );
 }
 
-function withoutLogin(origin: string | undefined): string {
+function noSessionMessage(origin: string | undefined): string {
   const page = loopbackOrigin(origin)?.hostname;
   const other = page === "localhost" ? "127.0.0.1" : "localhost";
   const hint =
     page === undefined
-      ? "Cookies reach $connect on a custom domain; elsewhere"
-      : `The page is on ${page}. If the socket has another name of this machine, such as ${other}, the browser sends it no cookies: ` +
-        "use one name for both. If cookies cannot reach $connect,";
-  return `The connect came without a login. ${hint} use token: { binding: "token" }.`;
+      ? "Cookies reach $connect on a custom domain only. On another domain,"
+      : `The page is on ${page}. The browser sends no cookies to another host name, such as ${other}. ` +
+        "Use one host name for both. If cookies cannot reach $connect,";
+  return `The connect has no session, because authenticate() returned null. ${hint} use token: { binding: "token" }.`;
 }
 
 function checkRules(
@@ -207,9 +241,14 @@ function checkRules(
 }
 
 /**
- * The permissions are read again by the statement that writes the row, and checked before the row is committed, because the code of the
- * app may have taken long. Without `authorize` and `connect()`, the statement only requires that no change was recorded since they were
- * read. `authorize` of the channel is called again if a change that concerns the connection was recorded since it was called.
+ * Writes the row of the connection.
+ *
+ * The code of the app can take long. Therefore, the statement that writes the row reads the
+ * permissions again, and they are checked before the commit.
+ *
+ * Without `authorize` and `connect()`, the statement only requires that no change was recorded
+ * since the permissions were read. `authorize` of the channel is called again if a change that
+ * affects the connection was recorded since the last call.
  */
 async function open(
   services: Services,
@@ -227,9 +266,9 @@ async function open(
   };
   const checksChanges = hasHooks(services, channel);
   const limit = userId === null ? undefined : services.limits.connectionsAt(view.path);
-  const lock = userId === null || limit === undefined ? undefined : lockOfConnections(userId);
+  const lock = userId === null || limit === undefined ? undefined : connectionsLock(userId);
   if (token !== undefined && !checksChanges && !view.view.connect) {
-    const validUntil = firstEnd(subject);
+    const validUntil = firstExpiry(subject);
     if (await services.connectionOpener.openUnchanged({ ...connection, limit, since, validUntil }, lock)) {
       context.connectionKey = connection.id;
       return;
@@ -243,8 +282,8 @@ async function open(
         const row = { ...connection, limit, since: checksChanges ? last : undefined };
         const opened = await services.connectionOpener.open(db, row);
         if (!opened) return whyNotOpened(services, db, row, call);
-        const now = userId === null ? ANONYMOUS : { ...opened, userId };
-        checkRules(services, context, view, channel, now);
+        const current = userId === null ? ANONYMOUS : { ...opened, userId };
+        checkRules(services, context, view, channel, current);
         return { kind: "opened", connectionKey: opened.id };
       },
       { lock },
@@ -261,46 +300,49 @@ async function open(
     }
     attempt++;
     last = outcome.last;
-    const now =
+    const current =
       userId === null ? ANONYMOUS : await services.userPermissions.subject(services.database.db, userId);
     if (channel !== undefined)
       await runChannelAuthorize(
         context,
         services.channels.require(channel),
-        userOf(now, services.permissions, context),
+        userOf(current, services.permissions, context),
       );
   }
-  throw new RefusedError(
-    `authorize of channel "${channel}" was called ${ATTEMPTS} times, and each time the permissions of the user or the data of the ` +
-      "channel changed meanwhile.",
+  throw new ForbiddenError(
+    `authorize of channel "${channel}" was called ${ATTEMPTS} times, and each time the permissions of the user or the ` +
+      "data of the channel changed during the call. Connect again.",
     { reason: "unstable" },
   );
 }
 
-/** How often `authorize` is called for one connect before it is denied, because changes keep concerning it. */
+/**
+ * Maximum number of `authorize` calls per connect. Each change of the user or channel causes
+ * another one.
+ */
 const ATTEMPTS = 20;
 
-/** What came of an attempt to write the row. */
+/** The result of an attempt to write the row. */
 type Outcome =
   | { readonly kind: "opened"; readonly connectionKey: string }
-  /** A change that concerns the connection was recorded since `authorize` was called. */
+  /** A change that affects the connection was recorded since `authorize` was called. */
   | { readonly kind: "changed"; readonly last: number }
-  /** The user has as many open connections as the limit allows. */
+  /** The user has reached the limit of open connections. */
   | { readonly kind: "full"; readonly userId: string; readonly limit: ConnectionLimit };
 
-/** @throws RefusedError for what another attempt does not change */
+/** Returns why the row was not written. @throws RequestError if another attempt cannot succeed */
 async function whyNotOpened(
   services: Services,
   db: Kysely<Tables>,
   row: NewConnection,
   { connectionId, token }: ConnectCall,
 ): Promise<Outcome> {
-  // A statement whose answer was lost has opened it, and was repeated.
+  // The statement was retried because its result was lost, but it had written the row.
   if (await services.connectionOpener.isOpened(db, row)) return { kind: "opened", connectionKey: row.id };
   const ended =
     token === undefined || row.token === undefined
       ? undefined
-      : await services.tokens.whyEnded(db, token, row.token.spentAt);
+      : await services.tokens.findSpentError(db, token, row.token.spentAt);
   if (ended) throw ended;
   const { limit, since, userId } = row;
   if (since !== undefined) {
@@ -311,10 +353,10 @@ async function whyNotOpened(
     const open = await services.userConnections.count(db, userId, limit.scope);
     if (open >= limit.max) return { kind: "full", userId, limit };
   }
-  throw malformed(`Connection ${connectionId} has already been opened.`);
+  throw malformedRequest(`Connection ${connectionId} was opened before. Send $connect once per connection.`);
 }
 
-/** The peer's address and the block of addresses that is limited together. */
+/** Returns the client's address, and the address block that shares its limits. */
 function sourceOf(
   services: Services,
   view: MountedView,
@@ -327,13 +369,18 @@ function sourceOf(
   const names = ["connectsPerIp", "failedConnectsPerIp"] as const;
   if (names.every((name) => services.limits.at(view.path, name).value === false))
     return { text: undefined, block: "any" };
-  throw malformed(
-    `The connect brought no source address (${JSON.stringify(text) ?? "none"}). Map integration.request.header.x-sallyport-source-ip ` +
-      "from context.identity.sourceIp, or turn off limits.connectsPerIp and limits.failedConnectsPerIp.",
+  throw malformedRequest(
+    `The connect has no valid source address (${JSON.stringify(text) ?? "none"}), so the limits per address cannot be ` +
+      "checked. Map integration.request.header.x-sallyport-source-ip from context.identity.sourceIp, or set " +
+      "limits.connectsPerIp and limits.failedConnectsPerIp to false.",
   );
 }
 
-/** The entry that the outermost trusted proxy added, counted from the right. Entries to the left of it can be written by the client. */
+/**
+ * Returns the X-Forwarded-For entry that the outermost trusted proxy added, counted from the right.
+ *
+ * Entries to the left of it can be written by the client.
+ */
 function forwardedFor(http: HttpCall, proxies: number): string | undefined {
   const entries = (http.header("x-forwarded-for") ?? "").split(",").map((entry) => entry.trim());
   return entries[entries.length - 1 - proxies];

@@ -1,11 +1,11 @@
 import type { Connections } from "../connections/connections.ts";
 import type { ConnectionScope, OpenConnection, UserConnections } from "../connections/user-connections.ts";
 import type { ManagementApi } from "../delivery/management-api.ts";
-import { within } from "../with-timeout.ts";
+import { waitAtMost } from "../with-timeout.ts";
 
-/** Connections of one user that are probed at the same time. */
+/** Maximum number of connections of one user that are probed at the same time. */
 const MAX_PROBES = 20;
-/** How long the probes of one user may take together, in milliseconds. */
+/** Maximum duration of all probes of one user, in milliseconds. */
 const PROBE_TIMEOUT_MS = 2000;
 
 interface Probe {
@@ -14,15 +14,17 @@ interface Probe {
 }
 
 /**
- * Closes rows of connections that no longer exist at API Gateway, because their `$disconnect` was lost.
+ * Closes rows of connections that no longer exist at API Gateway, because their `$disconnect` was
+ * lost.
  *
- * A connection counts as open unless API Gateway says that it is gone: a probe that fails or takes too long closes nothing.
+ * A row is closed only if API Gateway responds that the connection is gone. A probe that fails or
+ * times out closes nothing.
  */
 export class ConnectionProbes {
   readonly #api: ManagementApi;
   readonly #userConnections: UserConnections;
   readonly #connections: Connections;
-  /** By user: there is one probe at a time for each. */
+  /** The probe that is in flight, by user id. Each user has at most one. */
   readonly #inFlight = new Map<string, Probe>();
 
   constructor(api: ManagementApi, userConnections: UserConnections, connections: Connections) {
@@ -32,9 +34,10 @@ export class ConnectionProbes {
   }
 
   /**
-   * Probes the oldest connections of a user, all at the same time. Concurrent calls for a user share one probe.
+   * Probes the oldest connections of a user, all at the same time. Concurrent calls for a user
+   * share one probe.
    *
-   * @returns how many rows were closed
+   * @returns the number of rows that were closed
    */
   async closeGone(userId: string, scope: ConnectionScope): Promise<number> {
     const key = JSON.stringify(scope);
@@ -53,8 +56,8 @@ export class ConnectionProbes {
     const probes = oldest.map(async (connection) => {
       if (await this.#isGone(connection)) gone.push(connection.id);
     });
-    await within(PROBE_TIMEOUT_MS, Promise.allSettled(probes));
-    // Probes that are answered later do not change this list.
+    await waitAtMost(PROBE_TIMEOUT_MS, Promise.allSettled(probes));
+    // The copy excludes the results of probes that finish after the timeout.
     return (await this.#connections.closeMany([...gone], "gone")).size;
   }
 

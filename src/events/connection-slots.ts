@@ -1,12 +1,14 @@
 import type { ConnectionLimit } from "../connections/user-connections.ts";
-import { RefusedError } from "../errors.ts";
+import { RequestError, TooManyRequestsError } from "../errors.ts";
 import type { Services } from "../services.ts";
 
 /**
- * Checks whether a user could open one more connection to a view now. Nothing is reserved: `$connect` checks it again.
+ * Checks whether a user could open one more connection to a view now.
+ *
+ * The call reserves nothing. `$connect` checks the limit again.
  *
  * @param view path of the view
- * @throws RefusedError with 429 if the user has as many open connections as the limit allows
+ * @throws RequestError with 429 if the user has as many open connections as the limit allows
  */
 export async function requireConnectionSlot(services: Services, view: string, userId: string): Promise<void> {
   const limit = services.limits.connectionsAt(view);
@@ -18,11 +20,11 @@ export async function requireConnectionSlot(services: Services, view: string, us
   if (closed === 0 || (await isFull())) throw tooManyConnections(userId, limit);
 }
 
-export function tooManyConnections(userId: string, { max, scope }: ConnectionLimit): RefusedError {
+export function tooManyConnections(userId: string, { max, scope }: ConnectionLimit): RequestError {
   const ofView = "view" in scope ? ` of view ${scope.view}` : "";
-  return new RefusedError(
+  return new TooManyRequestsError(
     `User ${userId} has reached connectionsPerUser${ofView}, which allows ${max} open ${max === 1 ? "connection" : "connections"} ` +
       "at the same time. Close one of them, or raise the limit.",
-    { reason: "connection-limit", status: 429, reply: "Too many connections." },
+    { reason: "connection-limit", clientMessage: "Too many connections." },
   );
 }

@@ -2,13 +2,13 @@ import { type DecisionContext, denied, newReference } from "../audit/decision.ts
 import { requireChannelRules, requireSendRules, runChannelAuthorize } from "../auth/authorize.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
-import { RefusedError } from "../errors.ts";
-import { refusalOf } from "../http/response.ts";
+import { ForbiddenError, RequestError } from "../errors.ts";
+import { toRequestError } from "../http/response.ts";
 import { evaluateRules } from "../permissions/rules.ts";
 import { ReportedPromise } from "../reported-promise.ts";
 import { audienceKey, trackSend } from "../sending/fan-out.ts";
 import type { SendTurn } from "../sending/send-order.ts";
-import { createSender, givenRequirement } from "../sending/sender.ts";
+import { createSender, requirementOf } from "../sending/sender.ts";
 import type { Services } from "../services.ts";
 import { checkChannelName } from "../views/channels.ts";
 import type { Connection, MessageContext, Sender, User } from "../views/context.ts";
@@ -16,9 +16,10 @@ import { userOf } from "../views/user.ts";
 import { joinChannel } from "./join.ts";
 
 /**
- * A session as authors see it. Its channels change while a handler joins and leaves.
+ * The connection that handlers receive. Its channels change when a handler joins and leaves.
  *
- * A class, because V8 makes a hidden class for each object literal with accessors, which cost more than any other part of a message.
+ * It is a class because V8 creates a hidden class for each object literal with accessors. That cost
+ * more than any other part of a message.
  */
 export class LiveConnection implements Connection {
   readonly id: string;
@@ -28,7 +29,10 @@ export class LiveConnection implements Connection {
   readonly connectedAt: number;
   #channels: readonly string[];
 
-  /** @param channels those that the user may be in now; the row may know of others, which an eviction will end */
+  /**
+   * @param channels the channels that the user is allowed to be in now. The row can contain others,
+   *   which a revocation will remove
+   */
   constructor(
     row: Pick<ConnectionWithChannels, "id" | "connectionId" | "view" | "connectedAt">,
     gateway: string,
@@ -64,7 +68,11 @@ export class LiveConnection implements Connection {
   }
 }
 
-/** The channels of a session whose rules its user meets with the rights that were read together with it. */
+/**
+ * Returns the channels of a connection that its user is allowed to be in.
+ *
+ * The rules are evaluated with the permissions that were read with the row.
+ */
 export function permittedChannels(services: Services, row: ConnectionWithChannels): readonly string[] {
   return row.channels.filter((name) => {
     const channel = services.channels.match(name);
@@ -73,9 +81,10 @@ export function permittedChannels(services: Services, row: ConnectionWithChannel
 }
 
 /**
- * Returns what a handler receives. Each of its operations checks the permissions again.
+ * Returns the context of a handler. Each of its operations checks the permissions again.
  *
- * @param untilEnded resolves when the handler has ended. A rejection that no code has handled by then is reported
+ * @param untilEnded resolves when the handler has finished. A rejection that the handler has not
+ *   caught by then is reported
  */
 export function messageContext(
   services: Services,
@@ -115,25 +124,27 @@ export function messageContext(
       }),
     requireChannel: (channel) =>
       operation(async () => {
-        await channelNow(services, row, channel, context);
+        await requireCurrentChannel(services, row, channel, context);
       }),
     to: (audience, ...requirement) =>
-      outletFor(services, row, audience, givenRequirement(requirement), context, operation),
+      createUserSender(services, row, audience, requirementOf(requirement), context, operation),
   };
 }
 
 /** Runs an operation of a handler. Its rejection is reported if the handler does not await it. */
 type Operation = <Result>(work: () => Promise<Result>) => Promise<Result>;
 
-/** Reports an error that no caller received: a denial as a decision, any other error to `onError`. */
+/**
+ * Reports an error that no caller received: a denial as a decision, any other error to `onError`.
+ */
 function reportRejection(services: Services, error: unknown, context: DecisionContext): void {
-  const known = refusalOf(services.database.failure(error));
-  if (known instanceof RefusedError) services.keep(denied(context, known, newReference()));
-  else services.onError(known, `${context.path}: a promise that handler ${context.handler} did not await`);
+  const failure = toRequestError(services.database.failure(error));
+  if (failure instanceof RequestError) services.recordDecision(denied(context, failure, newReference()));
+  else services.onError(failure, `${context.path}: a promise that handler ${context.handler} did not await`);
 }
 
-/** A send on a user's behalf: to a channel, only if the user meets its rules at that moment. */
-function outletFor(
+/** Creates a sender for a user. A send to a channel requires that the user meets its rules then. */
+function createUserSender(
   services: Services,
   row: ConnectionRow,
   audience: Audience,
@@ -141,22 +152,23 @@ function outletFor(
   context: DecisionContext,
   operation: Operation,
 ): Sender {
-  const permitted = async (place?: SendTurn): Promise<Sender> => {
+  const permitted = async (turn?: SendTurn): Promise<Sender> => {
     if (typeof audience === "object" && audience !== null && "channel" in audience) {
-      const { channel, now } = await channelNow(services, row, audience.channel, context);
-      requireSendRules(context, channel, now);
+      const { channel, current } = await requireCurrentChannel(services, row, audience.channel, context);
+      requireSendRules(context, channel, current);
     }
-    return createSender(services, audience, requirement, row.userId ?? undefined, place);
+    return createSender(services, audience, requirement, row.userId ?? undefined, turn);
   };
   return {
     send: (message, options) => {
-      // The place is taken before the first await, so that sends go out in the order of the calls.
-      const place = services.sendOrder.enter(audienceKey(audience));
+      // The turn is taken before the first await, so that messages are sent in the order of the
+      // calls.
+      const turn = services.sendOrder.enter(audienceKey(audience));
       return operation(async () => {
         try {
-          return await (await permitted(place)).send(message, options);
+          return await (await permitted(turn)).send(message, options);
         } finally {
-          place.leave();
+          turn.leave();
         }
       });
     },
@@ -166,16 +178,26 @@ function outletFor(
 }
 
 /**
- * Whether the user may be in a channel, by rights read now: the handler may have been running for a while.
+ * Checks whether the user is allowed in a channel.
  *
- * @throws RefusedError when not, or when the session has ended
+ * It reads the permissions again, because the handler can run for a long time.
+ *
+ * @throws RequestError if the user is not allowed, or if the connection was closed
  */
-async function channelNow(services: Services, row: ConnectionRow, name: unknown, context: DecisionContext) {
+async function requireCurrentChannel(
+  services: Services,
+  row: ConnectionRow,
+  name: unknown,
+  context: DecisionContext,
+) {
   checkChannelName(name);
   const channel = services.channels.require(name);
-  const now = await services.connections.findById(services.database.db, row.id);
-  if (!now) throw new RefusedError("The session ended while its handler ran.", { reason: "connection" });
-  requireChannelRules(context, channel, now);
-  await runChannelAuthorize(context, channel, userOf(now, services.permissions, context));
-  return { channel, now };
+  const current = await services.connections.findById(services.database.db, row.id);
+  if (!current)
+    throw new ForbiddenError("The connection was closed while its handler ran. Connect again.", {
+      reason: "connection",
+    });
+  requireChannelRules(context, channel, current);
+  await runChannelAuthorize(context, channel, userOf(current, services.permissions, context));
+  return { channel, current };
 }

@@ -1,12 +1,14 @@
 import type { DecisionContext } from "../audit/decision.ts";
 import type { DisconnectCall } from "../protocol/gateway-call.ts";
-import { createSender, givenRequirement } from "../sending/sender.ts";
+import { createSender, requirementOf } from "../sending/sender.ts";
 import type { Services } from "../services.ts";
 import type { MountedView } from "../views/mount.ts";
 import { LiveConnection } from "./context.ts";
 
 /**
- * `$disconnect`: the socket has closed. It may come twice, late or never, so an unknown connection is no error.
+ * Handles `$disconnect`: closes the row of the connection and calls `disconnect()` of its view.
+ *
+ * API Gateway can send the event late, twice or never, so an unknown connection is not an error.
  */
 export async function disconnect(
   services: Services,
@@ -26,7 +28,7 @@ export async function disconnect(
       connection: new LiveConnection(row, gateway.name, row.channels),
       code: call.code,
       reason: call.reason,
-      to: (audience, ...requirement) => createSender(services, audience, givenRequirement(requirement)),
+      to: (audience, ...requirement) => createSender(services, audience, requirementOf(requirement)),
     });
   } catch (error) {
     services.onError(error, `${owner.name}.disconnect()`);

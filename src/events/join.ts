@@ -2,31 +2,43 @@ import type { DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
 import type { ConnectionRow } from "../connections/connections.ts";
 import type { MembershipRequest } from "../connections/memberships.ts";
-import { RefusedError } from "../errors.ts";
+import { ForbiddenError, RequestError, TooManyRequestsError } from "../errors.ts";
 import type { Services } from "../services.ts";
-import { firstEnd } from "../storage/sql/effective-permissions.ts";
+import { firstExpiry } from "../storage/sql/effective-permissions.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import { userOf } from "../views/user.ts";
 
-/** Channels that one session may be in. Every statement about a session reads them all. */
+/**
+ * Maximum number of channels per connection. Each statement about a connection reads all of them.
+ */
 const MAX_CHANNELS = 100;
 
-/** Joins of one process that are in the database at the same time, so that connections of the pool are free for other events. */
+/**
+ * Maximum number of concurrent join transactions per process. The rest of the pool is for other
+ * events.
+ */
 export const JOINS_AT_ONCE = 4;
 
-/** How often `authorize` is called for one join before it is denied, because a change keeps concerning the user or the channel. */
+/**
+ * Maximum number of `authorize` calls per join. Each change of the user or channel causes another
+ * one.
+ */
 const ATTEMPTS = 20;
 
 /**
- * Puts a connection into a channel: name, definitions, every rule, `authorize`, membership.
+ * Adds a connection to a channel. It checks the name, the definitions, every rule and `authorize`,
+ * and then writes the membership.
  *
- * Without `authorize`, the permissions are read and checked first, and the statement that writes the membership requires that no change
- * was recorded since then. Otherwise, or if there was a change, they are read in the transaction of the membership, which excludes
- * changes of permissions but runs beside other joins and connects. `authorize` is called before it, and again if a change that concerns
- * the connection was recorded meanwhile.
+ * Without `authorize`, the permissions are read and checked first. The statement that writes the
+ * membership requires that no change was recorded since then.
+ *
+ * With `authorize`, or after a change, the permissions are read in the transaction of the
+ * membership. That transaction excludes permission changes, but runs concurrently with other joins
+ * and connects. `authorize` is called before it. It is called again if a change that affects the
+ * connection was recorded since.
  *
  * @param leaving channel that is left in the same transaction, for a move
- * @throws RefusedError; nothing has changed then
+ * @throws RequestError if a check fails. Nothing has changed then
  */
 export async function joinChannel(
   services: Services,
@@ -46,13 +58,13 @@ export async function joinChannel(
     const join = () =>
       services.database.sharedTransaction(
         async (db) => {
-          const now = await services.connections.findById(db, connection.id);
-          if (!now) throw ended();
+          const current = await services.connections.findById(db, connection.id);
+          if (!current) throw connectionClosed();
           if (since !== undefined) {
-            const { isAffected } = await services.changeLog.check(db, { ...now, channel: name }, since);
+            const { isAffected } = await services.changeLog.check(db, { ...current, channel: name }, since);
             if (isAffected) return false;
           }
-          demandBoth(services, channel, now, context);
+          requireViewAndChannel(services, channel, current, context);
           if (!(await services.memberships.join(db, joining))) throw tooManyChannels();
           return true;
         },
@@ -61,17 +73,17 @@ export async function joinChannel(
     const isJoined = await services.joinTurns(join);
     if (isJoined) return;
   }
-  throw new RefusedError(
+  throw new ForbiddenError(
     `authorize of channel "${name}" was called ${ATTEMPTS} times, and each time the permissions of the user or the data of the channel ` +
-      "changed meanwhile.",
+      "changed during the call. Join the channel again.",
     { reason: "unstable" },
   );
 }
 
 /**
- * Joins without a transaction of several round trips. Only for a database that has a WITH that writes.
+ * Joins with one statement instead of a transaction. It requires a database with writable CTEs.
  *
- * @returns false if something has changed since the permissions were read
+ * @returns `false` if a change was recorded since the permissions were read
  */
 async function joinUnchanged(
   services: Services,
@@ -80,60 +92,71 @@ async function joinUnchanged(
   context: DecisionContext,
   lock: string,
 ): Promise<boolean> {
-  let now: Awaited<ReturnType<typeof services.connections.findWithChange>>;
+  let current: Awaited<ReturnType<typeof services.connections.findWithChange>>;
   try {
-    now = await services.connections.findWithChange(joining.connectionKey);
+    current = await services.connections.findWithChange(joining.connectionKey);
   } catch {
-    // The transaction reads again, and is repeated if the connection to the database was lost.
+    // The transaction reads again, and is retried if the database connection was lost.
     return false;
   }
-  if (!now) throw ended();
-  demandBoth(services, channel, now, context);
-  const checked = { since: now.lastChange, validUntil: firstEnd(now) };
+  if (!current) throw connectionClosed();
+  requireViewAndChannel(services, channel, current, context);
+  const checked = { since: current.lastChange, validUntil: firstExpiry(current) };
   return services.memberships.joinUnchanged({ ...joining, ...checked }, lock);
 }
 
-/** Calls every `authorize` with the permissions of now. @returns the number of the last change before they were read */
+/**
+ * Calls every `authorize` with the current permissions.
+ *
+ * @returns the number of the last change before the permissions were read
+ */
 async function authorizeJoin(
   services: Services,
   connection: ConnectionRow,
   channel: MatchedChannel,
   context: DecisionContext,
 ): Promise<number> {
-  // The handler may have been running for a while.
-  const now = await services.connections.findWithChange(connection.id);
-  if (!now) throw ended();
-  requireChannelRules(context, channel, now);
-  await runChannelAuthorize(context, channel, userOf(now, services.permissions, context));
-  return now.lastChange;
+  // The handler can have run for a long time since the connection was read.
+  const current = await services.connections.findWithChange(connection.id);
+  if (!current) throw connectionClosed();
+  requireChannelRules(context, channel, current);
+  await runChannelAuthorize(context, channel, userOf(current, services.permissions, context));
+  return current.lastChange;
 }
 
 /** Checks the rules of the view and of the channel. */
-function demandBoth(
+function requireViewAndChannel(
   services: Services,
   channel: MatchedChannel,
-  now: ConnectionRow,
+  current: ConnectionRow,
   context: DecisionContext,
 ): void {
-  const view = services.views.get(now.view);
-  if (!view) throw new RefusedError(`No view is mounted at "${now.view}".`, { reason: "view" });
-  requireRule(context, view.name, view.rule, now);
-  requireChannelRules(context, channel, now);
+  const view = services.views.get(current.view);
+  if (!view)
+    throw new ForbiddenError(`No view is mounted at "${current.view}". Mount the view in this app.`, {
+      reason: "view",
+    });
+  requireRule(context, view.name, view.rule, current);
+  requireChannelRules(context, channel, current);
 }
 
-/** The lock under which the channels of a connection are counted and joined. */
+/** Returns the name of the lock under which the channels of a connection are counted and joined. */
 function lockOfChannels(connectionKey: string): string {
   return `channels of ${connectionKey}`;
 }
 
-function ended(): RefusedError {
-  return new RefusedError("The session ended while it was joining.", { reason: "connection" });
+function connectionClosed(): RequestError {
+  return new ForbiddenError("The connection was closed while it joined a channel. Connect again.", {
+    reason: "connection",
+  });
 }
 
-function tooManyChannels(): RefusedError {
-  return new RefusedError(`The session is in ${MAX_CHANNELS} channels already.`, {
-    reason: "limit",
-    status: 429,
-    reply: "Too many channels.",
-  });
+function tooManyChannels(): RequestError {
+  return new TooManyRequestsError(
+    `The connection is in ${MAX_CHANNELS} channels already, which is the maximum. Leave a channel first.`,
+    {
+      reason: "limit",
+      clientMessage: "Too many channels.",
+    },
+  );
 }

@@ -5,7 +5,7 @@ import type { Gateway } from "../auth/gateways.ts";
 import type { MessageInFlight } from "../auth/messages-in-flight.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
-import { malformed, RefusedError } from "../errors.ts";
+import { malformedRequest, BadRequestError, ForbiddenError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { readJsonText } from "../protocol/body.ts";
 import { PING_TYPE } from "../protocol/frames.ts";
@@ -19,33 +19,40 @@ import type { MountedHandler, MountedView } from "../views/mount.ts";
 import { userOf } from "../views/user.ts";
 import { LiveConnection, messageContext, permittedChannels } from "./context.ts";
 
-/** Complaints of a schema that are passed on: a hostile message can cause one for each of its bytes. */
+/** Maximum number of schema errors that are reported. A hostile message can cause one per byte. */
 const MAX_ISSUES = 5;
 
-/** How often a message is checked again because changes keep concerning its connection, before it is denied. */
+/**
+ * Maximum number of times that a message is checked again because a change affects its connection.
+ */
 const MAX_CHECKS = 20;
 
-/** What is known of a message before anything was decided about its session. */
-export interface Envelope {
+/** State of a message that is known before the connection is read, or that the answer needs. */
+export interface MessageState {
   gateway?: Gateway;
-  /** Counts the message until its answer was sent. */
+  /** Counts the message as in flight until its answer was sent. */
   inFlight?: MessageInFlight;
-  /** Whose the answer is, once the session has been found. */
+  /** The connection that receives the answer, once its row was found. */
   recipient?: ConnectionRow;
-  /** HTTP status that a refusal has, however it is answered. */
+  /** HTTP status of a denial. The HTTP response to API Gateway can have another one. */
   status?: number;
-  /** Whether the answer may still go out, where it has to wait for its turn. */
-  stillPermitted?: ShouldSend;
+  /** Checks whether the answer may still be sent after it waited in the delivery queue. */
+  shouldSend?: ShouldSend;
 }
 
 /**
- * A message from an open socket, from the gateway's call to the handler's answer.
+ * Handles a message from an open connection.
  *
- * Guards, in the order that is the security design: caller, size and form, messages in flight, session with its user's state and
- * rights in one statement, limits of connection and user, view's rule, answer to a ping, handler, handler's rule, handler's limits, schema, `authorize`.
+ * The order of the checks is the security design:
  *
- * @returns what the handler returned
- * @throws RefusedError
+ * - caller, size and form of the message, number of messages in flight
+ * - connection with the state and permissions of its user, in one statement
+ * - limits of connection and user, rule of the view
+ * - answer to a ping
+ * - handler, its rule and its limits, schema, `authorize`
+ *
+ * @returns the result of the handler
+ * @throws RequestError if a check fails
  */
 export async function message(
   services: Services,
@@ -53,25 +60,26 @@ export async function message(
   call: MessageCall,
   http: HttpCall,
   context: DecisionContext,
-  envelope: Envelope,
+  envelope: MessageState,
 ): Promise<unknown> {
   const gateway =
-    services.gatewayAuthenticator.find(call) ?? (await caller(services, call, http, context, envelope));
+    services.gatewayAuthenticator.find(call) ??
+    (await verifyGateway(services, call, http, context, envelope));
   envelope.gateway = gateway;
   context.gateway = gateway.name;
   const json = await readJsonText(http, MAX_MESSAGE_BYTES);
-  if (json === undefined) throw malformed("The message is empty.");
+  if (json === undefined) throw malformedRequest("The message is empty.");
   const frame = json.value;
   if ("id" in frame) context.callId = callId(frame.id, json.text);
 
   const inFlight = services.messagesInFlight.enter(gateway.id, call.connectionId);
   envelope.inFlight = inFlight;
-  let judgedAt = services.changedSubjects.now();
-  const connection = await liveSession(services, gateway, call, http);
+  let checkedAt = services.changedSubjects.now();
+  const connection = await findOpenConnection(services, gateway, call, http);
   context.connectionKey = connection.id;
   if (connection.userId !== null) context.userId = connection.userId;
   if (connection.sessionId !== null) context.sessionId = connection.sessionId;
-  inFlight.countFor(connection.userId);
+  inFlight.countUser(connection.userId);
   services.messageLimits.take(view.path, connection);
   services.activity.touch(connection.id);
 
@@ -85,29 +93,31 @@ export async function message(
   const body = handler.schema ? await checkedBody(handler.name, handler.schema, payload) : payload;
   const user = userOf(connection, services.permissions, context);
   const live = new LiveConnection(connection, gateway.name, permittedChannels(services, connection));
-  if (handler.authorize) await authorized(handler, what, { user, connection: live, body }, context);
+  if (handler.authorize) await requireAuthorize(handler, what, { user, connection: live, body }, context);
 
-  /** Checks everything again if a change since the last check concerns the connection: hooks and handlers take their time. */
-  let judged: ConnectionWithChannels = connection;
-  const isStale = () => services.changedSubjects.isStale(judged, judgedAt);
-  const rejudge = async () => {
+  // Hooks and handlers can run for a long time. Everything is checked again if a change since the
+  // last check affects the connection.
+  let checked: ConnectionWithChannels = connection;
+  const isStale = () => services.changedSubjects.isStale(checked, checkedAt);
+  const recheck = async () => {
     for (let attempt = 1; isStale(); attempt++) {
-      if (attempt > MAX_CHECKS) throw unstable(what);
-      judgedAt = services.changedSubjects.now();
-      const now = await liveSession(services, gateway, call);
-      // A later change of a group concerns those who hold permissions through it by then.
-      judged = now;
-      requireRule(context, view.name, view.rule, now);
-      requireRule(context, what, handler.rule, now);
-      const asker = userOf(now, services.permissions, context);
-      await authorized(handler, what, { user: asker, connection: live, body }, context);
+      if (attempt > MAX_CHECKS) throw tooManyChanges(what);
+      checkedAt = services.changedSubjects.now();
+      const current = await findOpenConnection(services, gateway, call);
+      // Whether a later change of a group affects the connection depends on these newer
+      // permissions.
+      checked = current;
+      requireRule(context, view.name, view.rule, current);
+      requireRule(context, what, handler.rule, current);
+      const currentUser = userOf(current, services.permissions, context);
+      await requireAuthorize(handler, what, { user: currentUser, connection: live, body }, context);
     }
   };
   envelope.recipient = connection;
-  envelope.stillPermitted = () => (isStale() ? rejudge().then(() => true, isNotRefused) : true);
+  envelope.shouldSend = () => (isStale() ? recheck().then(() => true, falseIfDenied) : true);
 
-  if (isStale()) await rejudge();
-  if (services.telemetry) context.gateMs = performance.now() - context.startedAt;
+  if (isStale()) await recheck();
+  if (services.telemetry) context.authorizationMs = performance.now() - context.startedAt;
   let ended = () => {};
   const untilEnded = new Promise<void>((resolve) => {
     ended = resolve;
@@ -117,8 +127,8 @@ export async function message(
   try {
     result = await handler.run(handlerContext);
   } catch (error) {
-    await rejudge().catch((denial: unknown) => {
-      if (!(error instanceof RefusedError)) services.onError(error, what);
+    await recheck().catch((denial: unknown) => {
+      if (!(error instanceof RequestError)) services.onError(error, what);
       throw denial;
     });
     throw error;
@@ -126,34 +136,38 @@ export async function message(
     ended();
   }
   // The result may be sent only to a user who still has the permission.
-  if (isStale()) await rejudge();
+  if (isStale()) await recheck();
   return result;
 }
 
-function unstable(what: string): RefusedError {
-  return new RefusedError(
-    `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel changed meanwhile.`,
+function tooManyChanges(what: string): RequestError {
+  return new ForbiddenError(
+    `${what} was checked ${MAX_CHECKS} times, and each time the permissions of the user or the data of a channel ` +
+      "changed during the check. Send the message again.",
     { reason: "unstable" },
   );
 }
 
 /**
- * Returns the gateway of a call. While the database cannot list the gateways, no message is accepted. The answer still contains the id of
- * the call, because the client would otherwise wait until its time-out. The answer contains no other data, because the caller is not verified.
+ * Returns the gateway of a call.
  *
- * @throws RefusedError when the caller is not one of our gateways
+ * No message is accepted while the database cannot list the gateways. The answer still contains the
+ * id of the call, because the client would otherwise wait until its timeout. It contains no other
+ * data, because the caller is not verified.
+ *
+ * @throws RequestError if the caller is not a registered gateway
  */
-async function caller(
+async function verifyGateway(
   services: Services,
   call: MessageCall,
   http: HttpCall,
   context: DecisionContext,
-  envelope: Envelope,
+  envelope: MessageState,
 ): Promise<Gateway> {
   try {
     return await services.gatewayAuthenticator.check(call);
   } catch (error) {
-    if (error instanceof RefusedError) throw error;
+    if (error instanceof RequestError) throw error;
     const gateway = services.gatewayAuthenticator.lastKnown(call);
     if (gateway) envelope.gateway = gateway;
     const json = await readJsonText(http, MAX_MESSAGE_BYTES).catch(() => undefined);
@@ -162,7 +176,7 @@ async function caller(
   }
 }
 
-/** The id of a call, or undefined for one that an answer cannot repeat. */
+/** Returns the id of a call, or `undefined` if an answer cannot repeat it. */
 function knownCallId(id: unknown, json: string): string | number | undefined {
   try {
     return callId(id, json);
@@ -171,8 +185,8 @@ function knownCallId(id: unknown, json: string): string | number | undefined {
   }
 }
 
-/** @throws RefusedError unless the handler's own hook, where it has one, says `true` */
-async function authorized(
+/** Calls `authorize` of a handler, if it has one. @throws RequestError unless it returns `true` */
+async function requireAuthorize(
   { authorize }: MountedHandler,
   what: string,
   handlerContext: HandlerAuthorizeContext,
@@ -181,14 +195,20 @@ async function authorized(
   if (authorize) await runAuthorize(context, `authorize of ${what}`, () => authorize(handlerContext));
 }
 
-/** A refusal is a no; anything else is somebody's to hear. */
-function isNotRefused(error: unknown): false {
-  if (error instanceof RefusedError) return false;
+/** Returns `false` for a denial, and throws any other error again. */
+function falseIfDenied(error: unknown): false {
+  if (error instanceof RequestError) return false;
   throw error;
 }
 
-/** @param http the event, for its first look only: a connection that has no row then is closed, so that its client reconnects */
-async function liveSession(
+/**
+ * Returns the open connection of a message.
+ *
+ * @param http the event, on the first call for a message. A connection without a row is then
+ *   closed, so that its client reconnects
+ * @throws RequestError if the connection has no open row
+ */
+async function findOpenConnection(
   services: Services,
   gateway: Gateway,
   call: MessageCall,
@@ -197,23 +217,26 @@ async function liveSession(
   const found = services.connections.find(gateway.id, call.connectionId);
   const connection = found instanceof Promise ? await found : found;
   if (connection) return connection;
-  if (http && services.gatewayAuthenticator.proves(call)) {
+  if (http && services.gatewayAuthenticator.isProven(call)) {
     services.orphanedConnections.close(gateway, call.connectionId, connectedAt(http));
   }
-  throw new RefusedError("No open session has this connection id: it was closed, or never opened.", {
-    reason: "connection",
-  });
+  throw new ForbiddenError(
+    "No open connection has this connection id. It was closed, or never opened. Connect again.",
+    { reason: "connection" },
+  );
 }
 
 /**
- * Returns whether the message is the ping of a client that checks its connection. A field with the name of a handler makes it a
- * message of the app, whatever its `type`.
+ * Returns whether the message is a ping of the client library.
+ *
+ * A message with a field that names a handler is a message of the app, even if its `type` is that
+ * of a ping.
  */
 function isPing(view: MountedView, frame: Readonly<Record<string, unknown>>): boolean {
   return frame.type === PING_TYPE && !Object.hasOwn(frame, view.handlerKey);
 }
 
-/** The handler that the message names: by `handlerKey`, or failing that by `routeKey`. */
+/** Returns the handler that the message names in the field `handlerKey`, or else in `routeKey`. */
 function handlerFor(
   view: MountedView,
   frame: Readonly<Record<string, unknown>>,
@@ -221,31 +244,31 @@ function handlerFor(
 ): MountedHandler {
   const key = Object.hasOwn(frame, view.handlerKey) ? view.handlerKey : view.routeKey;
   if (!Object.hasOwn(frame, key)) {
-    throw malformed(
-      `The message names no handler: it has neither "${view.handlerKey}" nor "${view.routeKey}".`,
+    throw malformedRequest(
+      `The message must contain "${view.handlerKey}" or "${view.routeKey}" with the name of a handler. Add one of them.`,
     );
   }
   const name = frame[key];
   if (typeof name !== "string")
-    throw malformed(`"${key}" must be the name of a handler, not ${typeof name}.`);
+    throw malformedRequest(`"${key}" must be the name of a handler, but is of type ${typeof name}. Send a string.`);
   context.handler = name.slice(0, 200);
   const handler = view.handlers.get(name);
   if (!handler) {
     const declared = [...view.handlers.keys()].join(", ") || "none";
-    throw new RefusedError(
-      `${view.name} has no handler ${JSON.stringify(context.handler)} that a socket may call. It has: ${declared}.`,
+    throw new ForbiddenError(
+      `${view.name} has no handler ${JSON.stringify(context.handler)} that clients can call. Call one of: ${declared}.`,
       { reason: "handler" },
     );
   }
   return handler;
 }
 
-/** The message's own fields, without what only says where they go. */
+/** Returns the fields of a message without those that select the handler or identify the call. */
 function payloadOf(view: MountedView, frame: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const payload: Record<string, unknown> = {};
   for (const key of Object.keys(frame)) {
     if (key === "id" || key === view.handlerKey || key === view.routeKey) continue;
-    // A key such as __proto__ is a peer's word like any other.
+    // An assignment to a key such as __proto__ would call a setter.
     if (key in payload) Object.defineProperty(payload, key, { value: frame[key], ...PLAIN });
     else payload[key] = frame[key];
   }
@@ -258,24 +281,26 @@ async function checkedBody(name: string, schema: StandardSchemaV1, payload: unkn
   const result = await schema["~standard"].validate(payload);
   if (!result.issues) return result.value;
   const issues = result.issues.slice(0, MAX_ISSUES);
-  const words = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
-  const places = issues.map((issue) => issue.path?.map(placeName).join(".") || "body").join(", ");
-  const why = `The message does not fit the schema of ${name} at ${places.slice(0, 500)}: ${words}`;
-  throw new RefusedError(why, { reason: "invalid", status: 400, reply: words });
+  const issueTexts = issues.map((issue) => issue.message.slice(0, 200)).join(" ");
+  const paths = issues.map((issue) => issue.path?.map(segmentName).join(".") || "body").join(", ");
+  const explanation = `The message does not match the schema of ${name} at ${paths.slice(0, 500)}: ${issueTexts}`;
+  throw new BadRequestError(explanation, { reason: "invalid", clientMessage: issueTexts });
 }
 
-function placeName(part: PropertyKey | StandardSchemaV1.PathSegment): string {
+function segmentName(part: PropertyKey | StandardSchemaV1.PathSegment): string {
   return String(typeof part === "object" ? part.key : part);
 }
 
-/** Longest text that is the id of a call, in characters. */
+/** Maximum length of the id of a call, in characters. */
 const MAX_CALL_ID = 128;
 
 /**
- * Checks the id of a call. The answer repeats it, so a number that would be written differently there is rejected.
+ * Checks the id of a call.
+ *
+ * The answer repeats the id, so a number that would be written differently there is rejected.
  *
  * @param json the message as it arrived
- * @throws RefusedError with 400
+ * @throws RequestError with status 400 if the id is invalid
  */
 function callId(id: unknown, json: string): string | number {
   if (typeof id === "string" && id.length <= MAX_CALL_ID) return id;
@@ -287,9 +312,9 @@ function callId(id: unknown, json: string): string | number {
   throw badCallId(typeof id === "string" ? `a text of ${id.length} characters` : formatValue(id));
 }
 
-function badCallId(given: string): RefusedError {
+function badCallId(received: string): RequestError {
   const rule =
     `The id of a call must be text of at most ${MAX_CALL_ID} characters, or a number from -(2^53 - 1) to 2^53 - 1 in its ` +
     "shortest form. Use text for anything else.";
-  return malformed(`The id of the call is ${given}. ${rule}`, rule);
+  return malformedRequest(`The id of the call is ${received}. ${rule}`, rule);
 }

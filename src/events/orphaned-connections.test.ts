@@ -32,7 +32,8 @@ test("at most 20 connections are closed at the same time, each once, and a failu
   expect(sends.size).toBe(0);
   expect(errors).toHaveLength(20);
   expect(errors[0]).toBe(
-    "closing connection connection-0, which has no row: The gateway did not close the connection: 500",
+    "closing connection connection-0, which has no row: API Gateway did not close the connection (500). " +
+      "The next message of the connection retries the close. Check that this process can reach the gateway.",
   );
   orphaned.close(GATEWAY, "connection-29", undefined);
   await expect.poll(() => closed.at(-1)).toBe("connection-29");

@@ -1,43 +1,47 @@
 import { createDecisionContext } from "../audit/decision.ts";
-import { RefusedError, StorageError } from "../errors.ts";
+import { RequestError, StorageError } from "../errors.ts";
 import type { DisconnectCall } from "../protocol/gateway-call.ts";
 import type { Services } from "../services.ts";
 import type { MountedView } from "../views/mount.ts";
 import { disconnect } from "./disconnect.ts";
 
-/** Disconnects that are kept at most: about 10 MB. */
+/** Maximum number of disconnects in memory, about 10 MB. */
 const MAX_PENDING = 10_000;
-/** Pauses between two tries, in milliseconds: doubled each time. */
+/** Pause before the first retry, in milliseconds. It doubles each time. */
 const FIRST_PAUSE_MS = 500;
+/** Maximum pause between two retries, in milliseconds. */
 const LONGEST_PAUSE_MS = 15_000;
-/** How long a disconnect is tried again, in milliseconds. */
+/** How long a disconnect is retried, in milliseconds. */
 const GIVE_UP_MS = 600_000;
 
 interface Pending {
   readonly view: MountedView;
   readonly call: DisconnectCall;
   readonly path: string;
-  /** `performance.now()` of its arrival. */
+  /** `performance.now()` when the disconnect was received. */
   readonly since: number;
 }
 
 /**
- * Disconnects that met a database that was not available. API Gateway sends each of them once, and ignores the answer. They are kept in
- * memory and tried again; a process that dies loses them.
+ * Keeps disconnects that could not be recorded because the database was not available, and retries
+ * them.
+ *
+ * API Gateway sends each `$disconnect` once and ignores the response. The disconnects are in
+ * memory, so they are lost if the process exits.
  */
 export class PendingDisconnects {
   readonly #services: Services;
   #pending: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = FIRST_PAUSE_MS;
-  #trying: Promise<void> | undefined;
+  #retrying: Promise<void> | undefined;
   #isStopped = false;
 
   constructor(services: Services) {
     this.#services = services;
   }
 
-  /** Keeps a disconnect that failed with an error, if trying it again can help. */
+  /** Keeps a disconnect that failed, if a retry can succeed. */
   keep(error: unknown, view: MountedView, call: DisconnectCall, path: string): void {
     const { database, gatewayAuthenticator } = this.#services;
     if (
@@ -47,27 +51,27 @@ export class PendingDisconnects {
     )
       return;
     if (this.#pending.length >= MAX_PENDING) {
-      this.#lost(1, `${MAX_PENDING} others are waiting`, error);
+      this.#reportLost(1, `${MAX_PENDING} other disconnects are waiting`, error);
       return;
     }
     this.#pending.push({ view, call, path, since: performance.now() });
     this.#schedule();
   }
 
-  /** Tries all of them once, as far as the database answers. */
+  /** Retries each disconnect once, until the database fails. Concurrent calls share one run. */
   flush(): Promise<void> {
-    this.#trying ??= this.#tryAll().finally(() => {
-      this.#trying = undefined;
+    this.#retrying ??= this.#retryAll().finally(() => {
+      this.#retrying = undefined;
     });
-    return this.#trying;
+    return this.#retrying;
   }
 
-  /** Tries all of them a last time. */
+  /** Retries each disconnect a last time. Afterwards, none is kept. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearTimeout(this.#timer);
     await this.flush();
-    if (this.#pending.length > 0) this.#lost(this.#pending.length, "the process is closed");
+    if (this.#pending.length > 0) this.#reportLost(this.#pending.length, "the process is closed");
     this.#pending = [];
   }
 
@@ -80,8 +84,8 @@ export class PendingDisconnects {
     this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS);
   }
 
-  /** One after the other, until the database fails. */
-  async #tryAll(): Promise<void> {
+  /** Retries the disconnects in order, until the database fails. */
+  async #retryAll(): Promise<void> {
     for (;;) {
       const [next] = this.#pending;
       if (!next) break;
@@ -89,21 +93,22 @@ export class PendingDisconnects {
       try {
         await disconnect(this.#services, next.view, next.call, context);
       } catch (error) {
-        const isPassing = this.#services.database.failure(error) instanceof StorageError;
-        if (isPassing && performance.now() - next.since < GIVE_UP_MS) return;
-        if (isPassing) this.#lost(1, `it was tried for ${GIVE_UP_MS / 1000} s`, error);
-        else if (!(error instanceof RefusedError)) this.#services.onError(error, `${next.path}, tried again`);
+        const isTransient = this.#services.database.failure(error) instanceof StorageError;
+        if (isTransient && performance.now() - next.since < GIVE_UP_MS) return;
+        if (isTransient) this.#reportLost(1, `it was retried for ${GIVE_UP_MS / 1000} s`, error);
+        else if (!(error instanceof RequestError)) this.#services.onError(error, `${next.path}, retried`);
       }
       this.#pending.shift();
     }
     this.#pauseMs = FIRST_PAUSE_MS;
   }
 
-  #lost(count: number, reason: string, cause?: unknown): void {
+  #reportLost(count: number, reason: string, cause?: unknown): void {
     this.#services.onError(
       new StorageError(
-        `${count} disconnects could not be recorded, because the database failed and ${reason}. The rows of these connections stay open until a ` +
-          "send finds them gone, or for two hours. The views' disconnect() was not called.",
+        `${count} disconnects could not be recorded, because the database failed and ${reason}. The rows of these ` +
+          "connections stay open until a send finds them gone, or for two hours. disconnect() of their views was " +
+          "not called. Check the database and its connection.",
         { cause },
       ),
       "recording disconnects",

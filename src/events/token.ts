@@ -4,7 +4,7 @@ import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/a
 import { limitKey } from "../auth/limit-keys.ts";
 import type { OriginDecision } from "../auth/origins.ts";
 import type { TokenGrant } from "../auth/tokens.ts";
-import { malformed, RefusedError } from "../errors.ts";
+import { malformedRequest, ForbiddenError, UnauthorizedError } from "../errors.ts";
 import type { Subject } from "../permissions/rules.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";
@@ -15,24 +15,25 @@ import { checkChannelName } from "../views/channels.ts";
 import { userOf } from "../views/user.ts";
 import { requireConnectionSlot } from "./connection-slots.ts";
 
-/** Largest body of a token request, in bytes. */
+/** Maximum size of the body of a token request, in bytes. */
 const MAX_BODY_BYTES = 4096;
 
 interface TokenRequest {
-  /** Path of the view that the token shall open. Without it: any. */
+  /** Path of the view that the token is for. Default: any view. */
   readonly view?: unknown;
-  /** The channel that the token shall open. Without it: any, and none. */
+  /** The channel that the token is for. Default: any channel, or none. */
   readonly channel?: unknown;
   readonly gateway?: unknown;
 }
 
 /**
- * Issues a token for one connect to the page of a signed-in user.
+ * Issues a single-use token for `$connect` to the page of a signed-in user.
  *
- * A browser cannot see why a handshake was refused, so a request that names the view and channel it wants is
- * told here whether the gate would let it in.
+ * A browser cannot read why a handshake was denied. Therefore, a request that names a view and a
+ * channel is denied here if `$connect` would deny them.
  *
- * @param page whether the page of the request may connect
+ * @param page the origin of the page, and whether it is allowed
+ * @throws RequestError if a check fails
  */
 export async function issueToken(
   services: Services,
@@ -42,11 +43,13 @@ export async function issueToken(
 ): Promise<TokenBody> {
   const identity = await authenticatedUser(services, http.request);
   if (!identity) {
-    throw new RefusedError("The token request belongs to no session: authenticate() returned null.", {
-      reason: "anonymous",
-      status: 401,
-      reply: "Authentication required.",
-    });
+    throw new UnauthorizedError(
+      "The token request belongs to no session, because authenticate() returned null. Sign in first.",
+      {
+        reason: "anonymous",
+        clientMessage: "Authentication required.",
+      },
+    );
   }
   const { userId, sessionId } = identity;
   context.userId = userId;
@@ -54,33 +57,36 @@ export async function issueToken(
   const { origin } = page;
   if (origin !== undefined) context.origin = origin.slice(0, 500);
   services.origins.require(page);
-  const wanted: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
+  const request: TokenRequest = (await readJson(http, MAX_BODY_BYTES)) ?? {};
 
   const subject = await commitThenThrow(services, async (db) => {
     await services.endedSessions.requireOpen(db, identity);
-    await services.grants.know(db, userId);
-    const { value, view } = services.limits.at(wanted.view, "tokensPerUser");
+    await services.grants.ensureUser(db, userId);
+    const { value, view } = services.limits.at(request.view, "tokensPerUser");
     const key = limitKey({ limit: "tokensPerUser", subject: userId, gatewayId: null, view });
     await services.rateLimits.take(db, key, value);
     return services.userPermissions.subject(db, userId);
   });
-  const scope = await checkWanted(services, wanted, subject, context);
+  const scope = await checkScope(services, request, subject, context);
   if (scope.view !== null) await requireConnectionSlot(services, scope.view, userId);
 
-  const gatewayId = await gatewayFor(services, wanted);
+  const gatewayId = await gatewayFor(services, request);
   const grant = { userId, sessionId, origin: origin ?? null, gatewayId, ...scope };
   const token = await services.database.sharedTransaction(async (db) => {
-    // The session can have ended since it was checked. This transaction runs either before or after the one that ends it.
+    // The session can have ended since it was checked. This transaction runs either before or after
+    // the one that ends it.
     await services.endedSessions.requireOpen(db, identity);
     return services.tokens.issue(db, grant);
   });
-  // Without a login at $connect, nothing else would notice one that ended while the token was made.
+  // With this binding, $connect does not check the session, so it is checked again here.
   if (
     services.tokenBinding === "token" &&
     (await authenticatedUser(services, http.request))?.sessionId !== sessionId
   ) {
-    await services.database.sharedTransaction((db) => services.tokens.forget(db, { token }));
-    throw new RefusedError("The login ended while the token was made.", { reason: "session" });
+    await services.database.sharedTransaction((db) => services.tokens.delete(db, { token }));
+    throw new ForbiddenError("The session ended while the token was created. Sign in again.", {
+      reason: "session",
+    });
   }
   return { token, expires_in: services.tokenExpirySeconds };
 }
@@ -88,52 +94,63 @@ export async function issueToken(
 /**
  * Checks whether the view and the channel of a token request would be allowed at `$connect`.
  *
- * @returns what the token is narrowed to. A view's default channel is not part of it: the client can still connect with another one
+ * @returns the view and channel that the token is limited to. The default channel of a view is not
+ *   included, so that the client can connect with another one
  */
-async function checkWanted(
+async function checkScope(
   services: Services,
-  wanted: TokenRequest,
+  request: TokenRequest,
   subject: Subject,
   context: DecisionContext,
 ): Promise<Pick<TokenGrant, "view" | "channel">> {
   if (!subject.isActive) {
-    throw new RefusedError("The user is inactive.", { reason: "inactive" });
+    throw new ForbiddenError(`User ${subject.userId} is inactive. Activate the user to allow connections.`, {
+      reason: "inactive",
+    });
   }
-  let name = wanted.channel;
-  if (wanted.view !== undefined) {
-    if (typeof wanted.view !== "string") throw malformed("The view is named by its path.");
-    context.view = wanted.view.slice(0, 200);
-    const view = services.views.get(wanted.view);
+  let name = request.channel;
+  if (request.view !== undefined) {
+    if (typeof request.view !== "string")
+      throw malformedRequest(`"view" must be the path of a view, not ${typeof request.view}.`);
+    context.view = request.view.slice(0, 200);
+    const view = services.views.get(request.view);
     if (!view)
-      throw new RefusedError(`No view is mounted at ${JSON.stringify(context.view)}.`, { reason: "view" });
+      throw new ForbiddenError(
+        `No view is mounted at ${JSON.stringify(context.view)}. Send the path of a view in the "views" option.`,
+        { reason: "view" },
+      );
     requireRule(context, view.name, view.rule, subject);
     name ??= view.defaultChannel;
   }
-  const view = wanted.view ?? null;
+  const view = request.view ?? null;
   if (name === undefined || name === null || name === "") return { view, channel: null };
   checkChannelName(name);
   context.channel = name;
   const channel = services.channels.require(name);
   requireChannelRules(context, channel, subject);
   await runChannelAuthorize(context, channel, userOf(subject, services.permissions, context));
-  return { view, channel: wanted.channel === name ? name : null };
+  return { view, channel: request.channel === name ? name : null };
 }
 
-/** A token that stands without a login is good at one gateway only. */
-async function gatewayFor(services: Services, wanted: TokenRequest): Promise<string | null> {
+/**
+ * Returns the gateway of a token that is not bound to a session. Such a token is for one gateway
+ * only.
+ */
+async function gatewayFor(services: Services, request: TokenRequest): Promise<string | null> {
   if (services.tokenBinding !== "token") return null;
   const gateways = await services.gateways.listAnew();
-  if (wanted.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
-  const named = gateways.find((gateway) => gateway.name === wanted.gateway);
+  if (request.gateway === undefined && gateways.length === 1) return gateways[0]?.id ?? null;
+  const named = gateways.find((gateway) => gateway.name === request.gateway);
   if (named) return named.id;
-  if (wanted.gateway !== undefined) {
-    throw malformed(
-      `There is no gateway ${JSON.stringify(wanted.gateway).slice(0, 200)}.`,
+  if (request.gateway !== undefined) {
+    throw malformedRequest(
+      `No gateway named ${JSON.stringify(request.gateway).slice(0, 200)} is registered. Send the name of a registered gateway.`,
       "Unknown gateway.",
     );
   }
-  throw malformed(
-    `With token: { binding: "token" } and ${gateways.length} gateways, the request must name one: { "gateway": "…" }.`,
+  throw malformedRequest(
+    `The token request names no gateway. With token: { binding: "token" } and ${gateways.length} gateways, ` +
+      'the token must be for one of them. Add { "gateway": "…" } to the request.',
     "Name a gateway.",
   );
 }

@@ -1,31 +1,32 @@
 import type { DecisionContext } from "../audit/decision.ts";
 import { encodeFrame, encodeResult } from "../delivery/frame.ts";
-import { DeliveryError, RefusedError } from "../errors.ts";
-import type { CallAnswer, RefusalBody } from "../protocol/frames.ts";
+import { DeliveryError, PayloadTooLargeError } from "../errors.ts";
+import type { CallAnswer, DenialBody } from "../protocol/frames.ts";
 import type { HttpAnswer } from "../protocol/http-call.ts";
 
-/** What goes back for an event. */
+/** The response to an event. */
 export interface Answer {
   readonly status: number;
   /** JSON. */
   readonly body: string;
-  /** Beside those of every answer. */
+  /** Headers in addition to those of every response. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** What a handler found out, and no refusal. */
+  /** Whether it is the result of a handler, and not a denial or an error. */
   readonly isAllowed: boolean;
 }
 
-/** What goes back for an event that was refused or failed. */
+/** The response to an event that was denied, rejected or failed. */
 export interface DenialResponse {
   readonly status: number;
-  readonly body: RefusalBody;
+  readonly body: DenialBody;
   readonly headers: Record<string, string>;
 }
 
 /**
- * A call's answer bears its id; without one, what the handler returned is the body.
+ * Returns the response to an event that succeeded. The answer of a call contains the id of the
+ * call. Without an id, the body is the result of the handler.
  *
- * @throws DeliveryError when it cannot become JSON, or is more than a message may carry
+ * @throws DeliveryError if JSON cannot represent the result, or it is too large for a message
  */
 export function succeeded(result: unknown, { event, callId }: DecisionContext): Answer {
   if (event !== "message") return { status: 200, body: "{}", isAllowed: true };
@@ -36,24 +37,27 @@ export function succeeded(result: unknown, { event, callId }: DecisionContext): 
   return { status: 200, body: encodeFrame(answer, ""), isAllowed: true };
 }
 
-/** A call hears of its refusal as HTTP 200: another status may never reach the socket. */
-export function refused({ status, body, headers }: DenialResponse, { callId }: DecisionContext): Answer {
+/**
+ * Returns the response to a failed event. For a call, it is HTTP 200, as API Gateway may drop
+ * others.
+ */
+export function deniedAnswer({ status, body, headers }: DenialResponse, { callId }: DecisionContext): Answer {
   if (callId === undefined) return { status, body: JSON.stringify(body), headers, isAllowed: false };
   const { error, reference } = body;
   const answer: CallAnswer = { id: callId, ok: false, status, error, reference };
   return { status: 200, body: JSON.stringify(answer), headers, isAllowed: false };
 }
 
-/** A message can be small enough to come in and too large to go out again; that is the peer's to hear. */
-export function refusalOf(error: unknown): unknown {
+/** Converts an answer that is too large to status 413, so that the client receives the reason. */
+export function toRequestError(error: unknown): unknown {
   return error instanceof DeliveryError && error.code === "SALLYPORT_TOO_LARGE"
-    ? new RefusedError(error.message, { reason: "too-large", status: 413, reply: "Message too large." })
+    ? new PayloadTooLargeError(error.message, { reason: "too-large", clientMessage: "Message too large." })
     : error;
 }
 
 const JSON_HEADERS = Object.freeze({ "content-type": "application/json", "cache-control": "no-store" });
 
-/** An answer of ours: JSON that nobody may keep. */
+/** Returns a JSON response that must not be cached. */
 export function reply(
   status: number,
   body: object | string,

@@ -1,22 +1,23 @@
 import type { IncomingMessage } from "node:http";
 import type { Deployment } from "./apis.ts";
 import { ACCOUNT_ID } from "./arns.ts";
-import { askAuthorizer } from "./authorizer.ts";
+import { callAuthorizer } from "./authorizer.ts";
 import type { ConnectEvent, Signer } from "./events.ts";
-import { judgeSignature, type SigningCredentials } from "./signature.ts";
+import { checkSignature, type SigningCredentials } from "./signature.ts";
 import type { Stage } from "./stages.ts";
 
-/** Whether a client may connect; an event that tells who it is, or the status that it is refused with. */
+/** The result of an authorization: the event with the identity of the client, or a status. */
 type Admission =
   | { readonly kind: "admitted"; readonly event: ConnectEvent }
   | { readonly kind: "refused"; readonly status: number; readonly error?: unknown };
 
 /**
- * Judges whether a client may connect at a stage: by its authorization, then by its API key. Later messages are not judged again.
+ * Authorizes a connect at a stage, first by the authorization of the route, and then by the API
+ * key. Later messages are not authorized again.
  *
- * @param deployment what the stage served when the client came
+ * @param deployment the deployment that the stage served when the request arrived
  */
-export async function admit(
+export async function authorizeConnect(
   event: ConnectEvent,
   request: IncomingMessage,
   stage: Stage,
@@ -26,21 +27,21 @@ export async function admit(
   let admitted = event;
   let key = request.headers["x-api-key"];
   if (authorization?.type === "AWS_IAM") {
-    const refusal = judgeSignature(request, Buffer.alloc(0), authorization.credentials);
-    if (refusal !== undefined) return { kind: "refused", status: 403 };
+    const problem = checkSignature(request, Buffer.alloc(0), authorization.credentials);
+    if (problem !== undefined) return { kind: "refused", status: 403 };
     admitted = { ...event, signer: signerOf(authorization.credentials) };
   } else if (authorization) {
-    const verdict = await askAuthorizer(event, authorization, stage.arnOf("$connect"));
-    if (verdict.kind === "refused") return verdict;
-    event.connection.authorizer = verdict.authorizer;
-    if (expression === "$context.authorizer.usageIdentifierKey") key = verdict.usageIdentifierKey;
+    const result = await callAuthorizer(event, authorization, stage.arnOf("$connect"));
+    if (result.kind === "refused") return result;
+    event.connection.authorizer = result.authorizer;
+    if (expression === "$context.authorizer.usageIdentifierKey") key = result.usageIdentifierKey;
   }
   if (!expression) return { kind: "admitted", event: admitted };
   const found = stage.apiKeys.find(String(key ?? ""));
   return found ? { kind: "admitted", event: { ...admitted, key: found } } : { kind: "refused", status: 403 };
 }
 
-/** The one user of the local account. AWS's forms of ids; only the access key is anybody's choice. */
+/** Returns the only user of the local account, with ids in the form of AWS. */
 function signerOf({ accessKeyId }: SigningCredentials): Signer {
   const id = "AIDALOCALGATEWAYUSER0";
   const userArn = `arn:aws:iam::${ACCOUNT_ID}:user/local`;

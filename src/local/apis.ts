@@ -2,7 +2,7 @@ import { ConfigurationError } from "../errors.ts";
 import type { ApiKeySelectionExpression } from "../protocol/api-key-source.ts";
 import { MAX_ROUTES } from "../protocol/quotas.ts";
 import type { LambdaFunction } from "./function-call.ts";
-import { compileGuard, type Guard, type LocalAuthorization } from "./guards.ts";
+import { compileConnectChecks, type ConnectChecks, type LocalAuthorization } from "./guards.ts";
 import { TOKEN } from "./http-headers.ts";
 import { checkedTimeout } from "./integration-timeout.ts";
 import {
@@ -16,89 +16,117 @@ import { RouteSelection } from "./route-selection.ts";
 import { checkShape, type Shape } from "./shape.ts";
 import type { SigningCredentials } from "./signature.ts";
 
-/** A WebSocket API on your desk. */
+/** A WebSocket API of a local gateway. */
 export interface LocalApi {
-  /** Default: ten random lower-case letters and digits. */
+  /** The id of the API. Default: ten random lower-case letters and digits. */
   readonly id?: string;
-  /** Default "$request.body.action". */
+  /** The expression that selects the route of a message. Default "$request.body.action". */
   readonly routeSelectionExpression?: string;
   /**
-   * By route key. Without `$connect` everybody is let in, without `$disconnect` nobody hears of who leaves, and without `$default` a message
-   * that selects no route is answered with AWS's "Forbidden" frame.
+   * The routes by key, at most 300.
+   *
+   * Without `$connect`, every client can connect. Without `$disconnect`, no backend is notified
+   * when a client disconnects. Without `$default`, a message that selects no route is answered with
+   * the "Forbidden" frame of AWS.
    */
   readonly routes: Readonly<Record<string, LocalRoute>>;
-  /** Where a client's API key is looked for. Default "$request.header.x-api-key". */
+  /** The source of a client's API key. Default "$request.header.x-api-key". */
   readonly apiKeySelectionExpression?: ApiKeySelectionExpression;
-  /** Whether only `domains` lead to it, and every other host is refused with 403. Default false. */
+  /** Allows requests through `domains` only. Other hosts are answered with 403. Default false. */
   readonly disableExecuteApiEndpoint?: boolean;
-  /** By name, one at least and ten at most. Each serves the API as it was when it was deployed to it: at the start, and by `deploy()`. */
+  /**
+   * The stages by name, from one to ten. A stage serves the API as it was deployed, at the start or
+   * by `deploy()`.
+   */
   readonly stages: Readonly<Record<string, LocalStage>>;
 }
 
+/** A route of a local API. */
 export interface LocalRoute {
+  /** The backend that is called for each event of the route. */
   readonly integration: LocalIntegration;
-  /** Whether what the integration answers to a message reaches the client. Default false, as at AWS. */
+  /** Whether answers to messages are sent to the client. Default false, as at AWS. */
   readonly routeResponse?: boolean;
-  /** Who may connect: on `$connect` only, as at AWS. Whoever is let in is not asked again. Default: everybody. */
+  /**
+   * The authorization of a connect. Allowed on `$connect` only, as at AWS. Messages are not
+   * authorized again. Default: none, so every client can connect.
+   */
   readonly authorization?: LocalAuthorization;
-  /** Whether a client needs one of its stage's API keys, or else is refused with 403: on `$connect` only. Default false. */
+  /**
+   * Whether a client needs an API key of the stage. A client without one is answered with 403.
+   * Allowed on `$connect` only. Default false.
+   */
   readonly apiKeyRequired?: boolean;
   /**
-   * What of the client's request may be mapped, as AWS's `RequestParameters` of a route: `{ "route.request.querystring.token": { required: false } }`. On
+   * The headers and query parameters of the client that can be mapped, as `RequestParameters` of a
+   * route at AWS: `{ "route.request.querystring.token": { required: false } }`. Allowed on
    * `$connect` only. Default: none.
    */
   readonly requestParameters?: DeclaredParameters;
 }
 
-/** What a deployment takes of an API. */
+/** The parts of an API that a deployment contains. */
 export type DeployableApi = Pick<
   LocalApi,
   "routes" | "routeSelectionExpression" | "apiKeySelectionExpression" | "disableExecuteApiEndpoint"
 >;
 
+/** The integration of a route. */
 export type LocalIntegration = HttpProxyIntegration | FunctionIntegration;
 
-/** Calls a backend over HTTP. */
+/** An integration that calls a backend over HTTP. */
 export interface HttpProxyIntegration {
   readonly type: "HTTP_PROXY";
   /**
-   * The URL that is called, in which `${stageVariables.name}` stands for a stage's variable and `{name}` for a mapped path parameter. Of several, as
-   * instances behind a load balancer, each event goes to the next one, and past one that nobody listens at.
+   * The URL of the backend. It can contain `${stageVariables.name}` for a stage variable, and
+   * `{name}` for a mapped path parameter.
+   *
+   * A list contains the instances behind a load balancer. Each event goes to the next instance, and
+   * an instance that accepts no connection is skipped.
    */
   readonly uri: string | readonly string[];
-  /** Default "POST". */
+  /** The HTTP method. Default "POST". */
   readonly method?: string;
-  /** As AWS's `RequestParameters`: `"integration.request.header.connectionId": "context.connectionId"`. Default: none. */
+  /**
+   * The mapping, as `RequestParameters` of an integration at AWS:
+   * `"integration.request.header.connectionId": "context.connectionId"`. Default: none.
+   */
   readonly requestParameters?: Readonly<Record<string, string>>;
-  /** Longest wait for an answer, in milliseconds, 50 to 29 000. Default 29 000. */
+  /** The time limit of an answer, in milliseconds, 50 to 29 000. Default 29 000. */
   readonly timeoutMs?: number;
 }
 
-/** Calls a function in this process, with the event that AWS Lambda would be invoked with. */
+/** An integration that calls a function in this process, with the event of AWS Lambda. */
 export interface FunctionIntegration {
   readonly type: "AWS_PROXY";
+  /** The function, such as the handler of a Lambda function. */
   readonly handler: LambdaFunction;
-  /** Longest wait for an answer, in milliseconds, 50 to 29 000. Default 29 000. */
+  /** The time limit of an answer, in milliseconds, 50 to 29 000. Default 29 000. */
   readonly timeoutMs?: number;
 }
 
+/** A stage of a local API. */
 export interface LocalStage {
-  /** Whether the API is deployed to it at the start. One that is not refuses everybody with 403 until `deploy()`. Default true. */
+  /**
+   * Whether the API is deployed to the stage at the start. A stage without a deployment answers
+   * every connect with 403 until `deploy()`. Default true.
+   */
   readonly deployed?: boolean;
-  /** Default: none. */
+  /** The stage variables, at most 100. Default: none. */
   readonly variables?: Readonly<Record<string, string>>;
-  /** How much a route takes, each for itself: more is refused with 429. Default: everything. */
+  /** The limits of each route. Requests above them are rejected with 429. Default: no limit. */
   readonly throttling?: Throttling;
-  /** The same for routes by their keys, in place of `throttling`. Default: none. */
+  /** The limits of single routes by key, which replace `throttling`. Default: none. */
   readonly routeSettings?: Readonly<Record<string, Throttling>>;
-  /** Values by id: the API keys that a usage plan lets in here. Default: none, so that nobody has one. */
+  /** The API keys that the stage accepts, as values by id. Default: none. */
   readonly apiKeys?: Readonly<Record<string, string>>;
 }
 
+/** A limit of requests, as a token bucket. */
 export interface Throttling {
-  /** Requests a second. 0 refuses everything, as at AWS. */
+  /** Requests per second. 0 rejects every request, as at AWS. */
   readonly ratePerSecond: number;
-  /** Requests at once. */
+  /** The maximum burst of requests. */
   readonly burst: number;
 }
 
@@ -133,12 +161,13 @@ const AWS_PROXY = {
   timeoutMs: "number",
 } as const satisfies Shape<FunctionIntegration>;
 
-/** A route as it is served. */
+/** A compiled route. */
 export interface DeployedRoute {
   readonly integration: DeployedIntegration;
   readonly routeResponse: boolean;
 }
 
+/** A compiled integration. */
 export type DeployedIntegration =
   | {
       readonly type: "HTTP_PROXY";
@@ -149,40 +178,47 @@ export type DeployedIntegration =
     }
   | { readonly type: "AWS_PROXY"; readonly handler: LambdaFunction; readonly timeoutMs: number };
 
-/** An API as it was at a moment: what a stage serves. */
+/** A compiled API, which a stage serves. */
 export interface Deployment {
   readonly routes: ReadonlyMap<string, DeployedRoute>;
   readonly selection: RouteSelection;
-  readonly guard: Guard;
+  readonly guard: ConnectChecks;
   readonly isEndpointDisabled: boolean;
 }
 
-const OWN_ROUTES = ["$connect", "$disconnect", "$default"];
+const PREDEFINED_ROUTES = ["$connect", "$disconnect", "$default"];
 
-/** @throws ConfigurationError for what is no API */
+/** Checks the options of an API. @throws ConfigurationError for an invalid one */
 export function checkApi(api: LocalApi): void {
   checkShape("apis: an API", api, API);
 }
 
-/** @throws ConfigurationError for what is none to deploy */
+/** Checks an API that is to be deployed. @throws ConfigurationError for an invalid one */
 export function checkDeployable(api: DeployableApi): void {
   checkShape("deploy(): the API", api, DEPLOYABLE);
 }
 
-/** @throws ConfigurationError for what could not be deployed, saying what to write instead */
+/**
+ * Compiles an API for a stage.
+ *
+ * @throws ConfigurationError for an API that cannot be deployed, with what to write instead
+ */
 export function compileApi(
   where: string,
   api: DeployableApi,
   credentials: SigningCredentials | undefined,
 ): Deployment {
   const entries = Object.entries(api.routes ?? {});
-  if (entries.length === 0) throw new ConfigurationError(`${where}: at least one route is needed.`);
+  if (entries.length === 0)
+    throw new ConfigurationError(`${where}: at least one route is required. Add one.`);
   if (entries.length > MAX_ROUTES)
-    throw new ConfigurationError(`${where}: ${entries.length} routes; an API has ${MAX_ROUTES} at most.`);
+    throw new ConfigurationError(
+      `${where} has ${entries.length} routes, but an API can have at most ${MAX_ROUTES}. Remove some routes.`,
+    );
   const routes = entries.map(([key, route]) => {
-    if (key === "" || (key.startsWith("$") && !OWN_ROUTES.includes(key))) {
+    if (key === "" || (key.startsWith("$") && !PREDEFINED_ROUTES.includes(key))) {
       throw new ConfigurationError(
-        `${where}: "${key}" is no route key. There are ${OWN_ROUTES.join(", ")}, and keys of your own that do not begin with "$".`,
+        `${where}: "${key}" is not a route key. Use ${PREDEFINED_ROUTES.join(", ")}, or a key that does not begin with "$".`,
       );
     }
     return [key, compileRoute(`${where}: routes["${key}"]`, key, route)] as const;
@@ -191,7 +227,7 @@ export function compileApi(
   return {
     routes: new Map(routes),
     selection: new RouteSelection(api.routeSelectionExpression ?? "$request.body.action", keys),
-    guard: compileGuard(where, api.routes, api.apiKeySelectionExpression, credentials),
+    guard: compileConnectChecks(where, api.routes, api.apiKeySelectionExpression, credentials),
     isEndpointDisabled: api.disableExecuteApiEndpoint ?? false,
   };
 }
@@ -204,7 +240,9 @@ function compileRoute(where: string, key: string, route: LocalRoute): DeployedRo
       `${where} has no integration. Write: integration: { type: "HTTP_PROXY", uri }.`,
     );
   if (requestParameters && key !== "$connect")
-    throw new ConfigurationError(`${where}: requestParameters are for $connect, as at AWS.`);
+    throw new ConfigurationError(
+      `${where}: requestParameters are allowed on $connect only, as at AWS. Remove them.`,
+    );
   const deployed = compileIntegration(where, integration);
   const mapping = (integration.type === "HTTP_PROXY" && integration.requestParameters) || {};
   if (key === "$connect") checkDeclared(where, mapping, requestParameters ?? {});
@@ -216,7 +254,9 @@ function compileIntegration(where: string, integration: LocalIntegration): Deplo
   if (integration.type === "AWS_PROXY") {
     checkShape(`${where}: integration`, integration, AWS_PROXY);
     if (typeof integration.handler !== "function")
-      throw new ConfigurationError(`${where}: handler is a function that takes an event, as Lambda's are.`);
+      throw new ConfigurationError(
+        `${where}: handler must be a function that accepts an event. Pass a handler of a Lambda function.`,
+      );
     return {
       type: "AWS_PROXY",
       handler: integration.handler,
@@ -225,17 +265,17 @@ function compileIntegration(where: string, integration: LocalIntegration): Deplo
   }
   if (integration.type !== "HTTP_PROXY") {
     throw new ConfigurationError(
-      `${where}: an integration's type is "HTTP_PROXY" or "AWS_PROXY"; MOCK, HTTP and AWS are not played here.`,
+      `${where}: the type of an integration must be "HTTP_PROXY" or "AWS_PROXY". MOCK, HTTP and AWS are not supported here.`,
     );
   }
   checkShape(`${where}: integration`, integration, HTTP_PROXY);
   const uris = typeof integration.uri === "string" ? [integration.uri] : integration.uri;
   if (!Array.isArray(uris) || uris.length === 0)
-    throw new ConfigurationError(`${where}: uri is missing. Write your backend's URL.`);
+    throw new ConfigurationError(`${where}: uri is missing. Write the URL of your backend.`);
   for (const uri of uris) checkUri(where, uri);
   const { method = "POST", requestParameters = {} } = integration;
   if (!TOKEN.test(method))
-    throw new ConfigurationError(`${where}: "${method}" is no method. Write one such as "POST".`);
+    throw new ConfigurationError(`${where}: "${method}" is not an HTTP method. Write one such as "POST".`);
   return {
     type: "HTTP_PROXY",
     uris,
@@ -245,12 +285,12 @@ function compileIntegration(where: string, integration: LocalIntegration): Deplo
   };
 }
 
-/** Whatever is filled in later stands for itself here. */
+/** Checks a URL, in which the stage variables are replaced by a placeholder. */
 function checkUri(where: string, uri: string): void {
   const plain = uri.replace(/\$\{stageVariables\.[A-Za-z0-9_]+\}/g, "x");
   const url = URL.canParse(plain) ? new URL(plain) : undefined;
   if (url?.protocol === "http:" || url?.protocol === "https:") return;
   throw new ConfigurationError(
-    `${where} "${uri}" is no http or https URL. Write one such as "http://localhost:3000/ws/chat".`,
+    `${where} "${uri}" is not an http or https URL. Write one such as "http://localhost:3000/ws/chat".`,
   );
 }

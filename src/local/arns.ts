@@ -1,9 +1,13 @@
 import { partitionOf } from "../protocol/partitions.ts";
 
-/** The account that local ARNs name: AWS's own example. */
+/** The account in local ARNs, which is the example account of AWS. */
 export const ACCOUNT_ID = "123456789012";
 
-/** The ARN of an API's route at a stage, as policies name it. Source: AWS developer guide, "ARN format reference". */
+/**
+ * Returns the ARN of a route at a stage, as policies contain it.
+ *
+ * Source: AWS developer guide, "ARN format reference".
+ */
 export function routeArn(region: string, apiId: string, stage: string, routeKey: string): string {
   return `arn:${partitionOf(region)}:execute-api:${region}:${ACCOUNT_ID}:${apiId}/${stage}/${routeKey}`;
 }

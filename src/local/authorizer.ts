@@ -8,26 +8,31 @@ import { compileSource, type Source } from "./parameters.ts";
 import { isAllowed } from "./policy.ts";
 import { checkShape, type Shape } from "./shape.ts";
 
-/** A function in this process that says who may connect, asked with the event that AWS Lambda would be invoked with. */
+/** A Lambda authorizer that runs in this process, and receives the event of AWS Lambda. */
 export interface FunctionAuthorizer {
   readonly type: "CUSTOM";
   /**
-   * Gives `{ principalId, policyDocument, context }`, 8 KB at most. A policy that does not allow `execute-api:Invoke` on the event's `methodArn` refuses
-   * with 403, the error "Unauthorized" with 401, and whatever else goes wrong with 500.
+   * Returns `{ principalId, policyDocument, context }`, at most 8 KB.
    *
-   * Source: AWS developer guide, "Control access to WebSocket APIs with AWS Lambda REQUEST authorizers".
+   * A client is denied with 403 if the policy does not allow `execute-api:Invoke` on the
+   * `methodArn` of the event. The error "Unauthorized" rejects it with 401, and any other failure
+   * with 500.
+   *
+   * Source: AWS developer guide, "Control access to WebSocket APIs with AWS Lambda REQUEST
+   * authorizers".
    */
   readonly handler: LambdaFunction;
   /**
-   * What a client must have sent to be asked about at all, else it is refused with 401: `route.request.header.name`, `route.request.querystring.name`,
-   * `context.name` or `stageVariables.name`. Default: nothing.
+   * The values that a request must contain: `route.request.header.name`,
+   * `route.request.querystring.name`, `context.name` or `stageVariables.name`. Without one of them,
+   * the client is rejected with 401, and the function is not called. Default: none.
    */
   readonly identitySource?: readonly string[];
-  /** Longest wait for an answer, in milliseconds, 50 to 29 000. Default 29 000. */
+  /** The time limit of an answer, in milliseconds, 50 to 29 000. Default 29 000. */
   readonly timeoutMs?: number;
 }
 
-/** An authorizer as it is served. */
+/** A compiled authorizer. */
 export interface DeployedAuthorizer {
   readonly type: "CUSTOM";
   readonly handler: LambdaFunction;
@@ -35,7 +40,7 @@ export interface DeployedAuthorizer {
   readonly timeoutMs: number;
 }
 
-/** What an authorizer gave back, as far as AWS takes it. */
+/** The parts of an authorizer's result that AWS uses. */
 interface AuthorizerAnswer {
   readonly isAllowed: boolean;
   readonly principalId: string;
@@ -43,17 +48,17 @@ interface AuthorizerAnswer {
   readonly usageIdentifierKey: string | undefined;
 }
 
-/** What an authorizer decided. */
-type AuthorizerVerdict =
+/** The decision of an authorizer. */
+type AuthorizerResult =
   | {
       readonly kind: "admitted";
       readonly authorizer: Authorizer;
-      /** The API key that it says the client has. */
+      /** The API key of the client in the result. */
       readonly usageIdentifierKey: string | undefined;
     }
   | { readonly kind: "refused"; readonly status: 401 | 403 | 500; readonly error?: unknown };
 
-/** Largest result, in bytes of JSON. Source: AWS developer guide, quotas. */
+/** The maximum size of a result, in bytes of JSON. Source: AWS developer guide, quotas. */
 const MAX_RESULT_BYTES = 8 * 1024;
 
 const AUTHORIZER = {
@@ -65,28 +70,30 @@ const AUTHORIZER = {
 
 const IDENTITY_SOURCE = /^(route\.request\.(header|querystring)|context|stageVariables)\.(?!authorizer\.)/;
 
-/** @throws ConfigurationError for what AWS would refuse */
+/** Compiles an authorizer. @throws ConfigurationError for one that AWS would reject */
 export function compileAuthorizer(where: string, authorizer: FunctionAuthorizer): DeployedAuthorizer {
   checkShape(`${where}: authorization`, authorizer, AUTHORIZER);
   const { handler, identitySource = [] } = authorizer;
   if (typeof handler !== "function")
-    throw new ConfigurationError(`${where}: handler is a function that takes an event, as Lambda's are.`);
+    throw new ConfigurationError(
+      `${where}: handler must be a function that accepts an event. Pass a handler of a Lambda function.`,
+    );
   const identity = identitySource.map((text) => {
     const source = IDENTITY_SOURCE.test(text) ? compileSource(text) : undefined;
     if (source) return source;
     throw new ConfigurationError(
-      `${where}: ${JSON.stringify(text)} is no identity source. Write "route.request.header.name", "route.request.querystring.name", "context.name" or "stageVariables.name".`,
+      `${where}: ${JSON.stringify(text)} is not an identity source. Write "route.request.header.name", "route.request.querystring.name", "context.name" or "stageVariables.name".`,
     );
   });
   return { type: "CUSTOM", handler, identity, timeoutMs: checkedTimeout(where, authorizer.timeoutMs) };
 }
 
-/** Asks an authorizer whether a client may connect. Never rejects. */
-export async function askAuthorizer(
+/** Calls an authorizer for a connect. The promise never rejects. */
+export async function callAuthorizer(
   event: ConnectEvent,
   { handler, identity, timeoutMs }: DeployedAuthorizer,
   methodArn: string,
-): Promise<AuthorizerVerdict> {
+): Promise<AuthorizerResult> {
   if (identity.some((source) => !source(event))) return { kind: "refused", status: 401 };
   const startedAt = performance.now();
   const outcome = await callFunction(handler, authorizerEvent(event, methodArn), {
@@ -94,7 +101,11 @@ export async function askAuthorizer(
     timeoutMs,
   });
   const latencyMs = Math.round(performance.now() - startedAt);
-  if (outcome.kind === "timed out") return failed(new Error(`No answer within ${timeoutMs} ms.`));
+  if (outcome.kind === "timed out") {
+    return failed(
+      new Error(`The authorizer did not answer within ${timeoutMs} ms. Check it, or set a longer timeoutMs.`),
+    );
+  }
   if (outcome.kind === "failed") {
     const isUnauthorized = messageOf(outcome.error) === "Unauthorized";
     return isUnauthorized ? { kind: "refused", status: 401 } : failed(outcome.error);
@@ -106,7 +117,7 @@ export async function askAuthorizer(
   return { kind: "admitted", authorizer: { principalId, latencyMs, context }, usageIdentifierKey };
 }
 
-function failed(error: unknown): AuthorizerVerdict {
+function failed(error: unknown): AuthorizerResult {
   return { kind: "refused", status: 500, error };
 }
 
@@ -114,20 +125,23 @@ function messageOf(error: unknown): unknown {
   return error instanceof Error ? error.message : error;
 }
 
-/** @returns for a result that AWS would not take, what is wrong with it */
+/** Parses the result of an authorizer. @returns a message for a result that AWS would not accept */
 function answerOf(result: unknown, methodArn: string): AuthorizerAnswer | string {
   const bytes = Buffer.byteLength(JSON.stringify(result));
-  if (bytes > MAX_RESULT_BYTES) return `The authorizer's result has ${bytes} bytes; AWS takes 8 KB.`;
+  if (bytes > MAX_RESULT_BYTES) {
+    return `The authorizer's result has ${bytes} bytes, but AWS accepts at most 8 KB. Return a smaller context.`;
+  }
   const { principalId, policyDocument, context, usageIdentifierKey } = (result ?? {}) as Readonly<
     Record<string, unknown>
   >;
-  if (typeof principalId !== "string") return "The authorizer's result has no principalId.";
+  if (typeof principalId !== "string")
+    return "The authorizer's result has no principalId. Return a string.";
   const allowed = isAllowed(policyDocument, "execute-api:Invoke", methodArn);
   if (allowed === undefined)
-    return "The authorizer's result has no policyDocument with statements of Effect, Action and Resource alone.";
+    return "The authorizer's result has no policyDocument that can be evaluated. Return statements that contain only Effect, Action and Resource.";
   const texts = textsOf(context ?? {});
   if (!texts)
-    return "The context of the authorizer's result has other values than texts, numbers and booleans.";
+    return "The context of the authorizer's result contains other values than strings, numbers and booleans. Remove them.";
   return {
     isAllowed: allowed,
     principalId,
@@ -136,7 +150,7 @@ function answerOf(result: unknown, methodArn: string): AuthorizerAnswer | string
   };
 }
 
-/** Nothing is inherited: a mapping may name any value. */
+/** Converts a context to strings, without a prototype, because a mapping can contain any name. */
 function textsOf(context: unknown): Readonly<Record<string, string>> | undefined {
   if (typeof context !== "object" || context === null || Array.isArray(context)) return undefined;
   const texts: Record<string, string> = Object.create(null);

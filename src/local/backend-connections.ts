@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { buildConnector, Client } from "undici";
 
-/** What an integration sends to its backend. */
+/** The request of an integration to its backend. */
 export interface BackendRequest {
   readonly path: string;
   readonly method: string;
@@ -23,8 +23,10 @@ type ReadBody<Body> = (body: AsyncIterable<Buffer>) => Promise<Body>;
 const CLOSED_CODES: ReadonlySet<unknown> = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 
 /**
- * HTTP connections to backends, which are kept for later requests. Each carries one request at a time, and there are as many as
- * there are requests in flight: the request of one client does not wait for that of another.
+ * HTTP connections to backends, which are kept for later requests.
+ *
+ * Each connection carries one request at a time, and there are as many as requests in flight. The
+ * request of one client therefore does not wait for that of another.
  */
 export class BackendConnections {
   readonly #idle = new Map<string, BackendConnection[]>();
@@ -33,9 +35,11 @@ export class BackendConnections {
   /**
    * Sends a request, and reads the answer by `readBody`.
    *
-   * A backend may close a kept connection at any time, also while a request is on its way. If the connection closes before a byte of
-   * the answer was received, the request is sent once more on a new connection (RFC 9112, section 9.3.1). A request on a new
-   * connection is never repeated, because the backend may have processed it.
+   * A backend can close a kept connection at any time, also while a request is being sent. If no
+   * byte of the answer was received, the request is sent once more on a new connection. Source:
+   * RFC 9112, section 9.3.1.
+   *
+   * A request on a new connection is never repeated, because the backend may have processed it.
    */
   async request<Body>(
     origin: string,
@@ -51,7 +55,7 @@ export class BackendConnections {
     }
   }
 
-  /** Ends every connection, and rejects the requests that are in flight. */
+  /** Closes every connection, and rejects the requests in flight. */
   async destroy(): Promise<void> {
     this.#idle.clear();
     await Promise.all([...this.#all].map((connection) => connection.destroy()));
@@ -77,7 +81,7 @@ export class BackendConnections {
       if (isReusable) this.#keep(connection);
       else {
         this.#all.delete(connection);
-        // It holds no request any more.
+        // The connection has no other request, so nothing waits for this.
         void connection.destroy();
       }
     }
@@ -90,10 +94,13 @@ export class BackendConnections {
   }
 }
 
-/** One connection at a time to one origin. It is opened by the first request, and again after it was closed while idle. */
+/**
+ * A connection to an origin. The first request opens it, and a later request opens it again if it
+ * was closed while idle.
+ */
 class BackendConnection {
   readonly origin: string;
-  /** Whether the last request failed because its connection, which had carried another one before, closed without an answer. */
+  /** Whether the last request failed because its reused connection closed without an answer. */
   closedUnanswered = false;
   readonly #client: Client;
   #socket: Socket | undefined;

@@ -1,18 +1,25 @@
-/** What tells a gateway the time, and wakes it. */
+/** The clock and the timers of a local gateway. */
 export interface Clock {
-  /** Epoch milliseconds. */
+  /** Returns the current time in epoch milliseconds. */
   now(): number;
-  /** Calls back once after so many milliseconds. @returns what calls it off */
+  /**
+   * Starts a timer that calls a function once.
+   *
+   * @param ms the delay in milliseconds
+   * @returns an object that restarts or cancels the timer
+   */
   after(ms: number, callback: () => void): Alarm;
 }
 
+/** A timer of a {@link Clock}. */
 export interface Alarm {
-  /** Starts its time anew. */
+  /** Restarts the timer with its original delay. */
   refresh(): void;
+  /** Cancels the timer. */
   cancel(): void;
 }
 
-/** The time as it is. */
+/** The system clock. */
 export const systemClock: Clock = {
   now: Date.now,
   after: (ms, callback) => {
@@ -21,20 +28,22 @@ export const systemClock: Clock = {
   },
 };
 
-/** A clock that stands until it is put forward: ten minutes of silence pass in no time. */
+/** A clock for tests, which advances only by {@link ManualClock.advance}. */
 export class ManualClock implements Clock {
   readonly #alarms = new Set<{ at: number; readonly ms: number; readonly callback: () => void }>();
   #now: number;
 
-  /** @param now epoch milliseconds. Default: the time as it is */
+  /** @param now the initial time in epoch milliseconds. Default: the current time */
   constructor(now: number = Date.now()) {
     this.#now = now;
   }
 
+  /** Returns the time of this clock in epoch milliseconds. */
   now(): number {
     return this.#now;
   }
 
+  /** Starts a timer that calls a function once, when the clock has advanced by `ms`. */
   after(ms: number, callback: () => void): Alarm {
     const alarm = { at: this.#now + ms, ms, callback };
     this.#alarms.add(alarm);
@@ -46,7 +55,7 @@ export class ManualClock implements Clock {
     };
   }
 
-  /** Puts it forward. Whatever is due by then is done, in its order and at its time. */
+  /** Advances the clock by `ms`. Timers that are due run in their order, each at its time. */
   advance(ms: number): void {
     const end = this.#now + ms;
     for (;;) {

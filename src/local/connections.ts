@@ -6,25 +6,29 @@ import { newId } from "./ids.ts";
 import type { NetworkFault } from "./network-fault.ts";
 import { settledWithin } from "./settled-within.ts";
 
-/** How long a client may take to answer a close frame before the socket is cut. */
+/** Time limit for the answer to a close frame, in milliseconds. Then the socket is destroyed. */
 export const CLOSE_GRACE_MS = 1_000;
 
 /**
- * How long the buffer of a client can be full without a byte being read, in milliseconds. Then the connection is closed, so that clients
- * that do not read do not fill the memory.
+ * Time limit of a client with a full buffer to read a byte, in milliseconds. Then the connection is
+ * closed, so that clients that do not read do not fill the memory.
  */
 export const UNREAD_MS = 10_000;
 
-/** Messages of one client that may be with the backend at once; further ones wait in the socket. */
+/** The maximum number of messages of one client in flight. Further messages wait in the socket. */
 const MAX_CONCURRENT_MESSAGES = 64;
 
 /**
- * How long `$disconnect` waits for messages under way. A request written first may still arrive second when it
- * needs a new socket to the backend; a message slower than this runs beside `$disconnect`, as it does at AWS.
+ * Time for which `$disconnect` waits for messages in flight, in milliseconds. A request that was
+ * written first can arrive second if it needs a new connection to the backend.
+ *
+ * A slower message is handled at the same time as `$disconnect`, as at AWS.
  */
 const MESSAGE_GRACE_MS = 500;
 
-/** How a connection ended, as `$disconnect` tells it. `reason` is "" where there is none. */
+/**
+ * The close code and reason of a connection, as `$disconnect` receives them. `reason` can be "".
+ */
 export interface CloseInfo {
   readonly code: number;
   readonly reason: string;
@@ -35,7 +39,7 @@ const FRAME_TOO_LARGE: CloseInfo = { code: 1009, reason: "Frame too large" };
 const BINARY: CloseInfo = { code: 1003, reason: "Binary is not supported" };
 const GOING_AWAY: CloseInfo = { code: 1001, reason: "Going away" };
 
-/** As much of a socket of `ws` as is needed: whoever compiles against the package need not have the types of that one. */
+/** The used part of a socket of `ws`, so that an app compiles without the types of that package. */
 export interface ClientSocket {
   readonly readyState: number;
   readonly OPEN: number;
@@ -50,52 +54,54 @@ export interface ClientSocket {
   resume(): void;
 }
 
-/** What an authorizer said of a client that it let in. */
+/** The result of an authorizer that allowed a connection. */
 export interface Authorizer {
   readonly principalId: string;
-  /** How long it took. */
+  /** The duration of the call, in milliseconds. */
   readonly latencyMs: number;
-  /** Its context, as texts. Nothing is inherited. */
+  /** The context as strings, in an object without a prototype. */
   readonly context: Readonly<Record<string, string>>;
 }
 
-/** What becomes of a connection's life. `message` resolves when the backend has answered. */
-interface Life {
+/** The limits and the callbacks of a connection. */
+interface ConnectionOptions {
   readonly idleTimeoutMs: number;
   readonly maxConnectionMs: number;
-  /** Bytes that may wait for a slow client before posts to it are refused. */
+  /** The number of bytes that can wait for a slow client before posts to it are rejected. */
   readonly maxBufferedBytes: number;
+  /** Called for each message. Resolves when the backend has answered. */
   message(data: Buffer): Promise<void>;
-  ended(ending: CloseInfo): void;
+  /** Called once, when the connection has ended. */
+  ended(closeInfo: CloseInfo): void;
 }
 
-/** One client, from the upgrade request to its last byte. Only an open one can be found and posted to. */
+/** A client, from its upgrade request to its end. Messages can be posted only while it is open. */
 export class Connection {
   readonly id = newId();
-  /** Epoch milliseconds of the upgrade request. */
+  /** Time of the upgrade request, in epoch milliseconds. */
   readonly connectedAt: number;
-  /** The socket's peer; no header can forge it. */
+  /** The remote address of the socket, which a client cannot forge by a header. */
   readonly sourceIp: string;
   readonly userAgent: string | undefined;
-  /** What an authorizer said when it let the client in; undefined where none was asked. */
+  /** The result of the authorizer, or undefined if the route has none. */
   authorizer: Authorizer | undefined;
   readonly #meter = new FrameMeter(MAX_FRAME_BYTES);
   #socket: ClientSocket | undefined;
   readonly #clock: Clock;
   #lastActiveAt: number;
-  #ending: CloseInfo | undefined;
+  #closeInfo: CloseInfo | undefined;
   #received = 0;
-  #impairment: NetworkFault = "none";
-  readonly #underWay = new Set<Promise<void>>();
-  #idle: Alarm | undefined;
-  #longest: Alarm | undefined;
-  #lost: Alarm | undefined;
+  #fault: NetworkFault = "none";
+  readonly #inFlight = new Set<Promise<void>>();
+  #idleAlarm: Alarm | undefined;
+  #durationAlarm: Alarm | undefined;
+  #lossAlarm: Alarm | undefined;
   /** Set while the buffer is full. */
-  #unread: Alarm | undefined;
-  /** Tells that the socket has closed, which is not seen yet of a half-open client. */
-  #tellClosed: (() => void) | undefined;
+  #unreadAlarm: Alarm | undefined;
+  /** Handles the close of the socket later, because a half-open client must appear as open. */
+  #handleClose: (() => void) | undefined;
   #maxBufferedBytes = 0;
-  /** Of all messages so far. */
+  /** The total size of all messages. */
   #sentBytes = 0;
   #graceTimer: NodeJS.Timeout | undefined;
 
@@ -111,62 +117,63 @@ export class Connection {
     this.#lastActiveAt = this.connectedAt;
   }
 
-  /** Epoch milliseconds of the last data frame either way. */
+  /** Time of the last data frame in either direction, in epoch milliseconds. */
   get lastActiveAt(): number {
     return this.#lastActiveAt;
   }
 
+  /** Whether the connection is open. A half-open client counts as open. */
   get isOpen(): boolean {
-    if (!this.#socket || this.#ending) return false;
-    return this.#impairment === "half-open" || this.#socket.readyState === this.#socket.OPEN;
+    if (!this.#socket || this.#closeInfo) return false;
+    return this.#fault === "half-open" || this.#socket.readyState === this.#socket.OPEN;
   }
 
-  /** Takes over a socket whose 101 has just been written. Must run before any of its bytes are read. */
-  open(socket: ClientSocket, stream: Duplex, life: Life): void {
+  /** Opens the connection on a socket after the upgrade, before any of its bytes are read. */
+  open(socket: ClientSocket, stream: Duplex, options: ConnectionOptions): void {
     this.#socket = socket;
-    this.#maxBufferedBytes = life.maxBufferedBytes;
-    this.#idle = this.#clock.after(life.idleTimeoutMs, () => this.end(GOING_AWAY));
-    this.#longest = this.#clock.after(life.maxConnectionMs, () => this.end(GOING_AWAY));
-    // The meter sees a chunk before `ws` does, so an oversized frame is known when its message comes out;
-    // the messages ahead of it in the same chunk still count.
+    this.#maxBufferedBytes = options.maxBufferedBytes;
+    this.#idleAlarm = this.#clock.after(options.idleTimeoutMs, () => this.end(GOING_AWAY));
+    this.#durationAlarm = this.#clock.after(options.maxConnectionMs, () => this.end(GOING_AWAY));
+    // The meter reads a chunk before `ws`, so an oversized frame is known when its message arrives.
+    // The messages before it in the same chunk are still handled.
     stream.prependListener("data", (chunk: Buffer) => {
       if (this.#meter.read(chunk)) this.#touch();
     });
     stream.on("data", () => this.#endAtOversizedFrame());
-    socket.on("message", (data, isBinary) => this.#receive(data as Buffer, isBinary, life));
+    socket.on("message", (data, isBinary) => this.#receive(data as Buffer, isBinary, options));
     socket.on("error", (error) => {
-      this.#ending ??= endingOf(error);
+      this.#closeInfo ??= closeInfoOf(error);
     });
     socket.on("close", (code, reason) => {
-      const told = () => {
-        this.#idle?.cancel();
-        this.#longest?.cancel();
-        this.#lost?.cancel();
-        this.#unread?.cancel();
+      const handleClose = () => {
+        this.#idleAlarm?.cancel();
+        this.#durationAlarm?.cancel();
+        this.#lossAlarm?.cancel();
+        this.#unreadAlarm?.cancel();
         clearTimeout(this.#graceTimer);
-        this.#ending ??= clientEnding(code, reason);
-        life.ended(this.#ending);
+        this.#closeInfo ??= clientCloseInfo(code, reason);
+        options.ended(this.#closeInfo);
       };
-      if (this.isOpen) this.#tellClosed = told;
-      else told();
+      if (this.isOpen) this.#handleClose = handleClose;
+      else handleClose();
     });
   }
 
   /**
-   * Sends one text message, in frames of at most 32 KB.
+   * Sends a text message, in frames of at most 32 KB.
    *
-   * @returns "busy" when too much waits for the client already, "gone" when the connection is not open
+   * @returns "busy" if the buffer of the client is full, "gone" if the connection is not open
    */
   send(data: Buffer): "sent" | "busy" | "gone" {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return "gone";
-    if (this.#impairment === "not-reading") return "busy";
+    if (this.#fault === "not-reading") return "busy";
     if (socket.bufferedAmount > this.#maxBufferedBytes) {
       this.#watchUnread(socket);
       return "busy";
     }
     this.#touch();
-    if (this.#impairment === "half-open") return "sent";
+    if (this.#fault === "half-open") return "sent";
     this.#sentBytes += data.length;
     let start = 0;
     do {
@@ -178,100 +185,106 @@ export class Connection {
   }
 
   /**
-   * @param noticedAfterMs after how long a half-open client is found out, which ends the connection with 1006; undefined leaves it to time-outs
-   * @returns whether it is open
+   * Simulates a network fault of the client.
+   *
+   * @param noticedAfterMs time until a half-open client is noticed, which ends the connection with
+   *   1006, in milliseconds. With undefined, it ends by its timeouts
+   * @returns whether the connection is open
    */
-  impair(impairment: NetworkFault, noticedAfterMs: number | undefined): boolean {
+  impair(fault: NetworkFault, noticedAfterMs: number | undefined): boolean {
     if (!this.isOpen) return false;
-    this.#impairment = impairment;
-    this.#lost?.cancel();
-    const isHalfOpen = impairment === "half-open";
-    this.#lost =
+    this.#fault = fault;
+    this.#lossAlarm?.cancel();
+    const isHalfOpen = fault === "half-open";
+    this.#lossAlarm =
       isHalfOpen && noticedAfterMs !== undefined
         ? this.#clock.after(noticedAfterMs, () => this.end({ code: 1006, reason: "" }))
         : undefined;
-    if (!isHalfOpen && this.#tellClosed) this.#tellClosed();
+    if (!isHalfOpen && this.#handleClose) this.#handleClose();
     else this.#readOrPause();
     return this.isOpen;
   }
 
-  /** Resolves when the messages under way have been answered, or have had time to reach the backend. */
+  /** Resolves when the messages in flight are answered, or have had time to reach the backend. */
   messagesStarted(): Promise<void> {
-    return settledWithin([...this.#underWay], MESSAGE_GRACE_MS);
+    return settledWithin([...this.#inFlight], MESSAGE_GRACE_MS);
   }
 
-  /** Closes the socket from this side. The first ending counts. */
-  end(ending: CloseInfo): void {
+  /** Closes the connection. Only the first call has an effect. */
+  end(closeInfo: CloseInfo): void {
     const socket = this.#socket;
     if (!socket || !this.isOpen) return;
-    this.#ending = ending;
-    if (this.#impairment === "half-open") {
-      // No frame reaches such a client.
-      if (this.#tellClosed) this.#tellClosed();
+    this.#closeInfo = closeInfo;
+    if (this.#fault === "half-open") {
+      // A close frame would not reach this client.
+      if (this.#handleClose) this.#handleClose();
       else socket.terminate();
       return;
     }
-    socket.close(ending.code, ending.reason);
+    socket.close(closeInfo.code, closeInfo.reason);
     this.#graceTimer = setTimeout(() => socket.terminate(), CLOSE_GRACE_MS);
   }
 
-  /** Closes the connection unless its client has read something after a while. */
+  /** Closes the connection unless its client reads something in time. */
   #watchUnread(socket: ClientSocket): void {
-    if (this.#unread) return;
-    const read = () => this.#sentBytes - socket.bufferedAmount;
-    const before = read();
-    this.#unread = this.#clock.after(UNREAD_MS, () => {
-      this.#unread = undefined;
-      if (read() <= before) this.end(NOT_READ);
-      // Data that is compressed meanwhile looks like data that was read, so the next sends may find the buffer full again.
+    if (this.#unreadAlarm) return;
+    const readBytes = () => this.#sentBytes - socket.bufferedAmount;
+    const before = readBytes();
+    this.#unreadAlarm = this.#clock.after(UNREAD_MS, () => {
+      this.#unreadAlarm = undefined;
+      if (readBytes() <= before) this.end(NOT_READ);
+      // Compressed data appears as data that was read, so the buffer can be full again.
       else if (socket.bufferedAmount > this.#maxBufferedBytes) this.#watchUnread(socket);
     });
   }
 
-  #receive(data: Buffer, isBinary: boolean, life: Life): void {
+  #receive(data: Buffer, isBinary: boolean, options: ConnectionOptions): void {
     const index = this.#received++;
-    // With several frames, which one is too large cannot be seen after decompression. That one of them is, can.
+    // After decompression, only the total size of several frames is known, not that of each one.
     const isOversized = data.length > this.#meter.takeFrames() * MAX_FRAME_BYTES;
-    if (this.#impairment === "half-open") return;
+    if (this.#fault === "half-open") return;
     if (!this.isOpen || index >= (this.#meter.oversizedIn ?? Number.POSITIVE_INFINITY)) return;
     if (isOversized || isBinary) {
       this.end(isOversized ? FRAME_TOO_LARGE : BINARY);
       return;
     }
-    const answered = life.message(data).finally(() => {
-      this.#underWay.delete(answered);
-      if (this.#underWay.size === MAX_CONCURRENT_MESSAGES - 1) this.#readOrPause();
+    const answered = options.message(data).finally(() => {
+      this.#inFlight.delete(answered);
+      if (this.#inFlight.size === MAX_CONCURRENT_MESSAGES - 1) this.#readOrPause();
     });
-    this.#underWay.add(answered);
-    if (this.#underWay.size === MAX_CONCURRENT_MESSAGES) this.#readOrPause();
+    this.#inFlight.add(answered);
+    if (this.#inFlight.size === MAX_CONCURRENT_MESSAGES) this.#readOrPause();
     this.#endAtOversizedFrame();
   }
 
-  /** Messages ahead of an oversized frame still count. Those that are compressed come out later than the bytes of the frame. */
+  /**
+   * Closes the connection when all messages before an oversized frame were received. Compressed
+   * messages arrive later than the bytes of the frame.
+   */
   #endAtOversizedFrame(): void {
     if (this.#received >= (this.#meter.oversizedIn ?? Number.POSITIVE_INFINITY)) this.end(FRAME_TOO_LARGE);
   }
 
-  /** Of a half-open client nothing is read, not even that it has left. */
+  /** Pauses reading from a half-open client, so that its close is not noticed. */
   #readOrPause(): void {
-    const isRead = this.#impairment !== "half-open" && this.#underWay.size < MAX_CONCURRENT_MESSAGES;
-    if (isRead) this.#socket?.resume();
+    const canRead = this.#fault !== "half-open" && this.#inFlight.size < MAX_CONCURRENT_MESSAGES;
+    if (canRead) this.#socket?.resume();
     else this.#socket?.pause();
   }
 
   #touch(): void {
     this.#lastActiveAt = this.#clock.now();
-    if (this.isOpen) this.#idle?.refresh();
+    if (this.isOpen) this.#idleAlarm?.refresh();
   }
 }
 
-function clientEnding(code: number, reason: Buffer): CloseInfo {
+function clientCloseInfo(code: number, reason: Buffer): CloseInfo {
   if (code === 1005) return { code, reason: "Client-side close frame status not set" };
   return { code, reason: reason.toString("utf8") };
 }
 
-/** What `ws` closes with when it cannot read the client's bytes. */
-function endingOf(error: Error & { readonly code?: string }): CloseInfo | undefined {
+/** Returns the close info of an error for which `ws` closes the socket. */
+function closeInfoOf(error: Error & { readonly code?: string }): CloseInfo | undefined {
   if (!error.code?.startsWith("WS_ERR_")) return undefined;
   if (/MESSAGE_LENGTH|DATA_PAYLOAD_LENGTH/.test(error.code))
     return { code: 1009, reason: "Message too large" };
@@ -279,10 +292,10 @@ function endingOf(error: Error & { readonly code?: string }): CloseInfo | undefi
   return { code: 1002, reason: "Protocol error" };
 }
 
-/** The open connections by id. One whose `$connect` is still being answered is not among them. */
+/** The open connections by id. A connection is added when its `$connect` has been answered. */
 export class Connections {
   readonly #open = new Map<string, Connection>();
-  #emptied: (() => void) | undefined;
+  #onEmpty: (() => void) | undefined;
 
   get count(): number {
     return this.#open.size;
@@ -298,19 +311,19 @@ export class Connections {
 
   remove(connection: Connection): void {
     this.#open.delete(connection.id);
-    if (this.#open.size === 0) this.#emptied?.();
+    if (this.#open.size === 0) this.#onEmpty?.();
   }
 
   find(id: string): Connection | undefined {
     return this.#open.get(id);
   }
 
-  /** Ends every connection with 1001 and resolves when the last one is gone. */
+  /** Closes every connection with 1001, and resolves when all of them have ended. */
   async endAll(): Promise<void> {
     for (const connection of this.#open.values()) connection.end(GOING_AWAY);
     if (this.#open.size === 0) return;
     await new Promise<void>((resolve) => {
-      this.#emptied = resolve;
+      this.#onEmpty = resolve;
     });
   }
 }

@@ -163,9 +163,9 @@ test("an upgrade with an authorizer that never answers is rejected with 503 on c
 
 describe("an invalid option is rejected with the value to use instead", () => {
   test.each<[string, Partial<LocalGatewayOptions>, RegExp]>([
-    ["no URL", { target: "localhost:3000" }, /target "localhost:3000" is no http or https URL\. Write/],
-    ["a target of another protocol", { target: "ws://localhost/" }, /no http or https URL/],
-    ["a target with a query", { target: "http://localhost/?a=1" }, /Write the URL up to its path/],
+    ["no URL", { target: "localhost:3000" }, /target "localhost:3000" is not an http or https URL\. Write/],
+    ["a target of another protocol", { target: "ws://localhost/" }, /is not an http or https URL/],
+    ["a target with a query", { target: "http://localhost/?a=1" }, /Remove everything after the path/],
     [
       "a port out of range",
       { port: 65_536 },
@@ -173,7 +173,7 @@ describe("an invalid option is rejected with the value to use instead", () => {
     ],
     ["a port that is no number", { port: Number.NaN }, /port must be a number, but received NaN/],
     ["an empty stage", { stage: "" }, /Use 1 to 128 letters/],
-    ["a stage with a slash", { stage: "a/b" }, /stage "a\/b" is no stage name/],
+    ["a stage with a slash", { stage: "a/b" }, /stage "a\/b" is not a valid stage name/],
     ["a stage too long", { stage: "s".repeat(129) }, /Use 1 to 128 letters/],
     ["an empty secret", { secret: "" }, /Use 1 to 510 ASCII characters/],
     ["a secret too long", { secret: "s".repeat(511) }, /Use 1 to 510 ASCII characters/],
@@ -183,12 +183,12 @@ describe("an invalid option is rejected with the value to use instead", () => {
     [
       "a reserved route key",
       { routes: { $connect: "http://localhost/" } },
-      /"\$connect" is no custom route key/,
+      /"\$connect" is not a custom route key/,
     ],
     [
       "a route without URL",
       { routes: { send: "/ws/send" } },
-      /routes\["send"\] "\/ws\/send" is no http or https URL/,
+      /routes\["send"\] "\/ws\/send" is not an http or https URL/,
     ],
     [
       "an expression it cannot evaluate",

@@ -1,4 +1,6 @@
-/** AWS API Gateway's WebSocket APIs on your desk: sockets on one side, HTTP backends and functions on the other. */
+/**
+ * Emulates the WebSocket APIs of AWS API Gateway locally, in front of HTTP backends and functions.
+ */
 
 import { checkDeployable, type DeployableApi, type LocalStage } from "./apis.ts";
 import { FaultSwitches, type Faults } from "./faults.ts";
@@ -33,13 +35,13 @@ export type { LocalGatewayOptions } from "./settings.ts";
 export type { DomainMappings } from "./stages.ts";
 export type { AccountThrottling } from "./throttling.ts";
 
-/** Where an API is deployed to. */
+/** The stage that an API is deployed to. */
 interface DeploymentPlace {
-  /** Default: the first API. */
+  /** The id of the API. Default: the first API. */
   readonly apiId?: string;
-  /** Default: the first stage of the first API. */
+  /** The name of the stage. Default: the first stage of the first API. */
   readonly stage?: string;
-  /** Of a stage that is made by the deployment. Default: none. */
+  /** The options of a stage that the deployment creates. Default: none. */
   readonly options?: LocalStage;
 }
 
@@ -49,15 +51,17 @@ const DEPLOYMENT_PLACE = {
   options: "object",
 } as const satisfies Shape<DeploymentPlace>;
 
-/** How long `close()` waits for what is under way. */
+/** The time for which `close()` waits for integrations in flight, in milliseconds. */
 const SHUTDOWN_MS = 2_000;
 
 /**
  * Starts a local API Gateway in front of `target`, or with `apis`, and resolves when it listens.
  *
- * Behaves as AWS does where that is known and takes the strict side where it is not. The caller owns it and ends it with `close()`.
+ * It behaves as AWS does. Where the behavior of AWS is not known, it is strict.
  *
- * @throws ConfigurationError for a wrong option or a port in use
+ * @param options the APIs, the address, and the limits
+ * @returns the running gateway. Close it with `close()`.
+ * @throws ConfigurationError for an invalid option, or a port that is in use
  */
 export async function startLocalGateway(options: LocalGatewayOptions): Promise<LocalGateway> {
   const settings = checkOptions(options);
@@ -65,17 +69,17 @@ export async function startLocalGateway(options: LocalGatewayOptions): Promise<L
   return new LocalGateway(await listen(settings), settings);
 }
 
-/** A running local gateway. Made by `startLocalGateway`. */
+/** A running local gateway. Create it with `startLocalGateway`. */
 export class LocalGateway {
-  /** Of the first API. */
+  /** The id of the first API. */
   readonly apiId: string;
-  /** The first one of the first API. */
+  /** The first stage of the first API. */
   readonly stage: string;
   readonly #listener: Listener;
   readonly #stages: Stages;
   readonly #address: string;
-  /** What stands behind "http" and "ws" in URLs. */
-  readonly #secured: "" | "s";
+  /** The suffix of the schemes "http" and "ws" in URLs. */
+  readonly #schemeSuffix: "" | "s";
   readonly #faults = new FaultSwitches();
   readonly #integrations = new Integrations(this.#faults);
   readonly #sockets: Sockets;
@@ -90,7 +94,7 @@ export class LocalGateway {
     this.#stages = stages;
     const { server, port } = listener;
     this.#address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-    this.#secured = tls ? "s" : "";
+    this.#schemeSuffix = tls ? "s" : "";
     this.#onError = onError;
     this.#sockets = new Sockets(settings, this.#integrations, {
       address: this.#address,
@@ -102,21 +106,22 @@ export class LocalGateway {
     server.on("error", (error) => this.#report(error, "server"));
   }
 
+  /** The port that the gateway listens on. */
   get port(): number {
     return this.#listener.port;
   }
 
-  /** Where clients connect: `ws://host:port/stage`, with `tls` by `wss:`. */
+  /** The URL that clients connect to: `ws://host:port/stage`, or `wss:` with `tls`. */
   get url(): string {
-    return `ws${this.#secured}://${this.#address}/${this.stage}`;
+    return `ws${this.#schemeSuffix}://${this.#address}/${this.stage}`;
   }
 
-  /** Endpoint for a Management API client: `http://host:port/stage`, with `tls` by `https:`. */
+  /** The endpoint of the Management API: `http://host:port/stage`, or `https:` with `tls`. */
   get endpoint(): string {
-    return `http${this.#secured}://${this.#address}/${this.stage}`;
+    return `http${this.#schemeSuffix}://${this.#address}/${this.stage}`;
   }
 
-  /** How many sockets are open, at all stages together. */
+  /** The number of open connections, at all stages together. */
   get connectionCount(): number {
     let count = 0;
     for (const { connections } of this.#stages) count += connections.count;
@@ -124,10 +129,13 @@ export class LocalGateway {
   }
 
   /**
-   * Serves an API as it is given at a stage from now on, as a deployment does at AWS: sockets stay, and their next message takes the new
-   * routes. A stage that is not there is made.
+   * Deploys an API to a stage. A stage that does not exist is created.
    *
-   * @throws ConfigurationError for what AWS would refuse
+   * As at AWS, connections stay open, and their next message uses the new routes.
+   *
+   * @param api the routes and selection expressions to deploy
+   * @param to the API and the stage. Default: the first stage of the first API
+   * @throws ConfigurationError for an API that AWS would reject
    */
   deploy(api: DeployableApi, to: DeploymentPlace = {}): void {
     checkDeployable(api);
@@ -137,47 +145,53 @@ export class LocalGateway {
   }
 
   /**
-   * Lets things go wrong between here and the backends from now on, in place of what went wrong before: `{}` ends it.
+   * Simulates faults between the gateway and the backends. They replace the former faults, and `{}`
+   * removes all faults.
    *
-   * @throws ConfigurationError for what is no share or duration
+   * @throws ConfigurationError for an invalid share or duration
    */
   setFaults(faults: Faults): void {
     this.#faults.set(faults);
   }
 
   /**
-   * Impairs a client: `half-open` as after a loss of network, of which the gateway knows nothing: posts succeed and are lost, nothing comes,
-   * and that the client leaves is not seen; `not-reading` with a full buffer, so that posts are answered 429; `none` as before, with what the
-   * client sent meanwhile.
+   * Simulates a network fault of a client.
    *
-   * @param noticedAfterMs after how many milliseconds a half-open client is found out: its connection is gone, and `$disconnect` tells 1006.
-   * Default: when it has been idle for too long, or open
+   * - `half-open`: the client lost its network. Posts to it succeed and are lost, its messages do
+   *   not arrive, and its disconnect is not noticed.
+   * - `not-reading`: its buffer is full, so posts to it are answered with 429.
+   * - `none`: no fault. Messages that the client sent during a fault then arrive.
+   *
+   * @param options `noticedAfterMs`: time until a half-open client is noticed, in milliseconds. The
+   *   connection then ends, and `$disconnect` receives 1006. Default: when it reaches its idle
+   *   timeout or maximum duration
    * @returns whether the connection is open
-   * @throws ConfigurationError for another impairment
+   * @throws ConfigurationError for another fault
    */
   impair(
     connectionId: string,
-    impairment: NetworkFault,
+    fault: NetworkFault,
     { noticedAfterMs }: { readonly noticedAfterMs?: number } = {},
   ): boolean {
-    checkedChoice("impairment", impairment, ["none", "half-open", "not-reading"]);
+    checkedChoice("fault", fault, ["none", "half-open", "not-reading"]);
     for (const { connections } of this.#stages) {
       const connection = connections.find(connectionId);
-      if (connection) return connection.impair(impairment, noticedAfterMs);
+      if (connection) return connection.impair(fault, noticedAfterMs);
     }
     return false;
   }
 
-  /** Ids of the open connections, at all stages together. */
+  /** The ids of the open connections, at all stages together. */
   get connectionIds(): readonly string[] {
     return [...this.#stages].flatMap(({ connections }) => connections.ids);
   }
 
   /**
-   * Ends every socket with 1001 "Going away" and frees the port.
+   * Closes every connection with 1001 "Going away", and frees the port.
    *
-   * Integrations under way, and the `$disconnect` of each socket, get two seconds; after that none runs. An upgrade whose authorizer is
-   * still being asked is refused with 503 at once. A second call waits for the first.
+   * Integrations in flight, and the `$disconnect` of each connection, have two seconds to finish.
+   * An upgrade that waits for its authorizer is rejected with 503. A second call waits for the
+   * first one.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -185,19 +199,19 @@ export class LocalGateway {
   }
 
   async #close(): Promise<void> {
-    const freed = this.#listener.close();
-    this.#sockets.takeNoMore();
+    const listenerClosed = this.#listener.close();
+    this.#sockets.rejectUpgrades();
     await Promise.all([...this.#stages].map(({ connections }) => connections.endAll()));
     await this.#integrations.close(SHUTDOWN_MS);
     this.#listener.cut();
-    await freed;
+    await listenerClosed;
   }
 
   #report(error: unknown, where: string): void {
     try {
       this.#onError(error, where);
     } catch {
-      // A listener that throws must not end the gateway.
+      // An error of the callback must not stop the gateway.
     }
   }
 }

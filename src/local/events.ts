@@ -1,31 +1,32 @@
 import type { CloseInfo, Connection } from "./connections.ts";
 
-/** What the client sent with its upgrade request, as Node read it: names and values in turn. */
+/** The upgrade request of a client. */
 export interface ClientRequest {
+  /** Header names and values in turn, as Node.js reads them. */
   readonly rawHeaders: readonly string[];
-  /** Without the question mark; "" for none. */
+  /** The query without the question mark, or "". */
   readonly query: string;
 }
 
-/** Where an event came to. */
+/** The API and the stage of an event, and the address that the client used. */
 export interface EventPlace {
   readonly apiId: string;
   readonly stage: string;
   readonly stageVariables: Readonly<Record<string, string>>;
-  /** Host that the client used, with its port where that is not the scheme's own. */
+  /** The host that the client used, with its port if that is not the default of the scheme. */
   readonly domainName: string;
   readonly port: number;
-  /** Whether clients come by TLS. */
+  /** Whether clients connect with TLS. */
   readonly isSecure: boolean;
 }
 
-/** The API key that a client was let in by. */
+/** The API key with which a client connected. */
 export interface ApiKey {
   readonly apiKey: string;
   readonly apiKeyId: string;
 }
 
-/** Who signed an upgrade request, as `identity` shows it. */
+/** The signer of an upgrade request, as `identity` contains it. */
 export interface Signer {
   readonly accessKey: string;
   readonly accountId: string;
@@ -34,21 +35,21 @@ export interface Signer {
   readonly userArn: string;
 }
 
-/** One event to run an integration for. */
+/** An event for which an integration is called. */
 export type GatewayEvent = {
   readonly connection: Connection;
   readonly requestId: string;
-  /** The same to all that are called for it, and another for each event. */
+  /** The trace id, which all calls for this event have in common. */
   readonly traceId: string;
   readonly place: EventPlace;
-  /** When it came, in epoch milliseconds. */
+  /** The time of the event, in epoch milliseconds. */
   readonly at: number;
 } & (
   | {
       readonly kind: "connect";
       readonly routeKey: "$connect";
       readonly client: ClientRequest;
-      /** Absent where the route asks for none, and until it has been looked at. */
+      /** Undefined if the route does not require a signature, and before it was checked. */
       readonly signer?: Signer;
       readonly key?: ApiKey;
     }
@@ -64,19 +65,19 @@ export type GatewayEvent = {
 export type ConnectEvent = Extract<GatewayEvent, { kind: "connect" }>;
 export type MessageEvent = Extract<GatewayEvent, { kind: "message" }>;
 
-/** A variable of `$context`, or undefined where an event has none. */
+/** Returns a variable of `$context`, or undefined if the event has no value for it. */
 export function contextVariable(event: GatewayEvent, name: string): string | undefined {
-  const said = AUTHORIZER_VARIABLE.exec(name)?.[1];
-  const value = said === undefined ? CONTEXT[name]?.(event) : authorizerVariable(event, said);
+  const field = AUTHORIZER_VARIABLE.exec(name)?.[1];
+  const value = field === undefined ? CONTEXT[name]?.(event) : authorizerVariable(event, field);
   return value === undefined || value === "" ? undefined : String(value);
 }
 
-/** Whether there is such a variable at all. */
+/** Returns whether a variable of `$context` with this name exists. */
 export function isContextVariable(name: string): boolean {
   return Object.hasOwn(CONTEXT, name) || NEVER_SET.has(name) || AUTHORIZER_VARIABLE.test(name);
 }
 
-/** An authorizer chooses the names of what it says. */
+/** Matches the variables of an authorizer, which chooses their names. */
 const AUTHORIZER_VARIABLE = /^authorizer\.([A-Za-z0-9._$-]+)$/;
 
 function authorizerVariable(
@@ -88,7 +89,7 @@ function authorizerVariable(
   return authorizer?.context[name];
 }
 
-/** Variables that AWS has a value for behind Cognito, or once a request has failed: neither is played here. */
+/** Variables that AWS sets with Cognito or after a failed request, which are not emulated. */
 const NEVER_SET: ReadonlySet<string> = new Set([
   "error.message",
   "error.messageString",
@@ -100,7 +101,12 @@ const NEVER_SET: ReadonlySet<string> = new Set([
   "status",
 ]);
 
-/** Source: AWS developer guide, "WebSocket API mapping template reference". Who signed, and by what key, is told of a connect alone: that AWS tells it later is not known. */
+/**
+ * The variables of `$context`. The signer and the API key are available for a connect only, because
+ * it is not known whether AWS provides them later.
+ *
+ * Source: AWS developer guide, "WebSocket API mapping template reference".
+ */
 const CONTEXT: Readonly<Record<string, (event: GatewayEvent) => string | number | undefined>> = {
   apiId: ({ place }) => place.apiId,
   connectedAt: ({ connection }) => connection.connectedAt,
@@ -137,7 +143,7 @@ function keyOf(event: GatewayEvent): ApiKey | undefined {
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** As AWS writes it: `09/Feb/2026:18:11:43 +0000`. */
+/** Formats a time as AWS does: `09/Feb/2026:18:11:43 +0000`. */
 export function requestTime(at: Date): string {
   const two = (value: number) => String(value).padStart(2, "0");
   const time = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map(two).join(":");

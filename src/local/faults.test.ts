@@ -38,7 +38,7 @@ describe("fault switches", () => {
 
   test("affect about the configured share of messages, independently for each fault", () => {
     const cast = fates({ drop: 0.25, duplicate: 0.25, seed: 1 }, 4000);
-    const share = (is: (fate: (typeof cast)[number]) => boolean) => cast.filter(is).length / cast.length;
+    const share = (is: (plan: (typeof cast)[number]) => boolean) => cast.filter(is).length / cast.length;
     expect(share(({ isDropped }) => isDropped)).toBeCloseTo(0.25, 1);
     expect(share(({ isDoubled }) => isDoubled)).toBeCloseTo(0.25, 1);
     expect(share(({ isDropped, isDoubled }) => isDropped && isDoubled)).toBeCloseTo(0.0625, 1);

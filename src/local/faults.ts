@@ -3,36 +3,46 @@ import { ConfigurationError } from "../errors.ts";
 import type { GatewayEvent } from "./events.ts";
 import { checkShape, type Shape } from "./shape.ts";
 
-/** An event as a fault chooses by it. */
+/** The event that a function of {@link Faults} receives. */
 export interface FaultyEvent {
   readonly kind: "connect" | "message" | "disconnect";
   readonly routeKey: string;
   readonly connectionId: string;
 }
 
-/** How often something goes wrong: a share from 0 to 1 of all events, or those that are chosen. */
+/**
+ * The events that a fault affects: a share of all events from 0 to 1, or a function that selects
+ * them.
+ */
 export type Chance = number | ((event: FaultyEvent) => boolean);
 
-/** What goes wrong between the gateway and a backend, as it may at AWS. */
+/** Faults between the gateway and a backend, which can occur at AWS too. */
 export interface Faults {
-  /** How long an event waits before its integration is called, in milliseconds. Default 0. */
+  /** The delay before the integration of an event is called, in milliseconds. Default 0. */
   readonly delayMs?: number | ((event: FaultyEvent) => number);
-  /** Events that never arrive. Of a connect or message the client hears what it hears of a timeout; a `$disconnect` is lost. Default: none. */
+  /**
+   * Events that do not arrive. The client of a connect or message receives the answer to a timeout.
+   * A `$disconnect` is lost. Default: none.
+   */
   readonly drop?: Chance;
-  /** Events that arrive twice; the first answer counts. Default: none. */
+  /** Events that arrive twice. The first answer is used. Default: none. */
   readonly duplicate?: Chance;
-  /** Messages may overtake one another: each waits for a while of its own, up to so many milliseconds. Default 0. */
+  /**
+   * The maximum of a random delay for each message, in milliseconds, so that messages overtake each
+   * other. Default 0.
+   */
   readonly reorderMs?: number;
   /**
-   * A client's header whose name is mapped as well arrives joined (`client, mapped`) in place of being overwritten, which AWS does not
-   * promise: whoever reads it must refuse what is not one value. Default false.
+   * Joins a mapped header with the client's header of the same name (`client, mapped`) instead of
+   * overwriting it. AWS does not promise to overwrite it, so a backend must reject a joined value.
+   * Default false.
    */
   readonly joinHeaders?: boolean;
-  /** What chance goes by, so that it falls the same way again. Default: another one each time. */
+  /** The seed of the random numbers, for reproducible runs. Default: a different one each time. */
   readonly seed?: number;
 }
 
-/** What becomes of one event on its way. */
+/** The faults that affect one event. */
 export interface FaultPlan {
   readonly delayMs: number;
   readonly isDropped: boolean;
@@ -49,14 +59,14 @@ const FAULTS = {
   seed: "number",
 } as const satisfies Shape<Faults>;
 
-const UNHARMED: FaultPlan = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
+const NO_FAULTS: FaultPlan = { delayMs: 0, isDropped: false, isDoubled: false, isJoined: false };
 
-/** Decides what goes wrong. */
+/** Holds the current faults, and selects those of each event. */
 export class FaultSwitches {
   #faults: Faults = {};
   #random: () => number = Math.random;
 
-  /** @throws ConfigurationError for a share that is none */
+  /** Replaces the current faults. @throws ConfigurationError for an invalid share or duration */
   set(faults: Faults): void {
     checkShape("setFaults()", faults, FAULTS);
     for (const name of ["drop", "duplicate"] as const) {
@@ -77,31 +87,32 @@ export class FaultSwitches {
     this.#random = faults.seed === undefined ? Math.random : seeded(faults.seed);
   }
 
+  /** Returns the faults of an event. */
   fateOf({ kind, routeKey, connection }: GatewayEvent): FaultPlan {
     const { delayMs = 0, drop = 0, duplicate = 0, reorderMs = 0, joinHeaders = false } = this.#faults;
-    if (delayMs === 0 && drop === 0 && duplicate === 0 && reorderMs === 0 && !joinHeaders) return UNHARMED;
+    if (delayMs === 0 && drop === 0 && duplicate === 0 && reorderMs === 0 && !joinHeaders) return NO_FAULTS;
     const event = { kind, routeKey, connectionId: connection.id };
     const delay = typeof delayMs === "function" ? delayMs(event) : delayMs;
-    const shuffled = kind === "message" && reorderMs > 0 ? this.#random() * reorderMs : 0;
+    const reorderDelay = kind === "message" && reorderMs > 0 ? this.#random() * reorderMs : 0;
     return {
-      delayMs: delay + shuffled,
-      isDropped: this.#falls(drop, event),
-      isDoubled: this.#falls(duplicate, event),
+      delayMs: delay + reorderDelay,
+      isDropped: this.#isAffected(drop, event),
+      isDoubled: this.#isAffected(duplicate, event),
       isJoined: joinHeaders,
     };
   }
 
-  #falls(chance: Chance, event: FaultyEvent): boolean {
+  #isAffected(chance: Chance, event: FaultyEvent): boolean {
     return typeof chance === "function" ? chance(event) : this.#random() < chance;
   }
 }
 
-/** Waits so long, or until it is called off. */
+/** Waits for a time in milliseconds, or until the signal is aborted. */
 export async function delayed(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => undefined);
 }
 
-/** Numbers from 0 to 1 that follow from a seed (mulberry32). */
+/** Returns a generator of pseudo-random numbers from 0 to 1 (mulberry32). */
 function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

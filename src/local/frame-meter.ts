@@ -1,8 +1,10 @@
 /**
- * Reads a client's bytes only as far as frame headers, to find the first data frame over a limit.
+ * Parses the frame headers in the bytes of a client, to find the first data frame over a limit.
  *
- * `ws` limits whole messages, API Gateway each frame as well. Bytes may come in any pieces: a header split
- * anywhere is put together. Payloads are skipped, never kept. Source of the layout: RFC 6455, section 5.2.
+ * `ws` limits the size of messages, and API Gateway limits each frame too. A header can be split
+ * between chunks. Payloads are skipped and not stored.
+ *
+ * Source of the layout: RFC 6455, section 5.2.
  */
 export class FrameMeter {
   readonly #maxFrameBytes: number;
@@ -10,9 +12,9 @@ export class FrameMeter {
   #headerBytes = 0;
   #payloadLeft = 0;
   #messages = 0;
-  /** Frames of the message that is being read. */
+  /** The number of frames of the current message. */
   #frames = 0;
-  /** Frames of each message that was read, and not taken by {@link takeFrames}. */
+  /** The number of frames of each complete message that {@link takeFrames} has not returned. */
   readonly #framesOf: number[] = [];
   #oversizedIn: number | undefined;
 
@@ -20,7 +22,7 @@ export class FrameMeter {
     this.#maxFrameBytes = maxFrameBytes;
   }
 
-  /** Which message, counted from 0, holds the first oversized frame. Nothing is read after it. */
+  /** The index of the message with the first oversized frame. Nothing is read after that frame. */
   get oversizedIn(): number | undefined {
     return this.#oversizedIn;
   }
@@ -30,9 +32,13 @@ export class FrameMeter {
     return this.#framesOf.shift() ?? 1;
   }
 
-  /** @returns whether a data frame, or a part of one, was among the bytes */
+  /**
+   * Reads a chunk of bytes.
+   *
+   * @returns whether the chunk contains a data frame or a part of one
+   */
   read(chunk: Buffer): boolean {
-    let dataSeen = false;
+    let hasData = false;
     let at = 0;
     while (at < chunk.length && this.#oversizedIn === undefined) {
       if (this.#payloadLeft > 0) {
@@ -43,9 +49,9 @@ export class FrameMeter {
         this.#header[this.#headerBytes++] = chunk.readUInt8(at++);
         if (this.#headerBytes === this.#headerLength()) this.#endHeader();
       }
-      dataSeen ||= this.#isData();
+      hasData ||= this.#isData();
     }
-    return dataSeen;
+    return hasData;
   }
 
   #isData(): boolean {

@@ -1,4 +1,6 @@
-/** A function as Lambda calls it: it returns its result, a promise of it, or calls back. */
+/**
+ * A handler of a Lambda function. It returns its result or a promise of it, or calls the callback.
+ */
 export type LambdaFunction = (
   event: LambdaEvent,
   context: LambdaContext,
@@ -6,7 +8,7 @@ export type LambdaFunction = (
 ) => unknown;
 
 /** The event of a WebSocket API, with the fields that AWS sends today. */
-// biome-ignore lint/suspicious/noExplicitAny: whatever type a handler has for its event, it takes this one
+// biome-ignore lint/suspicious/noExplicitAny: a handler can declare any type for its event
 type LambdaEvent = any;
 
 interface LambdaContext {
@@ -17,14 +19,17 @@ interface LambdaContext {
 
 type LambdaCallback = (error?: unknown, result?: unknown) => void;
 
-/** What came of a call. */
+/** The outcome of a call. */
 type FunctionOutcome =
-  /** Read from its JSON; null where it gave nothing back. */
+  /** The result after a conversion to JSON, or null if the function returned nothing. */
   | { readonly kind: "returned"; readonly result: unknown }
   | { readonly kind: "failed"; readonly error: unknown }
   | { readonly kind: "timed out" };
 
-/** Calls a function in this process as Lambda would be invoked. Never rejects; what comes after the time-out is not heard. */
+/**
+ * Calls a function in this process as Lambda would invoke it. It never rejects, and a result after
+ * the timeout is ignored.
+ */
 export async function callFunction(
   handler: LambdaFunction,
   event: object,
@@ -41,7 +46,7 @@ export async function callFunction(
     timer = setTimeout(() => resolve({ kind: "timed out" }), timeoutMs);
     timer.unref();
   });
-  // A copy, as what goes to Lambda is: nothing that a function changes is seen by another.
+  // A copy, as for Lambda, so that a change of the event does not affect another function.
   const called = resultOf(handler, structuredClone(event), context)
     .then((result): FunctionOutcome => ({ kind: "returned", result: asJson(result) }))
     .catch((error): FunctionOutcome => ({ kind: "failed", error }));
@@ -52,12 +57,12 @@ export async function callFunction(
   }
 }
 
-/** What is left of a result on its way out of Lambda. */
+/** Converts a result to JSON and back, as Lambda does. */
 function asJson(result: unknown): unknown {
   return JSON.parse(JSON.stringify(result) ?? "null");
 }
 
-/** Of a function that takes a callback and returns nothing, what it calls back with counts. */
+/** Returns the result of a function, from its callback if it accepts one and returns undefined. */
 function resultOf(handler: LambdaFunction, event: object, context: LambdaContext): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const callback: LambdaCallback = (error, result) => {

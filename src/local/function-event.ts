@@ -2,8 +2,8 @@ import { type ConnectEvent, contextVariable, type GatewayEvent, requestTime } fr
 import { forwardedHeaders } from "./http-headers.ts";
 
 /**
- * What AWS invokes a function with: on a message no headers and no query, on `$connect` both, on `$disconnect` the stub of headers
- * that it sends.
+ * Returns the event with which AWS invokes a function. A connect has headers and a query, a message
+ * has neither, and a disconnect has a fixed set of headers.
  *
  * Source: AWS developer guide, "Set up a WebSocket API integration request", and captured events.
  */
@@ -28,9 +28,11 @@ export function lambdaEvent(event: GatewayEvent): Readonly<Record<string, unknow
 }
 
 /**
- * What AWS invokes an authorizer with: the client's headers with those of the upgrade, its query, and the context of a CONNECT.
+ * Returns the event with which AWS invokes an authorizer. It contains the headers of the client and
+ * of the upgrade, the query, and the context of a CONNECT.
  *
- * Source: AWS developer guide, "Control access to WebSocket APIs with AWS Lambda REQUEST authorizers".
+ * Source: AWS developer guide, "Control access to WebSocket APIs with AWS Lambda REQUEST
+ * authorizers".
  */
 export function authorizerEvent(event: ConnectEvent, methodArn: string): Readonly<Record<string, unknown>> {
   const upgrade: readonly Entry[] = [
@@ -94,7 +96,10 @@ function queryOf({ client }: ConnectEvent) {
 
 type Entry = readonly [name: string, value: string];
 
-/** Client headers as AWS shows them to a function: without those of the connection itself, with its own trace and whom it forwards. */
+/**
+ * Returns the client headers as AWS passes them to a function. The headers of the HTTP connection
+ * are missing, and those with the trace id and the address of the client are added.
+ */
 function clientEntries(event: ConnectEvent): readonly Entry[] {
   const { rawHeaders } = event.client;
   const entries: Entry[] = [["Host", event.place.domainName]];
@@ -102,7 +107,7 @@ function clientEntries(event: ConnectEvent): readonly Entry[] {
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const [name = "", value = ""] = rawHeaders.slice(index, index + 2);
     if (/^x-forwarded-for$/i.test(name)) claimed.push(value);
-    else if (!NEVER_A_CLIENTS.test(name)) entries.push([name, value]);
+    else if (!REPLACED_HEADERS.test(name)) entries.push([name, value]);
   }
   return [
     ...entries,
@@ -111,7 +116,7 @@ function clientEntries(event: ConnectEvent): readonly Entry[] {
   ];
 }
 
-const NEVER_A_CLIENTS = /^(host|connection|upgrade|x-amzn-trace-id|x-forwarded-port|x-forwarded-proto)$/i;
+const REPLACED_HEADERS = /^(host|connection|upgrade|x-amzn-trace-id|x-forwarded-port|x-forwarded-proto)$/i;
 
 function headersOf(entries: readonly Entry[]) {
   return { headers: Object.fromEntries(entries), multiValueHeaders: grouped(entries) };

@@ -1,16 +1,16 @@
 import { TOKEN } from "./http-headers.ts";
 
-/** What a function gave back, as far as AWS takes it. */
+/** The parts of a function's result that AWS uses. */
 interface FunctionAnswer {
   readonly status: number;
   readonly body: Buffer;
   readonly subprotocol: string | undefined;
 }
 
-/** The keys that a result may have; with another one AWS takes all of it for malformed. */
+/** The allowed keys of a result. With another key, AWS treats the whole result as malformed. */
 const RESULT_KEYS = new Set(["statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"]);
 
-/** Reads a function's result. @returns undefined for one that AWS takes for malformed */
+/** Parses the result of a function. @returns undefined if AWS treats it as malformed */
 export function functionAnswer(result: unknown): FunctionAnswer | undefined {
   if (typeof result !== "object" || result === null || Array.isArray(result)) return undefined;
   if (Object.keys(result).some((key) => !RESULT_KEYS.has(key))) return undefined;

@@ -4,11 +4,15 @@ import { compileAuthorizer, type DeployedAuthorizer, type FunctionAuthorizer } f
 import { checkShape, type Shape } from "./shape.ts";
 import type { SigningCredentials } from "./signature.ts";
 
-/** Who may connect: whom a function lets in, or who signs the upgrade request with the gateway's `credentials`. */
+/**
+ * The authorization of a connect: a Lambda authorizer, or a signature with the gateway's
+ * `credentials`.
+ */
 export type LocalAuthorization = FunctionAuthorizer | IamAuthorization;
 
 /**
- * Asks for a Signature Version 4 of the upgrade request, in its headers or in its query. Others are refused with 403.
+ * Requires a Signature Version 4 of the upgrade request, in its headers or in its query. Other
+ * requests are answered with 403.
  *
  * Source: AWS developer guide, "Control access to WebSocket APIs with IAM authorization".
  */
@@ -16,10 +20,10 @@ export interface IamAuthorization {
   readonly type: "AWS_IAM";
 }
 
-/** What `$connect` asks for before its integration is called, as it is served. */
-export interface Guard {
+/** The compiled checks of `$connect` before its integration is called. */
+export interface ConnectChecks {
   readonly authorization: DeployedAuthorization | undefined;
-  /** Undefined where no API key is asked for. */
+  /** The source of the API key, or undefined if none is required. */
   readonly apiKey: ApiKeySelectionExpression | undefined;
 }
 
@@ -27,27 +31,37 @@ type DeployedAuthorization =
   | DeployedAuthorizer
   | { readonly type: "AWS_IAM"; readonly credentials: SigningCredentials };
 
-/** What is guarded of a route. */
-interface GuardedRoute {
+/** The options of a route that restrict connects. */
+interface RestrictedRoute {
   readonly authorization?: LocalAuthorization;
   readonly apiKeyRequired?: boolean;
 }
 
-/** @throws ConfigurationError for what AWS would refuse, and for signatures that nobody could make */
-export function compileGuard(
+/**
+ * Compiles the checks of `$connect`.
+ *
+ * @throws ConfigurationError for options that AWS would reject, and for AWS_IAM without credentials
+ */
+export function compileConnectChecks(
   where: string,
-  routes: Readonly<Record<string, GuardedRoute>>,
+  routes: Readonly<Record<string, RestrictedRoute>>,
   expression: ApiKeySelectionExpression = "$request.header.x-api-key",
   credentials: SigningCredentials | undefined,
-): Guard {
+): ConnectChecks {
   for (const [key, route] of Object.entries(routes)) {
-    const guard = route.authorization ? "authorization" : route.apiKeyRequired ? "apiKeyRequired" : undefined;
-    if (guard && key !== "$connect")
-      throw new ConfigurationError(`${where}: routes["${key}"]: ${guard} is for $connect, as at AWS.`);
+    const option = route.authorization
+      ? "authorization"
+      : route.apiKeyRequired
+        ? "apiKeyRequired"
+        : undefined;
+    if (option && key !== "$connect")
+      throw new ConfigurationError(
+        `${where}: routes["${key}"]: ${option} is allowed on $connect only, as at AWS. Remove it.`,
+      );
   }
   if (!API_KEY_SELECTION_EXPRESSIONS.includes(expression)) {
     throw new ConfigurationError(
-      `${where}: apiKeySelectionExpression is "${API_KEY_SELECTION_EXPRESSIONS.join('" or "')}", not "${expression}".`,
+      `${where}: apiKeySelectionExpression must be "${API_KEY_SELECTION_EXPRESSIONS.join('" or "')}", but received "${expression}".`,
     );
   }
   const { authorization, apiKeyRequired = false } = routes.$connect ?? {};
@@ -58,7 +72,7 @@ export function compileGuard(
     deployed?.type !== "CUSTOM"
   )
     throw new ConfigurationError(
-      `${where}: ${expression} is what an authorizer says, and $connect has none. Write: authorization: { type: "CUSTOM", handler }.`,
+      `${where}: ${expression} reads the result of an authorizer, but $connect has none. Write: authorization: { type: "CUSTOM", handler }.`,
     );
   return { authorization: deployed, apiKey: apiKeyRequired ? expression : undefined };
 }
@@ -70,10 +84,10 @@ function compileAuthorization(
 ): DeployedAuthorization {
   if (authorization.type === "CUSTOM") return compileAuthorizer(where, authorization);
   if (authorization.type !== "AWS_IAM")
-    throw new ConfigurationError(`${where}: an authorization's type is "CUSTOM" or "AWS_IAM".`);
+    throw new ConfigurationError(`${where}: the type of an authorization must be "CUSTOM" or "AWS_IAM".`);
   checkShape(`${where}: authorization`, authorization, { type: "text" } satisfies Shape<IamAuthorization>);
   if (credentials) return { type: "AWS_IAM", credentials };
   throw new ConfigurationError(
-    `${where}: AWS_IAM needs somebody who may sign. Write: credentials: { accessKeyId, secretAccessKey }.`,
+    `${where}: AWS_IAM requires the credentials of the signer. Write: credentials: { accessKeyId, secretAccessKey }.`,
   );
 }

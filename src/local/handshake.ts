@@ -5,19 +5,25 @@ import { newId } from "./ids.ts";
 import type { Outcome } from "./integration.ts";
 import { isSuccess } from "./route-response.ts";
 
-/** Longest request URL, in characters. Source: AWS developer guide, "Amazon API Gateway quotas". */
+/**
+ * The maximum length of a request URL, in characters. Source: AWS developer guide, "Amazon API
+ * Gateway quotas".
+ */
 export const MAX_URL_CHARACTERS = 4096;
 
-/** Most that a request's headers have, in bytes. AWS says so of REST and HTTP APIs; of WebSocket APIs nothing is known. */
+/**
+ * The maximum size of the headers of a request, in bytes. AWS documents it for REST and HTTP APIs.
+ * The limit of WebSocket APIs is not known.
+ */
 const MAX_HEADER_BYTES = 10_240;
 
 /**
- * Judges an upgrade request before any integration runs.
+ * Checks an upgrade request before an integration is called.
  *
  * @param isStage whether its host and path are those of a stage
- * @returns the status to refuse it with, or undefined when it may go to `$connect`
+ * @returns the status to reject it with, or undefined if `$connect` can be called
  */
-export function judgeUpgrade(request: IncomingMessage, isStage: boolean): number | undefined {
+export function checkUpgrade(request: IncomingMessage, isStage: boolean): number | undefined {
   const url = request.url ?? "";
   if (url.length > MAX_URL_CHARACTERS) return 414;
   if (request.rawHeaders.reduce((bytes, text) => bytes + text.length, 0) > MAX_HEADER_BYTES) return 431;
@@ -32,8 +38,11 @@ export function judgeUpgrade(request: IncomingMessage, isStage: boolean): number
   return undefined;
 }
 
-/** The status that a `$connect`'s outcome refuses with, or undefined where it opens the socket. */
-export function refusalStatus(outcome: Outcome): number | undefined {
+/**
+ * Returns the status to reject an upgrade with, or undefined if the outcome of `$connect` accepts
+ * it.
+ */
+export function rejectionStatus(outcome: Outcome): number | undefined {
   if (outcome.kind === "timed out") return 504;
   if (outcome.kind === "failed") return 502;
   if (outcome.kind === "unreachable") return 500;
@@ -41,9 +50,9 @@ export function refusalStatus(outcome: Outcome): number | undefined {
 }
 
 /** Answers an upgrade request with a status instead of 101, and ends the socket. */
-export function refuseUpgrade(socket: Duplex, status: number): void {
+export function rejectUpgrade(socket: Duplex, status: number): void {
   if (socket.destroyed || socket.writableEnded) return;
-  const body = status === 304 ? "" : JSON.stringify({ message: refusalWords(status) });
+  const body = status === 304 ? "" : JSON.stringify({ message: messageOf(status) });
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}`,
     "Content-Type: application/json",
@@ -65,13 +74,16 @@ const ERROR_TYPES: Readonly<Record<number, string>> = {
   504: "EndpointTimeoutException",
 };
 
-function refusalWords(status: number): string {
+function messageOf(status: number): string {
   if (status === 500) return "Internal server error";
   if (status === 504) return "Endpoint request timed out";
   return STATUS_CODES[status] ?? "Refused";
 }
 
-/** `ws` refuses a malformed or repeated subprotocol only after `$connect` would have run. */
+/**
+ * Checks the subprotocols here, because `ws` rejects an invalid list only after `$connect` was
+ * called.
+ */
 function hasDistinctTokens(list: string): boolean {
   const tokens = list.split(",").map((token) => token.replace(/^[ \t]+|[ \t]+$/g, ""));
   return tokens.every((token) => TOKEN.test(token)) && new Set(tokens).size === tokens.length;

@@ -4,9 +4,12 @@ import { ConfigurationError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 
 interface HostSettings {
-  /** What the gateway listens on. */
+  /** The address that the gateway listens on. */
   readonly host: string;
-  /** Names that an option adds, such as that of a container. `*.example.test` matches all names below `example.test`. */
+  /**
+   * Names that an option adds, such as that of a container. `*.example.test` matches all names
+   * below `example.test`.
+   */
   readonly allowedHosts: readonly string[];
   /** Returns true for a name of an API or a domain. */
   readonly isGatewayHost: (name: string) => boolean;
@@ -19,10 +22,10 @@ LOOPBACK.addAddress("::1", "ipv6");
 const NAME = /^(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/i;
 
 /**
- * Checks the Host header of requests, so that no web page can use the gateway.
+ * Checks the Host header of requests, so that a web page cannot use the gateway.
  *
- * A page of another site can point a name of its own at this machine (DNS rebinding). Its requests are same-origin then, and only their
- * Host header shows where they come from.
+ * A page of another site can let its host name resolve to this machine (DNS rebinding). Its
+ * requests are then same-origin, and only their Host header reveals the other site.
  */
 export class AllowedHosts {
   readonly #names: ReadonlySet<string>;
@@ -44,9 +47,12 @@ export class AllowedHosts {
     this.#isGatewayHost = isGatewayHost;
   }
 
-  /** Returns false for a request that names another host, and reports the first such request on the console. */
+  /**
+   * Returns false for a request that names another host, and reports the first such request on the
+   * console.
+   */
   allows({ headers: { host }, socket }: IncomingMessage): boolean {
-    // No browser sends a request without a Host header.
+    // Browsers send a Host header with every request.
     if (host === undefined) return true;
     const name = nameOf(host);
     if (name !== undefined && this.#isAllowed(name, socket.localAddress)) return true;
@@ -85,7 +91,7 @@ function withoutMapping(address: string | undefined): string | undefined {
   return address?.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
-/** A terminal takes some characters above ASCII as commands. */
+/** Escapes characters outside ASCII, because a terminal interprets some of them as commands. */
 function asciiOnly(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -2,10 +2,13 @@ import { API_ID_HEADER } from "../protocol/gateway-call.ts";
 import type { ConnectEvent, GatewayEvent } from "./events.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** A word of HTTP's: a method, a header's name, a subprotocol. Source: RFC 9110, section 5.6.2. */
+/**
+ * Matches a token of HTTP, such as a method, a header name or a subprotocol. Source: RFC 9110,
+ * section 5.6.2.
+ */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** Headers of a client that never reach an integration. Source: AWS developer guide, HTTP API and REST notes. */
+/** Client headers that are not forwarded. Source: AWS developer guide, HTTP API and REST notes. */
 const NEVER_FORWARDED = new Set([
   "connection",
   "content-encoding",
@@ -29,12 +32,13 @@ const NEVER_FORWARDED = new Set([
 ]);
 
 /**
- * The headers of an HTTP integration's request, names and values in turn, cased as mapped.
+ * Returns the headers of an HTTP integration, as names and values in turn, with the case of the
+ * mapping.
  *
- * Client headers pass on `$connect` only. A mapped name is ours alone: it overwrites the client's, and where its
- * variable has no value the client's is dropped as well.
+ * Client headers are forwarded on `$connect` only. A mapped header replaces the client's header of
+ * the same name. If its variable has no value, the client's header is removed too.
  *
- * @param isJoined whether what is ours is put behind the client's of the same name instead
+ * @param isJoined whether a mapped value is appended to the client's value instead
  */
 export function httpHeaders(
   event: GatewayEvent,
@@ -52,18 +56,18 @@ export function httpHeaders(
     headers.set("User-Agent", agent);
   }
   if (event.kind === "message") headers.set("Content-Type", "application/json");
-  const own = (name: string, value: string | undefined) =>
+  const setMapped = (name: string, value: string | undefined) =>
     headers.set(name, isJoined ? [headers.get(name), value].filter(Boolean).join(", ") || undefined : value);
-  own("X-Amzn-Trace-Id", event.traceId);
-  own(API_ID_HEADER, place.apiId);
-  for (const { name, source } of mapped) own(name, headerText(source(event)));
+  setMapped("X-Amzn-Trace-Id", event.traceId);
+  setMapped(API_ID_HEADER, place.apiId);
+  for (const { name, source } of mapped) setMapped(name, headerText(source(event)));
   return headers.flat();
 }
 
 /**
- * What API Gateway adds to a `$connect` to say whom it forwards.
+ * Returns the headers that API Gateway adds to a `$connect` to identify the client.
  *
- * @param claimed the client's own `X-Forwarded-For`, to which its address is added
+ * @param claimed the `X-Forwarded-For` that the client sent, to which its address is appended
  */
 export function forwardedHeaders(
   { connection, place }: ConnectEvent,
@@ -89,7 +93,7 @@ function clientHeaders(rawHeaders: readonly string[]): HeaderFields {
   return headers;
 }
 
-/** A client chose this text: as UTF-8 bytes, with nothing in it that could end the header. */
+/** Encodes a text that a client can choose as UTF-8 bytes, without characters that end a header. */
 function headerText(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   const bytes = Buffer.from(text, "utf8").toString("latin1");
@@ -97,7 +101,10 @@ function headerText(text: string | undefined): string | undefined {
   return bytes.replace(/[\x00-\x1f\x7f]/g, " ").trim() || undefined;
 }
 
-/** Headers by name whatever its case, the last casing kept: `fetch`'s own would lower-case what was mapped. */
+/**
+ * Headers with case-insensitive names that keep their last case. `Headers` of fetch would
+ * lower-case them.
+ */
 class HeaderFields {
   readonly #fields = new Map<string, readonly [name: string, value: string]>();
 
@@ -105,7 +112,7 @@ class HeaderFields {
     return this.#fields.get(name.toLowerCase())?.[1];
   }
 
-  /** Without a value the name is left out altogether. */
+  /** Sets a header, or removes it if the value is undefined. */
   set(name: string, value: string | undefined): void {
     if (value !== undefined) this.#fields.set(name.toLowerCase(), [name, value]);
     else this.#fields.delete(name.toLowerCase());

@@ -4,14 +4,20 @@ import { encoded } from "./url.ts";
 
 const VARIABLE = /\$\{stageVariables\.([A-Za-z0-9_]+)\}/g;
 
-/** A part of a path that is no place of its own: servers take such a one out, and one before it. */
-const NO_PLACE = /^(\.|%2e){0,2}$/i;
+/**
+ * Matches path segments that change the path, because servers remove them and segments before them.
+ */
+const CHANGES_PATH = /^(\.|%2e){0,2}$/i;
 
 /**
- * The URL of an HTTP integration's request: the stage's variables and the mapped parts of the path filled in, and behind its own query
- * the client's, on `$connect`, and what is mapped.
+ * Returns the URL of an HTTP integration. It contains the stage variables and the mapped path
+ * parameters.
  *
- * @throws Error for a variable that the stage does not have, and for a part of the path that would be "", "." or ".."
+ * Its query is followed by the query of the client, on `$connect`, and by the mapped query
+ * parameters.
+ *
+ * @throws Error for a variable that the stage does not have, and for a path segment that would
+ *   become "", "." or ".."
  */
 export function httpUrl(
   event: GatewayEvent,
@@ -20,20 +26,27 @@ export function httpUrl(
 ): URL {
   const filled = uri.replace(VARIABLE, (_, name: string) => {
     const value = event.place.stageVariables[name];
-    if (value === undefined) throw new Error(`The stage has no variable "${name}", which the URL names.`);
+    if (value === undefined) {
+      throw new Error(
+        `The stage has no variable "${name}", which the URL contains. Add it to the variables of the stage.`,
+      );
+    }
     return value;
   });
   const [, beforeQuery = "", fromQuery = ""] = /^([^?#]*)(.*)$/s.exec(filled) ?? [];
   const fill = (text: string) =>
     mappedPath.reduce(
-      (soFar, { name, source }) => soFar.replaceAll(`{${name}}`, encoded(source(event) ?? "")),
+      (result, { name, source }) => result.replaceAll(`{${name}}`, encoded(source(event) ?? "")),
       text,
     );
   const parts = beforeQuery.split("/").map((part) => {
-    const place = fill(part);
-    if (place !== part && NO_PLACE.test(place))
-      throw new Error(`The path's part "${part}" would be "${place}", which is no place of its own.`);
-    return place;
+    const segment = fill(part);
+    if (segment !== part && CHANGES_PATH.test(segment)) {
+      throw new Error(
+        `The path segment "${part}" would become "${segment}", which would change the path. Map another value.`,
+      );
+    }
+    return segment;
   });
   const url = new URL(parts.join("/") + fill(fromQuery));
   const queries = [url.search.slice(1), event.kind === "connect" ? event.client.query : ""];
@@ -42,7 +55,7 @@ export function httpUrl(
     if (value !== undefined) queries.push(`${encoded(name)}=${encoded(value)}`);
   }
   const query = queries.filter(Boolean).join("&");
-  // Only where there is something to say: as it came, unescaped and in its order.
+  // Set only if there is a query, which stays unescaped and in its order.
   if (query !== "") url.search = query;
   return url;
 }

@@ -13,24 +13,24 @@ import { httpHeaders } from "./http-headers.ts";
 import { httpUrl } from "./http-url.ts";
 import { settledWithin } from "./settled-within.ts";
 
-/** What came of an integration. `body` is undefined when it was over 128 KB, which no frame could carry. */
+/** The outcome of an integration. `body` is undefined if it was larger than 128 KB. */
 export type Outcome =
   | {
       readonly kind: "answered";
       readonly status: number;
       readonly body: Buffer | undefined;
-      /** The answer's `Sec-WebSocket-Protocol`. */
+      /** The value of `Sec-WebSocket-Protocol` in the answer. */
       readonly subprotocol: string | undefined;
     }
   | { readonly kind: "timed out" }
   | { readonly kind: "unreachable"; readonly error: unknown }
-  /** A function threw, or gave back what is no result. */
+  /** A function threw, or returned an invalid result. */
   | { readonly kind: "failed"; readonly error: unknown };
 
 type HttpIntegration = Extract<DeployedIntegration, { type: "HTTP_PROXY" }>;
 type FunctionIntegration = Extract<DeployedIntegration, { type: "AWS_PROXY" }>;
 
-/** @throws ConfigurationError on a runtime that replaces undici with classes that send nothing, such as Bun */
+/** @throws ConfigurationError on a runtime such as Bun, which replaces undici with stubs */
 export function checkHttpClient(): void {
   if (typeof Agent.prototype.request === "function") return;
   throw new ConfigurationError(
@@ -39,21 +39,24 @@ export function checkHttpClient(): void {
   );
 }
 
-/** Runs integrations: one call per event, as {@link BackendConnections} sends it. */
+/** Runs integrations, with one call for each event. */
 export class Integrations {
   readonly #backends = new BackendConnections();
   readonly #running = new Set<Promise<Outcome>>();
   readonly #faults: FaultSwitches;
   readonly #closing = new AbortController();
-  #turn = 0;
+  #nextUri = 0;
 
   constructor(faults: FaultSwitches) {
     this.#faults = faults;
   }
 
-  /** Never rejects. Where nothing goes wrong, the request has been handed to the HTTP client when this returns its promise. */
+  /**
+   * Runs the integration of an event. The promise never rejects. Without faults, the request is
+   * passed to the HTTP client before this method returns.
+   */
   async run(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
-    const running = this.#carry(event, integration).catch(unreachable);
+    const running = this.#runWithFaults(event, integration).catch(unreachable);
     this.#running.add(running);
     try {
       return await running;
@@ -62,26 +65,26 @@ export class Integrations {
     }
   }
 
-  /** Runs nothing new, waits up to `graceMs` for what is running, then cuts it. */
+  /** Waits up to `graceMs` milliseconds for running integrations, and then aborts them. */
   async close(graceMs: number): Promise<void> {
     const deadline = performance.now() + graceMs;
     while (this.#running.size > 0 && performance.now() < deadline) {
       await settledWithin([...this.#running], deadline - performance.now());
-      // What has just been answered may start a $disconnect.
+      // An answer can start a $disconnect.
       await nextTurn();
     }
     this.#closing.abort();
     await this.#backends.destroy();
   }
 
-  /** Takes an event to its integration, through whatever goes wrong on the way. */
-  async #carry(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
+  /** Calls the integration of an event, with the simulated faults. */
+  async #runWithFaults(event: GatewayEvent, integration: DeployedIntegration): Promise<Outcome> {
     const { signal } = this.#closing;
-    const fate = this.#faults.fateOf(event);
-    if (fate.delayMs > 0) await delayed(fate.delayMs, signal);
+    const plan = this.#faults.fateOf(event);
+    if (plan.delayMs > 0) await delayed(plan.delayMs, signal);
     if (signal.aborted) return unreachable(new Error("The local gateway is closed."));
-    if (!fate.isDropped) return this.#call(event, integration, fate);
-    // Nobody waits for what a `$disconnect` is answered.
+    if (!plan.isDropped) return this.#call(event, integration, plan);
+    // The answer to a `$disconnect` is not used, so there is no timeout to wait for.
     if (event.kind !== "disconnect") await delayed(integration.timeoutMs, signal);
     return { kind: "timed out" };
   }
@@ -93,17 +96,17 @@ export class Integrations {
   ): Promise<Outcome> {
     const call = () =>
       integration.type === "HTTP_PROXY"
-        ? this.#deliver(event, integration, isJoined)
+        ? this.#callBackend(event, integration, isJoined)
         : invoke(event, integration);
     const answer = call();
     if (isDoubled) call().catch(unreachable);
     return answer;
   }
 
-  /** To the next URI whose turn it is. One that refused the connection has seen nothing of the event. */
-  async #deliver(event: GatewayEvent, integration: HttpIntegration, isJoined: boolean): Promise<Outcome> {
+  /** Calls the next backend in turn. One that refused the connection did not receive the event. */
+  async #callBackend(event: GatewayEvent, integration: HttpIntegration, isJoined: boolean): Promise<Outcome> {
     const { uris } = integration;
-    const first = this.#turn++;
+    const first = this.#nextUri++;
     for (let tried = 1; ; tried++) {
       const url = httpUrl(event, uris[(first + tried) % uris.length] ?? "", integration.parameters);
       const outcome = await this.#send(event, url, integration, isJoined);
@@ -151,10 +154,13 @@ function unreachable(error: unknown): Outcome {
 }
 
 async function invoke(event: GatewayEvent, { handler, timeoutMs }: FunctionIntegration): Promise<Outcome> {
-  const called = await callFunction(handler, lambdaEvent(event), { requestId: event.requestId, timeoutMs });
-  if (called.kind !== "returned") return called;
-  const answer = functionAnswer(called.result);
-  if (!answer) return { kind: "failed", error: new Error("The function's result is malformed.") };
+  const outcome = await callFunction(handler, lambdaEvent(event), { requestId: event.requestId, timeoutMs });
+  if (outcome.kind !== "returned") return outcome;
+  const answer = functionAnswer(outcome.result);
+  if (!answer) {
+    const error = new Error("The result of the function is malformed. Return { statusCode, body }.");
+    return { kind: "failed", error };
+  }
   const { status, body, subprotocol } = answer;
   const isTooLong = body.length > MAX_MESSAGE_BYTES;
   return { kind: "answered", status, body: isTooLong ? undefined : body, subprotocol };

@@ -1,10 +1,13 @@
-/** The names along a path such as `a.b[0].c`, or undefined where it is none that is understood here. */
+/**
+ * Parses a path such as `a.b[0].c` to its names. Returns undefined for a path that is not
+ * supported.
+ */
 export function parsePath(path: string): readonly string[] | undefined {
   if (!/^[^.[\]]+(\.[^.[\]]+|\[\d+\])*$/.test(path)) return undefined;
   return path.match(/[^.[\]]+/g) ?? [];
 }
 
-/** What a path leads to, or undefined. */
+/** Returns the value at a path, or undefined. */
 export function find(body: unknown, path: readonly string[]): unknown {
   let value = body;
   for (const name of path) {

@@ -5,35 +5,39 @@ import type { AddressInfo, Socket } from "node:net";
 import { ConfigurationError } from "../errors.ts";
 import { checkShape, type Shape } from "./shape.ts";
 
-/** A private key and its certificate, in PEM. */
+/** A private key and its certificate, in PEM format. */
 export interface Certificate {
+  /** The private key. */
   readonly key: string | Buffer;
-  /** With those of the authorities between, if there are any. */
+  /** The certificate, followed by intermediate certificates if there are any. */
   readonly cert: string | Buffer;
 }
 
 interface Listening {
   readonly host: string;
   readonly port: number;
-  /** Undefined for clients without TLS. */
+  /** The certificate, or undefined for a server without TLS. */
   readonly tls: Certificate | undefined;
 }
 
 /** A server that listens. */
 export interface Listener {
-  /** It has no listener of its own for what is asked of it. */
+  /** The server, without listeners for requests and upgrades. */
   readonly server: Server;
   readonly port: number;
-  /** Takes nothing new, and resolves when it has let go of its port and of every socket. */
+  /** Accepts no new connections, and resolves when the port and all sockets are closed. */
   close(): Promise<void>;
-  /** Ends every socket, also one that is silent in the middle of its TLS handshake, of which HTTP knows nothing yet. */
+  /**
+   * Destroys every socket, including one in its TLS handshake, which the HTTP server does not know.
+   */
   cut(): void;
 }
 
 /**
- * Listens.
+ * Starts a server.
  *
- * @throws ConfigurationError for a certificate that cannot be used, and for a host or port that cannot be had
+ * @throws ConfigurationError for an invalid certificate, and for a host or port that is not
+ *   available
  */
 export async function listen({ host, port, tls }: Listening): Promise<Listener> {
   const server = tls === undefined ? createServer() : secureServer(tls);

@@ -7,7 +7,7 @@ import type { Clock } from "./clock.ts";
 import type { Connection } from "./connections.ts";
 import type { AllowedHosts } from "./hosts.ts";
 import { ID_SHAPE, newId, newTraceId } from "./ids.ts";
-import { judgeSignature, type SigningCredentials } from "./signature.ts";
+import { checkSignature, type SigningCredentials } from "./signature.ts";
 import type { Stages } from "./stages.ts";
 import { type Account, TokenBucket, takeEach } from "./throttling.ts";
 import { decoded, splitUrl } from "./url.ts";
@@ -28,12 +28,13 @@ interface Answer {
 }
 
 /**
- * Answers `/{stage}/@connections/{id}`: POST sends, GET describes, DELETE closes.
+ * Returns a handler for `/{stage}/@connections/{id}`: POST sends, GET describes, DELETE closes.
  *
- * The stage is part of the path, but for a domain of one's own; a double slash or any other path is 403. What
- * AWS says in headers and bodies is repeated exactly, because the SDK reads error names from `x-amzn-errortype`.
+ * The path of a custom domain contains no stage. A double slash or another path is answered with
+ * 403. Headers and bodies are exactly those of AWS, because the SDK reads error names from
+ * `x-amzn-errortype`.
  *
- * Source: AWS developer guide, "Use @connections commands"; the SDK's service model.
+ * Source: AWS developer guide, "Use @connections commands", and the service model of the SDK.
  */
 export function managementApi(
   settings: ManagementSettings,
@@ -41,17 +42,17 @@ export function managementApi(
   const { managementThrottling, account, clock, credentials } = settings;
   const bucket = managementThrottling && new TokenBucket(managementThrottling, clock);
   return (incoming, outgoing) => {
-    // A caller that hangs up in the middle of its request is no error of ours.
+    // A caller can close the connection during its request, which is not an error of the gateway.
     incoming.on("error", () => outgoing.destroy());
     readUpTo(MAX_MESSAGE_BYTES, incoming, (data) => {
-      const judge = (): Answer | undefined => {
-        const refusal = credentials && judgeSignature(incoming, data, credentials);
-        if (refusal !== undefined) return denied(refusal);
+      const authorize = (): Answer | undefined => {
+        const problem = credentials && checkSignature(incoming, data, credentials);
+        if (problem !== undefined) return accessDenied(problem);
         if (takeEach([bucket, account.requests])) return undefined;
-        return nothing(429, "LimitExceededException");
+        return withoutBody(429, "LimitExceededException");
       };
       const { status, headers, body } = settings.allowedHosts.allows(incoming)
-        ? answerTo(incoming, data, settings.stages, judge)
+        ? answerTo(incoming, data, settings.stages, authorize)
         : FORBIDDEN;
       outgoing.writeHead(status, {
         "x-amzn-requestid": randomUUID(),
@@ -65,23 +66,26 @@ export function managementApi(
 }
 
 /**
- * @param data undefined when it was over 128 KB
- * @param judge whether the caller may call at all, and now; asked of what is a call
+ * Returns the answer to a request.
+ *
+ * @param data the body, or undefined if it was larger than 128 KB
+ * @param authorize returns the answer to a call that is denied or throttled, otherwise undefined
  */
 function answerTo(
   { method, url = "", headers: { host, origin } }: IncomingMessage,
   data: Buffer | undefined,
   stages: Stages,
-  judge: () => Answer | undefined,
+  authorize: () => Answer | undefined,
 ): Answer {
   const found = stages.at(host, splitUrl(url).path);
   if (found?.rest === "" && method === "GET") return json(426, { message: "Upgrade Required" });
   const [, text] = /^\/(?:@|%40)connections\/([^/]+)$/.exec(found?.rest ?? "") ?? [];
   if (!found || text === undefined) return FORBIDDEN;
-  // A page sends an Origin, and an SDK does not. A page could send a "simple" request of type text/plain without being asked first.
+  // A web page sends an Origin, and an SDK does not. A page could send text/plain without a
+  // preflight.
   if (origin !== undefined) return FORBIDDEN;
-  const refusal = judge();
-  if (refusal) return refusal;
+  const rejection = authorize();
+  if (rejection) return rejection;
   const id = decoded(text);
   if (!ID_SHAPE.test(id)) return badRequest(`Invalid connectionId: ${id}`);
   const connection = found.stage.connections.find(id);
@@ -89,7 +93,7 @@ function answerTo(
     case "POST":
       return post(connection, data);
     case "GET":
-      // A connection that is closing is gone, like one that never was.
+      // A connection that is closing is answered like one that never existed.
       return connection?.isOpen ? jsonText(200, description(connection)) : GONE;
     case "DELETE":
       if (!connection?.isOpen) return GONE;
@@ -107,16 +111,16 @@ function post(connection: Connection | undefined, data: Buffer | undefined): Ans
   }
   if (!isUtf8(data)) return badRequest("The data is not valid UTF-8");
   const result = connection?.send(data) ?? "gone";
-  if (result === "busy") return nothing(429, "LimitExceededException");
-  return result === "sent" ? nothing(200) : GONE;
+  if (result === "busy") return withoutBody(429, "LimitExceededException");
+  return result === "sent" ? withoutBody(200) : GONE;
 }
 
 const JSON_TYPE = { "content-type": "application/json" };
-const GONE = nothing(410, "GoneException");
+const GONE = withoutBody(410, "GoneException");
 const FORBIDDEN = json(403, { message: "Forbidden" }, "ForbiddenException");
 
-function nothing(status: number, errorType?: string): Answer {
-  return { status, headers: { ...JSON_TYPE, "content-length": "0", ...typed(errorType) } };
+function withoutBody(status: number, errorType?: string): Answer {
+  return { status, headers: { ...JSON_TYPE, "content-length": "0", ...errorTypeHeader(errorType) } };
 }
 
 function json(status: number, body: object, errorType?: string): Answer {
@@ -125,15 +129,17 @@ function json(status: number, body: object, errorType?: string): Answer {
 
 function jsonText(status: number, body: string, errorType?: string): Answer {
   const length = { "content-length": Buffer.byteLength(body) };
-  return { status, headers: { ...JSON_TYPE, ...length, ...typed(errorType) }, body };
+  return { status, headers: { ...JSON_TYPE, ...length, ...errorTypeHeader(errorType) }, body };
 }
 
-/** Whether the key begins with a capital where IAM denies is not established: nobody should read it. */
-function denied(message: string): Answer {
+/**
+ * Returns the answer to a denied call. The case of the key at AWS is not known, so do not read it.
+ */
+function accessDenied(message: string): Answer {
   return json(403, { message }, "AccessDeniedException");
 }
 
-function typed(errorType: string | undefined): OutgoingHttpHeaders {
+function errorTypeHeader(errorType: string | undefined): OutgoingHttpHeaders {
   return errorType === undefined ? {} : { "x-amzn-errortype": errorType };
 }
 
@@ -141,7 +147,9 @@ function badRequest(message: string): Answer {
   return json(400, { message }, "BadRequestException");
 }
 
-/** A body that is too large is read to its end all the same, so that the connection stays in step. */
+/**
+ * Reads a body, including the rest of one that is too large, so that the connection can be reused.
+ */
 function readUpTo(
   maxBytes: number,
   incoming: IncomingMessage,
@@ -156,7 +164,7 @@ function readUpTo(
   incoming.on("end", () => done(bytes <= maxBytes ? Buffer.concat(chunks) : undefined));
 }
 
-/** AWS's own layout, with a space on both sides of each colon. */
+/** Returns the description in the layout of AWS, with a space on both sides of each colon. */
 function description(connection: Connection): string {
   return `{
   "identity" : {

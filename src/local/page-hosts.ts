@@ -1,17 +1,23 @@
 import type { IncomingMessage } from "node:http";
 import { isLoopbackName, loopbackOrigin } from "../protocol/loopback.ts";
 
-/** Most pairs of names that are reported. A script that connects from many names must not fill the console. */
+/** The maximum number of reports, so that a script with many names cannot fill the console. */
 const MAX_REPORTS = 10;
 
 /**
- * Reports a `$connect` that was denied while page and socket have different names of this machine, such as 127.0.0.1 and localhost: once for
- * each pair. Browsers send no cookies from one to the other, and nothing in the browser shows that.
+ * Reports a `$connect` that was denied while the page and the socket use different names of this
+ * machine, such as 127.0.0.1 and localhost. Each pair is reported once.
+ *
+ * A browser does not send the cookies of one name to the other, and does not show that.
  */
 export class PageHosts {
   readonly #reported = new Set<string>();
 
-  /** @param status the status that the upgrade is answered with */
+  /**
+   * Call it for each upgrade that is not accepted.
+   *
+   * @param status the status of the response
+   */
   denied({ headers: { origin, host = "" } }: IncomingMessage, status: number): void {
     if (status !== 401 && status !== 403) return;
     const page = loopbackOrigin(origin);

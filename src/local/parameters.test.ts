@@ -52,7 +52,7 @@ describe("a parameter's key", () => {
     "is rejected for the header %s, which API Gateway reserves",
     (name) => {
       const compiling = () => compileParameters("here", { [`integration.request.header.${name}`]: "'1'" });
-      expect(compiling).toThrow(`here: the header ${name} is API Gateway's own`);
+      expect(compiling).toThrow(`here: the header ${name} is set by API Gateway`);
     },
   );
 

@@ -2,7 +2,7 @@ import { ConfigurationError } from "../errors.ts";
 import { type ConnectEvent, contextVariable, type GatewayEvent, isContextVariable } from "./events.ts";
 import { find, parsePath } from "./json-path.ts";
 
-/** Gives the value that a mapping has for an event, or undefined for none. */
+/** Returns the value of a mapping for an event, or undefined if it has none. */
 export type Source = (event: GatewayEvent) => string | undefined;
 
 interface Parameter {
@@ -10,17 +10,23 @@ interface Parameter {
   readonly source: Source;
 }
 
-/** What an integration's `RequestParameters` say, compiled. */
+/** The compiled `RequestParameters` of an integration. */
 export interface Parameters {
   readonly headers: readonly Parameter[];
   readonly query: readonly Parameter[];
   readonly path: readonly Parameter[];
 }
 
-/** What of the client's request a route declares, so that it may be mapped. That AWS enforces `required` here is not known. */
+/**
+ * The headers and query parameters of the client that a route declares, so that they can be mapped.
+ * It is not known whether AWS enforces `required` here.
+ */
 export type DeclaredParameters = Readonly<Record<string, { readonly required: false }>>;
 
-/** Headers that may not be mapped. Source: observed at AWS for REST APIs; assumed here. */
+/**
+ * Headers that cannot be mapped. Source: observed at AWS for REST APIs, and assumed for WebSocket
+ * APIs.
+ */
 const NEVER_MAPPED = new Set([
   "content-length",
   "transfer-encoding",
@@ -28,16 +34,19 @@ const NEVER_MAPPED = new Set([
   "x-amzn-apigateway-api-id",
 ]);
 
-/** Longest value of a mapping, in characters. */
+/** The maximum length of a mapping's value, in characters. */
 const MAX_VALUE = 512;
 
 /**
- * Compiles the mapping of an integration's request: `integration.request.{header|querystring|path}.NAME` to a context variable, a stage
- * variable, a literal in single quotes, a part of the message, or on `$connect` something of the client's.
+ * Compiles the mapping of an integration's request.
+ *
+ * The keys are `integration.request.{header|querystring|path}.NAME`. The values are a context
+ * variable, a stage variable, a literal in single quotes, or a part of the message. On `$connect`
+ * they can also be a header or query parameter of the client.
  *
  * Source: AWS developer guide, "Set up data mapping for WebSocket APIs".
  *
- * @throws ConfigurationError for what AWS would refuse
+ * @throws ConfigurationError for a mapping that AWS would reject
  */
 export function compileParameters(where: string, mapping: Readonly<Record<string, string>>): Parameters {
   const parameters = { headers: [] as Parameter[], query: [] as Parameter[], path: [] as Parameter[] };
@@ -51,19 +60,22 @@ export function compileParameters(where: string, mapping: Readonly<Record<string
       );
     }
     if (place === "header" && NEVER_MAPPED.has(name.toLowerCase()))
-      throw new ConfigurationError(`${where}: the header ${name} is API Gateway's own and cannot be mapped.`);
+      throw new ConfigurationError(
+        `${where}: the header ${name} is set by API Gateway and cannot be mapped. Remove it.`,
+      );
     const list = place === "header" ? "headers" : place === "path" ? "path" : "query";
     parameters[list].push({ name, source });
   }
   return parameters;
 }
 
-const OF_CLIENT = /^route\.request\.(?:multivalue)?(header|querystring)\.[A-Za-z0-9._$-]+$/;
+const CLIENT_PARAMETER = /^route\.request\.(?:multivalue)?(header|querystring)\.[A-Za-z0-9._$-]+$/;
 
 /**
- * Whether all that is mapped of the client's request is declared by its route, by its one value or by all.
+ * Checks that the route declares each mapped header and query parameter of the client, with one or
+ * all of its values.
  *
- * @throws ConfigurationError for what is not, and for a declaration that is none
+ * @throws ConfigurationError for an undeclared parameter, and for an invalid declaration
  */
 export function checkDeclared(
   where: string,
@@ -71,34 +83,37 @@ export function checkDeclared(
   declared: DeclaredParameters,
 ): void {
   for (const [key, { required }] of Object.entries(declared)) {
-    if (!OF_CLIENT.test(key) || required !== false)
+    if (!CLIENT_PARAMETER.test(key) || required !== false)
       throw new ConfigurationError(
-        `${where}: "${key}" declares nothing. Write "route.request.querystring.name" or "route.request.header.name": { required: false }.`,
+        `${where}: "${key}" is not a valid declaration. Write "route.request.querystring.name" or "route.request.header.name": { required: false }.`,
       );
   }
-  const one = (key: string) => key.replace(".multivalue", ".");
-  const known = new Set(Object.keys(declared).map(one));
-  const undeclared = Object.values(mapping).find((value) => OF_CLIENT.test(value) && !known.has(one(value)));
+  const singular = (key: string) => key.replace(".multivalue", ".");
+  const known = new Set(Object.keys(declared).map(singular));
+  const undeclared = Object.values(mapping).find(
+    (value) => CLIENT_PARAMETER.test(value) && !known.has(singular(value)),
+  );
   if (undeclared === undefined) return;
   throw new ConfigurationError(
-    `${where}: "${undeclared}" is mapped and not declared. Write: requestParameters: { "${one(undeclared)}": { required: false } }.`,
+    `${where}: "${undeclared}" is mapped but not declared. Write: requestParameters: { "${singular(undeclared)}": { required: false } }.`,
   );
 }
 
 /**
- * Whether nothing of the client's request is mapped, which only `$connect` knows.
+ * Checks that no header or query parameter of the client is mapped, because only `$connect` has
+ * them.
  *
- * @throws ConfigurationError for what is
+ * @throws ConfigurationError for such a mapping
  */
 export function checkLater(where: string, mapping: Readonly<Record<string, string>>): void {
-  const stray = Object.values(mapping).find((value) => OF_CLIENT.test(value));
-  if (stray === undefined) return;
+  const mapped = Object.values(mapping).find((value) => CLIENT_PARAMETER.test(value));
+  if (mapped === undefined) return;
   throw new ConfigurationError(
-    `${where}: "${stray}" is the client's own request, which AWS maps on $connect alone.`,
+    `${where}: "${mapped}" is a part of the client's request, which AWS maps on $connect only. Remove it.`,
   );
 }
 
-/** What may be mapped, compiled; undefined where it may not. */
+/** Compiles the value of a mapping. Returns undefined for a value that cannot be mapped. */
 export function compileSource(value: string): Source | undefined {
   const literal = /^'([^']*)'$/.exec(value)?.[1];
   if (literal !== undefined) return () => literal;
@@ -112,16 +127,16 @@ export function compileSource(value: string): Source | undefined {
   if (kind === undefined) return undefined;
   const [, what, name = ""] =
     /^(body|header|multivalueheader|querystring|multivaluequerystring)(?:\.(.+))?$/.exec(rest) ?? [];
-  if (what === "body") return ofBody(name);
+  if (what === "body") return bodySource(name);
   if (what === undefined || !/^[A-Za-z0-9._$-]+$/.test(name)) return undefined;
   const isMany = what.startsWith("multivalue");
   return what.endsWith("header")
-    ? ofClient((event) => headerValues(event.client.rawHeaders, name), isMany)
-    : ofClient((event) => new URLSearchParams(event.client.query).getAll(name), isMany);
+    ? clientSource((event) => headerValues(event.client.rawHeaders, name), isMany)
+    : clientSource((event) => new URLSearchParams(event.client.query).getAll(name), isMany);
 }
 
-/** Of the message: all of it, or what a path leads to. */
-function ofBody(path: string): Source | undefined {
+/** Returns the source of the whole message, or of the value at a path in it. */
+function bodySource(path: string): Source | undefined {
   if (path === "") return (event) => (event.kind === "message" ? event.body.toString("utf8") : undefined);
   const names = parsePath(path);
   if (!names) return undefined;
@@ -137,8 +152,10 @@ function ofBody(path: string): Source | undefined {
   };
 }
 
-/** Of several values the last one counts, as in a function's event, where not all do. */
-function ofClient(values: (event: ConnectEvent) => readonly string[], isMany: boolean): Source {
+/**
+ * Returns the source of a client parameter: all values, or the last one as in a function's event.
+ */
+function clientSource(values: (event: ConnectEvent) => readonly string[], isMany: boolean): Source {
   return (event) => {
     if (event.kind !== "connect") return undefined;
     const all = values(event);
@@ -147,6 +164,8 @@ function ofClient(values: (event: ConnectEvent) => readonly string[], isMany: bo
 }
 
 function headerValues(rawHeaders: readonly string[], name: string): readonly string[] {
-  const wanted = name.toLowerCase();
-  return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === wanted);
+  const lowerName = name.toLowerCase();
+  return rawHeaders.filter(
+    (_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === lowerName,
+  );
 }

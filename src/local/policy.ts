@@ -1,4 +1,4 @@
-/** A policy's statement, as far as it is judged here. */
+/** The parts of a policy statement that are evaluated here. */
 interface Statement {
   readonly isAllowing: boolean;
   readonly actions: readonly string[];
@@ -6,20 +6,22 @@ interface Statement {
 }
 
 /**
- * Whether an IAM policy allows an action on a resource: by one statement at least, and none denies it.
+ * Evaluates whether an IAM policy allows an action on a resource. At least one statement must allow
+ * it, and none can deny it.
  *
- * @returns undefined for what is no policy, or has a part that is not judged here, such as a condition
+ * @returns undefined if the value is not a policy, or has a part that is not evaluated here, such
+ *   as a condition
  */
 export function isAllowed(policy: unknown, action: string, resource: string): boolean | undefined {
   const statements = statementsOf(policy);
   if (!statements) return undefined;
-  const meant = statements.filter(
+  const matching = statements.filter(
     ({ actions, resources }) =>
-      // Unlike resources, actions are one whatever their case.
+      // Actions are compared without case, and resources with case.
       actions.some((pattern) => matches(pattern.toLowerCase(), action.toLowerCase())) &&
       resources.some((pattern) => matches(pattern, resource)),
   );
-  return meant.length > 0 && meant.every(({ isAllowing }) => isAllowing);
+  return matching.length > 0 && matching.every(({ isAllowing }) => isAllowing);
 }
 
 function statementsOf(policy: unknown): readonly Statement[] | undefined {
@@ -29,7 +31,7 @@ function statementsOf(policy: unknown): readonly Statement[] | undefined {
   return all.every((statement) => statement !== undefined) ? all : undefined;
 }
 
-/** What is left out counts for nothing, so a statement that says more is none. */
+/** The supported parts. A statement with another part is not evaluated. */
 const PARTS = new Set(["Sid", "Effect", "Action", "Resource"]);
 
 function statementOf(statement: unknown): Statement | undefined {
@@ -47,8 +49,11 @@ function listOf(value: unknown): readonly string[] | undefined {
 }
 
 /**
- * By IAM's wildcards: `*` is any text, `?` any character. A star that turns out to have taken too little takes one character more, and those
- * before it stay as they are, so that no pattern takes longer than its length times the text's.
+ * Matches a text against a pattern with the wildcards of IAM: `*` for any text, `?` for any
+ * character.
+ *
+ * On a mismatch, only the last star is extended by one character. The running time is therefore at
+ * most the product of both lengths.
  */
 function matches(pattern: string, text: string): boolean {
   let [inPattern, inText] = [0, 0];

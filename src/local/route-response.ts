@@ -1,22 +1,22 @@
 import { isUtf8 } from "node:buffer";
 import type { Outcome } from "./integration.ts";
 
-/** What a non-2xx answer to a message gives the client. */
+/** What a client receives if its message is answered with another status than 2xx. */
 export type OnHttpError = "body" | "errorFrame" | "silent";
 
 interface RouteResponseSettings {
-  /** Whether the route's answers reach the client at all. */
+  /** Whether the answers of the route are sent to the client. */
   readonly routeResponse: boolean;
   readonly onHttpError: OnHttpError;
 }
 
 /**
- * The frame that a message's outcome gives the client, or undefined for none.
+ * Returns the frame that a client receives for the outcome of its message, or undefined for none.
  *
- * A 2xx body is one text message, an empty body an empty one; without route responses there is none. A backend
- * that fails to answer gives an error frame in either case.
+ * The body of a 2xx answer is one text message, which can be empty. Without route responses there
+ * is no frame. If the backend does not answer, there is always an error frame.
  *
- * @param ids ids to name in an error frame
+ * @param ids the ids in an error frame
  */
 export function routeResponse(
   outcome: Outcome,
@@ -33,11 +33,15 @@ export function routeResponse(
   return body && isUtf8(body) ? body : errorFrame("Internal server error", ids);
 }
 
+/** Returns whether a status is 2xx. */
 export function isSuccess(status: number): boolean {
   return status >= 200 && status < 300;
 }
 
-/** Byte for byte as AWS sends it: a space after the first colon and after commas, none elsewhere. */
+/**
+ * Returns an error frame in the exact form of AWS: spaces after the first colon and after commas
+ * only.
+ */
 export function errorFrame(
   message: string,
   ids: { readonly connectionId: string; readonly requestId: string },

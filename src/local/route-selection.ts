@@ -6,10 +6,12 @@ type Part =
   | { readonly kind: "path"; readonly path: readonly string[] };
 
 /**
- * Which route takes a message: a route selection expression, compiled once.
+ * Selects the route of a message by a route selection expression.
  *
- * Understands `$request.body.a.b` alone, `${request.body.a}` between literal text, `[0]` in a path, and `\$` for
- * a plain dollar. Source: AWS developer guide, "Selection expressions for WebSocket APIs".
+ * It supports a single `$request.body.a.b`, `${request.body.a}` between literal text, `[0]` in a
+ * path, and `\$` for a dollar sign.
+ *
+ * Source: AWS developer guide, "Selection expressions for WebSocket APIs".
  */
 export class RouteSelection {
   readonly #parts: readonly Part[];
@@ -22,8 +24,10 @@ export class RouteSelection {
   }
 
   /**
-   * The custom route key that the message selects, else `$default`, also for text that is not JSON and for values that are nested too
-   * deeply to be made a text. Nobody reaches `$connect` or `$disconnect` by naming them.
+   * Returns the custom route key that a message selects, or `$default`.
+   *
+   * Text that is not JSON, and values that are nested too deeply, select `$default`. A message
+   * cannot select `$connect` or `$disconnect`.
    */
   select(message: Buffer): string {
     if (this.#keys.size === 0) return "$default";
@@ -40,25 +44,25 @@ export class RouteSelection {
 }
 
 function parse(expression: string): Part[] {
-  const alone = /^\$request\.body\.([^\s${}\\]+)$/.exec(expression);
-  if (alone?.[1]) return [{ kind: "path", path: checkedPath(alone[1], expression) }];
+  const single = /^\$request\.body\.([^\s${}\\]+)$/.exec(expression);
+  if (single?.[1]) return [{ kind: "path", path: checkedPath(single[1], expression) }];
   const parts: Part[] = [];
   for (const [token, path] of expression.matchAll(/\$\{request\.body\.([^\s${}\\]+)\}|\\[\s\S]|[\s\S]/g)) {
     if (path) parts.push({ kind: "path", path: checkedPath(path, expression) });
-    else if (token === "$") throw unreadable(expression);
+    else if (token === "$") throw invalidExpression(expression);
     else parts.push({ kind: "text", text: token.startsWith("\\") ? token.slice(1) : token });
   }
-  if (parts.length === 0) throw unreadable(expression);
+  if (parts.length === 0) throw invalidExpression(expression);
   return parts;
 }
 
 function checkedPath(path: string, expression: string): readonly string[] {
   const names = parsePath(path);
-  if (!names) throw unreadable(expression);
+  if (!names) throw invalidExpression(expression);
   return names;
 }
 
-function unreadable(expression: string): ConfigurationError {
+function invalidExpression(expression: string): ConfigurationError {
   return new ConfigurationError(
     `routeSelectionExpression "${expression}" cannot be evaluated locally. Write "$request.body.action", or join "\${request.body.a}" with plain text.`,
   );

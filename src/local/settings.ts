@@ -12,58 +12,82 @@ import { SINGLE_API, type SingleApiOptions, singleApi } from "./single-api.ts";
 import { type DomainMappings, Stages } from "./stages.ts";
 import { Account, type AccountThrottling, checkAccount, checkedThrottling } from "./throttling.ts";
 
-/** How a local gateway is set up. Only `target` is needed, or `apis` in its place. */
+/** The options of `startLocalGateway`. Either `target` or `apis` is required. */
 export interface LocalGatewayOptions extends SingleApiOptions {
-  /** Any number of APIs with any number of stages, in place of `target` and what goes with it. */
+  /** Any number of APIs with any number of stages. It replaces `target` and the related options. */
   readonly apis?: readonly LocalApi[];
   /**
-   * Domains of your own, each with the stages that the first part of its paths leads to: `{ "ws.example.test": { chat: { apiId, stage } } }`, "" for the root. A request is
-   * for a domain when its Host header says so. Default: none.
+   * Custom domains with the stages of their paths, by the first path segment, or "" for the root:
+   * `{ "ws.example.test": { chat: { apiId, stage } } }`. The Host header of a request selects the
+   * domain. Default: none.
    */
   readonly domains?: DomainMappings;
-  /** Default 3001; 0 takes any free one. */
+  /** The port to listen on, where 0 selects any free port. Default 3001. */
   readonly port?: number;
-  /** Address to listen on. Default "127.0.0.1", so that only this machine can connect. */
+  /** The address to listen on. Default "127.0.0.1", so that only this machine can connect. */
   readonly host?: string;
   /**
-   * Names of this machine that a Host header may contain beside `localhost`, its loopback addresses, `host` and the names of APIs and `domains`,
-   * such as the name of a container. `*.example.test` matches all names below `example.test`. Requests with another Host are answered 403.
-   * Default: none.
+   * More names of this machine that a Host header can contain, such as the name of a container.
+   * `*.example.test` matches all names below `example.test`. Default: none.
+   *
+   * `localhost`, loopback addresses, `host`, and the names of APIs and `domains` are always
+   * allowed. A request with another Host header is answered with 403.
    */
   readonly allowedHosts?: readonly string[];
-  /** Whose certificate clients see, by `wss:` and `https:`. Default: they come without TLS. */
+  /** The certificate for `wss:` and `https:`. Default: none, clients connect without TLS. */
   readonly tls?: Certificate;
   /**
-   * What a non-2xx answer to a message gives the client. Default "body", the documented pass-through, which needs
-   * route responses. AWS's behaviour is not established: try your client with "errorFrame" and "silent" as well.
+   * What a client receives if its message is answered with another status than 2xx. Default "body",
+   * the documented pass-through, which requires route responses.
+   *
+   * The behavior of AWS is not known, so test your client with "errorFrame" and "silent" too.
    */
   readonly onHttpError?: OnHttpError;
-  /** What the client of a message hears that is throttled, by its stage or the account. Not established at AWS. Default "silent". */
+  /**
+   * What a client receives if its message is throttled by the stage or the account. The behavior of
+   * AWS is not known. Default "silent".
+   */
   readonly onThrottledMessage?: "silent" | "errorFrame";
-  /** How much the Management API takes; more is answered 429. Default: everything. */
+  /** The limit of Management API calls. Calls above it are answered with 429. Default: no limit. */
   readonly managementThrottling?: Throttling;
   /**
-   * How much all APIs take together, their Management API too, as an account does at AWS: `{}` for AWS's own quotas. More is refused with 429,
-   * and of messages as `onThrottledMessage` says. Default: everything.
+   * The limits of all APIs together, including their Management API, as for an account at AWS.
+   * `{}` sets the quotas of AWS. Default: no limit.
+   *
+   * Requests above a limit are rejected with 429, and messages as `onThrottledMessage` specifies.
    */
   readonly accountThrottling?: AccountThrottling;
   /**
-   * Whose signature calls of the Management API must have, and upgrade requests where `$connect` is authorized by AWS_IAM. Others are answered
-   * 403, as at AWS. Default: no signature is asked for.
+   * The credentials with which calls of the Management API must be signed, and upgrade requests if
+   * `$connect` has the authorization AWS_IAM. Other requests are answered with 403, as at AWS.
+   * Default: no signature is required.
    */
   readonly credentials?: SigningCredentials;
   /**
-   * Bytes that can wait for a client that reads slowly. Further messages are answered with 429 by the Management API. A client that reads
-   * nothing for ten seconds meanwhile is closed with 1008. Default 1 048 576 (1 MiB).
+   * The number of bytes that can wait for a client that reads slowly. Default 1 048 576 (1 MiB).
+   *
+   * Further messages are answered with 429 by the Management API. A client that then reads nothing
+   * for ten seconds is closed with 1008.
    */
   readonly maxBufferedBytes?: number;
-  /** A socket without data for so long is closed with 1001, in milliseconds. Default 10 minutes. */
+  /**
+   * The idle time after which a connection is closed with 1001, in milliseconds. Default 10
+   * minutes.
+   */
   readonly idleTimeoutMs?: number;
-  /** Every socket is closed with 1001 after so long, in milliseconds. Default 2 hours. */
+  /**
+   * The duration after which a connection is closed with 1001, in milliseconds. Default 2 hours.
+   */
   readonly maxConnectionMs?: number;
-  /** What tells the time for those two and for throttling: a `ManualClock` in a test. Default: the machine's. */
+  /**
+   * The clock of these timeouts and of throttling. Pass a `ManualClock` in a test. Default: the
+   * system clock.
+   */
   readonly clock?: Clock;
-  /** Hears of integrations and authorizers that failed, could not be reached or timed out. `where` is the route key. Default: nothing. */
+  /**
+   * Called if an integration or authorizer failed, could not be reached or timed out. `where` is
+   * the route key. Default: errors are ignored.
+   */
   readonly onError?: (error: unknown, where: string) => void;
 }
 
@@ -87,14 +111,15 @@ const OPTIONS = {
   onError: "function",
 } as const satisfies Shape<LocalGatewayOptions>;
 
-/** AWS has such a limit, whose size is not established. */
+/** AWS has such a limit, but its size is not known. */
 const MAX_BUFFERED_BYTES = 1024 * 1024;
 
 /** The options, checked and complete. */
 export interface Settings {
   readonly stages: Stages;
-  /** Of the first API and its first stage. */
+  /** The id of the first API. */
   readonly apiId: string;
+  /** The first stage of the first API. */
   readonly stage: string;
   readonly port: number;
   readonly host: string;
@@ -112,13 +137,17 @@ export interface Settings {
   readonly onError: (error: unknown, where: string) => void;
 }
 
-/** @throws ConfigurationError for an option that cannot work, saying what to write instead */
+/**
+ * Checks the options and adds their defaults.
+ *
+ * @throws ConfigurationError for an invalid option, with what to write instead
+ */
 export function checkOptions(options: LocalGatewayOptions): Settings {
   checkShape("startLocalGateway()", options, OPTIONS);
   const { port = 3001, domains = {}, clock = systemClock, maxBufferedBytes = MAX_BUFFERED_BYTES } = options;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new ConfigurationError(
-      `port must be a whole number from 0 to 65535, but received ${port}. 0 uses a free port.`,
+      `port must be a whole number from 0 to 65535, but received ${port}. Use 0 for a free port.`,
     );
   }
   if (!(maxBufferedBytes >= 0))
@@ -174,15 +203,15 @@ export function checkOptions(options: LocalGatewayOptions): Settings {
 function severalApis(options: LocalGatewayOptions, apis: readonly LocalApi[]): readonly LocalApi[] {
   for (const api of apis) checkApi(api);
   const single = Object.keys(SINGLE_API) as readonly (keyof SingleApiOptions)[];
-  const stray = single.find((name) => options[name] !== undefined);
-  if (stray === undefined) return apis;
+  const misplaced = single.find((name) => options[name] !== undefined);
+  if (misplaced === undefined) return apis;
   throw new ConfigurationError(
-    `${stray} is an option of a gateway with one target. With apis, set it in the API.`,
+    `${misplaced} is an option of a gateway with one target. With apis, set it in the API.`,
   );
 }
 
-function duration(name: string, value: number | undefined, standard: number): number {
-  if (value === undefined) return standard;
+function duration(name: string, value: number | undefined, defaultMs: number): number {
+  if (value === undefined) return defaultMs;
   if (Number.isFinite(value) && value >= 1 && value < 2 ** 31) return value;
   throw new ConfigurationError(
     `${name} must be a number of milliseconds from 1 to ${2 ** 31 - 1}, but received ${value}.`,

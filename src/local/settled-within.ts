@@ -1,9 +1,9 @@
-/** Waits for all of them, however they end, but no longer than `ms`. */
+/** Waits until all promises have settled, but at most `ms` milliseconds. */
 export async function settledWithin(promises: readonly Promise<unknown>[], ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
+  const timeout = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);
   });
-  await Promise.race([Promise.allSettled(promises), late]);
+  await Promise.race([Promise.allSettled(promises), timeout]);
   clearTimeout(timer);
 }

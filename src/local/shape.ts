@@ -9,7 +9,7 @@ type Kind = keyof typeof KINDS;
 /** The kind of each option of an object. The compiler reports an option without a kind. */
 export type Shape<Options> = Readonly<Record<keyof Options, Kind>>;
 
-/** An object with options, of any class: AWS's SDK adds properties of its own to some, and a clock is an object of a class. */
+/** An object of any class, because a clock is an instance of a class. */
 const OBJECT = v.custom<object>(
   (value) => typeof value === "object" && value !== null && !Array.isArray(value),
   "must be an object",
@@ -31,7 +31,9 @@ const KINDS = {
   "text or bytes": v.union([v.string(), v.instance(Uint8Array)], "must be a string or bytes"),
 };
 
-/** Names that AWS uses for options that the emulator does not have, or that have another name here. */
+/**
+ * Names that AWS uses for options that the emulator does not have, or that have another name here.
+ */
 const AWS_NAMES: Readonly<Record<string, string>> = {
   modelSelectionExpression: "The emulator has no models: AWS uses them for other types of integrations.",
   requestModels: "The emulator has no models: AWS uses them for other types of integrations.",
@@ -61,7 +63,7 @@ const AWS_NAMES: Readonly<Record<string, string>> = {
 
 const SCHEMAS = new WeakMap<object, v.GenericSchema>();
 
-/** @throws ConfigurationError for an unknown option, or a value of another kind */
+/** Checks options. @throws ConfigurationError for an unknown option, or a value of another kind */
 export function checkShape(where: string, options: unknown, shape: Readonly<Record<string, Kind>>): void {
   let schema = SCHEMAS.get(shape);
   if (!schema) {
@@ -72,7 +74,11 @@ export function checkShape(where: string, options: unknown, shape: Readonly<Reco
   parseOptions(where, schema, options);
 }
 
-/** @throws ConfigurationError for a value that is not one of the choices. The first is the default. */
+/**
+ * Returns a value, or the first choice if it is undefined.
+ *
+ * @throws ConfigurationError for a value that is not one of the choices
+ */
 export function checkedChoice<Choice extends string>(
   name: string,
   value: Choice | undefined,

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { bySmithy } from "../../test/aws/by-smithy.ts";
-import { judgeSignature, type SigningCredentials } from "./signature.ts";
+import { checkSignature, type SigningCredentials } from "./signature.ts";
 
 const KEY = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "not/a+secret" };
 const NOW = Date.UTC(2026, 10, 23, 23, 58, 0);
@@ -43,7 +43,7 @@ function verify(
   data: Buffer | undefined = Buffer.from(call.body),
 ) {
   const { method, url, headers } = call;
-  return judgeSignature({ method, url, headers } as unknown as IncomingMessage, data, credentials);
+  return checkSignature({ method, url, headers } as unknown as IncomingMessage, data, credentials);
 }
 
 /** Returns the call with one header changed or removed. */
@@ -131,7 +131,7 @@ describe("a valid signature", () => {
   test("for a body that was too large to keep is verified with the hash in its header", async () => {
     const { method, url, headers } = await signed();
     const request = { method, url, headers } as unknown as IncomingMessage;
-    expect(judgeSignature(request, undefined, KEY)).toBeUndefined();
+    expect(checkSignature(request, undefined, KEY)).toBeUndefined();
   });
 });
 

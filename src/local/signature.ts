@@ -4,11 +4,11 @@ import { ConfigurationError } from "../errors.ts";
 import { checkShape, type Shape } from "./shape.ts";
 import { decoded, encoded, splitUrl } from "./url.ts";
 
-/** Who may call the Management API, and connect where `$connect` asks for a signature. */
+/** The credentials of Management API calls, and of connects if `$connect` requires a signature. */
 export interface SigningCredentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
-  /** Of the APIs. Default: whatever a call is signed for. */
+  /** The region of the APIs. Default: the region in the signature, so every region is accepted. */
   readonly region?: string;
 }
 
@@ -18,9 +18,9 @@ const CREDENTIALS = {
   region: "text",
 } as const satisfies Shape<SigningCredentials>;
 
-/** @throws ConfigurationError for credentials that nobody could sign with */
+/** @throws ConfigurationError for incomplete credentials */
 export function checkCredentials(credentials: SigningCredentials): void {
-  // AWS's SDK leaves notes of its own on credentials that it is handed.
+  // The AWS SDK adds its own properties to credentials, which would be unknown options.
   const { accessKeyId, secretAccessKey, region } = credentials;
   checkShape("credentials", { accessKeyId, secretAccessKey, region }, CREDENTIALS);
   if (accessKeyId && secretAccessKey) return;
@@ -29,10 +29,15 @@ export function checkCredentials(credentials: SigningCredentials): void {
   );
 }
 
-/** How far a signature's time may be from ours, in milliseconds. Source: AWS, "Signature Version 4". */
+/**
+ * The maximum difference between the time of a signature and the clock, in milliseconds. Source:
+ * AWS, "Signature Version 4".
+ */
 const MAX_SKEW_MS = 5 * 60_000;
 
-/** How long a signature in a query may hold, in seconds: a week. Source: AWS, "Signature Version 4". */
+/**
+ * The maximum validity of a signature in a query, in seconds. Source: AWS, "Signature Version 4".
+ */
 const MAX_EXPIRY_SECONDS = 7 * 24 * 60 * 60;
 
 const AUTHORIZATION =
@@ -40,30 +45,30 @@ const AUTHORIZATION =
 
 const CREDENTIAL = /^([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request$/;
 
-/** What a caller says that it has signed. */
+/** The signature of a request, and what it claims to cover. */
 interface Claim {
-  /** Key, day, region and service, with slashes between. */
+  /** Key id, day, region and service, separated by slashes. */
   readonly credential: string;
-  /** `X-Amz-Date`. */
+  /** The value of `X-Amz-Date`. */
   readonly time: string;
-  /** How long it holds from then on, in milliseconds. */
-  readonly holdsMs: number;
-  /** With semicolons between. */
+  /** The validity from that time on, in milliseconds. */
+  readonly validMs: number;
+  /** Header names, separated by semicolons. */
   readonly signedHeaders: string;
   readonly mustBeSigned: readonly string[];
   readonly signature: string;
 }
 
 /**
- * Judges a request's Signature Version 4, in its headers or in its query, as IAM does for `execute-api`. Each part of the path is encoded once
- * more in what is signed.
+ * Checks the Signature Version 4 of a request, in its headers or in its query, as IAM does for
+ * `execute-api`. Each path segment is encoded once more in the signed text.
  *
  * Source: AWS, "Create a signed AWS API request".
  *
- * @param data the body; undefined where it was too large to be kept, which no signature is checked for
- * @returns what AWS would say, or undefined for a good one
+ * @param data the body, or undefined if it was too large. The hash in the header is then used
+ * @returns the message of AWS, or undefined for a valid signature
  */
-export function judgeSignature(
+export function checkSignature(
   request: IncomingMessage,
   data: Buffer | undefined,
   credentials: SigningCredentials,
@@ -79,7 +84,7 @@ export function judgeSignature(
     return `Credential should be scoped to a valid region, not '${region}'.`;
   const { time, signedHeaders } = claim;
   const ageMs = Date.now() - instantOf(time);
-  if (!time.startsWith(day) || !(ageMs >= -MAX_SKEW_MS && ageMs <= claim.holdsMs))
+  if (!time.startsWith(day) || !(ageMs >= -MAX_SKEW_MS && ageMs <= claim.validMs))
     return "Signature expired or not yet current.";
   const names = signedHeaders.split(";");
   if (!claim.mustBeSigned.every((name) => names.includes(name)))
@@ -96,7 +101,7 @@ export function judgeSignature(
   const scope = `${day}/${region}/${service}/aws4_request`;
   const text = ["AWS4-HMAC-SHA256", time, scope, sha256(canonical)].join("\n");
   const key = [day, region, service, "aws4_request"].reduce(
-    (of: string | Buffer, part) => createHmac("sha256", of).update(part).digest(),
+    (derived: string | Buffer, part) => createHmac("sha256", derived).update(part).digest(),
     `AWS4${credentials.secretAccessKey}`,
   );
   const expected = createHmac("sha256", key).update(text).digest();
@@ -111,7 +116,7 @@ function claimOfHeaders(headers: IncomingHttpHeaders): Claim | undefined {
   return {
     credential,
     time,
-    holdsMs: MAX_SKEW_MS,
+    validMs: MAX_SKEW_MS,
     signedHeaders,
     mustBeSigned: ["host", "x-amz-date"],
     signature,
@@ -120,21 +125,22 @@ function claimOfHeaders(headers: IncomingHttpHeaders): Claim | undefined {
 
 function claimOfQuery(query: string): Claim | undefined {
   const parameters = new URLSearchParams(query);
-  const of = (name: string) => parameters.get(`X-Amz-${name}`) ?? "";
-  const expirySeconds = Number(of("Expires"));
-  if (of("Algorithm") !== "AWS4-HMAC-SHA256" || !/^[0-9a-f]{64}$/.test(of("Signature"))) return undefined;
+  const parameter = (name: string) => parameters.get(`X-Amz-${name}`) ?? "";
+  const expirySeconds = Number(parameter("Expires"));
+  if (parameter("Algorithm") !== "AWS4-HMAC-SHA256") return undefined;
+  if (!/^[0-9a-f]{64}$/.test(parameter("Signature"))) return undefined;
   if (!(expirySeconds >= 1 && expirySeconds <= MAX_EXPIRY_SECONDS)) return undefined;
   return {
-    credential: of("Credential"),
-    time: of("Date"),
-    holdsMs: expirySeconds * 1000,
-    signedHeaders: of("SignedHeaders"),
+    credential: parameter("Credential"),
+    time: parameter("Date"),
+    validMs: expirySeconds * 1000,
+    signedHeaders: parameter("SignedHeaders"),
     mustBeSigned: ["host"],
-    signature: of("Signature"),
+    signature: parameter("Signature"),
   };
 }
 
-/** Epoch milliseconds of a time such as `20261123T235800Z`; NaN for what is none. */
+/** Parses a time such as `20261123T235800Z` to epoch milliseconds. Returns NaN for another form. */
 function instantOf(time: string): number {
   const [, ...parts] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(time) ?? [];
   const [year = Number.NaN, month = 1, date, hour, minute, second] = parts.map(Number);
@@ -148,8 +154,10 @@ function canonicalValue(value: string | readonly string[] | undefined): string {
 }
 
 /**
- * By name, then by value: not by the pair, whose "=" is greater than what may stand in a name. However a client wrote them, each is
- * encoded as signers do; of its own, a query signs all but the signature itself.
+ * Returns the query in the form that is signed, without the signature itself.
+ *
+ * Parameters are encoded as signers do, and sorted by name and then by value. Sorting whole pairs
+ * would be wrong, because "=" is greater than some characters of names.
  */
 function canonicalQuery(query: string): string {
   const canonical = (text: string) => encoded(decoded(text));

@@ -4,27 +4,37 @@ import type { LocalApi, LocalRoute } from "./apis.ts";
 import { checkedTimeout } from "./integration-timeout.ts";
 import type { Shape } from "./shape.ts";
 
-/** One API with one stage, before one backend: what most need. */
+/** The options of a gateway with one API, one stage and one backend. */
 export interface SingleApiOptions {
   /**
-   * Base URL that the integrations are made from: `${target}connect`, `disconnect` and `default`, such as
-   * "http://localhost:3000/ws/chat". A missing trailing slash is added. Of several, as instances behind a load balancer, each
-   * event goes to the next one, and past one that nobody listens at.
+   * The base URL of the backend, such as "http://localhost:3000/ws/chat". `connect`, `disconnect`
+   * and `default` are appended to it, after a slash.
+   *
+   * A list contains the instances behind a load balancer. Each event goes to the next instance, and
+   * an instance that accepts no connection is skipped.
    */
   readonly target?: string | readonly string[];
-  /** First part of every path. Default "dev". */
+  /** The stage, which is the first segment of every path. Default "dev". */
   readonly stage?: string;
-  /** Mapped as `x-sallyport-secret` on every integration. Default: not mapped, and a client's own passes. */
+  /**
+   * The secret that every integration receives as `x-sallyport-secret`. Default: not mapped, so a
+   * header of the client is passed on.
+   */
   readonly secret?: string;
-  /** Integration URL by custom route key, taken as it is. Default none: all messages go to `$default`. */
+  /**
+   * The URLs of more integrations by route key, which are used as they are. Default: none, so all
+   * messages go to `$default`.
+   */
   readonly routes?: Readonly<Record<string, string>>;
-  /** Default "$request.body.action". */
+  /** The expression that selects the route of a message. Default "$request.body.action". */
   readonly routeSelectionExpression?: string;
-  /** Default ten random lower-case letters and digits. */
+  /** The id of the API. Default: ten random lower-case letters and digits. */
   readonly apiId?: string;
-  /** Whether answers to messages reach the client. Default true. AWS has them off until they are set up. */
+  /**
+   * Whether answers to messages are sent to the client. Default true. At AWS, the default is false.
+   */
   readonly routeResponses?: boolean;
-  /** Longest wait for an integration, in milliseconds, 50 to 29 000, as at AWS. Default 29 000. */
+  /** The time limit of an integration, in milliseconds, 50 to 29 000 as at AWS. Default 29 000. */
   readonly integrationTimeoutMs?: number;
 }
 
@@ -39,7 +49,10 @@ export const SINGLE_API = {
   integrationTimeoutMs: "number",
 } as const satisfies Shape<SingleApiOptions>;
 
-/** The API that a target is short for: three routes and what `routes` names, mapped as an app of ours reads them. */
+/**
+ * Returns the API of these options: three routes and those of `routes`, with the headers of
+ * Sallyport.
+ */
 export function singleApi({
   stage = "dev",
   secret,
@@ -52,7 +65,7 @@ export function singleApi({
 }: SingleApiOptions): LocalApi {
   if (secret !== undefined && !/^[\x21-\x26\x28-\x2b\x2d-\x7e]{1,510}$/.test(secret)) {
     throw new ConfigurationError(
-      "The secret cannot travel as a header. Use 1 to 510 ASCII characters without comma, quote, space or control character.",
+      "The secret cannot be sent as a header. Use 1 to 510 ASCII characters without comma, quote, space or control character.",
     );
   }
   const targets = baseUrls(target);
@@ -62,29 +75,29 @@ export function singleApi({
     integration: { type: "HTTP_PROXY", uri, requestParameters, timeoutMs },
     routeResponse,
   });
-  const below = (name: string) => targets.map((base) => base + name);
-  const own: Record<string, LocalRoute> = {
-    $connect: route(below("connect"), false),
-    $disconnect: route(below("disconnect"), false),
-    $default: route(below("default"), routeResponses),
+  const urlsOf = (name: string) => targets.map((base) => base + name);
+  const allRoutes: Record<string, LocalRoute> = {
+    $connect: route(urlsOf("connect"), false),
+    $disconnect: route(urlsOf("disconnect"), false),
+    $default: route(urlsOf("default"), routeResponses),
   };
   for (const [key, url] of Object.entries(routes)) {
     if (key === "" || key.startsWith("$")) {
       throw new ConfigurationError(
-        `routes: "${key}" is no custom route key. A key is not empty and does not begin with "$".`,
+        `routes: "${key}" is not a custom route key. Use a key that is not empty and does not begin with "$".`,
       );
     }
-    own[key] = route(checkUrl(`routes["${key}"]`, url).href, routeResponses);
+    allRoutes[key] = route(checkUrl(`routes["${key}"]`, url).href, routeResponses);
   }
   return {
     ...(apiId === undefined ? {} : { id: apiId }),
     routeSelectionExpression,
-    routes: own,
+    routes: allRoutes,
     stages: { [stage]: {} },
   };
 }
 
-/** What an app of ours reads from every call. */
+/** Returns the mapping of the headers that a Sallyport app reads. */
 function mappedHeaders(secret: string | undefined): Readonly<Record<string, string>> {
   const headers: Record<string, string> = { ...CONTEXT_HEADERS };
   if (secret !== undefined) headers[SECRET_HEADER] = `'${secret}'`;
@@ -106,7 +119,9 @@ function baseUrls(target: string | readonly string[] | undefined): readonly stri
 function baseUrl(target: string): string {
   const url = checkUrl("target", target);
   if (url.search || url.hash) {
-    throw new ConfigurationError(`target "${target}" has a query or fragment. Write the URL up to its path.`);
+    throw new ConfigurationError(
+      `target "${target}" has a query or fragment. Remove everything after the path.`,
+    );
   }
   return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
@@ -115,6 +130,6 @@ function checkUrl(name: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol === "http:" || url?.protocol === "https:") return url;
   throw new ConfigurationError(
-    `${name} "${text}" is no http or https URL. Write one such as "http://localhost:3000/ws/chat".`,
+    `${name} "${text}" is not an http or https URL. Write one such as "http://localhost:3000/ws/chat".`,
   );
 }

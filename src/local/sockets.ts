@@ -3,11 +3,11 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
-import { admit } from "./admission.ts";
+import { authorizeConnect } from "./admission.ts";
 import type { Deployment } from "./apis.ts";
 import { CLOSE_GRACE_MS, type CloseInfo, Connection } from "./connections.ts";
 import type { ConnectEvent, EventPlace, GatewayEvent, MessageEvent } from "./events.ts";
-import { judgeUpgrade, refusalStatus, refuseUpgrade } from "./handshake.ts";
+import { checkUpgrade, rejectionStatus, rejectUpgrade } from "./handshake.ts";
 import { newId, newTraceId } from "./ids.ts";
 import type { Integrations, Outcome } from "./integration.ts";
 import { PageHosts } from "./page-hosts.ts";
@@ -17,84 +17,91 @@ import type { Stage } from "./stages.ts";
 import { takeEach } from "./throttling.ts";
 import { splitUrl } from "./url.ts";
 
-/** Upgrades that may wait for their `$connect` at once; more are refused with 429. */
+/** The maximum number of upgrades that wait for their `$connect`. More are rejected with 429. */
 const MAX_PENDING_UPGRADES = 4096;
 
 /**
- * What the types of `ws` do not know yet. A client that leaves its side of a closing socket open is cut. A message may come in any number
- * of frames, which `ws` would close with 1008: how long it may be is bounded, and one without a byte takes no room.
+ * Options that the types of `ws` do not contain yet. A client that does not close its side of the
+ * socket is disconnected.
+ *
+ * `ws` would close a message of many frames with 1008. The number of frames needs no limit, because
+ * the size of a message is limited, and an empty frame uses no memory.
  */
 const WS_OPTIONS: object = { closeTimeout: CLOSE_GRACE_MS, maxFragments: 0, maxBufferedChunks: 0 };
 
 /**
- * A connection keeps no compression context between messages, which would take 300 KB for each. `maxPayload` applies to the
- * decompressed size: the rest of a message that exceeds it is not decompressed.
+ * A connection keeps no compression context between messages, because it would use 300 KB.
+ * `maxPayload` limits the decompressed size, and decompression stops when a message exceeds it.
  */
 const COMPRESSION = {
   serverNoContextTakeover: true,
   clientNoContextTakeover: true,
-  /** Messages from this size on are compressed, in bytes. */
+  /** The minimum size of a message that is compressed, in bytes. */
   threshold: 1024,
-  /** Messages that are compressed or decompressed at the same time, in this process. */
+  /** The maximum number of messages that are compressed or decompressed at the same time. */
   concurrencyLimit: 10,
   zlibDeflateOptions: { level: 3, memLevel: 7 },
 };
 
-/** Where the sockets are, and who hears of what fails. */
-interface Surroundings {
-  /** Host and port as this machine knows them. */
+/** The address of the gateway, and the callback for errors. */
+interface GatewayContext {
+  /** The host and port that the gateway listens on. */
   readonly address: string;
   readonly port: number;
   report(error: unknown, where: string): void;
 }
 
-/** A socket, and where it is open. */
+/** A connection, and the stage at which it is open. */
 interface SocketPlace {
   readonly stage: Stage;
   readonly place: EventPlace;
   readonly connection: Connection;
 }
 
-/** The life of every socket: its upgrade, who may connect, its messages, its end. */
+/** Handles the WebSockets: upgrades, authorization, messages and disconnects. */
 export class Sockets {
   readonly #settings: Settings;
   readonly #integrations: Integrations;
-  readonly #surroundings: Surroundings;
+  readonly #context: GatewayContext;
   readonly #subprotocols = new WeakMap<IncomingMessage, string>();
   readonly #webSockets: WebSocketServer;
-  readonly #unadmitted = new Set<Duplex>();
+  readonly #authorizing = new Set<Duplex>();
   readonly #pageHosts = new PageHosts();
   #pendingUpgrades = 0;
-  #takesNoMore = false;
+  #isShuttingDown = false;
 
-  constructor(settings: Settings, integrations: Integrations, surroundings: Surroundings) {
+  constructor(settings: Settings, integrations: Integrations, context: GatewayContext) {
     this.#settings = settings;
     this.#integrations = integrations;
-    this.#surroundings = surroundings;
+    this.#context = context;
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
       maxPayload: MAX_MESSAGE_BYTES,
       perMessageDeflate: COMPRESSION,
       ...WS_OPTIONS,
-      // Left alone, `ws` would accept the first one offered; AWS accepts what the integration returned.
+      // By default, `ws` accepts the first subprotocol. AWS accepts the one that the integration
+      // returned.
       handleProtocols: (_offered, request) => this.#subprotocols.get(request) ?? false,
     });
   }
 
-  /** Takes an upgrade request, which becomes a socket or is refused. */
+  /** Handles an upgrade request, which becomes a connection or is rejected. */
   take(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on("error", () => socket.destroy());
     this.#connect(request, socket, head).catch((error) => {
       socket.destroy();
-      this.#surroundings.report(error, "$connect");
+      this.#context.report(error, "$connect");
     });
   }
 
-  /** Refuses every upgrade from now on: at once also those whose authorizer is being asked, and others when `$connect` has been answered. */
-  takeNoMore(): void {
-    this.#takesNoMore = true;
-    for (const socket of this.#unadmitted) refuseUpgrade(socket, 503);
+  /**
+   * Rejects every further upgrade. Upgrades that wait for their authorizer are rejected
+   * immediately, and others when `$connect` has been answered.
+   */
+  rejectUpgrades(): void {
+    this.#isShuttingDown = true;
+    for (const socket of this.#authorizing) rejectUpgrade(socket, 503);
   }
 
   async #connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -102,8 +109,8 @@ export class Sockets {
     const { host } = request.headers;
     const found = this.#settings.stages.at(host, path);
     const stage = found?.rest === "" ? found.stage : undefined;
-    const refusal = this.#judge(request, stage);
-    if (refusal !== undefined || !stage) return refuseUpgrade(socket, refusal ?? 403);
+    const rejection = this.#checkUpgrade(request, stage);
+    if (rejection !== undefined || !stage) return rejectUpgrade(socket, rejection ?? 403);
     const { deployment } = stage;
     const connection = new Connection({
       sourceIp: request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "",
@@ -112,7 +119,7 @@ export class Sockets {
     });
     const place = this.#placeOf(stage, host);
     this.#pendingUpgrades++;
-    const outcome = await this.#arrive(request, socket, stage, deployment, {
+    const outcome = await this.#runConnect(request, socket, stage, deployment, {
       kind: "connect",
       routeKey: "$connect",
       connection,
@@ -124,52 +131,57 @@ export class Sockets {
     }).finally(() => this.#pendingUpgrades--);
     if (typeof outcome === "number") {
       this.#pageHosts.denied(request, outcome);
-      return refuseUpgrade(socket, outcome);
+      return rejectUpgrade(socket, outcome);
     }
     if (outcome?.kind === "answered" && outcome.subprotocol)
       this.#subprotocols.set(request, outcome.subprotocol);
     const socketPlace: SocketPlace = { stage, place, connection };
-    if (this.#takesNoMore) refuseUpgrade(socket, 503);
+    if (this.#isShuttingDown) rejectUpgrade(socket, 503);
     else this.#open(socketPlace, request, socket, head);
-    // The backend has accepted a client that is gone by now: it must hear so, or its row stays open.
+    // The backend accepted a client that has disconnected since then, so it must be notified.
     if (!stage.connections.find(connection.id))
       await this.#disconnect(socketPlace, { code: 1006, reason: "" });
   }
 
-  /** @returns the status to refuse with, before anybody is asked */
-  #judge(request: IncomingMessage, stage: Stage | undefined): number | undefined {
-    if (this.#takesNoMore) return 503;
+  /** @returns the status to reject the upgrade with, or undefined if it can be authorized */
+  #checkUpgrade(request: IncomingMessage, stage: Stage | undefined): number | undefined {
+    if (this.#isShuttingDown) return 503;
     const isStage = stage !== undefined && this.#settings.allowedHosts.allows(request);
-    const refusal = judgeUpgrade(request, isStage);
-    if (refusal !== undefined) return refusal;
+    const rejection = checkUpgrade(request, isStage);
+    if (rejection !== undefined) return rejection;
     if (this.#pendingUpgrades >= MAX_PENDING_UPGRADES) return 429;
     const { connections, requests } = this.#settings.account;
     return takeEach([stage?.bucketOf("$connect"), connections, requests]) ? undefined : 429;
   }
 
-  /** @returns the status to refuse with, or what came of `$connect`: undefined where there is no such route */
-  async #arrive(
+  /**
+   * Authorizes a connect and calls its integration.
+   *
+   * @returns the status to reject the upgrade with, or the outcome of `$connect`, or undefined if
+   *   there is no such route
+   */
+  async #runConnect(
     request: IncomingMessage,
     socket: Duplex,
     stage: Stage,
     deployment: Deployment,
     event: ConnectEvent,
   ): Promise<Outcome | number | undefined> {
-    this.#unadmitted.add(socket);
-    const admission = await admit(event, request, stage, deployment);
-    this.#unadmitted.delete(socket);
-    if (this.#takesNoMore) return 503;
+    this.#authorizing.add(socket);
+    const admission = await authorizeConnect(event, request, stage, deployment);
+    this.#authorizing.delete(socket);
+    if (this.#isShuttingDown) return 503;
     if (admission.kind === "refused") {
-      if (admission.error !== undefined) this.#surroundings.report(admission.error, "$connect");
+      if (admission.error !== undefined) this.#context.report(admission.error, "$connect");
       return admission.status;
     }
     const outcome = await this.#run(deployment, admission.event);
-    return (outcome && refusalStatus(outcome)) ?? outcome;
+    return (outcome && rejectionStatus(outcome)) ?? outcome;
   }
 
   #placeOf({ apiId, name, variables }: Stage, host: string | undefined): EventPlace {
     const { stages, tls } = this.#settings;
-    const { address, port } = this.#surroundings;
+    const { address, port } = this.#context;
     const domainName = host !== undefined && stages.isKnownHost(host) ? host : address;
     return { apiId, stage: name, stageVariables: variables, domainName, port, isSecure: tls !== undefined };
   }
@@ -191,13 +203,16 @@ export class Sockets {
     });
   }
 
-  /** Not awaited by the next message: as at AWS, answers come in the order in which the backend finishes. Never rejects. */
+  /**
+   * Handles a message. The promise never rejects. The next message does not wait for it, so answers
+   * are sent in the order in which the backend finishes, as at AWS.
+   */
   async #message(at: SocketPlace, body: Buffer): Promise<void> {
     const { connection, stage, place } = at;
     const { deployment } = stage;
     let routeKey = "$default";
     const requestId = newId();
-    const { report } = this.#surroundings;
+    const { report } = this.#context;
     try {
       routeKey = deployment.selection.select(body);
       const frame = await this.#answerTo(stage, deployment, {
@@ -212,14 +227,19 @@ export class Sockets {
         body,
       });
       if (frame && connection.send(frame) === "busy")
-        report(new Error("The client reads too slowly; the answer to its message was dropped."), routeKey);
+        report(
+          new Error(
+            "The client reads too slowly, so the answer to its message was dropped. Send fewer messages, or increase maxBufferedBytes.",
+          ),
+          routeKey,
+        );
     } catch (error) {
       report(error, routeKey);
       connection.send(errorFrame("Internal server error", { connectionId: connection.id, requestId }));
     }
   }
 
-  /** @returns the frame that a message is answered with, or undefined for none */
+  /** Returns the frame that answers a message, or undefined for none. */
   async #answerTo(stage: Stage, deployment: Deployment, event: MessageEvent): Promise<Buffer | undefined> {
     const { routeKey, requestId, connection } = event;
     const ids = { connectionId: connection.id, requestId };
@@ -228,11 +248,11 @@ export class Sockets {
       return onThrottledMessage === "errorFrame" ? errorFrame("Too Many Requests", ids) : undefined;
     const outcome = await this.#run(deployment, event);
     if (!outcome) return errorFrame("Forbidden", ids);
-    const isTwoWay = deployment.routes.get(routeKey)?.routeResponse ?? false;
-    return routeResponse(outcome, ids, { onHttpError, routeResponse: isTwoWay });
+    const hasRouteResponse = deployment.routes.get(routeKey)?.routeResponse ?? false;
+    return routeResponse(outcome, ids, { onHttpError, routeResponse: hasRouteResponse });
   }
 
-  /** Never rejects. */
+  /** Calls `$disconnect` of a connection that has ended. The promise never rejects. */
   async #disconnect({ stage, place, connection }: SocketPlace, ending: CloseInfo): Promise<void> {
     await connection.messagesStarted();
     try {
@@ -247,22 +267,29 @@ export class Sockets {
         ending,
       });
     } catch (error) {
-      this.#surroundings.report(error, "$disconnect");
+      this.#context.report(error, "$disconnect");
     }
   }
 
-  /** @returns undefined where there is no such route */
+  /**
+   * Calls the integration of an event, and reports failures. @returns undefined without such a
+   * route
+   */
   async #run({ routes }: Deployment, event: GatewayEvent): Promise<Outcome | undefined> {
     const route = routes.get(event.routeKey);
     if (!route) return undefined;
-    const { report } = this.#surroundings;
+    const { report } = this.#context;
     const outcome = await this.#integrations.run(event, route.integration);
     if (outcome.kind === "unreachable" || outcome.kind === "failed") report(outcome.error, event.routeKey);
-    if (outcome.kind === "timed out")
-      report(new Error(`No answer within ${route.integration.timeoutMs} ms.`), event.routeKey);
+    if (outcome.kind === "timed out") {
+      const { timeoutMs } = route.integration;
+      const message = `The backend did not answer within ${timeoutMs} ms. Check that it responds, or set a longer timeout.`;
+      report(new Error(message), event.routeKey);
+    }
     if (outcome.kind === "answered" && event.kind === "message" && !(outcome.body && isUtf8(outcome.body))) {
-      const why = outcome.body ? "is not UTF-8" : "is over 128 KB";
-      report(new Error(`The answer ${why}, so no message can carry it.`), event.routeKey);
+      const problem = outcome.body ? "is not UTF-8" : "is larger than 128 KB";
+      const message = `The answer ${problem}, so it cannot be sent as a message. Change the answer of the backend.`;
+      report(new Error(message), event.routeKey);
     }
     return outcome;
   }

@@ -110,7 +110,7 @@ describe("a deployment", () => {
     const stages = stagesOf({ first: { dev: {} } });
     const before = stages.at(undefined, "/dev")?.stage.deployment;
     expect(() => stages.deploy("first", "dev", { routes: {} })).toThrow(ConfigurationError);
-    expect(() => stages.deploy("first", "a/b", { routes: other })).toThrow(/no stage name/);
+    expect(() => stages.deploy("first", "a/b", { routes: other })).toThrow(/is not a valid stage name/);
     expect(stages.at(undefined, "/dev")?.stage.deployment).toBe(before);
     expect([...stages]).toHaveLength(1);
   });
@@ -126,14 +126,14 @@ describe("a deployment", () => {
   test("cannot change the options of an existing stage", () => {
     const stages = stagesOf({ first: { dev: {} } });
     expect(() => stages.deploy("first", "dev", { routes: other }, { variables: {} })).toThrow(
-      'API "first": stage "dev" is there already',
+      'API "first": stage "dev" exists already',
     );
   });
 
   test("does not create an API", () => {
     const stages = stagesOf({ first: { dev: {} } });
     expect(() => stages.deploy("frist", "dev", { routes: other })).toThrow(
-      'There is no API "frist" to deploy to; there are "first".',
+      'There is no API "frist" to deploy to. Use one of: "first".',
     );
   });
 });
@@ -169,14 +169,14 @@ describe("a stage", () => {
     ["a", "v\n"],
   ])("rejects the variable %j with the value %j", (name, value) => {
     expect(() => stagesOf({ first: { dev: { variables: { [name]: value } } } })).toThrow(
-      `stage "dev": the variable ${JSON.stringify(name)} has a name or value that AWS does not take`,
+      `stage "dev": the variable ${JSON.stringify(name)} has a name or value that AWS does not accept`,
     );
   });
 
   test("has a name of up to 128 letters, digits, _ and -", () => {
     expect(() => stagesOf({ first: { ["Aa0_-".repeat(25)]: {} } })).not.toThrow();
     for (const name of ["", "s".repeat(129), "a.b", "a/b", "$default"])
-      expect(() => stagesOf({ first: { [name]: {} } }), name).toThrow(`stage "${name}" is no stage name`);
+      expect(() => stagesOf({ first: { [name]: {} } }), name).toThrow(`stage "${name}" is not a valid stage name`);
   });
 });
 
@@ -186,7 +186,7 @@ describe("a domain", () => {
     ["a stage that is not there", { chat: { apiId: "first", stage: "test" } }, "ws.example.test/chat"],
   ])("is rejected with %s", (_what, mappings, name) => {
     expect(() => stagesOf({ first: { dev: {} } }, { "ws.example.test": mappings })).toThrow(
-      `domains: "${name}" leads to no stage that is there.`,
+      `domains: "${name}" leads to a stage that does not exist.`,
     );
   });
 });

@@ -16,7 +16,7 @@ import { checkShape, type Shape } from "./shape.ts";
 import type { SigningCredentials } from "./signature.ts";
 import { checkedThrottling, TokenBucket } from "./throttling.ts";
 
-/** Domains of one's own, each with the stages that its paths lead to; "" is the root. */
+/** Custom domains, each with the stages of its paths by their first segment. "" is the root. */
 export type DomainMappings = Readonly<Record<string, Readonly<Record<string, StageOfApi>>>>;
 
 interface StageOfApi {
@@ -24,23 +24,26 @@ interface StageOfApi {
   readonly stage: string;
 }
 
-/** A stage, and what of a path is left below it. */
+/** A stage, and the rest of the path below it. */
 interface Found {
   readonly stage: Stage;
   readonly rest: string;
 }
 
-/** What the stages of all APIs have in common. */
-interface Surroundings {
+/** The settings that all stages have in common. */
+interface GatewayContext {
   readonly domains: DomainMappings;
   readonly clock: Clock;
   readonly credentials: SigningCredentials | undefined;
 }
 
-/** Stages of one API, until AWS raises it. Source: AWS developer guide, quotas. */
+/** The default quota of stages of one API. Source: AWS developer guide, quotas. */
 const MAX_STAGES = 10;
 
-/** First parts of a domain's paths that are AWS's own. Source: AWS developer guide, API mappings for WebSocket APIs. */
+/**
+ * The first path segments of a domain that AWS reserves. Source: AWS developer guide, API mappings
+ * for WebSocket APIs.
+ */
 const RESERVED_KEYS: ReadonlySet<string> = new Set(["ping", "sping"]);
 
 const STAGE = {
@@ -53,13 +56,13 @@ const STAGE = {
 
 const MAPPING = { apiId: "text", stage: "text" } as const satisfies Shape<StageOfApi>;
 
-/** Variables of one stage. Source: AWS developer guide, quotas. */
+/** The quota of variables of one stage. Source: AWS developer guide, quotas. */
 const MAX_VARIABLES = 100;
 
-/** Of ARNs, where the credentials name none. */
+/** The region of ARNs if the credentials contain none. */
 const DEFAULT_REGION = "us-east-1";
 
-/** One stage of one API, with the sockets that are open at it. They stay when something else is deployed to it. */
+/** A stage of an API, with its open connections. They stay open during a deployment. */
 export class Stage {
   readonly apiId: string;
   readonly name: string;
@@ -79,7 +82,7 @@ export class Stage {
     name: string,
     options: LocalStage,
     deployment: Deployment,
-    { clock, credentials }: Surroundings,
+    { clock, credentials }: GatewayContext,
   ) {
     this.apiId = apiId;
     this.name = name;
@@ -93,12 +96,12 @@ export class Stage {
     this.isDeployed = options.deployed ?? true;
   }
 
-  /** Of one of its routes. */
+  /** Returns the ARN of a route. */
   arnOf(routeKey: string): string {
     return routeArn(this.#region, this.apiId, this.name, routeKey);
   }
 
-  /** What is left to a route; undefined for one that takes everything. */
+  /** Returns the token bucket of a route, or undefined for a route without a limit. */
   bucketOf(routeKey: string): TokenBucket | undefined {
     const known = this.#buckets.get(routeKey);
     if (known) return known;
@@ -111,16 +114,18 @@ export class Stage {
   }
 }
 
-/** Which stage a request is for, by its host and the first part of its path. */
+/** Finds the stage of a request by its host and the first segment of its path. */
 export class Stages {
   readonly #byApi = new Map<string, Map<string, Stage>>();
-  readonly #surroundings: Surroundings;
+  readonly #context: GatewayContext;
 
-  constructor(apis: readonly (LocalApi & { readonly id: string })[], surroundings: Surroundings) {
-    const { domains } = surroundings;
-    this.#surroundings = surroundings;
+  constructor(apis: readonly (LocalApi & { readonly id: string })[], context: GatewayContext) {
+    const { domains } = context;
+    this.#context = context;
     for (const api of apis) {
-      if (this.#byApi.has(api.id)) throw new ConfigurationError(`Two APIs have the id "${api.id}".`);
+      if (this.#byApi.has(api.id)) {
+        throw new ConfigurationError(`Two APIs have the id "${api.id}". Give each a different id.`);
+      }
       if (Object.keys(api.stages).length === 0)
         throw new ConfigurationError(`The API "${api.id}" has no stage. Write: stages: { dev: {} }.`);
       this.#byApi.set(api.id, new Map());
@@ -129,49 +134,51 @@ export class Stages {
     for (const [domain, mappings] of Object.entries(domains)) this.#checkDomain(domain, mappings);
   }
 
-  /** Serves an API as it is now at a stage. One that is not there is made, with its options. */
+  /** Deploys an API to a stage, which is created with the options if it does not exist. */
   deploy(apiId: string, name: string, api: DeployableApi, options?: LocalStage): void {
     const stages = this.#byApi.get(apiId);
     if (!stages) {
-      const there = [...this.#byApi.keys()].map((id) => `"${id}"`).join(", ");
-      throw new ConfigurationError(`There is no API "${apiId}" to deploy to; there are ${there}.`);
+      const ids = [...this.#byApi.keys()].map((id) => `"${id}"`).join(", ");
+      throw new ConfigurationError(`There is no API "${apiId}" to deploy to. Use one of: ${ids}.`);
     }
     if (!/^[A-Za-z0-9_-]{1,128}$/.test(name)) {
       throw new ConfigurationError(
-        `stage "${name}" is no stage name. Use 1 to 128 letters, digits, "_" or "-".`,
+        `stage "${name}" is not a valid stage name. Use 1 to 128 letters, digits, "_" or "-".`,
       );
     }
     if (options) checkShape(`stage "${name}"`, options, STAGE);
-    const deployment = compileApi(`API "${apiId}"`, api, this.#surroundings.credentials);
-    const there = stages.get(name);
-    if (there) {
+    const deployment = compileApi(`API "${apiId}"`, api, this.#context.credentials);
+    const existing = stages.get(name);
+    if (existing) {
       if (options)
         throw new ConfigurationError(
-          `API "${apiId}": stage "${name}" is there already, with options of its own.`,
+          `API "${apiId}": stage "${name}" exists already, and its options cannot be changed. Remove options.`,
         );
-      there.deployment = deployment;
-      there.isDeployed = true;
+      existing.deployment = deployment;
+      existing.isDeployed = true;
       return;
     }
     if (stages.size === MAX_STAGES)
-      throw new ConfigurationError(`API "${apiId}": an API has ${MAX_STAGES} stages at most.`);
-    stages.set(name, new Stage(apiId, name, options ?? {}, deployment, this.#surroundings));
+      throw new ConfigurationError(
+        `API "${apiId}": an API can have at most ${MAX_STAGES} stages. Use one of them.`,
+      );
+    stages.set(name, new Stage(apiId, name, options ?? {}, deployment, this.#context));
   }
 
   #checkDomain(domain: string, mappings: DomainMappings[string]): void {
     if (!/^[a-z0-9-]+(\.[a-z0-9-]+)*$/.test(domain)) {
       throw new ConfigurationError(
-        `domains: "${domain}" is no domain. Write its name alone, without a port and in lower case.`,
+        `domains: "${domain}" is not a domain name. Write the name in lower case and without a port.`,
       );
     }
     for (const [key, mapping] of Object.entries(mappings)) {
       const where = `domains: "${domain}/${key}"`;
       checkShape(where, mapping, MAPPING);
       if (!this.#byApi.get(mapping.apiId)?.has(mapping.stage))
-        throw new ConfigurationError(`${where} leads to no stage that is there.`);
+        throw new ConfigurationError(`${where} leads to a stage that does not exist. Define it in apis.`);
       if (!/^[A-Za-z0-9$\-_.+!*'()]{0,300}$/.test(key) || RESERVED_KEYS.has(key)) {
         throw new ConfigurationError(
-          `${where} is no key that AWS takes: 300 letters, digits and $-_.+!*'() at most, but for ping and sping.`,
+          `${where} is not a key that AWS accepts. Use at most 300 letters, digits and $-_.+!*'(), and not ping or sping.`,
         );
       }
     }
@@ -182,12 +189,13 @@ export class Stages {
   }
 
   /**
-   * The stage that a host and a path lead to, and what of the path is left below it.
+   * Returns the stage of a host and a path, and the rest of the path below it.
    *
-   * A host that begins with an API's id is that API's, and one of `domains` has its own paths; any other is of the first API that has a
-   * stage of that name, but for one of AWS's own, whose API is not here. A stage that nothing is deployed to is none.
+   * A host that begins with the id of an API selects that API. A host of `domains` has its own
+   * paths. Any other host selects the first API with a stage of that name. A host of AWS with an
+   * unknown id selects none. A stage without a deployment is not returned.
    *
-   * @param path begins with "/"
+   * @param path the path, which begins with "/"
    */
   at(host: string | undefined, path: string): Found | undefined {
     const found = this.#find(host, path);
@@ -197,7 +205,7 @@ export class Stages {
   #find(host: string | undefined, path: string): Found | undefined {
     const name = host?.replace(/:\d+$/, "").toLowerCase() ?? "";
     const [, first = "", rest = ""] = /^\/([^/]*)(.*)$/.exec(path) ?? [];
-    const { domains } = this.#surroundings;
+    const { domains } = this.#context;
     const mappings = Object.hasOwn(domains, name) ? domains[name] : undefined;
     if (mappings) {
       const keyed = first !== "" && Object.hasOwn(mappings, first) ? mappings[first] : undefined;
@@ -216,23 +224,26 @@ export class Stages {
     return undefined;
   }
 
-  /** Returns true for a name of `domains`, the id of an API and a name of AWS: no page can point those at this machine. */
+  /**
+   * Returns true for a name of `domains`, the id of an API and a name of AWS. A web page cannot let
+   * these names resolve to this machine.
+   */
   isOwnHost(name: string): boolean {
     return (
-      Object.hasOwn(this.#surroundings.domains, name) ||
+      Object.hasOwn(this.#context.domains, name) ||
       this.#byApi.has(name) ||
       regionOfHost(name) !== undefined
     );
   }
 
-  /** Whether a host is one that clients use for an API; any other is this machine's. */
+  /** Returns whether a host is the name of an API. Any other host is a name of this machine. */
   isKnownHost(host: string): boolean {
     const name = host.replace(/:\d+$/, "").toLowerCase();
-    return Object.hasOwn(this.#surroundings.domains, name) || this.#byApi.has(name.split(".")[0] ?? "");
+    return Object.hasOwn(this.#context.domains, name) || this.#byApi.has(name.split(".")[0] ?? "");
   }
 }
 
-/** A stage that is reached by the API's own endpoint, where that is not switched off. */
+/** Returns a stage that is requested by the API's own endpoint, unless the endpoint is disabled. */
 function byEndpoint(stage: Stage | undefined, rest: string): Found | undefined {
   return stage && !stage.deployment.isEndpointDisabled ? { stage, rest } : undefined;
 }
@@ -245,26 +256,30 @@ function checkedRouteSettings(
   for (const [key, throttling] of Object.entries(settings)) {
     checkedThrottling(`${where}: routeSettings["${key}"]`, throttling);
     if (!routes.has(key))
-      throw new ConfigurationError(`${where}: routeSettings["${key}"] is for a route that is not there.`);
+      throw new ConfigurationError(
+        `${where}: routeSettings["${key}"] is for a route that does not exist. Add the route.`,
+      );
   }
   return settings;
 }
 
-/** Source: AWS developer guide, quotas, and the model of API Gateway. */
+/** Checks stage variables. Source: AWS developer guide, quotas, and the model of API Gateway. */
 function checkedVariables(
   where: string,
   variables: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> {
   const count = Object.keys(variables).length;
   if (count > MAX_VARIABLES)
-    throw new ConfigurationError(`${where}: ${count} variables; a stage has ${MAX_VARIABLES} at most.`);
+    throw new ConfigurationError(
+      `${where} has ${count} variables, but a stage can have at most ${MAX_VARIABLES}. Remove some of them.`,
+    );
   for (const [name, value] of Object.entries(variables)) {
     if (!/^[A-Za-z0-9_]{1,64}$/.test(name) || !/^[A-Za-z0-9\-._~:/?#&=,]{1,512}$/.test(value)) {
       throw new ConfigurationError(
-        `${where}: the variable ${JSON.stringify(name)} has a name or value that AWS does not take: letters, digits and -._~:/?#&=, in values.`,
+        `${where}: the variable ${JSON.stringify(name)} has a name or value that AWS does not accept. Use letters, digits and _ in names, and letters, digits and -._~:/?#&=, in values.`,
       );
     }
   }
-  // Nothing is inherited: a mapping may name any variable.
+  // Without a prototype, because a mapping can contain any name.
   return Object.assign(Object.create(null), variables);
 }

@@ -3,19 +3,25 @@ import type { Throttling } from "./apis.ts";
 import type { Clock } from "./clock.ts";
 import { checkShape, type Shape } from "./shape.ts";
 
-/** What all APIs of an account may take together. */
+/** The limits of all APIs of an account together. */
 export interface AccountThrottling {
-  /** New connections. Default 500 a second and 500 at once. */
+  /** The limit of new connections. Default 500 per second, with a burst of 500. */
   readonly connections?: Throttling;
-  /** Requests: each connect, each message, and each call of the Management API. Default 10 000 a second and 5 000 at once. */
+  /**
+   * The limit of requests: each connect, each message, and each call of the Management API. Default
+   * 10 000 per second, with a burst of 5 000.
+   */
   readonly requests?: Throttling;
 }
 
-/** Source: AWS developer guide, quotas. A burst of connections is not named there: what a second brings. */
+/**
+ * The default limits. Source: AWS developer guide, quotas. The burst of connections is not
+ * documented, so it is the number per second.
+ */
 const ACCOUNT_CONNECTIONS: Throttling = { ratePerSecond: 500, burst: 500 };
 const ACCOUNT_REQUESTS: Throttling = { ratePerSecond: 10_000, burst: 5_000 };
 
-/** What is left to an account, all its APIs together. Undefined is an account, or a part of it, that takes everything. */
+/** The token buckets of an account. An undefined bucket has no limit. */
 export class Account {
   readonly connections: TokenBucket | undefined;
   readonly requests: TokenBucket | undefined;
@@ -31,14 +37,14 @@ const THROTTLING = { ratePerSecond: "number", burst: "number" } as const satisfi
 
 const ACCOUNT = { connections: "object", requests: "object" } as const satisfies Shape<AccountThrottling>;
 
-/** @throws ConfigurationError for what is none */
+/** @throws ConfigurationError for an invalid limit of the account */
 export function checkAccount(throttling: AccountThrottling): void {
   checkShape("accountThrottling", throttling, ACCOUNT);
   for (const name of ["connections", "requests"] as const)
     checkedThrottling(`accountThrottling: ${name}`, throttling[name]);
 }
 
-/** @throws ConfigurationError for what is no rate or burst */
+/** Returns a limit unchanged. @throws ConfigurationError for an invalid rate or burst */
 export function checkedThrottling<Checked extends Throttling | undefined>(
   name: string,
   throttling: Checked,
@@ -47,11 +53,14 @@ export function checkedThrottling<Checked extends Throttling | undefined>(
   checkShape(name, throttling, THROTTLING);
   if (throttling.ratePerSecond >= 0 && throttling.burst >= 0) return throttling;
   throw new ConfigurationError(
-    `${name} is no throttling. Write: { ratePerSecond: 10, burst: 5 }, numbers from 0.`,
+    `${name} must have a rate and a burst of at least 0. Write: { ratePerSecond: 10, burst: 5 }.`,
   );
 }
 
-/** A token bucket, full at first. Source: AWS developer guide, "Protect your WebSocket APIs". */
+/**
+ * A token bucket, which is full at the start. Source: AWS developer guide, "Protect your WebSocket
+ * APIs".
+ */
 export class TokenBucket {
   readonly #limit: Throttling;
   readonly #clock: Clock;
@@ -65,26 +74,31 @@ export class TokenBucket {
     this.#at = clock.now();
   }
 
+  /** Whether the bucket contains a token. */
   get hasToken(): boolean {
-    return this.#limit.ratePerSecond > 0 && this.#filled() >= 1;
+    return this.#limit.ratePerSecond > 0 && this.#currentTokens() >= 1;
   }
 
+  /** Takes a token. Call it only if the bucket has one. */
   take(): void {
-    this.#tokens = this.#filled() - 1;
+    this.#tokens = this.#currentTokens() - 1;
     this.#at = this.#clock.now();
   }
 
-  /** What is not taken leaves the bucket as it was: parts of a token, added up one by one, would never be a whole. */
-  #filled(): number {
+  /**
+   * Returns the current number of tokens without storing it. Adding many small parts would
+   * accumulate rounding errors.
+   */
+  #currentTokens(): number {
     const { ratePerSecond, burst } = this.#limit;
     const now = this.#clock.now();
-    // The clock was set back. The bucket keeps what it has, and is filled from now on.
+    // If the clock was set back, the bucket keeps its tokens and is filled from now on.
     this.#at = Math.min(this.#at, now);
     return Math.min(burst, this.#tokens + ((now - this.#at) / 1000) * ratePerSecond);
   }
 }
 
-/** Takes a token of each bucket, or of none of them where one is empty. */
+/** Takes a token from each bucket, or from none of them if one is empty. */
 export function takeEach(buckets: readonly (TokenBucket | undefined)[]): boolean {
   if (!buckets.every((bucket) => bucket?.hasToken ?? true)) return false;
   for (const bucket of buckets) bucket?.take();

@@ -1,10 +1,10 @@
-/** A request target in two: "/dev" and "a=1". */
+/** Splits a request target into its path and its query, such as "/dev" and "a=1". */
 export function splitUrl(url: string): { readonly path: string; readonly query: string } {
   const mark = url.indexOf("?");
   return mark < 0 ? { path: url, query: "" } : { path: url.slice(0, mark), query: url.slice(mark + 1) };
 }
 
-/** What percent signs stand for; a text in which they stand for nothing as it is. */
+/** Decodes percent-encoding. A malformed text is returned unchanged. */
 export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -13,7 +13,10 @@ export function decoded(text: string): string {
   }
 }
 
-/** Percent signs for all but letters, digits and `-._~`. Half a character becomes a replacement character, as it does in UTF-8. */
+/**
+ * Percent-encodes all characters except letters, digits and `-._~`. A half surrogate pair becomes a
+ * replacement character, as in UTF-8.
+ */
 export function encoded(text: string): string {
   const wellFormed = Buffer.from(text, "utf8").toString("utf8");
   return encodeURIComponent(wellFormed).replace(/[!'()*]/g, (character) => {

@@ -2,18 +2,24 @@ import type { Kysely } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
 import type { Rule } from "./rules.ts";
 
-/** A rule as the code declares it. */
+/** A rule that the code declares. */
 export interface DeclaredRule {
   readonly kind: Tables["sallyport_rules"]["kind"];
-  /** Path of the view, path and name of the handler with a space between, or the channel's pattern. */
+  /**
+   * The path of a view, the path and the name of a handler with a space between, or the pattern of
+   * a channel.
+   */
   readonly name: string;
   readonly rule: Rule & {
-    /** Whether a hook about the data has the last word. */
-    readonly asksData: boolean;
+    /** Whether an `authorize` function is called in addition. */
+    readonly hasAuthorize: boolean;
   };
 }
 
-/** The declared rules of the code that ran `migrate` last: what a later version is compared with. */
+/**
+ * The rules of the code that ran `migrate` last. The rules of a later version are compared with
+ * them.
+ */
 export class DeclaredRules {
   readonly #database: Database;
 
@@ -21,6 +27,7 @@ export class DeclaredRules {
     this.#database = database;
   }
 
+  /** Returns the recorded rules, ordered by kind and name. */
   async list(db: Kysely<Tables> = this.#database.db): Promise<readonly DeclaredRule[]> {
     const rows = await db
       .selectFrom("sallyport_rules")
@@ -35,7 +42,7 @@ export class DeclaredRules {
     }));
   }
 
-  /** Replaces what was recorded before. */
+  /** Replaces the recorded rules. */
   async record(db: Kysely<Tables>, rules: readonly DeclaredRule[]): Promise<void> {
     await db.deleteFrom("sallyport_rules").execute();
     for (const { kind, name, rule } of rules) {

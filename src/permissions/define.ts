@@ -4,40 +4,44 @@ import { ConfigurationError } from "../errors.ts";
 declare const brand: unique symbol;
 
 /**
- * A permission, `app.codename`. At run time it is that text; the type is branded, so that text alone is not a
- * permission and a typo does not compile.
+ * A permission: the text `app.codename`. The type is branded, so a misspelled text does not
+ * compile.
  */
 export type Permission = string & { readonly [brand]: "permission" };
 
 const declared = Symbol("sallyport.permissions");
 
-/** The permissions of one app, each under its codename. Made by {@link definePermissions}. */
+/** The permissions of one app, by codename. {@link definePermissions} returns it. */
 export type PermissionSet<Codename extends string = string> = {
   readonly [Name in Codename]: Permission;
 } & { readonly [declared]: { readonly app: string; readonly labels: Readonly<Record<Codename, string>> } };
 
-/** Any permission set, whatever its app. */
+/** A permission set of any app. */
 export interface AnyPermissionSet {
   readonly [declared]: { readonly app: string; readonly labels: Readonly<Record<string, string>> };
 }
 
-/** Codename → what a person reads. */
+/** A label for each codename. */
 type Labels = Readonly<Record<string, string>>;
 
-/** Every codename of several objects of labels. */
+/** The codenames of several objects of labels. */
 type CodenameOf<Declared extends Labels> = Declared extends unknown ? keyof Declared & string : never;
 
 /**
- * Declares an app's permissions once; everything else uses the values it returns.
+ * Declares the permissions of an app. Use the returned values in rules and grants.
  *
  * ```ts
- * const shop = definePermissions("shop", modelPermissions("article"), { can_ship: "Can ship orders" });
+ * const shop = definePermissions("shop", modelPermissions("article"), {
+ *   can_ship: "Can ship orders",
+ * });
  * ```
  *
- * @param app lower-case letters, digits and `_`, beginning with a letter
- * @param labels codename → what a person reads; a codename is letters, digits and `_`, at most 100 characters.
- *   Several objects are one set, in which no codename may occur twice
- * @throws ConfigurationError for a name of another form, one declared twice, an empty label, or one over 255 characters
+ * @param app the name of the app: at most 100 lowercase letters, digits and `_`, starting with a
+ *   letter
+ * @param labels a label of 1 to 255 characters for each codename. A codename has at most 100
+ *   letters, digits and `_`, and starts with a letter. Several objects are merged
+ * @returns the permissions by codename
+ * @throws ConfigurationError for an invalid name or label, or a codename that is declared twice
  */
 export function definePermissions<const Declared extends readonly [Labels, ...Labels[]]>(
   app: string,
@@ -45,7 +49,8 @@ export function definePermissions<const Declared extends readonly [Labels, ...La
 ): PermissionSet<CodenameOf<Declared[number]>> {
   if (!/^[a-z][a-z0-9_]{0,99}$/.test(app)) {
     throw new ConfigurationError(
-      `definePermissions("${app}"): an app's name is lower-case letters, digits and _, and begins with a letter.`,
+      `definePermissions("${app}"): "${app}" cannot be the name of an app. Use at most 100 lowercase letters, digits and _, ` +
+        "beginning with a letter.",
     );
   }
   const set: Record<string, string> = {};
@@ -58,11 +63,13 @@ export function definePermissions<const Declared extends readonly [Labels, ...La
       );
     }
     if (typeof label !== "string" || label.trim() === "" || label.length > 255) {
-      throw new ConfigurationError(`Permission ${app}.${codename} needs a label of 1 to 255 characters.`);
+      throw new ConfigurationError(
+        `Permission ${app}.${codename} has no valid label. Give it a label of 1 to 255 characters.`,
+      );
     }
     if (Object.hasOwn(set, codename)) {
       throw new ConfigurationError(
-        `definePermissions("${app}") declares ${app}.${codename} twice, as "${labelled[codename]}" and as "${label}". Keep one.`,
+        `definePermissions("${app}") declares ${app}.${codename} twice, as "${labelled[codename]}" and as "${label}". Remove one of them.`,
       );
     }
     set[codename] = `${app}.${codename}`;
@@ -74,18 +81,22 @@ export function definePermissions<const Declared extends readonly [Labels, ...La
   return Object.freeze(set) as PermissionSet<CodenameOf<Declared[number]>>;
 }
 
-/** What each model has, as Django's does. */
+/** The permissions of a model, as in Django. */
 const MODEL_ACTIONS = ["add", "change", "delete", "view"] as const;
 
 type ModelAction = (typeof MODEL_ACTIONS)[number];
 
 /**
- * The usual labels for a model, to be given to {@link definePermissions} beside others: `modelPermissions("article")`
- * gives `add_article`, `change_article`, `delete_article` and `view_article`, labelled "Can add article" and so on.
+ * Returns the standard permissions of a model. Pass them to {@link definePermissions}.
  *
- * @param model lower-case letters, digits and `_`, beginning with a letter
- * @param actions which of the four; all by default
- * @throws ConfigurationError for a name of another form, an action that is none of the four, or one named twice
+ * `modelPermissions("article")` returns the codenames `add_article`, `change_article`,
+ * `delete_article` and `view_article`. Their labels are "Can add article" and so on.
+ *
+ * @param model the name of the model: at most 93 lowercase letters, digits and `_`, starting with a
+ *   letter
+ * @param actions which of `add`, `change`, `delete` and `view` to include. Default: all four
+ * @throws ConfigurationError for an invalid name, an unknown action, or an action that is listed
+ *   twice
  */
 export function modelPermissions<const Model extends string, const Action extends ModelAction = ModelAction>(
   model: Model,
@@ -93,14 +104,16 @@ export function modelPermissions<const Model extends string, const Action extend
 ): Readonly<Record<`${Action}_${Model}`, string>> {
   if (!/^[a-z][a-z0-9_]{0,92}$/.test(model)) {
     throw new ConfigurationError(
-      `modelPermissions("${model}"): a model's name is lower-case letters, digits and _, and begins with a letter.`,
+      `modelPermissions("${model}"): "${model}" cannot be the name of a model. Use at most 93 lowercase letters, digits and _, ` +
+        "beginning with a letter.",
     );
   }
   const labels: Record<string, string> = {};
   for (const action of actions) {
     if (!MODEL_ACTIONS.includes(action) || labels[`${action}_${model}`] !== undefined) {
       throw new ConfigurationError(
-        `modelPermissions("${model}"): "${action}" is named twice, or is not one of ${MODEL_ACTIONS.join(", ")}.`,
+        `modelPermissions("${model}"): "${action}" is listed twice or is not an action. ` +
+          `List each of ${MODEL_ACTIONS.join(", ")} at most once.`,
       );
     }
     labels[`${action}_${model}`] = `Can ${action} ${model.replaceAll("_", " ")}`;
@@ -108,26 +121,36 @@ export function modelPermissions<const Model extends string, const Action extend
   return labels as Record<`${Action}_${Model}`, string>;
 }
 
-/** The permissions of one set, in the order of declaration. */
+/**
+ * Returns the permissions of a set, in the order of declaration.
+ *
+ * @throws ConfigurationError if the value is not a permission set
+ */
 export function permissionsOf(set: AnyPermissionSet): readonly Permission[] {
   const { app, labels } = set?.[declared] ?? {};
   if (app === undefined || labels === undefined) {
-    throw new ConfigurationError("Name an app by what definePermissions() returned for it.");
+    throw new ConfigurationError(
+      "The value is not a permission set, so its permissions are not known. Pass what definePermissions() returned.",
+    );
   }
   return Object.keys(labels).map((codename) => `${app}.${codename}` as Permission);
 }
 
-/** Every permission an app has declared: the only way from text to a {@link Permission}. */
+/** All permissions that the app declares. It converts text to a {@link Permission}. */
 export class PermissionCatalog {
   readonly #labels = new Map<string, string>();
 
-  /** @throws ConfigurationError when two sets are of one app, or a value was not made by definePermissions */
+  /**
+   * @throws ConfigurationError if two sets have the same app, or a value is not a permission set
+   */
   constructor(sets: readonly AnyPermissionSet[]) {
     const apps = new Set<string>();
     for (const set of sets) {
       const { app, labels } = set?.[declared] ?? {};
       if (app === undefined || labels === undefined) {
-        throw new ConfigurationError("permissions: [...] takes what definePermissions() returned.");
+        throw new ConfigurationError(
+          "createSallyport(): permissions contains a value that is not a permission set. List what definePermissions() returned.",
+        );
       }
       if (apps.has(app)) {
         throw new ConfigurationError(
@@ -139,24 +162,29 @@ export class PermissionCatalog {
     }
   }
 
-  /** Name and label of each, in the order of declaration. */
+  /** Returns the name and the label of each permission, in the order of declaration. */
   list(): readonly { readonly name: Permission; readonly label: string }[] {
     return [...this.#labels].map(([name, label]) => ({ name: name as Permission, label }));
   }
 
-  /** The permission of that name, or undefined. */
+  /** Returns the permission with a name, or undefined. */
   find(text: string): Permission | undefined {
     return this.#labels.has(text) ? (text as Permission) : undefined;
   }
 
-  /** @throws ConfigurationError that names the nearest permission when there is none of that name */
+  /**
+   * Returns the permission with a name.
+   *
+   * @throws ConfigurationError if the app does not declare it. The message suggests the closest
+   *   match
+   */
   parse(text: string): Permission {
     const permission = this.find(text);
     if (permission) return permission;
-    const words =
-      typeof text === "string"
-        ? `"${text}".${closestMatch(text, this.#labels.keys())}`
-        : `${JSON.stringify(text)}.`;
-    throw new ConfigurationError(`There is no permission ${words}`, { code: "SALLYPORT_UNKNOWN_NAME" });
+    const suggestion = typeof text === "string" ? closestMatch(text, this.#labels.keys()) : "";
+    const advice = suggestion || " Declare it with definePermissions(), or correct the name.";
+    throw new ConfigurationError(`There is no permission ${JSON.stringify(text)}.${advice}`, {
+      code: "SALLYPORT_UNKNOWN_NAME",
+    });
   }
 }

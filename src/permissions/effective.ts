@@ -3,14 +3,18 @@ import { type Database, parseList, type Tables, yieldToEventLoop } from "../stor
 import { type EffectivePermissionsQuery, permissionsFrom } from "../storage/sql/effective-permissions.ts";
 import type { Subject } from "./rules.ts";
 
-/** Everything that is known of one user's rights. */
+/** A user with groups and grants. Expired memberships and grants are not included. */
 export interface UserDetails {
   readonly id: string;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
-  /** The groups whose membership holds now; `until` in epoch milliseconds or null for good. */
+  /**
+   * The groups of the user. `until` is the end of the membership in epoch milliseconds, or null.
+   */
   readonly groups: readonly { readonly name: string; readonly until: number | null }[];
-  /** Each grant that holds now, and where it comes from; `until` in epoch milliseconds or null for good. */
+  /**
+   * The grants and their sources. `until` is the end of the grant in epoch milliseconds, or null.
+   */
   readonly grants: readonly {
     readonly permission: string;
     readonly via: "direct" | { readonly group: string };
@@ -18,51 +22,58 @@ export interface UserDetails {
   }[];
 }
 
-/** A group with what it gives now, and how many it gives it to. */
+/** A group with the number of its members and its permissions. Expired ones are not included. */
 export interface GroupDetails {
   readonly name: string;
+  /** The number of members. */
   readonly members: number;
-  /** `until` in epoch milliseconds or null for good. */
+  /** The granted permissions. `until` is the end of the grant in epoch milliseconds, or null. */
   readonly permissions: readonly { readonly name: string; readonly until: number | null }[];
 }
 
-/** A user as a list shows it. */
+/** A user in a list. */
 export interface UserSummary {
   readonly id: string;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
-  /** The groups that the user is a member of now. */
+  /** The groups of the user. */
   readonly groups: readonly string[];
-  /** How many grants of permissions hold now, directly or through a group. */
+  /** The number of grants, direct and through groups. */
   readonly grants: number;
 }
 
-/** Which users. Everything that is given must hold. */
+/** Selects users. A user must match all given fields. */
 export interface UserFilter {
   readonly active?: boolean | undefined;
   readonly superuser?: boolean | undefined;
-  /** Members of this group now. */
+  /** Only members of this group. */
   readonly group?: string | undefined;
-  /** Users with this permission of their own or through a group now, and superusers. */
+  /** Only users with this permission, directly or through a group, and superusers. */
   readonly permission?: string | undefined;
-  /** The last id of the page before. */
+  /** The last id of the previous page, to list the next page. Default: the first page. */
   readonly after?: string | undefined;
 }
 
-/** Users that one statement reads. */
+/** The maximum number of users that one statement reads. */
 export const USER_PAGE = 500;
 
-/** Which of the users who have a permission. */
+/** Selects among the users with a permission. */
 export interface HolderKinds {
-  /** Only active users (default), only inactive ones, or `"any"`. */
+  /** `true`: only active users. `false`: only inactive users. `"any"`: both. Default true. */
   readonly active?: boolean | "any" | undefined;
-  /** Superusers, who have every permission. Default true. */
+  /** Whether to include superusers, who have all permissions. Default true. */
   readonly superusers?: boolean | undefined;
 }
 
 /**
- * Which users: one, the members of a group, those whom a change's record lists, the active ones who have a permission
- * now, or all.
+ * Selects users.
+ *
+ * - `user`: one user
+ * - `holders`: the users with a permission
+ * - `group`: the members of a group
+ * - `all`: all users
+ * - `listed`: the users of a revocation
+ * - `these`: the users with the given ids
  */
 export type UserSelector =
   | { readonly kind: "user"; readonly userId: string }
@@ -70,10 +81,12 @@ export type UserSelector =
   | { readonly kind: "group"; readonly group: string }
   | { readonly kind: "all" }
   | { readonly kind: "listed"; readonly revocationId: string }
-  /** At most {@link USER_PAGE}. */
+  /** At most {@link USER_PAGE} ids. */
   | { readonly kind: "these"; readonly ids: readonly string[] };
 
-/** Who has which rights now. Effective rights are direct grants and those of the user's groups. */
+/**
+ * Reads effective permissions: direct grants and those of the user's groups, without expired ones.
+ */
 export class UserPermissions {
   readonly #database: Database;
 
@@ -81,15 +94,20 @@ export class UserPermissions {
     this.#database = database;
   }
 
-  /** A user's grants that hold now as a list expression, for statements that bring rights along. */
+  /**
+   * Returns an SQL expression that lists the effective grants of a user, for use in other
+   * statements.
+   */
   readonly grantsSubquery: EffectivePermissionsQuery = (db, userId, only) =>
-    grantsNow(this.#database, db, userId, only);
+    effectiveGrants(this.#database, db, userId, only);
 
-  /** Users with a permission of their own or through a group at this moment, as a subquery of ids. */
+  /** Returns a subquery for the ids of users with a permission, directly or through a group. */
   readonly holdersOf = (db: Kysely<Tables>, permission: string) =>
-    holdersNow(this.#database, db, permission) as unknown as Expression<string>;
+    holdersSubquery(this.#database, db, permission) as unknown as Expression<string>;
 
-  /** Users with a grant of any of these permissions, whether or not it holds now, as a subquery of ids. */
+  /**
+   * Returns a subquery for the ids of users with a grant of one of the permissions, expired or not.
+   */
   everHolding(db: Kysely<Tables>, permissions: readonly string[]): AliasableExpression<{ user_id: string }> {
     return db
       .selectFrom("sallyport_user_permissions as held")
@@ -104,16 +122,18 @@ export class UserPermissions {
       );
   }
 
-  /** A user's state and rights at this moment. Without a row of ours there is no user, and nothing passes. */
+  /**
+   * Returns the state and the permissions of a user. A user without a row is inactive and has none.
+   */
   async subject(db: Kysely<Tables>, userId: string): Promise<Subject> {
     const [subject] = await this.subjects(db, { kind: "user", userId }, "");
     return subject ?? { userId, isActive: false, isSuperuser: false, permissions: [], grants: [] };
   }
 
   /**
-   * One keyset page of users in the order of their ids, at most {@link USER_PAGE}.
+   * Returns a page of at most {@link USER_PAGE} users, ordered by id.
    *
-   * @param after the last id of the page before, `""` for the first page
+   * @param after the last id of the previous page, `""` for the first page
    */
   async subjects(db: Kysely<Tables>, selector: UserSelector, after: string): Promise<readonly Subject[]> {
     let query = db
@@ -155,7 +175,7 @@ export class UserPermissions {
     return rows.map((row) => ({ userId: row.id, ...permissionsFrom(row) }));
   }
 
-  /** All of them, page by page. The process may do other things in between. */
+  /** Returns all selected users in pages. It yields to the event loop between pages. */
   async *pages(db: Kysely<Tables>, selector: UserSelector): AsyncGenerator<readonly Subject[]> {
     for (let after = ""; ; ) {
       const page = await this.subjects(db, selector, after);
@@ -166,9 +186,7 @@ export class UserPermissions {
     }
   }
 
-  /**
-   * Ids of the users who have a permission now, in their order.
-   */
+  /** Returns the ids of the users with a permission, ordered by id. */
   async holders(permission: string, options: HolderKinds = {}): Promise<readonly string[]> {
     const { active = true, superusers = true } = options;
     const { db } = this.#database;
@@ -187,7 +205,7 @@ export class UserPermissions {
     return (await query.execute()).map((row) => row.id);
   }
 
-  /** Returns a page of users in the order of their ids. */
+  /** Returns a page of users, ordered by id. */
   async users(filter: UserFilter, limit: number): Promise<readonly UserSummary[]> {
     const { active, superuser, group, permission, after = "" } = filter;
     const { db } = this.#database;
@@ -204,7 +222,7 @@ export class UserPermissions {
               .selectFrom("sallyport_user_groups as member")
               .select("member.group_name")
               .whereRef("member.user_id", "=", "u.id")
-              .where((inner) => this.#holds(inner, "member.until_at"))
+              .where((inner) => this.#isUnexpired(inner, "member.until_at"))
               .orderBy("member.group_name"),
             "group_name",
           )
@@ -220,7 +238,7 @@ export class UserPermissions {
         .selectFrom("sallyport_user_groups as joined")
         .select("joined.user_id")
         .where("joined.group_name", "=", group)
-        .where((eb) => this.#holds(eb, "joined.until_at"));
+        .where((eb) => this.#isUnexpired(eb, "joined.until_at"));
       query = query.where("u.id", "in", members);
     }
     if (permission !== undefined) {
@@ -236,7 +254,7 @@ export class UserPermissions {
     }));
   }
 
-  /** Every group with its permissions that hold now. */
+  /** Returns all groups, ordered by name. */
   async groups(): Promise<readonly GroupDetails[]> {
     const { db } = this.#database;
     const rows = await db
@@ -247,7 +265,7 @@ export class UserPermissions {
           .selectFrom("sallyport_user_groups as member")
           .select(({ fn }) => fn.countAll<number>().as("count"))
           .whereRef("member.group_name", "=", "g.name")
-          .where((inner) => this.#holds(inner, "member.until_at"))
+          .where((inner) => this.#isUnexpired(inner, "member.until_at"))
           .as("members"),
         this.#database
           .listOf(
@@ -255,7 +273,7 @@ export class UserPermissions {
               .selectFrom("sallyport_group_permissions as held")
               .select(["held.permission", "held.until_at"])
               .whereRef("held.group_name", "=", "g.name")
-              .where((inner) => this.#holds(inner, "held.until_at"))
+              .where((inner) => this.#isUnexpired(inner, "held.until_at"))
               .orderBy("held.permission"),
             "permission",
             "until_at",
@@ -274,7 +292,7 @@ export class UserPermissions {
     }));
   }
 
-  /** What is known of a user, or undefined when there is no row. */
+  /** Returns a user with groups and grants, or undefined if the user has no row. */
   async get(userId: string): Promise<UserDetails | undefined> {
     const { db } = this.#database;
     const user = await db
@@ -287,21 +305,21 @@ export class UserPermissions {
       .selectFrom("sallyport_user_groups")
       .select(["group_name", "until_at"])
       .where("user_id", "=", userId)
-      .where((eb) => this.#holds(eb, "until_at"))
+      .where((eb) => this.#isUnexpired(eb, "until_at"))
       .orderBy("group_name")
       .execute();
     const direct = await db
       .selectFrom("sallyport_user_permissions")
       .select(["permission", "until_at"])
       .where("user_id", "=", userId)
-      .where((eb) => this.#holds(eb, "until_at"))
+      .where((eb) => this.#isUnexpired(eb, "until_at"))
       .orderBy("permission")
       .execute();
     const viaGroups = await db
       .selectFrom("sallyport_group_permissions")
       .select(["permission", "group_name", "until_at"])
       .where("group_name", "in", [...groups.map((group) => group.group_name), ""])
-      .where((eb) => this.#holds(eb, "until_at"))
+      .where((eb) => this.#isUnexpired(eb, "until_at"))
       .orderBy("permission")
       .orderBy("group_name")
       .execute();
@@ -325,19 +343,22 @@ export class UserPermissions {
     };
   }
 
-  /** A grant without an end, or one that has not come by the database's clock. */
+  /**
+   * Returns a condition for rows that do not expire, or have not expired by the clock of the
+   * database.
+   */
   // biome-ignore lint/suspicious/noExplicitAny: the same column of several tables
-  #holds(eb: ExpressionBuilder<any, any>, column: string) {
+  #isUnexpired(eb: ExpressionBuilder<any, any>, column: string) {
     return eb.or([eb(column, "is", null), eb(column, ">", this.#database.now)]);
   }
 }
 
-/** PostgreSQL gives a BIGINT as text. */
+/** Converts a time from the database. PostgreSQL returns a BIGINT as text. */
 function instant(value: number | string | null): number | null {
   return value === null ? null : Number(value);
 }
 
-function holdersNow(database: Database, db: Kysely<Tables>, permission: string) {
+function holdersSubquery(database: Database, db: Kysely<Tables>, permission: string) {
   const { now } = database;
   return db
     .selectFrom("sallyport_user_permissions as held")
@@ -355,8 +376,11 @@ function holdersNow(database: Database, db: Kysely<Tables>, permission: string) 
     );
 }
 
-/** Direct grants and those through groups that hold at this moment by the database's clock, each with its source. */
-function grantsNow(
+/**
+ * Returns an SQL expression that lists the direct grants and those through groups, each with its
+ * source.
+ */
+function effectiveGrants(
   database: Database,
   db: Kysely<Tables>,
   userId: Expression<string | null>,
@@ -379,7 +403,7 @@ function grantsNow(
     .select((eb) => [
       "held.permission",
       "held.group_name as via",
-      // Whichever of the two ends first.
+      // The earlier of the two ends.
       eb
         .case()
         .when("member.until_at", "is", null)

@@ -6,27 +6,30 @@ import { instantOption, optionsOf, parseOptions } from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
 import type { Permission } from "./define.ts";
 
-/** Who gets or loses a right: a user by the app's own id, or a group. */
+/** The holder of a permission: a user id, or a group. */
 export type PermissionHolder = string | { readonly group: string };
 
-/** What is remembered about a change of rights. */
+/** What the audit log stores about a change of permissions. */
 export interface ChangeOptions {
-  /** Who makes it, such as a user's id: at most 255 characters. */
+  /** Who makes the change, such as a user id: at most 255 characters. Default: not stored. */
   readonly by?: string | undefined;
-  /** Why: at most 1 000 characters. */
+  /** Why the change is made: at most 1 000 characters. Default: not stored. */
   readonly reason?: string | undefined;
 }
 
-/** What is remembered about a grant. */
+/** The options of a grant or a membership. */
 export interface GrantOptions extends ChangeOptions {
-  /** When the grant ends by itself: a coming instant in epoch milliseconds, or a Date. Default: never. */
+  /**
+   * When the grant expires: a time in the future, as a Date or in epoch milliseconds. Default:
+   * never.
+   */
   readonly until?: number | Date | undefined;
 }
 
-/** What a user is of whom nothing is known. */
+/** The state of a user who has no row. */
 const DEFAULT_FLAGS = { is_active: true, is_superuser: false } as const;
 
-/** A grant or membership whose end came. */
+/** A grant or a membership that has expired. */
 export interface ExpiredGrant {
   readonly user: string | null;
   readonly group: string | null;
@@ -35,8 +38,9 @@ export interface ExpiredGrant {
 }
 
 /**
- * Edits of users, groups and grants, each inside a transaction of the caller's. They only edit: that a change leaves a
- * record and is enforced is the story's to see to.
+ * Changes users, groups and grants, in the transaction of the caller.
+ *
+ * It only changes rows. The caller writes the audit log and starts the revocation.
  */
 export class Grants {
   readonly #database: Database;
@@ -45,8 +49,8 @@ export class Grants {
     this.#database = database;
   }
 
-  /** Makes the row of a user whom the app knows; an existing one stays as it is. */
-  async know(db: Kysely<Tables>, userId: string): Promise<void> {
+  /** Creates the row of a user. An existing row stays unchanged. */
+  async ensureUser(db: Kysely<Tables>, userId: string): Promise<void> {
     checkUserId(userId);
     await db
       .insertInto("sallyport_users")
@@ -56,9 +60,11 @@ export class Grants {
   }
 
   /**
-   * Gives a right; a group must be there. Giving it again with another end replaces end, giver and reason.
+   * Grants a permission to a user or to an existing group.
    *
-   * @returns false when it stood already, with the same end
+   * Granting it again with another `until` replaces `until`, `by` and `reason`.
+   *
+   * @returns false if the same grant with the same `until` existed already
    */
   async grant(
     db: Kysely<Tables>,
@@ -66,14 +72,14 @@ export class Grants {
     permission: Permission,
     options: GrantOptions,
   ): Promise<boolean> {
-    const who = holderOf(holder);
-    const fields = { ...(await this.#terms(db, options)), permission };
-    if (typeof who === "string") {
-      await this.know(db, who);
-      return wrote(
+    const target = holderOf(holder);
+    const fields = { ...(await this.#grantColumns(db, options)), permission };
+    if (typeof target === "string") {
+      await this.ensureUser(db, target);
+      return hasWritten(
         await db
           .insertInto("sallyport_user_permissions")
-          .values({ ...fields, user_id: who })
+          .values({ ...fields, user_id: target })
           .onConflict((conflict) =>
             conflict
               .columns(["user_id", "permission"])
@@ -83,10 +89,10 @@ export class Grants {
           .executeTakeFirst(),
       );
     }
-    return wrote(
+    return hasWritten(
       await db
         .insertInto("sallyport_group_permissions")
-        .values({ ...fields, group_name: who.group })
+        .values({ ...fields, group_name: target.group })
         .onConflict((conflict) =>
           conflict
             .columns(["group_name", "permission"])
@@ -97,30 +103,38 @@ export class Grants {
     );
   }
 
-  /** @returns whether the holder had it */
+  /**
+   * Revokes a permission that was granted to the holder directly.
+   *
+   * @returns whether the holder had it
+   */
   async revoke(db: Kysely<Tables>, holder: PermissionHolder, permission: Permission): Promise<boolean> {
-    const who = holderOf(holder);
-    if (!isName(permission, 255))
-      throw new ConfigurationError(`${formatValue(permission)} is no permission.`);
+    const target = holderOf(holder);
+    if (!isName(permission, 255)) {
+      throw new ConfigurationError(
+        `revoke(): the permission must be a string of 1 to 255 characters, but received ${formatValue(permission)}. ` +
+          "Pass a permission of definePermissions().",
+      );
+    }
     const { numDeletedRows } =
-      typeof who === "string"
+      typeof target === "string"
         ? await db
             .deleteFrom("sallyport_user_permissions")
-            .where("user_id", "=", who)
+            .where("user_id", "=", target)
             .where("permission", "=", permission)
             .executeTakeFirst()
         : await db
             .deleteFrom("sallyport_group_permissions")
-            .where("group_name", "=", who.group)
+            .where("group_name", "=", target.group)
             .where("permission", "=", permission)
             .executeTakeFirst();
     return numDeletedRows > 0n;
   }
 
   /**
-   * Makes a user a member of a group that is there.
+   * Adds a user to an existing group.
    *
-   * @returns false when the user was one already, with the same end
+   * @returns false if the user was a member already, with the same `until`
    */
   async addToGroup(
     db: Kysely<Tables>,
@@ -128,9 +142,9 @@ export class Grants {
     group: string,
     options: GrantOptions,
   ): Promise<boolean> {
-    const fields = await this.#terms(db, options);
-    await this.know(db, userId);
-    return wrote(
+    const fields = await this.#grantColumns(db, options);
+    await this.ensureUser(db, userId);
+    return hasWritten(
       await db
         .insertInto("sallyport_user_groups")
         .values({ ...fields, user_id: userId, group_name: groupNameOf(group) })
@@ -144,7 +158,11 @@ export class Grants {
     );
   }
 
-  /** @returns whether the user was a member */
+  /**
+   * Removes a user from a group.
+   *
+   * @returns whether the user was a member
+   */
   async removeFromGroup(db: Kysely<Tables>, userId: string, group: string): Promise<boolean> {
     checkUserId(userId);
     const { numDeletedRows } = await db
@@ -155,9 +173,13 @@ export class Grants {
     return numDeletedRows > 0n;
   }
 
-  /** @returns whether there was none of that name */
+  /**
+   * Creates a group.
+   *
+   * @returns false if a group with that name existed already
+   */
   async createGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
-    return wrote(
+    return hasWritten(
       await db
         .insertInto("sallyport_groups")
         .values({ name: groupNameOf(name), created_at: this.#database.now })
@@ -166,6 +188,7 @@ export class Grants {
     );
   }
 
+  /** Returns whether a group exists. */
   async hasGroup(db: Kysely<Tables>, name: string): Promise<boolean> {
     const row = await db
       .selectFrom("sallyport_groups")
@@ -175,7 +198,10 @@ export class Grants {
     return row !== undefined;
   }
 
-  /** Removes a group with its grants and memberships; an app's own Kysely may have foreign keys turned off. */
+  /**
+   * Deletes a group, its grants and its memberships. Foreign keys can be disabled in the Kysely of
+   * an app.
+   */
   async deleteGroup(db: Kysely<Tables>, given: string): Promise<void> {
     const name = groupNameOf(given);
     await db.deleteFrom("sallyport_group_permissions").where("group_name", "=", name).execute();
@@ -183,7 +209,11 @@ export class Grants {
     await db.deleteFrom("sallyport_groups").where("name", "=", name).execute();
   }
 
-  /** @returns whether it differed before */
+  /**
+   * Sets a flag of a user.
+   *
+   * @returns whether the value changed
+   */
   async setFlag(
     db: Kysely<Tables>,
     userId: string,
@@ -191,11 +221,11 @@ export class Grants {
     value: boolean,
   ): Promise<boolean> {
     if (typeof value !== "boolean") {
-      throw new ConfigurationError(`${flag} is true or false, not ${JSON.stringify(value)}.`);
+      throw new ConfigurationError(`${flag} must be true or false, but received ${JSON.stringify(value)}.`);
     }
     checkUserId(userId);
-    // Somebody unknown is active and no superuser: to say so again makes no row.
-    if (value !== DEFAULT_FLAGS[flag]) await this.know(db, userId);
+    // A user without a row is active and not a superuser. Setting these values creates no row.
+    if (value !== DEFAULT_FLAGS[flag]) await this.ensureUser(db, userId);
     const { numUpdatedRows } = await db
       .updateTable("sallyport_users")
       .set({ [flag]: value ? 1 : 0 })
@@ -205,7 +235,11 @@ export class Grants {
     return numUpdatedRows > 0n;
   }
 
-  /** Removes what we know of a user, grants and memberships included. @returns whether there was a row */
+  /**
+   * Deletes a user with all grants and memberships.
+   *
+   * @returns whether the user had a row
+   */
   async deleteUser(db: Kysely<Tables>, userId: string): Promise<boolean> {
     checkUserId(userId);
     await db.deleteFrom("sallyport_user_permissions").where("user_id", "=", userId).execute();
@@ -217,7 +251,7 @@ export class Grants {
     return numDeletedRows > 0n;
   }
 
-  /** Whether any grant or membership has come to its end. A read, so that looking costs no lock. */
+  /** Returns whether any grant or membership has expired. It only reads, so it takes no lock. */
   async hasExpired(): Promise<boolean> {
     const { db, now } = this.#database;
     const ended = db
@@ -231,7 +265,11 @@ export class Grants {
     return (await ended.limit(1).executeTakeFirst()) !== undefined;
   }
 
-  /** Takes away the grants whose end has come. They counted for nothing from that moment on. */
+  /**
+   * Deletes expired grants and memberships. They have not applied since they expired.
+   *
+   * @returns the deleted grants and memberships, at most `limit`
+   */
   async expire(db: Kysely<Tables>, limit: number): Promise<readonly ExpiredGrant[]> {
     const { now } = this.#database;
     const direct = await db
@@ -240,9 +278,9 @@ export class Grants {
         eb(
           refTuple("user_id", "permission"),
           "in",
-          selectFrom("sallyport_user_permissions as over")
-            .select(["over.user_id", "over.permission"])
-            .where("over.until_at", "<=", now)
+          selectFrom("sallyport_user_permissions as expired")
+            .select(["expired.user_id", "expired.permission"])
+            .where("expired.until_at", "<=", now)
             .limit(limit)
             .$asTuple("user_id", "permission"),
         ),
@@ -255,9 +293,9 @@ export class Grants {
         eb(
           refTuple("user_id", "group_name"),
           "in",
-          selectFrom("sallyport_user_groups as over")
-            .select(["over.user_id", "over.group_name"])
-            .where("over.until_at", "<=", now)
+          selectFrom("sallyport_user_groups as expired")
+            .select(["expired.user_id", "expired.group_name"])
+            .where("expired.until_at", "<=", now)
             .limit(limit - direct.length)
             .$asTuple("user_id", "group_name"),
         ),
@@ -270,9 +308,9 @@ export class Grants {
         eb(
           refTuple("group_name", "permission"),
           "in",
-          selectFrom("sallyport_group_permissions as over")
-            .select(["over.group_name", "over.permission"])
-            .where("over.until_at", "<=", now)
+          selectFrom("sallyport_group_permissions as expired")
+            .select(["expired.group_name", "expired.permission"])
+            .where("expired.until_at", "<=", now)
             .limit(limit - direct.length - memberships.length)
             .$asTuple("group_name", "permission"),
         ),
@@ -288,34 +326,34 @@ export class Grants {
     }));
   }
 
-  async #terms(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {
+  async #grantColumns(db: Kysely<Tables>, { by, reason, until }: GrantOptions) {
     const until_at = until === undefined ? null : Number(until);
-    if (until_at !== null && !(await this.#isComing(db, until_at))) {
+    if (until_at !== null && !(await this.#isFuture(db, until_at))) {
       throw new ConfigurationError(
-        `until is ${new Date(until_at).toISOString()}, which has passed, so the grant would never apply. Give an instant in the future.`,
+        `until is ${new Date(until_at).toISOString()}, which has passed, so the grant would never apply. Set it to a time in the future.`,
       );
     }
     return { until_at, granted_at: this.#database.now, granted_by: by ?? null, reason: reason ?? null };
   }
 
-  /** By the database's clock, which is the one that ends it. */
-  async #isComing(db: Kysely<Tables>, instant: number): Promise<boolean> {
+  /** Compares with the clock of the database, because it determines when a grant expires. */
+  async #isFuture(db: Kysely<Tables>, instant: number): Promise<boolean> {
     const row = await db
-      .selectNoFrom(({ eb, val }) => eb(val(instant), ">", this.#database.now).as("is_coming"))
+      .selectNoFrom(({ eb, val }) => eb(val(instant), ">", this.#database.now).as("is_future"))
       .executeTakeFirst();
-    return Boolean(row?.is_coming);
+    return Boolean(row?.is_future);
   }
 }
 
-/** Whether an upsert inserted or updated anything. */
-function wrote({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
+/** Returns whether an upsert inserted or updated a row. */
+function hasWritten({ numInsertedOrUpdatedRows = 0n }: InsertResult): boolean {
   return numInsertedOrUpdatedRows > 0n;
 }
 
 /**
- * Returns the holder with the name of a group as it is stored.
+ * Validates a holder, and normalizes the name of a group to its stored form.
  *
- * @throws ConfigurationError for what cannot hold a permission
+ * @throws ConfigurationError if the value is not a holder
  */
 export function holderOf(holder: unknown): PermissionHolder {
   if (typeof holder !== "object" || holder === null) {
@@ -325,10 +363,16 @@ export function holderOf(holder: unknown): PermissionHolder {
   if (Object.keys(holder).join() === "group") {
     return { group: groupNameOf((holder as { group: unknown }).group) };
   }
-  throw new ConfigurationError(`A holder is a user's id or { group }, not ${formatValue(holder)}.`);
+  throw new ConfigurationError(
+    `A holder is a user id or { group }, but received ${formatValue(holder)}. Pass one of the two.`,
+  );
 }
 
-/** @throws ConfigurationError for what no user of an app can be called */
+/**
+ * Validates a user id.
+ *
+ * @throws ConfigurationError if the value cannot be a user id
+ */
 export function checkUserId(userId: unknown): asserts userId is string {
   if (isName(userId, 255)) return;
   throw new ConfigurationError(
@@ -337,10 +381,12 @@ export function checkUserId(userId: unknown): asserts userId is string {
 }
 
 /**
- * Returns the name of a group as it is stored, in Unicode's composed form (NFC). Programs and file systems write the same letter in
- * several forms, and two groups with the same visible name would be confused.
+ * Returns the stored form of the name of a group: normalized to NFC.
  *
- * @throws ConfigurationError for what cannot be the name of a group
+ * Programs and file systems write the same letter in several forms. Without normalization, two
+ * groups could have the same visible name.
+ *
+ * @throws ConfigurationError if the value cannot be the name of a group
  */
 export function groupNameOf(name: unknown): string {
   const composed = typeof name === "string" ? name.normalize("NFC") : name;
@@ -351,34 +397,42 @@ export function groupNameOf(name: unknown): string {
   );
 }
 
-/** @throws ConfigurationError for what no login of an app can be called */
-export function checkSessionId(login: unknown): asserts login is string {
-  if (isName(login, 255)) return;
+/**
+ * Validates a session id.
+ *
+ * @throws ConfigurationError if the value cannot be a session id. The message does not repeat it
+ */
+export function checkSessionId(sessionId: unknown): asserts sessionId is string {
+  if (isName(sessionId, 255)) return;
   throw new ConfigurationError(
     "session must be a session id as authenticate() returns it: a string of 1 to 255 characters without control characters.",
   );
 }
 
 /**
- * Returns true for a text that identifies something: not blank, and without control characters, which would make two ids look alike.
- * Both databases store it unchanged.
+ * Returns whether a value is a valid name or id. Both databases store it unchanged.
+ *
+ * It is a text that is not blank and has no control characters. Control characters would make two
+ * ids look the same.
  */
-export function isName(text: unknown, most: number): text is string {
-  return isStorableText(text, most) && VISIBLE.test(text) && !/\p{Cc}/u.test(text);
+export function isName(text: unknown, maxLength: number): text is string {
+  return isStorableText(text, maxLength) && VISIBLE.test(text) && !/\p{Cc}/u.test(text);
 }
 
-/** A character that can be seen. U+2800 is a Braille pattern without dots. */
+/** A visible character. U+2800 is a Braille pattern without dots. */
 const VISIBLE = /[^\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
- * Returns true for a text that both databases store unchanged. PostgreSQL rejects NUL, and SQLite returns half a surrogate pair as
- * another character.
+ * Returns whether a value is a text that both databases store unchanged.
+ *
+ * PostgreSQL rejects NUL. SQLite returns an unpaired surrogate as another character.
  */
-function isStorableText(text: unknown, most: number): text is string {
-  return typeof text === "string" && text !== "" && text.length <= most && !/\0|\p{Surrogate}/u.test(text);
+function isStorableText(text: unknown, maxLength: number): text is string {
+  if (typeof text !== "string" || text === "" || text.length > maxLength) return false;
+  return !/\0|\p{Surrogate}/u.test(text);
 }
 
-/** The schemas of the options that every change has. */
+/** The schemas of the options that all changes have. */
 export const CHANGE_SCHEMAS = {
   by: v.optional(
     v.custom<string>(
@@ -398,16 +452,24 @@ const CHANGE_OPTIONS = optionsOf<ChangeOptions>()(CHANGE_SCHEMAS, {
 });
 const GRANT_OPTIONS = optionsOf<GrantOptions>()({
   ...CHANGE_SCHEMAS,
-  // Without it the grant would not end, so `undefined` is rejected.
+  // `undefined` is rejected, because the grant would never expire.
   until: v.exactOptional(instantOption),
 });
 
-/** @throws ConfigurationError for an unknown option or a value that cannot be stored */
+/**
+ * Validates the options of a change.
+ *
+ * @throws ConfigurationError for an unknown option, or a value that cannot be stored
+ */
 export function checkChangeOptions(options: ChangeOptions): void {
   parseOptions("options of a change", CHANGE_OPTIONS, options);
 }
 
-/** @throws ConfigurationError for an unknown option or a value that cannot be stored */
+/**
+ * Validates the options of a grant.
+ *
+ * @throws ConfigurationError for an unknown option, or a value that cannot be stored
+ */
 export function checkGrantOptions(options: GrantOptions): void {
   parseOptions("options of a grant", GRANT_OPTIONS, options);
 }

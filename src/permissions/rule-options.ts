@@ -2,19 +2,19 @@ import * as v from "valibot";
 import { booleanOption } from "../options.ts";
 import type { Permission } from "./define.ts";
 
-/** The access rule of a view, a handler or a channel. Everything that it states must hold. */
+/** The access rule of a view, a handler or a channel. The user must satisfy all its parts. */
 export interface RuleDeclaration {
   /** The user must have at least one of these permissions. */
   readonly permissionsRequired?: readonly Permission[] | undefined;
-  /** The user must have every one of these permissions. */
+  /** The user must have all of these permissions. */
   readonly allPermissionsRequired?: readonly Permission[] | undefined;
   /** `true`: the user must be signed in and active. No permission is needed. */
   readonly signedIn?: boolean | undefined;
-  /** `true`: everyone is accepted, signed in or not. */
+  /** `true`: all clients are accepted, whether signed in or not. */
   readonly allowAnonymous?: boolean | undefined;
 }
 
-/** A list of permissions. Whether the app declares them is checked when the rule is compiled. */
+/** Accepts a list of permissions. Compiling the rule checks that the app declares them. */
 export const permissionList = v.pipe(
   v.array(
     v.custom<Permission>(
@@ -31,8 +31,8 @@ export const permissionList = v.pipe(
 );
 
 /**
- * The schemas of the options that state a rule. `undefined` is rejected: a rule whose value is missing, for example after a wrong
- * import, would not be checked.
+ * The schemas of the options of a rule. `undefined` is rejected. A rule with a missing value, for
+ * example after a wrong import, would not be checked.
  */
 export const RULE_SCHEMAS = {
   permissionsRequired: v.exactOptional(permissionList),
@@ -41,7 +41,7 @@ export const RULE_SCHEMAS = {
   allowAnonymous: v.exactOptional(booleanOption),
 } as const;
 
-/** Returns true if the declaration states who is accepted. */
+/** Returns whether the declaration contains a rule. */
 export function statesRule(declaration: RuleDeclaration): boolean {
   const { permissionsRequired, allPermissionsRequired, signedIn, allowAnonymous } = declaration;
   return (

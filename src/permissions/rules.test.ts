@@ -91,7 +91,7 @@ describe("a page of subjects", () => {
     for (const order of [page, page.toReversed()]) {
       const judges = new PageEvaluator(rules);
       for (const subject of order) {
-        expect(judges.allows(subject), JSON.stringify(subject)).toBe(evaluateRules(rules, subject).allowed);
+        expect(judges.isAllowed(subject), JSON.stringify(subject)).toBe(evaluateRules(rules, subject).allowed);
       }
     }
   });
@@ -106,7 +106,7 @@ describe("a page of subjects", () => {
     let reads = 0;
     const judges = new PageEvaluator([rule({ permissionsRequired: [chat.use] })]);
     for (const userId of ["a", "b", "c"]) {
-      expect(judges.allows({ userId, isActive: true, isSuperuser: false, permissions })).toBe(true);
+      expect(judges.isAllowed({ userId, isActive: true, isSuperuser: false, permissions })).toBe(true);
     }
     expect(reads).toBe(1);
   });

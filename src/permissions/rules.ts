@@ -3,28 +3,39 @@ import type { EffectiveGrant } from "../storage/sql/effective-permissions.ts";
 import type { Permission } from "./define.ts";
 import type { RuleDeclaration } from "./rule-options.ts";
 
-/** Declarations made into one: each list of `anyOf` needs one held, every one of `allOf` must be held. */
+/**
+ * A compiled rule.
+ *
+ * The user must have at least one permission of each list of `anyOf`, and all permissions of
+ * `allOf`.
+ */
 export interface Rule {
   readonly signedIn: boolean;
   readonly anyOf: readonly (readonly Permission[])[];
   readonly allOf: readonly Permission[];
 }
 
-/** Who is asking, as the database says in the statement that asks. */
+/** The user of a request, as one statement read the user from the database. */
 export interface Subject {
-  /** The app's own id; null for somebody who has not signed in. */
+  /** The id in the app, or null for an anonymous user. */
   readonly userId: string | null;
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
-  /** Direct grants and those of the user's groups that hold now. */
+  /**
+   * The effective permissions: direct grants and those of the user's groups, without expired ones.
+   */
   readonly permissions: readonly string[];
-  /** Where each of them comes from, by the same statement. */
+  /** The source of each permission. The same statement reads it. */
   readonly grants?: readonly EffectiveGrant[];
 }
 
+/** The subject of a request without a user. */
 export const ANONYMOUS: Subject = { userId: null, isActive: false, isSuperuser: false, permissions: [] };
 
-/** `missing` names what would have let the subject in: one of an any-list, or each absent one of an all-list. */
+/**
+ * The result of a rule. `missing` lists the permissions that the user needs: one of a list of
+ * `anyOf`, or all missing ones of `allOf`.
+ */
 export type RuleResult =
   | { readonly allowed: true }
   | {
@@ -36,11 +47,13 @@ export type RuleResult =
 const ALLOWED: RuleResult = { allowed: true };
 
 /**
- * Compiles several declarations into one rule. All of them must hold.
+ * Compiles several declarations into one rule. The user must satisfy all of them.
  *
- * @param owner begins the error's sentence, such as `ChatView` or `channel "rooms/:slug"`
- * @param declarations options that a schema has accepted
- * @throws ConfigurationError for a permission that the app does not declare, or a rule that contradicts itself
+ * @param owner the first words of error messages, such as `ChatView` or `channel "rooms/:slug"`
+ * @param declarations options that were validated
+ * @param isKnown returns whether the app declares a permission
+ * @throws ConfigurationError for a permission that the app does not declare, or a rule that
+ *   contradicts itself
  */
 export function compileRule(
   owner: string,
@@ -54,13 +67,13 @@ export function compileRule(
     const { permissionsRequired, allPermissionsRequired } = declaration;
     const any = declaredPermissions(owner, "permissionsRequired", permissionsRequired, isKnown);
     const all = declaredPermissions(owner, "allPermissionsRequired", allPermissionsRequired, isKnown);
-    // A handler that a class inherits states the rule of its parent once more.
+    // An inherited handler repeats the rule of the parent class.
     if (any && !anyOf.some((list) => isSameList(list, any))) anyOf.push(any);
     for (const permission of all ?? []) allOf.add(permission);
     if (any || all || declaration.signedIn) signedIn = true;
     if (declaration.allowAnonymous && (any || all || declaration.signedIn)) {
       throw new ConfigurationError(
-        `${owner} sets both allowAnonymous and ${any || all ? "a permission" : "signedIn"}, which no anonymous user passes. ` +
+        `${owner} sets both allowAnonymous and ${any || all ? "a permission" : "signedIn"}, which an anonymous user cannot satisfy. ` +
           "Remove one of the two.",
       );
     }
@@ -68,13 +81,17 @@ export function compileRule(
   return Object.freeze({ signedIn, anyOf: Object.freeze(anyOf), allOf: Object.freeze([...allOf]) });
 }
 
-const NOBODY: RuleResult = { allowed: false, reason: "anonymous", missing: [] };
-const INACTIVE: RuleResult = { allowed: false, reason: "inactive", missing: [] };
+const DENIED_ANONYMOUS: RuleResult = { allowed: false, reason: "anonymous", missing: [] };
+const DENIED_INACTIVE: RuleResult = { allowed: false, reason: "inactive", missing: [] };
 
-/** The one place where a yes or no by permission is made. A yes allocates nothing: there are ten thousand in a send. */
+/**
+ * Evaluates a rule for a subject. All permission decisions use this function.
+ *
+ * It allocates nothing if the rule is satisfied, because a send evaluates thousands of recipients.
+ */
 export function evaluateRule(rule: Rule, subject: Subject): RuleResult {
-  if (subject.userId === null) return rule.signedIn ? NOBODY : ALLOWED;
-  if (!subject.isActive) return INACTIVE;
+  if (subject.userId === null) return rule.signedIn ? DENIED_ANONYMOUS : ALLOWED;
+  if (!subject.isActive) return DENIED_INACTIVE;
   if (subject.isSuperuser) return ALLOWED;
   const { permissions } = subject;
   for (const list of rule.anyOf) {
@@ -95,8 +112,9 @@ function holdsAny(permissions: readonly string[], list: readonly string[]): bool
 }
 
 /**
- * Judges many subjects by the same rules, all of which must hold; each list of permissions once, however many have it.
- * Made for one page: whoever was read together with the same rights shares one list.
+ * Evaluates the same rules for many subjects of one page.
+ *
+ * Subjects of a page with equal permissions share one list. Each list is evaluated once.
  */
 export class PageEvaluator {
   readonly #rules: readonly Rule[];
@@ -106,7 +124,8 @@ export class PageEvaluator {
     this.#rules = rules;
   }
 
-  allows(subject: Subject): boolean {
+  /** Returns whether a subject satisfies all rules. */
+  isAllowed(subject: Subject): boolean {
     if (subject.userId === null || !subject.isActive || subject.isSuperuser) {
       return evaluateRules(this.#rules, subject).allowed;
     }
@@ -118,16 +137,20 @@ export class PageEvaluator {
   }
 }
 
-/** Judges several rules, all of which must hold. */
+/** Evaluates several rules. The subject must satisfy all of them. */
 export function evaluateRules(rules: readonly Rule[], subject: Subject): RuleResult {
   for (const rule of rules) {
-    const verdict = evaluateRule(rule, subject);
-    if (!verdict.allowed) return verdict;
+    const result = evaluateRule(rule, subject);
+    if (!result.allowed) return result;
   }
   return ALLOWED;
 }
 
-/** The list, whose form was checked where the options were parsed, without permissions that the app does not declare. */
+/**
+ * Returns a frozen copy of a list of permissions.
+ *
+ * @throws ConfigurationError if the app does not declare one of them
+ */
 function declaredPermissions(
   owner: string,
   field: string,

@@ -3,19 +3,20 @@ import { ConfigurationError, StorageError } from "../errors.ts";
 import type { Database, Tables } from "../storage/database.ts";
 import type { PermissionCatalog } from "./define.ts";
 
-/** A permission, and where it is known. */
+/** A permission, and whether the code and the database contain it. */
 export interface PermissionInfo {
   readonly name: string;
   readonly label: string;
-  /** In the code. One that is not is stale. */
+  /** Whether the code declares it. A permission that is not declared is stale. */
   readonly isDeclared: boolean;
-  /** In the database. One that is not comes there with the next `migrate`. */
+  /** Whether the database contains it. The next `migrate` adds missing permissions. */
   readonly isStored: boolean;
 }
 
 /**
- * The rows of permissions, which grants refer to. They follow the code by `migrate`; what is gone from the code is pruned
- * on request.
+ * The rows of permissions. Grants refer to them.
+ *
+ * `migrate` adds the permissions that the code declares. Stale permissions are removed on request.
  */
 export class PermissionRows {
   readonly #database: Database;
@@ -26,7 +27,7 @@ export class PermissionRows {
     this.#catalog = catalog;
   }
 
-  /** Every permission that is declared or in the database. */
+  /** Returns all permissions that are declared or in the database. */
   async list(db: Kysely<Tables>): Promise<readonly PermissionInfo[]> {
     const rows = await db
       .selectFrom("sallyport_permissions")
@@ -44,9 +45,9 @@ export class PermissionRows {
   }
 
   /**
-   * Brings the permissions declared in code into the database.
+   * Writes the declared permissions to the database.
    *
-   * @returns what was added, and what is in the database but no longer declared; that is left alone
+   * @returns the added permissions, and the stale ones. Stale permissions are not removed
    */
   async sync(
     db: Kysely<Tables>,
@@ -64,22 +65,31 @@ export class PermissionRows {
     return { added, stale: before.filter(({ isDeclared }) => !isDeclared).map(({ name }) => name) };
   }
 
-  /** Permissions in the database that the code no longer declares. */
+  /** Returns the permissions in the database that the code no longer declares. */
   async stale(db: Kysely<Tables>): Promise<readonly string[]> {
     return (await this.list(db)).filter(({ isDeclared }) => !isDeclared).map(({ name }) => name);
   }
 
-  /** @throws ConfigurationError for a permission that the code declares */
+  /**
+   * Checks that permissions can be removed.
+   *
+   * @throws ConfigurationError for a permission that the code declares
+   */
   checkPrunable(names: readonly string[]): void {
     for (const name of names) {
       if (this.#catalog.find(name) === undefined) continue;
       throw new ConfigurationError(
-        `${name} is declared in code, and the next migrate would bring it back without its grants. Remove it from definePermissions() first.`,
+        `${name} is declared in code, so the next migrate would create it again without its grants. ` +
+          "Remove it from definePermissions() first.",
       );
     }
   }
 
-  /** Removes permissions with every grant of them. @returns those that were there */
+  /**
+   * Deletes permissions and all their grants.
+   *
+   * @returns the deleted permissions
+   */
   async prune(db: Kysely<Tables>, names: readonly string[]): Promise<readonly string[]> {
     if (names.length === 0) return [];
     await db.deleteFrom("sallyport_user_permissions").where("permission", "in", names).execute();
@@ -92,7 +102,12 @@ export class PermissionRows {
     return rows.map((row) => row.name).sort();
   }
 
-  /** @throws ConfigurationError when it is not declared, StorageError when no `migrate` has brought it here yet */
+  /**
+   * Checks that a permission is declared and in the database.
+   *
+   * @throws ConfigurationError if it is not declared
+   * @throws StorageError if `migrate` has not added it to the database
+   */
   async require(db: Kysely<Tables>, permission: string): Promise<void> {
     this.#catalog.parse(permission);
     const row = await db
@@ -102,7 +117,7 @@ export class PermissionRows {
       .executeTakeFirst();
     if (row) return;
     throw new StorageError(
-      `${permission} is declared, but not in the database yet. Run: npx sallyport migrate`,
+      `${permission} is declared, but not in the database, so it cannot be granted. Run: npx sallyport migrate`,
       {
         code: "SALLYPORT_NOT_MIGRATED",
       },

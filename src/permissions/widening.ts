@@ -1,16 +1,18 @@
 import type { Rule } from "./rules.ts";
 
 /**
- * Whether a rule lets in somebody whom another does not.
+ * Returns whether the later rule allows a user that the earlier rule denies.
  *
- * A rule is an AND of any-lists, each all-permission a list of one. Without superusers, whom every rule lets in, the
- * later rule is no wider exactly when each list of the earlier one contains a whole list of the later one.
+ * A rule is an AND of lists. The user must have at least one permission of each list. A permission
+ * of `allOf` is a list with one entry. Superusers are ignored, because every rule allows them. The
+ * later rule is not wider if each list of the earlier rule contains all entries of a list of the
+ * later rule.
  */
 export function isWider(later: Rule, earlier: Rule): boolean {
   if (earlier.signedIn && !later.signedIn) return true;
-  const now = listsOf(later);
+  const laterLists = listsOf(later);
   return !listsOf(earlier).every((list) =>
-    now.some((narrower) => narrower.every((name) => list.includes(name))),
+    laterLists.some((narrower) => narrower.every((name) => list.includes(name))),
   );
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RefusedError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
 import { readJson, readJsonText } from "./body.ts";
 import { webCall } from "./http-call.ts";
 
@@ -14,7 +14,7 @@ const nested = (depth: number, open = "[", close = "]") =>
 
 async function expectRejection(body: BodyInit, status: number, message: RegExp): Promise<void> {
   const error = await read(body).catch((cause: unknown) => cause);
-  expect(error).toBeInstanceOf(RefusedError);
+  expect(error).toBeInstanceOf(RequestError);
   expect(error).toMatchObject({ status, message: expect.stringMatching(message) });
 }
 
@@ -49,7 +49,7 @@ test.each<[what: string, body: BodyInit, message: RegExp]>([
   ["a part of an object", '{"a":', /not JSON\.$/],
   ["white space", " ", /not JSON\.$/],
   ["null", "null", /null, not a JSON object/],
-  ["a list", "[{}]", /a list, not a JSON object/],
+  ["a list", "[{}]", /an array, not a JSON object/],
   ["a string", '"text"', /a string, not a JSON object/],
   ["a number", "1", /a number, not a JSON object/],
   ["a boolean", "true", /a boolean, not a JSON object/],

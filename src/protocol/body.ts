@@ -1,8 +1,8 @@
 import { isUtf8 } from "node:buffer";
-import { malformed } from "../errors.ts";
+import { malformedRequest } from "../errors.ts";
 import type { HttpCall } from "./http-call.ts";
 
-/** Deepest nesting of lists and objects in a message; schemas and encoders recurse. */
+/** Maximum nesting of arrays and objects in a message, because schemas and encoders recurse. */
 const MAX_DEPTH = 64;
 
 /** Returns the `value` of {@link readJsonText}. */
@@ -14,9 +14,11 @@ export async function readJson(
 }
 
 /**
- * Reads a call's body as a JSON object; undefined when it is empty.
+ * Reads the body of a call as a JSON object.
  *
- * @throws RefusedError with 413 over `maxBytes`, with 400 for anything that is not a JSON object in UTF-8
+ * @returns the text and the object, or `undefined` if the body is empty.
+ * @throws RequestError with 413 if the body has more than `maxBytes`, and with 400 if it is not a
+ *   JSON object in UTF-8
  */
 export async function readJsonText(
   http: HttpCall,
@@ -24,33 +26,35 @@ export async function readJsonText(
 ): Promise<{ readonly text: string; readonly value: Record<string, unknown> } | undefined> {
   const bytes = await http.body(maxBytes);
   if (bytes.length === 0) return undefined;
-  if (!isUtf8(bytes)) throw malformed("The body is not UTF-8.");
-  // A third of the cost of a TextDecoder for a body of this size.
+  if (!isUtf8(bytes)) throw malformedRequest("The body is not UTF-8. Send a JSON object in UTF-8.");
+  // For a body of this size, it costs a third of a TextDecoder.
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
-  if (isTooDeep(text)) throw malformed(`The body nests deeper than ${MAX_DEPTH}.`);
+  if (isTooDeep(text))
+    throw malformedRequest(`The body is nested deeper than ${MAX_DEPTH} levels. Send a flatter object.`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    throw malformed("The body is not JSON.");
+    throw malformedRequest("The body is not valid JSON. Send a JSON object.");
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw malformed(
-      `The body is ${value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`}, not a JSON object.`,
+    throw malformedRequest(
+      `The body is ${value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`}, not a JSON object. Send an object.`,
     );
   }
-  if (text.includes("\\u0000") && holdsNul(value)) throw malformed("The body has a NUL character in a text.");
+  if (text.includes("\\u0000") && containsNul(value))
+    throw malformedRequest("The body has a NUL character in a string, which databases cannot store. Remove it.");
   return { text, value: value as Record<string, unknown> };
 }
 
-/** Neither database stores NUL in text, so no app could do anything with it but fail. */
-function holdsNul(value: unknown): boolean {
+/** Returns whether a value contains a NUL character, which neither database can store in text. */
+function containsNul(value: unknown): boolean {
   if (typeof value === "string") return value.includes("\0");
   if (typeof value !== "object" || value === null) return false;
-  return Object.entries(value).some(([key, inner]) => key.includes("\0") || holdsNul(inner));
+  return Object.entries(value).some(([key, inner]) => key.includes("\0") || containsNul(inner));
 }
 
-/** Looked at before parsing; brackets inside strings do not count. */
+/** Checks the nesting before the text is parsed. Brackets in strings are not counted. */
 function isTooDeep(text: string): boolean {
   if (text.length <= MAX_DEPTH) return false;
   let depth = 0;

@@ -1,12 +1,14 @@
-/** The one thing that a view's class tells a typed client: which fields can be called, with what, for what. */
+/**
+ * Types that a typed client derives from the class of a view: handlers, their inputs and outputs.
+ */
 
-/** A field that a socket may call. `Input` is what travels in, `Output` what the handler returns. */
+/** A handler that clients can call. `Input` is the type of its message, `Output` of its result. */
 export interface Callable<Input, Output> {
-  /** Types only; there is no such value at run time. */
+  /** Exists in types only. It has no value at run time. */
   readonly "~call"?: { readonly input: Input; readonly output: Output } | undefined;
 }
 
-/** The names of `View` that a socket may call. */
+/** The names of the handlers of `View` that clients can call. */
 export type CallableNames<View> = {
   [Name in keyof View]-?: View[Name] extends Callable<infer _Input, infer _Output>
     ? "~call" extends keyof View[Name]
@@ -16,12 +18,15 @@ export type CallableNames<View> = {
 }[keyof View] &
   string;
 
+/** The type of the message of a handler. */
 export type InputOf<Field> = Field extends Callable<infer Input, infer _Output> ? Input : never;
 
-/** A handler's result as JSON brings it: dates are strings, functions and undefined are gone. */
+/** The type of the result of a handler after JSON. Dates are strings, functions are removed. */
 export type OutputOf<Field> = Field extends Callable<infer _Input, infer Output> ? Jsonified<Output> : never;
 
-/** What `JSON.parse(JSON.stringify(value))` gives. A handler that returns nothing gives `undefined`. */
+/**
+ * The type of `JSON.parse(JSON.stringify(value))`. It is `undefined` if a handler returns nothing.
+ */
 export type Jsonified<T> = T extends string | number | boolean | null | undefined
   ? T
   : T extends void

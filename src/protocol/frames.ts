@@ -1,6 +1,6 @@
-/** The JSON that travels on the socket, both ways. */
+/** The JSON messages of a connection, in both directions. */
 
-/** The answer to a call. It never has a `type`, so it cannot be mistaken for a pushed message. */
+/** The answer to a call. It has no `type`, which distinguishes it from a pushed message. */
 export type CallAnswer =
   | { readonly id: string | number; readonly ok: true; readonly status: 200; readonly result: unknown }
   | {
@@ -11,16 +11,19 @@ export type CallAnswer =
       readonly reference: string;
     };
 
-/** What a refused peer hears where there is no call to answer. */
-export interface RefusalBody {
+/** The body of a denial that does not answer a call. */
+export interface DenialBody {
   readonly ok: false;
   readonly error: string;
   readonly reference: string;
 }
 
 /**
- * A right ended. `view`: the socket closes next; `channel`: that channel was left. It never names the permission; the
- * reference leads whoever may read decisions to the reason.
+ * The notice of a revocation. With the scope `view`, the connection closes next. With the scope
+ * `channel`, it has left that channel.
+ *
+ * The notice does not contain the permission. The reference identifies the stored decision with the
+ * reason.
  */
 export type RevokedNotice =
   | { readonly type: "sallyport.revoked"; readonly scope: "view"; readonly reference: string }
@@ -32,16 +35,16 @@ export type RevokedNotice =
     };
 
 /**
- * `type` of a message by which a client checks that its connection is alive. The server answers it before it looks for a
- * handler, with an empty result.
+ * The `type` of a message with which a client checks that its connection is alive. The server
+ * answers with an empty result, before it looks for a handler.
  */
 export const PING_TYPE = "sallyport.ping";
 
-/** What the token endpoint answers. `expires_in` is in seconds. */
+/** The response of the token endpoint. `expires_in` is in seconds. */
 export interface TokenBody {
   readonly token: string;
   readonly expires_in: number;
 }
 
-/** The words for every refusal by permission: missing permission, object, channel and handler sound alike. */
+/** The text of every denial. It is the same for permissions, objects, channels and handlers. */
 export const PERMISSION_DENIED = "Permission denied.";

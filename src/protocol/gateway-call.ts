@@ -1,17 +1,21 @@
 /**
- * One API Gateway event as it reaches an HTTP integration, and the headers that carry what AWS does not send
- * by itself.
+ * An API Gateway event as an HTTP integration receives it, and the mapped headers of such an event.
  *
- * Source: AWS developer guide, "Set up data mapping for WebSocket APIs"; without a mapping an HTTP integration
- * learns neither the connection id nor the event.
+ * Without a mapping, an HTTP integration receives neither the connection id nor the event type.
+ * Source: AWS developer guide, "Set up data mapping for WebSocket APIs".
  */
 
 import type { HttpCall } from "./http-call.ts";
 
-/** Header that proves the caller. Provisioning maps it as a literal on every integration. */
+/**
+ * Header that authenticates the gateway. Provisioning maps it as a literal on every integration.
+ */
 export const SECRET_HEADER = "x-sallyport-secret";
 
-/** Headers mapped on every integration, each from a context variable. A mapped header overwrites the client's. */
+/**
+ * Headers of every integration, mapped from context variables. They overwrite headers of the
+ * client.
+ */
 export const CONTEXT_HEADERS = {
   connectionId: "context.connectionId",
   "x-sallyport-source-ip": "context.identity.sourceIp",
@@ -25,38 +29,42 @@ export const CONTEXT_HEADERS = {
   "x-sallyport-disconnect-reason": "context.disconnectReason",
 } as const satisfies Record<string, `context.${string}`>;
 
-/** Header in which API Gateway names the API that called. Anyone can send it: a consistency check, no proof. */
+/** Header with the API id. Any client can send it, so it does not authenticate the gateway. */
 export const API_ID_HEADER = "x-amzn-apigateway-api-id";
 
-/** A connection id as AWS makes them: base64url, padded, 16 characters today; 7 to 127 and the padding here. */
+/**
+ * Returns whether a text has the form of a connection id of AWS: base64url with padding.
+ *
+ * Ids of AWS have 16 characters today. 7 to 127 characters and the padding are accepted.
+ */
 export function isConnectionId(text: string): boolean {
-  // Asked of every event: bounds in the expression would cost more than all the rest of it.
-  const most = text.endsWith("=") ? 128 : 127;
-  return text.length <= most && /^[A-Za-z0-9_-]{7}[A-Za-z0-9_-]*=?$/.test(text);
+  // Runs for every event: length bounds in the expression would cost more than the rest of it.
+  const maxLength = text.endsWith("=") ? 128 : 127;
+  return text.length <= maxLength && /^[A-Za-z0-9_-]{7}[A-Za-z0-9_-]*=?$/.test(text);
 }
 
-/** Query parameter of the socket's URL that carries the single-use token. */
+/** Query parameter of the WebSocket URL with the single-use token. */
 export const TOKEN_PARAMETER = "ws_token";
 
-/** Query parameter of the socket's URL that names the channel to join. */
+/** Query parameter of the WebSocket URL with the channel to join. */
 export const CHANNEL_PARAMETER = "channel";
 
-/** What every event says of itself, whatever it is. */
+/** The fields that all events have. */
 interface GatewayEvent {
-  /** Unproven until the caller has been checked. */
+  /** Not trusted until the gateway is authenticated. */
   readonly connectionId: string;
-  /** Whether the way it came proves its API and stage, so that no secret is needed. */
+  /** Whether the invocation itself proves API and stage, so that no secret is needed. */
   readonly isInvocation: boolean;
-  /** The presented secret, or undefined where none came. */
+  /** The secret in the header, or `undefined`. */
   readonly secret: string | undefined;
   readonly apiId: string | undefined;
   readonly stage: string | undefined;
-  /** The socket's peer as API Gateway saw it. */
+  /** Address of the client, as API Gateway received it. */
   readonly sourceIp: string | undefined;
   readonly requestId: string | undefined;
 }
 
-/** `$connect`: the socket is not open yet; the answer decides whether it will be. */
+/** `$connect`. The connection is not open yet. The response decides whether it opens. */
 export interface ConnectCall extends GatewayEvent {
   readonly kind: "connect";
   readonly origin: string | undefined;
@@ -64,12 +72,12 @@ export interface ConnectCall extends GatewayEvent {
   readonly channel: string | undefined;
 }
 
-/** A text message from an open socket. */
+/** A text message from an open connection. */
 export interface MessageCall extends GatewayEvent {
   readonly kind: "message";
 }
 
-/** `$disconnect`: the socket has closed. Best effort: it may come late, twice or never. */
+/** `$disconnect`. The connection has closed. The event can arrive late, twice or never. */
 export interface DisconnectCall extends GatewayEvent {
   readonly kind: "disconnect";
   readonly code: number | undefined;
@@ -78,7 +86,7 @@ export interface DisconnectCall extends GatewayEvent {
 
 export type GatewayCall = ConnectCall | MessageCall | DisconnectCall;
 
-/** Reads the event out of an integration's HTTP request. Nothing in the result is trusted yet. */
+/** Reads the event from the HTTP request of an integration. The result is not trusted yet. */
 export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): GatewayCall {
   const header = (name: string) => http.header(name);
   const { invokedBy } = http;
@@ -108,13 +116,17 @@ export function decodeGatewayCall(kind: GatewayCall["kind"], http: HttpCall): Ga
   };
 }
 
-/** Returns when the connection of an event was opened, in epoch milliseconds of API Gateway's clock. Undefined: it is not mapped. */
+/**
+ * Returns when the connection of an event was opened, in epoch milliseconds of API Gateway's clock.
+ *
+ * @returns `undefined` if the header is not mapped
+ */
 export function connectedAt(http: HttpCall): number | undefined {
   const text = http.header("x-sallyport-connected-at") ?? "";
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** Source: RFC 6455 §7.4, an unsigned integer of two bytes. */
+/** Returns a close code, which is an unsigned integer of two bytes. Source: RFC 6455 §7.4. */
 function closeCode(text: string | undefined): number | undefined {
   const code = text !== undefined && /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   return code <= 65_535 ? code : undefined;

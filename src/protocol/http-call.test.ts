@@ -12,7 +12,7 @@ test.each<[what: string, read: (request: Request) => unknown]>([
   await read(request);
   await expect(webCall(request).body(100)).rejects.toMatchObject({
     name: "ConfigurationError",
-    message: expect.stringMatching(/^Something has read this request's body before Sallyport could\./),
+    message: expect.stringMatching(/^The body of the request was read before Sallyport could read it\./),
   });
 });
 
@@ -20,7 +20,7 @@ test("keeps the error of an interrupted body as the cause", async () => {
   const broken = new Error("connection reset");
   const body = new ReadableStream({ pull: (controller) => controller.error(broken) });
   await expect(webCall(post(body)).body(100)).rejects.toMatchObject({
-    name: "RefusedError",
+    name: "RequestError",
     status: 400,
     cause: broken,
   });

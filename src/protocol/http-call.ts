@@ -1,51 +1,57 @@
-import { ConfigurationError, malformed, RefusedError, SallyportError } from "../errors.ts";
+import { ConfigurationError, malformedRequest, PayloadTooLargeError, RequestError, SallyportError } from "../errors.ts";
 import { ownPath } from "./path.ts";
 
 /**
- * An HTTP request as the core reads it, whoever brought it: an adapter makes one of what its server has, and need not build a
- * web `Request` for each event.
+ * An HTTP request that is independent of the server. Adapters create it, so that not every event
+ * needs a web `Request`.
  */
 export interface HttpCall {
   readonly method: string;
-  /** Its path is the one that the client sent. An adapter checks this before it creates the URL, because `new URL()` resolves `..`. */
+  /**
+   * The URL. Its path is the one that the client sent. Adapters check this before they create the
+   * URL, because `new URL()` resolves `..`.
+   */
   readonly url: URL;
-  /** The path of `url`, where it is known before the URL is created: most events need no more. */
+  /**
+   * The path of `url`, if it is known before the URL is created. Most events need only the path.
+   */
   readonly path?: string;
   /**
-   * A header's value; undefined where none came. Repeated ones are joined by a comma, so that two secrets are none.
+   * Returns the value of a header, or `undefined`. Repeated headers are joined by a comma, so two
+   * secrets are not a valid secret.
    *
-   * @param name in any case
+   * @param name name of the header, case-insensitive
    */
   header(name: string): string | undefined;
   /**
-   * All of the body; empty where there is none. Asked for once.
+   * Reads the whole body, which can be empty. Call it once.
    *
-   * @throws RefusedError with 413 when it is larger than `maxBytes`
+   * @throws RequestError with 413 if the body has more than `maxBytes`
    */
   body(maxBytes: number): Promise<Uint8Array>;
-  /** The same as the web has it, for the app's own code. Built when first read. */
+  /** The request as a web `Request`, for the code of the app. It is created on first read. */
   readonly request: Request;
   /**
-   * The API and stage that made the call where the way itself proves them, such as a Lambda function that nobody else may invoke.
-   * No header becomes this.
+   * The API and stage of the call, if the invocation itself proves them. An example is a Lambda
+   * function that only this API is allowed to invoke. It is never read from a header.
    */
   readonly invokedBy?: { readonly apiId: string; readonly stage: string };
 }
 
-/** What goes back. */
+/** An HTTP response. */
 export interface HttpAnswer {
   readonly status: number;
-  /** Names are lower case. No content-length. */
+  /** Headers with lowercase names, without `content-length`. */
   readonly headers: Readonly<Record<string, string>>;
-  /** JSON. */
+  /** The body as JSON text, or `null` for an empty body. */
   readonly body: string | null;
 }
 
 /**
- * Converts a web `Request` to one of Sallyport's paths.
+ * Converts a web `Request` to a call, if its path is in the form of the paths of Sallyport.
  *
- * @param prefix what comes before Sallyport's own paths. Default: nothing
- * @returns undefined if the path has another prefix, or is not in the form of Sallyport's paths
+ * @param prefix the path before the paths of Sallyport. Default: none
+ * @returns `undefined` if the path has another prefix or another form
  */
 export function ownWebCall(request: Request, prefix = ""): HttpCall | undefined {
   const target = request.url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#\\]*/i, "");
@@ -56,7 +62,7 @@ export function ownWebCall(request: Request, prefix = ""): HttpCall | undefined 
   return webCall(request, url);
 }
 
-/** A web `Request` as a call. */
+/** Converts a web `Request` to a call. */
 export function webCall(request: Request, url: URL = new URL(request.url)): HttpCall {
   return {
     method: request.method,
@@ -67,13 +73,18 @@ export function webCall(request: Request, url: URL = new URL(request.url)): Http
   };
 }
 
+/** Converts a response to a web `Response`. */
 export function webResponse({ status, headers, body }: HttpAnswer): Response {
   return new Response(body, { status, headers });
 }
 
-/** The body of a web `Request`. @throws RefusedError with 413 when it is larger than `maxBytes` */
+/**
+ * Reads the body of a web `Request`.
+ *
+ * @throws RequestError with 413 if the body has more than `maxBytes`
+ */
 export async function webBody(request: Request, maxBytes: number): Promise<Uint8Array> {
-  refuseAnnounced(request.headers.get("content-length"), maxBytes);
+  checkContentLength(request.headers.get("content-length"), maxBytes);
   if (!request.body) return new Uint8Array();
   if (request.bodyUsed || request.body.locked) throw alreadyRead();
   const chunks: Uint8Array[] = [];
@@ -85,38 +96,41 @@ export async function webBody(request: Request, maxBytes: number): Promise<Uint8
       chunks.push(chunk);
     }
   } catch (error) {
-    throw error instanceof SallyportError ? error : cutShort(error);
+    throw error instanceof SallyportError ? error : bodyInterrupted(error);
   }
-  return joined(chunks);
+  return concatChunks(chunks);
 }
 
-/** @throws RefusedError with 413 for a content-length of more than `maxBytes` */
-export function refuseAnnounced(contentLength: string | null | undefined, maxBytes: number): void {
+/** Checks the `content-length` header. @throws RequestError with 413 if it exceeds `maxBytes` */
+export function checkContentLength(contentLength: string | null | undefined, maxBytes: number): void {
   if (Number(contentLength ?? 0) > maxBytes) throw tooLarge(maxBytes);
 }
 
-export function tooLarge(maxBytes: number): RefusedError {
-  return new RefusedError(`The body is larger than ${maxBytes} bytes.`, {
+/** Returns the error for a body with more than `maxBytes`. */
+export function tooLarge(maxBytes: number): RequestError {
+  return new PayloadTooLargeError(`The body is larger than ${maxBytes} bytes. Send a smaller one.`, {
     reason: "too-large",
-    status: 413,
-    reply: "Message too large.",
+    clientMessage: "Message too large.",
   });
 }
 
-/** The client closed the connection before the end of the body. */
-export function cutShort(cause?: unknown): RefusedError {
-  const error = malformed("The request ended before its body did.");
+/** Returns the error for a client that closed the connection before the end of the body. */
+export function bodyInterrupted(cause?: unknown): RequestError {
+  const error = malformedRequest(
+    "The client closed the connection before the end of the body. Send the request again.",
+  );
   if (cause !== undefined) error.cause = cause;
   return error;
 }
 
-/** A body can be read once. Waiting for the rest of one that was read would never end. */
+/** Returns the error for a body that was read before. A body can be read once only. */
 export function alreadyRead(): ConfigurationError {
   return new ConfigurationError(
-    "Something has read this request's body before Sallyport could. Mount Sallyport before any body parser.",
+    "The body of the request was read before Sallyport could read it. Mount Sallyport before any body parser.",
   );
 }
 
-export function joined(chunks: readonly Uint8Array[]): Uint8Array {
+/** Concatenates the chunks of a body. */
+export function concatChunks(chunks: readonly Uint8Array[]): Uint8Array {
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
 }

@@ -2,11 +2,12 @@ const BACKSLASH = 0x5c;
 const QUOTE = 0x22;
 
 /**
- * Returns a number of a JSON object as it is written there, such as `1e2` or `12345678901234567890`, which JSON.parse may change.
+ * Returns the source text of a number in a JSON object, such as `1e2` or `12345678901234567890`.
+ * JSON.parse can change such numbers.
  *
  * @param text a JSON object that JSON.parse accepts
- * @param name the name of the member; of several with this name, the last one counts, as for JSON.parse
- * @returns undefined if the member is missing or is not a number
+ * @param name the name of the member. Of duplicate members, the last one is used, as in JSON.parse
+ * @returns `undefined` if the member is missing or is not a number
  */
 export function numberSource(text: string, name: string): string | undefined {
   let source: string | undefined;

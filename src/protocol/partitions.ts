@@ -1,4 +1,4 @@
-/** By how their regions begin. Source: AWS SDK, endpoint rules. */
+/** Partitions by the prefix of their regions. Source: AWS SDK, endpoint rules. */
 const PARTITIONS = [
   ["cn-", "aws-cn"],
   ["us-gov-", "aws-us-gov"],
@@ -18,21 +18,23 @@ const SUFFIXES: Readonly<Record<string, string>> = {
   "aws-eusc": "amazonaws.eu",
 };
 
-/** The part of AWS that a region is in, as ARNs name it. */
+/** Returns the AWS partition of a region, as in ARNs. */
 export function partitionOf(region: string): string {
   const [, partition = "aws"] = PARTITIONS.find(([start]) => region.startsWith(start)) ?? [];
   return partition;
 }
 
-/** What the names of AWS's hosts in a region end with. */
+/** Returns the DNS suffix of AWS hosts in a region. */
 export function suffixOf(region: string): string {
   return SUFFIXES[partitionOf(region)] ?? "amazonaws.com";
 }
 
 /**
- * Returns the region of an API's host at AWS, such as `abc.execute-api.eu-west-1.amazonaws.com`, or undefined for any other host.
+ * Returns the region of an AWS API host such as `abc.execute-api.eu-west-1.amazonaws.com`.
  *
- * An endpoint inside a VPC has `vpce.` before the suffix.
+ * A VPC endpoint has `vpce.` before the suffix.
+ *
+ * @returns `undefined` for any other host
  */
 export function regionOfHost(hostname: string): string | undefined {
   const [, region, suffix] = /^[^.]+\.execute-api\.([a-z0-9-]+)\.(?:vpce\.)?(.+)$/.exec(hostname) ?? [];

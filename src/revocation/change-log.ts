@@ -2,41 +2,47 @@ import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
 import { CHANGES, changesRecorded, type Database, type Sql, type Tables } from "../storage/database.ts";
 import { type ChangedSubject, EVERYONE } from "./changed-subjects.ts";
 
-/** Changes that one reading returns. With more, every subject counts as changed. */
+/** Maximum number of changes per read. With more, every subject counts as changed. */
 const MAX_READ = 1000;
-/** Subjects recorded one by one for one change. With more, the change is recorded for everyone. */
+/** Maximum number of subjects per change. With more, the change is recorded for everyone. */
 export const MAX_SUBJECTS = 200;
-/** How long a change is kept, in milliseconds. A process that reads later treats every subject as changed. */
+/**
+ * How long a change is kept, in milliseconds. For a later reader, every subject counts as changed.
+ */
 const KEEP_MS = 10 * 60_000;
-/** Rows of one INSERT. A row has five values. */
+/** Maximum number of rows per INSERT. A row has five values. */
 const ROWS_PER_INSERT = 500;
 
 /** The number of a change, and what it changed. */
 export interface LoggedChange {
   readonly number: number;
-  /** Empty for a change that concerns no connection, such as the provisioning of a gateway. */
+  /** Empty for a change that affects no connection, such as the provisioning of a gateway. */
   readonly subjects: readonly ChangedSubject[];
-  /** False if the change only added permissions. Nothing that was read before is out of date then. */
+  /**
+   * `false` if the change only added permissions. Permissions that were read before stay valid
+   * then.
+   */
   readonly removes: boolean;
 }
 
-/** The user, session, view and channel of a connection whose permissions were read. */
+/** The user, session, view and channel of a connection. Its permissions were read before. */
 export interface Affected {
-  /** null: no signed-in user. */
+  /** `null` without a signed-in user. */
   readonly userId: string | null;
-  /** Hash of the id of the app's session. null: none. */
+  /** Hash of the session id of the app, or `null`. */
   readonly sessionId: string | null;
   readonly view: string;
-  /** undefined: no channel. */
+  /** `undefined` without a channel. */
   readonly channel: string | undefined;
 }
 
 /**
- * Numbers the changes of permissions and records the subjects of each, so that a process which has read permissions can check whether
- * they are out of date.
+ * Numbers the permission changes and records the subjects of each. With it, a process can check
+ * whether permissions that it read before are outdated.
  *
- * Numbers have no gaps: the counter is raised in the transaction of the change, and its row stays locked until the commit. A number
- * without a row therefore means that its subjects are not known, and counts as a change for everyone.
+ * Numbers have no gaps. The counter is raised in the transaction of the change, and its row stays
+ * locked until the commit. If a number has no row, its subjects are not known. It then counts as a
+ * change for everyone.
  */
 export class ChangeLog {
   readonly #database: Database;
@@ -45,7 +51,10 @@ export class ChangeLog {
     this.#database = database;
   }
 
-  /** Returns the number of a change, in the order of commits. The same transaction must {@link record} it. */
+  /**
+   * Returns the number of a change, in the order of commits. The same transaction must {@link
+   * record} it.
+   */
   number(db: Kysely<Tables>): Promise<number> {
     return this.numbers(db, 1);
   }
@@ -65,15 +74,15 @@ export class ChangeLog {
     return Number(row.count) - count + 1;
   }
 
-  /** Records what numbered changes concern, in their own transaction. */
+  /** Records the subjects of numbered changes. Call it in the transaction of the changes. */
   async record(db: Kysely<Tables>, changes: readonly LoggedChange[]): Promise<void> {
     const rows = changes.flatMap(({ number, subjects, removes }) => {
-      const few = subjects.length > MAX_SUBJECTS ? EVERYONE : subjects;
-      return (few.length > 0 ? few : [NOTHING]).map(({ scope, subject }) => ({
+      const recorded = subjects.length > MAX_SUBJECTS ? EVERYONE : subjects;
+      return (recorded.length > 0 ? recorded : [NOTHING]).map(({ scope, subject }) => ({
         number,
         scope,
         subject,
-        removes: removes && few.length > 0 ? (1 as const) : (0 as const),
+        removes: removes && recorded.length > 0 ? (1 as const) : (0 as const),
         recorded_at: this.#database.now,
       }));
     });
@@ -108,9 +117,11 @@ export class ChangeLog {
   }
 
   /**
-   * Returns the subjects that lost something after a change, and the number of the last one.
+   * Returns the subjects that may have lost access after a change, and the number of the last
+   * change.
    *
-   * @param number of the last change that the caller knows. undefined: none, so every subject counts as changed
+   * @param number number of the last change that the caller has read. With `undefined`, every
+   *   subject counts as changed
    */
   async since(
     number: number | undefined,
@@ -138,7 +149,7 @@ export class ChangeLog {
   }
 
   /**
-   * Returns an SQL condition that is true if a change after `since` can have taken something from a connection.
+   * Returns an SQL condition that is true if a connection can have lost access after `since`.
    *
    * @param since number of the last change before the permissions were read
    */
@@ -175,7 +186,7 @@ export class ChangeLog {
     return sql<SqlBool>`(coalesce(${changesRecorded(db)}, 0) - ${since} <> ${known} or exists ${affecting})`;
   }
 
-  /** Checks the same for one connection, and returns the number of the last change. */
+  /** Evaluates {@link affects} for one connection. Returns the number of the last change too. */
   async check(
     db: Kysely<Tables>,
     affected: Affected,
@@ -192,7 +203,12 @@ export class ChangeLog {
     return { last: Number(row.last), isAffected: Number(row.is_affected) === 1 };
   }
 
-  /** Removes changes that no process needs to read any more. @returns how many, at most `limit` */
+  /**
+   * Removes changes that are older than ten minutes.
+   *
+   * @param limit maximum number of rows to remove
+   * @returns the number of removed rows
+   */
   async removeOld(limit: number): Promise<number> {
     const { now } = this.#database;
     const old = this.#database.db
@@ -201,7 +217,7 @@ export class ChangeLog {
       .where(({ eb }) => eb("recorded_at", "<", eb(now, "-", KEEP_MS)))
       .orderBy("number")
       .limit(limit);
-    // A read takes no lock, and most of the time there is nothing to remove.
+    // A read takes no lock, and usually no row is old enough.
     if (!(await old.limit(1).executeTakeFirst())) return 0;
     const { numDeletedRows } = await this.#database.execute((db) =>
       db.deleteFrom("sallyport_changes").where("number", "in", old).executeTakeFirst(),
@@ -212,7 +228,7 @@ export class ChangeLog {
 
 /** Greater than the number of any change. */
 const NO_NUMBER = 2 ** 52;
-/** Recorded for a change that concerns no connection. */
+/** The subject of a change that affects no connection. */
 const NOTHING = { scope: "nothing", subject: "" } as const;
 
 function textsOf(sql: Sql, { userId, sessionId, view, channel }: Affected) {

@@ -1,34 +1,39 @@
 /**
- * What a change of permissions concerns: a user, the members of a group, the connections of one session of the app, one connection (by
- * the id of its row), the connections in a channel or of a view, or every connection.
+ * The subject of a permission change.
+ *
+ * It is a user, the members of a group, a session of the app, a channel, a view or everyone. It can
+ * also be one connection, identified by the id of its row.
  */
 export interface ChangedSubject {
   readonly scope: "user" | "group" | "session" | "connection" | "channel" | "view" | "everyone";
-  /** Id or name. `""` for everyone. */
+  /** Id or name of the subject. `""` for everyone. */
   readonly subject: string;
 }
 
-/** Every connection. */
+/** The subject of a change that affects every connection. */
 export const EVERYONE: readonly ChangedSubject[] = [{ scope: "everyone", subject: "" }];
 
-/** A connection as it was read, with what the permissions of its user came from. */
+/** A connection as it was read, with the grants and channels that its access depends on. */
 export interface Reading {
   readonly id: string;
   readonly userId: string | null;
   readonly sessionId: string | null;
   readonly view: string;
-  /** The grants that were read. A change of a group concerns those who hold one of them through it. */
+  /** The grants that were read. A change of a group affects the users with a grant through it. */
   readonly grants: readonly { readonly group: string | null }[];
-  /** The channels whose rules or `authorize` were checked. */
+  /** The channels for which rules or `authorize` were checked. */
   readonly channels: readonly string[];
 }
 
-/** Subjects that are remembered one by one. With more, everyone counts as changed, which costs one more reading. */
+/**
+ * Maximum number of subjects in memory. With more, everyone counts as changed and is read again.
+ */
 const MAX_SUBJECTS = 10_000;
 
 /**
- * Remembers which subjects lost something in this process, or in another one as far as the change log was read. What was read before is
- * out of date, and is read again before it is used.
+ * Records the subjects that may have lost access by changes of this process, and of other processes
+ * as far as the change log was read. Permissions that were read before are read again before their
+ * use.
  */
 export class ChangedSubjects {
   #sequence = 0;
@@ -36,7 +41,7 @@ export class ChangedSubjects {
   #anyGroup = 0;
   readonly #subjects = new Map<string, number>();
 
-  /** Returns the present moment, for a later call of {@link isStale}. */
+  /** Returns the current sequence number, for a later call of {@link isStale}. */
   now(): number {
     return this.#sequence;
   }
@@ -56,9 +61,12 @@ export class ChangedSubjects {
     }
   }
 
-  /** Returns true if a connection that was read at a moment can have lost something since. */
+  /**
+   * Returns whether a connection can have lost access since it was read.
+   *
+   * @param since the result of {@link now} before the connection was read
+   */
   isStale(reading: Reading, since: number): boolean {
-    // Nothing has changed since then, for any connection.
     if (this.#sequence === since) return false;
     if (this.#everyone > since) return true;
     const { id, userId, sessionId, view, grants, channels } = reading;

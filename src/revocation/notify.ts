@@ -3,94 +3,101 @@ import { type DecisionContext, denied, newReference } from "../audit/decision.ts
 import type { ConnectionWithChannels } from "../connections/connections.ts";
 import type { Outcome, ShouldSend } from "../delivery/delivery.ts";
 import { encodeFrame } from "../delivery/frame.ts";
-import type { RefusedError } from "../errors.ts";
+import type { RequestError } from "../errors.ts";
 import type { RevokedNotice } from "../protocol/frames.ts";
 import { recipientOf } from "../sending/recipients.ts";
 import type { Services } from "../services.ts";
 import type { Revocation } from "./queue.ts";
 import { HOOK_DEADLINE_MS, recheckChannel } from "./recheck.ts";
 
-/** Something lost, and why. */
+/** Access that was lost, and the denial that states the reason. */
 export interface LostAccess {
-  readonly refusal: RefusedError;
+  readonly denial: RequestError;
   readonly context: DecisionContext;
 }
 
-/** A page whose rows are closed and whose channels are left: what its sockets are still to hear, and whom hooks are asked about. */
+/**
+ * A page of connections after its rows were closed and its channels were left. Clients must still
+ * be notified, and hooks must still be called.
+ */
 export interface EndedPage {
   readonly revocation: Revocation;
-  readonly closed: readonly Told[];
-  readonly left: readonly (Told & { readonly channel: string })[];
+  readonly closed: readonly NotifiedConnection[];
+  readonly left: readonly (NotifiedConnection & { readonly channel: string })[];
   readonly asked: readonly { readonly connection: ConnectionWithChannels; readonly channel: string }[];
-  /** How many sessions are, or are in a channel, another app's to judge. */
+  /** Number of connections with a view or channel that only another app can check. */
   readonly unknown: number;
 }
 
-/** What a socket is told by. */
-interface Told {
+/** A connection to notify, and the reference of the decision. */
+interface NotifiedConnection {
   readonly connection: ConnectionWithChannels;
   readonly reference: string;
 }
 
-/** Questions to hooks that are under way at the same time. */
-const ASKED_AT_ONCE = 500;
-/** How long nothing may have come of what is under way before the next page is begun even so, in milliseconds. */
+/** Maximum number of concurrent hook calls. */
+const MAX_HOOK_CALLS = 500;
+/** Time without progress after which the next page begins anyway, in milliseconds. */
 const STALLED_MS = 200;
-/** Sockets to be told and questions to be answered, at most, of one record: those of a silent gateway, or of silent hooks. */
-const MOST_UNDER_WAY = 10_000;
+/** Maximum number of notices and hook calls in flight per record. */
+const MAX_IN_FLIGHT = 10_000;
 
 /**
- * Tells the sockets of a record's pages what they have lost, and asks hooks about the others. A page is begun when the one before is
- * done, so that a large record does not fill the way to a gateway; or when nothing comes of it any more, so that a
- * silent gateway, or a silent hook, keeps none but its own waiting.
+ * Notifies the clients in the pages of a record of lost access, and calls the hooks for the others.
+ *
+ * A page begins when the page before is finished, so that a large record does not fill the delivery
+ * queue. It also begins when the page before makes no progress. So a gateway or hook that does not
+ * respond delays only its own connections.
  */
 export class RevocationNotifier {
   readonly #services: Services;
   readonly #advanced: () => void;
-  readonly #asking = pLimit(ASKED_AT_ONCE);
-  #underWay = 0;
+  readonly #hookCalls = pLimit(MAX_HOOK_CALLS);
+  #inFlight = 0;
   #done = 0;
   #lost = 0;
   #failure: { readonly error: unknown } | undefined;
-  #allDone: () => void = () => undefined;
+  #onAllDone: () => void = () => undefined;
 
-  /** @param advanced is called whenever something has come of it */
+  /** @param advanced called each time that work has finished */
   constructor(services: Services, advanced: () => void) {
     this.#services = services;
     this.#advanced = advanced;
   }
 
+  /** Starts the notices and hook calls of a page. Returns immediately. */
   begin({ revocation, closed, left, asked }: EndedPage): void {
     const services = this.#services;
     const lost = new Set([...closed, ...left].map(({ connection }) => connection.id));
     this.#lost += lost.size;
-    const askAbout = async ({ connection, channel }: EndedPage["asked"][number]) => {
-      if (!(await askHooks(services, revocation, connection, channel)) || lost.has(connection.id)) return;
+    const callHooksFor = async ({ connection, channel }: EndedPage["asked"][number]) => {
+      if (!(await callHooks(services, revocation, connection, channel)) || lost.has(connection.id)) return;
       lost.add(connection.id);
       this.#lost++;
     };
-    for (const told of closed) this.#track(endSession(services, told.connection, told.reference));
-    for (const told of left) this.#track(notifyLeft(services, told.connection, told.channel, told.reference));
-    for (const question of asked) this.#track(this.#asking(askAbout, question));
+    for (const loss of closed) this.#track(notifyAndClose(services, loss.connection, loss.reference));
+    for (const loss of left) this.#track(notifyLeft(services, loss.connection, loss.channel, loss.reference));
+    for (const membership of asked) this.#track(this.#hookCalls(callHooksFor, membership));
   }
 
-  /** Resolves when the next page may be begun. */
-  async room(): Promise<void> {
-    while (this.#underWay > 0 && !this.#services.delivery.isShut) {
+  /** Resolves when the next page may begin. */
+  async waitForCapacity(): Promise<void> {
+    while (this.#inFlight > 0 && !this.#services.delivery.isShut) {
       const done = this.#done;
       await this.#settledWithin(STALLED_MS);
-      if (done === this.#done && this.#underWay < MOST_UNDER_WAY) return;
+      if (done === this.#done && this.#inFlight < MAX_IN_FLIGHT) return;
     }
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no work is in flight. */
   async settled(): Promise<void> {
-    while (this.#underWay > 0) await this.#settledWithin(STALLED_MS);
+    while (this.#inFlight > 0) await this.#settledWithin(STALLED_MS);
   }
 
   /**
-   * @returns how many sessions have lost something
-   * @throws what failed first
+   * Returns the number of connections that lost access to a view or channel.
+   *
+   * @throws the first error that occurred
    */
   lost(): number {
     if (this.#failure) throw this.#failure.error;
@@ -98,7 +105,7 @@ export class RevocationNotifier {
   }
 
   #track(work: Promise<void>): void {
-    this.#underWay++;
+    this.#inFlight++;
     work
       .catch((error: unknown) => {
         this.#failure ??= { error };
@@ -106,14 +113,14 @@ export class RevocationNotifier {
       .finally(() => {
         this.#done++;
         this.#advanced();
-        if (--this.#underWay === 0) this.#allDone();
+        if (--this.#inFlight === 0) this.#onAllDone();
       });
   }
 
   #settledWithin(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
-      this.#allDone = () => {
+      this.#onAllDone = () => {
         clearTimeout(timer);
         resolve();
       };
@@ -121,29 +128,29 @@ export class RevocationNotifier {
   }
 }
 
-/** An eviction is a decision like any other: it has a reference and a trace. */
-export function keepLoss(
+/** Stores the decision of a revocation. @returns its reference */
+export function recordLoss(
   services: Services,
   { change }: Revocation,
-  { refusal: refused, context }: LostAccess,
+  { denial: denial, context }: LostAccess,
 ): string {
   if (change !== null) context.change = change;
-  return services.keep(denied(context, refused, newReference()));
+  return services.recordDecision(denied(context, denial, newReference()));
 }
 
-/** @returns whether the session has left the channel by the author's word */
-async function askHooks(
+/** Calls the hooks of a channel. @returns whether the connection lost the channel */
+async function callHooks(
   services: Services,
   revocation: Revocation,
   connection: ConnectionWithChannels,
   channel: string,
 ): Promise<boolean> {
-  // The record is left to others, who ask about all of it.
+  // Another process takes over the record and calls all hooks.
   if (services.delivery.isShut) return false;
-  const standing = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
-  if (standing.kind !== "lost") return false;
+  const result = await recheckChannel(services, connection, channel, HOOK_DEADLINE_MS);
+  if (result.kind !== "lost") return false;
   if ((await services.memberships.leaveMany([{ connection, channel }])).length === 0) return false;
-  const reference = keepLoss(services, revocation, standing);
+  const reference = recordLoss(services, revocation, result);
   await services.decisionLog.flush();
   await notifyLeft(services, connection, channel, reference);
   return true;
@@ -158,8 +165,8 @@ async function notifyLeft(
   await notify(services, connection, { type: "sallyport.revoked", scope: "channel", channel, reference });
 }
 
-/** Tells a socket whose row is closed already, and closes it. */
-async function endSession(
+/** Notifies and closes a connection after its row was closed. */
+async function notifyAndClose(
   services: Services,
   connection: ConnectionWithChannels,
   reference: string,
@@ -171,11 +178,11 @@ async function endSession(
   });
   const recipient = await recipientOf(services, connection);
   if (!recipient) return;
-  // A client that hangs up on its notice is gone, however young its row: it is no connection still arriving.
+  // After the notice was sent, a 410 means that the connection is gone, even if its row is new.
   const socket = notified?.kind === "sent" ? { ...recipient, connectedAt: 0 } : recipient;
   const outcome = await services.delivery.close(socket, {
     urgent: true,
-    stillPermitted: connected(services, connection),
+    shouldSend: isStillConnected(services, connection),
   });
   services.unfinishedCloses.keepFailed(socket, outcome);
   report(services, connection, outcome);
@@ -190,25 +197,33 @@ async function notify(
   if (!recipient) return undefined;
   const outcome = await services.delivery.post(recipient, encodeFrame(notice), {
     urgent: true,
-    stillPermitted: connected(services, connection),
+    shouldSend: isStillConnected(services, connection),
   });
   report(services, connection, outcome);
   return outcome;
 }
 
-/** Before each further try: a client that has left by itself, as after signing out, needs neither notice nor close. */
-function connected(services: Services, connection: ConnectionWithChannels): ShouldSend {
+/**
+ * Returns a check for a retry. A client that has disconnected by itself, for example after signing
+ * out, needs neither notice nor close.
+ */
+function isStillConnected(services: Services, connection: ConnectionWithChannels): ShouldSend {
   let isFresh = true;
   return () => {
-    const goOn = isFresh;
+    const wasFresh = isFresh;
     isFresh = !isFresh;
-    return goOn ? true : services.connections.isConnected(connection.id);
+    return wasFresh ? true : services.connections.isConnected(connection.id);
   };
 }
 
-/** The session is nobody's already; that its socket lives on is somebody's to know, unless the record is left to others. */
+/**
+ * Reports a failed notice or close, unless the process shuts down and leaves the record to others.
+ */
 function report(services: Services, connection: ConnectionWithChannels, outcome: Outcome): void {
   if (outcome.kind !== "failed" || services.delivery.isShut) return;
-  const error = new Error(`The gateway did not take it: ${outcome.reason}`);
-  services.onError(error, `evicting connection ${connection.connectionId}`);
+  const error = new Error(
+    `API Gateway did not accept the notice or the close of the connection (${outcome.reason}). ` +
+      "Check that this process can reach the gateway.",
+  );
+  services.onError(error, `revoking access of connection ${connection.connectionId}`);
 }

@@ -1,37 +1,42 @@
 import type { Services } from "../services.ts";
 import type { RevocationWorker } from "./worker.ts";
 
-/** How often a process looks whether another one has changed something, in milliseconds. */
-const LOOK_MS = 250;
-/** How often it looks even so: for grants that end, and records whose claimant died. */
-const LOOK_ANYWAY_MS = 750;
-/** How long it waits when the database has woken it, in milliseconds: many changes at once are one. */
-const WOKEN_MS = 10;
-/** Shortest time between two looks, in milliseconds, however often it is woken. */
-const SPACE_MS = 100;
+/** Interval of the check for changes by other processes, in milliseconds. */
+const POLL_MS = 250;
+/** Interval of the check for expired grants and for records of dead processes, in milliseconds. */
+const WORK_POLL_MS = 750;
+/**
+ * Delay after a notification of the database, in milliseconds. It combines simultaneous changes.
+ */
+const WAKE_DELAY_MS = 10;
+/** Minimum time between two checks, in milliseconds. */
+const MIN_PAUSE_MS = 100;
 
-/** Enforces what time and other processes changed, for as long as this one serves events. Keeps no process alive. */
+/**
+ * Applies expired grants and changes by other processes to open connections, while this process
+ * serves events. Its timers do not keep the process alive.
+ */
 export class RevocationPoller {
   readonly #services: Services;
   readonly #worker: RevocationWorker;
   #timer: NodeJS.Timeout | undefined;
   #unlisten: (() => Promise<void>) | undefined;
-  #isLooking = false;
+  #isChecking = false;
   #isWoken = false;
   #isPaused = false;
-  /** Whether it has been started since it was paused last. */
-  #isWanted = false;
-  /** When the last look began. */
-  #beganAt = Number.NEGATIVE_INFINITY;
-  /** When it last looked at what there is to enforce. */
-  #lookedAt = Number.NEGATIVE_INFINITY;
+  /** Whether `start()` was called since the last pause began. */
+  #isRestartRequested = false;
+  /** `performance.now()` when the last check began. */
+  #checkStartedAt = Number.NEGATIVE_INFINITY;
+  /** `performance.now()` when records and expired grants were last checked. */
+  #workedAt = Number.NEGATIVE_INFINITY;
   /** Number of the last change that was read. */
   #lastChange: number | undefined;
-  /** The first reading of that number. */
-  #begun: Promise<void> | undefined;
-  #stopped = false;
-  #looking: Promise<void> = Promise.resolve();
-  readonly #enforcing = new Set<Promise<void>>();
+  /** The first read of that number. */
+  #firstRead: Promise<void> | undefined;
+  #isStopped = false;
+  #checking: Promise<void> = Promise.resolve();
+  readonly #working = new Set<Promise<void>>();
 
   constructor(services: Services, worker: RevocationWorker) {
     this.#services = services;
@@ -39,113 +44,122 @@ export class RevocationPoller {
   }
 
   /**
-   * Starting twice is starting once.
+   * Starts the poller. Another call has no effect.
    *
-   * @returns resolves when the number of the last change is known: a send that reads its recipients afterwards reads none of them again
-   *   because the process has just started
+   * @returns a promise that resolves when the number of the last change was read. A send waits for
+   *   it, so that its recipients are not read again because the process has just started
    */
   start(): Promise<void> {
-    this.#begun ??= this.#markElsewhere().catch((error) => {
-      this.#begun = undefined;
-      this.#services.onError(error, "enforcement loop");
+    this.#firstRead ??= this.#markExternalChanges().catch((error) => {
+      this.#firstRead = undefined;
+      this.#services.onError(error, "revocation poller");
     });
     this.#schedule();
-    return this.#begun;
+    return this.#firstRead;
   }
 
   #schedule(): void {
-    this.#isWanted = true;
-    if (this.#timer || this.#stopped || this.#isPaused) return;
-    this.#lookAfter(LOOK_MS);
+    this.#isRestartRequested = true;
+    if (this.#timer || this.#isStopped || this.#isPaused) return;
+    this.#checkAfter(POLL_MS);
   }
 
-  /** Ends it until it is started again. Resolves when it looks no more; what it has begun may be under way. */
+  /**
+   * Stops the poller until it is started again. Resolves when no check is in flight. Revocations
+   * that it has started can still be in progress.
+   */
   async pause(): Promise<void> {
     this.#isPaused = true;
-    this.#isWanted = false;
+    this.#isRestartRequested = false;
     clearTimeout(this.#timer);
-    await Promise.all([this.#looking, this.#unlisten?.()]);
+    await Promise.all([this.#checking, this.#unlisten?.()]);
     this.#unlisten = undefined;
     this.#timer = undefined;
     this.#isPaused = false;
-    if (this.#isWanted) this.#schedule();
+    if (this.#isRestartRequested) this.#schedule();
   }
 
-  /** Resolves when what it has begun by now is done. */
+  /** Resolves when the revocations that it has started so far are finished. */
   async idle(): Promise<void> {
-    await Promise.all(this.#enforcing);
+    await Promise.all(this.#working);
   }
 
-  /** Resolves when it looks no more. What it has begun may be under way. */
+  /**
+   * Stops the poller permanently. Resolves when no check is in flight. Revocations that it has
+   * started can still be in progress.
+   */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#isStopped = true;
     clearTimeout(this.#timer);
     await this.#unlisten?.();
-    await this.#looking;
+    await this.#checking;
   }
 
   #wake(): void {
-    // Paused, it is not to begin by itself.
-    if (this.#stopped || this.#isPaused || this.#isWoken || !this.#timer) return;
+    // A notification must not start a paused poller.
+    if (this.#isStopped || this.#isPaused || this.#isWoken || !this.#timer) return;
     this.#isWoken = true;
-    if (this.#isLooking) return;
+    if (this.#isChecking) return;
     clearTimeout(this.#timer);
-    this.#lookSoon();
+    this.#checkSoon();
   }
 
-  #lookSoon(): void {
-    this.#lookAfter(Math.max(WOKEN_MS, this.#beganAt + SPACE_MS - performance.now()));
+  #checkSoon(): void {
+    this.#checkAfter(Math.max(WAKE_DELAY_MS, this.#checkStartedAt + MIN_PAUSE_MS - performance.now()));
   }
 
-  #lookAfter(ms: number): void {
+  #checkAfter(ms: number): void {
     this.#timer = setTimeout(() => {
       const isWoken = this.#isWoken;
       this.#isWoken = false;
-      this.#isLooking = true;
-      this.#beganAt = performance.now();
-      this.#looking = this.#look(isWoken).finally(() => {
-        this.#isLooking = false;
-        if (this.#stopped || this.#isPaused) return;
-        if (this.#isWoken) this.#lookSoon();
-        else this.#lookAfter(LOOK_MS);
+      this.#isChecking = true;
+      this.#checkStartedAt = performance.now();
+      this.#checking = this.#check(isWoken).finally(() => {
+        this.#isChecking = false;
+        if (this.#isStopped || this.#isPaused) return;
+        if (this.#isWoken) this.#checkSoon();
+        else this.#checkAfter(POLL_MS);
       });
     }, ms).unref();
   }
 
-  /** Marks what other processes changed, so that what is still to be sent here is checked again. */
-  async #markElsewhere(): Promise<void> {
+  /**
+   * Marks the changes of other processes, so that pending sends of this process are checked again.
+   */
+  async #markExternalChanges(): Promise<void> {
     const { changeLog, changedSubjects } = this.#services;
     const { number, subjects } = await changeLog.since(this.#lastChange);
     changedSubjects.mark(subjects);
     this.#lastChange = Math.max(number, this.#lastChange ?? 0);
   }
 
-  async #look(isWoken: boolean): Promise<void> {
-    // Not before the first look: a function that is frozen after each event would open a connection for each.
+  async #check(isWoken: boolean): Promise<void> {
+    // Not before the first check: a function that is frozen after each event would connect each
+    // time.
     this.#unlisten ??= this.#services.database.listen(() => this.#wake());
     try {
-      await this.#services.decisionLog.settleWhenDue();
+      await this.#services.decisionLog.flushWithCountsWhenDue();
       await this.#services.decisionLog.sweep();
       await this.#services.endedSessions.sweep();
       await this.#services.activity.writeWhenDue();
       const changed = await this.#services.database.pollExternalChanges();
-      if (!changed && !isWoken && performance.now() - this.#lookedAt < LOOK_ANYWAY_MS) return;
-      this.#lookedAt = performance.now();
-      await this.#markElsewhere();
-      this.#begin();
+      if (!changed && !isWoken && performance.now() - this.#workedAt < WORK_POLL_MS) return;
+      this.#workedAt = performance.now();
+      await this.#markExternalChanges();
+      this.#startWork();
     } catch (error) {
-      this.#services.onError(error, "enforcement loop");
+      this.#services.onError(error, "revocation poller");
     }
   }
 
-  /** Not waited for: while hooks are being asked about somebody, the next look finds what others have lost. */
-  #begin(): void {
-    // Whoever finds no room for another record would only wait for one.
+  /** Starts the worker without waiting, so that slow hooks do not delay the next check. */
+  #startWork(): void {
+    // A full worker would only wait.
     if (this.#worker.isFull) return;
-    const enforcing: Promise<void> = this.#worker
+    const working: Promise<void> = this.#worker
       .enforce()
-      .catch((error) => this.#services.onError(error, "enforcement loop"))
-      .then(() => void this.#enforcing.delete(enforcing));
-    this.#enforcing.add(enforcing);
+      .catch((error) => this.#services.onError(error, "revocation poller"))
+      .then(() => void this.#working.delete(working));
+    this.#working.add(working);
   }
 }

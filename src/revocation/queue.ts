@@ -1,61 +1,73 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { AliasableExpression, ExpressionBuilder, Kysely } from "kysely";
 import { MAX_CLOCK_SKEW_MS } from "../auth/rate-limits.ts";
-import { MAX_SESSION_MS } from "../protocol/quotas.ts";
+import { MAX_CONNECTION_ROW_AGE_MS } from "../protocol/quotas.ts";
 import type { Database, Tables } from "../storage/database.ts";
 
 type Scope = Tables["sallyport_revocations"]["scope"];
 
 /**
- * Whose sockets a change can have touched: one user, the members of a group, the users whom the record lists, a user who
- * was deleted, a login that ended, those in a channel or at a view, or everyone.
+ * The connections that a change can affect.
+ *
+ * They belong to one user, the members of a group, the listed users, a deleted user or an ended
+ * session. Or they are in a channel, of a view, or all connections.
  */
 export type RevocationTarget =
   | { readonly scope: Exclude<Scope, "users" | "everyone">; readonly subject: string }
   | { readonly scope: "users"; readonly users: readonly string[] | AliasableExpression<{ user_id: string }> }
   | { readonly scope: "everyone" };
 
-/** A change of rights whose consequences for open sockets are still to be drawn. */
+/** The record of a permission change that must still be applied to open connections. */
 export interface Revocation {
   readonly id: string;
   readonly scope: Scope;
-  /** Id of the user or login, name of the group or channel, path of the view. */
+  /** Id of the user, hash of the session id, name of the group or channel, or path of the view. */
   readonly subject: string;
-  /** The change's number in the audit, where it has one. */
+  /** Number of the change in the audit log, or `null`. */
   readonly change: number | null;
-  /** Another process had it before, and may have died half-way. */
+  /** Whether another process had started it, and may have exited before it was finished. */
   readonly isTakenOver: boolean;
 }
 
-/** How long a process that claimed a record may be silent before another may claim it, in milliseconds. */
+/** Duration of a lease, in milliseconds. Afterwards, another process may dequeue the record. */
 const LEASE_MS = 15_000;
-/** How often whoever works on some says so, in milliseconds. */
+/** Interval of the renewal of leases, in milliseconds. */
 const RENEW_MS = 4000;
-/** How long a work may come no further and keep others off, in milliseconds: longer than the longest call with all its tries. */
-const STUCK_MS = 90_000;
+/**
+ * Time without progress after which a lease is not renewed, in milliseconds. It is longer than the
+ * longest call to API Gateway with all retries.
+ */
+const MAX_IDLE_MS = 90_000;
 
+/** Maximum number of users per INSERT. */
 const USERS_PER_INSERT = 5000;
 
-/** The records that changes of rights leave behind, each enforced by whoever claims it. */
+/**
+ * The queue of recorded permission changes. Each record is processed by the process that dequeues
+ * it.
+ */
 export class RevocationQueue {
   readonly #database: Database;
   readonly #app: string;
   readonly #claimant = randomUUID();
-  /** Records in work here, each with when it last came further. */
+  /** Records in progress in this process, with the time of their last progress. */
   readonly #leases = new Map<string, { advancedAt: number }>();
   #renewing: NodeJS.Timeout | undefined;
 
-  /** @param app names what this process can judge: processes of the same views and channels bear the same name */
+  /**
+   * @param app identifies the views and channels of this app. All processes with the same views and
+   *   channels pass the same value
+   */
   constructor(database: Database, app: string) {
     this.#database = database;
     this.#app = createHash("sha256").update(app).digest("hex").slice(0, 16);
   }
 
   /**
-   * One record for a change, however many users it touches, in the change's own transaction. It is this process's
-   * to enforce, until the lease is over.
+   * Adds one record for a change, in the transaction of the change. The number of users does not
+   * matter. Until its lease expires, only this process can dequeue it.
    *
-   * @returns the record's id
+   * @returns the id of the record
    */
   async record(db: Kysely<Tables>, touched: RevocationTarget, change: number | null): Promise<string> {
     const { now } = this.#database;
@@ -72,11 +84,11 @@ export class RevocationQueue {
         change_number: change,
       }))
       .execute();
-    if (touched.scope === "users") await this.#list(db, id, touched.users);
+    if (touched.scope === "users") await this.#listUsers(db, id, touched.users);
     return id;
   }
 
-  /** Records several changes, each of one user or group, in one statement. */
+  /** Adds a record for each of several changes of one user or group, in one statement. */
   async recordMany(
     db: Kysely<Tables>,
     records: readonly {
@@ -103,8 +115,8 @@ export class RevocationQueue {
       .execute();
   }
 
-  /** Notes whom a change touches, while the tables still tell it. */
-  async #list(
+  /** Lists the users that a change affects, before the change removes that information. */
+  async #listUsers(
     db: Kysely<Tables>,
     id: string,
     users: readonly string[] | AliasableExpression<{ user_id: string }>,
@@ -132,7 +144,7 @@ export class RevocationQueue {
     }
   }
 
-  /** Returns the users whom a record lists, at most `limit`. */
+  /** Returns the users that a record lists, at most `limit`. */
   async listed(db: Kysely<Tables>, id: string, limit = Number.MAX_SAFE_INTEGER): Promise<readonly string[]> {
     const rows = await db
       .selectFrom("sallyport_revocation_users")
@@ -144,9 +156,11 @@ export class RevocationQueue {
   }
 
   /**
-   * Claims a record that is ours or nobody's: the oldest, or a given one. Of two racing processes one gets it.
+   * Dequeues the oldest record that is available, or a given one, and takes its lease. If several
+   * processes call it at the same time, only one receives a record.
    *
-   * @param options.except records that this process has in hand
+   * @param options.except records that are in progress in this process
+   * @param options.only id of the record to dequeue. Default: the oldest
    */
   async dequeue(options: { except: ReadonlySet<string>; only?: string }): Promise<Revocation | undefined> {
     const { now } = this.#database;
@@ -154,7 +168,7 @@ export class RevocationQueue {
       let query = db
         .selectFrom("sallyport_revocations")
         .select(["id", "scope", "subject", "change_number", "claimed_by"])
-        .where((eb) => this.#claimable(eb))
+        .where((eb) => this.#isDequeuable(eb))
         .orderBy("created_at")
         .orderBy("id")
         .limit(1);
@@ -162,7 +176,7 @@ export class RevocationQueue {
       if (options.only !== undefined) query = query.where("id", "=", options.only);
       return query.executeTakeFirst();
     };
-    // A read first, so that looking costs no lock.
+    // Read without a lock first, because usually no record is due.
     if (!(await due(this.#database.db))) return undefined;
     return this.#database.transaction(async (db) => {
       const row = await due(db);
@@ -184,10 +198,11 @@ export class RevocationQueue {
   }
 
   /**
-   * Keeps a record for as long as its work comes further: nobody else needs to begin it. A renewal that fails is no failure of the
-   * work, since doing it twice does no harm.
+   * Renews the lease of a record while its work makes progress, so that no other process starts it.
    *
-   * @param work calls `advanced` whenever it has come further
+   * A failed renewal is ignored, because the work is idempotent.
+   *
+   * @param work calls `advanced` each time that it makes progress
    */
   async withLease<Result>(id: string, work: (advanced: () => void) => Promise<Result>): Promise<Result> {
     const lease = { advancedAt: performance.now() };
@@ -206,13 +221,13 @@ export class RevocationQueue {
     }
   }
 
-  /** One statement for all records, and one at a time. */
+  /** Renews all leases with one statement. Only one renewal is in flight at a time. */
   #renewLater(): void {
     const timer = setTimeout(async () => {
       const now = performance.now();
-      const alive = [...this.#leases].filter(([, { advancedAt }]) => now - advancedAt < STUCK_MS);
-      if (alive.length > 0) await this.#renew(alive.map(([id]) => id)).catch(() => undefined);
-      // Those of then are all done, and whoever came since has a timer.
+      const active = [...this.#leases].filter(([, { advancedAt }]) => now - advancedAt < MAX_IDLE_MS);
+      if (active.length > 0) await this.#renew(active.map(([id]) => id)).catch(() => undefined);
+      // All earlier records are finished, and newer ones have started another timer.
       if (this.#renewing !== timer) return;
       this.#renewLater();
     }, RENEW_MS).unref();
@@ -231,7 +246,11 @@ export class RevocationQueue {
     );
   }
 
-  /** It failed: anybody may claim it when the lease is over. One that another process has claimed since is left alone. */
+  /**
+   * Returns a failed record to the queue. Any process can dequeue it when its lease has expired.
+   *
+   * A record that another process has dequeued since then is not changed.
+   */
   async postpone(id: string): Promise<void> {
     await this.#database.transaction((db) =>
       db
@@ -244,8 +263,8 @@ export class RevocationQueue {
   }
 
   /**
-   * This app has done what it can judge; another one has sockets to look at. Such a record is kept for as long as a socket
-   * of then can live.
+   * Completes a record for this app, if another app must check some of its connections. The record
+   * is kept for the maximum duration of a connection.
    */
   async completeForThisApp(id: string): Promise<void> {
     const { now } = this.#database;
@@ -264,40 +283,42 @@ export class RevocationQueue {
       const old = await db
         .selectFrom("sallyport_revocations")
         .select("id")
-        .where(({ eb }) => eb("created_at", "<", eb(now, "-", MAX_SESSION_MS)))
+        .where(({ eb }) => eb("created_at", "<", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)))
         .execute();
-      for (const record of old) await forget(db, record.id);
+      for (const record of old) await deleteRecord(db, record.id);
     });
   }
 
-  /** The record has been enforced to its end; unless another process has claimed it since, and still tells those whom it found. */
+  /** Removes a finished record. A record that another process has dequeued since then is kept. */
   async finish(id: string): Promise<void> {
     await this.#database.transaction(async (db) => {
-      const ours = await db
+      const isLeased = await db
         .selectFrom("sallyport_revocations")
         .select("id")
         .where("id", "=", id)
         .where("claimed_by", "=", this.#claimant)
         .executeTakeFirst();
-      if (ours) await forget(db, id);
+      if (isLeased) await deleteRecord(db, id);
     });
   }
 
-  /** Ours, nobody's yet, or of a process that took too long; and not done already as far as this app can. */
-  #claimable(eb: ExpressionBuilder<Tables, "sallyport_revocations">) {
+  /**
+   * Condition of a record without a valid lease of another process that this app has not completed.
+   */
+  #isDequeuable(eb: ExpressionBuilder<Tables, "sallyport_revocations">) {
     const { now } = this.#database;
-    const free = eb.or([
+    const isAvailable = eb.or([
       eb("claimed_by", "=", this.#claimant),
       eb("claimed_until", "is", null),
       eb("claimed_until", "<", now),
-      // The clock was set back, and the process that claimed it may be gone.
+      // The clock was set back, and the process with the lease may have exited.
       eb("claimed_until", ">", eb(now, "+", LEASE_MS + MAX_CLOCK_SKEW_MS)),
     ]);
-    return eb.and([free, eb("done_by", "not like", `%,${this.#app},%`)]);
+    return eb.and([isAvailable, eb("done_by", "not like", `%,${this.#app},%`)]);
   }
 }
 
-async function forget(db: Kysely<Tables>, id: string): Promise<void> {
+async function deleteRecord(db: Kysely<Tables>, id: string): Promise<void> {
   await db.deleteFrom("sallyport_revocation_users").where("revocation_id", "=", id).execute();
   await db.deleteFrom("sallyport_revocations").where("id", "=", id).execute();
 }

@@ -1,33 +1,35 @@
 import { createDecisionContext, type DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
-import { RefusedError } from "../errors.ts";
+import { ForbiddenError, RequestError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { userOf } from "../views/user.ts";
 
-/** What a session may still have. `foreign`: its view or channel is another app's to judge. */
+/** Whether a connection may keep a view or channel. `foreign`: only another app can check it. */
 export type RecheckResult =
-  | { readonly kind: "stands" }
+  | { readonly kind: "allowed" }
   | { readonly kind: "foreign" }
-  | { readonly kind: "lost"; readonly refusal: RefusedError; readonly context: DecisionContext };
+  | { readonly kind: "lost"; readonly denial: RequestError; readonly context: DecisionContext };
 
-const STANDS: RecheckResult = { kind: "stands" };
+const ALLOWED: RecheckResult = { kind: "allowed" };
 const FOREIGN: RecheckResult = { kind: "foreign" };
 
-/** Whether a session may keep its view, with the rights that were read together with it. */
+/**
+ * Checks whether a connection may keep its view, with the permissions that were read with its row.
+ */
 export function recheckView(services: Services, connection: ConnectionWithChannels): RecheckResult {
   const view = services.views.get(connection.view);
   if (!view) return FOREIGN;
   const context = decisionContextOf(connection);
   try {
     requireRule(context, view.name, view.rule, connection);
-    return STANDS;
+    return ALLOWED;
   } catch (error) {
-    return lost(error, context);
+    return lostResult(error, context);
   }
 }
 
-/** Whether a session may stay in a channel as far as its rules say: by rights alone. */
+/** Checks whether a connection may stay in a channel, by its rules only. */
 export function recheckChannelRules(
   services: Services,
   connection: ConnectionWithChannels,
@@ -39,18 +41,21 @@ export function recheckChannelRules(
   context.channel = name;
   try {
     requireChannelRules(context, channel, connection);
-    return STANDS;
+    return ALLOWED;
   } catch (error) {
-    return lost(error, context);
+    return lostResult(error, context);
   }
 }
 
-/** How long the author's hooks may take about one session in one channel before their silence is a no, in milliseconds. */
+/**
+ * Maximum time for all hooks of one connection in one channel, in milliseconds. A timeout denies.
+ */
 export const HOOK_DEADLINE_MS = 5000;
 
 /**
- * Whether a session may stay in a channel: its rules, and every `authorize`. A hook that fails has not said yes, nor has one
- * that is silent for too long.
+ * Checks whether a connection may stay in a channel, by its rules and every `authorize`.
+ *
+ * A hook that fails or times out denies access. The error is reported to `onError`.
  */
 export async function recheckChannel(
   services: Services,
@@ -64,50 +69,57 @@ export async function recheckChannel(
   context.channel = name;
   try {
     requireChannelRules(context, channel, connection);
-    const asking = runChannelAuthorize(context, channel, userOf(connection, services.permissions, context));
+    const authorizing = runChannelAuthorize(
+      context,
+      channel,
+      userOf(connection, services.permissions, context),
+    );
     await withTimeout(
       deadlineMs,
-      asking,
-      `authorize of channel "${name}" has not answered for ${deadlineMs} ms.`,
+      authorizing,
+      `authorize of channel "${name}" did not return within ${deadlineMs} ms. Make it faster.`,
     );
-    return STANDS;
+    return ALLOWED;
   } catch (error) {
-    if (error instanceof RefusedError) return lost(error, context);
+    if (error instanceof RequestError) return lostResult(error, context);
     services.onError(error, `authorize of channel "${name}"`);
-    const failed = new RefusedError(`authorize of channel "${name}" failed: ${error}`, {
-      reason: "authorize",
-    });
-    return lost(failed, context);
+    const denial = new ForbiddenError(
+      `authorize of channel "${name}" failed (${error}), so access is denied. Fix the error in the hook.`,
+      {
+        reason: "authorize",
+      },
+    );
+    return lostResult(denial, context);
   }
 }
 
-/** @throws Error with these words when nothing has come of it in time */
+/** Returns the result of `work`. @throws Error with the message if it does not settle in time */
 export async function withTimeout<Result>(
   timeMs: number,
   work: Promise<Result>,
-  words: string,
+  message: string,
 ): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(words)), timeMs);
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(message)), timeMs);
   });
   try {
-    return await Promise.race([work, silence]);
+    return await Promise.race([work, timeout]);
   } finally {
     clearTimeout(timer);
     work.catch(() => undefined);
   }
 }
 
-function lost(error: unknown, context: DecisionContext): RecheckResult {
-  if (error instanceof RefusedError) return { kind: "lost", refusal: error, context };
+function lostResult(error: unknown, context: DecisionContext): RecheckResult {
+  if (error instanceof RequestError) return { kind: "lost", denial: error, context };
   throw error;
 }
 
-/** What a decision about an open socket, and not about an event from it, tells of whose it was. */
+/** Creates the context of a decision about an open connection, without an event from its client. */
 export function decisionContextOf(
   connection: ConnectionRow,
-  event: "eviction" | "delivery" = "eviction",
+  event: "revocation" | "delivery" = "revocation",
 ): DecisionContext {
   const context = createDecisionContext(event, connection.view);
   context.view = connection.view;

@@ -82,7 +82,7 @@ test("connections that an endpoint fails to close for ten minutes are reported a
   await pass(30_000);
   expect(errors).toHaveLength(100);
   expect(errors[0]).toMatch(
-    /^closing connection 0: Error: The gateway did not close the connection for 10 minutes/,
+    /^closing connection 0: Error: API Gateway did not close the connection for 10 minutes/,
   );
   expect(vi.getTimerCount()).toBe(0);
 });

@@ -1,17 +1,18 @@
 import type { Outcome, Recipient } from "../delivery/delivery.ts";
 
-/** Connections that are kept at most: about 5 MB. */
+/** Maximum number of connections in memory, about 5 MB. */
 const MAX_CONNECTIONS = 10_000;
-/** Connections that are closed at the same time. */
-const AT_ONCE = 16;
-/** Pauses between two rounds, in milliseconds: doubled each time. */
+/** Maximum number of connections that are closed at the same time. */
+const MAX_CLOSES = 16;
+/** Pause before the first round of retries, in milliseconds. It doubles each time. */
 const FIRST_PAUSE_MS = 1000;
+/** Maximum pause between two rounds, in milliseconds. */
 const LONGEST_PAUSE_MS = 15_000;
 /** How long the close of a connection is retried, in milliseconds. */
 const GIVE_UP_MS = 600_000;
 
-/** What closing again needs. */
-interface Closing {
+/** The dependencies of {@link UnfinishedCloses}. */
+interface Dependencies {
   readonly delivery: {
     close(recipient: Recipient, options: { readonly urgent: boolean }): Promise<Outcome>;
     readonly isShut: boolean;
@@ -22,28 +23,34 @@ interface Closing {
 
 interface Unfinished {
   readonly recipient: Recipient;
-  /** `performance.now()` of the first try. */
+  /** `performance.now()` of the first attempt. */
   readonly since: number;
 }
 
 /**
- * Retries the close of connections whose rows are closed, and whose close API Gateway has failed. Nothing is accepted from them or
- * delivered to them, but their clients would not notice. They are kept in memory. If the process dies, they are closed after their next
- * message, see {@link OrphanedConnections}.
+ * Retries the close of connections after API Gateway failed to close them.
+ *
+ * Their rows are closed, so they send and receive no messages, but their clients would stay
+ * connected. The list is in memory. If the process exits, {@link OrphanedConnections} closes each
+ * connection after its next message.
  */
 export class UnfinishedCloses {
-  readonly #closing: Closing;
+  readonly #dependencies: Dependencies;
   readonly #unfinished = new Map<string, Unfinished>();
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = FIRST_PAUSE_MS;
 
-  constructor(closing: Closing) {
-    this.#closing = closing;
+  constructor(dependencies: Dependencies) {
+    this.#dependencies = dependencies;
   }
 
-  /** Keeps a connection if its close has failed. @returns whether the close is retried */
+  /**
+   * Adds a connection if its close has failed.
+   *
+   * @returns whether the close is retried
+   */
   keepFailed(recipient: Recipient, outcome: Outcome): boolean {
-    if (outcome.kind !== "failed" || this.#closing.delivery.isShut) return false;
+    if (outcome.kind !== "failed" || this.#dependencies.delivery.isShut) return false;
     const key = `${recipient.endpoint} ${recipient.connectionId}`;
     if (this.#unfinished.size >= MAX_CONNECTIONS && !this.#unfinished.has(key)) return false;
     if (!this.#unfinished.has(key)) this.#unfinished.set(key, { recipient, since: performance.now() });
@@ -62,7 +69,7 @@ export class UnfinishedCloses {
     this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS);
   }
 
-  /** Closes the connections of each endpoint, until a close of the endpoint fails: the rest would fail, too. */
+  /** Closes the connections of each endpoint, until one fails. The others would fail too. */
   async #closeAll(): Promise<void> {
     const left = [...this.#unfinished];
     const failed = new Set<string>();
@@ -76,18 +83,18 @@ export class UnfinishedCloses {
         this.#giveUpIfOld(key, unfinished);
       }
     };
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    await Promise.all(Array.from({ length: MAX_CLOSES }, work));
     if (failed.size === 0) this.#pauseMs = FIRST_PAUSE_MS;
   }
 
   /** Closes a connection. @returns whether that failed */
   async #isFailed(key: string, { recipient }: Unfinished): Promise<boolean> {
-    const { delivery, connections } = this.#closing;
+    const { delivery, connections } = this.#dependencies;
     if (delivery.isShut) {
       this.#unfinished.clear();
       return false;
     }
-    // A client that has left by itself needs no close.
+    // The client can have disconnected by itself.
     const isOpen = await connections.isConnected(recipient.connectionKey).catch(() => undefined);
     if (isOpen === undefined) return true;
     const outcome = isOpen ? await delivery.close(recipient, { urgent: true }) : undefined;
@@ -100,9 +107,10 @@ export class UnfinishedCloses {
     if (performance.now() - since < GIVE_UP_MS) return;
     this.#unfinished.delete(key);
     const error = new Error(
-      `The gateway did not close the connection for ${GIVE_UP_MS / 60_000} minutes. Nothing is accepted from it. It is closed after its next ` +
-        "message, or by API Gateway when it is two hours old.",
+      `API Gateway did not close the connection for ${GIVE_UP_MS / 60_000} minutes. Its messages are denied. It is ` +
+        "closed after its next message, or by API Gateway when it is two hours old. Check that this process can " +
+        "reach the gateway.",
     );
-    this.#closing.onError(error, `closing connection ${recipient.connectionId}`);
+    this.#dependencies.onError(error, `closing connection ${recipient.connectionId}`);
   }
 }

@@ -2,133 +2,142 @@ import type { Kysely } from "kysely";
 import { type ConnectionWithChannels, PAGE_SIZE, PERMISSION_ENDED } from "../connections/connections.ts";
 import type { ConnectionSelector } from "../connections/selector.ts";
 import { type ClockReading, msSince, readClocks } from "../elapsed.ts";
-import { RefusedError, StorageError } from "../errors.ts";
+import { ForbiddenError, StorageError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
 import type { ChangedSubject } from "./changed-subjects.ts";
-import { type EndedPage, keepLoss, type LostAccess, RevocationNotifier } from "./notify.ts";
+import { type EndedPage, recordLoss, type LostAccess, RevocationNotifier } from "./notify.ts";
 import type { Revocation } from "./queue.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
 
-/** How many sessions lost something; and how many are, or are in a channel, another app's, who must look as well. */
+/** The number of connections that lost access, and of those that only another app can check. */
 interface RevocationOutcome {
   readonly lost: number;
   readonly unknown: number;
 }
 
-/** Records that are enforced at the same time. */
-const AT_ONCE = 8;
+/** Maximum number of records in progress at the same time. */
+const MAX_RECORDS = 8;
 
-/** Draws the consequences of recorded changes of rights for open sockets. */
+/** Applies recorded permission changes to open connections. */
 export class RevocationWorker {
   readonly #services: Services;
-  /** Records in hand, each with how many sessions lost something. */
-  readonly #inHand = new Map<string, Promise<number>>();
-  /** Records that failed half-way here, and why: some of their sockets may have lost their rows and have been told nothing. */
-  readonly #halfDone = new Map<string, unknown>();
+  /** Records in progress. Each resolves to the number of connections that lost access. */
+  readonly #inProgress = new Map<string, Promise<number>>();
+  /**
+   * Records that failed in this process, with the error. The rows of some of their connections can
+   * be closed without a notice to the client.
+   */
+  readonly #failed = new Map<string, unknown>();
 
-  /** When records and ended grants were last looked for. */
-  #lookedAt: ClockReading | undefined;
+  /** When records and expired grants were last checked. */
+  #checkedAt: ClockReading | undefined;
 
   constructor(services: Services) {
     this.#services = services;
   }
 
-  /** Whether the last look for records and ended grants was so long ago. */
+  /** Returns whether the last check for records and expired grants is at least `everyMs` ago. */
   isDue(everyMs: number): boolean {
-    return this.#lookedAt === undefined || msSince(this.#lookedAt) >= everyMs;
+    return this.#checkedAt === undefined || msSince(this.#checkedAt) >= everyMs;
   }
 
-  /** Whether one more record would wait. */
+  /** Whether the maximum number of records is in progress. */
   get isFull(): boolean {
-    return this.#inHand.size >= AT_ONCE;
+    return this.#inProgress.size >= MAX_RECORDS;
   }
 
   /**
-   * Enforces every record that is this process's or nobody's. Those in hand already are left to whoever has them.
+   * Processes every record that this process can dequeue, except those already in progress.
    *
-   * @returns how many sessions lost their view or a channel
+   * @returns the number of connections that lost a view or a channel
    */
   async enforce(): Promise<number> {
-    this.#lookedAt = readClocks();
+    this.#checkedAt = readClocks();
     await expireGrants(this.#services);
-    const mine: Promise<number>[] = [];
+    const started: Promise<number>[] = [];
     for (;;) {
-      while (this.isFull) await Promise.race(this.#inHand.values());
-      const revocation = await this.#services.revocations.dequeue({ except: new Set(this.#inHand.keys()) });
+      while (this.isFull) await Promise.race(this.#inProgress.values());
+      const revocation = await this.#services.revocations.dequeue({
+        except: new Set(this.#inProgress.keys()),
+      });
       if (!revocation) break;
-      mine.push(this.#take(revocation));
+      started.push(this.#startProcessing(revocation));
     }
-    const lost = await Promise.all(mine);
-    await this.#services.decisionLog.settle();
+    const lost = await Promise.all(started);
+    await this.#services.decisionLog.flushWithCounts();
     await this.#services.decisionLog.sweep();
     await this.#services.endedSessions.sweep();
     return lost.reduce((sum, count) => sum + count, 0);
   }
 
   /**
-   * Enforces one change's record, whatever else is under way: nobody waits for hooks about somebody else.
+   * Processes the record of one change. It does not wait for the hooks of other records.
    *
-   * @throws StorageError where the database failed before it was done. The record stays, and is claimed again
+   * @throws StorageError if the database failed before the record was finished. The record stays in
+   *   the queue and is dequeued again
    */
   async enforceOne(id: string): Promise<void> {
     const { revocations, database, onError } = this.#services;
     try {
       const revocation =
-        this.#inHand.has(id) ||
-        (await revocations.dequeue({ except: new Set(this.#inHand.keys()), only: id }));
-      // Claimed in between by a loop of this process, it is in hand now.
-      if (typeof revocation === "object") await this.#take(revocation);
-      else await this.#inHand.get(id);
+        this.#inProgress.has(id) ||
+        (await revocations.dequeue({ except: new Set(this.#inProgress.keys()), only: id }));
+      // If the poller of this process dequeued it in between, it is in progress now.
+      if (typeof revocation === "object") await this.#startProcessing(revocation);
+      else await this.#inProgress.get(id);
     } catch (error) {
-      onError(error, "claiming a change of permissions");
+      onError(error, "dequeuing a revocation");
       throw database.failure(error);
     }
-    const failure = database.failure(this.#halfDone.get(id));
+    const failure = database.failure(this.#failed.get(id));
     if (failure instanceof StorageError) throw failure;
   }
 
-  /** Resolves when what is in hand now is done. */
+  /** Resolves when the records that are in progress now are finished. */
   async idle(): Promise<void> {
-    await Promise.allSettled(this.#inHand.values());
+    await Promise.allSettled(this.#inProgress.values());
   }
 
-  #take(revocation: Revocation): Promise<number> {
-    const known = this.#inHand.get(revocation.id);
-    if (known) return known;
-    const enforcing = this.#enforce(revocation).finally(() => this.#inHand.delete(revocation.id));
-    this.#inHand.set(revocation.id, enforcing);
-    return enforcing;
+  #startProcessing(revocation: Revocation): Promise<number> {
+    const current = this.#inProgress.get(revocation.id);
+    if (current) return current;
+    const processing = this.#process(revocation).finally(() => this.#inProgress.delete(revocation.id));
+    this.#inProgress.set(revocation.id, processing);
+    return processing;
   }
 
-  async #enforce(revocation: Revocation): Promise<number> {
+  async #process(revocation: Revocation): Promise<number> {
     const { revocations, onError } = this.#services;
     const { id } = revocation;
-    const isTakenOver = revocation.isTakenOver || this.#halfDone.has(id);
+    const isTakenOver = revocation.isTakenOver || this.#failed.has(id);
     try {
       const { lost, unknown } = await revocations.withLease(id, (advanced) =>
-        enforceRecord(this.#services, { ...revocation, isTakenOver }, advanced),
+        processRecord(this.#services, { ...revocation, isTakenOver }, advanced),
       );
       if (unknown > 0) await revocations.completeForThisApp(id);
       else await revocations.finish(id);
-      this.#halfDone.delete(id);
+      this.#failed.delete(id);
       return lost;
     } catch (error) {
-      // The change itself is committed. Its record stays and is claimed again when the lease is over.
-      this.#halfDone.set(id, error);
-      onError(error, `enforcing a change of ${revocation.scope} ${revocation.subject}`);
-      await revocations.postpone(id).catch((failure) => onError(failure, "postponing an eviction"));
+      // The change is committed. Its record stays and is dequeued again when the lease has expired.
+      this.#failed.set(id, error);
+      onError(error, `revoking access after a change of ${revocation.scope} ${revocation.subject}`);
+      await revocations.postpone(id).catch((failure) => onError(failure, "postponing a revocation"));
       return 0;
     }
   }
 }
 
-/** Grants that one transaction ends. Other writers wait for it, and get their turn before the next one. */
+/** Maximum number of grants that one transaction expires. Other writers wait for it. */
 const GRANTS_PER_BATCH = 500;
-/** With more users whose grants end together, one record lists them all, and none of them is told which entry it was. */
+/**
+ * Maximum number of users with a record each. With more expired users, one record lists all of
+ * them, and their decisions do not reference the audit entry.
+ */
 const RECORDS_PER_EXPIRY = 100;
 
-/** Grants stop applying when they end. This is for the connections that are open because of them. */
+/** Records expired grants, so that connections that depended on them are checked. */
 async function expireGrants(services: Services): Promise<void> {
   if (!(await services.grants.hasExpired())) return;
   for (;;) {
@@ -138,7 +147,11 @@ async function expireGrants(services: Services): Promise<void> {
   }
 }
 
-/** Ends up to {@link GRANTS_PER_BATCH} grants in at most nine statements. @returns what each of them changed */
+/**
+ * Expires up to {@link GRANTS_PER_BATCH} grants in at most nine statements.
+ *
+ * @returns the subject of each grant
+ */
 async function expireBatch(
   { revocations, changeLog, grants, audit }: Services,
   db: Kysely<Tables>,
@@ -177,18 +190,22 @@ async function expireBatch(
 }
 
 /**
- * Lost the view: notice, then closed. Lost a channel: left, with a notice; the socket stays. Doing it twice does no
- * harm, so a record is finished only when all its pages are done.
+ * Processes all connections of a record.
  *
- * @param advanced is called whenever it has come further
- * @throws Error when the app is closed meanwhile, and for the first thing that failed when everything else is done
+ * A connection that lost its view receives a notice and is closed. A connection that lost a channel
+ * leaves it, receives a notice and stays open. All steps are idempotent, so a record is finished
+ * only after all its pages.
+ *
+ * @param advanced called each time that work has finished
+ * @throws Error if the app is closed before the end. Otherwise, the first error is thrown after all
+ *   pages
  */
-async function enforceRecord(
+async function processRecord(
   services: Services,
   revocation: Revocation,
   advanced: () => void,
 ): Promise<RevocationOutcome> {
-  const telling = new RevocationNotifier(services, advanced);
+  const notifier = new RevocationNotifier(services, advanced);
   let unknown = 0;
   try {
     for (let after = ""; ; ) {
@@ -196,84 +213,97 @@ async function enforceRecord(
       advanced();
       const ended = await endByRules(services, revocation, page);
       unknown += ended.unknown;
-      telling.begin(ended);
+      notifier.begin(ended);
       if (page.length < PAGE_SIZE) break;
       after = page.at(-1)?.id ?? "";
-      await telling.room();
+      await notifier.waitForCapacity();
       if (services.delivery.isShut) break;
     }
   } finally {
-    await telling.settled();
+    await notifier.settled();
   }
-  if (services.delivery.isShut) throw new Error("The app was closed meanwhile.");
-  return { lost: telling.lost(), unknown };
+  if (services.delivery.isShut) {
+    throw new Error(
+      "The app was closed before all connections were checked. Another process completes the revocation. " +
+        "Do not repeat the change.",
+    );
+  }
+  return { lost: notifier.lost(), unknown };
 }
 
 /**
- * What rights alone decide, for all of a page at once: rows are closed and channels left before any socket is told, or anybody
- * asked.
+ * Evaluates the rules for all connections of a page. Rows are closed and channels are left before
+ * any client is notified or any hook is called.
  */
 async function endByRules(
   services: Services,
   revocation: Revocation,
   page: readonly ConnectionWithChannels[],
 ): Promise<EndedPage> {
-  const judged = page.map((connection) => ({
+  const rechecked = page.map((connection) => ({
     connection,
-    standing: standingOf(services, connection, revocation),
+    result: recheckConnection(services, connection, revocation),
   }));
-  const ended = judged.flatMap(({ connection, standing }) =>
-    standing.kind === "lost" ? [{ connection, ...standing }] : [],
+  const ended = rechecked.flatMap(({ connection, result }) =>
+    result.kind === "lost" ? [{ connection, ...result }] : [],
   );
-  const kept = judged.flatMap(({ connection, standing }) => (standing.kind === "stands" ? [connection] : []));
-  const stays = kept.flatMap((connection) =>
+  const allowed = rechecked.flatMap(({ connection, result }) =>
+    result.kind === "allowed" ? [connection] : [],
+  );
+  const memberships = allowed.flatMap((connection) =>
     connection.channels.map((channel) => ({
       connection,
       channel,
-      standing: recheckChannelRules(services, connection, channel),
+      result: recheckChannelRules(services, connection, channel),
     })),
   );
-  const leaving = stays.flatMap(({ connection, channel, standing }) =>
-    standing.kind === "lost" ? [{ connection, channel, ...standing }] : [],
+  const lostMemberships = memberships.flatMap(({ connection, channel, result }) =>
+    result.kind === "lost" ? [{ connection, channel, ...result }] : [],
   );
   const closed = await services.connections.closeMany(
     ended.map(({ connection }) => connection.id),
     ENDED[revocation.scope] ?? PERMISSION_ENDED,
   );
-  // Whoever closed the row tells the socket; a row that was closed before is here for just that.
+  // Only the process that closed the row notifies. Rows that were closed before still need a
+  // notice.
   const toEnd = ended.filter(({ connection }) => closed.has(connection.id) || connection.isClosed);
-  const left = await services.memberships.leaveMany(leaving);
+  const left = await services.memberships.leaveMany(lostMemberships);
   const withReference = <Lost extends LostAccess>(losses: readonly Lost[]) =>
-    losses.map((loss) => ({ ...loss, reference: keepLoss(services, revocation, loss) }));
-  const foreign = [...judged, ...stays].filter(({ standing }) => standing.kind === "foreign");
-  const asked = stays.filter(
-    ({ channel, standing }) =>
-      standing.kind === "stands" && (services.channels.match(channel)?.authorize.length ?? 0) > 0,
+    losses.map((loss) => ({ ...loss, reference: recordLoss(services, revocation, loss) }));
+  const foreign = [...rechecked, ...memberships].filter(({ result }) => result.kind === "foreign");
+  const toAuthorize = memberships.filter(
+    ({ channel, result }) =>
+      result.kind === "allowed" && (services.channels.match(channel)?.authorize.length ?? 0) > 0,
   );
   const endedPage = {
     revocation,
     closed: withReference(toEnd),
     left: withReference(left),
-    asked,
+    asked: toAuthorize,
     unknown: new Set(foreign.map(({ connection }) => connection.id)).size,
   };
   await services.decisionLog.flush();
   return endedPage;
 }
 
-/** The rows of an ended login or deleted user were closed in that transaction, whatever view they are of. */
-function standingOf(
+/**
+ * Checks a connection. The rows of an ended session or deleted user were closed with the change.
+ */
+function recheckConnection(
   services: Services,
   connection: ConnectionWithChannels,
   { scope, isTakenOver }: Revocation,
 ): RecheckResult {
   const ended = ENDED[scope] ?? (isTakenOver && connection.isClosed ? PERMISSION_ENDED : undefined);
   if (ended === undefined) return recheckView(services, connection);
-  const refused = new RefusedError(`The ${ended}, and its sockets with it.`, { reason: "session" });
-  return { kind: "lost", refusal: refused, context: decisionContextOf(connection) };
+  const denial = new ForbiddenError(
+    `The connection was closed (${ended}). Sign in with an active user to connect again.`,
+    { reason: "session" },
+  );
+  return { kind: "lost", denial: denial, context: decisionContextOf(connection) };
 }
 
-/** Which sessions a change can have touched. */
+/** Returns the selector of the connections that a change can affect. */
 export function selectorOf({
   id,
   scope,
@@ -299,8 +329,10 @@ export function selectorOf({
   }
 }
 
-/** Whether a change of this scope ends every session it touches, whatever the rules say. */
-export function isEnded(scope: Revocation["scope"]): boolean {
+/**
+ * Returns whether a change of this scope closes every connection it affects, regardless of rules.
+ */
+export function closesEveryConnection(scope: Revocation["scope"]): boolean {
   return ENDED[scope] !== undefined;
 }
 

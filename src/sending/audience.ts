@@ -9,7 +9,9 @@ import { compileRule, type Rule } from "../permissions/rules.ts";
 import type { Services } from "../services.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 
-/** Whom to read, and what each of them must meet beside the rule of its view. */
+/**
+ * The connections to read, and the rules that each must meet in addition to the rule of its view.
+ */
 export interface AudienceQuery {
   readonly audience: Audience;
   readonly selector: ConnectionSelector;
@@ -17,7 +19,12 @@ export interface AudienceQuery {
   readonly hooks: MatchedChannel["authorizeMany"];
 }
 
-/** @throws ConfigurationError for a channel that no definition matches, or an audience or requirement that cannot be */
+/**
+ * Builds the query for an audience, with the rules and hooks of the recipients.
+ *
+ * @throws ConfigurationError if no definition matches the channel, or the audience or the
+ *   requirement is invalid
+ */
 export function buildAudienceQuery(
   services: Services,
   audience: Audience,
@@ -26,36 +33,36 @@ export function buildAudienceQuery(
   const isKnown = (permission: string) => services.permissions.find(permission) !== undefined;
   const rule = compileRule("to(…)", [parseOptions("to(…)", REQUIREMENT, requirement)], isKnown);
   const required = { what: "this send", rule };
-  const plain = (selector: ConnectionSelector): AudienceQuery => ({
+  const queryOf = (selector: ConnectionSelector): AudienceQuery => ({
     audience,
     selector,
     rules: [required],
     hooks: [],
   });
-  if (audience === "everyone") return plain({ kind: "all" });
-  // With two keys one of them would not count, and with it perhaps a channel's rule.
+  if (audience === "everyone") return queryOf({ kind: "all" });
+  // With two keys, one of them would be ignored, and with it possibly the rules of a channel.
   if (typeof audience !== "object" || audience === null || Object.keys(audience).length !== 1) {
-    throw noAudience(audience);
+    throw invalidAudience(audience);
   }
-  if ("user" in audience) return plain({ kind: "user", userId: text(audience, audience.user) });
+  if ("user" in audience) return queryOf({ kind: "user", userId: idOf(audience, audience.user) });
   if ("connection" in audience) {
-    return plain({ kind: "connection", connectionKey: text(audience, audience.connection) });
+    return queryOf({ kind: "connection", connectionKey: idOf(audience, audience.connection) });
   }
   if ("connectionId" in audience) {
-    return plain({ kind: "connection-id", connectionId: text(audience, audience.connectionId) });
+    return queryOf({ kind: "connection-id", connectionId: idOf(audience, audience.connectionId) });
   }
   if ("permission" in audience) {
     const { permission } = audience;
     const rule = compileRule("to({ permission })", [{ permissionsRequired: [permission] }], isKnown);
-    const { rules, ...plan } = plain({ kind: "holders", permission });
-    return { ...plan, rules: [...rules, { what: "this send's audience", rule }] };
+    const { rules, ...query } = queryOf({ kind: "holders", permission });
+    return { ...query, rules: [...rules, { what: "this send's audience", rule }] };
   }
-  if (!("channel" in audience)) throw noAudience(audience);
+  if (!("channel" in audience)) throw invalidAudience(audience);
   const channel =
     typeof audience.channel === "string" ? services.channels.match(audience.channel) : undefined;
   if (!channel) {
     throw new ConfigurationError(
-      `to({ channel: ${formatValue(audience.channel)} }): no channel definition matches. Declare it with defineChannel().`,
+      `to({ channel: ${formatValue(audience.channel)} }): no channel definition matches. Declare the channel with defineChannel().`,
       { code: "SALLYPORT_UNKNOWN_NAME" },
     );
   }
@@ -73,14 +80,15 @@ const REQUIREMENT = optionsOf<Requirement>()({
   allPermissionsRequired: RULE_SCHEMAS.allPermissionsRequired,
 });
 
-/** Undefined would select nothing and look like an empty audience. */
-function text(audience: Audience, id: unknown): string {
+/** Checks an id. An undefined id would select no connection, like an empty audience. */
+function idOf(audience: Audience, id: unknown): string {
   if (isName(id, 255)) return id;
-  throw noAudience(audience);
+  throw invalidAudience(audience);
 }
 
-function noAudience(audience: unknown): ConfigurationError {
+function invalidAudience(audience: unknown): ConfigurationError {
   return new ConfigurationError(
-    `to(${formatValue(audience)}): an audience is one of { channel }, { user }, { connection }, { connectionId }, { permission } or "everyone".`,
+    `to(${formatValue(audience)}): the audience is invalid. Pass one of { channel }, { user }, { connection }, ` +
+      '{ connectionId }, { permission } or "everyone".',
   );
 }

@@ -3,8 +3,9 @@ import type { Services } from "../services.ts";
 import { trackSend } from "./fan-out.ts";
 
 /**
- * Closes a connection whose client does not read what is sent to it, so that the client reconnects. The row is closed first: from then on,
- * nothing is accepted from the connection or sent to it.
+ * Closes a connection if its client does not read its messages, so that the client reconnects.
+ *
+ * The row is closed first. From then on, no message from or to the connection is accepted.
  */
 export function closeTooSlow(services: Services, recipient: Recipient): void {
   void trackSend(services, close(services, recipient));
@@ -14,13 +15,17 @@ async function close(services: Services, recipient: Recipient): Promise<void> {
   const { connectionId, connectionKey } = recipient;
   const where = `closing connection ${connectionId}, which is too slow`;
   try {
-    // An answer to a message that was rejected early has no row.
+    // The answer to a message that was rejected early belongs to no row.
     if (connectionKey !== "") await services.connections.closeMany([connectionKey], "too slow");
-    // A client that has hung up is gone, however young its row is.
+    // With connectedAt 0, a 410 means that the connection is gone, even if its row is new.
     const outcome = await services.delivery.close({ ...recipient, connectedAt: 0 }, { urgent: true });
     if (outcome.kind !== "failed" || services.delivery.isShut) return;
     if (connectionKey !== "") services.unfinishedCloses.keepFailed(recipient, outcome);
-    services.onError(new Error(outcome.reason), where);
+    const error = new Error(
+      `API Gateway did not close the connection (${outcome.reason}). Its messages are denied. ` +
+        "Check that this process can reach the gateway.",
+    );
+    services.onError(error, where);
   } catch (error) {
     services.onError(error, where);
   }

@@ -13,7 +13,7 @@ import { type Page, pagesOf, permittedRecipients, recipientAt, recordDenial } fr
 import type { PageTurn } from "./send-capacity.ts";
 import type { SendTurn } from "./send-order.ts";
 
-/** Withheld recipients of one send whose reasons are kept; a send that requires a lot withholds a lot. */
+/** Maximum number of denied recipients per send that are stored with their reasons. */
 const EXPLAINED_PER_SEND = 20;
 
 const CURSOR = "must be the cursor of a delivery report";
@@ -24,23 +24,27 @@ const SEND_OPTIONS = optionsOf<SendOptions>()({
   after: v.optional(v.pipe(v.string(CURSOR), v.maxLength(255, CURSOR))),
 });
 
-/** @throws ConfigurationError with the name of the option, its value and what to change */
+/** Checks the options of `send()`. @throws ConfigurationError if an option is invalid */
 export function checkSendOptions(options: SendOptions): void {
   parseOptions("send()", SEND_OPTIONS, options);
 }
 
-/** How long a send waits for an earlier one to the same audience that does not move, in milliseconds. */
+/** How long a send waits for an earlier send without progress, in milliseconds. */
 const PATIENCE_MS = 5000;
 
 /**
- * Sends a frame to the permitted recipients of an audience. One page of the audience is in memory, however large it is.
+ * Sends a frame to the permitted recipients of an audience. Only one page of the audience is in
+ * memory.
  *
- * @param turn among the sends to the same audience; left when this one has finished
- * @param flow the user or the audience on whose behalf capacity is taken, in turn with others
+ * @param turn the position among the sends to the same audience. The send leaves it when it
+ *   finishes
+ * @param flow the user or audience that capacity is assigned to. Flows take turns
+ * @throws DeliveryError if the send queue has no space for the message
+ * @throws SendInterruptedError if an error occurred after the first recipients
  */
 export function send(
   services: Services,
-  plan: AudienceQuery,
+  query: AudienceQuery,
   frame: string,
   options: SendOptions,
   turn: SendTurn,
@@ -49,14 +53,14 @@ export function send(
   const run = async () => {
     const release = await services.sendCapacity.reserve(Buffer.byteLength(frame), flow, options.signal);
     try {
-      return await new Send(services, plan, frame, options, turn, flow).run();
+      return await new Send(services, query, frame, options, turn, flow).run();
     } finally {
       release();
     }
   };
   return trackSend(
     services,
-    services.telemetry ? services.telemetry.send(kindOf(plan.audience), run) : run(),
+    services.telemetry ? services.telemetry.send(kindOf(query.audience), run) : run(),
   );
 }
 
@@ -64,51 +68,51 @@ function kindOf(audience: AudienceQuery["audience"]): string {
   return typeof audience === "string" ? audience : (Object.keys(audience)[0] ?? "");
 }
 
-/** Notes a send for as long as it goes on: whoever closes or comes to rest waits for it. */
+/** Records a send while it is in flight. `flush()` and `close()` wait for it. */
 export function trackSend<Report>(services: Services, sending: Promise<Report>): Promise<Report> {
   services.sends.add(sending);
-  const over = () => services.sends.delete(sending);
-  sending.then(over, over);
+  const remove = () => services.sends.delete(sending);
+  sending.then(remove, remove);
   return sending;
 }
 
-/** What the sends to an audience keep their order by. */
+/** Returns the key of an audience. Sends with the same key keep their order. */
 export function audienceKey(audience: unknown): string {
   try {
     return JSON.stringify(audience) ?? "";
   } catch {
-    // No audience at all, as is found out in a moment.
+    // The audience is invalid. buildAudienceQuery() rejects it.
     return "";
   }
 }
 
 class Send {
   readonly #services: Services;
-  readonly #plan: AudienceQuery;
+  readonly #query: AudienceQuery;
   readonly #frame: string;
   readonly #options: SendOptions;
   readonly #turn: SendTurn;
   readonly #flow: string;
   readonly #tally = new DeliveryTally();
-  /** The last recipient that was dealt with: all before it were too. */
+  /** The last recipient that was processed. All before it were processed too. */
   #cursor: string;
   #gone: string[] = [];
   readonly #closing: Promise<void>[] = [];
-  #underWay = 0;
+  #inFlight = 0;
   #drained: (() => void) | undefined;
-  /** Called when the send is ended, or has to give up its page, while it waits. */
+  /** Wakes the send when it is ended, or has to release its page, while it waits. */
   #wake: (() => void) | undefined;
 
   constructor(
     services: Services,
-    plan: AudienceQuery,
+    query: AudienceQuery,
     frame: string,
     options: SendOptions,
     turn: SendTurn,
     flow: string,
   ) {
     this.#services = services;
-    this.#plan = plan;
+    this.#query = query;
     this.#frame = frame;
     this.#options = options;
     this.#turn = turn;
@@ -118,15 +122,17 @@ class Send {
 
   async run(): Promise<DeliveryReport> {
     // A process that only sends must notice changes of other processes, too.
-    await this.#services.watch();
+    await this.#services.startPolling();
     const { signal } = this.#options;
     const end = () => this.#wake?.();
     if (signal) setMaxListeners(0, signal);
     signal?.addEventListener("abort", end);
     try {
       const isComplete = await this.#pages().finally(() => this.#turn.leave());
-      await this.#settle();
-      const left = isComplete ? 0 : await this.#services.connections.count(this.#plan.selector, this.#cursor);
+      await this.#finish();
+      const left = isComplete
+        ? 0
+        : await this.#services.connections.count(this.#query.selector, this.#cursor);
       this.#tally.leave(left);
       return this.#tally.report(left === 0 ? null : this.#cursor);
     } catch (cause) {
@@ -140,9 +146,13 @@ class Send {
     return this.#options.signal?.aborted === true || this.#services.delivery.isStopped;
   }
 
-  /** Reads and hands over page after page, each when it is this send's turn. @returns false when the send was ended before the last one */
+  /**
+   * Reads and sends one page after the other, each when it is this send's turn.
+   *
+   * @returns `false` if the send was ended before the last page
+   */
   async #pages(): Promise<boolean> {
-    let pages = pagesOf(this.#services, this.#plan, this.#cursor);
+    let pages = pagesOf(this.#services, this.#query, this.#cursor);
     for (;;) {
       const turn = await this.#pageTurn();
       try {
@@ -153,10 +163,10 @@ class Send {
         await yieldToEventLoop();
         const progress = await this.#page(value, turn, readAt);
         if (progress === "ended") return false;
-        if (progress === "yielded") pages = pagesOf(this.#services, this.#plan, this.#cursor);
+        if (progress === "yielded") pages = pagesOf(this.#services, this.#query, this.#cursor);
         else {
-          this.#turn.pageDone();
-          this.#tell();
+          this.#turn.completePage();
+          this.#reportProgress();
           if (value.page.length < PAGE_SIZE) return true;
         }
       } finally {
@@ -165,108 +175,120 @@ class Send {
     }
   }
 
-  /** Waits until the send before has handed over the next page, and then for the capacity to hold one. */
+  /**
+   * Waits until the send before has completed the next page, and then for the capacity to hold a
+   * page.
+   */
   async #pageTurn(): Promise<PageTurn> {
-    await this.#whileBefore(() => this.#turn.mayRead(this.#cursor));
+    await this.#waitForSendBefore(() => this.#turn.waitForPage(this.#cursor));
     const turn = this.#services.sendCapacity.enter(this.#flow);
-    if (turn.granted && !this.#isEnded) await this.#orWoken(turn.granted);
+    if (turn.granted && !this.#isEnded) await this.#unlessWoken(turn.granted);
     return turn;
   }
 
-  /** @param readAt when the page had been read, by `performance.now()` */
+  /**
+   * Sends to the recipients of one page.
+   *
+   * @param readAt `performance.now()` when the page had been read
+   */
   async #page(read: Page, turn: PageTurn, readAt: number): Promise<"done" | "yielded" | "ended"> {
     const { page } = read;
     const { delivery, gateways } = this.#services;
-    const permitted = await this.#orWoken(permittedRecipients(this.#services, this.#plan, page));
+    const permitted = await this.#unlessWoken(permittedRecipients(this.#services, this.#query, page));
     if (!permitted) return "ended";
-    const known = await gateways.findMany(page.map((connection) => connection.gatewayId));
-    const options = { stillPermitted: new PageFreshness(this.#services, this.#plan, read, permitted).check };
+    const gatewaysById = await gateways.findMany(page.map((connection) => connection.gatewayId));
+    const options = { shouldSend: new PageFreshness(this.#services, this.#query, read, permitted).check };
     turn.beginHandover(() => this.#wake?.());
     for (const connection of page) {
       const isPermitted = permitted.has(connection.id);
-      const gateway = isPermitted ? known.get(connection.gatewayId) : undefined;
-      if (this.#turn.mayPass(connection.id)) {
-        // The send before may wait for a page itself.
+      const gateway = isPermitted ? gatewaysById.get(connection.gatewayId) : undefined;
+      if (this.#turn.waitFor(connection.id)) {
+        // The send before can itself wait for a page.
         turn.leave();
-        await this.#whileBefore(() => this.#turn.mayPass(connection.id));
+        await this.#waitForSendBefore(() => this.#turn.waitFor(connection.id));
       }
-      const hasRoom = () => gateway && delivery.room(gateway.endpoint, connection.connectionId, this.#flow);
-      for (let room = hasRoom(); room && !this.#isEnded && !turn.mustYield; room = hasRoom()) {
-        await this.#orWoken(room.ready);
-        room.leave();
+      const queued = () => gateway && delivery.waitForCapacity(gateway.endpoint, connection.connectionId, this.#flow);
+      for (let wait = queued(); wait && !this.#isEnded && !turn.mustYield; wait = queued()) {
+        await this.#unlessWoken(wait.ready);
+        wait.leave();
       }
       if (this.#isEnded) return "ended";
       if (turn.mustYield) return "yielded";
-      if (!isPermitted) this.#withhold(connection);
+      if (!isPermitted) this.#deny(connection);
       else if (gateway) {
-        // By the monotonic clock: the wall clock may have been set since the page was read.
+        // The wall clock can have been changed since the page was read, so the monotonic clock is
+        // used.
         const now = Date.now() - (performance.now() - readAt);
         this.#count(connection, delivery.post(recipientAt(gateway, connection, now), this.#frame, options));
       } else this.#count(connection, GATEWAY_REMOVED);
       this.#cursor = connection.id;
-      this.#turn.passed(connection.id);
+      this.#turn.advance(connection.id);
     }
     return "done";
   }
 
-  /** Waits for the send before. One that does not move for too long, nor any other send to the audience, is not waited for. */
-  async #whileBefore(waiting: () => Promise<void> | undefined): Promise<void> {
+  /**
+   * Waits for the send before. The wait ends if no send to the audience makes progress for
+   * {@link PATIENCE_MS}.
+   */
+  async #waitForSendBefore(waiting: () => Promise<void> | undefined): Promise<void> {
     for (let before = waiting(); before && !this.#isEnded; before = waiting()) {
       let timer: NodeJS.Timeout | undefined;
       const { moves } = this.#turn;
       const patience = new Promise<void>((resolve) => {
         timer = setTimeout(() => {
-          if (this.#turn.moves === moves) this.#turn.goAhead();
+          if (this.#turn.moves === moves) this.#turn.skip();
           resolve();
         }, PATIENCE_MS);
       });
-      await this.#orWoken(Promise.race([before, patience]));
+      await this.#unlessWoken(Promise.race([before, patience]));
       clearTimeout(timer);
     }
   }
 
-  /** The result, or undefined when the send is ended, or has to give up its page, before. */
-  #orWoken<Result>(coming: Promise<Result>): Promise<Result | undefined> {
+  /** Returns the result, or `undefined` if the send is ended or has to release its page first. */
+  #unlessWoken<Result>(work: Promise<Result>): Promise<Result | undefined> {
     return new Promise((resolve, reject) => {
       this.#wake = () => resolve(undefined);
-      coming.then(resolve, reject);
+      work.then(resolve, reject);
       if (this.#isEnded) resolve(undefined);
     });
   }
 
-  #withhold(connection: ConnectionRow): void {
-    if (this.#tally.withhold() <= EXPLAINED_PER_SEND) recordDenial(this.#services, this.#plan, connection);
+  #deny(connection: ConnectionRow): void {
+    if (this.#tally.deny() <= EXPLAINED_PER_SEND) recordDenial(this.#services, this.#query, connection);
   }
 
   #count(connection: ConnectionRow, posted: Promise<Outcome>): void {
     this.#tally.begin();
-    this.#underWay++;
+    this.#inFlight++;
     posted.then((outcome) => {
       this.#tally.count(outcome);
       if (outcome.kind === "gone") this.#close(connection.id);
-      if (--this.#underWay === 0) this.#drained?.();
+      if (--this.#inFlight === 0) this.#drained?.();
     });
   }
 
-  /** Many rows at once. */
+  /** Collects rows to close, so that one statement closes many. */
   #close(id: string): void {
     this.#gone.push(id);
     if (this.#gone.length >= PAGE_SIZE) this.#closeGone();
   }
 
-  /** Rows that stay open are found gone by the next send. */
+  /** Closes the rows of gone connections. If it fails, the next send finds them gone again. */
   #closeGone(): void {
     const gone = this.#gone;
     this.#gone = [];
     const closing = this.#services.connections.closeMany(gone, "gone").then(
       () => undefined,
-      (error) => this.#services.onError(error, `closing ${gone.length} sessions that are gone`),
+      (error) =>
+        this.#services.onError(error, `closing the rows of ${gone.length} connections that are gone`),
     );
     this.#closing.push(closing);
   }
 
-  async #settle(): Promise<void> {
-    if (this.#underWay > 0) {
+  async #finish(): Promise<void> {
+    if (this.#inFlight > 0) {
       await new Promise<void>((resolve) => {
         this.#drained = resolve;
       });
@@ -275,19 +297,21 @@ class Send {
     await Promise.all(this.#closing);
   }
 
-  #tell(): void {
-    const failed = (error: unknown) => this.#services.onError(error, "onProgress of a send");
+  #reportProgress(): void {
+    const onFailure = (error: unknown) => this.#services.onError(error, "onProgress of a send");
     try {
-      const told: unknown = this.#options.onProgress?.(this.#tally.report(this.#cursor));
-      if (told instanceof Promise) told.catch(failed);
+      const returned: unknown = this.#options.onProgress?.(this.#tally.report(this.#cursor));
+      if (returned instanceof Promise) returned.catch(onFailure);
     } catch (error) {
-      failed(error);
+      onFailure(error);
     }
   }
 
-  /** What was handed over runs to its end, so that the report is true; what failed was to be read. */
+  /**
+   * Waits for the posts in flight, so that the report is correct, and returns the error to throw.
+   */
   async #interrupted(cause: unknown): Promise<unknown> {
-    await this.#settle();
+    await this.#finish();
     const report = this.#tally.report(this.#cursor);
     return report.recipients === 0 ? cause : new SendInterruptedError(report, cause);
   }

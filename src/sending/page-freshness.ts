@@ -1,62 +1,64 @@
 import { denied, newReference } from "../audit/decision.ts";
 import { type ConnectionRow, PAGE_SIZE } from "../connections/connections.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
-import { RefusedError } from "../errors.ts";
+import { ForbiddenError } from "../errors.ts";
 import { decisionContextOf } from "../revocation/recheck.ts";
 import type { Services } from "../services.ts";
 import type { AudienceQuery } from "./audience.ts";
 import { type Page, permissionsOf, permittedRecipients } from "./recipients.ts";
 
-/** Readings that one recipient can cause before it is denied. */
-const MAX_READINGS = 20;
+/** Maximum number of reads of the page that one recipient can cause. Then it is denied. */
+const MAX_READS = 20;
 
-/** What one reading of a page returned. */
-interface PageReading {
+/** The result of one read of a page. */
+interface PageRead {
   readonly readAt: number;
   readonly rows: ReadonlyMap<string, ConnectionRow>;
   readonly permitted: ReadonlySet<string>;
 }
 
 /**
- * Checks recipients of a page right before each call to API Gateway. If a change can have taken something from the recipient since the
- * page was read, the whole page is read and checked again, in one statement.
+ * Checks recipients of a page directly before each call to API Gateway.
+ *
+ * If a change since the page was read can affect the recipient, the page is read and checked again,
+ * in one statement.
  */
 export class PageFreshness {
   readonly #services: Services;
-  readonly #plan: AudienceQuery;
+  readonly #query: AudienceQuery;
   readonly #page: Page;
   readonly #channels: readonly string[];
-  readonly #readings = new Map<string, number>();
+  readonly #readCounts = new Map<string, number>();
   #permitted: ReadonlySet<string>;
-  /** Undefined until a change happens: a map for each page would cost more than the send. */
-  #last: PageReading | undefined;
+  /** `undefined` until a change occurs, because a map per page would cost more than the send. */
+  #last: PageRead | undefined;
   #reading: Promise<void> | undefined;
 
   /** @param permitted ids of the connections of the page that are allowed to receive the message */
-  constructor(services: Services, plan: AudienceQuery, page: Page, permitted: ReadonlySet<string>) {
+  constructor(services: Services, query: AudienceQuery, page: Page, permitted: ReadonlySet<string>) {
     this.#services = services;
-    this.#plan = plan;
+    this.#query = query;
     this.#page = page;
     this.#permitted = permitted;
-    this.#channels = plan.selector.kind === "channel" ? [plan.selector.channel] : [];
+    this.#channels = query.selector.kind === "channel" ? [query.selector.channel] : [];
   }
 
   readonly check: ShouldSend = ({ connectionKey }) => {
     const readAt = this.#last?.readAt ?? this.#page.readAt;
-    if (this.#services.changedSubjects.now() === readAt) return this.#answer(connectionKey);
+    if (this.#services.changedSubjects.now() === readAt) return this.#result(connectionKey);
     const row = this.#rows.get(connectionKey);
-    // A connection that the last reading did not return was closed, or left the channel.
-    if (!row || !this.#isStale(row, readAt)) return this.#answer(connectionKey);
-    const readings = (this.#readings.get(connectionKey) ?? 0) + 1;
-    if (readings > MAX_READINGS) return this.#deny(row);
-    this.#readings.set(connectionKey, readings);
+    // A connection that the last read did not return was closed, or left the channel.
+    if (!row || !this.#isStale(row, readAt)) return this.#result(connectionKey);
+    const reads = (this.#readCounts.get(connectionKey) ?? 0) + 1;
+    if (reads > MAX_READS) return this.#deny(row);
+    this.#readCounts.set(connectionKey, reads);
     this.#reading ??= this.#readAgain().finally(() => {
       this.#reading = undefined;
     });
     return this.#reading.then(() => this.#permitted.has(connectionKey));
   };
 
-  #answer(connectionKey: string): true | Promise<boolean> {
+  #result(connectionKey: string): true | Promise<boolean> {
     return this.#permitted.has(connectionKey) ? true : Promise.resolve(false);
   }
 
@@ -73,20 +75,24 @@ export class PageFreshness {
   async #readAgain(): Promise<void> {
     const readAt = this.#services.changedSubjects.now();
     const rows = await this.#readPage();
-    const permitted = await permittedRecipients(this.#services, this.#plan, [...rows.values()]);
+    const permitted = await permittedRecipients(this.#services, this.#query, [...rows.values()]);
     this.#last = { readAt, rows, permitted };
     this.#permitted = permitted;
   }
 
-  /** The statement of the page once more. Connections that were opened meanwhile can push the last ones to a second page. */
+  /**
+   * Reads the page again.
+   *
+   * Connections that were opened since then can move the last ones to a second page.
+   */
   async #readPage(): Promise<ReadonlyMap<string, ConnectionRow>> {
     const { page } = this.#page;
     const ids = new Set(page.map(({ id }) => id));
     const end = page.at(-1)?.id ?? "";
-    const permissions = permissionsOf(this.#services, this.#plan);
+    const permissions = permissionsOf(this.#services, this.#query);
     const rows: ConnectionRow[] = [];
     for (let { after } = this.#page; ; ) {
-      const read = await this.#services.connections.recipients(this.#plan.selector, after, permissions);
+      const read = await this.#services.connections.recipients(this.#query.selector, after, permissions);
       rows.push(...read.filter(({ id }) => ids.has(id)));
       after = read.at(-1)?.id ?? "";
       if (read.length < PAGE_SIZE || after >= end) return byId(rows);
@@ -95,8 +101,8 @@ export class PageFreshness {
 
   #deny(row: ConnectionRow): Promise<boolean> {
     const context = decisionContextOf(row, "delivery");
-    const why = `The permissions of the recipient changed ${MAX_READINGS} times while the message waited to be sent.`;
-    this.#services.keep(denied(context, new RefusedError(why, { reason: "unstable" }), newReference()));
+    const message = `The permissions of the recipient changed ${MAX_READS} times while the message waited to be sent. Send it again.`;
+    this.#services.recordDecision(denied(context, new ForbiddenError(message, { reason: "unstable" }), newReference()));
     return Promise.resolve(false);
   }
 }

@@ -3,108 +3,121 @@ import { requireRule } from "../auth/authorize.ts";
 import type { Gateway } from "../auth/gateways.ts";
 import { type ConnectionRow, PAGE_SIZE } from "../connections/connections.ts";
 import type { Recipient } from "../delivery/delivery.ts";
-import { RefusedError } from "../errors.ts";
+import { ForbiddenError, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { PageEvaluator } from "../permissions/rules.ts";
 import { decisionContextOf, HOOK_DEADLINE_MS, withTimeout } from "../revocation/recheck.ts";
 import type { Services } from "../services.ts";
 import type { AudienceQuery } from "./audience.ts";
 
-/** Recipients, and the moment just before they were read. */
+/** A page of recipients, and the time directly before it was read. */
 export interface Page {
   readonly page: readonly ConnectionRow[];
-  /** The id after which the page begins; `""` for the first page. */
+  /** The id after which the page begins, or `""` for the first page. */
   readonly after: string;
-  /** By {@link ChangedSubjects}. */
+  /** Reading of {@link ChangedSubjects}, taken before the page was read. */
   readonly readAt: number;
-  /** Epoch milliseconds, from which the rows' ages count back. */
+  /** Epoch milliseconds. The ages of the rows are relative to it. */
   readonly at: number;
 }
 
-/** The audience page by page, in the order of ids. @param after the last id that is left out; `""` for none */
+/**
+ * Reads the audience in pages, in the order of ids.
+ *
+ * @param after the id after which the first page begins, or `""` for the start
+ */
 export async function* pagesOf(
   services: Services,
-  plan: AudienceQuery,
+  query: AudienceQuery,
   after: string,
 ): AsyncGenerator<Page, void> {
-  const permissions = permissionsOf(services, plan);
+  const permissions = permissionsOf(services, query);
   for (let last = after; ; ) {
     const [readAt, at] = [services.changedSubjects.now(), Date.now()];
-    const page = await services.connections.recipients(plan.selector, last, permissions);
+    const page = await services.connections.recipients(query.selector, last, permissions);
     yield { page, after: last, readAt, at };
     last = page.at(-1)?.id ?? "";
     if (page.length < PAGE_SIZE) return;
   }
 }
 
-/** Ids of the sessions of a page that may have what is sent: by their rules, then by each hook, asked once. */
+/**
+ * Returns the ids of the connections of a page that are allowed to receive the message.
+ *
+ * The rules are evaluated first. Then each hook is called once for the remaining users.
+ */
 export async function permittedRecipients(
   services: Services,
-  plan: AudienceQuery,
+  query: AudienceQuery,
   page: readonly ConnectionRow[],
 ): Promise<ReadonlySet<string>> {
-  const rules = plan.rules.map(({ rule }) => rule);
-  const judges = new Map<string, PageEvaluator>();
+  const rules = query.rules.map(({ rule }) => rule);
+  const evaluators = new Map<string, PageEvaluator>();
   let permitted = page.filter((connection) => {
-    // A session of a view that is not mounted here is nobody we can vouch for.
+    // The rule of a view that is not mounted here is not known.
     const view = services.views.get(connection.view);
     if (!view) return false;
-    const judge = judges.get(view.path) ?? new PageEvaluator([view.rule, ...rules]);
-    judges.set(view.path, judge);
-    return judge.allows(connection);
+    const evaluator = evaluators.get(view.path) ?? new PageEvaluator([view.rule, ...rules]);
+    evaluators.set(view.path, evaluator);
+    return evaluator.isAllowed(connection);
   });
-  for (const hook of plan.hooks) {
+  for (const hook of query.hooks) {
     const users = new Set(permitted.flatMap(({ userId }) => userId ?? []));
-    const named = users.size === 0 ? users : await askMany(services, plan, hook, [...users]);
-    permitted = permitted.filter(({ userId }) => userId !== null && named.has(userId));
+    const returned = users.size === 0 ? users : await callAuthorizeMany(services, query, hook, [...users]);
+    permitted = permitted.filter(({ userId }) => userId !== null && returned.has(userId));
   }
   return new Set(permitted.map(({ id }) => id));
 }
 
-/** A hook that fails, or is silent for too long, has let nobody in. */
-async function askMany(
+/** Calls `authorizeMany` with all users. If it fails or times out, no user is allowed. */
+async function callAuthorizeMany(
   services: Services,
-  plan: AudienceQuery,
+  query: AudienceQuery,
   hook: AudienceQuery["hooks"][number],
   users: readonly string[],
 ): Promise<ReadonlySet<string>> {
   try {
-    const asking = Promise.resolve(hook(users));
-    const named: unknown = await withTimeout(
+    const calling = Promise.resolve(hook(users));
+    const returned: unknown = await withTimeout(
       HOOK_DEADLINE_MS,
-      asking,
-      `authorizeMany has not answered for ${HOOK_DEADLINE_MS} ms.`,
+      calling,
+      `authorizeMany did not return within ${HOOK_DEADLINE_MS} ms. Make it faster.`,
     );
-    if (typeof named !== "object" || named === null || !(Symbol.iterator in named)) {
-      throw new TypeError(`authorizeMany gives a list of user ids, not ${formatValue(named)}.`);
+    if (typeof returned !== "object" || returned === null || !(Symbol.iterator in returned)) {
+      throw new TypeError(
+        `authorizeMany must return a list of user ids, but returned ${formatValue(returned)}. Return an array or a Set.`,
+      );
     }
-    return new Set(named as Iterable<string>);
+    return new Set(returned as Iterable<string>);
   } catch (error) {
-    services.onError(error, `authorizeMany for ${JSON.stringify(plan.audience)}`);
+    services.onError(error, `authorizeMany for ${JSON.stringify(query.audience)}`);
     return new Set();
   }
 }
 
-/** Why a send passed somebody by, for whoever asks later. */
-export function recordDenial(services: Services, plan: AudienceQuery, connection: ConnectionRow): void {
+/** Stores the decision that denied a recipient. */
+export function recordDenial(services: Services, query: AudienceQuery, connection: ConnectionRow): void {
   const context = decisionContextOf(connection, "delivery");
-  if (plan.selector.kind === "channel") context.channel = plan.selector.channel;
+  if (query.selector.kind === "channel") context.channel = query.selector.channel;
   try {
     const view = services.views.get(connection.view);
     if (!view) return;
     requireRule(context, view.name, view.rule, connection);
-    for (const { what, rule } of plan.rules) requireRule(context, what, rule, connection);
-    if (plan.hooks.length === 0) return;
+    for (const { what, rule } of query.rules) requireRule(context, what, rule, connection);
+    if (query.hooks.length === 0) return;
     const what = `authorizeMany of channel "${context.channel}"`;
     recordStep(context, { kind: "authorize", what, allowed: false });
-    throw new RefusedError(`${what} did not name the user.`, { reason: "authorize" });
+    throw new ForbiddenError(
+      `${what} did not return the user. To allow the user, include its id in the result.`,
+      { reason: "authorize" },
+    );
   } catch (error) {
-    if (!(error instanceof RefusedError)) throw error;
-    services.keep(denied(context, error, newReference()));
+    if (!(error instanceof RequestError)) throw error;
+    services.recordDecision(denied(context, error, newReference()));
   }
 }
 
-/** Where a session's socket is, or undefined when its gateway was removed. */
+/** Returns the recipient of a connection, or `undefined` if its gateway was removed. */
 export async function recipientOf(
   services: Services,
   connection: ConnectionRow,
@@ -113,7 +126,11 @@ export async function recipientOf(
   return gateway && recipientAt(gateway, connection, Date.now());
 }
 
-/** @param at when the row was read, in epoch milliseconds */
+/**
+ * Returns the recipient of a connection.
+ *
+ * @param at when the row was read, in epoch milliseconds
+ */
 export function recipientAt(gateway: Gateway, connection: ConnectionRow, at: number): Recipient {
   return {
     connectionKey: connection.id,
@@ -125,12 +142,14 @@ export function recipientAt(gateway: Gateway, connection: ConnectionRow, at: num
 }
 
 /**
- * Returns every permission that the rules of a plan and of the views mention. undefined: all permissions, since `authorizeMany` can
- * depend on each of them, and a change of a group that gives one of them has to be noticed.
+ * Returns every permission in the rules of a query and of the views, or `undefined` for all
+ * permissions.
+ *
+ * `authorizeMany` can depend on any permission. With it, a change of any group must be noticed.
  */
-export function permissionsOf(services: Services, plan: AudienceQuery): readonly string[] | undefined {
-  if (plan.hooks.length > 0) return undefined;
+export function permissionsOf(services: Services, query: AudienceQuery): readonly string[] | undefined {
+  if (query.hooks.length > 0) return undefined;
   const views = [...services.views.values()].map((view) => view.rule);
-  const rules = [...plan.rules.map(({ rule }) => rule), ...views];
+  const rules = [...query.rules.map(({ rule }) => rule), ...views];
   return [...new Set(rules.flatMap((rule) => [...rule.anyOf.flat(), ...rule.allOf]))];
 }

@@ -81,7 +81,7 @@ describe("pages of recipients", () => {
   test("are granted to all sends when the process shuts down", async () => {
     const capacity = new SendCapacity(MIB);
     const turns = Array.from({ length: 6 }, () => capacity.enter("a"));
-    capacity.letAllIn();
+    capacity.removeLimits();
     expect(await isGranted(turns[5]?.granted)).toBe(true);
     expect(capacity.enter("a").granted).toBeUndefined();
   });
@@ -145,7 +145,7 @@ describe("the space for messages", () => {
     const capacity = new SendCapacity(MIB);
     await capacity.reserve(MIB - 10_000, "a");
     const waiting = capacity.reserve(100_000, "b");
-    capacity.letAllIn();
+    capacity.removeLimits();
     expect(await isGranted(waiting)).toBe(true);
   });
 });

@@ -2,30 +2,33 @@ import { setMaxListeners } from "node:events";
 import { FairQueue } from "../delivery/fair-queue.ts";
 import { DeliveryError } from "../errors.ts";
 
-/** Pages of recipients that the sends of a process hold in memory at the same time. */
+/** Maximum number of pages of recipients in memory, for all sends of a process. */
 const MAX_PAGES = 128;
-/** Pages that the sends of one flow hold at the same time. */
+/** Maximum number of pages in memory for the sends of one flow. */
 const MAX_PAGES_PER_FLOW = 4;
-/** The time after which a send gives up its page, if other sends wait for one, in milliseconds. It reads the rest again later. */
+/**
+ * The time in milliseconds after which a send releases its page, if other sends wait for one. It
+ * reads the rest again later.
+ */
 const PAGE_MS = 1000;
-/** How long a send waits until the queue has space for its message, in milliseconds. */
+/** Maximum time that a send waits for space in the queue, in milliseconds. */
 const SPACE_MS = 10_000;
-/** What a send counts for in addition to its message, in bytes. */
+/** Memory of a send in addition to its message, in bytes. */
 const SEND_BYTES = 2048;
 
 /** The permission of a send to hold a page of recipients. */
 export class PageTurn {
-  /** Resolves when the page may be read; undefined if it may be read at once. */
+  /** Resolves when the page may be read. `undefined` if it may be read immediately. */
   readonly granted: Promise<void> | undefined;
-  /** Other sends wait, and the page was held long enough. */
+  /** `true` if other sends wait and the page was held for too long. */
   mustYield = false;
   /** Called when {@link mustYield} is set. */
   onYield: () => void = () => undefined;
   readonly flow: string;
   readonly #capacity: SendCapacity;
-  /** When the hand-over of the page began, by `performance.now()`. */
+  /** `performance.now()` when the posts of the page began. */
   handedOverSince = Number.POSITIVE_INFINITY;
-  #isOver = false;
+  #isLeft = false;
   #grant: () => void = () => undefined;
 
   constructor(capacity: SendCapacity, flow: string, isFree: boolean) {
@@ -41,24 +44,29 @@ export class PageTurn {
     this.#grant();
   }
 
-  /** The page was read and checked. From now on, its time counts. @param onYield is called when the page is to be given up */
+  /**
+   * Starts the time of the page, after it was read and checked.
+   *
+   * @param onYield called when the send must release the page
+   */
   beginHandover(onYield: () => void): void {
     this.handedOverSince = performance.now();
     this.onYield = onYield;
   }
 
-  /** Gives the page back, or stops waiting for it. */
+  /** Releases the page, or stops waiting for it. */
   leave(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.#isLeft) return;
+    this.#isLeft = true;
     this.#capacity.leave(this);
   }
 }
 
 /**
- * Limits the memory of sends: the pages of recipients that they hold, and the bytes of their messages.
+ * Limits the memory of sends: pages of recipients, and bytes of messages.
  *
- * Pages are given out in turn among flows, which are users and audiences. So a user who sends a lot does not delay other sends.
+ * Pages are assigned to flows in turn. A flow is a user or an audience. A user who sends a lot does
+ * not delay other sends.
  */
 export class SendCapacity {
   readonly #maxBytes: number;
@@ -67,26 +75,26 @@ export class SendCapacity {
   readonly #waiting = new FairQueue<PageTurn>();
   #timer: NodeJS.Timeout | undefined;
   #bytes = 0;
-  readonly #spaceWaiting = new FairQueue<{ readonly bytes: number; readonly goOn: () => void }>();
-  #isOpenToAll = false;
+  readonly #waitingForSpace = new FairQueue<{ readonly bytes: number; readonly resume: () => void }>();
+  #isUnlimited = false;
 
-  /** @param maxBytes of the messages in the queue */
+  /** @param maxBytes maximum size of all messages in the queue, in bytes */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Asks for a page. Give it back by {@link PageTurn.leave}. */
+  /** Requests a page. Release it with {@link PageTurn.leave}. */
   enter(flow: string): PageTurn {
     const isFree =
-      this.#isOpenToAll ||
+      this.#isUnlimited ||
       (this.#held.size < MAX_PAGES && this.#waiting.length === 0 && this.#hasPage(flow)) ||
-      // Flows that have all their pages keep no other flow waiting.
+      // Flows that hold their maximum of pages must not delay other flows.
       (this.#held.size < MAX_PAGES && !this.#pagesOf.has(flow));
     const turn = new PageTurn(this, flow, isFree);
     if (isFree) this.#hold(turn);
     else {
       this.#waiting.push(flow, turn);
-      this.#timer ??= setInterval(() => this.#askToYield(), PAGE_MS / 2).unref();
+      this.#timer ??= setInterval(() => this.#requestYields(), PAGE_MS / 2).unref();
     }
     return turn;
   }
@@ -97,7 +105,7 @@ export class SendCapacity {
       const left = (this.#pagesOf.get(turn.flow) ?? 1) - 1;
       if (left > 0) this.#pagesOf.set(turn.flow, left);
       else this.#pagesOf.delete(turn.flow);
-      this.#admit();
+      this.#grantWaiting();
     } else this.#waiting.remove(turn.flow, turn);
     if (this.#waiting.length > 0) return;
     clearInterval(this.#timer);
@@ -105,32 +113,34 @@ export class SendCapacity {
   }
 
   /**
-   * Reserves space for a message in the queue. Waits while there is none, in turn with other flows.
+   * Reserves space for a message in the queue. Waits until there is space, in turn with other
+   * flows.
    *
-   * @param signal ends the waiting, and nothing is reserved: the send does not hold its message for long
-   * @returns gives the space back
-   * @throws DeliveryError if there is no space within ten seconds
+   * @param signal ends the wait. Then no space is reserved, because the send releases its message
+   *   soon
+   * @returns a function that releases the space
+   * @throws DeliveryError if the queue has no space within ten seconds
    */
   async reserve(messageBytes: number, flow: string, signal?: AbortSignal): Promise<() => void> {
     const bytes = messageBytes + SEND_BYTES;
-    if (this.#spaceWaiting.length === 0 && this.#fits(bytes)) this.#bytes += bytes;
-    else if (!(await this.#space(bytes, flow, signal))) return () => undefined;
+    if (this.#waitingForSpace.length === 0 && this.#fits(bytes)) this.#bytes += bytes;
+    else if (!(await this.#waitForSpace(bytes, flow, signal))) return () => undefined;
     let isReserved = true;
     return () => {
       if (!isReserved) return;
       isReserved = false;
       this.#bytes -= bytes;
-      this.#callIn();
+      this.#resumeWaiting();
     };
   }
 
-  /** No send waits any more: the process is shutting down. */
-  letAllIn(): void {
-    this.#isOpenToAll = true;
+  /** Removes the limits, because the process shuts down. */
+  removeLimits(): void {
+    this.#isUnlimited = true;
     clearInterval(this.#timer);
     this.#timer = undefined;
     for (let turn = this.#waiting.shift(); turn; turn = this.#waiting.shift()) this.#grant(turn);
-    this.#callIn();
+    this.#resumeWaiting();
   }
 
   #hasPage(flow: string): boolean {
@@ -147,7 +157,7 @@ export class SendCapacity {
     turn.grant();
   }
 
-  #admit(): void {
+  #grantWaiting(): void {
     while (this.#held.size < MAX_PAGES) {
       const turn = this.#waiting.shift((flow) => this.#hasPage(flow));
       if (!turn) return;
@@ -155,30 +165,30 @@ export class SendCapacity {
     }
   }
 
-  #askToYield(): void {
-    const begunBefore = performance.now() - PAGE_MS;
+  #requestYields(): void {
+    const startedBefore = performance.now() - PAGE_MS;
     for (const turn of this.#held) {
-      if (turn.mustYield || turn.handedOverSince > begunBefore) continue;
+      if (turn.mustYield || turn.handedOverSince > startedBefore) continue;
       turn.mustYield = true;
       turn.onYield();
     }
   }
 
   #fits(bytes: number): boolean {
-    // A message that is larger than the limit goes alone.
-    return this.#isOpenToAll || this.#bytes === 0 || this.#bytes + bytes <= this.#maxBytes;
+    // A message that is larger than the limit is sent alone.
+    return this.#isUnlimited || this.#bytes === 0 || this.#bytes + bytes <= this.#maxBytes;
   }
 
-  /** @returns false if the signal ended the waiting */
-  async #space(bytes: number, flow: string, signal: AbortSignal | undefined): Promise<boolean> {
+  /** Waits for space. @returns `false` if the signal ended the wait */
+  async #waitForSpace(bytes: number, flow: string, signal: AbortSignal | undefined): Promise<boolean> {
     if (signal?.aborted) return false;
     let timer: NodeJS.Timeout | undefined;
     let end: () => void = () => undefined;
     const hasSpace = await new Promise<boolean>((resolve) => {
-      const waiting = { bytes, goOn: () => resolve(true) };
-      this.#spaceWaiting.push(flow, waiting);
+      const waiting = { bytes, resume: () => resolve(true) };
+      this.#waitingForSpace.push(flow, waiting);
       end = () => {
-        this.#spaceWaiting.remove(flow, waiting);
+        this.#waitingForSpace.remove(flow, waiting);
         resolve(false);
       };
       timer = setTimeout(end, SPACE_MS);
@@ -188,25 +198,26 @@ export class SendCapacity {
     clearTimeout(timer);
     signal?.removeEventListener("abort", end);
     if (hasSpace) return true;
-    // A large message that waited may have kept a small one waiting.
-    this.#callIn();
+    // The large message that waited can have delayed smaller ones.
+    this.#resumeWaiting();
     if (signal?.aborted) return false;
     throw new DeliveryError(
-      `The messages in the send queue of this process have ${this.#bytes} bytes, and the limit is ${this.#maxBytes}. The message did not ` +
-        `fit within ${SPACE_MS / 1000} s, so it was not sent. Send less, or raise apiGateway.maxQueuedBytes.`,
-      { code: "SALLYPORT_QUEUE_FULL", status: 503, reply: "Temporarily unavailable." },
+      `The messages in the send queue of this process have ${this.#bytes} bytes, and the limit is ${this.#maxBytes}. ` +
+        `The message did not fit within ${SPACE_MS / 1000} s, so it was not sent. Send fewer messages, or raise ` +
+        "apiGateway.maxQueuedBytes.",
+      { code: "SALLYPORT_QUEUE_FULL", status: 503, clientMessage: "Temporarily unavailable." },
     );
   }
 
-  #callIn(): void {
+  #resumeWaiting(): void {
     for (
-      let next = this.#spaceWaiting.peek();
+      let next = this.#waitingForSpace.peek();
       next && this.#fits(next.bytes);
-      next = this.#spaceWaiting.peek()
+      next = this.#waitingForSpace.peek()
     ) {
-      this.#spaceWaiting.shift();
+      this.#waitingForSpace.shift();
       this.#bytes += next.bytes;
-      next.goOn();
+      next.resume();
     }
   }
 }

@@ -1,11 +1,17 @@
 /**
- * Keeps sends to one audience in their order at each of its connections, though they are in progress together: a later one does not
- * pass the place in the order of ids that the one before it has reached.
+ * Keeps the order of concurrent sends to one audience at each of its connections.
+ *
+ * Sends visit connections in the order of their ids. A later send does not pass the id that the
+ * send before it has reached.
  */
 export class SendOrder {
   readonly #audiences = new Map<string, Audience>();
 
-  /** @param key names the audience */
+  /**
+   * Adds a send to the end of the order.
+   *
+   * @param key identifies the audience
+   */
   enter(key: string): SendTurn {
     const audience = this.#audiences.get(key) ?? { last: undefined, moves: 0 };
     const turn: SendTurn = new SendTurn(audience, (before) => {
@@ -21,99 +27,108 @@ export class SendOrder {
 
 interface Audience {
   last: SendTurn | undefined;
-  /** How often one of its sends has come further. */
+  /** Number of times that one of its sends made progress. */
   moves: number;
 }
 
-/** How far a send has come. Those in progress refer to their neighbours only. */
+/** The progress of one send. Each refers to the sends directly before and after it only. */
 export class SendTurn {
   readonly #audience: Audience;
-  readonly #left: (before: SendTurn | undefined) => void;
+  readonly #onLeave: (before: SendTurn | undefined) => void;
   #before: SendTurn | undefined;
   #after: SendTurn | undefined;
   #cursor = "";
-  /** The last recipient of the last page that was handed over completely. */
+  /** The last recipient of the last page that was completed. */
   #pageEnd = "";
-  #isOut = false;
-  /** What the send after this one waits for. */
-  #awaited: { readonly isOver: () => boolean; readonly goOn: () => void } | undefined;
+  #isRemoved = false;
+  /** The condition that the send after this one waits for. */
+  #waiter: { readonly isMet: () => boolean; readonly resume: () => void } | undefined;
 
-  /** @param left is called with the send that is the last one now, if this one was */
-  constructor(audience: Audience, left: (before: SendTurn | undefined) => void) {
+  /** @param onLeave called when this send finishes, with the send before it */
+  constructor(audience: Audience, onLeave: (before: SendTurn | undefined) => void) {
     this.#audience = audience;
     this.#before = audience.last;
-    this.#left = left;
+    this.#onLeave = onLeave;
     if (this.#before) this.#before.#after = this;
   }
 
-  /** How often a send to the audience has come further. A send that waits for a send that waits is not stuck while this grows. */
+  /**
+   * Number of times that a send to the audience made progress. While it grows, no send to the
+   * audience is stuck, even if the send directly before waits too.
+   */
   get moves(): number {
     return this.#audience.moves;
   }
 
-  /** Waits until the send before has passed a recipient, or has finished. Call it again afterwards. @returns undefined if it has */
-  mayPass(id: string): Promise<void> | undefined {
+  /**
+   * Resolves when the send before has passed a recipient or has finished. Call it again afterwards.
+   *
+   * @returns `undefined` if there is nothing to wait for
+   */
+  waitFor(id: string): Promise<void> | undefined {
     const before = this.#before;
     return !before || before.#cursor >= id ? undefined : before.#until(() => before.#cursor >= id);
   }
 
   /**
-   * Waits until the send before has handed over the page after a recipient, or has finished. Call it again afterwards.
+   * Resolves when the send before has completed the page after a recipient, or has finished. Call
+   * it again afterwards.
    *
-   * @param after the last recipient before the page that is to be read
-   * @returns undefined if it has
+   * @param after the last recipient before the page to read
+   * @returns `undefined` if there is nothing to wait for
    */
-  mayRead(after: string): Promise<void> | undefined {
+  waitForPage(after: string): Promise<void> | undefined {
     const before = this.#before;
     return !before || before.#pageEnd > after ? undefined : before.#until(() => before.#pageEnd > after);
   }
 
-  /** The one before has not moved for too long: no send waits for it any more. */
-  goAhead(): void {
+  /** Removes the send before from the order, because it made no progress for too long. */
+  skip(): void {
     const before = this.#before;
-    if (before) before.#stepOut();
+    if (before) before.#remove();
   }
 
-  /** Notes that a recipient was dealt with. */
-  passed(id: string): void {
+  /** Records that a recipient was processed. */
+  advance(id: string): void {
     this.#cursor = id;
-    this.#moved();
+    this.#advanced();
   }
 
-  /** Notes that a page was handed over completely, up to the recipient that was passed last. */
-  pageDone(): void {
+  /** Records that a page was completed, up to the recipient that was passed last. */
+  completePage(): void {
     this.#pageEnd = this.#cursor;
-    this.#moved();
+    this.#advanced();
   }
 
+  /** Removes this send from the order. */
   leave(): void {
-    this.#stepOut();
+    this.#remove();
   }
 
-  #until(isOver: () => boolean): Promise<void> {
-    return new Promise((goOn) => {
-      this.#awaited = { isOver, goOn };
+  #until(isMet: () => boolean): Promise<void> {
+    return new Promise((resume) => {
+      this.#waiter = { isMet, resume };
     });
   }
 
-  #moved(): void {
+  #advanced(): void {
     this.#audience.moves++;
-    if (this.#awaited?.isOver()) this.#callOn();
+    if (this.#waiter?.isMet()) this.#resumeNext();
   }
 
-  #stepOut(): void {
-    if (this.#isOut) return;
-    this.#isOut = true;
+  #remove(): void {
+    if (this.#isRemoved) return;
+    this.#isRemoved = true;
     this.#audience.moves++;
     if (this.#before) this.#before.#after = this.#after;
     if (this.#after) this.#after.#before = this.#before;
-    this.#left(this.#before);
-    this.#callOn();
+    this.#onLeave(this.#before);
+    this.#resumeNext();
   }
 
-  #callOn(): void {
-    const awaited = this.#awaited;
-    this.#awaited = undefined;
-    awaited?.goOn();
+  #resumeNext(): void {
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter?.resume();
   }
 }

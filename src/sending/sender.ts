@@ -16,31 +16,32 @@ import { pagesOf, permittedRecipients, recipientAt } from "./recipients.ts";
 import type { SendTurn } from "./send-order.ts";
 
 /**
- * The server speaking to an audience.
+ * Creates a sender for an audience.
  *
- * Every recipient is judged with the rights that the statement reading its page brought along: its view's rule,
- * the channel's rules, and what this send requires; then by each `authorizeMany`, once a page.
+ * The statement that reads a page of recipients also reads their permissions. Each recipient must
+ * meet the rule of its view, the rules of the channel and the requirement of the send. Then each
+ * `authorizeMany` is called once per page.
  *
- * @param by who closes, where the caller of `close` does not say
- * @param kept the place of a send that was asked for before this outlet could be made
- * @throws ConfigurationError for a channel that no definition matches, or a requirement that cannot be
+ * @param by user id for the audit entry of `close()`, if its caller sets no `by`.
+ * @param entered the turn of a send that was called before this sender could be created.
+ * @throws ConfigurationError if no definition matches the channel, or the requirement is invalid
  */
 export function createSender(
   services: Services,
   audience: Audience,
   requirement: Requirement,
   by?: string,
-  kept?: SendTurn,
+  entered?: SendTurn,
 ): Sender {
-  const plan = buildAudienceQuery(services, audience, requirement);
-  const order = audienceKey(plan.audience);
+  const query = buildAudienceQuery(services, audience, requirement);
+  const order = audienceKey(query.audience);
   // A user has one turn, however many audiences the user sends to.
   const flow = by === undefined ? order : `user ${by}`;
   const sendAll = async (message: unknown, options: SendOptions) => {
-    const turn = kept ?? services.sendOrder.enter(order);
+    const turn = entered ?? services.sendOrder.enter(order);
     try {
       checkSendOptions(options);
-      return await send(services, plan, encodeMessage(message), options, turn, flow);
+      return await send(services, query, encodeMessage(message), options, turn, flow);
     } finally {
       turn.leave();
     }
@@ -52,60 +53,67 @@ export function createSender(
     });
   return {
     send: (message, options = {}) => reported(() => sendAll(message, options), "send"),
-    preview: () => reported(() => previewPages(services, plan), "preview"),
-    close: (options = {}) => reported(() => closeAll(services, plan, options, by), "close"),
+    preview: () => reported(() => previewPages(services, query), "preview"),
+    close: (options = {}) => reported(() => closeAll(services, query, options, by), "close"),
   };
 }
 
 /**
- * Returns the requirement of a send, or none. One that is `undefined`, for example after a wrong import, is passed on and rejected:
- * the send would reach everyone.
+ * Returns the requirement of a send, or an empty one.
+ *
+ * An explicit `undefined`, for example after a wrong import, is not replaced. It is rejected later,
+ * because the send would otherwise reach everyone.
  */
-export function givenRequirement(given: readonly [requirement?: Requirement]): Requirement {
+export function requirementOf(given: readonly [requirement?: Requirement]): Requirement {
   return given.length === 0 ? {} : (given[0] as Requirement);
 }
 
-async function previewPages(services: Services, plan: AudienceQuery): Promise<DeliveryPreview> {
+async function previewPages(services: Services, query: AudienceQuery): Promise<DeliveryPreview> {
   let [recipients, permitted] = [0, 0];
-  for await (const { page } of pagesOf(services, plan, "")) {
+  for await (const { page } of pagesOf(services, query, "")) {
     recipients += page.length;
-    permitted += (await permittedRecipients(services, plan, page)).size;
+    permitted += (await permittedRecipients(services, query, page)).size;
   }
-  return { recipients, permitted, withheld: recipients - permitted };
+  return { recipients, permitted, denied: recipients - permitted };
 }
 
-/** The rows first: from then on nothing is accepted or delivered, though a gateway may be out of reach. */
+/**
+ * Closes all connections of an audience.
+ *
+ * The rows are closed first. From then on, no message is accepted or delivered, even if a gateway
+ * is unreachable.
+ */
 async function closeAll(
   services: Services,
-  plan: AudienceQuery,
+  query: AudienceQuery,
   options: ChangeOptions,
   user: string | undefined,
 ): Promise<DeliveryReport> {
   checkChangeOptions(options);
   const { by = user, reason } = options;
-  const whose = await closedUser(services, plan.selector);
+  const closedUserId = await closedUser(services, query.selector);
   await services.database.transaction(async (db) => {
-    const details = { audience: plan.audience };
+    const details = { audience: query.audience };
     await services.audit.record(db, await services.changeLog.append(db), {
-      action: "close-sessions",
+      action: "close-connections",
       by,
       reason,
-      user: whose,
+      user: closedUserId,
       details,
     });
   });
-  // Where the database fails from here on, the call rejects, and repeating it is safe.
+  // If the database fails from here on, the call rejects. The caller can repeat it.
   const tally = new DeliveryTally();
   let after = "";
   for (;;) {
     const at = Date.now();
-    const page = await services.connections.recipients(plan.selector, after, []);
+    const page = await services.connections.recipients(query.selector, after, []);
     const ids = page.map((connection) => connection.id);
-    // Recorded with the rows: a process that reads the change finds them closed.
+    // Recorded in the same transaction: a process that reads the change finds the rows closed.
     await services.connections.closeMany(ids, "closed by the server", (db, closed) =>
-      services.changeLog.append(db, connections(closed)),
+      services.changeLog.append(db, connectionSubjects(closed)),
     );
-    services.changedSubjects.mark(connections(ids));
+    services.changedSubjects.mark(connectionSubjects(ids));
     const gateways = await services.gateways.findMany(page.map((connection) => connection.gatewayId));
     const closes = page.map((connection): Outcome | Promise<Outcome> => {
       const gateway = gateways.get(connection.gatewayId);
@@ -121,22 +129,25 @@ async function closeAll(
   }
 }
 
-/** Closes a connection whose row is closed. If API Gateway fails, the close is retried in the background. */
+/**
+ * Closes a connection after its row was closed. If API Gateway fails, the close is retried in the
+ * background.
+ */
 async function closeOrRetry(services: Services, recipient: Recipient): Promise<Outcome> {
   const outcome = await services.delivery.close(recipient, { urgent: true });
   services.unfinishedCloses.keepFailed(recipient, outcome);
   return outcome;
 }
 
-function connections(ids: readonly string[]): readonly ChangedSubject[] {
+function connectionSubjects(ids: readonly string[]): readonly ChangedSubject[] {
   return ids.map((id) => ({ scope: "connection", subject: id }));
 }
 
-/** The user whose connections `close()` closes, if it is one. */
+/** Returns the user of the connections that `close()` closes, or `null` if there are several. */
 async function closedUser(services: Services, selector: ConnectionSelector): Promise<string | null> {
   if (selector.kind === "user") return selector.userId;
   if (selector.kind !== "connection" && selector.kind !== "connection-id") return null;
-  // Two gateways may have given the same connection id.
+  // Two gateways can have assigned the same connection id.
   const users = new Set(
     (await services.connections.recipients(selector, "", [])).map(({ userId }) => userId),
   );

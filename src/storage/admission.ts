@@ -7,15 +7,16 @@ interface Waiting {
   readonly until: number;
 }
 
-/** Served entries at the front of the queue that are removed together. */
+/** The number of served entries at the front of the queue that are removed together. */
 const MAX_SERVED = 1024;
 
 /**
- * The queue for the first read of each event. A limited number of these reads use the pool at the same time, in the order of their
- * arrival.
+ * The queue for the first read of each event. A limited number of these reads use the pool at the
+ * same time, in the order of arrival.
  *
- * The later statements of an event ask the pool directly, so they do not wait behind all the events that have arrived in the meantime.
- * With one queue, an event of three statements would wait three times while the database catches up after an outage.
+ * The later statements of an event use the pool directly, so they do not wait behind newer events.
+ * With a single queue, an event with three statements would wait three times after an outage of the
+ * database.
  */
 export class Admission {
   readonly #atOnce: number;
@@ -28,8 +29,8 @@ export class Admission {
   #isClosed = false;
 
   /**
-   * @param atOnce reads that use the pool at the same time
-   * @param waitMs how long a read waits at most, in milliseconds
+   * @param atOnce the maximum number of reads that use the pool at the same time
+   * @param waitMs the maximum wait of a read, in milliseconds
    */
   constructor(atOnce: number, waitMs: number) {
     this.#atOnce = atOnce;
@@ -40,7 +41,8 @@ export class Admission {
    * Waits for the turn of a read. Call {@link leave} when the read has ended.
    *
    * @returns undefined if the read does not have to wait
-   * @throws the error of a pool without a free connection, if the read has waited for too long, or the queue was closed
+   * @throws the error of a pool without a free connection, if the wait is too long or the queue was
+   *   closed
    */
   enter(): Promise<void> | undefined {
     if (this.#isClosed) return Promise.reject(poolTimeout());
@@ -54,13 +56,14 @@ export class Admission {
     });
   }
 
+  /** Ends a read, and admits the next one. */
   leave(): void {
     const next = this.#shift();
     if (next) next.admit();
     else this.#admitted--;
   }
 
-  /** Rejects the reads that wait. */
+  /** Rejects all waiting reads. */
   close(): void {
     this.#isClosed = true;
     for (let head = this.#shift(); head; head = this.#shift()) head.reject(poolTimeout());
@@ -68,7 +71,7 @@ export class Admission {
 
   readonly #rejectLate = (): void => {
     this.#timer = undefined;
-    // A timer may come a millisecond early.
+    // A timer can fire one millisecond early.
     const now = performance.now() + 1;
     for (;;) {
       const head = this.#waiting[this.#first];

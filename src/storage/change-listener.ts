@@ -1,17 +1,24 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Pauses between two tries to listen, in milliseconds: doubled each time, and each of them any part of that. */
+/**
+ * The maximum pause before the first retry, in milliseconds. It doubles with each retry. Pauses are
+ * random.
+ */
 const FIRST_PAUSE_MS = 1000;
+/** The maximum pause before a retry, in milliseconds. */
 const LONGEST_PAUSE_MS = 30_000;
-/** How long a connection has lasted that was no failure, in milliseconds. */
+/**
+ * After a connection has lasted for this time, the pauses start again from the first, in
+ * milliseconds.
+ */
 const LASTED_MS = 60_000;
-/** How long a connection may take to end, in milliseconds. */
+/** The maximum time to close a connection, in milliseconds. */
 const END_MS = 1000;
 
-/** As much of `pg`'s client as is needed. */
-export interface ListeningClient {
-  on(event: "error" | "end", heard: () => void): unknown;
-  on(event: "notification", heard: (message: { readonly payload?: string }) => void): unknown;
+/** The part of the client of `pg` that is used here. */
+export interface NotificationClient {
+  on(event: "error" | "end", listener: () => void): unknown;
+  on(event: "notification", listener: (message: { readonly payload?: string }) => void): unknown;
   connect(): Promise<unknown>;
   query(statement: string): Promise<{ readonly rows: readonly unknown[] }>;
   escapeIdentifier(name: string): string;
@@ -22,28 +29,30 @@ export interface ListeningClient {
 }
 
 /**
- * A connection that hears of changes in other processes by LISTEN, and is made anew when it is lost. It keeps no process alive.
+ * A connection that receives notifications of changes in other processes with LISTEN.
  *
- * Nothing rests on it: behind a pooler of transactions it hears nothing, and whoever is woken looks by himself now and then.
+ * A lost connection is opened again. It does not keep the process alive. Behind a transaction
+ * pooler, it receives nothing. Nothing depends on it, because the poller also checks for changes.
  */
 export class ChangeListener {
-  readonly #connect: () => Promise<ListeningClient>;
+  readonly #connect: () => Promise<NotificationClient>;
   readonly #channel: string;
   readonly #ownName: string;
   readonly #woken: () => void;
-  #client: ListeningClient | undefined;
+  #client: NotificationClient | undefined;
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = FIRST_PAUSE_MS;
   #listensSince = Number.POSITIVE_INFINITY;
   #isStopped = false;
 
   /**
-   * @param connect gives a client that is not connected yet
-   * @param channel SQL of the channel's name
-   * @param ownName what this storage's own changes are told by, which wake nobody here
+   * @param options.connect returns a client that is not connected yet
+   * @param options.channel an SQL expression for the name of the channel
+   * @param options.ownName identifies the notifications of this storage. They are ignored
+   * @param options.woken called after a notification, and after a connection was opened
    */
   constructor(options: {
-    readonly connect: () => Promise<ListeningClient>;
+    readonly connect: () => Promise<NotificationClient>;
     readonly channel: string;
     readonly ownName: string;
     readonly woken: () => void;
@@ -54,6 +63,7 @@ export class ChangeListener {
     this.#woken = options.woken;
   }
 
+  /** Starts to listen. Failures are retried in the background. */
   start(): void {
     void this.#listen();
   }
@@ -66,7 +76,7 @@ export class ChangeListener {
   }
 
   async #listen(): Promise<void> {
-    let client: ListeningClient | undefined;
+    let client: NotificationClient | undefined;
     try {
       client = await this.#connect();
       if (this.#isStopped) return;
@@ -82,20 +92,20 @@ export class ChangeListener {
       await client.query(`listen ${client.escapeIdentifier(channel)}`);
       client.unref();
       this.#listensSince = performance.now();
-      // Of what changed in between nobody was told.
+      // Changes before LISTEN were not notified.
       this.#woken();
     } catch {
       this.#lost(client);
     }
   }
 
-  /** Once for each client, however it tells. */
-  #lost(client: ListeningClient | undefined): void {
+  /** Handles the loss of a client. Only the first call for each client has an effect. */
+  #lost(client: NotificationClient | undefined): void {
     if (this.#client !== client || this.#isStopped) return;
     void this.#drop();
     if (performance.now() - this.#listensSince > LASTED_MS) this.#pauseMs = FIRST_PAUSE_MS;
     this.#listensSince = Number.POSITIVE_INFINITY;
-    // All the processes lose a server at once; it need not be asked by all of them at once.
+    // The pause is random, because all processes lose a server at the same time.
     this.#timer = setTimeout(() => this.start(), Math.random() * this.#pauseMs).unref();
     this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS);
   }
@@ -105,7 +115,7 @@ export class ChangeListener {
     this.#client = undefined;
     if (!client) return;
     const ending = new AbortController();
-    // Whoever waits for the end is kept waiting until it has come.
+    // Keeps the process alive until the connection is closed.
     client.ref();
     const ended = client.end().catch(() => undefined);
     const late = sleep(END_MS, undefined, { signal: ending.signal }).then(

@@ -1,64 +1,68 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PostgresPool, PostgresPoolClient } from "kysely";
 import type { Pool, PoolClient } from "pg";
-import { within } from "../with-timeout.ts";
+import { waitAtMost } from "../with-timeout.ts";
 import { Admission } from "./admission.ts";
-import { OneTrip } from "./one-trip.ts";
+import { OneTripTransaction } from "./one-trip.ts";
 import { isConnectionLost, isPoolTimeout, isReadOnly, isTransient } from "./postgres-failures.ts";
 import type { PostgresHosts } from "./postgres-hosts.ts";
-import { asError, isRead, Line, StatementClock, type WatchedClient } from "./statement-clock.ts";
+import { asError, isRead, TrackedConnection, StatementClock, type WatchedClient } from "./statement-clock.ts";
 
-/** How long a connection has been idle that is checked before it is used, and how long it has for its answer, in milliseconds. */
+/** A connection that was idle for longer is checked before it is used, in milliseconds. */
 const IDLE_MS = 5000;
+/** The maximum duration of the check of an idle connection, in milliseconds. */
 const ANSWER_MS = 1000;
-/** How long the check of a new connection may take, in milliseconds. */
+/** The maximum duration of the check of a new connection, in milliseconds. */
 const VERIFY_MS = 3000;
-/** How long a connection is tried to be made, while the server is away or is not the writer, in milliseconds. */
+/**
+ * How long a connect is retried if the server is not reachable or not the writer, in milliseconds.
+ */
 export const RETRY_FOR_MS = 5000;
-/** Longest pause between two tries, in milliseconds. */
+/** The maximum pause between two attempts, in milliseconds. */
 export const RETRY_PAUSE_MS = 400;
-/** How long connections have to end in an orderly way when the pool is closed, in milliseconds. */
+/** How long connections have to close regularly when the pool is closed, in milliseconds. */
 const END_MS = 500;
 
-/** A statement of one round trip that shows whether the connection is there, and whether its server accepts writes. */
+/** Checks in one round trip whether the connection works, and whether the server accepts writes. */
 const CHECK = "select current_setting('transaction_read_only') as read_only";
 
-/** A transaction that begins and ends in one trip, as a text for the clock. */
+/** The text of a one-trip transaction for the clock. */
 const TRIP = "begin; commit";
 
-/** A client that stores the connection string of the server to which it was opened. */
+/** A client with the connection string of its server. */
 type Client = PoolClient & WatchedClient & { readonly source: string };
 
 /**
- * Lends connections that work.
+ * A pool that returns working connections only.
  *
- * - A connection that was idle is checked first. A process that was frozen, as a function is between two events, still has connections
- *   that the server or something in between has given up long ago.
- * - A connection whose server does not accept writes is closed, like all connections that were opened with the same connection string
- *   before this was found.
- * - A statement whose answer is late is cancelled, and its connection is closed, see {@link StatementClock}.
- * - While no connection can be made, one attempt at a time is made, and whoever needs a connection waits for it for up to five seconds.
- * - A read whose connection breaks is repeated on another one.
+ * - An idle connection is checked first. After a process was frozen, such as a Lambda function
+ *   between two events, its connections may have been closed by the server or the network.
+ * - If a server does not accept writes, its connection is closed. Other connections that were
+ *   opened before with the same connection string are closed, too.
+ * - A late statement is cancelled and its connection is closed. See {@link StatementClock}.
+ * - If no connection can be opened, one attempt at a time is made. Callers wait for up to five
+ *   seconds.
+ * - A read is repeated on another connection if its connection is lost.
  */
 export class CheckedPool implements PostgresPool {
   readonly #pool: Pool;
   readonly #hosts: PostgresHosts;
   readonly #admission: Admission;
   readonly #clock: StatementClock;
-  readonly #lines = new Map<object, Line>();
-  /** Epoch milliseconds: what goes on while a process is frozen. */
+  readonly #lines = new Map<object, TrackedConnection>();
+  /** In epoch milliseconds, because the wall clock continues while a process is frozen. */
   readonly #releasedAt = new WeakMap<object, number>();
-  /** `performance.now()`: connections without an answer since then are of no use. */
+  /** `performance.now()`. Connections without an answer since then may be lost. */
   #lostAt = Number.NEGATIVE_INFINITY;
   /**
-   * `performance.now()` at which a server was found that does not accept writes, by connection string. Connections opened before it
-   * may lead to the same server, also those opened after the connection that found it.
+   * `performance.now()` when a server did not accept writes, by connection string. Connections that
+   * were opened before this time may be to the same server.
    */
   readonly #readOnlyAt = new Map<string, number>();
   #probing: Promise<void> | undefined;
   #isEnding = false;
 
-  /** @param waitMs how long a first read waits for its turn, in milliseconds */
+  /** @param waitMs how long the first read of an event waits for its turn, in milliseconds */
   constructor(pool: Pool, hosts: PostgresHosts, waitMs: number) {
     this.#pool = pool;
     this.#admission = new Admission(pool.options.max, waitMs);
@@ -75,7 +79,7 @@ export class CheckedPool implements PostgresPool {
     });
   }
 
-  /** Kysely 0.29 connects with them to cancel a query. */
+  /** Kysely 0.29 uses these options to connect and cancel a query. */
   get options(): object {
     return this.#pool.options;
   }
@@ -84,7 +88,11 @@ export class CheckedPool implements PostgresPool {
     return (await this.#connect(performance.now() + RETRY_FOR_MS)) as unknown as PostgresPoolClient;
   }
 
-  /** Runs the first read of an event, behind the statements of events that have begun. @returns the rows */
+  /**
+   * Runs the first read of an event. Statements of events that have already started run first.
+   *
+   * @returns the rows
+   */
   async readFirst(text: string, values: readonly unknown[]): Promise<readonly unknown[]> {
     const turn = this.#admission.enter();
     if (turn) await turn;
@@ -100,22 +108,22 @@ export class CheckedPool implements PostgresPool {
     }
   }
 
-  /** Resolves within a second. Statements that are in flight by then fail. */
+  /** Closes the pool within one second. Statements that are still in flight fail. */
   async end(): Promise<void> {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#admission.close();
-    await within(END_MS, this.#pool.end());
-    // Those that are in use, and those whose network does not answer.
+    await waitAtMost(END_MS, this.#pool.end());
+    // Connections that are in use, and connections without an answer from the network.
     for (const client of this.#lines.keys()) (client as Client).connection.stream.destroy();
   }
 
-  /** Nothing was sent while there is no connection, so this can be repeated whatever the caller wants to do. */
+  /** Retries until the deadline. This is safe for any statement, because nothing was sent yet. */
   async #connect(deadline: number): Promise<Client> {
     for (;;) {
-      if (this.#probing) await within(Math.max(0, deadline - performance.now()), this.#probing);
+      if (this.#probing) await waitAtMost(Math.max(0, deadline - performance.now()), this.#probing);
       try {
-        return await this.#lend();
+        return await this.#acquire();
       } catch (error) {
         const isRepeatable = isTransient(error) && !isPoolTimeout(error) && !this.#isEnding;
         if (!isRepeatable || performance.now() >= deadline) throw error;
@@ -126,14 +134,16 @@ export class CheckedPool implements PostgresPool {
     }
   }
 
-  /** Tries again and again until there is a connection, or it has failed for long enough. One at a time, whoever waits for it. */
+  /**
+   * Retries until a connection can be opened, or the time has passed. All waiting callers share it.
+   */
   async #probe(): Promise<void> {
     const deadline = performance.now() + RETRY_FOR_MS;
     for (let tries = 1; performance.now() < deadline && !this.#isEnding; tries++) {
-      // Keeps the process alive: a caller waits, and between two attempts nothing else might.
+      // This timer keeps the process alive while a caller waits.
       await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries));
       try {
-        (await this.#lend()).release();
+        (await this.#acquire()).release();
         return;
       } catch (error) {
         if (!isTransient(error)) return;
@@ -141,34 +151,35 @@ export class CheckedPool implements PostgresPool {
     }
   }
 
-  async #lend(): Promise<Client> {
+  async #acquire(): Promise<Client> {
     for (;;) {
       const host = this.#hosts.current;
       const client = await this.#pool.connect().catch((error: unknown) => {
         if (!isPoolTimeout(error)) this.#hosts.failed(host, asError(error));
         throw error;
       });
-      const line = this.#lines.get(client) as Line;
+      const line = this.#lines.get(client) as TrackedConnection;
       const { isVerified } = line;
       const reason = await this.#unusable(client as Client, line);
-      if (reason === undefined) return this.#lent(client as Client, line);
+      if (reason === undefined) return this.#wrapRelease(client as Client, line);
       client.release(reason);
-      // A connection that was idle may have been opened before the list moved on, so its own server counts.
+      // An idle connection may be to an earlier server of the list, so its own server is reported.
       if (isReadOnly(reason)) this.#hosts.failed((client as Client).source, reason);
-      // One that was idle is replaced; what a new one does wrong is the server's state.
+      // An idle connection is replaced. The failure of a new connection shows the state of the
+      // server.
       if (!isVerified) throw reason;
     }
   }
 
-  /** Returns why a connection is not lent. */
-  async #unusable(client: Client, line: Line): Promise<Error | undefined> {
+  /** Returns why a connection cannot be used, or undefined. */
+  async #unusable(client: Client, line: TrackedConnection): Promise<Error | undefined> {
     if (line.isVerified) {
       if (line.openedAt <= (this.#readOnlyAt.get(client.source) ?? Number.NEGATIVE_INFINITY))
         return readOnly();
-      // One that is lost might take a second each to find out, and one that is made anew needs no check.
+      // Checking a lost connection could take a second. Opening a new one is faster.
       if (line.answeredAt <= this.#lostAt) return new Error("The connection may be lost.");
       const now = Date.now();
-      // In either direction: after the clock was set back, a connection would not be checked until it gets there again.
+      // The absolute difference, so that connections are also checked after the clock was set back.
       if (Math.abs(now - (this.#releasedAt.get(client) ?? now)) < IDLE_MS) return undefined;
     }
     const before = line.answeredAt;
@@ -190,11 +201,11 @@ export class CheckedPool implements PostgresPool {
     }
   }
 
-  /** A connection that broke is closed when it comes back, also where its user does not know. */
-  #lent(client: Client, line: Line): Client {
+  /** Makes release() close a lost connection, even if the caller does not pass an error. */
+  #wrapRelease(client: Client, line: TrackedConnection): Client {
     const release = client.release.bind(client);
     client.release = (error?: Error | boolean) => {
-      // Given back already, because it broke.
+      // A second call does nothing. #repeat() may have released a lost connection.
       client.release = () => undefined;
       release(error ?? line.lost);
     };
@@ -202,12 +213,12 @@ export class CheckedPool implements PostgresPool {
   }
 
   #watch(client: Client): void {
-    const line = new Line(client);
+    const line = new TrackedConnection(client);
     this.#lines.set(client, line);
     this.#clock.add(line);
     const send = client.query.bind(client) as WatchedClient["query"];
     const query: WatchedClient["query"] = (statement, values, callback) => {
-      if (statement instanceof OneTrip) {
+      if (statement instanceof OneTripTransaction) {
         const run = () => {
           send(statement);
           return statement.done;
@@ -236,7 +247,9 @@ export class CheckedPool implements PostgresPool {
     client.query = query as never;
   }
 
-  /** Reads once more, on another connection. The broken one is given back first, so that it leaves room for it. */
+  /**
+   * Repeats a read on another connection. The lost one is released first, to make room in the pool.
+   */
   async #repeat(
     client: Client,
     error: unknown,
@@ -248,7 +261,7 @@ export class CheckedPool implements PostgresPool {
     client.release();
     const other = await this.#connect(performance.now() + RETRY_FOR_MS);
     try {
-      // Without a name: names are those of a connection.
+      // Without a name, because names belong to a connection.
       return await other.query(text, (values ?? (statement as { values?: unknown }).values) as never);
     } finally {
       other.release();
@@ -264,6 +277,6 @@ function textOf(statement: unknown): string | undefined {
 
 function readOnly(): Error {
   const message =
-    "the server does not accept writes (transaction_read_only is on), and Sallyport needs the writer. Check where the connection string leads to, and whether a failover is in progress.";
+    "the server does not accept writes (transaction_read_only is on), but Sallyport needs to write. Check which server the connection string names, and whether a failover is in progress.";
   return Object.assign(new Error(message), { code: "25006" });
 }

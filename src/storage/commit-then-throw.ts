@@ -1,33 +1,35 @@
 import type { Kysely } from "kysely";
-import { RefusedError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import type { Tables } from "./database.ts";
 
 /**
- * A write whose refusal is no reason to undo it: what was counted and spent stays so.
+ * Runs a shared transaction that is committed even if `work` throws a RequestError. Counted events
+ * and spent tokens are kept.
  *
- * @param refused is told of the refusal in the same transaction, and may throw another in its place
- * @throws RefusedError after the commit
+ * @param onDenied called with the error in the same transaction. It can throw another RequestError
+ *   instead
+ * @throws RequestError after the commit
  */
 export async function commitThenThrow<Result>(
   services: Services,
   work: (db: Kysely<Tables>) => Promise<Result>,
-  refused?: (db: Kysely<Tables>, refusal: RefusedError) => Promise<void>,
+  onDenied?: (db: Kysely<Tables>, denial: RequestError) => Promise<void>,
 ): Promise<Result> {
   const outcome = await services.database.sharedTransaction(async (db) => {
     try {
       return { result: await work(db) };
     } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
+      if (!(error instanceof RequestError)) throw error;
       try {
-        await refused?.(db, error);
+        await onDenied?.(db, error);
       } catch (later) {
-        if (later instanceof RefusedError) return { refusal: later };
+        if (later instanceof RequestError) return { denial: later };
         throw later;
       }
-      return { refusal: error };
+      return { denial: error };
     }
   });
-  if ("refusal" in outcome) throw outcome.refusal;
+  if ("denial" in outcome) throw outcome.denial;
   return outcome.result;
 }

@@ -1,143 +1,180 @@
 import type { CompiledQuery, Expression, Generated, Kysely, RawBuilder, sql } from "kysely";
 
 /**
- * The SQL port: what the rooms need of a database, and the few things in which the two databases differ,
- * each declared as a capability. Nobody outside this folder asks which database it is.
+ * A database of Sallyport. `sqlite()` and `postgres()` return it.
+ *
+ * Differences between the databases are declared as capabilities. Code outside of this folder does
+ * not depend on the kind of database.
  */
 export interface Database {
-  /** Shared by every room; opens nothing before the first query. */
+  /** Kysely for Sallyport's tables. The connection opens on the first query. */
   readonly db: Kysely<Tables>;
   /**
-   * Kysely's template tag. Modules that every app loads take it from here, so that Kysely is loaded with the storage and not before:
-   * it is five of six modules of the core.
+   * The template tag of Kysely. Other modules use it from here, so that Kysely is loaded with the
+   * storage only. Kysely is five of six modules of the core.
    */
   readonly sql: Sql;
-  /** The database's own clock, in epoch milliseconds, as an expression inside a statement. */
+  /** An SQL expression for the clock of the database, in epoch milliseconds. */
   readonly now: RawBuilder<number>;
   /**
-   * A correlated subquery as a JSON array: of its one column's values, or of a list for each row where it has
-   * several. Read it with {@link parseList}.
+   * Returns a correlated subquery as a JSON array. With one column, the items are its values. With
+   * several columns, each item is an array. Read it with {@link parseList}.
    */
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]): RawBuilder<unknown>;
   /**
-   * Runs `work` as one write transaction that sees and excludes every earlier one.
+   * Runs `work` as a write transaction that excludes all other write transactions.
    *
-   * `work` may run more than once and awaits nothing but SQL: anything else would hold up all other writers.
+   * `work` can run more than once. It must not await anything but SQL, because other writers wait
+   * for it.
    *
-   * @throws StorageError when the database cannot be reached or stays locked
+   * @throws StorageError if the database cannot be reached or remains locked
    */
   transaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * The same for what changes nobody's rights, such as a connect: it sees every earlier {@link transaction} and excludes it, but
-   * may run beside others of its own kind, where the database can. So each of its statements is right by itself, whatever
-   * another one does between two of them.
+   * Runs `work` as a write transaction that does not change permissions, such as a connect.
+   *
+   * It excludes {@link transaction}, but not other shared transactions, if the database supports
+   * that. Each of its statements must be correct independently of concurrent shared transactions.
    */
   sharedTransaction<Result>(
     work: (db: Kysely<Tables>) => Promise<Result>,
-    options?: BesideOptions,
+    options?: SharedTransactionOptions,
   ): Promise<Result>;
   /**
-   * Runs statements like {@link sharedTransaction}, in one round trip where the database can. The commit is sent with them, so each of them must
-   * be right whatever the others return. They may run twice, where the answer to the first time was lost.
+   * Runs statements as a {@link sharedTransaction}, in one round trip if the database supports it.
+   *
+   * The commit is sent together with the statements, so no statement can depend on the result of
+   * another. The statements can run twice if the first answer was lost.
    *
    * @returns the number of rows that the first statement returned
-   * @throws StorageError when the database cannot be reached or stays locked
+   * @throws StorageError if the database cannot be reached or remains locked
    */
-  executeBatch(statements: readonly CompiledQuery[], options?: BesideOptions): Promise<number>;
+  executeBatch(statements: readonly CompiledQuery[], options?: SharedTransactionOptions): Promise<number>;
   /**
-   * One statement that is right by itself, and that no other has to agree with: no transaction, so one trip to the database.
+   * Runs a single statement outside of a transaction, in one round trip.
    *
    * @param work awaits exactly one statement
-   * @throws StorageError when the database cannot be reached or stays locked
+   * @throws StorageError if the database cannot be reached or remains locked
    */
   execute<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * Reads at most one row for an event that has just arrived, outside of any transaction, by the cheapest call of the driver. Where a read
-   * takes a round trip, it returns a promise, and waits behind the statements of events that have begun.
+   * Reads at most one row for a new event, outside of a transaction, with the fastest call of the
+   * driver.
    *
-   * undefined: the connection is in use or the database is locked, so the caller runs the statement through `db`. Absent where there is no
-   * such call.
+   * If a read takes a round trip, the result is a promise. Statements of earlier events run first.
+   * If the result is undefined, the connection is in use or the database is locked, and the caller
+   * must use `db`. The method is missing if the driver has no such call.
    */
   readRow?(query: CompiledQuery): RowRead | Promise<RowRead> | undefined;
   /**
-   * Selected by a statement outside of a transaction, it lets the statement end before what it wrote is on the disk. A crash of the database
-   * can take that back, unless a later write has ended before the crash.
+   * An expression for the select list or RETURNING of a single statement. The statement then ends
+   * before its write is on disk. A crash of the database can undo the write, unless a later write
+   * was committed.
    */
-  readonly commitsLater: RawBuilder<unknown>;
-  /** Whether a `with` may write, so that two rows that belong together need one trip. */
+  readonly asyncCommit: RawBuilder<unknown>;
+  /** Whether WITH can contain a write, so that two related rows need one round trip. */
   readonly supportsWritableCte: boolean;
   /**
-   * Runs `work` and then undoes it: what a change would do, by the very statements that would do it. `work` reads a snapshot of the
-   * database, with its own changes. On PostgreSQL, other writers wait only for the rows that `work` changes, so it changes none that all
-   * of them change, such as the counter of changes. On SQLite, which has one writer, they wait for all of it.
+   * Runs `work` and rolls it back, to preview a change with the statements of the change itself.
+   *
+   * `work` reads a snapshot that includes its own changes. On PostgreSQL, other writers wait only
+   * for the rows that it changes. It must not change rows that all writers change, such as the
+   * counter of changes. On SQLite, other writers wait until it ends.
    */
   rollbackTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * Tells whether another process may have written since the last call; cheap enough to ask four times a
-   * second.
+   * Returns whether another process may have written since the last call. It is called every 250
+   * ms.
    */
   pollExternalChanges(): Promise<boolean>;
-  /** Selected in a transaction that changes rights, it wakes whoever {@link listen}s through another storage when that commits. */
+  /**
+   * An expression to select in a transaction that changes permissions. The commit notifies
+   * listeners.
+   */
   readonly notification: RawBuilder<unknown>;
   /**
-   * Calls `woken` when somebody's rights may have changed through another storage, of another process as a rule, where the database
-   * can tell. Only a wake-up: it may come for nothing, and fail to come at all.
+   * Calls `onChange` when permissions may have changed through another storage, if the database
+   * supports it.
    *
-   * @returns what ends it
+   * Calls can be unnecessary or missing, so polling is still required.
+   *
+   * @returns a function that stops the listener
    */
-  listen(woken: () => void): () => Promise<void>;
+  listen(onChange: () => void): () => Promise<void>;
   /**
-   * Checks that the database accepts writes, by a write that leaves no row: one round trip, and no lock that another one waits for.
+   * Checks that the database accepts writes. It takes one round trip, leaves no row, and blocks no
+   * other writer.
    *
-   * @throws what the driver reports, for example for a standby, or a disk that is full or read-only
+   * @throws the error of the driver, for example for a standby, or a disk that is full or read-only
    */
   checkWritable(): Promise<void>;
-  /** Why no connection can be made at the moment, where the database has connections and that is known. */
+  /** Why no connection can be opened at present, if that is known. */
   readonly unreachable?: string | undefined;
-  /** Turns what the driver threw into a {@link StorageError} that says what to do; other errors pass. */
+  /**
+   * Converts an error of the driver to a {@link StorageError}. Other errors are returned unchanged.
+   */
   failure(error: unknown): unknown;
-  /** Brings the tables up to date, one process at a time. Gives the names of the migrations that ran. */
+  /**
+   * Creates and updates the tables. Only one process does it at a time. Returns the migrations that
+   * ran.
+   */
   migrate(): Promise<readonly string[]>;
-  /** Closes what this port opened itself; a Kysely that the app brought stays open. */
+  /** Closes the connections that the storage opened. A Kysely instance of the app is not closed. */
   close(): Promise<void>;
 }
 
-/** Kysely's template tag for SQL. */
+/** The SQL template tag of Kysely. */
 export type Sql = typeof sql;
 
-/** What {@link Database.readRow} has read. */
+/** The result of {@link Database.readRow}. */
 export interface RowRead {
-  /** undefined: there is no such row. */
+  /** Undefined if the row does not exist. */
   readonly row: unknown;
 }
 
 /** Options of {@link Database.sharedTransaction} and {@link Database.executeBatch}. */
-export interface BesideOptions {
-  /** Transactions with the same lock exclude each other. It costs no statement of its own. Default: none. */
+export interface SharedTransactionOptions {
+  /**
+   * Transactions with the same lock exclude each other. It needs no additional round trip. Default:
+   * none.
+   */
   readonly lock?: string | undefined;
-  /** Whether a statement may take longer than a few seconds, because it reads many rows. Default false. */
+  /**
+   * Whether a statement can take longer than three seconds, because it reads many rows. Default
+   * false.
+   */
   readonly isSlow?: boolean;
 }
 
-/** Runs statements one after the other. @returns the number of rows that the first one returned */
+/**
+ * Runs statements one after the other.
+ *
+ * @returns the number of rows that the first one returned
+ */
 export async function runInOrder(db: Kysely<Tables>, statements: readonly CompiledQuery[]): Promise<number> {
   const rows: number[] = [];
   for (const statement of statements) rows.push((await db.executeQuery(statement)).rows.length);
   return rows[0] ?? 0;
 }
 
-/** A list as either database returns it: PostgreSQL parsed, SQLite as JSON text. */
+/**
+ * Returns the items of a {@link Database.listOf} column. PostgreSQL can return it parsed, SQLite as
+ * JSON text.
+ */
 export function parseList<Item = string>(value: unknown): readonly Item[] {
   return typeof value === "string" ? (JSON.parse(value) as Item[]) : ((value ?? []) as Item[]);
 }
 
-/** Key of the counter that each change of permissions raises. Its value is the number of the last change. */
+/**
+ * Key of the counter that each change of permissions increments. Its value is the number of the
+ * last change.
+ */
 export const CHANGES = "changes recorded";
 
 /** Key of the counter that {@link Database.checkWritable} writes and removes. */
 export const WRITE_CHECK = "check that the database accepts writes";
 
-/** The number of the last change, as a subquery: null for none. */
+/** Returns a subquery for the number of the last change, or null if there was none. */
 export function changesRecorded(db: Kysely<Tables>) {
   return db
     .selectFrom("sallyport_counters as changes")
@@ -145,10 +182,10 @@ export function changesRecorded(db: Kysely<Tables>) {
     .where("changes.key", "=", CHANGES);
 }
 
-/** 1 or 0, which both databases store and compare alike. */
+/** A boolean as 1 or 0. Both databases store and compare it in the same way. */
 export type Flag = 0 | 1;
 
-/** Columns that end in `_at` are epoch milliseconds. */
+/** The tables of Sallyport. Columns that end in `_at` are epoch milliseconds. */
 export interface Tables {
   sallyport_users: { id: string; is_active: Flag; is_superuser: Flag; created_at: number };
   sallyport_groups: { name: string; created_at: number };
@@ -196,7 +233,7 @@ export interface Tables {
     created_at: number;
     expires_at: number;
     spent_at: number | null;
-    /** When the session of the app was ended that the token was issued to. */
+    /** When the session of the token was ended. */
     ended_at: number | null;
   };
   sallyport_ended_sessions: { session_hash: string; ended_at: number };
@@ -209,10 +246,10 @@ export interface Tables {
     claimed_by: string | null;
     claimed_until: number | null;
     change_number: number | null;
-    /** Apps that have enforced it as far as they can judge: `,id,id,`. */
+    /** Ids of the apps that have enforced it for the views that they mount: `,id,id,`. */
     done_by: Generated<string>;
   };
-  /** What the changes of the last minutes concern. See `ChangeLog`. */
+  /** The subjects of the changes of the last minutes. See `ChangeLog`. */
   sallyport_changes: {
     number: number;
     scope: "user" | "group" | "session" | "connection" | "channel" | "view" | "everyone" | "nothing";
@@ -221,7 +258,7 @@ export interface Tables {
     removes: Flag;
     recorded_at: number;
   };
-  /** Whom a change touched, where the change itself removed what would have told it. */
+  /** The affected users of a change that deleted the rows that would identify them. */
   sallyport_revocation_users: { revocation_id: string; user_id: string };
   sallyport_audit: {
     number: number;
@@ -238,7 +275,7 @@ export interface Tables {
     reference: string;
     at: number;
     event: string;
-    verdict: "allowed" | "refused";
+    verdict: "allowed" | "denied";
     reason: string | null;
     user_id: string | null;
     connection_key: string | null;
@@ -248,7 +285,7 @@ export interface Tables {
     repeats: number;
     details: string;
   };
-  /** The rules that the running code declares, as the last `migrate` found them. */
+  /** The rules that the code declared at the last `migrate`. */
   sallyport_rules: {
     kind: "view" | "handler" | "channel" | "sending";
     name: string;
@@ -257,7 +294,7 @@ export interface Tables {
   };
 }
 
-/** Who gave a right, when, why, and until when it holds; `until_at` null is for good. */
+/** Who granted a permission, when, why, and until when. `until_at` null means without an end. */
 interface Grant {
   until_at: number | null;
   granted_at: number;
@@ -265,12 +302,14 @@ interface Grant {
   reason: string | null;
 }
 
-/** Lets timers and sockets of this process have their turn: a database in the process answers before they do. */
+/**
+ * Yields to timers and sockets. A database inside the process would otherwise answer before them.
+ */
 export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Returns true for a Kysely, of whichever copy of the package. */
+/** Returns whether a value is a Kysely instance, of any copy of the package. */
 export function isKysely(value: unknown): boolean {
   const { selectFrom, transaction } = (value ?? {}) as Readonly<Record<string, unknown>>;
   return typeof selectFrom === "function" && typeof transaction === "function";

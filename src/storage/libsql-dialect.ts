@@ -15,7 +15,7 @@ import { loadingFailure } from "../optional-packages.ts";
 import type { RowRead } from "./database.ts";
 import { createPrivateFile } from "./sqlite-file.ts";
 
-/** The slice of the `libsql` package that we use. */
+/** The part of the `libsql` package that is used here. */
 interface LibsqlDatabase {
   prepare(sql: string): LibsqlStatement;
   close(): void;
@@ -23,40 +23,44 @@ interface LibsqlDatabase {
 
 interface LibsqlStatement {
   readonly reader: boolean;
-  /** Rows as lists of values from then on. */
+  /** Makes the statement return rows as arrays of values. */
   raw(on: boolean): this;
   columns(): readonly { readonly name: string }[];
-  /** Objects, or lists after `raw`. */
+  /** Returns objects, or arrays after `raw`. */
   all(parameters: readonly unknown[]): unknown[];
   get(parameters: readonly unknown[]): unknown;
   run(parameters: readonly unknown[]): { changes: number; lastInsertRowid: number | bigint };
 }
 
+/** The options of {@link LibsqlDialect}. */
 export interface LibsqlDialectOptions {
   /**
-   * The database file. If it or its folder is missing, it is created for the owner only, 0600 and 0700. `":memory:"` keeps the database
-   * in memory until the process ends.
+   * Path of the database file. A missing file and its folder are created with the modes 0600 and
+   * 0700. `":memory:"` keeps the database in memory until the process ends.
    */
   readonly path: string;
-  /** How long a writer waits for another process's write to end, in milliseconds. Default 5 000. */
+  /** How long a write waits for a write of another process, in milliseconds. Default 5 000. */
   readonly busyTimeoutMs?: number;
 }
 
-/** Longest wait between two tries on a locked database; short, since our own writes take well under 1 ms. */
+/**
+ * The maximum pause between two attempts on a locked database, in milliseconds. Writes take less
+ * than 1 ms.
+ */
 const BUSY_RETRY_MS = 8;
 
-/** Longest wait for the one connection; statements take well under a millisecond. */
+/** The maximum wait for the connection, in milliseconds. Statements take less than 1 ms. */
 const MAX_WAIT_MS = 20_000;
 
-/** Statements kept prepared for one connection. */
+/** The maximum number of prepared statements per connection. */
 const MAX_STATEMENTS = 256;
 
 /**
- * A Kysely dialect over `libsql`: one connection to one SQLite file in WAL mode, for every user of the file in
- * this process.
+ * A Kysely dialect for `libsql`, with one connection to one SQLite file in WAL mode. Everything in
+ * this process shares the connection.
  *
- * Transactions begin IMMEDIATE. A locked database is waited for with timers and never inside SQLite, whose
- * own busy handler would stop the whole event loop.
+ * Transactions start with BEGIN IMMEDIATE. If the database is locked, the dialect retries with
+ * timers. The busy handler of SQLite would block the event loop.
  */
 export class LibsqlDialect implements Dialect {
   readonly #options: LibsqlDialectOptions;
@@ -71,7 +75,10 @@ export class LibsqlDialect implements Dialect {
     return this.#driver;
   }
 
-  /** Reads at most one row at once. undefined: the connection is in use or not open, or the database is locked. */
+  /**
+   * Reads at most one row synchronously. Returns undefined if the connection is in use or not open,
+   * or the database is locked.
+   */
   readRow(query: CompiledQuery): RowRead | undefined {
     return this.#driver?.readRow(query);
   }
@@ -81,7 +88,8 @@ export class LibsqlDialect implements Dialect {
   }
 
   createAdapter() {
-    // Kysely 0.29 would wait for the one connection itself, without the time limit that LibsqlDriver has.
+    // Otherwise, Kysely 0.29 would wait for the connection itself, without the time limit of
+    // LibsqlDriver.
     return Object.defineProperty(new SqliteAdapter(), "supportsMultipleConnections", { value: true });
   }
 
@@ -90,7 +98,10 @@ export class LibsqlDialect implements Dialect {
   }
 }
 
-/** 64 MiB of pages stay in memory: of a million sessions a message would have to read most of its from the file again. */
+/**
+ * The cache holds 64 MiB of pages. With a million connections, a smaller cache would cause file
+ * reads.
+ */
 const PRAGMAS = ["journal_mode = wal", "synchronous = normal", "foreign_keys = on", "cache_size = -65536"];
 
 class LibsqlDriver implements Driver {
@@ -118,14 +129,19 @@ class LibsqlDriver implements Driver {
   }
 
   async acquireConnection(): Promise<LibsqlConnection> {
-    if (this.#taken) await this.#turn();
+    if (this.#taken) await this.#waitForTurn();
     this.#taken = true;
-    if (!this.#connection) throw new StorageError("The SQLite database is closed.");
+    if (!this.#connection) {
+      throw new StorageError("The SQLite database is closed. Do not use the storage after close().");
+    }
     return this.#connection;
   }
 
-  /** A use inside another would wait for itself for good, and everybody else with it. */
-  #turn(): Promise<void> {
+  /**
+   * Limits the wait, because a call inside a transaction on the same connection would never get its
+   * turn.
+   */
+  #waitForTurn(): Promise<void> {
     return new Promise((resolve, reject) => {
       const turn = () => {
         clearTimeout(timer);
@@ -135,8 +151,9 @@ class LibsqlDriver implements Driver {
         this.#waiting.splice(this.#waiting.indexOf(turn), 1);
         reject(
           new StorageError(
-            `The SQLite connection was not free for ${MAX_WAIT_MS / 1000} s. Does a transaction await something that ` +
-              "needs the same connection, such as a call of Sallyport? Do it after the transaction.",
+            `The SQLite connection was not free for ${MAX_WAIT_MS / 1000} s, so the statement was not run. ` +
+              "A transaction may await something that needs the same connection, such as a call of Sallyport. " +
+              "Await it after the transaction.",
           ),
         );
       }, MAX_WAIT_MS);
@@ -175,8 +192,8 @@ class LibsqlConnection implements DatabaseConnection {
   readonly #busyTimeoutMs: number;
   readonly #statements = new Map<string, PreparedStatement>();
   /**
-   * Those that are read by `get()` and by nothing else: after `all()` on the same statement, `get()` of libsql 0.5 returns a row of the
-   * statement's previous execution.
+   * The statements that only `get()` reads. In libsql 0.5, `get()` after `all()` on the same
+   * statement returns a row of the previous execution.
    */
   readonly #rowStatements = new Map<string, PreparedStatement>();
 
@@ -189,7 +206,9 @@ class LibsqlConnection implements DatabaseConnection {
     return retryWhileBusy(this.#busyTimeoutMs, () => this.#run<Row>(query));
   }
 
-  /** `get()` costs a third less than `all()`, which makes an iterator and a list of a hundred places for one row. */
+  /**
+   * Uses `get()`, which takes a third less time than `all()`. `all()` allocates for a hundred rows.
+   */
   readRow({ sql, parameters }: CompiledQuery): RowRead | undefined {
     try {
       const { statement, isReader, columns } = this.#statement(sql, this.#rowStatements);
@@ -216,7 +235,7 @@ class LibsqlConnection implements DatabaseConnection {
     const parameters = query.parameters.map(bindable);
     if (isReader) {
       const rows = statement.all(parameters);
-      return { rows: (columns ? named(columns, rows as unknown[][]) : rows.map(withBuffers)) as Row[] };
+      return { rows: (columns ? rowsOf(columns, rows as unknown[][]) : rows.map(withBuffers)) as Row[] };
     }
     const { changes, lastInsertRowid } = statement.run(parameters);
     return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
@@ -226,13 +245,13 @@ class LibsqlConnection implements DatabaseConnection {
     const known = statements.get(sql);
     if (known) {
       if (statements.size < MAX_STATEMENTS / 2) return known;
-      // Used last, dropped last.
+      // Moves the statement to the end, because the least recently used one is removed first.
       statements.delete(sql);
       statements.set(sql, known);
       return known;
     }
     const statement = prepare(this.#database, sql);
-    // A schema change leaves statements that were prepared before it with the wrong columns.
+    // After a schema change, statements that were prepared before have the wrong columns.
     if (/^\s*(create|alter|drop)/i.test(sql)) this.#forgetStatements();
     else statements.set(sql, statement);
     if (statements.size > MAX_STATEMENTS) statements.delete(statements.keys().next().value ?? "");
@@ -245,17 +264,20 @@ class LibsqlConnection implements DatabaseConnection {
   }
 }
 
-/** A statement; and the names of what it reads, where its own text tells them. */
+/** A prepared statement, and the names of its columns if its text lists them. */
 interface PreparedStatement {
   readonly statement: LibsqlStatement;
-  /** Whether it gives rows; asked once, as libsql looks at the statement each time. */
+  /** Whether it returns rows. Cached, because libsql parses the statement for each call. */
   readonly isReader: boolean;
   readonly columns: readonly string[] | undefined;
 }
 
 /**
- * Objects made by libsql itself cost a third more than its lists made into objects here. Where a star may stand for columns
- * libsql makes them: SQLite prepares such a statement anew when another process has changed the table.
+ * Prepares a statement. Its rows are read as arrays, because objects of libsql take a third more
+ * time.
+ *
+ * A statement with a star is read as objects. SQLite prepares it again when another process has
+ * changed the table, and the columns can then differ.
  */
 function prepare(database: LibsqlDatabase, sql: string): PreparedStatement {
   const statement = database.prepare(sql);
@@ -266,10 +288,10 @@ function prepare(database: LibsqlDatabase, sql: string): PreparedStatement {
 }
 
 const STAR = /\*/;
-/** A star that counts rows, or multiplies what is in brackets. */
+/** A star that counts rows, or multiplies a value in parentheses. */
 const NO_COLUMNS = /\(\*\)|\)\s*\*/g;
 
-function named(columns: readonly string[], rows: readonly unknown[][]): Record<string, unknown>[] {
+function rowsOf(columns: readonly string[], rows: readonly unknown[][]): Record<string, unknown>[] {
   return rows.map((values) => rowOf(columns, values));
 }
 
@@ -279,7 +301,10 @@ function rowOf(columns: readonly string[], values: readonly unknown[]): Record<s
   return row;
 }
 
-/** Bytes come as a Buffer in lists and as an ArrayBuffer in objects; here always as a Buffer. */
+/**
+ * Converts each ArrayBuffer to a Buffer. libsql returns a Buffer in arrays and an ArrayBuffer in
+ * objects.
+ */
 function withBuffers(row: unknown): unknown {
   const values = row as Record<string, unknown>;
   for (const name of Object.keys(values)) {
@@ -289,22 +314,24 @@ function withBuffers(row: unknown): unknown {
   return values;
 }
 
-/** libsql ends the process on a value that it cannot bind, so nothing else may reach it. */
+/**
+ * Converts a value to one that libsql can bind. For any other value, libsql would end the process.
+ */
 function bindable(value: unknown): unknown {
   if (value === undefined || value === null) return null;
   if (typeof value === "boolean") return value ? 1 : 0;
   if (value instanceof Date) return value.toISOString();
   if (typeof value === "string" && value.includes("\0")) {
-    throw new StorageError("SQLite cannot store text with a NUL character. Refuse it where it comes in.");
+    throw new StorageError("SQLite cannot store text with a NUL character. Reject such text in the app.");
   }
   if (typeof value === "string" || typeof value === "number" || typeof value === "bigint") return value;
   if (value instanceof Uint8Array) return Buffer.from(value);
   throw new StorageError(
-    `SQLite cannot store a value of type ${typeof value}. Give text, a number or bytes.`,
+    `SQLite cannot store a value of type ${typeof value}. Pass text, a number or bytes.`,
   );
 }
 
-/** Tries again while another process writes. Inside an IMMEDIATE transaction this never waits. */
+/** Retries while another process writes. Inside an IMMEDIATE transaction, it never has to wait. */
 async function retryWhileBusy<Result>(
   timeoutMs: number,
   attempt: () => Result | Promise<Result>,
@@ -338,6 +365,9 @@ async function openDatabase(path: string): Promise<LibsqlDatabase> {
   try {
     return new module.default(path, { timeout: 0 });
   } catch (cause) {
-    throw new StorageError(`Cannot open the SQLite database ${path}: ${(cause as Error).message}`, { cause });
+    throw new StorageError(
+      `Cannot open the SQLite database ${path}: ${(cause as Error).message}. Check the path and its permissions.`,
+      { cause },
+    );
   }
 }

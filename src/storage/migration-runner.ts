@@ -1,14 +1,17 @@
 import type { Kysely } from "kysely";
 import { StorageError } from "../errors.ts";
 
-/** One step of the schema's history. It only adds, so that the previous version of Sallyport keeps working. */
+/**
+ * A change of the schema. It only adds, so that the previous version of Sallyport continues to
+ * work.
+ */
 export interface Migration {
   /** Four digits and a description. Migrations run in the order of their names. */
   readonly name: string;
   up(db: Kysely<unknown>): Promise<void>;
 }
 
-/** Columns as Kysely's Migrator created them, which kept this table before. */
+/** The columns of the table. Kysely's Migrator created them in earlier versions. */
 interface MigrationTables {
   sallyport_migrations: { name: string; timestamp: string };
 }
@@ -16,12 +19,13 @@ interface MigrationTables {
 /**
  * Runs the migrations that a database lacks, in order, and records each one.
  *
- * The caller has begun a transaction that excludes other calls, and commits it. A migration that the database has and
- * this version does not know belongs to a newer version. It stays as it is.
+ * The caller starts a transaction that excludes other calls, and commits it. Unknown migrations in
+ * the database belong to a newer version. They are ignored.
  *
- * @param hasTable whether `sallyport_migrations` exists; created if not
+ * @param hasTable whether the table `sallyport_migrations` exists. If not, it is created
  * @returns the names of the migrations that ran
- * @throws StorageError if the database has a migration that comes after one that it lacks, or was created by Sallyport 0.1
+ * @throws StorageError if the database has a later migration than one that it lacks, or was created
+ *   by Sallyport 0.1
  */
 export async function runMigrations(
   transaction: Kysely<never>,
@@ -43,7 +47,10 @@ export async function runMigrations(
   return pending.map(({ name }) => name);
 }
 
-/** CREATE TABLE IF NOT EXISTS needs the CREATE privilege even if the table exists, so the caller checks first. */
+/**
+ * Creates the table of migrations. CREATE TABLE IF NOT EXISTS needs the CREATE privilege even if
+ * the table exists, so the caller checks first.
+ */
 async function createMigrationTable(db: Kysely<MigrationTables>): Promise<void> {
   await db.schema
     .createTable("sallyport_migrations")
@@ -52,7 +59,7 @@ async function createMigrationTable(db: Kysely<MigrationTables>): Promise<void> 
     .execute();
 }
 
-/** The first migration of Sallyport 0.1, which was never released. */
+/** The first migration of Sallyport 0.1. That version was never released. */
 const FIRST_OF_0_1 = "0001_first_tables";
 
 function checkVersion(done: ReadonlySet<string>): void {
@@ -69,8 +76,8 @@ function checkOrder(done: ReadonlySet<string>, pending: readonly Migration[]): v
   if (!missing) return;
   throw new StorageError(
     `The database has the migration "${last}", but lacks "${missing.name}", which comes before it. ` +
-      "Migrations run in order, so the table sallyport_migrations was changed by something else, or a migration of " +
+      "Migrations run in order, so another program has changed the table sallyport_migrations, or a migration of " +
       "a newer version does not build on this one. Restore the table from a backup, or run the version of Sallyport " +
-      `that made "${last}".`,
+      `that contains "${last}".`,
   );
 }

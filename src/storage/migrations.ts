@@ -1,12 +1,15 @@
 import { type CreateTableBuilder, type Kysely, sql } from "kysely";
 import type { Migration } from "./migration-runner.ts";
 
-/** Points in time are whole milliseconds, which INTEGER of SQLite and BIGINT of PostgreSQL can store. */
+/**
+ * The type of points in time: whole milliseconds, stored as INTEGER in SQLite and BIGINT in
+ * PostgreSQL.
+ */
 const instant = sql`bigint`;
 
 /**
- * Creates a table whose rows are small and found by their primary key. SQLite would otherwise keep the key in a separate index and look
- * up each row twice.
+ * Creates a table with small rows that are read by primary key. In SQLite, a table with a rowid
+ * would have a separate index for the key and look up each row twice.
  */
 export type WithoutRowid = <Name extends string>(
   table: CreateTableBuilder<Name, never>,
@@ -22,7 +25,7 @@ const baseline = (withoutRowid: WithoutRowid): Migration => ({
   },
 });
 
-/** Users, groups, permissions and grants. */
+/** Creates the tables of users, groups, permissions and grants. */
 async function createUsers(db: Kysely<unknown>, withoutRowid: WithoutRowid): Promise<void> {
   await withoutRowid(db.schema.createTable("sallyport_users"))
     .addColumn("id", "text", (c) => c.primaryKey())
@@ -68,7 +71,10 @@ async function createUsers(db: Kysely<unknown>, withoutRowid: WithoutRowid): Pro
   await index(db, "sallyport_user_groups", ["group_name", "user_id"]);
 }
 
-/** Gateways, connections with their channels, tokens, ended sessions and the windows of limits. */
+/**
+ * Creates the tables of gateways, connections, memberships, tokens, ended sessions and limit
+ * windows.
+ */
 async function createConnections(db: Kysely<unknown>, withoutRowid: WithoutRowid): Promise<void> {
   await db.schema
     .createTable("sallyport_gateways")
@@ -152,7 +158,7 @@ async function createConnections(db: Kysely<unknown>, withoutRowid: WithoutRowid
   await index(db, "sallyport_counters", ["window_started_at"]);
 }
 
-/** Changes of permissions, and those whose connections are still to be checked. */
+/** Creates the tables of permission changes and pending revocations. */
 async function createRevocations(db: Kysely<unknown>, withoutRowid: WithoutRowid): Promise<void> {
   await db.schema
     .createTable("sallyport_revocations")
@@ -183,9 +189,10 @@ async function createRevocations(db: Kysely<unknown>, withoutRowid: WithoutRowid
     .execute();
 }
 
-/** The audit log, the decision log and the declared rules. */
+/** Creates the tables of the audit log, the decision log and the declared rules. */
 async function createRecords(db: Kysely<unknown>): Promise<void> {
-  // No foreign keys, so that entries stay when the user, the group or the permission is removed.
+  // No foreign keys, so that entries are kept when the user, the group or the permission is
+  // removed.
   await db.schema
     .createTable("sallyport_audit")
     .addColumn("number", instant, (c) => c.primaryKey())
@@ -256,7 +263,7 @@ function index(db: Kysely<unknown>, table: string, columns: string[]): Promise<v
     .execute();
 }
 
-/** An index of the open connections alone. Most rows are of closed ones. */
+/** Creates an index of open connections only. Most rows are closed. */
 function openConnectionsIndex(db: Kysely<unknown>, name: string, columns: string[]): Promise<void> {
   return db.schema
     .createIndex(name)
@@ -266,7 +273,7 @@ function openConnectionsIndex(db: Kysely<unknown>, name: string, columns: string
     .execute();
 }
 
-/** Returns every migration of this version, in order. */
+/** Returns all migrations of this version, in order. */
 export function migrations(withoutRowid: WithoutRowid): readonly Migration[] {
   return [baseline(withoutRowid)];
 }

@@ -1,20 +1,20 @@
 import { createHash } from "node:crypto";
-import { OneTrip } from "./one-trip.ts";
+import { OneTripTransaction } from "./one-trip.ts";
 
-/** Times that a connection sends a statement before it gives it a name. */
+/** How often a connection sends a statement before it prepares it under a name. */
 const USES_UNNAMED = 3;
 /**
- * How long a name is used, in milliseconds. PostgreSQL keeps one plan for a name, and one that was made for a table still empty reads
- * all of it for each message when it is not.
+ * How long a name is used, in milliseconds. PostgreSQL keeps one plan per name. A plan for an empty
+ * table would read the whole table when it has grown.
  */
 const KEEP_NAME_MS = 60_000;
-/** Statements that a connection remembers. */
+/** The maximum number of statements that are tracked per connection. */
 const MAX_STATEMENTS = 200;
 
-/** As much of `pg`'s client as is needed. */
+/** The part of the client of `pg` that is used here. */
 export interface Client {
   query(statement: unknown, values?: unknown, callback?: unknown): unknown;
-  /** Where it remembers what it has prepared, for as long as it lives. */
+  /** Contains the statements that the connection has prepared. */
   readonly connection?: {
     readonly parsedStatements?: Record<string, unknown>;
     readonly submittedNamedStatements?: Record<string, unknown>;
@@ -22,24 +22,25 @@ export interface Client {
 }
 
 /**
- * Names the statements that a pool's connections repeat, so that PostgreSQL parses and plans them once: that is most of what a
- * message's statement takes.
+ * Prepares repeated statements under names, so that PostgreSQL parses and plans them only once.
+ * Parsing and planning take most of the time of a statement.
  *
- * A name is made of its statement, so it never stands for another one, whatever connection it arrives on. A pooler of
- * transactions that does not know names shows itself by an error before anything is done: from then on nothing is named.
+ * A name contains a hash of its statement, so it has the same meaning on every connection. A
+ * transaction pooler without support for names fails before the statement runs. Names are not used
+ * afterwards.
  */
 export class NamedStatements {
   #isOff = false;
 
-  /** Has a connection name what it repeats. */
+  /** Makes a client prepare repeated statements. */
   watch(client: Client): void {
     const send = client.query.bind(client);
     const names = new Names();
     let isInTransaction = false;
     client.query = (statement, values, callback) => {
-      if (statement instanceof OneTrip) {
+      if (statement instanceof OneTripTransaction) {
         const work = () => this.#trip(send, names, statement);
-        return names.hasOutlived ? deallocate(client, send, names.takeOutlived()).then(work) : work();
+        return names.hasExpired ? deallocate(client, send, names.takeExpired()).then(work) : work();
       }
       if (typeof statement !== "string" || callback !== undefined) return send(statement, values, callback);
       if (/^begin\b/i.test(statement)) isInTransaction = !/\brollback$/i.test(statement);
@@ -51,13 +52,13 @@ export class NamedStatements {
         name === undefined
           ? send(statement, values)
           : this.#byName(send, names, { name, text: statement, values });
-      // Inside a transaction its failure would undo what does depend on it.
-      if (isInTransaction || !names.hasOutlived) return work();
-      return deallocate(client, send, names.takeOutlived()).then(work);
+      // A failed DEALLOCATE inside a transaction would abort the transaction.
+      if (isInTransaction || !names.hasExpired) return work();
+      return deallocate(client, send, names.takeExpired()).then(work);
     };
   }
 
-  async #trip(send: Client["query"], names: Names, trip: OneTrip): Promise<unknown> {
+  async #trip(send: Client["query"], names: Names, trip: OneTripTransaction): Promise<unknown> {
     if (!this.#isOff) trip.setNames((text) => names.of(text));
     try {
       return await send(trip);
@@ -83,20 +84,20 @@ export class NamedStatements {
       try {
         return await send(query.text, query.values);
       } catch (second) {
-        // Inside a transaction, which the first error has undone: the storage makes it again.
+        // The first error has aborted the transaction. The storage retries the transaction.
         throw codeOf(second) === "25P02" ? error : second;
       }
     }
   }
 }
 
-/** One after another; nothing depends on it. */
+/** Releases names on the server. Failures are ignored, because nothing depends on it. */
 async function deallocate(client: Client, send: Client["query"], names: readonly string[]): Promise<void> {
   for (const name of names) {
     try {
       await send(`deallocate "${name}"`);
     } catch {
-      // A pooler has it under another name, or has none.
+      // A pooler may have no statement of this name.
     }
     delete client.connection?.parsedStatements?.[name];
     delete client.connection?.submittedNamedStatements?.[name];
@@ -104,8 +105,10 @@ async function deallocate(client: Client, send: Client["query"], names: readonly
 }
 
 /**
- * Whether a statement failed by its name alone, and so did nothing: the connection's server has no such name or already has it
- * (invalid_sql_statement_name, duplicate_prepared_statement), or a table has other columns since.
+ * Returns whether a statement failed only because of its name. Nothing was done in this case.
+ *
+ * The server does not have the name or already has it (invalid_sql_statement_name,
+ * duplicate_prepared_statement), or the columns of a table have changed.
  */
 export function isNamesFault(error: unknown): boolean {
   return ["26000", "42P05"].includes(codeOf(error)) || isOutOfDate(error);
@@ -119,21 +122,21 @@ function codeOf(error: unknown): string {
   return String((error as { code?: unknown } | null)?.code);
 }
 
-interface Known {
+interface TrackedStatement {
   uses: number;
   name: string | undefined;
   namedAt: number;
 }
 
-/** One connection's names. */
+/** The names of the statements of one connection. */
 class Names {
-  readonly #known = new Map<string, Known>();
-  #outlived: string[] = [];
+  readonly #known = new Map<string, TrackedStatement>();
+  #expired: string[] = [];
 
-  /** The name to send a statement by, where it has been repeated often enough. */
+  /** Returns the name of a statement, or undefined if it has not been repeated often enough. */
   of(text: string): string | undefined {
     const statement = this.#known.get(text) ?? { uses: 0, name: undefined, namedAt: 0 };
-    // Used last, forgotten last.
+    // Moves the statement to the end, because the least recently used one is removed first.
     this.#known.delete(text);
     this.#known.set(text, statement);
     if (this.#known.size > MAX_STATEMENTS) this.#forgetOldest();
@@ -141,33 +144,33 @@ class Names {
     const now = Date.now();
     if (statement.name !== undefined && Math.abs(now - statement.namedAt) < KEEP_NAME_MS)
       return statement.name;
-    if (statement.name !== undefined) this.#outlived.push(statement.name);
+    if (statement.name !== undefined) this.#expired.push(statement.name);
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 32);
     statement.name = `sallyport_${hash}_${now.toString(36)}`;
     statement.namedAt = now;
     return statement.name;
   }
 
-  /** A statement needs another name. */
+  /** Makes the next use of a statement choose a new name. */
   renew(text: string): void {
     const statement = this.#known.get(text);
     if (statement) statement.namedAt = 0;
   }
 
-  get hasOutlived(): boolean {
-    return this.#outlived.length > 0;
+  get hasExpired(): boolean {
+    return this.#expired.length > 0;
   }
 
-  /** Names that are used no more. */
-  takeOutlived(): readonly string[] {
-    const outlived = this.#outlived;
-    this.#outlived = [];
-    return outlived;
+  /** Returns and removes the names that are not used any more. */
+  takeExpired(): readonly string[] {
+    const expired = this.#expired;
+    this.#expired = [];
+    return expired;
   }
 
   #forgetOldest(): void {
-    const [text, { name }] = this.#known.entries().next().value as [string, Known];
+    const [text, { name }] = this.#known.entries().next().value as [string, TrackedStatement];
     this.#known.delete(text);
-    if (name !== undefined) this.#outlived.push(name);
+    if (name !== undefined) this.#expired.push(name);
   }
 }

@@ -1,4 +1,4 @@
-/** As much of `pg`'s connection as is needed. */
+/** The part of the connection of `pg` that is used here. */
 interface Connection {
   readonly stream: { cork(): void; uncork(): void };
   /** The names of the statements that the connection has prepared. */
@@ -13,7 +13,7 @@ interface Connection {
   sync(): void;
 }
 
-/** A statement of a trip. Its values are texts, numbers or null. */
+/** A statement of a one-trip transaction. Its values are texts, numbers or null. */
 export interface TripStatement {
   readonly text: string;
   readonly values: readonly unknown[];
@@ -23,14 +23,14 @@ const BEGIN: TripStatement = { text: "begin isolation level read committed", val
 const COMMIT: TripStatement = { text: "commit", values: [] };
 
 /**
- * A transaction whose statements are sent at once, so that it takes one round trip. If one of them fails, the server skips the others,
- * the commit included, and the caller sends a rollback.
+ * A transaction that sends all statements together, so that it takes one round trip. If a statement
+ * fails, the server skips the others and the commit. The caller then sends a rollback.
  *
- * Pass it to `query()` of `pg`'s client, which accepts objects that write their own messages. Source: PostgreSQL, "Message Flow",
- * Extended Query; `pg-cursor` uses the same interface.
+ * Pass it to `query()` of a `pg` client, which accepts objects that write their own messages.
+ * `pg-cursor` uses the same interface. Source: PostgreSQL, "Message Flow", Extended Query.
  */
-export class OneTrip {
-  /** How long the answer may take, in milliseconds. */
+export class OneTripTransaction {
+  /** The maximum time until the answer, in milliseconds. */
   readonly limitMs: number;
   /** Resolves with the number of rows that each statement returned or wrote. */
   readonly done: Promise<readonly number[]>;
@@ -38,7 +38,10 @@ export class OneTrip {
   readonly #names = new Map<TripStatement, string>();
   readonly #rows: number[] = [];
   #connection: Connection | undefined;
-  /** Called at the end. `pg` wraps it where the connection string has a `query_timeout`, and needs it to be there. */
+  /**
+   * Called at the end. It must exist, because `pg` wraps it if the connection string has
+   * `query_timeout`.
+   */
   callback: (error?: Error) => void = () => undefined;
   #resolve!: (rows: readonly number[]) => void;
   #reject!: (error: Error) => void;
@@ -50,11 +53,11 @@ export class OneTrip {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // The caller waits for it as soon as it has been sent.
+    // The caller awaits it after sending. Until then, a rejection must not be unhandled.
     this.done.catch(() => undefined);
   }
 
-  /** Sends statements by names, so that the server parses and plans them once. */
+  /** Sets the names of statements, so that the server parses and plans them only once. */
   setNames(nameOf: (text: string) => string | undefined): void {
     for (const statement of this.#statements) {
       if (statement === BEGIN || statement === COMMIT) continue;
@@ -68,6 +71,7 @@ export class OneTrip {
     return this.#statements[this.#rows.length]?.text ?? "";
   }
 
+  /** Called by `pg` to send the transaction. */
   submit(connection: Connection): void {
     this.#connection = connection;
     connection.stream.cork();
@@ -91,7 +95,7 @@ export class OneTrip {
     if (this.#connection && statement && name !== undefined) {
       this.#connection.parsedStatements[name] = statement.text;
     }
-    // A command tag ends with the number of rows, where there is one.
+    // A command tag ends with the number of rows, if it has one.
     this.#rows.push(Number(/\d+$/.exec(text)?.[0] ?? 0));
   }
 
@@ -101,7 +105,7 @@ export class OneTrip {
   }
 
   handleReadyForQuery(): void {
-    // Without those of begin and commit.
+    // Without the results of begin and commit.
     this.#resolve(this.#rows.slice(1, -1));
     this.callback();
   }

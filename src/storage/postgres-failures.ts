@@ -1,6 +1,9 @@
 import { isNamesFault } from "./named-statements.ts";
 
-/** The database cannot be written to. Source: PostgreSQL, "Error Codes", read_only_sql_transaction. */
+/**
+ * The code of a write on a read-only server. Source: PostgreSQL, "Error Codes",
+ * read_only_sql_transaction.
+ */
 const READ_ONLY = "25006";
 
 function codeOf(error: unknown): string {
@@ -12,7 +15,10 @@ function messageOf(error: unknown): string {
   return String((error as { message?: unknown } | null)?.message ?? "");
 }
 
-/** Returns true where the server reports that nothing was done. Source: PostgreSQL, "Error Codes", class 40. */
+/**
+ * Returns true if the server reports that nothing was done. Source: PostgreSQL, "Error Codes",
+ * class 40.
+ */
 export function isUndone(error: unknown): boolean {
   return codeOf(error).startsWith("40") || isReadOnly(error) || isNamesFault(error);
 }
@@ -22,12 +28,12 @@ export function isReadOnly(error: unknown): boolean {
   return codeOf(error) === READ_ONLY;
 }
 
-/** Returns true if a statement took too long: the server ended it after its statement_timeout, or no answer arrived. */
+/** Returns true if the statement_timeout of the server ended a statement, or no answer arrived. */
 export function isLate(error: unknown): boolean {
   return codeOf(error) === "57014" || codeOf(error) === "ETIMEDOUT";
 }
 
-/** The message of `pg`'s pool. */
+/** The message of the pool of `pg`. */
 const POOL_TIMEOUT = "timeout exceeded when trying to connect";
 
 /** Returns true if no connection of the pool became free in time. */
@@ -56,8 +62,11 @@ export function isConnectionLost(error: unknown): boolean {
 }
 
 /**
- * Returns true for failures after which a retry can succeed: the connection broke, the server stops, starts, is full or is not the
- * writer, or the transaction conflicted with another one. Source: PostgreSQL, "Error Codes": classes 08, 40, 53, 55 and 57; Node and `pg` for the connection.
+ * Returns true for failures after which a retry can succeed.
+ *
+ * The connection was lost, the server stops, starts, is full or is not the writer, or the
+ * transaction conflicted with another one. Source: PostgreSQL, "Error Codes", classes 08, 40, 53,
+ * 55 and 57. The codes of lost connections are those of Node.js and `pg`.
  */
 export function isTransient(error: unknown): boolean {
   return (

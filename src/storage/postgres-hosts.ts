@@ -1,22 +1,28 @@
 import { ConfigurationError } from "../errors.ts";
 
-/** What precedes the hosts of a connection string, the hosts, and what follows. */
+/** Matches a connection string: the part before the hosts, the hosts, and the rest. */
 const PARTS = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s;
 
-/** The attribute of libpq. Sallyport writes, so other values than these cannot work. */
+/**
+ * The supported values of target_session_attrs of libpq. Sallyport needs a server that accepts
+ * writes.
+ */
 const WRITERS = ["read-write", "primary"];
 
 /**
- * The servers of a connection string, such as `postgres://user@a:5432,b:5432/db`. Connections go to one of them, until it fails or
- * does not accept writes.
+ * The servers of a connection string, such as `postgres://user@a:5432,b:5432/db`. Connections are
+ * opened to the current server, until it fails or does not accept writes.
  */
 export class PostgresHosts {
   readonly #sources: readonly string[];
   #index = 0;
-  /** Why the last attempt to connect failed; undefined once one succeeded. */
+  /** Why the last attempt to connect failed, or undefined if it succeeded. */
   failure: Error | undefined;
 
-  /** @throws ConfigurationError for a string that names no server. It is not repeated, because it may contain a password */
+  /**
+   * @throws ConfigurationError if the string names no server. The message does not repeat the
+   *   string, because it may contain a password
+   */
   constructor(source: string) {
     this.#sources = split(source);
     if (!this.#sources.every(namesServer)) {
@@ -38,18 +44,18 @@ export class PostgresHosts {
     return this.#sources.length;
   }
 
-  /** Whether the connection string contains a password. */
+  /** Returns whether the connection string contains a password. */
   get hasPassword(): boolean {
     const { password, searchParams } = new URL(this.current);
     return password !== "" || searchParams.has("password");
   }
 
-  /** The connection string of one server. */
+  /** The connection string of the current server. */
   get current(): string {
     return this.#sources[this.#index] as string;
   }
 
-  /** Moves on to the next server, unless another caller has done so since. */
+  /** Selects the next server, unless another caller has already done so. */
   failed(source: string, reason: Error): void {
     this.failure = reason;
     if (source === this.current) this.#index = (this.#index + 1) % this.count;
@@ -61,7 +67,7 @@ function split(source: string): readonly string[] {
   return hosts.includes(",") ? hosts.split(",").map((host) => `${before}${host}${after}`) : [source];
 }
 
-/** A URL with a host, or with the folder of a socket in `?host=`. */
+/** Returns whether a URL has a host, or the folder of a Unix socket in `?host=`. */
 function namesServer(source: string): boolean {
   if (!/^postgres(ql)?:\/\//.test(source) || !URL.canParse(source)) return false;
   const { hostname, searchParams } = new URL(source);

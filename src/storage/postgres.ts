@@ -15,10 +15,10 @@ import {
   wholeNumberOption,
 } from "../options.ts";
 import { BigintToNumberPlugin } from "./bigint-to-number.ts";
-import { ChangeListener, type ListeningClient } from "./change-listener.ts";
+import { ChangeListener, type NotificationClient } from "./change-listener.ts";
 import { CheckedPool, RETRY_FOR_MS, RETRY_PAUSE_MS } from "./checked-pool.ts";
 import {
-  type BesideOptions,
+  type SharedTransactionOptions,
   CHANGES,
   type Database,
   isKysely,
@@ -30,24 +30,27 @@ import {
 import { runMigrations } from "./migration-runner.ts";
 import { migrations } from "./migrations.ts";
 import { NamedStatements } from "./named-statements.ts";
-import { OneTrip, type TripStatement } from "./one-trip.ts";
+import { OneTripTransaction, type TripStatement } from "./one-trip.ts";
 import { isConnectionLost, isLate, isTransient, isUndone } from "./postgres-failures.ts";
 import { PostgresHosts } from "./postgres-hosts.ts";
 
+/** The options of `postgres()`. All but `schema` require a connection string as the source. */
 export interface PostgresOptions {
-  /** The schema that holds Sallyport's tables; `migrate` makes it. Default: the first of the connection's search path. */
+  /**
+   * The schema of Sallyport's tables. `migrate` creates it. Default: the first of the search path.
+   */
   readonly schema?: string | undefined;
-  /** Most connections of this process, beside the one that listens. Default 10. Not for a Kysely of the app's own. */
+  /** The maximum number of connections of this process, from 2 to 10 000. Default 10. */
   readonly poolSize?: number | undefined;
   /**
-   * Whether one more connection listens (`LISTEN`) for changes of rights in other processes, so that they are looked at at once and not
-   * within a quarter of a second. Nothing else rests on it. Default true; not for a Kysely of the app's own, and in vain behind
-   * a pooler of transactions.
+   * Whether an additional connection receives changes of other processes with `LISTEN`. Changes
+   * then take effect immediately instead of within 250 ms. It has no effect behind a transaction
+   * pooler. Default true.
    */
   readonly listen?: boolean | undefined;
   /**
-   * Returns the password for a new connection, for passwords that rotate, such as tokens of RDS IAM authentication. Called for each new
-   * connection. Default: the password of the connection string. Not for a Kysely of the app's own.
+   * Returns the password for a new connection, for passwords that rotate, such as RDS IAM tokens.
+   * It is called for each new connection. Default: the password of the connection string.
    */
   readonly password?: ((server: PostgresServer) => string | Promise<string>) | undefined;
 }
@@ -60,36 +63,47 @@ export interface PostgresServer {
   readonly database: string;
 }
 
-/** How long one is waited for while all are in use, in milliseconds. */
+/** How long a statement waits for a free connection, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
-/** How long the opening of a connection may take, in milliseconds: less than {@link RETRY_FOR_MS}, so that another host is tried. */
+/**
+ * The maximum time to open a connection, in milliseconds. It is less than {@link RETRY_FOR_MS}, so
+ * that another host is tried.
+ */
 const DIAL_TIMEOUT_MS = 3000;
-/** How long a statement of a transaction may take, in milliseconds. */
+/** The maximum duration of a statement in a transaction, in milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000;
 /**
- * The same for a transaction that runs beside others, in milliseconds. It reads and writes a few rows, so that one without an answer is on a
- * connection that is lost.
+ * The same for a shared transaction, in milliseconds. It reads and writes a few rows. If there is
+ * no answer, the connection is lost.
  */
-const BESIDE_TIMEOUT_MS = 3000;
-/** How long a transaction waits for other writers in all, in milliseconds. */
+const SHARED_TIMEOUT_MS = 3000;
+/** The maximum time for which a transaction waits for other writers, in milliseconds. */
 const LOCK_TIMEOUT_MS = 10_000;
 /**
- * How long it waits on one connection, in milliseconds. Then it gives the connection back and waits on another one, so that writers that
- * wait do not keep the pool from readers, and one whose network is gone is found soon.
+ * The maximum time for which it waits on one connection, in milliseconds. Then it releases the
+ * connection and waits on another one. Readers can use the pool in between, and a lost connection
+ * is detected.
  */
 const LOCK_WAIT_MS = 3000;
-/** How long each statement of a transaction of one trip may take, in milliseconds. Then it is sent again. */
+/**
+ * The maximum duration of each statement of a one-trip transaction, in milliseconds. Then it is
+ * retried.
+ */
 const TRIP_STATEMENT_MS = 1500;
-/** How much longer than its statements the answer to such a transaction may take, in milliseconds: it commits, too. */
+/**
+ * The additional time for the answer to such a transaction, in milliseconds. It includes the
+ * commit.
+ */
 const TRIP_GRACE_MS = 1000;
 /**
- * How long the server waits for a transaction's next statement, in milliseconds: a process that is frozen half-way holds others up for
- * less than they wait.
+ * How long the server waits for the next statement of a transaction, in milliseconds. It is less
+ * than the time for which other writers wait, in case a process is frozen in a transaction.
  */
 const IDLE_TIMEOUT_MS = 5000;
 /**
- * How long a connection is silent before TCP checks whether it is there, in milliseconds: less than what lies between keeps it for. The
- * kernel closes it after ten checks without an answer, one per second. Source: libuv, uv_tcp_keepalive.
+ * How long a connection is idle before TCP checks it, in milliseconds. Network devices drop idle
+ * connections after a longer time. The kernel closes a connection after ten checks without an
+ * answer, one per second. Source: libuv, uv_tcp_keepalive.
  */
 const KEEP_ALIVE_MS = 5000;
 
@@ -105,10 +119,10 @@ const POSTGRES_OPTIONS = optionsOf<PostgresOptions>()({
 });
 
 /**
- * Rejects a source that is neither a connection string nor a Kysely instance, for example because the variable of the connection string
- * is not set: `pg` would connect to a local server.
+ * Rejects a source that is neither a connection string nor a Kysely instance, for example because
+ * an environment variable is not set. `pg` would connect to a local server in this case.
  *
- * @throws ConfigurationError
+ * @throws ConfigurationError if the source is neither
  */
 function checkSource(source: unknown): void {
   if (typeof source === "string" ? source.trim() !== "" : isKysely(source)) return;
@@ -119,12 +133,14 @@ function checkSource(source: unknown): void {
 }
 
 /**
- * Storage in PostgreSQL 14 or later, for one process or many.
+ * Returns a storage in PostgreSQL 14 or later, for one process or many.
  *
- * @param source a connection string, opened at the first query through `pg`; with several hosts, connections go to the one that accepts
- *   writes. Or a Kysely that the app already has for the database, which it shares and keeps. Its pool must hear `error` of itself and of each client (`pool.on("connect",
- *   (client) => client.on("error", …))`), or `pg` ends the process when a connection is lost
- * @throws ConfigurationError for options that cannot be
+ * @param source a connection string, which `pg` opens at the first query. With several hosts,
+ *   connections are opened to a host that accepts writes. Or the Kysely instance of the app, which
+ *   `close()` does not close. Its pool and each of its clients need a listener for `error`, for
+ *   example `pool.on("connect", (client) => client.on("error", …))`. Otherwise, `pg` ends the
+ *   process when a connection is lost
+ * @throws ConfigurationError for an invalid source or option
  */
 export function postgres<Own>(
   source: string | Kysely<Own> | undefined,
@@ -149,7 +165,7 @@ export function postgres<Own>(
   const hosts = new PostgresHosts(source);
   if (password && hosts.hasPassword) {
     throw new ConfigurationError(
-      "postgres(): the connection string has a password of its own, which would be used in place of the option password. Remove one of them.",
+      "postgres(): the connection string contains a password, which would be used instead of the option password. Remove one of them.",
     );
   }
   const servers = { hosts, password };
@@ -166,19 +182,30 @@ export function postgres<Own>(
 }
 
 interface TransactionKind {
-  /** undefined for none: the transaction reads a snapshot, and waits for others only where it changes the rows that they change. */
+  /**
+   * Undefined for no lock. The transaction then reads a snapshot, and waits only for rows of
+   * others.
+   */
   readonly lock: "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared" | undefined;
-  /** Another lock, taken after the first and by the same round trip. Transactions with the same text exclude each other. */
+  /**
+   * A second lock, acquired in the same round trip. Transactions with the same text exclude each
+   * other.
+   */
   readonly secondLock?: string | undefined;
-  /** What the lock is of, beside the tables. Default: changes of rights and sessions. */
+  /**
+   * Prefix of the name of the lock. Default: the lock for changes of permissions and connections.
+   */
   readonly of?: string;
-  /** Default {@link STATEMENT_TIMEOUT_MS}; 0 for as long as it takes. */
+  /** In milliseconds. Default {@link STATEMENT_TIMEOUT_MS}. 0 for no limit. */
   readonly statementTimeoutMs?: number;
   /** Default "commit". */
   readonly end?: "commit" | "rollback";
 }
 
-/** One at a time, and whoever waits may wait for an index on a large table; writers go on meanwhile as far as PostgreSQL lets them. */
+/**
+ * Migrations exclude each other, without a time limit, because creating an index can take long.
+ * Writers continue as far as PostgreSQL allows.
+ */
 const MIGRATING: TransactionKind = {
   lock: "pg_advisory_xact_lock",
   of: "migrations ",
@@ -188,24 +215,24 @@ const MIGRATING: TransactionKind = {
 class PostgresDatabase implements Database {
   readonly db: Kysely<Tables>;
   readonly sql = sql;
-  // The same instant in all of a statement, so that indexes can be searched by it.
+  // The value is constant within a statement, so that indexes can be used.
   readonly now = sql<number>`floor(extract(epoch from statement_timestamp()) * 1000)::bigint`;
   readonly supportsWritableCte = true;
-  readonly commitsLater = sql`set_config('synchronous_commit', 'off', true)`;
+  readonly asyncCommit = sql`set_config('synchronous_commit', 'off', true)`;
   readonly #owned: boolean;
   readonly #schema: string | undefined;
-  /** An SQL expression of a lock's number. `part` is an SQL text that follows `of`. */
+  /** Returns an SQL expression for the number of a lock. `part` is SQL that follows `of`. */
   readonly #lockOf: (of: string, part?: string) => string;
   readonly notification: RawBuilder<unknown>;
-  /** The pool that Kysely uses, too. undefined for a Kysely of the app's own. */
+  /** The pool that Kysely uses. Undefined for a Kysely instance of the app. */
   readonly #pool: LazyPool | undefined;
-  /** Gives a connection to listen on. */
-  readonly #connect: (() => Promise<ListeningClient>) | undefined;
-  /** By what this process tells of its changes. */
+  /** Returns a connection for notifications. */
+  readonly #connect: (() => Promise<NotificationClient>) | undefined;
+  /** Identifies the notifications of this process. */
   readonly #ownName = randomUUID();
   readonly #channel: string;
   readonly #hosts: PostgresHosts | undefined;
-  /** Absent if the app brings its own Kysely, because its pool is not known. */
+  /** Undefined for a Kysely instance of the app, because its pool is not known. */
   readonly readRow?: (query: CompiledQuery) => Promise<RowRead>;
   #changes: number | undefined;
 
@@ -221,7 +248,7 @@ class PostgresDatabase implements Database {
       readonly owned: boolean;
       readonly schema: string | undefined;
       readonly pool?: LazyPool | undefined;
-      readonly connect?: (() => Promise<ListeningClient>) | undefined;
+      readonly connect?: (() => Promise<NotificationClient>) | undefined;
       readonly hosts?: PostgresHosts | undefined;
     },
   ) {
@@ -235,7 +262,7 @@ class PostgresDatabase implements Database {
     const name = schema === undefined ? "current_schema()" : `'${schema}'`;
     this.#lockOf = (of, part) =>
       `hashtextextended('sallyport ${of}'${part === undefined ? "" : ` || ${part}`} || ${name}, 0)`;
-    // A channel's name has 63 bytes at most.
+    // The name of a channel has at most 63 bytes, so the schema is hashed.
     this.#channel = `'sallyport_' || md5(${name})`;
     this.notification = sql`pg_notify(${sql.raw(this.#channel)}, ${sql.lit(this.#ownName)})`;
   }
@@ -243,7 +270,7 @@ class PostgresDatabase implements Database {
   listOf(subquery: Expression<unknown>, ...columns: readonly string[]) {
     const refs = columns.map((column) => sql`listed.${sql.ref(column)}`);
     const item = refs.length === 1 ? refs[0] : sql`json_build_array(${sql.join(refs)})`;
-    // As text: whoever has the same list has the same text, which is parsed once a page.
+    // As text, because equal lists have equal texts, which are parsed once per page.
     return sql<unknown>`(select coalesce(json_agg(${item})::text, '[]') from ${subquery} as listed)`;
   }
 
@@ -253,9 +280,9 @@ class PostgresDatabase implements Database {
 
   sharedTransaction<Result>(
     work: (db: Kysely<Tables>) => Promise<Result>,
-    { lock: secondLock, isSlow = false }: BesideOptions = {},
+    { lock: secondLock, isSlow = false }: SharedTransactionOptions = {},
   ): Promise<Result> {
-    const statementTimeoutMs = isSlow ? STATEMENT_TIMEOUT_MS : BESIDE_TIMEOUT_MS;
+    const statementTimeoutMs = isSlow ? STATEMENT_TIMEOUT_MS : SHARED_TIMEOUT_MS;
     return this.#transaction({ lock: "pg_advisory_xact_lock_shared", secondLock, statementTimeoutMs }, work);
   }
 
@@ -264,28 +291,29 @@ class PostgresDatabase implements Database {
   }
 
   /**
-   * Read committed behind a lock of the transaction's own, which also holds behind a pooler of transactions: each statement
-   * sees whatever was committed before it, and no right changes between two of them.
+   * Runs a transaction at the level read committed, with a transaction-level lock.
    *
-   * Tried again for as long as it is certain that nothing was written: until the commit has been sent.
+   * Each statement sees what was committed before it, and no permission changes between two
+   * statements. The lock also works behind a transaction pooler. The transaction is retried until
+   * the commit has been sent. Until then, it is certain that nothing was written.
    */
   async #transaction<Result>(
     { lock, secondLock, of = "", statementTimeoutMs = STATEMENT_TIMEOUT_MS, end = "commit" }: TransactionKind,
     work: (db: Kysely<Tables>) => Promise<Result>,
   ): Promise<Result> {
-    // As a hash: the text may come from a client, and a statement in several parts has no parameters.
+    // Hashed, because a client may have chosen the text, and several statements cannot have
+    // parameters.
     const second =
       secondLock === undefined
         ? ""
         : `; select pg_advisory_xact_lock(${this.#lockOf(`lock ${hashOf(secondLock)} `)})`;
-    // One round trip.
-    // For both locks together, so that a connection that is lost is found as soon.
+    // The wait applies to each lock. Halving it for two locks limits the total.
     const waitMs = Math.min(LOCK_WAIT_MS, statementTimeoutMs) / (secondLock === undefined ? 1 : 2);
     const limit = (ms: number) => `set local statement_timeout = ${ms}`;
     const begin = CompiledQuery.raw(
       `begin isolation level ${lock ? "read committed" : "repeatable read"}; ${limit(waitMs)}; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}${lock ? `; select ${lock}(${this.#lockOf(of)})` : ""}${second}; ${limit(statementTimeoutMs)}`,
     );
-    return this.#again(async (ending, beginning) => {
+    return this.#retry(async (ending, beginning) => {
       return this.db.connection().execute(async (connection) => {
         try {
           beginning(true);
@@ -303,22 +331,22 @@ class PostgresDatabase implements Database {
     });
   }
 
-  async executeBatch(statements: readonly CompiledQuery[], { lock }: BesideOptions = {}): Promise<number> {
+  async executeBatch(statements: readonly CompiledQuery[], { lock }: SharedTransactionOptions = {}): Promise<number> {
     const lazyPool = this.#pool;
     if (!lazyPool) return this.sharedTransaction((db) => runInOrder(db, statements), { lock });
-    const locking = this.#locking(lock);
-    return this.#again(async (_ending, waiting) => {
+    const locks = this.#lockStatements(lock);
+    return this.#retry(async (_ending, waiting) => {
       const pool = await lazyPool.open();
       const client = await pool.connect();
       try {
         waiting(true);
-        const trip = new OneTrip(
-          [...locking, ...statements.map(({ sql, parameters }) => ({ text: sql, values: parameters }))],
-          // A lock or two, and one statement that writes.
-          locking.length * TRIP_STATEMENT_MS + TRIP_GRACE_MS,
+        const trip = new OneTripTransaction(
+          [...locks, ...statements.map(({ sql, parameters }) => ({ text: sql, values: parameters }))],
+          // One or two locks, and one statement that writes.
+          locks.length * TRIP_STATEMENT_MS + TRIP_GRACE_MS,
         );
         const rows = (await client.query(trip as never)) as unknown as readonly number[];
-        return rows[locking.length] ?? 0;
+        return rows[locks.length] ?? 0;
       } catch (error) {
         if (!isConnectionLost(error)) await client.query("rollback", []).catch(() => undefined);
         throw error;
@@ -328,8 +356,10 @@ class PostgresDatabase implements Database {
     });
   }
 
-  /** The statements that begin a trip: they take the shared lock, and then another one. */
-  #locking(lock: string | undefined): readonly TripStatement[] {
+  /**
+   * Returns the first statements of a trip. They acquire the shared lock, and then the given lock.
+   */
+  #lockStatements(lock: string | undefined): readonly TripStatement[] {
     const limit = `select set_config('statement_timeout', '${TRIP_STATEMENT_MS}', true)`;
     const shared = `select pg_advisory_xact_lock_shared(${this.#lockOf("")})`;
     const statements = [limit, shared].map((text) => ({ text, values: [] }));
@@ -339,7 +369,7 @@ class PostgresDatabase implements Database {
   }
 
   execute<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
-    return this.#again((ending) =>
+    return this.#retry((ending) =>
       this.db.connection().execute((connection) => {
         ending();
         return work(connection);
@@ -348,10 +378,12 @@ class PostgresDatabase implements Database {
   }
 
   /**
-   * @param attempt calls `ending` before it sends what may be done although no answer arrives, and `waiting` while it waits for other
-   *   writers
+   * Retries an attempt while it is certain that nothing was written.
+   *
+   * @param attempt calls `ending` before it sends a statement that can take effect without an
+   *   answer. It calls `waiting` while it waits for other writers
    */
-  async #again<Result>(
+  async #retry<Result>(
     attempt: (ending: () => void, waiting: (isWaiting: boolean) => void) => Promise<Result>,
   ): Promise<Result> {
     const startedAt = performance.now();
@@ -363,16 +395,16 @@ class PostgresDatabase implements Database {
           () => {
             isEnding = true;
           },
-          (now) => {
-            isWaiting = now;
+          (value) => {
+            isWaiting = value;
           },
         );
       } catch (error) {
         const isCertain = !isEnding || isUndone(error);
         const limitMs = isWaiting && isLate(error) ? LOCK_TIMEOUT_MS : RETRY_FOR_MS;
-        const isOver = performance.now() - startedAt >= limitMs;
+        const isTooLate = performance.now() - startedAt >= limitMs;
         if (!isCertain && isConnectionLost(error)) throw unknownOutcome(error);
-        if (!isCertain || !isTransient(error) || isOver) throw this.failure(error);
+        if (!isCertain || !isTransient(error) || isTooLate) throw this.failure(error);
       }
       await sleep(Math.random() * Math.min(RETRY_PAUSE_MS, 10 * 2 ** tries));
     }
@@ -396,10 +428,10 @@ class PostgresDatabase implements Database {
 
   async checkWritable(): Promise<void> {
     const table = this.#schema === undefined ? "sallyport_counters" : `"${this.#schema}".sallyport_counters`;
-    // A key of its own, so that two processes do not wait for each other. Undone, so that no row can stay.
+    // The key is unique, so that processes do not wait for each other. The rollback leaves no row.
     const row = `insert into ${table} (key, window_started_at, count) values ('${WRITE_CHECK} ${randomUUID()}', 0, 0)`;
     const check = CompiledQuery.raw(`begin; set local statement_timeout = ${LOCK_WAIT_MS}; ${row}; rollback`);
-    await this.#again((_ending) =>
+    await this.#retry((_ending) =>
       this.db.connection().execute(async (connection) => {
         try {
           await connection.executeQuery(check);
@@ -411,16 +443,16 @@ class PostgresDatabase implements Database {
     );
   }
 
-  listen(woken: () => void): () => Promise<void> {
+  listen(onChange: () => void): () => Promise<void> {
     if (!this.#connect) return async () => undefined;
-    const wakeUps = new ChangeListener({
+    const listener = new ChangeListener({
       connect: this.#connect,
       channel: this.#channel,
       ownName: this.#ownName,
-      woken,
+      woken: onChange,
     });
-    wakeUps.start();
-    return () => wakeUps.stop();
+    listener.start();
+    return () => listener.stop();
   }
 
   async migrate(): Promise<readonly string[]> {
@@ -430,7 +462,8 @@ class PostgresDatabase implements Database {
   async #migrateIn(transaction: Kysely<Tables>): Promise<readonly string[]> {
     if (this.#schema !== undefined) await createSchema(transaction, this.#schema);
     const schema = this.#schema ?? (await currentSchema(transaction));
-    // Without a schema, a table of the same name could be found elsewhere on the search path.
+    // Without a schema, a table with the same name in another schema of the search path could be
+    // used.
     const db = transaction.withSchema(schema) as unknown as Kysely<never>;
     return runMigrations(
       db,
@@ -455,11 +488,13 @@ class PostgresDatabase implements Database {
         code: "SALLYPORT_NOT_MIGRATED",
       });
     }
-    // What an app's own statement does wrong, such as breaking its own constraint, is the app's to hear.
+    // Errors of the app's statements, such as a violated constraint, are passed to the app
+    // unchanged.
     if (!isTransient(error) && !/^(28|3D|58|XX)/.test(String(code))) return error;
-    return new StorageError(`PostgreSQL failed (${String(code ?? "connection")}): ${message}`, {
-      cause: error,
-    });
+    return new StorageError(
+      `${describeFailure(error)}. Check the server and the connection string, then retry.`,
+      { cause: error },
+    );
   }
 }
 
@@ -475,7 +510,10 @@ async function hasMigrationTable(db: Kysely<Tables>, schema: string): Promise<bo
   return rows.length > 0;
 }
 
-/** Creates a schema if it does not exist. CREATE SCHEMA IF NOT EXISTS needs the CREATE privilege in both cases. */
+/**
+ * Creates a schema if it does not exist. CREATE SCHEMA IF NOT EXISTS needs the CREATE privilege in
+ * both cases.
+ */
 async function createSchema(db: Kysely<Tables>, schema: string): Promise<void> {
   const { rows } = await sql`select 1 from pg_namespace where nspname = ${schema}`.execute(db);
   if (rows.length === 0) await db.schema.createSchema(schema).ifNotExists().execute();
@@ -486,7 +524,8 @@ async function currentSchema(db: Kysely<Tables>): Promise<string> {
   const name = rows[0]?.name;
   if (name) return name;
   throw new ConfigurationError(
-    "The connection's search path names no schema that exists. Create it, or name one: postgres(…, { schema }).",
+    "The search path names no schema that exists, so there is no schema for the tables. " +
+      "Create the schema, or name one: postgres(…, { schema }).",
   );
 }
 
@@ -494,17 +533,22 @@ function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/** The connection was lost after what cannot be taken back was sent. */
+/** Returns a sentence without its period, such as `PostgreSQL failed (ECONNREFUSED): …`. */
+function describeFailure(error: unknown): string {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
+  return `PostgreSQL failed (${String(code ?? "connection")}): ${String(message).replace(/\.$/, "")}`;
+}
+
+/** Returns the error for a connection that was lost after a commit or a write was sent. */
 function unknownOutcome(cause: unknown): StorageError {
-  const { code, message } = (cause ?? {}) as { code?: unknown; message?: string };
   return new StorageError(
-    `PostgreSQL failed (${String(code ?? "connection")}): ${message}. The connection was lost while a change was written, so it is not known whether it ` +
-      "was. Read the data before you repeat it.",
+    `${describeFailure(cause)}. The connection was lost during a write, so it is not known whether the change was stored. ` +
+      "Read the data before you repeat the change.",
     { cause },
   );
 }
 
-/** What connections are opened to, and how. */
+/** The servers to connect to, and the password. */
 interface Servers {
   readonly hosts: PostgresHosts;
   readonly password: ((server: PostgresServer) => string | Promise<string>) | undefined;
@@ -520,7 +564,7 @@ async function loadPg() {
   }
 }
 
-/** Options of every connection. */
+/** Returns the options of a connection to the current server. */
 function clientOptions({ hosts, password }: Servers): ClientConfig {
   return {
     connectionString: hosts.current,
@@ -531,7 +575,10 @@ function clientOptions({ hosts, password }: Servers): ClientConfig {
   };
 }
 
-/** `pg` prefers the password of the connection string, an empty one included, to an option. */
+/**
+ * Sets the password after the construction, because `pg` prefers an empty one of the connection
+ * string.
+ */
 function setPassword(client: Client, { password }: Servers): void {
   if (!password) return;
   const { host, port, user = "", database = "" } = client;
@@ -540,9 +587,10 @@ function setPassword(client: Client, { password }: Servers): void {
       return await password({ host, port, user, database });
     } catch (cause) {
       // Otherwise the server would wait for the password for a minute.
-      setImmediate(() => (client as unknown as ListeningClient).connection.stream.destroy());
+      setImmediate(() => (client as unknown as NotificationClient).connection.stream.destroy());
       throw new StorageError(
-        `The option password() of postgres() failed: ${(cause as Error)?.message ?? cause}`,
+        "The option password() of postgres() failed, so no connection can be opened: " +
+          `${String((cause as Error)?.message ?? cause).replace(/\.$/, "")}. Fix the function, or the service that it calls.`,
         { cause },
       );
     }
@@ -550,14 +598,14 @@ function setPassword(client: Client, { password }: Servers): void {
   (client as { password: unknown }).password = request;
 }
 
-async function openClient(servers: Servers): Promise<ListeningClient> {
+async function openClient(servers: Servers): Promise<NotificationClient> {
   const { Client } = await loadPg();
   const client = new Client(clientOptions(servers));
   setPassword(client, servers);
-  return client as unknown as ListeningClient;
+  return client as unknown as NotificationClient;
 }
 
-/** A pool that is opened when it is needed. */
+/** A pool that is opened at its first use. */
 class LazyPool {
   readonly #open: () => Promise<CheckedPool>;
   #opened: Promise<CheckedPool> | undefined;
@@ -568,7 +616,9 @@ class LazyPool {
   }
 
   async open(): Promise<CheckedPool> {
-    if (this.#isClosed) throw new StorageError("The PostgreSQL storage was closed.");
+    if (this.#isClosed) {
+      throw new StorageError("The PostgreSQL storage is closed. Do not use it after close().");
+    }
     this.#opened ??= this.#open();
     return this.#opened;
   }
@@ -583,7 +633,7 @@ class LazyPool {
 async function openPool(servers: Servers, poolSize: number): Promise<CheckedPool> {
   const pg = await loadPg();
   const INT8 = 20;
-  /** Connects to the server that is the current one at that time. */
+  /** A client that connects to the server that is current when it is created. */
   class ServerClient extends pg.Client {
     readonly source: string;
 
@@ -597,19 +647,19 @@ async function openPool(servers: Servers, poolSize: number): Promise<CheckedPool
   const pool = new pg.Pool({
     Client: ServerClient as never,
     max: poolSize,
-    // Connections that nobody uses keep no process alive.
+    // Idle connections do not keep the process alive.
     allowExitOnIdle: true,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    // So that what a pooler remembers of a connection's statements ends with it.
+    // Limits how long a pooler stores the prepared statements of a connection.
     maxLifetimeSeconds: 1800,
-    // Ours are instants and numbers of changes, all of them whole and well below 2^53.
+    // All BIGINT columns are points in time and counts, which are below 2^53.
     types: {
       getTypeParser: ((oid: number, format?: "text" | "binary") =>
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format as "text")) as never,
     },
   });
-  // A connection that is lost is replaced when one is needed, and its statement fails by itself; unheard, the event would end
-  // the process: the pool's tells of idle connections, each client's own of those in use.
+  // Without listeners, `error` events of idle clients (pool) and used clients (client) end the
+  // process.
   pool.on("error", () => undefined);
   const checked = new CheckedPool(pool, servers.hosts, CONNECT_TIMEOUT_MS);
   const names = new NamedStatements();

@@ -1,7 +1,7 @@
 import type { CompiledQuery, Expression, Kysely, RawBuilder } from "kysely";
 import type { Database, Sql } from "./database.ts";
 
-/** Stands in a compiled statement where a value will come. */
+/** Marks the position of a value in a compiled statement. */
 class Placeholder {
   readonly name: string;
   constructor(name: string) {
@@ -16,27 +16,31 @@ type Build<Values extends object, Row> = (
 ) => { compile(): CompiledQuery<Row> } | Expression<Row>;
 
 /**
- * A statement compiled once and run many times: building and compiling costs more than running it.
+ * Returns a function that runs a statement. The statement is compiled once, because building and
+ * compiling take more time than running it.
  *
- * @param build gets a function that names a value; the same name may stand in several places
+ * @param build receives a function that returns a parameter by name. A name can be used several
+ *   times
  */
 export function prepared<Values extends object, Row>(
   { sql }: Pick<Database, "sql">,
   build: Build<Values, Row>,
 ): (db: Kysely<never>, values: Values) => Promise<Row[]> {
-  const bind = bound(sql, build);
+  const bind = bindStatement(sql, build);
   return async (db, values) => (await db.executeQuery<Row>(bind(values))).rows;
 }
 
 /**
- * The same for the statement that an event begins with, which reads at most one row. It goes past Kysely where the database can, since
- * Kysely costs as much as everything else about a message; and SQLite returns the row at once, without a promise.
+ * Does the same for the first statement of an event, which reads at most one row.
+ *
+ * If the database supports it, the statement bypasses Kysely. Kysely takes as much time as
+ * everything else that a message needs. SQLite returns the row synchronously, without a promise.
  */
 export function preparedRow<Values extends object, Row>(
   database: Pick<Database, "db" | "readRow" | "sql">,
   build: Build<Values, Row>,
 ): (values: Values) => Row | undefined | Promise<Row | undefined> {
-  const bind = bound(database.sql, build);
+  const bind = bindStatement(database.sql, build);
   return (values) => {
     const query = bind(values);
     const read = database.readRow?.(query);
@@ -46,8 +50,8 @@ export function preparedRow<Values extends object, Row>(
   };
 }
 
-/** Compiles a statement at its first use, and returns it with its values, to be run by the caller. */
-export function bound<Values extends object, Row>(
+/** Returns a function that returns a compiled statement with its values. The caller runs it. */
+export function bindStatement<Values extends object, Row>(
   sql: Sql,
   build: Build<Values, Row>,
 ): (values: Values) => CompiledQuery<Row> {
@@ -57,15 +61,15 @@ export function bound<Values extends object, Row>(
       build((name) => sql`${new Placeholder(name)}`) as { compile(): CompiledQuery<Row> }
     ).compile();
     const { sql: text, query, queryId, parameters } = compiled;
-    const given = parameters.map((parameter) =>
+    const boundParameters = parameters.map((parameter) =>
       parameter instanceof Placeholder ? values[parameter.name as keyof Values] : parameter,
     );
-    return { sql: text, query, queryId, parameters: given };
+    return { sql: text, query, queryId, parameters: boundParameters };
   };
 }
 
-/** Returns the statement of a shape, which is made at its first use. */
-export function remembered<Shape extends object, Statement>(
+/** Returns the statement for a shape. It is created at its first use. */
+export function cachedStatement<Shape extends object, Statement>(
   statements: Map<string, Statement>,
   shape: Shape,
   make: (shape: Shape) => Statement,

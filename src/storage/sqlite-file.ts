@@ -3,12 +3,13 @@ import { dirname, resolve } from "node:path";
 import { StorageError } from "../errors.ts";
 
 /**
- * Creates the file of a SQLite database and its folder if they are missing, for the owner only: 0600 and 0700.
+ * Creates the file of a SQLite database and its folder if they are missing. The modes are 0600 and
+ * 0700.
  *
- * The modes are those of the creation, so that no other user can ever read the file. SQLite gives `-wal` and `-shm` the mode of the
- * file. A file or folder that exists keeps its mode.
+ * The modes are set at creation, so that other users can never read the file. SQLite gives `-wal`
+ * and `-shm` the mode of the file. Existing files and folders keep their modes.
  *
- * @param source what `sqlite()` received: a path, `":memory:"` or a `file:` URI
+ * @param source the argument of `sqlite()`: a path, `":memory:"` or a `file:` URI
  * @throws StorageError if the file cannot be created
  */
 export function createPrivateFile(source: string): void {
@@ -18,29 +19,31 @@ export function createPrivateFile(source: string): void {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     createAt(path);
   } catch (cause) {
-    throw new StorageError(`Cannot create the SQLite database ${source}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new StorageError(
+      `Cannot create the SQLite database ${source}: ${(cause as Error).message}. Check the path and its permissions.`,
+      { cause },
+    );
   }
 }
 
-/** Most symbolic links that lead to a file. Source: Linux, path_resolution(7). */
+/** The maximum number of symbolic links to follow. Source: Linux, path_resolution(7). */
 const MAX_LINKS = 40;
 
 function createAt(path: string, links = 0): void {
   try {
-    // Synchronous, because closing a file ends all locks that this process has on it: no connection may open it meanwhile.
+    // Closing a file ends all locks of this process on it. Synchronous calls prevent a connection
+    // in between.
     closeSync(openSync(path, "wx", 0o600));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    // SQLite would create the file that a symbolic link names.
+    // SQLite would create the target of a dangling symbolic link, so it is created here.
     if (!existsSync(path) && links < MAX_LINKS)
       createAt(resolve(dirname(path), readlinkSync(path)), links + 1);
   }
 }
 
 /**
- * Returns the path of the file that SQLite may create, or undefined if it creates none.
+ * Returns the path of the file that SQLite can create, or undefined if it creates none.
  *
  * Source: SQLite, "Uniform Resource Identifiers".
  */

@@ -9,12 +9,14 @@ import { migrations } from "./migrations.ts";
 export { LibsqlDialect, type LibsqlDialectOptions } from "./libsql-dialect.ts";
 
 /**
- * Storage in one SQLite file.
+ * Returns a storage in a single SQLite file.
  *
- * @param source the file's path, opened at the first query through `libsql`; or a Kysely that the app already
- *   has for the file, which it shares and keeps. One process should have one Kysely to a file. It has one connection,
- *   so inside a transaction of the app's own no call of Sallyport may be awaited
- * @throws ConfigurationError for a URL, such as PostgreSQL's
+ * Use one Kysely instance per file and process. It has one connection. Do not await a call of
+ * Sallyport inside a transaction of the app.
+ *
+ * @param source the path of the file, which `libsql` opens at the first query, or `":memory:"`. Or
+ *   the Kysely instance of the app for the file. `close()` does not close such an instance
+ * @throws ConfigurationError for any other value, such as the URL of another database
  */
 export function sqlite<Own>(source: string | Kysely<Own>): Database {
   if (typeof source === "string" ? source.trim() === "" : !isKysely(source)) {
@@ -23,7 +25,7 @@ export function sqlite<Own>(source: string | Kysely<Own>): Database {
     );
   }
   if (typeof source === "string" && /^[a-z][a-z0-9+.-]+:\/\//i.test(source)) {
-    // Not repeated: it may hold a password.
+    // The URL is not repeated in the message, because it may contain a password.
     throw new ConfigurationError(
       `sqlite(): the source must be the path of a file, but received a ${source.slice(0, source.indexOf("/"))} URL. For PostgreSQL write postgres(source).`,
     );
@@ -46,7 +48,7 @@ class SqliteDatabase implements Database {
   readonly #own: LibsqlDialect | undefined;
   #dataVersion: number | undefined;
 
-  /** @param own the dialect of `db`, if it was made here and is closed with this */
+  /** @param own the dialect of `db` if `sqlite()` created it. It is closed with this object */
   constructor(db: Kysely<Tables>, own?: LibsqlDialect) {
     this.db = db;
     this.#own = own;
@@ -66,7 +68,7 @@ class SqliteDatabase implements Database {
     return this.#transaction(work, sql`commit`);
   }
 
-  /** SQLite has one writer, which also excludes transactions with the same lock. */
+  /** SQLite has one writer, so the locks of other transactions are respected as well. */
   sharedTransaction<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     return this.transaction(work);
   }
@@ -77,8 +79,8 @@ class SqliteDatabase implements Database {
 
   readonly supportsWritableCte = false;
 
-  // SQLite in WAL mode syncs at checkpoints, for all transactions alike.
-  readonly commitsLater = sql`null`;
+  // SQLite in WAL mode syncs at checkpoints only, for all transactions.
+  readonly asyncCommit = sql`null`;
 
   async execute<Result>(work: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> {
     try {
@@ -98,7 +100,8 @@ class SqliteDatabase implements Database {
   ): Promise<Result> {
     try {
       return await this.db.connection().execute(async (connection) => {
-        // IMMEDIATE takes the write lock before anything is read, so no later statement can find itself outrun.
+        // IMMEDIATE acquires the write lock before the first read, so no other write can occur
+        // between.
         await sql`begin immediate`.execute(connection);
         try {
           const result = await work(connection);
@@ -122,7 +125,7 @@ class SqliteDatabase implements Database {
     return changed;
   }
 
-  /** Committed, so that the disk has to take it. */
+  /** Commits the write, so that a full or read-only disk is detected. */
   async checkWritable(): Promise<void> {
     await this.transaction(async (db) => {
       const row = { key: WRITE_CHECK, window_started_at: 0, count: 0 };
@@ -135,7 +138,7 @@ class SqliteDatabase implements Database {
     });
   }
 
-  /** A file tells nobody; looking at it is cheap. */
+  /** SQLite has no notifications. Polling a file is cheap. */
   listen(): () => Promise<void> {
     return async () => undefined;
   }
@@ -161,9 +164,13 @@ class SqliteDatabase implements Database {
         code: "SALLYPORT_NOT_MIGRATED",
       });
     }
-    // What an app's own statement does wrong, such as breaking its own constraint, is the app's to hear.
+    // Errors of the app's statements, such as a violated constraint, are passed to the app
+    // unchanged.
     if (!/^SQLITE_(BUSY|LOCKED|IOERR|FULL|CORRUPT|CANTOPEN|READONLY|NOTADB|PROTOCOL)/.test(code))
       return error;
-    return new StorageError(`SQLite failed (${code}): ${message}`, { cause: error });
+    return new StorageError(
+      `SQLite failed (${code}): ${String(message).replace(/\.$/, "")}. Check that the file is available and writable, then retry.`,
+      { cause: error },
+    );
   }
 }

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Line, StatementClock } from "./statement-clock.ts";
+import { TrackedConnection, StatementClock } from "./statement-clock.ts";
 
 const destroyed: Error[] = [];
 let clock: StatementClock;
-let line: Line;
+let line: TrackedConnection;
 const lost: number[] = [];
 let cancelled = 0;
 beforeEach(() => {
@@ -12,7 +12,7 @@ beforeEach(() => {
   lost.length = 0;
   cancelled = 0;
   clock = new StatementClock((sentAt) => lost.push(sentAt));
-  line = new Line(
+  line = new TrackedConnection(
     {
       query: () => undefined,
       connection: { stream: { destroy: (error) => destroyed.push(error as Error) } },

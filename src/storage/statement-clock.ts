@@ -1,50 +1,54 @@
 import { requestCancel, type ServerSession } from "./cancel-request.ts";
 import { isConnectionLost, isReadOnly } from "./postgres-failures.ts";
 
-/** How long a read may take, in milliseconds: a page of rows at most. */
+/** The maximum duration of a read, in milliseconds. It reads at most a page of rows. */
 const READ_TIMEOUT_MS = 4000;
-/** How long another statement outside a transaction may take, in milliseconds. It writes a batch of rows at most. */
+/**
+ * The maximum duration of a write outside a transaction, in milliseconds. It writes at most a batch
+ * of rows.
+ */
 const WRITE_TIMEOUT_MS = 5000;
-/** How much longer than the server's own limit an answer may take, in milliseconds. */
+/** The additional time for an answer after the limit of the server, in milliseconds. */
 const GRACE_MS = 1000;
-/** How long before the end of its time a statement outside a transaction is cancelled, in milliseconds. */
+/** A statement outside a transaction is cancelled this long before its limit, in milliseconds. */
 const CANCEL_MS = 750;
-/** How often statements in flight are checked, in milliseconds. */
+/** The interval of the checks of statements in flight, in milliseconds. */
 const CHECK_MS = 250;
 
-/** Code of a statement that was cancelled. Source: PostgreSQL, "Error Codes", query_canceled. */
+/** The code of a cancelled statement. Source: PostgreSQL, "Error Codes", query_canceled. */
 const CANCELLED = "57014";
 
-/** No statement is in flight. */
+/** The time if no statement is in flight. */
 const NONE = -1;
 
-/** As much of `pg`'s client as is needed. */
+/** The part of the client of `pg` that is used here. */
 export interface WatchedClient extends ServerSession {
   query(statement: unknown, values?: unknown, callback?: unknown): unknown;
   readonly connection: { readonly stream: { destroy(error?: Error): unknown } };
 }
 
-/** What is known of one connection. */
-export class Line {
+/** The state of one connection and its statement in flight. */
+export class TrackedConnection {
   readonly #destroy: (error: Error) => void;
   readonly #cancel: () => void;
-  /** `performance.now()` of its opening, and of its last answer. */
+  /** `performance.now()` when the connection was opened. */
   readonly openedAt = performance.now();
+  /** `performance.now()` of the last answer. */
   answeredAt = this.openedAt;
-  /** When the statement in flight was sent, and how long it may take. */
+  /** `performance.now()` when the statement in flight was sent. */
   sentAt = NONE;
   #limitMs = 0;
-  /** Whether the server has no limit of its own for the statement in flight, so that it has to be cancelled. */
+  /** Whether the server has no limit for the statement in flight. It then has to be cancelled. */
   #isCancellable = false;
-  /** `performance.now()` at which the statement in flight was cancelled. */
+  /** `performance.now()` when the statement in flight was cancelled. */
   #cancelledAt = NONE;
   isInTransaction = false;
   #transactionLimitMs = WRITE_TIMEOUT_MS;
-  /** The statement in flight was late at the last check already. */
+  /** Whether the statement in flight was late at the last check. */
   #isLate = false;
-  /** Why it is not used again. */
+  /** Why the connection must not be used again. */
   lost: Error | undefined;
-  /** Whether the server was found to accept writes. */
+  /** Whether a check has shown that the server accepts writes. */
   isVerified = false;
 
   /** @param cancel requests that the server cancels the statement in flight */
@@ -53,6 +57,11 @@ export class Line {
     this.#destroy = (error) => void client.connection.stream.destroy(error);
   }
 
+  /**
+   * Records that a statement was sent.
+   *
+   * @param limitMs the time limit. Default: depends on the statement
+   */
   sent(text: string, limitMs?: number): void {
     this.#isCancellable = false;
     this.#cancelledAt = NONE;
@@ -60,11 +69,12 @@ export class Line {
       this.#limitMs = READ_TIMEOUT_MS;
       this.#isCancellable = true;
     } else if (/^(begin|start transaction)\b/i.test(text)) {
-      // A text of several statements may end what it begins.
+      // A text of several statements can also end the transaction.
       this.isInTransaction = !/\b(commit|rollback)$/i.test(text);
       const limits = [...text.matchAll(/statement_timeout = (\d+)/g)].map(([, ms]) => Number(ms));
       const locks = [...text.matchAll(/select pg_advisory/g)].length;
-      // The first one holds while locks are waited for, one after the other, and the last one for the statements that follow.
+      // The first limit applies to the wait for each lock. The last limit applies to later
+      // statements.
       this.#limitMs = withGrace((limits[0] ?? WRITE_TIMEOUT_MS) * Math.max(1, locks));
       this.#transactionLimitMs = withGrace(limits.at(-1) ?? WRITE_TIMEOUT_MS);
     } else if (this.isInTransaction) {
@@ -82,12 +92,13 @@ export class Line {
     this.sentAt = performance.now();
   }
 
+  /** Records that the statement in flight was answered. */
   answered(): void {
     this.sentAt = NONE;
     this.answeredAt = performance.now();
   }
 
-  /** Returns the error for the caller of the statement. */
+  /** Records that the statement in flight failed. Returns the error for the caller. */
   failed(error: unknown): unknown {
     const wasCancelled = this.#cancelledAt !== NONE;
     this.answered();
@@ -96,12 +107,13 @@ export class Line {
   }
 
   /**
-   * Cancels a statement whose answer is late, and closes the connection if there is still no answer. A statement has to be late at
-   * two checks: a process that was busy or frozen first reads what has arrived.
+   * Cancels a late statement, and closes the connection if there is still no answer.
    *
-   * The server ends a cancelled statement and answers, so that only this connection is replaced.
+   * A statement must be late at two checks, because a process that was busy or frozen must first
+   * read the answers that have arrived. The server answers a cancelled statement, so only this
+   * connection is replaced.
    *
-   * @returns whether it was closed
+   * @returns whether the connection was closed
    */
   check(now: number): boolean {
     const dueMs = this.#isCancellable ? this.#limitMs - CANCEL_MS : this.#limitMs;
@@ -113,7 +125,8 @@ export class Line {
     if (this.#isCancellable) {
       if (this.#cancelledAt === NONE) {
         this.#cancelledAt = now;
-        // The request might arrive after the answer and meet another statement, so the connection is not used again.
+        // The request can arrive after the answer and cancel another statement, so the connection
+        // is replaced.
         this.lost ??= Object.assign(
           new Error(
             `The server did not finish a statement within ${this.#limitMs - CANCEL_MS} ms, so the statement was cancelled.`,
@@ -138,41 +151,47 @@ function withGrace(serverLimitMs: number): number {
   return serverLimitMs === 0 ? Number.POSITIVE_INFINITY : serverLimitMs + GRACE_MS;
 }
 
-/** A statement that can be repeated without harm. */
+/** Returns whether a statement only reads, so that it can be repeated. */
 export function isRead(text: string): boolean {
-  // Every message sends one that begins like this.
+  // The fast path. Each message sends such a statement.
   return text.startsWith("select ") || /^\s*select\b/i.test(text);
 }
 
+/** Returns the error, or an Error with the thrown value as its message. */
 export function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
 }
 
 /**
- * Limits how long statements wait for their answers. A limit of the server does not help where the network drops its answer: without a
- * limit here, the connection would be in use until the kernel stops sending again, which is 15 minutes.
+ * Limits how long statements wait for their answers.
+ *
+ * A limit of the server does not help if the network drops the answer. Without a limit here, the
+ * connection would be in use until the kernel gives up after 15 minutes.
  */
 export class StatementClock {
-  readonly #lines = new Set<Line>();
+  readonly #lines = new Set<TrackedConnection>();
   readonly #onLost: (sentAt: number) => void;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param onLost is called for a connection that was closed, with the `performance.now()` at which its statement was sent */
+  /**
+   * @param onLost called when a connection was closed, with the `performance.now()` of its
+   *   statement
+   */
   constructor(onLost: (sentAt: number) => void) {
     this.#onLost = onLost;
   }
 
-  add(line: Line): void {
+  add(line: TrackedConnection): void {
     this.#lines.add(line);
   }
 
-  remove(line: Line): void {
+  remove(line: TrackedConnection): void {
     this.#lines.delete(line);
   }
 
-  /** Runs a statement on a connection. */
+  /** Runs a statement on a connection, with a time limit. */
   async time<Result>(
-    line: Line,
+    line: TrackedConnection,
     text: string,
     run: () => Promise<Result>,
     limitMs?: number,
@@ -188,7 +207,9 @@ export class StatementClock {
     }
   }
 
-  /** Runs only while statements are in flight, and keeps no process alive. */
+  /**
+   * Starts a timer that runs while statements are in flight. It does not keep the process alive.
+   */
   #start(): NodeJS.Timeout {
     return setInterval(() => {
       const now = performance.now();

@@ -1,7 +1,9 @@
 import { StorageError } from "../errors.ts";
 import type { Database } from "./database.ts";
 
-/** Runs an operation of the public API, and turns what the driver throws into a {@link StorageError}. */
+/**
+ * Runs an operation of the public API, and converts errors of the driver to a {@link StorageError}.
+ */
 export async function withStorageErrors<Result>(
   database: Database,
   work: () => Result | Promise<Result>,
@@ -14,11 +16,11 @@ export async function withStorageErrors<Result>(
 }
 
 /**
- * Runs what follows a commit. Where the database fails then, the caller learns that the change itself was made.
+ * Runs work after a commit. If the database fails, the error states that the change was committed.
  *
- * @param change what is committed, as the subject of a sentence
- * @param next what becomes of the rest
- * @throws StorageError with the code SALLYPORT_COMMITTED
+ * @param change the committed change, as the subject of a sentence
+ * @param next sentences about the remaining work and what to do
+ * @throws StorageError with the code SALLYPORT_COMMITTED if the database fails
  */
 export async function afterCommit<Result>(
   database: Database,

@@ -4,59 +4,69 @@ import type { Permission } from "../permissions/define.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { createTestApp } from "./test-app.ts";
 
-/** Somebody to ask about: nobody (null), a signed-in user with these permissions, or a superuser. */
+/**
+ * A role: a client that is not signed in (`null`), a user with these permissions, or a superuser.
+ */
 export type Role = null | readonly Permission[] | "superuser";
 
-/** `data`: the rules say yes, and a hook about the data itself has the last word. */
+/**
+ * The access of a role. `data`: the rules allow it, and an `authorize` hook decides in addition.
+ */
 export type Cell = "yes" | "data" | "no";
 
+/** The access of each role to one view, handler or channel. */
 export interface AccessRow {
   /** `/ws/chat`, `/ws/chat send_message`, `channel rooms/:slug`, `sending to rooms/:slug`. */
   readonly name: string;
+  /** Access by name of the role. */
   readonly access: Readonly<Record<string, Cell>>;
 }
 
-/** Who may do what, role by role. */
+/** The access of each role to each view, handler and channel. */
 export interface AccessMatrix {
+  /** Names of the roles, in their order. */
   readonly roles: readonly string[];
   readonly rows: readonly AccessRow[];
-  /** The table as text, one line a row: made to be kept and compared. */
+  /** Returns the table as text with one line per row, to commit and compare. */
   toString(): string;
 }
 
 /**
- * Asks for each role what it reaches: every view, handler and channel of the app, by the rules that are declared.
+ * Returns the access of each role to every view, handler and channel of an app, by the declared
+ * rules.
  *
- * @param roles name → who: `{ visitor: null, member: [chat.can_use_chat], root: "superuser" }`
+ * It uses an empty database in memory.
+ *
+ * @param roles roles by name: `{ visitor: null, member: [chat.can_use_chat], root: "superuser" }`
  */
 export async function accessMatrix(
   app: Sallyport,
   roles: Readonly<Record<string, Role>>,
 ): Promise<AccessMatrix> {
-  const harness = await createTestApp(app);
+  const testApp = await createTestApp(app);
   try {
-    const { access } = harness.sallyport;
+    const { access } = testApp.sallyport;
     const rows = new Map<string, Record<string, Cell>>();
-    const put = (name: string, role: string, allowed: boolean, asksData: boolean) => {
+    const addCell = (name: string, role: string, allowed: boolean, hasAuthorize: boolean) => {
       const row = rows.get(name) ?? {};
-      row[role] = allowed ? (asksData ? "data" : "yes") : "no";
+      row[role] = allowed ? (hasAuthorize ? "data" : "yes") : "no";
       rows.set(name, row);
     };
-    for (const [role, who] of Object.entries(roles)) {
-      if (who === "superuser") await access.setSuperuser(role, true);
-      else if (who !== null) {
+    for (const [role, roleDefinition] of Object.entries(roles)) {
+      if (roleDefinition === "superuser") await access.setSuperuser(role, true);
+      else if (roleDefinition !== null) {
         await access.setActive(role, true);
-        for (const permission of who) await access.grant(role, permission);
+        for (const permission of roleDefinition) await access.grant(role, permission);
       }
-      const { views, channels } = await access.whatCan(who === null ? null : role);
+      const { views, channels } = await access.whatCan(roleDefinition === null ? null : role);
       for (const { path, allowed, handlers } of views) {
-        put(path, role, allowed, false);
+        addCell(path, role, allowed, false);
         for (const handler of handlers)
-          put(`${path} ${handler.name}`, role, handler.allowed, handler.asksData);
+          addCell(`${path} ${handler.name}`, role, handler.allowed, handler.hasAuthorize);
       }
-      for (const { pattern, allowed, maySend, asksData } of channels) {
-        put(`channel ${pattern}`, role, allowed, asksData);
-        put(`sending to ${pattern}`, role, maySend, asksData);
+      for (const { pattern, allowed, maySend, hasAuthorize } of channels) {
+        addCell(`channel ${pattern}`, role, allowed, hasAuthorize);
+        addCell(`sending to ${pattern}`, role, maySend, hasAuthorize);
       }
     }
     return matrixOf(
@@ -64,33 +74,35 @@ export async function accessMatrix(
       [...rows].map(([name, cells]) => ({ name, access: cells })),
     );
   } finally {
-    await harness.close();
+    await testApp.close();
   }
 }
 
 /**
- * Compares a matrix with the table in a file, and fails when access has widened: somebody may now do what the table
- * says they may not. A table that is missing is written. One that has become stricter or only different in shape is written
- * anew, but with `CI` set in the environment it fails, since nobody would commit it there.
+ * Compares a matrix with the table in a file, and throws if access has widened.
  *
- * @param file path of the table; `UPDATE_ACCESS_MATRIX=1` writes it whatever changed
- * @throws Error that names each cell that widened
+ * A missing table is written. A table that became stricter or has another shape is written again.
+ * If the environment variable `CI` is set, these cases throw instead, because the file would not be
+ * committed.
+ *
+ * @param file path of the table. With `UPDATE_ACCESS_MATRIX=1`, it is always written
+ * @throws Error with each cell that widened
  */
 export async function expectAccessMatrix(matrix: AccessMatrix, file: string): Promise<void> {
   const text = matrix.toString();
-  const kept = existsSync(file) ? await readFile(file, "utf8") : undefined;
-  if (kept === text) return;
+  const storedText = existsSync(file) ? await readFile(file, "utf8") : undefined;
+  if (storedText === text) return;
   const update = Boolean(process.env.UPDATE_ACCESS_MATRIX);
-  const widened = kept === undefined || update ? [] : widenings(matrix, parse(kept));
+  const widened = storedText === undefined || update ? [] : widenings(matrix, parse(storedText));
   if (widened.length > 0) {
     throw new Error(
-      `Access has widened against ${file}:\n${widened.map((line) => `  ${line}\n`).join("")}` +
-        "If that is meant, run again with UPDATE_ACCESS_MATRIX=1 and have the table reviewed.",
+      `Access is wider than in ${file}:\n${widened.map((line) => `  ${line}\n`).join("")}` +
+        "If this is intended, run the test again with UPDATE_ACCESS_MATRIX=1, and review the table.",
     );
   }
   if (process.env.CI && !update) {
     throw new Error(
-      `${file} is ${kept === undefined ? "missing" : "out of date"}. Run the tests at your desk and commit it.`,
+      `${file} is ${storedText === undefined ? "missing" : "out of date"}. Run the tests locally and commit the file.`,
     );
   }
   await writeFile(file, text);
@@ -98,11 +110,11 @@ export async function expectAccessMatrix(matrix: AccessMatrix, file: string): Pr
 
 const RANK: Readonly<Record<Cell, number>> = { no: 0, data: 1, yes: 2 };
 
-function widenings(matrix: AccessMatrix, kept: ReadonlyMap<string, ReadonlyMap<string, Cell>>): string[] {
+function widenings(matrix: AccessMatrix, stored: ReadonlyMap<string, ReadonlyMap<string, Cell>>): string[] {
   return matrix.rows.flatMap(({ name, access }) =>
     matrix.roles.flatMap((role) => {
-      const [was, is] = [kept.get(name)?.get(role) ?? "no", access[role] ?? "no"];
-      return RANK[is] > (RANK[was] ?? RANK.no) ? [`${role}: ${name}: ${was} → ${is}`] : [];
+      const [before, after] = [stored.get(name)?.get(role) ?? "no", access[role] ?? "no"];
+      return RANK[after] > (RANK[before] ?? RANK.no) ? [`${role}: ${name}: ${before} → ${after}`] : [];
     }),
   );
 }

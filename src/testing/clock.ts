@@ -4,38 +4,39 @@ import type { Database } from "../storage/database.ts";
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
-/** The clock of a test's database. It runs, and can be put forward. */
+/** The clock of a test database. It runs normally, and can be advanced. */
 export class TestClock {
   readonly #storage: Database;
-  readonly #advanced: () => Promise<unknown>;
+  readonly #onAdvance: () => Promise<unknown>;
 
-  /** @param advanced called when the clock was put forward: what time changed is enforced */
-  constructor(storage: Database, advanced: () => Promise<unknown>) {
+  /** @param onAdvance called after the clock was advanced, to apply expired grants */
+  constructor(storage: Database, onAdvance: () => Promise<unknown>) {
     this.#storage = storage;
-    this.#advanced = advanced;
+    this.#onAdvance = onAdvance;
   }
 
-  /** Now, by the database's clock, in epoch milliseconds: what `until` is compared with. */
+  /** Returns the current time of the database in epoch milliseconds, for example for `until`. */
   async now(): Promise<number> {
     const row = await this.#storage.db.selectNoFrom(this.#storage.now.as("now")).executeTakeFirstOrThrow();
     return Number(row.now);
   }
 
   /**
-   * Puts the clock forward and enforces what that changed: grants whose end came, sessions that are too old.
+   * Advances the clock, and applies the result to open connections: expired grants, and connections
+   * that are too old.
    *
-   * @param by milliseconds, or text such as `90s`, `30m`, `2h`, `7d`
-   * @throws ConfigurationError for a time that is none, or one backward
+   * @param by milliseconds, or a text such as `90s`, `30m`, `2h` or `7d`
+   * @throws ConfigurationError if the time is invalid or negative
    */
   async advance(by: number | string): Promise<void> {
     await sql`update sallyport_test_clock set offset_ms = offset_ms + ${milliseconds(by)}`.execute(
       this.#storage.db,
     );
-    await this.#advanced();
+    await this.#onAdvance();
   }
 }
 
-/** The same database by a clock that can be put forward. */
+/** A database with a clock that can be advanced. */
 export class ClockedDatabase implements Database {
   readonly db: Database["db"];
   readonly sql = sql;
@@ -45,7 +46,7 @@ export class ClockedDatabase implements Database {
   readonly sharedTransaction: Database["sharedTransaction"];
   readonly executeBatch: Database["executeBatch"];
   readonly execute: Database["execute"];
-  readonly commitsLater: Database["commitsLater"];
+  readonly asyncCommit: Database["asyncCommit"];
   readonly supportsWritableCte: boolean;
   readonly rollbackTransaction: Database["rollbackTransaction"];
   readonly pollExternalChanges: Database["pollExternalChanges"];
@@ -65,12 +66,12 @@ export class ClockedDatabase implements Database {
     this.sharedTransaction = (work, options) => storage.sharedTransaction(work, options);
     this.executeBatch = (statements, options) => storage.executeBatch(statements, options);
     this.execute = (work) => storage.execute(work);
-    this.commitsLater = storage.commitsLater;
+    this.asyncCommit = storage.asyncCommit;
     this.supportsWritableCte = storage.supportsWritableCte;
     this.rollbackTransaction = (work) => storage.rollbackTransaction(work);
     this.pollExternalChanges = () => storage.pollExternalChanges();
     this.notification = storage.notification;
-    this.listen = (woken) => storage.listen(woken);
+    this.listen = (onNotify) => storage.listen(onNotify);
     this.checkWritable = () => storage.checkWritable();
     this.failure = (error) => storage.failure(error);
     this.close = () => storage.close();
@@ -91,6 +92,6 @@ function milliseconds(by: number | string): number {
   const value = typeof by === "number" ? by : Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
   if (Number.isSafeInteger(value) && value >= 0) return value;
   throw new ConfigurationError(
-    `advance(${JSON.stringify(by)}): give milliseconds, or text such as "90s", "30m", "2h", "7d".`,
+    `advance(): the time ${JSON.stringify(by)} is invalid. Pass milliseconds, or a text such as "90s", "30m", "2h" or "7d".`,
   );
 }

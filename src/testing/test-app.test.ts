@@ -81,21 +81,27 @@ describe("the test app", () => {
   });
 
   test("returns the reason of a denial, and fails if access was allowed", async () => {
-    expect(await harness.expectDenied("eve", { view })).toMatchObject({
+    expect(await harness.expectForbidden("eve", { view })).toMatchObject({
       reason: "permission",
       missing: [shop.buy],
     });
-    expect(await harness.expectDenied(null, { view })).toMatchObject({ reason: "token-missing" });
+    expect(await harness.expectForbidden(null, { view })).toMatchObject({ reason: "token-missing" });
     const ann = await harness.connectAs<Shop>("ann", { view, permissions: [shop.buy] });
-    expect(await ann.expectDenied("offer")).toMatchObject({ missing: [shop.sell], handler: "offer" });
-    expect(await ann.expectDenied("own", { owner: "bob" })).toMatchObject({ reason: "authorize" });
-    await expect(ann.expectDenied("own", { owner: "ann" })).rejects.toThrow(
-      /was to be denied to ann, but it was allowed/,
+    expect(await ann.expectForbidden("offer")).toMatchObject({ missing: [shop.sell], handler: "offer" });
+    expect(await ann.expectForbidden("own", { owner: "bob" })).toMatchObject({ reason: "authorize" });
+    await expect(ann.expectForbidden("own", { owner: "ann" })).rejects.toThrow(
+      /must be denied to ann, but it was allowed/,
     );
-    await expect(harness.expectDenied("ann", { view })).rejects.toThrow(/the socket opened/);
+    await expect(harness.expectForbidden("ann", { view })).rejects.toThrow(
+      /must be denied, but the connection opened/,
+    );
     await expect(ann.call.offer()).rejects.toThrow(DeniedError);
-    await expect(ann.call.offer()).rejects.toThrow(/offer was refused with 403: Shop.offer needs shop.sell/);
-    await expect(ann.expectDenied("broken")).rejects.toThrow(/refused with 500/);
+    await expect(ann.call.offer()).rejects.toThrow(
+      /offer failed with status 403: Shop.offer needs shop.sell/,
+    );
+    await expect(ann.expectForbidden("broken")).rejects.toThrow(
+      /must be denied with status 403, but it failed with status 500/,
+    );
     expect(harness.errors.splice(0).map(String)).toEqual(["Error: a bug"]);
   });
 
@@ -105,7 +111,7 @@ describe("the test app", () => {
     expect(ann.isClosed).toBe(true);
     const { reference } = ann.message("sallyport.revoked");
     expect(await harness.sallyport.access.explain(reference as string)).toMatchObject({
-      event: "eviction",
+      event: "revocation",
       missing: [shop.buy],
     });
     await expect.poll(() => left).toEqual(["ann"]);
@@ -125,7 +131,7 @@ describe("the test app", () => {
   });
 
   test("requires the view option if the app has several views", async () => {
-    await expect(harness.connectAs("ann")).rejects.toThrow(/2 views; say which/);
+    await expect(harness.connectAs("ann")).rejects.toThrow(/the app has 2 views.* Set the option view/);
     await expect(harness.connectAs("ann", { view: "/ws/none", superuser: true })).rejects.toThrow(
       /No view is mounted/,
     );
@@ -207,7 +213,7 @@ describe("the access matrix", () => {
 
 test("rejects misspelled options", async () => {
   await expect(createTestApp(app(), { limit: {} } as never)).rejects.toThrow(
-    /openHarness\(\): limit is not an option\. Did you mean "limits"\?/,
+    /createTestApp\(\): limit is not an option\. Did you mean "limits"\?/,
   );
   const harness = await createTestApp(app());
   await expect(harness.connectAs("ann", { permission: [] } as never)).rejects.toThrow(

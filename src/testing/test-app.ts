@@ -14,34 +14,38 @@ import type { Sallyport } from "../sallyport.ts";
 import type { Database } from "../storage/database.ts";
 import { sqlite } from "../storage/sqlite.ts";
 import { ClockedDatabase, TestClock } from "./clock.ts";
-import { DeniedError, deniedDecision, TestSocket, type Wire } from "./socket.ts";
+import { DeniedError, deniedDecision, TestSocket, type TestTransport } from "./socket.ts";
 
-/** How a test's world differs from the app's. */
+/** Options of {@link createTestApp}. */
 export interface TestAppOptions {
-  /** Default: an empty SQLite database in memory. It is migrated, and closed with the harness. */
+  /**
+   * The database. It is migrated, and closed with the test app. Default: an empty SQLite database
+   * in memory.
+   */
   readonly storage?: Database | undefined;
-  /** Default: none, so that no test waits. */
+  /** Rate limits of the app. Default: none, so that tests do not wait. */
   readonly limits?: Partial<Limits> | undefined;
 }
 
-const HARNESS_OPTIONS = optionsOf<TestAppOptions>()({
-  // createSallyport() checks what is in them.
+const TEST_APP_OPTIONS = optionsOf<TestAppOptions>()({
+  // createSallyport() checks their content.
   storage: v.optional(v.custom<Database>(() => true)),
   limits: v.optional(v.custom<Partial<Limits>>(isPlainObject, "must be a plain object")),
 });
 
-/** How somebody connects. */
+/** Options of {@link TestApp.connectAs}. */
 export interface ConnectAsOptions {
-  /** Path of the view. Default: the app's only one. */
+  /** Path of the view. Default: the only view of the app. */
   readonly view?: string | undefined;
+  /** Channel to join. Default: the default channel of the view. */
   readonly channel?: string | undefined;
-  /** Granted to the user directly, before connecting. */
+  /** Permissions that are granted to the user before connecting. Default: none. */
   readonly permissions?: readonly Permission[] | undefined;
-  /** Groups that the user is put into before connecting. */
+  /** Groups that the user is added to before connecting. Default: none. */
   readonly groups?: readonly string[] | undefined;
-  /** Makes the user a superuser before connecting. */
+  /** Makes the user a superuser, or not, before connecting. Default: no change. */
   readonly superuser?: boolean | undefined;
-  /** The app's id of the login. Default: one for each user. */
+  /** Session id of the app. Default: one session per user. */
   readonly session?: string | undefined;
 }
 
@@ -66,7 +70,7 @@ const CONNECT_AS_OPTIONS = optionsOf<ConnectAsOptions>()({
 
 const ORIGIN = "https://test.example";
 const TOKEN_PATH = "/sallyport-test-token";
-const LOGIN_HEADER = "x-sallyport-test-login";
+const SESSION_HEADER = "x-sallyport-test-login";
 const NO_LIMITS: Limits = {
   connectsPerUser: false,
   connectionsPerUser: false,
@@ -81,44 +85,49 @@ const NO_LIMITS: Limits = {
 };
 
 /**
- * The app in a world of its own, for tests: every guard is the real one, the database is empty, and nothing leaves the
- * process: no port, no network.
+ * Creates a copy of an app for tests. It uses the real checks and an empty database, without ports
+ * and network.
  *
  * ```ts
- * const harness = await openHarness(sallyport);
- * const ann = await harness.connectAs<ChatView>("ann", { channel: "rooms/general", permissions: [chat.can_use_chat] });
+ * const app = await createTestApp(sallyport);
+ * const ann = await app.connectAs<ChatView>("ann", { permissions: [chat.can_use_chat] });
  * await ann.call.send_message({ message: "hi" });
  * await ann.expectDenied("delete_message", { message_id: 1 });
- * await harness.close();
+ * await app.close();
  * ```
  *
- * @param app what `createSallyport()` gave. It is not touched: its views, channels, permissions and hooks are used, with
- *   another database and login. Code of yours that sends through the app's own object, and not through a handler's
- *   context, does not arrive here
+ * @param app the result of `createSallyport()`. It is not changed. Its views, channels, permissions
+ *   and hooks are used with another database and `authenticate`. Messages that your code sends with
+ *   `to()` of that object do not arrive here. Messages that a handler sends with its context do
+ * @throws ConfigurationError if an option is invalid
  */
 export async function createTestApp(app: Sallyport, options: TestAppOptions = {}): Promise<TestApp> {
-  const harness = new TestApp(app, parseOptions("openHarness()", HARNESS_OPTIONS, options));
-  await harness.prepare();
-  return harness;
+  const testApp = new TestApp(app, parseOptions("createTestApp()", TEST_APP_OPTIONS, options));
+  await testApp.prepare();
+  return testApp;
 }
 
+/** A copy of an app for tests. {@link createTestApp} creates it. */
 export class TestApp {
-  /** The app over the test's database: `harness.sallyport.access.revoke("ann", chat.can_use_chat)`. */
+  /**
+   * The app with the test database: `testApp.sallyport.access.revoke("ann", chat.can_use_chat)`.
+   */
   readonly sallyport: Sallyport;
+  /** The clock of the test database. */
   readonly clock: TestClock;
-  /** Every refusal and every right that ended, in order. */
+  /** All denials and revocations, in order. */
   readonly decisions: Decision[] = [];
-  /** Everything that reached `onError`. */
+  /** All errors that `onError` received. */
   readonly errors: unknown[] = [];
   readonly #sockets = new Map<string, { socket: TestSocket; view: string }>();
   readonly #secret = gatewaySecret();
-  readonly #ending = new Set<Promise<void>>();
+  readonly #closing = new Set<Promise<void>>();
 
   constructor(app: Sallyport, options: TestAppOptions) {
     const storage = new ClockedDatabase(options.storage ?? sqlite(":memory:"));
     this.sallyport = app.with({
       storage,
-      authenticate: loginOf,
+      authenticate: authenticateTestUser,
       origins: [ORIGIN],
       token: { path: TOKEN_PATH, binding: "session" },
       gatewayAuth: "secret",
@@ -132,7 +141,7 @@ export class TestApp {
     this.clock = new TestClock(storage, () => this.sallyport.enforce());
   }
 
-  /** For {@link createTestApp}. */
+  /** Migrates the database and registers the gateway. {@link createTestApp} calls it. */
   async prepare(): Promise<void> {
     await this.sallyport.migrate();
     const endpoint = "https://test.execute-api.local.amazonaws.com/test";
@@ -140,15 +149,17 @@ export class TestApp {
   }
 
   /**
-   * Connects a user, or with null somebody who has not signed in, through token endpoint and `$connect`.
+   * Connects a user through the token endpoint and `$connect`.
    *
-   * @throws DeniedError with the decision when the gate says no
+   * @param user user id of the app, or `null` for a client that is not signed in
+   * @throws DeniedError with the decision if the connection is denied
+   * @throws ConfigurationError if an option is invalid
    */
   async connectAs<View = unknown>(
     user: string | null,
-    given: ConnectAsOptions = {},
+    connectOptions: ConnectAsOptions = {},
   ): Promise<TestSocket<View>> {
-    const options = parseOptions("connectAs()", CONNECT_AS_OPTIONS, given);
+    const options = parseOptions("connectAs()", CONNECT_AS_OPTIONS, connectOptions);
     const { access } = this.sallyport;
     const view = this.#viewOf(options.view);
     if (user !== null) {
@@ -156,48 +167,56 @@ export class TestApp {
       for (const group of options.groups ?? []) await access.addToGroup(user, group);
       if (options.superuser !== undefined) await access.setSuperuser(user, options.superuser);
     }
-    const login: Record<string, string> =
-      user === null ? {} : { [LOGIN_HEADER]: JSON.stringify([user, options.session ?? `login of ${user}`]) };
+    const sessionHeaders: Record<string, string> =
+      user === null
+        ? {}
+        : { [SESSION_HEADER]: JSON.stringify([user, options.session ?? `login of ${user}`]) };
     const query = new URLSearchParams();
-    if (user !== null) query.set(TOKEN_PARAMETER, await this.#token(user, login));
+    if (user !== null) query.set(TOKEN_PARAMETER, await this.#token(user, sessionHeaders));
     if (options.channel !== undefined) query.set(CHANNEL_PARAMETER, options.channel);
     const connectionId = `${randomBytes(11).toString("base64url")}=`;
     const socket = new TestSocket<View>(user, connectionId, this.#wire(view));
     this.#sockets.set(connectionId, { socket: socket as TestSocket, view });
-    const headers = { ...login, origin: ORIGIN };
+    const headers = { ...sessionHeaders, origin: ORIGIN };
     const { status, body } = await this.#event(`${view}/connect?${query}`, connectionId, headers);
     if (status === 200) return socket;
     this.#sockets.delete(connectionId);
-    throw await this.#denied(`${view} for ${user ?? "nobody"}`, status, body);
+    throw await this.#denied(`Connecting ${user ?? "an anonymous client"} to ${view}`, status, body);
   }
 
-  /** Connects somebody who must be refused, with 403. @returns the decision @throws Error when the socket opened */
-  async expectDenied(user: string | null, options: ConnectAsOptions = {}): Promise<Decision> {
-    const what = `connecting ${user ?? "nobody"}`;
+  /**
+   * Connects a user, and requires that the connection is denied with status 403.
+   *
+   * @returns the decision, so that a test can check the reason
+   * @throws Error if the connection opened, or failed with another status
+   */
+  async expectForbidden(user: string | null, options: ConnectAsOptions = {}): Promise<Decision> {
+    const what = `Connecting ${user ?? "an anonymous client"}`;
     try {
       const socket = await this.connectAs(user, options);
       await socket.close();
     } catch (error) {
       return deniedDecision(error, what);
     }
-    throw new Error(`${what} was to be denied, but the socket opened.`);
+    throw new Error(`${what} must be denied, but the connection opened. Check the rules of the view.`);
   }
 
+  /** Closes all connections, the app and the database. */
   async close(): Promise<void> {
     for (const { socket } of this.#sockets.values()) await socket.close();
-    await Promise.all(this.#ending);
+    await Promise.all(this.#closing);
     await this.sallyport.close();
   }
 
-  async #token(user: string, login: Record<string, string>): Promise<string> {
+  async #token(user: string, sessionHeaders: Record<string, string>): Promise<string> {
     const request = new Request(`http://test.local${TOKEN_PATH}`, {
       method: "POST",
-      headers: { ...login, origin: ORIGIN },
+      headers: { ...sessionHeaders, origin: ORIGIN },
     });
     const response = await this.sallyport.fetch(request);
     const body = (await response?.json()) as { token?: string };
     if (body.token !== undefined) return body.token;
-    throw await this.#denied(`a token for ${user}`, response?.status ?? 0, body);
+    throw await this.#denied(`The token request of ${user}`, response?.status ?? 0, body);
   }
 
   async #event(
@@ -221,7 +240,7 @@ export class TestApp {
     return { status: response?.status ?? 0, body: await response?.json() };
   }
 
-  #wire(view: string): Wire {
+  #wire(view: string): TestTransport {
     return {
       message: (connectionId, body) => this.#event(`${view}/default`, connectionId, {}, body),
       disconnect: async (connectionId) => {
@@ -237,7 +256,7 @@ export class TestApp {
     return new DeniedError(what, status, reference, await this.sallyport.access.explain(reference));
   }
 
-  /** What API Gateway would do with a send or a close, without its network. */
+  /** Returns a Management API that delivers to the test connections without a network. */
   #managementApi(): ManagementApi {
     return {
       post: async (_endpoint, connectionId, frame) => {
@@ -250,10 +269,10 @@ export class TestApp {
         if (!open) return { kind: "gone" };
         open.socket.ended();
         this.#sockets.delete(connectionId);
-        const ended: Promise<void> = this.#event(`${open.view}/disconnect`, connectionId).then(() => {
-          this.#ending.delete(ended);
+        const closing: Promise<void> = this.#event(`${open.view}/disconnect`, connectionId).then(() => {
+          this.#closing.delete(closing);
         });
-        this.#ending.add(ended);
+        this.#closing.add(closing);
         return { kind: "ok" };
       },
       get: async (_endpoint, connectionId) => ({ kind: this.#sockets.has(connectionId) ? "ok" : "gone" }),
@@ -265,21 +284,23 @@ export class TestApp {
     const { viewPaths } = this.sallyport;
     if (path !== undefined) {
       if (viewPaths.includes(path)) return path;
-      throw new ConfigurationError(`No view is mounted at "${path}".${closestMatch(path, viewPaths)}`, {
+      const suggestion = closestMatch(path, viewPaths) || ` Use one of: ${viewPaths.join(", ")}.`;
+      throw new ConfigurationError(`No view is mounted at "${path}".${suggestion}`, {
         code: "SALLYPORT_UNKNOWN_NAME",
       });
     }
     const [first, ...others] = viewPaths;
     if (first !== undefined && others.length === 0) return first;
     throw new ConfigurationError(
-      `The app has ${others.length + 1} views; say which: connectAs(user, { view: "${first}" }).`,
+      `connectAs(): the app has ${viewPaths.length} views, so the view to connect to is not known. ` +
+        `Set the option view, for example { view: "${first}" }.`,
     );
   }
 }
 
-function loginOf(request: Request) {
-  const login = request.headers.get(LOGIN_HEADER);
-  if (login === null) return null;
-  const [userId, sessionId] = JSON.parse(login) as [string, string];
+function authenticateTestUser(request: Request) {
+  const session = request.headers.get(SESSION_HEADER);
+  if (session === null) return null;
+  const [userId, sessionId] = JSON.parse(session) as [string, string];
   return { userId, sessionId };
 }

@@ -9,14 +9,16 @@ const channelName: StandardSchemaV1<{ channel: string }> = {
       const channel = (value as { channel?: unknown }).channel;
       return typeof channel === "string"
         ? { value: { channel } }
-        : { issues: [{ message: "Name a channel.", path: ["channel"] }] };
+        : { issues: [{ message: "Must be the name of a channel.", path: ["channel"] }] };
     },
   },
 };
 
 /**
- * A ready-made handler that moves the session to the channel it names, under that channel's rules:
- * `change_channel = changeChannel()`. Message: `{ "handler": "change_channel", "channel": "rooms/general" }`.
+ * Returns a handler that moves the connection to the channel in the message.
+ *
+ * Declare it in a view as `change_channel = changeChannel()`. The client sends `{ "handler":
+ * "change_channel", "channel": "rooms/general" }`. The rules of the channel are checked.
  */
 export function changeChannel(): Handler<{ channel: string }, { ok: true; channel: string }> {
   return handler({ body: channelName }, async ({ body, move }) => {

@@ -30,7 +30,7 @@ describe("defineChannel", () => {
     for (const pattern of ["", "rooms/", "/rooms", "rooms/*", "rooms/:", "a b", "rooms/:a:b", "x/:id/:id"]) {
       expect(() => defineChannel(pattern, open), pattern).toThrow(ConfigurationError);
     }
-    expect(() => defineChannel(5 as never, open)).toThrow(/but received 5 as the pattern/);
+    expect(() => defineChannel(5 as never, open)).toThrow(/the pattern must be a string, but received 5/);
     expect(() => defineChannel("rooms/:slug", undefined as never)).toThrow(/must be a plain object/);
     expect(() => defineChannel("rooms/:slug", {})).toThrow(
       /^channel "rooms\/:slug" has no rule\. Add permissionsRequired/,

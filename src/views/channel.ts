@@ -12,27 +12,29 @@ import {
 import { isChannelName } from "../protocol/channel-name.ts";
 import type { User } from "./context.ts";
 
-/** `{ slug: string }` for `rooms/:slug`. */
+/** The parameters of a pattern, such as `{ slug: string }` for `rooms/:slug`. */
 export type ChannelParams<Pattern extends string> = Pattern extends `${string}:${infer Rest}`
   ? Rest extends `${infer Name}/${infer Tail}`
     ? { readonly [Key in Name | keyof ChannelParams<`/${Tail}`>]: string }
     : { readonly [Key in Rest]: string }
   : Readonly<Record<never, string>>;
 
-/** What `authorize` of a channel is asked with. */
+/** The argument of `authorize` of a channel. */
 export interface ChannelAuthorizeContext<Params = Readonly<Record<string, string>>> {
   readonly user: User;
+  /** The values of the parameters of the pattern. */
   readonly params: Params;
-  /** The whole name, such as `rooms/general`. */
+  /** The name of the channel, such as `rooms/general`. */
   readonly channel: string;
 }
 
-/** What `authorizeMany` of a channel is asked with. */
+/** The argument of `authorizeMany` of a channel. */
 export interface ChannelAuthorizeManyContext<Params = Readonly<Record<string, string>>> {
-  /** At most 500 users, each once, whom the rules let have what is being sent. */
+  /** At most 500 distinct user ids. The users satisfy the rules of the channel. */
   readonly userIds: readonly string[];
+  /** The values of the parameters of the pattern. */
   readonly params: Params;
-  /** The whole name, such as `rooms/general`. */
+  /** The name of the channel, such as `rooms/general`. */
   readonly channel: string;
 }
 
@@ -41,25 +43,32 @@ type AuthorizeMany<Params> = (
   context: ChannelAuthorizeManyContext<Params>,
 ) => Iterable<string> | Promise<Iterable<string>>;
 
-/** Who may be in a channel and who may send to it. */
+/** Which users are allowed to join a channel and to send to it. */
 export interface ChannelOptions<Params> extends RuleDeclaration {
-  /** What a sender must hold on top of the channel's rule: ANY of these. Default: the rule suffices. */
+  /**
+   * The user must have at least one of these permissions to send. Default: the rule is sufficient.
+   */
   readonly sendRequired?: readonly Permission[] | undefined;
-  /** Asked last, about the data itself: "is this user a member of this room?" Anything but `true` refuses. */
+  /**
+   * Checks data of the app after the rule, for example whether the user is a member of the room.
+   * Any result other than `true` denies the user.
+   */
   readonly authorize?: Authorize<Params> | undefined;
   /**
-   * Asked once for each page of a send's recipients: gives those of the users who may have it, as one query of yours can
-   * tell. Nobody else gets it, nor does somebody who has not signed in; when it fails, nobody of that page. Without an
-   * `authorize`, it is asked about joining users as well.
+   * Returns the ids of the users who are allowed to receive a message. It is called once for each
+   * page of recipients, so that one query is enough.
+   *
+   * Other users and anonymous users do not receive the message. If it fails, no user of the page
+   * receives it. Without `authorize`, it is also called when a user joins.
    */
   readonly authorizeMany?: AuthorizeMany<Params> | undefined;
 }
 
-/** A kind of channel. Made by {@link defineChannel}. */
+/** The definition of one or more channels. {@link defineChannel} returns it. */
 export interface ChannelDefinition {
   readonly pattern: string;
   readonly options: ChannelOptions<never>;
-  /** The parameters in a name that matches, or undefined. */
+  /** Returns the parameters of a name, or undefined if the name does not match. */
   match(name: string): Readonly<Record<string, string>> | undefined;
 }
 
@@ -73,12 +82,15 @@ const CHANNEL_OPTIONS = optionsOf<ChannelOptions<never>>()({
 });
 
 /**
- * Declares a kind of channel. A name that no definition matches is refused; where several match, all their
- * rules must hold.
+ * Declares the channels that match a pattern.
  *
- * @param pattern a channel name in which `:name` stands for one part, as in `rooms/:slug`; after a prefix as in
- *   `room_:id` for the rest of its part
- * @throws ConfigurationError for a bad pattern, or when nothing says who may be in it
+ * A name that no definition matches is denied. If several definitions match, all their rules apply.
+ *
+ * @param pattern a channel name with parameters. `:name` matches a segment, as in `rooms/:slug`, or
+ *   the rest of a segment, as in `room_:id`
+ * @param options the rule of the channel. At least a permission, `authorize`, `authorizeMany`,
+ *   `signedIn` or `allowAnonymous`
+ * @throws ConfigurationError for an invalid pattern or option, or a missing rule
  */
 export function defineChannel<const Pattern extends string>(
   pattern: Pattern,
@@ -86,7 +98,8 @@ export function defineChannel<const Pattern extends string>(
 ): ChannelDefinition {
   if (typeof pattern !== "string") {
     throw new ConfigurationError(
-      `defineChannel() expects a pattern such as "rooms/:slug" and options, but received ${formatValue(pattern)} as the pattern.`,
+      `defineChannel(): the pattern must be a string, but received ${formatValue(pattern)}. ` +
+        'Write defineChannel("rooms/:slug", { … }).',
     );
   }
   const owner = `channel "${pattern}"`;
@@ -96,11 +109,15 @@ export function defineChannel<const Pattern extends string>(
     const [, prefix, parameter] = /^([A-Za-z0-9_-]*)(?::([A-Za-z][A-Za-z0-9_]*))?$/.exec(part) ?? [];
     if (part === "" || prefix === undefined) {
       throw new ConfigurationError(
-        `${owner}: "${part}" cannot be a part of a channel's name. Use letters, digits, _ and -, or :name.`,
+        `${owner}: "${part}" cannot be a segment of a channel name. Use letters, digits, _ and -, or :name.`,
       );
     }
     if (parameter === undefined) return prefix;
-    if (names.includes(parameter)) throw new ConfigurationError(`${owner} names :${parameter} twice.`);
+    if (names.includes(parameter)) {
+      throw new ConfigurationError(
+        `${owner} contains :${parameter} twice. Use a different name for each parameter.`,
+      );
+    }
     names.push(parameter);
     return `${prefix}([A-Za-z0-9_-]+)`;
   });
@@ -118,7 +135,7 @@ export function defineChannel<const Pattern extends string>(
     match(name: string) {
       const found = isChannelName(name) ? expression.exec(name) : null;
       if (!found) return undefined;
-      // Remembered for the name, and shown to every hook.
+      // Frozen, because it is cached for the name and passed to every hook.
       return Object.freeze(
         Object.fromEntries(names.map((parameter, index) => [parameter, found[index + 1] ?? ""])),
       );
@@ -130,7 +147,7 @@ export function defineChannel<const Pattern extends string>(
 
 const DEFINED = new WeakSet<object>();
 
-/** Returns true for what {@link defineChannel} of this copy of the package returned: its options have been checked. */
+/** Returns whether {@link defineChannel} of this copy of the package returned the value. */
 export function isChannelDefinition(value: unknown): boolean {
   return DEFINED.has(value as object);
 }

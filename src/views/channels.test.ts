@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ConfigurationError, RefusedError } from "../errors.ts";
+import { ConfigurationError, RequestError } from "../errors.ts";
 import { definePermissions, PermissionCatalog } from "../permissions/define.ts";
 import { defineChannel } from "./channel.ts";
 import { Channels, checkChannelName } from "./channels.ts";
@@ -25,7 +25,7 @@ describe("Channels", () => {
     expect(await vip.authorize[0]?.(person("ann"))).toBe(true);
     expect(channels.match("rooms/other")?.rules).toHaveLength(1);
     expect(channels.match("halls/vip")).toBeUndefined();
-    expect(channels.list().map(({ pattern, asksData }) => [pattern, asksData])).toEqual([
+    expect(channels.list().map(({ pattern, hasAuthorize }) => [pattern, hasAuthorize])).toEqual([
       ["rooms/:slug", false],
       ["rooms/vip", true],
     ]);
@@ -50,7 +50,7 @@ describe("Channels", () => {
     expect(await authorize?.(person("eve"))).toBe(false);
     expect(await authorize?.(person(undefined))).toBe(false);
     expect(named).toEqual([["ann"], ["eve"]]);
-    expect(channels.list()[0]?.asksData).toBe(true);
+    expect(channels.list()[0]?.hasAuthorize).toBe(true);
   });
 
   test("rejects a pattern that is declared twice, and an unknown permission", () => {
@@ -66,14 +66,14 @@ describe("Channels", () => {
     const channels = new Channels([defineChannel("club", { signedIn: true })], catalog);
     for (const name of ["", "/", "a//b", "a b", "x".repeat(129), "club\n"]) {
       expect(() => channels.require(name), name).toThrow(
-        expect.objectContaining({ status: 400 }) as RefusedError,
+        expect.objectContaining({ status: 400 }) as RequestError,
       );
     }
     expect(() => channels.require("pub")).toThrow(
-      expect.objectContaining({ status: 403, reason: "channel" }) as RefusedError,
+      expect.objectContaining({ status: 403, reason: "channel" }) as RequestError,
     );
     for (const name of [7, null, undefined, {}, ["club"]]) {
-      expect(() => checkChannelName(name), String(name)).toThrow(RefusedError);
+      expect(() => checkChannelName(name), String(name)).toThrow(RequestError);
     }
     const long = (() => {
       try {

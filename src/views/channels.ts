@@ -1,4 +1,4 @@
-import { ConfigurationError, malformed, RefusedError } from "../errors.ts";
+import { ConfigurationError, malformedRequest, ForbiddenError, RequestError } from "../errors.ts";
 import type { PermissionCatalog } from "../permissions/define.ts";
 import { compileRule, type Rule } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
@@ -13,24 +13,26 @@ interface CompiledChannel {
   readonly authorizeMany: ChannelOptions<Readonly<Record<string, string>>>["authorizeMany"];
 }
 
-/** One name with every definition that it matches. */
+/** The name of a channel with all definitions that it matches. */
 export interface MatchedChannel {
   readonly name: string;
-  /** All of them must hold for whoever is in the channel. */
+  /** A user in the channel must satisfy all of these rules. */
   readonly rules: readonly Rule[];
-  /** All of them must hold for whoever sends to it on a user's behalf, on top of `rules`. */
+  /** A user who sends to the channel must also satisfy all of these rules. */
   readonly sendRules: readonly Rule[];
-  /** The hooks about the data itself, in the order of declaration. */
+  /** The `authorize` functions, in the order of declaration. */
   readonly authorize: readonly ((user: User) => boolean | Promise<boolean>)[];
-  /** The same for a page of users, of whom each returns those that it allows. An `authorizeMany` is called once for all of them. */
+  /**
+   * Each function returns the allowed users of a page. An `authorizeMany` is called once per page.
+   */
   readonly authorizeAll: readonly ((users: readonly User[]) => Promise<readonly User[]>)[];
-  /** Those that are asked about a page of recipients: which of these users may have what is sent? */
+  /** Each function returns the ids of the users of a page who are allowed to receive a message. */
   readonly authorizeMany: readonly ((
     userIds: readonly string[],
   ) => Iterable<string> | Promise<Iterable<string>>)[];
 }
 
-/** Names whose definitions are remembered: every message asks about those that its session is in. */
+/** The maximum number of cached names. Each message matches the channels of its connection. */
 const MAX_MATCHED = 1000;
 
 /** The declared channels. A name that no definition matches does not exist. */
@@ -38,13 +40,13 @@ export class Channels {
   readonly #matched = new Map<string, MatchedChannel>();
   readonly #channels: readonly CompiledChannel[];
 
-  /** @throws ConfigurationError for a rule that cannot be, or a pattern declared twice */
+  /** @throws ConfigurationError for an invalid rule, or a pattern that is declared twice */
   constructor(definitions: readonly ChannelDefinition[], catalog: PermissionCatalog) {
     const patterns = new Set<string>();
     this.#channels = definitions.map((definition) => {
       const { pattern, options } = definition;
       const owner = `channel "${pattern}"`;
-      if (patterns.has(pattern)) throw new ConfigurationError(`${owner} is declared twice. Merge the two.`);
+      if (patterns.has(pattern)) throw new ConfigurationError(`${owner} is declared twice. Merge the definitions.`);
       patterns.add(pattern);
       const isKnown = (permission: string) => catalog.find(permission) !== undefined;
       return {
@@ -61,27 +63,30 @@ export class Channels {
     });
   }
 
-  /** Every definition in the order of declaration. `asksData`: a hook has the last word. */
+  /**
+   * Returns all definitions in the order of declaration. `asksData`: it has an `authorize`
+   * function.
+   */
   list(): readonly {
     readonly pattern: string;
     readonly rule: Rule;
     readonly sendRule: Rule;
-    readonly asksData: boolean;
+    readonly hasAuthorize: boolean;
   }[] {
     return this.#channels.map(({ definition, rule, sendRule, authorize, authorizeMany }) => ({
       pattern: definition.pattern,
       rule,
       sendRule,
-      asksData: authorize !== undefined || authorizeMany !== undefined,
+      hasAuthorize: authorize !== undefined || authorizeMany !== undefined,
     }));
   }
 
-  /** Every definition that the name matches, or undefined when none does. */
+  /** Returns the definitions that a name matches, or undefined if there are none. */
   match(name: string): MatchedChannel | undefined {
     const known = this.#matched.get(name);
     if (known) return known;
     const matched = this.#match(name);
-    // Only names that mean something are remembered; strangers may send any number of others.
+    // Only names with a definition are cached. Clients can send any number of others.
     if (matched) this.#matched.set(name, matched);
     if (this.#matched.size > MAX_MATCHED) this.#matched.delete(this.#matched.keys().next().value ?? "");
     return matched;
@@ -99,7 +104,7 @@ export class Channels {
       sendRules: matches.map(({ sendRule }) => sendRule),
       authorize: matches.flatMap(({ authorize, authorizeMany, params }) => {
         if (authorize) return [(user: User) => authorize({ user, params, channel: name })];
-        // A hook that says who may receive says who may be there, too.
+        // Without authorize, authorizeMany also decides who is allowed to join.
         if (!authorizeMany) return [];
         return [
           async ({ id }: User) =>
@@ -112,18 +117,18 @@ export class Channels {
             try {
               return (await authorize({ user, params, channel: name })) === true;
             } catch (error) {
-              if (error instanceof RefusedError) return false;
+              if (error instanceof RequestError) return false;
               throw error;
             }
           };
-          return [(users: readonly User[]) => filtered(users, allows)];
+          return [(users: readonly User[]) => filterInOrder(users, allows)];
         }
         if (!authorizeMany) return [];
         return [
           async (users: readonly User[]) => {
             const userIds = users.flatMap(({ id }) => id ?? []);
-            const named = new Set(await authorizeMany({ userIds, params, channel: name }));
-            return users.filter(({ id }) => id !== undefined && named.has(id));
+            const allowedIds = new Set(await authorizeMany({ userIds, params, channel: name }));
+            return users.filter(({ id }) => id !== undefined && allowedIds.has(id));
           },
         ];
       }),
@@ -136,20 +141,23 @@ export class Channels {
   }
 
   /**
-   * The definitions of a name as a peer sent it.
+   * Returns the definitions that the name of a client matches.
    *
-   * @throws RefusedError with 400 for a name that no channel can have, 403 for one that no definition matches
+   * @throws RequestError with 400 for an invalid name, or 403 if no definition matches
    */
   require(name: string): MatchedChannel {
     checkChannelName(name);
     const matched = this.match(name);
-    if (!matched) throw new RefusedError(`No channel definition matches "${name}".`, { reason: "channel" });
+    if (!matched) {
+      const message = `No channel definition matches "${name}". Add a defineChannel() that matches it, or correct the name.`;
+      throw new ForbiddenError(message, { reason: "channel" });
+    }
     return matched;
   }
 }
 
-/** One after the other, as a hook may use what there is only one of. */
-async function filtered<Item>(
+/** Calls `allows` for one item after the other, because a hook may use a single connection. */
+async function filterInOrder<Item>(
   items: readonly Item[],
   allows: (item: Item) => Promise<boolean>,
 ): Promise<readonly Item[]> {
@@ -158,16 +166,21 @@ async function filtered<Item>(
   return kept;
 }
 
-function includes(ids: Iterable<string>, wanted: string): boolean {
-  for (const id of ids) if (id === wanted) return true;
+function includes(ids: Iterable<string>, userId: string): boolean {
+  for (const id of ids) if (id === userId) return true;
   return false;
 }
 
-/** @throws RefusedError with 400 for what no channel can be called */
+/**
+ * Validates the name of a channel that a client sent.
+ *
+ * @throws RequestError with 400 for an invalid name
+ */
 export function checkChannelName(name: unknown): asserts name is string {
   if (typeof name === "string" && isChannelName(name)) return;
-  throw malformed(
-    `${(JSON.stringify(name) ?? "undefined").slice(0, 200)} is no channel name.`,
+  throw malformedRequest(
+    `${(JSON.stringify(name) ?? "undefined").slice(0, 200)} is not a valid channel name. ` +
+      "Send at most 128 letters, digits, _ and -, in segments that are separated by /.",
     "Bad channel name.",
   );
 }

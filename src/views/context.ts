@@ -3,129 +3,179 @@ import type { DeliveryPreview, DeliveryReport } from "../delivery/report.ts";
 import type { AnyPermissionSet, Permission } from "../permissions/define.ts";
 import type { ChangeOptions } from "../permissions/grants.ts";
 
-/** Who is behind the socket, with the rights that were read together with the session for this very event. */
+/**
+ * The user of a connection. The permissions are read for each event, together with the connection.
+ */
 export interface User {
-  /** The app's own id; undefined for somebody who has not signed in. */
+  /** The user id in the app, or undefined for an anonymous user. */
   readonly id: string | undefined;
   readonly signedIn: boolean;
+  /** Whether the user is an active superuser. */
   readonly isSuperuser: boolean;
-  /** Active superusers have every permission. */
+  /**
+   * Returns whether the user has a permission. Active superusers have all permissions.
+   *
+   * @throws ConfigurationError for a permission that the app does not declare
+   */
   hasPermission(permission: Permission): boolean;
-  /** @throws ConfigurationError for an empty list, which would ask for nothing */
+  /**
+   * Returns whether the user has at least one of the permissions.
+   *
+   * @throws ConfigurationError for an empty list, or a permission that the app does not declare
+   */
   hasAnyPermission(permissions: Iterable<Permission>): boolean;
-  /** @throws ConfigurationError for an empty list, which would ask for nothing */
+  /**
+   * Returns whether the user has all of the permissions.
+   *
+   * @throws ConfigurationError for an empty list, or a permission that the app does not declare
+   */
   hasAllPermissions(permissions: Iterable<Permission>): boolean;
-  /** Whether the user has any permission of an app: `user.hasAppPermissions(chat)`. */
+  /**
+   * Returns whether the user has any permission of an app, for example
+   * `user.hasAppPermissions(chat)`.
+   */
   hasAppPermissions(app: AnyPermissionSet): boolean;
-  /** Goes on, or ends the event with the generic refusal: `user.require(chat.can_moderate_chat)`. */
+  /**
+   * Requires a permission, for example `user.require(chat.can_moderate_chat)`.
+   *
+   * @returns the user, who is signed in
+   * @throws RequestError if the user does not have the permission. It ends the event with 403
+   */
   require(permission: Permission): SignedInUser;
 }
 
-/** A user who is known to have signed in: what a handler with a permission of its own, or `signedIn`, is given. */
+/** A user who is signed in. Handlers with a permission or with `signedIn: true` receive it. */
 export interface SignedInUser extends User {
   readonly id: string;
   readonly signedIn: true;
 }
 
-/** The open socket that an event belongs to. */
+/** The open connection that an event belongs to. */
 export interface Connection {
-  /** Our own id of the row. */
+  /** Id of the connection in Sallyport. */
   readonly id: string;
-  /** API Gateway's id of the socket. */
+  /** Connection id that API Gateway assigned. */
   readonly connectionId: string;
-  /** Name of the gateway that owns the socket. */
+  /** Name of the gateway of the connection. */
   readonly gateway: string;
-  /** Path of the view that accepted the socket. */
+  /** Path of the view of the connection. */
   readonly view: string;
-  /** The channel joined last of `channels`, or undefined when in none. */
+  /** The last joined channel of `channels`, or undefined if there is none. */
   readonly channel: string | undefined;
-  /** The channels that the session is in and whose rules the user meets, in the order of joining. */
+  /**
+   * The joined channels, in the order of joining. Without those that the user has no permission
+   * for.
+   */
   readonly channels: readonly string[];
-  /** Epoch milliseconds. */
+  /** Time of the connect, in epoch milliseconds. */
   readonly connectedAt: number;
 }
 
-/** Something that a send goes out through. */
+/** Sends messages to an audience. `to()` returns it. */
 export interface Sender {
   /**
-   * Sends one message to everyone in the audience who may have it now.
+   * Sends a message to all recipients of the audience who have permission to receive it.
    *
-   * @param message becomes JSON, at most 128 KB of it
-   * @returns what became of it for each recipient; a refusal by one recipient's socket is a line, not an error
-   * @throws DeliveryError when the message is no JSON or too large: nothing has been sent
-   * @throws SendInterruptedError when the database failed half-way: `report` says how far it came
+   * Permissions are checked when the message is sent. A recipient that cannot be reached is counted
+   * in the report and is not an error.
+   *
+   * @param message a value that is serialized as JSON, at most 128 KB
+   * @returns the number of recipients for each outcome
+   * @throws DeliveryError if the message cannot be serialized or is too large. Nothing was sent
+   * @throws SendInterruptedError if an error occurred after the first recipients. Its `report`
+   *   contains the progress
    */
   send(message: unknown, options?: SendOptions): Promise<DeliveryReport>;
-  /** How many a send would reach now. Nothing is sent; `authorizeMany` is asked. */
+  /** Returns how many recipients a send would reach. Nothing is sent. It calls `authorizeMany`. */
   preview(): Promise<DeliveryPreview>;
   /**
-   * Ends every session of the audience, permitted or not, and closes its socket. The browser sees 1000 and words of
-   * API Gateway's own. The audit keeps who did it and why; from a handler's context it was the user, unless you say otherwise.
+   * Closes all connections of the audience, with or without permission.
+   *
+   * The client receives the close code 1000 with a reason that API Gateway sets.
+   *
+   * @param options `by` and `reason` for the audit log. In a handler, `by` defaults to the user
    */
   close(options?: ChangeOptions): Promise<DeliveryReport>;
 }
 
-/** How a send to many goes. */
+/** The options of a send. All are optional. */
 export interface SendOptions {
   /**
-   * Ends it: posts that were not handed over count as `unsent`, those that were come to their end, and the report's `cursor` is
-   * where it goes on.
+   * Aborts the send. Requests in flight are completed. Other recipients count as `unsent`. To
+   * continue later, pass `cursor` of the report as `after`.
    */
   readonly signal?: AbortSignal;
-  /** Told how far it has come after each page of 500 recipients. */
+  /** Called with the progress after each page of 500 recipients. */
   readonly onProgress?: (report: DeliveryReport) => void;
-  /** The `cursor` of a send to the same audience that was ended: whoever had it then is left out. */
+  /** The `cursor` of an earlier send to the same audience. Recipients before it are skipped. */
   readonly after?: string;
 }
 
-/** What a handler is given. */
+/** The argument of a handler. */
 export interface MessageContext<Body = unknown, CurrentUser extends User = User> {
   readonly user: CurrentUser;
   readonly connection: Connection;
   /** The message without its `id` and the name of its handler, as the schema returned it. */
   readonly body: Body;
   /**
-   * Joins a channel beside those the session is in, after the channel's rules have been checked.
+   * Checks the rules of a channel and joins it. Other joined channels are kept.
    *
-   * @throws RefusedError when no definition matches the name, or a rule says no
+   * @throws RequestError if no channel definition matches the name, or the user is denied
    */
   join(channel: string): Promise<void>;
-  /** Leaves a channel; without a name, the one joined last. Leaving one that was not joined does nothing. */
+  /**
+   * Leaves a channel. If the connection has not joined it, nothing happens.
+   *
+   * @param channel default: the channel that was joined last
+   */
   leave(channel?: string): Promise<void>;
-  /** Joins a channel and leaves the one joined last. When it is refused, the session stays where it was. */
+  /**
+   * Joins a channel and leaves the one that was joined last.
+   *
+   * @throws RequestError if no channel definition matches the name, or the user is denied. The
+   *   joined channels do not change in this case
+   */
   move(channel: string): Promise<void>;
   /**
-   * Goes on only if the user may be in a channel now: its rules and every `authorize`. Being joined proves nothing.
+   * Checks the rules and the `authorize` functions of a channel now. The channel need not be
+   * joined.
    *
-   * @throws RefusedError when not
+   * @throws RequestError if the user is denied
    */
   requireChannel(channel: string): Promise<void>;
   /**
-   * A send on this user's behalf. To a channel it demands that the user meets the channel's rule now, by rights
-   * read when it is sent.
+   * Returns a sender that acts on behalf of this user.
    *
-   * @throws RefusedError from `send` and `close`, when the user does not
+   * To send to a channel, the user must satisfy its rules when the message is sent. Otherwise,
+   * `send` and `close` throw a RequestError.
    */
   to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Sender;
 }
 
-/** What `connect()` of a view is given: every guard has passed, the session is not open yet. */
+/**
+ * The argument of `connect()` of a view. All checks have passed. The connection is not stored yet.
+ */
 export interface ConnectContext {
   readonly user: User;
   /** The channel that will be joined, or undefined. */
   readonly channel: string | undefined;
+  /** Connection id that API Gateway assigned. */
   readonly connectionId: string;
-  /** The handshake as API Gateway passed it on: the client's own headers and query. */
+  /** The handshake request, with the headers and the query of the client. */
   readonly request: Request;
 }
 
-/** What `disconnect()` of a view is given, once per session. */
+/** The argument of `disconnect()` of a view. */
 export interface DisconnectContext {
+  /** The user id, or undefined for an anonymous user. */
   readonly userId: string | undefined;
   readonly connection: Connection;
-  /** WebSocket close code, where API Gateway told it. */
+  /** WebSocket close code, if API Gateway sent it. */
   readonly code: number | undefined;
+  /** WebSocket close reason, if API Gateway sent it. */
   readonly reason: string | undefined;
-  /** The server speaking: no rule of the departed user is asked. */
+  /**
+   * Returns a sender that acts as the server. The rules of the disconnected user are not checked.
+   */
   to(audience: Audience, ...requirement: readonly [requirement?: Requirement]): Sender;
 }

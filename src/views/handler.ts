@@ -8,10 +8,10 @@ import type { Callable } from "../protocol/contract.ts";
 import type { MessageContext, SignedInUser, User } from "./context.ts";
 import { type HandlerLimits, handlerLimitsSchema } from "./limits.ts";
 
-/** A message's fields where no schema was declared: whatever the peer sent, unchecked. */
+/** The fields of a message without a schema. They are not validated. */
 export type AnyFields = Readonly<Record<string, unknown>>;
 
-/** What `authorize` of a handler is asked with. */
+/** The argument of `authorize` of a handler. */
 export type HandlerAuthorizeContext<Body = unknown, CurrentUser extends User = User> = Pick<
   MessageContext<Body, CurrentUser>,
   "user" | "connection" | "body"
@@ -21,7 +21,10 @@ type HandlerRule = Omit<RuleDeclaration, "allowAnonymous">;
 
 type PermissionList = readonly Permission[] | undefined;
 
-/** A handler whose own rule no anonymous user passes is given a user with an id. */
+/**
+ * The user type of a handler. If the handler requires a permission or `signedIn`, the user has an
+ * id.
+ */
 type SenderOf<Any extends PermissionList, All extends PermissionList, SignedIn> = [Any, All] extends [
   undefined,
   undefined,
@@ -40,24 +43,33 @@ type InputOf<Schema> = Schema extends StandardSchemaV1
 /** The options of a handler. They apply in addition to the rule of its view. */
 export interface HandlerOptions<Schema extends StandardSchemaV1 | undefined, CurrentUser extends User = User>
   extends HandlerRule {
-  /** A schema of any Standard Schema library. A message that does not match is rejected with 400 and the schema's messages. */
+  /**
+   * A schema of a Standard Schema library, such as Zod, Valibot or ArkType. A message that does not
+   * match is rejected with 400 and the messages of the schema. Default: the fields are not
+   * validated.
+   */
   readonly body?: Schema | undefined;
   /**
-   * Called last, to check the data itself, for example whether the user owns the object. Every result but `true` denies the call. The
-   * user is certain to have an id only if the handler has a rule of its own.
+   * Checks data of the app after all other checks, for example whether the user owns an object. Any
+   * result other than `true` denies the call. `user.id` is defined in the type only if the handler
+   * itself requires a permission or `signedIn`.
    */
   readonly authorize?:
     | ((context: HandlerAuthorizeContext<BodyOf<Schema>, CurrentUser>) => boolean | Promise<boolean>)
     | undefined;
-  /** Limits of calls of this handler, in addition to those of its view or of the app. Default: none. */
+  /**
+   * Limits for calls of this handler, in addition to those of its view or of the app. Default:
+   * none.
+   */
   readonly limits?: HandlerLimits | undefined;
   /**
-   * `false`: a handler that replaces one of a parent class does not keep its rule and its `authorize`. Default true: all of them apply.
+   * `false`: the rules and `authorize` of a handler with the same name in a parent class do not
+   * apply. Default true.
    */
   readonly inheritRules?: boolean | undefined;
 }
 
-/** The options of any handler, checked. */
+/** The validated options of a handler. */
 export interface ValidHandlerOptions extends HandlerRule {
   readonly body?: StandardSchemaV1;
   readonly authorize?: (context: HandlerAuthorizeContext) => boolean | Promise<boolean>;
@@ -95,15 +107,20 @@ function isStandardSchema(value: unknown): boolean {
   return typeof standard?.validate === "function";
 }
 
-/** @throws ConfigurationError that begins with `owner`, such as `ChatView.send_message` */
+/**
+ * Validates the options of a handler.
+ *
+ * @param owner the first words of error messages, such as `ChatView.send_message`
+ * @throws ConfigurationError for an invalid option
+ */
 export function parseHandlerOptions(owner: string, options: unknown): ValidHandlerOptions {
   return parseOptions(owner, HANDLER_OPTIONS, options);
 }
 
-/** The handlers made while {@link recordHandlers} runs. */
+/** The handlers that were created since {@link recordHandlers} was called. */
 let recorded: Handler[] | undefined;
 
-/** Runs `work` and returns the handlers that it makes, in order. */
+/** Calls `work`, and returns its result and the handlers that it creates, in order. */
 export function recordHandlers<Result>(work: () => Result): {
   readonly result: Result;
   readonly made: readonly Handler[];
@@ -118,7 +135,10 @@ export function recordHandlers<Result>(work: () => Result): {
   }
 }
 
-/** A field of a view that a socket may call. Made by {@link handler}; nothing else is reachable from a socket. */
+/**
+ * A member of a view that clients can call. {@link handler} returns it. Other members cannot be
+ * called.
+ */
 export class Handler<Input = never, Output = unknown> implements Callable<Input, Output> {
   declare readonly "~call"?: { readonly input: Input; readonly output: Output } | undefined;
   readonly options: HandlerOptions<StandardSchemaV1 | undefined>;
@@ -134,11 +154,14 @@ export class Handler<Input = never, Output = unknown> implements Callable<Input,
 }
 
 /**
- * Makes a field of a view callable from its sockets.
+ * Declares a handler of a view. Assign the result to an instance field of the view.
  *
- * @param options the body's schema, and what this handler demands on top of the view's rule
- * @param run gets the checked message; what it returns as JSON is the answer. It may throw `refuse("why")`
- *   (403, generic to the peer) or `invalid("words for the peer")` (400)
+ * @param options the schema of the body, and permissions in addition to those of the view. Optional
+ * @param run processes a validated message. Its result is sent to the client as JSON. It can throw
+ *   `forbidden("reason")` for a 403 with a generic message, or `badRequest("message for the client")` for
+ *   a 400
+ * @throws ConfigurationError if `run` is not a function. Options are validated when the view is
+ *   mounted
  */
 export function handler<Output>(
   run: (context: MessageContext<AnyFields>) => Output | Promise<Output>,
@@ -161,14 +184,15 @@ export function handler(first: unknown, second?: unknown): Handler<never, unknow
   const [options, run] = second === undefined ? [{}, first] : [first, second];
   if (typeof run !== "function") {
     throw new ConfigurationError(
-      "handler() expects a function, or options and a function: handler({ body: Schema }, async ({ body }) => { … }).",
+      "handler() expects a function, or options and a function. Write handler({ body: Schema }, async ({ body }) => { … }).",
     );
   }
-  // The options are checked when the view is mounted: only then the name of the handler is known.
-  const made = new Handler<never, unknown>(
+  // The name of the handler is not known yet, so the options are validated when the view is
+  // mounted.
+  const declared = new Handler<never, unknown>(
     options as HandlerOptions<undefined>,
     run as (context: MessageContext<never>) => unknown,
   );
-  recorded?.push(made);
-  return made;
+  recorded?.push(declared);
+  return declared;
 }

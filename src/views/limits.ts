@@ -2,21 +2,22 @@ import * as v from "valibot";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 
 /**
- * The limits of a view. Each replaces the value of the app for this view and counts the events of this view alone. `false`: no limit
- * for this view.
+ * The limits of a view. Each replaces the value of the app, and counts only the events of this
+ * view. `false` turns a limit off for this view.
  *
- * TypeScript infers `boolean` for `static limits = { connectsPerIp: false }`, so the type allows `true`. It is rejected at startup.
+ * TypeScript infers `boolean` for `static limits = { connectsPerIp: false }`, so the type allows
+ * `true`. It is rejected at startup.
  */
 export interface ViewLimits {
-  /** Tokens of one user that are requested with the path of this view, per minute. */
+  /** Tokens of one user for this view, per minute. */
   readonly tokensPerUser?: number | boolean | undefined;
   /** Connects of one user to this view through one gateway, per minute. */
   readonly connectsPerUser?: number | boolean | undefined;
   /** Connects from one address (IPv6: one /64) to this view through one gateway, per minute. */
   readonly connectsPerIp?: number | boolean | undefined;
-  /** Connects to this view without a usable token, from one address through one gateway, per minute. */
+  /** Failed connects to this view from one address through one gateway, per minute. */
   readonly failedConnectsPerIp?: number | boolean | undefined;
-  /** Open connections of one user to this view at the same time, through all gateways. */
+  /** Open connections of one user to this view, through all gateways. */
   readonly connectionsPerUser?: number | boolean | undefined;
   /** Messages on one connection, per minute and process. */
   readonly messagesPerConnection?: number | boolean | undefined;
@@ -24,10 +25,10 @@ export interface ViewLimits {
   readonly messagesPerUser?: number | boolean | undefined;
 }
 
-/** The limits of a view, checked. */
+/** The validated limits of a view. */
 export type ValidViewLimits = { readonly [Name in keyof ViewLimits]?: number | false };
 
-/** The limits of a handler. They count its calls alone, in addition to the limits of its view or of the app. */
+/** The limits of a handler. They apply in addition to the limits of its view or of the app. */
 export interface HandlerLimits {
   /** Calls of this handler on one connection, per minute and process. */
   readonly messagesPerConnection?: number | false | undefined;
@@ -43,7 +44,10 @@ const APP_LIMITS = {
   messagesInFlightPerProcess: IN_FLIGHT,
 };
 
-/** A value that is missing, for example after a wrong import, is an error. It would be no limit. */
+/**
+ * The schema of `static limits`. `undefined` is rejected. It may be a wrong import, and would turn
+ * a limit off.
+ */
 export const viewLimitsSchema = optionsOf<ValidViewLimits>()(
   {
     tokensPerUser: v.exactOptional(perMinuteOption),
@@ -59,6 +63,7 @@ export const viewLimitsSchema = optionsOf<ValidViewLimits>()(
 
 const NO_CONNECTS = "A handler is called by messages, not by connects. Set it in static limits of the view.";
 
+/** The schema of the option `limits` of a handler. */
 export const handlerLimitsSchema = optionsOf<HandlerLimits>()(
   {
     messagesPerConnection: v.exactOptional(perMinuteOption),

@@ -13,10 +13,10 @@ import type { HandlerLimits, ValidViewLimits } from "./limits.ts";
 import type { ViewClass, WebSocketView } from "./view.ts";
 import { type HandlerDeclaration, ViewReader } from "./view-reader.ts";
 
-/** A handler that sockets of a view may call. */
+/** A handler that clients of a view can call. */
 export interface MountedHandler {
   readonly name: string;
-  /** On top of the view's rule. */
+  /** Applies in addition to the rule of the view. */
   readonly rule: Rule;
   readonly schema: StandardSchemaV1 | undefined;
   readonly authorize: ((context: HandlerAuthorizeContext) => boolean | Promise<boolean>) | undefined;
@@ -24,7 +24,7 @@ export interface MountedHandler {
   readonly run: (context: MessageContext) => unknown;
 }
 
-/** A view at its path, with everything about it checked and compiled. */
+/** A view at its path, validated and compiled. */
 export interface MountedView {
   readonly path: string;
   readonly name: string;
@@ -38,9 +38,9 @@ export interface MountedView {
 }
 
 /**
- * Creates the instance of each view, checks what it declares, and compiles its rules.
+ * Creates the instance of each view, validates its declarations, and compiles its rules.
  *
- * @param channels the declared channels, which a view's `defaultChannel` must match
+ * @param channels the declared channels. The `defaultChannel` of a view must match one of them
  * @throws ConfigurationError with what to change
  */
 export function mountViews(
@@ -53,8 +53,9 @@ export function mountViews(
   for (const [path, View] of Object.entries(views)) {
     if (!isPath(path)) {
       throw new ConfigurationError(
-        `views: ${formatValue(path)} is not a path. A path begins with / and does not end with it, and its segments consist of letters, ` +
-          'digits and - . _ ~, as in "/ws/chat". It is compared with the path of a request without decoding.',
+        `views: ${formatValue(path)} is not a path. It is compared with the path of a request without decoding. ` +
+          "Use a path that begins with /, does not end with it, and has segments of letters, digits and - . _ ~, " +
+          'such as "/ws/chat".',
       );
     }
     mounted.set(path, mountView(path, View, { reader, catalog, channels }));
@@ -85,8 +86,8 @@ function mountView(path: string, View: ViewClass, { reader, catalog, channels }:
   const rule = compileRule(name, rules, isKnown);
   if (rules[0]?.allowAnonymous && rule.signedIn) {
     throw new ConfigurationError(
-      `${name} sets allowAnonymous, but inherits a rule that no anonymous user passes. ` +
-        "Add static inheritRules = false if everyone may use the view.",
+      `${name} sets allowAnonymous, but inherits a rule that an anonymous user cannot satisfy. ` +
+        "Add static inheritRules = false to accept all clients, or remove allowAnonymous.",
     );
   }
   const { defaultChannel } = options;
@@ -119,7 +120,7 @@ function mountHandler(
   };
 }
 
-/** One function that returns true if each of them does. */
+/** Combines functions into one. It returns true if all of them return true. */
 function allOf(functions: HandlerDeclaration["authorize"]): MountedHandler["authorize"] {
   if (functions.length <= 1) return functions[0];
   return async (context) => {

@@ -6,10 +6,12 @@ import type { Subject } from "../permissions/rules.ts";
 import type { SignedInUser, User } from "./context.ts";
 
 /**
- * The user as handlers and hooks see it, over the rights that one statement read. A question about a permission that is
- * not declared throws, whoever is asked about: only a cast can lead to one.
+ * Returns the user object that handlers and hooks receive.
  *
- * @param context where `require()` notes what it demanded
+ * Its methods throw for a permission that the app does not declare. Only a type cast can cause
+ * that.
+ *
+ * @param context the decision context in which `require()` records a step
  */
 export function userOf(subject: Subject, catalog: PermissionCatalog, context?: DecisionContext): User {
   const has = (permission: Permission) => {
@@ -20,11 +22,11 @@ export function userOf(subject: Subject, catalog: PermissionCatalog, context?: D
       (subject.isSuperuser || subject.permissions.includes(known))
     );
   };
-  const listed = (permissions: Iterable<Permission>) => {
-    const list = listOf(permissions);
+  const nonEmptyList = (permissions: Iterable<Permission>) => {
+    const list = permissionArray(permissions);
     if (list.length > 0) return list;
     throw new ConfigurationError(
-      "Give a list of at least one permission; an empty one would ask for nothing.",
+      "The list of permissions is empty, so it would require nothing. List at least one permission.",
     );
   };
   const user: User = {
@@ -32,8 +34,8 @@ export function userOf(subject: Subject, catalog: PermissionCatalog, context?: D
     signedIn: subject.userId !== null,
     isSuperuser: subject.isSuperuser && subject.isActive,
     hasPermission: has,
-    hasAnyPermission: (permissions) => listed(permissions).some(has),
-    hasAllPermissions: (permissions) => listed(permissions).every(has),
+    hasAnyPermission: (permissions) => nonEmptyList(permissions).some(has),
+    hasAllPermissions: (permissions) => nonEmptyList(permissions).every(has),
     hasAppPermissions: (app) => permissionsOf(app).some(has),
     require(permission) {
       const rule = { signedIn: true, anyOf: [], allOf: [catalog.parse(permission)] };
@@ -44,9 +46,16 @@ export function userOf(subject: Subject, catalog: PermissionCatalog, context?: D
   return Object.freeze(user);
 }
 
-/** @throws ConfigurationError for what is no list, such as one permission, whose letters would be taken for some */
-export function listOf(permissions: Iterable<Permission>): readonly Permission[] {
+/**
+ * Returns the permissions as an array.
+ *
+ * @throws ConfigurationError if the value is not a list. A single permission would be read by
+ *   letters
+ */
+export function permissionArray(permissions: Iterable<Permission>): readonly Permission[] {
   if (typeof permissions === "object" && permissions !== null && Symbol.iterator in permissions)
     return [...permissions];
-  throw new ConfigurationError(`Give a list of permissions, not ${JSON.stringify(permissions)}.`);
+  throw new ConfigurationError(
+    `The permissions must be a list, but received ${JSON.stringify(permissions)}. Pass an array of permissions.`,
+  );
 }

@@ -11,21 +11,36 @@ import type { ViewClass } from "./view.ts";
 export interface ViewOptions extends RuleDeclaration {
   /** `false`: the rules of parent classes do not apply to this class. Default true. */
   readonly inheritRules?: boolean | undefined;
-  /** The handlers that clients may call. A subclass cannot allow handlers that a parent's list leaves out. Default: all handlers. */
+  /**
+   * The handlers that clients can call. A subclass cannot allow handlers of a parent class that the
+   * list of the parent class excludes. Default: all handlers.
+   */
   readonly allowedHandlers?: readonly string[] | undefined;
-  /** `true`: the view has no handlers, its clients only receive. Default false. */
+  /** `true`: the view has no handlers, and its clients only receive messages. Default false. */
   readonly receiveOnly?: boolean | undefined;
-  /** The channel that a connection joins if the client names none. It must match a channel definition. Default: none. */
+  /**
+   * The channel to join if the client names none. It must match a channel definition. Default:
+   * none.
+   */
   readonly defaultChannel?: string | undefined;
-  /** Limits of this view, which replace those of the app. Subclasses inherit each value that they do not set. Default: the app's. */
+  /**
+   * Limits of this view, which replace those of the app. Subclasses inherit the values that they do
+   * not set. Default: the limits of the app.
+   */
   readonly limits?: ViewLimits | undefined;
   /** The field of a message that contains the name of the handler. Default "handler". */
   readonly handlerKey?: string | undefined;
-  /** The field that selects the route in API Gateway and, without `handlerKey`, the handler. Default "action". */
+  /**
+   * The field that selects the route in API Gateway and, without `handlerKey`, the handler. Default
+   * "action".
+   */
   readonly routeKey?: string | undefined;
 }
 
-/** A field name that a route selection expression can contain. `id` is the field of the call id. */
+/**
+ * Accepts a field name that a route selection expression can contain. `id` is the field of the call
+ * id.
+ */
 const messageField = textOption(
   /^(?!id$|__proto__$)[A-Za-z0-9_-]{1,128}$/,
   'the name of a message field: 1 to 128 letters, digits, _ or -, and not "id"',
@@ -45,14 +60,15 @@ const SCHEMAS = {
 };
 const VIEW_OPTIONS = optionsOf<ViewOptions>()(SCHEMAS);
 
+/** The names of the static fields that are options. */
 export const VIEW_OPTION_NAMES = Object.keys(SCHEMAS) as readonly (keyof ViewOptions)[];
 
-const AUTHORIZE =
+const AUTHORIZE_ADVICE =
   "A view has no authorize. Move it to the options of a handler or of defineChannel(), or check the user in connect().";
 
 /**
- * Names that are written for an option, and what to write instead. The keys have no underscores and are in lower case.
- * Many are class attributes of the Python package Django-AWS-API-Gateway-WebSockets.
+ * Common wrong names of options, and what to write instead. The keys are lowercase, without
+ * underscores. Many are class attributes of the Python package Django-AWS-API-Gateway-WebSockets.
  */
 const ALIASES: Readonly<Record<string, string>> = {
   permission: 'Did you mean "permissionsRequired"?',
@@ -65,10 +81,10 @@ const ALIASES: Readonly<Record<string, string>> = {
   defaultchannelname: 'Did you mean "defaultChannel"?',
   handlerselectionkey: 'Did you mean "handlerKey"?',
   routeselectionkey: 'Did you mean "routeKey"?',
-  authorize: AUTHORIZE,
-  authorise: AUTHORIZE,
-  authorizemany: AUTHORIZE,
-  isauthorized: AUTHORIZE,
+  authorize: AUTHORIZE_ADVICE,
+  authorise: AUTHORIZE_ADVICE,
+  authorizemany: AUTHORIZE_ADVICE,
+  isauthorized: AUTHORIZE_ADVICE,
   sendrequired: "Give sendRequired to defineChannel().",
   loginrequired: 'Did you mean "signedIn"?',
   isauthenticated: 'Did you mean "signedIn"?',
@@ -95,11 +111,9 @@ const ALIASES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns the options that a class itself declares, without those of its parents.
+ * Returns the options that a class itself declares, without those of its parent classes.
  *
- * Every other public static field is rejected: a misspelled rule would not be checked.
- *
- * @throws ConfigurationError with the name and what to write instead
+ * @throws ConfigurationError for any other public static field, because it may be a misspelled rule
  */
 export function readOwnOptions(View: ViewClass): ViewOptions {
   const given: Record<string, unknown> = {};
@@ -113,7 +127,7 @@ export function readOwnOptions(View: ViewClass): ViewOptions {
 }
 
 /**
- * Checks the methods of a class. They are the author's own, except those with the name of an option, which would not have an effect.
+ * Checks the methods of a class. A method with the name of an option would have no effect.
  *
  * @throws ConfigurationError with the name and what to write instead
  */
@@ -126,7 +140,7 @@ export function checkMethods(View: ViewClass): void {
   }
 }
 
-/** An error for a public field of an instance that is not a handler. */
+/** Returns the error for a public instance field that is not a handler. */
 export function publicField(View: ViewClass, name: string): ConfigurationError {
   if (isOption(name)) {
     return new ConfigurationError(
@@ -134,17 +148,17 @@ export function publicField(View: ViewClass, name: string): ConfigurationError {
     );
   }
   return new ConfigurationError(
-    `${nameOf(View)} has a public field "${name}", which is not a handler.${suggestion(name)} ${FOR_YOUR_DATA}`,
+    `${nameOf(View)} has a public field "${name}", which is not a handler.${suggestion(name)} ${PRIVATE_FIELD_ADVICE}`,
   );
 }
 
-const FOR_YOUR_DATA =
+const PRIVATE_FIELD_ADVICE =
   "For your own data use a #private field: fields that TypeScript calls private and parameter properties are public at run time.";
 
 function rejectStaticField(View: ViewClass, name: string, value: unknown): never {
   const hint = value instanceof Handler ? " Handlers are instance fields: remove static." : suggestion(name);
   throw new ConfigurationError(
-    `${nameOf(View)} has a static field "${name}", which is not an option of a view.${hint} ${FOR_YOUR_DATA}`,
+    `${nameOf(View)} has a static field "${name}", which is not an option of a view.${hint} ${PRIVATE_FIELD_ADVICE}`,
   );
 }
 
@@ -152,23 +166,26 @@ function checkMethodName(View: ViewClass, kind: string, name: string): void {
   const fix = isHook(name) ? `Write ${name}() as an instance method.` : methodLikeOption(name);
   if (fix === undefined) return;
   throw new ConfigurationError(
-    `${nameOf(View)} has the ${kind} "${name}", which has no effect under this name. ${fix} If it is a helper of yours, rename it.`,
+    `${nameOf(View)} has the ${kind} "${name}", which has no effect under this name. ${fix} If it is your own helper, rename it.`,
   );
 }
 
-/** What to write for a method whose name resembles an option or a hook, or undefined for other names. */
+/**
+ * Returns what to write if the name of a method is similar to an option or a hook, otherwise
+ * undefined.
+ */
 function methodLikeOption(name: string): string | undefined {
   const plain = plainName(name);
   const alias = aliasOf(plain);
   if (alias !== undefined) return alias;
-  const option = VIEW_OPTION_NAMES.find((each) => isSlipOf(plain, each));
+  const option = VIEW_OPTION_NAMES.find((each) => isTypoOf(plain, each));
   if (option !== undefined) return `Write it as a static field: static ${option} = …;`;
-  const hook = HOOKS.find((each) => isSlipOf(plain, each));
+  const hook = HOOKS.find((each) => isTypoOf(plain, each));
   return hook === undefined ? undefined : `Did you mean the method "${hook}"?`;
 }
 
-/** Returns true for names that differ in at most one letter. */
-function isSlipOf(name: string, known: string): boolean {
+/** Returns whether the names differ in at most one letter. */
+function isTypoOf(name: string, known: string): boolean {
   return closestMatch(name, [known], 1) !== "";
 }
 
@@ -182,7 +199,7 @@ function aliasOf(plain: string): string | undefined {
   return Object.hasOwn(ALIASES, plain) ? ALIASES[plain] : undefined;
 }
 
-/** `permissions_required`, `PERMISSIONS_REQUIRED` and `PermissionsRequired` are the same name. */
+/** Normalizes a name. `permissions_required` and `PermissionsRequired` have the same result. */
 function plainName(name: string): string {
   return name.replaceAll("_", "").toLowerCase();
 }
@@ -190,6 +207,7 @@ function plainName(name: string): string {
 /** Methods of a view that the framework calls. */
 const HOOKS = ["connect", "disconnect"] as const;
 
+/** Returns whether the framework calls the method with this name. */
 export function isHook(name: string): boolean {
   return HOOKS.some((hook) => hook === name);
 }
@@ -198,7 +216,7 @@ function isOption(name: string): name is keyof ViewOptions {
   return Object.hasOwn(SCHEMAS, name);
 }
 
-/** The class's name for messages. */
+/** Returns the name of a class for messages. */
 export function nameOf(View: ViewClass): string {
   return (typeof View.name === "string" && View.name) || "A view without a name";
 }

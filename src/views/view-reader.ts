@@ -15,53 +15,58 @@ import {
   type ViewOptions,
 } from "./view-options.ts";
 
-/** A handler with everything that it inherits from handlers of the same name in parent classes. */
+/** A handler, including the rules of handlers with the same name in parent classes. */
 export interface HandlerDeclaration {
   readonly name: string;
-  /** Its own options. */
+  /** The options of the handler itself. */
   readonly options: ValidHandlerOptions;
-  /** The rules of the handler and of those that it replaces. All of them apply. */
+  /** The rules of the handler and of the handlers that it replaces. All of them apply. */
   readonly rules: readonly RuleDeclaration[];
-  /** The `authorize` functions of the handler and of those that it replaces. All of them must return true. */
+  /**
+   * The `authorize` functions of the handler and of those that it replaces. All must return true.
+   */
   readonly authorize: readonly NonNullable<ValidHandlerOptions["authorize"]>[];
   /** For each limit, the value of the most derived class that sets it on this handler. */
   readonly limits: HandlerLimits;
   readonly run: (context: MessageContext<never>) => unknown;
 }
 
-/** A view as its class declares it, before its rules are compiled. */
+/** The declarations of a view class, before its rules are compiled. */
 export interface ViewDeclaration {
   readonly name: string;
   readonly view: WebSocketView;
   /** The rules of the class and of its parents, the mounted class first. All of them apply. */
   readonly rules: readonly RuleDeclaration[];
-  /** Other options: the value of the most derived class that sets it. */
+  /** For each other option, the value of the most derived class that sets it. */
   readonly options: Omit<ViewOptions, keyof RuleDeclaration | "inheritRules" | "allowedHandlers" | "limits">;
   /** For each limit, the value of the most derived class that sets it. */
   readonly limits: ValidViewLimits;
   readonly handlers: ReadonlyMap<string, HandlerDeclaration>;
 }
 
-/** What one class of a view's chain declares, and the handlers that an instance of it has. */
+/**
+ * The declarations of one class in the inheritance chain of a view, and the handlers of its
+ * instance.
+ */
 interface ClassDeclaration {
   readonly name: string;
   readonly instance: WebSocketView;
-  /** Without those of its parents. */
+  /** The options of the class itself, without those of parent classes. */
   readonly options: ViewOptions;
-  /** With those of its parents. */
+  /** The handlers of an instance, including those of parent classes. */
   readonly handlers: ReadonlyMap<string, FoundHandler>;
 }
 
 interface FoundHandler {
   readonly handler: Handler;
-  /** Its place among the handlers that constructing the class makes, or -1. */
+  /** Its position among the handlers that the constructor creates, or -1. */
   readonly index: number;
   readonly options: ValidHandlerOptions;
   /** Whether the class itself declares it. Otherwise a parent class does. */
   readonly isOwn: boolean;
 }
 
-/** Names that a handler cannot have: options and methods of a view, and properties that JavaScript reads from any object. */
+/** Names that a handler cannot have: members of a view, and properties that JavaScript reads. */
 const RESERVED = new Set<string>([
   ...VIEW_OPTION_NAMES,
   "authorize",
@@ -71,37 +76,38 @@ const RESERVED = new Set<string>([
   ...Object.getOwnPropertyNames(Object.prototype),
 ]);
 
-/** Reads view classes. Each class is constructed once, however many views extend it. */
+/** Reads view classes. Each class is constructed only once, even if several views extend it. */
 export class ViewReader {
   readonly #classes = new Map<ViewClass, ClassDeclaration>();
 
   /**
-   * Reads the options and handlers of a view from its chain of classes, and creates the instance that serves it.
+   * Reads the options and handlers of a view from its class and its parent classes. Creates the
+   * instance that serves all connections.
    *
    * @throws ConfigurationError with what to change
    */
   read(View: ViewClass): ViewDeclaration {
     if (typeof View !== "function" || !(View.prototype instanceof WebSocketView)) {
-      const what = typeof View === "function" ? nameOf(View) : String(View);
+      const name = typeof View === "function" ? nameOf(View) : String(View);
       throw new ConfigurationError(
-        `${what} is not a view. Mount a class that extends WebSocketView. If it does, two copies of sallyport are installed: run npm ls sallyport.`,
+        `${name} is not a view. Mount a class that extends WebSocketView. If it does, two copies of sallyport are installed: run npm ls sallyport.`,
       );
     }
     const chain = this.#chain(View);
     const [mounted] = chain as [ClassDeclaration];
     const handlers = allowedHandlers(chain);
     const options = {
-      receiveOnly: nearestOption(chain, "receiveOnly"),
-      defaultChannel: nearestOption(chain, "defaultChannel"),
-      handlerKey: nearestOption(chain, "handlerKey"),
-      routeKey: nearestOption(chain, "routeKey"),
+      receiveOnly: mostDerivedOption(chain, "receiveOnly"),
+      defaultChannel: mostDerivedOption(chain, "defaultChannel"),
+      handlerKey: mostDerivedOption(chain, "handlerKey"),
+      routeKey: mostDerivedOption(chain, "routeKey"),
     };
     checkHandlerCount(mounted.name, handlers.size, options.receiveOnly === true);
     const limits = mostDerived(chain.map((each) => each.options.limits)) as ValidViewLimits;
     return { name: mounted.name, view: mounted.instance, rules: rulesOf(chain), options, limits, handlers };
   }
 
-  /** The class and its parents below WebSocketView, the class first. */
+  /** Returns the class and its parent classes below WebSocketView. The class comes first. */
   #chain(View: ViewClass): readonly ClassDeclaration[] {
     const classes: ViewClass[] = [];
     for (
@@ -112,7 +118,7 @@ export class ViewReader {
       classes.push(each);
       checkPrototypes(each);
     }
-    // Parents first: an error names the class that causes it, and a class is compared with its parent.
+    // Reads parents first: an error names the class that causes it, and a class needs its parent.
     const chain: ClassDeclaration[] = [];
     for (const each of classes.reverse()) {
       const declaration = this.#classes.get(each) ?? readClass(each, chain[0]);
@@ -123,7 +129,10 @@ export class ViewReader {
   }
 }
 
-/** Static fields are inherited from one object, instances from another. Rules would be lost if they are not of the same class. */
+/**
+ * Checks that static and instance members are inherited from the same class. Otherwise, rules would
+ * be lost.
+ */
 function checkPrototypes(View: ViewClass): void {
   const Parent: unknown = Object.getPrototypeOf(View);
   const parent: unknown = Object.getPrototypeOf(View.prototype);
@@ -147,7 +156,8 @@ function readClass(View: ViewClass, parent: ClassDeclaration | undefined): Class
     }
     const handler = value as Handler;
     checkHandlerName(name, field);
-    // A class makes the handlers of its parents first, in the same order as they do.
+    // A constructor creates the handlers of the parent class first, in the same order as the
+    // parent.
     const index = made.indexOf(handler);
     const valid = parseHandlerOptions(`${name}.${field}`, handler.options);
     const found = { handler, index, options: valid };
@@ -157,8 +167,10 @@ function readClass(View: ViewClass, parent: ClassDeclaration | undefined): Class
 }
 
 /**
- * Returns true if the handler is certainly the one that the parent class declares: the same object, or one that was made at the same
- * place in the order and is written in the same way. If in doubt, the parent's `authorize` is called as well.
+ * Returns true if the parent class certainly declares the handler.
+ *
+ * It is the same object, or it has the same position and the same source code. If the result is
+ * false, `authorize` of the parent is called as well.
  */
 function isInherited(
   { handler, index, options }: Omit<FoundHandler, "isOwn">,
@@ -202,7 +214,7 @@ function checkHandlerName(view: string, name: string): void {
   }
 }
 
-/** The rules of each class, up to one that does not inherit. */
+/** Returns the rules of each class, up to a class with `inheritRules: false`. */
 function rulesOf(chain: readonly ClassDeclaration[]): readonly RuleDeclaration[] {
   const rules: RuleDeclaration[] = [];
   for (const [index, { options }] of chain.entries()) {
@@ -218,33 +230,37 @@ function rulesOf(chain: readonly ClassDeclaration[]): readonly RuleDeclaration[]
   return rules;
 }
 
-/** The value of the most derived class that sets the option. */
-function nearestOption<Name extends keyof ViewOptions>(
+/** Returns the value of the most derived class that sets the option. */
+function mostDerivedOption<Name extends keyof ViewOptions>(
   chain: readonly ClassDeclaration[],
   name: Name,
 ): ViewOptions[Name] {
   return chain.find(({ options }) => options[name] !== undefined)?.options[name];
 }
 
-/** Merges limits, those of the most derived class first. A class inherits each limit that it does not set. */
+/**
+ * Merges limits, those of the most derived class first. A class inherits each limit that it does
+ * not set.
+ */
 function mostDerived<Values extends object>(declared: readonly (Values | undefined)[]): Values {
   return Object.freeze(Object.assign({}, ...[...declared].reverse()) as Values);
 }
 
 /**
- * The handlers that clients may call. A list of a subclass may contain its own handlers, but not those that the list of a parent class
- * leaves out.
+ * Returns the handlers that clients can call.
+ *
+ * `allowedHandlers` of a subclass cannot contain handlers that the list of a parent class excludes.
  */
 function allowedHandlers(chain: readonly ClassDeclaration[]): ReadonlyMap<string, HandlerDeclaration> {
   const [mounted] = chain as [ClassDeclaration];
   let allowed: ReadonlySet<string> | undefined;
-  /** The handlers of the last class with a list: each of them is allowed or left out. */
+  /** The handlers of the last class with a list. Each of them is allowed or excluded. */
   let decided: ReadonlyMap<string, FoundHandler> = new Map();
   for (const { name, options, handlers } of [...chain].reverse()) {
     if (!options.allowedHandlers) continue;
     for (const listed of options.allowedHandlers) {
       if (!handlers.has(listed)) throw notDeclared(name, listed, handlers.keys());
-      if (decided.has(listed) && !allowed?.has(listed)) throw leftOut(name, listed);
+      if (decided.has(listed) && !allowed?.has(listed)) throw excludedByParent(name, listed);
     }
     allowed = new Set(options.allowedHandlers);
     decided = handlers;
@@ -252,7 +268,7 @@ function allowedHandlers(chain: readonly ClassDeclaration[]): ReadonlyMap<string
   const names = [...mounted.handlers.keys()];
   if (!allowed) return new Map(names.map((name) => [name, handlerOf(chain, name)]));
   const unlisted = names.find((name) => !decided.has(name));
-  if (unlisted !== undefined) throw inNoList(mounted.name, unlisted);
+  if (unlisted !== undefined) throw notListed(mounted.name, unlisted);
   return new Map(names.filter((name) => allowed.has(name)).map((name) => [name, handlerOf(chain, name)]));
 }
 
@@ -263,21 +279,24 @@ function notDeclared(view: string, listed: string, declared: Iterable<string>): 
   );
 }
 
-function leftOut(view: string, listed: string): ConfigurationError {
+function excludedByParent(view: string, listed: string): ConfigurationError {
   return new ConfigurationError(
-    `${view} lists handler "${listed}" in allowedHandlers, but allowedHandlers of a parent class leaves it out. ` +
+    `${view} lists handler "${listed}" in allowedHandlers, but allowedHandlers of a parent class excludes it. ` +
       `A subclass cannot allow it again. Add "${listed}" to the list of the parent class, or remove it from the list of ${view}.`,
   );
 }
 
-function inNoList(view: string, name: string): ConfigurationError {
+function notListed(view: string, name: string): ConfigurationError {
   return new ConfigurationError(
     `${view} declares handler "${name}", but only a parent class has allowedHandlers, so no client could call it. ` +
       `Add static allowedHandlers = [...] with "${name}" to ${view}.`,
   );
 }
 
-/** A handler with the rules of those that it replaces: a subclass must not loosen access by accident. */
+/**
+ * Returns a handler with the rules of those that it replaces, so that a subclass cannot widen
+ * access.
+ */
 function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDeclaration {
   const [mounted] = chain as [ClassDeclaration];
   const { handler, options } = mounted.handlers.get(name) as FoundHandler;
@@ -288,7 +307,8 @@ function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDec
     const found = parent.handlers.get(name);
     if (!found) continue;
     rules.push(found.options);
-    // The mounted class's own function, or the one that it inherits, is in the list already.
+    // The function of the mounted class itself, or the one that it inherits, is in the list
+    // already.
     if (isDeclared && found.isOwn && found.options.authorize) {
       if (found.options.body && !options.body) throw bodyMissing(mounted.name, parent.name, name);
       authorize.push(found.options.authorize);
@@ -296,7 +316,8 @@ function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDec
     isDeclared ||= found.isOwn;
     if (found.options.inheritRules === false) break;
   }
-  // Limits are not rules: they are inherited with inheritRules: false, too. A class turns one off with false.
+  // Limits are not rules, so inheritRules does not affect them. A class turns a limit off with
+  // false.
   const limits = mostDerived(chain.map((each) => each.handlers.get(name)?.options.limits));
   return { name, options, rules, authorize, limits, run: handler.run };
 }
@@ -304,7 +325,7 @@ function handlerOf(chain: readonly ClassDeclaration[], name: string): HandlerDec
 function bodyMissing(view: string, parent: string, name: string): ConfigurationError {
   return new ConfigurationError(
     `${view}.${name} replaces ${parent}.${name} and keeps its authorize, which expects a validated body. Give the handler a body ` +
-      "schema, or set inheritRules: false and an authorize of its own.",
+      "schema, or set inheritRules: false and authorize.",
   );
 }
 

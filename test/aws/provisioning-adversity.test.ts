@@ -91,7 +91,7 @@ describe("an API that AWS does not show", () => {
       () => provisioner.rotateSecret(),
     ]) {
       await expect(run()).rejects.toThrow(
-        `Gateway "chat" is the API ${record?.apiId}, which AWS does not show in eu-west-1 to these credentials. Are they of another account, or is it in another region? If it is gone, forget it: npx sallyport gateway release "chat"`,
+        `Gateway "chat" is the API ${record?.apiId}, which AWS does not show in eu-west-1 to these credentials. Check the account of the credentials, and the region. If the API was deleted, run: npx sallyport gateway release "chat"`,
       );
     }
     const status = await provisioner.status();
@@ -99,7 +99,7 @@ describe("an API that AWS does not show", () => {
     expect(status.problem).toMatch(/does not show in eu-west-1 to these credentials/);
     expect(await world.record()).toEqual(record);
     expect(words(await provisioner.release())).toEqual([
-      "remove record in the database, with the rows of its sockets",
+      "remove record in the database, with the rows of its connections",
     ]);
     await provisioner.apply();
     expect(ids()).toHaveLength(1);
@@ -147,7 +147,7 @@ test("an API whose making is never answered is made twice at most, and then a ru
   world.aws.apis.showsAfterMs = 3_600_000;
   world.aws.fault = (operation) => (operation === "CreateApi" ? { kind: "answer lost" } : undefined);
   await expect(world.define().apply()).rejects.toThrow(
-    /^CreateApi in eu-west-1 was not answered: .*Whether an API was made shows later: run it again then\.$/,
+    /^CreateApi in eu-west-1 was not answered: .* AWS may have created an API that it lists later, so wait a few minutes first\.$/,
   );
   expect(ids()).toHaveLength(2);
 });
@@ -193,10 +193,10 @@ describe("what others have at AWS", () => {
       ["", "production"],
     ]);
     const taken = world.define({ domain: { ...DOMAIN, mappingKey: "staging" } });
-    await expect(taken.plan()).rejects.toThrow(/ws\.example\.com\/staging leads to the API \w+ \(staging\)/);
+    await expect(taken.plan()).rejects.toThrow(/ws\.example\.com\/staging is already mapped to the API \w+ \(stage staging\)/);
     const status = await taken.status();
     expect(status).toMatchObject({ apiId: ApiId, steps: [] });
-    expect(status.problem).toMatch(/leads to the API/);
+    expect(status.problem).toMatch(/is already mapped to the API/);
   });
 
   test("a domain that another database's gateway of the same name is making stays", async () => {
@@ -216,7 +216,7 @@ describe("what others have at AWS", () => {
     const ApiId = world.apiId();
     const ResourceArn = `arn:aws:apigateway:${REGION}::/apis/${ApiId}`;
     world.aws.apis.TagResource({ ResourceArn, Tags: { "sallyport:record": "of-another-record" } });
-    await expect(provisioner.apply()).rejects.toThrow(/If it is another environment's/);
+    await expect(provisioner.apply()).rejects.toThrow(/If the API belongs to another environment/);
     expect(world.aws.apis.GetApi({ ApiId }).Tags?.["sallyport:record"]).toBe("of-another-record");
     const { steps } = await provisioner.adopt(ApiId);
     expect(steps.flatMap(({ details }) => details)).toEqual([
@@ -291,12 +291,12 @@ describe("import", () => {
     const ApiId = await byHand();
     const record = await world.record();
     await expect(provisioner.adopt(ApiId)).rejects.toThrow(
-      'Gateway "chat" is registered with the stage prod, and defined with production. Its sockets are there: write stage: "prod".',
+      'Gateway "chat" is registered with the stage prod, but defined with production. Its connections belong to the registered stage. Define it with stage: "prod".',
     );
     expect(await world.record()).toEqual(record);
     await world.app.provisioning.gateways.remove("chat");
     await expect(provisioner.adopt(ApiId)).rejects.toThrow(
-      `The API ${ApiId} has no stage "production" (it has: prod). Define the gateway with the stage at which its sockets are.`,
+      `The API ${ApiId} has no stage "production" (it has: prod). Define the gateway with the stage that has its connections.`,
     );
   });
 
@@ -331,9 +331,9 @@ describe("import", () => {
     await provisioner.apply();
     const [api] = world.aws.apis.all();
     Object.assign(api?.Tags ?? {}, { "aws:cloudformation:stack-id": "arn:aws:cloudformation:x" });
-    await expect(provisioner.destroy()).rejects.toThrow(/belongs to a stack of CloudFormation/);
+    await expect(provisioner.destroy()).rejects.toThrow(/belongs to a CloudFormation stack/);
     expect(words(await provisioner.release())).toEqual([
-      "remove record in the database, with the rows of its sockets",
+      "remove record in the database, with the rows of its connections",
     ]);
   });
 
@@ -366,7 +366,7 @@ describe("import finds", () => {
       ProtocolType: "WEBSOCKET",
       RouteSelectionExpression: "$request.body.action",
     });
-    await expect(provisioner.adopt(ApiId)).rejects.toThrow(`has the API ${record?.apiId} already`);
+    await expect(provisioner.adopt(ApiId)).rejects.toThrow(`already has the API ${record?.apiId}`);
     expect(await world.record()).toEqual(record);
   });
 
@@ -471,7 +471,7 @@ test("a wait that a run was stopped in is waited by the next one", async () => {
     if (what === "record in the database") recordedAt = world.aws.clock.now;
     if (action === "wait") ending.abort();
   });
-  await expect(ended).rejects.toThrow(/told to stop/);
+  await expect(ended).rejects.toThrow(/^The run was interrupted/);
   let deployedAt = 0;
   world.aws.fault = (operation) => {
     if (operation === "CreateDeployment") deployedAt = world.aws.clock.now;
@@ -488,7 +488,7 @@ test("more routes than fit beside the present ones are refused before anything i
   const provisioner = world.define({ routes: routes("b") as never });
   const { changes } = world.aws;
   await expect(provisioner.apply()).rejects.toThrow(
-    "Beside its present routes the new ones make 323, and an API takes 300. Define and apply it without some of the new ones first.",
+    "The current and the new routes together are 323, but an API can have at most 300. First apply a definition without some of the new routes.",
   );
   expect(world.aws.changes).toBe(changes);
 });
@@ -519,7 +519,7 @@ test("the audit names what was begun and not answered", async () => {
     run: "destroy",
     steps: [
       "change note in the database that the API is being removed",
-      "remove record in the database, with the rows of its sockets",
+      "remove record in the database, with the rows of its connections",
     ],
     perhaps: ['remove API "chat"'],
   });
@@ -540,7 +540,7 @@ test("a domain that nobody can have in DNS yet does not become the only way to a
   await world.define().apply();
   const alone = world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true });
   await expect(alone.plan()).rejects.toThrow(
-    'Gateway "chat" is to be reached by ws.example.com alone, which is not there yet. Apply it beside what there is, put it into DNS, and apply this then.',
+    'Gateway "chat" can be reached only through ws.example.com, which does not exist yet. First apply that domain in addition to the current address, and create its DNS record. Then apply this definition.',
   );
   await world.define({ domain: DOMAIN }).apply();
   await world.define({ domain: DOMAIN, disableExecuteApiEndpoint: true }).apply();

@@ -77,13 +77,13 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
   expect(applied).toMatchObject({
     code: 0,
     out: expect.stringMatching(
-      /^API {2}.*\nsockets {2}.*\n[\s\S]*\nDNS {2}.*ws\.example\.com CNAME .*\nIt is as it is defined\.\n$/,
+      /^API {2}.*\nURL {2}.*\n[\s\S]*\nDNS {2}.*ws\.example\.com CNAME .*\nThe gateway matches its definition\.\n$/,
     ),
   });
   expect(applied.err).toContain("+ create domain ws.example.com\n");
   expect(await sallyport(["apply"])).toMatchObject({
     code: 0,
-    out: "It is as it is defined already.\n",
+    out: "Nothing had to be done. The gateway matches its definition.\n",
     err: "",
   });
 
@@ -94,11 +94,11 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
     new RegExp(
       [
         `^API             ${api?.ApiId}`,
-        "sockets         wss://ws\\.example\\.com",
+        "URL             wss://ws\\.example\\.com",
         `Management API  https://${api?.ApiId}\\.execute-api\\.eu-west-1\\.amazonaws\\.com/production/@connections`,
         "deployed        \\d{4}-\\d\\d-\\d\\dT.*Z",
         "DNS             ws\\.example\\.com CNAME d-\\w{10}\\.execute-api.* \\(an alias in Route 53: zone Z\\w+\\)",
-        "as it is defined\n$",
+        "The gateway matches its definition\\.\n$",
       ].join("\n"),
     ),
   );
@@ -123,11 +123,11 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
   await stopping;
   expect(stopped).toMatchObject({ code: 1, out: "" });
   expect(stopped.err).toMatch(
-    /> deploy stage production\nsallyport: The run was told to stop\. .* the next one goes on from there\.\n$/,
+    /> deploy stage production\nsallyport: The run was interrupted\. .* to continue from there\.\n$/,
   );
   const between = await sallyport(["status"]);
   expect(between.out).toMatch(
-    /\nsecrets {9}2 are accepted: a rotation was cut off, or is under way; apply ends it\n/,
+    /\nsecrets {9}2 are accepted, because a rotation is in progress or was interrupted\. Run apply\.\n/,
   );
   expect(await sallyport(["apply"])).toMatchObject({
     code: 0,
@@ -147,15 +147,15 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
     code: 1,
     out: "",
     err: expect.stringMatching(
-      /- remove API "chat"\n[\s\S]*sallyport: This ends every open socket and cannot be undone\. Nobody is here to be asked: say --yes\.\n$/,
+      /- remove API "chat"\n[\s\S]*sallyport: This closes every open connection and cannot be undone\. No terminal is available to confirm it\. Pass --yes\.\n$/,
     ),
   });
   expect(aws.apis.all()).toHaveLength(1);
-  expect(await sallyport(["destroy", "chat", "--yes"])).toMatchObject({ code: 0, out: "It is gone.\n" });
+  expect(await sallyport(["destroy", "chat", "--yes"])).toMatchObject({ code: 0, out: "The gateway does not exist any more.\n" });
   expect(aws.apis.all()).toEqual([]);
   expect(await sallyport(["destroy", "chat"])).toMatchObject({
     code: 0,
-    out: 'There is nothing of "chat".\n',
+    out: 'Gateway "chat" has nothing to remove.\n',
   });
 });
 
@@ -167,13 +167,13 @@ test("what is wrong is one line that says what to do", async () => {
     return err;
   };
   expect(await wrong(["plan", "chta"])).toBe(
-    'sallyport: The app defines no gateway "chta". Did you mean "chat"? There are: chat.\n',
+    'sallyport: The app defines no gateway "chta". Did you mean "chat"? Use one of: chat.\n',
   );
   expect(await wrong(["destroy"])).toMatch(/missing required argument 'name'/);
   expect(await wrong(["import", "chat", "nothere123"])).toMatch(
     /^sallyport: GetApi in eu-west-1 was answered 404: NotFoundException/,
   );
-  expect(await wrong(["rotate-secret"])).toMatch(/has not been applied yet, which gives it a secret/);
+  expect(await wrong(["rotate-secret"])).toMatch(/has not been applied yet, so it has no secret to rotate/);
   expect(await wrong(["export", "--format", "terraform"])).toMatch(/Allowed choices are cloudformation/);
   expect(await wrong(["plan"], { AWS_ENDPOINT_URL: "http://127.0.0.1:1" })).toMatch(
     /GetApis in eu-west-1 was not answered/,

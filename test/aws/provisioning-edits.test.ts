@@ -443,7 +443,7 @@ test("a run that is told to end does so before its next change, keeps what it di
   const ended = provisioner.apply(({ what }) => {
     if (what === "integration of $disconnect") ending.abort();
   });
-  await expect(ended).rejects.toThrow(/^The run was told to stop\. .* the next one goes on from there\.$/);
+  await expect(ended).rejects.toThrow(/^The run was interrupted\. .* to continue from there\.$/);
   const [entry] = await world.app.access.audit();
   expect(entry?.details).toMatchObject({ run: "apply" });
   expect(JSON.stringify(entry?.details)).toContain("create integration of $disconnect");

@@ -74,7 +74,7 @@ describe("an API whose making was not answered", () => {
       Tags: { "sallyport:gateway": "chat", "sallyport:record": (await world.record())?.id ?? "" },
     }).ApiId;
     world.aws.apis.CreateStage({ ApiId: second, StageName: "production" });
-    await expect(provisioner.plan()).rejects.toThrow(/are all tagged as the gateway "chat"\. Remove the tag/);
+    await expect(provisioner.plan()).rejects.toThrow(/are all tagged as the gateway "chat", but only one can be its API\. Remove the tag/);
     await expect(provisioner.destroy()).rejects.toThrow(/are all tagged as the gateway "chat"/);
   });
 });
@@ -123,7 +123,7 @@ describe("whose an API is", () => {
     const provisioner = world.define();
     await world.app.registerGateway(byHand);
     await expect(provisioner.apply()).rejects.toThrow(
-      `Gateway "chat" was registered with ${endpoint}, and no API at AWS says that it is this one. Run: npx sallyport gateway import "chat"`,
+      `Gateway "chat" was registered with ${endpoint}, but no API at AWS has the tags of that record. Run: npx sallyport gateway import "chat"`,
     );
     expect(await world.record()).toMatchObject({ endpoint });
     await provisioner.adopt(ApiId);
@@ -140,7 +140,7 @@ describe("whose an API is", () => {
     expect(words(agreed)).toEqual([
       "change tags of the API",
       "change tags of the stage production",
-      "remove record in the database, with the rows of its sockets",
+      "remove record in the database, with the rows of its connections",
     ]);
     world.aws.fault = () => ({ kind: "lost" });
     await expect(provisioner.release()).rejects.toThrow(/^UntagResource in eu-west-1 was not answered/);
@@ -161,13 +161,13 @@ describe("whose an API is", () => {
     const [destruction, release] = [await provisioner.planDestruction(), await provisioner.planRelease()];
     world.aws.apis.CreateStage({ ApiId: world.apiId(), StageName: "another" });
     await expect(provisioner.destroy(undefined, destruction)).rejects.toThrow(
-      'Something else is there of "chat" now than was asked about: remove API "chat". It was not done; look again.',
+      'Gateway "chat" changed after the confirmation: remove API "chat" was not confirmed, and was not done. Run the command again, and check the new steps.',
     );
     world.aws.apis.UntagResource({
       ResourceArn: `arn:aws:apigateway:${REGION}::/apis/${world.apiId()}`,
       TagKeys: ["sallyport:record"],
     });
-    await expect(provisioner.release(undefined, release)).rejects.toThrow(/Something else is there/);
+    await expect(provisioner.release(undefined, release)).rejects.toThrow(/changed after the confirmation/);
     expect(ids()).toHaveLength(1);
     await provisioner.destroy(undefined, await provisioner.planDestruction());
     expect(ids()).toEqual([]);

@@ -128,7 +128,7 @@ class Life {
           (error: unknown) => error,
         );
       // A domain that nobody has in DNS yet is not to be the only one.
-      if (refusal instanceof ConfigurationError && /which is not there yet/.test(refusal.message)) continue;
+      if (refusal instanceof ConfigurationError && /which does not exist yet/.test(refusal.message)) continue;
       await provisioner().apply();
       this.#world.aws.clock.advance(this.#random() * 20 * 60_000);
       await provisioner().apply();

@@ -127,7 +127,7 @@ describe("F45, F75 a domain of one's own", () => {
     await world.define({ domain: DOMAIN }).apply();
     const other = world.define({ name: "other", domain: DOMAIN });
     await expect(other.plan()).rejects.toThrow(
-      /^ws\.example\.com leads to the API [a-z0-9]{10} \(production\) already/,
+      /^ws\.example\.com is already mapped to the API [a-z0-9]{10} \(stage production\)/,
     );
     await world.define({ name: "other", domain: { ...DOMAIN, mappingKey: "other" } }).apply();
     expect(world.aws.apis.all()).toHaveLength(2);
@@ -243,14 +243,14 @@ test("a certificate of a domain that others have made is theirs to change", asyn
     DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
   });
   const domain = { name: "old.example.com", certificateArn: certificate(2) };
-  await expect(world.define({ domain }).plan()).rejects.toThrow(/was not made here, and has the certificate/);
+  await expect(world.define({ domain }).plan()).rejects.toThrow(/was not created by Sallyport, and has the certificate/);
 });
 
 describe("what cannot be changed under open sockets", () => {
   test("is refused: another stage, another region", async () => {
     await world.define({ domain: DOMAIN }).apply();
     await expect(world.define({ domain: DOMAIN, stage: "v2" }).plan()).rejects.toThrow(
-      'Gateway "chat" serves the stage production, and its sockets are there. Define another one for v2',
+      'Gateway "chat" serves the stage production, and its connections cannot be moved to v2. Define another gateway for v2',
     );
     await expect(world.define({ region: "us-east-1" }).plan()).rejects.toThrow(
       /Gateway "chat" is in eu-west-1/,
@@ -266,7 +266,7 @@ describe("what cannot be changed under open sockets", () => {
     for (const run of [() => another.plan(), () => another.apply(), () => another.destroy()]) {
       await expect(run()).rejects.toThrow(
         new RegExp(
-          `^The API ${apiId} in eu-west-1 has the tag of gateway "chat", and this database knows no API by that name\\..*import "chat" ${apiId}$`,
+          `^The API ${apiId} in eu-west-1 has the tag of gateway "chat", but this database contains no API for that name\\..*import "chat" ${apiId}$`,
         ),
       );
     }
@@ -277,7 +277,7 @@ describe("what cannot be changed under open sockets", () => {
     ]);
     const [api] = world.aws.apis.all();
     Object.assign(api?.Tags ?? {}, { "aws:cloudformation:stack-id": "arn:aws:cloudformation:x" });
-    await expect(provisioner.destroy()).rejects.toThrow(/belongs to a stack of CloudFormation/);
+    await expect(provisioner.destroy()).rejects.toThrow(/belongs to a CloudFormation stack/);
   });
 });
 
@@ -341,10 +341,10 @@ describe("import", () => {
     await expect(world.define().adopt("nothere123")).rejects.toThrow(/GetApi in eu-west-1 was answered 404/);
     await world.define({ name: "one" }).adopt(apiId);
     await expect(world.define({ name: "two" }).adopt(apiId)).rejects.toThrow(
-      `The API ${apiId} is the gateway "one".`,
+      `The API ${apiId} already belongs to the gateway "one".`,
     );
     const second = madeByOthers();
-    await expect(world.define({ name: "one" }).adopt(second)).rejects.toThrow(`has the API ${apiId} already`);
+    await expect(world.define({ name: "one" }).adopt(second)).rejects.toThrow(`already has the API ${apiId}`);
     world.aws.apis.TagResource({
       ResourceArn: `arn:aws:apigateway:${REGION}::/apis/${second}`,
       Tags: { "sallyport:gateway": "one" },
@@ -365,7 +365,7 @@ describe("destroy", () => {
       "remove domain ws.example.com",
       "change note in the database that the API is being removed",
       'remove API "chat"',
-      "remove record in the database, with the rows of its sockets",
+      "remove record in the database, with the rows of its connections",
     ]);
     expect(await provisioner.destroy()).toEqual({ steps: [] });
     expect(world.aws.apis.all().map(({ Name }) => Name)).toEqual(["other"]);

@@ -181,7 +181,7 @@ describe("with the policy that is printed afterwards", () => {
       `remove permission to invoke ${MODERATION}`,
       "change note in the database that the API is being removed",
       'remove API "chat"',
-      "remove record in the database, with the rows of its sockets",
+      "remove record in the database, with the rows of its connections",
     ]);
   });
 
@@ -351,7 +351,7 @@ describe("sallyport gateway policy", () => {
 
   test("says what it is for, and prints what is asked for", async () => {
     expect((await policy("gateway", "policy")).out).toMatch(
-      /^To provision "chat" for the first time; then print it again, for that API alone:\n\{/,
+      /^To provision "chat" for the first time \(print the policy again after the first apply\):\n\{/,
     );
     const former = ["old.example.com", MODERATION];
     const args = ["--api", "a1b2c3d4e5", ...former.flatMap((each) => ["--former", each])];

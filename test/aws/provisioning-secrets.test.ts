@@ -131,7 +131,7 @@ describe("1f a secret's rotation", () => {
       await expectAccepted("afterwards");
       expect((await world.record())?.secretHashes).toEqual(world.servedSecrets());
     }
-    await expect(world.define({ timeoutMs: 1000 }).rotateSecret()).rejects.toThrow(/is not as it is defined/);
+    await expect(world.define({ timeoutMs: 1000 }).rotateSecret()).rejects.toThrow(/differs from its definition/);
   });
 
   test("waits for the deployment, and forgets nothing where that failed", async () => {

@@ -176,7 +176,7 @@ describe.skipIf(missing)(`the chat's page${missing ? `: ${missing}` : ""}`, () =
     const revoked = await cli("users", "revoke", "eve@example.com", "chat.can_use_chat");
     expect(revoked.stderr).toBe("");
     await eve.getByTestId("refusal").waitFor();
-    await state(eve, "refused");
+    await state(eve, "denied");
     await say(mo, "eve has left us");
     await messageOf(mo, "eve has left us").waitFor();
     const askedAgain = eve.waitForResponse((response) => response.url().endsWith("/api/ws-token"));

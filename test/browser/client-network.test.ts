@@ -62,7 +62,7 @@ async function open(options: Pick<SallyportOptions, "limits"> = {}): Promise<{ w
         view: "/ws/ping",
         backoff: { baseMs: 600_000, maxMs: 600_000 },
       });
-      for (const name of ["state", "error", "refused"]) socket.on(name, (event) => reported.push([name, event]));`,
+      for (const name of ["state", "error", "denied"]) socket.on(name, (event) => reported.push([name, event]));`,
   });
   await page.waitForFunction(() => "reported" in window && reported.length > 0);
   return { world, page };
@@ -93,9 +93,9 @@ describe.skipIf(missing)(`the client in Chromium${missing ? `: ${missing}` : ""}
     const [first] = await connections(world);
     world.gateway.impair(first as string, "half-open");
     await page.context().setOffline(true);
-    await expect.poll(() => states(page)).toEqual(["open", "waiting"]);
+    await expect.poll(() => states(page)).toEqual(["open", "reconnecting"]);
     await page.context().setOffline(false);
-    await expect.poll(() => states(page)).toEqual(["open", "waiting", "connecting", "open"]);
+    await expect.poll(() => states(page)).toEqual(["open", "reconnecting", "connecting", "open"]);
   });
 
   test("checks the connection when the page becomes visible, and keeps one that is alive", async () => {
@@ -111,21 +111,21 @@ describe.skipIf(missing)(`the client in Chromium${missing ? `: ${missing}` : ""}
     world.gateway.impair(first as string, "half-open");
     expect(await states(page)).toEqual(["open"]);
     await becomeVisible();
-    await expect.poll(() => states(page)).toEqual(["open", "waiting"]);
+    await expect.poll(() => states(page)).toEqual(["open", "reconnecting"]);
     await becomeVisible();
-    await expect.poll(() => states(page)).toEqual(["open", "waiting", "connecting", "open"]);
+    await expect.poll(() => states(page)).toEqual(["open", "reconnecting", "connecting", "open"]);
   });
 
   test("obeys the Retry-After of a token endpoint on another origin", async () => {
     const { page } = await open({ limits: { tokensPerUser: 1 } });
     await expect.poll(() => states(page)).toEqual(["open"]);
     await page.evaluate("socket.reconnect()");
-    await expect.poll(() => states(page)).toEqual(["open", "connecting", "waiting"]);
-    const denial = await page.evaluate(() => reported.find(([name]) => name === "refused")?.[1]);
+    await expect.poll(() => states(page)).toEqual(["open", "connecting", "reconnecting"]);
+    const denial = await page.evaluate(() => reported.find(([name]) => name === "denied")?.[1]);
     const { status, retryAfterMs } = denial as { status: number; retryAfterMs: number };
     expect(status).toBe(429);
     expect(retryAfterMs).toBeGreaterThan(1_000);
     await page.evaluate(() => dispatchEvent(new Event("online")));
-    expect(await states(page)).toEqual(["open", "connecting", "waiting"]);
+    expect(await states(page)).toEqual(["open", "connecting", "reconnecting"]);
   });
 });

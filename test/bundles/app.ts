@@ -5,7 +5,7 @@
 
 import { createServer, type IncomingMessage, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createSallyport, defineChannel, definePermissions, handler, refuse, WebSocketView } from "sallyport";
+import { createSallyport, defineChannel, definePermissions, handler, forbidden, WebSocketView } from "sallyport";
 import { lambdaHandler, type WebSocketEvent } from "sallyport/adapters/lambda";
 import { nodeListener } from "sallyport/adapters/node";
 import { postgres } from "sallyport/storage/postgres";
@@ -28,7 +28,7 @@ class ChatView extends WebSocketView {
   });
 
   forbidden = handler(() => {
-    throw refuse("never allowed");
+    throw forbidden("never allowed");
   });
 }
 
@@ -51,7 +51,7 @@ const sallyport = createSallyport({
     errors.push({ name, message });
   },
   onDecision: ({ verdict, reason, view, handler }) => {
-    if (verdict === "refused") refusals.push({ reason, view, handler });
+    if (verdict === "denied") refusals.push({ reason, view, handler });
   },
 });
 

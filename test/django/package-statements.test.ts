@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { z } from "zod";
-import { invalid, refuse } from "../../src/errors.ts";
+import { badRequest, forbidden } from "../../src/errors.ts";
 import type { Permission } from "../../src/permissions/define.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
@@ -45,14 +45,14 @@ class RoomView extends WebSocketView {
 
   archive = handler({ body: z.object({ reports: z.int() }) }, ({ body, user }) => {
     if (!mayArchive(user, body.reports))
-      throw refuse(`${user.id} may not archive with ${body.reports} reports`);
+      throw forbidden(`${user.id} may not archive with ${body.reports} reports`);
     ran.push("archive");
     return "archived";
   });
 
   /** Which room comes from the session; who belongs to it, from the app. */
   history = handler(async ({ connection, requireChannel }) => {
-    if (connection.channel === undefined) throw invalid("Join a room first.");
+    if (connection.channel === undefined) throw badRequest("Join a room first.");
     await requireChannel(connection.channel);
     return `history of ${connection.channel}`;
   });
@@ -258,7 +258,7 @@ test("P16 nor can the words of a refusal: those that a handler gives are for the
       return { ok: false, error: "You are not a moderator." };
     }
     override archive = handler({ body: z.object({ reports: z.int() }) }, () => {
-      throw refuse("because it has reports");
+      throw forbidden("because it has reports");
     });
   }
   const { connect, decisions, sallyport } = bound(
@@ -409,7 +409,7 @@ test("P35 the decision has what the peer is not told: user, connection, gateway,
   const { id, connection_id } = row as { id: string; connection_id: string };
   const decision = {
     event: "message",
-    verdict: "refused",
+    verdict: "denied",
     reason: "permission",
     userId: "ann",
     connectionId: connection_id,

@@ -108,9 +108,9 @@ describe("a single permission", () => {
     // The rule of this handler passes, its authorize says no.
     expect(await rita.call("publish")).toBe(403);
     expect(await access.explain({ ...question, channel: "articles/1" })).toMatchObject({
-      verdict: "refused",
+      verdict: "denied",
       missing: [],
-      message: 'authorize of channel "articles/1" said no.',
+      message: 'authorize of channel "articles/1" did not return true.',
     });
   });
 
@@ -181,7 +181,7 @@ describe("a single permission", () => {
     expect(await access.hasPermission("ann", shop.can_ship, { channel: "generous/1" })).toBe(false);
     expect(asked).toEqual(["ann"]);
     // Not even what is open to everybody lets in somebody who was locked out.
-    expect(await access.explain(question)).toMatchObject({ verdict: "refused" });
+    expect(await access.explain(question)).toMatchObject({ verdict: "denied" });
     await expect(visit("ann", "/ws/lobby")).rejects.toThrow("refused with 403");
   });
 
@@ -343,7 +343,7 @@ describe("lists", () => {
     await access.grant("ann", shop.can_ship);
     // @ts-expect-error one permission is no list
     await expect(access.hasAllPermissions("ann", shop.can_ship)).rejects.toThrow(
-      'Give a list of permissions, not "shop.can_ship".',
+      'The permissions must be a list, but received "shop.can_ship". Pass an array of permissions.',
     );
     // @ts-expect-error one permission is no list
     await expect(access.hasAnyPermission("ann", shop.can_ship)).rejects.toThrow(ConfigurationError);

@@ -65,8 +65,8 @@ describe("to({ permission })", () => {
     await access.grant("cat", chat.can_moderate_chat);
     await access.revoke("cat", chat.can_moderate_chat);
     const sender = sallyport.to({ permission: chat.can_moderate_chat });
-    expect(await sender.preview()).toEqual({ recipients: 3, permitted: 3, withheld: 0 });
-    expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 3, sent: 3, withheld: 0 });
+    expect(await sender.preview()).toEqual({ recipients: 3, permitted: 3, denied: 0 });
+    expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 3, sent: 3, denied: 0 });
     await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'ann'");
     await access.removeFromGroup("mo", "Moderators");
     expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 1, sent: 1 });
@@ -80,7 +80,7 @@ describe("to({ permission })", () => {
       "delete from sallyport_user_permissions where permission = 'chat.can_use_chat' and user_id = 'ann'",
     );
     const report = await world.sallyport.to({ permission: chat.can_broadcast_chat }).send({ type: "alert" });
-    expect(report).toMatchObject({ recipients: 1, sent: 0, withheld: 1 });
+    expect(report).toMatchObject({ recipients: 1, sent: 0, denied: 1 });
     expect(ann?.received).toEqual([]);
   });
 });
@@ -93,7 +93,7 @@ describe("authorizeMany", () => {
     members.delete("cat");
     pages = [];
     const report = await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "move" });
-    expect(report).toMatchObject({ recipients: 6, sent: 4, withheld: 2 });
+    expect(report).toMatchObject({ recipients: 6, sent: 4, denied: 2 });
     expect(pages).toHaveLength(1);
     expect(pages[0]).toEqual({
       userIds: expect.arrayContaining(["ann", "bob", "cat", "rita"]),
@@ -128,12 +128,12 @@ describe("authorizeMany", () => {
       expect(await sallyport.to({ channel: "clubs/chess" }).send({ type: "x" })).toMatchObject({
         recipients: 5,
         sent: 0,
-        withheld: 5,
+        denied: 5,
       });
     }
     expect(world.errors.splice(0)).toHaveLength(4);
     answer = () => ["mallory", 7, undefined];
-    expect(await sallyport.to({ channel: "clubs/chess" }).send({ type: "x" })).toMatchObject({ withheld: 5 });
+    expect(await sallyport.to({ channel: "clubs/chess" }).send({ type: "x" })).toMatchObject({ denied: 5 });
   });
 
   test("does not authorize a delivery to an anonymous connection", async () => {
@@ -142,7 +142,7 @@ describe("authorizeMany", () => {
     await world.connect(null, { channel: "both" });
     await world.connect("ann", { channel: "both" });
     const report = await world.sallyport.to({ channel: "both" }).send({ type: "x" });
-    expect(report).toMatchObject({ recipients: 2, sent: 1, withheld: 1 });
+    expect(report).toMatchObject({ recipients: 2, sent: 1, denied: 1 });
   });
 
   test("is called for each page, and the delivery report counts all pages", async () => {
@@ -160,7 +160,7 @@ describe("authorizeMany", () => {
     expect(report).toMatchObject({
       recipients: 1201,
       sent: 1,
-      withheld: 1200,
+      denied: 1200,
       gone: 0,
       failed: 0,
       unsent: 0,
@@ -179,15 +179,15 @@ describe("preview() of a send", () => {
     await world.sallyport.access.grant("mo", chat.can_moderate_chat);
     await world.sallyport.access.grant("cat", chat.can_moderate_chat);
     members.delete("cat");
-    expect(await sender.preview()).toEqual({ recipients: 5, permitted: 1, withheld: 4 });
-    expect(await sender.send({ type: "x" })).toMatchObject({ recipients: 5, sent: 1, withheld: 4 });
+    expect(await sender.preview()).toEqual({ recipients: 5, permitted: 1, denied: 4 });
+    expect(await sender.send({ type: "x" })).toMatchObject({ recipients: 5, sent: 1, denied: 4 });
     await all[3]?.message("x");
     expect(all.flatMap(({ received }) => received)).toEqual([{ type: "x" }]);
   });
 
   test("in a handler is denied if the user is not allowed to send", async () => {
     const [ann] = await sockets("clubs/chess");
-    expect(await ann?.result("foresee")).toEqual({ recipients: 5, permitted: 5, withheld: 0 });
+    expect(await ann?.result("foresee")).toEqual({ recipients: 5, permitted: 5, denied: 0 });
     members.delete("ann");
     expect(await ann?.call("foresee")).toMatchObject({ ok: false, status: 403 });
   });
@@ -204,7 +204,7 @@ test("three denied deliveries to a user for the same reason store one decision",
   expect(kept).toHaveLength(1);
   expect(kept[0]).toMatchObject({
     event: "delivery",
-    verdict: "refused",
+    verdict: "denied",
     reason: "permission",
     channel: "rooms/general",
     missing: ["chat.can_use_chat"],
@@ -220,8 +220,8 @@ test("sends to different audiences in turn reach the recipients of their own aud
   const { access } = world.sallyport;
   await access.grant("mo", chat.can_moderate_chat);
   const reached = async (audience: Parameters<typeof world.sallyport.to>[0]) => {
-    const { recipients, withheld } = await world.sallyport.to(audience).preview();
-    return [recipients, withheld];
+    const { recipients, denied } = await world.sallyport.to(audience).preview();
+    return [recipients, denied];
   };
   const [ann] = await world.sallyport.listConnections({ user: "ann" });
   const [bob] = await world.sallyport.listConnections({ user: "bob" });
@@ -253,7 +253,7 @@ test("close() records the user who called it, and accepts the id of a connection
   expect(await ann?.result("kick")).toBe(1);
   await bob?.closed;
   expect((await world.sallyport.access.audit())[0]).toMatchObject({
-    action: "close-sessions",
+    action: "close-connections",
     by: "ann",
     user: "bob",
   });
@@ -265,7 +265,7 @@ test("close() records the user who called it, and accepts the id of a connection
   });
   expect(await world.sallyport.listConnections({ user: "cat" })).toEqual([]);
   expect((await world.sallyport.access.audit())[0]).toMatchObject({
-    action: "close-sessions",
+    action: "close-connections",
     user: "cat",
     details: { audience: { session: session?.connection } },
   });

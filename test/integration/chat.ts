@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { invalid, refuse } from "../../src/errors.ts";
+import { badRequest, forbidden } from "../../src/errors.ts";
 import { definePermissions } from "../../src/permissions/define.ts";
 import { changeChannel } from "../../src/views/change-channel.ts";
 import { defineChannel } from "../../src/views/channel.ts";
@@ -46,7 +46,7 @@ export class ChatView extends WebSocketView {
 
   send_message = handler({ body: MessageBody }, async ({ body, user, connection, to }) => {
     ran.push("send_message");
-    if (!connection.channel) throw invalid("Join a room first.");
+    if (!connection.channel) throw badRequest("Join a room first.");
     await to({ channel: connection.channel }).send({
       type: "chat_message",
       message: body.message,
@@ -99,7 +99,7 @@ export class ChatView extends WebSocketView {
   });
 
   refuse_always = handler(() => {
-    throw refuse("the story says no");
+    throw forbidden("the story says no");
   });
 
   fail_always = handler(() => {

@@ -78,8 +78,8 @@ describe("cleanup", () => {
 
   test("keeps connections for the configured number of hours, and rejects options that are too short", async () => {
     await insertConnections("a", 1, 3.5 * HOUR_MS);
-    expect(await world.sallyport.cleanup({ keepSessionHours: 4 })).toMatchObject({ sessions: 0 });
-    expect(await world.sallyport.cleanup({ keepSessionHours: 3 })).toMatchObject({ sessions: 1 });
+    expect(await world.sallyport.cleanup({ keepConnectionHours: 4 })).toMatchObject({ sessions: 0 });
+    expect(await world.sallyport.cleanup({ keepConnectionHours: 3 })).toMatchObject({ sessions: 1 });
     for (const options of [
       { keepSessionHours: 2 },
       { keepSessionHours: Number.NaN },
@@ -151,7 +151,7 @@ describe("sallyport cleanup", () => {
     await insertConnections("old", 2, 25 * HOUR_MS);
     const { lines, ended } = command();
     expect(await ended).toEqual([0, null]);
-    expect(lines).toEqual(["Removed 2 sessions."]);
+    expect(lines).toEqual(["Removed 2 connections."]);
     const again = command("--json");
     expect(await again.ended).toEqual([0, null]);
     expect(again.lines.map((line) => JSON.parse(line))).toEqual([
@@ -162,9 +162,9 @@ describe("sallyport cleanup", () => {
   test("with --every keeps removing old connections until it receives SIGTERM", async () => {
     await insertConnections("a", 1, 25 * HOUR_MS);
     const { child, lines, ended } = command("--every", "1s");
-    await expect.poll(() => lines).toContain("Removed 1 session.");
+    await expect.poll(() => lines).toContain("Removed 1 connection.");
     await insertConnections("b", 3, 25 * HOUR_MS);
-    await expect.poll(() => lines).toContain("Removed 3 sessions.");
+    await expect.poll(() => lines).toContain("Removed 3 connections.");
     child.kill("SIGTERM");
     expect(await ended).toEqual([0, null]);
     expect(await count("sessions")).toBe(0);

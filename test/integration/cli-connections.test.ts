@@ -15,7 +15,7 @@ describe("the command line", () => {
   const app = (...args: string[]) => commandLineWith(args, { STORY_DATABASE: world.database });
 
   test("lists connections with user, view, channel, time and gateway", async () => {
-    expect((await app("sessions", "list")).out).toBe("No such socket is open.\n");
+    expect((await app("sessions", "list")).out).toBe("No such connection is open.\n");
     await world.connect("u1", { channel: "rooms/general" });
     await world.connect("u2");
     const { out } = await app("sessions", "list");
@@ -52,7 +52,7 @@ describe("the command line", () => {
       expect(preview).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
     }
     expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
-    expect((await app("sessions", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 socket:\n/);
+    expect((await app("sessions", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 connection:\n/);
     await again.closed;
     expect(document(await app("sessions", "close", "--user", ANN, "--json"))).toMatchObject({
       dryRun: false,
@@ -60,17 +60,17 @@ describe("the command line", () => {
       report: { recipients: 1, failed: 0 },
     });
     await ann.closed;
-    expect((await app("sessions", "close", "--user", ANN)).out).toBe("No such socket is open.\n");
-    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(/^Closed 1 socket:\n/);
+    expect((await app("sessions", "close", "--user", ANN)).out).toBe("No such connection is open.\n");
+    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(/^Closed 1 connection:\n/);
     await bob.closed;
     const audit = (await app("audit")).out;
     expect(audit).toContain('"stuck"');
-    expect(audit).toContain(`closed the sockets of ${ANN} (u1)`);
-    expect(audit).toContain(`closed the sockets of {"session":"${id}"}, which was ${ANN} (u1)'s`);
-    expect(audit).toContain('closed the sockets of {"channel":"rooms/general"}');
+    expect(audit).toContain(`closed the connections of ${ANN} (u1)`);
+    expect(audit).toContain(`closed the connections of {"session":"${id}"}, which belonged to ${ANN} (u1)`);
+    expect(audit).toContain('closed the connections of {"channel":"rooms/general"}');
     await world.sallyport.access.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
     expect((await app("audit", "--limit", "1")).out).toContain(
-      `added ${ANN} (u1) to the group "Newcomers" until 2030-12-31T00:00:00Z, and made that group`,
+      `added ${ANN} (u1) to the group "Newcomers" until 2030-12-31T00:00:00Z, and created that group`,
     );
   });
 
@@ -84,7 +84,7 @@ describe("the command line", () => {
       channels: [],
     });
     expect((await app(...revoke, "--dry-run")).out).toMatch(
-      /closes {2}ann@example\.com \(u1\) {2}\/ws\/chat, session /,
+      /closes {2}ann@example\.com \(u1\) {2}\/ws\/chat, connection /,
     );
     expect(ann.isClosed).toBe(false);
     const { number } = document(await app(...revoke, "--json")) as { number: number };
@@ -95,13 +95,13 @@ describe("the command line", () => {
     expect(out).toMatch(/^refused \(403, permission\): ChatView needs/);
     expect(out).toContain(`✘ ChatView needs ${USE}\n    missing: ${USE}`);
     expect(out).toContain(
-      `followed from change ${number}: cli:${userInfo().username} took ${USE} from ${ANN} (u1)\n`,
+      `followed from change ${number}: cli:${userInfo().username} revoked ${USE} from ${ANN} (u1)\n`,
     );
     expect(out).toMatch(/ {4}at 20\S+Z, "left the team"\n$/);
     expect(document(await app("why", reference, "--json"))).toMatchObject({
       reference,
       label: ANN,
-      verdict: "refused",
+      verdict: "denied",
       followedFrom: { number, action: "revoke", reason: "left the team" },
     });
   });
@@ -115,7 +115,7 @@ describe("the command line", () => {
       channels: [{ user: "u1", label: ANN, channel: "rooms/moderators" }],
     });
     expect((await app(...revoke, "--dry-run")).out).toContain(
-      `leaves  ${ANN} (u1)  rooms/moderators, session `,
+      `leaves  ${ANN} (u1)  rooms/moderators, connection `,
     );
     expect(ann.received).toEqual([]);
     await app(...revoke);

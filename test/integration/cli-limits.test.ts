@@ -225,7 +225,7 @@ describe("sallyport decisions", () => {
     expect(lines[2]).toMatch(
       /^20\S+Z +denied +403 permission +ann@example\.com \(u1\) +connect \/ws\/chat rooms\/moderators +[0-9a-f]{12}$/,
     );
-    expect(lines[1]).toMatch(/ 403 token-unknown +nobody +connect \/ws\/chat /);
+    expect(lines[1]).toMatch(/ 403 token-unknown +no user +connect \/ws\/chat /);
     expect(await json("decisions", "--user", "ann@example.com")).toMatchObject([
       { userId: "u1", label: "ann@example.com", reason: "permission" },
     ]);

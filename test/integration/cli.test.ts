@@ -100,10 +100,10 @@ export const sallyport = createSallyport({ storage: ${storage}, permissions: [],
     expect(await sallyport(["user"])).toEqual({
       code: 1,
       out: "",
-      err: "sallyport: unknown command 'user' (Did you mean users?) (--help shows how)\n",
+      err: "sallyport: unknown command 'user' (Did you mean users?) (use --help to see the usage)\n",
     });
     expect((await sallyport(["users", "grant", "ann@example.com"])).err).toBe(
-      "sallyport: missing required argument 'permission' (--help shows how)\n",
+      "sallyport: missing required argument 'permission' (use --help to see the usage)\n",
     );
   });
 
@@ -336,7 +336,7 @@ describe("a change of permissions", () => {
       [["users", "superuser", ANN, "on"], `${ANN} (u1) is now a superuser.`],
       [["users", "superuser", ANN, "on"], `${ANN} (u1) is already a superuser.`],
       [["users", "superuser", ANN, "off"], `${ANN} (u1) is no longer a superuser.`],
-      [["users", "superuser", ANN, "off"], `${ANN} (u1) was no superuser.`],
+      [["users", "superuser", ANN, "off"], `${ANN} (u1) was not a superuser.`],
       [["users", "deactivate", BOB], `${BOB} (u2) is now inactive.`],
       [["users", "deactivate", BOB], `${BOB} (u2) is already inactive.`],
       [["users", "activate", BOB], `${BOB} (u2) is now active.`],
@@ -345,15 +345,15 @@ describe("a change of permissions", () => {
       [["groups", "revoke", "editors", MODERATE], `The group "editors" did not have ${MODERATE}.`],
       [["groups", "remove", "editors", BOB], `${BOB} (u2) is no longer in the group "editors".`],
       [["groups", "remove", "editors", BOB], `${BOB} (u2) was not in the group "editors".`],
-      [["groups", "delete", "editors"], 'The group "editors" is gone, with all it gave.'],
+      [["groups", "delete", "editors"], 'The group "editors" is deleted, with its memberships and grants.'],
       [["users", "revoke", ANN, USE], `${ANN} (u1) no longer has ${USE} directly.`],
       [["users", "revoke", ANN, USE], `${ANN} (u1) did not have ${USE} directly.`],
-      [["users", "delete", ANN], `${ANN} (u1) is forgotten, with all rights.`],
-      [["users", "delete", ANN], `Nothing was known of ${ANN} (u1).`],
+      [["users", "delete", ANN], `${ANN} (u1) is deleted, with all grants and memberships.`],
+      [["users", "delete", ANN], `There was nothing to delete for ${ANN} (u1).`],
     ];
     let number = 0;
     for (const [args, message] of steps) {
-      const changed = !/already|did not|was no|Nothing was/.test(message);
+      const changed = !/already|did not|was no/.test(message);
       const before = await app("audit", "--json");
       const predicted = document(await app(...args, "--dry-run", "--json"));
       expect(predicted, args.join(" ")).toMatchObject({ dryRun: true, changed, message });
@@ -368,7 +368,7 @@ describe("a change of permissions", () => {
     }
     const entries = document(await app("audit", "--json")) as Record<string, unknown>[];
     expect(entries.length).toBe(
-      steps.filter(([, message]) => !/already|did not|was no|Nothing was/.test(message)).length,
+      steps.filter(([, message]) => !/already|did not|was no/.test(message)).length,
     );
     for (const entry of entries)
       expect(entry).toMatchObject({ by: `cli:${userInfo().username}`, reason: "a story" });
@@ -378,9 +378,9 @@ describe("a change of permissions", () => {
     const { app } = await freshApp();
     expect((await app("users", "grant", ANN, USE, "--dry-run")).out).toBe(
       [
-        "Dry run, nothing has changed. It would say:",
+        "Dry run, nothing has changed. The command would print:",
         `  ${ANN} (u1) now has ${USE}.`,
-        "1 user gains or loses, 0 open sockets would close, 0 channels would be left:",
+        "1 user gains or loses, 0 open connections would close, 0 channels would be left:",
         `  gains  ${ANN} (u1)  ${USE}`,
         "",
       ].join("\n"),
@@ -459,19 +459,19 @@ describe("a change of permissions", () => {
       expect(await app("groups", ...args)).toEqual({
         code: 1,
         out: "",
-        err: 'sallyport: There is no group "editor". Did you mean "editors"? groups create makes one.\n',
+        err: 'sallyport: There is no group "editor". Did you mean "editors"? To create it, run groups create.\n',
       });
     }
-    expect((await app("groups", "list")).out).toBe("editors  0 members  gives nothing\n");
+    expect((await app("groups", "list")).out).toBe("editors  0 members  no permissions\n");
   });
 
   test("accepts the id of a user that the app has removed", async () => {
     const { app, next } = await freshApp();
     await next("users", "grant", "u77", USE);
     expect((await app("users", "show", "u77")).out).toContain("u77: active");
-    expect((await app("users", "delete", "u77")).out).toBe("u77 is forgotten, with all rights.\n");
+    expect((await app("users", "delete", "u77")).out).toBe("u77 is deleted, with all grants and memberships.\n");
     expect((await app("users", "show", "u77")).err).toContain('There is no user "u77"');
-    expect((await app("audit", "--user", "u77")).out).toContain("forgot u77");
+    expect((await app("audit", "--user", "u77")).out).toContain("deleted u77");
   });
 });
 
@@ -503,7 +503,7 @@ describe("permissions", () => {
     );
     expect((await next("permissions", "prune", "--dry-run")).out).toContain(`loses  u1  ${MODERATE}`);
     expect((await next("permissions", "prune", MODERATE)).out).toBe(
-      `Removed with every grant of them: ${MODERATE}\n`,
+      `Removed, with every grant of them: ${MODERATE}\n`,
     );
     expect((await next("permissions", "prune")).out).toBe(
       "Nothing is stale: every permission in the database is declared.\n",
@@ -529,7 +529,7 @@ describe("permissions", () => {
     await app("users", "grant", ANN, USE);
     expect(await app("permissions", "diff")).toEqual({
       code: 0,
-      out: "The rules are those of the running code.\n",
+      out: "The rules equal those of the running code.\n",
       err: "",
     });
     const diff = await next("permissions", "diff");
@@ -580,19 +580,19 @@ describe("queries", () => {
         `✘ ChatView.delete_message needs ${MODERATE}`,
         `    missing: ${MODERATE}`,
         '✔ channel "notes/u1" needs a signed-in user',
-        '✔ authorize of channel "notes/u1" says yes',
-        "? authorize of ChatView.delete_message can be asked by a real message only",
+        '✔ authorize of channel "notes/u1" allows access',
+        "? authorize of ChatView.delete_message is called only for a real message",
         "",
       ].join("\n"),
     );
     expect(document(await app(...question, "--json"))).toMatchObject({
       label: ANN,
-      verdict: "refused",
+      verdict: "denied",
       missing: [MODERATE],
       steps: [{ allowed: true }, { allowed: false }, { allowed: true }, { kind: "authorize" }],
     });
     expect((await app("why", "--user", BOB, "--view", "/ws/chat")).out).toContain("passes as a superuser");
-    expect((await app("why", "--view", "/ws/chat")).out).toContain("nobody is signed in");
+    expect((await app("why", "--view", "/ws/chat")).out).toContain("no user is signed in");
     expect((await app("who-can", USE)).out).toBe(
       `${ANN} (u1)  group "editors" until 2030-12-31T00:00:00Z\n${BOB} (u2)  superuser\n`,
     );
@@ -609,7 +609,7 @@ describe("queries", () => {
         "    ✘ delete_message",
         "✔ channel rooms/:slug",
         "✘ channel rooms/moderators",
-        "✔ channel notes/:id, if its authorize says yes",
+        "✔ channel notes/:id, if its authorize allows access",
         "",
       ].join("\n"),
     );
@@ -629,7 +629,7 @@ describe("queries", () => {
       [["why", "--view", "/ws/chat", "--handler", "pin"], 'Did you mean "ping"?'],
       [["why", "--view", "/ws/chat", "--channel", "room/x"], "No channel definition matches"],
       [["why", "--user", "anna@example.com", "--view", "/ws/chat"], `Did you mean "${ANN}"?`],
-      [["why"], "Give a reference, or name a view"],
+      [["why"], "Pass a reference, or name a view"],
       [["why", "0123456789ab"], 'No decision is stored for the reference "0123456789ab".'],
       [["why", "0123456789ab", "--view", "/ws/chat"], "not both"],
       [["who-can", "chat.can_use_cha"], `Did you mean "${USE}"?`],
@@ -642,7 +642,7 @@ describe("queries", () => {
       [["sessions", "close", "--channel", "nowhere"], "No channel definition matches"],
       [["sessions", "close"], "Name what to close"],
       [["sessions", "close", "abc", "--user", ANN], "Name what to close"],
-      [["sessions", "close", "abc"], 'There is no open session "abc".'],
+      [["sessions", "close", "abc"], 'There is no open connection "abc".'],
     ];
     for (const [args, words] of wrong) {
       const { code, out, err } = await app(...args, "--json");
@@ -664,9 +664,9 @@ describe("queries", () => {
     const { out } = await app("audit");
     expect(out.replaceAll(/20\d\d-\S+Z(?= {2})/g, "NOW").replaceAll(/ +"hired"/g, '  "hired"')).toBe(
       [
-        `3  NOW  ${by}  made ${ANN} (u1) inactive`,
-        `2  NOW  ${by}  gave ${USE} to ${BOB} (u2) until 2030-12-31T00:00:00Z`,
-        `1  NOW  ${by}  gave ${USE} to ${ANN} (u1)  "hired"`,
+        `3  NOW  ${by}  deactivated ${ANN} (u1)`,
+        `2  NOW  ${by}  granted ${USE} to ${BOB} (u2) until 2030-12-31T00:00:00Z`,
+        `1  NOW  ${by}  granted ${USE} to ${ANN} (u1)  "hired"`,
         "",
       ].join("\n"),
     );
@@ -677,7 +677,7 @@ describe("queries", () => {
       "There are older entries: --limit shows more.",
     );
     expect(document(await app("audit", "--since", "1h", "--json"))).toHaveLength(3);
-    expect((await app("audit", "--since", "2100-01-01")).out).toBe("Nothing has been done.\n");
+    expect((await app("audit", "--since", "2100-01-01")).out).toBe("There are no entries.\n");
   });
 });
 
@@ -688,7 +688,7 @@ test("treats all Unicode forms of a group name as one group", async () => {
   expect(create.out).toContain(`There is now a group "${composed}".`);
   expect((await app("groups", "create", composed)).out).toContain(`There is already a group "${composed}".`);
   expect((await app("groups", "grant", decomposed, USE)).code).toBe(0);
-  expect((await app("groups", "delete", decomposed)).out).toContain(`The group "${composed}" is gone`);
+  expect((await app("groups", "delete", decomposed)).out).toContain(`The group "${composed}" is deleted`);
 });
 
 describe("the command line with hostile input or output", () => {

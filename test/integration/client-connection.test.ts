@@ -119,8 +119,8 @@ test("a client without a view that is denied at $connect stops after ten tokens 
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   const { client, tokens } = annsClient();
   const denials: unknown[] = [];
-  client.on("refused", (denial) => denials.push(denial));
-  await expect.poll(() => client.state).toBe("refused");
+  client.on("denied", (denial) => denials.push(denial));
+  await expect.poll(() => client.state).toBe("denied");
   expect(denials).toEqual([expect.objectContaining({ status: 0, code: "HANDSHAKE_FAILED", reference: "" })]);
   expect(tokens()).toBe(10);
 });

@@ -146,7 +146,7 @@ test("an invalid result of authorizeMany denies the delivery, and the error is r
     await world.sql("delete from sallyport_connections");
     await rows(1, "ann");
     await world.sql("insert into sallyport_memberships select id, 'odd', 1 from sallyport_connections");
-    expect(await app.to({ channel: "odd" }).send("x")).toMatchObject({ recipients: 1, withheld: 1, sent: 0 });
+    expect(await app.to({ channel: "odd" }).send("x")).toMatchObject({ recipients: 1, denied: 1, sent: 0 });
     expect(errors).toHaveLength(1);
     await app.close();
   }
@@ -162,8 +162,8 @@ test("an app denies deliveries to connections of a view that it does not mount",
     origins: [ORIGIN],
     authenticate: () => null,
   });
-  expect(await other.to("everyone").preview()).toEqual({ recipients: 1, permitted: 0, withheld: 1 });
-  expect(await other.to({ user: "ann" }).send("x")).toMatchObject({ recipients: 1, withheld: 1 });
+  expect(await other.to("everyone").preview()).toEqual({ recipients: 1, permitted: 0, denied: 1 });
+  expect(await other.to({ user: "ann" }).send("x")).toMatchObject({ recipients: 1, denied: 1 });
   expect(await world.sallyport.to({ user: "ann" }).send("x")).toMatchObject({ recipients: 1, sent: 1 });
   await other.close();
 });
@@ -172,7 +172,7 @@ test("a send stores decisions for at most 20 of its denied recipients", async ()
   await rows(30);
   await people(30);
   const report = await world.sallyport.to("everyone").send("x");
-  expect(report).toMatchObject({ recipients: 30, withheld: 30 });
+  expect(report).toMatchObject({ recipients: 30, denied: 30 });
   await expect.poll(async () => (await world.sallyport.access.decisions({ limit: 100 })).length).toBe(20);
 });
 
@@ -182,7 +182,7 @@ test("a denial by authorizeMany is stored with the reason authorize, and a deliv
   members.delete("bob");
   expect(await world.sallyport.to({ channel: "clubs/chess" }).send("x")).toMatchObject({
     sent: 1,
-    withheld: 1,
+    denied: 1,
   });
   const decisions = () => world.sallyport.access.decisions();
   await expect
@@ -205,7 +205,7 @@ test("a permission change for other users during a send does not deny any recipi
       .toBe("revoke");
     release();
     await revoking;
-    expect(await sending).toMatchObject({ recipients: 140, sent: 140, withheld: 0 });
+    expect(await sending).toMatchObject({ recipients: 140, sent: 140, denied: 0 });
   }
 });
 
@@ -407,7 +407,7 @@ test("an enforcement that fails during authorize hooks keeps its record, and the
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   [isAway, isMember] = [true, false];
   await app.access.recheck({ user: "ann" });
-  expect(errors).toEqual(["enforcing a change of user ann: Error: the database is away"]);
+  expect(errors).toEqual(["revoking access after a change of user ann: Error: the database is away"]);
   expect(await world.sql("select id from sallyport_revocations")).toHaveLength(1);
   isAway = false;
   await world.sql("update sallyport_revocations set claimed_until = 1");
@@ -428,7 +428,9 @@ test("a connection that its gateway cannot close is reported with its connection
   });
   await app.access.grant("ann", chat.can_use_chat);
   await app.access.revoke("ann", chat.can_use_chat);
-  const report = "evicting connection 000000000000001=: Error: The gateway did not take it: ECONNREFUSED";
+  const report =
+    "revoking access of connection 000000000000001=: Error: API Gateway did not accept the notice or the close " +
+    "of the connection (ECONNREFUSED). Check that this process can reach the gateway.";
   await app.close();
   // Equal errors are reported once, and then once more with their count.
   expect(errors).toEqual([report, report]);

@@ -187,7 +187,8 @@ describe("a page", () => {
     }
     expect((world as World).decisions.at(-1)).toMatchObject({
       reason: "origin",
-      message: 'origins() did not return true for "https://c.test".',
+      message:
+        'origins() did not return true for "https://c.test". Return true if its pages are allowed to connect.',
     });
   });
 

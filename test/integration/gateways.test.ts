@@ -73,9 +73,9 @@ test("a send reaches a user, a connection, everyone, or the holders of a permiss
   expect(await sallyport.to({ user: "ann" }).send({ type: "a" })).toMatchObject({ recipients: 2, sent: 2 });
   expect(await sallyport.to("everyone").send({ type: "b" })).toMatchObject({ recipients: 4, sent: 4 });
   const holders = await sallyport.to({ permission: chat.can_moderate_chat }).send({ type: "c" });
-  expect(holders).toMatchObject({ recipients: 2, sent: 2, withheld: 0 });
+  expect(holders).toMatchObject({ recipients: 2, sent: 2, denied: 0 });
   const all = { allPermissionsRequired: [chat.can_use_chat, chat.can_moderate_chat] };
-  expect(await sallyport.to("everyone", all).send({ type: "d" })).toMatchObject({ sent: 2, withheld: 2 });
+  expect(await sallyport.to("everyone", all).send({ type: "d" })).toMatchObject({ sent: 2, denied: 2 });
   for (const socket of [ann, desk, mo, rita]) await socket.result("whoami");
   const types = [ann, desk, mo, rita].map((socket) =>
     socket.received.flatMap(({ type }) => (type ? [type] : [])).sort(),
@@ -126,7 +126,7 @@ test("a send closes the row of a gone connection, but not of one that is still o
     recipients: 2,
     sent: 0,
     gone: 1,
-    withheld: 0,
+    denied: 0,
     failed: 1,
     unsent: 0,
     failures: { arriving: 1 },
@@ -209,7 +209,7 @@ test("the connections of a restarted local gateway are closed, and no others", a
     endpoint,
     secret: world.secret,
   });
-  expect(await world.sallyport.forgetSessions(gateway)).toBe(1);
+  expect(await world.sallyport.closeAllConnectionRows(gateway)).toBe(1);
   expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
   expect(await there.result("whoami")).toMatchObject({ user: "ann" });
 });

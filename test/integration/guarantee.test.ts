@@ -1,7 +1,7 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { invalid } from "../../src/errors.ts";
+import { badRequest } from "../../src/errors.ts";
 import { handler } from "../../src/views/handler.ts";
 import { NOW, padded } from "../postgres/database.ts";
 import { ChatView, channels, chat } from "./chat.ts";
@@ -23,7 +23,7 @@ class SlowView extends ChatView {
   });
   slow_words = handler(async () => {
     await waitForTest();
-    throw invalid("the code is open-sesame");
+    throw badRequest("the code is open-sesame");
   });
   slow_document = handler({ signedIn: true, authorize: ({ user }) => user.id === owner }, async () => {
     await waitForTest();
@@ -112,7 +112,7 @@ test("a send in progress does not start a delivery to a user who lost the permis
   const revoking = world.sallyport.access.revoke("bob", chat.can_use_chat);
   await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_use_chat)).toBe(false);
   release();
-  expect(await sending).toMatchObject({ recipients: 188, sent: 128, withheld: 60 });
+  expect(await sending).toMatchObject({ recipients: 188, sent: 128, denied: 60 });
   expect(await revoking).toBe(true);
   expect(connections('"news"').every((connection) => Number(connection.slice(0, -1)) <= 128)).toBe(true);
   const notices = posts.filter(({ body }) =>
@@ -137,7 +137,7 @@ test("a send in progress denies only the recipient that left the channel", async
   await expect.poll(last).toBe("recheck");
   release();
   await changing;
-  expect(await sending).toMatchObject({ recipients: 188, sent: 187, withheld: 1 });
+  expect(await sending).toMatchObject({ recipients: 188, sent: 187, denied: 1 });
 });
 
 test("revoke() resolves only after a delivery that had started has finished", async () => {
@@ -176,7 +176,7 @@ test("the deletion of a group denies its members the rest of a send in progress"
   await expect.poll(async () => (await access.audit({ limit: 1 }))[0]?.action).toBe("delete-group");
   release();
   await changing;
-  expect(await sending).toMatchObject({ recipients: 500, sent: 128, withheld: 372 });
+  expect(await sending).toMatchObject({ recipients: 500, sent: 128, denied: 372 });
 });
 
 test("a handler does not start if its permission moves to a group that then loses it", async () => {

@@ -29,7 +29,7 @@ test("another process completes the revocation of a process that was killed afte
   expect(record).toMatchObject({ scope: "users" });
   // The revoked permission allows no message and no delivery, although the connection is still open.
   expect(await ann.call("whoami")).toMatchObject({ ok: false, status: 403 });
-  expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ sent: 0, withheld: 1 });
+  expect(await world.sallyport.to("everyone").send({ type: "x" })).toMatchObject({ sent: 0, denied: 1 });
   await world.sql("update sallyport_revocations set claimed_until = 0");
   expect((await ann.closed).code).toBe(1000);
   await expect.poll(() => world.sql("select * from sallyport_revocations")).toEqual([]);

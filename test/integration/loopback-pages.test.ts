@@ -54,7 +54,7 @@ describe("without onDecision", () => {
     await expect(connectWithoutCookie(OTHER)).rejects.toMatchObject({ status: 403 });
     expect(lines.filter((line) => line.startsWith("sallyport: "))).toEqual([
       expect.stringMatching(
-        /^sallyport: connect was denied\. The connect came without a login\. The page is on 127\.0\.0\.1\. If the socket has another name of this machine, such as localhost, the browser sends it no cookies: use one name for both\./,
+        /^sallyport: connect was denied\. The connect has no session, because authenticate\(\) returned null\. The page is on 127\.0\.0\.1\. The browser sends no cookies to another host name, such as localhost\. Use one host name for both\./,
       ),
     ]);
   });

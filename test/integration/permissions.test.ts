@@ -46,7 +46,7 @@ describe("a connect", () => {
     await expect(world.connect("eve")).rejects.toEqual(refused(403));
     expect(world.decisions.at(-1)).toMatchObject({
       event: "connect",
-      verdict: "refused",
+      verdict: "denied",
       reason: "permission",
       userId: "eve",
       gateway: "local",
@@ -429,7 +429,7 @@ describe("a change of access during a connection", () => {
       recipients: 2,
       sent: 1,
       gone: 0,
-      withheld: 1,
+      denied: 1,
       failed: 0,
       unsent: 0,
       failures: {},
@@ -437,10 +437,10 @@ describe("a change of access during a connection", () => {
     });
     await mo.message("chat_message");
     // These audiences have no channel rule, so the rule of each connection's view applies.
-    expect(await world.sallyport.to("everyone").send({ type: "y" })).toMatchObject({ sent: 1, withheld: 1 });
+    expect(await world.sallyport.to("everyone").send({ type: "y" })).toMatchObject({ sent: 1, denied: 1 });
     expect(await world.sallyport.to({ user: "ann" }).send({ type: "y" })).toMatchObject({
       sent: 0,
-      withheld: 1,
+      denied: 1,
     });
     expect(await ann.call("whoami")).toMatchObject(DENIED);
     expect(ann.received.some((frame) => "type" in frame)).toBe(false);
@@ -492,7 +492,7 @@ test("a user without permission receives no message of a channel", async () => {
   ).toMatchObject({
     recipients: 2,
     sent: 1,
-    withheld: 1,
+    denied: 1,
   });
   await ann.message("z");
   await mo.call("whoami");

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { recompute } from "../../src/audit/decision.ts";
+import { reevaluate } from "../../src/audit/decision.ts";
 import { createSallyport } from "../../src/sallyport.ts";
 import { sqlite } from "../../src/storage/sqlite.ts";
 import { defineChannel } from "../../src/views/channel.ts";
@@ -50,7 +50,7 @@ describe("a decision reference", () => {
     expect(decision).toMatchObject({
       reference,
       event: "message",
-      verdict: "refused",
+      verdict: "denied",
       reason: "permission",
       status: 403,
       userId: "ann",
@@ -79,7 +79,7 @@ describe("a decision reference", () => {
         missing: ["chat.can_moderate_chat"],
       },
     ]);
-    expect(decision?.steps.map(recompute)).toEqual([true, false]);
+    expect(decision?.steps.map(reevaluate)).toEqual([true, false]);
     expect(decision?.tookMs).toBeGreaterThan(0);
     expect(await world.sallyport.access.explain("0123456789ab")).toBeUndefined();
   });
@@ -95,7 +95,7 @@ describe("a decision reference", () => {
     await expect(world.connect("eve")).rejects.toMatchObject({ status: 403 });
     expect((await world.sallyport.access.decisions({ user: "eve" }))[0]).toMatchObject({
       event: "connect",
-      verdict: "refused",
+      verdict: "denied",
       missing: ["chat.can_use_chat", "chat.can_moderate_chat"],
     });
     const ann = await world.connect("ann", { channel: "rooms/general" });
@@ -120,7 +120,7 @@ describe("a decision reference", () => {
     const { reference } = await ann.message("sallyport.revoked");
     const decision = await world.sallyport.access.explain(reference as string);
     expect(decision).toMatchObject({
-      event: "eviction",
+      event: "revocation",
       reason: "permission",
       userId: "ann",
       view: "/ws/chat",
@@ -129,7 +129,7 @@ describe("a decision reference", () => {
     const [entry] = await world.sallyport.access.audit({ user: "ann" });
     expect(decision?.change).toBe(entry?.number);
     expect(entry).toMatchObject({ action: "remove-from-group", by: "boss", reason: "left the team" });
-    expect(world.decisions.at(-1)).toMatchObject({ event: "eviction", reference });
+    expect(world.decisions.at(-1)).toMatchObject({ event: "revocation", reference });
   });
 
   test("of an unauthenticated gateway is stored without a user", async () => {
@@ -197,7 +197,7 @@ describe("the decision log", () => {
       'channel "rooms/general"',
       true,
     ]);
-    expect(connect?.steps.every(recompute)).toBe(true);
+    expect(connect?.steps.every(reevaluate)).toBe(true);
   });
 
   test("deletes the oldest decisions beyond maxRows and keepDays", async () => {
@@ -287,7 +287,7 @@ describe("the decision log", () => {
     await world.sallyport.access.endSession("a-secret-key");
     await ann.closed;
     const kept = await world.sallyport.access.decisions({ user: "ann" });
-    expect(kept.map(({ event }) => event).sort()).toEqual(["eviction", "message"]);
+    expect(kept.map(({ event }) => event).sort()).toEqual(["revocation", "message"]);
     expect(new Set(kept.map(({ connectionKey }) => connectionKey))).toEqual(
       new Set([kept[0]?.connectionKey]),
     );
@@ -314,7 +314,7 @@ describe("explaining access without an event", () => {
       channel: "rooms/moderators",
     });
     expect(answer).toMatchObject({
-      verdict: "refused",
+      verdict: "denied",
       message: "ChatView.delete_message needs chat.can_moderate_chat.",
       missing: ["chat.can_moderate_chat"],
       unasked: [],
@@ -333,11 +333,11 @@ describe("explaining access without an event", () => {
     expect(
       await access.explain({ user: "ann", view: "/ws/chat", channel: "notifications_user_bob" }),
     ).toMatchObject({
-      verdict: "refused",
-      message: 'authorize of channel "notifications_user_bob" said no.',
+      verdict: "denied",
+      message: 'authorize of channel "notifications_user_bob" did not return true.',
     });
     expect(await access.explain({ user: null, view: "/ws/lobby", handler: "members_only" })).toMatchObject({
-      verdict: "refused",
+      verdict: "denied",
       message: "LobbyView.members_only needs a signed-in user.",
     });
   });
@@ -377,7 +377,11 @@ describe("explaining access without an event", () => {
     ]);
     const ann = await access.whatCan("ann");
     expect(ann.permissions).toEqual(["chat.can_use_chat"]);
-    const handlers = ann.views[0]?.handlers.map(({ name, allowed, asksData }) => [name, allowed, asksData]);
+    const handlers = ann.views[0]?.handlers.map(({ name, allowed, hasAuthorize }) => [
+      name,
+      allowed,
+      hasAuthorize,
+    ]);
     expect(handlers).toContainEqual(["delete_message", false, false]);
     expect(handlers).toContainEqual(["read_document", true, true]);
     expect(ann.channels).toContainEqual({
@@ -427,7 +431,7 @@ describe("the audit log", () => {
       ["recheck", "bob", null, null],
       ["recheck", null, null, null],
       ["end-session", null, null, null],
-      ["close-sessions", "bob", null, null],
+      ["close-connections", "bob", null, null],
       ["delete-user", "bob", null, null],
     ]);
     expect(entries[0]).toMatchObject({ reason: "because", details: { until } });
@@ -538,11 +542,11 @@ describe("invalid input", () => {
       () => world.sallyport.access.preview({ kind: "promote" } as never),
       /The kinds are: grant/,
     ],
-    ["an audience that is none", async () => world.sallyport.to({} as never), /an audience is/],
+    ["an audience that is none", async () => world.sallyport.to({} as never), /the audience is invalid/],
     [
       "an undefined user as audience",
       async () => world.sallyport.to({ user: undefined } as never),
-      /an audience is/,
+      /the audience is invalid/,
     ],
     [
       "a misspelt requirement",
@@ -606,10 +610,11 @@ test("the decision of a revocation contains the hook error that caused it", asyn
   await world.sallyport.access.recheck({ channel: "club" });
   const { reference } = await ann.message("sallyport.revoked");
   expect(await world.sallyport.access.explain(reference as string)).toMatchObject({
-    event: "eviction",
+    event: "revocation",
     channel: "club",
     reason: "authorize",
-    message: 'authorize of channel "club" failed: Error: out of reach',
+    message:
+      'authorize of channel "club" failed (Error: out of reach), so access is denied. Fix the error in the hook.',
   });
   expect(world.errors.splice(0)).toHaveLength(1);
 });

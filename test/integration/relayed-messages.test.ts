@@ -114,7 +114,7 @@ describe("a message in a reserved form", () => {
     await world.connect("ann", { channel: "rooms/general" });
     for (const frame of FORGED) {
       const sending = world.sallyport.to({ user: "ann" }).send(frame);
-      await expect(sending).rejects.toMatchObject({ name: "RefusedError", status: 400, reason: "reserved" });
+      await expect(sending).rejects.toMatchObject({ name: "RequestError", status: 400, reason: "reserved" });
     }
   });
 });

@@ -78,7 +78,10 @@ test("retries the close of a connection until the gateway succeeds", async () =>
   await world.sallyport.access.revoke("ann", chat.can_use_chat);
   await expect.poll(closes).toBe(7);
   expect(await world.sql("select * from sallyport_revocations")).toEqual([]);
-  expect(world.errors.splice(0).map(String)).toEqual(["Error: The gateway did not take it: status 500"]);
+  expect(world.errors.splice(0).map(String)).toEqual([
+    "Error: API Gateway did not accept the notice or the close of the connection (status 500). " +
+      "Check that this process can reach the gateway.",
+  ]);
 });
 
 test("disconnect() of the view runs once for a revoked connection, after it closed", async () => {
@@ -373,7 +376,7 @@ test("completes the end of a session when its process died after the commit", as
   const other = another(dying);
   await expect(other.access.endSession("phone")).rejects.toThrow("killed");
   expect(await world.sql("select close_reason from sallyport_connections")).toEqual([
-    { close_reason: "login ended" },
+    { close_reason: "session ended" },
   ]);
   expect(await phone.call("whoami")).toMatchObject({ ok: false, status: 403 });
   await world.sql("update sallyport_revocations set claimed_until = 0");

@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
-import { ConfigurationError, invalid, StorageError } from "../../src/errors.ts";
+import { ConfigurationError, badRequest, StorageError } from "../../src/errors.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { handler } from "../../src/views/handler.ts";
@@ -39,7 +39,7 @@ class GuardedView extends WebSocketView {
   ping = handler(() => 1);
   override connect({ user }: { user: { id: string | undefined } }) {
     if (user.id === "bug") throw new Error("a bug in connect()");
-    if (user.id === "pest") throw invalid("Not you.");
+    if (user.id === "pest") throw badRequest("Not you.");
   }
 }
 

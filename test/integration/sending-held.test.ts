@@ -145,7 +145,7 @@ describe("a revocation", () => {
     await world.sallyport.access.revoke("bob", chat.can_use_chat);
     expect(gateway.calls.some((call) => call.method === "DELETE" && call.connection === "00033=")).toBe(true);
     await afterHookTimeout(Promise.all([rechecking, sending]));
-    expect(await sending).toMatchObject({ sent: 32, withheld: 1 });
+    expect(await sending).toMatchObject({ sent: 32, denied: 1 });
   });
 
   test("of several pages closes other connections while a gateway hangs, and renews its claim", async () => {
@@ -227,7 +227,7 @@ describe("a revocation", () => {
     const before = polls;
     await expect.poll(() => polls).toBeGreaterThan(before + 1);
     release();
-    expect(await sending).toMatchObject({ sent: 11, withheld: 109, failed: 0 });
+    expect(await sending).toMatchObject({ sent: 11, denied: 109, failed: 0 });
     expect(received("news")).toHaveLength(11);
     await worker.close();
   });
@@ -266,8 +266,8 @@ describe("a send with a hook that does not return", () => {
     const sending = world.sallyport.to({ channel: "club" }).send("one");
     await expect.poll(() => isCalled).toBe(true);
     await afterHookTimeout(sending);
-    expect(await sending).toMatchObject({ withheld: 3 });
-    expect(world.errors.map(String).join()).toContain("authorizeMany has not answered for 5000 ms");
+    expect(await sending).toMatchObject({ denied: 3 });
+    expect(world.errors.map(String).join()).toContain("authorizeMany did not return within 5000 ms");
   });
 });
 
@@ -342,7 +342,10 @@ describe("closing the app while a gateway hangs", () => {
     await worker.close();
     await revoking;
     expect(await world.sql("select id from sallyport_revocations")).toHaveLength(1);
-    expect(failures).toEqual(["enforcing a change of user bob: Error: The app was closed meanwhile."]);
+    expect(failures).toEqual([
+      "revoking access after a change of user bob: Error: The app was closed before all connections were " +
+        "checked. Another process completes the revocation. Do not repeat the change.",
+    ]);
     release();
   });
 });

@@ -38,8 +38,8 @@ afterEach(async () => {
 const received = (body: string) =>
   gateway.calls.filter((call) => call.body === JSON.stringify(body)).map(({ connection }) => connection);
 
-const parts = ({ sent: accepted, gone, withheld, failed, unsent }: DeliveryReport) =>
-  accepted + gone + withheld + failed + unsent;
+const parts = ({ sent: accepted, gone, denied, failed, unsent }: DeliveryReport) =>
+  accepted + gone + denied + failed + unsent;
 
 describe("an aborted send", () => {
   test("continues from its cursor and reaches each permitted connection exactly once", async () => {
@@ -75,7 +75,7 @@ describe("an aborted send", () => {
     const sum = (of: (report: DeliveryReport) => number) => reports.reduce((all, one) => all + of(one), 0);
     expect(sum((one) => one.sent)).toBe(1080);
     expect(sum((one) => one.gone)).toBe(120);
-    expect(sum((one) => one.withheld)).toBe(300);
+    expect(sum((one) => one.denied)).toBe(300);
     expect(new Set(received("news")).size).toBe(received("news").length);
     expect(received("news")).toHaveLength(1200);
   });
@@ -125,7 +125,7 @@ describe("a send to many connections", () => {
     expect(seen.map(({ recipients }) => recipients)).toEqual([500, 1000, 1300]);
     for (const one of seen) expect(parts(one)).toBe(one.recipients);
     expect(seen[0]?.cursor).toBe("00500");
-    expect(report).toMatchObject({ recipients: 1300, sent: 1200, withheld: 100, unsent: 0, cursor: null });
+    expect(report).toMatchObject({ recipients: 1300, sent: 1200, denied: 100, unsent: 0, cursor: null });
   });
 
   test("continues when onProgress throws", async () => {

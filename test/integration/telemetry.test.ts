@@ -88,7 +88,7 @@ describe("telemetry", () => {
     await socket.result("whoami");
     await socket.call("require_broadcast");
     await socket.call("delete_message", { id_of: 1 });
-    expect(await counted("sallyport.gate.duration")).toEqual(
+    expect(await counted("sallyport.authorization.duration")).toEqual(
       expect.arrayContaining([
         { event: "connect", ...at, count: 1 },
         { event: "message", ...at, handler: "whoami", count: 1 },
@@ -102,7 +102,7 @@ describe("telemetry", () => {
     const socket = await world.connect("ann");
     for (let count = 0; count < 20; count++) await socket.call(`made_up_${count}`);
     await socket.call("send_to", { channel: "rooms/moderators", message: "x" });
-    const refusals = await counted("sallyport.refusals");
+    const refusals = await counted("sallyport.denials");
     expect(refusals).toEqual(
       expect.arrayContaining([
         { event: "connect", ...at, reason: "permission", count: 1 },
@@ -121,7 +121,7 @@ describe("telemetry", () => {
     await ann.result("send_message", { message: "hello" });
     await world.sallyport.access.revoke("ann", chat.can_use_chat);
     await ann.closed;
-    expect(await counted("sallyport.evictions")).toEqual([{ ...at, scope: "view", count: 1 }]);
+    expect(await counted("sallyport.revocations")).toEqual([{ ...at, scope: "view", count: 1 }]);
     await world.sallyport.to({ channel: "rooms/general" }).send({ type: "x" });
     expect(spans.getFinishedSpans().map(({ name }) => name)).toContain("sallyport send");
   });

@@ -65,7 +65,9 @@ test("T3 a message without a handler is rejected, and one with an unknown handle
   });
   socket.send({ id: "1", message: "hello" });
   expect(await socket.next(({ id }) => id === "1")).toMatchObject({ status: 400 });
-  expect(last()?.message).toBe('The message names no handler: it has neither "handler" nor "action".');
+  expect(last()?.message).toBe(
+    'The message must contain "handler" or "action" with the name of a handler. Add one of them.',
+  );
 });
 
 test("T4 a message for a missing route reaches the view of $default", async () => {
@@ -138,7 +140,7 @@ test("T10 the report of a send counts the recipients and those that were denied"
   expect(await sallyport.to({ channel: "rooms/general" }, needed).send({ type: "x" })).toMatchObject({
     recipients: 1,
     sent: 0,
-    withheld: 1,
+    denied: 1,
   });
 });
 
@@ -164,7 +166,7 @@ test("T13 the local gateway rejects a port in use and an invalid target", async 
   const { port } = world.gateway;
   await expect(startLocalGateway({ target: world.appUrl, port })).rejects.toThrow(/^Port \d+ is in use\./);
   await expect(startLocalGateway({ target: "www.example.com", port: 0 })).rejects.toThrow(
-    /no http or https URL/,
+    /is not an http or https URL/,
   );
 });
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { RefusedError } from "../../src/errors.ts";
+import { ForbiddenError, RequestError } from "../../src/errors.ts";
 import { definePermissions } from "../../src/permissions/define.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import type { MessageContext } from "../../src/views/context.ts";
@@ -28,7 +28,7 @@ class ChatView extends WebSocketView {
   });
   deny = handler({ permissionsRequired: [chat.moderate] }, async () => {
     await whileRunning();
-    throw new RefusedError("the author says no", { reason: "app" });
+    throw new ForbiddenError("the author says no", { reason: "app" });
   });
 }
 
@@ -97,7 +97,7 @@ describe.each(Object.entries(operations))("a handler that calls %s", (_name, ope
         () => expect.unreachable(),
         () => undefined,
       );
-      await expect(operation(context)).rejects.toBeInstanceOf(RefusedError);
+      await expect(operation(context)).rejects.toBeInstanceOf(RequestError);
     };
     expect(await ann.result("act", { room: "secret/x" })).toBe("handled");
     await world.sallyport.flush();

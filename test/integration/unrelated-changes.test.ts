@@ -169,7 +169,7 @@ describe("while another process changes permissions", () => {
       if (hookCalls === 1) await polledAfter(() => other.to({ user: "bob" }).close());
     };
     const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
-    expect(report).toMatchObject({ recipients: 3, sent: 2, withheld: 1 });
+    expect(report).toMatchObject({ recipients: 3, sent: 2, denied: 1 });
     expect(sockets[1]?.received.filter(({ type }) => type === "news")).toEqual([]);
   });
 
@@ -190,7 +190,7 @@ describe("while another process changes permissions", () => {
     };
     sent = [];
     const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
-    expect(report).toMatchObject({ recipients: 12, sent: 11, withheld: 1 });
+    expect(report).toMatchObject({ recipients: 12, sent: 11, denied: 1 });
     for (const [index, socket] of sockets.entries()) if (index !== 3) await socket.message("news");
     expect(sockets[3]?.received.filter(({ type }) => type === "news")).toEqual([]);
     expect([hookCalls, read + pagesRead()]).toEqual([2, 2]);
@@ -223,7 +223,7 @@ describe("while the user's own permissions keep changing", () => {
     const ann = await world.connect("ann", { channel: "rooms/news" });
     const bob = await world.connect("bob", { channel: "rooms/news" });
     const report = await world.sallyport.to({ channel: "rooms/news" }).send({ type: "news" });
-    expect(report).toMatchObject({ recipients: 2, sent: 1, withheld: 1 });
+    expect(report).toMatchObject({ recipients: 2, sent: 1, denied: 1 });
     await bob.message("news");
     expect(ann.received.filter(({ type }) => type === "news")).toEqual([]);
     expect([hookCalls, reasons()]).toEqual([21, ["unstable"]]);

@@ -159,7 +159,7 @@ describe("a revoke() that is committed before the connection breaks", () => {
     await expect(revoking).rejects.toBeInstanceOf(StorageError);
     await expect(revoking).rejects.toMatchObject({
       code: "SALLYPORT_COMMITTED",
-      message: expect.stringMatching(/^The change "revoke" \(number \d+ in the audit\) is committed/),
+      message: expect.stringMatching(/^The change "revoke" \(number \d+ in the audit log\) is committed/),
     });
     expect(errors.length).toBeGreaterThan(0);
     await proxy.listen();

@@ -91,7 +91,7 @@ export class Expected {
       recipients: addressed.length,
       sent: there.length,
       gone: permitted.length - there.length,
-      withheld: addressed.length - permitted.length,
+      denied: addressed.length - permitted.length,
       failed: 0,
       unsent: 0,
       failures: {},

@@ -1,4 +1,4 @@
-import { type Decision, type DecisionStep, recompute } from "../../src/audit/decision.ts";
+import { type Decision, type DecisionStep, reevaluate } from "../../src/audit/decision.ts";
 import { same } from "./disagreement.ts";
 import * as oracle from "./oracle.ts";
 
@@ -24,7 +24,7 @@ export function judgeAgain({ steps, verdict, reason, handler }: Decision, now?: 
 }
 
 export function judgeStepAgain(step: DecisionStep, now?: oracle.Facts): void {
-  same(`recomputed: ${step.what}`, recompute(step), step.allowed);
+  same(`recomputed: ${step.what}`, reevaluate(step), step.allowed);
   if (step.kind !== "rule" || !now) return;
   const { rule, subject } = step;
   const { signedIn } = rule;

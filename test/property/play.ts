@@ -115,7 +115,7 @@ export class Play {
     same("sockets closed", [...seen.closed].sort(), [...wanted.closed].sort());
     same("errors", this.world.errors, []);
     for (const { frame } of seen.frames) {
-      if (frame.type === "sallyport.revoked") await this.#follow("A", frame.reference, "eviction");
+      if (frame.type === "sallyport.revoked") await this.#follow("A", frame.reference, "revocation");
     }
   }
 
@@ -349,7 +349,7 @@ export class Play {
     const addressed = this.#facts.sockets.filter((socket) => oracle.isAddressed(this.#facts, socket, to));
     const permitted = addressed.filter((socket) => oracle.mayHear(this.#facts, socket, to, required)).length;
     const recipients = addressed.length;
-    same("preview of a send", preview, { recipients, permitted, withheld: recipients - permitted });
+    same("preview of a send", preview, { recipients, permitted, denied: recipients - permitted });
   }
 
   /** Follows some references to the decisions that they lead to. */

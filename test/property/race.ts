@@ -149,8 +149,8 @@ export class Race {
       .at(at)
       .to(to as Audience, requirement(required))
       .send({ type: "note", n });
-    const { recipients, sent, gone, withheld, failed, unsent } = report;
-    same("a report's parts", sent + gone + withheld + failed + unsent, recipients);
+    const { recipients, sent, gone, denied, failed, unsent } = report;
+    same("a report's parts", sent + gone + denied + failed + unsent, recipients);
   }
 
   async #message({ at, socket: number, words }: Extract<Racer, { race: "message" }>): Promise<void> {

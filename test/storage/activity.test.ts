@@ -140,7 +140,7 @@ test("activity that cannot be written is reported and dropped, and later activit
   broken.touch("a");
   broken.disconnected("a");
   await broken.write();
-  expect(reported).toEqual([{ error: expect.any(Error), where: "noting the activity of 1 sessions" }]);
+  expect(reported).toEqual([{ error: expect.any(Error), where: "storing the activity of 1 connections" }]);
   await broken.write();
   expect(reported).toHaveLength(1);
   activities[0].touch("a");

@@ -143,18 +143,18 @@ describe("the clean-up of a process that serves events", () => {
 test("a clock is even once it has not stepped for the required time", () => {
   const clock = new SteadyClock(100_000);
   clock.read(1_000_000, 0);
-  expect(clock.isEven).toBe(false);
+  expect(clock.isSteady).toBe(false);
   clock.read(1_060_000, 60_000);
-  expect(clock.isEven).toBe(false);
+  expect(clock.isSteady).toBe(false);
   clock.read(1_120_000, 120_000);
-  expect(clock.isEven).toBe(true);
+  expect(clock.isSteady).toBe(true);
   // The clock steps 30 hours ahead and is then even for less than the required time.
   clock.read(109_180_000, 180_000);
-  expect(clock.isEven).toBe(false);
+  expect(clock.isSteady).toBe(false);
   clock.read(109_240_000, 240_000);
-  expect(clock.isEven).toBe(false);
+  expect(clock.isSteady).toBe(false);
   clock.read(1_300_000, 300_000);
-  expect(clock.isEven).toBe(false);
+  expect(clock.isSteady).toBe(false);
   clock.read(1_400_000, 400_000);
-  expect(clock.isEven).toBe(true);
+  expect(clock.isSteady).toBe(true);
 });

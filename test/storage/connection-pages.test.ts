@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { Connections, PAGE_SIZE, PERMISSION_ENDED } from "../../src/connections/connections.ts";
 import type { ConnectionSelector } from "../../src/connections/selector.ts";
 import { UserPermissions } from "../../src/permissions/effective.ts";
-import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
+import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
 import { RevocationQueue } from "../../src/revocation/queue.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -216,15 +216,15 @@ describe("an audience", () => {
     });
     await add([
       { id: "open", user_id: "ann", session_id: "login" },
-      { id: "ended", ...closed("login ended") },
+      { id: "ended", ...closed("session ended") },
       { id: "lost", ...closed(PERMISSION_ENDED) },
       { id: "gone", ...closed(PERMISSION_ENDED), ...over },
       { id: "old", ...closed(PERMISSION_ENDED), closed_at: null },
-      { id: "other", ...closed("login ended"), user_id: "Ann", session_id: "Login" },
+      { id: "other", ...closed("session ended"), user_id: "Ann", session_id: "Login" },
     ]);
     await at.one.db
       .updateTable("sallyport_connections")
-      .set(({ eb }) => ({ connected_at: eb(at.one.now, "-", MAX_SESSION_MS) }))
+      .set(({ eb }) => ({ connected_at: eb(at.one.now, "-", MAX_CONNECTION_ROW_AGE_MS) }))
       .where("id", "=", "old")
       .execute();
     expect(await selected(ALL)).toEqual(["open"]);

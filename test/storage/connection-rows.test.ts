@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Connections } from "../../src/connections/connections.ts";
 import { UserPermissions } from "../../src/permissions/effective.ts";
-import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
+import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions } from "./tables.ts";
 import { idsOfAllForms } from "./texts.ts";
@@ -47,7 +47,7 @@ describe("the connections of a gateway that was restarted", () => {
     const elsewhere = ids.slice(0, 20).map((id) => `${id} elsewhere`);
     await add(ids);
     await add(elsewhere, other);
-    await sessions[0].closeMany(ids.slice(0, 5), "right ended");
+    await sessions[0].closeMany(ids.slice(0, 5), "permission ended");
     const { connection_id } = await at.one.db
       .selectFrom("sallyport_connections")
       .select("connection_id")
@@ -76,9 +76,9 @@ describe("connections that are too old", () => {
   test("are removed with their memberships up to a limit, each once, and others stay", async () => {
     const ids = idsOfAllForms(1700);
     const [old, young] = [ids.slice(0, 1600), ids.slice(1600)];
-    await aged(young, 3 * MAX_SESSION_MS - 60_000);
-    await aged(old, 3 * MAX_SESSION_MS + 1);
-    const remove = (each: Connections) => each.removeOlder(3 * MAX_SESSION_MS, 300);
+    await aged(young, 3 * MAX_CONNECTION_ROW_AGE_MS - 60_000);
+    await aged(old, 3 * MAX_CONNECTION_ROW_AGE_MS + 1);
+    const remove = (each: Connections) => each.removeOlder(3 * MAX_CONNECTION_ROW_AGE_MS, 300);
     expect(await remove(sessions[0])).toBe(300);
     expect(await members()).toHaveLength(2 * 1400);
     const { passed, failed } = await at.race(4, sessions, remove);
@@ -91,9 +91,9 @@ describe("connections that are too old", () => {
   });
 
   test("are removed oldest first, and never below the maximum age of a connection", async () => {
-    await aged(["young"], MAX_SESSION_MS - 60_000);
-    await aged(["old"], MAX_SESSION_MS + 60_000);
-    await aged(["OLD"], MAX_SESSION_MS + 120_000);
+    await aged(["young"], MAX_CONNECTION_ROW_AGE_MS - 60_000);
+    await aged(["old"], MAX_CONNECTION_ROW_AGE_MS + 60_000);
+    await aged(["OLD"], MAX_CONNECTION_ROW_AGE_MS + 120_000);
     expect(await sessions[0].removeOlder(0, 1)).toBe(1);
     expect(await rows()).toEqual(["old", "young"]);
     expect(await sessions[1].removeOlder(0, 10)).toBe(1);

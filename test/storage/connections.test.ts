@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Connections } from "../../src/connections/connections.ts";
 import { UserPermissions } from "../../src/permissions/effective.ts";
-import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
+import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGateway, addMemberships, addSessions, type Session } from "./tables.ts";
@@ -138,7 +138,7 @@ describe("a connection", () => {
         expect((await Promise.all(both))[1]).toBe(id);
       }
       expect(await found(sessions[1], gatewayId, connection)).toBe(id);
-      await sessions[0].closeMany([`${gateway} Bob`], "right ended");
+      await sessions[0].closeMany([`${gateway} Bob`], "permission ended");
       if (round > 0) expect(await found(sessions[1], gateway, "Bob")).toBeUndefined();
       await at.one.db.updateTable("sallyport_connections").set({ closed_at: null }).execute();
     }
@@ -147,9 +147,9 @@ describe("a connection", () => {
   test("is found until it is closed, or too old by the database clock", async () => {
     await addMany(["open", "closed", "old", "oldest"]);
     await addMemberships(at.one.db, [{ connection_key: "old", channel: "room" }]);
-    await sessions[0].closeMany(["closed"], "right ended");
-    await aged(MAX_SESSION_MS - 60_000, ["old"]);
-    await aged(MAX_SESSION_MS, ["oldest"]);
+    await sessions[0].closeMany(["closed"], "permission ended");
+    await aged(MAX_CONNECTION_ROW_AGE_MS - 60_000, ["old"]);
+    await aged(MAX_CONNECTION_ROW_AGE_MS, ["oldest"]);
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 24 * HOUR_MS });
     for (const [id, isThere] of [
       ["open", true],
@@ -203,7 +203,7 @@ describe("a disconnect", () => {
 
   test("of a closed connection keeps time and reason of the close, and is reported", async () => {
     await addMany(["a"]);
-    await sessions[0].closeMany(["a"], "right ended");
+    await sessions[0].closeMany(["a"], "permission ended");
     await at.one.db
       .updateTable("sallyport_connections")
       .set({ closed_at: 2 ** 40 })
@@ -214,7 +214,7 @@ describe("a disconnect", () => {
     expect(await rowOf("a")).toMatchObject({
       closed_at: 2 ** 40,
       close_code: 1000,
-      close_reason: "right ended",
+      close_reason: "permission ended",
     });
   });
 
@@ -263,13 +263,13 @@ describe("connections that are closed together", () => {
     await addMany(ids);
     const closedIds: string[] = [];
     const [, { passed, failed }] = await Promise.all([
-      sessions[0].closeMany(ids, "right ended").then((closed) => closedIds.push(...closed)),
+      sessions[0].closeMany(ids, "permission ended").then((closed) => closedIds.push(...closed)),
       at.race(60, sessions, (each, index) => each.disconnect(gateway, `connection ${ids[index]}`, LEFT)),
     ]);
     expect(failed).toEqual([]);
     expect(sorted(passed.map((departed) => departed?.id))).toEqual(sorted(ids));
     expect(new Set(closedIds).size).toBe(closedIds.length);
-    for (const id of closedIds) expect(await rowOf(id)).toMatchObject({ close_reason: "right ended" });
+    for (const id of closedIds) expect(await rowOf(id)).toMatchObject({ close_reason: "permission ended" });
     expect(await openIds()).toEqual([]);
   });
 
@@ -283,15 +283,15 @@ describe("connections that are closed together", () => {
     for (const [index, text] of ALIKE.entries()) {
       if (index % 4 !== 0) continue;
       for (const selector of [{ session: text }, { user: text }]) {
-        expect(await at.one.transaction((db) => sessions[0].closeOf(db, selector, "ended"))).toBe(1);
-        expect(await at.two.transaction((db) => sessions[1].closeOf(db, selector, "ended"))).toBe(0);
+        expect(await at.one.transaction((db) => sessions[0].closeForSessionOrUser(db, selector, "ended"))).toBe(1);
+        expect(await at.two.transaction((db) => sessions[1].closeForSessionOrUser(db, selector, "ended"))).toBe(0);
         open.delete(`${Object.keys(selector)} ${index}`);
         expect(await openIds()).toEqual(sorted(open));
       }
     }
     expect(
       await at.one.rollbackTransaction((db) =>
-        sessions[0].closeOf(db, { user: ALIKE[1] as string }, "ended"),
+        sessions[0].closeForSessionOrUser(db, { user: ALIKE[1] as string }, "ended"),
       ),
     ).toBe(1);
     expect(await openIds()).toEqual(sorted(open));

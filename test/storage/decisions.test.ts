@@ -38,7 +38,7 @@ const decision = (given: Partial<Decision> = {}): Decision => ({
   verdict: "allowed",
   status: 200,
   reason: undefined,
-  message: "Nothing demanded anything.",
+  message: "No check was required.",
   missing: [],
   steps: [],
   tookMs: 1.25,
@@ -46,10 +46,10 @@ const decision = (given: Partial<Decision> = {}): Decision => ({
   ...given,
 });
 const refused = (given: Partial<Decision> = {}) =>
-  decision({ verdict: "refused", status: 403, reason: "permission", userId: "ann", ...given });
+  decision({ verdict: "denied", status: 403, reason: "permission", userId: "ann", ...given });
 
 async function keep(log: DecisionLog, decisions: readonly Decision[]): Promise<void> {
-  for (const one of decisions) log.take(one);
+  for (const one of decisions) log.add(one);
   await log.flush();
 }
 
@@ -76,7 +76,7 @@ describe("a decision", () => {
       await keep(one, [kept]);
       expect(await two.find(kept.reference)).toEqual(kept);
     }
-    const row = { event: "message", verdict: "refused", reason: "limit", user_id: "u", connection_key: "s" };
+    const row = { event: "message", verdict: "denied", reason: "limit", user_id: "u", connection_key: "s" };
     const place = { view: "/v", handler: "h", channel: "c", at: 7, repeats: 0 };
     const fields = { userId: "u", sessionId: "s", view: "/v", handler: "h", channel: "c", at: 7 };
     await keep(one, [
@@ -123,7 +123,7 @@ describe("a decision", () => {
       const mine = user === "Ann" ? [`${index}`, "refused", "b"] : [`${index}`];
       expect([user, await listed({ user })]).toEqual([user, mine]);
     }
-    expect(await listed({ verdict: "refused" })).toEqual(["refused"]);
+    expect(await listed({ verdict: "denied" })).toEqual(["refused"]);
     expect(await listed({ reason: "permission" })).toEqual(["refused"]);
     expect(await listed({ reason: "Permission" })).toEqual([]);
     expect(await listed({ user: "Ann", verdict: "allowed", limit: 1 })).toEqual(["0"]);
@@ -156,17 +156,17 @@ describe("decisions", () => {
   test("of two processes are all stored when 11 002 are written at once", async () => {
     const decisions = Array.from({ length: 11_002 }, () => decision());
     const both = logs();
-    for (const [index, one] of decisions.entries()) both[index % 2]?.take(one);
+    for (const [index, one] of decisions.entries()) both[index % 2]?.add(one);
     await Promise.all(both.map((log) => log.flush()));
     expect(await references()).toEqual(sorted(decisions.map(({ reference }) => reference)));
   });
 
   test("of one kind are counted on the last stored one, separately in each process", async () => {
     const both = logs();
-    const returned = both.map((log) => Array.from({ length: 100 }, () => log.take(refused())));
-    const others = both.map((log) => log.take(refused({ userId: "Ann" })));
-    await Promise.all(both.map((log) => log.settle()));
-    await Promise.all(both.map((log) => log.settle()));
+    const returned = both.map((log) => Array.from({ length: 100 }, () => log.add(refused())));
+    const others = both.map((log) => log.add(refused({ userId: "Ann" })));
+    await Promise.all(both.map((log) => log.flushWithCounts()));
+    await Promise.all(both.map((log) => log.flushWithCounts()));
     const stored = [...returned.flatMap((mine) => mine.slice(0, 60)), ...others];
     expect(await references()).toEqual(sorted(stored));
     for (const [index, mine] of returned.entries()) {
@@ -174,16 +174,16 @@ describe("decisions", () => {
       expect(await both[1 - index]?.find(mine[59] as string)).toMatchObject({ repeats: 40 });
       expect(await both[1 - index]?.find(mine[58] as string)).toMatchObject({ repeats: 0 });
     }
-    for (let times = 0; times < 5; times++) both[0].take(refused());
+    for (let times = 0; times < 5; times++) both[0].add(refused());
     expect(await both[0].find(returned[0]?.[59] as string)).toMatchObject({ repeats: 45 });
   });
 
   test("that were only counted are reported once per second, also when the clock is set back", async () => {
     const [log, other] = logs();
     const start = Date.now();
-    const stored = Array.from({ length: 60 }, () => log.take(refused())).at(-1) as string;
+    const stored = Array.from({ length: 60 }, () => log.add(refused())).at(-1) as string;
     const repeats = async () => (await other.find(stored))?.repeats;
-    await log.settleWhenDue(start);
+    await log.flushWithCountsWhenDue(start);
     const steps = [
       [start + 999, 0],
       [start + 1000, 2],
@@ -192,10 +192,10 @@ describe("decisions", () => {
       [start, 5],
     ] as const;
     for (const [now, expected] of steps) {
-      log.take(refused());
+      log.add(refused());
       const allowed = decision();
-      log.take(allowed);
-      await log.settleWhenDue(now);
+      log.add(allowed);
+      await log.flushWithCountsWhenDue(now);
       expect(await references()).toContain(allowed.reference);
       expect([now - start, await repeats()]).toEqual([now - start, expected]);
     }
@@ -203,14 +203,14 @@ describe("decisions", () => {
 
   test("are written together with counted ones, which are reported with their count", async () => {
     const [log, other] = logs();
-    const stored = Array.from({ length: 60 }, () => log.take(refused())).at(-1) as string;
-    await log.settle();
+    const stored = Array.from({ length: 60 }, () => log.add(refused())).at(-1) as string;
+    await log.flushWithCounts();
     received.length = 0;
     const allowed = decision();
-    log.take(allowed);
-    log.take(refused());
+    log.add(allowed);
+    log.add(refused());
     expect(received).toEqual([allowed]);
-    await log.settle();
+    await log.flushWithCounts();
     expect(received.slice(1)).toMatchObject([{ reference: stored, repeats: 1, userId: "ann" }]);
     expect(await other.find(allowed.reference)).toEqual(allowed);
     expect(await other.find(stored)).toMatchObject({ repeats: 1 });
@@ -219,10 +219,10 @@ describe("decisions", () => {
   test("that are counted without a stored one are only reported", async () => {
     const [log] = logs();
     const denied = Array.from({ length: 603 }, (_, index) =>
-      log.take(refused({ userId: undefined, sourceIp: `10.0.${index >> 8}.${index & 255}` })),
+      log.add(refused({ userId: undefined, sourceIp: `10.0.${index >> 8}.${index & 255}` })),
     );
     received.length = 0;
-    await log.settle();
+    await log.flushWithCounts();
     expect(received).toMatchObject([{ repeats: 3 }]);
     expect(`${received[0]?.reference}+`).toBe(denied.at(-1));
     expect(await references()).toHaveLength(600);
@@ -252,7 +252,7 @@ describe("decisions", () => {
       two,
       ["first", "taken", "last"].map((reference) => decision({ reference })),
     );
-    expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "keeping 3 decisions" }]);
+    expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "storing 3 decisions" }]);
     expect(await references()).toEqual(["taken"]);
     await keep(two, [decision({ reference: "later" })]);
     expect(await references()).toEqual(["later", "taken"]);
@@ -348,7 +348,7 @@ describe("decisions that are too old or too many", () => {
     await at.one.db.schema.dropTable("sallyport_decisions").execute();
     vi.advanceTimersByTime(60_000);
     await log.sweep();
-    expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "sweeping decisions" }]);
+    expect(errors.splice(0)).toEqual([{ error: expect.any(Error), where: "removing old decisions" }]);
   });
 
   test("are swept by any process, at most once per minute", async () => {

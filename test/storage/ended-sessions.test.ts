@@ -5,7 +5,7 @@ import {
   endedSessionsSchema,
   hashSessionId,
 } from "../../src/auth/ended-sessions.ts";
-import { ConfigurationError, RefusedError } from "../../src/errors.ts";
+import { ConfigurationError, RequestError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
 import { twoProcesses } from "./processes.ts";
 import { ALIKE } from "./texts.ts";
@@ -43,15 +43,15 @@ const rowCount = async () =>
 describe("an ended session", () => {
   test("causes 401, and sessions with similar ids do not", async () => {
     const sessions = ended();
-    await sessions.remember(at.one.db, hashSessionId("ann"));
-    await sessions.remember(at.one.db, hashSessionId("ann"));
+    await sessions.add(at.one.db, hashSessionId("ann"));
+    await sessions.add(at.one.db, hashSessionId("ann"));
     for (const id of ALIKE) {
       const sessionId = hashSessionId(id);
       const checked = sessions.requireOpen(at.two.db, { userId: "user-1", sessionId });
       if (id !== "ann") await expect(checked, id).resolves.toBeUndefined();
       else {
         const error = await checked.catch((cause: unknown) => cause);
-        expect(error).toBeInstanceOf(RefusedError);
+        expect(error).toBeInstanceOf(RequestError);
         expect(error).toMatchObject({ status: 401, reason: "session-ended" });
       }
     }
@@ -64,11 +64,11 @@ describe("an ended session", () => {
   test("causes no 401 if its id is the user id, and this error is reported once", async () => {
     const sessions = ended();
     const sessionId = hashSessionId("ann");
-    await sessions.remember(at.one.db, sessionId);
+    await sessions.add(at.one.db, sessionId);
     for (let times = 0; times < 2; times++)
       await sessions.requireOpen(at.one.db, { userId: "ann", sessionId });
     expect(errors).toEqual([{ error: expect.any(ConfigurationError), where: "authenticate()" }]);
-    await expect(sessions.requireOpen(at.one.db, { userId: "bob", sessionId })).rejects.toThrow(RefusedError);
+    await expect(sessions.requireOpen(at.one.db, { userId: "bob", sessionId })).rejects.toThrow(RequestError);
   });
 });
 

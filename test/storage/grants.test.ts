@@ -129,10 +129,10 @@ describe("a grant", () => {
 describe("a user", () => {
   test("that many processes add at once has one row, which stays unchanged", async () => {
     await change((db) => grants.setFlag(db, "eve", "is_superuser", true));
-    await atOnce(20, (each, db) => each.know(db, "eve"));
+    await atOnce(20, (each, db) => each.ensureUser(db, "eve"));
     const nouns = at.each((database) => ({ database, grants: new Grants(database) }));
     const beside = await at.race(20, nouns, (one) =>
-      one.database.sharedTransaction((db) => one.grants.know(db, "ann")),
+      one.database.sharedTransaction((db) => one.grants.ensureUser(db, "ann")),
     );
     expect(beside.failed).toEqual([]);
     expect(await users()).toEqual(["ann", "eve"]);
@@ -164,7 +164,7 @@ describe("a user", () => {
       groups: [{ name: "Crew" }],
       grants: [{ via: "direct" }],
     });
-    await change((db) => grants.know(db, "ann"));
+    await change((db) => grants.ensureUser(db, "ann"));
     expect(await rights.get("ann")).toMatchObject({ groups: [], grants: [] });
   });
 });

@@ -3,7 +3,7 @@ import { ConnectLimits } from "../../src/auth/connect-limits.ts";
 import { type CountedLimit, limitKey, parseLimitKey } from "../../src/auth/limit-keys.ts";
 import { LimitSettings } from "../../src/auth/limit-settings.ts";
 import { type Limits, limitsSchema, RateLimits } from "../../src/auth/rate-limits.ts";
-import { RefusedError } from "../../src/errors.ts";
+import { RequestError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/options.ts";
 import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { type Outcome, sorted, twoProcesses } from "./processes.ts";
@@ -23,7 +23,7 @@ afterEach(() => {
 function expectRefusals({ failed }: Outcome<unknown>, count: number): void {
   expect(failed).toHaveLength(count);
   for (const error of failed) {
-    expect(error).toBeInstanceOf(RefusedError);
+    expect(error).toBeInstanceOf(RequestError);
     expect(error).toMatchObject({ reason: "limit", status: 429 });
   }
 }
@@ -99,8 +99,8 @@ describe("a limit", () => {
     await begun("key", MINUTE_MS - 20_000);
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10 * MINUTE_MS });
     const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
-    expect((error as RefusedError).retryAfterSeconds).toBeGreaterThan(1);
-    expect((error as RefusedError).retryAfterSeconds).toBeLessThanOrEqual(20);
+    expect((error as RequestError).retryAfterSeconds).toBeGreaterThan(1);
+    expect((error as RequestError).retryAfterSeconds).toBeLessThanOrEqual(20);
     await begun("key", MINUTE_MS);
     await limits[1].check(at.two.db, "key", 3);
     const outcome = await at.race(20, limits, (each) => each.takeAlone("key", 3));
@@ -114,7 +114,7 @@ describe("a limit", () => {
     // The rows as they are after the clock was set back.
     await begun("key", -4_000);
     const [error] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
-    expect((error as RefusedError).retryAfterSeconds).toBe(60);
+    expect((error as RequestError).retryAfterSeconds).toBe(60);
     await begun("key", -60 * MINUTE_MS);
     await limits[1].check(at.two.db, "key", 3);
     const outcome = await at.race(20, limits, (each) => each.takeAlone("key", 3));
@@ -123,7 +123,7 @@ describe("a limit", () => {
     // The window begins at the new time.
     await begun("key", MINUTE_MS - 20_000);
     const [later] = (await at.race(1, [limits[1]], (each) => each.takeAlone("key", 3))).failed;
-    expect((later as RefusedError).retryAfterSeconds).toBeLessThanOrEqual(20);
+    expect((later as RequestError).retryAfterSeconds).toBeLessThanOrEqual(20);
   });
 
   test("can be as large as 2^40", async () => {
@@ -148,10 +148,10 @@ describe("expired windows", () => {
       if (index < 25) await begun(`key ${index}`, 11 * MINUTE_MS);
     }
     await begun("key 29", 9 * MINUTE_MS);
-    expect(await limits[0].removeOver(10)).toBe(10);
-    const { passed } = await at.race(6, limits, (each) => each.removeOver(4));
+    expect(await limits[0].removeEnded(10)).toBe(10);
+    const { passed } = await at.race(6, limits, (each) => each.removeEnded(4));
     let removed = passed.reduce((sum, count) => sum + count, 0);
-    for (let more = 1; more > 0; removed += more) more = await limits[1].removeOver(4);
+    for (let more = 1; more > 0; removed += more) more = await limits[1].removeEnded(4);
     expect(removed).toBe(15);
     expect(sorted(Object.keys(await counted()))).toEqual(
       sorted(["changes recorded", ...[25, 26, 27, 28, 29].map((index) => `key ${index}`)]),

@@ -5,9 +5,9 @@ import { Connections } from "../../src/connections/connections.ts";
 import {
   type CheckedConnection,
   ConnectionOpener,
-  lockOfConnections,
+  connectionsLock,
   type NewConnection,
-  type SpentMark,
+  type SpentTokenRef,
 } from "../../src/connections/open.ts";
 import { UserPermissions } from "../../src/permissions/effective.ts";
 import { Grants } from "../../src/permissions/grants.ts";
@@ -72,7 +72,7 @@ const issue = (sessionId: string) =>
   });
 
 /** Issues a token and spends it. */
-async function spentToken(sessionId: string): Promise<SpentMark> {
+async function spentToken(sessionId: string): Promise<SpentTokenRef> {
   const token = await issue(sessionId);
   const { spentAt } = await processes[0].tokens.spend(token);
   return { hash: hashToken(token), spentAt };
@@ -219,7 +219,7 @@ describe("a connection that opens unless something changed", () => {
     const { passed, failed } = await at.race(20, processes, ({ entries }, index) =>
       entries.openUnchanged(
         { ...entry({ connectionId: `${index}`, token, limit }), since: 0, validUntil: null },
-        lockOfConnections("ann"),
+        connectionsLock("ann"),
       ),
     );
     expect(failed).toEqual([]);
@@ -307,7 +307,7 @@ describe("connections that open during a change", () => {
           return open(each, { connectionId: `${round} ${index}`, sessionId, token, channel: "room" });
         closed = await each.database.transaction(async (db) => {
           await each.tokens.end(db, sessionId);
-          return each.sessions.closeOf(db, { session: sessionId }, "session ended");
+          return each.sessions.closeForSessionOrUser(db, { session: sessionId }, "session ended");
         });
         return undefined;
       });

@@ -197,7 +197,7 @@ describe("commitsLater", () => {
       db
         .insertInto("sallyport_groups")
         .values({ name: "Crew", created_at: 1 })
-        .returning(["name", at.one.commitsLater.as("later")])
+        .returning(["name", at.one.asyncCommit.as("later")])
         .execute(),
     );
     expect(await adding).toMatchObject([{ name: "Crew" }]);

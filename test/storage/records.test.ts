@@ -100,11 +100,11 @@ describe("the audit", () => {
 });
 
 describe("the declared rules", () => {
-  const rule = { signedIn: true, anyOf: [[chat.read, chat.Read]], allOf: [chat.write], asksData: false };
+  const rule = { signedIn: true, anyOf: [[chat.read, chat.Read]], allOf: [chat.write], hasAuthorize: false };
   const rules = (names: readonly string[]): DeclaredRule[] =>
     names.flatMap((name) => [
       { kind: "view", name, rule },
-      { kind: "channel", name, rule: { ...rule, asksData: true, allOf: [] } },
+      { kind: "channel", name, rule: { ...rule, hasAuthorize: true, allOf: [] } },
     ]);
   const inOrder = (list: readonly DeclaredRule[]) => sorted(list.map((one) => JSON.stringify(one)));
 

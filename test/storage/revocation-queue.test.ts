@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { MAX_SESSION_MS } from "../../src/protocol/quotas.ts";
+import { MAX_CONNECTION_ROW_AGE_MS } from "../../src/protocol/quotas.ts";
 import { type Revocation, RevocationQueue, type RevocationTarget } from "../../src/revocation/queue.ts";
 import { sorted, twoProcesses } from "./processes.ts";
 import { addGroups, addUsers, type Db } from "./tables.ts";
@@ -217,8 +217,8 @@ describe("a revocation that one app has processed", () => {
         .set(({ eb }) => ({ created_at: eb(at.one.now, "-", ms) }));
       await created.where("id", "=", id).execute();
     };
-    await aged(old, MAX_SESSION_MS + 1);
-    await aged(young, MAX_SESSION_MS - 60_000);
+    await aged(old, MAX_CONNECTION_ROW_AGE_MS + 1);
+    await aged(young, MAX_CONNECTION_ROW_AGE_MS - 60_000);
     await evictions[0].completeForThisApp(last);
     expect(await rowOf(old)).toBeUndefined();
     expect(await evictions[0].listed(at.one.db, old)).toEqual([]);

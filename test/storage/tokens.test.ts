@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { hashToken, type TokenGrant, Tokens } from "../../src/auth/tokens.ts";
-import { RefusedError } from "../../src/errors.ts";
+import { RequestError } from "../../src/errors.ts";
 import { ChangeLog } from "../../src/revocation/change-log.ts";
 import { chat, rightsGiven } from "./people.ts";
 import { sorted, twoProcesses } from "./processes.ts";
@@ -32,8 +32,8 @@ async function rejectionReason(token: string): Promise<string | undefined> {
     () => undefined,
     (thrown: unknown) => thrown,
   );
-  if (error !== undefined) expect(error).toBeInstanceOf(RefusedError);
-  return (error as RefusedError | undefined)?.reason;
+  if (error !== undefined) expect(error).toBeInstanceOf(RequestError);
+  return (error as RequestError | undefined)?.reason;
 }
 
 /** Moves the expiry of a token into the past. */
@@ -58,7 +58,7 @@ describe("a token", () => {
       const token = await issue(ANN);
       const { passed, failed } = await at.race(20, tokens, (each) => each.spend(token));
       expect(passed).toMatchObject([{ userId: "ann" }]);
-      expect(failed.map((error) => (error as RefusedError).reason)).toEqual(Array(19).fill("token-replayed"));
+      expect(failed.map((error) => (error as RequestError).reason)).toEqual(Array(19).fill("token-replayed"));
     }
   });
 
@@ -163,10 +163,10 @@ describe("a token", () => {
     const [unspent, spent, gone] = [await issue(ANN), await issue(ANN), await issue(ANN)];
     const ended = await issue({ ...ANN, sessionId: "phone" });
     const { spentAt } = await tokens[1].spend(spent);
-    await tokens[0].forget(at.one.db, { token: gone });
+    await tokens[0].delete(at.one.db, { token: gone });
     await tokens[0].end(at.one.db, "phone");
     const reasons = [unspent, spent, gone, ended].map(async (token) => {
-      return (await at.two.sharedTransaction((db) => tokens[1].whyEnded(db, token, spentAt)))?.reason;
+      return (await at.two.sharedTransaction((db) => tokens[1].findSpentError(db, token, spentAt)))?.reason;
     });
     expect(await Promise.all(reasons)).toEqual(["token-replayed", undefined, "login", "session-ended"]);
     expect(await rejectionReason(gone)).toBe("token-unknown");
@@ -185,7 +185,7 @@ describe("revoked tokens", () => {
       await tokens[0].end(at.one.db, text);
       ofLogins.delete(text);
       expect(await hashes()).toEqual(sorted([...ofLogins.values(), ...ofUsers.values()]));
-      await tokens[0].forget(at.one.db, { user: text });
+      await tokens[0].delete(at.one.db, { user: text });
       ofUsers.delete(text);
       expect(await hashes()).toEqual(sorted([...ofLogins.values(), ...ofUsers.values()]));
     }
@@ -210,7 +210,7 @@ describe("revoked tokens", () => {
       });
       expect(passed.filter((spent) => spent !== undefined).length).toBeLessThanOrEqual(1);
       for (const error of failed) {
-        expect(["session-ended", "token-replayed"]).toContain((error as RefusedError).reason);
+        expect(["session-ended", "token-replayed"]).toContain((error as RequestError).reason);
       }
       expect(await rejectionReason(token)).toBe("session-ended");
     }

@@ -314,10 +314,10 @@ socket.on("revoked", (notice: SocketEvents<unknown>["revoked"]) => {
 // 67: a test's socket is typed by the view, too
 const tested = await harness.connectAs<Desk>("ann", { permissions: [chat.use] });
 same<string>()<Awaited<ReturnType<typeof tested.call.tell>>>();
-tested.expectDenied("tell", { what: "no" });
+tested.expectForbidden("tell", { what: "no" });
 // 68: and so is what it is denied
 // @ts-expect-error
-tested.expectDenied("helper");
+tested.expectForbidden("helper");
 // 69: permissions of a test are permissions
 // @ts-expect-error
 harness.connectAs("ann", { permissions: ["chat.use"] });

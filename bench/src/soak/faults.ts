@@ -19,7 +19,7 @@ const PAUSE_MS = { least: 8000, most: 16_000 };
 /** Answers and errors while statements fail, or while messages wait for them until there are too many. */
 const NO_DATABASE = /: (503|429)$|SALLYPORT_(STORAGE|COMMITTED)/;
 /** Errors of calls to the Management API. */
-const NO_GATEWAY = /SALLYPORT_(DELIVERY|QUEUE_FULL)|The gateway did not take it: status (429|500)|: 429$/;
+const NO_GATEWAY = /SALLYPORT_(DELIVERY|QUEUE_FULL)|the connection \(status (429|500)\)|: 429$/;
 
 /** Fails at random in one way after another, and knows which failures that explains. */
 export class Faults {

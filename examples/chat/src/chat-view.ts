@@ -3,7 +3,7 @@ import {
   changeChannel,
   type HandlerAuthorizeContext,
   handler,
-  invalid,
+  badRequest,
   WebSocketView,
 } from "sallyport";
 import { z } from "zod";
@@ -26,7 +26,7 @@ async function isInRoom({
 }
 
 function channelOf(session: Connection): string {
-  if (!session.channel) throw invalid("Join a room first.");
+  if (!session.channel) throw badRequest("Join a room first.");
   return session.channel;
 }
 

@@ -37,7 +37,7 @@ export async function start(port: number, gatewayPort: number): Promise<void> {
   await prepareAccounts();
   const { apiId, endpoint, stage } = gateway;
   const registered = await sallyport.registerGateway({ name: "local", apiId, endpoint, stage, secret });
-  await sallyport.forgetSessions(registered);
+  await sallyport.closeAllConnectionRows(registered);
 
   logDecisions();
   sallyport.start();

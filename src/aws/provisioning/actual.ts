@@ -24,7 +24,7 @@ import { SECRET_PARAMETER } from "./desired.ts";
 import { type FoundApi, findApi } from "./find-api.ts";
 import type { PolicyStatement } from "./function-policies.ts";
 
-/** What AWS has of a gateway. */
+/** The API of a gateway as it exists at AWS. */
 export interface ActualApi {
   readonly api: FoundApi;
   /** By id. */
@@ -33,51 +33,60 @@ export interface ActualApi {
   readonly routes: ReadonlyMap<string, ActualRoute>;
   /** By name. */
   readonly stages: ReadonlyMap<string, Stage>;
-  /** What the wanted stage serves. */
+  /** The deployment that the stage of the definition serves. */
   readonly deployment: Deployment | undefined;
   readonly mappings: readonly ActualMapping[];
 }
 
+/** A route with its route responses. */
 export interface ActualRoute extends Route {
   readonly RouteId: string;
   readonly responses: readonly RouteResponse[];
 }
 
+/** A mapping with the name of its domain. */
 export interface ActualMapping extends ApiMapping {
   readonly domain: string;
 }
 
-/** What AWS has at all that concerns a gateway. */
+/** Everything at AWS that concerns a gateway. */
 export interface Actual {
-  /** Undefined where there is none. */
+  /** The API of the gateway. Undefined if there is none. */
   readonly found: ActualApi | undefined;
-  /** Ids of further APIs that were made for the gateway, with nothing in them. */
-  readonly twins: readonly string[];
-  /** All of the account in the region. */
+  /** Ids of empty duplicates of the API. */
+  readonly duplicates: readonly string[];
+  /** All domains of the account in the region. */
   readonly domains: readonly DomainName[];
-  /** All of theirs, those to other APIs included. */
+  /** All mappings of these domains, including those of other APIs. */
   readonly mappings: readonly ActualMapping[];
-  /** Statements of the policy of each function that is a target, wanted or present, by ARN. */
+  /** Policy statements by the ARN of the function, for desired and current targets. */
   readonly statements: ReadonlyMap<string, readonly PolicyStatement[]>;
 }
 
-/** Questions to AWS at once: it takes ten a second of all its callers. */
-const AT_ONCE = 5;
+/** Concurrent calls to AWS, which accepts ten calls per second for the account. */
+const CONCURRENCY = 5;
 
-/** Looks at all that AWS has of a gateway. @throws ConfigurationError where several APIs are it */
+/**
+ * Reads everything at AWS that concerns a gateway.
+ *
+ * @throws ConfigurationError if several APIs in use belong to the gateway
+ * @throws ProvisioningError if AWS rejects a call or cannot be reached
+ */
 export async function readActual(
   plane: ControlPlane,
   definition: GatewayDefinition,
   record: Gateway | undefined,
 ): Promise<Actual> {
-  const { api, twins } = await findApi(plane, definition.name, record);
+  const { api, duplicates } = await findApi(plane, definition.name, record);
   const domains = await plane.list((NextToken) => plane.read(new GetDomainNamesCommand({ NextToken })));
-  const few = pLimit(AT_ONCE);
-  const mappings = (await few.map(domains, ({ DomainName = "" }) => readMappings(plane, DomainName))).flat();
+  const limit = pLimit(CONCURRENCY);
+  const mappings = (
+    await limit.map(domains, ({ DomainName = "" }) => readMappings(plane, DomainName))
+  ).flat();
   const found = api && (await readApi(plane, definition, api, mappings));
   return {
     found,
-    twins,
+    duplicates,
     domains,
     mappings,
     statements: await readStatements(plane, definition, found),
@@ -95,7 +104,7 @@ async function readApi(
     plane.read(new GetIntegrationsCommand({ ApiId, NextToken })),
   );
   const routes = await plane.list((NextToken) => plane.read(new GetRoutesCommand({ ApiId, NextToken })));
-  const answered = await pLimit(AT_ONCE).map(routes, async (route) => {
+  const routesByKey = await pLimit(CONCURRENCY).map(routes, async (route) => {
     const RouteId = route.RouteId ?? "";
     const responses = await plane.list((NextToken) =>
       plane.read(new GetRouteResponsesCommand({ ApiId, RouteId, NextToken })),
@@ -107,7 +116,7 @@ async function readApi(
   return {
     api,
     integrations: new Map(integrations.map((integration) => [integration.IntegrationId ?? "", integration])),
-    routes: new Map(answered),
+    routes: new Map(routesByKey),
     stages: new Map(stages.map((each) => [each.StageName ?? "", each])),
     deployment: DeploymentId
       ? await plane.read(new GetDeploymentCommand({ ApiId, DeploymentId }))
@@ -120,14 +129,14 @@ async function readMappings(plane: ControlPlane, domain: string): Promise<readon
   const mappings = await plane
     .list((NextToken) => plane.read(new GetApiMappingsCommand({ DomainName: domain, NextToken })))
     .catch((error: unknown) => {
-      // Somebody else's domain, which is gone since the domains were listed.
+      // A domain of another team can be deleted after the domains were listed.
       if (error instanceof ProvisioningError && error.awsStatus === 404) return [];
       throw error;
     });
   return mappings.map((mapping) => ({ ...mapping, domain }));
 }
 
-/** ARN of the function that an integration calls; undefined of what calls none. */
+/** Returns the ARN of the function that an integration calls, or undefined if it calls none. */
 export function functionIn(uri = ""): string | undefined {
   return /:lambda:path\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(uri)?.[1];
 }
@@ -137,17 +146,20 @@ async function readStatements(
   definition: GatewayDefinition,
   found: ActualApi | undefined,
 ): Promise<ReadonlyMap<string, readonly PolicyStatement[]>> {
-  const wanted = ownFunctionsOf(definition);
+  const desired = ownFunctionsOf(definition);
   const called = [...(found?.integrations.values() ?? [])].flatMap(
     ({ IntegrationUri }) => functionIn(IntegrationUri) ?? [],
   );
-  const entries = [...new Set([...wanted, ...called])].map(
+  const entries = [...new Set([...desired, ...called])].map(
     async (arn) => [arn, await readPolicy(plane, definition, arn)] as const,
   );
   return new Map(await Promise.all(entries));
 }
 
-/** Nothing is ours of another account's function, or of what others have called that has no policy of its own. */
+/**
+ * Returns the policy statements of a function. A function of another account has none here. A
+ * function that only the current integrations call can be without a readable policy.
+ */
 async function readPolicy(
   plane: ControlPlane,
   definition: GatewayDefinition,
@@ -158,13 +170,13 @@ async function readPolicy(
   try {
     return await (await plane.functions()).statements(arn);
   } catch (error) {
-    const isNone = error instanceof ProvisioningError && error.awsStatus === 400;
-    if (functionsOf(definition).includes(arn) || !isNone) throw error;
+    const isInvalid = error instanceof ProvisioningError && error.awsStatus === 400;
+    if (functionsOf(definition).includes(arn) || !isInvalid) throw error;
     return [];
   }
 }
 
-/** The secrets that an API's integrations send, each once. */
+/** Returns the secrets that the integrations of an API send, without duplicates. */
 export function secretsOf(api: ActualApi | undefined): readonly string[] {
   const values = [...(api?.integrations.values() ?? [])].flatMap(({ RequestParameters }) => {
     const [, secret] = /^'(.*)'$/.exec(RequestParameters?.[SECRET_PARAMETER] ?? "") ?? [];

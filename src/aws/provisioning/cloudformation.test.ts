@@ -211,7 +211,7 @@ describe("a CloudFormation template", () => {
     const { Resources } = cloudFormationTemplate(define({ routes: routes(163) }));
     expect(Object.keys(Resources)).toHaveLength(2 + 7 + 3 * 163);
     expect(() => cloudFormationTemplate(define({ routes: routes(164) }))).toThrow(
-      /takes 501 resources, and a template of CloudFormation has 500 at most/,
+      /needs 501 resources, but a CloudFormation template can have at most 500/,
     );
   });
 

@@ -11,17 +11,26 @@ import { functionOption, wholeNumberOption } from "../../options.ts";
 import { rejectForeignAnswers } from "./foreign-answers.ts";
 import { type ClientConfig, FunctionPolicies } from "./function-policies.ts";
 
-/** How AWS is reached. */
+/** The options of calls to AWS. */
 export interface ControlPlaneOptions {
-  /** Another address than AWS's, for both services. Default: AWS's own. */
+  /**
+   * The URL of API Gateway and Lambda, such as `http://127.0.0.1:5000` for a simulation of AWS.
+   * Default: the endpoints of AWS.
+   */
   readonly endpoint?: string | undefined;
-  /** Waits, in milliseconds; a test's may be shorter. Default: a timer. */
+  /** Waits for a number of milliseconds. A test can pass a shorter wait. Default: a timer. */
   readonly wait?: ((ms: number) => Promise<unknown>) | undefined;
-  /** How long a call may take, in milliseconds. Default 30 000. */
+  /** Time limit of a call, in milliseconds. Default 30 000. */
   readonly timeoutMs?: number | undefined;
-  /** The time, in epoch milliseconds, for how old a deployment is. Default: this machine's. */
+  /**
+   * Returns the current time in epoch milliseconds, from which the age of a deployment is computed.
+   * Default: the clock of this machine.
+   */
   readonly now?: (() => number) | undefined;
-  /** Ends a run before its next change, or while it waits; the next run goes on from there. Default: nothing does. */
+  /**
+   * Interrupts a run before its next change, or during a wait. The next run continues from there.
+   * Default: none.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -41,11 +50,11 @@ export const CONTROL_PLANE_SCHEMAS = {
   signal: v.optional(v.instance(AbortSignal, "must be an AbortSignal")),
 };
 
-/** Longest time that a call is tried again because AWS has had enough of them, in milliseconds. */
+/** The total time for which a throttled call is retried, in milliseconds. */
 const THROTTLED_FOR_MS = 120_000;
-/** Shortest and longest pause after AWS has had enough, in milliseconds. */
-const PAUSE_MS = { least: 500, most: 15_000 };
-/** How often a call that only reads is made while AWS fails. */
+/** The minimum and maximum pause before a retry, in milliseconds. */
+const PAUSE_MS = { min: 500, max: 15_000 };
+/** The number of attempts of a read call if AWS fails. */
 const READ_TRIES = 4;
 const CONNECT_TIMEOUT_MS = 5000;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -59,9 +68,11 @@ type GatewayCommand<Input extends ServiceInputTypes, Output extends ServiceOutpu
 >;
 
 /**
- * AWS's side of provisioning. A call is tried again where it is certain that nothing was done: it was refused because of its rate, or only reads.
- * For what else failed, whoever called looks at what is there before the next try; the SDK itself never repeats a call, since a
- * repeated `CreateApi` makes two.
+ * Calls the control plane of API Gateway.
+ *
+ * A call is retried only if it certainly changed nothing: it was throttled, or it only reads. After
+ * another failure, the caller must read the state before it retries. The retries of the SDK are
+ * disabled, because a repeated `CreateApi` creates two APIs.
  */
 export class ControlPlane {
   readonly region: string;
@@ -78,7 +89,7 @@ export class ControlPlane {
     rejectForeignAnswers(this.#gateways, region);
   }
 
-  /** @throws ControlPlaneError where the run is to end */
+  /** Waits for a time in milliseconds. @throws ProvisioningError if the run is interrupted */
   async wait(ms: number): Promise<void> {
     this.checkGoingOn();
     const { signal, wait = (ms: number) => sleep(ms, undefined, signal && { signal }) } = this.#options;
@@ -88,29 +99,37 @@ export class ControlPlane {
     });
   }
 
-  /** @throws ControlPlaneError where the run is to end */
+  /** @throws ProvisioningError if the run is interrupted */
   checkGoingOn(): void {
     if (this.#options.signal?.aborted !== true) return;
     throw new ProvisioningError(
-      "The run was told to stop. What it has done stays as it is, and the next one goes on from there.",
+      "The run was interrupted. Its completed steps remain. Run the command again to continue from there.",
     );
   }
 
-  /** Asks API Gateway something. @throws ControlPlaneError */
+  /**
+   * Sends a command that only reads.
+   *
+   * @throws ProvisioningError if AWS rejects it or does not answer
+   */
   read<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
     command: GatewayCommand<Input, Output>,
   ): Promise<Output> {
     return this.#call(nameOf(command), () => this.#gateways.send(command), READ_TRIES);
   }
 
-  /** Changes something at API Gateway. @throws ControlPlaneError */
+  /**
+   * Sends a command that changes something.
+   *
+   * @throws ProvisioningError if AWS rejects it or does not answer
+   */
   write<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
     command: GatewayCommand<Input, Output>,
   ): Promise<Output> {
     return this.#call(nameOf(command), () => this.#gateways.send(command), 1);
   }
 
-  /** Every page of what API Gateway lists. */
+  /** Reads all pages of a list. */
   async list<Item>(
     read: (token: string | undefined) => Promise<{
       readonly Items?: Item[] | undefined;
@@ -127,7 +146,7 @@ export class ControlPlane {
     return items;
   }
 
-  /** Who may invoke functions. */
+  /** Returns the client for the policies of functions, which is created on first use. */
   async functions(): Promise<FunctionPolicies> {
     this.#functions ??= FunctionPolicies.open(this.#clientOptions(), (name, isRead, send) =>
       this.#call(name, send, isRead ? READ_TRIES : 1),
@@ -137,15 +156,15 @@ export class ControlPlane {
 
   async #call<Output>(operation: string, send: () => Promise<Output>, tries: number): Promise<Output> {
     let throttledMs = 0;
-    for (let tried = 1, pause = PAUSE_MS.least; ; pause = Math.min(pause * 2, PAUSE_MS.most)) {
+    for (let tried = 1, pause = PAUSE_MS.min; ; pause = Math.min(pause * 2, PAUSE_MS.max)) {
       try {
         return await send();
       } catch (error) {
         const failure = failureOf(operation, this.region, error);
-        const isPatient = failure.isThrottled && throttledMs < THROTTLED_FOR_MS;
-        if (!isPatient && (tried === tries || !failure.isPassing)) throw failure;
-        if (!isPatient) tried++;
-        // Never less than half of it: what is allowed once in five seconds is not there sooner by asking.
+        const isThrottled = failure.isThrottled && throttledMs < THROTTLED_FOR_MS;
+        if (!isThrottled && (tried === tries || !failure.isTransient)) throw failure;
+        if (!isThrottled) tried++;
+        // At least half of the pause, because some operations are allowed only every five seconds.
         const ms = pause * (0.5 + Math.random() / 2);
         throttledMs += ms;
         await this.wait(ms);
@@ -161,13 +180,14 @@ export class ControlPlane {
       requestHandler: {
         connectionTimeout: CONNECT_TIMEOUT_MS,
         requestTimeout: timeoutMs,
-        // Left out, it only warns.
+        // Without it, the SDK only logs a warning.
         throwOnRequestTimeout: true,
       },
       ...(endpoint === undefined ? {} : { endpoint }),
     };
   }
 
+  /** Closes the connections to AWS. */
   async close(): Promise<void> {
     this.#gateways.destroy();
     (await this.#functions?.catch(() => undefined))?.close();
@@ -178,17 +198,21 @@ function nameOf(command: object): string {
   return command.constructor.name.replace(/Command$/, "");
 }
 
+/** What to do about an error, by the name that AWS gives it. */
 const HINTS: Readonly<Record<string, string>> = {
   CredentialsProviderError:
     "No credentials were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
   AccessDeniedException:
-    "`sallyport gateway policy` prints what a role needs that deploys: again after the first apply, and with --former for what the definition no longer names.",
-  UnrecognizedClientException: "AWS does not know these credentials.",
-  InvalidSignatureException: "Is this machine's clock right?",
-  ExpiredTokenException: "Sign in again.",
+    "Add the missing permission to the role. `sallyport gateway policy` prints the policy that it needs. Print the policy again after the first apply, and with --former for resources that the definition no longer contains.",
+  UnrecognizedClientException: "AWS does not know these credentials. Use other credentials.",
+  InvalidSignatureException: "Check the clock of this machine and the secret access key.",
+  ExpiredTokenException: "Sign in to AWS again.",
 };
+const NOT_ANSWERED_HINT =
+  "Check the network and the AWS settings of this machine, and run the command again.";
+const REJECTED_HINT = "Fix the cause in the message of AWS, and run the command again.";
 
-/** AWS repeats what it refuses. */
+/** Removes secrets, because a message of AWS can repeat the rejected value. */
 function withoutSecrets(message: string): string {
   return message.replace(/'[A-Za-z0-9_-]{32,256}'/g, "'…'");
 }
@@ -201,11 +225,11 @@ function failureOf(operation: string, region: string, error: unknown): Provision
     $metadata,
   } = error as Error & { $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode;
-  const hint = HINTS[name];
-  const asked = status === undefined ? "was not answered" : `was answered ${status}`;
+  const hint = HINTS[name] ?? (status === undefined ? NOT_ANSWERED_HINT : REJECTED_HINT);
+  const outcome = status === undefined ? "was not answered" : `was answered ${status}`;
   return new ProvisioningError(
-    `${operation} in ${region} ${asked}: ${name}: ${withoutSecrets(message)}${hint === undefined ? "" : `. ${hint}`}`,
-    // Not the error itself, which has AWS's words as they were.
+    `${operation} in ${region} ${outcome}: ${name}: ${withoutSecrets(message).replace(/\.$/, "")}. ${hint}`,
+    // Without the error as its cause, because its message can contain a secret.
     { awsError: name, awsStatus: status },
   );
 }

@@ -8,7 +8,7 @@ import { domainAddress } from "../definition-parts.ts";
 import { GATEWAY_TAG } from "../tags.ts";
 import { functionsOf, type Target, urlOfTarget } from "../targets.ts";
 
-/** An integration as AWS is to have it, in AWS's own words. */
+/** An integration as it must exist at AWS, with the names of the AWS API. */
 export interface DesiredIntegration {
   readonly IntegrationType: "HTTP_PROXY" | "AWS_PROXY";
   readonly IntegrationMethod: "POST";
@@ -21,14 +21,15 @@ export interface DesiredIntegration {
   readonly RequestParameters: Readonly<Record<string, string>>;
 }
 
+/** A route as it must exist at AWS. */
 export interface DesiredRoute {
   readonly key: string;
   readonly integration: DesiredIntegration;
-  /** Whether what the backend answers reaches the socket. */
+  /** Whether the response of the backend is sent to the client, as a route response. */
   readonly isAnswered: boolean;
 }
 
-/** What AWS is to have for a gateway. */
+/** The API of a gateway as it must exist at AWS. */
 export interface DesiredApi {
   readonly api: {
     readonly Name: string;
@@ -37,41 +38,53 @@ export interface DesiredApi {
     readonly DisableExecuteApiEndpoint: boolean;
     readonly ApiKeySelectionExpression: string;
   };
-  /** Of the stage; the API has another one, which says whose it is. */
+  /** Tags of the stage. The API also has the tag with the id of the record. */
   readonly tags: Readonly<Record<string, string>>;
   readonly routes: readonly DesiredRoute[];
   /** ARNs of the functions that routes call. */
   readonly functions: readonly string[];
-  /** Of all that takes effect by a deployment. */
+  /** A hash of all settings that take effect through a deployment. */
   readonly fingerprint: string;
 }
 
-/** Descriptions of what we made at AWS begin so; what begins otherwise is somebody else's. */
-const OURS = "sallyport";
+/** The prefix of the descriptions of resources that Sallyport creates at AWS. */
+const PREFIX = "sallyport";
 
-/** Characters of a secret's hash that tell it from another. */
+/** The number of characters of a secret's hash in the description of a deployment. */
 const HASH_LENGTH = 12;
 
+/** Returns the description of the integration of a route. */
 export function integrationDescription(routeKey: string): string {
-  return `${OURS} ${routeKey}`;
+  return `${PREFIX} ${routeKey}`;
 }
 
-export function isOurIntegration(description: string | undefined): boolean {
-  return description?.startsWith(`${OURS} `) === true;
+/** Returns whether Sallyport created an integration with this description. */
+export function isManagedIntegration(description: string | undefined): boolean {
+  return description?.startsWith(`${PREFIX} `) === true;
 }
 
-/** Of a deployment: what it serves, and by which secret, in a few characters of its hash. */
+/** Returns the description of a deployment: the fingerprint, and the start of the secret's hash. */
 export function deploymentDescription(fingerprint: string, [newest = ""]: readonly string[]): string {
-  return `${OURS} ${fingerprint} ${newest.slice(0, HASH_LENGTH)}`.trimEnd();
+  return `${PREFIX} ${fingerprint} ${newest.slice(0, HASH_LENGTH)}`.trimEnd();
 }
 
-/** Which of the hashes a deployment's secret has; undefined where it is none of ours, or none of these. */
+/**
+ * Returns the hash of the secret that a deployment sends.
+ *
+ * @param hashes the possible hashes
+ * @returns undefined if Sallyport did not create the deployment, or if no hash matches
+ */
 export function deployedHash(description: string | undefined, hashes: readonly string[]): string | undefined {
-  const [, part] = new RegExp(`^${OURS} [0-9a-f]+ ([0-9a-f]{${HASH_LENGTH}})$`).exec(description ?? "") ?? [];
+  const [, part] = new RegExp(`^${PREFIX} [0-9a-f]+ ([0-9a-f]{${HASH_LENGTH}})$`).exec(description ?? "") ?? [];
   return part === undefined ? undefined : hashes.find((hash) => hash.startsWith(part));
 }
 
-/** @param secret mapped as a static header on each HTTP integration; undefined where functions serve everything */
+/**
+ * Returns the API that AWS must have for a definition.
+ *
+ * @param secret the value of a static header on each HTTP integration, or undefined if all targets
+ *   are functions
+ */
 export function desiredApi(definition: GatewayDefinition, secret: string | undefined): DesiredApi {
   const { name, description, routeSelectionExpression, disableExecuteApiEndpoint, tags } = definition;
   const { apiKeySelectionExpression } = definition;
@@ -107,7 +120,10 @@ export function desiredApi(definition: GatewayDefinition, secret: string | undef
   };
 }
 
-/** Whether any call of a gateway is proved by a secret. Who may invoke a function says the function's own policy. */
+/**
+ * Returns whether any target of a gateway is called by URL. These calls are authenticated by a
+ * secret. The calls of a function are authorized by its policy.
+ */
 export function needsSecret({ target, routes }: GatewayDefinition): boolean {
   return [target, ...routes.values()].some((each) => urlOfTarget(each) !== undefined);
 }
@@ -139,36 +155,41 @@ function desiredIntegration(
     ...common,
     IntegrationType: "AWS_PROXY",
     IntegrationUri: `arn:${partition}:apigateway:${region}:lambda:path/2015-03-31/functions/${target.lambda}/invocations`,
-    // A function's event says all of it.
+    // The event of a function contains the context already.
     RequestParameters: {},
   };
 }
 
 export const SECRET_PARAMETER = `integration.request.header.${SECRET_HEADER}`;
 
-/** The same on every integration: a header that only some of them mapped could come from a client at `$connect`. */
+/**
+ * Returns the headers, which are the same on every integration. A client could set a header itself
+ * at `$connect` if an integration did not map it.
+ */
 function requestParameters(secret: string | undefined): Readonly<Record<string, string>> {
   const headers = Object.entries(CONTEXT_HEADERS).map(([name, variable]) => {
     return [`integration.request.header.${name}`, variable] as const;
   });
-  const proof = secret === undefined ? [] : [[SECRET_PARAMETER, `'${secret}'`] as const];
-  return Object.fromEntries([...headers, ...proof]);
+  const secretHeader = secret === undefined ? [] : [[SECRET_PARAMETER, `'${secret}'`] as const];
+  return Object.fromEntries([...headers, ...secretHeader]);
 }
 
 /**
- * Base of the Management API. A domain of one's own has no stage in its paths.
+ * Returns the base URL of the Management API. The URL of a custom domain contains no stage.
  *
- * @param api with the endpoint as AWS tells it: `wss://<api>.execute-api.<region>.amazonaws.com`
- * @param record a domain that it names is kept for as long as it is wanted: another one may not be in DNS yet
+ * @param api the API, with the endpoint that AWS returned:
+ *   `wss://<api>.execute-api.<region>.amazonaws.com`
+ * @param record the record. Its domain is kept while the definition contains it, because another
+ *   domain can be without a DNS record.
  */
 export function endpointOf(
   { domains, disableExecuteApiEndpoint, stage, region }: GatewayDefinition,
   { ApiId = "", ApiEndpoint = "" }: Pick<Api, "ApiId" | "ApiEndpoint">,
   record: Gateway | undefined,
 ): string {
-  const own = domains.map((domain) => `https://${domainAddress(domain)}`);
+  const endpoints = domains.map((domain) => `https://${domainAddress(domain)}`);
   if (disableExecuteApiEndpoint) {
-    const chosen = own.find((endpoint) => endpoint === record?.endpoint) ?? own[0];
+    const chosen = endpoints.find((endpoint) => endpoint === record?.endpoint) ?? endpoints[0];
     if (chosen !== undefined) return chosen;
   }
   const host =
@@ -176,7 +197,7 @@ export function endpointOf(
   return `https://${host}/${stage}`;
 }
 
-/** Where browsers connect to. */
+/** Returns the URL that browsers connect to. */
 export function urlOf(definition: GatewayDefinition, api: Pick<Api, "ApiId" | "ApiEndpoint">): string {
   const [domain] = definition.domains;
   if (domain) return `wss://${domainAddress(domain)}`;

@@ -1,7 +1,7 @@
 import { ProvisioningError } from "../../errors.ts";
 import { foreignExcerpt } from "../../protocol/foreign-body.ts";
 
-/** The part of an HTTP request and response of AWS's SDK that is read here. */
+/** The fields of a request and a response of the AWS SDK that are read here. */
 interface SdkRequest {
   readonly protocol?: string;
   readonly hostname?: string;
@@ -15,14 +15,19 @@ interface SdkResponse {
 
 type Next = (args: { readonly request: unknown }) => Promise<{ readonly response: unknown }>;
 
-/** As much of a client of AWS's SDK as is needed. Its own types differ for each service. */
+/**
+ * The part of an AWS SDK client that is used here. The types of the SDK differ for each service.
+ */
 interface SdkClient {
   readonly middlewareStack: { add(middleware: never, options: never): void };
 }
 
 /**
- * Makes a client throw for a response that is not JSON, such as the page of a proxy between this machine and AWS. The SDK would report a
- * syntax error, and an operation could mistake the status of the proxy for that of AWS.
+ * Makes a client throw for a response that is not JSON, such as the page of a proxy between this
+ * machine and AWS.
+ *
+ * Without it, the SDK would report a syntax error. An operation could also mistake the status of
+ * the proxy for that of AWS.
  */
 export function rejectForeignAnswers(client: SdkClient, region: string): void {
   const middleware =
@@ -31,7 +36,7 @@ export function rejectForeignAnswers(client: SdkClient, region: string): void {
       const result = await next(args);
       const response = result.response as SdkResponse;
       const body = await bytesOf(response.body);
-      // It can be read once, so the SDK receives what was read.
+      // A body can be read only once, so the SDK receives the bytes that were read.
       response.body = body;
       const excerpt = foreignExcerpt(body.toString("utf8"));
       if (excerpt === undefined) return result;
@@ -53,7 +58,8 @@ function failure(
   excerpt: string,
 ): ProvisioningError {
   const url = `${protocol}//${hostname}${port === undefined ? "" : `:${port}`}${path}`;
-  // Only a server that fails may answer otherwise in a moment. Another status, such as 404, says nothing about AWS.
+  // A retry can succeed after a server failure. Another status, such as 404, does not come from
+  // AWS.
   const awsStatus = statusCode >= 500 || statusCode === 429 ? statusCode : undefined;
   return new ProvisioningError(
     `${operation} was answered ${statusCode} by ${url}, and not with the JSON of AWS: ${excerpt}. ` +

@@ -3,11 +3,11 @@ import { ProvisioningError } from "../../errors.ts";
 import { exportsOf, loadingFailure } from "../../optional-packages.ts";
 import { rejectForeignAnswers } from "./foreign-answers.ts";
 
-/** What API Gateway is permitted. */
+/** The action and the principal of the statements. */
 const INVOKE = "lambda:InvokeFunction";
 const API_GATEWAY = "apigateway.amazonaws.com";
 
-/** Whether a statement lets API Gateway invoke its function for what an ARN names. */
+/** Returns whether a statement allows API Gateway to invoke the function from a source ARN. */
 export function permits(
   { Effect, Action, Principal, Condition }: PolicyStatement,
   sourceArn: string,
@@ -16,7 +16,10 @@ export function permits(
   return isInvocation && Condition?.ArnLike?.["AWS:SourceArn"] === sourceArn;
 }
 
-/** How both of AWS's clients are made; not their own words for it, since not everybody has the one of functions. */
+/**
+ * The options of both AWS clients. The types of the SDK are not used, because the client of Lambda
+ * is an optional dependency.
+ */
 export interface ClientConfig {
   readonly region: string;
   readonly maxAttempts: number;
@@ -28,9 +31,10 @@ export interface ClientConfig {
   readonly endpoint?: string;
 }
 
-/** Makes a call, again where that is safe. */
+/** Performs a call, and retries it if that is safe. */
 type Call = <Output>(name: string, isRead: boolean, send: () => Promise<Output>) => Promise<Output>;
 
+/** The fields of a policy statement that are read here. */
 export interface PolicyStatement {
   readonly Sid?: string;
   readonly Effect?: string;
@@ -53,7 +57,10 @@ async function loadSdk(): Promise<typeof import("@aws-sdk/client-lambda")> {
   }
 }
 
-/** Who may invoke which function, at Lambda. Its SDK is loaded for those only whose gateways call functions. */
+/**
+ * Reads and changes the policies of Lambda functions. The SDK is loaded only if a gateway has
+ * functions.
+ */
 export class FunctionPolicies {
   readonly #sdk: typeof import("@aws-sdk/client-lambda");
   readonly #client: LambdaClient;
@@ -65,7 +72,7 @@ export class FunctionPolicies {
     this.#call = call;
   }
 
-  /** @throws ControlPlaneError where the SDK's package is not installed */
+  /** Creates a client. @throws ProvisioningError if the package of the SDK is not installed */
   static async open(config: ClientConfig, call: Call): Promise<FunctionPolicies> {
     const sdk = await loadSdk();
     const client = new sdk.LambdaClient(config);
@@ -73,20 +80,24 @@ export class FunctionPolicies {
     return new FunctionPolicies(sdk, client, call);
   }
 
-  /** What a function's policy says; nothing where it has none. @throws ControlPlaneError */
+  /**
+   * Returns the statements of a function's policy, or none if it has no policy.
+   *
+   * @throws ProvisioningError if AWS rejects the call or does not answer
+   */
   async statements(lambda: string): Promise<readonly PolicyStatement[]> {
     const command = new this.#sdk.GetPolicyCommand({ FunctionName: lambda });
     try {
       const { Policy = "{}" } = await this.#call("GetPolicy", true, () => this.#client.send(command));
       return (JSON.parse(Policy) as { Statement?: PolicyStatement[] }).Statement ?? [];
     } catch (error) {
-      // One that does not exist refuses the permission later on, by name.
+      // If the function does not exist, AWS rejects the permission later with its name.
       if (error instanceof ProvisioningError && error.awsStatus === 404) return [];
       throw error;
     }
   }
 
-  /** Lets API Gateway invoke a function for what an ARN names. @throws ControlPlaneError */
+  /** Allows API Gateway to invoke a function from a source ARN. @throws ProvisioningError */
   async permit(lambda: string, statementId: string, sourceArn: string): Promise<void> {
     const command = new this.#sdk.AddPermissionCommand({
       FunctionName: lambda,
@@ -98,12 +109,13 @@ export class FunctionPolicies {
     await this.#call("AddPermission", false, () => this.#client.send(command));
   }
 
-  /** Takes a statement out of a function's policy. @throws ControlPlaneError */
+  /** Removes a statement from a function's policy. @throws ProvisioningError */
   async forbid(lambda: string, statementId: string): Promise<void> {
     const command = new this.#sdk.RemovePermissionCommand({ FunctionName: lambda, StatementId: statementId });
     await this.#call("RemovePermission", false, () => this.#client.send(command));
   }
 
+  /** Closes the connections to AWS. */
   close(): void {
     this.#client.destroy();
   }

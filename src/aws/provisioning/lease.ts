@@ -2,15 +2,19 @@ import type { Kysely } from "kysely";
 import { ConfigurationError } from "../../errors.ts";
 import type { Database, Tables } from "../../storage/database.ts";
 
-/** How long nobody else begins after the last sign of life, and how often one is given, in milliseconds. */
+/**
+ * The duration of a lease after its last renewal, and the interval of renewals, in milliseconds.
+ */
 const LEASE_MS = 60_000;
 const RENEW_EVERY_MS = 15_000;
 
 /**
- * One run at a time provisions a gateway: two at once would make two APIs, whose names need not differ.
+ * Performs work under a lease, so that one run at a time provisions a gateway. Two concurrent runs
+ * would create two APIs, because AWS does not require different names.
  *
- * @param work calls `renew` before each change, which throws where another run has taken over because this one stood still
- * @throws ConfigurationError when another run is under way
+ * @param work must call `renew` before each change. `renew` throws a ConfigurationError if this run
+ *   paused and another one has taken over the lease.
+ * @throws ConfigurationError if another run is in progress
  */
 export async function withLease<Result>(
   database: Database,
@@ -23,7 +27,7 @@ export async function withLease<Result>(
     const holder = await holderOf(database, db, key);
     if (holder) {
       throw new ConfigurationError(
-        `Another run provisions gateway "${name}" now, or was cut off ${Math.ceil(holder.ageMs / 1000)} s ago. Try again in ${Math.ceil((LEASE_MS - holder.ageMs) / 1000)} s.`,
+        `Another run provisions gateway "${name}" now, or was interrupted ${Math.ceil(holder.ageMs / 1000)} s ago. Try again in ${Math.ceil((LEASE_MS - holder.ageMs) / 1000)} s.`,
       );
     }
     const values = { key, window_started_at: database.now, count: owner };
@@ -42,16 +46,18 @@ export async function withLease<Result>(
         .where("count", "=", owner)
         .executeTakeFirst();
       if (numUpdatedRows === 0n)
-        throw new ConfigurationError(`Another run provisions gateway "${name}" now; this one was too slow.`);
+        throw new ConfigurationError(
+          `Another run provisions gateway "${name}" now, because this one did not renew its lease in time. Wait until the other run ends, and run the command again.`,
+        );
     });
-  // Waiting is a sign of life too. Where this fails, the next change does.
-  const alive = setInterval(() => void renew().catch(() => undefined), RENEW_EVERY_MS);
-  alive.unref();
+  // Also renewed during waits. If this fails, the renewal before the next change reports it.
+  const renewal = setInterval(() => void renew().catch(() => undefined), RENEW_EVERY_MS);
+  renewal.unref();
   try {
     return await work(renew);
   } finally {
-    clearInterval(alive);
-    // It is over by itself in a while; what the work came to is worth more than this.
+    clearInterval(renewal);
+    // The lease expires by itself, so a failure here must not replace the result of the work.
     await database
       .transaction((db) =>
         db.deleteFrom("sallyport_counters").where("key", "=", key).where("count", "=", owner).execute(),
@@ -70,7 +76,8 @@ async function holderOf(
     .select((eb) => eb(database.now, "-", eb.ref("window_started_at")).as("age"))
     .where("key", "=", key)
     .executeTakeFirst();
-  // A lease that begins in the future was taken before the clock was set back. Who holds it renews it by the new time.
+  // A lease in the future was taken before the clock was set back. Its holder renews it by the new
+  // time.
   const ageMs = Math.abs(Number(row?.age));
   return row && ageMs < LEASE_MS ? { ageMs } : undefined;
 }

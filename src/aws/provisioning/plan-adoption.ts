@@ -6,14 +6,17 @@ import type { GatewayDefinition } from "../define-gateway.ts";
 import { GATEWAY_TAG, RECORD_TAG } from "../tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { endpointOf } from "./desired.ts";
-import { isOurs, listApis, recordedApi, refuseStack } from "./find-api.ts";
+import { belongsToRecord, listApis, recordedApi, rejectStackApi } from "./find-api.ts";
 import type { Step } from "./plan.ts";
 import { isServing } from "./recorded.ts";
 
 /**
- * An API that is there already becomes a gateway's: our record names it, and it gets our tags. Nothing else changes.
+ * Plans the import of an existing API. The record receives its id, and the API receives the tags.
+ * Nothing else changes.
  *
- * @throws ConfigurationError for an API that is not a WebSocket API or is another gateway's, or where this gateway has one
+ * @param apiId AWS's id of the API
+ * @throws ConfigurationError if the API is not a WebSocket API or belongs to another gateway or to
+ *   a stack, or if this gateway already has another API
  */
 export async function planAdoption(
   plane: ControlPlane,
@@ -22,18 +25,24 @@ export async function planAdoption(
   apiId: string,
 ): Promise<readonly Step[]> {
   const { name, region, stage } = definition;
-  // A list shows what was made only after a while.
-  const has =
-    (await recordedApi(plane, record)) ?? (await listApis(plane)).find((api) => isOurs(api, record));
-  if (has && isOurs(has, record) && has.ApiId !== apiId)
-    throw new ConfigurationError(`Gateway "${name}" has the API ${has.ApiId} already.`);
+  // A new API is missing from the list for a time, so the record is read first.
+  const current =
+    (await recordedApi(plane, record)) ?? (await listApis(plane)).find((api) => belongsToRecord(api, record));
+  if (current && belongsToRecord(current, record) && current.ApiId !== apiId)
+    throw new ConfigurationError(
+      `Gateway "${name}" already has the API ${current.ApiId}, and can have only one. Run gateway release first, or import the API for another gateway.`,
+    );
   const api = await plane.read(new GetApiCommand({ ApiId: apiId }));
   if (api.ProtocolType !== "WEBSOCKET")
-    throw new ConfigurationError(`The API ${apiId} is a ${api.ProtocolType} API, not one for WebSockets.`);
+    throw new ConfigurationError(
+      `The API ${apiId} has the protocol ${api.ProtocolType}, but a gateway needs a WebSocket API. Use the id of a WebSocket API.`,
+    );
   const other = api.Tags?.[GATEWAY_TAG];
   if (other !== undefined && other !== name)
-    throw new ConfigurationError(`The API ${apiId} is the gateway "${other}".`);
-  refuseStack(api);
+    throw new ConfigurationError(
+      `The API ${apiId} already belongs to the gateway "${other}". Run gateway release for that gateway first, or import another API.`,
+    );
+  rejectStackApi(api);
   const stages = await plane.list((NextToken) =>
     plane.read(new GetStagesCommand({ ApiId: apiId, NextToken })),
   );
@@ -41,17 +50,17 @@ export async function planAdoption(
   const kept = keptRegistration(definition, record, apiId);
   if (names.length > 0 && !names.includes(stage))
     throw new ConfigurationError(
-      `The API ${apiId} has no stage "${stage}" (it has: ${names.join(", ")}). Define the gateway with the stage at which its sockets are.`,
+      `The API ${apiId} has no stage "${stage}" (it has: ${names.join(", ")}). Define the gateway with the stage that has its connections.`,
     );
   const note: Step = {
     action: record ? "change" : "create",
     what: "record in the database",
     details: [`apiId: ${apiId}`],
-    run: async (hand) => {
+    run: async (context) => {
       const fresh = { endpoint: endpointOf(definition, api, undefined), replies: "push" } as const;
       const { endpoint, replies } = kept ?? fresh;
-      const { id } = await hand.gateways.register({ name, apiId, stage, replies, endpoint });
-      hand.recordId = id;
+      const { id } = await context.gateways.register({ name, apiId, stage, replies, endpoint });
+      context.recordId = id;
     },
   };
   const tag: Step = {
@@ -72,10 +81,12 @@ export async function planAdoption(
 }
 
 /**
- * What is registered by hand of an API stays: sockets rest on it. Of one that is registered nowhere, answers are pushed until what is
- * deployed is known to hand them over.
+ * Returns the record of an API that the app registered, because open connections depend on its
+ * values.
  *
- * @throws ConfigurationError where it is another API, or at another stage, than is to be imported
+ * @returns undefined if the API was not registered. Answers are then pushed until a deployment with
+ *   route responses is known.
+ * @throws ConfigurationError if the record belongs to another API or stage
  */
 function keptRegistration(
   { name, stage }: GatewayDefinition,
@@ -86,12 +97,12 @@ function keptRegistration(
   const [, id] = /^https:\/\/([a-z0-9]+)\.execute-api\./.exec(record.endpoint) ?? [];
   if (id !== undefined && id !== apiId)
     throw new ConfigurationError(
-      `Gateway "${name}" is registered with ${record.endpoint}, which is the API ${id}. Import that one, or register the gateway anew.`,
+      `Gateway "${name}" is registered with ${record.endpoint}, which is the API ${id}. Import that API, or register the gateway again with the new endpoint.`,
     );
   if (record.stage === stage) return record;
   throw new ConfigurationError(
     id === undefined
-      ? `Gateway "${name}" is registered with ${record.endpoint} and the stage "${record.stage}". If its sockets are at ${stage}, register it again with stage: "${stage}".`
-      : `Gateway "${name}" is registered with the stage ${record.stage}, and defined with ${stage}. Its sockets are there: write stage: "${record.stage}".`,
+      ? `Gateway "${name}" is registered with ${record.endpoint} and the stage "${record.stage}", but defined with "${stage}". If its connections are at ${stage}, register it again with stage: "${stage}".`
+      : `Gateway "${name}" is registered with the stage ${record.stage}, but defined with ${stage}. Its connections belong to the registered stage. Define it with stage: "${record.stage}".`,
   );
 }

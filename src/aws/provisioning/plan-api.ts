@@ -11,47 +11,47 @@ import { ConfigurationError, ProvisioningError } from "../../errors.ts";
 import { gatewayArn } from "../arns.ts";
 import { RECORD_TAG } from "../tags.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { madeNevertheless } from "./find-api.ts";
+import { findCreatedApi } from "./find-api.ts";
 import { type Comparison, differences, entryDifferences, type Step } from "./plan.ts";
-import { beingMade, isBeingMade, isServing } from "./recorded.ts";
+import { creatingEndpoint, isBeingMade, isServing } from "./recorded.ts";
 
-/** The API itself, and its tags. */
+/** Plans the API and its tags. */
 export function planApi({ definition, desired, actual, found, record }: Comparison): readonly Step[] {
   const { api, tags } = desired;
   if (!found) {
     const { name, stage, replies, region } = definition;
-    const noted = { name, stage, replies, endpoint: beingMade(region) };
+    const noted = { name, stage, replies, endpoint: creatingEndpoint(region) };
     if (record && record.apiId === null && isServing(record)) {
       throw new ConfigurationError(
-        `Gateway "${name}" was registered with ${record.endpoint}, and no API at AWS says that it is this one. Run: npx sallyport gateway import "${name}" <its API's id>`,
+        `Gateway "${name}" was registered with ${record.endpoint}, but no API at AWS has the tags of that record. Run: npx sallyport gateway import "${name}" <id of its API>`,
       );
     }
     const note: Step = {
       action: record ? "change" : "create",
       what: "note in the database that the API is being made",
       details: [],
-      run: async (hand) => {
-        // Whatever is made from now on says that it was made for this record.
-        hand.recordId = (await hand.gateways.register(noted)).id;
+      run: async (context) => {
+        // The tags of the following resources contain this id.
+        context.recordId = (await context.gateways.register(noted)).id;
       },
     };
     const create: Step = {
       action: "create",
       what: `API "${api.Name}"`,
       details: [`RouteSelectionExpression: ${api.RouteSelectionExpression}`],
-      run: async (hand) => {
-        // Our tags come with it, so that it is found whatever happens next.
-        const Tags = { ...tags, [RECORD_TAG]: hand.recordId };
-        const made = await createApi(hand.plane, { ...api, ProtocolType: "WEBSOCKET", Tags });
-        hand.apiId = made.ApiId ?? "";
-        hand.apiEndpoint = made.ApiEndpoint ?? "";
-        // Lists show it after a while only.
-        await hand.gateways.register({ ...noted, apiId: hand.apiId });
+      run: async (context) => {
+        // The API is created with its tags, so the next run finds it if this one is interrupted.
+        const Tags = { ...tags, [RECORD_TAG]: context.recordId };
+        const made = await createApi(context.plane, { ...api, ProtocolType: "WEBSOCKET", Tags });
+        context.apiId = made.ApiId ?? "";
+        context.apiEndpoint = made.ApiEndpoint ?? "";
+        // A new API is missing from the list of APIs for a time.
+        await context.gateways.register({ ...noted, apiId: context.apiId });
       },
     };
     return isBeingMade(record) ? [create] : [note, create];
   }
-  const steps: Step[] = actual.twins.map(removeTwin);
+  const steps: Step[] = actual.duplicates.map(removeDuplicate);
   const { details, changes } = differences(found.api, api);
   if (details.length > 0) {
     steps.push({
@@ -63,11 +63,15 @@ export function planApi({ definition, desired, actual, found, record }: Comparis
       },
     });
   }
-  const wanted = record ? { ...tags, [RECORD_TAG]: record.id } : tags;
-  return [...steps, ...planTags("API", `apis/${found.api.ApiId}`, found.api.Tags, wanted)];
+  const desiredTags = record ? { ...tags, [RECORD_TAG]: record.id } : tags;
+  return [...steps, ...planTags("API", `apis/${found.api.ApiId}`, found.api.Tags, desiredTags)];
 }
 
-/** Makes an API. Where that is not answered, nor seen to be made, it is tried once more. */
+/**
+ * Creates an API. If AWS does not answer and no API appears, the call is repeated once.
+ *
+ * @throws ProvisioningError if AWS rejects the call, or answers neither of the calls
+ */
 async function createApi(
   plane: ControlPlane,
   input: CreateApiCommandInput,
@@ -76,32 +80,38 @@ async function createApi(
   try {
     return await plane.write(new CreateApiCommand(input));
   } catch (error) {
-    if (!(error instanceof ProvisioningError) || !error.isPassing || error.isThrottled) throw error;
-    const made = await madeNevertheless(plane, input.Tags?.[RECORD_TAG] ?? "");
-    if (made) return made;
+    if (!(error instanceof ProvisioningError) || !error.isTransient || error.isThrottled) throw error;
+    const created = await findCreatedApi(plane, input.Tags?.[RECORD_TAG] ?? "");
+    if (created) return created;
     if (!isLast) return createApi(plane, input, true);
-    throw new ProvisioningError(`${error.message}. Whether an API was made shows later: run it again then.`);
+    throw new ProvisioningError(
+      `${error.message} AWS may have created an API that it lists later, so wait a few minutes first.`,
+    );
   }
 }
 
-/** Of an API that was made twice. */
-export function removeTwin(ApiId: string): Step {
+/** Returns the step that removes a duplicate of the API. */
+export function removeDuplicate(ApiId: string): Step {
   return {
     action: "remove",
     what: `API ${ApiId}`,
-    details: ["it was made for this gateway as well, and has nothing in it"],
+    details: ["it is an empty duplicate, which was created for this gateway too"],
     run: async ({ plane }) => {
       await plane.write(new DeleteApiCommand({ ApiId }));
     },
   };
 }
 
-/** Tags that AWS itself has put there, such as those of a stack, stay: nobody else may touch them. */
+/** Removes tags that only AWS can change, such as those of a stack. */
 function withoutAwsOwn(tags: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(tags).filter(([name]) => !name.startsWith("aws:")));
 }
 
-/** Tags of a resource. */
+/**
+ * Plans the tags of a resource.
+ *
+ * @param path the path of the resource in its ARN
+ */
 export function planTags(
   what: string,
   path: string,
@@ -116,9 +126,9 @@ export function planTags(
     details: names.map((name) => `${name}: ${actual?.[name] ?? "nothing"} → ${desired[name] ?? "nothing"}`),
     run: async ({ plane }) => {
       const ResourceArn = gatewayArn(plane.region, path);
-      const gone = names.filter((name) => !(name in desired));
-      if (gone.length > 0) await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: gone }));
-      if (gone.length < names.length)
+      const removed = names.filter((name) => !(name in desired));
+      if (removed.length > 0) await plane.write(new UntagResourceCommand({ ResourceArn, TagKeys: removed }));
+      if (removed.length < names.length)
         await plane.write(new TagResourceCommand({ ResourceArn, Tags: { ...desired } }));
     },
   };

@@ -3,14 +3,17 @@ import type { Gateway } from "../../auth/gateways.ts";
 import { gatewayArn } from "../arns.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { DOMAIN_TAG, TAG_PREFIX } from "../tags.ts";
-import { isOfStack, isOurs } from "./find-api.ts";
+import { isStackApi, belongsToRecord } from "./find-api.ts";
 import type { Comparison, Step } from "./plan.ts";
-import { removeTwin } from "./plan-api.ts";
+import { removeDuplicate } from "./plan-api.ts";
 import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";
-import { forbid, formerFunctions } from "./plan-functions.ts";
-import { beingRemoved, isBeingRemoved } from "./recorded.ts";
+import { removeInvokePermission, formerFunctions } from "./plan-functions.ts";
+import { removingEndpoint, isBeingRemoved } from "./recorded.ts";
 
-/** All that `apply` makes, in the order in which AWS lets it go: what leads to the API first, our record last. */
+/**
+ * Plans the removal of everything that `apply` creates, in the order that AWS requires. Mappings to
+ * the API are removed first, and the record last.
+ */
 export function planDestruction(comparison: Comparison): readonly Step[] {
   const { definition, actual, found, record } = comparison;
   const mappings = found?.mappings ?? [];
@@ -19,7 +22,7 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
     ...unusedDomains(comparison, new Set(mappings)).map(removeDomain),
   ];
   if (found) {
-    steps.push(...formerFunctions(actual.statements, [], found).map(forbid));
+    steps.push(...formerFunctions(actual.statements, [], found).map(removeInvokePermission));
     if (record && !isBeingRemoved(record)) steps.push(noteRemoval(definition, record));
     steps.push({
       action: "remove",
@@ -30,28 +33,34 @@ export function planDestruction(comparison: Comparison): readonly Step[] {
       },
     });
   }
-  steps.push(...actual.twins.map(removeTwin));
+  steps.push(...actual.duplicates.map(removeDuplicate));
   return record ? [...steps, removeRecord(definition.name)] : steps;
 }
 
-/** An API that is not there any more is then known to be gone, and not another account's. */
+/**
+ * Returns the step that marks the record before the API is removed. A missing API is then known to
+ * be deleted, and not to be in another account.
+ */
 function noteRemoval({ name, region }: GatewayDefinition, { stage, replies, apiId }: Gateway): Step {
   return {
     action: "change",
     what: "note in the database that the API is being removed",
     details: [],
     run: async ({ gateways }) => {
-      const endpoint = beingRemoved(region);
+      const endpoint = removingEndpoint(region);
       await gateways.register({ name, stage, replies, endpoint, ...(apiId ? { apiId } : {}) });
     },
   };
 }
 
-/** Our tags and our record alone: what is at AWS serves whoever takes it over. What a stack has taken over already stays as it is. */
+/**
+ * Plans the removal of the tags and of the record. The API itself continues to work. The tags of an
+ * API that a CloudFormation stack has taken over do not change.
+ */
 export function planRelease(comparison: Comparison): readonly Step[] {
   const { definition, actual, found, record } = comparison;
   const steps: Step[] = [];
-  if (found && isOurs(found.api, record) && !isOfStack(found.api)) {
+  if (found && belongsToRecord(found.api, record) && !isStackApi(found.api)) {
     const api = `apis/${found.api.ApiId}`;
     steps.push(...untag("API", api, found.api.Tags));
     for (const [name, { Tags }] of found.stages)
@@ -82,7 +91,7 @@ function untag(what: string, path: string, tags: Readonly<Record<string, string>
 function removeRecord(name: string): Step {
   return {
     action: "remove",
-    what: "record in the database, with the rows of its sockets",
+    what: "record in the database, with the rows of its connections",
     details: [],
     run: async ({ gateways }) => {
       await gateways.remove(name);

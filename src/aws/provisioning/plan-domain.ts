@@ -13,9 +13,9 @@ import { DOMAIN_TAG } from "../tags.ts";
 import type { ActualMapping } from "./actual.ts";
 import type { Comparison, Step } from "./plan.ts";
 
-const LEAST_SECURITY = "TLS_1_2";
+const DEFAULT_SECURITY_POLICY = "TLS_1_2";
 
-/** Each wanted domain, and the way from it to the stage. */
+/** Plans the domains of the definition and their mappings to the stage. */
 export function planDomains(comparison: Comparison): readonly Step[] {
   const { domains } = comparison.definition;
   const names = [...new Map(domains.map((domain) => [domain.name, domain])).values()];
@@ -25,12 +25,15 @@ export function planDomains(comparison: Comparison): readonly Step[] {
   ];
 }
 
-/** Ways from elsewhere to the stage, which are wanted no more, and domains that only they used: last, when nobody is sent there any more. */
+/**
+ * Plans the removal of mappings that the definition does not have, and of domains that only they
+ * used. It is the last step, when no client is sent to these domains any more.
+ */
 export function planFormerDomains(comparison: Comparison): readonly Step[] {
   const { definition, found } = comparison;
-  const wanted = new Set(definition.domains.map(domainAddress));
+  const desired = new Set(definition.domains.map(domainAddress));
   const former = (found?.mappings ?? []).filter(
-    (mapping) => mapping.Stage === definition.stage && !wanted.has(addressOf(mapping)),
+    (mapping) => mapping.Stage === definition.stage && !desired.has(addressOf(mapping)),
   );
   return [
     ...former.map(removeMapping),
@@ -41,8 +44,8 @@ export function planFormerDomains(comparison: Comparison): readonly Step[] {
 }
 
 function planName({ actual }: Comparison, domain: DomainOptions): readonly Step[] {
-  const there = actual.domains.find(({ DomainName }) => DomainName === domain.name);
-  if (!there) {
+  const existing = actual.domains.find(({ DomainName }) => DomainName === domain.name);
+  if (!existing) {
     const create: Step = {
       action: "create",
       what: `domain ${domain.name}`,
@@ -55,7 +58,7 @@ function planName({ actual }: Comparison, domain: DomainOptions): readonly Step[
               {
                 CertificateArn: domain.certificateArn,
                 EndpointType: "REGIONAL",
-                SecurityPolicy: LEAST_SECURITY,
+                SecurityPolicy: DEFAULT_SECURITY_POLICY,
               },
             ],
             Tags: { [DOMAIN_TAG]: recordId },
@@ -65,11 +68,12 @@ function planName({ actual }: Comparison, domain: DomainOptions): readonly Step[
     };
     return [create];
   }
-  const { CertificateArn, SecurityPolicy = LEAST_SECURITY } = there.DomainNameConfigurations?.[0] ?? {};
+  const { CertificateArn, SecurityPolicy = DEFAULT_SECURITY_POLICY } =
+    existing.DomainNameConfigurations?.[0] ?? {};
   if (CertificateArn === domain.certificateArn) return [];
-  if (there.Tags?.[DOMAIN_TAG] === undefined) {
+  if (existing.Tags?.[DOMAIN_TAG] === undefined) {
     throw new ConfigurationError(
-      `The domain ${domain.name} was not made here, and has the certificate ${CertificateArn}. Write that one, or change it where the domain is kept.`,
+      `The domain ${domain.name} was not created by Sallyport, and has the certificate ${CertificateArn}. Use that certificateArn, or change the certificate where the domain is managed.`,
     );
   }
   const change: Step = {
@@ -80,7 +84,7 @@ function planName({ actual }: Comparison, domain: DomainOptions): readonly Step[
       await plane.write(
         new UpdateDomainNameCommand({
           DomainName: domain.name,
-          // As strict as it is.
+          // The security policy can have been made stricter at AWS.
           DomainNameConfigurations: [
             { CertificateArn: domain.certificateArn, EndpointType: "REGIONAL", SecurityPolicy },
           ],
@@ -101,11 +105,11 @@ function planMapping(
 ): readonly Step[] {
   const { name: DomainName, mappingKey = "" } = domain;
   const address = domainAddress(domain);
-  const there = actual.mappings.find((mapping) => addressOf(mapping) === address);
-  if (there && there.ApiId === found?.api.ApiId && there.Stage === stage) return [];
-  if (there) {
+  const existing = actual.mappings.find((mapping) => addressOf(mapping) === address);
+  if (existing && existing.ApiId === found?.api.ApiId && existing.Stage === stage) return [];
+  if (existing) {
     throw new ConfigurationError(
-      `${address} leads to the API ${there.ApiId} (${there.Stage}) already. Give this gateway another domain.mappingKey, or remove that mapping first.`,
+      `${address} is already mapped to the API ${existing.ApiId} (stage ${existing.Stage}). Set another domain.mappingKey for this gateway, or remove that mapping first.`,
     );
   }
   const create: Step = {
@@ -121,12 +125,12 @@ function planMapping(
   return [create];
 }
 
-/** A way to an API that nobody is to take any more. */
+/** Returns the step that removes a mapping. */
 export function removeMapping(mapping: ActualMapping): Step {
   return {
     action: "remove",
     what: `mapping of ${addressOf(mapping)}`,
-    details: ["whoever connects there is refused from then on; open sockets stay"],
+    details: ["new connections there are rejected, and open connections stay open"],
     run: async ({ plane }) => {
       const { domain: DomainName, ApiMappingId } = mapping;
       await plane.write(new DeleteApiMappingCommand({ DomainName, ApiMappingId }));
@@ -134,19 +138,25 @@ export function removeMapping(mapping: ActualMapping): Step {
   };
 }
 
-/** Domains that we made, for our record or with a mapping that goes now, and from which nothing else leads anywhere. */
+/**
+ * Returns the domains that can be removed. Sallyport created them, for this record or with a
+ * mapping of this API, and they keep no other mapping.
+ *
+ * @param going the mappings that are removed
+ */
 export function unusedDomains(
   { actual, record }: Comparison,
   going: ReadonlySet<ActualMapping>,
 ): readonly DomainName[] {
   return actual.domains.filter(({ DomainName, Tags }) => {
-    const madeFor = Tags?.[DOMAIN_TAG];
+    const recordId = Tags?.[DOMAIN_TAG];
     const mappings = actual.mappings.filter(({ domain }) => domain === DomainName);
-    const isOurs = madeFor === record?.id || mappings.length > 0;
-    return madeFor !== undefined && isOurs && mappings.every((mapping) => going.has(mapping));
+    const isOurs = recordId === record?.id || mappings.length > 0;
+    return recordId !== undefined && isOurs && mappings.every((mapping) => going.has(mapping));
   });
 }
 
+/** Returns the step that removes a domain. */
 export function removeDomain({ DomainName }: DomainName): Step {
   return {
     action: "remove",

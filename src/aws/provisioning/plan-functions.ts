@@ -5,50 +5,56 @@ import { permits } from "./function-policies.ts";
 import type { Comparison, Step } from "./plan.ts";
 import type { RunContext } from "./run-context.ts";
 
-/** API Gateway may invoke each function, for this API alone. Those of another account are their owner's to let it. */
+/**
+ * Plans the permissions of this API to invoke its functions. The owner of a function in another
+ * account adds that permission.
+ */
 export function planFunctions({ definition, actual, found }: Comparison): readonly Step[] {
-  const wanted = new Set(ownFunctionsOf(definition));
+  const desired = new Set(ownFunctionsOf(definition));
   return [...actual.statements].flatMap(([lambda, statements]) => {
-    if (!wanted.has(lambda)) return [];
+    if (!desired.has(lambda)) return [];
     const source = (apiId: string) =>
       callsArn(definition.region, definition.account ?? accountOf({ lambda }), apiId);
     const sid = found && statementId(found.api.ApiId);
-    const there = statements.find(({ Sid }) => Sid === sid);
-    if (found && there && permits(there, source(found.api.ApiId))) return [];
+    const existing = statements.find(({ Sid }) => Sid === sid);
+    if (found && existing && permits(existing, source(found.api.ApiId))) return [];
     const permit: Step = {
-      action: there ? "change" : "create",
+      action: existing ? "change" : "create",
       what: `permission to invoke ${lambda}`,
       details: [],
-      run: async (hand) => {
-        // A statement cannot be changed.
-        if (there) await removePermission(hand, lambda);
-        const policies = await hand.plane.functions();
-        await policies.permit(lambda, statementId(hand.apiId), source(hand.apiId));
+      run: async (context) => {
+        // AWS has no operation that changes a statement.
+        if (existing) await removePermission(context, lambda);
+        const policies = await context.plane.functions();
+        await policies.permit(lambda, statementId(context.apiId), source(context.apiId));
       },
     };
     return [permit];
   });
 }
 
-/** Functions that we let an API call and that are wanted no more, by ARN. */
+/**
+ * Returns the ARNs of functions that the API is permitted to call and that are not targets any
+ * more.
+ */
 export function formerFunctions(
   statements: Actual["statements"],
-  wanted: readonly string[],
+  desired: readonly string[],
   { api }: ActualApi,
 ): readonly string[] {
   const sid = statementId(api.ApiId);
   return [...statements.keys()].filter(
-    (lambda) => !wanted.includes(lambda) && statements.get(lambda)?.some(({ Sid }) => Sid === sid),
+    (lambda) => !desired.includes(lambda) && statements.get(lambda)?.some(({ Sid }) => Sid === sid),
   );
 }
 
-/** Takes the permission to call a function away. */
-export function forbid(lambda: string): Step {
+/** Returns the step that removes the permission to invoke a function. */
+export function removeInvokePermission(lambda: string): Step {
   return {
     action: "remove",
     what: `permission to invoke ${lambda}`,
     details: [],
-    run: (hand) => removePermission(hand, lambda),
+    run: (context) => removePermission(context, lambda),
   };
 }
 

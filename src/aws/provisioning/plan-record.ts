@@ -6,30 +6,38 @@ import { type Comparison, differences, type Step } from "./plan.ts";
 import { isBeingMade, isServing } from "./recorded.ts";
 import type { RunContext } from "./run-context.ts";
 
-/** How long a deployment is old before the secret of the one before it is forgotten, in milliseconds: whatever was under way then has ended. */
+/**
+ * The age of a deployment at which the secret of the former one is removed, in milliseconds. All
+ * calls of the former deployment have ended by then.
+ */
 const FORGET_AFTER_MS = 10 * 60_000;
 
-/** What of our record follows the deployment, and is as it was until then. */
-interface Followed {
-  /** Answers are pushed until what is deployed hands them over. */
+/** Fields of the record that must not change before the deployment. */
+interface DeploymentDependent {
+  /** Answers are pushed until the deployment has route responses. */
   readonly replies: Gateway["replies"];
-  /** API Gateway's own address may be switched off in what is deployed. */
+  /** The deployment can disable the endpoint of API Gateway. */
   readonly endpoint: string | undefined;
 }
 
-function followed({ definition, found, record }: Comparison): Followed {
-  const wanted = found && endpointOf(definition, found.api, record);
+function fieldsBeforeDeployment({ definition, found, record }: Comparison): DeploymentDependent {
+  const desiredEndpoint = found && endpointOf(definition, found.api, record);
   if (!found?.deployment || !record || isBeingMade(record))
-    return { replies: definition.replies, endpoint: wanted };
+    return { replies: definition.replies, endpoint: desiredEndpoint };
   const isKept = isServing(record) && !definition.disableExecuteApiEndpoint;
   return {
     replies: record.replies === "push" ? "push" : definition.replies,
-    endpoint: isKept ? record.endpoint : wanted,
+    endpoint: isKept ? record.endpoint : desiredEndpoint,
   };
 }
 
-/** A domain that is only being made is in nobody's DNS yet. @throws ConfigurationError where sends would go there */
-function refuseUnknownDomain(
+/**
+ * Checks that the endpoint for sends is not a domain that this run creates, because it has no DNS
+ * record yet.
+ *
+ * @throws ConfigurationError if it is
+ */
+function checkDomainExists(
   { definition, actual, found, record }: Comparison,
   endpoint: string | undefined,
 ): void {
@@ -39,34 +47,36 @@ function refuseUnknownDomain(
   const chosen = domains.find((domain) => `https://${domainAddress(domain)}` === endpoint);
   if (actual.domains.some(({ DomainName }) => DomainName === chosen?.name)) return;
   throw new ConfigurationError(
-    `Gateway "${name}" is to be reached by ${chosen?.name} alone, which is not there yet. Apply it beside what there is, put it into DNS, and apply this then.`,
+    `Gateway "${name}" can be reached only through ${chosen?.name}, which does not exist yet. First apply that domain in addition to the current address, and create its DNS record. Then apply this definition.`,
   );
 }
 
 /**
- * Our record of the gateway: without it the app answers none of its calls. It comes before the deployment that makes the calls. Another secret
- * is accepted when all integrations have it, which keep it, and before the deployment, which sends it: so none is lost, and nothing
- * is refused, wherever this ends.
+ * Plans the record of the gateway in the database. Without it, the app denies all calls.
+ *
+ * The record changes before the deployment that makes the calls. A new secret is accepted after all
+ * integrations have stored it, and before the deployment sends it. An interruption at any point
+ * therefore loses no secret and denies no call.
  */
 export function planRecord(comparison: Comparison): readonly Step[] {
   const { definition, accepted, found, record } = comparison;
   const { name, stage } = definition;
-  const { replies, endpoint } = followed(comparison);
+  const { replies, endpoint } = fieldsBeforeDeployment(comparison);
   const apiId = found?.api.ApiId;
   const { details } = differences(record, {
     stage,
     replies,
     ...(apiId === undefined ? {} : { apiId, endpoint }),
   });
-  refuseUnknownDomain(comparison, endpoint);
-  const isOther = record !== undefined && accepted.join() !== record.secretHashes.join();
-  if (apiId !== undefined && record && details.length === 0 && !isOther) return [];
+  checkDomainExists(comparison, endpoint);
+  const isOtherSecret = record !== undefined && accepted.join() !== record.secretHashes.join();
+  if (apiId !== undefined && record && details.length === 0 && !isOtherSecret) return [];
   const keep: Step = {
     action: record ? "change" : "create",
     what: "record in the database",
-    details: record ? [...details, ...(isOther ? [acceptance(record)] : [])] : [],
-    run: async (hand) => {
-      const { gateways, apiId, apiEndpoint } = hand;
+    details: record ? [...details, ...(isOtherSecret ? [secretChange(record)] : [])] : [],
+    run: async (context) => {
+      const { gateways, apiId, apiEndpoint } = context;
       await gateways.register({
         name,
         apiId,
@@ -75,52 +85,53 @@ export function planRecord(comparison: Comparison): readonly Step[] {
         endpoint: endpoint ?? endpointOf(definition, { ApiId: apiId, ApiEndpoint: apiEndpoint }, undefined),
         secretHashes: accepted,
       });
-      hand.recorded();
+      context.markRecorded();
     },
   };
   return [keep];
 }
 
-function acceptance({ secretHashes }: Gateway): string {
+function secretChange({ secretHashes }: Gateway): string {
   return secretHashes.length === 0
-    ? "accepts the gateway's secret"
-    : "accepts another secret, beside the present one";
+    ? "accepts the secret of the gateway"
+    : "accepts another secret, in addition to the current one";
 }
 
-/** The rest of it, once what is deployed is so everywhere. */
+/** Plans the changes of the record that require the new deployment to be served everywhere. */
 export function planRecordAfterwards(comparison: Comparison): readonly Step[] {
   const { definition, found, record } = comparison;
   if (!found?.deployment || !record || isBeingMade(record)) return [];
   const { name, stage, replies } = definition;
   const endpoint = endpointOf(definition, found.api, record);
-  const { details } = differences(followed(comparison), { replies, endpoint });
+  const { details } = differences(fieldsBeforeDeployment(comparison), { replies, endpoint });
   if (details.length === 0) return [];
   const change: Step = {
     action: "change",
     what: "record in the database",
     details,
-    run: async (hand) => {
-      await hand.gateways.register({ name, apiId: hand.apiId, stage, replies, endpoint });
-      hand.recorded();
+    run: async (context) => {
+      await context.gateways.register({ name, apiId: context.apiId, stage, replies, endpoint });
+      context.markRecorded();
     },
   };
   return [change];
 }
 
-/** The secret before the present one is accepted no more, once nothing can come with it. */
-export function planForgetting({ definition, accepted, found, now }: Comparison): readonly Step[] {
+/** Plans the removal of the former secret when no call can use it any more. */
+export function planSecretRemoval({ definition, accepted, found, now }: Comparison): readonly Step[] {
   const kept = needsSecret(definition) ? accepted.slice(0, 1) : [];
   const deployedAt = found?.deployment?.CreatedDate?.getTime();
   if (accepted.length === kept.length) return [];
   if (deployedAt === undefined || now - deployedAt < FORGET_AFTER_MS) return [];
-  return [forgetStep(definition.name, kept)];
+  return [removeSecretsStep(definition.name, kept)];
 }
 
-export function forgetStep(name: string, kept: readonly string[]): Step {
+/** Returns the step that removes all secrets from the record except the given hashes. */
+export function removeSecretsStep(name: string, kept: readonly string[]): Step {
   return {
     action: "remove",
     what: "the former secret from the record in the database",
     details: [],
-    run: (hand: RunContext) => hand.gateways.accept(name, kept),
+    run: (context: RunContext) => context.gateways.accept(name, kept),
   };
 }

@@ -16,16 +16,18 @@ import {
   type DesiredIntegration,
   type DesiredRoute,
   integrationDescription,
-  isOurIntegration,
+  isManagedIntegration,
   SECRET_PARAMETER,
 } from "./desired.ts";
 import { type Comparison, differences, entryDifferences, type Step, withoutQuery } from "./plan.ts";
-import { forbid, formerFunctions } from "./plan-functions.ts";
+import { removeInvokePermission, formerFunctions } from "./plan-functions.ts";
 
-/** Value of the route's two settings by which an answer reaches the socket. */
-const ANSWER = "$default";
+/**
+ * Value of the two settings that make API Gateway send the response of the backend to the client.
+ */
+const RESPONSE_KEY = "$default";
 
-/** Each wanted route with its integration, and then those that are wanted no more. */
+/** Plans the routes of the definition with their integrations, and the removal of all others. */
 export function planRoutes(comparison: Comparison): readonly Step[] {
   const { desired, found } = comparison;
   const steps = desired.routes.flatMap((route) => {
@@ -36,54 +38,60 @@ export function planRoutes(comparison: Comparison): readonly Step[] {
     ].flat();
   });
   if (!found) return steps;
-  refuseTooMany(desired.routes, found);
+  checkRouteCount(desired.routes, found);
   return [...steps, ...planRemovals(comparison, found)];
 }
 
-/** What is new is made beside what is there. @throws ConfigurationError where that is more than an API takes */
-function refuseTooMany(wanted: readonly DesiredRoute[], found: ActualApi): void {
-  const routes = wanted.filter(({ key }) => !found.routes.has(key)).length;
-  const integrations = wanted.filter((route) => !integrationOf(route, found)).length;
-  const most = Math.max(found.routes.size + routes, found.integrations.size + integrations);
-  if (most <= MAX_ROUTES) return;
+/**
+ * Checks the number of routes. New routes and integrations are created before old ones are removed.
+ *
+ * @throws ConfigurationError if together they exceed the quota of an API
+ */
+function checkRouteCount(desired: readonly DesiredRoute[], found: ActualApi): void {
+  const routes = desired.filter(({ key }) => !found.routes.has(key)).length;
+  const integrations = desired.filter((route) => !integrationOf(route, found)).length;
+  const total = Math.max(found.routes.size + routes, found.integrations.size + integrations);
+  if (total <= MAX_ROUTES) return;
   throw new ConfigurationError(
-    `Beside its present routes the new ones make ${most}, and an API takes ${MAX_ROUTES}. Define and apply it without some of the new ones first.`,
+    `The current and the new routes together are ${total}, but an API can have at most ${MAX_ROUTES}. First apply a definition without some of the new routes.`,
   );
 }
 
 /**
- * The integration that a route is to keep: the one that it alone calls, or one that was made for it and not given to it, since a run ended
- * in between.
+ * Returns the integration that a route keeps. It is the one that no other route calls. Otherwise it
+ * is one that an interrupted run created for the route without assigning it.
  */
 export function integrationOf(
-  { key, integration: wanted }: DesiredRoute,
+  { key, integration: desired }: DesiredRoute,
   { routes, integrations }: ActualApi,
 ): Integration | undefined {
   const targeted = targetOf(routes.get(key));
   const others = new Set([...routes.values()].filter(({ RouteKey }) => RouteKey !== key).map(targetOf));
   const own = targeted === undefined || others.has(targeted) ? undefined : integrations.get(targeted);
-  if (own && canBecome(own, wanted)) return own;
+  if (own && canBecome(own, desired)) return own;
   return [...integrations.values()].find(
     (integration) =>
       integration.Description === integrationDescription(key) &&
       !others.has(integration.IntegrationId) &&
       integration.IntegrationId !== targeted &&
-      canBecome(integration, wanted),
+      canBecome(integration, desired),
   );
 }
 
 /**
- * Whether an integration can be brought to what is wanted. What is another kind, or leads through a VPC link, or has credentials, is
- * replaced: nobody has written down which of its settings AWS lets go. So is what calls another function, as it says whose permission
- * is to be taken away.
+ * Returns whether an integration can be changed into the desired one.
+ *
+ * An integration of another type, with a VPC link or with credentials is replaced. AWS does not
+ * document which of its settings can be removed. An integration of another function is replaced
+ * too, because it shows which permission must be removed.
  */
-function canBecome(integration: Integration, wanted: DesiredIntegration): boolean {
+function canBecome(integration: Integration, desired: DesiredIntegration): boolean {
   const { IntegrationType, ConnectionId, CredentialsArn, ContentHandlingStrategy } = integration;
   const calls = functionIn(integration.IntegrationUri);
   return (
     (IntegrationType === "HTTP_PROXY" || IntegrationType === "AWS_PROXY") &&
     [ConnectionId, CredentialsArn, ContentHandlingStrategy].every((setting) => (setting ?? "") === "") &&
-    (calls === undefined || calls === functionIn(wanted.IntegrationUri))
+    (calls === undefined || calls === functionIn(desired.IntegrationUri))
   );
 }
 
@@ -91,8 +99,8 @@ function targetOf(route: ActualRoute | undefined): string | undefined {
   return /^integrations\/(.+)$/.exec(route?.Target ?? "")?.[1];
 }
 
-/** What an integration has of which AWS says nothing. */
-const UNSAID = {
+/** The settings of an integration if AWS does not return them. */
+const DEFAULTS = {
   ConnectionType: "INTERNET",
   PassthroughBehavior: "WHEN_NO_MATCH",
   PayloadFormatVersion: "1.0",
@@ -101,28 +109,28 @@ const UNSAID = {
 
 function planIntegration(
   { key, integration }: DesiredRoute,
-  there: Integration | undefined,
+  existing: Integration | undefined,
 ): readonly Step[] {
-  if (!there) {
+  if (!existing) {
     const create: Step = {
       action: "create",
       what: `integration of ${key}`,
       details: [`${integration.IntegrationType} ${withoutQuery(integration.IntegrationUri)}`],
-      run: async (hand) => {
-        const made = await hand.plane.write(
-          new CreateIntegrationCommand({ ApiId: hand.apiId, ...integration }),
+      run: async (context) => {
+        const made = await context.plane.write(
+          new CreateIntegrationCommand({ ApiId: context.apiId, ...integration }),
         );
-        hand.integrationIds.set(key, made.IntegrationId ?? "");
+        context.integrationIds.set(key, made.IntegrationId ?? "");
       },
     };
     return [create];
   }
-  const { RequestParameters: wanted, ...fields } = integration;
-  const { details, changes } = differences({ ...UNSAID, ...there }, fields);
-  const parameters = entryDifferences(there.RequestParameters, wanted);
+  const { RequestParameters: desired, ...fields } = integration;
+  const { details, changes } = differences({ ...DEFAULTS, ...existing }, fields);
+  const parameters = entryDifferences(existing.RequestParameters, desired);
   const all = [
     ...details,
-    ...parameters.names.map((name) => shownParameter(name, there.RequestParameters, wanted)),
+    ...parameters.names.map((name) => formatParameter(name, existing.RequestParameters, desired)),
   ];
   if (all.length === 0) return [];
   const change: Step = {
@@ -133,8 +141,8 @@ function planIntegration(
       await plane.write(
         new UpdateIntegrationCommand({
           ApiId: apiId,
-          IntegrationId: there.IntegrationId,
-          // AWS judges the whole anew, by its type.
+          IntegrationId: existing.IntegrationId,
+          // AWS validates all settings again, depending on the type.
           IntegrationType: fields.IntegrationType,
           IntegrationMethod: fields.IntegrationMethod,
           ...changes,
@@ -146,17 +154,21 @@ function planIntegration(
   return [change];
 }
 
-/** @param integrationId of the integration that is there already; undefined where it is made by an earlier step */
+/**
+ * Plans a route and its route response.
+ *
+ * @param integrationId the id of its integration, or undefined if an earlier step creates it
+ */
 function planRoute(
   { key, isAnswered }: DesiredRoute,
-  there: ActualRoute | undefined,
+  existing: ActualRoute | undefined,
   integrationId: string | undefined,
 ): readonly Step[] {
-  if (!there) {
+  if (!existing) {
     const create: Step = {
       action: "create",
       what: `route ${key}`,
-      details: isAnswered ? ["answers reach the socket"] : [],
+      details: isAnswered ? ["answers reach the client"] : [],
       run: async ({ plane, apiId, integrationIds, routeIds }) => {
         const made = await plane.write(
           new CreateRouteCommand({
@@ -164,20 +176,22 @@ function planRoute(
             RouteKey: key,
             AuthorizationType: "NONE",
             Target: `integrations/${integrationIds.get(key)}`,
-            ...(isAnswered ? { RouteResponseSelectionExpression: ANSWER } : {}),
+            ...(isAnswered ? { RouteResponseSelectionExpression: RESPONSE_KEY } : {}),
           }),
         );
         routeIds.set(key, made.RouteId ?? "");
       },
     };
-    return isAnswered ? [create, answerStep(key)] : [create];
+    return isAnswered ? [create, createResponse(key)] : [create];
   }
   const steps: Step[] = [];
-  const { details, changes } = differences(there, {
-    RouteResponseSelectionExpression: isAnswered ? ANSWER : "",
+  const { details, changes } = differences(existing, {
+    RouteResponseSelectionExpression: isAnswered ? RESPONSE_KEY : "",
   });
-  const isElsewhere = integrationId === undefined || targetOf(there) !== integrationId;
-  const all = isElsewhere ? [...details, `Target: ${there.Target ?? "nothing"} → its integration`] : details;
+  const hasOtherTarget = integrationId === undefined || targetOf(existing) !== integrationId;
+  const all = hasOtherTarget
+    ? [...details, `Target: ${existing.Target ?? "nothing"} → its integration`]
+    : details;
   if (all.length > 0) {
     steps.push({
       action: "change",
@@ -186,30 +200,32 @@ function planRoute(
       run: async ({ plane, apiId, integrationIds }) => {
         const Target = `integrations/${integrationIds.get(key)}`;
         await plane.write(
-          new UpdateRouteCommand({ ApiId: apiId, RouteId: there.RouteId, Target, ...changes }),
+          new UpdateRouteCommand({ ApiId: apiId, RouteId: existing.RouteId, Target, ...changes }),
         );
       },
     });
   }
-  if (isAnswered && there.responses.length === 0) steps.push(answerStep(key));
+  if (isAnswered && existing.responses.length === 0) steps.push(createResponse(key));
   if (!isAnswered)
-    steps.push(...there.responses.map((response) => silentStep(key, response.RouteResponseId)));
+    steps.push(...existing.responses.map((response) => removeResponse(key, response.RouteResponseId)));
   return steps;
 }
 
-function answerStep(key: string): Step {
+function createResponse(key: string): Step {
   return {
     action: "create",
     what: `route response of ${key}`,
     details: [],
     run: async ({ plane, apiId, routeIds }) => {
       const RouteId = routeIds.get(key) ?? "";
-      await plane.write(new CreateRouteResponseCommand({ ApiId: apiId, RouteId, RouteResponseKey: ANSWER }));
+      await plane.write(
+        new CreateRouteResponseCommand({ ApiId: apiId, RouteId, RouteResponseKey: RESPONSE_KEY }),
+      );
     },
   };
 }
 
-function silentStep(key: string, RouteResponseId: string | undefined): Step {
+function removeResponse(key: string, RouteResponseId: string | undefined): Step {
   return {
     action: "remove",
     what: `route response of ${key}`,
@@ -221,7 +237,10 @@ function silentStep(key: string, RouteResponseId: string | undefined): Step {
   };
 }
 
-/** Routes that are wanted no more, and what only they called, but for functions that may still be called by us. */
+/**
+ * Plans the removal of routes that the definition does not have, and of unused integrations. The
+ * integration of a function remains while the API has the permission to call it.
+ */
 function planRemovals({ desired, actual }: Comparison, found: ActualApi): readonly Step[] {
   const keys = new Set(desired.routes.map(({ key }) => key));
   const routes = [...found.routes.values()].filter(({ RouteKey = "" }) => !keys.has(RouteKey));
@@ -244,28 +263,31 @@ function planRemovals({ desired, actual }: Comparison, found: ActualApi): readon
 }
 
 /**
- * Functions that are called no more need not be callable, once nothing that is deployed calls them. The integrations that called them go
- * last: they are how it is known which functions those were.
+ * Plans the removal of permissions to call functions that are not targets any more, after the
+ * deployment. Their integrations are removed last, because they identify these functions.
  */
 export function planFormerFunctions({ desired, actual, found }: Comparison): readonly Step[] {
-  // Another stage may still call them.
+  // Another stage can still call them.
   if (!found || found.stages.size > 1) return [];
   const former = formerFunctions(actual.statements, desired.functions, found);
   return [
-    ...former.map(forbid),
+    ...former.map(removeInvokePermission),
     ...unusedIntegrations(desired.routes, found)
       .filter(({ IntegrationUri }) => former.includes(functionIn(IntegrationUri) ?? ""))
       .map(removeIntegration),
   ];
 }
 
-/** Integrations that were called and are no more; of others that nobody calls, those that are ours. */
-function unusedIntegrations(wanted: readonly DesiredRoute[], found: ActualApi): readonly Integration[] {
-  const kept = new Set(wanted.map((route) => integrationOf(route, found)?.IntegrationId));
+/**
+ * Returns the integrations that no desired route keeps, if a route calls them now or if Sallyport
+ * created them.
+ */
+function unusedIntegrations(desired: readonly DesiredRoute[], found: ActualApi): readonly Integration[] {
+  const kept = new Set(desired.map((route) => integrationOf(route, found)?.IntegrationId));
   const targeted = new Set([...found.routes.values()].map(targetOf));
   return [...found.integrations.values()].filter(
     ({ IntegrationId, Description }) =>
-      !kept.has(IntegrationId) && (targeted.has(IntegrationId) || isOurIntegration(Description)),
+      !kept.has(IntegrationId) && (targeted.has(IntegrationId) || isManagedIntegration(Description)),
   );
 }
 
@@ -280,19 +302,19 @@ function removeIntegration({ IntegrationId, IntegrationUri = "" }: Integration):
   };
 }
 
-function shownParameter(
+function formatParameter(
   name: string,
   actual: Readonly<Record<string, string>> | undefined,
   desired: Readonly<Record<string, string>>,
 ): string {
   const header = name.replace("integration.request.", "");
   if (name === SECRET_PARAMETER)
-    return `${header}: ${name in desired ? "another secret" : "nothing any more"}`;
-  return `${header}: ${shownSource(actual?.[name])} → ${shownSource(desired[name])}`;
+    return `${header}: ${name in desired ? "another secret" : "removed"}`;
+  return `${header}: ${formatSource(actual?.[name])} → ${formatSource(desired[name])}`;
 }
 
-/** A fixed value may be somebody's secret. */
-function shownSource(value: string | undefined): string {
+/** Formats the source of a header. A fixed value is not printed, because it can be a secret. */
+function formatSource(value: string | undefined): string {
   if (!value) return "nothing";
   return value.startsWith("'") ? "a fixed value" : value;
 }

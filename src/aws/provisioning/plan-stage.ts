@@ -14,28 +14,31 @@ import { type DesiredRoute, deploymentDescription, needsSecret } from "./desired
 import { type Comparison, differences, type Step } from "./plan.ts";
 import { planTags } from "./plan-api.ts";
 
-/** Shortest time between two deployments, in milliseconds. Source: AWS developer guide, quotas. */
+/** Minimum time between two deployments, in milliseconds. Source: AWS developer guide, quotas. */
 const DEPLOYMENT_GAP_MS = 5000;
 
-/** How often a deployment is looked at, and how long it may take, in milliseconds. */
-const DEPLOYMENT_PAUSE_MS = 2000;
-const DEPLOYMENT_PATIENCE_MS = 300_000;
+/** Interval of status checks and time limit of a deployment, in milliseconds. */
+const DEPLOYMENT_POLL_MS = 2000;
+const DEPLOYMENT_TIMEOUT_MS = 300_000;
 
-/** What a stage takes where nothing else is wanted: as much as AWS has by default. Updates merge, so that "nothing" has to be said. */
+/**
+ * The limits of a stage without throttling, which are the defaults of AWS. An update merges, so the
+ * limits cannot be removed.
+ */
 const UNTHROTTLED = { ratePerSecond: 10_000, burst: 5000 };
 
-/** The stage, which takes effect by itself. */
+/** Plans the stage. Its settings take effect without a deployment. */
 export function planStage({ definition, desired, found }: Comparison): readonly Step[] {
   const { stage: StageName, throttling, accessLog } = definition;
-  const there = found?.stages.get(StageName);
+  const existing = found?.stages.get(StageName);
   const log = accessLog && logOf(accessLog);
-  if (!there) {
+  if (!existing) {
     const create: Step = {
       action: "create",
       what: `stage ${StageName}`,
       details: [
         ...(throttling
-          ? [`throttling: ${throttling.ratePerSecond} a second, ${throttling.burst} at once`]
+          ? [`throttling: ${throttling.ratePerSecond} per second, burst ${throttling.burst}`]
           : []),
         ...(log ? [`access log: ${log.DestinationArn}`] : []),
       ],
@@ -55,25 +58,25 @@ export function planStage({ definition, desired, found }: Comparison): readonly 
   }
   const path = `apis/${found?.api.ApiId}/stages/${StageName}`;
   return [
-    ...planSettings(there, definition),
-    ...planOverrides(there, limitsOf(throttling ?? UNTHROTTLED), desired.routes),
-    ...planTags(`stage ${StageName}`, path, there.Tags, desired.tags),
+    ...planSettings(existing, definition),
+    ...planOverrides(existing, limitsOf(throttling ?? UNTHROTTLED), desired.routes),
+    ...planTags(`stage ${StageName}`, path, existing.Tags, desired.tags),
   ];
 }
 
 function planSettings(
-  there: Stage,
+  existing: Stage,
   { stage: StageName, throttling, accessLog }: Comparison["definition"],
 ): readonly Step[] {
   const steps: Step[] = [];
-  const { ThrottlingRateLimit, ThrottlingBurstLimit } = there.DefaultRouteSettings ?? {};
+  const { ThrottlingRateLimit, ThrottlingBurstLimit } = existing.DefaultRouteSettings ?? {};
   const isThrottled = ThrottlingRateLimit !== undefined || ThrottlingBurstLimit !== undefined;
   const limits = throttling ?? (isThrottled ? UNTHROTTLED : undefined);
   const throttled = limits
-    ? differences(there.DefaultRouteSettings, limitsOf(limits))
+    ? differences(existing.DefaultRouteSettings, limitsOf(limits))
     : { details: [], changes: {} };
   const log = accessLog && logOf(accessLog);
-  const logged = log ? differences(there.AccessLogSettings, log) : { details: [], changes: {} };
+  const logged = log ? differences(existing.AccessLogSettings, log) : { details: [], changes: {} };
   const details = [
     ...throttled.details.map((detail) => `DefaultRouteSettings.${detail}`),
     ...logged.details.map((detail) => `AccessLogSettings.${detail}`),
@@ -88,10 +91,10 @@ function planSettings(
           new UpdateStageCommand({
             ApiId: apiId,
             StageName,
-            // Both limits or none: AWS reads a missing one as 0, which denies every connect. The rest is for a control plane that
-            // replaces the map.
+            // AWS reads a missing limit as 0, which rejects every connect. The other settings are
+            // for a control plane that replaces the map.
             ...(throttled.details.length > 0 && limits
-              ? { DefaultRouteSettings: { ...there.DefaultRouteSettings, ...limitsOf(limits) } }
+              ? { DefaultRouteSettings: { ...existing.DefaultRouteSettings, ...limitsOf(limits) } }
               : {}),
             ...(logged.details.length > 0 && log ? { AccessLogSettings: log } : {}),
           }),
@@ -99,11 +102,11 @@ function planSettings(
       },
     });
   }
-  if (!log && there.AccessLogSettings) {
+  if (!log && existing.AccessLogSettings) {
     steps.push({
       action: "remove",
       what: `access log of the stage ${StageName}`,
-      details: [there.AccessLogSettings.DestinationArn ?? ""],
+      details: [existing.AccessLogSettings.DestinationArn ?? ""],
       run: async ({ plane, apiId }) => {
         await plane.write(new DeleteAccessLogSettingsCommand({ ApiId: apiId, StageName }));
       },
@@ -112,11 +115,14 @@ function planSettings(
   return steps;
 }
 
-/** Settings of routes that are wanted no more: AWS changes no stage that has settings of a route which is gone. */
+/**
+ * Plans the removal of route settings for routes that are removed. AWS does not change a stage with
+ * settings of a route that does not exist.
+ */
 export function planRouteSettings({ definition: { stage }, desired, found }: Comparison): readonly Step[] {
   const keys = Object.keys(found?.stages.get(stage)?.RouteSettings ?? {});
-  const gone = keys.filter((key) => !desired.routes.some((route) => route.key === key));
-  return gone.map((RouteKey) => {
+  const removed = keys.filter((key) => !desired.routes.some((route) => route.key === key));
+  return removed.map((RouteKey) => {
     return {
       action: "remove",
       what: `settings of the route ${RouteKey} on the stage ${stage}`,
@@ -129,15 +135,18 @@ export function planRouteSettings({ definition: { stage }, desired, found }: Com
 }
 
 /**
- * Limits of one route hold in place of the stage's: of 0, none of its calls is let through. What else is set for a route stays. Each step
- * sends the settings of all routes, because a control plane other than AWS's may replace the map.
+ * Plans the limits of single routes, which override those of the stage. Other settings of a route
+ * do not change.
+ *
+ * Each step sends the settings of all routes, because a control plane other than AWS can replace
+ * the map.
  */
 function planOverrides(
   { StageName, RouteSettings = {} }: Stage,
   limits: ReturnType<typeof limitsOf>,
-  wanted: readonly DesiredRoute[],
+  desired: readonly DesiredRoute[],
 ): readonly Step[] {
-  const present = Object.entries(RouteSettings).filter(([key]) => wanted.some((route) => route.key === key));
+  const present = Object.entries(RouteSettings).filter(([key]) => desired.some((route) => route.key === key));
   const repaired = present.map(([key, settings]) => {
     const { ThrottlingRateLimit, ThrottlingBurstLimit } = settings;
     const isLimited = ThrottlingRateLimit !== undefined || ThrottlingBurstLimit !== undefined;
@@ -160,7 +169,7 @@ function planOverrides(
     }));
 }
 
-/** Nothing is served by itself from now on: what is half changed must not be. */
+/** Plans to disable automatic deployment, which would serve an incomplete change. */
 export function planNoAutoDeploy({ definition: { stage }, found }: Comparison): readonly Step[] {
   if (found?.stages.get(stage)?.AutoDeploy !== true) return [];
   const step: Step = {
@@ -174,49 +183,53 @@ export function planNoAutoDeploy({ definition: { stage }, found }: Comparison): 
   return [step];
 }
 
-/** A deployment, where the stage serves anything else than what is wanted. */
+/** Plans a deployment if the stage serves something other than the definition. */
 export function planDeployment({ definition, desired, found, accepted }: Comparison): readonly Step[] {
   const description = deploymentDescription(desired.fingerprint, needsSecret(definition) ? accepted : []);
-  // What is changed back to what was deployed before is as it was; what was deployed by others says nothing of itself.
+  // The description identifies a deployment by Sallyport. Any other deployment is replaced.
   if (found?.deployment?.Description === description && isDeployed(found.deployment)) return [];
   const { stage } = definition;
   const deploy: Step = {
     action: "deploy",
     what: `stage ${stage}`,
     details: [],
-    // What is served from now on must be what every process takes.
+    // Every process must accept the calls before the deployment makes them.
     after: "known",
-    run: async (hand) => {
-      const { plane, apiId } = hand;
-      const before = found?.deployment?.CreatedDate?.getTime() ?? 0;
-      const sinceMs = plane.now() - before;
+    run: async (context) => {
+      const { plane, apiId } = context;
+      const previousAt = found?.deployment?.CreatedDate?.getTime() ?? 0;
+      const sinceMs = plane.now() - previousAt;
       if (sinceMs >= 0 && sinceMs < DEPLOYMENT_GAP_MS) await plane.wait(DEPLOYMENT_GAP_MS - sinceMs);
-      const made = await plane.write(
+      const created = await plane.write(
         new CreateDeploymentCommand({ ApiId: apiId, StageName: stage, Description: description }),
       );
-      await deployed(plane, apiId, made);
-      hand.deployed();
+      await waitForDeployment(plane, apiId, created);
+      context.markDeployed();
     },
   };
   return [deploy];
 }
 
-/** Whether a deployment is served. One of which AWS says nothing is. */
+/** Returns whether a deployment is served. AWS can omit the status of a served deployment. */
 function isDeployed({ DeploymentStatus }: Deployment): boolean {
   return DeploymentStatus === undefined || DeploymentStatus === "DEPLOYED";
 }
 
-/** Resolves when a deployment is served. @throws ControlPlaneError where it failed, or takes too long */
-async function deployed(plane: ControlPlane, ApiId: string, made: Deployment): Promise<void> {
-  let deployment = made;
-  for (let waitedMs = 0; !isDeployed(deployment); waitedMs += DEPLOYMENT_PAUSE_MS) {
+/**
+ * Waits until a deployment is served.
+ *
+ * @throws ProvisioningError if the deployment fails, or is not served within five minutes
+ */
+async function waitForDeployment(plane: ControlPlane, ApiId: string, created: Deployment): Promise<void> {
+  let deployment = created;
+  for (let waitedMs = 0; !isDeployed(deployment); waitedMs += DEPLOYMENT_POLL_MS) {
     const { DeploymentId, DeploymentStatus, DeploymentStatusMessage = "" } = deployment;
-    if (DeploymentStatus === "FAILED" || waitedMs >= DEPLOYMENT_PATIENCE_MS) {
+    if (DeploymentStatus === "FAILED" || waitedMs >= DEPLOYMENT_TIMEOUT_MS) {
       throw new ProvisioningError(
-        `The deployment ${DeploymentId} is ${DeploymentStatus}: ${DeploymentStatusMessage}. The stage serves what it served before.`,
+        `The deployment ${DeploymentId} is ${DeploymentStatus}: ${DeploymentStatusMessage}. The stage still serves the former deployment. Fix the cause, and run the command again.`,
       );
     }
-    await plane.wait(DEPLOYMENT_PAUSE_MS);
+    await plane.wait(DEPLOYMENT_POLL_MS);
     deployment = await plane.read(new GetDeploymentCommand({ ApiId, DeploymentId }));
   }
 }

@@ -2,13 +2,16 @@ import type { Comparison, Step } from "./plan.ts";
 import { planApi } from "./plan-api.ts";
 import { planDomains, planFormerDomains } from "./plan-domain.ts";
 import { planFunctions } from "./plan-functions.ts";
-import { planForgetting, planRecord, planRecordAfterwards } from "./plan-record.ts";
+import { planSecretRemoval, planRecord, planRecordAfterwards } from "./plan-record.ts";
 import { planFormerFunctions, planRoutes } from "./plan-routes.ts";
 import { planDeployment, planNoAutoDeploy, planRouteSettings, planStage } from "./plan-stage.ts";
 
 /**
- * What is to be done, in the order in which a run may be cut off anywhere: what is called comes before what calls it, our record before the
- * deployment, and after it goes what only the former one needed.
+ * Returns the steps that make AWS and the database match the definition.
+ *
+ * Their order allows an interruption at any point. A resource is created before the resources that
+ * call it. The record is written before the deployment. Resources of the former deployment are
+ * removed after it.
  */
 export function planSteps(comparison: Comparison): readonly Step[] {
   return [
@@ -27,10 +30,13 @@ export function planSteps(comparison: Comparison): readonly Step[] {
   ];
 }
 
-/** The same, and what is to be forgotten where nothing of it says what is accepted, or is deployed. */
-export function planned(comparison: Comparison): readonly Step[] {
-  const isAccepting = [planRecord, planDeployment, planRecordAfterwards].some(
+/**
+ * Returns the same steps, and the removal of the former secret if no step changes the record or the
+ * deployment.
+ */
+export function planApply(comparison: Comparison): readonly Step[] {
+  const changesRecord = [planRecord, planDeployment, planRecordAfterwards].some(
     (plan) => plan(comparison).length > 0,
   );
-  return [...planSteps(comparison), ...(isAccepting ? [] : planForgetting(comparison))];
+  return [...planSteps(comparison), ...(changesRecord ? [] : planSecretRemoval(comparison))];
 }

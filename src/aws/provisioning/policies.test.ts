@@ -58,7 +58,7 @@ describe("the policies of a gateway", () => {
             Resource: ["arn:aws:apigateway:eu-west-1::/apis/*/stages"],
           },
           {
-            Sid: "TagWhatIsMade",
+            Sid: "TagNewResources",
             Effect: "Allow",
             Action: ["apigateway:POST", "apigateway:PUT"],
             Resource: [
@@ -104,16 +104,16 @@ describe("the policies of a gateway", () => {
       "FillTheApi",
       "MakeAStageWithTags",
       "ChangeTheApi",
-      "TagIt",
+      "TagTheApi",
       "SeeDomains",
       "MakeTheDomain",
       "TagTheDomain",
       "ChangeTheDomain",
-      "SeeWhoMayCallFunctions",
-      "LetTheApiCallFunctions",
-      "LetItCallThemNoMore",
+      "ReadFunctionPolicies",
+      "AddInvokePermissions",
+      "RemoveInvokePermissions",
       "WriteTheAccessLog",
-      "MakeTheRoleOfApiGateway",
+      "CreateTheServiceLinkedRole",
     ]);
     expect(deploy.Statement[0]?.Resource).toEqual([
       "arn:aws:apigateway:eu-west-1::/apis",
@@ -131,7 +131,7 @@ describe("the policies of a gateway", () => {
         ],
       },
       {
-        Sid: "TagIt",
+        Sid: "TagTheApi",
         Effect: "Allow",
         Action: ["apigateway:POST", "apigateway:PUT", "apigateway:DELETE"],
         Resource: [
@@ -167,20 +167,20 @@ describe("the policies of a gateway", () => {
         ],
       },
       {
-        Sid: "SeeWhoMayCallFunctions",
+        Sid: "ReadFunctionPolicies",
         Effect: "Allow",
         Action: ["lambda:GetPolicy"],
         Resource: [CHAT, MODERATION],
       },
       {
-        Sid: "LetTheApiCallFunctions",
+        Sid: "AddInvokePermissions",
         Effect: "Allow",
         Action: ["lambda:AddPermission"],
         Resource: [CHAT, MODERATION],
         Condition: invoker,
       },
       {
-        Sid: "LetItCallThemNoMore",
+        Sid: "RemoveInvokePermissions",
         Effect: "Allow",
         Action: ["lambda:RemovePermission"],
         Resource: [CHAT, MODERATION],
@@ -202,7 +202,7 @@ describe("the policies of a gateway", () => {
         Resource: ["*"],
       },
       {
-        Sid: "MakeTheRoleOfApiGateway",
+        Sid: "CreateTheServiceLinkedRole",
         Effect: "Allow",
         Action: ["iam:CreateServiceLinkedRole"],
         Resource: [
@@ -221,7 +221,7 @@ describe("the policies of a gateway", () => {
   test("with a Firehose access log allow the service-linked role and no CloudWatch actions", () => {
     const stream = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/amazon-apigateway-chat";
     const { deploy } = gatewayPolicies(define({ accessLog: { destinationArn: stream } }));
-    expect(deploy.Statement.map(({ Sid }) => Sid)).toContain("MakeTheRoleOfApiGateway");
+    expect(deploy.Statement.map(({ Sid }) => Sid)).toContain("CreateTheServiceLinkedRole");
     expect(JSON.stringify(deploy)).not.toContain('"logs:');
   });
 
@@ -233,7 +233,7 @@ describe("the policies of a gateway", () => {
       "FillTheApi",
       "MakeAStageWithTags",
       "ChangeTheApi",
-      "TagIt",
+      "TagTheApi",
       "SeeDomains",
     ]);
   });

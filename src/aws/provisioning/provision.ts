@@ -1,31 +1,36 @@
 import { type ChangeOptions, checkChangeOptions } from "../../permissions/grants.ts";
-import { definedAs } from "../defined-gateways.ts";
+import { getDefinition } from "../defined-gateways.ts";
 import { ControlPlane, type ControlPlaneOptions } from "./control-plane.ts";
 import { Provisioner } from "./provisioner.ts";
 import type { ProvisioningServices } from "./services.ts";
 
-/** Provisions a gateway that is defined, and keeps in the audit what was done. @throws ConfigurationError for one that is not */
+/**
+ * Creates the provisioner of a gateway, which records the steps of each run in the audit.
+ *
+ * @param name the name of the gateway. Optional if the app defines one gateway only
+ * @throws ConfigurationError if the app does not define the gateway
+ */
 export function provision(
   { definitions, database, gateways, audit, changeLog }: ProvisioningServices,
   name: string | undefined,
   options: ChangeOptions,
-  reached: ControlPlaneOptions,
+  controlPlane: ControlPlaneOptions,
 ): Provisioner {
   checkChangeOptions(options);
-  const definition = definedAs(definitions, name);
+  const definition = getDefinition(definitions, name);
   return new Provisioner({
     database,
     gateways,
     definition,
-    plane: new ControlPlane(definition.region, reached),
+    plane: new ControlPlane(definition.region, controlPlane),
     keep: (run, steps, unknown) =>
       database.transaction(async (db) => {
-        const words = (some: typeof steps) => some.map(({ action, what }) => `${action} ${what}`);
+        const describe = (list: typeof steps) => list.map(({ action, what }) => `${action} ${what}`);
         const details = {
           gateway: definition.name,
           run,
-          steps: words(steps),
-          ...(unknown.length > 0 ? { perhaps: words(unknown) } : {}),
+          steps: describe(steps),
+          ...(unknown.length > 0 ? { perhaps: describe(unknown) } : {}),
         };
         await audit.record(db, await changeLog.append(db), { action: "provision", ...options, details });
       }),

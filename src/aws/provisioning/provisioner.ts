@@ -6,45 +6,51 @@ import type { GatewayDefinition } from "../define-gateway.ts";
 import { type ActualApi, readActual, secretsOf } from "./actual.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import { deployedHash, desiredApi, needsSecret } from "./desired.ts";
-import { isOurs, refuseStack } from "./find-api.ts";
+import { belongsToRecord, rejectStackApi } from "./find-api.ts";
 import { withLease } from "./lease.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { planAdoption } from "./plan-adoption.ts";
 import { planDestruction, planRelease } from "./plan-destruction.ts";
-import { forgetStep } from "./plan-record.ts";
+import { removeSecretsStep } from "./plan-record.ts";
 import { integrationOf } from "./plan-routes.ts";
-import { planned, planSteps } from "./plan-steps.ts";
+import { planApply, planSteps } from "./plan-steps.ts";
 import { isBeingMade, isBeingRemoved, recordedRegion } from "./recorded.ts";
-import { type Keep, type OnStep, type Plan, type Purpose, Run, shownStep } from "./run.ts";
+import { type RecordRun, type OnStep, type Plan, type Purpose, Run, stepSummary } from "./run.ts";
 import { DRAIN_MS, RunContext } from "./run-context.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
-import { type GatewayStatus, NOTHING, statusOf } from "./status.ts";
+import { type GatewayStatus, EMPTY_STATUS, statusOf } from "./status.ts";
 
-/** What is to be done about how things stand. */
-type Think = (comparison: Comparison) => readonly Step[];
+/** Returns the steps that change the state at AWS and in the database. */
+type Planner = (comparison: Comparison) => readonly Step[];
 
-/** How often what is there is looked at anew because something failed on the way. */
-const ROUNDS = 6;
-/** Pause before the next look, in milliseconds. */
-const ROUND_PAUSE_MS = 2000;
+/** The maximum number of attempts of a run. Each attempt reads the state again. */
+const MAX_ATTEMPTS = 6;
+/** Pause before the next attempt, in milliseconds. */
+const RETRY_PAUSE_MS = 2000;
 
 /**
- * Brings AWS to what a definition says. What is there is looked at each time, found by our record and by tag, so that a run which was cut off anywhere
- * is gone on with by the next one.
+ * Creates, changes and removes a gateway at AWS and its record in the database.
+ *
+ * Each run reads the state at AWS, which it finds by the record and by tags. A run that was
+ * interrupted at any point is therefore completed by the next one. One run at a time works on a
+ * gateway. A run that begins during another one throws a ConfigurationError.
+ *
+ * Each method throws a ProvisioningError if AWS rejects a call or cannot be reached. It throws a
+ * StorageError if the database fails.
  */
 export class Provisioner {
   readonly #database: Database;
   readonly #gateways: Gateways;
   readonly #definition: GatewayDefinition;
   readonly #plane: ControlPlane;
-  readonly #keep: Keep;
+  readonly #keep: RecordRun;
 
   constructor(parts: {
     readonly database: Database;
     readonly gateways: Gateways;
     readonly definition: GatewayDefinition;
     readonly plane: ControlPlane;
-    readonly keep: Keep;
+    readonly keep: RecordRun;
   }) {
     this.#database = parts.database;
     this.#gateways = parts.gateways;
@@ -53,140 +59,163 @@ export class Provisioner {
     this.#keep = parts.keep;
   }
 
-  /** Of the gateway. */
+  /** The name of the gateway. */
   get name(): string {
     return this.#definition.name;
   }
 
-  /** Lets go of the connections to AWS. */
+  /** Closes the connections to AWS. */
   close(): Promise<void> {
     return this.#plane.close();
   }
 
-  /** What `apply` would do now. It changes nothing. */
+  /** Returns the steps that `apply` would perform now. It changes nothing. */
   plan(): Promise<Plan> {
-    return this.#plan(planned);
+    return this.#plan(planApply);
   }
 
   /**
-   * Makes AWS as it is wanted.
+   * Changes AWS and the database to match the definition.
    *
-   * @returns what was done
-   * @throws ControlPlaneError where AWS refuses; what was done until then stays, and the next run goes on from there
+   * @param onStep called before each step and before each wait. Default: no notification
+   * @returns the steps that were performed
+   * @throws ProvisioningError if AWS rejects a call. The completed steps remain, and the next run
+   *   continues from there.
    */
-  apply(told?: OnStep): Promise<Plan> {
-    return this.#run("apply", told, (run) => this.#carryOut(planned, run));
+  apply(onStep?: OnStep): Promise<Plan> {
+    return this.#run("apply", onStep, (run) => this.#execute(planApply, run));
   }
 
-  /** What `destroy` would do now. */
+  /** Returns the steps that `destroy` would perform now. It changes nothing. */
   planDestruction(): Promise<Plan> {
     return this.#plan(planDestruction);
   }
 
   /**
-   * Removes all that `apply` made, at AWS and in the database.
+   * Removes everything that `apply` created, at AWS and in the database. It closes all connections.
    *
-   * @param agreed what somebody was shown and said yes to. Default: whatever there is
-   * @throws ConfigurationError where something else is to be removed than was agreed to; it stays
+   * @param onStep called before each step and before each wait. Default: no notification
+   * @param confirmed the plan that the operator confirmed. Default: every step is allowed
+   * @returns the steps that were performed
+   * @throws ConfigurationError if a step was not confirmed. That step is not performed.
    */
-  destroy(told?: OnStep, agreed?: Plan): Promise<Plan> {
-    return this.#run("destroy", told, (run) => this.#carryOut(within(agreed, planDestruction), run));
+  destroy(onStep?: OnStep, confirmed?: Plan): Promise<Plan> {
+    return this.#run("destroy", onStep, (run) => this.#execute(restrictTo(confirmed, planDestruction), run));
   }
 
-  /** What `release` would do now. */
+  /** Returns the steps that `release` would perform now. It changes nothing. */
   planRelease(): Promise<Plan> {
     return this.#plan(planRelease);
   }
 
   /**
-   * Leaves the API at AWS as it is, and knows it no more: the way back from `import`, and into the hands of a template. The app answers none of
-   * its calls from then on.
+   * Removes the tags at AWS and the record in the database, and leaves the API as it is.
    *
-   * @param agreed as for `destroy`
-   * @throws ConfigurationError as `destroy` does
+   * Use it to undo `import`, or to manage the API with a template. The app then denies every call
+   * of the API.
+   *
+   * @param onStep called before each step and before each wait. Default: no notification
+   * @param confirmed the plan that the operator confirmed. Default: every step is allowed
+   * @returns the steps that were performed
+   * @throws ConfigurationError if a step was not confirmed. That step is not performed.
    */
-  release(told?: OnStep, agreed?: Plan): Promise<Plan> {
-    return this.#run("release", told, (run) => this.#carryOut(within(agreed, planRelease), run));
+  release(onStep?: OnStep, confirmed?: Plan): Promise<Plan> {
+    return this.#run("release", onStep, (run) => this.#execute(restrictTo(confirmed, planRelease), run));
   }
 
   /**
-   * Gives the gateway another secret. Both are accepted until calls with the former one have ended, so that no event is refused.
+   * Replaces the secret of the gateway. The app accepts both secrets until all calls with the
+   * former one have ended, so no event is denied. A rotation takes about one minute.
    *
-   * @throws ConfigurationError where the gateway was not applied yet, or has no secret
+   * @param onStep called before each step and before each wait. Default: no notification
+   * @returns the steps that were performed
+   * @throws ConfigurationError if the gateway was not applied yet, differs from its definition, or
+   *   has no secret
    */
-  rotateSecret(told?: OnStep): Promise<Plan> {
-    return this.#run("rotate-secret", told, async (run) => {
+  rotateSecret(onStep?: OnStep): Promise<Plan> {
+    return this.#run("rotate-secret", onStep, async (run) => {
       const { name } = this.#definition;
-      const comparison = await this.#look();
+      const comparison = await this.#compare();
       const [current, former] = comparison.accepted;
       if (!needsSecret(this.#definition)) {
         throw new ConfigurationError(
-          `Gateway "${name}" has no secret: who may invoke a function says its policy.`,
+          `Gateway "${name}" has no secret to rotate, because the policies of its functions authorize their calls. Change these policies instead.`,
         );
       }
       if (!comparison.found || !comparison.record || current === undefined) {
-        throw new ConfigurationError(`Gateway "${name}" has not been applied yet, which gives it a secret.`);
+        throw new ConfigurationError(
+          `Gateway "${name}" has not been applied yet, so it has no secret to rotate. Run gateway apply first.`,
+        );
       }
       if (planSteps(comparison).length > 0) {
         throw new ConfigurationError(
-          `Gateway "${name}" is not as it is defined, or another rotation was cut off. Run gateway apply first; gateway plan says what it would do.`,
+          `Gateway "${name}" differs from its definition, or another rotation was interrupted. Run gateway apply first, or gateway plan to see what it would do.`,
         );
       }
-      // Calls with the secret before the present one may be under way.
-      if (former !== undefined) await this.#handFor(comparison).until("settled");
+      // Calls with the secret before the current one can be in flight.
+      if (former !== undefined) await this.#contextFor(comparison).waitUntil("settled");
       const next = freshSecret([current]);
-      await this.#carryOut(planned, run, next);
+      await this.#execute(planApply, run, next);
       await this.#plane.wait(DRAIN_MS);
-      await run.make(forgetStep(name, next.accepted.slice(0, 1)), this.#handFor(comparison));
+      await run.execute(removeSecretsStep(name, next.accepted.slice(0, 1)), this.#contextFor(comparison));
     });
   }
 
   /**
-   * Makes an API that is there already this gateway's: it gets our tags, and nothing else changes. `plan` then says what differs.
+   * Assigns an existing API to this gateway. It adds the tags and the record, and changes nothing
+   * else. `plan` then returns the differences.
    *
-   * @throws ConfigurationError for an API that is not a WebSocket API or is another gateway's, where this gateway has one, or where its
-   *   sockets are at another stage
+   * @param apiId AWS's id of the API, such as `a1b2c3d4e5`
+   * @param onStep called before each step and before each wait. Default: no notification
+   * @returns the steps that were performed
+   * @throws ConfigurationError if the API is not a WebSocket API, belongs to another gateway or to
+   *   a CloudFormation stack, or has its connections at another stage. Also if this gateway already
+   *   has another API.
    */
-  adopt(apiId: string, told?: OnStep): Promise<Plan> {
-    return this.#run("import", told, async (run) => {
+  adopt(apiId: string, onStep?: OnStep): Promise<Plan> {
+    return this.#run("import", onStep, async (run) => {
       const record = await this.#gateways.named(this.name);
       const steps = await planAdoption(this.#plane, this.#definition, record, apiId);
-      const hand = new RunContext(this.#plane, this.#gateways);
-      hand.recordId = record?.id ?? "";
-      for (const step of steps) await run.make(step, hand);
+      const context = new RunContext(this.#plane, this.#gateways);
+      context.recordId = record?.id ?? "";
+      for (const step of steps) await run.execute(step, context);
     });
   }
 
-  /** How it stands: addresses, and what is not as it is wanted. */
+  /**
+   * Returns the addresses of the gateway, its DNS records, and its differences from the definition.
+   *
+   * A ConfigurationError that prevents a plan is returned in `problem`.
+   */
   async status(): Promise<GatewayStatus> {
-    let known: Omit<GatewayStatus, "steps" | "problem"> = NOTHING;
+    let known: Omit<GatewayStatus, "steps" | "problem"> = EMPTY_STATUS;
     try {
-      const comparison = await this.#look();
+      const comparison = await this.#compare();
       known = statusOf(comparison);
-      return { ...known, steps: planned(comparison).map(shownStep), problem: null };
+      return { ...known, steps: planApply(comparison).map(stepSummary), problem: null };
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;
       return { ...known, steps: [], problem: error.message };
     }
   }
 
-  async #plan(think: Think): Promise<Plan> {
-    return { steps: think(await this.#look(think)).map(shownStep) };
+  async #plan(planner: Planner): Promise<Plan> {
+    return { steps: planner(await this.#compare(planner)).map(stepSummary) };
   }
 
   /**
-   * What is there beside what is wanted.
+   * Reads the state at AWS and in the database, and returns it with the desired state.
    *
-   * @param think what it is for: to be released may also what is not as it should be
-   * @param given the secret that this run itself gives the gateway; by default what is there says which
+   * @param planner the planner that receives the result. A release skips the ownership checks.
+   * @param given the secret that this run sets. Default: determined from AWS and the record
    */
-  async #look(think?: Think, given?: SecretPlan): Promise<Comparison> {
+  async #compare(planner?: Planner, given?: SecretPlan): Promise<Comparison> {
     const definition = this.#definition;
     const record = await this.#gateways.named(definition.name);
-    this.#refuseMove(record);
+    this.#checkRegion(record);
     const { found, ...actual } = await readActual(this.#plane, definition, record);
-    if (think !== planRelease) this.#refuse(found, record);
-    const isProved = needsSecret(definition);
+    if (planner !== planRelease) this.#checkOwnership(found, record);
+    const hasSecret = needsSecret(definition);
     const recorded = record?.secretHashes ?? [];
     const { secret, accepted } =
       given ??
@@ -194,109 +223,120 @@ export class Provisioner {
         secretsOf(found),
         recorded,
         deployedHash(found?.deployment?.Description, recorded),
-        await this.#othersSecrets(),
+        await this.#otherSecretHashes(),
       );
     return {
       definition,
-      desired: desiredApi(definition, isProved ? secret : undefined),
+      desired: desiredApi(definition, hasSecret ? secret : undefined),
       actual,
       found,
       record,
       now: this.#plane.now(),
-      // What a deployment may still send stays accepted, whoever serves next.
-      accepted: isProved ? accepted : recorded,
+      // A deployment can still send these secrets, even if the new definition needs none.
+      accepted: hasSecret ? accepted : recorded,
     };
   }
 
-  /** Hashes of what proves other gateways. */
-  async #othersSecrets(): Promise<ReadonlySet<string>> {
+  /** Returns the hashes of the secrets of all other gateways. */
+  async #otherSecretHashes(): Promise<ReadonlySet<string>> {
     const gateways = await this.#gateways.list();
     return new Set(
       gateways.filter(({ name }) => name !== this.name).flatMap(({ secretHashes }) => secretHashes),
     );
   }
 
-  /** Steps until none is left. After a failure that may be over, what is there is looked at anew, as nobody knows what was done. */
-  async #carryOut(think: Think, run: Run, given?: SecretPlan): Promise<void> {
-    let before = "";
-    for (let round = 1; ; round++) {
+  /**
+   * Performs the steps of a planner. After a transient failure it reads the state again, because
+   * the outcome of the failed step is unknown.
+   */
+  async #execute(planner: Planner, run: Run, given?: SecretPlan): Promise<void> {
+    let previousMessage = "";
+    for (let attempt = 1; ; attempt++) {
       try {
-        const comparison = await this.#look(think, given);
-        const hand = this.#handFor(comparison);
-        for (const step of think(comparison)) await run.make(step, hand);
+        const comparison = await this.#compare(planner, given);
+        const context = this.#contextFor(comparison);
+        for (const step of planner(comparison)) await run.execute(step, context);
         return;
       } catch (error) {
-        if (!(error instanceof ProvisioningError) || round === ROUNDS) throw error;
-        // What was refused as stale, and is again though it was looked at anew, is not: nor is it worth more patience than a call has.
-        const isPassing = error.isStale ? error.message !== before : error.isPassing && !error.isThrottled;
-        if (!isPassing) throw error;
-        before = error.message;
-        await this.#plane.wait(ROUND_PAUSE_MS);
+        if (!(error instanceof ProvisioningError) || attempt === MAX_ATTEMPTS) throw error;
+        // An error that repeats after a new reading was not caused by stale data. A throttled call
+        // has already been retried.
+        const canRetry = error.isStale
+          ? error.message !== previousMessage
+          : error.isTransient && !error.isThrottled;
+        if (!canRetry) throw error;
+        previousMessage = error.message;
+        await this.#plane.wait(RETRY_PAUSE_MS);
       }
     }
   }
 
-  /** Sockets cannot be taken to another region. */
-  #refuseMove(record: Gateway | undefined): void {
+  /** @throws ConfigurationError if the record is in another region: connections cannot be moved */
+  #checkRegion(record: Gateway | undefined): void {
     const { name, region } = this.#definition;
     const recorded = record && recordedRegion(record);
     if (recorded === undefined || recorded === region) return;
     throw new ConfigurationError(
-      `Gateway "${name}" is in ${recorded}, and its sockets with it. Define another one in ${region}, and destroy this one when nobody is left.`,
+      `Gateway "${name}" is in ${recorded}, and its connections cannot be moved to ${region}. Define another gateway in ${region}, and destroy this one when it has no connections left.`,
     );
   }
 
-  /** What has our tag may be another environment's, a stack's, or of before something was changed that cannot be. */
-  #refuse(found: ActualApi | undefined, record: Gateway | undefined): void {
+  /**
+   * Checks that the API that was found belongs to the record, and to no CloudFormation stack.
+   *
+   * @throws ConfigurationError if the API is missing or belongs to another environment, or if the
+   *   definition names another stage
+   */
+  #checkOwnership(found: ActualApi | undefined, record: Gateway | undefined): void {
     const { name, region, stage } = this.#definition;
     if (!found && record?.apiId && !isBeingRemoved(record)) {
       throw new ConfigurationError(
-        `Gateway "${name}" is the API ${record.apiId}, which AWS does not show in ${region} to these credentials. Are they of another account, or is it in another region? If it is gone, forget it: npx sallyport gateway release "${name}"`,
+        `Gateway "${name}" is the API ${record.apiId}, which AWS does not show in ${region} to these credentials. Check the account of the credentials, and the region. If the API was deleted, run: npx sallyport gateway release "${name}"`,
       );
     }
     if (!found) return;
     const { ApiId } = found.api;
-    refuseStack(found.api);
-    if (!isOurs(found.api, record)) {
+    rejectStackApi(found.api);
+    if (!belongsToRecord(found.api, record)) {
       throw new ConfigurationError(
-        `The API ${ApiId} in ${region} has the tag of gateway "${name}", and this database knows ${record?.apiId ?? "no API"} by that name. If it is another environment's, give this one another name; else run: npx sallyport gateway import "${name}" ${ApiId}`,
+        `The API ${ApiId} in ${region} has the tag of gateway "${name}", but this database contains ${record?.apiId ?? "no API"} for that name. If the API belongs to another environment, give this gateway another name. Otherwise run: npx sallyport gateway import "${name}" ${ApiId}`,
       );
     }
     if (record && record.apiId !== null && !isBeingMade(record) && record.stage !== stage) {
       throw new ConfigurationError(
-        `Gateway "${name}" serves the stage ${record.stage}, and its sockets are there. Define another one for ${stage}, and destroy this one when nobody is left.`,
+        `Gateway "${name}" serves the stage ${record.stage}, and its connections cannot be moved to ${stage}. Define another gateway for ${stage}, and destroy this one when it has no connections left.`,
       );
     }
   }
 
-  #handFor({ desired, found, record }: Comparison): RunContext {
-    const hand = new RunContext(this.#plane, this.#gateways, found?.deployment?.CreatedDate?.getTime());
-    hand.recordId = record?.id ?? "";
-    hand.apiId = found?.api.ApiId ?? "";
-    hand.apiEndpoint = found?.api.ApiEndpoint ?? "";
+  #contextFor({ desired, found, record }: Comparison): RunContext {
+    const context = new RunContext(this.#plane, this.#gateways, found?.deployment?.CreatedDate?.getTime());
+    context.recordId = record?.id ?? "";
+    context.apiId = found?.api.ApiId ?? "";
+    context.apiEndpoint = found?.api.ApiEndpoint ?? "";
     for (const route of desired.routes) {
       const { key } = route;
-      hand.integrationIds.set(key, (found && integrationOf(route, found)?.IntegrationId) ?? "");
-      hand.routeIds.set(key, found?.routes.get(key)?.RouteId ?? "");
+      context.integrationIds.set(key, (found && integrationOf(route, found)?.IntegrationId) ?? "");
+      context.routeIds.set(key, found?.routes.get(key)?.RouteId ?? "");
     }
-    return hand;
+    return context;
   }
 
-  /** One run at a time, of which is kept what it did. */
+  /** Performs a run under the lease of the gateway, and records its steps even if it fails. */
   #run(
     purpose: Purpose,
-    told: OnStep = () => undefined,
+    onStep: OnStep = () => undefined,
     work: (run: Run) => Promise<void> = async () => undefined,
   ): Promise<Plan> {
     return withLease(this.#database, this.name, async (renew) => {
-      const run = new Run(renew, told);
+      const run = new Run(renew, onStep);
       const keep = async () => {
         if (run.steps.length + run.unknown.length > 0) await this.#keep(purpose, run.steps, run.unknown);
       };
       try {
         await work(run);
       } catch (error) {
-        // What went wrong is worth more than that it could not be written down.
+        // The error of the run is more useful than an error of the audit.
         await keep().catch(() => undefined);
         throw error;
       }
@@ -306,17 +346,21 @@ export class Provisioner {
   }
 }
 
-/** Thinks of nothing that was not agreed to. @throws ConfigurationError where something else would be done */
-function within(agreed: Plan | undefined, think: Think): Think {
-  if (!agreed) return think;
+/**
+ * Returns a planner that plans confirmed steps only.
+ *
+ * The planner throws a ConfigurationError if another step is necessary.
+ */
+function restrictTo(confirmed: Plan | undefined, planner: Planner): Planner {
+  if (!confirmed) return planner;
   return (comparison) => {
-    const steps = think(comparison);
-    const other = steps.find(
-      (step) => !agreed.steps.some((each) => isDeepStrictEqual(each, shownStep(step))),
+    const steps = planner(comparison);
+    const unconfirmed = steps.find(
+      (step) => !confirmed.steps.some((each) => isDeepStrictEqual(each, stepSummary(step))),
     );
-    if (!other) return steps;
+    if (!unconfirmed) return steps;
     throw new ConfigurationError(
-      `Something else is there of "${comparison.definition.name}" now than was asked about: ${other.action} ${other.what}. It was not done; look again.`,
+      `Gateway "${comparison.definition.name}" changed after the confirmation: ${unconfirmed.action} ${unconfirmed.what} was not confirmed, and was not done. Run the command again, and check the new steps.`,
     );
   };
 }

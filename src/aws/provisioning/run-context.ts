@@ -1,68 +1,79 @@
-import { type Gateways, MAX_AGE_MS } from "../../auth/gateways.ts";
+import { type Gateways, MAX_CACHE_AGE_MS } from "../../auth/gateways.ts";
 import type { ControlPlane } from "./control-plane.ts";
 
-/** When every process knows a change of our record, in milliseconds: those that run already know the gateways as they were a moment ago. */
-const KNOWN_AFTER_MS = MAX_AGE_MS + 1000;
 /**
- * When a deployment is served everywhere, and calls of the one before it have ended, in milliseconds: an integration's longest time,
- * twice.
+ * Time until every process has read a change of the record, in milliseconds. Running processes
+ * cache the gateways.
+ */
+const KNOWN_AFTER_MS = MAX_CACHE_AGE_MS + 1000;
+/**
+ * Time until a deployment is served everywhere and calls of the former one have ended, in
+ * milliseconds. It is twice the maximum time limit of an integration.
  */
 export const DRAIN_MS = 60_000;
 /**
- * How old a deployment is by AWS's clock that has got around for certain, in milliseconds: clocks differ by less, and none takes so long
- * to be made.
+ * The age at which a deployment is certainly served everywhere, in milliseconds by the clock of
+ * AWS. It exceeds the differences between clocks and the duration of any deployment.
  */
 const CERTAINLY_SERVED_AFTER_MS = 10 * 60_000;
 
-/** What the steps of a run work with: the two sides, ids that come up on the way, and until when what was done has to get around. */
+/**
+ * The context of the steps of a run. It contains the access to AWS and to the database, and the ids
+ * of created resources. It knows when changes have reached every process.
+ */
 export class RunContext {
   readonly plane: ControlPlane;
   readonly gateways: Gateways;
-  /** AWS's id of the API; "" until there is one. */
+  /** AWS's id of the API, or "" before it is created. */
   apiId = "";
-  /** Id of our record; "" until there is one. */
+  /** Id of the record in the database, or "" before it is created. */
   recordId = "";
-  /** As AWS tells it; "" until there is one. */
+  /** The endpoint of the API as returned by AWS, or "" before it is created. */
   apiEndpoint = "";
-  /** By route key. */
+  /** Ids of integrations by route key. */
   readonly integrationIds = new Map<string, string>();
-  /** By route key. */
+  /** Ids of routes by route key. */
   readonly routeIds = new Map<string, string>();
-  // A run before this one may have changed the record a moment ago, and been cut off.
-  #knownAt: number;
-  #servedAt: number;
+  // An interrupted run can have changed the record immediately before this one began.
+  #recordKnownAt: number;
+  #deploymentServedAt: number;
 
-  /** @param deployedAt when what is served was deployed, in epoch milliseconds; undefined where nothing is */
+  /**
+   * @param deployedAt creation time of the current deployment, in epoch milliseconds, or undefined
+   *   if there is none
+   */
   constructor(plane: ControlPlane, gateways: Gateways, deployedAt?: number) {
     this.plane = plane;
     this.gateways = gateways;
     const now = plane.now();
-    this.#knownAt = now + KNOWN_AFTER_MS;
+    this.#recordKnownAt = now + KNOWN_AFTER_MS;
     const isServed = deployedAt === undefined || now - deployedAt >= CERTAINLY_SERVED_AFTER_MS;
-    this.#servedAt = isServed ? now : now + DRAIN_MS;
+    this.#deploymentServedAt = isServed ? now : now + DRAIN_MS;
   }
 
-  /** To be called when our record has been changed. */
-  recorded(): void {
-    this.#knownAt = this.plane.now() + KNOWN_AFTER_MS;
+  /** Call it after each change of the record. */
+  markRecorded(): void {
+    this.#recordKnownAt = this.plane.now() + KNOWN_AFTER_MS;
   }
 
-  /** To be called when something has been deployed. */
-  deployed(): void {
-    this.#servedAt = this.plane.now() + DRAIN_MS;
+  /** Call it after each deployment. */
+  markDeployed(): void {
+    this.#deploymentServedAt = this.plane.now() + DRAIN_MS;
   }
 
   /**
-   * Resolves when every process knows our record as it is; `settled`: and when what was deployed is served everywhere, so that what only
-   * the former needed may go.
+   * Waits until a change has reached every process.
    *
-   * @param told is called where there is something to wait for
+   * @param what `known`: every process has read the current record. `settled`: also, the deployment
+   *   is served everywhere, so resources of the former one can be removed.
+   * @param onWait called if a wait is necessary
    */
-  async until(what: "known" | "settled", told: () => void = () => undefined): Promise<void> {
-    const at = what === "known" ? this.#knownAt : Math.max(this.#knownAt, this.#servedAt);
+  async waitUntil(what: "known" | "settled", onWait: () => void = () => undefined): Promise<void> {
+    const at =
+      what === "known" ? this.#recordKnownAt : Math.max(this.#recordKnownAt, this.#deploymentServedAt);
     const ms = at - this.plane.now();
     if (ms <= 0) return;
-    told();
+    onWait();
     await this.plane.wait(ms);
   }
 }

@@ -1,66 +1,75 @@
 import type { Step } from "./plan.ts";
 import type { RunContext } from "./run-context.ts";
 
-/** What is to be done, or was, in order. Nothing to do: everything is as it is wanted. */
+/**
+ * The steps of a run in their order: planned, or performed. An empty list means that the gateway
+ * matches its definition.
+ */
 export interface Plan {
+  /** Each step: the kind of change, the changed resource, and the details of the change. */
   readonly steps: readonly Pick<Step, "action" | "what" | "details">[];
 }
 
-/** What a run was for. */
+/** The command of a run. */
 export type Purpose = "apply" | "destroy" | "release" | "rotate-secret" | "import";
 
 /**
- * Keeps what a run has done, whether or not it came to its end.
+ * Records the steps of a run, including those of a failed run.
  *
- * @param unknown steps that were begun, and of which nobody knows whether they were done
+ * @param unknown steps that were started and failed, so that their outcome is unknown
  */
-export type Keep = (purpose: Purpose, steps: Plan["steps"], unknown: Plan["steps"]) => Promise<void>;
+export type RecordRun = (purpose: Purpose, steps: Plan["steps"], unknown: Plan["steps"]) => Promise<void>;
 
-/** Told of each step before it is made, and of what it waits for before that. */
+/**
+ * Called before each step of a run. Called with the action `wait` before a wait, with its reason in
+ * `what`.
+ */
 export type OnStep = (
   step: Omit<Plan["steps"][number], "action"> & { readonly action: Step["action"] | "wait" },
 ) => void;
 
-const WAITS = {
-  known: "every process knows the record",
-  settled: "what was deployed is served everywhere",
+const WAIT_REASONS = {
+  known: "every process has read the record",
+  settled: "the deployment is served everywhere",
 } as const;
 
-/** The steps of a run, as it makes them. */
+/** Performs the steps of a run and remembers them. */
 export class Run {
-  /** Those that were made. */
+  /** Steps that were performed. */
   readonly steps: Plan["steps"][number][] = [];
-  /** Those that were begun, and failed. */
+  /** Steps that were started and failed. */
   readonly unknown: Plan["steps"][number][] = [];
   readonly #renew: () => Promise<void>;
-  readonly #told: OnStep;
+  readonly #onStep: OnStep;
 
-  /** @param renew says before each step that the run is alive; throws where another has taken over */
-  constructor(renew: () => Promise<void>, told: OnStep) {
+  /** @param renew renews the lease before each step, and throws if another run has taken it over */
+  constructor(renew: () => Promise<void>, onStep: OnStep) {
     this.#renew = renew;
-    this.#told = told;
+    this.#onStep = onStep;
   }
 
-  async make(step: Step, hand: RunContext): Promise<void> {
+  /** Performs a step, after the wait that it needs. */
+  async execute(step: Step, context: RunContext): Promise<void> {
     if (step.after) {
-      await hand.until(step.after, () =>
-        this.#told({ action: "wait", what: `until ${WAITS[step.after ?? "known"]}`, details: [] }),
+      await context.waitUntil(step.after, () =>
+        this.#onStep({ action: "wait", what: `until ${WAIT_REASONS[step.after ?? "known"]}`, details: [] }),
       );
     }
-    hand.plane.checkGoingOn();
+    context.plane.checkGoingOn();
     await this.#renew();
-    const shown = shownStep(step);
-    this.#told(shown);
+    const summary = stepSummary(step);
+    this.#onStep(summary);
     try {
-      await step.run(hand);
+      await step.run(context);
     } catch (error) {
-      this.unknown.push(shown);
+      this.unknown.push(summary);
       throw error;
     }
-    this.steps.push(shown);
+    this.steps.push(summary);
   }
 }
 
-export function shownStep({ action, what, details }: Step): Plan["steps"][number] {
+/** Returns the fields of a step that are printed and recorded. */
+export function stepSummary({ action, what, details }: Step): Plan["steps"][number] {
   return { action, what, details };
 }

@@ -1,20 +1,22 @@
 import { gatewaySecret, hashSecret, isSecret } from "../../auth/gateways.ts";
 
-/** The secret of a gateway's integrations, and what the app accepts meanwhile. */
+/** The secret that the integrations of a gateway send, and the hashes that the app accepts. */
 export interface SecretPlan {
   readonly secret: string;
-  /** SHA-256 of what is accepted, newest first; two at most. */
+  /** SHA-256 hashes of the accepted secrets, newest first, at most two. */
   readonly accepted: readonly string[];
 }
 
 /**
- * Which secret the integrations are to send. It is kept at AWS alone, and here as a hash; so whatever was cut off half-way is gone on with
- * from what both have, and what AWS may still be sending stays accepted.
+ * Determines the secret that the integrations must send.
  *
- * @param sent what AWS's integrations have, which need not be deployed
- * @param recorded the hashes that are accepted, newest first
- * @param deployed which of them is that of the present deployment, where it is known
- * @param others hashes that prove other gateways, and can prove no second one
+ * Only AWS stores the secret, and the database stores its hash. An interrupted run is therefore
+ * continued from both. A secret that AWS can still send stays accepted.
+ *
+ * @param sent the secrets of the integrations at AWS, which are not necessarily deployed
+ * @param recorded the accepted hashes, newest first
+ * @param deployed the hash of the current deployment's secret, if it is known
+ * @param others hashes of other gateways, which cannot be used for a second gateway
  */
 export function planSecret(
   sent: readonly string[],
@@ -25,7 +27,7 @@ export function planSecret(
   const hashed = sent.filter(isSecret).map((secret) => [hashSecret(secret), secret] as const);
   const known = new Map(hashed.filter(([hash]) => !others.has(hash)));
   const [newest, former] = recorded;
-  // A database that knows nothing of the gateway: a new one, or one that is imported.
+  // The gateway is new to this database, or is imported.
   if (newest === undefined) {
     const [[hash, secret] = [], [other] = []] = known;
     if (hash === undefined || secret === undefined) return freshSecret(recorded);
@@ -33,13 +35,14 @@ export function planSecret(
   }
   const current = known.get(newest);
   if (current !== undefined) return { secret: current, accepted: recorded };
-  // A rotation that was cut off before AWS heard of the new one, which nobody has any more.
-  const before = former === undefined ? undefined : known.get(former);
-  if (before !== undefined && former !== undefined) return { secret: before, accepted: [former, newest] };
+  // A rotation was interrupted before AWS received the new secret, which is therefore lost.
+  const formerSecret = former === undefined ? undefined : known.get(former);
+  if (formerSecret !== undefined && former !== undefined)
+    return { secret: formerSecret, accepted: [former, newest] };
   return freshSecret([deployed ?? newest]);
 }
 
-/** A new secret, beside which the one that AWS sends stays accepted. */
+/** Creates a new secret. The current secret stays accepted. */
 export function freshSecret([current]: readonly string[]): SecretPlan {
   const secret = gatewaySecret();
   const hash = hashSecret(secret);

@@ -4,9 +4,12 @@ import type { ChangeLog } from "../../revocation/change-log.ts";
 import type { Database } from "../../storage/database.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 
-/** What of an app provisioning works with. It names nothing of AWS's SDK, which an app need not have. */
+/**
+ * The services of an app that provisioning uses. It has no types of the AWS SDK, because an app
+ * without provisioning does not install it.
+ */
 export interface ProvisioningServices {
-  /** By name. */
+  /** Definitions by name. */
   readonly definitions: ReadonlyMap<string, GatewayDefinition>;
   readonly gateways: Gateways;
   readonly database: Database;

@@ -6,39 +6,49 @@ import type { Comparison } from "./plan.ts";
 import { isServing } from "./recorded.ts";
 import type { Plan } from "./run.ts";
 
-/** How a gateway stands. */
+/** The state of a gateway at AWS. Its `steps` are what `apply` would do. */
 export interface GatewayStatus extends Plan {
-  /** AWS's id of the API; null where there is none. */
+  /** AWS's id of the API, or null if there is none. */
   readonly apiId: string | null;
-  /** Where browsers connect to. */
+  /** The URL that browsers connect to, or null if there is no API. */
   readonly url: string | null;
-  /** Base of the Management API. */
+  /** The base URL of the Management API, or null if there is no API. */
   readonly endpoint: string | null;
-  /** When what the stage serves was deployed. */
+  /** The time of the current deployment, or null if there is none. */
   readonly deployedAt: Date | null;
-  /** How many secrets are accepted: two during a rotation. */
+  /** The number of accepted secrets. It is two during a rotation. */
   readonly secrets: number;
-  /** What is to be written into DNS, of each domain that is wanted and there. */
+  /** The DNS records to create, for each domain of the definition that exists at AWS. */
   readonly dns: readonly DnsRecord[];
-  /** What somebody has set at AWS of which a definition says nothing, and which stays: `route $connect: AuthorizationType AWS_IAM`. */
+  /**
+   * Settings at AWS that a definition cannot contain, and that `apply` does not change, such as
+   * `route $connect: AuthorizationType AWS_IAM`.
+   */
   readonly kept: readonly string[];
-  /** Why nothing can be planned; null where it can. */
+  /** The error that prevents a plan, or null if there is none. */
   readonly problem: string | null;
 }
 
-/** A record that leads from a domain of one's own to API Gateway. */
+/** The DNS record of a custom domain. */
 export interface DnsRecord {
+  /** The custom domain, such as `ws.example.com`. */
   readonly name: string;
-  /** A CNAME to it, or an alias where the name is the zone's own. */
+  /**
+   * The target of the record. Create a CNAME record, or an alias record if the name is the apex of
+   * its zone.
+   */
   readonly target: string;
-  /** The hosted zone of the target, which an alias in Route 53 takes. */
+  /** The id of the target's hosted zone, for an alias record in Route 53. */
   readonly hostedZoneId: string;
-  /** Whether the domain is served, and what it waits for where it is not, in AWS's words: `AVAILABLE`, `UPDATING`, `PENDING_CERTIFICATE_REIMPORT`, … */
+  /**
+   * The status of the domain as returned by AWS: `AVAILABLE`, `UPDATING`,
+   * `PENDING_CERTIFICATE_REIMPORT`, …
+   */
   readonly status: string;
 }
 
-/** Of what nothing is known. */
-export const NOTHING: Omit<GatewayStatus, "steps" | "problem"> = Object.freeze({
+/** The status of a gateway of which nothing was read. */
+export const EMPTY_STATUS: Omit<GatewayStatus, "steps" | "problem"> = Object.freeze({
   apiId: null,
   url: null,
   endpoint: null,
@@ -48,7 +58,7 @@ export const NOTHING: Omit<GatewayStatus, "steps" | "problem"> = Object.freeze({
   kept: [],
 });
 
-/** How a gateway stands, but for what is to be done about it. */
+/** Returns the status of a gateway, without the steps and the problem. */
 export function statusOf({
   definition,
   actual,
@@ -67,10 +77,10 @@ export function statusOf({
   };
 }
 
-function dnsOf({ domains }: GatewayDefinition, there: readonly DomainName[]): readonly DnsRecord[] {
+function dnsOf({ domains }: GatewayDefinition, existing: readonly DomainName[]): readonly DnsRecord[] {
   const names = [...new Set(domains.map(({ name }) => name))];
   return names.flatMap((name) => {
-    const domain = there.find(({ DomainName }) => DomainName === name);
+    const domain = existing.find(({ DomainName }) => DomainName === name);
     const {
       ApiGatewayDomainName: target,
       HostedZoneId: hostedZoneId = "",

@@ -2,10 +2,10 @@ import type { Expression, Kysely, RawBuilder, SqlBool } from "kysely";
 import { changesRecorded, type Database, type Flag, parseList, type Tables } from "../database.ts";
 
 /**
- * Rights that a statement brings along: an expression that lists a user's grants of now, each as permission, group
- * and end. Read it with {@link permissionsFrom}.
+ * Returns an SQL expression that lists the effective grants of a user, for use in another
+ * statement. Each grant is a permission, a group and an end. Read it with {@link permissionsFrom}.
  *
- * @param only the permissions that will be asked about; others are left out
+ * @param only the permissions to include. Default: all
  */
 export type EffectivePermissionsQuery = (
   db: Kysely<Tables>,
@@ -13,25 +13,25 @@ export type EffectivePermissionsQuery = (
   only?: readonly string[],
 ) => RawBuilder<unknown>;
 
-/** A grant that holds: directly, or through a group. */
+/** A grant that applies to a user, directly or through a group. */
 export interface EffectiveGrant {
   readonly permission: string;
-  /** null: given to the user directly. */
+  /** The group that has the grant, or null if the user has it directly. */
   readonly group: string | null;
-  /** Epoch milliseconds at which it ends by itself; null for never. */
+  /** When the grant expires, in epoch milliseconds, or null if it does not expire. */
   readonly until: number | null;
 }
 
-/** A user's state and rights as one statement read them. */
+/** The state and the permissions of a user. One statement reads both. */
 export interface EffectivePermissions {
   readonly isActive: boolean;
   readonly isSuperuser: boolean;
   readonly permissions: readonly string[];
-  /** Where each of them comes from. */
+  /** The source of each permission. */
   readonly grants: readonly EffectiveGrant[];
 }
 
-/** Columns of a statement that brought rights along. */
+/** The columns of a statement that reads permissions. */
 export interface PermissionColumns {
   readonly is_active: Flag | null;
   readonly is_superuser: Flag | null;
@@ -39,9 +39,9 @@ export interface PermissionColumns {
 }
 
 /**
- * The {@link PermissionColumns} of a user, for the RETURNING of a statement that writes and so cannot join.
+ * Returns the {@link PermissionColumns} of a user for RETURNING, where a join is not possible.
  *
- * @param userId where the statement's row has the user's id
+ * @param userId the column of the statement that contains the user id
  */
 export function permissionColumns(
   db: Kysely<Tables>,
@@ -61,12 +61,14 @@ export function permissionColumns(
 }
 
 /**
- * What lists of grants read before mean, by what the database said: the same words always mean the same, and users of one group
- * share theirs. No right is remembered here, only how a list is spelled.
+ * A cache of parsed lists of grants, by the text that the database returned. Users of the same
+ * group often have equal lists. It does not cache permissions of users, only the parsed form of a
+ * text.
  */
-export class KnownGrants {
+export class GrantsCache {
   readonly #lists = new Map<unknown, Pick<EffectivePermissions, "permissions" | "grants">>();
 
+  /** Returns the parsed form of a list of grants. */
   of(column: unknown): Pick<EffectivePermissions, "permissions" | "grants"> {
     let listed = this.#lists.get(column);
     if (!listed) {
@@ -78,13 +80,18 @@ export class KnownGrants {
   }
 }
 
+/** The maximum number of cached lists. */
 const MAX_KNOWN = 1000;
 
-/** @param known filled here; rows with the same grants get the same lists */
-export function permissionsFrom(row: PermissionColumns, known?: KnownGrants): EffectivePermissions {
+/**
+ * Returns the state and the permissions of a row.
+ *
+ * @param known a cache. Rows with equal grants receive the same arrays
+ */
+export function permissionsFrom(row: PermissionColumns, known?: GrantsCache): EffectivePermissions {
   const listed = known ? known.of(row.grants) : grantsFrom(row.grants);
   return {
-    // A user whose row is gone is nobody any more.
+    // A user without a row is inactive and not a superuser.
     isActive: row.is_active === 1,
     isSuperuser: row.is_superuser === 1,
     permissions: listed.permissions,
@@ -94,7 +101,7 @@ export function permissionsFrom(row: PermissionColumns, known?: KnownGrants): Ef
 
 function grantsFrom(column: unknown): Pick<EffectivePermissions, "permissions" | "grants"> {
   const rows = parseList<[permission: string, group: string | null, until: number | null]>(column);
-  // Whoever has the same list shares it.
+  // Frozen, because rows with equal grants share the arrays.
   return {
     permissions: Object.freeze(rows.map(([permission]) => permission)),
     grants: Object.freeze(
@@ -103,21 +110,24 @@ function grantsFrom(column: unknown): Pick<EffectivePermissions, "permissions" |
   };
 }
 
-/** When the first of the grants ends, in epoch milliseconds. null: none of them ends. If the grants are not known, 0. */
-export function firstEnd({ grants }: { readonly grants?: readonly EffectiveGrant[] }): number | null {
+/**
+ * Returns when the first of the grants expires, in epoch milliseconds. Returns null if none
+ * expires, and 0 if the grants are not known.
+ */
+export function firstExpiry({ grants }: { readonly grants?: readonly EffectiveGrant[] }): number | null {
   if (!grants) return 0;
   const ends = grants.flatMap(({ until }) => (until === null ? [] : [until]));
   return ends.length === 0 ? null : Math.min(...ends);
 }
 
-/** Later than any grant ends, in epoch milliseconds. */
+/** A time after the end of any grant, in epoch milliseconds. */
 export const NEVER = Number.MAX_SAFE_INTEGER;
 
 /**
- * Returns the SQL conditions under which permissions that were read before still hold.
+ * Returns the SQL conditions under which previously read permissions are still valid.
  *
  * @param since number of the last change before they were read
- * @param validUntil when the first of the grants ends, in epoch milliseconds, or {@link NEVER}
+ * @param validUntil when the first of the grants expires, in epoch milliseconds, or {@link NEVER}
  */
 export function unchangedSince(
   { db, now, sql }: Database,

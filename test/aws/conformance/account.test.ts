@@ -186,7 +186,7 @@ describe("4 throttling that is none", () => {
     [
       "an account's rate below 0",
       { accountThrottling: { requests: { ratePerSecond: -1, burst: 1 } } },
-      /accountThrottling: requests is no throttling\. Write/,
+      /accountThrottling: requests must have a rate and a burst of at least 0\. Write/,
     ],
     [
       "an account's burst that is no number",
@@ -196,7 +196,7 @@ describe("4 throttling that is none", () => {
     [
       "a Management API's without a burst",
       { managementThrottling: { ratePerSecond: 1 } },
-      /managementThrottling is no throttling/,
+      /managementThrottling must have a rate and a burst of at least 0/,
     ],
   ] as const) {
     onDesk(`4 ${what} is refused at the start`, "a gateway of one's own", async () => {
@@ -208,6 +208,6 @@ describe("4 throttling that is none", () => {
     const routes = { $default: route("http://127.0.0.1:9", "default") };
     const throttling = { ...PLENTY, burst: -1 };
     const apis = [{ routes, stages: { dev: { throttling } } }];
-    await expect(openDesk({ apis })).rejects.toThrow(/stage "dev": throttling is no throttling/);
+    await expect(openDesk({ apis })).rejects.toThrow(/stage "dev": throttling must have a rate and a burst of at least 0/);
   });
 });

@@ -217,7 +217,7 @@ describe("2 integrations that are not played", () => {
       const { local } = await openDesk({});
       const routes = { $default: { integration: { type, uri: "http://127.0.0.1/" } } } as never;
       expect(() => local.deploy({ routes })).toThrow(
-        /"HTTP_PROXY" or "AWS_PROXY"; MOCK, HTTP and AWS are not played here/,
+        /"HTTP_PROXY" or "AWS_PROXY"\. MOCK, HTTP and AWS are not supported here/,
       );
     });
   }

@@ -150,7 +150,7 @@ describe("1.2 API keys that an authorizer names", () => {
   });
 
   onDesk("1.2 without an authorizer there is nobody who names one", "an API of one's own", async () => {
-    await expect(keyed({ apiKeySelectionExpression })).rejects.toThrow(/is what an authorizer says/);
+    await expect(keyed({ apiKeySelectionExpression })).rejects.toThrow(/reads the result of an authorizer/);
   });
 });
 
@@ -161,18 +161,18 @@ describe("1.2 where API keys cannot be", () => {
     [
       "another expression",
       { apiKeySelectionExpression: "$request.querystring.key" },
-      /apiKeySelectionExpression is "\$request\.header\.x-api-key" or/,
+      /apiKeySelectionExpression must be "\$request\.header\.x-api-key" or/,
     ],
     [
       "a key that $default asks for",
       { routes: { $default: { ...$default, apiKeyRequired: true } } },
-      /apiKeyRequired is for \$connect/,
+      /apiKeyRequired is allowed on \$connect only/,
     ],
-    ["a key without a value", { stages: { dev: { apiKeys: { one: "" } } } }, /has no value of its own/],
+    ["a key without a value", { stages: { dev: { apiKeys: { one: "" } } } }, /needs a unique value without outer spaces/],
     [
       "two keys of one value",
       { stages: { dev: { apiKeys: { one: "same", two: "same" } } } },
-      /"two" has no value of its own/,
+      /"two" needs a unique value without outer spaces/,
     ],
   ] as const) {
     onDesk(`1.2 ${what} is refused at the start`, "an API of one's own", async () => {

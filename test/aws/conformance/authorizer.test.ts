@@ -167,7 +167,7 @@ describe("1.2 identity sources", () => {
     "'text'",
   ]) {
     onDesk(`1.6 ${source} is no identity source`, AUTHORIZER, async () => {
-      await expect(guarded(admitting, { identitySource: [source] })).rejects.toThrow(/is no identity source/);
+      await expect(guarded(admitting, { identitySource: [source] })).rejects.toThrow(/is not an identity source/);
     });
   }
 });
@@ -268,7 +268,7 @@ describe("1.2 what an authorizer says", () => {
     expect(statuses).toEqual([500, 403, 500]);
     expect(errors).toEqual([
       "$connect: Error: a bug",
-      "$connect: Error: The authorizer's result has no principalId.",
+      "$connect: Error: The authorizer's result has no principalId. Return a string.",
     ]);
   });
 
@@ -323,13 +323,17 @@ describe("1.1 where authorization cannot be", () => {
   const authorization = { type: "CUSTOM", handler: admitting } as const;
 
   for (const [what, routes, words] of [
-    ["on $default", { $default: { integration, authorization } }, /authorization is for \$connect/],
-    ["on $disconnect", { $disconnect: { integration, authorization } }, /authorization is for \$connect/],
-    ["by JWT", { $connect: { integration, authorization: { type: "JWT" } } }, /authorization's type is/],
+    ["on $default", { $default: { integration, authorization } }, /authorization is allowed on \$connect only/],
+    [
+      "on $disconnect",
+      { $disconnect: { integration, authorization } },
+      /authorization is allowed on \$connect only/,
+    ],
+    ["by JWT", { $connect: { integration, authorization: { type: "JWT" } } }, /type of an authorization must be/],
     [
       "without a function",
       { $connect: { integration, authorization: { type: "CUSTOM" } } },
-      /handler is a function/,
+      /handler must be a function/,
     ],
     [
       "with a time-out of 30 s",

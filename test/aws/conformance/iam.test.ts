@@ -208,7 +208,7 @@ describe("1.2 AWS_IAM on $connect", () => {
 
   onDesk("1.1 it is refused where nobody may sign", "an API of one's own", async () => {
     await expect(signing({ credentials: undefined } as never)).rejects.toThrow(
-      /AWS_IAM needs somebody who may sign\. Write: credentials/,
+      /AWS_IAM requires the credentials of the signer\. Write: credentials/,
     );
   });
 });

@@ -363,7 +363,7 @@ describe("1.4 parameter mapping", () => {
       onDesk(`1.4 ${source} cannot be mapped on ${key}`, MAPPING, async () => {
         const { local, backend } = await openDesk({});
         const routes = { [key]: route(backend, "default", { parameters: { [HEADER]: source } }) };
-        expect(() => local.deploy({ routes })).toThrow(`"${source}" is the client's own request`);
+        expect(() => local.deploy({ routes })).toThrow(`"${source}" is a part of the client's request`);
       });
     }
   }
@@ -376,7 +376,7 @@ describe("1.4 parameter mapping", () => {
         const $connect = route(backend, "connect", { parameters: { [HEADER]: source }, requestParameters });
         local.deploy({ routes: { $connect } });
       };
-      expect(deploying("route.request.header.x-other")).toThrow(`"${source}" is mapped and not declared.`);
+      expect(deploying("route.request.header.x-other")).toThrow(`"${source}" is mapped but not declared.`);
       expect(deploying(source)).not.toThrow();
       expect(deploying(source.replace("multivalue", ""))).not.toThrow();
     });
@@ -391,7 +391,7 @@ describe("1.4 parameter mapping", () => {
       const { local, backend } = await openDesk({});
       const requestParameters = { [declared]: { required } } as never;
       const routes = { $connect: route(backend, "connect", { requestParameters }) };
-      expect(() => local.deploy({ routes })).toThrow(`"${declared}" declares nothing.`);
+      expect(() => local.deploy({ routes })).toThrow(`"${declared}" is not a valid declaration.`);
     });
   }
 
@@ -399,7 +399,7 @@ describe("1.4 parameter mapping", () => {
     const { local, backend } = await openDesk({});
     const requestParameters = { "route.request.header.x": { required: false } } as const;
     const routes = { $default: route(backend, "default", { requestParameters }) };
-    expect(() => local.deploy({ routes })).toThrow(/requestParameters are for \$connect/);
+    expect(() => local.deploy({ routes })).toThrow(/requestParameters are allowed on \$connect only/);
   });
 
   onDesk("1.4 a query parameter is mapped, and escaped", MAPPING, async () => {

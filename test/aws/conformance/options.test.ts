@@ -56,7 +56,7 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
     withIntegration({ requestTemplates: {} }),
   ],
   [/timeoutInMillis is not an option\. Write timeoutMs/, withIntegration({ timeoutInMillis: 50 })],
-  [/"G ET" is no method/, withIntegration({ method: "G ET" })],
+  [/"G ET" is not an HTTP method/, withIntegration({ method: "G ET" })],
   [/uri must be a string or an array of strings, but received 5/, withIntegration({ uri: 5 })],
   [/has no integration\. Write/, withApi({ routes: { $connect: {} } })],
   [/routes\.\$connect must be an object, but received null/, withApi({ routes: { $connect: null } })],
@@ -81,12 +81,12 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
     withStage({ defaultRouteSettings: {} }),
   ],
   [/apiKeys must be an object of strings/, withStage({ apiKeys: ["a"] })],
-  [/"one" has no value of its own/, withStage({ apiKeys: { one: " value" } })],
+  [/"one" needs a unique value without outer spaces/, withStage({ apiKeys: { one: " value" } })],
   [
-    /routeSettings\["nobody"\] is for a route that is not there/,
+    /routeSettings\["nobody"\] is for a route that does not exist/,
     withStage({ routeSettings: { nobody: { ratePerSecond: 1, burst: 1 } } }),
   ],
-  [/routeSettings\["\$default"\] is no throttling/, withStage({ routeSettings: { $default: { burst: 1 } } })],
+  [/routeSettings\["\$default"\] must have a rate and a burst of at least 0/, withStage({ routeSettings: { $default: { burst: 1 } } })],
   [
     /throttling: throttlingRateLimit is not an option\. Write ratePerSecond/,
     withStage({ throttling: { throttlingRateLimit: 1 } }),
@@ -111,10 +111,10 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
     /apiId must be .* lower-case letters and digits, but received "FIRST00000"/,
     withApi({ id: "FIRST00000" }),
   ],
-  [/"WS\.example\.test" is no domain/, withMapping("WS.example.test", "")],
-  [/"ws\.example\.test:443" is no domain/, withMapping("ws.example.test:443", "")],
-  [/"ws\.example\.test\/a b" is no key that AWS takes/, withMapping("ws.example.test", "a b")],
-  [/"ws\.example\.test\/ping" is no key that AWS takes/, withMapping("ws.example.test", "ping")],
+  [/"WS\.example\.test" is not a domain name/, withMapping("WS.example.test", "")],
+  [/"ws\.example\.test:443" is not a domain name/, withMapping("ws.example.test:443", "")],
+  [/"ws\.example\.test\/a b" is not a key that AWS accepts/, withMapping("ws.example.test", "a b")],
+  [/"ws\.example\.test\/ping" is not a key that AWS accepts/, withMapping("ws.example.test", "ping")],
 ];
 
 describe("options that are not understood", () => {
@@ -138,7 +138,7 @@ describe("options that are not understood", () => {
       { routes: { $default: { integration } } },
       { apiId: "another" },
     ],
-    [/stage "dev" is there already/, { routes: { $default: { integration } } }, { options: {} }],
+    [/stage "dev" exists already/, { routes: { $default: { integration } } }, { options: {} }],
   ] as const) {
     onDesk(`6.2 are rejected by deploy(): ${words.source}`, OWN, async () => {
       const { local } = await openDesk({});
@@ -160,7 +160,7 @@ describe("an impairment that there is not", () => {
   onDesk("§9.22 is refused", OWN, async () => {
     const { local } = await openDesk({});
     expect(() => local.impair("L0SM9cOFvHcCIhw=", "broken" as never)).toThrow(
-      'impairment must be "none" or "half-open" or "not-reading", but received "broken".',
+      'fault must be "none" or "half-open" or "not-reading", but received "broken".',
     );
   });
 });

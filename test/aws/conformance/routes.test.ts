@@ -210,7 +210,7 @@ describe("2 route selection", () => {
     onDesk(`2 ${JSON.stringify(key)} is no route key`, "an API of one's own", async () => {
       const desk = await openDesk({});
       const deploying = () => desk.local.deploy({ routes: { [key]: route(desk.backend, "other") } });
-      expect(deploying).toThrow(/is no route key/);
+      expect(deploying).toThrow(/is not a route key/);
     });
   }
 

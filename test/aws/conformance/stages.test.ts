@@ -381,7 +381,7 @@ describe("6.2 stage variables", () => {
       `6.2 a variable ${shown} (${name.length} and ${value.length} characters) is refused`,
       SEVERAL,
       async () => {
-        await expect(varied({ [name]: value }, {})).rejects.toThrow(/AWS does not take/);
+        await expect(varied({ [name]: value }, {})).rejects.toThrow(/AWS does not accept/);
       },
     );
   }
@@ -398,13 +398,13 @@ describe("4 how many there may be", () => {
   const message = route(nowhere, "default");
 
   for (const [what, most, tooMany, words] of [
-    ["300 routes", { routes: many(300, message) }, { routes: many(301, message) }, /300 at most/],
-    ["10 stages", { stages: many(10, {}) }, { stages: many(11, {}) }, /10 stages at most/],
+    ["300 routes", { routes: many(300, message) }, { routes: many(301, message) }, /at most 300/],
+    ["10 stages", { stages: many(10, {}) }, { stages: many(11, {}) }, /at most 10 stages/],
     [
       "100 variables of a stage",
       { stages: { dev: { variables: many(100, "v") } } },
       { stages: { dev: { variables: many(101, "v") } } },
-      /a stage has 100 at most/,
+      /a stage can have at most 100/,
     ],
   ] as const) {
     onDesk(`4 there may be ${what}, and no more`, "a gateway of one's own", async () => {
@@ -416,7 +416,7 @@ describe("4 how many there may be", () => {
   onDesk("4 no deployment makes an eleventh stage", "a deployment", async () => {
     const { local } = await openDesk({ apis: [{ ...good, stages: many(10, {}) }] }, nowhere);
     expect(() => local.deploy({ routes: good.routes }, { stage: "n9" })).not.toThrow();
-    expect(() => local.deploy({ routes: good.routes }, { stage: "n10" })).toThrow(/10 stages at most/);
+    expect(() => local.deploy({ routes: good.routes }, { stage: "n10" })).toThrow(/at most 10 stages/);
   });
 });
 
@@ -433,21 +433,21 @@ describe("6.2 what cannot be", () => {
       { apis: [{ ...good, id: "a-b" }] },
       /apiId must be 1 to 64 lower-case letters and digits/,
     ],
-    ["a stage with a space", { apis: [{ ...good, stages: { "a b": {} } }] }, /no stage name/],
+    ["a stage with a space", { apis: [{ ...good, stages: { "a b": {} } }] }, /is not a valid stage name/],
     [
       "a stage of 129 characters",
       { apis: [{ ...good, stages: { ["s".repeat(129)]: {} } }] },
-      /no stage name/,
+      /is not a valid stage name/,
     ],
     [
       "a domain of an API that is not there",
       { apis: [good], domains: { "ws.example.test": { "": { apiId: "nothing", stage: "dev" } } } },
-      /leads to no stage/,
+      /leads to a stage that does not exist/,
     ],
     [
       "a domain of a stage that is not there",
       { apis: [good], domains: { "ws.example.test": { "": { apiId: "first00000", stage: "test" } } } },
-      /leads to no stage/,
+      /leads to a stage that does not exist/,
     ],
     [
       "a target beside APIs",

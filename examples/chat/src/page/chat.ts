@@ -22,8 +22,8 @@ const PATIENCE = { timeoutMs: 10_000 };
 const STATES: Readonly<Record<SocketState, string>> = {
   connecting: "Connecting…",
   open: "Connected",
-  waiting: "Reconnecting…",
-  refused: "No access",
+  reconnecting: "Reconnecting…",
+  denied: "No access",
   closed: "Disconnected",
 };
 
@@ -79,7 +79,7 @@ export class Chat {
     });
     socket.on("state", (state) => this.#follow(state));
     socket.on("message", (message) => this.#receive(message));
-    socket.on("refused", (refusal) => this.#refused(refusal));
+    socket.on("denied", (refusal) => this.#refused(refusal));
     socket.on("revoked", (notice) => this.#revoked(notice));
     this.#socket = socket;
     this.#follow(socket.state);
@@ -202,7 +202,7 @@ export class Chat {
     // One attempt that failed is answer enough; the text stays, and Send can be pressed again.
     const attempt = new AbortController();
     const stop = socket.on("state", (state) => {
-      if (state === "waiting") attempt.abort(new CallError("There is no connection."));
+      if (state === "reconnecting") attempt.abort(new CallError("There is no connection."));
     });
     try {
       if (socket.state === "open" && !this.#isInside) await this.#join(socket, this.#slug);
@@ -269,7 +269,7 @@ export class Chat {
     }
     const { status, message, reference, sent } = error;
     const isTold = !sent && status !== 0 && status !== 413;
-    if (isTold || this.#socket?.state === "refused" || !this.#socket) return;
+    if (isTold || this.#socket?.state === "denied" || !this.#socket) return;
     if (status === 403) this.#noAccess(reference);
     else if (status === 413) this.#banners.notify("The message is too long.");
     else if (status === 0 && sent) {
