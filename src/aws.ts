@@ -5,10 +5,17 @@ import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { optionsOf, parseOptions } from "./options.ts";
 import { CHANGE_SCHEMAS, type ChangeOptions } from "./permissions/grants.ts";
 
+export { gatewaySecret } from "./auth/gateways.ts";
+export { defineGateway, type GatewayDefinition, type GatewayOptions } from "./aws/define-gateway.ts";
+export type { AccessLogOptions, DomainOptions, ThrottlingOptions } from "./aws/definition-parts.ts";
+export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./aws/policies.ts";
 export type { ControlPlaneOptions } from "./aws/provisioning/control-plane.ts";
 export type { Provisioner } from "./aws/provisioning/provisioner.ts";
 export type { OnStep, Plan } from "./aws/provisioning/run.ts";
 export type { DnsRecord, GatewayStatus } from "./aws/provisioning/status.ts";
+export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./aws/targets.ts";
+export { type CloudFormationTemplate, cloudFormationTemplate } from "./aws/template.ts";
+export type { ApiKeySelectionExpression } from "./protocol/api-key-source.ts";
 
 /** A Sallyport object, as `createSallyport()` returns it. `provisioner()` needs this part of it. */
 export interface ProvisionedApp {

@@ -1,26 +1,27 @@
-export type { Access, PermissionObject, UserListFilter } from "./admin/access.ts";
+export type { Access } from "./admin/access.ts";
+export type { AccessAudit } from "./admin/audit.ts";
 export type { AccessChange, ChangeResult } from "./admin/change.ts";
 export type { CleanupOptions, CleanupResult } from "./admin/cleanup.ts";
 export type { RuleChange } from "./admin/compare-rules.ts";
 export type { ConnectionInfo, ConnectionQuery } from "./admin/connections.ts";
 export type { AccessQuestion, Explanation, UserAccess, UserWithPermission } from "./admin/explain.ts";
+export type { AccessGroups } from "./admin/groups.ts";
 export type { Health } from "./admin/health.ts";
 export type { LimitFilter, LimitsToClear, LimitWindow } from "./admin/limit-windows.ts";
+export type { AccessLimits } from "./admin/limits.ts";
 export type { MigrationResult } from "./admin/migrate.ts";
+export type { AccessPermissions } from "./admin/permissions.ts";
 export type { AccessPreview, ChannelEffect, ConnectionEffect, UserEffect } from "./admin/preview.ts";
+export type { AccessUsers, PermissionObject, UserListFilter } from "./admin/users.ts";
 export type { AuditAction, AuditEntry, AuditFilter } from "./audit/audit-log.ts";
 export type { Decision, DecisionStep } from "./audit/decision.ts";
 export type { DecisionFilter, DecisionLogOptions } from "./audit/decision-log.ts";
 export type { EventInfo, EventOutcome, Telemetry } from "./audit/events.ts";
 export type { EndedSessionsOptions } from "./auth/ended-sessions.ts";
-export { type Gateway, type GatewayRegistration, gatewaySecret } from "./auth/gateways.ts";
+export type { Gateway, GatewayRegistration } from "./auth/gateways.ts";
 export type { OriginCheck } from "./auth/origins.ts";
 export type { Limits } from "./auth/rate-limits.ts";
-export { defineGateway, type GatewayDefinition, type GatewayOptions } from "./aws/define-gateway.ts";
-export type { AccessLogOptions, DomainOptions, ThrottlingOptions } from "./aws/definition-parts.ts";
-export { gatewayPolicies, type PolicyDocument, type PolicyOptions } from "./aws/policies.ts";
-export type { LambdaTarget, OwnTarget, ServiceTarget, Target } from "./aws/targets.ts";
-export { type CloudFormationTemplate, cloudFormationTemplate } from "./aws/template.ts";
+export type { GatewayDefinition } from "./aws/define-gateway.ts";
 export type { SallyportOptions, TokenOptions, UserDirectory } from "./config.ts";
 export type { Audience, Requirement } from "./delivery/audience.ts";
 export type { CredentialProvider } from "./delivery/credentials.ts";
@@ -30,14 +31,14 @@ export { type DeliveryPreview, type DeliveryReport, SendInterruptedError } from 
 export type { AwsCredentials } from "./delivery/sigv4.ts";
 export type { ErrorListener } from "./error-reporter.ts";
 export {
+  badRequest,
   ConfigurationError,
   DeliveryError,
   type ErrorCode,
-  badRequest,
+  forbidden,
   ProvisioningError,
   type Reason,
   RequestError,
-  forbidden,
   SallyportError,
   StorageError,
 } from "./errors.ts";
@@ -51,7 +52,6 @@ export type { GroupDetails, UserDetails, UserFilter, UserSummary } from "./permi
 export type { ChangeOptions, GrantOptions, PermissionHolder } from "./permissions/grants.ts";
 export type { Rule } from "./permissions/rules.ts";
 export type { PermissionInfo } from "./permissions/sync.ts";
-export type { ApiKeySelectionExpression } from "./protocol/api-key-source.ts";
 export type { HttpAnswer, HttpCall } from "./protocol/http-call.ts";
 export { createSallyport, type Sallyport } from "./sallyport.ts";
 export type { Authenticate, AuthenticatedUser } from "./services.ts";

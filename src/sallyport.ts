@@ -29,7 +29,7 @@ import { type OriginDecision, Origins } from "./auth/origins.ts";
 import { RateLimits } from "./auth/rate-limits.ts";
 import { Tokens } from "./auth/tokens.ts";
 import type { GatewayDefinition } from "./aws/define-gateway.ts";
-import { getDefinition, definedGateways } from "./aws/defined-gateways.ts";
+import { definedGateways, getDefinition } from "./aws/defined-gateways.ts";
 import type { ProvisioningServices } from "./aws/provisioning/services.ts";
 import { parseConfig, type SallyportOptions, type UserDirectory } from "./config.ts";
 import { Activity } from "./connections/activity.ts";
@@ -54,7 +54,14 @@ import { OrphanedConnections } from "./events/orphaned-connections.ts";
 import { PendingDisconnects } from "./events/pending-disconnects.ts";
 import { issueToken } from "./events/token.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
-import { type Answer, type DenialResponse, toRequestError, deniedAnswer, reply, succeeded } from "./http/response.ts";
+import {
+  type Answer,
+  type DenialResponse,
+  deniedAnswer,
+  reply,
+  succeeded,
+  toRequestError,
+} from "./http/response.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import { DeclaredRules } from "./permissions/declared-rules.ts";
 import { PermissionCatalog } from "./permissions/define.ts";
@@ -594,7 +601,8 @@ export class Sallyport {
 
   /** Stores a sample of the allowed decisions, with their steps. */
   #sampleAllowed(context: DecisionContext): void {
-    if (this.#services.decisionLog.isSampled()) this.#services.recordDecision(allowed(context, newReference()));
+    if (this.#services.decisionLog.isSampled())
+      this.#services.recordDecision(allowed(context, newReference()));
   }
 
   /**
@@ -607,7 +615,11 @@ export class Sallyport {
       await this.#services.decisionLog.flush();
       const headers: Record<string, string> =
         failure.retryAfterSeconds === undefined ? {} : { "retry-after": String(failure.retryAfterSeconds) };
-      return { status: failure.status, body: { ok: false, error: failure.clientMessage, reference }, headers };
+      return {
+        status: failure.status,
+        body: { ok: false, error: failure.clientMessage, reference },
+        headers,
+      };
     }
     const reference = newReference();
     const handler = context.handler === undefined ? "" : ` handler ${context.handler}`;

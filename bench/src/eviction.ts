@@ -5,8 +5,9 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createSallyport, definePermissions, gatewaySecret, handler, WebSocketView } from "sallyport";
+import { createSallyport, definePermissions, handler, WebSocketView } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
+import { gatewaySecret } from "sallyport/aws";
 import { startLocalGateway } from "sallyport/local";
 import { sqlite } from "sallyport/storage/sqlite";
 import WebSocket from "ws";
@@ -58,7 +59,7 @@ export async function evictionTimes(rounds: number): Promise<readonly Figure[]> 
   const child = fork(fileURLToPath(import.meta.url), ["outside", appUrl, secret]);
   const { apiId, endpoint } = (await told(child)) as { apiId: string; endpoint: string };
   await serving.registerGateway({ name: "local", apiId, endpoint, secret });
-  for (let user = 0; user < SOCKETS; user++) await serving.access.addToGroup(`user-${user}`, "Crew");
+  for (let user = 0; user < SOCKETS; user++) await serving.access.users.addToGroup(`user-${user}`, "Crew");
 
   const readings: number[] = [];
   for (let round = 0; round < rounds; round++) {

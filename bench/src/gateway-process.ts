@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { gatewaySecret, handler, type Sallyport, WebSocketView } from "sallyport";
+import { handler, type Sallyport, WebSocketView } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
+import { gatewaySecret } from "sallyport/aws";
 import { startLocalGateway } from "sallyport/local";
 import { sqlite } from "sallyport/storage/sqlite";
 import WebSocket from "ws";
@@ -119,7 +120,7 @@ export class GatewayProcess {
 
   async connect(group: Group): Promise<void> {
     const users = group.isOneUser ? [group.name] : usersOf(group);
-    for (const user of users) await this.app.access.addToGroup(user, "Crew");
+    for (const user of users) await this.app.access.users.addToGroup(user, "Crew");
     await this.#order({ do: "connect", group });
   }
 

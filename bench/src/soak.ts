@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type Database, defineChannel, gatewaySecret, handler, WebSocketView } from "sallyport";
+import { type Database, defineChannel, handler, WebSocketView } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
+import { gatewaySecret } from "sallyport/aws";
 import { postgres } from "sallyport/storage/postgres";
 import { sqlite } from "sallyport/storage/sqlite";
 import { benchApp, chat } from "./bench-app.js";
@@ -110,7 +111,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   });
   await app.migrate();
   for (let user = 0; user < SOCKETS; user++)
-    await app.access.addToGroup(`user-${user}`, `Crew ${user % CREWS}`);
+    await app.access.users.addToGroup(`user-${user}`, `Crew ${user % CREWS}`);
   for (let crew = 0; crew < CREWS; crew++) await app.access.grant({ group: `Crew ${crew}` }, chat.use);
   const server = createServer(nodeListener(app));
   server.listen(0, "127.0.0.1");

@@ -1,6 +1,12 @@
 import * as v from "valibot";
 import { booleanOption, optionsOf, parseOptions } from "../options.ts";
-import { type HttpCall, ownWebCall, checkContentLength, tooLarge, webResponse } from "../protocol/http-call.ts";
+import {
+  checkContentLength,
+  type HttpCall,
+  ownWebCall,
+  tooLarge,
+  webResponse,
+} from "../protocol/http-call.ts";
 import { endsWithOwnPath } from "../protocol/path.ts";
 import { type AppHandler, type PrefixOptions, prefixOption } from "./app-handler.ts";
 import { frameworkRequest, linkFrameworkRequest } from "./node-call.ts";

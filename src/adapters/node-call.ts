@@ -3,10 +3,10 @@ import { malformedRequest } from "../errors.ts";
 import {
   alreadyRead,
   bodyInterrupted,
+  checkContentLength,
+  concatChunks,
   type HttpAnswer,
   type HttpCall,
-  concatChunks,
-  checkContentLength,
   tooLarge,
   webBody,
 } from "../protocol/http-call.ts";

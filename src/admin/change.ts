@@ -10,8 +10,10 @@ import type { Permission } from "../permissions/define.ts";
 import {
   type ChangeOptions,
   checkChangeOptions,
+  checkGrantOptions,
   checkSessionId,
   checkUserId,
+  type GrantOptions,
   groupNameOf,
   holderOf,
   type PermissionHolder,
@@ -212,7 +214,9 @@ export async function writeChange(
     await services.audit.record(db, number, { action: change.kind, by, reason, ...edit.audit });
   const revocationId =
     edit.recorded ??
-    (affected && canRemoveAccess(change) ? await services.revocations.record(db, affected, number) : undefined);
+    (affected && canRemoveAccess(change)
+      ? await services.revocations.record(db, affected, number)
+      : undefined);
   const subjects = await subjectsOf(services, db, affected, revocationId);
   if (!isTentative)
     await services.changeLog.record(db, [{ number, subjects, removes: canRemoveAccess(change) }]);
@@ -438,4 +442,16 @@ async function ensureGroup(services: Services, db: Kysely<Tables>, group: string
 
 function untilDetails(until: number | Date | undefined) {
   return until === undefined ? {} : { until: Number(until) };
+}
+
+/** Makes a change. See `Access.change()`. */
+export type ChangeFunction = (change: AccessChange, options?: ChangeOptions) => Promise<ChangeResult>;
+
+/** Separates the end of a grant from the options that every change has. */
+export function splitUntil(
+  options: GrantOptions,
+): [until: { until?: number | Date | undefined }, rest: ChangeOptions] {
+  checkGrantOptions(options);
+  const { until, ...rest } = options;
+  return [until === undefined ? {} : { until }, rest];
 }

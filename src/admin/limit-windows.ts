@@ -28,7 +28,7 @@ export interface LimitWindow {
   readonly secondsLeft: number;
 }
 
-/** Selects the windows that `access.limits()` returns. */
+/** Selects the windows that `access.limits.list()` returns. */
 export interface LimitFilter {
   readonly user?: string | undefined;
   /** An IPv4 address, or any IPv6 address in the /64 network. */

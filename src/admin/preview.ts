@@ -173,7 +173,8 @@ async function connectionEffects(
   for (const connection of open) {
     const { id, connectionId, userId, view } = connection;
     const effect = { connection: id, connectionId, user: userId, view };
-    const result = touched && closesEveryConnection(touched.scope) ? undefined : recheckView(services, connection);
+    const result =
+      touched && closesEveryConnection(touched.scope) ? undefined : recheckView(services, connection);
     if (result === undefined || result.kind === "lost") connections.push(effect);
     else if (result.kind === "foreign") foreign++;
     else {

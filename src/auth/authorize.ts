@@ -1,5 +1,5 @@
 import { type DecisionContext, recordStep } from "../audit/decision.ts";
-import { ForbiddenError, RequestError } from "../errors.ts";
+import { ForbiddenError, type RequestError } from "../errors.ts";
 import { evaluateRule, type Rule, type RuleResult, type Subject } from "../permissions/rules.ts";
 import type { MatchedChannel } from "../views/channels.ts";
 import type { User } from "../views/context.ts";

@@ -3,7 +3,7 @@ import type { Database } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
 import { type CountedLimit, limitKey } from "./limit-keys.ts";
 import type { LimitSettings } from "./limit-settings.ts";
-import { type RateLimits, reachedWindow, countUnlessReached } from "./rate-limits.ts";
+import { countUnlessReached, type RateLimits, reachedWindow } from "./rate-limits.ts";
 
 /** The gateway, view and address of a connect. */
 export interface ConnectAttempt {

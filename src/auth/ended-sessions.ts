@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Kysely, SelectQueryBuilder } from "kysely";
 import * as v from "valibot";
-import { ConfigurationError, RequestError, UnauthorizedError } from "../errors.ts";
+import { ConfigurationError, type RequestError, UnauthorizedError } from "../errors.ts";
 import { numberOption, optionsOf, wholeNumberOption } from "../options.ts";
 import type { Database, Tables } from "../storage/database.ts";
 

@@ -1,5 +1,5 @@
 import { hash, timingSafeEqual } from "node:crypto";
-import { malformedRequest, ForbiddenError, RequestError } from "../errors.ts";
+import { ForbiddenError, malformedRequest, type RequestError } from "../errors.ts";
 import { type GatewayCall, isConnectionId } from "../protocol/gateway-call.ts";
 import { type Gateway, type Gateways, isSecret } from "./gateways.ts";
 

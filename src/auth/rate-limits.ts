@@ -1,7 +1,7 @@
 import ipaddr from "ipaddr.js";
 import type { Expression, ExpressionBuilder, Kysely, OnConflictBuilder, SqlBool } from "kysely";
 import * as v from "valibot";
-import { RequestError, TooManyRequestsError } from "../errors.ts";
+import { type RequestError, TooManyRequestsError } from "../errors.ts";
 import { atOnceOption, optionsOf, perMinuteOption } from "../options.ts";
 import { CHANGES, type Database, type Sql, type Tables } from "../storage/database.ts";
 import { COUNTED_LIMITS, describeReached, keyPrefixes } from "./limit-keys.ts";

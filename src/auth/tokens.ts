@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Expression, Kysely } from "kysely";
-import { ForbiddenError, RequestError } from "../errors.ts";
+import { ForbiddenError, type RequestError } from "../errors.ts";
 import type { Subject } from "../permissions/rules.ts";
 import { changesRecorded, type Database, type Tables } from "../storage/database.ts";
 import { prepared } from "../storage/prepared.ts";
@@ -187,7 +187,11 @@ export class Tokens {
    * Returns the error for a spent token that has become invalid, or undefined. The session of a
    * connect can end while the connect is in flight.
    */
-  async findSpentError(db: Kysely<Tables>, token: string, spentAt: number): Promise<RequestError | undefined> {
+  async findSpentError(
+    db: Kysely<Tables>,
+    token: string,
+    spentAt: number,
+  ): Promise<RequestError | undefined> {
     const row = await db
       .selectFrom("sallyport_tokens")
       .select(["ended_at", "spent_at", "user_id"])

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigurationError } from "../errors.ts";
 import { defineGateway, type GatewayDefinition, type GatewayOptions } from "./define-gateway.ts";
-import { getDefinition, definedGateways } from "./defined-gateways.ts";
+import { definedGateways, getDefinition } from "./defined-gateways.ts";
 import { accountOf, viewOf } from "./targets.ts";
 
 const CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d";
@@ -362,7 +362,11 @@ describe("a gateway definition", () => {
       { target: "/ws/chat" },
       /target must be a URL such as https:.*but received "\/ws\/chat"/,
     ],
-    ["a target for sockets", { target: "wss://www.example.com/ws/chat" }, /target wss:.*must begin with https:\/\//],
+    [
+      "a target for sockets",
+      { target: "wss://www.example.com/ws/chat" },
+      /target wss:.*must begin with https:\/\//,
+    ],
     ["a target with a fragment", { target: "https://www.example.com/ws/chat#a" }, /target .*has a query or/],
     [
       "a target with a mere ?",
@@ -670,7 +674,9 @@ describe("the gateways of an app", () => {
       "The app defines several gateways, so a name is required. Use one of: chat, staging.",
     );
     expect(() => getDefinition(two, "stagin")).toThrow(/no gateway "stagin"\. Did you mean "staging"\?/);
-    expect(() => getDefinition(one, "zebra")).toThrow(/^The app defines no gateway "zebra"\. Use one of: chat\.$/);
+    expect(() => getDefinition(one, "zebra")).toThrow(
+      /^The app defines no gateway "zebra"\. Use one of: chat\.$/,
+    );
     expect(() => getDefinition(one, "zebra")).toThrow(
       expect.objectContaining({ code: "SALLYPORT_UNKNOWN_NAME" }) as unknown as Error,
     );

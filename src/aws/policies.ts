@@ -192,7 +192,12 @@ function functionStatements(
   return [
     allow("ReadFunctionPolicies", ["lambda:GetPolicy"], all),
     allow("AddInvokePermissions", ["lambda:AddPermission"], lambdas, INVOKER),
-    allow("RemoveInvokePermissions", ["lambda:RemovePermission"], apiId === undefined ? former : all, INVOKER),
+    allow(
+      "RemoveInvokePermissions",
+      ["lambda:RemovePermission"],
+      apiId === undefined ? former : all,
+      INVOKER,
+    ),
   ];
 }
 

@@ -4,7 +4,7 @@ import type { Sallyport } from "../sallyport.ts";
 import { rowCount } from "./arguments.ts";
 import { describeAuditEntry } from "./describe-audit-entry.ts";
 import { findUser, type Names, namesOf } from "./find-user.ts";
-import { parsePastInstant, formatInstant } from "./instants.ts";
+import { formatInstant, parsePastInstant } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -21,7 +21,11 @@ export function addAudit(program: Command, terminal: Terminal): void {
     .command("audit")
     .description("List who changed what, when and why, newest first")
     .option("--user <user>", "only changes of this user")
-    .option("--since <start>", "only since this time: 30m, 2h, 7d or 4w ago, or a date (UTC)", parsePastInstant)
+    .option(
+      "--since <start>",
+      "only since this time: 30m, 2h, 7d or 4w ago, or a date (UTC)",
+      parsePastInstant,
+    )
     .option("--limit <number>", "the maximum number of entries, at most 1000", rowCount, MAX_ROWS);
   reporting<AuditFormat>(command, terminal, audit);
 }
@@ -29,13 +33,13 @@ export function addAudit(program: Command, terminal: Terminal): void {
 async function audit(sallyport: Sallyport, options: AuditFormat): Promise<Report> {
   const { since, limit } = options;
   const user = options.user === undefined ? undefined : await findFormerUser(sallyport, options.user);
-  const entries = await sallyport.access.audit({ user, since, limit });
+  const entries = await sallyport.access.audit.list({ user, since, limit });
   const ids = entries.flatMap((entry) => [entry.user, entry.by]);
   const names = await namesOf(sallyport, ids);
   const json = entries.map((entry) => ({ ...entry, label: names.label(entry.user) }));
   if (entries.length === 0) return { json, lines: ["There are no entries."] };
   const before = entries.at(-1)?.number;
-  const [older] = await sallyport.access.audit({ user, since, before, limit: 1 });
+  const [older] = await sallyport.access.audit.list({ user, since, before, limit: 1 });
   const lines = aligned(entries.map((entry) => row(entry, names)));
   return { json, lines: older ? [...lines, "There are older entries: --limit shows more."] : lines };
 }
@@ -54,7 +58,7 @@ function row(entry: AuditEntry, names: Names): readonly string[] {
 
 /** Finds a user. The audit still contains a user who was deleted. */
 async function findFormerUser(sallyport: Sallyport, text: string): Promise<string> {
-  const [entry] = await sallyport.access.audit({ user: text, limit: 1 });
+  const [entry] = await sallyport.access.audit.list({ user: text, limit: 1 });
   return findUser(sallyport, text).catch((error: unknown) => {
     if (entry) return text;
     throw error;

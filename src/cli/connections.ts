@@ -4,7 +4,12 @@ import type { Audience, DeliveryReport } from "../index.ts";
 import type { Sallyport } from "../sallyport.ts";
 import { actor, type ChangeFormat, withChangeOptions } from "./change.ts";
 import { findUser } from "./find-user.ts";
-import { findConnections, getConnection, connectionsReport, type ConnectionFilter } from "./open-connections.ts";
+import {
+  type ConnectionFilter,
+  connectionsReport,
+  findConnections,
+  getConnection,
+} from "./open-connections.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -70,7 +75,10 @@ function closedLines({ recipients, failed, failures }: DeliveryReport): readonly
 }
 
 /** Replaces the typed name of the user with the user id. */
-async function withId(sallyport: Sallyport, { user, channel, view }: ConnectionFilter): Promise<ConnectionFilter> {
+async function withId(
+  sallyport: Sallyport,
+  { user, channel, view }: ConnectionFilter,
+): Promise<ConnectionFilter> {
   return { user: user === undefined ? undefined : await findUser(sallyport, user), channel, view };
 }
 

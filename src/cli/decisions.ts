@@ -4,7 +4,7 @@ import type { Sallyport } from "../sallyport.ts";
 import { withApp } from "./app.ts";
 import { rowCount } from "./arguments.ts";
 import { findUser, namesOf } from "./find-user.ts";
-import { parsePastInstant, formatInstant } from "./instants.ts";
+import { formatInstant, parsePastInstant } from "./instants.ts";
 import { NewDecisions } from "./new-decisions.ts";
 import { type Format, print, withJson } from "./report.ts";
 import { endSignal } from "./signals.ts";
@@ -32,7 +32,11 @@ export function addDecisions(program: Command, terminal: Terminal): void {
       new Option("--verdict <verdict>", "only decisions with this verdict").choices(["allowed", "denied"]),
     )
     .option("--reason <reason>", "only denials for this reason, such as limit or token-replayed")
-    .option("--since <start>", "only since this time: 30m, 2h, 7d or 4w ago, or a date (UTC)", parsePastInstant)
+    .option(
+      "--since <start>",
+      "only since this time: 30m, 2h, 7d or 4w ago, or a date (UTC)",
+      parsePastInstant,
+    )
     .option("--limit <number>", "the maximum number of decisions, at most 1000", rowCount, MAX_ROWS)
     .option("--follow", "print the newest last, and continue with new ones until Ctrl-C");
   withJson(command).action(() =>
@@ -64,10 +68,10 @@ async function list(
   options: Format,
   filter: DecisionFilter,
 ): Promise<void> {
-  const decisions = await sallyport.access.decisions(filter);
+  const decisions = await sallyport.access.audit.decisions(filter);
   const { json, lines } = await formatDecisions(sallyport, decisions);
   if (lines.length === 0) return print(terminal, options, { json, lines: ["No decision is stored."] });
-  const [older] = await sallyport.access.decisions({ ...filter, after: decisions.at(-1), limit: 1 });
+  const [older] = await sallyport.access.audit.decisions({ ...filter, after: decisions.at(-1), limit: 1 });
   const more = older ? ["There are older decisions: --limit shows more."] : [];
   print(terminal, options, { json, lines: [...lines, ...more] });
 }

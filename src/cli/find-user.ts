@@ -16,7 +16,7 @@ export async function findUser(sallyport: Sallyport, text: string): Promise<stri
   if (!find && text !== "") return text;
   const id: unknown = await find?.(text);
   if (typeof id === "string" && id !== "") return id;
-  if (await sallyport.access.show(text)) return text;
+  if (await sallyport.access.users.get(text)) return text;
   throw new ConfigurationError(
     `There is no user ${quoted(text)}.${closestMatch(text, (await suggest?.()) ?? []) || " Check the spelling."}`,
     { code: "SALLYPORT_UNKNOWN_NAME" },

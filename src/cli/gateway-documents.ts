@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { cloudFormationTemplate, gatewayPolicies } from "../index.ts";
+import { cloudFormationTemplate, gatewayPolicies } from "../aws.ts";
 import { NAME } from "./gateway-provisioning.ts";
 import { type Format, reporting } from "./report.ts";
 import { templateText } from "./template-text.ts";

@@ -26,11 +26,7 @@ export function addProvisioning(gateway: Command, terminal: Terminal): void {
   const add = (name: string, description: string, argument: readonly [string, string]) =>
     gateway.command(name).description(description).argument(argument[0], argument[1]);
 
-  provisioning(
-    add("plan", "Show what apply would change at AWS, and change nothing", NAME),
-    terminal,
-    plan,
-  );
+  provisioning(add("plan", "Show what apply would change at AWS, and change nothing", NAME), terminal, plan);
   provisioning(
     withReason(add("apply", "Create or update the gateway at AWS as the app defines it", NAME)),
     terminal,
@@ -44,11 +40,10 @@ export function addProvisioning(gateway: Command, terminal: Terminal): void {
     );
   }
   const importing = withReason(
-    add(
-      "import",
-      "Assign an existing API to the gateway, and change only its tags",
-      REQUIRED_NAME,
-    ).argument("<api-id>", "AWS's id of the API, such as a1b2c3d4e5"),
+    add("import", "Assign an existing API to the gateway, and change only its tags", REQUIRED_NAME).argument(
+      "<api-id>",
+      "AWS's id of the API, such as a1b2c3d4e5",
+    ),
   );
   provisioning(importing, terminal, (provisioner) => {
     const apiId = importing.args[1] ?? "";
@@ -124,7 +119,8 @@ async function plan(provisioner: Provisioner): Promise<Report> {
   const { steps } = await provisioner.plan();
   return {
     json: { steps },
-    lines: steps.length === 0 ? [`Gateway "${provisioner.name}" matches its definition.`] : formatSteps(steps),
+    lines:
+      steps.length === 0 ? [`Gateway "${provisioner.name}" matches its definition.`] : formatSteps(steps),
   };
 }
 

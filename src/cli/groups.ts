@@ -54,7 +54,7 @@ export function addGroups(program: Command, terminal: Terminal): void {
  * @throws ConfigurationError that suggests the closest match, if there is no such group
  */
 export async function findGroup(sallyport: Sallyport, name: string): Promise<string> {
-  const groups = (await sallyport.access.groups()).map((group) => group.name);
+  const groups = (await sallyport.access.groups.list()).map((group) => group.name);
   const composed = name.normalize("NFC");
   if (groups.includes(composed)) return composed;
   throw new ConfigurationError(
@@ -64,7 +64,7 @@ export async function findGroup(sallyport: Sallyport, name: string): Promise<str
 }
 
 async function list(sallyport: Sallyport): Promise<Report> {
-  const groups = await sallyport.access.groups();
+  const groups = await sallyport.access.groups.list();
   if (groups.length === 0) return { json: groups, lines: ["There are no groups."] };
   const rows = groups.map(({ name, members, permissions }) => [
     name,

@@ -46,7 +46,7 @@ export function addLimits(program: Command, terminal: Terminal): void {
 
 async function list(sallyport: Sallyport, { user, address, limit }: ListFormat): Promise<Report> {
   const id = user === undefined ? undefined : await findUser(sallyport, user);
-  const page = (filter: LimitFilter) => sallyport.access.limits({ user: id, address, ...filter });
+  const page = (filter: LimitFilter) => sallyport.access.limits.list({ user: id, address, ...filter });
   const windows = await page({ limit });
   const names = await namesOf(
     sallyport,
@@ -77,7 +77,7 @@ async function clear(sallyport: Sallyport, { user, address, all, reason }: Clear
       "Name the windows to clear: exactly one of --user USER, --address IP and --all.",
     );
   }
-  const cleared = await sallyport.access.clearLimits(await toClear(sallyport, { user, address }), {
+  const cleared = await sallyport.access.limits.clear(await toClear(sallyport, { user, address }), {
     by: actor(),
     reason,
   });

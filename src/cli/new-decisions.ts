@@ -90,6 +90,6 @@ export class NewDecisions {
   }
 
   #read(page: DecisionFilter): Promise<readonly Decision[]> {
-    return this.#sallyport.access.decisions({ ...this.#filter, ...page });
+    return this.#sallyport.access.audit.decisions({ ...this.#filter, ...page });
   }
 }

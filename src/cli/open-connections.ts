@@ -69,7 +69,10 @@ export async function connectionsReport(
   };
 }
 
-async function* pages(sallyport: Sallyport, which: ConnectionFilter): AsyncGenerator<readonly ConnectionInfo[]> {
+async function* pages(
+  sallyport: Sallyport,
+  which: ConnectionFilter,
+): AsyncGenerator<readonly ConnectionInfo[]> {
   for (let after: string | undefined; ; ) {
     const page = await sallyport.listConnections({ ...which, after, limit: PAGE });
     yield page;
@@ -79,7 +82,7 @@ async function* pages(sallyport: Sallyport, which: ConnectionFilter): AsyncGener
 }
 
 async function checkNames(sallyport: Sallyport, { channel, view }: ConnectionFilter): Promise<void> {
-  const { views, channels } = await sallyport.access.whatCan(null);
+  const { views, channels } = await sallyport.access.users.access(null);
   const paths = views.map(({ path }) => path);
   if (view !== undefined && !paths.includes(view))
     throw unknownName(

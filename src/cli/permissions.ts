@@ -47,7 +47,7 @@ export function addPermissions(program: Command, terminal: Terminal): void {
 }
 
 async function list(sallyport: Sallyport): Promise<Report> {
-  const known = await sallyport.access.permissions();
+  const known = await sallyport.access.permissions.list();
   const rows = known.map((permission) => [permission.name, permission.label, stateWords(permission)]);
   return { json: known, lines: rows.length === 0 ? ["There are no permissions."] : first(aligned(rows)) };
 }
@@ -62,14 +62,14 @@ function stateWords({ isDeclared, isStored }: PermissionInfo): string {
  * them.
  */
 async function sync(sallyport: Sallyport, { dryRun, reason }: ChangeFormat): Promise<Report> {
-  const known = await sallyport.access.permissions();
+  const known = await sallyport.access.permissions.list();
   const upToDate = "permissions and rules are up to date";
   if (!dryRun) {
     const { json, lines } = migrated(await sallyport.migrate({ by: actor(), reason }), upToDate);
     return { json: { dryRun: false, ...json }, lines };
   }
   const names = { added: known.filter(isNew).map(nameOf), stale: known.filter(isStale).map(nameOf) };
-  const changes = await sallyport.access.compareRules();
+  const changes = await sallyport.access.permissions.ruleChanges();
   const rules = changes.map(({ kind, name, change, widens }) => ({ kind, name, change, widens }));
   const { json, lines } = migrated({ migrations: [], ...names, rules }, upToDate);
   const printed = rules.length + names.added.length > 0 ? lines.slice(1) : lines;
@@ -84,7 +84,7 @@ const isStale = ({ isDeclared }: PermissionInfo) => !isDeclared;
 const nameOf = ({ name }: PermissionInfo) => name;
 
 async function prune(sallyport: Sallyport, names: readonly string[]): Promise<ChangeCommand> {
-  const stale = (await sallyport.access.permissions()).filter(isStale).map(nameOf);
+  const stale = (await sallyport.access.permissions.list()).filter(isStale).map(nameOf);
   for (const name of names) checkStale(sallyport, name, stale);
   const pruned = names.length > 0 ? names : stale;
   return {
@@ -104,7 +104,7 @@ function checkStale(sallyport: Sallyport, name: string, stale: readonly string[]
 }
 
 async function diff(sallyport: Sallyport): Promise<Report> {
-  const changes = await sallyport.access.compareRules();
+  const changes = await sallyport.access.permissions.ruleChanges();
   const widens = changes.some((change) => change.widens);
   const names = await namesOf(
     sallyport,

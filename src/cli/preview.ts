@@ -30,7 +30,11 @@ export async function formatDryRun(
   if (!preview.changed) return { json, lines: [already] };
   return {
     json,
-    lines: ["Dry run, nothing has changed. The command would print:", `  ${done}`, ...effects(preview, names)],
+    lines: [
+      "Dry run, nothing has changed. The command would print:",
+      `  ${done}`,
+      ...effects(preview, names),
+    ],
   };
 }
 

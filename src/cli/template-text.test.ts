@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { cloudFormationTemplate, defineGateway } from "../index.ts";
+import { cloudFormationTemplate, defineGateway } from "../aws.ts";
 import { templateText } from "./template-text.ts";
 
 function templateOf(routeCount: number) {

@@ -51,10 +51,8 @@ export function addUsers(program: Command, terminal: Terminal): void {
     terminal,
     revoke,
   );
-  changing(
-    command("activate", "Activate a user that was deactivated"),
-    terminal,
-    (sallyport, [user = ""]) => setActive(sallyport, user, true),
+  changing(command("activate", "Activate a user that was deactivated"), terminal, (sallyport, [user = ""]) =>
+    setActive(sallyport, user, true),
   );
   changing(
     command("deactivate", "Deactivate a user: deny all access and close every connection"),
@@ -69,10 +67,7 @@ export function addUsers(program: Command, terminal: Terminal): void {
     setSuperuser,
   );
   changing(
-    command(
-      "delete",
-      "Delete a user with all grants, close every connection and invalidate unused tokens",
-    ),
+    command("delete", "Delete a user with all grants, close every connection and invalidate unused tokens"),
     terminal,
     deleteUser,
   );
@@ -91,7 +86,7 @@ async function list(sallyport: Sallyport, options: ListFormat): Promise<Report> 
     group: group === undefined ? undefined : await findGroup(sallyport, group),
     permission: permission === undefined ? undefined : sallyport.permissions.parse(permission),
   };
-  const found = await sallyport.access.listUsers({ ...filter, after, limit });
+  const found = await sallyport.access.users.list({ ...filter, after, limit });
   const names = await namesOf(
     sallyport,
     found.map(({ id }) => id),
@@ -99,7 +94,7 @@ async function list(sallyport: Sallyport, options: ListFormat): Promise<Report> 
   const json = found.map((user) => ({ label: names.label(user.id), ...user }));
   if (found.length === 0) return { json, lines: ["There is no such user."] };
   const last = found.at(-1)?.id ?? "";
-  const [next] = await sallyport.access.listUsers({ ...filter, after: last, limit: 1 });
+  const [next] = await sallyport.access.users.list({ ...filter, after: last, limit: 1 });
   const lines = aligned(
     found.map((user) => [
       names.name(user.id),
@@ -124,7 +119,7 @@ async function grant(
     done: `${name} now has ${permission}${formatEnd(until)}.`,
     already: `${name} already has ${permission}${formatEnd(until)}.`,
     notes: async () =>
-      (await sallyport.access.show(holder))?.isActive === false
+      (await sallyport.access.users.get(holder))?.isActive === false
         ? ["This user is inactive, and has no permission until you run users activate."]
         : [],
   };
@@ -141,7 +136,7 @@ async function revoke(
     change: { kind: "revoke", holder, permission },
     done: `${name} no longer has ${permission} directly.`,
     already: `${name} did not have ${permission} directly.`,
-    notes: async () => stillHeld(await sallyport.access.show(holder), permission),
+    notes: async () => stillHeld(await sallyport.access.users.get(holder), permission),
   };
 }
 
@@ -193,7 +188,7 @@ async function deleteUser(sallyport: Sallyport, [text = ""]: readonly string[]):
 
 async function show(sallyport: Sallyport, text: string): Promise<Report> {
   const id = await findUser(sallyport, text);
-  const stored = await sallyport.access.show(id);
+  const stored = await sallyport.access.users.get(id);
   const details = stored ?? { id, isActive: true, isSuperuser: false, groups: [], grants: [] };
   const names = await namesOf(sallyport, [id]);
   const lines = [

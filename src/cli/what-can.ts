@@ -19,7 +19,7 @@ export function addWhatCan(program: Command, terminal: Terminal): void {
 
 async function whatCan(sallyport: Sallyport, text: string): Promise<Report> {
   const user = await findUser(sallyport, text);
-  const access = await sallyport.access.whatCan(user);
+  const access = await sallyport.access.users.access(user);
   const names = await namesOf(sallyport, [user]);
   const lines = [
     `${names.name(user)}: ${stateOf(access)}`,
@@ -38,7 +38,8 @@ function viewLines({ views }: UserAccess): readonly string[] {
 
 function channelLines({ channels }: UserAccess): readonly string[] {
   return channels.map(
-    (channel) => `${mark(channel.allowed)} channel ${channel.pattern}${sending(channel)}${authorizeNote(channel)}`,
+    (channel) =>
+      `${mark(channel.allowed)} channel ${channel.pattern}${sending(channel)}${authorizeNote(channel)}`,
   );
 }
 

@@ -24,7 +24,7 @@ async function whoCan(
   [text = ""]: readonly string[],
 ): Promise<Report> {
   const permission = sallyport.permissions.parse(text);
-  const holders = await sallyport.access.whoCan(permission);
+  const holders = await sallyport.access.permissions.holders(permission);
   const printed = options.json ? holders : holders.slice(0, MAX_ROWS);
   const names = await namesOf(
     sallyport,

@@ -86,7 +86,7 @@ const COUNTED =
 /** Returns the change that caused a revocation, or undefined for another decision. */
 async function changeOf(sallyport: Sallyport, { change }: Decision): Promise<AuditEntry | undefined> {
   if (change === undefined) return undefined;
-  const [entry] = await sallyport.access.audit({ before: change + 1, limit: 1 });
+  const [entry] = await sallyport.access.audit.list({ before: change + 1, limit: 1 });
   return entry?.number === change ? entry : undefined;
 }
 

@@ -194,7 +194,10 @@ export class Connections {
       .where("connection_id", "=", connectionId)
       .where(({ and, or, eb }) =>
         or([
-          and([eb("closed_at", "is", null), eb("connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS))]),
+          and([
+            eb("closed_at", "is", null),
+            eb("connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)),
+          ]),
           // A close in the future is from before the clock was set back.
           and([
             eb("closed_at", ">", eb(now, "-", CLOSING_MS)),
@@ -497,7 +500,9 @@ export class Connections {
 
   #withinLifetime(db: Kysely<Tables>, only?: readonly string[]) {
     const { now } = this.#database;
-    return this.#all(db, only).where((eb) => eb("s.connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)));
+    return this.#all(db, only).where((eb) =>
+      eb("s.connected_at", ">", eb(now, "-", MAX_CONNECTION_ROW_AGE_MS)),
+    );
   }
 
   #all(db: Kysely<Tables>, only?: readonly string[]) {

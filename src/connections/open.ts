@@ -1,6 +1,6 @@
 import type { CompiledQuery, Expression, Kysely, SqlBool } from "kysely";
 import type { Database, Tables } from "../storage/database.ts";
-import { bindStatement, prepared, cachedStatement } from "../storage/prepared.ts";
+import { bindStatement, cachedStatement, prepared } from "../storage/prepared.ts";
 import {
   type EffectivePermissions,
   type EffectivePermissionsQuery,
@@ -71,7 +71,11 @@ interface Values extends Omit<NewConnection, "limit" | "token"> {
 
 /** Returns a subquery for the row of a token that opens a connection. */
 interface TokenQuery {
-  spentTokenQuery(db: Kysely<Tables>, hash: Expression<string>, spentAt: Expression<number>): Expression<unknown>;
+  spentTokenQuery(
+    db: Kysely<Tables>,
+    hash: Expression<string>,
+    spentAt: Expression<number>,
+  ): Expression<unknown>;
 }
 
 /** Returns the SQL condition that a change after `since` affects a connection. */

@@ -1,4 +1,4 @@
-import { DeliveryError, BadRequestError } from "../errors.ts";
+import { BadRequestError, DeliveryError } from "../errors.ts";
 import { pathName } from "../options.ts";
 import { MAX_MESSAGE_BYTES } from "../protocol/quotas.ts";
 import { findJsonLoss, type JsonLoss } from "./json-value.ts";

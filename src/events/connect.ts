@@ -8,7 +8,7 @@ import { addressBlock } from "../auth/rate-limits.ts";
 import { hashToken, type TokenGrant } from "../auth/tokens.ts";
 import { connectionsLock, type NewConnection, type SpentTokenRef } from "../connections/open.ts";
 import type { ConnectionLimit } from "../connections/user-connections.ts";
-import { malformedRequest, type Reason, ForbiddenError, RequestError } from "../errors.ts";
+import { ForbiddenError, malformedRequest, type Reason, RequestError } from "../errors.ts";
 import { ANONYMOUS, type Subject } from "../permissions/rules.ts";
 import type { ConnectCall } from "../protocol/gateway-call.ts";
 import type { HttpCall } from "../protocol/http-call.ts";

@@ -1,5 +1,5 @@
 import type { ConnectionLimit } from "../connections/user-connections.ts";
-import { RequestError, TooManyRequestsError } from "../errors.ts";
+import { type RequestError, TooManyRequestsError } from "../errors.ts";
 import type { Services } from "../services.ts";
 
 /**

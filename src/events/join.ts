@@ -2,7 +2,7 @@ import type { DecisionContext } from "../audit/decision.ts";
 import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/authorize.ts";
 import type { ConnectionRow } from "../connections/connections.ts";
 import type { MembershipRequest } from "../connections/memberships.ts";
-import { ForbiddenError, RequestError, TooManyRequestsError } from "../errors.ts";
+import { ForbiddenError, type RequestError, TooManyRequestsError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { firstExpiry } from "../storage/sql/effective-permissions.ts";
 import type { MatchedChannel } from "../views/channels.ts";

@@ -5,7 +5,7 @@ import type { Gateway } from "../auth/gateways.ts";
 import type { MessageInFlight } from "../auth/messages-in-flight.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { ShouldSend } from "../delivery/delivery.ts";
-import { malformedRequest, BadRequestError, ForbiddenError, RequestError } from "../errors.ts";
+import { BadRequestError, ForbiddenError, malformedRequest, RequestError } from "../errors.ts";
 import { formatValue } from "../format-value.ts";
 import { readJsonText } from "../protocol/body.ts";
 import { PING_TYPE } from "../protocol/frames.ts";
@@ -250,7 +250,9 @@ function handlerFor(
   }
   const name = frame[key];
   if (typeof name !== "string")
-    throw malformedRequest(`"${key}" must be the name of a handler, but is of type ${typeof name}. Send a string.`);
+    throw malformedRequest(
+      `"${key}" must be the name of a handler, but is of type ${typeof name}. Send a string.`,
+    );
   context.handler = name.slice(0, 200);
   const handler = view.handlers.get(name);
   if (!handler) {

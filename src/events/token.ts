@@ -4,7 +4,7 @@ import { requireChannelRules, requireRule, runChannelAuthorize } from "../auth/a
 import { limitKey } from "../auth/limit-keys.ts";
 import type { OriginDecision } from "../auth/origins.ts";
 import type { TokenGrant } from "../auth/tokens.ts";
-import { malformedRequest, ForbiddenError, UnauthorizedError } from "../errors.ts";
+import { ForbiddenError, malformedRequest, UnauthorizedError } from "../errors.ts";
 import type { Subject } from "../permissions/rules.ts";
 import { readJson } from "../protocol/body.ts";
 import type { TokenBody } from "../protocol/frames.ts";

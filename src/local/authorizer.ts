@@ -134,8 +134,7 @@ function answerOf(result: unknown, methodArn: string): AuthorizerAnswer | string
   const { principalId, policyDocument, context, usageIdentifierKey } = (result ?? {}) as Readonly<
     Record<string, unknown>
   >;
-  if (typeof principalId !== "string")
-    return "The authorizer's result has no principalId. Return a string.";
+  if (typeof principalId !== "string") return "The authorizer's result has no principalId. Return a string.";
   const allowed = isAllowed(policyDocument, "execute-api:Invoke", methodArn);
   if (allowed === undefined)
     return "The authorizer's result has no policyDocument that can be evaluated. Return statements that contain only Effect, Action and Resource.";

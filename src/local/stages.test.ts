@@ -176,7 +176,9 @@ describe("a stage", () => {
   test("has a name of up to 128 letters, digits, _ and -", () => {
     expect(() => stagesOf({ first: { ["Aa0_-".repeat(25)]: {} } })).not.toThrow();
     for (const name of ["", "s".repeat(129), "a.b", "a/b", "$default"])
-      expect(() => stagesOf({ first: { [name]: {} } }), name).toThrow(`stage "${name}" is not a valid stage name`);
+      expect(() => stagesOf({ first: { [name]: {} } }), name).toThrow(
+        `stage "${name}" is not a valid stage name`,
+      );
   });
 });
 

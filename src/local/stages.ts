@@ -230,9 +230,7 @@ export class Stages {
    */
   isOwnHost(name: string): boolean {
     return (
-      Object.hasOwn(this.#context.domains, name) ||
-      this.#byApi.has(name) ||
-      regionOfHost(name) !== undefined
+      Object.hasOwn(this.#context.domains, name) || this.#byApi.has(name) || regionOfHost(name) !== undefined
     );
   }
 

@@ -448,7 +448,7 @@ export const CHANGE_SCHEMAS = {
   ),
 };
 const CHANGE_OPTIONS = optionsOf<ChangeOptions>()(CHANGE_SCHEMAS, {
-  until: "Only access.grant() and access.addToGroup() have until.",
+  until: "Only access.grant() and access.users.addToGroup() have until.",
 });
 const GRANT_OPTIONS = optionsOf<GrantOptions>()({
   ...CHANGE_SCHEMAS,

@@ -91,7 +91,9 @@ describe("a page of subjects", () => {
     for (const order of [page, page.toReversed()]) {
       const judges = new PageEvaluator(rules);
       for (const subject of order) {
-        expect(judges.isAllowed(subject), JSON.stringify(subject)).toBe(evaluateRules(rules, subject).allowed);
+        expect(judges.isAllowed(subject), JSON.stringify(subject)).toBe(
+          evaluateRules(rules, subject).allowed,
+        );
       }
     }
   });

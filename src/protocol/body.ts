@@ -43,7 +43,9 @@ export async function readJsonText(
     );
   }
   if (text.includes("\\u0000") && containsNul(value))
-    throw malformedRequest("The body has a NUL character in a string, which databases cannot store. Remove it.");
+    throw malformedRequest(
+      "The body has a NUL character in a string, which databases cannot store. Remove it.",
+    );
   return { text, value: value as Record<string, unknown> };
 }
 

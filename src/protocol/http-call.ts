@@ -1,4 +1,10 @@
-import { ConfigurationError, malformedRequest, PayloadTooLargeError, RequestError, SallyportError } from "../errors.ts";
+import {
+  ConfigurationError,
+  malformedRequest,
+  PayloadTooLargeError,
+  type RequestError,
+  SallyportError,
+} from "../errors.ts";
 import { ownPath } from "./path.ts";
 
 /**

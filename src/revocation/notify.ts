@@ -132,7 +132,7 @@ export class RevocationNotifier {
 export function recordLoss(
   services: Services,
   { change }: Revocation,
-  { denial: denial, context }: LostAccess,
+  { denial, context }: LostAccess,
 ): string {
   if (change !== null) context.change = change;
   return services.recordDecision(denied(context, denial, newReference()));

@@ -6,7 +6,7 @@ import { ForbiddenError, StorageError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import type { Tables } from "../storage/database.ts";
 import type { ChangedSubject } from "./changed-subjects.ts";
-import { type EndedPage, recordLoss, type LostAccess, RevocationNotifier } from "./notify.ts";
+import { type EndedPage, type LostAccess, RevocationNotifier, recordLoss } from "./notify.ts";
 import type { Revocation } from "./queue.ts";
 import { decisionContextOf, type RecheckResult, recheckChannelRules, recheckView } from "./recheck.ts";
 

@@ -207,7 +207,8 @@ class Send {
         turn.leave();
         await this.#waitForSendBefore(() => this.#turn.waitFor(connection.id));
       }
-      const queued = () => gateway && delivery.waitForCapacity(gateway.endpoint, connection.connectionId, this.#flow);
+      const queued = () =>
+        gateway && delivery.waitForCapacity(gateway.endpoint, connection.connectionId, this.#flow);
       for (let wait = queued(); wait && !this.#isEnded && !turn.mustYield; wait = queued()) {
         await this.#unlessWoken(wait.ready);
         wait.leave();

@@ -102,7 +102,9 @@ export class PageFreshness {
   #deny(row: ConnectionRow): Promise<boolean> {
     const context = decisionContextOf(row, "delivery");
     const message = `The permissions of the recipient changed ${MAX_READS} times while the message waited to be sent. Send it again.`;
-    this.#services.recordDecision(denied(context, new ForbiddenError(message, { reason: "unstable" }), newReference()));
+    this.#services.recordDecision(
+      denied(context, new ForbiddenError(message, { reason: "unstable" }), newReference()),
+    );
     return Promise.resolve(false);
   }
 }

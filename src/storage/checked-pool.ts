@@ -6,7 +6,7 @@ import { Admission } from "./admission.ts";
 import { OneTripTransaction } from "./one-trip.ts";
 import { isConnectionLost, isPoolTimeout, isReadOnly, isTransient } from "./postgres-failures.ts";
 import type { PostgresHosts } from "./postgres-hosts.ts";
-import { asError, isRead, TrackedConnection, StatementClock, type WatchedClient } from "./statement-clock.ts";
+import { asError, isRead, StatementClock, TrackedConnection, type WatchedClient } from "./statement-clock.ts";
 
 /** A connection that was idle for longer is checked before it is used, in milliseconds. */
 const IDLE_MS = 5000;

@@ -18,12 +18,12 @@ import { BigintToNumberPlugin } from "./bigint-to-number.ts";
 import { ChangeListener, type NotificationClient } from "./change-listener.ts";
 import { CheckedPool, RETRY_FOR_MS, RETRY_PAUSE_MS } from "./checked-pool.ts";
 import {
-  type SharedTransactionOptions,
   CHANGES,
   type Database,
   isKysely,
   type RowRead,
   runInOrder,
+  type SharedTransactionOptions,
   type Tables,
   WRITE_CHECK,
 } from "./database.ts";
@@ -331,7 +331,10 @@ class PostgresDatabase implements Database {
     });
   }
 
-  async executeBatch(statements: readonly CompiledQuery[], { lock }: SharedTransactionOptions = {}): Promise<number> {
+  async executeBatch(
+    statements: readonly CompiledQuery[],
+    { lock }: SharedTransactionOptions = {},
+  ): Promise<number> {
     const lazyPool = this.#pool;
     if (!lazyPool) return this.sharedTransaction((db) => runInOrder(db, statements), { lock });
     const locks = this.#lockStatements(lock);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { TrackedConnection, StatementClock } from "./statement-clock.ts";
+import { StatementClock, TrackedConnection } from "./statement-clock.ts";
 
 const destroyed: Error[] = [];
 let clock: StatementClock;

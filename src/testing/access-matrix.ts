@@ -53,12 +53,12 @@ export async function accessMatrix(
       rows.set(name, row);
     };
     for (const [role, roleDefinition] of Object.entries(roles)) {
-      if (roleDefinition === "superuser") await access.setSuperuser(role, true);
+      if (roleDefinition === "superuser") await access.users.setSuperuser(role, true);
       else if (roleDefinition !== null) {
-        await access.setActive(role, true);
+        await access.users.setActive(role, true);
         for (const permission of roleDefinition) await access.grant(role, permission);
       }
-      const { views, channels } = await access.whatCan(roleDefinition === null ? null : role);
+      const { views, channels } = await access.users.access(roleDefinition === null ? null : role);
       for (const { path, allowed, handlers } of views) {
         addCell(path, role, allowed, false);
         for (const handler of handlers)

@@ -164,8 +164,8 @@ export class TestApp {
     const view = this.#viewOf(options.view);
     if (user !== null) {
       for (const permission of options.permissions ?? []) await access.grant(user, permission);
-      for (const group of options.groups ?? []) await access.addToGroup(user, group);
-      if (options.superuser !== undefined) await access.setSuperuser(user, options.superuser);
+      for (const group of options.groups ?? []) await access.users.addToGroup(user, group);
+      if (options.superuser !== undefined) await access.users.setSuperuser(user, options.superuser);
     }
     const sessionHeaders: Record<string, string> =
       user === null

@@ -1,4 +1,4 @@
-import { ConfigurationError, malformedRequest, ForbiddenError, RequestError } from "../errors.ts";
+import { ConfigurationError, ForbiddenError, malformedRequest, RequestError } from "../errors.ts";
 import type { PermissionCatalog } from "../permissions/define.ts";
 import { compileRule, type Rule } from "../permissions/rules.ts";
 import { isChannelName } from "../protocol/channel-name.ts";
@@ -46,7 +46,8 @@ export class Channels {
     this.#channels = definitions.map((definition) => {
       const { pattern, options } = definition;
       const owner = `channel "${pattern}"`;
-      if (patterns.has(pattern)) throw new ConfigurationError(`${owner} is declared twice. Merge the definitions.`);
+      if (patterns.has(pattern))
+        throw new ConfigurationError(`${owner} is declared twice. Merge the definitions.`);
       patterns.add(pattern);
       const isKnown = (permission: string) => catalog.find(permission) !== undefined;
       return {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Plan } from "../../src/aws.ts";
+import { type GatewayOptions, gatewaySecret } from "../../src/aws.ts";
 import { ConfigurationError } from "../../src/errors.ts";
-import { type GatewayOptions, gatewaySecret } from "../../src/index.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -193,7 +193,9 @@ describe("what others have at AWS", () => {
       ["", "production"],
     ]);
     const taken = world.define({ domain: { ...DOMAIN, mappingKey: "staging" } });
-    await expect(taken.plan()).rejects.toThrow(/ws\.example\.com\/staging is already mapped to the API \w+ \(stage staging\)/);
+    await expect(taken.plan()).rejects.toThrow(
+      /ws\.example\.com\/staging is already mapped to the API \w+ \(stage staging\)/,
+    );
     const status = await taken.status();
     expect(status).toMatchObject({ apiId: ApiId, steps: [] });
     expect(status.problem).toMatch(/is already mapped to the API/);
@@ -513,7 +515,7 @@ test("the audit names what was begun and not answered", async () => {
   await provisioner.apply();
   world.aws.fault = (operation) => (operation === "DeleteApi" ? { kind: "answer lost" } : undefined);
   await provisioner.destroy();
-  const [entry] = await world.app.access.audit();
+  const [entry] = await world.app.access.audit.list();
   expect(entry?.details).toEqual({
     gateway: "chat",
     run: "destroy",

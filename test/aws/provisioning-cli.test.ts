@@ -151,7 +151,10 @@ test("F55, F56 a gateway from its plan to its end, as a terminal sees it", async
     ),
   });
   expect(aws.apis.all()).toHaveLength(1);
-  expect(await sallyport(["destroy", "chat", "--yes"])).toMatchObject({ code: 0, out: "The gateway does not exist any more.\n" });
+  expect(await sallyport(["destroy", "chat", "--yes"])).toMatchObject({
+    code: 0,
+    out: "The gateway does not exist any more.\n",
+  });
   expect(aws.apis.all()).toEqual([]);
   expect(await sallyport(["destroy", "chat"])).toMatchObject({
     code: 0,

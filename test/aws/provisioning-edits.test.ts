@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Plan } from "../../src/aws.ts";
+import type { GatewayOptions, Plan } from "../../src/aws.ts";
 import { ProvisioningError } from "../../src/errors.ts";
-import type { GatewayOptions } from "../../src/index.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { expectServed } from "./expect-served.ts";
@@ -444,7 +443,7 @@ test("a run that is told to end does so before its next change, keeps what it di
     if (what === "integration of $disconnect") ending.abort();
   });
   await expect(ended).rejects.toThrow(/^The run was interrupted\. .* to continue from there\.$/);
-  const [entry] = await world.app.access.audit();
+  const [entry] = await world.app.access.audit.list();
   expect(entry?.details).toMatchObject({ run: "apply" });
   expect(JSON.stringify(entry?.details)).toContain("create integration of $disconnect");
   expect(JSON.stringify(entry?.details)).not.toContain("create integration of $default");

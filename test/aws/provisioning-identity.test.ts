@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Plan } from "../../src/aws.ts";
-import { gatewaySecret } from "../../src/index.ts";
+import { gatewaySecret } from "../../src/aws.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -74,7 +74,9 @@ describe("an API whose making was not answered", () => {
       Tags: { "sallyport:gateway": "chat", "sallyport:record": (await world.record())?.id ?? "" },
     }).ApiId;
     world.aws.apis.CreateStage({ ApiId: second, StageName: "production" });
-    await expect(provisioner.plan()).rejects.toThrow(/are all tagged as the gateway "chat", but only one can be its API\. Remove the tag/);
+    await expect(provisioner.plan()).rejects.toThrow(
+      /are all tagged as the gateway "chat", but only one can be its API\. Remove the tag/,
+    );
     await expect(provisioner.destroy()).rejects.toThrow(/are all tagged as the gateway "chat"/);
   });
 });

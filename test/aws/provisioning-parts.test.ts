@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { GatewayOptions } from "../../src/index.ts";
+import type { GatewayOptions } from "../../src/aws.ts";
 import { CHAT, ProvisioningWorld, REGION } from "./provisioning-world.ts";
 
 let world: ProvisioningWorld;
@@ -243,7 +243,9 @@ test("a certificate of a domain that others have made is theirs to change", asyn
     DomainNameConfigurations: [{ CertificateArn: certificate(1), EndpointType: "REGIONAL" }],
   });
   const domain = { name: "old.example.com", certificateArn: certificate(2) };
-  await expect(world.define({ domain }).plan()).rejects.toThrow(/was not created by Sallyport, and has the certificate/);
+  await expect(world.define({ domain }).plan()).rejects.toThrow(
+    /was not created by Sallyport, and has the certificate/,
+  );
 });
 
 describe("what cannot be changed under open sockets", () => {

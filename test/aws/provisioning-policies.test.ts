@@ -7,14 +7,14 @@ import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { DOMAIN_TAG } from "../../src/aws/tags.ts";
 import type { Plan, Provisioner } from "../../src/aws.ts";
-import { HttpManagementApi } from "../../src/delivery/management-api.ts";
 import {
   defineGateway,
   type GatewayOptions,
   gatewayPolicies,
   type PolicyDocument,
   type PolicyOptions,
-} from "../../src/index.ts";
+} from "../../src/aws.ts";
+import { HttpManagementApi } from "../../src/delivery/management-api.ts";
 import { allows, type Demand } from "./control-plane/iam.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
 

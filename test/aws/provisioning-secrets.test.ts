@@ -131,7 +131,9 @@ describe("1f a secret's rotation", () => {
       await expectAccepted("afterwards");
       expect((await world.record())?.secretHashes).toEqual(world.servedSecrets());
     }
-    await expect(world.define({ timeoutMs: 1000 }).rotateSecret()).rejects.toThrow(/differs from its definition/);
+    await expect(world.define({ timeoutMs: 1000 }).rotateSecret()).rejects.toThrow(
+      /differs from its definition/,
+    );
   });
 
   test("waits for the deployment, and forgets nothing where that failed", async () => {
@@ -210,7 +212,7 @@ test("a secret is in no error, plan, status or audit", async () => {
   const told = [
     await provisioner.plan(),
     await provisioner.status(),
-    await world.app.access.audit(),
+    await world.app.access.audit.list(),
     String(failure),
   ];
   expect(JSON.stringify(told)).not.toContain(secret);

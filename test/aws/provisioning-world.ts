@@ -1,7 +1,13 @@
 import { hashSecret } from "../../src/auth/gateways.ts";
 import { SECRET_PARAMETER } from "../../src/aws/provisioning/desired.ts";
-import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/aws.ts";
-import { defineGateway, type Gateway, type GatewayOptions } from "../../src/index.ts";
+import {
+  type ControlPlaneOptions,
+  defineGateway,
+  type GatewayOptions,
+  type Provisioner,
+  provisioner,
+} from "../../src/aws.ts";
+import type { Gateway } from "../../src/index.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";
 import { ChatView, channels, chat } from "../integration/chat.ts";

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Plan, Provisioner } from "../../src/aws.ts";
+import type { GatewayOptions, Plan, Provisioner } from "../../src/aws.ts";
 import { ProvisioningError } from "../../src/errors.ts";
-import type { GatewayOptions } from "../../src/index.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";
@@ -125,7 +124,7 @@ describe("apply", () => {
     await expect(world.define({ routes: { moderate: MODERATION } }).apply()).rejects.toThrow(
       ProvisioningError,
     );
-    const [failed, applied] = await world.app.access.audit();
+    const [failed, applied] = await world.app.access.audit.list();
     expect(applied).toMatchObject({
       action: "provision",
       by: "test",

@@ -5,7 +5,14 @@
 
 import { createServer, type IncomingMessage, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createSallyport, defineChannel, definePermissions, handler, forbidden, WebSocketView } from "sallyport";
+import {
+  createSallyport,
+  defineChannel,
+  definePermissions,
+  forbidden,
+  handler,
+  WebSocketView,
+} from "sallyport";
 import { lambdaHandler, type WebSocketEvent } from "sallyport/adapters/lambda";
 import { nodeListener } from "sallyport/adapters/node";
 import { postgres } from "sallyport/storage/postgres";

@@ -204,7 +204,7 @@ test("P11 an anonymous connection is refused by any requirement there is", async
 test("P12 who a message is from is what the session says, whatever cookie or payload came with it", async () => {
   const { connect, event, sallyport, secret, sql } = bound(await open("/ws/chat"));
   await sallyport.access.grant("ann", chat.can_use_chat);
-  await sallyport.access.setSuperuser("rita", true);
+  await sallyport.access.users.setSuperuser("rita", true);
   await connect("ann", { channel: "rooms/general" });
   const [row] = (await sql("select connection_id from sallyport_connections")) as { connection_id: string }[];
   const as = (handlerName: string, fields: object) =>
@@ -297,9 +297,9 @@ test("P19 a handler may ask by itself, and is told the rights of this very messa
   const ann = await connect("ann");
   expect(await ann.result("rights")).toEqual({ moderate: false, broadcast: false });
   await access.grant({ group: "Moderators" }, chat.can_moderate_chat);
-  await access.addToGroup("ann", "Moderators");
+  await access.users.addToGroup("ann", "Moderators");
   expect(await ann.result("rights")).toEqual({ moderate: true, broadcast: false });
-  await access.deleteGroup("Moderators");
+  await access.groups.delete("Moderators");
   expect(await ann.result("rights")).toEqual({ moderate: false, broadcast: false });
 });
 
@@ -320,7 +320,7 @@ test("P21 the room comes from the session and the membership from the app, asked
 
 test("P22 what is allowed to be called and who may call it are two questions, and both must be answered yes", async () => {
   const { connect, decisions, sallyport } = bound(await open("/ws/chat"));
-  await sallyport.access.setSuperuser("rita", true);
+  await sallyport.access.users.setSuperuser("rita", true);
   await sallyport.access.grant("ann", chat.can_use_chat);
   // Every right, but a handler that is not allowed.
   expect(await (await connect("rita")).call("hidden")).toMatchObject(DENIED);
@@ -345,7 +345,7 @@ test("P24 a handler whose name begins with _ refuses to start, listed or not", a
 
 test("P25 a helper is not reachable: only what handler() made is", async () => {
   const { connect, sallyport } = bound(await open("/ws/chat"));
-  await sallyport.access.setSuperuser("rita", true);
+  await sallyport.access.users.setSuperuser("rita", true);
   const rita = await connect("rita");
   for (const name of ["helper", "slug", "#slug"]) expect(await rita.call(name), name).toMatchObject(DENIED);
   expect(ran).toEqual([]);

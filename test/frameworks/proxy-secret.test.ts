@@ -44,13 +44,13 @@ test.each(["token", "session"] as const)(
     for (const secret of secrets) {
       for (const user of [null, "ann"]) expect(await from("203.0.113.7", secret, user)).toBe(403);
     }
-    expect(await world.sallyport.access.limits({ address: "203.0.113.7" })).toEqual([]);
+    expect(await world.sallyport.access.limits.list({ address: "203.0.113.7" })).toEqual([]);
     const right = { "x-proxy-secret": "of the proxy" };
     for (const user of [null, "ann"]) {
       const socket = await world.connect(user, { headers: { "x-forwarded-for": "203.0.113.7", ...right } });
       expect(await socket.call("ping")).toHaveProperty("status");
     }
-    expect(await world.sallyport.access.limits({ address: "203.0.113.7" })).toMatchObject([
+    expect(await world.sallyport.access.limits.list({ address: "203.0.113.7" })).toMatchObject([
       { limit: "connectsPerIp", count: 2 },
     ]);
   },

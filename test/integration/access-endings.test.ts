@@ -33,8 +33,8 @@ async function expectLeft(socket: Socket, channel: string): Promise<void> {
 describe("loss of access", () => {
   test("closes the connections of members without another grant when a group loses a permission", async () => {
     await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
-    await world.sallyport.access.addToGroup("ann", "Chatters");
-    await world.sallyport.access.addToGroup("bob", "Chatters");
+    await world.sallyport.access.users.addToGroup("ann", "Chatters");
+    await world.sallyport.access.users.addToGroup("bob", "Chatters");
     await world.sallyport.access.grant("bob", chat.can_use_chat);
     const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
     await world.sallyport.access.revoke({ group: "Chatters" }, chat.can_use_chat);
@@ -44,17 +44,17 @@ describe("loss of access", () => {
 
   test("closes only the connections that needed a group's permission when the group is deleted", async () => {
     await world.sallyport.access.grant({ group: "Moderators" }, chat.can_moderate_chat);
-    for (const user of ["ann", "bob"]) await world.sallyport.access.addToGroup(user, "Moderators");
+    for (const user of ["ann", "bob"]) await world.sallyport.access.users.addToGroup(user, "Moderators");
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await world.sallyport.access.grant("bob", chat.can_use_chat);
     const bob = await world.connect("bob", { channel: "rooms/moderators" });
     await world.sallyport.access.revoke("bob", chat.can_use_chat);
     await bob.message("sallyport.revoked");
-    expect(await world.sallyport.access.deleteGroup("Moderators")).toBe(true);
+    expect(await world.sallyport.access.groups.delete("Moderators")).toBe(true);
     await expectClosed(bob, revoked("rooms/moderators"));
     expect(await ann.result("whoami")).toMatchObject({ channels: ["rooms/general"] });
-    expect(await world.sallyport.access.deleteGroup("Moderators")).toBe(false);
+    expect(await world.sallyport.access.groups.delete("Moderators")).toBe(false);
     expect(await world.sql("select * from sallyport_revocations")).toEqual([]);
     expect(await world.sql("select * from sallyport_revocation_users")).toEqual([]);
   });
@@ -62,12 +62,12 @@ describe("loss of access", () => {
   test("ends a channel membership when a user leaves a group, and the connection can rejoin", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant({ group: "Moderators" }, chat.can_moderate_chat);
-    await world.sallyport.access.addToGroup("ann", "Moderators");
+    await world.sallyport.access.users.addToGroup("ann", "Moderators");
     const ann = await world.connect("ann", { channel: "rooms/moderators" });
-    await world.sallyport.access.removeFromGroup("ann", "Moderators");
+    await world.sallyport.access.users.removeFromGroup("ann", "Moderators");
     await expectLeft(ann, "rooms/moderators");
     expect(await ann.call("join_room", { channel: "rooms/moderators" })).toMatchObject({ status: 403 });
-    await world.sallyport.access.addToGroup("ann", "Moderators");
+    await world.sallyport.access.users.addToGroup("ann", "Moderators");
     await ann.result("join_room", { channel: "rooms/moderators" });
     expect(await world.sallyport.to({ channel: "rooms/moderators" }).send({ type: "x" })).toMatchObject({
       sent: 1,
@@ -77,33 +77,33 @@ describe("loss of access", () => {
   test("closes the connections of a user who is deactivated", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
-    expect(await world.sallyport.access.setActive("ann", false)).toBe(true);
+    expect(await world.sallyport.access.users.setActive("ann", false)).toBe(true);
     await expectClosed(ann);
-    expect(await world.sallyport.access.setActive("ann", false)).toBe(false);
+    expect(await world.sallyport.access.users.setActive("ann", false)).toBe(false);
   });
 
   test("keeps only granted access when a user is no longer a superuser", async () => {
-    await world.sallyport.access.setSuperuser("rita", true);
+    await world.sallyport.access.users.setSuperuser("rita", true);
     const bare = await world.connect("rita");
-    await world.sallyport.access.setSuperuser("rita", false);
+    await world.sallyport.access.users.setSuperuser("rita", false);
     await expectClosed(bare);
-    await world.sallyport.access.setSuperuser("rita", true);
+    await world.sallyport.access.users.setSuperuser("rita", true);
     await world.sallyport.access.grant("rita", chat.can_use_chat);
     const rita = await world.connect("rita", { channel: "rooms/moderators" });
-    await world.sallyport.access.setSuperuser("rita", false);
+    await world.sallyport.access.users.setSuperuser("rita", false);
     await expectLeft(rita, "rooms/moderators");
   });
 
   test("removes connections, tokens, grants and memberships when a user is deleted", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
-    await world.sallyport.access.addToGroup("ann", "Chatters");
+    await world.sallyport.access.users.addToGroup("ann", "Chatters");
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const token = await world.token("ann");
-    expect(await world.sallyport.access.deleteUser("ann")).toBe(true);
+    expect(await world.sallyport.access.users.delete("ann")).toBe(true);
     await expectClosed(ann);
     await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 403 });
     expect(world.decisions.at(-1)).toMatchObject({ reason: "token-unknown" });
-    expect(await world.sallyport.access.show("ann")).toBeUndefined();
+    expect(await world.sallyport.access.users.get("ann")).toBeUndefined();
     for (const table of ["user_permissions", "user_groups"]) {
       expect(await world.sql(`select * from sallyport_${table} where user_id = 'ann'`)).toEqual([]);
     }
@@ -122,7 +122,7 @@ describe("loss of access", () => {
   test("closes connections of a version that still requires a permission when it is pruned", async () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
-    await world.sallyport.access.addToGroup("bob", "Chatters");
+    await world.sallyport.access.users.addToGroup("bob", "Chatters");
     const [ann, bob] = [await world.connect("ann"), await world.connect("bob")];
     const next = definePermissions("chat", {
       can_moderate_chat: "Moderate",
@@ -146,13 +146,13 @@ describe("loss of access", () => {
         { user: "bob", gains: [], loses: ["chat.can_use_chat"] },
       ],
     });
-    await expect(world.sallyport.access.prunePermissions(["chat.can_use_chat"])).rejects.toThrow(
+    await expect(world.sallyport.access.permissions.prune(["chat.can_use_chat"])).rejects.toThrow(
       /declared in code/,
     );
-    expect(await other.access.prunePermissions()).toEqual(["chat.can_use_chat"]);
+    expect(await other.access.permissions.prune()).toEqual(["chat.can_use_chat"]);
     await expectClosed(ann);
     await expectClosed(bob);
-    expect(await other.access.prunePermissions()).toEqual([]);
+    expect(await other.access.permissions.prune()).toEqual([]);
     await other.close();
   });
 });
@@ -160,12 +160,12 @@ describe("loss of access", () => {
 test("concurrent changes that close the same connections send one notice to each connection", async () => {
   const { access } = world.sallyport;
   await access.grant("ann", chat.can_use_chat);
-  await access.setSuperuser("ann", true);
+  await access.users.setSuperuser("ann", true);
   const sockets = await Promise.all([1, 2, 3].map(() => world.connect("ann")));
   await Promise.all([
-    access.setSuperuser("ann", false),
+    access.users.setSuperuser("ann", false),
     access.revoke("ann", chat.can_use_chat),
-    access.setActive("ann", false),
+    access.users.setActive("ann", false),
     access.recheck({ user: "ann" }),
   ]);
   for (const socket of sockets) await expectClosed(socket);
@@ -185,7 +185,7 @@ test("the revocation of one user does not wait for the authorize hook of another
   world = await World.open({ permissions: [chat], channels: [...channels, slow], views });
   const { access } = world.sallyport;
   await access.grant({ group: "Chatters" }, chat.can_use_chat);
-  for (const user of ["ann", "bob"]) await access.addToGroup(user, "Chatters");
+  for (const user of ["ann", "bob"]) await access.users.addToGroup(user, "Chatters");
   await access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann", { channel: "slow" });
   const bob = await world.connect("bob");
@@ -218,7 +218,7 @@ describe("a deployment with stricter rules", () => {
     await next.migrate();
     await expectClosed(ann);
     expect(await mo.result("whoami")).toMatchObject({ user: "mo" });
-    expect((await next.access.audit())[0]).toMatchObject({
+    expect((await next.access.audit.list())[0]).toMatchObject({
       action: "rules-changed",
       details: { rules: [{ kind: "view", name: "/ws/chat", change: "changed", widens: false }] },
     });

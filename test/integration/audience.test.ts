@@ -59,18 +59,18 @@ describe("to({ permission })", () => {
     const { sallyport } = world;
     const { access } = sallyport;
     await access.grant({ group: "Moderators" }, chat.can_moderate_chat);
-    await access.addToGroup("mo", "Moderators");
+    await access.users.addToGroup("mo", "Moderators");
     await access.grant("ann", chat.can_moderate_chat, { until: Date.now() + 60_000 });
-    await access.setSuperuser("rita", true);
+    await access.users.setSuperuser("rita", true);
     await access.grant("cat", chat.can_moderate_chat);
     await access.revoke("cat", chat.can_moderate_chat);
     const sender = sallyport.to({ permission: chat.can_moderate_chat });
     expect(await sender.preview()).toEqual({ recipients: 3, permitted: 3, denied: 0 });
     expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 3, sent: 3, denied: 0 });
     await world.sql("update sallyport_user_permissions set until_at = 1 where user_id = 'ann'");
-    await access.removeFromGroup("mo", "Moderators");
+    await access.users.removeFromGroup("mo", "Moderators");
     expect(await sender.send({ type: "alert" })).toMatchObject({ recipients: 1, sent: 1 });
-    expect(await access.usersWithPermission(chat.can_moderate_chat)).toEqual(["rita"]);
+    expect(await access.users.withPermission(chat.can_moderate_chat)).toEqual(["rita"]);
   });
 
   test("denies a holder who does not satisfy the rule of the view", async () => {
@@ -200,7 +200,7 @@ test("three denied deliveries to a user for the same reason store one decision",
     "insert into sallyport_user_permissions (user_id, permission, granted_at) values ('cat', 'chat.can_moderate_chat', 0)",
   );
   for (let i = 0; i < 3; i++) await world.sallyport.to({ channel: "rooms/general" }).send({ type: "x" });
-  const kept = await world.sallyport.access.decisions({ user: "cat" });
+  const kept = await world.sallyport.access.audit.decisions({ user: "cat" });
   expect(kept).toHaveLength(1);
   expect(kept[0]).toMatchObject({
     event: "delivery",
@@ -252,7 +252,7 @@ test("close() records the user who called it, and accepts the id of a connection
   const [ann, bob] = await sockets();
   expect(await ann?.result("kick")).toBe(1);
   await bob?.closed;
-  expect((await world.sallyport.access.audit())[0]).toMatchObject({
+  expect((await world.sallyport.access.audit.list())[0]).toMatchObject({
     action: "close-connections",
     by: "ann",
     user: "bob",
@@ -264,7 +264,7 @@ test("close() records the user who called it, and accepts the id of a connection
     sent: 1,
   });
   expect(await world.sallyport.listConnections({ user: "cat" })).toEqual([]);
-  expect((await world.sallyport.access.audit())[0]).toMatchObject({
+  expect((await world.sallyport.access.audit.list())[0]).toMatchObject({
     action: "close-connections",
     user: "cat",
     details: { audience: { session: session?.connection } },
@@ -274,10 +274,10 @@ test("close() records the user who called it, and accepts the id of a connection
 test("the audit entry of a change records that the change created a group", async () => {
   const { access } = world.sallyport;
   await access.grant({ group: "New" }, chat.can_use_chat);
-  await access.addToGroup("ann", "New");
-  await access.addToGroup("ann", "Newer", { until: 4e12 });
-  await access.addToGroup("bob", "Newer");
-  expect((await access.audit({ limit: 4 })).map(({ action, details }) => [action, details])).toEqual([
+  await access.users.addToGroup("ann", "New");
+  await access.users.addToGroup("ann", "Newer", { until: 4e12 });
+  await access.users.addToGroup("bob", "Newer");
+  expect((await access.audit.list({ limit: 4 })).map(({ action, details }) => [action, details])).toEqual([
     ["add-to-group", {}],
     ["add-to-group", { until: 4e12, madeGroup: true }],
     ["add-to-group", {}],

@@ -409,11 +409,11 @@ describe("access changes", () => {
     ["a recheck of no name", (access) => access.recheck({ channel: 7 as never })],
     ["a grant of no name", (access) => access.grant("ann", 7 as never)],
     ["a revocation of no name", (access) => access.revoke("ann", 7 as never)],
-    ["a pruning of one name", (access) => access.prunePermissions("chat.old" as never)],
-    ["a pruning of no names", (access) => access.prunePermissions([7] as never)],
+    ["a pruning of one name", (access) => access.permissions.prune("chat.old" as never)],
+    ["a pruning of no names", (access) => access.permissions.prune([7] as never)],
     [
       "a pruning of names, and of one that is none",
-      (access) => access.prunePermissions(["chat.old", 7] as never),
+      (access) => access.permissions.prune(["chat.old", 7] as never),
     ],
     ["options that are none", (access) => access.revoke("ann", chat.can_use_chat, null as never)],
     [
@@ -424,20 +424,20 @@ describe("access changes", () => {
   ];
   test.each(invalidChanges)("are rejected without a write: %s", async (_what, change) => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
-    const before = await world.sallyport.access.audit();
+    const before = await world.sallyport.access.audit.list();
     const error = await change(world.sallyport.access).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ConfigurationError);
-    expect(await world.sallyport.access.audit()).toEqual(before);
+    expect(await world.sallyport.access.audit.list()).toEqual(before);
     expect(await world.sql("select id from sallyport_revocations")).toEqual([]);
-    expect(await world.sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(true);
+    expect(await world.sallyport.access.users.hasPermission("ann", chat.can_use_chat)).toBe(true);
   });
 
   test.each<[what: string, names: string[]]>([
     ["no permission at all", []],
     ["one that nobody has", ["chat.forgotten"]],
   ])("have no effect and return an empty list for pruning %s", async (_what, names) => {
-    expect(await world.sallyport.access.prunePermissions(names)).toEqual([]);
-    expect(await world.sallyport.access.audit()).toEqual([]);
+    expect(await world.sallyport.access.permissions.prune(names)).toEqual([]);
+    expect(await world.sallyport.access.audit.list()).toEqual([]);
     expect(await world.sql("select id from sallyport_revocations")).toEqual([]);
   });
 
@@ -445,10 +445,12 @@ describe("access changes", () => {
     await world.sql(
       "insert into sallyport_permissions (name, label, created_at) values ('chat.old', 'Old', 0)",
     );
-    expect(await world.sallyport.access.prunePermissions(["chat.forgotten", "chat.old"])).toEqual([
+    expect(await world.sallyport.access.permissions.prune(["chat.forgotten", "chat.old"])).toEqual([
       "chat.old",
     ]);
-    expect(await world.sallyport.access.audit()).toMatchObject([{ details: { permissions: ["chat.old"] } }]);
+    expect(await world.sallyport.access.audit.list()).toMatchObject([
+      { details: { permissions: ["chat.old"] } },
+    ]);
   });
 });
 

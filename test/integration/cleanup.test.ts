@@ -47,7 +47,7 @@ describe("cleanup", () => {
     await world.sql(
       `insert into sallyport_counters (key, window_started_at, count) values ('over', ${NOW} - 1000000, 7), ('running', ${NOW} - 10000, 7)`,
     );
-    const before = { counters: await count("counters"), changes: await world.sallyport.access.audit() };
+    const before = { counters: await count("counters"), changes: await world.sallyport.access.audit.list() };
 
     expect(await world.sallyport.cleanup()).toEqual({
       sessions: 2500,
@@ -62,11 +62,11 @@ describe("cleanup", () => {
     expect(await world.sql("select hash from sallyport_tokens where hash like 'old%'")).toEqual([]);
     expect(await world.sql("select hash from sallyport_tokens where hash = 'replayable'")).toHaveLength(1);
     expect(await count("counters")).toBe(before.counters - 1);
-    expect(await world.sallyport.access.audit()).toEqual(before.changes);
+    expect(await world.sallyport.access.audit.list()).toEqual(before.changes);
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
     // The numbers of audit entries continue after a cleanup.
     await world.sallyport.access.grant("bob", chat.can_use_chat);
-    expect((await world.sallyport.access.audit())[0]?.number).toBe((before.changes[0]?.number ?? 0) + 1);
+    expect((await world.sallyport.access.audit.list())[0]?.number).toBe((before.changes[0]?.number ?? 0) + 1);
 
     expect(await world.sallyport.cleanup()).toMatchObject({
       sessions: 0,
@@ -101,15 +101,15 @@ describe("cleanup", () => {
     expect(await world.sallyport.cleanup()).toMatchObject({ audit: 0 });
     expect(await world.sallyport.cleanup({ keepAuditDays: 41 })).toMatchObject({ audit: 0 });
     expect(await world.sallyport.cleanup({ keepAuditDays: 30 })).toMatchObject({ audit: 1 });
-    expect(await world.sallyport.access.audit()).toMatchObject([{ user: "bob" }]);
+    expect(await world.sallyport.access.audit.list()).toMatchObject([{ user: "bob" }]);
   });
 
   test("removes decisions that are older than the decision log keeps them", async () => {
     await world.connect("eve").catch(() => undefined);
-    await world.sallyport.access.decisions();
+    await world.sallyport.access.audit.decisions();
     await world.sql(`update sallyport_decisions set at = at - ${31 * DAY_MS}`);
     expect(await world.sallyport.cleanup()).toMatchObject({ decisions: 1 });
-    expect(await world.sallyport.access.decisions()).toEqual([]);
+    expect(await world.sallyport.access.audit.decisions()).toEqual([]);
   });
 
   test("removes each old connection once while it runs twice, and calls continue", async () => {

@@ -61,14 +61,16 @@ describe("the command line", () => {
     });
     await ann.closed;
     expect((await app("sessions", "close", "--user", ANN)).out).toBe("No such connection is open.\n");
-    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(/^Closed 1 connection:\n/);
+    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(
+      /^Closed 1 connection:\n/,
+    );
     await bob.closed;
     const audit = (await app("audit")).out;
     expect(audit).toContain('"stuck"');
     expect(audit).toContain(`closed the connections of ${ANN} (u1)`);
     expect(audit).toContain(`closed the connections of {"session":"${id}"}, which belonged to ${ANN} (u1)`);
     expect(audit).toContain('closed the connections of {"channel":"rooms/general"}');
-    await world.sallyport.access.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
+    await world.sallyport.access.users.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
     expect((await app("audit", "--limit", "1")).out).toContain(
       `added ${ANN} (u1) to the group "Newcomers" until 2030-12-31T00:00:00Z, and created that group`,
     );

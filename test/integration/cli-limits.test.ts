@@ -88,7 +88,7 @@ describe("sallyport limits", () => {
     expect(await guess()).toBe(403);
     expect((await cli("limits", "clear", "--all")).out).toMatch(/^Cleared \d windows\.\n$/);
     expect((await cli("limits", "clear", "--all")).out).toBe("Cleared 0 windows.\n");
-    const entries = await world.sallyport.access.audit({ limit: 4 });
+    const entries = await world.sallyport.access.audit.list({ limit: 4 });
     expect(entries.map(({ action, user, details }) => ({ action, user, details }))).toMatchObject([
       { action: "clear-limits", user: null, details: { cleared: 0 } },
       { action: "clear-limits", user: null },
@@ -132,13 +132,13 @@ describe("sallyport limits", () => {
       );
     }
     for (const id of ids.filter((id) => id !== EVIL)) {
-      expect(await world.sallyport.access.limits({ user: id }), id).toMatchObject([{ user: id }]);
-      expect(await world.sallyport.access.clearLimits({ user: id }), id).toBe(1);
+      expect(await world.sallyport.access.limits.list({ user: id }), id).toMatchObject([{ user: id }]);
+      expect(await world.sallyport.access.limits.clear({ user: id }), id).toBe(1);
     }
-    expect(await world.sallyport.access.limits({ address: "127.0.0.1" })).toEqual([]);
+    expect(await world.sallyport.access.limits.list({ address: "127.0.0.1" })).toEqual([]);
     const { out } = await cli("limits", "list");
     expect(out).toContain("eve\\u001b[31m\\u202e");
-    expect(await world.sallyport.access.clearLimits({ all: true })).toBe(1);
+    expect(await world.sallyport.access.limits.clear({ all: true })).toBe(1);
   });
 
   test("returns the view with each limit that a view declares, and rejects invalid filters", async () => {
@@ -151,16 +151,16 @@ describe("sallyport limits", () => {
     await open({ views: { "/ws/own": OwnView } });
     await world.connect("u1");
     const { access } = world.sallyport;
-    const windows = await access.limits();
+    const windows = await access.limits.list();
     expect(windows).toContainEqual(
       expect.objectContaining({ limit: "connectsPerUser", user: "u1", view: "/ws/own", max: 7, count: 1 }),
     );
     expect(windows).toHaveLength(3);
     for (const which of [{}, { user: "a", all: true }, { all: false }, null, { usr: "a" }, { user: "" }])
-      await expect(access.clearLimits(which as never), JSON.stringify(which)).rejects.toThrow(
+      await expect(access.limits.clear(which as never), JSON.stringify(which)).rejects.toThrow(
         ConfigurationError,
       );
-    await expect(access.limits({ usr: "a" } as never)).rejects.toThrow(
+    await expect(access.limits.list({ usr: "a" } as never)).rejects.toThrow(
       /usr is not an option\. Did you mean "user"\?/,
     );
   });
@@ -180,25 +180,25 @@ describe("many windows", () => {
 
   test("are returned in pages by access.limits.list(), highest counts first", async () => {
     const { access } = world.sallyport;
-    const all = await access.limits({ limit: 1000 });
+    const all = await access.limits.list({ limit: 1000 });
     expect(all).toHaveLength(COUNTED);
     expect(all.map(({ count }) => count)).toEqual(all.map(({ count }) => count).toSorted((a, b) => b - a));
     const paged: LimitWindow[] = [];
     for (let page = all; page.length > 0; paged.push(...page)) {
-      page = await access.limits({ after: paged.at(-1), limit: 7 });
+      page = await access.limits.list({ after: paged.at(-1), limit: 7 });
     }
     expect(paged).toEqual(all);
-    expect(await access.limits({ user: "user5", after: all[0] })).toHaveLength(2);
+    expect(await access.limits.list({ user: "user5", after: all[0] })).toHaveLength(2);
     // The last window of the previous page can end in the meantime.
-    await access.clearLimits({ user: all[9]?.user as string });
-    expect(await access.limits({ after: all[9], limit: 3 })).toEqual(
+    await access.limits.clear({ user: all[9]?.user as string });
+    expect(await access.limits.list({ after: all[9], limit: 3 })).toEqual(
       all
         .slice(10)
         .filter(({ user }) => user !== all[9]?.user)
         .slice(0, 3),
     );
     for (const after of [null, "", {}, { count: 1 }, { key: "a", count: "1" }, { key: "\0", count: 1 }])
-      await expect(access.limits({ after: after as never })).rejects.toThrow(/after must be a window/);
+      await expect(access.limits.list({ after: after as never })).rejects.toThrow(/after must be a window/);
   });
 
   test("are printed up to --limit, with a note if there are more", async () => {
@@ -356,10 +356,10 @@ describe("sallyport decisions", () => {
 describe("sallyport users list", () => {
   beforeEach(async () => {
     const { access } = world.sallyport;
-    await access.addToGroup("u2", "crew");
+    await access.users.addToGroup("u2", "crew");
     await access.grant({ group: "crew" }, chat.can_moderate_chat);
-    await access.setSuperuser("u3", true);
-    await access.setActive("u4", false);
+    await access.users.setSuperuser("u3", true);
+    await access.users.setActive("u4", false);
     await access.grant("u4", chat.can_use_chat);
   });
   const ids = async (...args: string[]) =>
@@ -393,7 +393,7 @@ describe("sallyport users list", () => {
   });
 
   test("finds a group by each Unicode form of its name", async () => {
-    await world.sallyport.access.addToGroup("u1", "caf\u00e9");
+    await world.sallyport.access.users.addToGroup("u1", "caf\u00e9");
     expect(await ids("--group", "caf\u00e9")).toEqual(["u1"]);
     expect(await ids("--group", "cafe\u0301")).toEqual(["u1"]);
     expect((await cli("users", "list", "--group", "cafe\u0301s")).err).toMatch(/Did you mean "caf\u00e9"\?/);

@@ -469,7 +469,9 @@ describe("a change of permissions", () => {
     const { app, next } = await freshApp();
     await next("users", "grant", "u77", USE);
     expect((await app("users", "show", "u77")).out).toContain("u77: active");
-    expect((await app("users", "delete", "u77")).out).toBe("u77 is deleted, with all grants and memberships.\n");
+    expect((await app("users", "delete", "u77")).out).toBe(
+      "u77 is deleted, with all grants and memberships.\n",
+    );
     expect((await app("users", "show", "u77")).err).toContain('There is no user "u77"');
     expect((await app("audit", "--user", "u77")).out).toContain("deleted u77");
   });

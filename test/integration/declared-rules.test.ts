@@ -47,11 +47,11 @@ beforeEach(async () => {
   await running.access.grant("ann", shop.buy);
   await running.access.grant("bob", shop.sell);
   await running.access.grant({ group: "Auditors" }, shop.audit);
-  await running.access.addToGroup("cat", "Auditors");
+  await running.access.users.addToGroup("cat", "Auditors");
   await running.access.grant("cat", shop.buy);
-  await running.access.setSuperuser("rita", true);
+  await running.access.users.setSuperuser("rita", true);
   await running.access.grant("off", shop.buy);
-  await running.access.setActive("off", false);
+  await running.access.users.setActive("off", false);
 });
 afterEach(async () => {
   for (const app of apps.splice(0)) await app.close();
@@ -70,14 +70,14 @@ const brief = (changes: readonly RuleChange[]) =>
 
 describe("a new version of the rules", () => {
   test("without changes has no differences", async () => {
-    expect(await version({}).access.compareRules()).toEqual([]);
+    expect(await version({}).access.permissions.ruleChanges()).toEqual([]);
   });
 
   test("that narrows a view lists the users who lose it, and does not widen", async () => {
     class Narrow extends Shop {
       static override permissionsRequired = [shop.audit];
     }
-    expect(brief(await version({ views: { "/ws/shop": Narrow } }).access.compareRules())).toEqual([
+    expect(brief(await version({ views: { "/ws/shop": Narrow } }).access.permissions.ruleChanges())).toEqual([
       { kind: "view", name: "/ws/shop", change: "changed", widens: false, gains: [], loses: ["ann"] },
     ]);
   });
@@ -87,13 +87,13 @@ describe("a new version of the rules", () => {
       static override permissionsRequired = [shop.buy, shop.sell];
       static override inheritRules = false;
     }
-    expect(brief(await version({ views: { "/ws/shop": Wide } }).access.compareRules())).toEqual([
+    expect(brief(await version({ views: { "/ws/shop": Wide } }).access.permissions.ruleChanges())).toEqual([
       { kind: "view", name: "/ws/shop", change: "changed", widens: true, gains: ["bob"], loses: [] },
     ]);
     await running.access.revoke("bob", shop.sell);
-    expect(brief(await version({ views: { "/ws/shop": Wide } }).access.compareRules())).toMatchObject([
-      { widens: true, gains: [] },
-    ]);
+    expect(
+      brief(await version({ views: { "/ws/shop": Wide } }).access.permissions.ruleChanges()),
+    ).toMatchObject([{ widens: true, gains: [] }]);
   });
 
   test("that loosens or adds a handler lists the users who gain it", async () => {
@@ -103,7 +103,9 @@ describe("a new version of the rules", () => {
       offer = handler(() => ({}));
       refund = handler({ allPermissionsRequired: [shop.audit] }, () => ({}));
     }
-    expect(brief(await version({ views: { "/ws/shop": Generous } }).access.compareRules())).toEqual([
+    expect(
+      brief(await version({ views: { "/ws/shop": Generous } }).access.permissions.ruleChanges()),
+    ).toEqual([
       {
         kind: "handler",
         name: "/ws/shop offer",
@@ -126,20 +128,20 @@ describe("a new version of the rules", () => {
   test("that removes an authorize hook widens, and one that adds it does not", async () => {
     const guarded = defineChannel("aisles/:name", { permissionsRequired: [shop.buy], authorize: () => true });
     const next = version({ channels: [guarded, vault] });
-    expect(brief(await next.access.compareRules())).toMatchObject([
+    expect(brief(await next.access.permissions.ruleChanges())).toMatchObject([
       { kind: "channel", name: "aisles/:name", widens: false },
     ]);
     await next.migrate();
-    expect(brief(await running.access.compareRules())).toMatchObject([
+    expect(brief(await running.access.permissions.ruleChanges())).toMatchObject([
       { kind: "channel", name: "aisles/:name", widens: true },
     ]);
   });
 
   test("that removes the stricter of two channel definitions widens, and one that removes both does not", async () => {
-    expect(brief(await version({ channels: [aisle] }).access.compareRules())).toMatchObject([
+    expect(brief(await version({ channels: [aisle] }).access.permissions.ruleChanges())).toMatchObject([
       { kind: "channel", name: "aisles/vault", change: "removed", widens: true },
     ]);
-    expect(brief(await version({ channels: [] }).access.compareRules())).toMatchObject([
+    expect(brief(await version({ channels: [] }).access.permissions.ruleChanges())).toMatchObject([
       { name: "aisles/:name", change: "removed", widens: false },
       { name: "aisles/vault", change: "removed", widens: false },
     ]);
@@ -149,7 +151,7 @@ describe("a new version of the rules", () => {
     const closed = defineChannel("news", { signedIn: true, sendRequired: [shop.audit] });
     const opened = defineChannel("news", { signedIn: true });
     await version({ channels: [closed] }).migrate();
-    const changes = await version({ channels: [opened] }).access.compareRules();
+    const changes = await version({ channels: [opened] }).access.permissions.ruleChanges();
     expect(brief(changes.filter(({ change }) => change === "changed"))).toEqual([
       { kind: "sending", name: "news", change: "changed", widens: true, gains: ["ann", "bob"], loses: [] },
     ]);
@@ -157,20 +159,20 @@ describe("a new version of the rules", () => {
 
   test("cannot be compared before the first migrate", async () => {
     const empty = version({ storage: sqlite(join(folder, "empty.db")) });
-    await expect(empty.access.compareRules()).rejects.toThrow(/npx sallyport migrate/);
+    await expect(empty.access.permissions.ruleChanges()).rejects.toThrow(/npx sallyport migrate/);
     await empty.migrate();
-    expect(await empty.access.compareRules()).toEqual([]);
+    expect(await empty.access.permissions.ruleChanges()).toEqual([]);
   });
 });
 
 test("migrate stores the rules, and writes an audit entry only if they changed", async () => {
   await running.migrate();
-  expect((await running.access.audit()).filter(({ action }) => action === "rules-changed")).toEqual([]);
+  expect((await running.access.audit.list()).filter(({ action }) => action === "rules-changed")).toEqual([]);
   class Narrow extends Shop {
     static override permissionsRequired = [shop.audit];
   }
   const next = version({ views: { "/ws/shop": Narrow } });
   await next.migrate();
-  expect(await next.access.compareRules()).toEqual([]);
-  expect((await next.access.audit())[0]).toMatchObject({ action: "rules-changed", by: "migrate" });
+  expect(await next.access.permissions.ruleChanges()).toEqual([]);
+  expect((await next.access.audit.list())[0]).toMatchObject({ action: "rules-changed", by: "migrate" });
 });

@@ -173,7 +173,9 @@ test("a send stores decisions for at most 20 of its denied recipients", async ()
   await people(30);
   const report = await world.sallyport.to("everyone").send("x");
   expect(report).toMatchObject({ recipients: 30, denied: 30 });
-  await expect.poll(async () => (await world.sallyport.access.decisions({ limit: 100 })).length).toBe(20);
+  await expect
+    .poll(async () => (await world.sallyport.access.audit.decisions({ limit: 100 })).length)
+    .toBe(20);
 });
 
 test("a denial by authorizeMany is stored with the reason authorize, and a delivery stores no decision", async () => {
@@ -184,7 +186,7 @@ test("a denial by authorizeMany is stored with the reason authorize, and a deliv
     sent: 1,
     denied: 1,
   });
-  const decisions = () => world.sallyport.access.decisions();
+  const decisions = () => world.sallyport.access.audit.decisions();
   await expect
     .poll(decisions)
     .toMatchObject([{ event: "delivery", userId: "bob", reason: "authorize", channel: "clubs/chess" }]);
@@ -201,7 +203,7 @@ test("a permission change for other users during a send does not deny any recipi
     await expect.poll(() => posts.length).toBe(128);
     const revoking = world.sallyport.access.revoke({ group: "Others" }, chat.can_use_chat);
     await expect
-      .poll(async () => (await world.sallyport.access.audit({ limit: 1 }))[0]?.action)
+      .poll(async () => (await world.sallyport.access.audit.list({ limit: 1 }))[0]?.action)
       .toBe("revoke");
     release();
     await revoking;
@@ -225,14 +227,14 @@ test("140 grants that expire together close the connection of each user once", a
   expect(await world.sallyport.enforce()).toBe(140);
   expect(await world.sql("select id from sallyport_connections where closed_at is null")).toEqual([]);
   expect(posts.filter(({ method }) => method === "DELETE")).toHaveLength(140);
-  expect(await world.sallyport.access.audit({ limit: 1000 })).toHaveLength(140);
+  expect(await world.sallyport.access.audit.list({ limit: 1000 })).toHaveLength(140);
   expect(await world.sallyport.enforce()).toBe(0);
 });
 
 test("a revocation of several pages counts each closed connection once", async () => {
   await rows(1101);
   await people(1101, "Crew");
-  await world.sallyport.access.addToGroup("u00001", "Others");
+  await world.sallyport.access.users.addToGroup("u00001", "Others");
   await world.sallyport.access.grant({ group: "Others" }, chat.can_use_chat);
   await world.sql("update sallyport_user_groups set until_at = 1 where group_name = 'Crew'");
   expect(await world.sallyport.enforce()).toBe(1100);
@@ -364,7 +366,7 @@ test("connections of an enforcement that failed halfway receive their notices fr
   );
   await app.access.grant("bob", chat.can_use_chat);
   await app.access.grant({ group: "Crew" }, chat.can_moderate_chat);
-  for (const user of ["ann", "bob"]) await app.access.addToGroup(user, "Crew");
+  for (const user of ["ann", "bob"]) await app.access.users.addToGroup(user, "Crew");
 
   isRevoking = true;
   await app.access.revoke({ group: "Crew" }, chat.can_moderate_chat);

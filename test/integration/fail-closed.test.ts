@@ -139,8 +139,10 @@ test("rejects a send with an undefined requirement instead of sending to everyon
   expect(await ann.call("shout")).toMatchObject({ ok: false, status: 500 });
   expect(opened.errors.splice(0).map(String)).toEqual([expect.stringMatching(/to\(…\)/)]);
   const { access } = opened.sallyport;
-  await expect(access.hasPermission("ann", shop.enter, undefined)).rejects.toThrow(/must be a plain object/);
-  await expect(access.usersWithPermission(shop.enter, { object: undefined })).rejects.toThrow(
+  await expect(access.users.hasPermission("ann", shop.enter, undefined)).rejects.toThrow(
+    /must be a plain object/,
+  );
+  await expect(access.users.withPermission(shop.enter, { object: undefined })).rejects.toThrow(
     /object must be a plain object, but received undefined/,
   );
 });
@@ -222,14 +224,14 @@ test.each(["", " ", "\t", "a\nb", "a\u0000", "\u001b[31mann", "a\u009b"])(
     ]);
     for (const change of [
       () => sallyport.access.grant(userId, shop.enter),
-      () => sallyport.access.addToGroup(userId, "Staff"),
-      () => sallyport.access.setActive(userId, true),
+      () => sallyport.access.users.addToGroup(userId, "Staff"),
+      () => sallyport.access.users.setActive(userId, true),
     ]) {
       await expect(change()).rejects.toThrow(
         /A user id must be a string of 1 to 255 characters that is not blank/,
       );
     }
-    expect(await sallyport.access.usersWithPermission(shop.enter)).toEqual([]);
+    expect(await sallyport.access.users.withPermission(shop.enter)).toEqual([]);
   },
 );
 
@@ -239,7 +241,7 @@ describe("a change", () => {
     const wrong: [RegExp, () => Promise<unknown>][] = [
       [/untill is not an option/, () => access.grant("ann", shop.enter, { untill: 1 } as never)],
       [/until is undefined/, () => access.grant("ann", shop.enter, { until: undefined })],
-      [/until must be a Date/, () => access.addToGroup("ann", "Staff", { until: null } as never)],
+      [/until must be a Date/, () => access.users.addToGroup("ann", "Staff", { until: null } as never)],
       [
         /untl is not an option/,
         () => access.change({ kind: "grant", holder: "ann", permission: shop.enter, untl: 5 } as never),
@@ -258,7 +260,7 @@ describe("a change", () => {
       ],
     ];
     for (const [words, change] of wrong) await expect(change(), String(words)).rejects.toThrow(words);
-    expect(await access.show("ann")).toBeUndefined();
+    expect(await access.users.get("ann")).toBeUndefined();
   });
 });
 

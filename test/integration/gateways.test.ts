@@ -62,7 +62,7 @@ test("B37 a send across two gateways reaches each connection through its own gat
 test("a send reaches a user, a connection, everyone, or the holders of a permission", async () => {
   await world.sallyport.access.grant("mo", chat.can_use_chat);
   await world.sallyport.access.grant("mo", chat.can_moderate_chat);
-  await world.sallyport.access.setSuperuser("rita", true);
+  await world.sallyport.access.users.setSuperuser("rita", true);
   const [ann, desk, mo, rita] = [
     await world.connect("ann"),
     await world.connect("ann"),

@@ -18,24 +18,24 @@ afterEach(async () => {
 describe("a group with several Unicode forms of its name", () => {
   test("is the same group in every change and in the audit", async () => {
     const { access } = world.sallyport;
-    expect(await access.createGroup(NFD)).toBe(true);
-    expect(await access.createGroup(NFC)).toBe(false);
+    expect(await access.groups.create(NFD)).toBe(true);
+    expect(await access.groups.create(NFC)).toBe(false);
     expect(await access.grant({ group: NFD }, chat.can_use_chat)).toBe(true);
     expect(await access.grant({ group: NFC }, chat.can_use_chat)).toBe(false);
-    expect(await access.addToGroup("ann", NFD)).toBe(true);
-    expect(await access.addToGroup("ann", NFC)).toBe(false);
-    expect((await access.groups()).map(({ name, members }) => [name, members])).toEqual([[NFC, 1]]);
-    expect(await access.show("ann")).toMatchObject({
+    expect(await access.users.addToGroup("ann", NFD)).toBe(true);
+    expect(await access.users.addToGroup("ann", NFC)).toBe(false);
+    expect((await access.groups.list()).map(({ name, members }) => [name, members])).toEqual([[NFC, 1]]);
+    expect(await access.users.get("ann")).toMatchObject({
       groups: [{ name: NFC }],
       grants: [{ via: { group: NFC } }],
     });
 
     expect(await access.revoke({ group: NFD }, chat.can_use_chat)).toBe(true);
-    expect(await access.removeFromGroup("ann", NFD)).toBe(true);
-    expect(await access.deleteGroup(NFD)).toBe(true);
-    expect(await access.groups()).toEqual([]);
+    expect(await access.users.removeFromGroup("ann", NFD)).toBe(true);
+    expect(await access.groups.delete(NFD)).toBe(true);
+    expect(await access.groups.list()).toEqual([]);
     for (const group of [NFC, NFD]) {
-      const entries = await access.audit({ group });
+      const entries = await access.audit.list({ group });
       expect(entries.map(({ action, group: name }) => [action, name])).toEqual([
         ["delete-group", NFC],
         ["remove-from-group", NFC],
@@ -49,23 +49,23 @@ describe("a group with several Unicode forms of its name", () => {
 
   test("is the same group in a filter of users", async () => {
     const { access } = world.sallyport;
-    await access.addToGroup("ann", NFC);
-    await access.addToGroup("bob", "other");
+    await access.users.addToGroup("ann", NFC);
+    await access.users.addToGroup("bob", "other");
     for (const group of [NFC, NFD]) {
-      expect((await access.listUsers({ group })).map(({ id }) => id)).toEqual(["ann"]);
+      expect((await access.users.list({ group })).map(({ id }) => id)).toEqual(["ann"]);
     }
   });
 
   test("closes the connections of its members when a change names its other form", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: NFC }, chat.can_use_chat);
-    await access.addToGroup("ann", NFC);
+    await access.users.addToGroup("ann", NFC);
     for (const end of [
       () => access.revoke({ group: NFD }, chat.can_use_chat),
-      () => access.deleteGroup(NFD),
+      () => access.groups.delete(NFD),
     ]) {
       await access.grant({ group: NFC }, chat.can_use_chat);
-      await access.addToGroup("ann", NFC);
+      await access.users.addToGroup("ann", NFC);
       const ann = await world.connect("ann");
       await end();
       await ann.closed;
@@ -76,7 +76,7 @@ describe("a group with several Unicode forms of its name", () => {
   test("is the same group in a preview", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: NFC }, chat.can_use_chat);
-    await access.addToGroup("ann", NFC);
+    await access.users.addToGroup("ann", NFC);
     await world.connect("ann");
     const changes: AccessChange[] = [
       { kind: "revoke", holder: { group: NFD }, permission: chat.can_use_chat },
@@ -98,9 +98,9 @@ test.each([" ", "\u3000", "\u200b", "\u2060\u200d", "\u00ad", "\u3164", "\ufeff"
   "the invisible name %j is rejected for a group and for a user",
   async (name) => {
     const { access } = world.sallyport;
-    await expect(access.createGroup(name)).rejects.toThrow(/group/);
-    await expect(access.addToGroup("ann", name)).rejects.toThrow(/group/);
+    await expect(access.groups.create(name)).rejects.toThrow(/group/);
+    await expect(access.users.addToGroup("ann", name)).rejects.toThrow(/group/);
     await expect(access.grant(name, chat.can_use_chat)).rejects.toThrow(/^A user id must be/);
-    expect(await access.groups()).toEqual([]);
+    expect(await access.groups.list()).toEqual([]);
   },
 );

@@ -110,7 +110,7 @@ test("a send in progress does not start a delivery to a user who lost the permis
   const sending = world.sallyport.to("everyone").send("news");
   await expect.poll(() => posts.length).toBe(128);
   const revoking = world.sallyport.access.revoke("bob", chat.can_use_chat);
-  await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+  await expect.poll(() => world.sallyport.access.users.hasPermission("bob", chat.can_use_chat)).toBe(false);
   release();
   expect(await sending).toMatchObject({ recipients: 188, sent: 128, denied: 60 });
   expect(await revoking).toBe(true);
@@ -133,7 +133,7 @@ test("a send in progress denies only the recipient that left the channel", async
   // A revocation in another process removes a membership in this way.
   await world.sql("delete from sallyport_memberships where connection_key = '01060'");
   const changing = world.sallyport.access.recheck({ user: "bob" });
-  const last = async () => (await world.sallyport.access.audit({ limit: 1 }))[0]?.action;
+  const last = async () => (await world.sallyport.access.audit.list({ limit: 1 }))[0]?.action;
   await expect.poll(last).toBe("recheck");
   release();
   await changing;
@@ -148,7 +148,7 @@ test("revoke() resolves only after a delivery that had started has finished", as
   const revoking = world.sallyport.access.revoke("bob", chat.can_use_chat).then(() => {
     resolved = true;
   });
-  await expect.poll(() => world.sallyport.access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+  await expect.poll(() => world.sallyport.access.users.hasPermission("bob", chat.can_use_chat)).toBe(false);
   // A later revoke() completes in the meantime.
   await world.sallyport.access.grant("eve", chat.can_use_chat);
   await world.sallyport.access.revoke("eve", chat.can_use_chat);
@@ -172,8 +172,8 @@ test("the deletion of a group denies its members the rest of a send in progress"
   );
   const sending = world.sallyport.to({ channel: "rooms/general" }).send("news");
   await expect.poll(() => posts.length).toBe(128);
-  const changing = access.deleteGroup("Crew");
-  await expect.poll(async () => (await access.audit({ limit: 1 }))[0]?.action).toBe("delete-group");
+  const changing = access.groups.delete("Crew");
+  await expect.poll(async () => (await access.audit.list({ limit: 1 }))[0]?.action).toBe("delete-group");
   release();
   await changing;
   expect(await sending).toMatchObject({ recipients: 500, sent: 128, denied: 372 });
@@ -196,7 +196,7 @@ test("a handler does not start if its permission moves to a group that then lose
   );
   await arrived;
   nextArrival();
-  await access.addToGroup("bob", "Crew");
+  await access.users.addToGroup("bob", "Crew");
   await access.revoke("bob", chat.can_use_chat);
   resume();
   await arrived;
@@ -305,7 +305,7 @@ describe("an answer that waits to be pushed", () => {
   test("is denied if its permission is revoked before it is sent", async () => {
     const pushed = await pushedAfter(
       () => world.sallyport.access.revoke("bob", chat.can_moderate_chat),
-      async () => !(await world.sallyport.access.hasPermission("bob", chat.can_moderate_chat)),
+      async () => !(await world.sallyport.access.users.hasPermission("bob", chat.can_moderate_chat)),
     );
     expect(pushed).toMatchObject({ id: 1, ok: false, status: 403 });
   });
@@ -313,7 +313,7 @@ describe("an answer that waits to be pushed", () => {
   test("is sent unchanged if the user still has the required permission", async () => {
     const pushed = await pushedAfter(
       () => world.sallyport.access.revoke("bob", chat.can_use_chat),
-      async () => !(await world.sallyport.access.hasPermission("bob", chat.can_use_chat)),
+      async () => !(await world.sallyport.access.users.hasPermission("bob", chat.can_use_chat)),
     );
     expect(pushed).toMatchObject({ id: 1, ok: true, result: { secret: 42 } });
   });

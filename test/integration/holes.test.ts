@@ -187,17 +187,17 @@ describe("an app with its own Kysely instance and foreign keys turned off", () =
   test("deletes all dependent rows of a deleted user or group", async () => {
     const { access } = sallyport;
     await access.grant({ group: "Crew" }, chat.can_use_chat);
-    await access.addToGroup("bob", "Crew");
-    await access.deleteGroup("Crew");
-    expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
-    await access.createGroup("Crew");
-    expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+    await access.users.addToGroup("bob", "Crew");
+    await access.groups.delete("Crew");
+    expect(await access.users.hasPermission("bob", chat.can_use_chat)).toBe(false);
+    await access.groups.create("Crew");
+    expect(await access.users.hasPermission("bob", chat.can_use_chat)).toBe(false);
     await access.grant("ann", chat.can_use_chat);
-    await access.addToGroup("ann", "Crew");
-    await access.deleteUser("ann");
-    await access.setActive("ann", false);
-    await access.setActive("ann", true);
-    expect(await access.hasPermission("ann", chat.can_use_chat)).toBe(false);
+    await access.users.addToGroup("ann", "Crew");
+    await access.users.delete("ann");
+    await access.users.setActive("ann", false);
+    await access.users.setActive("ann", true);
+    expect(await access.users.hasPermission("ann", chat.can_use_chat)).toBe(false);
     for (const table of [
       "user_permissions",
       "group_permissions",
@@ -220,7 +220,7 @@ test("links each revocation by an expired grant to its own audit entry", async (
     await socket.closed;
     const notice = await socket.message("sallyport.revoked");
     const decision = await access.explain(notice.reference as string);
-    const [entry] = await access.audit({ user: users[index] as string });
+    const [entry] = await access.audit.list({ user: users[index] as string });
     expect(decision?.change).toBe(entry?.number);
     expect(entry).toMatchObject({ action: "expired", user: users[index] });
   }
@@ -260,7 +260,7 @@ test("an unrelated change in the same process does not repeat the authorizeMany 
     world.sallyport.start();
     const sending = world.sallyport.to({ channel: "club" }).send("news");
     await expect.poll(() => held.length).toBe(128);
-    await world.sallyport.access.createGroup("Others");
+    await world.sallyport.access.groups.create("Others");
     // Every third poll of a process checks everything.
     const before = polls;
     await expect.poll(() => polls).toBeGreaterThan(before + 4 * (isPostgres ? 3 : 1));
@@ -281,7 +281,7 @@ describe("invalid input", () => {
     await expect(access.recheck(sly as never)).rejects.toThrow(/Pass either \{ user \} or \{ channel \}\./);
     await expect(access.recheck({ user: "a", channel: "rooms/a" } as never)).rejects.toThrow(/Pass either/);
     await expect(access.recheck({ channel: "no/such" })).rejects.toThrow(/No channel definition matches/);
-    expect(await access.show("eve")).toBeUndefined();
+    expect(await access.users.get("eve")).toBeUndefined();
   });
 
   test("with two keys in an audience or a holder is rejected", async () => {
@@ -331,16 +331,24 @@ describe("invalid input", () => {
     ],
     [
       "null for a filter",
-      () => world.sallyport.access.audit(null as never),
+      () => world.sallyport.access.audit.list(null as never),
       /audit\(\): the options must be a plain object/,
     ],
-    ["a misspelt filter", () => world.sallyport.access.audit({ usr: "ann" } as never), /Did you mean "user"/],
+    [
+      "a misspelt filter",
+      () => world.sallyport.access.audit.list({ usr: "ann" } as never),
+      /Did you mean "user"/,
+    ],
     [
       "a number that is none",
-      () => world.sallyport.access.audit({ before: "abc" as never }),
+      () => world.sallyport.access.audit.list({ before: "abc" as never }),
       /before must be a whole number/,
     ],
-    ["a verdict that is none", () => world.sallyport.access.decisions({ verdict: "x" as never }), /verdict/],
+    [
+      "a verdict that is none",
+      () => world.sallyport.access.audit.decisions({ verdict: "x" as never }),
+      /verdict/,
+    ],
     ["a filter with NUL", () => world.sallyport.listConnections({ user: "a\0" }), /NUL/],
     [
       "a kick with text",
@@ -368,12 +376,12 @@ describe("invalid input", () => {
     ],
     [
       "a split that there is not",
-      () => world.sallyport.access.permissionsOf("ann", "groups" as never),
+      () => world.sallyport.access.users.permissions("ann", "groups" as never),
       /"all", "user" or "group"/,
     ],
     [
       "a misspelt option of a question",
-      () => world.sallyport.access.usersWithPermission(chat.can_use_chat, { activ: true } as never),
+      () => world.sallyport.access.users.withPermission(chat.can_use_chat, { activ: true } as never),
       /Did you mean "active"/,
     ],
   ])("such as %s is rejected without an audit entry", async (_name, act, words) => {
@@ -388,7 +396,7 @@ test("explains the access of an unknown user as that of an active user without p
     verdict: "denied",
     message: "ChatView needs chat.can_use_chat or chat.can_moderate_chat.",
   });
-  expect(await access.whatCan("stranger")).toMatchObject({ isActive: true, permissions: [] });
+  expect(await access.users.access("stranger")).toMatchObject({ isActive: true, permissions: [] });
 });
 
 test("ignores a repeated grant, and calls no hook after changes that only add permissions", async () => {
@@ -405,14 +413,14 @@ test("ignores a repeated grant, and calls no hook after changes that only add pe
   const { access } = world.sallyport;
   expect(await access.grant("ann", chat.can_use_chat)).toBe(true);
   expect(await access.grant("ann", chat.can_use_chat, { reason: "again" })).toBe(false);
-  expect(await access.audit()).toHaveLength(1);
+  expect(await access.audit.list()).toHaveLength(1);
   await world.connect("ann", { channel: "club" });
   hookCalls = 0;
   await access.grant("ann", chat.can_moderate_chat);
-  await access.addToGroup("ann", "Crew");
-  await access.setSuperuser("ann", true);
+  await access.users.addToGroup("ann", "Crew");
+  await access.users.setSuperuser("ann", true);
   expect(hookCalls).toBe(0);
-  await access.setSuperuser("ann", false);
+  await access.users.setSuperuser("ann", false);
   expect(hookCalls).toBe(1);
 });
 

@@ -18,7 +18,7 @@ afterEach(async () => {
 
 test("another process completes the revocation of a process that was killed after its commit", async () => {
   await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
-  await world.sallyport.access.addToGroup("ann", "Chatters");
+  await world.sallyport.access.users.addToGroup("ann", "Chatters");
   const ann = await world.connect("ann", { channel: "rooms/general" });
   const killed = promisify(execFile)(process.execPath, ["--input-type=module", "-e", KILLED_AFTER_COMMIT], {
     cwd: root,
@@ -33,7 +33,7 @@ test("another process completes the revocation of a process that was killed afte
   await world.sql("update sallyport_revocations set claimed_until = 0");
   expect((await ann.closed).code).toBe(1000);
   await expect.poll(() => world.sql("select * from sallyport_revocations")).toEqual([]);
-  expect((await world.sallyport.access.audit())[0]).toMatchObject({
+  expect((await world.sallyport.access.audit.list())[0]).toMatchObject({
     action: "delete-group",
     group: "Chatters",
     by: "dying",
@@ -61,6 +61,6 @@ const KILLED_AFTER_COMMIT = `
     storage: dying, permissions: [], views: { "/ws/idle": Idle },
     origins: ["https://www.example.com"], authenticate: () => null,
   });
-  await sallyport.access.deleteGroup("Chatters", { by: "dying" });
+  await sallyport.access.groups.delete("Chatters", { by: "dying" });
   console.log("survived");
 `;

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { LimitFilter } from "../../src/admin/limit-windows.ts";
 import { ConfigurationError, handler, WebSocketView } from "../../src/index.ts";
 import { chat } from "./chat.ts";
 import { World } from "./world.ts";
@@ -32,7 +33,7 @@ async function addWindow(key: unknown, count: number, agoMs = 0): Promise<void> 
 }
 
 const access = () => world.sallyport.access;
-const list = (filter?: Parameters<ReturnType<typeof access>["limits"]>[0]) => access().limits(filter);
+const list = (filter?: LimitFilter) => access().limits.list(filter);
 
 test("lists each window with its user or address, gateway, view and limit", async () => {
   await world.connect("ann");
@@ -110,7 +111,7 @@ test.each([IPV6, "2001:db8:1:2::", "2001:db8:1:2:3:4:5:6"])("finds the windows o
   await addWindow(["connectsPerIp", IPV6, "g", null], 4);
   await addWindow(["connectsPerIp", "2001:db8:1:3::/64", "g", null], 4);
   expect(await list({ address })).toMatchObject([{ address: IPV6 }]);
-  expect(await access().clearLimits({ address })).toBe(1);
+  expect(await access().limits.clear({ address })).toBe(1);
   expect(await list()).toMatchObject([{ address: "2001:db8:1:3::/64" }]);
 });
 
@@ -119,19 +120,19 @@ test.each(["", "localhost", "127.0.0.1:80", "2001:db8:1:2::/64x", "2001:db8:1:2:
   async (address) => {
     const filter = { address } as { address: string };
     await expect(list(filter)).rejects.toThrow(ConfigurationError);
-    await expect(access().clearLimits(filter)).rejects.toThrow(ConfigurationError);
+    await expect(access().limits.clear(filter)).rejects.toThrow(ConfigurationError);
   },
 );
 
 test("clears the selected windows and records the actor and the count in the audit log", async () => {
   await world.connect("ann");
   await world.connect("bob");
-  expect(await access().clearLimits({ user: "ann" }, { by: "eve", reason: "asked" })).toBe(2);
+  expect(await access().limits.clear({ user: "ann" }, { by: "eve", reason: "asked" })).toBe(2);
   expect((await list()).map(({ user, address }) => user ?? address)).toEqual(["127.0.0.1", "bob", "bob"]);
-  expect(await access().clearLimits({ address: "127.0.0.1" })).toBe(1);
-  expect(await access().clearLimits({ all: true })).toBe(2);
+  expect(await access().limits.clear({ address: "127.0.0.1" })).toBe(1);
+  expect(await access().limits.clear({ all: true })).toBe(2);
   expect(await list()).toEqual([]);
-  const audit = (await access().audit()).filter(({ action }) => action === "clear-limits");
+  const audit = (await access().audit.list()).filter(({ action }) => action === "clear-limits");
   expect(audit).toMatchObject([
     { user: null, details: { cleared: 2 } },
     { user: null, details: { cleared: 1, address: "127.0.0.1" } },
@@ -153,6 +154,6 @@ test.each([
   [{ user: undefined }],
 ])("rejects %j without clearing a window", async (which) => {
   await world.connect("ann");
-  await expect(access().clearLimits(which as never)).rejects.toThrow(ConfigurationError);
+  await expect(access().limits.clear(which as never)).rejects.toThrow(ConfigurationError);
   expect(await list()).toHaveLength(3);
 });

@@ -269,11 +269,11 @@ describe("a view with its own limits", () => {
     expect(world.decisions.at(-1)?.message).toMatch(/^User ann has reached tokensPerUser, which allows 3/);
     expect(await tokens({ view: "/ws/open" }, 1)).toEqual([200]);
 
-    expect(await world.sallyport.access.limits({ user: "ann" })).toMatchObject([
+    expect(await world.sallyport.access.limits.list({ user: "ann" })).toMatchObject([
       { limit: "tokensPerUser", view: null, count: 3, max: 3 },
       { limit: "tokensPerUser", view: "/ws/token", count: 2, max: 2 },
     ]);
-    expect(await world.sallyport.access.clearLimits({ user: "ann" })).toBe(2);
+    expect(await world.sallyport.access.limits.clear({ user: "ann" })).toBe(2);
     expect(await tokens({ view: "/ws/token" }, 1)).toEqual([200]);
   });
 

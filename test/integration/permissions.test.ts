@@ -108,11 +108,11 @@ describe("a connect", () => {
   });
 
   test("P14 of a superuser passes every permission rule; P13 of an inactive superuser is denied", async () => {
-    await world.sallyport.access.setSuperuser("rita", true);
+    await world.sallyport.access.users.setSuperuser("rita", true);
     const rita = await world.connect("rita", { channel: "rooms/moderators" });
     expect(await rita.result("delete_message", { message_id: 5 })).toEqual({ ok: true });
     const token = await world.token("rita");
-    await world.sallyport.access.setActive("rita", false);
+    await world.sallyport.access.users.setActive("rita", false);
     await expect(world.connect("rita", { token })).rejects.toEqual(refused(403));
     expect(world.decisions.at(-1)).toMatchObject({ reason: "inactive" });
     expect((await world.requestToken("rita")).status).toBe(403);
@@ -283,7 +283,7 @@ describe("handlers", () => {
     await world.sallyport.access.grant("ann", chat.can_broadcast_chat);
     expect(await ann.result("require_broadcast")).toEqual({ ok: true });
     // A superuser passes permission rules, but not authorize.
-    await world.sallyport.access.setSuperuser("ann", true);
+    await world.sallyport.access.users.setSuperuser("ann", true);
     expect(await ann.result("delete_message", { message_id: 1 })).toEqual({ ok: true });
     expect(await ann.call("read_document", { id_of: 2 })).toMatchObject(DENIED);
   });
@@ -378,11 +378,11 @@ describe("a change of access during a connection", () => {
   test("P38 closes the connection when the user or the permission is removed from the group", async () => {
     const { access } = world.sallyport;
     await access.grant({ group: "Chatters" }, chat.can_use_chat);
-    await access.addToGroup("ann", "Chatters");
-    await access.addToGroup("bob", "Chatters");
+    await access.users.addToGroup("ann", "Chatters");
+    await access.users.addToGroup("bob", "Chatters");
     const ann = await world.connect("ann", { channel: "rooms/general" });
     const bob = await world.connect("bob", { channel: "rooms/general" });
-    await access.removeFromGroup("ann", "Chatters");
+    await access.users.removeFromGroup("ann", "Chatters");
     expect((await ann.closed).code).toBe(1000);
     expect(await bob.result("whoami")).toMatchObject({ user: "bob" });
     await access.revoke({ group: "Chatters" }, chat.can_use_chat);
@@ -392,12 +392,12 @@ describe("a change of access during a connection", () => {
   test("P13 closes the connections of a deactivated user and of a former superuser", async () => {
     const { access } = world.sallyport;
     await access.grant("ann", chat.can_use_chat);
-    await access.setSuperuser("rita", true);
+    await access.users.setSuperuser("rita", true);
     const ann = await world.connect("ann");
     const rita = await world.connect("rita");
-    await access.setActive("ann", false);
+    await access.users.setActive("ann", false);
     expect((await ann.closed).code).toBe(1000);
-    await access.setSuperuser("rita", false);
+    await access.users.setSuperuser("rita", false);
     expect((await rita.closed).code).toBe(1000);
   });
 

@@ -25,7 +25,7 @@ test("a preview does not block other changes on PostgreSQL, and changes nothing 
   });
   try {
     const { access } = world.sallyport;
-    await access.addToGroup("ann", "Staff");
+    await access.users.addToGroup("ann", "Staff");
     await access.grant({ group: "Staff" }, chat.can_use_chat);
     const ann = await world.connect("ann");
     await access.grant("bob", chat.can_use_chat);
@@ -36,7 +36,7 @@ test("a preview does not block other changes on PostgreSQL, and changes nothing 
       await world.connect("ann");
       isDone = true;
     };
-    const audit = (await access.audit()).length;
+    const audit = (await access.audit.list()).length;
     const preview = await access.preview({ kind: "delete-group", group: "Staff" });
     expect(isDone).toBe(true);
     expect(preview).toMatchObject({
@@ -45,7 +45,7 @@ test("a preview does not block other changes on PostgreSQL, and changes nothing 
       sessions: [{ user: "ann" }],
     });
     // Only the two changes that were made during the preview were recorded.
-    expect((await access.audit()).length).toBe(audit + 2);
+    expect((await access.audit.list()).length).toBe(audit + 2);
     expect(await ann.call("whoami")).toMatchObject({ ok: true });
     for (const change of [
       { kind: "revoke", holder: { group: "Staff" }, permission: chat.can_use_chat },

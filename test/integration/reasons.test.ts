@@ -16,7 +16,7 @@ const open = (options: Partial<WorldOptions> = {}) =>
 beforeEach(async () => {
   world = await open();
   await world.sallyport.access.grant({ group: "Chatters" }, chat.can_use_chat);
-  await world.sallyport.access.addToGroup("ann", "Chatters", { until });
+  await world.sallyport.access.users.addToGroup("ann", "Chatters", { until });
 });
 afterEach(async () => {
   vi.useRealTimers();
@@ -93,7 +93,7 @@ describe("a decision reference", () => {
       userId: "eve",
     });
     await expect(world.connect("eve")).rejects.toMatchObject({ status: 403 });
-    expect((await world.sallyport.access.decisions({ user: "eve" }))[0]).toMatchObject({
+    expect((await world.sallyport.access.audit.decisions({ user: "eve" }))[0]).toMatchObject({
       event: "connect",
       verdict: "denied",
       missing: ["chat.can_use_chat", "chat.can_moderate_chat"],
@@ -116,7 +116,10 @@ describe("a decision reference", () => {
 
   test("of a revocation returns the change that caused it, with actor and reason", async () => {
     const ann = await world.connect("ann", { channel: "rooms/general" });
-    await world.sallyport.access.removeFromGroup("ann", "Chatters", { by: "boss", reason: "left the team" });
+    await world.sallyport.access.users.removeFromGroup("ann", "Chatters", {
+      by: "boss",
+      reason: "left the team",
+    });
     const { reference } = await ann.message("sallyport.revoked");
     const decision = await world.sallyport.access.explain(reference as string);
     expect(decision).toMatchObject({
@@ -126,7 +129,7 @@ describe("a decision reference", () => {
       view: "/ws/chat",
       missing: ["chat.can_use_chat", "chat.can_moderate_chat"],
     });
-    const [entry] = await world.sallyport.access.audit({ user: "ann" });
+    const [entry] = await world.sallyport.access.audit.list({ user: "ann" });
     expect(decision?.change).toBe(entry?.number);
     expect(entry).toMatchObject({ action: "remove-from-group", by: "boss", reason: "left the team" });
     expect(world.decisions.at(-1)).toMatchObject({ event: "revocation", reference });
@@ -156,7 +159,7 @@ describe("the decision log", () => {
     // Another reason has its own count.
     const other = await ann.call("hidden");
     expect(other.reference).not.toBe(references[59]);
-    const kept = await world.sallyport.access.decisions({ user: "ann", limit: 1000 });
+    const kept = await world.sallyport.access.audit.decisions({ user: "ann", limit: 1000 });
     expect(kept.filter(({ reason }) => reason === "permission")).toHaveLength(60);
     expect(await world.sallyport.access.explain(references[59] as string)).toMatchObject({ repeats: 15 });
     expect(await world.sallyport.access.explain(references[58] as string)).toMatchObject({ repeats: 0 });
@@ -185,7 +188,7 @@ describe("the decision log", () => {
     await world.sallyport.access.grant("ann", chat.can_use_chat);
     const ann = await world.connect("ann", { channel: "rooms/general" });
     await ann.result("whoami");
-    const kept = () => world.sallyport.access.decisions({ user: "ann", verdict: "allowed" });
+    const kept = () => world.sallyport.access.audit.decisions({ user: "ann", verdict: "allowed" });
     // Another instance writes its allowed decisions at its next poll.
     await expect
       .poll(async () => (await kept()).map(({ event }) => event).sort())
@@ -213,7 +216,7 @@ describe("the decision log", () => {
     const last = (await ann.call("delete_message", { message_id: 1 })).reference as string;
     await world.sallyport.enforce();
     // A cleanup that the process started itself can still be running.
-    const kept = () => world.sallyport.access.decisions();
+    const kept = () => world.sallyport.access.audit.decisions();
     await expect.poll(async () => (await kept()).length).toBeLessThanOrEqual(10);
     expect((await kept()).map(({ reference }) => reference)).toContain(last);
     vi.advanceTimersByTime(25 * 3_600_000);
@@ -234,7 +237,7 @@ describe("the decision log", () => {
     }
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
     await world.sallyport.cleanup();
-    const kept = await world.sallyport.access.decisions({ limit: 1000 });
+    const kept = await world.sallyport.access.audit.decisions({ limit: 1000 });
     expect(kept.length).toBeLessThanOrEqual(300);
     expect(kept.length).toBeGreaterThan(290);
     expect(await world.sallyport.access.explain(first)).toMatchObject({ userId: "ann", repeats: 0 });
@@ -286,13 +289,13 @@ describe("the decision log", () => {
     await ann.call("delete_message", { message_id: 1 });
     await world.sallyport.access.endSession("a-secret-key");
     await ann.closed;
-    const kept = await world.sallyport.access.decisions({ user: "ann" });
+    const kept = await world.sallyport.access.audit.decisions({ user: "ann" });
     expect(kept.map(({ event }) => event).sort()).toEqual(["revocation", "message"]);
     expect(new Set(kept.map(({ connectionKey }) => connectionKey))).toEqual(
       new Set([kept[0]?.connectionKey]),
     );
     expect(kept[0]?.connectionKey).toMatch(/^[0-9a-f]{12}$/);
-    const logged = [kept, world.decisions, await world.sallyport.access.audit()];
+    const logged = [kept, world.decisions, await world.sallyport.access.audit.list()];
     expect(JSON.stringify(logged)).not.toContain("a-secret-key");
   });
 
@@ -325,7 +328,7 @@ describe("explaining access without an event", () => {
       'channel "rooms/moderators": true',
       'channel "rooms/moderators": false',
     ]);
-    await access.setSuperuser("ann", true);
+    await access.users.setSuperuser("ann", true);
     expect(await access.explain({ user: "ann", view: "/ws/chat", handler: "read_document" })).toMatchObject({
       verdict: "allowed",
       unasked: ["authorize of ChatView.read_document"],
@@ -353,16 +356,16 @@ describe("explaining access without an event", () => {
     await expect(access.explain({ user: "ann", view: "/ws/chat", channel: "no/such" })).rejects.toThrow(
       /No channel definition matches/,
     );
-    expect(await world.sallyport.access.decisions()).toEqual([]);
+    expect(await world.sallyport.access.audit.decisions()).toEqual([]);
   });
 
   test("lists the holders of a permission and the access of a user", async () => {
     const { access } = world.sallyport;
     await access.grant("bob", chat.can_use_chat);
-    await access.setSuperuser("rita", true);
+    await access.users.setSuperuser("rita", true);
     await access.grant("gone", chat.can_use_chat);
-    await access.setActive("gone", false);
-    expect(await access.whoCan(chat.can_use_chat)).toEqual([
+    await access.users.setActive("gone", false);
+    expect(await access.permissions.holders(chat.can_use_chat)).toEqual([
       {
         user: "ann",
         isSuperuser: false,
@@ -375,7 +378,7 @@ describe("explaining access without an event", () => {
       },
       { user: "rita", isSuperuser: true, grants: [] },
     ]);
-    const ann = await access.whatCan("ann");
+    const ann = await access.users.access("ann");
     expect(ann.permissions).toEqual(["chat.can_use_chat"]);
     const handlers = ann.views[0]?.handlers.map(({ name, allowed, hasAuthorize }) => [
       name,
@@ -390,11 +393,11 @@ describe("explaining access without an event", () => {
       maySend: false,
       asksData: false,
     });
-    expect((await access.whatCan(null)).views.map(({ path, allowed }) => [path, allowed])).toEqual([
+    expect((await access.users.access(null)).views.map(({ path, allowed }) => [path, allowed])).toEqual([
       ["/ws/chat", false],
       ["/ws/lobby", true],
     ]);
-    expect((await access.whatCan("gone")).permissions).toEqual([]);
+    expect((await access.users.access("gone")).permissions).toEqual([]);
   });
 });
 
@@ -406,18 +409,18 @@ describe("the audit log", () => {
     await access.grant("bob", chat.can_use_chat, { ...by, until });
     await access.revoke("bob", chat.can_use_chat, by);
     await access.grant({ group: "Crew" }, chat.can_moderate_chat, by);
-    await access.addToGroup("bob", "Crew", by);
-    await access.removeFromGroup("bob", "Crew", by);
-    await access.deleteGroup("Crew", by);
-    await access.createGroup("Crew", by);
-    await access.setActive("bob", false, by);
-    await access.setSuperuser("bob", true, by);
+    await access.users.addToGroup("bob", "Crew", by);
+    await access.users.removeFromGroup("bob", "Crew", by);
+    await access.groups.delete("Crew", by);
+    await access.groups.create("Crew", by);
+    await access.users.setActive("bob", false, by);
+    await access.users.setSuperuser("bob", true, by);
     await access.recheck({ user: "bob" }, by);
     await access.recheck({ channel: "rooms/general" }, by);
     await access.endSession("login-of-bob", by);
     await world.sallyport.to({ user: "bob" }).close(by);
-    await access.deleteUser("bob", by);
-    const entries = (await access.audit({ by: "boss" })).toReversed();
+    await access.users.delete("bob", by);
+    const entries = (await access.audit.list({ by: "boss" })).toReversed();
     expect(entries.map(({ action, user, group, permission }) => [action, user, group, permission])).toEqual([
       ["grant", "bob", null, "chat.can_use_chat"],
       ["revoke", "bob", null, "chat.can_use_chat"],
@@ -445,16 +448,16 @@ describe("the audit log", () => {
 
   test("ignores changes without an effect, and records expired grants", async () => {
     const { access } = world.sallyport;
-    const before = await access.audit();
+    const before = await access.audit.list();
     expect(await access.revoke("nobody", chat.can_use_chat)).toBe(false);
-    expect(await access.removeFromGroup("ann", "Nowhere")).toBe(false);
-    expect(await access.createGroup("Chatters")).toBe(false);
-    expect(await access.setActive("ann", true)).toBe(false);
-    expect(await access.deleteUser("nobody")).toBe(false);
-    expect(await access.audit()).toEqual(before);
+    expect(await access.users.removeFromGroup("ann", "Nowhere")).toBe(false);
+    expect(await access.groups.create("Chatters")).toBe(false);
+    expect(await access.users.setActive("ann", true)).toBe(false);
+    expect(await access.users.delete("nobody")).toBe(false);
+    expect(await access.audit.list()).toEqual(before);
     await world.sql("update sallyport_user_groups set until_at = 1");
     await world.sallyport.enforce();
-    expect((await access.audit())[0]).toMatchObject({
+    expect((await access.audit.list())[0]).toMatchObject({
       action: "expired",
       by: "sallyport",
       user: "ann",
@@ -466,15 +469,15 @@ describe("the audit log", () => {
   test("can be filtered by user and time, and read in pages", async () => {
     const { access } = world.sallyport;
     for (const user of ["u1", "u2", "u3"]) await access.grant(user, chat.can_use_chat);
-    expect(await access.audit({ user: "u2" })).toHaveLength(1);
-    expect(await access.audit({ since: Date.now() + 60_000 })).toEqual([]);
-    const [newest] = await access.audit({ limit: 1 });
-    const [next] = await access.audit({ limit: 1, before: newest?.number });
+    expect(await access.audit.list({ user: "u2" })).toHaveLength(1);
+    expect(await access.audit.list({ since: Date.now() + 60_000 })).toEqual([]);
+    const [newest] = await access.audit.list({ limit: 1 });
+    const [next] = await access.audit.list({ limit: 1, before: newest?.number });
     expect([newest?.user, next?.user]).toEqual(["u3", "u2"]);
-    await expect(access.audit({ limit: 0 })).rejects.toThrow(
+    await expect(access.audit.list({ limit: 0 })).rejects.toThrow(
       /audit\(\): limit must be a whole number of rows from 1 to 1000, but received 0/,
     );
-    await expect(access.audit({ since: Number.NaN })).rejects.toThrow(
+    await expect(access.audit.list({ since: Number.NaN })).rejects.toThrow(
       /since must be a Date or a whole number of epoch milliseconds/,
     );
   });
@@ -487,10 +490,14 @@ describe("invalid input", () => {
       () => world.sallyport.access.grant("", chat.can_use_chat),
       /1 to 255 characters/,
     ],
-    ["an id that is too long", () => world.sallyport.access.setActive("x".repeat(256), false), /1 to 255/],
+    [
+      "an id that is too long",
+      () => world.sallyport.access.users.setActive("x".repeat(256), false),
+      /1 to 255/,
+    ],
     [
       "an id with NUL",
-      () => world.sallyport.access.deleteUser("a\0b"),
+      () => world.sallyport.access.users.delete("a\0b"),
       /no control characters, but received "a\\u0000b"/,
     ],
     [
@@ -498,8 +505,8 @@ describe("invalid input", () => {
       () => world.sallyport.access.revoke(7 as never, chat.can_use_chat),
       /but received 7/,
     ],
-    ["a group with spaces around", () => world.sallyport.access.createGroup(" Crew"), /spaces around/],
-    ["a group name over 150", () => world.sallyport.access.addToGroup("ann", "g".repeat(151)), /150/],
+    ["a group with spaces around", () => world.sallyport.access.groups.create(" Crew"), /spaces around/],
+    ["a group name over 150", () => world.sallyport.access.users.addToGroup("ann", "g".repeat(151)), /150/],
     [
       "an unknown permission",
       () => world.sallyport.access.grant("ann", "chat.can_use_chta" as never),
@@ -525,7 +532,11 @@ describe("invalid input", () => {
       () => world.sallyport.access.grant("ann", chat.can_use_chat, { by: 7 as never }),
       /by must be the user who makes the change/,
     ],
-    ["a flag that is none", () => world.sallyport.access.setSuperuser("ann", "on" as never), /true or false/],
+    [
+      "a flag that is none",
+      () => world.sallyport.access.users.setSuperuser("ann", "on" as never),
+      /true or false/,
+    ],
     ["a login that is none", () => world.sallyport.access.endSession(""), /must be a session id/],
     [
       "a recheck of nothing",
@@ -558,7 +569,11 @@ describe("invalid input", () => {
       () => world.sallyport.to("everyone").close({ reason: "r".repeat(1001) }),
       /1000/,
     ],
-    ["an empty list of questions", () => world.sallyport.access.hasAllPermissions("ann", []), /at least one/],
+    [
+      "an empty list of questions",
+      () => world.sallyport.access.users.hasAllPermissions("ann", []),
+      /at least one/,
+    ],
   ])("such as %s is rejected and changes no table", async (_name, act, words) => {
     const tables = [
       "users",

@@ -291,7 +291,7 @@ describe("the authorize hook", () => {
       signedIn: true,
       authorize: async ({ user }) => {
         if (members.has(user.id ?? "")) return true;
-        await world.sallyport.access.setActive(user.id ?? "", false);
+        await world.sallyport.access.users.setActive(user.id ?? "", false);
         return false;
       },
     });
@@ -396,18 +396,18 @@ describe("grants with an expiry", () => {
     const until = Date.now() + 3_600_000;
     await access.grant("bob", chat.can_use_chat, { until, reason: "a contractor" });
     await access.grant({ group: "Night shift" }, chat.can_use_chat);
-    await access.addToGroup("cat", "Night shift", { until: new Date(until) });
+    await access.users.addToGroup("cat", "Night shift", { until: new Date(until) });
     await access.grant({ group: "Drill" }, chat.can_use_chat, { until });
-    await access.addToGroup("dan", "Drill");
+    await access.users.addToGroup("dan", "Drill");
     const sockets = await Promise.all(["bob", "cat", "dan"].map((user) => world.connect(user)));
     const ann = await world.connect("ann");
-    expect((await access.show("bob"))?.grants).toMatchObject([{ via: "direct", until }]);
+    expect((await access.users.get("bob"))?.grants).toMatchObject([{ via: "direct", until }]);
     await endIn(300);
     for (const socket of sockets) {
       expect((await socket.closed).code).toBe(1000);
       expect(socket.received).toEqual([revoked()]);
     }
-    expect(await access.hasPermission("bob", chat.can_use_chat)).toBe(false);
+    expect(await access.users.hasPermission("bob", chat.can_use_chat)).toBe(false);
     expect(await ann.result("whoami")).toMatchObject({ user: "ann" });
   });
 
@@ -425,16 +425,16 @@ describe("grants with an expiry", () => {
       const until = Date.now() + 3_600_000;
       await access.grant("bob", chat.can_use_chat, { until });
       await access.grant({ group: "Night shift" }, chat.can_use_chat);
-      await access.addToGroup("cat", "Night shift", { until });
+      await access.users.addToGroup("cat", "Night shift", { until });
       await access.grant({ group: "Drill" }, chat.can_use_chat, { until });
-      await access.addToGroup("dan", "Drill");
+      await access.users.addToGroup("dan", "Drill");
       const holders = () =>
-        Promise.all(["bob", "cat", "dan"].map((user) => access.hasPermission(user, chat.can_use_chat)));
+        Promise.all(["bob", "cat", "dan"].map((user) => access.users.hasPermission(user, chat.can_use_chat)));
       expect(await holders()).toEqual([true, true, true]);
       await endIn(-1);
       expect(await holders()).toEqual([false, false, false]);
-      expect((await access.show("bob"))?.grants).toEqual([]);
-      expect((await access.show("cat"))?.groups).toEqual([]);
+      expect((await access.users.get("bob"))?.grants).toEqual([]);
+      expect((await access.users.get("cat"))?.groups).toEqual([]);
       expect(
         await world.sql("select user_id from sallyport_user_permissions where user_id = 'bob'"),
       ).toHaveLength(1);

@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { gatewaySecret } from "../../src/auth/gateways.ts";
-import { ConfigurationError, badRequest, StorageError } from "../../src/errors.ts";
+import { badRequest, ConfigurationError, StorageError } from "../../src/errors.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { defineChannel } from "../../src/views/channel.ts";
 import { handler } from "../../src/views/handler.ts";

@@ -183,7 +183,7 @@ describe("a revocation", () => {
   test("of several pages closes other connections while the hook hangs for one page", async () => {
     await open();
     const { access } = world.sallyport;
-    for (const user of ["ann", "cat"]) await access.addToGroup(user, "Crew");
+    for (const user of ["ann", "cat"]) await access.users.addToGroup(user, "Crew");
     await access.grant({ group: "Crew" }, chat.can_use_chat);
     await gateway.open(world, "g", "ann", 1, 500);
     await member("hall");

@@ -468,7 +468,7 @@ describe("invalid input", () => {
       { view: "/ws/\\u202egnp", message: expect.stringContaining("/ws/\\u202egnp") },
     ]);
     expect(JSON.stringify(world.decisions)).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
-    const kept = await world.sallyport.access.decisions();
+    const kept = await world.sallyport.access.audit.decisions();
     expect(JSON.stringify(kept)).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
   });
 

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { defineGateway, gatewaySecret } from "../../src/aws.ts";
 import { run } from "../../src/cli/main.ts";
 import { DeliveryError } from "../../src/errors.ts";
-import { defineGateway, gatewaySecret } from "../../src/index.ts";
 import { startLocalGateway } from "../../src/local/emulator.ts";
 import { handler } from "../../src/views/handler.ts";
 import { WebSocketView } from "../../src/views/view.ts";

@@ -56,8 +56,8 @@ beforeEach(async () => {
   await access.grant({ group: "Crew" }, chat.use);
   await access.grant({ group: "Crew" }, chat.other);
   await access.grant({ group: "Strangers" }, chat.other);
-  await access.addToGroup("stranger", "Strangers");
-  for (const user of ["ann", "bob", "eve"]) await access.addToGroup(user, "Crew");
+  await access.users.addToGroup("stranger", "Strangers");
+  for (const user of ["ann", "bob", "eve"]) await access.users.addToGroup(user, "Crew");
 });
 afterEach(async () => {
   await other.close();
@@ -140,7 +140,7 @@ describe("while another process changes permissions", () => {
     "of recipients, and only adds some": async () => {
       await other.access.grant("ann", chat.other);
       await other.access.grant({ group: "Crew" }, chat.other, { until: Date.now() + 3_600_000 });
-      await other.access.addToGroup("bob", "Strangers");
+      await other.access.users.addToGroup("bob", "Strangers");
     },
   };
   test.each(Object.entries(changes))("%s, a send reads each recipient once", async (_what, change) => {
@@ -175,7 +175,7 @@ describe("while another process changes permissions", () => {
 
   test("of recipients, a send reads the page once more and calls authorizeMany once more", async () => {
     const users = Array.from({ length: 12 }, (_, index) => `user ${index}`);
-    for (const user of users) await world.sallyport.access.addToGroup(user, "Crew");
+    for (const user of users) await world.sallyport.access.users.addToGroup(user, "Crew");
     const sockets = [];
     for (const user of users) sockets.push(await world.connect(user, { channel: "rooms/news" }));
     await polledAfter(() => other.access.grant("stranger", chat.other));
@@ -185,7 +185,7 @@ describe("while another process changes permissions", () => {
       read += pagesRead();
       await polledAfter(async () => {
         await other.access.revoke({ group: "Crew" }, chat.other);
-        await other.access.removeFromGroup("user 3", "Crew");
+        await other.access.users.removeFromGroup("user 3", "Crew");
       });
     };
     sent = [];

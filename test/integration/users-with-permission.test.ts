@@ -60,7 +60,7 @@ const inSeven = Array.from({ length: USERS }, (_, n) => `user-${String(n + 1).pa
 test("users with a permission are read in pages of 500, with one authorizeMany call per page", async () => {
   const { access } = world.sallyport;
   sent = [];
-  const found = await access.usersWithPermission(chat.can_use_chat, { object: { channel: "listed/a" } });
+  const found = await access.users.withPermission(chat.can_use_chat, { object: { channel: "listed/a" } });
   const reads = sent.filter((statement) => /from (?:"\w+"\.)?"sallyport_users"/.test(statement));
   expect(found).toEqual(inSeven);
   expect(reads).toHaveLength(3);
@@ -70,22 +70,20 @@ test("users with a permission are read in pages of 500, with one authorizeMany c
 test("the list of users with a permission agrees with hasPermission() for hooks and rules", async () => {
   const { access } = world.sallyport;
   const list = (channel: string, options = {}) =>
-    access.usersWithPermission(chat.can_use_chat, { object: { channel }, ...options });
+    access.users.withPermission(chat.can_use_chat, { object: { channel }, ...options });
   expect(await list("single/a")).toEqual(inSeven);
   expect(await list("ruled/a")).toEqual([]);
   await access.grant("user-0027", chat.can_moderate_chat);
-  await access.setSuperuser("user-0001", true);
+  await access.users.setSuperuser("user-0001", true);
   expect(await list("ruled/a")).toEqual(["user-0001", "user-0027"]);
   expect(await list("ruled/a", { superusers: false })).toEqual(["user-0027"]);
   expect(await list("single/a", { active: false })).toEqual([]);
   for (const user of ["user-0001", "user-0007", "user-0017", "user-0027"]) {
     for (const channel of ["listed/a", "single/a", "ruled/a"]) {
       const isListed = (await list(channel)).includes(user);
-      expect([user, channel, await access.hasPermission(user, chat.can_use_chat, { channel })]).toEqual([
-        user,
-        channel,
-        isListed,
-      ]);
+      expect([user, channel, await access.users.hasPermission(user, chat.can_use_chat, { channel })]).toEqual(
+        [user, channel, isListed],
+      );
     }
   }
 });

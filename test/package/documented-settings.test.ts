@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { defineGateway } from "../../src/index.ts";
+import { defineGateway } from "../../src/aws.ts";
 
 /** The text of a section of a page, from its heading to the next one of the same level. */
 function section(page: string, heading: string): string {

@@ -96,7 +96,7 @@ describe("a permission change", () => {
     await expect.poll(() => notified.map(({ times }) => times)).toEqual([1, 2, 2, 1]);
     // A preview is rolled back, and a read changes nothing.
     await sallyport.access.preview({ kind: "revoke", holder: "ann", permission: chat.can_use_chat });
-    await sallyport.access.hasPermission("ann", chat.can_use_chat);
+    await sallyport.access.users.hasPermission("ann", chat.can_use_chat);
     await notifyAll(database.source);
     await expect.poll(() => notified.map(({ times }) => times)).toEqual([2, 3, 3, 1]);
     await sallyport.access.revoke("ann", chat.can_use_chat);

@@ -164,6 +164,6 @@ describe("a revoke() that is committed before the connection breaks", () => {
     expect(errors.length).toBeGreaterThan(0);
     await proxy.listen();
     expect((await ann.closed).code).toBe(1000);
-    expect(await world.sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
+    expect(await world.sallyport.access.users.hasPermission("ann", chat.can_use_chat)).toBe(false);
   });
 });

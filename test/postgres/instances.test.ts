@@ -49,7 +49,7 @@ beforeEach(async () => {
   });
   await here.registerGateway({ name: "local", apiId: gateway.apiId, endpoint: gateway.endpoint, secret });
   await here.access.grant({ group: "Crew" }, chat.can_use_chat);
-  for (const user of PEOPLE) await here.access.addToGroup(user, "Crew");
+  for (const user of PEOPLE) await here.access.users.addToGroup(user, "Crew");
   sockets = await Promise.all(PEOPLE.map(connected));
 });
 afterEach(async () => {

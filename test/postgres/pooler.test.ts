@@ -144,12 +144,12 @@ describe("behind a transaction pooler", () => {
     );
     const users = Array.from({ length: 12 }, (_, index) => `user-${index}`);
     await world.sallyport.access.grant({ group: "Crew" }, chat.can_use_chat);
-    for (const user of users) await world.sallyport.access.addToGroup(user, "Crew");
+    for (const user of users) await world.sallyport.access.users.addToGroup(user, "Crew");
     const sockets = await Promise.all(users.map((user) => world.connect(user, { channel: "rooms/general" })));
     await sockets[0]?.result("send_message", { message: "hello" });
     await Promise.all(sockets.map((socket) => socket.message("chat_message")));
     const phone = await world.connect("user-0:phone");
-    await world.sallyport.access.removeFromGroup("user-1", "Crew");
+    await world.sallyport.access.users.removeFromGroup("user-1", "Crew");
     await sockets[1]?.closed;
     expect(phone.isClosed).toBe(false);
     await world.sallyport.access.revoke({ group: "Crew" }, chat.can_use_chat);

@@ -46,7 +46,7 @@ test("one of several instances migrates an empty database, and all of them work 
   const done = await Promise.all(instances.map((instance) => instance.migrate()));
   expect(done.filter(({ migrations }) => migrations.length > 0)).toHaveLength(1);
   for (const instance of instances) await instance.access.grant("ann", chat.can_use_chat);
-  expect(await instances[0]?.access.audit()).toHaveLength(1);
+  expect(await instances[0]?.access.audit.list()).toHaveLength(1);
 });
 
 test("the schema option keeps all tables in one schema, separate from other schemas", async () => {
@@ -54,10 +54,10 @@ test("the schema option keeps all tables in one schema, separate from other sche
   const [one, two] = schemas.map((schema) => app(postgres(inject("postgres"), { schema })));
   await Promise.all([one?.migrate(), two?.migrate()]);
   await one?.access.grant("ann", chat.can_use_chat);
-  await one?.access.deleteGroup("nobody's");
-  expect(await one?.access.hasPermission("ann", chat.can_use_chat)).toBe(true);
-  expect(await two?.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
-  expect(await two?.access.audit()).toEqual([]);
+  await one?.access.groups.delete("nobody's");
+  expect(await one?.access.users.hasPermission("ann", chat.can_use_chat)).toBe(true);
+  expect(await two?.access.users.hasPermission("ann", chat.can_use_chat)).toBe(false);
+  expect(await two?.access.audit.list()).toEqual([]);
   const [first, second] = [await tablesIn(schemas[0] as string), await tablesIn(schemas[1] as string)];
   expect(first).toEqual(second);
   expect(first.map(({ table_name }) => table_name)).toContain("sallyport_migrations");
@@ -108,10 +108,10 @@ test("a Kysely instance of the app is not closed, and bigints are returned as nu
   const until = Date.now() + 60_000;
   const before = await databaseTime(database.source);
   await sallyport.access.grant("ann", chat.can_use_chat, { until });
-  const [entry] = await sallyport.access.audit();
+  const [entry] = await sallyport.access.audit.list();
   expect(before <= (entry?.at ?? 0) && (entry?.at ?? 0) <= (await databaseTime(database.source))).toBe(true);
   expect(entry).toMatchObject({ number: expect.any(Number), details: { until } });
-  expect((await sallyport.access.show("ann"))?.grants).toMatchObject([{ until }]);
+  expect((await sallyport.access.users.get("ann"))?.grants).toMatchObject([{ until }]);
   const whole = (await sqlAt(
     database.source,
     "select distinct column_name as name from information_schema.columns where table_schema = current_schema() and data_type = 'bigint'",
@@ -151,7 +151,7 @@ test("an unreachable server, a missing database or a wrong password causes 503 w
   const elsewhere = (change: (url: URL) => void) => {
     const url = new URL(given);
     change(url);
-    return app(postgres(url.href)).access.hasPermission("ann", chat.can_use_chat);
+    return app(postgres(url.href)).access.users.hasPermission("ann", chat.can_use_chat);
   };
   const lost = { code: "SALLYPORT_STORAGE", status: 503 };
   await expect(
@@ -346,13 +346,13 @@ test("an exhausted pool causes 503, and works again when a connection is free", 
     release = resolve;
   });
   const held = [1, 2].map(() => storage.db.connection().execute(() => released));
-  await expect(sallyport.access.hasPermission("ann", chat.can_use_chat)).rejects.toMatchObject({
+  await expect(sallyport.access.users.hasPermission("ann", chat.can_use_chat)).rejects.toMatchObject({
     status: 503,
     message: expect.stringContaining("timeout"),
   });
   release();
   await Promise.all(held);
-  expect(await sallyport.access.hasPermission("ann", chat.can_use_chat)).toBe(false);
+  expect(await sallyport.access.users.hasPermission("ann", chat.can_use_chat)).toBe(false);
 });
 
 test("losing all database connections at once loses no client connection and no answer", async () => {

@@ -1,5 +1,6 @@
 // An app whose gateway is provisioned from the command line.
-import { createSallyport, defineGateway, handler, WebSocketView } from "sallyport";
+import { createSallyport, handler, WebSocketView } from "sallyport";
+import { defineGateway } from "sallyport/aws";
 import { storyStorage } from "./storage.ts";
 
 class ChatView extends WebSocketView {

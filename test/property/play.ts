@@ -62,7 +62,8 @@ export class Play {
   /** What is true when all is said: the rows are the oracle's, and every kept decision can be judged again. */
   async end(): Promise<void> {
     await compareRows(this.world);
-    for (const decision of await this.world.at("A").access.decisions({ limit: 100 })) judgeAgain(decision);
+    for (const decision of await this.world.at("A").access.audit.decisions({ limit: 100 }))
+      judgeAgain(decision);
   }
 
   get #facts(): oracle.Facts {

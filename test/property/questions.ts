@@ -16,7 +16,7 @@ export async function ask(access: Access, facts: oracle.Facts, question: Questio
     case "holders": {
       const { permission, channel } = question;
       const object = objectOf(facts, channel);
-      const core = await access.usersWithPermission(permission as Permission, object && { object });
+      const core = await access.users.withPermission(permission as Permission, object && { object });
       same(
         "holders",
         core,
@@ -27,7 +27,11 @@ export async function ask(access: Access, facts: oracle.Facts, question: Questio
     case "has": {
       const { user, permission, channel } = question;
       const object = objectOf(facts, channel);
-      const core = await access.hasPermission(user, permission as Permission, ...(object ? [object] : []));
+      const core = await access.users.hasPermission(
+        user,
+        permission as Permission,
+        ...(object ? [object] : []),
+      );
       same("has", core, hasFor(facts, user, permission, object?.channel));
       return;
     }
@@ -58,11 +62,13 @@ async function askWhoCan(access: Access, facts: oracle.Facts, permission: string
     const direct = lasts(grants.get(permission)) ? ["directly"] : [];
     return { user, isSuperuser: superuser, from: [...direct, ...through].sort() };
   });
-  const core = (await access.whoCan(permission as Permission)).map(({ user, isSuperuser, grants }) => ({
-    user,
-    isSuperuser,
-    from: grants.map(({ group }) => group ?? "directly").sort(),
-  }));
+  const core = (await access.permissions.holders(permission as Permission)).map(
+    ({ user, isSuperuser, grants }) => ({
+      user,
+      isSuperuser,
+      from: grants.map(({ group }) => group ?? "directly").sort(),
+    }),
+  );
   same("who can", core, wanted);
 }
 

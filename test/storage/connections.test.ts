@@ -283,8 +283,12 @@ describe("connections that are closed together", () => {
     for (const [index, text] of ALIKE.entries()) {
       if (index % 4 !== 0) continue;
       for (const selector of [{ session: text }, { user: text }]) {
-        expect(await at.one.transaction((db) => sessions[0].closeForSessionOrUser(db, selector, "ended"))).toBe(1);
-        expect(await at.two.transaction((db) => sessions[1].closeForSessionOrUser(db, selector, "ended"))).toBe(0);
+        expect(
+          await at.one.transaction((db) => sessions[0].closeForSessionOrUser(db, selector, "ended")),
+        ).toBe(1);
+        expect(
+          await at.two.transaction((db) => sessions[1].closeForSessionOrUser(db, selector, "ended")),
+        ).toBe(0);
         open.delete(`${Object.keys(selector)} ${index}`);
         expect(await openIds()).toEqual(sorted(open));
       }

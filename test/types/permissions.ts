@@ -226,9 +226,9 @@ sallyport.access.change({ kind: "grant", holder: "ann" });
 // @ts-expect-error
 sallyport.access.change({ kind: "revoke", holder: "ann", permission: "chat.use" });
 // 53
-sallyport.access.usersWithPermission(blog.publish, { active: "any", object: { channel: "rooms/a" } });
+sallyport.access.users.withPermission(blog.publish, { active: "any", object: { channel: "rooms/a" } });
 // @ts-expect-error
-sallyport.access.usersWithPermission("blog.publish");
+sallyport.access.users.withPermission("blog.publish");
 // 54: what was kept and what would be are told apart by the question
 same<string>()<NonNullable<Awaited<ReturnType<typeof keptBy>>>["reference"]>();
 const keptBy = (reference: string) => sallyport.access.explain(reference);

@@ -63,12 +63,12 @@ export async function movingMembers(): Promise<readonly Figure[]> {
       .set({ closed_at: null, close_reason: null, disconnected_at: null })
       .where("connection_id", "=", connectionOf(MOVERS + 1))
       .execute();
-    await app.access.addToGroup(revoked, "Crew");
+    await app.access.users.addToGroup(revoked, "Crew");
     const closing = new Promise<void>((resolve) => {
       closed = resolve;
     });
     const begun = performance.now();
-    const revoking = app.access.removeFromGroup(revoked, "Crew");
+    const revoking = app.access.users.removeFromGroup(revoked, "Crew");
     await closing;
     revocations.push(performance.now() - begun);
     await revoking;

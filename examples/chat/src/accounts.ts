@@ -22,10 +22,10 @@ export async function prepareAccounts(): Promise<void> {
   const change = { by: "npm start", reason: "demo accounts" };
   const { access } = sallyport;
   await access.grant({ group: "Chatters" }, chat.can_use_chat, change);
-  await access.addToGroup(id("Alice"), "Chatters", change);
-  await access.addToGroup(id("Mo"), "Chatters", change);
+  await access.users.addToGroup(id("Alice"), "Chatters", change);
+  await access.users.addToGroup(id("Mo"), "Chatters", change);
   await access.grant(id("Mo"), chat.can_moderate_chat, change);
-  await access.setSuperuser(id("Rita"), true, change);
+  await access.users.setSuperuser(id("Rita"), true, change);
   await db
     .insertInto("chat_room_members")
     .values({ slug: "book-club", user_id: id("Alice") })

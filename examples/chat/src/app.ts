@@ -16,7 +16,7 @@ export function makeApp(gatewayUrl: string): Hono {
     const login = await (await auth()).api.getSession({ headers: context.req.raw.headers });
     if (!login) return context.json({ error: "Sign in first." }, 401);
     const { id, name, email } = login.user;
-    const moderate = await sallyport.access.hasPermission(id, chat.can_moderate_chat);
+    const moderate = await sallyport.access.users.hasPermission(id, chat.can_moderate_chat);
     return context.json({ id, name, email, can: { moderate } });
   });
   app.get("*", async (context, next) => (await page(context.req.path)) ?? next());

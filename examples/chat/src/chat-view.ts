@@ -1,9 +1,9 @@
 import {
+  badRequest,
   type Connection,
   changeChannel,
   type HandlerAuthorizeContext,
   handler,
-  badRequest,
   WebSocketView,
 } from "sallyport";
 import { z } from "zod";

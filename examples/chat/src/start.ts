@@ -1,6 +1,6 @@
 import { createServer, type Server } from "node:http";
-import { gatewaySecret } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
+import { gatewaySecret } from "sallyport/aws";
 import { type LocalGateway, startLocalGateway } from "sallyport/local";
 import { ACCOUNTS, PASSWORD, prepareAccounts } from "./accounts.ts";
 import { makeApp } from "./app.ts";

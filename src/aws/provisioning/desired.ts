@@ -75,7 +75,8 @@ export function deploymentDescription(fingerprint: string, [newest = ""]: readon
  * @returns undefined if Sallyport did not create the deployment, or if no hash matches
  */
 export function deployedHash(description: string | undefined, hashes: readonly string[]): string | undefined {
-  const [, part] = new RegExp(`^${PREFIX} [0-9a-f]+ ([0-9a-f]{${HASH_LENGTH}})$`).exec(description ?? "") ?? [];
+  const [, part] =
+    new RegExp(`^${PREFIX} [0-9a-f]+ ([0-9a-f]{${HASH_LENGTH}})$`).exec(description ?? "") ?? [];
   return part === undefined ? undefined : hashes.find((hash) => hash.startsWith(part));
 }
 

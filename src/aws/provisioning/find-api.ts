@@ -33,7 +33,10 @@ const SEARCH_TIMEOUT_MS = 30_000;
  * Returns whether an API belongs to a record. The tag with the name is not sufficient, because
  * another database can use the same name.
  */
-export function belongsToRecord({ ApiId, Tags }: Pick<Api, "ApiId" | "Tags">, record: Gateway | undefined): boolean {
+export function belongsToRecord(
+  { ApiId, Tags }: Pick<Api, "ApiId" | "Tags">,
+  record: Gateway | undefined,
+): boolean {
   if (record === undefined) return false;
   const recordId = Tags?.[RECORD_TAG];
   return recordId === record.id || (recordId === undefined && ApiId === record.apiId);

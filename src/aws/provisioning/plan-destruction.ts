@@ -3,12 +3,12 @@ import type { Gateway } from "../../auth/gateways.ts";
 import { gatewayArn } from "../arns.ts";
 import type { GatewayDefinition } from "../define-gateway.ts";
 import { DOMAIN_TAG, TAG_PREFIX } from "../tags.ts";
-import { isStackApi, belongsToRecord } from "./find-api.ts";
+import { belongsToRecord, isStackApi } from "./find-api.ts";
 import type { Comparison, Step } from "./plan.ts";
 import { removeDuplicate } from "./plan-api.ts";
 import { removeDomain, removeMapping, unusedDomains } from "./plan-domain.ts";
-import { removeInvokePermission, formerFunctions } from "./plan-functions.ts";
-import { removingEndpoint, isBeingRemoved } from "./recorded.ts";
+import { formerFunctions, removeInvokePermission } from "./plan-functions.ts";
+import { isBeingRemoved, removingEndpoint } from "./recorded.ts";
 
 /**
  * Plans the removal of everything that `apply` creates, in the order that AWS requires. Mappings to

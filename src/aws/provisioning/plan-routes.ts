@@ -20,7 +20,7 @@ import {
   SECRET_PARAMETER,
 } from "./desired.ts";
 import { type Comparison, differences, entryDifferences, type Step, withoutQuery } from "./plan.ts";
-import { removeInvokePermission, formerFunctions } from "./plan-functions.ts";
+import { formerFunctions, removeInvokePermission } from "./plan-functions.ts";
 
 /**
  * Value of the two settings that make API Gateway send the response of the backend to the client.
@@ -308,8 +308,7 @@ function formatParameter(
   desired: Readonly<Record<string, string>>,
 ): string {
   const header = name.replace("integration.request.", "");
-  if (name === SECRET_PARAMETER)
-    return `${header}: ${name in desired ? "another secret" : "removed"}`;
+  if (name === SECRET_PARAMETER) return `${header}: ${name in desired ? "another secret" : "removed"}`;
   return `${header}: ${formatSource(actual?.[name])} → ${formatSource(desired[name])}`;
 }
 

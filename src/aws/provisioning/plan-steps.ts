@@ -2,7 +2,7 @@ import type { Comparison, Step } from "./plan.ts";
 import { planApi } from "./plan-api.ts";
 import { planDomains, planFormerDomains } from "./plan-domain.ts";
 import { planFunctions } from "./plan-functions.ts";
-import { planSecretRemoval, planRecord, planRecordAfterwards } from "./plan-record.ts";
+import { planRecord, planRecordAfterwards, planSecretRemoval } from "./plan-record.ts";
 import { planFormerFunctions, planRoutes } from "./plan-routes.ts";
 import { planDeployment, planNoAutoDeploy, planRouteSettings, planStage } from "./plan-stage.ts";
 

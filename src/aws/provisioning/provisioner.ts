@@ -15,10 +15,10 @@ import { removeSecretsStep } from "./plan-record.ts";
 import { integrationOf } from "./plan-routes.ts";
 import { planApply, planSteps } from "./plan-steps.ts";
 import { isBeingMade, isBeingRemoved, recordedRegion } from "./recorded.ts";
-import { type RecordRun, type OnStep, type Plan, type Purpose, Run, stepSummary } from "./run.ts";
+import { type OnStep, type Plan, type Purpose, type RecordRun, Run, stepSummary } from "./run.ts";
 import { DRAIN_MS, RunContext } from "./run-context.ts";
 import { freshSecret, planSecret, type SecretPlan } from "./secrets.ts";
-import { type GatewayStatus, EMPTY_STATUS, statusOf } from "./status.ts";
+import { EMPTY_STATUS, type GatewayStatus, statusOf } from "./status.ts";
 
 /** Returns the steps that change the state at AWS and in the database. */
 type Planner = (comparison: Comparison) => readonly Step[];

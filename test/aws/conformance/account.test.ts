@@ -208,6 +208,8 @@ describe("4 throttling that is none", () => {
     const routes = { $default: route("http://127.0.0.1:9", "default") };
     const throttling = { ...PLENTY, burst: -1 };
     const apis = [{ routes, stages: { dev: { throttling } } }];
-    await expect(openDesk({ apis })).rejects.toThrow(/stage "dev": throttling must have a rate and a burst of at least 0/);
+    await expect(openDesk({ apis })).rejects.toThrow(
+      /stage "dev": throttling must have a rate and a burst of at least 0/,
+    );
   });
 });

@@ -168,7 +168,11 @@ describe("1.2 where API keys cannot be", () => {
       { routes: { $default: { ...$default, apiKeyRequired: true } } },
       /apiKeyRequired is allowed on \$connect only/,
     ],
-    ["a key without a value", { stages: { dev: { apiKeys: { one: "" } } } }, /needs a unique value without outer spaces/],
+    [
+      "a key without a value",
+      { stages: { dev: { apiKeys: { one: "" } } } },
+      /needs a unique value without outer spaces/,
+    ],
     [
       "two keys of one value",
       { stages: { dev: { apiKeys: { one: "same", two: "same" } } } },

@@ -167,7 +167,9 @@ describe("1.2 identity sources", () => {
     "'text'",
   ]) {
     onDesk(`1.6 ${source} is no identity source`, AUTHORIZER, async () => {
-      await expect(guarded(admitting, { identitySource: [source] })).rejects.toThrow(/is not an identity source/);
+      await expect(guarded(admitting, { identitySource: [source] })).rejects.toThrow(
+        /is not an identity source/,
+      );
     });
   }
 });
@@ -323,13 +325,21 @@ describe("1.1 where authorization cannot be", () => {
   const authorization = { type: "CUSTOM", handler: admitting } as const;
 
   for (const [what, routes, words] of [
-    ["on $default", { $default: { integration, authorization } }, /authorization is allowed on \$connect only/],
+    [
+      "on $default",
+      { $default: { integration, authorization } },
+      /authorization is allowed on \$connect only/,
+    ],
     [
       "on $disconnect",
       { $disconnect: { integration, authorization } },
       /authorization is allowed on \$connect only/,
     ],
-    ["by JWT", { $connect: { integration, authorization: { type: "JWT" } } }, /type of an authorization must be/],
+    [
+      "by JWT",
+      { $connect: { integration, authorization: { type: "JWT" } } },
+      /type of an authorization must be/,
+    ],
     [
       "without a function",
       { $connect: { integration, authorization: { type: "CUSTOM" } } },

@@ -86,7 +86,10 @@ const NOT_UNDERSTOOD: readonly (readonly [words: RegExp, options: object])[] = [
     /routeSettings\["nobody"\] is for a route that does not exist/,
     withStage({ routeSettings: { nobody: { ratePerSecond: 1, burst: 1 } } }),
   ],
-  [/routeSettings\["\$default"\] must have a rate and a burst of at least 0/, withStage({ routeSettings: { $default: { burst: 1 } } })],
+  [
+    /routeSettings\["\$default"\] must have a rate and a burst of at least 0/,
+    withStage({ routeSettings: { $default: { burst: 1 } } }),
+  ],
   [
     /throttling: throttlingRateLimit is not an option\. Write ratePerSecond/,
     withStage({ throttling: { throttlingRateLimit: 1 } }),

@@ -4,9 +4,7 @@ import { Kysely } from "kysely";
 import {
   createSallyport,
   defineChannel,
-  defineGateway,
   definePermissions,
-  gatewaySecret,
   handler,
   type Sallyport,
   WebSocketView,
@@ -17,6 +15,7 @@ import { honoMiddleware } from "sallyport/adapters/hono";
 import { lambdaHandler } from "sallyport/adapters/lambda";
 import { nextHandlers } from "sallyport/adapters/next";
 import { nodeListener } from "sallyport/adapters/node";
+import { defineGateway, gatewaySecret } from "sallyport/aws";
 import { connect } from "sallyport/client";
 import { startLocalGateway } from "sallyport/local";
 import { postgres } from "sallyport/storage/postgres";

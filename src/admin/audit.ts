@@ -1,0 +1,24 @@
+import type { AuditEntry, AuditFilter } from "../audit/audit-log.ts";
+import type { Decision } from "../audit/decision.ts";
+import type { DecisionFilter } from "../audit/decision-log.ts";
+import type { Services } from "../services.ts";
+import { withStorageErrors } from "../storage/storage-errors.ts";
+
+/** `access.audit`: reads the audit log and the decision log. */
+export class AccessAudit {
+  readonly #services: Services;
+
+  constructor(services: Services) {
+    this.#services = services;
+  }
+
+  /** Returns entries of the audit log, newest first. */
+  list(filter?: AuditFilter): Promise<readonly AuditEntry[]> {
+    return withStorageErrors(this.#services.database, () => this.#services.audit.list(filter));
+  }
+
+  /** Returns stored decisions, newest first. */
+  decisions(filter?: DecisionFilter): Promise<readonly Decision[]> {
+    return withStorageErrors(this.#services.database, () => this.#services.decisionLog.list(filter));
+  }
+}
