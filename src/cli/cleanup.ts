@@ -34,7 +34,7 @@ export function addCleanup(program: Command, terminal: Terminal): void {
       durationParser(SECOND_MS, "1s", 7 * DAY_MS),
     )
     .option(
-      "--sessions <time>",
+      "--connections <time>",
       "keep rows of connections for this time (default 1d)",
       durationParser(3 * HOUR_MS, "3h"),
     )

@@ -13,9 +13,9 @@ import {
 import { type Format, type Report, reporting } from "./report.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Adds `sessions list` and `close`. */
+/** Adds `connections list` and `connections close`. */
 export function addConnections(program: Command, terminal: Terminal): void {
-  const connections = program.command("sessions").description("List and close open connections");
+  const connections = program.command("connections").description("List and close open connections");
   const listing = connections
     .command("list")
     .description("List open connections")
@@ -25,7 +25,7 @@ export function addConnections(program: Command, terminal: Terminal): void {
   const closing = connections
     .command("close")
     .description("Close one connection, or all of a user or in a channel, without revoking a permission")
-    .argument("[connection]", "the id that sessions list prints")
+    .argument("[connection]", "the id that connections list prints")
     .option("--user <user>", "all connections of this user")
     .option("--channel <name>", "all connections in this channel");
   reporting<Format & ConnectionFilter>(listing, terminal, list);

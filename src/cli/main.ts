@@ -7,12 +7,11 @@ import { addDecisions } from "./decisions.ts";
 import { addGateway } from "./gateway.ts";
 import { addGroups } from "./groups.ts";
 import { addLimits } from "./limits.ts";
+import { addLocal } from "./local.ts";
 import { addMigrate } from "./migrate.ts";
 import { addPermissions } from "./permissions.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
 import { addUsers } from "./users.ts";
-import { addWhatCan } from "./what-can.ts";
-import { addWhoCan } from "./who-can.ts";
 import { addWhy } from "./why.ts";
 
 /**
@@ -64,14 +63,13 @@ export function commandLine(output: Omit<Terminal, "app">): Command {
   addGroups(program, terminal);
   addPermissions(program, terminal);
   addWhy(program, terminal);
-  addWhoCan(program, terminal);
-  addWhatCan(program, terminal);
   addAudit(program, terminal);
   addDecisions(program, terminal);
   addConnections(program, terminal);
   addLimits(program, terminal);
   addCleanup(program, terminal);
   addGateway(program, terminal);
+  addLocal(program, terminal);
   redirectOutput(program, terminal);
   return program;
 }

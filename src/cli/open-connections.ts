@@ -39,7 +39,7 @@ export async function getConnection(sallyport: Sallyport, id: string): Promise<C
   const [found] = await sallyport.listConnections({ connection: id });
   if (found) return found;
   throw new ConfigurationError(
-    `There is no open connection ${quoted(id)}. Run sessions list to see the open connections.`,
+    `There is no open connection ${quoted(id)}. Run connections list to see the open connections.`,
     { code: "SALLYPORT_UNKNOWN_NAME" },
   );
 }

@@ -7,11 +7,12 @@ import { actor, type ChangeCommand, type ChangeFormat, changing, withChangeOptio
 import { describeRule } from "./describe-rule.ts";
 import { type Names, namesOf } from "./find-user.ts";
 import { migrated } from "./migrate.ts";
+import { addPermissionHolders } from "./permissions-who.ts";
 import { type Report, reporting } from "./report.ts";
 import { aligned, first } from "./table.ts";
 import { quoted, type Terminal } from "./terminal.ts";
 
-/** Adds `permissions list`, `sync`, `prune` and `diff`. */
+/** Adds `permissions list`, `sync`, `prune`, `diff` and `who`. */
 export function addPermissions(program: Command, terminal: Terminal): void {
   const permissions = program
     .command("permissions")
@@ -44,6 +45,7 @@ export function addPermissions(program: Command, terminal: Terminal): void {
     terminal,
     diff,
   );
+  addPermissionHolders(permissions, terminal);
 }
 
 async function list(sallyport: Sallyport): Promise<Report> {

@@ -9,6 +9,8 @@ import { formatEnd } from "./instants.ts";
 import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
+import { stateOf } from "./user-state.ts";
+import { addUserAccess } from "./users-access.ts";
 
 interface ListFormat extends Format {
   readonly state?: "active" | "inactive";
@@ -20,7 +22,8 @@ interface ListFormat extends Format {
 }
 
 /**
- * Adds `users list`, `grant`, `revoke`, `activate`, `deactivate`, `superuser`, `delete` and `show`.
+ * Adds `users list`, `grant`, `revoke`, `activate`, `deactivate`, `superuser`, `delete`, `show` and
+ * `access`.
  */
 export function addUsers(program: Command, terminal: Terminal): void {
   const users = program.command("users").description("Manage and show the access of users");
@@ -76,6 +79,7 @@ export function addUsers(program: Command, terminal: Terminal): void {
     terminal,
     (sallyport, _options, [user = ""]) => show(sallyport, user),
   );
+  addUserAccess(users, terminal);
 }
 
 async function list(sallyport: Sallyport, options: ListFormat): Promise<Report> {
@@ -207,9 +211,4 @@ function grantLines({ grants, isSuperuser }: UserDetails): readonly string[] {
       return [`  ${permission}`, until === null ? source : `${source},${formatEnd(until)}`];
     }),
   );
-}
-
-/** Returns the state of a user, such as `active, superuser`. */
-export function stateOf(user: { readonly isActive: boolean; readonly isSuperuser: boolean }): string {
-  return [user.isActive ? "active" : "inactive", ...(user.isSuperuser ? ["superuser"] : [])].join(", ");
 }

@@ -1,7 +1,6 @@
 import { afterEach, expect, test } from "vitest";
-import type { GatewayOptions } from "../../src/aws.ts";
+import type { GatewayOptions, Target } from "../../src/aws.ts";
 import { ConfigurationError, ProvisioningError } from "../../src/errors.ts";
-import type { Target } from "../../src/aws.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { expectServed } from "./expect-served.ts";
 import { CHAT, ProvisioningWorld, REGION } from "./provisioning-world.ts";

@@ -57,7 +57,7 @@ describe("cleanup", () => {
       decisions: 0,
       audit: 0,
     });
-    expect(await count("sessions")).toBe(4);
+    expect(await count("connections")).toBe(4);
     expect(await count("memberships")).toBe(4);
     expect(await world.sql("select hash from sallyport_tokens where hash like 'old%'")).toEqual([]);
     expect(await world.sql("select hash from sallyport_tokens where hash = 'replayable'")).toHaveLength(1);
@@ -167,7 +167,7 @@ describe("sallyport cleanup", () => {
     await expect.poll(() => lines).toContain("Removed 3 connections.");
     child.kill("SIGTERM");
     expect(await ended).toEqual([0, null]);
-    expect(await count("sessions")).toBe(0);
+    expect(await count("connections")).toBe(0);
   });
 
   test.each([

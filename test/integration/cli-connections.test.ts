@@ -15,16 +15,16 @@ describe("the command line", () => {
   const app = (...args: string[]) => commandLineWith(args, { STORY_DATABASE: world.database });
 
   test("lists connections with user, view, channel, time and gateway", async () => {
-    expect((await app("sessions", "list")).out).toBe("No such connection is open.\n");
+    expect((await app("connections", "list")).out).toBe("No such connection is open.\n");
     await world.connect("u1", { channel: "rooms/general" });
     await world.connect("u2");
-    const { out } = await app("sessions", "list");
+    const { out } = await app("connections", "list");
     expect(out).toMatch(/^\S+ +ann@example\.com \(u1\) +\/ws\/chat +rooms\/general +since 20\S+Z +local$/m);
     expect(out).toMatch(/^\S+ +bob@example\.com \(u2\) +\/ws\/chat +in no channel +since 20\S+Z +local$/m);
-    const ofAnn = document(await app("sessions", "list", "--user", ANN, "--json"));
+    const ofAnn = document(await app("connections", "list", "--user", ANN, "--json"));
     expect(ofAnn).toMatchObject([{ user: "u1", label: ANN, channels: ["rooms/general"], gateway: "local" }]);
-    expect(document(await app("sessions", "list", "--channel", "rooms/general", "--json"))).toEqual(ofAnn);
-    expect(document(await app("sessions", "list", "--view", "/ws/chat", "--json"))).toHaveLength(2);
+    expect(document(await app("connections", "list", "--channel", "rooms/general", "--json"))).toEqual(ofAnn);
+    expect(document(await app("connections", "list", "--view", "/ws/chat", "--json"))).toHaveLength(2);
   });
 
   test("closes connections by id, user or channel, and none in a dry run", async () => {
@@ -33,7 +33,7 @@ describe("the command line", () => {
       await world.connect("u2", { channel: "rooms/general" }),
       await world.connect("u1"),
     ];
-    const listed = document(await app("sessions", "list", "--json")) as {
+    const listed = document(await app("connections", "list", "--json")) as {
       session: string;
       user: string;
       channels: string[];
@@ -48,20 +48,20 @@ describe("the command line", () => {
         listed.filter(({ channels: joined }) => joined.length > 0).map(({ session }) => session),
       ],
     ] as const) {
-      const preview = document(await app("sessions", "close", ...which, "--dry-run", "--json"));
+      const preview = document(await app("connections", "close", ...which, "--dry-run", "--json"));
       expect(preview).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
     }
     expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
-    expect((await app("sessions", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 connection:\n/);
+    expect((await app("connections", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 connection:\n/);
     await again.closed;
-    expect(document(await app("sessions", "close", "--user", ANN, "--json"))).toMatchObject({
+    expect(document(await app("connections", "close", "--user", ANN, "--json"))).toMatchObject({
       dryRun: false,
       sessions: [{ user: "u1" }],
       report: { recipients: 1, failed: 0 },
     });
     await ann.closed;
-    expect((await app("sessions", "close", "--user", ANN)).out).toBe("No such connection is open.\n");
-    expect((await app("sessions", "close", "--channel", "rooms/general")).out).toMatch(
+    expect((await app("connections", "close", "--user", ANN)).out).toBe("No such connection is open.\n");
+    expect((await app("connections", "close", "--channel", "rooms/general")).out).toMatch(
       /^Closed 1 connection:\n/,
     );
     await bob.closed;
@@ -130,9 +130,9 @@ describe("the command line", () => {
     for (let index = 0; index < 60; index++) {
       await world.sallyport.access.grant(`many-${String(index).padStart(2, "0")}`, chat.can_use_chat);
     }
-    const { out } = await app("who-can", USE);
+    const { out } = await app("permissions", "who", USE);
     expect(out.trimEnd().split("\n")).toHaveLength(51);
     expect(out).toMatch(/\nand 12 more \(--json lists all\)\n$/);
-    expect(document(await app("who-can", USE, "--json"))).toHaveLength(62);
+    expect(document(await app("permissions", "who", USE, "--json"))).toHaveLength(62);
   });
 });

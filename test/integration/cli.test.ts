@@ -172,7 +172,7 @@ describe("the command of the local gateway", () => {
     const target = `http://127.0.0.1:${(backend.address() as AddressInfo).port}/any/`;
     const child = spawn(
       process.execPath,
-      [bin, "gateway", "local", "--target", target, "--port", "0", "--stage", "test", "--secret", "s3cret"],
+      [bin, "local", "--target", target, "--port", "0", "--stage", "test", "--secret", "s3cret"],
       { cwd: folder, stdio: ["ignore", "pipe", "pipe"] },
     );
     onTestFinished(() => {
@@ -203,7 +203,7 @@ describe("the command of the local gateway", () => {
   test("prints its addresses as one JSON document, and keeps running", async () => {
     const child = spawn(
       process.execPath,
-      [bin, "gateway", "local", "--target", "http://127.0.0.1:9/", "--port", "0", "--json"],
+      [bin, "local", "--target", "http://127.0.0.1:9/", "--port", "0", "--json"],
       { cwd: folder, stdio: ["ignore", "pipe", "pipe"] },
     );
     onTestFinished(() => {
@@ -222,15 +222,15 @@ describe("the command of the local gateway", () => {
     const taken = createServer();
     await new Promise<void>((done) => taken.listen(0, "127.0.0.1", done));
     const port = String((taken.address() as AddressInfo).port);
-    const inUse = await sallyport(["gateway", "local", "--target", "http://127.0.0.1:9/", "--port", port]);
+    const inUse = await sallyport(["local", "--target", "http://127.0.0.1:9/", "--port", port]);
     expect(inUse.code).toBe(1);
     expect(inUse.err).toMatch(new RegExp(`^sallyport: .*${port}.*in use.*\n$`));
     taken.close();
-    expect((await sallyport(["gateway", "local", "--target", "nonsense"])).code).toBe(1);
+    expect((await sallyport(["local", "--target", "nonsense"])).code).toBe(1);
     expect(
-      (await sallyport(["gateway", "local", "--target", "http://127.0.0.1:9/", "--port", "x"])).err,
+      (await sallyport(["local", "--target", "http://127.0.0.1:9/", "--port", "x"])).err,
     ).toContain("65535");
-    expect((await sallyport(["gateway", "local"])).err).toContain("--target");
+    expect((await sallyport(["local"])).err).toContain("--target");
   });
 });
 
@@ -595,14 +595,14 @@ describe("queries", () => {
     });
     expect((await app("why", "--user", BOB, "--view", "/ws/chat")).out).toContain("passes as a superuser");
     expect((await app("why", "--view", "/ws/chat")).out).toContain("no user is signed in");
-    expect((await app("who-can", USE)).out).toBe(
+    expect((await app("permissions", "who", USE)).out).toBe(
       `${ANN} (u1)  group "editors" until 2030-12-31T00:00:00Z\n${BOB} (u2)  superuser\n`,
     );
-    expect(document(await app("who-can", USE, "--json"))).toMatchObject([
+    expect(document(await app("permissions", "who", USE, "--json"))).toMatchObject([
       { user: "u1", label: ANN, grants: [{ group: "editors" }] },
       { user: "u2", label: BOB, isSuperuser: true },
     ]);
-    expect((await app("what-can", ANN)).out).toBe(
+    expect((await app("users", "access", ANN)).out).toBe(
       [
         `${ANN} (u1): active`,
         `permissions: ${USE}`,
@@ -615,7 +615,7 @@ describe("queries", () => {
         "",
       ].join("\n"),
     );
-    expect(document(await app("what-can", ANN, "--json"))).toMatchObject({
+    expect(document(await app("users", "access", ANN, "--json"))).toMatchObject({
       label: ANN,
       views: [{ path: "/ws/chat" }],
     });
@@ -634,17 +634,17 @@ describe("queries", () => {
       [["why"], "Pass a reference, or name a view"],
       [["why", "0123456789ab"], 'No decision is stored for the reference "0123456789ab".'],
       [["why", "0123456789ab", "--view", "/ws/chat"], "not both"],
-      [["who-can", "chat.can_use_cha"], `Did you mean "${USE}"?`],
-      [["what-can", "anna@example.com"], `Did you mean "${ANN}"?`],
+      [["permissions", "who", "chat.can_use_cha"], `Did you mean "${USE}"?`],
+      [["users", "access", "anna@example.com"], `Did you mean "${ANN}"?`],
       [["audit", "--user", "anna@example.com"], `Did you mean "${ANN}"?`],
       [["audit", "--since", "yesterday"], "Write 30m, 2h"],
       [["audit", "--limit", "0"], "from 1 to 1000"],
-      [["sessions", "list", "--view", "/ws/caht"], 'Did you mean "/ws/chat"?'],
-      [["sessions", "list", "--channel", "room/x"], "No channel definition matches"],
-      [["sessions", "close", "--channel", "nowhere"], "No channel definition matches"],
-      [["sessions", "close"], "Name what to close"],
-      [["sessions", "close", "abc", "--user", ANN], "Name what to close"],
-      [["sessions", "close", "abc"], 'There is no open connection "abc".'],
+      [["connections", "list", "--view", "/ws/caht"], 'Did you mean "/ws/chat"?'],
+      [["connections", "list", "--channel", "room/x"], "No channel definition matches"],
+      [["connections", "close", "--channel", "nowhere"], "No channel definition matches"],
+      [["connections", "close"], "Name what to close"],
+      [["connections", "close", "abc", "--user", ANN], "Name what to close"],
+      [["connections", "close", "abc"], 'There is no open connection "abc".'],
     ];
     for (const [args, words] of wrong) {
       const { code, out, err } = await app(...args, "--json");
@@ -710,8 +710,8 @@ describe("the command line with hostile input or output", () => {
       ["users", "grant", eve, MODERATE],
       ["users", "grant", eve, MODERATE, "--dry-run"],
       ["users", "revoke", eve, USE],
-      ["who-can", USE],
-      ["what-can", eve],
+      ["permissions", "who", USE],
+      ["users", "access", eve],
       ["why", "--user", eve, "--view", "/ws/chat"],
       ["audit"],
       ["users", "list"],
@@ -754,10 +754,10 @@ describe("the command line with hostile input or output", () => {
       ["users", "grant", ANN, USE, "--reason", long],
       ["users", "grant", ANN, USE, "--until", EVIL],
       ["permissions", "prune", EVIL],
-      ["who-can", EVIL],
+      ["permissions", "who", EVIL],
       ["why", EVIL],
       ["why", "--view", EVIL],
-      ["sessions", "close", EVIL],
+      ["connections", "close", EVIL],
       ["limits", "list", "--address", EVIL],
       ["limits", "clear", "--user", EVIL],
       ["decisions", "--user", EVIL],

@@ -227,7 +227,7 @@ describe("the session id of the app", () => {
     await open({ instances: 1 });
     const ann = await world.connect(`ann:${SECRET}`);
     const token = await world.token(`ann:${SECRET}`);
-    for (const table of ["sessions", "tokens"]) {
+    for (const table of ["connections", "tokens"]) {
       await world.sql(`update sallyport_${table} set session_id = '${SECRET}'`);
     }
     // The app runs while the tables are those of the earlier version, so its background tasks fail.

@@ -306,7 +306,7 @@ async function emptied(design: Design): Promise<TestDatabase> {
 /** Everything but what a migration and a gateway's registration leave. Whoever refers to others goes first. */
 const EMPTIED = [
   "memberships",
-  "sessions",
+  "connections",
   "tokens",
   "ended_sessions",
   "user_permissions",

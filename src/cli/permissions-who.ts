@@ -9,16 +9,16 @@ import { type Format, type Report, reporting } from "./report.ts";
 import { aligned, first, MAX_ROWS } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Adds `who-can`, which lists the users who have a permission now. */
-export function addWhoCan(program: Command, terminal: Terminal): void {
-  const command = program
-    .command("who-can")
+/** Adds `permissions who`, which lists the users who have a permission now. */
+export function addPermissionHolders(permissions: Command, terminal: Terminal): void {
+  const command = permissions
+    .command("who")
     .description("List the active users who have a permission now, and the source of it")
     .argument(...PERMISSION);
-  reporting(command, terminal, whoCan);
+  reporting(command, terminal, permissionHolders);
 }
 
-async function whoCan(
+async function permissionHolders(
   sallyport: Sallyport,
   options: Format,
   [text = ""]: readonly string[],

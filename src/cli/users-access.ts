@@ -6,18 +6,18 @@ import { findUser, namesOf } from "./find-user.ts";
 import { type Report, reporting } from "./report.ts";
 import { first } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
-import { stateOf } from "./users.ts";
+import { stateOf } from "./user-state.ts";
 
-/** Adds `what-can`, which lists what a user can access by the rules now. */
-export function addWhatCan(program: Command, terminal: Terminal): void {
-  const command = program
-    .command("what-can")
+/** Adds `users access`, which lists what a user can access by the rules now. */
+export function addUserAccess(users: Command, terminal: Terminal): void {
+  const command = users
+    .command("access")
     .description("List views, handlers and channels, and whether a user can access them now")
     .argument(...USER);
-  reporting(command, terminal, (sallyport, _options, [user = ""]) => whatCan(sallyport, user));
+  reporting(command, terminal, (sallyport, _options, [user = ""]) => userAccess(sallyport, user));
 }
 
-async function whatCan(sallyport: Sallyport, text: string): Promise<Report> {
+async function userAccess(sallyport: Sallyport, text: string): Promise<Report> {
   const user = await findUser(sallyport, text);
   const access = await sallyport.access.users.access(user);
   const names = await namesOf(sallyport, [user]);
