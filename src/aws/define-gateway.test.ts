@@ -381,7 +381,7 @@ describe("a gateway definition", () => {
     [
       "a target with a user's name",
       { target: "https://me@www.example.com/ws" },
-      /target has a name or password/,
+      /target contains a user name or password/,
     ],
     [
       "a function that is not named",
@@ -438,7 +438,7 @@ describe("a gateway definition", () => {
     [
       "a route to a host",
       route("moderate", "https://www.example.com"),
-      /routes\["moderate"\] must end with a name/,
+      /routes\["moderate"\] must end with a route name/,
     ],
     [
       "no expression",

@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
-import type { GatewayStatus, OnStep, Plan, Provisioner } from "../aws.ts";
+import type { GatewayStatus, OnStep, Plan, Provisioner } from "../aws/provisioning.ts";
 import { ConfigurationError } from "../errors.ts";
 import { loadingFailure } from "../optional-packages.ts";
 import { printable } from "../printable.ts";
@@ -91,9 +91,9 @@ function provisioning(
 }
 
 /** Imports the module on demand, because it imports the AWS SDK. */
-async function loadProvisioning(): Promise<typeof import("../aws.ts")> {
+async function loadProvisioning(): Promise<typeof import("../aws/provisioning.ts")> {
   try {
-    return await import("../aws.ts");
+    return await import("../aws/provisioning.ts");
   } catch (cause) {
     const name = "@aws-sdk/client-apigatewayv2";
     const needed = { name, neededBy: "Provisioning", install: `npm install --save-dev ${name}` };

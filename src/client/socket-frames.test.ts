@@ -306,7 +306,7 @@ describe("calls and messages", () => {
       { handler: "typing", on: true },
     ]);
     newestWebSocket().emit("close");
-    expect(() => socket.send("typing")).toThrow("The socket is waiting, not open.");
+    expect(() => socket.send("typing")).toThrow("The socket is reconnecting, not open.");
     await vi.advanceTimersByTimeAsync(600_000);
     newestWebSocket().emit("open");
     expect(received()).toEqual([]);

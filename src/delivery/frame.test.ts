@@ -32,7 +32,7 @@ describe("a value that JSON cannot represent", () => {
     ],
     ["a typed array", [new Float32Array(2)], /^message\[0\] is an object of class Float32Array/],
     ["an ArrayBuffer", { a: { b: new ArrayBuffer(1) } }, /^message\.a\.b is an object of class ArrayBuffer/],
-    ["a Map", { services: new Map([["a", 1]]) }, /^message\.rooms is a Map.*Object\.fromEntries/],
+    ["a Map", { services: new Map([["a", 1]]) }, /^message\.services is a Map.*Object\.fromEntries/],
     ["a Set", { list: [1, { ids: new Set([1]) }] }, /^message\.list\[1\]\.ids is a Set.*\[\.\.\.set\]/],
     ["a bigint", { total: 1n }, /^message\.total is a bigint.*String\(value\)/],
     ["a function", { "my key": () => 1 }, /^message\["my key"\] is a function/],
@@ -263,7 +263,7 @@ describe("a message with a reserved form", () => {
     ],
     ["an error of API Gateway", { message: "Forbidden", connectionId: "a=", requestId: "b=" }],
   ])("%s is rejected", (_, message) => {
-    const rejection = { name: "RequestError", code: "SALLYPORT_INVALID", status: 400, reason: "reserved" };
+    const rejection = { name: "BadRequestError", code: "SALLYPORT_INVALID", status: 400, reason: "reserved" };
     expect(() => encodeMessage(message)).toThrow(expect.objectContaining(rejection));
   });
 

@@ -136,7 +136,7 @@ describe("definePermissions", () => {
 
   test("rejects dots, empty labels and names over 100 characters", () => {
     expect(() => definePermissions("chat", { "a.b": "x" })).toThrow(/codename/);
-    expect(() => definePermissions("Chat", { a: "x" })).toThrow(/lower-case/);
+    expect(() => definePermissions("Chat", { a: "x" })).toThrow(/lowercase/);
     expect(() => definePermissions("chat", { a: " " })).toThrow(/label/);
     expect(() => definePermissions("chat", { ["a".repeat(101)]: "x" })).toThrow(/codename/);
   });

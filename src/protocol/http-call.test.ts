@@ -20,7 +20,7 @@ test("keeps the error of an interrupted body as the cause", async () => {
   const broken = new Error("connection reset");
   const body = new ReadableStream({ pull: (controller) => controller.error(broken) });
   await expect(webCall(post(body)).body(100)).rejects.toMatchObject({
-    name: "RequestError",
+    name: "BadRequestError",
     status: 400,
     cause: broken,
   });

@@ -26,7 +26,7 @@ beforeEach(() => {
   };
   const services = {
     database,
-    decisionLog: { settleWhenDue: async () => undefined, sweep: async () => undefined },
+    decisionLog: { flushWithCountsWhenDue: async () => undefined, sweep: async () => undefined },
     endedSessions: { sweep: async () => undefined },
     activity: { writeWhenDue: async () => undefined },
     changeLog: { since: async () => ({ number: 0, subjects: [] }) },

@@ -82,6 +82,6 @@ describe("Channels", () => {
         return error as Error;
       }
     })();
-    expect(long?.message.length).toBeLessThan(300);
+    expect(long?.message.length).toBeLessThan(400);
   });
 });

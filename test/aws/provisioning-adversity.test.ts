@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Plan } from "../../src/aws.ts";
+import type { Plan } from "../../src/aws/provisioning.ts";
 import { type GatewayOptions, gatewaySecret } from "../../src/aws.ts";
 import { ConfigurationError } from "../../src/errors.ts";
 import { CHAT, ProvisioningWorld, REGION, secretOf } from "./provisioning-world.ts";

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { GatewayOptions, Plan } from "../../src/aws.ts";
+import type { Plan } from "../../src/aws/provisioning.ts";
+import type { GatewayOptions } from "../../src/aws.ts";
 import { ProvisioningError } from "../../src/errors.ts";
 import type { Snapshot } from "./control-plane/apis.ts";
 import type { Fault } from "./control-plane/server.ts";

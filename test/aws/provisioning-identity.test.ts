@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Plan } from "../../src/aws.ts";
+import type { Plan } from "../../src/aws/provisioning.ts";
 import { gatewaySecret } from "../../src/aws.ts";
 import { ProvisioningWorld, REGION } from "./provisioning-world.ts";
 

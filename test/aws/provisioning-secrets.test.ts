@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { gatewaySecret, hashSecret } from "../../src/auth/gateways.ts";
-import type { Provisioner } from "../../src/aws.ts";
+import type { Provisioner } from "../../src/aws/provisioning.ts";
 import { SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
 import type { Fault } from "./control-plane/server.ts";
 import { ProvisioningWorld, secretOf } from "./provisioning-world.ts";

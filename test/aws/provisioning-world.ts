@@ -1,12 +1,7 @@
 import { hashSecret } from "../../src/auth/gateways.ts";
 import { SECRET_PARAMETER } from "../../src/aws/provisioning/desired.ts";
-import {
-  type ControlPlaneOptions,
-  defineGateway,
-  type GatewayOptions,
-  type Provisioner,
-  provisioner,
-} from "../../src/aws.ts";
+import { type ControlPlaneOptions, type Provisioner, provisioner } from "../../src/aws/provisioning.ts";
+import { defineGateway, type GatewayOptions } from "../../src/aws.ts";
 import type { Gateway } from "../../src/index.ts";
 import { createSallyport, type Sallyport } from "../../src/sallyport.ts";
 import type { Database } from "../../src/storage/database.ts";

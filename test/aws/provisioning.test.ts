@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { GatewayOptions, Plan, Provisioner } from "../../src/aws.ts";
+import type { Plan, Provisioner } from "../../src/aws/provisioning.ts";
+import type { GatewayOptions } from "../../src/aws.ts";
 import { ProvisioningError } from "../../src/errors.ts";
 import { CONTEXT_HEADERS, SECRET_HEADER } from "../../src/protocol/gateway-call.ts";
 import type { Fault } from "./control-plane/server.ts";

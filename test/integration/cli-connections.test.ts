@@ -52,7 +52,9 @@ describe("the command line", () => {
       expect(preview).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
     }
     expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
-    expect((await app("connections", "close", id, "--reason", "stuck")).out).toMatch(/^Closed 1 connection:\n/);
+    expect((await app("connections", "close", id, "--reason", "stuck")).out).toMatch(
+      /^Closed 1 connection:\n/,
+    );
     await again.closed;
     expect(document(await app("connections", "close", "--user", ANN, "--json"))).toMatchObject({
       dryRun: false,

@@ -227,9 +227,9 @@ describe("the command of the local gateway", () => {
     expect(inUse.err).toMatch(new RegExp(`^sallyport: .*${port}.*in use.*\n$`));
     taken.close();
     expect((await sallyport(["local", "--target", "nonsense"])).code).toBe(1);
-    expect(
-      (await sallyport(["local", "--target", "http://127.0.0.1:9/", "--port", "x"])).err,
-    ).toContain("65535");
+    expect((await sallyport(["local", "--target", "http://127.0.0.1:9/", "--port", "x"])).err).toContain(
+      "65535",
+    );
     expect((await sallyport(["local"])).err).toContain("--target");
   });
 });

@@ -114,7 +114,11 @@ describe("a message in a reserved form", () => {
     await world.connect("ann", { channel: "rooms/general" });
     for (const frame of FORGED) {
       const sending = world.sallyport.to({ user: "ann" }).send(frame);
-      await expect(sending).rejects.toMatchObject({ name: "RequestError", status: 400, reason: "reserved" });
+      await expect(sending).rejects.toMatchObject({
+        name: "BadRequestError",
+        status: 400,
+        reason: "reserved",
+      });
     }
   });
 });

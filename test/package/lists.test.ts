@@ -96,7 +96,7 @@ describe("lists that state the same facts agree", () => {
       "events/message.ts",
       "events/join.ts",
       "events/disconnect.ts",
-      "sending/sender.ts",
+      "sending/fan-out.ts",
       "revocation/worker.ts",
       "admin/change.ts",
     ];

@@ -56,6 +56,9 @@ const LAYERS = [
 ];
 const layerOf = (file: string) => LAYERS.findIndex((layer) => layer.includes(folderOf(file)));
 
+/** Declares types of all layers, and contains no code. */
+const SERVICES = "services.ts";
+
 /** Folders that are used without the rest of the package. */
 const STANDALONE: Readonly<Record<string, readonly string[]>> = {
   local: ["local", "protocol", "errors.ts", "options.ts", "format-value.ts"],
@@ -84,7 +87,10 @@ describe("imports", () => {
 
   test("a file imports from its own layer and from lower ones", () => {
     const wrong = imports.filter(
-      ({ from, to }) => !Object.hasOwn(STANDALONE, folderOf(from)) && layerOf(to) < layerOf(from),
+      ({ from, to }) =>
+        !Object.hasOwn(STANDALONE, folderOf(from)) &&
+        ![from, to].includes(SERVICES) &&
+        layerOf(to) < layerOf(from),
     );
     expect(wrong).toEqual([]);
   });
@@ -130,10 +136,26 @@ describe("imports", () => {
 });
 
 /** Files of more than 400 lines, and why one file is better than two. */
-const LONG_FILES: Readonly<Record<string, string>> = {};
+const LONG_FILES: Readonly<Record<string, string>> = {
+  "admin/change.ts": "one case for each kind of change",
+  "auth/rate-limits.ts": "one statement for each way in which a window is counted, read or removed",
+  "client/socket.ts": "one state machine, whose states share private fields",
+  "connections/connections.ts": "the statements of one table, which share conditions",
+  "delivery/delivery.ts": "one state machine, whose retries and queues share private fields",
+  "permissions/effective.ts": "the statements that read permissions, which share subqueries",
+  "permissions/grants.ts": "the statements that write grants, with the validation of their names",
+  "sallyport.ts": "the constructor connects all services",
+  "storage/postgres.ts": "one implementation of the interface Database",
+};
 
 /** Functions of more than 80 lines, and why. */
-const LONG_FUNCTIONS: Readonly<Record<string, string>> = {};
+const LONG_FUNCTIONS: Readonly<Record<string, string>> = {
+  "admin/change.ts:editTables": "one case for each kind of change",
+  "connections/open.ts:#buildOpen": "one SQL statement",
+  "events/message.ts:message": "the checks of a message in their order",
+  "sallyport.ts:constructor": "it connects all services",
+  "storage/migrations.ts:createConnections": "the columns of six tables",
+};
 
 const lengths = new Map([...texts].map(([file, text]) => [file, text.split("\n").length - 1]));
 

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { defineGateway, type Provisioner, provisioner } from "../../src/aws.ts";
+import { type Provisioner, provisioner } from "../../src/aws/provisioning.ts";
+import { defineGateway } from "../../src/aws.ts";
 import { type LocalGateway, startLocalGateway } from "../../src/local/emulator.ts";
 import { Clock } from "../aws/control-plane/rates.ts";
 import { ControlPlane } from "../aws/control-plane/server.ts";

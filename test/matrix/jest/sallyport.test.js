@@ -1,12 +1,12 @@
-const { openHarness } = require("sallyport/testing");
+const { createTestApp } = require("sallyport/testing");
 const { chat, sallyport } = require("./sallyport.js");
 
 test("answers a user who has the permission, and denies another one", async () => {
-  const harness = await openHarness(sallyport);
+  const harness = await createTestApp(sallyport);
   try {
     const ann = await harness.connectAs("ann", { permissions: [chat.can_use_chat] });
     expect(await ann.call.whoami()).toEqual({ user: "ann" });
-    await harness.expectDenied("eve");
+    await harness.expectForbidden("eve");
   } finally {
     await harness.close();
   }

@@ -21,7 +21,7 @@ import { startLocalGateway } from "sallyport/local";
 import { postgres } from "sallyport/storage/postgres";
 import { LibsqlDialect, sqlite } from "sallyport/storage/sqlite";
 import { openTelemetry } from "sallyport/telemetry";
-import { openHarness } from "sallyport/testing";
+import { createTestApp } from "sallyport/testing";
 
 const chat = definePermissions("chat", { can_use_chat: "Can use chat" });
 const room = defineChannel("rooms/:slug", {
@@ -72,5 +72,5 @@ export const others = [
   lambdaHandler,
   nextHandlers,
   openTelemetry,
-  openHarness,
+  createTestApp,
 ];
