@@ -42,6 +42,7 @@ import { BoundedManagementApi } from "./delivery/bounded-api.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { HttpManagementApi, type ManagementApi } from "./delivery/management-api.ts";
 import { sendingBounds } from "./delivery/options.ts";
+import { toRequestError } from "./delivery/to-request-error.ts";
 import { printError } from "./error-output.ts";
 import { ErrorReporter } from "./error-reporter.ts";
 import { ConfigurationError, ForbiddenError, RequestError, SallyportError } from "./errors.ts";
@@ -54,14 +55,7 @@ import { OrphanedConnections } from "./events/orphaned-connections.ts";
 import { PendingDisconnects } from "./events/pending-disconnects.ts";
 import { issueToken } from "./events/token.ts";
 import { formatValue, isPlainObject } from "./format-value.ts";
-import {
-  type Answer,
-  type DenialResponse,
-  deniedAnswer,
-  reply,
-  succeeded,
-  toRequestError,
-} from "./http/response.ts";
+import { type Answer, type DenialResponse, deniedAnswer, reply, succeeded } from "./http/response.ts";
 import { booleanOption, numberOption, optionsOf, parseOptions } from "./options.ts";
 import { DeclaredRules } from "./permissions/declared-rules.ts";
 import { PermissionCatalog } from "./permissions/define.ts";

@@ -31,7 +31,7 @@ test("indents a small template and prints a larger one on one line", () => {
 
 test.each([
   [51_199, []],
-  [51_200, [expect.stringMatching(/^The template has 51,201 bytes\. .* only from S3: .*--s3-bucket/)]],
+  [51_200, [expect.stringMatching(/^The template has 51,201 bytes\. .* only from S3\. .*--s3-bucket/)]],
   [999_999, [expect.stringContaining("only from S3")]],
   [
     1_000_000,

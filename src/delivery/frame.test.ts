@@ -263,7 +263,12 @@ describe("a message with a reserved form", () => {
     ],
     ["an error of API Gateway", { message: "Forbidden", connectionId: "a=", requestId: "b=" }],
   ])("%s is rejected", (_, message) => {
-    const rejection = { name: "BadRequestError", code: "SALLYPORT_INVALID", status: 400, reason: "reserved" };
+    const rejection = {
+      name: "BadRequestError",
+      code: "SALLYPORT_BAD_REQUEST",
+      status: 400,
+      reason: "reserved",
+    };
     expect(() => encodeMessage(message)).toThrow(expect.objectContaining(rejection));
   });
 

@@ -2,8 +2,8 @@ import { type DecisionContext, denied, newReference } from "../audit/decision.ts
 import { requireChannelRules, requireSendRules, runChannelAuthorize } from "../auth/authorize.ts";
 import type { ConnectionRow, ConnectionWithChannels } from "../connections/connections.ts";
 import type { Audience, Requirement } from "../delivery/audience.ts";
+import { toRequestError } from "../delivery/to-request-error.ts";
 import { ForbiddenError, RequestError } from "../errors.ts";
-import { toRequestError } from "../http/response.ts";
 import { evaluateRules } from "../permissions/rules.ts";
 import { ReportedPromise } from "../reported-promise.ts";
 import { audienceKey, trackSend } from "../sending/fan-out.ts";

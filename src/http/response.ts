@@ -1,6 +1,5 @@
 import type { DecisionContext } from "../audit/decision.ts";
 import { encodeFrame, encodeResult } from "../delivery/frame.ts";
-import { DeliveryError, PayloadTooLargeError } from "../errors.ts";
 import type { CallAnswer, DenialBody } from "../protocol/frames.ts";
 import type { HttpAnswer } from "../protocol/http-call.ts";
 
@@ -46,13 +45,6 @@ export function deniedAnswer({ status, body, headers }: DenialResponse, { callId
   const { error, reference } = body;
   const answer: CallAnswer = { id: callId, ok: false, status, error, reference };
   return { status: 200, body: JSON.stringify(answer), headers, isAllowed: false };
-}
-
-/** Converts an answer that is too large to status 413, so that the client receives the reason. */
-export function toRequestError(error: unknown): unknown {
-  return error instanceof DeliveryError && error.code === "SALLYPORT_TOO_LARGE"
-    ? new PayloadTooLargeError(error.message, { reason: "too-large", clientMessage: "Message too large." })
-    : error;
 }
 
 const JSON_HEADERS = Object.freeze({ "content-type": "application/json", "cache-control": "no-store" });

@@ -14,7 +14,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   [polls, enforced, ended, isChanged, isFull, held] = [0, 0, 0, false, false, undefined];
   const database = {
-    changedElsewhere: async () => {
+    pollExternalChanges: async () => {
       polls++;
       await held;
       return isChanged;

@@ -1,8 +1,8 @@
 // Connects a user, calls a handler, sends to the user, and revokes the permission. Prints what each step returned.
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { gatewaySecret } from "sallyport";
 import { nodeListener } from "sallyport/adapters/node";
+import { gatewaySecret } from "sallyport/aws";
 import { connect } from "sallyport/client";
 import { startLocalGateway } from "sallyport/local";
 import { WebSocket } from "ws";
