@@ -3,6 +3,7 @@ import { cpus, totalmem } from "node:os";
 import { resolve } from "node:path";
 import { events } from "./events.js";
 import { fanout } from "./fanout.js";
+import { firstSend } from "./first-send.js";
 import { growth } from "./growth.js";
 import { imports } from "./imports.js";
 import { memory } from "./memory.js";
@@ -16,6 +17,7 @@ import { twoWriters } from "./two-writers.js";
 const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   events,
   fanout,
+  "first-send": firstSend,
   growth,
   memory,
   imports,

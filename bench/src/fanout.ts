@@ -44,7 +44,7 @@ export async function fanout(sizes = SIZES, latencies = LATENCIES): Promise<read
           `fanout-${size}-${latency}ms`,
           "messages/s",
           { ours: ours.send, floor: floor.send },
-          { promise: { least: 0.8 } },
+          { promise: { least: latency === 0 ? 0.85 : 0.8 } },
         ),
       );
       await ours.close();
@@ -55,7 +55,9 @@ export async function fanout(sizes = SIZES, latencies = LATENCIES): Promise<read
   return rows;
 }
 
-async function startManagementApi(latency: number): Promise<{ child: ChildProcess; endpoint: string }> {
+export async function startManagementApi(
+  latency: number,
+): Promise<{ child: ChildProcess; endpoint: string }> {
   const child = fork(fileURLToPath(import.meta.url), ["management-api", String(latency)]);
   const port = await new Promise((resolve) => child.once("message", resolve));
   return { child, endpoint: `http://127.0.0.1:${port}/dev` };
@@ -95,7 +97,7 @@ async function ourSend(endpoint: string, size: number): Promise<Sender> {
 }
 
 /** Ids in memory, one hash for the body, the day's key kept, no object for an answer. */
-function bareSend(endpoint: string, size: number): Sender {
+export function bareSend(endpoint: string, size: number): Sender {
   const { origin, host, pathname } = new URL(endpoint);
   const pool = new Pool(origin, { connections: CONCURRENCY });
   const signer = new Signer(REGION, CREDENTIALS);

@@ -47,7 +47,7 @@ async function grow(name: string, smallSource: string, largeSource: string): Pro
         `growth-${name}-${size}`,
         "µs/message",
         { ours: () => cost(large.app, size), floor: () => cost(small.app, 1000) },
-        { promise: { most: 1.2 } },
+        { promise: { most: 1.15 } },
       ),
     );
   }

@@ -8,6 +8,7 @@ import { lostConnections } from "./scenarios/lost-connections.js";
 import { movingMembers } from "./scenarios/moving-members.js";
 import { refusedConnections } from "./scenarios/refused-connections.js";
 import { slowSockets } from "./scenarios/slow-sockets.js";
+import { starting } from "./scenarios/starting.js";
 import { talkingUser } from "./scenarios/talking-user.js";
 
 /** Runs one scenario and returns its figures. It uses only the public API, so that an older build can be measured by the same code. */
@@ -15,6 +16,7 @@ export type Scenario = () => Promise<readonly Figure[]>;
 
 /** The scenarios of `npm run bench:load`, in the order of the table. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  starting,
   "changing-grants": changingGrants,
   "connecting-clients": connectingClients,
   "moving-members": movingMembers,

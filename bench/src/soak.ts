@@ -15,17 +15,20 @@ import { postgres } from "sallyport/storage/postgres";
 import { sqlite } from "sallyport/storage/sqlite";
 import { benchApp, chat } from "./bench-app.js";
 import { startServer } from "./postgres-server.js";
+import { serverCpuMs } from "./server-cpu.js";
 import { FailingEndpoint } from "./soak/failing-endpoint.js";
 import { type Failure, FailureCounts } from "./soak/failures.js";
 import { Faults } from "./soak/faults.js";
 import { type Order, runPeople, type Stretch } from "./soak/people.js";
 import { LOGIN } from "./soak/person.js";
+import { Progress } from "./soak/progress.js";
 import { grown, type Readings, resources, rss } from "./soak/readings.js";
+import { Stalls } from "./soak/stalls.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 /**
- * `npm run soak`: sockets that join, leave, send, disconnect, connect again and lose their permission now and then, at half of the
- * measured peak. Without options on SQLite, for ten minutes. `--minutes 30` sets the time. `--faults` runs on PostgreSQL, with random
+ * `npm run soak`: sockets that join, leave, send, disconnect, connect again and lose their permission now and then, at a third of
+ * the measured peak. Without options on SQLite, for ten minutes. `--minutes 30` sets the time. `--faults` runs on PostgreSQL, with random
  * faults: database connections are cut, lost or refused, the gateway answers 429 or 500, clients stop reading.
  *
  * Ends with 1 in each of these cases:
@@ -39,6 +42,11 @@ import { TcpProxy } from "./tcp-proxy.js";
 const SOCKETS = Number(process.env.SOAK_SOCKETS ?? 2000);
 const CREWS = 20;
 const WARM_UP_SHARE = 0.25;
+/**
+ * The load as a share of the measured peak. The rest is for the messages that wait after a fault, and for retries while the gateway answers
+ * 429: with more than a machine can do, they would be rejected for that reason alone.
+ */
+const LOAD_SHARE = 1 / 3;
 /** Large enough that what waits for a client that does not read soon exceeds every buffer. */
 const FAULTY_TEXT_BYTES = 8192;
 /** How long errors of one kind can wait until they are reported together, in milliseconds. Source: src/error-reporter.ts. */
@@ -73,6 +81,8 @@ class ChatView extends WebSocketView {
 interface Storage {
   readonly storage: Database;
   readonly proxy?: TcpProxy;
+  /** Returns the processor time of a database server, in milliseconds. */
+  readonly cpuMs?: () => Promise<number>;
   close(): Promise<void>;
 }
 
@@ -90,6 +100,7 @@ async function openPostgres(): Promise<Storage> {
   return {
     storage: postgres(proxy.through(server.url)),
     proxy,
+    cpuMs: () => serverCpuMs(server.url),
     close: async () => {
       await proxy.close();
       await server.stop();
@@ -98,7 +109,7 @@ async function openPostgres(): Promise<Storage> {
 }
 
 async function soak(minutes: number, withFaults: boolean): Promise<void> {
-  const { storage, proxy, close } = withFaults ? await openPostgres() : await openSqlite();
+  const { storage, proxy, cpuMs, close } = withFaults ? await openPostgres() : await openSqlite();
   const failures = new FailureCounts();
   const app = benchApp(storage, {
     channels: [defineChannel("rooms/:slug", { permissionsRequired: [chat.use] })],
@@ -140,7 +151,7 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
   await reported(people);
   tell({ do: "peak" });
   const peak = (await reported(people)) as number;
-  const rate = Math.round(peak / 2);
+  const rate = Math.round(peak * LOAD_SHARE);
   console.log(`${SOCKETS} sockets, peak ${peak.toFixed(0)} messages/s, ${minutes} min at ${rate}/s`);
 
   const faults = proxy && failing && new Faults(proxy, failing, (ms) => tell({ do: "silence", ms }));
@@ -179,6 +190,8 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
     }
   };
 
+  const stalls = new Stalls();
+  const progress = new Progress("app", {}, cpuMs ? { PostgreSQL: cpuMs } : {});
   const warmUp = await stretch(minutes * 60_000 * WARM_UP_SHARE);
   const rest = await stretch(minutes * 60_000 * (1 - WARM_UP_SHARE));
   const crew = { group: "Crew 0" };
@@ -219,6 +232,10 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
     ...grown("gateway and clients", warmUp.outside, rest.outside),
   ];
   if (complaints.length > 0) for (const line of faults?.timeline() ?? []) console.error(line);
+  for (const line of [...stalls.report("the app"), ...warmUp.outside.stalls, ...rest.outside.stalls])
+    console.log(line);
+  stalls.stop();
+  progress.stop();
   for (const complaint of complaints.slice(0, MAX_COMPLAINTS)) console.error(complaint);
   console.log(complaints.length === 0 ? "Nothing failed, nothing grew." : `${complaints.length} complaints.`);
   process.exitCode = complaints.length === 0 ? 0 : 1;

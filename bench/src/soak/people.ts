@@ -3,7 +3,9 @@ import { startLocalGateway } from "sallyport/local";
 import type { Failure } from "./failures.js";
 import { FailureCounts } from "./failures.js";
 import { Person } from "./person.js";
+import { Progress } from "./progress.js";
 import { type Readings, resources, rss } from "./readings.js";
+import { Stalls } from "./stalls.js";
 
 /** Bytes that may wait for a client, so that one that stops reading is noticed soon. */
 const MAX_BUFFERED_BYTES = 32_768;
@@ -32,6 +34,8 @@ export interface Stretch extends Readings {
   /** Calls that were denied, or whose connection was closed before the answer. */
   readonly denied: number;
   readonly failures: readonly Failure[];
+  /** A line for each time at which this process was stalled. */
+  readonly stalls: readonly string[];
 }
 
 /** The local gateway and its clients, in a process of their own. Sends its address when it is ready, and then acts on each {@link Order}. */
@@ -100,16 +104,25 @@ async function keepBusy(
 ): Promise<Stretch> {
   const until = performance.now() + ms;
   const failures = new FailureCounts();
+  const stalls = new Stalls();
+  let failed = 0;
   const rssMiB: number[] = [];
   const underWay = new Set<Promise<void>>();
   const sum = (of: (person: Person) => number) => people.reduce((total, person) => total + of(person), 0);
   const [answeredBefore, deniedBefore] = [sum((one) => one.answered), sum((one) => one.denied)];
+  const progress = new Progress("gateway and clients", {
+    answered: () => sum((one) => one.answered),
+    failed: () => failed,
+  });
   let lastSample = 0;
   for (let due = performance.now(); performance.now() < until; due += 10) {
     for (let n = 0; n < rate / 100; n++) {
       const done = oneOf(people)
         .live(oneOf(DEEDS))
-        .catch((error: unknown) => failures.add((error as Error).message));
+        .catch((error: unknown) => {
+          failed++;
+          failures.add((error as Error).message);
+        });
       underWay.add(done);
       done.finally(() => underWay.delete(done));
     }
@@ -123,5 +136,10 @@ async function keepBusy(
   await sleep(SETTLING_MS);
   const answered = sum((one) => one.answered) - answeredBefore;
   const denied = sum((one) => one.denied) - deniedBefore;
-  return { answered, denied, failures: failures.take(), rssMiB, atRest: resources() };
+  stalls.stop();
+  progress.stop();
+  return {
+    ...{ answered, denied, failures: failures.take(), rssMiB, atRest: resources() },
+    stalls: stalls.report("the gateway with its clients"),
+  };
 }
