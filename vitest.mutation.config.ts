@@ -4,11 +4,10 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: [
-      "src/access/**/*.test.ts",
-      "src/view/**/*.test.ts",
+      "src/{auth,permissions,views,audit,revocation}/**/*.test.ts",
       "src/delivery/**/*.test.ts",
       "src/adapters/**/*.test.ts",
-      "src/gateways/**/*.test.ts",
+      "src/aws/*.test.ts",
       "src/testing/**/*.test.ts",
       "src/protocol/**/*.test.ts",
       "src/client/**/*.test.ts",

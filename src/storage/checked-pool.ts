@@ -207,7 +207,8 @@ export class CheckedPool implements PostgresPool {
     client.release = (error?: Error | boolean) => {
       // A second call does nothing. #repeat() may have released a lost connection.
       client.release = () => undefined;
-      release(error ?? line.lost);
+      // Kysely 0.29 releases with `false`.
+      release(error || line.lost);
     };
     return client;
   }

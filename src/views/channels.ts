@@ -65,7 +65,7 @@ export class Channels {
   }
 
   /**
-   * Returns all definitions in the order of declaration. `asksData`: it has an `authorize`
+   * Returns all definitions in the order of declaration. `hasAuthorize`: it has an `authorize`
    * function.
    */
   list(): readonly {

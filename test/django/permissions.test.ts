@@ -990,7 +990,7 @@ describe("how permissions come to be", () => {
       "view_article",
     ]);
     for (const model of ["Article", "order-line", "order.line", "", "9lives", "m".repeat(94)]) {
-      expect(() => modelPermissions(model), model).toThrow(/model's name/);
+      expect(() => modelPermissions(model), model).toThrow(/cannot be the name of a model/);
     }
     // The longest name of a model still makes codenames that may be.
     const longest = modelPermissions("m".repeat(93));
@@ -1006,7 +1006,7 @@ describe("how permissions come to be", () => {
     ]);
     expect(names(modelPermissions("article", []), { can_ship: "Can ship" })).toEqual(["can_ship"]);
     expect(() => modelPermissions("article", ["publish" as never])).toThrow(/"publish"/);
-    expect(() => modelPermissions("article", ["add", "add"])).toThrow(/named twice/);
+    expect(() => modelPermissions("article", ["add", "add"])).toThrow(/"add" is listed twice/);
     const { view_article, can_ship } = definePermissions("shop", modelPermissions("article", ["view"]), {
       can_ship: "Can ship",
     });

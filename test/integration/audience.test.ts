@@ -234,7 +234,7 @@ test("sends to different audiences in turn reach the recipients of their own aud
     expect(await reached({ permission: chat.can_use_chat })).toEqual([5, 0]);
     expect(await reached({ permission: chat.can_moderate_chat })).toEqual([1, 0]);
     expect(await reached({ connection: ann?.connection as string })).toEqual([1, 0]);
-    expect(await reached({ connection: bob?.connectionId as string })).toEqual([1, 0]);
+    expect(await reached({ connectionId: bob?.connectionId as string })).toEqual([1, 0]);
     expect(await reached("everyone")).toEqual([5, 0]);
     await world.sallyport.to({ channel: "rooms/general" }).send({ type: "general" });
     await world.sallyport.to({ channel: "clubs/chess" }).send({ type: "chess" });
@@ -257,9 +257,9 @@ test("close() records the user who called it, and accepts the id of a connection
     by: "ann",
     user: "bob",
   });
-  const [session] = await world.sallyport.listConnections({ user: "cat" });
-  expect(session).toMatchObject({ user: "cat", view: "/ws/chat", gateway: "local", channels: [] });
-  expect(await world.sallyport.to({ connection: session?.connection as string }).close()).toMatchObject({
+  const [cat] = await world.sallyport.listConnections({ user: "cat" });
+  expect(cat).toMatchObject({ user: "cat", view: "/ws/chat", gateway: "local", channels: [] });
+  expect(await world.sallyport.to({ connection: cat?.connection as string }).close()).toMatchObject({
     recipients: 1,
     sent: 1,
   });
@@ -267,7 +267,7 @@ test("close() records the user who called it, and accepts the id of a connection
   expect((await world.sallyport.access.audit.list())[0]).toMatchObject({
     action: "close-connections",
     user: "cat",
-    details: { audience: { session: session?.connection } },
+    details: { audience: { connection: cat?.connection } },
   });
 });
 

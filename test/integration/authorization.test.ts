@@ -384,7 +384,7 @@ describe("a message", () => {
     const ann = await world.connect(null);
     expect(await ann.call("n".repeat(300))).toMatchObject({ ok: false, status: 403 });
     expect(world.decisions.at(-1)?.handler).toBe("n".repeat(200));
-    expect(world.decisions.at(-1)?.message).toMatch(/It has: look, strict, whole\.$/);
+    expect(world.decisions.at(-1)?.message).toMatch(/Call one of: look, strict, whole\.$/);
   });
 
   test("does not show its handler a channel that is no longer declared", async () => {

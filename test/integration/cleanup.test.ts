@@ -50,7 +50,7 @@ describe("cleanup", () => {
     const before = { counters: await count("counters"), changes: await world.sallyport.access.audit.list() };
 
     expect(await world.sallyport.cleanup()).toEqual({
-      sessions: 2500,
+      connections: 2500,
       tokens: 5,
       endedSessions: 0,
       counters: 1,
@@ -69,7 +69,7 @@ describe("cleanup", () => {
     expect((await world.sallyport.access.audit.list())[0]?.number).toBe((before.changes[0]?.number ?? 0) + 1);
 
     expect(await world.sallyport.cleanup()).toMatchObject({
-      sessions: 0,
+      connections: 0,
       tokens: 0,
       endedSessions: 0,
       counters: 0,
@@ -78,15 +78,15 @@ describe("cleanup", () => {
 
   test("keeps connections for the configured number of hours, and rejects options that are too short", async () => {
     await insertConnections("a", 1, 3.5 * HOUR_MS);
-    expect(await world.sallyport.cleanup({ keepConnectionHours: 4 })).toMatchObject({ sessions: 0 });
-    expect(await world.sallyport.cleanup({ keepConnectionHours: 3 })).toMatchObject({ sessions: 1 });
+    expect(await world.sallyport.cleanup({ keepConnectionHours: 4 })).toMatchObject({ connections: 0 });
+    expect(await world.sallyport.cleanup({ keepConnectionHours: 3 })).toMatchObject({ connections: 1 });
     for (const options of [
-      { keepSessionHours: 2 },
-      { keepSessionHours: Number.NaN },
-      { keepSessionHours: "3" },
+      { keepConnectionHours: 2 },
+      { keepConnectionHours: Number.NaN },
+      { keepConnectionHours: "3" },
       { keepAuditDays: 29 },
       { keepAuditDays: null },
-      { keepSession: 4 },
+      { keepConnection: 4 },
       null,
     ]) {
       await expect(world.sallyport.cleanup(options as never), JSON.stringify(options)).rejects.toThrow(
@@ -155,7 +155,7 @@ describe("sallyport cleanup", () => {
     const again = command("--json");
     expect(await again.ended).toEqual([0, null]);
     expect(again.lines.map((line) => JSON.parse(line))).toEqual([
-      { sessions: 0, tokens: 0, endedSessions: 0, counters: 0, decisions: 0, audit: 0 },
+      { connections: 0, tokens: 0, endedSessions: 0, counters: 0, decisions: 0, audit: 0 },
     ]);
   });
 
@@ -174,7 +174,7 @@ describe("sallyport cleanup", () => {
     [["--every", "soon"], /--every/],
     [["--every", "0s"], /--every/],
     [["--every", "4w"], /at most 7d/],
-    [["--sessions", "1h"], /at least 3h/],
+    [["--connections", "1h"], /at least 3h/],
     [["--audit", "7d"], /at least 30d/],
   ])("rejects %j with an error that says what is valid", async (args, words) => {
     const { lines, ended } = command(...args);

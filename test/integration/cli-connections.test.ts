@@ -34,22 +34,22 @@ describe("the command line", () => {
       await world.connect("u1"),
     ];
     const listed = document(await app("connections", "list", "--json")) as {
-      session: string;
+      connection: string;
       user: string;
       channels: string[];
     }[];
     const id = listed.find(({ user, channels: joined }) => user === "u1" && joined.length === 0)
-      ?.session as string;
+      ?.connection as string;
     for (const [which, closing] of [
       [[id], [id]],
-      [["--user", ANN], listed.filter(({ user }) => user === "u1").map(({ session }) => session)],
+      [["--user", ANN], listed.filter(({ user }) => user === "u1").map(({ connection }) => connection)],
       [
         ["--channel", "rooms/general"],
-        listed.filter(({ channels: joined }) => joined.length > 0).map(({ session }) => session),
+        listed.filter(({ channels: joined }) => joined.length > 0).map(({ connection }) => connection),
       ],
     ] as const) {
       const preview = document(await app("connections", "close", ...which, "--dry-run", "--json"));
-      expect(preview).toMatchObject({ dryRun: true, sessions: closing.map((session) => ({ session })) });
+      expect(preview).toMatchObject({ dryRun: true, connections: closing.map((connection) => ({ connection })) });
     }
     expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
     expect((await app("connections", "close", id, "--reason", "stuck")).out).toMatch(
@@ -58,7 +58,7 @@ describe("the command line", () => {
     await again.closed;
     expect(document(await app("connections", "close", "--user", ANN, "--json"))).toMatchObject({
       dryRun: false,
-      sessions: [{ user: "u1" }],
+      connections: [{ user: "u1" }],
       report: { recipients: 1, failed: 0 },
     });
     await ann.closed;
@@ -70,7 +70,7 @@ describe("the command line", () => {
     const audit = (await app("audit")).out;
     expect(audit).toContain('"stuck"');
     expect(audit).toContain(`closed the connections of ${ANN} (u1)`);
-    expect(audit).toContain(`closed the connections of {"session":"${id}"}, which belonged to ${ANN} (u1)`);
+    expect(audit).toContain(`closed the connections of {"connection":"${id}"}, which belonged to ${ANN} (u1)`);
     expect(audit).toContain('closed the connections of {"channel":"rooms/general"}');
     await world.sallyport.access.users.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
     expect((await app("audit", "--limit", "1")).out).toContain(
@@ -84,7 +84,7 @@ describe("the command line", () => {
     const predicted = document(await app(...revoke, "--dry-run", "--json"));
     expect(predicted).toMatchObject({
       users: [{ user: "u1", label: ANN, gains: [], loses: [USE] }],
-      sessions: [{ user: "u1", label: ANN, view: "/ws/chat" }],
+      connections: [{ user: "u1", label: ANN, view: "/ws/chat" }],
       channels: [],
     });
     expect((await app(...revoke, "--dry-run")).out).toMatch(
@@ -96,7 +96,7 @@ describe("the command line", () => {
     expect(ann.received).toEqual([revoked()]);
     const reference = String(ann.received[0]?.reference);
     const { out } = await app("why", reference);
-    expect(out).toMatch(/^refused \(403, permission\): ChatView needs/);
+    expect(out).toMatch(/^denied \(403, permission\): ChatView needs/);
     expect(out).toContain(`✘ ChatView needs ${USE}\n    missing: ${USE}`);
     expect(out).toContain(
       `followed from change ${number}: cli:${userInfo().username} revoked ${USE} from ${ANN} (u1)\n`,
@@ -115,7 +115,7 @@ describe("the command line", () => {
     const ann = await world.connect("u1", { channel: "rooms/moderators" });
     const revoke = ["users", "revoke", ANN, MODERATE];
     expect(document(await app(...revoke, "--dry-run", "--json"))).toMatchObject({
-      sessions: [],
+      connections: [],
       channels: [{ user: "u1", label: ANN, channel: "rooms/moderators" }],
     });
     expect((await app(...revoke, "--dry-run")).out).toContain(

@@ -93,7 +93,7 @@ describe("the session of a token", () => {
 
 test.each([
   { sessionID: "s1" },
-  { connection_key: "s1" },
+  { session_id: "s1" },
   { sessionId: undefined },
   { id: "s1" },
   { sessionId: " " },

@@ -90,8 +90,8 @@ test("a send reaches a user, a connection, everyone, or the holders of a permiss
   const rows = (await world.sql("select connection_id from sallyport_connections where user_id = 'mo'")) as {
     connection_id: string;
   }[];
-  const connection = rows[0]?.connection_id as string;
-  expect(await sallyport.to({ connection }).send({ type: "e" })).toMatchObject({ recipients: 1, sent: 1 });
+  const connectionId = rows[0]?.connection_id as string;
+  expect(await sallyport.to({ connectionId }).send({ type: "e" })).toMatchObject({ recipients: 1, sent: 1 });
   await mo.message("e");
   expect(await sallyport.to({ user: "ann" }).close()).toMatchObject({ recipients: 2, sent: 2 });
   expect((await ann.closed).code).toBe(1000);

@@ -109,7 +109,7 @@ test("completes a revocation of a process that died between closing the row and 
   await world.sallyport.access.grant("ann", chat.can_use_chat);
   const ann = await world.connect("ann");
   await world.sql("delete from sallyport_user_permissions");
-  await world.sql("update sallyport_connections set closed_at = 1, close_reason = 'right ended'");
+  await world.sql("update sallyport_connections set closed_at = 1, close_reason = 'permission ended'");
   await world.sql(`insert into sallyport_revocations (id, scope, subject, created_at, claimed_by, claimed_until)
     values ('x', 'user', 'ann', 1, 'dead', 0)`);
   expect((await ann.closed).code).toBe(1000);
@@ -202,8 +202,8 @@ describe("an app with its own Kysely instance and foreign keys turned off", () =
       "user_permissions",
       "group_permissions",
       "user_groups",
-      "eviction_users",
-      "evictions",
+      "revocation_users",
+      "revocations",
     ])
       expect(await rows(table), table).toEqual([]);
   });

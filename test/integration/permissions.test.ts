@@ -271,7 +271,7 @@ describe("handlers", () => {
       "authorize",
       "channel",
       "handler",
-      "author",
+      "app",
     ]);
     expect(ran).toEqual([]);
   });

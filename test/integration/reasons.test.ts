@@ -290,11 +290,9 @@ describe("the decision log", () => {
     await world.sallyport.access.endSession("a-secret-key");
     await ann.closed;
     const kept = await world.sallyport.access.audit.decisions({ user: "ann" });
-    expect(kept.map(({ event }) => event).sort()).toEqual(["revocation", "message"]);
-    expect(new Set(kept.map(({ connectionKey }) => connectionKey))).toEqual(
-      new Set([kept[0]?.connectionKey]),
-    );
-    expect(kept[0]?.connectionKey).toMatch(/^[0-9a-f]{12}$/);
+    expect(kept.map(({ event }) => event).sort()).toEqual(["message", "revocation"]);
+    expect(new Set(kept.map(({ sessionId }) => sessionId))).toEqual(new Set([kept[0]?.sessionId]));
+    expect(kept[0]?.sessionId).toMatch(/^[0-9a-f]{12}$/);
     const logged = [kept, world.decisions, await world.sallyport.access.audit.list()];
     expect(JSON.stringify(logged)).not.toContain("a-secret-key");
   });
@@ -320,7 +318,7 @@ describe("explaining access without an event", () => {
       verdict: "denied",
       message: "ChatView.delete_message needs chat.can_moderate_chat.",
       missing: ["chat.can_moderate_chat"],
-      unasked: [],
+      uncalledHooks: [],
     });
     expect(answer.steps.map(({ what, allowed }) => `${what}: ${allowed}`)).toEqual([
       "ChatView: true",
@@ -331,7 +329,7 @@ describe("explaining access without an event", () => {
     await access.users.setSuperuser("ann", true);
     expect(await access.explain({ user: "ann", view: "/ws/chat", handler: "read_document" })).toMatchObject({
       verdict: "allowed",
-      unasked: ["authorize of ChatView.read_document"],
+      uncalledHooks: ["authorize of ChatView.read_document"],
     });
     expect(
       await access.explain({ user: "ann", view: "/ws/chat", channel: "notifications_user_bob" }),
@@ -391,7 +389,7 @@ describe("explaining access without an event", () => {
       pattern: "announcements",
       allowed: true,
       maySend: false,
-      asksData: false,
+      hasAuthorize: false,
     });
     expect((await access.users.access(null)).views.map(({ path, allowed }) => [path, allowed])).toEqual([
       ["/ws/chat", false],
@@ -582,7 +580,7 @@ describe("invalid input", () => {
       "group_permissions",
       "user_groups",
       "audit",
-      "evictions",
+      "revocations",
     ];
     const state = async () =>
       JSON.stringify(await Promise.all(tables.map((table) => world.sql(`select * from sallyport_${table}`))));

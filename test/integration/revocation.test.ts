@@ -368,7 +368,7 @@ test("completes the end of a session when its process died after the commit", as
   const storage = storageAt(world.database);
   let writes = 0;
   const dying: Database = Object.assign(Object.create(storage), {
-    write: (work: Parameters<Database["transaction"]>[0]) => {
+    transaction: (work: Parameters<Database["transaction"]>[0]) => {
       if (++writes > 1) throw new Error("killed");
       return storage.transaction(work);
     },

@@ -78,7 +78,7 @@ const summarize = (statements: readonly string[]) =>
 test("a message executes one statement, a read", async () => {
   const ann = await world.connect("ann", { channel: "rooms/general" });
   const statements = await statementsOf(async () => () => ann.call("whoami"));
-  expect(summarize(statements)).toEqual(["select sessions"]);
+  expect(summarize(statements)).toEqual(["select connections"]);
 });
 
 test("a connect executes three statements: token, limits and row", async () => {
@@ -86,7 +86,7 @@ test("a connect executes three statements: token, limits and row", async () => {
     const token = await world.token("ann");
     return () => world.connect("ann", { token });
   });
-  expect(summarize(statements)).toEqual(["update tokens", "insert counters", "insert sessions"]);
+  expect(summarize(statements)).toEqual(["update tokens", "insert counters", "insert connections"]);
 });
 
 test("a connect to a channel executes one more statement on SQLite, and none on PostgreSQL", async () => {
@@ -98,7 +98,7 @@ test("a connect to a channel executes one more statement on SQLite, and none on 
     expect(summarize(statements), channel).toEqual([
       "update tokens",
       "insert counters",
-      "insert sessions",
+      "insert connections",
       ...(isPostgres ? [] : ["insert memberships"]),
     ]);
   }
@@ -106,12 +106,12 @@ test("a connect to a channel executes one more statement on SQLite, and none on 
 
 test("a join executes three statements, a move at most four, and a leave two", async () => {
   const ann = await world.connect("ann");
-  const inOne = ["select sessions", "select sessions", "insert memberships"];
+  const inOne = ["select connections", "select connections", "insert memberships"];
   expect(summarize(await statementsOf(async () => () => ann.call("join")))).toEqual(inOne);
   const moved = summarize(await statementsOf(async () => () => ann.call("move")));
   expect(moved).toEqual(isPostgres ? inOne : [...inOne, "delete memberships"]);
   const left = summarize(await statementsOf(async () => () => ann.call("leave")));
-  expect(left).toEqual(["select sessions", "delete memberships"]);
+  expect(left).toEqual(["select connections", "delete memberships"]);
 });
 
 test("a bad token at the limit of its address executes one update and three reads", async () => {
@@ -141,7 +141,7 @@ test("an anonymous connect executes two statements: limits and row", async () =>
     },
   });
   const statements = await statementsOf(async () => () => world.connect(null));
-  expect(summarize(statements)).toEqual(["insert counters", "insert sessions"]);
+  expect(summarize(statements)).toEqual(["insert counters", "insert connections"]);
 });
 
 test("a disconnect executes one statement, also in a channel", async () => {
@@ -155,7 +155,7 @@ test("a disconnect executes one statement, also in a channel", async () => {
       await gone;
     };
   });
-  expect(summarize(statements)).toEqual(["update sessions"]);
+  expect(summarize(statements)).toEqual(["update connections"]);
 });
 
 /** Returns the row of the only connection of a user. */

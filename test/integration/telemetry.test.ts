@@ -141,12 +141,12 @@ describe("telemetry", () => {
     });
     expect(send?.parentSpanContext?.spanId).toBe(message?.spanContext().spanId);
     expect(send?.attributes).toMatchObject({ "sallyport.audience": "channel", "sallyport.sent": 1 });
-    const refused = await socket.call("delete_message", { id_of: 1 });
+    const denial = await socket.call("delete_message", { id_of: 1 });
     const events = spans.getFinishedSpans().flatMap((span) => span.events);
     expect(events).toContainEqual(
       expect.objectContaining({
-        name: "refused",
-        attributes: { "sallyport.reason": "permission", "sallyport.reference": refused.reference },
+        name: "denied",
+        attributes: { "sallyport.reason": "permission", "sallyport.reference": denial.reference },
       }),
     );
   });

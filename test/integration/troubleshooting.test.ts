@@ -61,7 +61,7 @@ test("T3 a message without a handler is rejected, and one with an unknown handle
   await socket.call("made_up");
   expect(last()).toMatchObject({
     reason: "handler",
-    message: expect.stringMatching(/It has: send_message, /),
+    message: expect.stringMatching(/Call one of: send_message, /),
   });
   socket.send({ id: "1", message: "hello" });
   expect(await socket.next(({ id }) => id === "1")).toMatchObject({ status: 400 });
@@ -209,7 +209,7 @@ test("T17 cleanup() deletes a connection that was closed long ago", async () => 
   await world.sql(
     "update sallyport_connections set connected_at = connected_at - 200000000, disconnected_at = disconnected_at - 200000000",
   );
-  expect(await world.sallyport.cleanup()).toMatchObject({ sessions: 1 });
+  expect(await world.sallyport.cleanup()).toMatchObject({ connections: 1 });
 });
 
 test("T18 a connect through an unknown gateway is denied and opens no connection", async () => {

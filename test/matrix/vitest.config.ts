@@ -9,7 +9,7 @@ const kyselyNext = { alias: { kysely: "kysely-next" } };
 
 /** What a peer's version can change. */
 const PEER_TESTS = [
-  "src/{storage,provisioning,delivery}/**/*.test.ts",
+  "src/{storage,aws,delivery}/**/*.test.ts",
   "test/storage/**/*.test.ts",
   "test/integration/telemetry.test.ts",
   "test/aws/provisioning*.test.ts",

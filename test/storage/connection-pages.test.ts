@@ -80,7 +80,7 @@ describe("pages of connections", () => {
       for (const user of users) await grants.addToGroup(db, user, "Crew", {});
       await grants.grant(db, { group: "Crew" }, chat.read, {});
     });
-    const closed_at = ["login", "deleted-user"].includes(selector.kind) ? 5 : null;
+    const closed_at = ["session", "deleted-user"].includes(selector.kind) ? 5 : null;
     const row = { session_id: "login", closed_at };
     await add(ids.map((id, index) => ({ id, user_id: users[index % users.length] ?? null, ...row })));
     await join(ids);
@@ -255,7 +255,7 @@ describe("a list of connections", () => {
     const listed = async (filter: Parameters<Connections["list"]>[0], limit = 1000) =>
       (await sessions.list(filter, limit)).map(({ id }) => id);
     for (const { id, text } of rows) {
-      for (const filter of [{ session: id }, { user: text }, { view: text }, { channel: text }]) {
+      for (const filter of [{ connection: id }, { user: text }, { view: text }, { channel: text }]) {
         expect([filter, await listed(filter)]).toEqual([filter, [id]]);
       }
     }

@@ -78,7 +78,7 @@ describe("a decision", () => {
     }
     const row = { event: "message", verdict: "denied", reason: "limit", user_id: "u", connection_key: "s" };
     const place = { view: "/v", handler: "h", channel: "c", at: 7, repeats: 0 };
-    const fields = { userId: "u", sessionId: "s", view: "/v", handler: "h", channel: "c", at: 7 };
+    const fields = { userId: "u", connectionKey: "s", view: "/v", handler: "h", channel: "c", at: 7 };
     await keep(one, [
       refused({ ...fields, reason: "limit", reference: "row" }),
       decision({ reference: "none" }),
@@ -149,7 +149,9 @@ test("decisions are listed in pages, each after the last decision of the page be
   // The last decision of a page may have been removed since.
   expect(await two.list({ after: { at: 100, reference: "bb" } })).toEqual(all.slice(4));
   for (const after of [null, "a", {}, { at: 1 }, { at: "1", reference: "a" }, { at: 1, reference: "\0" }])
-    await expect(two.list({ after: after as never })).rejects.toThrow(/after must be a decision/);
+    await expect(two.list({ after: after as never })).rejects.toThrow(
+      /after must be the last decision of the previous page, with at and reference/,
+    );
 });
 
 describe("decisions", () => {

@@ -370,7 +370,9 @@ describe("a read that is in flight during a change", () => {
       },
     });
     const registered = new Gateways(storage).register({ name: "main", endpoint: ENDPOINT });
-    await expect(registered).rejects.toThrow(/^Gateway "main" was removed while it was registered\.$/);
+    await expect(registered).rejects.toThrow(
+      /^Gateway "main" was removed while it was registered\. Register it again if it is needed\.$/,
+    );
   });
 
   test("does not bring back the endpoint that a second registration replaced", async () => {

@@ -1,10 +1,11 @@
-import { sql } from "kysely";
+import { type Kysely, sql } from "kysely";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { StorageError } from "../../src/errors.ts";
 import type { Database } from "../../src/storage/database.ts";
+import { runMigrations } from "../../src/storage/migration-runner.ts";
 import { emptyDatabase, sqlAt, storageAt, watchedStorageAt } from "../postgres/database.ts";
 import { sorted, twoProcesses } from "./processes.ts";
-import { addGroups, groupsIn } from "./tables.ts";
+import { addGroups, type Db, groupsIn } from "./tables.ts";
 
 const at = twoProcesses();
 
@@ -118,32 +119,58 @@ describe("migrate", () => {
     }
   });
 
-  test("continues a history that Kysely's Migrator began, for any order of its rows", async () => {
-    const storage = await unmigrated();
-    const names = await storage.migrate();
-    await storage.run("drop table sallyport_changes");
-    await storage.run("drop table sallyport_migrations");
-    // The tables as Kysely 0.28 created them.
-    await storage.run(
+  /** Replaces the table of migrations with the tables as Kysely 0.28 created them. */
+  const replaceWithTablesOfKysely = async ({ run }: Awaited<ReturnType<typeof unmigrated>>) => {
+    await run("drop table sallyport_migrations");
+    await run(
       "create table sallyport_migrations (name varchar(255) not null primary key, timestamp varchar(255) not null)",
     );
-    await storage.run(
+    await run(
       "create table sallyport_migrations_lock (id varchar(255) not null primary key, is_locked integer default 0 not null)",
     );
+  };
+
+  test("continues a history that Kysely's Migrator began, for any order of its rows", async () => {
+    const storage = await unmigrated();
+    const names = [...(await storage.migrate()), "9998_later", "9999_last"];
+    await replaceWithTablesOfKysely(storage);
     for (const name of names.slice(0, -1).reverse()) await record(storage, name, "2026-11-02T00:00:00.000Z");
-    expect(await storage.migrate()).toEqual(names.slice(-1));
+    const all = names.map((name) => ({ name, up: (db: Kysely<unknown>) => addGroups(db as Db, name) }));
+    const run = () => storage.transaction((db) => runMigrations(db as unknown as Kysely<never>, all, true));
+    expect(await run()).toEqual(names.slice(-1));
+    expect(await run()).toEqual([]);
+    expect(await groupsIn(storage.db)).toEqual(["9999_last"]);
+    expect(await recorded(storage)).toEqual(names);
     expect(await storage.migrate()).toEqual([]);
+  });
+
+  test("rejects a database of Sallyport 0.1, and changes nothing", async () => {
+    const storage = await unmigrated();
+    const names = await storage.migrate();
+    await replaceWithTablesOfKysely(storage);
+    for (const name of ["0002_reasons_and_records", "0001_first_tables"]) {
+      await record(storage, name, "2026-11-02T00:00:00.000Z");
+    }
+    const attempt = storage.migrate();
+    await expect(attempt).rejects.toBeInstanceOf(StorageError);
+    await expect(attempt).rejects.toThrow(
+      'The database was created by Sallyport 0.1 (it has the migration "0001_first_tables"), and its tables cannot be upgraded.',
+    );
+    expect(await recorded(storage)).toEqual(["0001_first_tables", "0002_reasons_and_records"]);
+    await record(storage, names[0] as string, "2026-11-02T00:00:00.000Z");
+    await expect(storage.migrate()).rejects.toThrow("was created by Sallyport 0.1");
   });
 
   test("rejects a history that lacks a migration before the last one, and changes nothing", async () => {
     const storage = await unmigrated();
-    const names = await storage.migrate();
-    const [, second] = names;
-    await storage.run(`delete from sallyport_migrations where name = '${second}'`);
+    const names = [...(await storage.migrate()), "9999_from_the_future"];
+    const [first] = names;
+    await record(storage, "9999_from_the_future", new Date().toISOString());
+    await storage.run(`delete from sallyport_migrations where name = '${first}'`);
     const attempt = storage.migrate();
     await expect(attempt).rejects.toBeInstanceOf(StorageError);
-    await expect(attempt).rejects.toThrow(`has the migration "${names.at(-1)}", but lacks "${second}"`);
-    expect(await recorded(storage)).toEqual(names.filter((name) => name !== second));
+    await expect(attempt).rejects.toThrow(`has the migration "${names.at(-1)}", but lacks "${first}"`);
+    expect(await recorded(storage)).toEqual(names.filter((name) => name !== first));
   });
 
   test("rolls back all migrations of a run that fails, and runs them all the next time", async () => {

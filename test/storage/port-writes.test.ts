@@ -191,7 +191,7 @@ describe("executeBatch", () => {
   });
 });
 
-describe("commitsLater", () => {
+describe("asyncCommit", () => {
   test("can be selected by a statement that other processes see immediately", async () => {
     const adding = at.one.execute((db) =>
       db

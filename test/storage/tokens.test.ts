@@ -168,7 +168,7 @@ describe("a token", () => {
     const reasons = [unspent, spent, gone, ended].map(async (token) => {
       return (await at.two.sharedTransaction((db) => tokens[1].findSpentError(db, token, spentAt)))?.reason;
     });
-    expect(await Promise.all(reasons)).toEqual(["token-replayed", undefined, "login", "session-ended"]);
+    expect(await Promise.all(reasons)).toEqual(["token-replayed", undefined, "session", "session-ended"]);
     expect(await rejectionReason(gone)).toBe("token-unknown");
   });
 });
