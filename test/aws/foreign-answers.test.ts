@@ -30,7 +30,7 @@ describe("the page of a proxy in front of AWS", () => {
   test.each([200, 403, 404, 502])("with status %d is quoted, with the URL", async (status) => {
     answer = (_request, response) => response.writeHead(status, { "content-type": "text/html" }).end(PAGE);
     await expect(plane.read(new GetApiCommand({ ApiId: "a1b2c3d4e5" }))).rejects.toMatchObject({
-      name: "ControlPlaneError",
+      name: "ProvisioningError",
       message:
         `GetApi in eu-west-1 was answered ${status} by ${endpoint}/v2/apis/a1b2c3d4e5, and not with the JSON of AWS: ${EXCERPT}. ` +
         "Check the proxy or the endpoint between this machine and AWS.",

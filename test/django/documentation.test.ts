@@ -33,12 +33,12 @@ describe("the page about permissions", () => {
       "hasAnyPermission",
       "hasAllPermissions",
       "hasAppPermissions",
-      "permissionsOf",
-      "usersWithPermission",
+      "permissions(",
+      "withPermission(",
     ];
-    for (const question of questions) expect(section("Questions")).toContain(question);
+    for (const question of questions) expect(section("Check permissions")).toContain(question);
     for (const word of ["modelPermissions", "list", "sync", "prune"])
-      expect(section("Declaring")).toContain(word);
+      expect(section("Declare permissions")).toContain(word);
   });
 
   test("keeps lines that can be read", () => {

@@ -55,5 +55,5 @@ test("grants that expire together are processed in batches of 500, with one inse
     sent.filter((statement) => new RegExp(`^${verb} (?:"\\w+"\\.)?"sallyport_${table}"`).test(statement));
   // Two full batches, and one with the rest.
   expect(sentTo("audit", "insert into")).toHaveLength(3);
-  expect(sentTo("evictions", "insert into")).toHaveLength(3);
+  expect(sentTo("revocations", "insert into")).toHaveLength(3);
 });

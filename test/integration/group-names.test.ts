@@ -87,7 +87,7 @@ describe("a group with several Unicode forms of its name", () => {
       expect(await access.preview(change), change.kind).toMatchObject({
         changed: true,
         users: [{ user: "ann", loses: [chat.can_use_chat] }],
-        sessions: [{ user: "ann" }],
+        connections: [{ user: "ann" }],
       });
     }
     expect(await access.preview({ kind: "create-group", group: NFD })).toMatchObject({ changed: false });

@@ -50,8 +50,8 @@ const KILLED_AFTER_COMMIT = `
   const storage = source.startsWith("postgres:") ? postgres(url, { schema }) : sqlite(source);
   let writes = 0;
   const dying = Object.assign(Object.create(storage), {
-    write: async (work) => {
-      const result = await storage.write(work);
+    transaction: async (work) => {
+      const result = await storage.transaction(work);
       if (++writes === 1) process.kill(process.pid, "SIGKILL");
       return result;
     },
