@@ -49,7 +49,10 @@ describe("the command line", () => {
       ],
     ] as const) {
       const preview = document(await app("connections", "close", ...which, "--dry-run", "--json"));
-      expect(preview).toMatchObject({ dryRun: true, connections: closing.map((connection) => ({ connection })) });
+      expect(preview).toMatchObject({
+        dryRun: true,
+        connections: closing.map((connection) => ({ connection })),
+      });
     }
     expect([ann.isClosed, bob.isClosed, again.isClosed]).toEqual([false, false, false]);
     expect((await app("connections", "close", id, "--reason", "stuck")).out).toMatch(
@@ -70,7 +73,9 @@ describe("the command line", () => {
     const audit = (await app("audit")).out;
     expect(audit).toContain('"stuck"');
     expect(audit).toContain(`closed the connections of ${ANN} (u1)`);
-    expect(audit).toContain(`closed the connections of {"connection":"${id}"}, which belonged to ${ANN} (u1)`);
+    expect(audit).toContain(
+      `closed the connections of {"connection":"${id}"}, which belonged to ${ANN} (u1)`,
+    );
     expect(audit).toContain('closed the connections of {"channel":"rooms/general"}');
     await world.sallyport.access.users.addToGroup("u1", "Newcomers", { until: Date.UTC(2030, 11, 31) });
     expect((await app("audit", "--limit", "1")).out).toContain(

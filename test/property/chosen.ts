@@ -12,7 +12,7 @@ export function joinedChannels(facts: Facts): readonly string[] {
 export function audienceOf(facts: Facts, to: Wanted): Audience {
   if (to === "everyone") return to;
   if ("joined" in to) return { channel: counted(joinedChannels(facts), to.joined) ?? "lobby" };
-  if ("socket" in to) return { connection: counted(facts.sockets, to.socket)?.id ?? "nobody-at-all" };
+  if ("socket" in to) return { connectionId: counted(facts.sockets, to.socket)?.id ?? "nobody-at-all" };
   return to;
 }
 

@@ -4,7 +4,7 @@ import * as oracle from "./oracle.ts";
 import type { Words } from "./steps.ts";
 
 /** A message that must be refused, and one that is no message. */
-export const REFUSED = Symbol("refused");
+export const REFUSED = Symbol("denied");
 export const MALFORMED = Symbol("malformed");
 
 /** After so long another process may claim what a dead one left behind. */

@@ -50,10 +50,10 @@ const HAPPENED = [
   "enforce: with consequences",
   "connect: open",
   "connect: open, not signed in",
-  "connect: refused",
+  "connect: denied",
   "token: issued",
   "token: session ended",
-  "token: refused",
+  "token: denied",
   ...["ruled", "owned", "enter", "move", "say", "tell", "check", "demand"].flatMap((name) => [
     `message: ${name} answered`,
     `message: ${name} refused`,

@@ -47,7 +47,7 @@ export type Socket = {
 export type Audience =
   | { channel: string }
   | { user: string }
-  | { connection: string }
+  | { connectionId: string }
   | { permission: string }
   | "everyone";
 export type Holder = string | { group: string };
@@ -136,7 +136,7 @@ export function isAddressed(facts: Facts, socket: Socket, to: Audience): boolean
   if (to === "everyone") return true;
   if ("channel" in to) return socket.channels.includes(to.channel);
   if ("user" in to) return socket.user === to.user;
-  if ("connection" in to) return socket.id === to.connection;
+  if ("connectionId" in to) return socket.id === to.connectionId;
   return has(facts, socket.user, to.permission);
 }
 

@@ -79,7 +79,7 @@ export class Play {
       case "data":
         return this.#data(step.club, step.user, step.isIn);
       case "token":
-        return (await this.#token(step)) ? "issued" : "refused";
+        return (await this.#token(step)) ? "issued" : "denied";
       case "connect":
         return this.#connect(step.at, step.knock);
       case "message":
@@ -221,7 +221,7 @@ export class Play {
     same("connect's status", status, allowed ? 200 : denied);
     if (!allowed) {
       await this.#follow(at, body.reference, "connect");
-      return "refused";
+      return "denied";
     }
     this.#facts.sockets.push({
       id,
@@ -365,7 +365,7 @@ export class Play {
       throw new Disagreement(`nothing is kept of reference ${reference}`);
     }
     this.#tally.count("references followed");
-    same("decision", [decision.verdict, decision.event], ["refused", event]);
+    same("decision", [decision.verdict, decision.event], ["denied", event]);
     // A refusal that was counted on an earlier one leads there, and the facts may have changed since.
     judgeAgain(decision, isCounted || this.#followed.has(reference) ? undefined : this.#facts);
     this.#followed.add(reference);

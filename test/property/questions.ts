@@ -85,7 +85,7 @@ async function askWhy(
     oracle.mayUse(met, user, view) &&
     oracle.passes(met, user, rule) &&
     (object === undefined || oracle.mayEnter(met, user, object.channel));
-  same("why", verdict, allowed ? "allowed" : "refused");
+  same("why", verdict, allowed ? "allowed" : "denied");
   for (const step of steps) judgeStepAgain(step, met);
 }
 
