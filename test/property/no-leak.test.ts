@@ -63,7 +63,7 @@ const HAPPENED = [
   "send: sent to nobody",
   "close: closed",
   "vanish: vanished",
-  "refused: eviction",
+  "refused: revocation",
   "references followed",
 ];
 
