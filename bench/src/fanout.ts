@@ -11,10 +11,10 @@ import { Signer } from "../../dist/delivery/sigv4.js";
 import { benchApp, connectionOf, openSessions, prepare } from "./bench-app.js";
 import { pair, type Row } from "./pairs.js";
 
-const CONCURRENCY = 256;
-const CREDENTIALS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" };
-const REGION = "eu-west-1";
-const MESSAGE = { type: "news", text: "x".repeat(100) };
+export const CONCURRENCY = 256;
+export const CREDENTIALS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" };
+export const REGION = "eu-west-1";
+export const MESSAGE = { type: "news", text: "x".repeat(100) };
 
 /** A Management API that answers after so many milliseconds, in a process of its own. */
 if (process.argv[2] === "management-api") {

@@ -1,17 +1,15 @@
 import { fork } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sqlite } from "sallyport/storage/sqlite";
 import { benchApp, openSessions, prepare } from "./bench-app.js";
-import { bareSend, startManagementApi } from "./fanout.js";
+import { bareSend, CONCURRENCY, CREDENTIALS, MESSAGE, REGION, startManagementApi } from "./fanout.js";
 import { median, pair, type Row } from "./pairs.js";
 
 const RECIPIENTS = 10_000;
 const LATER_SENDS = 5;
-const MESSAGE = { type: "news", text: "x".repeat(100) };
 
 /** Processor time per message, in microseconds, of a process that has just started. */
 interface Reading {
@@ -37,7 +35,7 @@ export async function firstSend(): Promise<readonly Row[]> {
     });
     return [
       await pair("first-send", "µs CPU/message", readings("send", path), { promise: { most: 1.3 } }),
-      // What a process pays for connections and for code that is not compiled yet, whatever sends.
+      // The same for a client that only posts: it shows the cost of connections and of code that is not compiled yet.
       await pair("first-send-bare", "µs CPU/message", readings("bare", gateway.endpoint)),
     ];
   } finally {
@@ -46,19 +44,21 @@ export async function firstSend(): Promise<readonly Row[]> {
   }
 }
 
-async function inChild(kind: "send" | "bare", source: string): Promise<Reading> {
+function inChild(kind: "send" | "bare", source: string): Promise<Reading> {
   const child = fork(fileURLToPath(import.meta.url), [kind, source]);
-  const [reading] = (await once(child, "message")) as [Reading];
-  return reading;
+  return new Promise((resolve, reject) => {
+    child.once("message", (reading) => resolve(reading as Reading));
+    child.once("exit", (code) => reject(new Error(`The process that sends ended with code ${code}.`)));
+  });
 }
 
 async function sendRepeatedly(path: string): Promise<Reading> {
   const app = benchApp(sqlite(path), {
     apiGateway: {
       maxRequestsPerSecond: false,
-      concurrency: 256,
-      credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" },
-      region: "eu-west-1",
+      concurrency: CONCURRENCY,
+      credentials: CREDENTIALS,
+      region: REGION,
     },
   });
   const reading = await measure(async () => {

@@ -43,8 +43,8 @@ const SOCKETS = Number(process.env.SOAK_SOCKETS ?? 2000);
 const CREWS = 20;
 const WARM_UP_SHARE = 0.25;
 /**
- * The load as a share of the measured peak. The rest is for the messages that wait after a fault, and for retries while the gateway answers
- * 429: with more than a machine can do, they would be rejected for that reason alone.
+ * The load as a share of the measured peak. The rest is for messages that wait after a fault, and for retries while the gateway answers 429.
+ * Otherwise the process would reject calls because it is overloaded.
  */
 const LOAD_SHARE = 1 / 3;
 /** Large enough that what waits for a client that does not read soon exceeds every buffer. */

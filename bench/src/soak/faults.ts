@@ -44,7 +44,7 @@ export class Faults {
         name: "database connections were lost without a word",
         inject: () => database.forget(),
         explains: NO_DATABASE,
-        // Found after 4.5 s. A message that arrives just before can wait for its turn for 5 s, behind all that arrived meanwhile.
+        // Found after 4.5 s. A message that arrives just before then can wait for its turn for another 5 s.
         forMs: 15_000,
       },
       {

@@ -115,8 +115,9 @@ async function keepBusy(
     failed: () => failed,
   });
   let lastSample = 0;
+  let owed = 0;
   for (let due = performance.now(); performance.now() < until; due += 10) {
-    for (let n = 0; n < rate / 100; n++) {
+    for (owed += rate / 100; owed >= 1; owed--) {
       const done = oneOf(people)
         .live(oneOf(DEEDS))
         .catch((error: unknown) => {

@@ -4,7 +4,7 @@ import WebSocket from "ws";
 export const LOGIN = "x-bench-user";
 /**
  * How long an answer may take, in milliseconds. An event waits for up to 5 s for its turn or a connection, and then for up to 5.5 s for a
- * statement. The rest is for a process that is busy with the messages that arrived meanwhile.
+ * statement. The rest is for a process that has many messages to catch up on.
  */
 const ANSWER_MS = 15_000;
 /** The share of calls in whose place a client disconnects. */

@@ -33,12 +33,12 @@ export class Progress {
       const before = last;
       last = now;
       if (!before) return;
-      const per = (what: number, from = 0) => (1000 * (what - from)) / (now.at - before.at);
+      const perSecond = (total: number, last = 0) => (1000 * (total - last)) / (now.at - before.at);
       const counted = Object.keys(counters).map(
-        (name, index) => `${per(now.counts[index] ?? 0, before.counts[index]).toFixed(0)} ${name}/s`,
+        (name, index) => `${perSecond(now.counts[index] ?? 0, before.counts[index]).toFixed(0)} ${name}/s`,
       );
       const used = [what, ...Object.keys(cpus)].map(
-        (name, index) => `${name} ${(per(now.cpu[index] ?? 0, before.cpu[index]) / 10).toFixed(0)} %`,
+        (name, index) => `${name} ${(perSecond(now.cpu[index] ?? 0, before.cpu[index]) / 10).toFixed(0)} %`,
       );
       console.log(`${new Date().toISOString()} ${[...counted, ...used].join(", ")}`);
     };

@@ -4,8 +4,8 @@ const EVERY_MS = 250;
 const LEAST_MS = 1000;
 
 /**
- * Records when the timers of this process were late by a second or more, because the process or the machine was busy. Calls that wait
- * meanwhile can fail, so the times are printed beside the failures.
+ * Records when the timers of this process were late by a second or more, because the process or the machine was busy. Calls can
+ * fail for that reason, so the times are printed beside the failures.
  */
 export class Stalls {
   readonly #stalls: { readonly at: number; readonly ms: number }[] = [];
