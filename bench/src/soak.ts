@@ -228,8 +228,8 @@ async function soak(minutes: number, withFaults: boolean): Promise<void> {
     ...(total > MOST_FAILED * answered ? [`${total} failures are too many, whatever explains them`] : []),
     ...unexplained.map(({ at, what, count }) => `${new Date(at).toISOString()} ${count} × ${what}`),
     ...disagreement,
-    ...grown("the app", warmUp.app, rest.app),
-    ...grown("gateway and clients", warmUp.outside, rest.outside),
+    ...grown("the app", minutes, warmUp.app, rest.app),
+    ...grown("gateway and clients", minutes, warmUp.outside, rest.outside),
   ];
   if (complaints.length > 0) for (const line of faults?.timeline() ?? []) console.error(line);
   for (const line of [...stalls.report("the app"), ...warmUp.outside.stalls, ...rest.outside.stalls])

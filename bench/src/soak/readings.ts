@@ -3,6 +3,9 @@ import { median } from "../pairs.js";
 /** Growth of the median memory that is allowed from the first half of the time to the second, in MiB: garbage that is not collected yet. */
 const GROWTH_MIB = 48;
 
+/** The shortest run whose memory is compared, in minutes. The heap of a process that has just started grows for a few minutes. */
+const LEAST_MINUTES = 5;
+
 /** Open sockets, timers and the like, by kind. */
 type Resources = Readonly<Record<string, number>>;
 
@@ -24,13 +27,24 @@ export function resources(): Resources {
   return counted;
 }
 
-/** Returns what a process has more of at the end: memory than in the middle, and open resources than after the warm-up. */
-export function grown(what: string, warmUp: Readings, { rssMiB, atRest }: Readings): readonly string[] {
+/**
+ * Returns what a process has more of at the end: memory than in the middle, and open resources than after the warm-up.
+ *
+ * @param minutes how long the run was. Memory of a run of less than 5 minutes is printed only
+ */
+export function grown(
+  what: string,
+  minutes: number,
+  warmUp: Readings,
+  { rssMiB, atRest }: Readings,
+): readonly string[] {
   const half = Math.floor(rssMiB.length / 2);
   const [before, after] = [median(rssMiB.slice(0, half)), median(rssMiB.slice(half))];
   console.log(`${what}: ${before.toFixed(0)} MiB in the middle, ${after.toFixed(0)} MiB at the end`);
   const found =
-    after - before > GROWTH_MIB ? [`${what} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`] : [];
+    minutes >= LEAST_MINUTES && after - before > GROWTH_MIB
+      ? [`${what} grew from ${before.toFixed(0)} to ${after.toFixed(0)} MiB`]
+      : [];
   for (const [kind, many] of Object.entries(atRest)) {
     const few = warmUp.atRest[kind] ?? 0;
     if (many > few * 1.5 + 50) found.push(`${what} has ${many} of ${kind} at rest, and had ${few}`);
