@@ -484,8 +484,8 @@ class PostgresDatabase implements Database {
   failure(error: unknown): unknown {
     const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
     if (error instanceof StorageError) return error;
-    const isTableMissing = code === "42P01" && /[".]sallyport_/.test(message ?? "");
-    if (isTableMissing) {
+    // undefined_table and undefined_column. The message of an insert names the table of a column.
+    if ((code === "42P01" || code === "42703") && /[".]sallyport_/.test(message ?? "")) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",

@@ -158,7 +158,8 @@ class SqliteDatabase implements Database {
     const code = (error as { code?: unknown } | null)?.code;
     if (typeof code !== "string" || !code.startsWith("SQLITE_")) return error;
     const message = (error as Error).message;
-    if (/no such table: sallyport_/.test(message)) {
+    // The message of an insert names the table of a column.
+    if (/no such table: sallyport_|table sallyport_\w+ has no column/.test(message)) {
       return new StorageError(`${message}. Run: npx sallyport migrate`, {
         cause: error,
         code: "SALLYPORT_NOT_MIGRATED",

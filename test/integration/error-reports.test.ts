@@ -87,11 +87,7 @@ test("a server with tables of an older version reports the migrate command", asy
   const errors: string[] = [];
   const onError = (error: unknown) => errors.push(String(error));
   world = await World.open({ permissions: [chat], views: { "/ws/chat": ChatView }, instances: 1, onError });
-  const token = await world.token("ann");
-  for (const column of ["ended_at", "view", "channel"]) {
-    await world.sql(`alter table sallyport_tokens drop column ${column}`);
-  }
-  await expect(world.connect("ann", { token })).rejects.toMatchObject({ status: 503 });
+  await world.sql("alter table sallyport_tokens drop column view");
   expect((await world.requestToken("ann")).status).toBe(503);
   expect(errors[0]).toMatch(/^StorageError: .*Run: npx sallyport migrate$/);
 });

@@ -17,10 +17,11 @@ import {
   type World,
 } from "./world.ts";
 
-/** What took rights away, and the moment at which its call had resolved. */
+/** A change that took rights away, the moment at which its call began, and the moment at which it had resolved. */
 interface Taken {
   readonly by: Name;
-  readonly at: number;
+  readonly since: number;
+  at: number;
   readonly make: (facts: oracle.Facts) => void;
 }
 
@@ -44,7 +45,7 @@ export class Race {
   readonly #world: World;
   readonly #tally: Tally;
   readonly #before: oracle.Facts;
-  readonly #taken: Taken[] = [];
+  readonly #taken = new Set<Taken>();
   readonly #sends = new Map<number, Sending>();
   readonly #messages = new Map<number, Asking>();
   /** Frames that have started and not yet arrived. */
@@ -121,18 +122,24 @@ export class Race {
     };
     this.#note(`${by} begins ${JSON.stringify(taking.kind === "out" ? { ...taking, change } : change)}`);
     strike(this.#world.facts);
-    const { changed } = await this.#world.at(by).access.change(change as AccessChange);
-    this.#note(`${by} has done ${changed ? "" : "nothing, not "}${JSON.stringify(change)}`);
-    // Whoever came second took nothing: what is known of it is the other's to promise.
-    if (!changed) return;
-    this.#taken.push({
+    const taken: Taken = {
       by,
-      at: this.#moment,
+      since: this.#moment,
+      at: Number.POSITIVE_INFINITY,
       make: (facts) => {
         strike(facts);
         make(facts, change);
       },
-    });
+    };
+    this.#taken.add(taken);
+    const { changed } = await this.#world.at(by).access.change(change as AccessChange);
+    this.#note(`${by} has done ${changed ? "" : "nothing, not "}${JSON.stringify(change)}`);
+    // The second of two equal changes took nothing. The process of the first one promises what is known of it.
+    if (!changed) {
+      this.#taken.delete(taken);
+      return;
+    }
+    taken.at = this.#moment;
     // Whatever was on its way to somebody who lost the right to it has arrived.
     for (const { by: posting, n, id } of this.#underWay) {
       if (posting !== by || !this.#sends.has(n) || this.#mayHaveNow(this.#sends.get(n), id)) continue;
@@ -228,7 +235,10 @@ export class Race {
   }
 
   #mayHaveNow(sending: Sending | undefined, id: string): boolean {
-    const facts = this.#factsNow(sending);
+    return this.#isAllowed(sending, (facts) => this.#mayHave(facts, sending, id));
+  }
+
+  #mayHave(facts: oracle.Facts, sending: Sending | undefined, id: string): boolean {
     const socket = this.#socket(facts, id);
     // One whose connect has not been answered yet gets nothing: the gateway says 410 until then.
     if (!socket) return true;
@@ -245,17 +255,20 @@ export class Race {
   /** By rules: a handler's own hook was asked once, about the app's data of then. */
   #mustBeAllowed(what: string, n: number, id: string): void {
     const asking = this.#messages.get(n);
-    const facts = this.#factsNow(asking);
+    if (!this.#isAllowed(asking, (facts) => this.#mayAsk(facts, asking, id))) this.#forbid(what, false);
+  }
+
+  #mayAsk(facts: oracle.Facts, asking: Asking | undefined, id: string): boolean {
     const socket = this.#socket(facts, id);
     const rule = asking && facts.views[asking.view]?.handlers[asking.name]?.rule;
-    const allowed =
+    return (
       asking !== undefined &&
       rule !== undefined &&
       socket !== undefined &&
       oracle.isLive(facts, socket) &&
       oracle.mayUse(facts, socket.user, asking.view) &&
-      oracle.passes(facts, socket.user, rule);
-    if (!allowed) this.#forbid(what, false);
+      oracle.passes(facts, socket.user, rule)
+    );
   }
 
   #forbid(what: string, isFrame: boolean): void {
@@ -265,9 +278,21 @@ export class Race {
     this.#note(`  which is forbidden: ${what}`);
   }
 
-  /** The facts without all that has been taken by now, as a process must know of it. */
-  #factsNow(running: Running | undefined): oracle.Facts {
-    return this.#factsWithout(({ by, at }) => by === running?.at || at <= (running?.since ?? 0));
+  /**
+   * Whether the facts allow something, without all that has been taken by now and that the process must know of.
+   *
+   * Two processes can take the same right from a user: one removes them from a group that the other one deletes. The
+   * second change then finds no such member, and its process learns of the user from the first one's revocation only.
+   */
+  #isAllowed(running: Running | undefined, allows: (facts: oracle.Facts) => boolean): boolean {
+    const isKnown = ({ by, at }: Taken) =>
+      at <= (running?.since ?? 0) || (by === running?.at && at <= this.#moment);
+    if (allows(this.#factsWithout(isKnown))) return true;
+    const lastKnown = Math.max(...[...this.#taken].filter(isKnown).map(({ at }) => at));
+    const wasTakenElsewhere = !allows(
+      this.#factsWithout((taken) => !isKnown(taken) && taken.since <= lastKnown),
+    );
+    return wasTakenElsewhere && allows(this.#factsWithout(() => false));
   }
 
   #factsWithout(known: (taken: Taken) => boolean): oracle.Facts {

@@ -2,7 +2,7 @@ import { createSallyport, type Sallyport } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
 import { ChatView, chat, heard, rooms } from "./chat.ts";
 
-// While you develop, a reload makes another: the former one rests until it is asked again.
+// A reload in development creates a new object. The previous one pauses until its next call.
 const kept = globalThis as { sallyport?: Sallyport };
 void kept.sallyport?.flush();
 
