@@ -17,7 +17,7 @@ export const EXPECTED = {
   answer: { user: "ann" },
   message: { type: "hello" },
   revoked: "view",
-  state: "refused",
+  state: "denied",
 };
 
 /** An app in an empty folder that only its user can read, with the package installed from a tarball. */
