@@ -1,29 +1,29 @@
-import { defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
-import { createDecisionContext } from "../../dist/audit/decision.js";
-import { GatewayAuthenticator } from "../../dist/auth/gateway-auth.js";
-import { hashSecret } from "../../dist/auth/gateways.js";
-import { LimitSettings } from "../../dist/auth/limit-settings.js";
-import { MessageLimits } from "../../dist/auth/message-limits.js";
-import { MessagesInFlight } from "../../dist/auth/messages-in-flight.js";
-import { limitsSchema } from "../../dist/auth/rate-limits.js";
-import { Activity } from "../../dist/connections/activity.js";
-import { type MessageState, message } from "../../dist/events/message.js";
-import { succeeded } from "../../dist/http/response.js";
-import { parseOptions } from "../../dist/options.js";
-import { PermissionCatalog } from "../../dist/permissions/define.js";
+import { defineChannel, definePermissions, handler, WebSocketView } from "../../build/index.js";
+import { createDecisionContext } from "../../build/audit/decision.js";
+import { GatewayAuthenticator } from "../../build/auth/gateway-auth.js";
+import { hashSecret } from "../../build/auth/gateways.js";
+import { LimitSettings } from "../../build/auth/limit-settings.js";
+import { MessageLimits } from "../../build/auth/message-limits.js";
+import { MessagesInFlight } from "../../build/auth/messages-in-flight.js";
+import { limitsSchema } from "../../build/auth/rate-limits.js";
+import { Activity } from "../../build/connections/activity.js";
+import { type MessageState, message } from "../../build/events/message.js";
+import { succeeded } from "../../build/http/response.js";
+import { parseOptions } from "../../build/options.js";
+import { PermissionCatalog } from "../../build/permissions/define.js";
 import {
   compileRule,
   evaluateRule,
   PageEvaluator,
   type Rule,
   type Subject,
-} from "../../dist/permissions/rules.js";
-import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
-import type { HttpCall } from "../../dist/protocol/http-call.js";
-import { ChangedSubjects } from "../../dist/revocation/changed-subjects.js";
-import type { Services } from "../../dist/services.js";
-import { Channels } from "../../dist/views/channels.js";
-import { mountViews } from "../../dist/views/mount.js";
+} from "../../build/permissions/rules.js";
+import { decodeGatewayCall, type MessageCall } from "../../build/protocol/gateway-call.js";
+import type { HttpCall } from "../../build/protocol/http-call.js";
+import { ChangedSubjects } from "../../build/revocation/changed-subjects.js";
+import type { Services } from "../../build/services.js";
+import { Channels } from "../../build/views/channels.js";
+import { mountViews } from "../../build/views/mount.js";
 import { type Figure, figure, timed } from "./figures.js";
 
 const chat = definePermissions("chat", {

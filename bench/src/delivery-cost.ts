@@ -8,9 +8,9 @@ import { fileURLToPath } from "node:url";
 import { sql } from "kysely";
 import { createSallyport, defineChannel, definePermissions, handler, WebSocketView } from "sallyport";
 import { sqlite } from "sallyport/storage/sqlite";
-import { Delivery } from "../../dist/delivery/delivery.js";
-import { encodeFrame } from "../../dist/delivery/frame.js";
-import { HttpManagementApi } from "../../dist/delivery/management-api.js";
+import { Delivery } from "../../build/delivery/delivery.js";
+import { encodeFrame } from "../../build/delivery/frame.js";
+import { HttpManagementApi } from "../../build/delivery/management-api.js";
 import { type Figure, figure } from "./figures.js";
 
 const RECIPIENTS = 10_000;

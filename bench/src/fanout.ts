@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sqlite } from "sallyport/storage/sqlite";
 import { type Dispatcher, Pool } from "undici";
-import { Signer } from "../../dist/delivery/sigv4.js";
+import { Signer } from "../../build/delivery/sigv4.js";
 import { benchApp, connectionOf, openSessions, prepare } from "./bench-app.js";
 import { pair, type Row } from "./pairs.js";
 

@@ -16,7 +16,7 @@ const MAJOR = Number(process.versions.node.split(".")[0]);
 let folder: string;
 let tarball: string;
 beforeAll(async () => {
-  await run(process.execPath, [tsc, "--build"], { cwd: root });
+  await run("npm", ["run", "build"], { cwd: root });
   folder = await mkdtemp(join(tmpdir(), "sallyport-tarball-"));
   tarball = await packTarball(folder);
 });

@@ -25,17 +25,18 @@ function knownOptions(call: () => unknown): string[] {
 }
 
 test("benchmarks and tests import built files that have a source", () => {
-  // A file of an earlier build stays in dist, so that its importers still compile here, and nowhere else.
+  // A file of an earlier build stays in build/, so that its importers still compile here, and nowhere
+  // else.
   const importers = ["bench/src", "test"].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
       .filter((file) => file.endsWith(".ts"))
       .map((file) => join(root, folder, file)),
   );
   const lost = importers.flatMap((file) =>
-    [...readFileSync(file, "utf8").matchAll(/from "(\.[^"]*\/dist\/[^"]+)\.js"/g)]
+    [...readFileSync(file, "utf8").matchAll(/from "(\.[^"]*\/build\/[^"]+)\.js"/g)]
       .map(([, target]) => resolve(dirname(file), target ?? ""))
-      .filter((built) => built.startsWith(join(root, "dist/")))
-      .filter((built) => !existsSync(`${join(src, relative(join(root, "dist"), built))}.ts`))
+      .filter((built) => built.startsWith(join(root, "build/")))
+      .filter((built) => !existsSync(`${join(src, relative(join(root, "build"), built))}.ts`))
       .map((built) => `${relative(root, file)} imports ${relative(root, built)}.js`),
   );
   expect(lost).toEqual([]);

@@ -1,0 +1,46 @@
+import { readFileSync } from "node:fs";
+import { defineConfig } from "rolldown";
+import { dts } from "rolldown-plugin-dts";
+
+/** Bundles what TypeScript wrote to build/ into one file per entry point, with shared chunks. */
+const { dependencies, exports, peerDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
+
+/** Entry points by their path in dist/, without the extension. */
+const names = Object.values(exports)
+  .map((file) => /^\.\/dist\/(.*)\.js$/.exec(file)?.[1])
+  .filter((name) => name !== undefined);
+const CLIENT = "client/socket";
+const inputs = (extension, ...some) =>
+  Object.fromEntries(some.map((name) => [name, `build/${name}${extension}`]));
+
+const packages = [...Object.keys(dependencies), ...Object.keys(peerDependencies)];
+const external = [/^node:/, ...packages.map((name) => new RegExp(`^${name}(/|$)`))];
+
+const output = {
+  dir: "dist",
+  entryFileNames: "[name].js",
+  chunkFileNames: "chunks/[name]-[hash].js",
+  // Error messages of TypeScript name types by these exports.
+  minifyInternalExports: false,
+};
+const node = names.filter((name) => name !== CLIENT);
+
+const common = { external, logLevel: "warn", checks: { pluginTimings: false } };
+
+export default defineConfig([
+  {
+    input: inputs(".js", ...node, "cli/main"),
+    platform: "node",
+    ...common,
+    output: { ...output, cleanDir: true },
+  },
+  // A page loads the client without a bundler, so it is one file.
+  { input: inputs(".js", CLIENT), platform: "browser", ...common, output },
+  {
+    input: inputs(".d.ts", ...node, CLIENT),
+    platform: "node",
+    ...common,
+    plugins: [dts({ dtsInput: true })],
+    output: { ...output, entryFileNames: "[name].ts", chunkFileNames: "chunks/[name]-[hash].d.ts" },
+  },
+]);
