@@ -2,26 +2,21 @@ import { defineChannel, definePermissions, handler, WebSocketView } from "sallyp
 import { createDecisionContext } from "../../dist/audit/decision.js";
 import { GatewayAuthenticator } from "../../dist/auth/gateway-auth.js";
 import { hashSecret } from "../../dist/auth/gateways.js";
+import { limitsSchema } from "../../dist/auth/limit-options.js";
 import { LimitSettings } from "../../dist/auth/limit-settings.js";
 import { MessageLimits } from "../../dist/auth/message-limits.js";
 import { MessagesInFlight } from "../../dist/auth/messages-in-flight.js";
-import { limitsSchema } from "../../dist/auth/rate-limits.js";
 import { Activity } from "../../dist/connections/activity.js";
 import { type MessageState, message } from "../../dist/events/message.js";
 import { succeeded } from "../../dist/http/response.js";
 import { parseOptions } from "../../dist/options.js";
 import { PermissionCatalog } from "../../dist/permissions/define.js";
-import {
-  compileRule,
-  evaluateRule,
-  PageEvaluator,
-  type Rule,
-  type Subject,
-} from "../../dist/permissions/rules.js";
+import { compileRule, evaluateRule, PageEvaluator, type Rule } from "../../dist/permissions/rules.js";
 import { decodeGatewayCall, type MessageCall } from "../../dist/protocol/gateway-call.js";
 import type { HttpCall } from "../../dist/protocol/http-call.js";
 import { ChangedSubjects } from "../../dist/revocation/changed-subjects.js";
 import type { Services } from "../../dist/services.js";
+import type { Subject } from "../../dist/storage/stores/users.js";
 import { Channels } from "../../dist/views/channels.js";
 import { mountViews } from "../../dist/views/mount.js";
 import { type Figure, figure, timed } from "./figures.js";
